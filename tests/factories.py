@@ -1,0 +1,165 @@
+"""Specs and results that were never trained, for tests of everything that comes after training."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any
+
+from reports.plan_record import CellRecord, DatasetRecord, PlanRecord
+from trainables.methods import method_of
+from trainables.noise import noise_of
+from trainables.parameters import FrozenMap, complete
+from trainables.result import LabelFacts, RunResult, Status
+from trainables.seeds import Seeds
+from trainables.spec import Recipe, RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CLASSES = 10
+
+
+def text_hash(*parts: object) -> str:
+    """A SHA-256 that depends on the parts alone."""
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+def make_spec(
+    *,
+    seed: int = 0,
+    method: str = "nal",
+    scenario: str = "symmetric-0.4",
+    values: Mapping[str, Any] | None = None,
+    epochs: int = 6,
+    window: int = 3,
+    evaluate: Sequence[str] = ("val", "test"),
+    **changes: Any,
+) -> RunSpec:
+    """A spec of digits; `values` are the method's hyperparameters, `changes` any other field.
+
+    Labels hash by scenario and seed alone, so that methods are paired.
+    """
+    kind = method_of(method)
+    fields: dict[str, Any] = {
+        "dataset": "digits",
+        "data": text_hash("data"),
+        "subset": None,
+        "labels": text_hash("labels", scenario, seed),
+        "backbone": "mlp",
+        "backbone_parameters": FrozenMap({"hidden": (128, 128)}),
+        "hyperparameters": complete(f"method {method}", kind.parameters, values or {}),
+        "recipe": Recipe(epochs=epochs, batch_size=64, learning_rate=0.05, window=window),
+        "hold_out": 0.3 if "val" in evaluate else 0.0,
+        "seeds": Seeds.same(seed, subset=0),
+    }
+    return RunSpec(
+        scenario=scenario, method=method, evaluate=tuple(evaluate), **{**fields, **changes}
+    )
+
+
+def make_result(
+    spec: RunSpec | None = None,
+    *,
+    accuracy: float = 0.9,
+    diverged_at: int | None = None,
+    device: str = "cpu",
+    **changes: Any,
+) -> RunResult:
+    """A result whose evaluated accuracies rise to `accuracy`, reached exactly in the last epoch.
+
+    The epoch before the last has the best noisy validation, where the test accuracy is 0.01 above
+    the last. With `diverged_at` the trace ends there, with a loss that is not a number.
+    """
+    spec = spec or make_spec()
+    epochs = diverged_at or spec.recipe.epochs
+    trace = []
+    for epoch in range(1, epochs + 1):
+        left = spec.recipe.epochs - epoch
+        row = {
+            "epoch": float(epoch),
+            "train/loss": 1.0 / epoch,
+            "train/accuracy": 0.5,
+            "learning_rate": spec.recipe.learning_rate,
+        }
+        if diverged_at == epoch:
+            row["train/loss"] = math.nan
+        elif spec.recipe.evaluates(epoch):
+            shape = {0: 0.0, 1: 0.01}.get(left, -0.01 * left)
+            row |= {f"{split}/accuracy": accuracy + shape for split in spec.evaluate}
+        trace.append(row)
+    cell = 0.4 / (CLASSES - 1)
+    rows = [[0.6 if i == j else cell for j in range(CLASSES)] for i in range(CLASSES)]
+    fields: dict[str, Any] = {
+        "seconds": [0.02] * epochs,
+        "peak_memory_mb": 350.5,
+        "labels": LabelFacts(spec.labels, 1437, 0.4, rows),
+        "parameters": 26_123,
+        "provenance": {
+            "device": device,
+            "host": "node-1",
+            "python": "3.11.9",
+            "torch": "2.6.0",
+            "commit": "0123abc",
+            "dirty": "false",
+        },
+        "reason": f"loss is nan in epoch {diverged_at}, step 1" if diverged_at else "",
+    }
+    status = Status.FINISHED if diverged_at is None else Status.DIVERGED
+    return RunResult(spec=spec, status=status, trace=trace, **{**fields, **changes})
+
+
+def make_cell(
+    method: str = "nal",
+    scenario: str = "symmetric-0.4",
+    seeds: Sequence[int] = (0, 1, 2),
+    values: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> CellRecord:
+    """A cell whose digests are those of `make_spec` with the same method, scenario and values."""
+    values = {"lambda": 0.5, "alpha": 0.9} if values is None and method == "nal" else values or {}
+    fields: dict[str, Any] = {
+        "method_title": method_of(method).title,
+        "scenario_title": noise_of(scenario).title,
+        "origin": "fixed",
+        "trials": 0,
+        "source": method_of(method).source,
+        "digests": [spec.digest for spec in cell_specs(method, scenario, seeds, values)],
+    }
+    return CellRecord(
+        method=method,
+        scenario=scenario,
+        values=dict(values),
+        seeds=list(seeds),
+        **{**fields, **changes},
+    )
+
+
+def cell_specs(
+    method: str, scenario: str, seeds: Sequence[int], values: Mapping[str, Any]
+) -> list[RunSpec]:
+    """The specs of a cell's runs."""
+    return [make_spec(seed=seed, method=method, scenario=scenario, values=values) for seed in seeds]
+
+
+def make_plan(cells: Sequence[CellRecord] = (), **changes: Any) -> PlanRecord:
+    """A finished sweep of digits with these cells."""
+    fields: dict[str, Any] = {
+        "sweep": text_hash("sweep"),
+        "study": "digits",
+        "title": "scikit-learn digits",
+        "dataset": DatasetRecord("digits", "digits", text_hash("data"), 10, 1437, 360),
+        "backbone": "MLP",
+        "subset": None,
+        "epochs": 6,
+        "window": 3,
+        "scope": "study",
+        "protocol": "mean accuracy on held-out noisy labels over the last 3 epochs",
+        "standard_error": 0.0237,
+        "headline": "last epoch",
+        "deviations": [],
+        "searches": [],
+        "cells": list(cells),
+        "state": "finished",
+    }
+    return PlanRecord(**{**fields, **changes})

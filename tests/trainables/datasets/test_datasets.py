@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import small_cifar
+
+from trainables import datasets
+from trainables.datasets import cifar, download
+from trainables.datasets.base import Dataset, Split
+from trainables.errors import DataError, FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainables.datasets import Progress
+
+
+def ignore(done: int, total: int | None) -> None:
+    pass
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
+    """Stands for the network: notes what would be downloaded."""
+    calls: list[tuple[Path, str]] = []
+
+    def fetch(_urls: Sequence[str], target: Path, md5: str, _progress: Progress) -> None:
+        calls.append((target, md5))
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    return calls
+
+
+def test_sources_go_by_their_names() -> None:
+    assert set(datasets.SOURCES) == {"digits", "cifar10", "cifar100", "folder"}
+    for name, source in datasets.SOURCES.items():
+        assert source.name == name
+        assert datasets.source_of(name) is source
+
+
+def test_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(FieldError, match=r"'cifar-10': did you mean 'cifar10'\? known: ") as caught:
+        datasets.load("cifar-10", Path(), None)
+    assert caught.value.field == "dataset"
+
+
+def test_digest_is_the_same_with_and_without_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cifar.source(small_cifar.small_cifar10(tmp_path / "data"))
+    monkeypatch.setitem(datasets.SOURCES, "cifar10", source)
+    plain = datasets.load("cifar10", tmp_path / "data", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    miss = datasets.load("cifar10", tmp_path / "data", tmp_path / "cache")
+    hit = datasets.load("cifar10", tmp_path / "data", tmp_path / "cache")
+
+    assert plain.digest == miss.digest == hit.digest
+    assert plain.classes == hit.classes == small_cifar.CLASSES
+
+
+def test_missing_data_through_the_cache(tmp_path: Path) -> None:
+    for cache_dir in (None, tmp_path / "cache"):
+        with pytest.raises(DataError, match=r"cifar100 is not in .*--data-dir"):
+            datasets.load("cifar100", tmp_path, cache_dir)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ensure_downloads_what_is_missing(tmp_path: Path, asked: list[tuple[Path, str]]) -> None:
+    datasets.ensure("cifar10", tmp_path, ignore)
+    datasets.ensure("cifar100", tmp_path, ignore)
+
+    assert asked == [
+        (tmp_path / "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        (tmp_path / "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "present"),
+    [
+        ("digits", "nothing"),
+        ("folder", "nothing"),
+        ("cifar10", "train/"),
+        ("cifar10", "cifar-10-batches-py/"),
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("cifar100", "cifar-100-python/"),
+    ],
+)
+def test_ensure_leaves_what_is_present(
+    tmp_path: Path, asked: list[tuple[Path, str]], name: str, present: str
+) -> None:
+    if present.endswith("/"):
+        (tmp_path / present).mkdir()
+    else:
+        (tmp_path / present).write_bytes(b"")
+    datasets.ensure(name, tmp_path, ignore)
+
+    assert asked == []
+
+
+def test_failed_download_names_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = replace(cifar.CIFAR10, places=("http://127.0.0.1:1/cifar-10-python.tar.gz",))
+    monkeypatch.setitem(datasets.SOURCES, "cifar10", cifar.source(archive))
+    monkeypatch.setenv("no_proxy", "*")
+
+    with pytest.raises(DataError, match=r"cannot download cifar-10-python.tar.gz .*--data-dir"):
+        datasets.ensure("cifar10", tmp_path, ignore)
+
+
+def test_dataset_refuses_what_does_not_fit() -> None:
+    images = np.zeros((2, 1, 2, 2), np.uint8)
+    good = Split(images, np.array([0, 1]))
+    for bad, message in (
+        (Split(images, np.array([0])), "x, test split: 2 images but 1 labels"),
+        (Split(images[:0], np.array([], np.int64)), "x, test split: it has no images"),
+        (Split(images, np.array([0, 2])), "x, test split: label 2 is outside 0..1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Dataset("x", ("a", "b"), good, bad)
+
+
+def test_reading_imports_no_torch_and_names_no_heavy_library(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from trainables import datasets
+assert not {"torch", "sklearn", "PIL"} & set(sys.modules), "at import"
+data, cache = Path(sys.argv[1]), Path(sys.argv[1]) / "cache"
+for _ in range(2):
+    datasets.load("folder", data, cache)
+    datasets.load("digits", data, cache)
+assert not {"torch", "mlflow", "optuna", "pydantic", "ray"} & set(sys.modules), "when read"
+"""
+    for split in ("train", "test"):
+        small_cifar.write_pictures(
+            tmp_path / split, small_cifar.pixels(2, 0), np.arange(2), ("a", "b")
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_cifar import pixels, write_pictures
+
+from trainables.datasets import folder
+from trainables.datasets.folder import FOLDER
+from trainables.errors import DataError
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Three classes, twelve training and six test pictures of 7×9 (width × height) pixels."""
+    for split, count in (("train", 12), ("test", 6)):
+        images = pixels(count, seed=count)[:, :, :9, :7]
+        write_pictures(tmp_path / split, images, np.arange(count) % 3, ("ant", "bee", "cow"))
+    return tmp_path
+
+
+def test_pictures_are_ordered_by_class_then_name(data_dir: Path) -> None:
+    dataset = FOLDER.read(data_dir)
+
+    order = np.argsort(np.arange(12) % 3, kind="stable")
+    assert dataset.name == "folder"
+    assert dataset.classes == ("ant", "bee", "cow")
+    assert dataset.image == (3, 9, 7)
+    np.testing.assert_array_equal(dataset.train.images, pixels(12, 12)[order, :, :9, :7])
+    np.testing.assert_array_equal(dataset.train.labels, np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(dataset.test.labels, [0, 0, 1, 1, 2, 2])
+
+
+def test_order_does_not_follow_the_file_system(data_dir: Path) -> None:
+    before = FOLDER.read(data_dir)
+    last = data_dir / "train/ant/00000.png"
+    content = last.read_bytes()
+    last.unlink()
+    last.write_bytes(content)
+
+    assert FOLDER.read(data_dir).digest == before.digest
+
+
+def test_many_pictures_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_CHUNK", 3)
+    images = pixels(20, 0)[:, :, :4, :4]
+    for split in ("train", "test"):
+        write_pictures(tmp_path / split, images, np.arange(20) // 10, ("a", "b"))
+
+    np.testing.assert_array_equal(FOLDER.read(tmp_path).train.images, images)
+
+
+def test_what_the_files_alone_tell_is_not_known_before() -> None:
+    assert (FOLDER.classes, FOLDER.train_size, FOLDER.image) == (None, None, None)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGBA", "P", "CMYK"])
+def test_other_eight_bit_modes_become_rgb(data_dir: Path, mode: str) -> None:
+    path = data_dir / "train/ant/00000.png"
+    with Image.open(path) as picture:
+        converted = picture.convert(mode)
+    path.unlink()
+    converted.save(path.with_suffix(".tif"))
+    image = FOLDER.read(data_dir).train.images[0]
+
+    np.testing.assert_array_equal(image, np.asarray(converted.convert("RGB")).transpose(2, 0, 1))
+
+
+def test_sixteen_bit_picture_is_refused(data_dir: Path) -> None:
+    path = data_dir / "train/ant/00000.png"
+    Image.fromarray(np.full((9, 7), 40_000, dtype=np.uint16)).save(path)
+
+    with pytest.raises(DataError, match=rf"{path} is not an 8-bit picture \(mode I;16"):
+        FOLDER.read(data_dir)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+def test_unreadable_picture_is_named(data_dir: Path, content: bytes | None) -> None:
+    path = data_dir / "test/cow/00005.png"
+    path.write_bytes(path.read_bytes()[:120] if content is None else content)
+
+    with pytest.raises(DataError, match=rf"cannot read {path} as a picture"):
+        FOLDER.read(data_dir)
+
+
+def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
+    path = data_dir / "test/bee/00001.png"
+    Image.new("RGB", (5, 6)).save(path)
+
+    with pytest.raises(DataError) as caught:
+        FOLDER.read(data_dir)
+    assert str(caught.value) == (
+        f"{path} is 5×6 pixels but {data_dir}/train/ant/00000.png is 7×9: "
+        "all pictures must have one size"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_split_is_named(data_dir: Path, split: str) -> None:
+    (data_dir / split).rename(data_dir / "elsewhere")
+
+    for ask in (FOLDER.read, FOLDER.signature):
+        with pytest.raises(
+            DataError, match=rf"no folder {data_dir / split}: expected train/<class"
+        ):
+            ask(data_dir)
+
+
+def test_pictures_without_class_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / split / "a.png")
+
+    with pytest.raises(DataError, match=rf"no class folders in {tmp_path / 'train'}"):
+        FOLDER.read(tmp_path)
+
+
+def test_empty_class_is_named(data_dir: Path) -> None:
+    (data_dir / "train/dog").mkdir()
+
+    with pytest.raises(DataError, match=rf"class folder {data_dir}/train/dog is empty"):
+        FOLDER.read(data_dir)
+
+
+@pytest.mark.parametrize(("split", "lacks"), [("train", "test"), ("test", "train")])
+def test_classes_that_differ_between_splits_are_named(
+    data_dir: Path, split: str, lacks: str
+) -> None:
+    write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("dog",))
+
+    with pytest.raises(DataError, match=rf"{split}/ has class .* that {lacks}/ has not \(dog\)"):
+        FOLDER.read(data_dir)
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_pictures(tmp_path / split, pixels(2, 0), np.zeros(2, int), ("a",))
+
+    with pytest.raises(DataError, match="has 1 class folders: folder has at least 2"):
+        FOLDER.read(tmp_path)
+
+
+def test_classes_that_differ_by_case_alone_are_refused(data_dir: Path) -> None:
+    for split in ("train", "test"):
+        write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("Ant",))
+
+    with pytest.raises(DataError, match=r"train/Ant and .*train/ant differ by case alone"):
+        FOLDER.read(data_dir)
+
+
+def test_class_name_that_is_not_utf8_is_refused(data_dir: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (data_dir / "train" / name).mkdir()
+
+    with pytest.raises(DataError) as caught:
+        FOLDER.read(data_dir)
+    assert r"train/caf\udce9 is not UTF-8" in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_hidden_files_are_passed_over(data_dir: Path) -> None:
+    before = FOLDER.read(data_dir).digest
+    (data_dir / "train/.hidden").mkdir()
+    (data_dir / "train/ant/.DS_Store").write_bytes(b"x")
+
+    assert FOLDER.read(data_dir).digest == before
+
+
+def test_pictures_that_do_not_fit_into_memory_are_refused(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 2000)
+
+    with pytest.raises(DataError, match="more than half of this machine's"):
+        FOLDER.read(data_dir)
+
+
+def test_signature_follows_names_sizes_and_times(data_dir: Path) -> None:
+    seen = [FOLDER.signature(data_dir)]
+    path = data_dir / "train/ant/00000.png"
+
+    assert FOLDER.signature(Path(os.path.relpath(data_dir))) == seen[0]
+    os.utime(path, ns=(1, 1))
+    seen.append(FOLDER.signature(data_dir))
+    path.rename(path.with_name("00001.png"))
+    seen.append(FOLDER.signature(data_dir))
+    path.with_name("00001.png").write_bytes(b"")
+    os.utime(path.with_name("00001.png"), ns=(1, 1))
+    seen.append(FOLDER.signature(data_dir))
+    assert len(set(seen)) == 4
+
+
+def test_dangling_link_is_named(data_dir: Path) -> None:
+    link = data_dir / "train/ant/link.png"
+    link.symlink_to(data_dir / "nowhere.png")
+
+    for ask in (FOLDER.signature, FOLDER.read):
+        with pytest.raises(DataError, match=f"cannot read {link}"):
+            ask(data_dir)

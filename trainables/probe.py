@@ -1,0 +1,120 @@
+"""What a run of a spec costs on this machine: `python -m trainables.probe < spec.json`.
+
+It trains a few steps on random images of the right shape, in a process of its own, so that the
+driver needs no torch, and prints a `Cost` as JSON. It reads no data and writes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from trainables.datasets.base import Dataset, Split
+from trainables.devices import device_name, pick_device
+from trainables.images import ImagePart
+from trainables.realisation import realise
+from trainables.spec import RunSpec
+from trainables.trainer import Trainer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MEASURE_SECONDS = 1.5
+"""Wall time to spend on steps, unless one step takes longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Measured on this machine, one run alone.
+
+    Attributes:
+        step_seconds: a training step of a whole batch.
+        evaluation_seconds: evaluation of one sample.
+        checkpoint_bytes: a checkpoint without the method's per-sample state.
+        device: where it was measured.
+    """
+
+    step_seconds: float
+    evaluation_seconds: float
+    checkpoint_bytes: int
+    device: str
+
+
+def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
+    """Time steps and evaluation of a spec on random data.
+
+    Args:
+        spec: its backbone, method, recipe and threads count; its data and noise do not.
+        image: shape (C, H, W).
+        classes: number of classes.
+    """
+    batch = spec.recipe.batch_size
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 255, (batch, *image), dtype=np.uint8)
+    labels = np.arange(batch) % classes
+    dataset = Dataset("probe", tuple(map(str, range(classes))), *(Split(images, labels),) * 2)
+    noisy = realise(labels, classes, "clean", None, spec.seeds)
+    trainer = Trainer(
+        replace(
+            spec,
+            data=dataset.digest,
+            labels=noisy.digest,
+            subset=None,
+            scenario="clean",
+            hold_out=0.0,
+            evaluate=("test",),
+        ),
+        dataset,
+        pick_device(),
+    )
+    buffer = io.BytesIO()
+    torch.save(trainer.state_dict(), buffer)
+    pixels = torch.from_numpy(images).to(trainer.device)
+    positions = torch.arange(batch, device=trainer.device)
+
+    def step() -> float:
+        begun = time.perf_counter()
+        trainer.step(pixels, positions, 1)[0].item()  # asking for the value waits for the device
+        return time.perf_counter() - begun
+
+    first = step()
+    seconds = [first]
+    if first < MEASURE_SECONDS:
+        seconds = []
+        while sum(seconds) < MEASURE_SECONDS - first and len(seconds) < 200:
+            seconds.append(step())
+    return Cost(
+        step_seconds=sorted(seconds)[len(seconds) // 2],
+        evaluation_seconds=_evaluation_seconds(trainer, images, labels),
+        checkpoint_bytes=2 * buffer.tell(),  # momentum buffers double it after the first step
+        device=device_name(trainer.device),
+    )
+
+
+def _evaluation_seconds(
+    trainer: Trainer, images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> float:
+    part = ImagePart(images, np.arange(len(labels)), labels, trainer.device)
+    begun = time.perf_counter()
+    trainer.accuracy(part)
+    return (time.perf_counter() - begun) / len(part)
+
+
+def main() -> None:
+    """Read {"spec", "image", "classes"} from standard input, print the cost."""
+    asked = json.load(sys.stdin)
+    spec = RunSpec.from_dict(asked["spec"])
+    channels, height, width = asked["image"]
+    cost = measure(spec, (channels, height, width), asked["classes"])
+    sys.stdout.write(json.dumps(asdict(cost)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The one truth per run: a folder `runs/<digest>/` under the home.
+
+It holds `spec.json`, the checkpoints while it trains, and `result.json`, renamed into place when
+all is done: a folder with a result is finished, any other is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from trainables.errors import HomeError, RecordError
+from trainables.result import RunResult
+from trainables.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that is seen whole or not at all, also after a power cut.
+
+    Raises:
+        HomeError: the disk is full or the folder not writable.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise HomeError(f"cannot write {path}: {error.strerror}") from error
+
+
+class Record:
+    """The folder of one run."""
+
+    def __init__(self, home: Path, digest: str) -> None:
+        self.folder = home / "runs" / digest
+        self.digest = digest
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest checkpoint."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the latest."""
+        return self.folder / "checkpoint.previous.pt"
+
+    @property
+    def _result(self) -> Path:
+        return self.folder / "result.json"
+
+    def result(self) -> RunResult | None:
+        """Read the result; None if the run is not finished.
+
+        Raises:
+            RecordError: the file is damaged or belongs to another run.
+        """
+        try:
+            text = self._result.read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            result = RunResult.from_dict(json.loads(text))
+        except (RecordError, ValueError) as error:
+            raise RecordError(
+                f"{self._result} cannot be read ({error}): delete its folder to train the run again"
+            ) from error
+        if result.digest != self.digest:
+            raise RecordError(f"{self._result} holds run {result.digest[:12]}: move it back")
+        return result
+
+    def spec(self) -> RunSpec | None:
+        """Read the spec; None if the run was never begun."""
+        try:
+            return RunSpec.from_dict(json.loads((self.folder / "spec.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def begin(self, spec: RunSpec) -> int:
+        """Note that a process begins or goes on with the run; return how many have, with this one.
+
+        Raises:
+            HomeError: the folder cannot be written.
+        """
+        write_atomically(self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1))
+        path = self.folder / "attempts"
+        attempts = 1 + (int(path.read_text()) if path.exists() else 0)
+        write_atomically(path, str(attempts))
+        return attempts
+
+    def finish(self, result: RunResult) -> None:
+        """Rename the result into place; the checkpoint before the last is no longer needed.
+
+        Raises:
+            HomeError: the folder cannot be written.
+        """
+        write_atomically(self._result, json.dumps(result.to_dict()))
+        self.previous_checkpoint.unlink(missing_ok=True)
+
+    @contextmanager
+    def claimed(self, patience_s: float = 60.0) -> Iterator[None]:
+        """Hold the run while working on it, so that two processes never train it at once.
+
+        A worker of a killed sweep may live on for some seconds: wait for it.
+
+        Raises:
+            HomeError: the folder cannot be written, or another process still holds it in the end.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
+        with lock:
+            deadline = time.monotonic() + patience_s
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise HomeError(
+                            f"run {self.digest[:12]} is being trained by another process: "
+                            "wait for it, or end it"
+                        ) from None
+                    time.sleep(0.2)
+            yield

@@ -1,0 +1,156 @@
+"""What a run leaves behind: its metric trace, how it ended, and where it ran."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import RecordError
+from trainables.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trainables.realisation import Realisation
+
+
+class Status(StrEnum):
+    """How a run ended. A run that has not ended has no result."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """The noisy labels of a run, as recorded.
+
+    Attributes:
+        sha256: of the vector, little-endian int64.
+        count: its length.
+        flip_rate: fraction that differs from the true labels.
+        transition: observed P(noisy = j | true = i), K × K.
+    """
+
+    sha256: str
+    count: int
+    flip_rate: float
+    transition: list[list[float]]
+
+    @classmethod
+    def of(cls, labels: Realisation) -> LabelFacts:
+        """Take them from a realisation."""
+        return cls(labels.digest, len(labels.noisy), labels.flip_rate, labels.transition)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A run that ended.
+
+    Attributes:
+        spec: what was trained.
+        status: how it ended.
+        trace: one row per epoch, the same for equal specs on equal devices: "epoch" and metrics
+            such as "train/loss", "val/accuracy"; accuracies are fractions.
+        seconds: wall time of each epoch; not part of what is reproduced.
+        peak_memory_mb: largest memory of the device (CUDA) or process (CPU), in 10^6 bytes.
+        labels: facts of the noisy labels.
+        parameters: number of trained parameters of the network.
+        provenance: device, host, versions, commit, whether the tree was dirty.
+        reason: of a divergence: the epoch, the step and what was seen.
+        attempts: number of processes that worked on it; above 1 where it was interrupted.
+    """
+
+    spec: RunSpec
+    status: Status
+    trace: list[dict[str, float]]
+    seconds: list[float]
+    peak_memory_mb: float
+    labels: LabelFacts
+    parameters: int
+    provenance: dict[str, str]
+    reason: str = ""
+    attempts: int = 1
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self.spec.digest)
+
+    def curve(self, metric: str) -> list[tuple[int, float]]:
+        """Return (epoch, value) wherever the metric was taken."""
+        return [(int(row["epoch"]), row[metric]) for row in self.trace if metric in row]
+
+    def last(self, metric: str) -> float | None:
+        """Return the last value of a metric; None if it was never taken or the run diverged."""
+        curve = self.curve(metric)
+        return curve[-1][1] if curve and self.status is Status.FINISHED else None
+
+    def mean_last(self, metric: str) -> float | None:
+        """Return a metric's mean over the last `recipe.window` epochs; None as for `last`."""
+        first = self.spec.recipe.epochs - self.spec.recipe.window
+        values = [value for epoch, value in self.curve(metric) if epoch > first]
+        finished = values and self.status is Status.FINISHED
+        return sum(values) / len(values) if finished else None
+
+    def at_best(self, metric: str, chooser: str) -> float | None:
+        """Return a metric at the (first) epoch where another is highest; None as for `last`."""
+        chosen = self.curve(chooser)
+        if not chosen or self.status is not Status.FINISHED:
+            return None
+        best = max(chosen, key=lambda point: point[1])[0]
+        return dict(self.curve(metric)).get(best)
+
+    def summary(self) -> dict[str, float]:
+        """Return the numbers that tables and MLflow's list of runs show, where they exist."""
+        numbers = {
+            "val/accuracy_mean_last": self.mean_last("val/accuracy"),
+            "test/accuracy_last": self.last("test/accuracy"),
+            "test/accuracy_mean_last": self.mean_last("test/accuracy"),
+            "test/accuracy_best_val": self.at_best("test/accuracy", "val/accuracy"),
+            "seconds_per_epoch": sum(self.seconds) / len(self.seconds) if self.seconds else None,
+            "peak_memory_mb": self.peak_memory_mb,
+        }
+        return {name: value for name, value in numbers.items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        return {
+            "digest": self.digest,
+            "spec": self.spec.to_dict(),
+            "status": str(self.status),
+            "reason": self.reason,
+            "trace": self.trace,
+            "seconds": self.seconds,
+            "peak_memory_mb": self.peak_memory_mb,
+            "labels": asdict(self.labels),
+            "parameters": self.parameters,
+            "provenance": self.provenance,
+            "attempts": self.attempts,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> RunResult:
+        """Read a result back from its JSON values.
+
+        Raises:
+            RecordError: it is not of this version, or its digest is not that of its spec.
+        """
+        try:
+            result = cls(
+                spec=RunSpec.from_dict(plain["spec"]),
+                status=Status(plain["status"]),
+                trace=list(plain["trace"]),
+                seconds=list(plain["seconds"]),
+                peak_memory_mb=float(plain["peak_memory_mb"]),
+                labels=LabelFacts(**plain["labels"]),
+                parameters=int(plain["parameters"]),
+                provenance=dict(plain["provenance"]),
+                reason=plain["reason"],
+                attempts=int(plain["attempts"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"not a result of this version: {error}") from error
+        if result.digest != plain["digest"]:
+            raise RecordError(f"result {plain['digest'][:12]} holds the spec of another run")
+        return result

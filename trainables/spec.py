@@ -1,0 +1,208 @@
+"""RunSpec: everything that decides the bits of one training, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from trainables.errors import FieldError, RecordError
+from trainables.parameters import FrozenMap
+from trainables.schedules import CONSTANT, KINDS, Schedule, scaled_epoch
+from trainables.seeds import Seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REVISION = 1
+"""Raised whenever the training code gives the same spec other bits."""
+
+AUGMENTATIONS = ("crop", "flip")
+"""crop: pad by 4 pixels and cut the original size at random; flip: left to right, half the time."""
+
+Precision = Literal["float32", "bf16"]
+
+COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is optimised, whatever the method (SGD throughout, as in the paper).
+
+    Attributes:
+        epochs: passes over the training part; counted from 1.
+        batch_size: samples per step; the last batch of an epoch may be smaller.
+        learning_rate: base rate of the schedule.
+        momentum: of SGD.
+        weight_decay: applied to every parameter.
+        nesterov: whether the momentum is Nesterov's.
+        schedule: learning rate over the epochs.
+        augmentation: of the training images, from `AUGMENTATIONS`.
+        mean: per channel, in units of pixels scaled to [0, 1]; None: measured on the training part.
+        std: likewise.
+        window: how many last epochs the selection averages over.
+        evaluate_every: epochs between evaluations; the last `window` epochs are always evaluated.
+        precision: of the forward pass; losses are float32 always.
+        tf32: whether CUDA may use TF32 in float32 products.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    schedule: Schedule = CONSTANT
+    augmentation: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    window: int = 10
+    evaluate_every: int = 1
+    precision: Precision = "float32"
+    tf32: bool = False
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name, allowed, holds in (
+            *((name, "at least 1", _at_least_one) for name in COUNTS),
+            ("learning_rate", "above 0", lambda rate: rate > 0),
+            ("momentum", "in [0, 1)", lambda momentum: 0 <= momentum < 1),
+            ("weight_decay", "at least 0", lambda decay: decay >= 0),
+        ):
+            value = getattr(self, name)
+            if not holds(value):
+                raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
+        for name in self.augmentation:
+            if name not in AUGMENTATIONS:
+                allowed = ", ".join(AUGMENTATIONS)
+                raise FieldError("augmentation", f"unknown augmentation '{name}'; known: {allowed}")
+        if (self.mean is None) != (self.std is None):
+            raise FieldError("mean", "mean and std are given together or not at all")
+        if self.std is not None and (
+            min(self.std) <= 0 or self.mean is None or len(self.mean) != len(self.std)
+        ):
+            raise FieldError("std", "std must be above 0, and as many values as mean")
+        if self.window > self.epochs:
+            object.__setattr__(self, "window", self.epochs)
+
+    def scaled(self, epochs: int) -> Recipe:
+        """Return the recipe of a training of another length, the epochs it names scaled with it."""
+        factor = epochs / self.epochs
+        return replace(
+            self,
+            epochs=epochs,
+            schedule=self.schedule.scaled(factor),
+            window=scaled_epoch(self.window, factor),
+        )
+
+    def evaluates(self, epoch: int) -> bool:
+        """Tell whether the held-out and test splits are evaluated after this epoch."""
+        return epoch % self.evaluate_every == 0 or epoch > self.epochs - self.window
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One training, described completely: equal specs give equal bits on the same kind of device.
+
+    Attributes:
+        dataset: name of the dataset.
+        data: SHA-256 of its content (images and true labels of all splits).
+        subset: number of training samples used; None for all.
+        scenario: name of the label noise.
+        labels: SHA-256 of the noisy label vector of the (sub)set, little-endian int64.
+        backbone: name of the architecture.
+        backbone_parameters: its parameters, complete.
+        method: name of the method.
+        hyperparameters: its parameters, complete.
+        recipe: how it is optimised.
+        hold_out: fraction of the noisy training labels held out by the `split` axis.
+        evaluate: the splits that are evaluated: "val" (held-out noisy labels), "test". A split
+            that is not named is never loaded.
+        seeds: base seed of each random axis.
+        threads: CPU threads of one training.
+        revision: of the training code.
+    """
+
+    dataset: str
+    data: str
+    subset: int | None
+    scenario: str
+    labels: str
+    backbone: str
+    backbone_parameters: FrozenMap
+    method: str
+    hyperparameters: FrozenMap
+    recipe: Recipe
+    hold_out: float
+    evaluate: tuple[str, ...]
+    seeds: Seeds
+    threads: int = 1
+    revision: int = REVISION
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hold_out < 1:
+            raise FieldError("hold_out", f"hold_out must be in [0, 1), got {self.hold_out:g}")
+        if "val" in self.evaluate and self.hold_out == 0:
+            raise FieldError("hold_out", "hold_out must be above 0 where 'val' is evaluated")
+        if self.threads < 1:
+            raise FieldError("threads", f"threads must be at least 1, got {self.threads}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["backbone_parameters"] = dict(self.backbone_parameters)
+        plain["hyperparameters"] = dict(self.hyperparameters)
+        plain["recipe"] = asdict(self.recipe)
+        plain["seeds"] = asdict(self.seeds)
+        return plain
+
+    def to_json(self) -> str:
+        """Return the canonical JSON: sorted keys, no spaces, shortest float representation."""
+        return canonical_json(self.to_dict())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: the run's name."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> RunSpec:
+        """Read a spec back from its JSON values.
+
+        Raises:
+            RecordError: a key is missing or unknown, or a value is not allowed.
+        """
+        try:
+            recipe = dict(plain["recipe"])
+            schedule = dict(recipe["schedule"])
+            recipe["schedule"] = KINDS[schedule["kind"]](**_tuples(schedule))
+            return cls(
+                **{
+                    **_tuples(plain),
+                    "backbone_parameters": FrozenMap(_tuples(plain["backbone_parameters"])),
+                    "hyperparameters": FrozenMap(_tuples(plain["hyperparameters"])),
+                    "recipe": Recipe(**_tuples(recipe)),
+                    "seeds": Seeds(**plain["seeds"]),
+                }
+            )
+        except (KeyError, TypeError, FieldError) as error:
+            raise RecordError(f"not a run spec of this version: {error}") from error
+
+
+def canonical_json(plain: object) -> str:
+    """Write JSON values in the one form that digests are taken of.
+
+    Raises:
+        ValueError: a NaN or an infinity.
+    """
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _at_least_one(count: int) -> bool:
+    return count >= 1
+
+
+def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
