@@ -1,0 +1,100 @@
+"""Where studies lie: those that come with the package, and the user's own YAML files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces.yaml_lines import Document, YamlError, parse_yaml
+from trainables.errors import StudyError, suggest
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """One YAML file.
+
+    Attributes:
+        name: its stem: the name of the study.
+        label: as messages call it: its path, or the file name of a shipped one.
+        document: what it says.
+        folder: what `extends: other.yaml` is relative to; None for a shipped one.
+    """
+
+    name: str
+    label: str
+    document: Document
+    folder: Path | None
+
+
+def study_names() -> list[str]:
+    """Return the names of the shipped studies, in alphabetical order."""
+    return sorted(_shipped())
+
+
+def study_titles() -> dict[str, str]:
+    """Return the title of each shipped study by its name, in alphabetical order.
+
+    Raises:
+        StudyError: one of the files is broken.
+    """
+    titles = {}
+    for name in study_names():
+        value = open_study(name).document.value
+        titles[name] = str(value.get("title", "")) if isinstance(value, dict) else ""
+    return titles
+
+
+def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
+    """Read the YAML of a study.
+
+    Args:
+        name_or_path: a path if it has a slash or ends with .yaml or .yml, else a shipped name.
+        folder: what a relative path is relative to; None for the working directory.
+
+    Raises:
+        StudyError: there is no such study, or it cannot be read, or it is no YAML.
+    """
+    if "/" not in name_or_path and not name_or_path.endswith(SUFFIXES):
+        shipped = _shipped()
+        if name_or_path not in shipped:
+            raise StudyError(
+                f"unknown study '{name_or_path}': {suggest(name_or_path, shipped)}; "
+                "or give the path of a YAML file"
+            )
+        content = shipped[name_or_path].read_bytes()
+        label = f"{name_or_path}.yaml"
+        return StudyFile(name_or_path, label, _parse(content, label), None)
+    path = (folder or Path()) / Path(name_or_path).expanduser()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise StudyError(
+            f"no study file '{path}'; shipped studies: {suggest(path.stem, study_names())}"
+        ) from None
+    except OSError as error:
+        raise StudyError(f"cannot read {path}: {error.strerror}") from error
+    return StudyFile(path.stem, str(path), _parse(content, str(path)), path.parent)
+
+
+@cache
+def _shipped() -> dict[str, Traversable]:
+    files = resources.files("search_spaces").iterdir()
+    return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
+
+
+def _parse(content: bytes, label: str) -> Document:
+    try:
+        return parse_yaml(content.decode())
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StudyError(f"{label}:{line}: not UTF-8: save the file as UTF-8") from error
+    except YamlError as error:
+        raise StudyError(f"{label}:{error.line}: {error.message}") from error

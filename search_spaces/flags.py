@@ -1,0 +1,130 @@
+"""What flags change in a study, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.layers import Origin
+from search_spaces.yaml_lines import YamlError, parse_yaml
+from trainables.errors import StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from search_spaces.layers import Layers
+    from search_spaces.yaml_lines import KeyPath
+
+FILE_ONLY = ("extends", "sources")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key of a study, changed by a flag.
+
+    Attributes:
+        path: dotted path of the key: "search.trials".
+        value: its new value, as YAML would hold it; None takes back what the file says.
+        flag: as messages call it: "--trials".
+    """
+
+    path: str
+    value: Any
+    flag: str
+
+
+def parse_set(text: str) -> Change:
+    """Read what follows `--set`: `recipe.epochs=5`, the value in YAML.
+
+    Raises:
+        StudyError: no KEY=VALUE, or a value that is no YAML.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not all(key.split(".")):
+        raise StudyError(f"--set: write KEY=VALUE, as in --set recipe.epochs=5, got '{text}'")
+    flag = f"--set {key}"
+    try:
+        return Change(key, parse_yaml(value).value, flag)
+    except YamlError as error:
+        raise StudyError(f"{flag}: {error.message}") from error
+
+
+def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -> None:
+    """Lay changes over a study's files.
+
+    What is searched follows, unless flags say it themselves: where scenarios or methods are
+    narrowed, the search keeps to those that are left; where a hyperparameter is fixed, it is
+    neither searched nor part of the reference; a method with all of them fixed is not searched.
+
+    Raises:
+        StudyError: a key that only a file can say.
+    """
+    for level, change in enumerate(changes, start=first_level):
+        value: Any = change.value
+        keys = change.path.split(".")
+        if keys[0] in FILE_ONLY:
+            raise StudyError(f"{change.flag}: '{keys[0]}' can only be said in a file")
+        for key in reversed(keys):
+            value = {key: value}
+        layers.lay(value, _always(Origin(change.flag, level, flag_key=change.path)))
+    _narrow_search(layers)
+    _free_fixed(layers)
+
+
+def _always(origin: Origin) -> Callable[[KeyPath], Origin]:
+    return lambda _path: origin
+
+
+def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
+    origin = layers.origin(path)
+    return origin if origin is not None and origin.flag_key is not None else None
+
+
+def _narrow_search(layers: Layers) -> None:
+    search = layers.tree.get("search")
+    if not isinstance(search, dict):
+        return
+    for key, searched in (("scenarios", "scenario"), ("methods", "methods")):
+        origin, kept = _said_by_flag(layers, (key,)), layers.tree.get(key)
+        before = search.get(searched)
+        if origin is None or not isinstance(kept, list) or not kept or before is None:
+            continue
+        if _said_by_flag(layers, ("search", searched)):
+            continue
+        if isinstance(before, list):
+            left = [item for item in before if item in kept]
+        else:
+            left = before if before in kept else kept[0]
+        if left != before:
+            layers.lay({"search": {searched: left}}, _always(origin))
+
+
+def _free_fixed(layers: Layers) -> None:
+    for path in layers.paths():
+        origin = _said_by_flag(layers, path)
+        if origin is None or path[:1] != ("hyperparameters",) or len(path) != 3:
+            continue
+        method, name = path[1:]
+        if not isinstance(method, str) or not isinstance(name, str):
+            continue
+        if layers.tree.get("hyperparameters", {}).get(method, {}).get(name) is None:
+            continue
+        for section in (("search", "space", method), ("reference", method)):
+            freed = (*section, name)
+            if layers.origin(freed) and not _said_by_flag(layers, freed):
+                layer: Any = {name: None}
+                for key in reversed(section):
+                    layer = {key: layer}
+                layers.lay(layer, _always(origin))
+        _drop_if_nothing_is_left(layers, method, origin)
+
+
+def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> None:
+    search = layers.tree.get("search")
+    space = search.get("space") if isinstance(search, dict) else None
+    if not isinstance(search, dict) or not isinstance(space, dict) or space.get(method) != {}:
+        return
+    before = search.get("methods")
+    if isinstance(before, list) and not _said_by_flag(layers, ("search", "methods")):
+        left = [name for name in before if name != method]
+        layers.lay({"search": {"methods": left}}, _always(origin))

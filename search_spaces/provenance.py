@@ -1,0 +1,131 @@
+"""Where each value of a study comes from: the paper, the public code, a flag, a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.layers import dotted, key_path, leaves
+from trainables.errors import StudyError, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from search_spaces.layers import Layers, Origin
+    from search_spaces.yaml_lines import KeyPath, Plain
+
+WITHOUT_SOURCE = ("title", "deviations")
+"""Words about the study, not values of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One line of a file's `sources`: `recipe.learning_rate: public code, train_cifar.py`.
+
+    Attributes:
+        path: the key, or the mapping around the keys, that it speaks of.
+        text: where the value comes from.
+        origin: where the line stands.
+    """
+
+    path: KeyPath
+    text: str
+    origin: Origin
+
+    @property
+    def level(self) -> int:
+        """The layer that it belongs to: it speaks of what this one and those below it say."""
+        return self.origin.level
+
+
+def read_statements(section: Plain, origin_of: Callable[[KeyPath], Origin]) -> list[Statement]:
+    """Read the `sources` of one file.
+
+    Raises:
+        StudyError: not a mapping from dotted keys to texts.
+    """
+    if section is None:
+        return []
+    if not isinstance(section, dict):
+        where = origin_of(("sources",)).text
+        raise StudyError(f"{where}: sources: must be a mapping from keys to texts, got {section!r}")
+    statements = []
+    for key, text in section.items():
+        origin = origin_of(("sources", key))
+        if not isinstance(text, str):
+            raise StudyError(f"{origin.text}: sources: {key} must have a text, got {text!r}")
+        statements.append(Statement(key_path(key), text, origin))
+    return statements
+
+
+def check_statements(
+    statements: Iterable[Statement], plain: dict[str, Any], said: set[KeyPath]
+) -> None:
+    """Refuse statements about keys that the study does not have.
+
+    Args:
+        statements: of the file that was asked for.
+        plain: the study with every default written out.
+        said: keys of the files, before flags changed them.
+
+    Raises:
+        StudyError: one speaks of no key; names the nearest.
+    """
+    paths = {path[:n] for path, _ in leaves(plain) for n in range(1, len(path) + 1)} | said
+    for statement in statements:
+        if statement.path not in paths:
+            raise StudyError(
+                f"{statement.origin.text}: sources: the study has no key "
+                f"{_nearest(dotted(statement.path), {dotted(path) for path in paths if path})}"
+            )
+
+
+def source_texts(
+    plain: dict[str, Any], layers: Layers, statements: Iterable[Statement]
+) -> dict[str, str]:
+    """Say where each value comes from, by dotted path.
+
+    A flag goes first; then the statement with the longest matching path, if its file says the
+    value itself or extends the one that does; then file and line; then whose default it is.
+
+    Args:
+        plain: the study with every default written out.
+        layers: what files and flags say.
+        statements: of all files.
+    """
+    found = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
+    return {
+        dotted(path): _source_text(path, plain, layers, found)
+        for path, _ in leaves(plain)
+        if path[0] not in WITHOUT_SOURCE
+    }
+
+
+def _source_text(
+    path: KeyPath, plain: dict[str, Any], layers: Layers, statements: list[Statement]
+) -> str:
+    origin = layers.origin(path)
+    if origin is None:
+        exact = [s.text for s in statements if s.path == path]
+        return exact[0] if exact else _default_of(path, plain, layers)
+    if origin.flag_key is not None:
+        return f"set by {origin.text}"
+    for statement in statements:
+        if path[: len(statement.path)] == statement.path and statement.level >= origin.level:
+            return statement.text
+    return origin.text
+
+
+def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
+    if path[0] == "backbone":
+        return f"default of backbone {plain['backbone']['name']}"
+    if path[0] == "hyperparameters":
+        return f"default of method {path[1]}"
+    if path[:2] == ("search", "space") and layers.origin(path[:4]) is None:
+        return f"default of method {path[2]}"
+    return "default of the schema"
+
+
+def _nearest(wrong: str, known: set[str]) -> str:
+    hint = suggest(wrong, known).partition(" known: ")[0]
+    return f"'{wrong}'" + (f": {hint}" if hint.startswith("did you mean") else "")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
+
+
+def lay(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
+    layers.lay(tree, lambda _path: Origin(name, level))
+
+
+def stack(*trees: dict[str, Any]) -> Layers:
+    layers = Layers(Origin("root"))
+    for level, tree in enumerate(trees):
+        lay(layers, f"layer {level}", level, tree)
+    return layers
+
+
+def test_mappings_merge_and_lists_are_replaced() -> None:
+    layers = stack({"a": {"x": 1, "y": 2}, "l": [1, 2]}, {"a": {"y": 3, "z": 4}, "l": [5]})
+    assert layers.tree == {"a": {"x": 1, "y": 3, "z": 4}, "l": [5]}
+    assert layers.origin(("a", "x")) == Origin("layer 0", 0)
+    assert layers.origin(("a", "y")) == Origin("layer 1", 1)
+    assert layers.origin(("a",)) == Origin("layer 0", 0)
+    assert layers.origin(("l", 0)) == Origin("layer 1", 1)
+    assert layers.origin(("l", 1)) is None
+
+
+def test_null_takes_back_but_remembers_where() -> None:
+    layers = stack({"a": {"x": 1, "y": 2}}, {"a": {"x": None}, "b": {"c": None}})
+    assert layers.tree == {"a": {"y": 2}, "b": {}}
+    assert layers.origin(("a", "x")) == Origin("layer 1", 1)
+
+
+def test_another_kind_or_name_replaces_the_mapping() -> None:
+    below = {"schedule": {"kind": "cosine-restarts", "period": 10}, "backbone": {"name": "mlp"}}
+    layers = stack(below, {"schedule": {"kind": "constant"}, "backbone": {"hidden": [3]}})
+    assert layers.tree == {
+        "schedule": {"kind": "constant"},
+        "backbone": {"name": "mlp", "hidden": [3]},
+    }
+    assert layers.origin(("schedule", "period")) is None
+
+
+def test_layers_do_not_change_what_they_are_made_of() -> None:
+    first: dict[str, Any] = {"a": {"x": 1}}
+    stack(first, {"a": {"y": 2}})
+    assert first == {"a": {"x": 1}}
+
+
+def test_the_nearest_origin_is_that_of_the_innermost_mapping() -> None:
+    layers = stack({"a": {"x": 1}})
+    assert layers.nearest_origin(("a", "q", "r")) == Origin("layer 0", 0)
+    assert layers.nearest_origin(("b",)) == Origin("root")
+
+
+def test_paths_and_leaves() -> None:
+    tree = {"a": {"b": [1], "c": {}}, "d": None}
+    assert list(leaves(tree)) == [(("a", "b"), [1]), (("a", "c"), {}), (("d",), None)]
+    assert key_path("confirm.seeds.1") == ("confirm", "seeds", 1)
+    assert dotted(("confirm", "seeds", 1)) == "confirm.seeds.1"

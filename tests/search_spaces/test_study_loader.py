@@ -1,0 +1,323 @@
+"""Files that extend files, flags that change them, and where each value comes from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from search_spaces.loader import Change, load_study, parse_set
+from trainables.errors import FieldError, StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def fault(study: Path | str, changes: Sequence[Change] = ()) -> str:
+    with pytest.raises(StudyError) as caught:
+        load_study(str(study), changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def beside(path: Path, name: str, text: str) -> Path:
+    other = path.with_name(name)
+    other.write_text(text)
+    return other
+
+
+# --- files
+
+
+def test_unknown_studies_name_the_nearest(tmp_path: Path) -> None:
+    assert fault("cifar1").startswith("unknown study 'cifar1': did you mean 'cifar10'? known: ")
+    missing = tmp_path / "digit.yaml"
+    assert fault(missing).startswith(f"no study file '{missing}'; shipped studies: did you mean 'd")
+    assert "cannot read" in fault(f"{tmp_path}/")
+
+
+def test_files_that_are_no_study(tmp_path: Path) -> None:
+    path = beside(tmp_path / "x", "odd.yaml", "")
+    assert fault(path).startswith(f"{path}: not a study, it is empty")
+    path.write_text("- a\n- b\n")
+    assert fault(path).startswith(f"{path}: not a study, it is no mapping")
+    path.write_text("title: x\nrecipe: [1\n")
+    assert fault(path).startswith(f"{path}:2: not valid YAML: ")
+    path.write_bytes(b"title: x\ndataset: \xff\xfe\n")
+    assert fault(path) == f"{path}:2: not UTF-8: save the file as UTF-8"
+    path.write_text("title: a\ndataset: digits\ntitle: b\n")
+    assert fault(path) == f"{path}:3: title: is already given in line 1"
+
+
+def test_a_path_is_relative_to_the_working_directory(
+    write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study()
+    monkeypatch.chdir(path.parent)
+    assert load_study("small.yaml").name == "small"
+    assert load_study("./small.yaml").study == load_study(str(path)).study
+
+
+# --- extends
+
+
+def test_a_study_extends_another_by_name_and_by_relative_path(
+    write_study: Callable[..., Path],
+) -> None:
+    path = beside(write_study(), "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
+    loaded = load_study(str(path))
+    assert loaded.name == "mine"
+    assert loaded.study.recipe.epochs == 20
+    assert loaded.study.recipe.batch_size == 64
+    assert loaded.study.title == "a small study"
+    path.write_text("extends: digits\ntitle: longer\nconfirm: {seeds: [7]}\n")
+    study = load_study(str(path)).study
+    assert (study.title, study.confirm.seeds, study.confirm.hold_out) == ("longer", (7,), True)
+
+
+def test_faults_show_the_file_that_said_it(write_study: Callable[..., Path]) -> None:
+    small = write_study("  batch_size: 64", "  batch_size: 0")
+    path = beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
+    assert fault(path).startswith(f"{small}:9: recipe.batch_size: ")
+    path.write_text("extends: small.yaml\nrecipe:\n  batch_size: 8\n  epochs: -1\n")
+    assert fault(path).startswith(f"{path}:4: recipe.epochs: ")
+
+
+def test_a_null_takes_back_what_is_inherited(write_study: Callable[..., Path]) -> None:
+    text = "extends: small.yaml\nhyperparameters: {nal: null}\nrecipe: {window: null}\n"
+    study = load_study(str(beside(write_study(), "mine.yaml", text))).study
+    assert study.hyperparameters_of("nal")["first_target_epoch"] == 1
+    assert study.recipe.window == 10
+
+
+def test_another_schedule_takes_nothing_over(write_study: Callable[..., Path]) -> None:
+    small = write_study("    kind: constant", "    kind: cosine-restarts\n    period: 5")
+    text = "extends: small.yaml\nrecipe:\n  schedule: {kind: multistep, milestones: [3, 5]}\n"
+    study = load_study(str(beside(small, "mine.yaml", text))).study
+    assert study.recipe.schedule.rate(1.0, 6) == pytest.approx(0.01)
+
+
+def test_faults_of_extends(write_study: Callable[..., Path]) -> None:
+    small = write_study()
+    path = beside(small, "mine.yaml", "title: x\nextends: cifar1\n")
+    assert fault(path).startswith(f"{path}:2: extends: unknown study 'cifar1': did you mean")
+    path.write_text("extends: [digits]\n")
+    assert fault(path).startswith(f"{path}:1: extends: must be the name or path")
+    path.write_text("extends: mine.yaml\n")
+    assert "goes round in a circle" in fault(path)
+    other = beside(small, "other.yaml", "extends: ../other/../mine.yaml\n")
+    (small.parent / "other").mkdir()
+    path.write_text("extends: other.yaml\n")
+    assert str(other) in fault(path)
+
+
+# --- flags
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("recipe.epochs=5", "recipe.epochs", 5),
+        ("recipe.weight_decay=1e-3", "recipe.weight_decay", 0.001),
+        ("confirm.seeds=[1, 2]", "confirm.seeds", [1, 2]),
+        ("title=a=b", "title", "a=b"),
+        ("subset=", "subset", None),
+        (" search.scope = scenario ", "search.scope", "scenario"),
+    ],
+)
+def test_set_reads_yaml(text: str, path: str, value: object) -> None:
+    assert parse_set(text) == Change(path, value, f"--set {path}")
+
+
+@pytest.mark.parametrize("text", ["recipe.epochs", "=5", ".=5", "a..b=5", ""])
+def test_set_wants_key_and_value(text: str) -> None:
+    with pytest.raises(StudyError, match=r"^--set: write KEY=VALUE, as in --set recipe.epochs=5"):
+        parse_set(text)
+
+
+def test_set_with_broken_yaml() -> None:
+    with pytest.raises(StudyError, match=r"^--set confirm.seeds: not valid YAML: "):
+        parse_set("confirm.seeds=[1, 2")
+
+
+def test_changes_are_applied_in_order() -> None:
+    changes = [Change("search.trials", 5, "--trials"), parse_set("search.trials=7")]
+    loaded = load_study("digits", changes)
+    assert loaded.study.search.trials == 7
+    assert loaded.sources["search.trials"] == "set by --set search.trials"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            Change("search.trials", 0, "--trials"),
+            "--trials: must be greater than or equal to 1, got 0",
+        ),
+        (Change("subset", 5000, "--subset"), "--subset: must be from 1 to 1437, "),
+        (Change("confirm.seeds", [0, 0], "--seeds"), "--seeds: 0 is given twice: remove one"),
+        (Change("methods", ["nall"], "--methods"), "--methods: unknown method 'nall': did you"),
+        (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x'; known: "),
+        (parse_set("recipe.epoch=5"), "--set recipe.epoch: unknown key 'epoch': did you mean 'ep"),
+        (parse_set("epochs=5"), "--set epochs: unknown key 'epochs': did you mean 'recipe.epochs'"),
+        (
+            parse_set("recipe.epochs.x=5"),
+            "--set recipe.epochs.x: recipe.epochs: must be an integer",
+        ),
+        (
+            parse_set("recipe.schedule.kind=multistep"),
+            "--set recipe.schedule.kind: recipe.schedule.milestones: is missing",
+        ),
+        (parse_set("hyperparameters.nal=[1]"), "--set hyperparameters.nal: must be a mapping"),
+        (parse_set("extends=cifar10"), "--set extends: 'extends' can only be said in a file"),
+        (parse_set("sources.subset=x"), "--set sources.subset: 'sources' can only be said in a"),
+    ],
+)
+def test_faults_of_flags_name_the_flag(change: Change, message: str) -> None:
+    assert fault("digits", [change]).startswith(message)
+
+
+def test_a_flag_that_makes_a_files_value_impossible_names_the_file(
+    write_study: Callable[..., Path],
+) -> None:
+    path = write_study()
+    assert fault(path, [parse_set("recipe.epochs=5")]) == (
+        f"{path}:17: hyperparameters.nal.first_target_epoch: first_target_epoch is 10, after the "
+        "last epoch (5): choose one from 1 to 5"
+    )
+
+
+def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
+    loaded = load_study("digits", [Change("methods", ["ce"], "--methods")])
+    assert loaded.study.search.methods == ()
+    assert loaded.sources["search.methods"] == "set by --methods"
+    loaded = load_study("cifar10", [Change("scenarios", ["symmetric-0.8"], "--scenario")])
+    assert loaded.study.searched == {"symmetric-0.8": ("symmetric-0.8",)}
+    kept = ["symmetric-0.2", "symmetric-0.4"]
+    loaded = load_study("cifar10", [Change("scenarios", kept, "--scenario")])
+    assert loaded.study.search.scenario == "symmetric-0.4"
+    assert loaded.sources["search.scenario"] == load_study("cifar10").sources["search.scenario"]
+
+
+def test_a_flag_that_says_what_is_searched_is_believed() -> None:
+    changes = [
+        Change("scenarios", ["clean"], "--scenario"),
+        parse_set("search.scenario=symmetric-0.4"),
+    ]
+    assert fault("digits", changes).startswith(
+        "--set search.scenario: 'symmetric-0.4' is not among"
+    )
+
+
+def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
+    study = load_study("digits", [parse_set("hyperparameters.nal.alpha=0.8")]).study
+    assert list(study.space_of("nal")) == ["lambda"]
+    assert study.reference_of("nal") == {"lambda": 0.5}
+    assert study.hyperparameters_of("nal")["alpha"] == 0.8
+
+    values = {"lambda": 3, "alpha": 0.8}
+    sets = [parse_set(f"hyperparameters.nal.{name}={value}") for name, value in values.items()]
+    study = load_study("digits", sets).study
+    assert study.searched == {}
+    assert study.hyperparameters_of("nal")["lambda"] == 3.0
+
+
+# --- sources
+
+
+def test_each_value_says_where_it_comes_from(write_study: Callable[..., Path]) -> None:
+    path = write_study(
+        "title: a small study",
+        "title: a small study\nsources: {recipe: a book, recipe.epochs: a letter, subset: a wish}",
+    )
+    loaded = load_study(str(path), [Change("recipe.window", 5, "--window")])
+    assert {key: loaded.sources[key] for key in loaded.sources if key.startswith("recipe.")} == {
+        "recipe.epochs": "a letter",
+        "recipe.batch_size": "a book",
+        "recipe.learning_rate": "a book",
+        "recipe.momentum": "default of the schema",
+        "recipe.weight_decay": "default of the schema",
+        "recipe.nesterov": "default of the schema",
+        "recipe.schedule.kind": "a book",
+        "recipe.augmentation": "default of the schema",
+        "recipe.mean": "default of the schema",
+        "recipe.std": "default of the schema",
+        "recipe.window": "set by --window",
+        "recipe.evaluate_every": "default of the schema",
+        "recipe.precision": "default of the schema",
+        "recipe.tf32": "default of the schema",
+    }
+    assert loaded.sources["subset"] == "a wish"
+    assert loaded.sources["dataset"] == f"{path}:3"
+    assert loaded.sources["hyperparameters.nal.target_interval"] == "default of method nal"
+    assert loaded.sources["search.space.nal.alpha.log"] == "default of the schema"
+
+
+def test_defaults_of_method_and_backbone_are_named(write_study: Callable[..., Path]) -> None:
+    path = write_study("  hidden: [16]\n", "")
+    path.write_text(path.read_text().partition("  space:")[0])
+    sources = load_study(str(path)).sources
+    assert sources["backbone.hidden"] == "default of backbone mlp"
+    assert sources["search.space.nal.lambda.low"] == "default of method nal"
+
+
+def test_a_source_does_not_speak_for_values_that_an_extending_file_changes(
+    write_study: Callable[..., Path],
+) -> None:
+    small = write_study("title: a small study", "title: a small study\nsources: {recipe: a book}")
+    path = beside(small, "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
+    sources = load_study(str(path)).sources
+    assert sources["recipe.epochs"] == f"{path}:2"
+    assert sources["recipe.batch_size"] == "a book"
+    path.write_text("extends: small.yaml\nrecipe: {epochs: 20}\nsources: {recipe.epochs: mine}\n")
+    assert load_study(str(path)).sources["recipe.epochs"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("sources", "part"),
+    [
+        ("{recipe.epoch: x}", "the study has no key 'recipe.epoch': did you mean 'recipe.epochs'?"),
+        ("{recipe.epochs: 3}", "recipe.epochs must have a text, got 3"),
+        ("[a]", "must be a mapping from keys to texts"),
+    ],
+)
+def test_faults_of_sources(write_study: Callable[..., Path], sources: str, part: str) -> None:
+    path = write_study("dataset: digits", f"sources: {sources}\ndataset: digits")
+    message = fault(path)
+    assert message.startswith(f"{path}:2: sources: ")
+    assert part in message
+
+
+# --- what is loaded
+
+
+def test_to_yaml_loads_as_the_same_study(write_study: Callable[..., Path]) -> None:
+    loaded = load_study(str(write_study()), [Change("search.trials", 9, "--trials")])
+    again = load_study(str(beside(write_study(), "again.yaml", loaded.to_yaml())))
+    assert again.study == loaded.study
+    assert again.sources == loaded.sources
+    assert again.to_yaml() == loaded.to_yaml()
+
+
+def test_faults_that_show_later_find_their_line(write_study: Callable[..., Path]) -> None:
+    path = write_study("dataset: digits", "dataset: digits\nsubset: 100")
+    error = load_study(str(path)).explain(FieldError("subset", "only 90 samples are there"))
+    assert str(error) == f"{path}:3: subset: only 90 samples are there"
+    changed = load_study(str(path), [Change("subset", 100, "--subset")])
+    assert str(changed.explain(FieldError("subset", "too many"))) == "--subset: too many"
+
+
+def test_loading_imports_neither_torch_nor_other_engines() -> None:
+    code = (
+        "import sys; from search_spaces.loader import load_study; load_study('cifar100');"
+        "heavy = ('torch', 'torchvision', 'ray', 'mlflow', 'optuna', 'sklearn', 'pandas');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,100 @@
+"""What a study tells the plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from search_spaces.loader import load_study
+from trainables.errors import FieldError
+from trainables.parameters import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    assert study.hyperparameters_of("ce") == {}
+    assert study.hyperparameters_of("nal") == {
+        "lambda": 0.5,
+        "alpha": 0.9,
+        "first_target_epoch": 10,
+        "target_interval": 1,
+    }
+    tuned = study.hyperparameters_of("nal", **{"lambda": 3, "alpha": 0.7})
+    assert (tuned["lambda"], tuned["alpha"], tuned["first_target_epoch"]) == (3.0, 0.7, 10)
+    assert isinstance(tuned["lambda"], float)
+    with pytest.raises(FieldError, match="did you mean 'alpha'"):
+        study.hyperparameters_of("nal", alfa=0.7)
+    with pytest.raises(FieldError, match="unknown method 'nall'"):
+        study.hyperparameters_of("nall")
+
+
+def test_a_method_that_is_not_searched_runs_with_the_reference(
+    write_study: Callable[..., Path],
+) -> None:
+    path = write_study("  methods: [nal]", "  methods: []")
+    path.write_text(path.read_text().replace("lambda: 0.5", "lambda: 7"))
+    study = load_study(str(path)).study
+    assert study.hyperparameters_of("nal")["lambda"] == 7.0
+
+
+def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    assert study.space_of("nal") == {
+        "lambda": Space(0.05, 20, log=True),
+        "alpha": Space(0.5, 0.99),
+    }
+    assert study.space_of("ce") == {}
+    path = write_study()
+    path.write_text(path.read_text().partition("  space:")[0])
+    study = load_study(str(path)).study
+    assert study.space_of("nal") == {"lambda": Space(0.1, 50, log=True), "alpha": Space(0.5, 0.99)}
+
+
+def test_reference(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    assert study.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert study.reference_of("ce") is None
+
+
+@pytest.mark.parametrize(
+    ("keeps", "fraction", "splits"), [("true", 0.3, ("val", "test")), ("false", 0.0, ("test",))]
+)
+def test_the_test_split_is_evaluated_in_confirm_alone(
+    write_study: Callable[..., Path], keeps: str, fraction: float, splits: tuple[str, ...]
+) -> None:
+    study = load_study(str(write_study("hold_out: true", f"hold_out: {keeps}"))).study
+    assert study.fraction_held_out("search") == study.fraction_held_out("select") == 0.3
+    assert study.evaluates("search") == study.evaluates("select") == ("val",)
+    assert study.fraction_held_out("confirm") == fraction
+    assert study.evaluates("confirm") == splits
+
+
+def test_searched_scenarios(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    assert study.searched == {"symmetric-0.4": ("symmetric-0.4", "clean")}
+    study = load_study(str(write_study("  trials: 4", "  scope: scenario"))).study
+    assert study.searched == {"symmetric-0.4": ("symmetric-0.4",), "clean": ("clean",)}
+    study = load_study(str(write_study("  scenario: symmetric-0.4\n", ""))).study
+    assert study.searched == {"symmetric-0.4": ("symmetric-0.4", "clean")}
+    assert study.search.scenario == "symmetric-0.4"
+
+
+def test_fixed_axes_keep_their_seed(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    seeds = study.seeds(7)
+    assert (seeds.subset, seeds.noise, seeds.init) == (0, 7, 7)
+    path = write_study("select:", "fixed_seeds: {noise: 3}\nselect:")
+    seeds = load_study(str(path)).study.seeds(7)
+    assert (seeds.subset, seeds.noise, seeds.init) == (7, 3, 7)
+
+
+def test_the_protocol_names_its_window(write_study: Callable[..., Path]) -> None:
+    study = load_study(str(write_study())).study
+    assert study.protocol == "mean accuracy on held-out noisy labels over the last 10 epochs"
+    study = load_study(str(write_study("window: 10", "window: 1"))).study
+    assert study.protocol == "accuracy on held-out noisy labels after the last epoch"
