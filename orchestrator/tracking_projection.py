@@ -1,0 +1,153 @@
+"""What MLflow is told of a run: its result as tags, parameters, metric points and artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+from search_spaces.schema import Phase
+from trainables.methods import method_of
+from trainables.spec import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trainables.parameters import Value
+    from trainables.result import RunResult
+    from trainables.spec import RunSpec
+
+Purpose = Phase | Literal["train"]
+
+PARENT = "mlflow.parentRunId"
+_LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a metric's curve.
+
+    Attributes:
+        metric: its name.
+        value: which may be NaN in the epoch of a divergence.
+        step: the epoch, counted from 1.
+        timestamp: milliseconds since 1970.
+    """
+
+    metric: str
+    value: float
+    step: int
+    timestamp: int
+
+
+def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
+    """Name the cell of a run: its spec without seeds and what they decide.
+
+    Later sweeps with other seeds find the same cell. Axes of randomness that are held fixed belong
+    to it: ± means something else then.
+    """
+    plain = spec.to_dict()
+    del plain["labels"]
+    plain["seeds"] = dict(fixed_seeds)
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
+
+def run_tags(result: RunResult, phase: Purpose, study: str) -> dict[str, str]:
+    """Return what describes a run beside its spec: how it ended and where it ran."""
+    spec = result.spec
+    tags = {
+        "nal.kind": "run",
+        "nal.digest": result.digest,
+        "nal.phase": str(phase),
+        "nal.study": study,
+        "nal.status": str(result.status),
+        "nal.reason": result.reason,
+        "nal.data": spec.data,
+        "nal.labels": result.labels.sha256,
+        "nal.labels_count": str(result.labels.count),
+        "nal.network_parameters": str(result.parameters),
+        "nal.attempts": str(result.attempts),
+        **{f"nal.{name}": value for name, value in result.provenance.items()},
+    }
+    if commit := result.provenance.get("commit"):
+        tags["mlflow.source.git.commit"] = commit
+    return {name: value[:_LONGEST] for name, value in tags.items()}
+
+
+def run_name(spec: RunSpec) -> str:
+    """Return a run's name as MLflow lists it: "nal symmetric-0.4 lambda=1 alpha=0.9 seed 0"."""
+    tunable = [p.name for p in method_of(spec.method).parameters if p.space is not None]
+    values = {name: spec.hyperparameters[name] for name in tunable}
+    return f"{point_name(spec.method, spec.scenario, values)} seed {spec.seeds.init}"
+
+
+def point_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
+    """Return the name of a cell: "nal symmetric-0.4 lambda=1 alpha=0.9"."""
+    words = [f"{name}={_brief(value)}" for name, value in values.items()]
+    return " ".join([method, scenario, *words])
+
+
+def run_params(spec: RunSpec) -> dict[str, str]:
+    """Return a run's settings under the words that studies use."""
+    recipe = spec.recipe
+    params: dict[str, object] = {
+        **{f"{spec.backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
+        **spec.hyperparameters,
+        "method": spec.method,
+        "scenario": spec.scenario,
+        "seed": spec.seeds.init,
+        "dataset": spec.dataset,
+        "subset": "all" if spec.subset is None else spec.subset,
+        "backbone": spec.backbone,
+        "hold_out": spec.hold_out,
+        "evaluate": ", ".join(spec.evaluate),
+        "threads": spec.threads,
+        "revision": spec.revision,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "momentum": recipe.momentum,
+        "weight_decay": recipe.weight_decay,
+        "schedule": recipe.schedule.kind,
+        "augmentation": ", ".join(recipe.augmentation) or "none",
+        "precision": recipe.precision,
+    }
+    return {name: str(value)[:_LONGEST] for name, value in params.items()}
+
+
+def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]:
+    """Return every metric of every epoch at its step, then the summary at the last.
+
+    Args:
+        result: of the run.
+        ended_ms: when the run ended, milliseconds since 1970; None for now. Earlier epochs are
+            placed by the seconds they took.
+    """
+    end = int(time.time() * 1000) if ended_ms is None else ended_ms
+    begin = end - int(1000 * sum(result.seconds))
+    times = [begin + int(1000 * seconds) for seconds in accumulate(result.seconds)]
+    times += [end] * (len(result.trace) - len(times))
+    points = [
+        Point(metric, value, int(row["epoch"]), at)
+        for row, at in zip(result.trace, times, strict=False)
+        for metric, value in row.items()
+        if metric != "epoch"
+    ]
+    last = int(result.trace[-1]["epoch"]) if result.trace else 0
+    numbers = {**result.summary(), "flip_rate": result.labels.flip_rate}
+    return points + [Point(name, value, last, end) for name, value in numbers.items()]
+
+
+def artifacts(result: RunResult) -> dict[str, str]:
+    """Return the files kept with a run, by name."""
+    return {
+        "spec.json": json.dumps(result.spec.to_dict(), indent=1),
+        "transition.json": json.dumps(result.labels.transition),
+    }
+
+
+def _brief(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

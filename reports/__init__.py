@@ -1,0 +1,1 @@
+"""From recorded runs to tables. Imports neither Ray nor torch."""

@@ -1,0 +1,162 @@
+"""From runs to cells: mean, sample standard deviation, and what is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from reports.plan_record import CellRecord, PlanRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way of reading a run's test accuracy.
+
+    Attributes:
+        metric: as recorded.
+        title: as tables print it.
+    """
+
+    metric: str
+    title: str
+
+
+def readings(window: int) -> tuple[Reading, ...]:
+    """Return all readings, the headline first.
+
+    Args:
+        window: how many last epochs are averaged.
+    """
+    return (
+        Reading("test/accuracy_last", "last epoch"),
+        Reading("test/accuracy_mean_last", f"mean of last {window} epochs"),
+        Reading("test/accuracy_best_val", "epoch chosen by noisy validation"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A number over seeds.
+
+    Attributes:
+        mean: over the runs that finished, a fraction; None where none did.
+        std: sample standard deviation (ddof 1), a fraction; None for fewer than two runs.
+        n: number of runs that finished.
+    """
+
+    mean: float | None
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Statistic:
+        """Take it over the values of the runs that finished."""
+        return cls(
+            mean=mean(values) if values else None,
+            std=stdev(values) if len(values) >= 2 else None,
+            n=len(values),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """A cell with what its runs gave.
+
+    Attributes:
+        cell: as planned.
+        statistics: by metric of the readings that its runs have.
+        diverged: number of runs that diverged.
+        missing: seeds whose run is not recorded.
+        flip_rate: mean true flip rate over the recorded runs; None without any.
+        devices: kinds of device that its runs ran on.
+        labels: hash of the noisy labels, by seed.
+    """
+
+    cell: CellRecord
+    statistics: Mapping[str, Statistic]
+    diverged: int
+    missing: tuple[int, ...]
+    flip_rate: float | None
+    devices: frozenset[str]
+    labels: Mapping[int, str]
+
+    @property
+    def planned(self) -> int:
+        """Number of seeds planned."""
+        return len(self.cell.seeds)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every planned seed finished."""
+        return not self.missing and not self.diverged
+
+
+def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
+    """Summarise each cell of the confirm phase, in the plan's order.
+
+    Args:
+        plan: of the sweep.
+        runs: as `reports.read.read_sweep` gives them.
+
+    Raises:
+        RecordError: at one seed of a scenario two methods saw different noisy labels.
+    """
+    by_digest: dict[str, Mapping[Hashable, Any]] = {
+        row["digest"]: row for row in runs.to_dict("records")
+    }
+    cells = [_summarise(cell, by_digest, readings(plan.window)) for cell in plan.cells]
+    _check_paired(cells)
+    return cells
+
+
+def devices_of(cells: Iterable[CellSummary]) -> list[str]:
+    """Return the kinds of device that runs of these cells ran on, sorted."""
+    return sorted({device for cell in cells for device in cell.devices})
+
+
+def _summarise(
+    cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], kinds: Sequence[Reading]
+) -> CellSummary:
+    found = {
+        seed: runs[digest]
+        for seed, digest in zip(cell.seeds, cell.digests, strict=True)
+        if digest in runs
+    }
+    finished = [run for run in found.values() if run["status"] == "finished"]
+    values = {kind.metric: [float(run[kind.metric]) for run in finished] for kind in kinds}
+    flips = [float(run["flip_rate"]) for run in found.values()]
+    return CellSummary(
+        cell=cell,
+        statistics={
+            metric: Statistic.of([value for value in numbers if not math.isnan(value)])
+            for metric, numbers in values.items()
+        },
+        diverged=len(found) - len(finished),
+        missing=tuple(seed for seed in cell.seeds if seed not in found),
+        flip_rate=mean(flips) if flips else None,
+        devices=frozenset(str(run["device"]) for run in found.values()),
+        labels={seed: str(run["labels"]) for seed, run in found.items()},
+    )
+
+
+def _check_paired(cells: Iterable[CellSummary]) -> None:
+    seen: dict[tuple[str, int], tuple[str, str]] = {}
+    for summary in cells:
+        for seed, labels in summary.labels.items():
+            where = (summary.cell.scenario, seed)
+            other, others = seen.setdefault(where, (summary.cell.method, labels))
+            if others != labels:
+                raise RecordError(
+                    f"{summary.cell.scenario}, seed {seed}: {other} was trained on noisy labels "
+                    f"{others[:12]}, {summary.cell.method} on {labels[:12]}; methods that saw "
+                    "different labels are not compared: train them again with one version"
+                )

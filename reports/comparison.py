@@ -1,0 +1,219 @@
+"""The table of a sweep: methods by scenarios, with the paper's own numbers beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reports.aggregate import aggregate, readings
+from reports.notes import notes_of, point
+from reports.paper import lookup, setting_of
+from reports.table import Entry, Row, Section, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from reports.aggregate import CellSummary, Reading
+    from reports.paper import PaperResult
+    from reports.plan_record import CellRecord, PlanRecord
+
+RowKey = tuple[str, ...]
+
+
+def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
+    """Make the table of a sweep from its plan and its recorded runs.
+
+    One scenario: a column per reading. Several: a column per scenario, a section per reading.
+
+    Args:
+        plan: of the sweep.
+        runs: as `reports.read.read_sweep` gives them.
+
+    Raises:
+        RecordError: at one seed of a scenario two methods saw different noisy labels.
+    """
+    cells = aggregate(plan, runs)
+    scenarios = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    taken = _readings(plan, cells)
+    quoted = _quoted(plan, cells, list(scenarios))
+    rows = _rows_of(cells)
+    if len(scenarios) == 1:
+        (scenario,) = scenarios
+        places = [(scenario, reading) for reading in taken]
+        columns = [reading.title for reading in taken]
+        sections = [Section("", _section(rows, places, quoted, taken[0]))]
+    else:
+        columns = list(scenarios.values())
+        sections = [
+            Section(
+                reading.title,
+                _section(rows, [(name, reading) for name in scenarios], quoted, taken[0]),
+            )
+            for reading in taken
+        ]
+    return Table(
+        title=plan.title,
+        subtitle=_subtitle(plan, list(scenarios.values())),
+        columns=tuple(columns),
+        sections=tuple(sections),
+        notes=notes_of(plan, cells),
+    )
+
+
+def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
+    """Return the readings that any run has, the headline first and always."""
+    first, *others = sorted(readings(plan.window), key=lambda r: r.title != plan.headline)
+    present = {metric for cell in cells for metric, s in cell.statistics.items() if s.n}
+    return [first, *(reading for reading in others if reading.metric in present)]
+
+
+def _subtitle(plan: PlanRecord, scenarios: Sequence[str]) -> str:
+    parts = [plan.dataset.title, plan.backbone, f"{plan.epochs} epochs"]
+    if len(scenarios) == 1:
+        parts.append(f"{scenarios[0]} label noise" if scenarios[0] != "clean" else "clean labels")
+    if plan.subset is not None:
+        parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
+    return ", ".join([*parts, "test accuracy in %"])
+
+
+def _rows_of(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary]]:
+    """Gather cells into rows by method and origin; one that is both stands in both rows.
+
+    A row of its own is made for the reference only if some scenario's tuned point is not it.
+    """
+    rows: dict[RowKey, dict[str, CellSummary]] = {}
+    for summary in cells:
+        rows.setdefault(_key(summary.cell), {})[summary.cell.scenario] = summary
+    for summary in cells:
+        cell = summary.cell
+        beside = _reference_key(cell)
+        if cell.tuned and cell.reference and beside in rows:
+            rows[beside][cell.scenario] = summary
+    return rows
+
+
+def _key(cell: CellRecord) -> RowKey:
+    return (cell.method, "tuned") if cell.tuned else _reference_key(cell)
+
+
+def _reference_key(cell: CellRecord) -> RowKey:
+    return (cell.method, "fixed", point(cell.values))
+
+
+def _section(
+    rows: Mapping[RowKey, Mapping[str, CellSummary]],
+    places: Sequence[tuple[str, Reading]],
+    quoted: Mapping[str, Mapping[str, PaperResult]],
+    headline: Reading,
+) -> tuple[Row, ...]:
+    measured = [
+        Row(
+            name=_name(list(cells.values())),
+            marker=_marker(list(cells.values()), tuned=key[1] == "tuned"),
+            kind="measured",
+            entries=tuple(_entry(cells.get(scenario), r) for scenario, r in places),
+        )
+        for key, cells in rows.items()
+    ]
+    whole = [
+        [scenario in cells and cells[scenario].complete for scenario, _ in places]
+        for cells in rows.values()
+    ]
+    paper = [
+        Row(
+            name=method,
+            marker="paper",
+            kind="quoted",
+            entries=tuple(
+                _quote(results.get(scenario), scenario) if reading == headline else Entry()
+                for scenario, reading in places
+            ),
+        )
+        for method, results in quoted.items()
+        if any(reading == headline for _, reading in places)
+    ]
+    return (*_with_bold(measured, whole), *paper)
+
+
+def _name(cells: Sequence[CellSummary]) -> str:
+    points = {point(summary.cell.values) for summary in cells}
+    title = cells[0].cell.method_title
+    if len(points) > 1:
+        return f"{title}, values below"
+    return ", ".join(filter(None, [title, *points]))
+
+
+def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
+    first = cells[0].cell
+    if not tuned:
+        return f"fixed ({first.source})"
+    equal = " = reference" if all(summary.cell.reference for summary in cells) else ""
+    return f"tuned ({first.trials} trials){equal}"
+
+
+def _entry(summary: CellSummary | None, reading: Reading) -> Entry:
+    if summary is None:
+        return Entry()
+    statistic = summary.statistics[reading.metric]
+    remarks = []
+    if summary.missing:
+        remarks.append(f"{summary.planned - len(summary.missing)} of {summary.planned} seeds")
+    if summary.diverged:
+        ended = summary.planned - len(summary.missing)
+        remarks.append(f"{summary.diverged} of {ended} diverged")
+    mean = None if statistic.mean is None else 100 * statistic.mean
+    std = None if statistic.std is None else 100 * statistic.std
+    return Entry(
+        text=_number(mean, std),
+        remark=", ".join(remarks),
+        mean=mean,
+        std=std,
+        n=statistic.n,
+        diverged=summary.diverged,
+    )
+
+
+def _number(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+
+
+def _with_bold(rows: Sequence[Row], whole: Sequence[Sequence[bool]]) -> list[Row]:
+    """Set the best of each column in bold, where at least two whole cells compete."""
+    entries = [list(row.entries) for row in rows]
+    for column in range(len(rows[0].entries) if rows else 0):
+        competing = [
+            (round(row[column].mean or 0.0, 2), index)
+            for index, row in enumerate(entries)
+            if whole[index][column] and row[column].mean is not None
+        ]
+        if len(competing) < 2:
+            continue
+        best = max(competing)[0]
+        for mean, index in competing:
+            entries[index][column] = replace(entries[index][column], bold=mean == best)
+    return [replace(row, entries=tuple(new)) for row, new in zip(rows, entries, strict=True)]
+
+
+def _quoted(
+    plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
+) -> dict[str, dict[str, PaperResult]]:
+    """Return the paper's numbers for the sweep's methods, by method and scenario."""
+    quoted: dict[str, dict[str, PaperResult]] = {}
+    for method in dict.fromkeys(summary.cell.method_title for summary in cells):
+        for scenario in scenarios:
+            for result in lookup(plan.dataset.title, scenario, plan.backbone):
+                if result.method == method:
+                    quoted.setdefault(method, {}).setdefault(scenario, result)
+    return quoted
+
+
+def _quote(result: PaperResult | None, scenario: str) -> Entry:
+    if result is None:
+        return Entry()
+    setting = setting_of(scenario)
+    other = "†" if setting and setting.including else ""
+    return Entry(_number(result.mean, result.std) + other, mean=result.mean, std=result.std)

@@ -1,0 +1,174 @@
+"""What stands under a table: of what ± is, which number chose, and what a reader must know."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from reports.aggregate import devices_of
+from reports.paper import CITATION, lookup, measured_on, setting_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from reports.aggregate import CellSummary
+    from reports.plan_record import PlanRecord, SearchRecord
+    from trainables.parameters import Space
+
+_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
+
+
+def point(values: Mapping[str, bool | float | str]) -> str:
+    """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
+    words = []
+    for name in sorted(values, key=lambda name: (name not in _LETTERS, list(values).index(name))):
+        value = values[name]
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        words.append(f"{_LETTERS.get(name, name)} = {shown}")
+    return ", ".join(words)
+
+
+def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
+    """Return the notes of a sweep's table, in reading order."""
+    return (
+        *_of_completeness(plan, cells),
+        _of_spread(plan, cells),
+        _of_protocol(plan),
+        *_of_searches(plan, cells),
+        *_of_noise(cells),
+        *_of_subset(plan),
+        *_of_paper(plan, cells),
+        *(f"Departs from the paper: {text}." for text in _stripped(plan.deviations)),
+        *_of_devices(cells),
+    )
+
+
+def _of_completeness(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    if plan.state != "finished":
+        yield "This sweep is not finished: type its command again to go on with it."
+    for summary in cells:
+        if summary.missing:
+            word = "seed" if len(summary.missing) == 1 else "seeds"
+            seeds = ", ".join(map(str, summary.missing))
+            yield f"Missing: {_label(summary)}, {word} {seeds}."
+    if any(summary.diverged for summary in cells):
+        yield "Where runs diverged, mean and ± are over those that finished."
+
+
+def _of_spread(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for summary in cells:
+        by_seeds.setdefault(tuple(summary.cell.seeds), []).append(_label(summary))
+    counts = [
+        f"n = {len(seeds)} (seeds {', '.join(map(str, seeds))})"
+        + (f" for {'; '.join(labels)}" if len(by_seeds) > 1 else " unless a cell says otherwise")
+        for seeds, labels in by_seeds.items()
+    ]
+    text = "± is the sample standard deviation (ddof 1) over n seeds"
+    if counts:
+        text += "; " + "; ".join(counts)
+    # The draw of a subset is no source of variation where all samples are used.
+    fixed = [axis for axis in plan.fixed_seeds if axis != "subset" or plan.subset is not None]
+    if fixed:
+        text += f". It leaves out what is held fixed: {', '.join(fixed)}"
+    return (
+        text + ". Bold (* in plain text): the best mean of its column among cells with all seeds."
+    )
+
+
+def _of_protocol(plan: PlanRecord) -> str:
+    error = f"its standard error for one run is {100 * plan.standard_error:.2f} points"
+    return f"Chosen by: {plan.protocol}; {error}."
+
+
+def _of_searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    for search in plan.searches:
+        spaces = ", ".join(_space(name, space) for name, space in search.space.items())
+        where = titles.get(search.scenario, search.scenario)
+        found = point(search.chosen) if search.chosen else "not chosen yet"
+        text = (
+            f"{search.method_title}: {found}, from {len(search.digests)} of {search.trials} "
+            f"trials on {where} ({spaces})"
+        )
+        if seeds := max((len(candidate.digests) for candidate in search.candidates), default=0):
+            text += f", then {len(search.candidates)} candidates on {seeds} fresh seeds"
+        yield f"{text}; {_served(plan, search)}."
+
+
+def _served(plan: PlanRecord, search: SearchRecord) -> str:
+    if plan.scope == "scenario":
+        return "each scenario has its own search"
+    return "one search serves all scenarios" if len(search.serves) > 1 else "searched there alone"
+
+
+def _space(name: str, space: Space) -> str:
+    scale = ", log" if space.log else ""
+    return f"{_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
+
+
+def _of_noise(cells: Sequence[CellSummary]) -> Iterator[str]:
+    rates: dict[str, list[float]] = {}
+    for summary in cells:
+        if summary.flip_rate is not None:
+            rates.setdefault(summary.cell.scenario_title, []).append(summary.flip_rate)
+    if rates:
+        shown = "; ".join(f"{title}: {100 * mean(found):.2f} %" for title, found in rates.items())
+        yield f"Labels that really differ from the true ones: {shown}."
+
+
+def _of_subset(plan: PlanRecord) -> Iterator[str]:
+    if plan.subset is not None:
+        yield f"Trained on {plan.subset:,} of {plan.dataset.train_size:,} images."
+
+
+def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    methods = {summary.cell.method_title for summary in cells}
+    scenarios = dict.fromkeys(summary.cell.scenario for summary in cells)
+    beside, elsewhere, including, symmetric = [], set(), False, False
+    for scenario in scenarios:
+        results = lookup(plan.dataset.title, scenario, plan.backbone)
+        # The ablations' table repeats rows of the first: each method's first number is shown.
+        first = {result.method: result for result in reversed(results)}
+        found = [first[method] for method in methods & set(first)]
+        beside += found
+        if not found:
+            elsewhere |= {r.backbone for r in measured_on(plan.dataset.title, scenario)}
+        setting = setting_of(scenario)
+        if found and setting and setting.noise_type == "symmetric":
+            symmetric = True
+            including = including or setting.including
+    if beside:
+        tables = ", ".join(str(number) for number in sorted({r.table for r in beside}))
+        yield f"paper: {CITATION}, Table {tables}; ± as printed there; no part in the bold."
+    if symmetric:
+        yield (
+            "The paper's text excludes the true class from symmetric flips, its public code "
+            "includes it; which made its numbers is not recorded."
+        )
+    if including:
+        yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
+    if elsewhere:
+        yield (
+            f"The paper's numbers for this noise are with {', '.join(sorted(elsewhere))}: "
+            "not shown beside another backbone."
+        )
+
+
+def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:
+    devices = devices_of(cells)
+    if len(devices) == 1:
+        yield f"Ran on {devices[0]}."
+    elif devices:
+        yield (
+            f"Kinds of device are mixed ({'; '.join(devices)}): equal runs may differ between them."
+        )
+
+
+def _label(summary: CellSummary) -> str:
+    cell = summary.cell
+    return ", ".join(filter(None, [cell.method_title, point(cell.values), cell.scenario_title]))
+
+
+def _stripped(texts: Sequence[str]) -> list[str]:
+    return [text.rstrip(". ") for text in texts]

@@ -1,0 +1,181 @@
+"""Reading a sweep back: its plan, and the runs that the plan names by digest, from MLflow alone."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from reports.plan_record import PLAN_FILE, PlanRecord
+from reports.store import explained, open_store, shown
+from trainables.errors import RecordError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_PAGE = 1000
+
+METRICS = (
+    "val/accuracy_mean_last",
+    "test/accuracy_last",
+    "test/accuracy_mean_last",
+    "test/accuracy_best_val",
+    "seconds_per_epoch",
+    "peak_memory_mb",
+    "flip_rate",
+)
+COLUMNS = ("digest", "status", "method", "scenario", "seed", "labels", "device", *METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEntry:
+    """One sweep of a store.
+
+    Attributes:
+        sweep: its digest.
+        study: name of the study.
+        title: of the study.
+        state: "running", "finished" or "interrupted".
+        started: when its command was last typed, ISO 8601, UTC.
+        run_id: of its run in MLflow.
+    """
+
+    sweep: str
+    study: str
+    title: str
+    state: str
+    started: str
+    run_id: str
+
+
+def list_sweeps(uri: str) -> list[SweepEntry]:
+    """List the sweeps of a store, the latest first.
+
+    Raises:
+        ServiceError: the server does not answer.
+        HomeError: the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with explained(uri):
+        return _sweeps(client)
+
+
+def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataFrame]:
+    """Read a sweep's plan and its runs.
+
+    Args:
+        uri: of the store.
+        sweep: name of a study (its latest sweep), or the beginning of a sweep's digest; None for
+            the latest of all.
+
+    Returns:
+        The plan, and one row per recorded run that the plan names, with `COLUMNS`: a digest is
+        counted once, accuracies are fractions, and a number that a run has not is NaN.
+
+    Raises:
+        UserError: there is no such sweep, or more than one.
+        RecordError: the plan is damaged.
+        ServiceError: the server does not answer.
+        HomeError: the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with explained(uri):
+        entry = _choose(_sweeps(client), sweep, uri)
+        plan = _read_plan(client, entry)
+        experiment = client.get_run(entry.run_id).info.experiment_id
+        rows = [_row(run) for run in _iter_runs(client, experiment, plan.digests)]
+    return plan, pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _sweeps(client: MlflowClient) -> list[SweepEntry]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = _pages(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
+    entries = [_entry(run) for run in runs]
+    return sorted(entries, key=lambda entry: entry.started, reverse=True)
+
+
+def _entry(run: Run) -> SweepEntry:
+    tags = run.data.tags
+    killed = run.info.status == "KILLED"
+    return SweepEntry(
+        sweep=tags["nal.sweep"],
+        study=tags["nal.study"],
+        title=tags.get("nal.title", ""),
+        state="interrupted" if killed else tags.get("nal.state", "running"),
+        started=tags.get("nal.started", ""),
+        run_id=run.info.run_id,
+    )
+
+
+def _choose(entries: Sequence[SweepEntry], sweep: str | None, uri: str) -> SweepEntry:
+    if not entries:
+        raise UserError(
+            f"no sweep is recorded in {shown(uri)}: run `python -m orchestrator sweep STUDY` first"
+        )
+    if sweep is None:
+        return entries[0]
+    of_study = [entry for entry in entries if entry.study == sweep]
+    if of_study:
+        return of_study[0]
+    found = [entry for entry in entries if entry.sweep.startswith(sweep)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{e.study} {e.sweep[:12]}" for e in (found or entries)[:10])
+    what = f"{len(found)} sweeps begin with '{sweep}'" if found else f"no sweep '{sweep}'"
+    raise UserError(f"{what} in {shown(uri)}; recorded, latest first: {listed}")
+
+
+def _read_plan(client: MlflowClient, entry: SweepEntry) -> PlanRecord:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(entry.run_id, PLAN_FILE, folder)
+            return PlanRecord.from_json(Path(path).read_text())
+        except (OSError, RecordError) as error:
+            raise RecordError(
+                f"sweep {entry.sweep[:12]} of {entry.study}: {PLAN_FILE} cannot be read ({error}); "
+                "type its command again, which writes it anew"
+            ) from error
+
+
+def _iter_runs(client: MlflowClient, experiment: str, wanted: AbstractSet[str]) -> Iterator[Run]:
+    """Give each wanted run once, as soon as it is found whole; stop when all are."""
+    missing = set(wanted)
+    # MLflow has no query for a set of tags: one pass over the experiment's runs, latest first.
+    for run in _pages(client, [experiment], "tags.`nal.kind` = 'run'") if missing else ():
+        digest = run.data.tags["nal.digest"]
+        if digest in missing and run.info.status in ("FINISHED", "FAILED"):
+            missing.remove(digest)
+            yield run
+        if not missing:
+            return
+
+
+def _pages(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    token: str | None = None
+    while True:
+        page = client.search_runs(experiments, query, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _row(run: Run) -> dict[str, object]:
+    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
+    return {
+        "digest": tags["nal.digest"],
+        "status": tags["nal.status"],
+        "method": params["method"],
+        "scenario": params["scenario"],
+        "seed": int(params["seed"]),
+        "labels": tags["nal.labels"],
+        "device": tags["nal.device"],
+        **{name: metrics.get(name, float("nan")) for name in METRICS},
+    }

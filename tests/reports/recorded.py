@@ -1,0 +1,33 @@
+"""Runs as `read_sweep` gives them, without a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from reports.read import COLUMNS, METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trainables.result import RunResult
+
+
+def frame(results: Iterable[RunResult]) -> pd.DataFrame:
+    """One row per result."""
+    rows = [
+        {
+            "digest": result.digest,
+            "status": str(result.status),
+            "method": result.spec.method,
+            "scenario": result.spec.scenario,
+            "seed": result.spec.seeds.init,
+            "labels": result.labels.sha256,
+            "device": result.provenance["device"],
+            **{name: result.summary().get(name, float("nan")) for name in METRICS},
+            "flip_rate": result.labels.flip_rate,
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

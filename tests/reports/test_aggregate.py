@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from factories import cell_specs, make_cell, make_plan, make_result
+from recorded import frame
+
+from reports.aggregate import Statistic, aggregate, devices_of
+from trainables.errors import RecordError
+
+
+def results_of(
+    method: str, accuracies: list[float | None], scenario: str = "symmetric-0.4"
+) -> list:
+    """Results of seeds 0, 1, ...; None diverged."""
+    cell = make_cell(method, scenario, range(len(accuracies)))
+    specs = cell_specs(method, scenario, cell.seeds, cell.values)
+    return [
+        make_result(spec, accuracy=accuracy or 0.0, diverged_at=None if accuracy else 2)
+        for spec, accuracy in zip(specs, accuracies, strict=True)
+    ]
+
+
+def test_the_deviation_is_that_of_a_sample() -> None:
+    statistic = Statistic.of([0.10, 0.20, 0.30])
+    assert statistic.mean == pytest.approx(0.2)
+    assert statistic.std == pytest.approx(0.1)
+    assert statistic.n == 3
+    assert Statistic.of([0.5]) == Statistic(0.5, None, 1)
+    assert Statistic.of([]) == Statistic(None, None, 0)
+
+
+def test_a_cell_is_summarised_by_reading() -> None:
+    plan = make_plan([make_cell(seeds=range(3))])
+    (summary,) = aggregate(plan, frame(results_of("nal", [0.90, 0.92, 0.97])))
+    last = summary.statistics["test/accuracy_last"]
+    assert (last.mean, last.std) == (pytest.approx(0.93), pytest.approx(0.0360555, abs=1e-6))
+    assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(0.94)
+    assert (summary.diverged, summary.missing, summary.complete) == (0, (), True)
+    assert summary.flip_rate == pytest.approx(0.4)
+
+
+def test_missing_and_diverged_seeds_are_counted_apart() -> None:
+    plan = make_plan([make_cell(seeds=range(5))])
+    (summary,) = aggregate(plan, frame(results_of("nal", [0.9, None, 0.92])))
+    assert summary.statistics["test/accuracy_last"].n == 2
+    assert summary.statistics["test/accuracy_last"].mean == pytest.approx(0.91)
+    assert (summary.diverged, summary.missing, summary.complete) == (1, (3, 4), False)
+
+
+def test_a_cell_without_runs_has_no_mean() -> None:
+    (summary,) = aggregate(make_plan([make_cell()]), frame([]))
+    assert summary.statistics["test/accuracy_last"] == Statistic(None, None, 0)
+    assert (summary.missing, summary.flip_rate) == ((0, 1, 2), None)
+
+
+def test_methods_that_saw_other_labels_are_not_compared() -> None:
+    nal, ce = results_of("nal", [0.9, 0.9]), results_of("ce", [0.7, 0.7])
+    other = replace(ce[1].labels, sha256="f" * 64)
+    plan = make_plan([make_cell("nal", seeds=(0, 1)), make_cell("ce", seeds=(0, 1))])
+    aggregate(plan, frame([*nal, *ce]))
+    ours = nal[1].labels.sha256[:12]
+    message = rf"^symmetric-0\.4, seed 1: nal .* {ours}, ce on ffffffffffff; methods that saw"
+    with pytest.raises(RecordError, match=message):
+        aggregate(plan, frame([*nal, ce[0], replace(ce[1], labels=other)]))
+
+
+def test_scenarios_are_paired_each_by_itself() -> None:
+    scenarios = ("symmetric-0.4", "symmetric-0.2")
+    plan = make_plan([make_cell("nal", name, seeds=(0,)) for name in scenarios])
+    runs = [result for name in scenarios for result in results_of("nal", [0.9], name)]
+    assert len(aggregate(plan, frame(runs))) == 2
+
+
+def test_kinds_of_device_are_gathered() -> None:
+    first, second = results_of("nal", [0.9, 0.9])
+    second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
+    cells = aggregate(make_plan([make_cell(seeds=(0, 1))]), frame([first, second]))
+    assert devices_of(cells) == ["cpu", "cuda: NVIDIA A100"]

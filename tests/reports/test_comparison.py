@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from factories import cell_specs, make_cell, make_plan, make_result
+from recorded import frame
+
+from reports.comparison import comparison_table
+from reports.plan_record import CandidateRecord, DatasetRecord, SearchRecord
+from trainables.parameters import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.plan_record import CellRecord
+    from reports.table import Row, Table
+    from trainables.result import RunResult
+
+TUNED = {"lambda": 1.5, "alpha": 0.8}
+REFERENCE = {"lambda": 0.5, "alpha": 0.9}
+CIFAR = {
+    "dataset": DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
+    "backbone": "ResNet-34 (32×32)",
+}
+
+
+def tuned(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
+    given = {"values": TUNED, "origin": "tuned", "trials": 16, "source": "search", **changes}
+    return make_cell("nal", scenario, **given)
+
+
+def reference(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
+    given = {"values": REFERENCE, "origin": "reference", "source": "paper", **changes}
+    return make_cell("nal", scenario, **given)
+
+
+def trained(cell: CellRecord, accuracies: Sequence[float | None]) -> list[RunResult]:
+    specs = cell_specs(cell.method, cell.scenario, cell.seeds, cell.values)
+    return [
+        make_result(spec, accuracy=accuracy or 0.0, diverged_at=None if accuracy else 2)
+        for spec, accuracy in zip(specs, accuracies, strict=False)
+    ]
+
+
+def table_of(cells: Sequence[tuple[CellRecord, Sequence[float | None]]], **changes: Any) -> Table:
+    plan = make_plan([cell for cell, _ in cells], **changes)
+    return comparison_table(plan, frame(r for cell, a in cells for r in trained(cell, a)))
+
+
+def texts(row: Row) -> list[str]:
+    return [entry.text for entry in row.entries]
+
+
+def test_one_scenario_has_a_column_per_reading() -> None:
+    table = table_of([(tuned(), [0.90, 0.92, 0.97]), (make_cell("ce"), [0.7, 0.7, 0.7])])
+    assert table.columns == (
+        "last epoch",
+        "mean of last 3 epochs",
+        "epoch chosen by noisy validation",
+    )
+    (section,) = table.sections
+    nal, ce = section.rows
+    assert (nal.name, nal.marker) == ("NAL, λ = 1.5, α = 0.8", "tuned (16 trials)")
+    assert (ce.name, ce.marker) == ("Cross Entropy", "fixed (paper, eq. 1)")
+    assert texts(nal) == ["93.00 ± 3.61", "92.67 ± 3.61", "94.00 ± 3.61"]
+    assert texts(ce)[0] == "70.00 ± 0.00"
+    assert [entry.bold for entry in nal.entries] == [True] * 3
+    assert [entry.bold for entry in ce.entries] == [False] * 3
+
+
+def test_several_scenarios_have_columns_and_a_section_per_reading() -> None:
+    names = ("symmetric-0.2", "symmetric-0.4")
+    table = table_of([(tuned(name), [0.9, 0.9, 0.9]) for name in names])
+    assert table.columns == ("symmetric 20 %", "symmetric 40 %")
+    assert [section.title for section in table.sections] == [
+        "last epoch",
+        "mean of last 3 epochs",
+        "epoch chosen by noisy validation",
+    ]
+
+
+def test_without_a_held_out_split_there_are_two_readings() -> None:
+    cell = make_cell("ce", seeds=(0,))
+    result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
+    runs = frame([result])
+    runs["test/accuracy_best_val"] = float("nan")
+    table = comparison_table(make_plan([cell]), runs)
+    assert table.columns == ("last epoch", "mean of last 3 epochs")
+
+
+def test_one_seed_has_no_deviation() -> None:
+    table = table_of([(make_cell("ce", seeds=(0,)), [0.7])])
+    assert texts(table.sections[0].rows[0])[0] == "70.00"
+
+
+def test_missing_and_diverged_seeds_are_said_and_do_not_compete() -> None:
+    table = table_of(
+        [
+            (tuned(), [0.99, 0.99, None]),
+            (reference(), [0.98, 0.98]),
+            (make_cell("ce"), [0.7, 0.7, 0.7]),
+        ]
+    )
+    diverged, missing, ce = (row.entries[0] for row in table.sections[0].rows)
+    assert (diverged.text, diverged.remark) == ("99.00 ± 0.00", "1 of 3 diverged")
+    assert (missing.text, missing.remark) == ("98.00 ± 0.00", "2 of 3 seeds")
+    assert (ce.remark, ce.bold, missing.bold, diverged.bold) == ("", False, False, False)
+    assert "Missing: NAL, λ = 0.5, α = 0.9, symmetric 40 %, seed 2." in table.notes
+    assert "Where runs diverged, mean and ± are over those that finished." in table.notes
+
+
+def test_a_cell_without_a_finished_run_is_a_dash() -> None:
+    table = table_of([(tuned(), [None, None, None]), (reference(), [])])
+    tuned_entry, reference_entry = (row.entries[0] for row in table.sections[0].rows)
+    assert (tuned_entry.text, tuned_entry.remark) == ("–", "3 of 3 diverged")
+    assert (reference_entry.text, reference_entry.remark) == ("–", "0 of 3 seeds")
+
+
+def test_equal_best_means_are_all_bold() -> None:
+    table = table_of([(tuned(), [0.9] * 3), (reference(), [0.9] * 3)])
+    assert [row.entries[0].bold for row in table.sections[0].rows] == [True, True]
+
+
+def test_a_tuned_point_that_is_the_reference_says_so_once() -> None:
+    cell = tuned(values=REFERENCE, origin="tuned, equals reference")
+    (row,) = table_of([(cell, [0.9] * 3)]).sections[0].rows
+    assert row.marker == "tuned (16 trials) = reference"
+
+
+def test_a_cell_that_is_both_completes_the_rows_of_both() -> None:
+    both = tuned("symmetric-0.2", values=REFERENCE, origin="tuned, equals reference")
+    cells = [(both, [0.95] * 3), (tuned(), [0.9] * 3), (reference(), [0.8] * 3)]
+    first, second = table_of(cells, scope="scenario").sections[0].rows
+    assert (first.name, first.marker) == ("NAL, values below", "tuned (16 trials)")
+    assert texts(first) == ["95.00 ± 0.00", "90.00 ± 0.00"]
+    assert (second.name, second.marker) == ("NAL, λ = 0.5, α = 0.9", "fixed (paper)")
+    assert texts(second) == ["95.00 ± 0.00", "80.00 ± 0.00"]
+
+
+def test_the_papers_numbers_stand_beside_and_never_compete() -> None:
+    cells = [(tuned(), [0.5] * 3), (make_cell("ce"), [0.4] * 3)]
+    table = table_of(cells, **CIFAR)
+    rows = table.sections[0].rows
+    assert [(row.name, row.marker, row.kind) for row in rows[2:]] == [
+        ("NAL", "paper", "quoted"),
+        ("Cross Entropy", "paper", "quoted"),
+    ]
+    assert texts(rows[2]) == ["93.49 ± 0.07", "", ""]
+    assert texts(rows[3]) == ["81.88 ± 0.29", "", ""]
+    assert [row.entries[0].bold for row in rows] == [True, False, False, False]
+    assert any(note.startswith("paper: ") and "Table 1;" in note for note in table.notes)
+
+
+def test_the_papers_numbers_are_marked_where_the_true_class_may_be_drawn() -> None:
+    table = table_of([(tuned("symmetric-incl-0.4"), [0.5] * 3)], **CIFAR)
+    assert texts(table.sections[0].rows[1])[0] == "93.49 ± 0.07†"
+    assert any(note.startswith("† ") for note in table.notes)
+    plain = table_of([(tuned(), [0.5] * 3)], **CIFAR)
+    assert not any(note.startswith("† ") for note in plain.notes)
+    assert any("public code includes it" in note for note in plain.notes)
+
+
+def test_another_backbone_is_not_put_beside_the_papers() -> None:
+    table = table_of([(tuned(), [0.5] * 3)], **{**CIFAR, "backbone": "MLP"})
+    assert len(table.sections[0].rows) == 1
+    assert any("are with ResNet34: not shown" in note for note in table.notes)
+
+
+def test_a_subset_is_said_twice() -> None:
+    table = table_of([(tuned(), [0.5] * 3)], **CIFAR, subset=1000)
+    assert "trained on 1,000 of 50,000 images" in table.subtitle
+    assert "Trained on 1,000 of 50,000 images." in table.notes
+
+
+def test_axes_held_fixed_are_said() -> None:
+    def spread(**changes: Any) -> str:
+        table = table_of([(tuned(), [0.5] * 3)], **changes)
+        (note,) = (note for note in table.notes if note.startswith("±"))
+        return note
+
+    assert "held fixed" not in spread(fixed_seeds={"subset": 0})
+    assert "held fixed: noise." in spread(fixed_seeds={"subset": 0, "noise": 3})
+    assert "held fixed: subset." in spread(fixed_seeds={"subset": 0}, subset=100)
+
+
+def test_the_search_is_told() -> None:
+    search = SearchRecord(
+        method="nal",
+        method_title="NAL",
+        scenario="symmetric-0.4",
+        serves=["symmetric-0.4", "symmetric-0.2"],
+        space={"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)},
+        trials=16,
+        digests=["x"] * 12,
+        candidates=[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 4,
+        chosen=TUNED,
+    )
+    cells = [(tuned(), [0.5] * 3)]
+    notes = table_of(cells, searches=[search]).notes
+    assert (
+        "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
+        "α in [0.5, 0.99]), then 4 candidates on 3 fresh seeds; one search serves all scenarios."
+    ) in notes
+    notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
+    assert any("not chosen yet" in note and "its own search" in note for note in notes)
+
+
+def test_mixed_devices_are_said() -> None:
+    cell = tuned(seeds=(0, 1))
+    first, second = trained(cell, [0.9, 0.9])
+    second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
+    notes = comparison_table(make_plan([cell]), frame([first, second])).notes
+    assert any("mixed (cpu; cuda: NVIDIA A100)" in note for note in notes)
+
+
+def test_a_sweep_before_its_first_cell_is_an_empty_table() -> None:
+    table = table_of([], state="running")
+    assert all(section.rows == () for section in table.sections)
+    assert table.notes[0].startswith("This sweep is not finished")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from reports.paper import Setting, lookup, measured_on, paper_results, setting_of
+
+
+def test_the_paper_is_read_whole() -> None:
+    results = paper_results()
+    assert len(results) == 224
+    assert {result.table for result in results} == {1, 2, 3, 4, 5, 6}
+
+
+def test_the_headline_number() -> None:
+    (first, *_) = [
+        r for r in lookup("CIFAR-10", "symmetric-0.4", "ResNet-34 (32×32)") if r.method == "NAL"
+    ]
+    assert (first.table, first.mean, first.std) == (1, 93.49, 0.07)
+
+
+def test_datasets_and_rates_are_not_mixed() -> None:
+    for dataset, scenario, mean in (
+        ("CIFAR-10", "symmetric-0.8", 80.98),
+        ("cifar100", "symmetric-0.8", 36.77),
+        ("CIFAR-10", "asymmetric-0.4", 92.09),
+        ("CIFAR-100", "asymmetric-0.4", 74.73),
+    ):
+        results = lookup(dataset, scenario, "ResNet-34")
+        assert next(r.mean for r in results if r.method == "NAL") == mean
+
+
+def test_pmd_is_found_on_its_backbone() -> None:
+    results = lookup("CIFAR-10", "pmd-3-0.35", "PreActResNet-34")
+    assert {r.method: r.mean for r in results}["NAL"] == 88.57
+
+
+def test_another_backbone_finds_nothing_but_is_known() -> None:
+    assert lookup("CIFAR-10", "symmetric-0.4", "MLP") == []
+    assert {r.backbone for r in measured_on("CIFAR-10", "symmetric-0.4")} == {"ResNet34"}
+
+
+def test_what_the_paper_has_not() -> None:
+    assert lookup("digits", "symmetric-0.4", "MLP") == []
+    assert measured_on("CIFAR-10", "symmetric-0.3") == []
+    assert measured_on("CIFAR-10", "clean") == []
+
+
+def test_both_conventions_of_symmetric_noise_are_told_apart() -> None:
+    assert setting_of("symmetric-0.4") == Setting("symmetric", 0.4, including=False)
+    assert setting_of("symmetric-incl-0.4") == Setting("symmetric", 0.4, including=True)
+    assert setting_of("clean") is None

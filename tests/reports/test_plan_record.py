@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from factories import make_cell, make_plan
+
+from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, SearchRecord
+from trainables.errors import RecordError
+from trainables.parameters import Space
+
+
+def full_plan() -> PlanRecord:
+    search = SearchRecord(
+        method="nal",
+        method_title="NAL",
+        scenario="symmetric-0.4",
+        serves=["symmetric-0.4"],
+        space={"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)},
+        trials=2,
+        digests=["a", "b"],
+        reference=ReferenceRecord({"lambda": 0.5, "alpha": 0.9}, "paper, section 5"),
+        candidates=[CandidateRecord({"lambda": 1.0, "alpha": 0.8}, "search", ["c", "d"])],
+        chosen={"lambda": 1.0, "alpha": 0.8},
+    )
+    cell = make_cell(seeds=(0,), digests=["e"])
+    return make_plan([cell], searches=[search], fixed_seeds={"subset": 0}, deviations=["α ≠ β"])
+
+
+def test_json_and_back() -> None:
+    plan = full_plan()
+    assert PlanRecord.from_json(plan.to_json()) == plan
+
+
+def test_a_plan_at_its_beginning_and_back() -> None:
+    search = SearchRecord("nal", "NAL", "clean", [], {}, trials=1, digests=[])
+    plan = make_plan(searches=[search], state="running")
+    assert PlanRecord.from_json(plan.to_json()) == plan
+
+
+def test_digests_are_those_of_every_phase_once() -> None:
+    plan = full_plan()
+    assert plan.digests == {"a", "b", "c", "d", "e"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sweep": "a", "cells": []}'])
+def test_damage_is_said(text: str) -> None:
+    with pytest.raises(RecordError, match=r"^plan\.json is not of this version, or damaged: "):
+        PlanRecord.from_json(text)
+
+
+def test_an_unknown_key_is_refused() -> None:
+    plain = json.loads(full_plan().to_json())
+    plain["searches"][0]["sampler"] = "tpe"
+    with pytest.raises(RecordError, match="sampler"):
+        PlanRecord.from_json(json.dumps(plain))
+
+
+def test_a_cell_has_a_digest_per_seed() -> None:
+    with pytest.raises(ValueError, match="2 seeds, but 1 digests"):
+        make_cell(seeds=(0, 1), digests=["a"])
+
+
+@pytest.mark.parametrize(
+    ("origin", "tuned", "reference"),
+    [
+        ("tuned", True, False),
+        ("reference", False, True),
+        ("fixed", False, False),
+        ("tuned, equals reference", True, True),
+    ],
+)
+def test_origins(origin: str, *, tuned: bool, reference: bool) -> None:
+    cell = make_cell(origin=origin)
+    assert (cell.tuned, cell.reference) == (tuned, reference)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import cell_specs, make_cell, make_plan, make_result
+from stores import fresh_store
+
+from orchestrator.tracking import Tracker
+from reports.read import list_sweeps, read_sweep
+from reports.store import open_store
+from trainables.errors import RecordError, UserError
+
+if TYPE_CHECKING:
+    from reports.plan_record import PlanRecord
+
+
+def record(uri: str, folder: Path, plan: PlanRecord, *, finish: bool = True) -> Tracker:
+    writer = Tracker(uri, folder / "artifacts", plan.study)
+    writer.start_sweep(plan, "")
+    for cell in plan.cells:
+        for spec in cell_specs(cell.method, cell.scenario, cell.seeds, cell.values):
+            writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
+    if finish:
+        writer.finish_sweep(plan, {})
+    return writer
+
+
+def test_a_sweep_is_read_back(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan([make_cell("ce", seeds=(0, 1))])
+    writer = record(uri, tmp_path, plan)
+    writer.record(make_result(cell_specs("ce", "symmetric-0.4", (9,), {})[0]), "train")
+    read, runs = read_sweep(uri)
+    assert read == plan
+    assert sorted(runs["digest"]) == sorted(plan.cells[0].digests)
+    assert sorted(runs["seed"]) == [0, 1]
+    row = runs[runs["seed"] == 0].iloc[0]
+    assert (row["status"], row["method"], row["device"]) == ("finished", "ce", "cpu")
+    assert row["test/accuracy_last"] == pytest.approx(0.9)
+    assert row["test/accuracy_best_val"] == pytest.approx(0.91)
+    assert row["flip_rate"] == 0.4
+    assert len(row["labels"]) == 64
+
+
+def test_a_run_that_serves_two_sweeps_is_read_by_both(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    for name, seeds in (("a", (0,)), ("b", (0, 1))):
+        record(uri, tmp_path, make_plan([make_cell("ce", seeds=seeds)], sweep=name * 64))
+    assert sorted(read_sweep(uri, "aaaa")[1]["seed"]) == [0]
+    assert sorted(read_sweep(uri, "bbbb")[1]["seed"]) == [0, 1]
+
+
+def test_a_digest_recorded_twice_counts_once(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan([make_cell("ce", seeds=(0,))])
+    # Two writers that do not know of each other.
+    first = Tracker(uri, tmp_path, plan.study)
+    second = Tracker(uri, tmp_path, plan.study)
+    result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
+    for writer in (first, second):
+        writer.start_sweep(plan, "")
+        writer.record(result, "confirm", plan.cells[0])
+    assert len(read_sweep(uri)[1]) == 1
+
+
+def test_half_written_and_diverged_runs(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan([make_cell("ce", seeds=(0, 1))])
+    writer = Tracker(uri, tmp_path, plan.study)
+    writer.start_sweep(plan, "")
+    bad, half = cell_specs("ce", "symmetric-0.4", (0, 1), {})
+    writer.record(make_result(bad, diverged_at=2), "train")
+    writer.record(make_result(half), "train")
+    client = open_store(uri)
+    client.update_run(writer._runs[half.digest].run_id, status="RUNNING")
+    (row,) = read_sweep(uri)[1].to_dict("records")
+    assert (row["digest"], row["status"]) == (bad.digest, "diverged")
+    assert math.isnan(row["test/accuracy_last"])
+
+
+def test_a_plan_without_runs_has_the_columns(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan(state="running")
+    record(uri, tmp_path, plan, finish=False)
+    read, runs = read_sweep(uri)
+    assert (read.state, len(runs), "test/accuracy_last" in runs.columns) == ("running", 0, True)
+
+
+def test_sweeps_are_listed_latest_first_and_chosen_by_study_or_prefix(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    old = make_plan(sweep="ab" * 32, title="old")
+    new = make_plan(sweep="ac" * 32, title="new")
+    other = make_plan(sweep="cd" * 32, study="cifar10", title="other")
+    for plan in (old, new, other):
+        record(uri, tmp_path, plan)
+    listed = [(entry.title, entry.study, entry.state) for entry in list_sweeps(uri)]
+    assert listed == [
+        ("other", "cifar10", "finished"),
+        ("new", "digits", "finished"),
+        ("old", "digits", "finished"),
+    ]
+    chosen = {name: read_sweep(uri, name)[0].title for name in ("digits", "ab", "cifar10", "acac")}
+    assert chosen == {"digits": "new", "ab": "old", "cifar10": "other", "acac": "new"}
+    assert read_sweep(uri)[0].title == "other"
+    record(uri, tmp_path, old)
+    assert read_sweep(uri)[0].title == "old"
+    with pytest.raises(UserError, match=r"^2 sweeps begin with 'a' .*: digits abab.*, digits acac"):
+        read_sweep(uri, "a")
+    with pytest.raises(UserError, match=r"^no sweep 'webvision' .*recorded, latest first: digits"):
+        read_sweep(uri, "webvision")
+
+
+def test_an_empty_store_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^no sweep is recorded .*orchestrator sweep STUDY"):
+        read_sweep(fresh_store(tmp_path))
+
+
+def test_a_lost_plan_is_said(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan()
+    writer = record(uri, tmp_path, replace(plan, title="lost"))
+    client = open_store(uri)
+    run = client.get_run(writer._sweep_run)
+    (Path(run.info.artifact_uri.removeprefix("file://")) / "plan.json").write_text("{")
+    with pytest.raises(RecordError, match=r"sweep \w+ of digits: plan\.json cannot be read"):
+        read_sweep(uri)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from stores import fresh_store
+
+from reports import store
+from reports.store import check_store, default_uri, open_store, shown
+from trainables.errors import HomeError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, int]]]:
+    """A server whose /health answers with answers["/health"], and 404 elsewhere."""
+    answers: dict[str, int] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}", answers
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize("answer", [200, 401, 403])
+def test_a_server_that_answers_is_taken(server: tuple[str, dict[str, int]], answer: int) -> None:
+    uri, answers = server
+    answers["/health"] = answer
+    check_store(uri)
+    answers["/mlflow/health"] = answer
+    check_store(uri + "/mlflow/")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"), [(404, "is not one of MLflow's"), (503, "does not work")]
+)
+def test_another_server_is_refused(
+    server: tuple[str, dict[str, int]], answer: int, message: str
+) -> None:
+    uri, answers = server
+    answers["/health"] = answer
+    with pytest.raises(ServiceError, match=rf"{message} \(GET /health: {answer}\); .*tracking-uri"):
+        check_store(uri)
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(store, "PATIENCE_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(ServiceError, match=r"tracking server .*(timed out|no answer)"):
+            check_store(f"http://127.0.0.1:{port}")
+
+
+def test_a_resolver_that_never_answers_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    forever = threading.Event()
+    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(store, "_ask_health", lambda _: str(forever.wait()))
+    with pytest.raises(ServiceError, match=r"no answer within 0\.2 s"):
+        check_store("http://somewhere")
+    forever.set()
+
+
+def test_a_closed_database_port_is_said_without_the_password() -> None:
+    with pytest.raises(ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal: cannot be reached"):
+        check_store("postgresql+psycopg2://me:secret@127.0.0.1:1/nal")
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns"])
+def test_plain_folders_are_refused(uri: str) -> None:
+    with pytest.raises(ServiceError, match=r"no longer keeps runs in plain folders; use http"):
+        check_store(uri)
+
+
+def test_other_kinds_are_refused() -> None:
+    with pytest.raises(ServiceError, match="unknown kind 'ftp'; use http"):
+        check_store("ftp://host/x")
+    with pytest.raises(ServiceError, match="write sqlite:///PATH"):
+        check_store("sqlite:///")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HomeError, match=f"there is no folder {tmp_path / 'none'}"):
+        check_store(default_uri(tmp_path / "none"))
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    uri = default_uri(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(HomeError, match="file is not a database") as caught:
+        open_store(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = fresh_store(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, _: str(path).endswith(tmp_path.name))
+    with pytest.raises(HomeError, match=r"mlflow\.db is not writable; choose another --home"):
+        check_store(uri)
+
+
+@pytest.mark.slow
+def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
+    code = f"from reports.store import open_store; open_store({default_uri(tmp_path)!r})"
+    command = [sys.executable, "-c", code]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outcomes = [(*process.communicate(), process.returncode) for process in both]
+    assert outcomes == [("", "", 0)] * 2
+
+
+def test_a_password_is_never_shown() -> None:
+    assert shown("http://me:secret@host:5000") == "http://me:***@host:5000"
+    assert shown("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
