@@ -1,0 +1,98 @@
+"""`report`: the table of a sweep, from MLflow alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from reports.comparison import comparison_table
+from reports.read import read_sweep
+from reports.render import markdown, terminal, text
+from reports.store import check_store
+from trainables.errors import HomeError
+from trainables.record import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from orchestrator.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A sweep's table in every form.
+
+    Attributes:
+        terminal: for rich.
+        files: texts by file name.
+        plain: as JSON values.
+    """
+
+    terminal: RenderableType
+    files: dict[str, str]
+    plain: dict[str, Any]
+
+
+def build_report(uri: str, sweep: str | None) -> Report:
+    """Read a sweep from MLflow and make its table.
+
+    Args:
+        uri: of the store.
+        sweep: name of a study, or the beginning of a sweep's digest; None for the latest.
+
+    Raises:
+        UserError: there is no such sweep, or no such store.
+        RecordError: what is recorded contradicts itself.
+    """
+    plan, runs = read_sweep(uri, sweep)
+    table = comparison_table(plan, runs)
+    return Report(
+        terminal=terminal(table),
+        files={"table.md": markdown(table), "table.txt": text(table)},
+        plain={"sweep": plan.sweep, "study": plan.study, "state": plan.state, **asdict(table)},
+    )
+
+
+def run(
+    sweep: str | None,
+    home: Home,
+    tracking_uri: str | None,
+    markdown_file: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Print the table; write it as Markdown where asked.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    uri = tracking_uri or existing_store(home)
+    report = build_report(uri, sweep)
+    if markdown_file is not None:
+        write_atomically(markdown_file, report.files["table.md"])
+    if as_json:
+        sys.stdout.write(json.dumps(report.plain) + "\n")
+    else:
+        Console(highlight=False).print(report.terminal)
+    return 0
+
+
+def existing_store(home: Home) -> str:
+    """Return the URI of a home's own store.
+
+    Raises:
+        HomeError: nothing has been recorded there.
+    """
+    if not (home.path / "mlflow.db").exists():
+        raise HomeError(
+            f"nothing is recorded under --home {home.path}: run `python -m orchestrator sweep "
+            "STUDY` first, or name another folder with --home"
+        )
+    check_store(home.tracking_uri)
+    return home.tracking_uri

@@ -1,0 +1,54 @@
+"""`studies` and `show`: what there is to be carried out, and one of them resolved."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.files import study_titles
+from search_spaces.layers import dotted, leaves
+
+if TYPE_CHECKING:
+    from orchestrator.flags import StudyFlags
+
+
+def list_studies(*, as_json: bool) -> int:
+    """Print the shipped studies."""
+    titles = study_titles()
+    if as_json:
+        sys.stdout.write(json.dumps(titles) + "\n")
+        return 0
+    table = Table.grid(padding=(0, 3))
+    for name, title in titles.items():
+        table.add_row(f"[bold]{name}[/]", title)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "\npython -m orchestrator show STUDY prints one; the path of a YAML file works too."
+    )
+    return 0
+
+
+def show(flags: StudyFlags, *, as_yaml: bool) -> int:
+    """Print a study resolved, each value with its source.
+
+    Raises:
+        StudyError: it cannot be read; says why.
+    """
+    loaded = flags.load()
+    if as_yaml:
+        sys.stdout.write(loaded.to_yaml())
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    for column in ("key", "value", "source"):
+        table.add_column(column, overflow="fold")
+    for path, value in leaves(loaded.study.to_plain()):
+        key = dotted(path)
+        shown = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")
+    Console(highlight=False).print(table)
+    return 0

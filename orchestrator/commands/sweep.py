@@ -1,0 +1,163 @@
+"""`sweep`: carry out a study, or what is left of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import optuna
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator import cost as costs
+from orchestrator.archive import SweepArchive
+from orchestrator.commands.report import build_report
+from orchestrator.cost import MachineCost, duration
+from orchestrator.display import Display
+from orchestrator.engine import carry_out, ray_cluster
+from orchestrator.plan import Plan
+from orchestrator.plan_view import plan_json, plan_view
+from orchestrator.preparing import Prepared, prepare
+from orchestrator.recording import Recorder
+from orchestrator.shrink import smaller_flags
+from orchestrator.sweep import Sweep
+from orchestrator.tracking_background import BackgroundTracker
+from trainables.errors import NalError, UserError
+
+if TYPE_CHECKING:
+    from orchestrator.flags import StudyFlags
+
+ASK_ABOVE_SECONDS = 3600.0
+
+
+class Interrupted(NalError):  # noqa: N818 - no error, but an end that the user asked for
+    """Ctrl-C: what is finished is recorded, and the same command goes on."""
+
+    exit_code = 130
+
+
+def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
+    """Plan, ask where it is long, carry out, report.
+
+    Args:
+        flags: as typed.
+        yes: do not ask.
+        as_json: print JSON on standard output, and everything for people on standard error.
+        dry_run: print the plan, write nothing.
+
+    Returns:
+        Exit code: 0, or 1 if runs could not be carried out.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    if dry_run:
+        prepared = prepare(flags, console, writes=False)
+        cost = costs.measure(prepared.plan, cache=None)
+        console.print(plan_view(prepared, cost, flags))
+        if as_json:
+            sys.stdout.write(json.dumps(plan_json(prepared, cost, flags)) + "\n")
+        return 0
+    home = flags.paths
+    with ExitStack() as stack:
+        home.prepare()
+        stack.enter_context(home.claimed(flags.load().name))
+        prepared = prepare(flags, console, writes=True)
+        cost = costs.measure(prepared.plan, home.cache)
+        console.print(plan_view(prepared, cost, flags))
+        if not yes and flags.ray_address is None:
+            _ask(flags, prepared.plan, cost, console)
+        home.require_space(cost.plan_bytes(prepared.plan))
+        return _carry_out(flags, prepared, cost, console, as_json=as_json)
+
+
+def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> None:
+    """Let the user agree to a plan that takes long here.
+
+    Raises:
+        UserError: there is nobody to ask, or the answer is no.
+    """
+    seconds = cost.plan_seconds(plan)
+    if seconds <= ASK_ABOVE_SECONDS:
+        return
+    smaller = smaller_flags(flags, plan, cost, ASK_ABOVE_SECONDS)
+    if smaller is not None:
+        shorter = Plan(plan.name, smaller.load().study, plan.dataset)
+        console.print(f"A smaller one, about {duration(cost.plan_seconds(shorter))} here:")
+        console.print(Text(f"    {smaller.command()}\n"), soft_wrap=True)
+    long = f"this plan takes about {duration(seconds)} on this machine"
+    if not sys.stdin.isatty():
+        hint = "" if smaller is None else ", or type the smaller command above"
+        raise UserError(f"{long}: add --yes to begin it{hint}")
+    if not console.input(f"{long}. Begin? \\[y/N] ").strip().lower().startswith("y"):
+        raise UserError("not begun")
+
+
+def _carry_out(
+    flags: StudyFlags, prepared: Prepared, cost: MachineCost, console: Console, *, as_json: bool
+) -> int:
+    """Run what the sweep lacks, then show what it gave."""
+    home, plan = flags.paths, prepared.plan
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(home.search_storage)
+    uri = flags.tracking_uri or home.tracking_uri
+    artifacts = None if flags.tracking_uri else home.artifacts
+    with BackgroundTracker(uri, artifacts, plan.name) as tracker:
+        sweep = Sweep(plan, home.path, storage)
+        recorder = Recorder(
+            sweep, prepared.loaded, SweepArchive.of(home.path, plan.digest), tracker
+        )
+        try:
+            recorded = sweep.resume(recorder.ended)
+            if recorded:
+                console.print(f"{recorded} runs are recorded already: going on from there.\n")
+            if not sweep.done:
+                _train(flags, sweep, cost, console)
+        except BaseException as error:
+            tracker.abandon()
+            if isinstance(error, KeyboardInterrupt):
+                ended = sum(sweep.finished.values())
+                raise Interrupted(
+                    f"interrupted after {ended} runs: type the same command to go on"
+                ) from None
+            raise
+        final = recorder.update()
+        tracker.flush()
+        report = build_report(uri, plan.digest)
+        tracker.finish_sweep(final, report.files)
+    if as_json:
+        sys.stdout.write(json.dumps(report.plain) + "\n")
+    console.print(report.terminal)
+    console.print(_next_commands(flags, plan))
+    for failure in sweep.failed:
+        console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
+    return 1 if sweep.failed else 0
+
+
+def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console) -> None:
+    home = flags.paths
+    job = {"home": str(home.path), "data_dir": str(flags.data), "study": sweep.plan.name}
+    with console.status("starting Ray"), ExitStack() as stack:
+        gpus = stack.enter_context(ray_cluster(flags.ray_address))
+        held = stack.pop_all()
+    with held, Display(console, sweep, cost) as display:
+        per_run = sweep.plan.study.resources.gpus if gpus else 0.0
+        carry_out(sweep, home.path, display, job, per_run)
+
+
+def _next_commands(flags: StudyFlags, plan: Plan) -> Text:
+    home = "" if flags.home == type(flags)("").home else f" --home {flags.home}"
+    more = 2 * plan.study.search.trials
+    lines = [
+        (f"ui{home}", "look at every run in MLflow"),
+        (f"report {plan.name}{home}", "print this table again"),
+    ]
+    if plan.searches:
+        lines.append((f"sweep {flags.study} --trials {more}{home}", "search on from here"))
+    text = Text("next:\n", style="dim")
+    for words, why in lines:
+        text.append(f"  python -m orchestrator {words:<40}", style="bold").append(f" {why}\n")
+    return text

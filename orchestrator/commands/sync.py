@@ -1,0 +1,81 @@
+"""`sync`: write MLflow again from what lies under the home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.archive import iter_archives
+from orchestrator.commands.report import build_report
+from orchestrator.tracking import Tracker
+from search_spaces.schema import Phase
+from trainables.errors import HomeError, RecordError
+from trainables.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.home import Home
+    from reports.plan_record import CellRecord, PlanRecord
+    from trainables.result import RunResult
+
+
+def run(home: Home, tracking_uri: str | None) -> int:
+    """Write every sweep and every run that MLflow lacks; what is there stays as it is.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    if not (home.path / "runs").is_dir():
+        raise HomeError(f"no runs lie under --home {home.path}: name another folder with --home")
+    uri = tracking_uri or home.tracking_uri
+    artifacts = None if tracking_uri else home.artifacts
+    written: set[str] = set()
+    for archive in iter_archives(home.path):
+        plan, study_yaml = archive.read()
+        tracker = Tracker(uri, artifacts, plan.study)
+        tracker.start_sweep(plan, study_yaml)
+        for result, phase, cell in _runs_of(plan, home.path):
+            tracker.record(result, phase, cell)
+            written.add(result.digest)
+        if plan.state == "finished":
+            tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
+        else:
+            tracker.abandon()
+    alone = 0
+    for result in _others(home.path, written):
+        Tracker(uri, artifacts, result.provenance["study"]).record(result, "train")
+        alone += 1
+    Console(highlight=False).print(
+        f"{len(written)} runs of sweeps and {alone} other runs are in {uri}."
+    )
+    return 0
+
+
+def _runs_of(plan: PlanRecord, home: Path) -> Iterator[tuple[RunResult, Phase, CellRecord | None]]:
+    wanted: list[tuple[str, Phase, CellRecord | None]] = []
+    for search in plan.searches:
+        wanted += [(digest, Phase.SEARCH, None) for digest in search.digests]
+        for candidate in search.candidates:
+            wanted += [(digest, Phase.SELECT, None) for digest in candidate.digests]
+    for confirmed in plan.cells:
+        wanted += [(digest, Phase.CONFIRM, confirmed) for digest in confirmed.digests]
+    for digest, phase, cell in wanted:
+        result = Record(home, digest).result()
+        if result is not None:
+            yield result, phase, cell
+
+
+def _others(home: Path, written: set[str]) -> Iterator[RunResult]:
+    for folder in sorted((home / "runs").iterdir()):
+        if folder.name in written:
+            continue
+        try:
+            result = Record(home, folder.name).result()
+        except RecordError as error:
+            Console(stderr=True, highlight=False).print(f"left out: {error}", soft_wrap=True)
+            continue
+        if result is not None:
+            yield result

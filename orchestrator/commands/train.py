@@ -1,0 +1,130 @@
+"""`train`: one run, without Ray."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from orchestrator.preparing import prepare
+from orchestrator.tracking_background import BackgroundTracker
+from reports.notes import point
+from search_spaces.loader import parse_set
+from search_spaces.schema import Phase
+from trainables.errors import FieldError, StudyError, suggest
+from trainables.methods import METHODS, method_of
+from trainables.result import Status
+
+if TYPE_CHECKING:
+    from orchestrator.flags import StudyFlags
+    from orchestrator.search import Values
+    from trainables.result import RunResult
+
+
+def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
+    """Train one run of a study as its confirm phase would, and record it.
+
+    Args:
+        flags: as typed; a `--set` whose key is a parameter of the method sets that.
+        method: what is trained.
+        seed: base seed of every axis.
+        as_json: print the result as JSON on standard output.
+
+    Returns:
+        Exit code: 0, or 1 if the run diverged.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    if method not in METHODS:
+        raise StudyError(f"--method: unknown method '{method}': {suggest(method, METHODS)}")
+    flags, values = _split_sets(flags, method)
+    prepared = prepare(flags, console, writes=True)
+    plan, study = prepared.plan, prepared.plan.study
+    try:
+        method_of(method).check(study.hyperparameters_of(method, **values), study.recipe.epochs)
+        spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
+    except FieldError as error:
+        raise StudyError(f"--set {error.field}: {error.message}") from error
+    home = flags.paths
+    uri = flags.tracking_uri or home.tracking_uri
+    with BackgroundTracker(
+        uri, None if flags.tracking_uri else home.artifacts, plan.name
+    ) as tracker:
+        from trainables.running import complete
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[latest]}"),
+        )
+        with Progress(*columns, console=console) as bar:
+            name = f"{method} on {spec.scenario}, seed {seed}"
+            task = bar.add_task(name, total=spec.recipe.epochs, latest="")
+            result = complete(
+                spec,
+                home.path,
+                lambda: plan.dataset,
+                plan.name,
+                lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
+            )
+        tracker.record(result, "train")
+    if as_json:
+        sys.stdout.write(json.dumps(result.to_dict()) + "\n")
+    else:
+        console.print(_view(result, values, str(home.path / "runs" / result.digest)))
+    return 0 if result.status is Status.FINISHED else 1
+
+
+def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, Values]:
+    """Take the method's own parameters out of what `--set` says."""
+    own = {parameter.name: parameter for parameter in method_of(method).parameters}
+    values: Values = {}
+    others = []
+    for text in flags.sets:
+        change = parse_set(text)
+        if change.path not in own:
+            others.append(text)
+            continue
+        try:
+            values[change.path] = own[change.path].check(change.value)  # type: ignore[assignment]
+        except FieldError as error:
+            raise StudyError(f"{change.flag}: {error.message}") from error
+    return replace(flags, sets=tuple(others)), values
+
+
+def _latest(row: dict[str, float]) -> str:
+    shown = {
+        "train/loss": "loss {:.3f}",
+        "val/accuracy": "val {:.1%}",
+        "test/accuracy": "test {:.1%}",
+    }
+    return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
+
+
+def _view(result: RunResult, values: Values, folder: str) -> Table:
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("run", result.digest)
+    table.add_row("status", f"{result.status} {result.reason}".strip())
+    if values:
+        table.add_row("set", point(values))
+    table.add_row(
+        "labels",
+        f"true flip rate {result.labels.flip_rate:.2%}, SHA-256 {result.labels.sha256[:12]}",
+    )
+    for name, value in result.summary().items():
+        table.add_row(name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
+    table.add_row("device", result.provenance["device"])
+    table.add_row("record", folder)
+    return table

@@ -1,0 +1,40 @@
+"""`ui`: MLflow's pages over the same store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.commands.report import existing_store
+from orchestrator.reach import is_free
+from trainables.errors import ServiceError
+
+if TYPE_CHECKING:
+    from orchestrator.home import Home
+
+
+def run(home: Home, host: str, port: int) -> int:
+    """Serve a home's store until interrupted.
+
+    Raises:
+        ServiceError: the port is taken.
+        HomeError: nothing has been recorded.
+    """
+    uri = existing_store(home)
+    if not is_free(host, port):
+        raise ServiceError(f"--port {port} on {host} is taken: choose another with --port")
+    console = Console(highlight=False)
+    console.print(f"MLflow over {uri}")
+    console.print(f"open http://{host}:{port} and choose an experiment; Ctrl-C ends it")
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--default-artifact-root", home.artifacts.as_uri()]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 0

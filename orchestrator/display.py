@@ -1,0 +1,163 @@
+"""The one place that prints while a sweep goes on; workers write to files only."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cost import duration
+from reports.notes import point
+from search_spaces.schema import Phase
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from orchestrator.cost import MachineCost
+    from orchestrator.sweep import Sweep, Task
+
+LINE_SECONDS = 10.0
+"""Between lines where the output is no terminal."""
+SHOWN_RUNS = 8
+"""Runs shown one by one; a cluster may have hundreds."""
+
+
+class _Going:
+    """A run that is being trained."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.epoch = 0
+        self.accuracy: float | None = None
+
+    @property
+    def share(self) -> float:
+        return self.epoch / self.task.spec.recipe.epochs
+
+
+class Display:
+    """Live on a terminal; a line now and then elsewhere. Use as a context, and as a listener."""
+
+    def __init__(self, console: Console, sweep: Sweep, cost: MachineCost) -> None:
+        self._console = console
+        self._sweep = sweep
+        self._weights = {
+            size.phase: (size.runs, cost.run_seconds(sweep.plan, size))
+            for size in sweep.plan.sizes()
+        }
+        self._slots = cost.slots
+        self._going: dict[str, _Going] = {}
+        self._begun = time.monotonic()
+        self._recorded_share = self._done_seconds()
+        self._spoken = 0.0
+        self._live = Live(
+            get_renderable=self._render, console=console, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, task: Task) -> None:
+        """Show a run."""
+        self._going[task.spec.digest] = _Going(task)
+        self._speak()
+
+    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:
+        """Move its bar."""
+        going = self._going.get(task.spec.digest)
+        if going is not None:
+            going.epoch, going.accuracy = epoch, accuracy
+        self._speak()
+
+    def ended(self, task: Task) -> None:
+        """Take it off."""
+        self._going.pop(task.spec.digest, None)
+
+    def _totals(self) -> dict[Phase, int]:
+        """Return how many runs each phase has: exact where known, else at the most."""
+        totals = {phase: runs for phase, (runs, _) in self._weights.items()}
+        selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
+        if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
+            totals[Phase.SELECT] = sum(len(batch.specs) for batch in selecting)
+        if self._sweep.cells:
+            totals[Phase.CONFIRM] = sum(len(cell.batch.specs) for cell in self._sweep.cells)
+        return totals
+
+    def _done_seconds(self) -> float:
+        ended = sum(
+            self._sweep.finished[phase] * seconds for phase, (_, seconds) in self._weights.items()
+        )
+        return ended + sum(
+            going.share * self._weights[going.task.phase][1] for going in self._going.values()
+        )
+
+    def seconds_left(self) -> float:
+        """Estimate the time left from the measured cost, corrected by how it has gone so far."""
+        totals = self._totals()
+        whole = sum(totals[phase] * seconds for phase, (_, seconds) in self._weights.items())
+        done = self._done_seconds()
+        progress = done - self._recorded_share
+        elapsed = time.monotonic() - self._begun
+        # Until a twentieth has gone by, the measured cost is the better guess.
+        rate = progress / elapsed if progress > whole / 20 else self._slots
+        return max(0.0, whole - done) / max(rate, 1e-9)
+
+    def _status(self) -> Text:
+        totals = self._totals()
+        text = Text()
+        for phase, total in totals.items():
+            style = "bold" if phase is self._sweep.phase else "dim"
+            text.append(f"{phase} {self._sweep.finished[phase]} of {total}   ", style=style)
+        text.append(f"{len(self._going)} running   ")
+        if self._sweep.failed:
+            text.append(f"{len(self._sweep.failed)} failed   ", style="red")
+        text.append(f"about {duration(self.seconds_left())} left")
+        return text
+
+    def _best(self) -> Text:
+        best = self._sweep.best
+        if best is None:
+            return Text("no trial has ended yet", style="dim")
+        accuracy, values = best
+        return Text(
+            f"best so far: {100 * accuracy:.1f} % on held-out noisy labels at {point(values)}"
+        )
+
+    def _render(self) -> RenderableType:
+        runs = Table.grid(padding=(0, 2))
+        # The Tune loop goes on in this thread's neighbour: look at a copy.
+        going = list(self._going.values())
+        for run in going[:SHOWN_RUNS]:
+            spec = run.task.spec
+            accuracy = "" if run.accuracy is None else f"val {100 * run.accuracy:.1f} %"
+            runs.add_row(
+                Text(str(run.task.phase), style="cyan"),
+                spec.method,
+                spec.scenario,
+                point(run.task.values),
+                f"seed {spec.seeds.init}",
+                ProgressBar(total=1.0, completed=run.share, width=20),
+                f"epoch {run.epoch}/{spec.recipe.epochs}",
+                accuracy,
+            )
+        more = len(going) - SHOWN_RUNS
+        if more > 0:
+            runs.add_row(Text(f"and {more} more", style="dim"))
+        return Group(self._status(), self._best(), runs)
+
+    def _speak(self) -> None:
+        if self._console.is_terminal or time.monotonic() - self._spoken < LINE_SECONDS:
+            return
+        self._spoken = time.monotonic()
+        self._console.print(Text.assemble(self._status(), "   ", self._best()), soft_wrap=True)

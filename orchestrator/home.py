@@ -1,0 +1,129 @@
+"""The home folder: all that the orchestrator writes lies under it.
+
+runs/<digest>/   one run each: spec, checkpoints, result
+sweeps/          which sweep of a study is running now
+cache/           decoded datasets, measured costs
+data/            downloaded datasets, unless --data-dir says otherwise
+optuna.db        searches
+mlflow.db        MLflow's runs, unless --tracking-uri says otherwise; artifacts/ beside it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from trainables.errors import HomeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DISK_RESERVE = 200e6
+"""Bytes that databases, logs and caches may need beside the checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A home folder, by its absolute path."""
+
+    path: Path
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded datasets are kept."""
+        return self.path / "cache"
+
+    @property
+    def data(self) -> Path:
+        """Where datasets are downloaded to and looked for by default."""
+        return self.path / "data"
+
+    @property
+    def search_storage(self) -> str:
+        """The database of the searches, as a URL."""
+        return f"sqlite:///{self.path / 'optuna.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """The database of MLflow, as a URL."""
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps artifacts."""
+        return self.path / "artifacts"
+
+    def prepare(self) -> None:
+        """Create the folder, and see that it can be written to.
+
+        Raises:
+            HomeError: it cannot.
+        """
+        probe = self.path / f".writable.{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise HomeError(
+                f"--home {self.path} cannot be written to ({error.strerror}): "
+                "choose another folder with --home"
+            ) from error
+
+    def require_space(self, needed: float) -> None:
+        """See that the disk has room for what is to come.
+
+        Args:
+            needed: bytes of checkpoints.
+
+        Raises:
+            HomeError: it has not.
+        """
+        existing = next(path for path in (self.path, *self.path.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if free < needed + DISK_RESERVE:
+            raise HomeError(
+                f"--home {self.path}: the disk has {free / 1e9:.1f} GB free and the runs need "
+                f"about {(needed + DISK_RESERVE) / 1e9:.1f} GB: make room, or choose another "
+                "folder with --home"
+            )
+
+    @contextmanager
+    def claimed(self, study: str) -> Iterator[None]:
+        """Hold a study in this home, so that two sweeps never work on it at once.
+
+        Raises:
+            HomeError: another process holds it; says which.
+        """
+        path = self.path / "sweeps" / f"{study}.lock"
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                holder = _holder(lock.read())
+                raise HomeError(
+                    f"a sweep of '{study}' is already running in {self.path} ({holder}): "
+                    "wait for it, end it, or choose another folder with --home"
+                ) from None
+            lock.truncate(0)
+            started = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            lock.write(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "at": started}))
+            lock.flush()
+            yield
+
+
+def _holder(text: str) -> str:
+    try:
+        who = json.loads(text)
+        return f"process {who['pid']} on {who['host']}, since {who['at']}"
+    except (ValueError, KeyError):
+        return "its process has just begun"
