@@ -53,6 +53,10 @@ QUIET = {
 """No output, no statistics sent, no snapshots of an experiment that is never restored; a worker
 that may use no GPU sees them all the same unless told."""
 
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Makes a local Ray take 127.0.0.1 as its address, as it does on macOS by default: its servers
+then listen on the loopback interface only. Read when ray is imported."""
+
 MAX_FAILURES = 3
 """How often a run may lose its worker before it is given up."""
 
@@ -68,7 +72,9 @@ def ray_cluster(address: str | None) -> Iterator[float]:
         ServiceError: the cluster does not answer.
     """
     os.environ.update(QUIET)
-    if address is not None:
+    if address is None:
+        os.environ.update(LOOPBACK)
+    else:
         require_listener("--ray-address", address, 6379)
     import ray
 
@@ -76,7 +82,6 @@ def ray_cluster(address: str | None) -> Iterator[float]:
     folder = tempfile.mkdtemp(prefix="nal-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: S108, PTH112
     local: dict[str, Any] = {
         "_temp_dir": folder,
-        "_node_ip_address": "127.0.0.1",
         "include_dashboard": False,
         "num_cpus": os.cpu_count(),
     }

@@ -111,14 +111,17 @@ class Search:
             value_of: objective of the recorded run of such values; None if it has not ended.
         """
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            complete = set(trial.params) == set(self.space)
-            value = value_of(rounded(trial.params)) if complete else None
+            drawn = set(trial.params) == set(self.space)
+            value = value_of(rounded(trial.params)) if drawn else None
             if value is not None:
                 self.study.tell(trial.number, value)
                 continue
             self.study.tell(trial.number, state=TrialState.FAIL)
-            if complete:
-                self.study.enqueue_trial(trial.params, skip_if_exists=False)
+            # Queued values that a trial took up but died before it had drawn them.
+            queued = trial.system_attrs.get("fixed_params", {})
+            params = {**queued, **trial.params}
+            if set(params) == set(self.space):
+                self.study.enqueue_trial(params, skip_if_exists=False)
         self._told = len(self.completed())
 
     @property

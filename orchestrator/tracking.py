@@ -14,12 +14,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from orchestrator.archive import STUDY_FILE
 from orchestrator.tracking_projection import (
     PARENT,
     artifacts,
     cell_id,
+    cell_name,
     metric_points,
-    point_name,
     run_name,
     run_params,
     run_tags,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from reports.plan_record import CellRecord, PlanRecord
     from trainables.result import RunResult
 
-STUDY_FILE = "study.yaml"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment in the pages for model training, not those for language models."""
 _BATCH = 900
 _PAGE = 1000
 _LONGEST_NOTE = 5000
@@ -195,7 +197,9 @@ class Tracker:
         if found is None:
             place = (artifact_root / self.study).resolve().as_uri() if artifact_root else None
             try:
-                return self._client.create_experiment(self.study, artifact_location=place)
+                return self._client.create_experiment(
+                    self.study, artifact_location=place, tags=EXPERIMENT_TAGS
+                )
             except MlflowException:
                 # Another process may have been quicker.
                 found = self._client.get_experiment_by_name(self.study)
@@ -259,7 +263,7 @@ class Tracker:
 
         tags = run_tags(result, phase, self.study) | ({PARENT: parent} if parent else {})
         start = int(time.time() * 1000) - int(1000 * sum(result.seconds))
-        run_id = self._create(run_name(result.spec), tags, start)
+        run_id = self._create(run_name(result.spec, phase), tags, start)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in artifacts(result).items():
                 Path(folder, name).write_text(text)
@@ -285,7 +289,7 @@ class Tracker:
 
             params = {"method": cell.method, "scenario": cell.scenario, **cell.values}
             run_id = self._create(
-                point_name(cell.method, cell.scenario, cell.values),
+                cell_name(cell.method, cell.scenario, cell.values),
                 {"nal.kind": "cell", "nal.cell": name, PARENT: self._sweep_run},
             )
             self._client.log_batch(

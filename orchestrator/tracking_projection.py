@@ -59,6 +59,7 @@ def run_tags(result: RunResult, phase: Purpose, study: str) -> dict[str, str]:
     """Return what describes a run beside its spec: how it ended and where it ran."""
     spec = result.spec
     tags = {
+        **{f"nal.{name}": value for name, value in result.provenance.items()},
         "nal.kind": "run",
         "nal.digest": result.digest,
         "nal.phase": str(phase),
@@ -70,24 +71,34 @@ def run_tags(result: RunResult, phase: Purpose, study: str) -> dict[str, str]:
         "nal.labels_count": str(result.labels.count),
         "nal.network_parameters": str(result.parameters),
         "nal.attempts": str(result.attempts),
-        **{f"nal.{name}": value for name, value in result.provenance.items()},
     }
     if commit := result.provenance.get("commit"):
         tags["mlflow.source.git.commit"] = commit
     return {name: value[:_LONGEST] for name, value in tags.items()}
 
 
-def run_name(spec: RunSpec) -> str:
-    """Return a run's name as MLflow lists it: "nal symmetric-0.4 lambda=1 alpha=0.9 seed 0"."""
+def run_name(spec: RunSpec, phase: Purpose) -> str:
+    """Return a run's name as MLflow lists it, what tells it from its neighbours first.
+
+    A seed of a cell: "seed 0 nal λ=1 α=0.9 symmetric-0.4"; any other: "λ=1 α=0.9 nal ... seed 0".
+    """
     tunable = [p.name for p in method_of(spec.method).parameters if p.space is not None]
-    values = {name: spec.hyperparameters[name] for name in tunable}
-    return f"{point_name(spec.method, spec.scenario, values)} seed {spec.seeds.init}"
+    values = _values({name: spec.hyperparameters[name] for name in tunable})
+    seed = f"seed {spec.seeds.init}"
+    words = [values, spec.method, spec.scenario, seed]
+    if phase == Phase.CONFIRM:
+        words = [seed, spec.method, values, spec.scenario]
+    return " ".join(filter(None, words))
 
 
-def point_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
-    """Return the name of a cell: "nal symmetric-0.4 lambda=1 alpha=0.9"."""
-    words = [f"{name}={_brief(value)}" for name, value in values.items()]
-    return " ".join([method, scenario, *words])
+def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
+    """Return the name of a cell: "nal λ=1 α=0.9 symmetric-0.4"."""
+    return " ".join(filter(None, [method, _values(values), scenario]))
+
+
+def _values(values: Mapping[str, Value]) -> str:
+    letters = {"lambda": "λ", "alpha": "α"}
+    return " ".join(f"{letters.get(name, name)}={_brief(v)}" for name, v in values.items())
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:

@@ -119,7 +119,7 @@ def _source_text(
 def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
     if path[0] == "backbone":
         return f"default of backbone {plain['backbone']['name']}"
-    if path[0] == "hyperparameters":
+    if path[0] == "hyperparameters" and len(path) > 1:
         return f"default of method {path[1]}"
     if path[:2] == ("search", "space") and layers.origin(path[:4]) is None:
         return f"default of method {path[2]}"

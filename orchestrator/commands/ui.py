@@ -16,6 +16,15 @@ from trainables.errors import ServiceError
 if TYPE_CHECKING:
     from orchestrator.home import Home
 
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+"""Nothing is sent anywhere, no background jobs for pages that are not used here, no chatter."""
+
 
 def run(home: Home, host: str, port: int) -> int:
     """Serve a home's store until interrupted.
@@ -30,10 +39,11 @@ def run(home: Home, host: str, port: int) -> int:
     console = Console(highlight=False)
     console.print(f"MLflow over {uri}")
     console.print(f"open http://{host}:{port} and choose an experiment; Ctrl-C ends it")
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    environment = {**os.environ, **QUIET}
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--default-artifact-root", home.artifacts.as_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
     try:
         return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
     except KeyboardInterrupt:
