@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from orchestrator.cli import app
 from trainables.errors import NalError
+
+USAGE_ERROR = typer.BadParameter.__base__ or Exception
+"""Of click, wherever this version of typer keeps it."""
 
 
 def main() -> None:
     """Run the command line; a fault that is explained is one line, without a traceback."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except NalError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except USAGE_ERROR as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        sys.stderr.write(f"error: {message} (--help lists what is allowed)\n")
+        code = 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

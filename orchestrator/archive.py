@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from trainables.errors import HomeError
+from trainables.errors import HomeError, RecordError
 from trainables.record import write_atomically
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ class SweepArchive:
             raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
         write_atomically(self.folder / STUDY_FILE, study_yaml)
         write_atomically(self.folder / PLAN_FILE, plan.to_json())
+
+    def plan(self) -> PlanRecord | None:
+        """Return the plan; None where there is none that can be read."""
+        try:
+            return self.read()[0]
+        except (FileNotFoundError, RecordError):
+            return None
 
     def read(self) -> tuple[PlanRecord, str]:
         """Return plan and study.

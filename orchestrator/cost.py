@@ -85,18 +85,26 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
     )
     key = _key(spec, plan)
     path = None if cache is None else cache / "costs.json"
-    known: dict[str, Any] = {}
-    if path is not None and path.exists():
-        known = json.loads(path.read_text())
+    known = _recall(path)
     if key not in known:
         known[key] = _probe(spec, plan)
         if path is not None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(known, indent=1))
-    slots = max(1, (os.cpu_count() or 1) // study.resources.cpus)
-    if known[key]["device"].startswith("cuda"):
-        slots = max(1, math.floor(1 / study.resources.gpus)) if study.resources.gpus else slots
-    return MachineCost(**known[key], slots=slots)
+    measured = dict(known[key])
+    devices = measured.pop("devices")
+    slots = (os.cpu_count() or 1) // study.resources.cpus
+    if measured["device"].startswith("cuda"):
+        slots = min(slots, math.floor(devices / study.resources.gpus))
+    return MachineCost(**measured, slots=max(1, slots))
+
+
+def _recall(path: Path | None) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(path.read_text()) if path is not None else {}
+    except (FileNotFoundError, ValueError):
+        return {}  # measured again in seconds
+    return known
 
 
 def _values(plan: Plan) -> dict[str, float]:
@@ -114,10 +122,16 @@ def _key(spec: RunSpec, plan: Plan) -> str:
         len(plan.dataset.classes),
         recipe.batch_size,
         recipe.precision,
+        plan.study.resources.gpus,
         spec.threads,
         spec.revision,
     ]
     return " ".join(map(str, parts))
+
+
+def environment_of(gpus: float) -> dict[str, str]:
+    """Return what a training process outside Ray is told: a study that asks for no GPU sees none."""
+    return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
@@ -132,6 +146,7 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | environment_of(plan.study.resources.gpus),
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cost import duration
-from reports.notes import point
+from reports.words import point
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.reach import require_listener
 from trainables.errors import NalError, ServiceError
 from trainables.record import Record
 
@@ -43,19 +42,21 @@ if TYPE_CHECKING:
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""No output, no statistics sent, no snapshots of an experiment that is never restored; a worker
-that may use no GPU sees them all the same unless told."""
+"""No output, no statistics sent, no snapshots of an experiment that is never restored; and a worker
+that is given no GPU sees none."""
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Makes a local Ray take 127.0.0.1 as its address, as it does on macOS by default: its servers
 then listen on the loopback interface only. Read when ray is imported."""
+
+UNSEEN = "its result is not under --home: every worker must see the same folder there"
 
 MAX_FAILURES = 3
 """How often a run may lose its worker before it is given up."""
@@ -74,8 +75,6 @@ def ray_cluster(address: str | None) -> Iterator[float]:
     os.environ.update(QUIET)
     if address is None:
         os.environ.update(LOOPBACK)
-    else:
-        require_listener("--ray-address", address, 6379)
     import ray
 
     # Sockets live in Ray's folder, and their paths may have no more than 107 bytes.
@@ -153,7 +152,7 @@ class Feed:
             result = Record(self._home, task.spec.digest).result()
             crash = (report or {}).get("crash", "")
             lost_often = f"its worker was lost {MAX_FAILURES + 1} times"
-            self._sweep.end(task, result, reason=lost_often if lost else crash or "no result")
+            self._sweep.end(task, result, reason=lost_often if lost else crash or UNSEEN)
         except Exception as error:  # noqa: BLE001 - raised again by `carry_out`, outside Tune
             self.fault = error
 

@@ -83,8 +83,10 @@ class StudyFlags:
         return self.data_dir.expanduser().resolve() if self.data_dir else self.paths.data
 
     def command(self, verb: str = "sweep") -> str:
-        """Return the command line that says the same."""
-        words = ["python", "-m", "orchestrator", verb, self.study]
+        """Return the command line that says the same; `ui` takes no study."""
+        words = ["python", "-m", "orchestrator", verb]
+        if verb != "ui":
+            words.append(self.study)
         for flag, value in (
             ("--trials", self.trials),
             ("--epochs", self.epochs),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.selection import HeldOutAccuracy
+from reports.words import counted
 from search_spaces.schema import Phase
 from trainables.realisation import realise
 from trainables.spec import RunSpec, canonical_json
@@ -165,32 +166,33 @@ class Plan:
         held_out = self.held_out(Phase.SEARCH)
         cells = len(study.methods) + len(references)
         confirmed = self.held_out(Phase.CONFIRM)
-        many = f"{searches} searches × " if searches > 1 else ""
+        many = f"{counted(searches, 'search', 'searches')} × " if searches > 1 else ""
         sizes = []
         if searches:
             sizes = [
                 PhaseSize(
                     Phase.SEARCH,
                     searches * trials,
-                    f"{many}{trials} trials × 1 seed",
+                    f"{many}{counted(trials, 'trial')} × 1 seed",
                     self.samples - held_out,
                     held_out,
                 ),
                 PhaseSize(
                     Phase.SELECT,
                     searches * per_search * len(study.select.seeds),
-                    f"{many}{per_search} candidates × {len(study.select.seeds)} seeds",
+                    f"{many}{counted(per_search, 'candidate')} × "
+                    f"{counted(len(study.select.seeds), 'seed')}",
                     self.samples - held_out,
                     held_out,
                 ),
             ]
-        points = f"{len(study.methods)} methods"
+        points = counted(len(study.methods), "method")
         if references:
             points += f" + {len(references)} at the paper's point"
         confirm = PhaseSize(
             Phase.CONFIRM,
             len(study.scenarios) * cells * seeds,
-            f"{len(study.scenarios)} scenarios × ({points}) × {seeds} seeds",
+            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}",
             self.samples - confirmed,
             confirmed + len(self.dataset.test),
         )

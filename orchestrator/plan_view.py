@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cost import duration
-from reports.notes import point
+from reports.words import point
 from search_spaces.scaling import list_scaled
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -36,7 +36,7 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
         )
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
-    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, text in _facts(prepared, cost, flags):
         facts.add_row(name, text)
     title = Text(f"{plan.name}: {study.title}", style="bold")

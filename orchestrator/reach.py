@@ -1,39 +1,59 @@
-"""Whether something listens at an address, said before a library waits minutes for it."""
+"""Whether something answers at an address, said before a library waits minutes for it."""
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 from trainables.errors import ServiceError
 
-PATIENCE_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 7.0
 
 
-def require_listener(flag: str, address: str, usual_port: int) -> None:
-    """See that a TCP connection can be made.
-
-    Args:
-        flag: that the address comes from, for the message.
-        address: HOST or HOST:PORT.
-        usual_port: where the address names none.
+def require_cluster(address: str) -> None:
+    """See that a Ray cluster answers at an address, within ten seconds.
 
     Raises:
-        ServiceError: nothing answers; says what to do.
+        ServiceError: none does; says what to do.
     """
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise ServiceError(
+            f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
+            "10.0.0.1:6379"
+        )
+    _use_token()
+    hint = "start the cluster (`ray start --head`) or correct the address"
     try:
-        where = (host, int(port or usual_port))
-        socket.create_connection(where, timeout=PATIENCE_SECONDS).close()
-    except ValueError:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
         raise ServiceError(
-            f"{flag} {address}: write HOST:PORT of the cluster's head node, such as "
-            f"10.0.0.1:{usual_port}"
-        ) from None
-    except OSError as error:
-        raise ServiceError(
-            f"{flag} {address} cannot be reached ({error}): start the cluster (`ray start --head`) "
-            "or correct the address"
+            f"--ray-address {address} cannot be reached ({error}): {hint}"
         ) from error
+    # `ray.init` has no time limit; Ray's own health check is asked in a process that can be ended.
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        healthy = not subprocess.run(
+            command, capture_output=True, timeout=ANSWER_SECONDS, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        raise ServiceError(
+            f"--ray-address {address} does not answer as a Ray cluster of this version, or not to "
+            f"this user's token: {hint}"
+        )
+
+
+def _use_token() -> None:
+    """Send the token that `ray start` made on this machine, where the user says nothing else."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def is_free(host: str, port: int) -> bool:

@@ -48,7 +48,8 @@ class Recorder:
         self._study_yaml = loaded.to_yaml()
         self._cells: dict[str, CellRecord] = {}
         self._phase = sweep.phase
-        tracker.start_sweep(self._write(), self._study_yaml)
+        # What an earlier start found out stays on record until this one has come as far.
+        tracker.start_sweep(archive.plan() or self._write(), self._study_yaml)
 
     def _write(self) -> PlanRecord:
         plan = plan_record(self._sweep, self._loaded)

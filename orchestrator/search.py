@@ -116,12 +116,12 @@ class Search:
             if value is not None:
                 self.study.tell(trial.number, value)
                 continue
-            self.study.tell(trial.number, state=TrialState.FAIL)
             # Queued values that a trial took up but died before it had drawn them.
             queued = trial.system_attrs.get("fixed_params", {})
             params = {**queued, **trial.params}
             if set(params) == set(self.space):
                 self.study.enqueue_trial(params, skip_if_exists=False)
+            self.study.tell(trial.number, state=TrialState.FAIL)
         self._told = len(self.completed())
 
     @property
@@ -157,9 +157,13 @@ class Search:
         self.trials -= 1
 
     def completed(self) -> list[tuple[Values, float]]:
-        """Return values and objective of the complete trials, in the order they were proposed."""
+        """Return values and objective of the complete trials, in the order they were proposed.
+
+        A search that had more trials once and wants fewer now goes by its first ones.
+        """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [(rounded(trial.params), float(trial.values[0])) for trial in trials]
+        found = [(rounded(trial.params), float(trial.values[0])) for trial in trials]
+        return found[: self.trials]
 
 
 def rounded(params: Mapping[str, Any]) -> Values:

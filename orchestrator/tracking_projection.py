@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
+from reports.words import LETTERS
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.spec import canonical_json
@@ -97,8 +98,7 @@ def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
 
 
 def _values(values: Mapping[str, Value]) -> str:
-    letters = {"lambda": "λ", "alpha": "α"}
-    return " ".join(f"{letters.get(name, name)}={_brief(v)}" for name, v in values.items())
+    return " ".join(f"{LETTERS.get(name, name)}={_brief(v)}" for name, v in values.items())
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from reports.words import counted
 from trainables.errors import RecordError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def readings(window: int) -> tuple[Reading, ...]:
     """
     return (
         Reading("test/accuracy_last", "last epoch"),
-        Reading("test/accuracy_mean_last", f"mean of last {window} epochs"),
+        Reading("test/accuracy_mean_last", f"mean of last {counted(window, 'epoch')}"),
         Reading("test/accuracy_best_val", "epoch chosen by noisy validation"),
     )
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reports.aggregate import aggregate, readings
-from reports.notes import notes_of, point
+from reports.notes import notes_of
 from reports.paper import lookup, setting_of
 from reports.table import Entry, Row, Section, Table
+from reports.words import point
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

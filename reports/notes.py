@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING
 
 from reports.aggregate import devices_of
 from reports.paper import CITATION, lookup, measured_on, setting_of
+from reports.words import LETTERS, counted, point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, SearchRecord
     from trainables.parameters import Space
-
-_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
-
-
-def point(values: Mapping[str, bool | float | str]) -> str:
-    """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
-    words = []
-    for name in sorted(values, key=lambda name: (name not in _LETTERS, list(values).index(name))):
-        value = values[name]
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        words.append(f"{_LETTERS.get(name, name)} = {shown}")
-    return ", ".join(words)
 
 
 def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
@@ -88,11 +77,12 @@ def _of_searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str
         where = titles.get(search.scenario, search.scenario)
         found = point(search.chosen) if search.chosen else "not chosen yet"
         text = (
-            f"{search.method_title}: {found}, from {len(search.digests)} of {search.trials} "
-            f"trials on {where} ({spaces})"
+            f"{search.method_title}: {found}, from {len(search.digests)} of "
+            f"{counted(search.trials, 'trial')} on {where} ({spaces})"
         )
         if seeds := max((len(candidate.digests) for candidate in search.candidates), default=0):
-            text += f", then {len(search.candidates)} candidates on {seeds} fresh seeds"
+            tried = counted(len(search.candidates), "candidate")
+            text += f", then {tried} on {counted(seeds, 'fresh seed')}"
         yield f"{text}; {_served(plan, search)}."
 
 
@@ -104,7 +94,7 @@ def _served(plan: PlanRecord, search: SearchRecord) -> str:
 
 def _space(name: str, space: Space) -> str:
     scale = ", log" if space.log else ""
-    return f"{_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
+    return f"{LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
 
 
 def _of_noise(cells: Sequence[CellSummary]) -> Iterator[str]:

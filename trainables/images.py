@@ -43,7 +43,8 @@ def channel_statistics(
         mean = float((counts * levels).sum() / counts.sum())
         variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
         means.append(mean)
-        deviations.append(variance**0.5 or 1.0)
+        # The variance of a constant may be a rounding error instead of 0: ask the counts.
+        deviations.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
     return tuple(means), tuple(deviations)
 
 

@@ -26,7 +26,7 @@ from trainables.trainer import Trainer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MEASURE_SECONDS = 1.5
+MEASURE_SECONDS = 0.7
 """Wall time to spend on steps, unless one step takes longer."""
 
 
@@ -39,12 +39,14 @@ class Cost:
         evaluation_seconds: evaluation of one sample.
         checkpoint_bytes: a checkpoint without the method's per-sample state.
         device: where it was measured.
+        devices: how many such devices this machine has; 1 for the CPU.
     """
 
     step_seconds: float
     evaluation_seconds: float
     checkpoint_bytes: int
     device: str
+    devices: int
 
 
 def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
@@ -95,6 +97,7 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
         evaluation_seconds=_evaluation_seconds(trainer, images, labels),
         checkpoint_bytes=2 * buffer.tell(),  # momentum buffers double it after the first step
         device=device_name(trainer.device),
+        devices=max(1, torch.cuda.device_count()),
     )
 
 

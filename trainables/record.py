@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError, RecordError
@@ -37,7 +37,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise HomeError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -67,13 +68,14 @@ class Record:
 
         Raises:
             RecordError: the file is damaged or belongs to another run.
+            HomeError: the folder cannot be read.
         """
         try:
-            text = self._result.read_text()
+            result = RunResult.from_dict(json.loads(self._result.read_text()))
         except FileNotFoundError:
             return None
-        try:
-            result = RunResult.from_dict(json.loads(text))
+        except OSError as error:
+            raise HomeError(f"cannot read {self._result}: {error.strerror}") from error
         except (RecordError, ValueError) as error:
             raise RecordError(
                 f"{self._result} cannot be read ({error}): delete its folder to train the run again"
@@ -83,18 +85,32 @@ class Record:
         return result
 
     def spec(self) -> RunSpec | None:
-        """Read the spec; None if the run was never begun."""
+        """Read the spec; None if the run was never begun.
+
+        Raises:
+            RecordError: the file is damaged or of another version.
+            HomeError: the folder cannot be read.
+        """
+        path = self.folder / "spec.json"
         try:
-            return RunSpec.from_dict(json.loads((self.folder / "spec.json").read_text()))
+            return RunSpec.from_dict(json.loads(path.read_text()))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise HomeError(f"cannot read {path}: {error.strerror}") from error
+        except (RecordError, ValueError) as error:
+            raise RecordError(f"{path} cannot be read: {error}") from error
 
     def begin(self, spec: RunSpec) -> int:
         """Note that a process begins or goes on with the run; return how many have, with this one.
 
+        The run must be claimed: what killed processes left half-written is removed.
+
         Raises:
             HomeError: the folder cannot be written.
         """
+        for remains in self.folder.glob(".*.partial"):
+            remains.unlink(missing_ok=True)
         write_atomically(self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1))
         path = self.folder / "attempts"
         attempts = 1 + (int(path.read_text()) if path.exists() else 0)

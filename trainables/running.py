@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import time
 import zipfile
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -94,14 +93,10 @@ class Running:
             torch.cuda.reset_peak_memory_stats()
         self._trainer = Trainer(self.spec, self._read_dataset(), pick_device())
         for path in (self.record.checkpoint, self.record.previous_checkpoint):
-            try:
-                state = torch.load(path, map_location=self._trainer.device, weights_only=True)
-            except FileNotFoundError:
-                continue
-            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
-                continue  # damaged by the disk: the one before it serves as well
-            self._trainer.load_state_dict(state)
-            break
+            state = _read_checkpoint(path)
+            if state is not None:
+                self._trainer.load_state_dict(state)
+                break
         self._saved_at = time.monotonic()
 
     @property
@@ -166,6 +161,21 @@ class Running:
         )
         self.record.finish(self.result)
         return self.result
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint; None where there is none, or one that the disk has damaged.
+
+    The checksums are compared first: `torch.load` itself would take flipped bits for weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 - a damaged file raises anything; the one before it serves
+        return None
+    return state
 
 
 def complete(

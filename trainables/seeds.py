@@ -45,8 +45,12 @@ class Seeds:
 
     @classmethod
     def same(cls, seed: int, **fixed: int) -> Seeds:
-        """Give every axis `seed`, but those named in `fixed` theirs."""
-        return cls(**{axis: fixed.get(axis, seed) for axis in AXES})
+        """Give every axis `seed`, but those named in `fixed` theirs.
+
+        Raises:
+            TypeError: `fixed` names what is no axis.
+        """
+        return cls(**{**dict.fromkeys(AXES, seed), **fixed})
 
 
 def derive(axis: str, seed: int, *keys: int | str) -> int:

@@ -24,6 +24,7 @@ AUGMENTATIONS = ("crop", "flip")
 Precision = Literal["float32", "bf16"]
 
 COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
+SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,15 @@ class Recipe:
             value = getattr(self, name)
             if not holds(value):
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
         for name in self.augmentation:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)
                 raise FieldError("augmentation", f"unknown augmentation '{name}'; known: {allowed}")
+        # Applied in one order whatever the order they are named in: one name for the same bits.
+        named = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
+        object.__setattr__(self, "augmentation", named)
         if (self.mean is None) != (self.std is None):
             raise FieldError("mean", "mean and std are given together or not at all")
         if self.std is not None and (
@@ -144,6 +150,12 @@ class RunSpec:
     def __post_init__(self) -> None:
         if not 0 <= self.hold_out < 1:
             raise FieldError("hold_out", f"hold_out must be in [0, 1), got {self.hold_out:g}")
+        object.__setattr__(self, "hold_out", float(self.hold_out))  # 0 and 0.0: one digest
+        if self.subset is not None and self.subset < 1:
+            raise FieldError("subset", f"subset must be at least 1, got {self.subset}")
+        for name in self.evaluate:
+            if name not in SPLITS:
+                raise FieldError("evaluate", f"unknown split '{name}'; known: {', '.join(SPLITS)}")
         if "val" in self.evaluate and self.hold_out == 0:
             raise FieldError("hold_out", "hold_out must be above 0 where 'val' is evaluated")
         if self.threads < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import optuna
 from rich.console import Console
@@ -17,17 +17,18 @@ from orchestrator.commands.report import build_report
 from orchestrator.cost import MachineCost, duration
 from orchestrator.display import Display
 from orchestrator.engine import carry_out, ray_cluster
+from orchestrator.flags import StudyFlags
+from orchestrator.nodes import check_nodes
 from orchestrator.plan import Plan
 from orchestrator.plan_view import plan_json, plan_view
 from orchestrator.preparing import Prepared, prepare
+from orchestrator.reach import require_cluster
 from orchestrator.recording import Recorder
 from orchestrator.shrink import smaller_flags
 from orchestrator.sweep import Sweep
 from orchestrator.tracking_background import BackgroundTracker
+from reports.store import check_store
 from trainables.errors import NalError, UserError
-
-if TYPE_CHECKING:
-    from orchestrator.flags import StudyFlags
 
 ASK_ABOVE_SECONDS = 3600.0
 
@@ -62,9 +63,11 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
             sys.stdout.write(json.dumps(plan_json(prepared, cost, flags)) + "\n")
         return 0
     home = flags.paths
+    name = flags.load().name
     with ExitStack() as stack:
+        _check_services(flags)
         home.prepare()
-        stack.enter_context(home.claimed(flags.load().name))
+        stack.enter_context(home.claimed(name))
         prepared = prepare(flags, console, writes=True)
         cost = costs.measure(prepared.plan, home.cache)
         console.print(plan_view(prepared, cost, flags))
@@ -72,6 +75,18 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
             _ask(flags, prepared.plan, cost, console)
         home.require_space(cost.plan_bytes(prepared.plan))
         return _carry_out(flags, prepared, cost, console, as_json=as_json)
+
+
+def _check_services(flags: StudyFlags) -> None:
+    """See that the cluster and the tracking server answer, before anything takes time.
+
+    Raises:
+        ServiceError: one of them does not.
+    """
+    if flags.ray_address is not None:
+        require_cluster(flags.ray_address)
+    if flags.tracking_uri is not None:
+        check_store(flags.tracking_uri)
 
 
 def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> None:
@@ -131,7 +146,7 @@ def _carry_out(
     if as_json:
         sys.stdout.write(json.dumps(report.plain) + "\n")
     console.print(report.terminal)
-    console.print(_next_commands(flags, plan))
+    console.print(_next_commands(flags, plan), soft_wrap=True)
     for failure in sweep.failed:
         console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
     return 1 if sweep.failed else 0
@@ -142,6 +157,8 @@ def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console)
     job = {"home": str(home.path), "data_dir": str(flags.data), "study": sweep.plan.name}
     with console.status("starting Ray"), ExitStack() as stack:
         gpus = stack.enter_context(ray_cluster(flags.ray_address))
+        if flags.ray_address is not None:
+            check_nodes(home.path)
         held = stack.pop_all()
     with held, Display(console, sweep, cost) as display:
         per_run = sweep.plan.study.resources.gpus if gpus else 0.0
@@ -149,15 +166,14 @@ def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console)
 
 
 def _next_commands(flags: StudyFlags, plan: Plan) -> Text:
-    home = "" if flags.home == type(flags)("").home else f" --home {flags.home}"
-    more = 2 * plan.study.search.trials
-    lines = [
-        (f"ui{home}", "look at every run in MLflow"),
-        (f"report {plan.name}{home}", "print this table again"),
-    ]
+    where = replace(StudyFlags(plan.name), home=flags.home, tracking_uri=flags.tracking_uri)
+    lines = [("print this table again", where.command("report"))]
+    if flags.tracking_uri is None:
+        lines.insert(0, ("look at every run in MLflow", where.command("ui")))
     if plan.searches:
-        lines.append((f"sweep {flags.study} --trials {more}{home}", "search on from here"))
-    text = Text("next:\n", style="dim")
-    for words, why in lines:
-        text.append(f"  python -m orchestrator {words:<40}", style="bold").append(f" {why}\n")
+        more = replace(flags, trials=2 * plan.study.search.trials)
+        lines.append(("search on from here", more.command("sweep")))
+    text = Text("\n")
+    for why, words in lines:
+        text.append(f"{why}:\n", style="dim").append(f"  {words}\n", style="bold")
     return text

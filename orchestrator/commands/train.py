@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from orchestrator.cost import environment_of
 from orchestrator.preparing import prepare
 from orchestrator.tracking_background import BackgroundTracker
-from reports.notes import point
+from reports.store import check_store
+from reports.words import point
 from search_spaces.loader import parse_set
 from search_spaces.schema import Phase
 from trainables.errors import FieldError, StudyError, suggest
@@ -45,6 +48,9 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     if method not in METHODS:
         raise StudyError(f"--method: unknown method '{method}': {suggest(method, METHODS)}")
     flags, values = _split_sets(flags, method)
+    flags.load()
+    if flags.tracking_uri is not None:
+        check_store(flags.tracking_uri)
     prepared = prepare(flags, console, writes=True)
     plan, study = prepared.plan, prepared.plan.study
     try:
@@ -53,6 +59,7 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home = flags.paths
+    os.environ.update(environment_of(study.resources.gpus))
     uri = flags.tracking_uri or home.tracking_uri
     with BackgroundTracker(
         uri, None if flags.tracking_uri else home.artifacts, plan.name
@@ -114,7 +121,7 @@ def _latest(row: dict[str, float]) -> str:
 def _view(result: RunResult, values: Values, folder: str) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("run", result.digest)
     table.add_row("status", f"{result.status} {result.reason}".strip())
     if values:

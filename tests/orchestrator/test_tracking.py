@@ -65,7 +65,7 @@ def test_a_run_is_written_with_its_curves_settings_and_facts(
     tracker(uri, tmp_path).record(result, "train")
     run = only(client, "run")
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "nal symmetric-0.4 lambda=1.5 alpha=0.8 seed 7"
+    assert run.info.run_name == "λ=1.5 α=0.8 nal symmetric-0.4 seed 7"
     assert curve(client, run, "test/accuracy") == result.curve("test/accuracy")
     assert curve(client, run, "train/loss") == result.curve("train/loss")
     assert run.data.metrics["val/accuracy"] == pytest.approx(0.93)

@@ -4,8 +4,8 @@ from factories import make_result, make_spec
 
 from orchestrator.tracking_projection import (
     cell_id,
+    cell_name,
     metric_points,
-    point_name,
     run_name,
     run_params,
     run_tags,
@@ -38,9 +38,9 @@ def test_points_are_one_per_metric_and_epoch_placed_by_the_seconds_taken() -> No
 
 
 def test_names_are_for_people() -> None:
-    assert run_name(make_spec(method="ce", seed=3)) == "ce symmetric-0.4 seed 3"
+    assert run_name(make_spec(method="ce", seed=3), "train") == "ce symmetric-0.4 seed 3"
     values = {"lambda": 1.23456789, "alpha": 0.9}
-    assert point_name("nal", "clean", values) == "nal clean lambda=1.235 alpha=0.9"
+    assert cell_name("nal", "clean", values) == "nal λ=1.235 α=0.9 clean"
 
 
 def test_long_texts_are_cut() -> None:

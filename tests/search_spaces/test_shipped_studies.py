@@ -56,7 +56,7 @@ def test_digits() -> None:
     study = load_study("digits").study
     assert study.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
     assert study.space_of("nal")["lambda"] == Space(0.05, 20, log=True)
-    assert (study.search.trials, study.select.candidates) == (16, 3)
+    assert (study.search.trials, study.select.candidates) == (12, 3)
     assert (len(study.select.seeds), len(study.confirm.seeds)) == (3, 5)
     assert study.fraction_held_out("confirm") == 0.3
     assert (study.recipe.learning_rate, study.recipe.weight_decay) == (0.05, 0.0005)

@@ -1,0 +1,146 @@
+"""What orchestration costs: a sweep of runs that do nothing, on real Ray, Optuna and MLflow.
+
+Against as many bare Ray Tune trials of the same trainable in the same cluster, with neither search
+nor records of a sweep nor MLflow. Run it from the checkout:
+
+    python benchmarks/orchestration.py --runs 100
+    python benchmarks/orchestration.py --runs 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import CHECKOUT, keep
+
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the workers
+
+import optuna  # noqa: E402 - found beside the checkout from here on
+from fake_runs import NullTrainable  # noqa: E402
+from plans import made_up_data, small_study  # noqa: E402
+
+from orchestrator.archive import SweepArchive  # noqa: E402
+from orchestrator.engine import carry_out, ray_cluster  # noqa: E402
+from orchestrator.home import Home  # noqa: E402
+from orchestrator.plan import Plan  # noqa: E402
+from orchestrator.recording import Recorder  # noqa: E402
+from orchestrator.sweep import Sweep, Task  # noqa: E402
+from orchestrator.tracking_background import BackgroundTracker  # noqa: E402
+from search_spaces.schema import Phase  # noqa: E402
+
+CELLS = 3
+
+
+class Silent:
+    """Notes when the first run was handed out."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+
+    def started(self, task: Task) -> None:  # noqa: ARG002
+        """Note the time of the first."""
+        self.first = self.first or time.perf_counter()
+
+    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:
+        """Say nothing."""
+
+    def ended(self, task: Task) -> None:
+        """Say nothing."""
+
+
+def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
+    """Carry out a sweep of so many runs, 30 of them trials, and write all of it to MLflow."""
+    trials = 30
+    seeds = (runs - trials - 3) // CELLS
+    loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
+    plan = Plan("small", loaded.study, made_up_data())
+    storage = optuna.storages.RDBStorage(home.search_storage)
+    listener = Silent()
+    job = {"home": str(home.path), "data_dir": str(home.path), "study": "small"}
+    with BackgroundTracker(home.tracking_uri, home.artifacts, "small") as tracker:
+        sweep = Sweep(plan, home.path, storage)
+        recorder = Recorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
+        sweep.resume(recorder.ended)
+        tracker.flush()  # MLflow's import and its new database belong to the start
+        carry_out(sweep, home.path, listener, job, 0.0, NullTrainable)
+        ended = time.perf_counter()
+        recorder.update()
+        tracker.flush()
+        written = time.perf_counter()
+    done = sum(sweep.finished.values())
+    return {
+        "runs": done,
+        "trials among them": sweep.finished[Phase.SEARCH],
+        "at once": slots,
+        "seconds per run until the last has ended": (ended - listener.first) / done,
+        "seconds per run until all stands in MLflow": (written - listener.first) / done,
+    }
+
+
+def bare_seconds(home: Path, runs: int) -> float:
+    """Carry out as many bare Tune trials of the same trainable; return seconds per trial."""
+    from ray import tune
+
+    study = small_study()
+    plan = Plan("small", study.study, made_up_data())
+    specs = [
+        plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
+    ]
+    job = {"home": str(home), "data_dir": str(home), "study": "small"}
+    begun = time.perf_counter()
+    tune.Tuner(
+        tune.with_resources(NullTrainable, {"cpu": 1}),
+        param_space={**job, "spec": tune.grid_search(specs)},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(home / "tune"),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+    return (time.perf_counter() - begun) / runs
+
+
+def main() -> None:
+    """Measure both in one cluster and keep the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=100)
+    runs: int = parser.parse_args().runs
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder = Path(tempfile.mkdtemp(prefix="nal-benchmark-"))
+    home = Home(folder / "home")
+    home.prepare()
+    bare = folder / "bare"
+    bare.mkdir()
+    begun = time.perf_counter()
+    try:
+        with ray_cluster(None):
+            import ray
+
+            start = time.perf_counter() - begun
+            slots = ray.cluster_resources()["CPU"]
+            numbers = sweep_seconds(home, runs, slots)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+            per_bare = bare_seconds(bare, runs)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    numbers |= {
+        "seconds per bare Tune trial, its workers' start included": per_bare,
+        "seconds until Ray had started": start,
+        "peak memory of the driver, MB": memory,
+    }
+    rounded: dict[str, float | bool] = {name: round(n, 3) for name, n in numbers.items()}
+    rounded["torch imported in the driver"] = "torch" in sys.modules
+    keep(f"orchestration-{runs}", rounded, ("ray", "optuna", "mlflow"))
+
+
+if __name__ == "__main__":
+    main()

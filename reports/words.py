@@ -1,0 +1,26 @@
+"""Numbers and values as sentences have them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
+"""The paper's letters for the names that studies use."""
+
+
+def point(values: Mapping[str, bool | float | str]) -> str:
+    """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
+    words = []
+    for name in sorted(values, key=lambda name: (name not in LETTERS, list(values).index(name))):
+        value = values[name]
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        words.append(f"{LETTERS.get(name, name)} = {shown}")
+    return ", ".join(words)
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """Write a number of things: "1 seed", "3 seeds"."""
+    return f"{count} {thing if count == 1 else things or thing + 's'}"

@@ -1,0 +1,139 @@
+"""Commands typed as a user types them, and what they leave in MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from reports.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlflow.entities import Run
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PATIENCE_SECONDS = 120.0
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return {**kept, "COLUMNS": "200", "PYTHONPATH": str(CHECKOUT)}
+
+
+def typed(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Type `python -m orchestrator ...` where there is no terminal, and wait for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *map(str, words)],
+        cwd=folder or CHECKOUT,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+@dataclass
+class Going:
+    """A command that is being carried out, in a process group of its own."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def typed(cls, *words: object) -> Going:
+        """Type a command and do not wait for its end."""
+        return cls(
+            subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", *map(str, words)],
+                cwd=CHECKOUT,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+
+    def wait_for(self, what: Callable[[], bool]) -> None:
+        """Wait until something has come about; the command must still be going then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not what():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "it never came about"
+            time.sleep(0.02)
+
+    def end_by(self, number: signal.Signals) -> tuple[int, str]:
+        """Send a signal: to the process alone, or, as a terminal does with Ctrl-C, to its group.
+
+        Returns:
+            Its exit code and what it wrote to standard error, once no process of it is left.
+        """
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        if number is signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while alive := [process for process in family if _lives(process)]:
+            assert time.monotonic() < deadline, alive
+            time.sleep(0.1)
+        return self.process.returncode, errors
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def begun_seeds(home: Path, *, ended: bool) -> Counter[int]:
+    """Base seeds of the runs under a home that have, or have not, ended."""
+    seeds: Counter[int] = Counter()
+    for path in (home / "runs").glob("*/spec.json"):
+        if (path.parent / "result.json").exists() is ended:
+            seeds[json.loads(path.read_text())["seeds"]["init"]] += 1
+    return seeds
+
+
+def results(home: Path) -> dict[str, dict[str, Any]]:
+    """The results under a home, by digest."""
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in (home / "runs").glob("*/result.json")
+    }
+
+
+def runs_in_mlflow(uri: str, kind: str) -> list[Run]:
+    """The runs of MLflow of that kind: "run", "cell" or "sweep"."""
+    client = open_store(uri)
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`nal.kind` = '{kind}'", max_results=1000))
+
+
+def check_curves(uri: str, home: Path) -> None:
+    """Every recorded run stands in MLflow once, and each curve is the run's own."""
+    client = open_store(uri)
+    recorded = results(home)
+    runs = runs_in_mlflow(uri, "run")
+    assert sorted(run.data.tags["nal.digest"] for run in runs) == sorted(recorded)
+    for run in runs:
+        trace = recorded[run.data.tags["nal.digest"]]["trace"]
+        for metric in ("train/loss", "train/accuracy", "val/accuracy", "test/accuracy"):
+            points = client.get_metric_history(run.info.run_id, metric)
+            written = sorted((point.step, point.value) for point in points)
+            assert written == [(row["epoch"], row[metric]) for row in trace if metric in row]

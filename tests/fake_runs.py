@@ -1,0 +1,118 @@
+"""Runs that are over at once: what a sweep asks for is recorded, but nothing is trained.
+
+The accuracy is a plain function of the spec, so that a search has something to find. `fake.json`
+under the home says which runs go wrong; workers of any process read it there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from factories import make_result, text_hash
+
+from trainables.errors import DataError
+from trainables.record import Record
+from trainables.trainable import RunTrainable
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from trainables.result import RunResult
+    from trainables.spec import RunSpec
+    from trainables.trainable import Job
+
+BEST = {"lambda": 2.0, "alpha": 0.8}
+"""Where the accuracy of NAL is highest."""
+
+
+def accuracy_of(spec: RunSpec) -> float:
+    """NAL: 0.9 at `BEST`, less elsewhere; other methods 0.6; a little more or less by the seed."""
+    seed = (int(text_hash(spec.seeds.init)[:4], 16) / 0xFFFF - 0.5) / 100
+    if spec.method != "nal":
+        return 0.6 + seed
+    values = spec.hyperparameters
+    away = math.log10(values.number("lambda") / BEST["lambda"])
+    return 0.9 - 0.1 * away**2 - (values.number("alpha") - BEST["alpha"]) ** 2 + seed
+
+
+def fake_result(spec: RunSpec, **changes: Any) -> RunResult:
+    """The result that a run of this spec would have."""
+    result = make_result(spec, accuracy=accuracy_of(spec), **changes)
+    result.provenance["study"] = "fake"
+    return result
+
+
+def record_run(home: Path, spec: RunSpec, **changes: Any) -> RunResult:
+    """Record a run as trained; the number of attempts says how often that was done."""
+    record = Record(home, spec.digest)
+    record.folder.mkdir(parents=True, exist_ok=True)
+    result = fake_result(spec, attempts=record.begin(spec), **changes)
+    record.finish(result)
+    return result
+
+
+def attempts(home: Path) -> dict[str, int]:
+    """How often each run under a home was begun, by digest."""
+    found = (home / "runs").glob("*/attempts")
+    return {path.parent.name: int(path.read_text()) for path in found}
+
+
+def misbehave(home: Path, **how: Any) -> None:
+    """Say which runs go wrong.
+
+    Args:
+        home: of the sweep.
+        how: `diverge_above`, `crash_above` (a bug), `die_once_above` (the worker is lost, the first
+            time): a λ; `explain`: a method whose runs meet an explained fault; `seconds`: per run.
+    """
+    (home / "fake.json").write_text(json.dumps(how))
+
+
+class FakeRun:
+    """Stands in for `trainables.running.Running`."""
+
+    def __init__(self, spec: RunSpec, home: Path) -> None:
+        self._spec = spec
+        self._home = home
+        self._result = Record(home, spec.digest).result()
+        path = home / "fake.json"
+        self._how: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def epoch(self) -> int:
+        return 0 if self._result is None else self._spec.recipe.epochs
+
+    @property
+    def latest(self) -> dict[str, float]:
+        return {} if self._result is None else self._result.trace[-1]
+
+    def advance(self) -> RunResult:
+        if self._result is None:
+            time.sleep(self._how.get("seconds", 0))
+            if self._how.get("explain") == self._spec.method:
+                raise DataError("the data went away: bring them back")
+            if self._above("crash_above"):
+                raise ZeroDivisionError("a bug")
+            died = self._home / f"died.{self._spec.digest}"
+            if self._above("die_once_above") and not died.exists():
+                died.touch()
+                os._exit(1)
+            at = 2 if self._above("diverge_above") else None
+            self._result = record_run(self._home, self._spec, diverged_at=at)
+        return self._result
+
+    def _above(self, key: str) -> bool:
+        boost = self._spec.hyperparameters.get("lambda", 0.0)
+        return key in self._how and isinstance(boost, float) and boost > self._how[key]
+
+
+class NullTrainable(RunTrainable):
+    """The trainable of a sweep in which nothing is trained."""
+
+    def open_run(self, job: Job, held: ExitStack) -> FakeRun:  # noqa: ARG002 - the base's signature
+        return FakeRun(job.spec, job.home)

@@ -1,0 +1,275 @@
+"""What a user gets wrong is said in one line, with exit code 2, before anything is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import typed
+from plans import STUDY
+
+from orchestrator import cost as costs
+from orchestrator.__main__ import main
+from orchestrator.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MEASURED: dict[str, Any] = {
+    "step_seconds": 0.001,
+    "evaluation_seconds": 1e-6,
+    "checkpoint_bytes": 10**6,
+    "device": "cpu",
+    "devices": 1,
+}
+
+
+@pytest.fixture
+def fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Type a command in this process; return the one line that says what is wrong with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def said(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        errors = capsys.readouterr().err
+        assert end.value.code == 2, errors
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        assert errors.endswith("\n")
+        return errors
+
+    return said
+
+
+def home_is_untouched(folder: Path) -> bool:
+    return not (folder / "runs").exists()
+
+
+FLAGS = {
+    "unknown study": (("digitz",), ["unknown study 'digitz'", "did you mean 'digits'?"]),
+    "no such file": (("nowhere/a.yaml",), ["nowhere/a.yaml"]),
+    "unknown key": (("digits", "--set", "recipe.epoch=3"), ["recipe.epoch", "'epochs'"]),
+    "no key": (("digits", "--set", "epochs"), ["--set", "KEY=VALUE"]),
+    "broken YAML": (("digits", "--set", "methods=[ce"), ["--set methods"]),
+    "out of range": (("digits", "--set", "recipe.momentum=1.5"), ["momentum", "[0, 1)", "1.5"]),
+    "wrong type": (("digits", "--set", "search.trials=many"), ["search.trials", "many"]),
+    "unknown method": (("digits", "--methods", "nal,cee"), ["--methods", "'ce'"]),
+    "unknown scenario": (("digits", "--scenario", "symetric-0.4"), ["--scenario", "symmetric"]),
+    "noise above 1": (("digits", "--scenario", "symmetric-1.4"), ["--scenario", "1.4"]),
+    "no trials": (("digits", "--trials", "0"), ["--trials", "1", "0"]),
+    "no seeds": (("digits", "--seeds", "0"), ["--seeds", "at least 1", "0"]),
+    "seeds below 0": (("digits", "--seeds", "-3"), ["--seeds", "at least 1", "-3"]),
+    "no epochs": (("digits", "--epochs", "0"), ["--epochs", "1", "0"]),
+    "no samples": (("digits", "--subset", "0"), ["--subset", "1", "0"]),
+    "more samples than there are": (("digits", "--subset", "99999"), ["--subset", "1437"]),
+    "a network that cannot take the images": (
+        ("digits", "--set", "backbone={name: resnet34}"),
+        ["resnet34", "1×8×8", "another backbone"],
+    ),
+    "a first target epoch after the last": (
+        ("digits", "--set", "hyperparameters.nal.first_target_epoch=61"),
+        ["first_target_epoch is 61", "after the last epoch (60)"],
+    ),
+    "a seed used twice": (
+        ("digits", "--set", "select.seeds=[0]"),
+        ["seed 0", "search, select and confirm"],
+    ),
+    "a reference outside the range": (
+        ("digits", "--set", "reference.nal.lambda=50"),
+        ["50 is outside the searched range [0.05, 20]"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), FLAGS.values(), ids=FLAGS)
+def test_a_wrong_flag(
+    words: tuple[str, ...], said: list[str], fault: Callable[..., str], tmp_path: Path
+) -> None:
+    line = fault("sweep", *words)
+    for part in said:
+        assert part in line
+    assert home_is_untouched(tmp_path)
+
+
+FILES = {
+    "unknown key": ("recipe: {epochs", "recipe: {epoch: 3, epochs", ":5:", ["epoch", "'epochs'"]),
+    "out of range": ("hold_out: 0.3", "hold_out: 1.3", ":13:", ["search.hold_out", "1.3"]),
+    "no trials": ("trials: 4", "trials: 0", ":11:", ["search.trials", "0"]),
+    "no seeds": ("seeds: [0, 1]", "seeds: []", ":19:", ["confirm.seeds"]),
+    "broken YAML": ("methods: [ce, nal]", "methods: [ce, nal", ":7:", []),
+    "given twice": ("methods: [ce, nal]", "methods: [ce]\nmethods: [ce]", ":7:", ["methods"]),
+    "unknown method": ("methods: [ce, nal]", "methods: [ce, nl]", ":6:", ["'nl'"]),
+    "unknown dataset": ("dataset: digits", "dataset: digit", ":2:", ["did you mean 'digits'"]),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "line", "said"), FILES.values(), ids=FILES)
+def test_a_wrong_line_of_a_file(
+    old: str, new: str, line: str, said: list[str], fault: Callable[..., str], tmp_path: Path
+) -> None:
+    assert old in STUDY
+    (tmp_path / "my.yaml").write_text(STUDY.replace(old, new, 1))
+    text = fault("sweep", "my.yaml")
+    for part in (f"my.yaml{line}", *said):
+        assert part in text
+    assert home_is_untouched(tmp_path)
+
+
+USAGE = {
+    "unknown option": (("sweep", "digits", "--trails", "3"), ["--trails", "--trials"]),
+    "no number": (("sweep", "digits", "--trials", "many"), ["--trials"]),
+    "no study": (("sweep",), ["study"]),
+    "unknown command": (("swep", "digits"), ["swep", "sweep"]),
+    "a seed below 0": (("train", "digits", "--seed", "-1"), ["--seed"]),
+    "a port that is none": (("ui", "--port", "99999"), ["--port"]),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), USAGE.values(), ids=USAGE)
+def test_a_command_that_cannot_be_understood(
+    words: tuple[str, ...],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert "--help' for help" in errors
+    last = errors.splitlines()[-1]
+    assert last.lower().startswith("error: ")
+    for part in said:
+        assert part in last
+    assert home_is_untouched(tmp_path)
+
+
+def test_missing_data(fault: Callable[..., str], tmp_path: Path) -> None:
+    line = fault("sweep", "cifar10", "--dry-run", "--data-dir", "nowhere")
+    assert "nowhere" in line
+    assert "--data-dir" in line
+    assert home_is_untouched(tmp_path)
+
+
+def test_an_unwritable_home(fault: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--home" in fault("sweep", "digits", "--home", "file/home")
+
+
+def test_no_disk_space(
+    fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**6))
+    line = fault("sweep", "digits", "--epochs", "1", "--trials", "1", "--home", "full")
+    assert "0.0 GB free" in line
+    assert not (tmp_path / "full" / "runs").exists()
+    assert not (tmp_path / "full" / "mlflow.db").exists()
+
+
+def test_a_second_sweep_of_the_same_study(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.claimed("digits"):
+        done = typed("sweep", "digits", "--home", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: a sweep of 'digits' is already running")
+    assert f"process {os.getpid()} on " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+
+
+def test_a_report_of_nothing(fault: Callable[..., str], tmp_path: Path) -> None:
+    for words in (("report",), ("report", "digits"), ("sync",)):
+        assert "--home" in fault(*words)
+    assert home_is_untouched(tmp_path)
+
+
+def test_train_explains_itself_too(fault: Callable[..., str], tmp_path: Path) -> None:
+    for words, said in (
+        (("--method", "nall"), "did you mean 'nal'"),
+        (("--set", "lambda=-1"), "lambda must be a number above 0, got -1"),
+        (("--set", "first_target_epoch=61"), "after the last epoch (60)"),
+        (("--method", "ce", "--set", "lambda=1"), "lambda"),
+    ):
+        assert said in fault("train", "digits", *words, "--home", "h")
+    assert not (tmp_path / "h" / "runs").exists()
+    assert not (tmp_path / "h" / "mlflow.db").exists()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed() -> str:
+    """A port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+@pytest.mark.parametrize("service", ["--ray-address", "--tracking-uri"])
+def test_a_service_that_does_not_answer(
+    service: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    where = request.getfixturevalue(kind)
+    address = where if service == "--ray-address" else f"http://{where}"
+    done = typed("sweep", "digits", service, address, "--home", tmp_path / "h", folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert where in last
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "h" / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_real_process_says_it_in_one_line_too(tmp_path: Path) -> None:
+    for command in ("sweep", "train", "show"):
+        done = typed(command, "digitz", folder=tmp_path)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
+    words = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    out, errors = capsys.readouterr()
+    search, select, confirm = json.loads(out)["phases"]
+    assert (search["phase"], search["runs"], select["runs"], confirm["runs"]) == (
+        "search",
+        7,
+        12,
+        15,
+    )
+    assert "7 trials × 1 seed" in errors
+    assert list(tmp_path.iterdir()) == []

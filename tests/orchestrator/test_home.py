@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.home import DISK_RESERVE, Home
+from trainables.errors import HomeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLD = """
+import sys
+from pathlib import Path
+from orchestrator.home import Home
+with Home(Path(sys.argv[1])).claimed("digits"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_everything_lies_under_the_home(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.search_storage == f"sqlite:///{tmp_path}/optuna.db"
+    assert home.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert {home.cache.parent, home.data.parent, home.artifacts.parent} == {tmp_path}
+
+
+def test_preparing_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a" / "b")
+    home.prepare()
+    home.prepare()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_written_to_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HomeError, match=r"cannot be written to .*choose another folder"):
+        Home(tmp_path / "file" / "home").prepare()
+
+
+def test_another_process_is_named(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        words = rf"a sweep of 'digits' is already running in .*\(process {other.pid} on "
+        with pytest.raises(HomeError, match=words), home.claimed("digits"):
+            pass
+        with home.claimed("cifar10"):
+            pass
+        other.kill()
+    with home.claimed("digits"):
+        pass
+
+
+def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for _ in range(2):
+        with home.claimed("digits"):
+            held = (tmp_path / "sweeps" / "digits.lock").read_text()
+            assert f'"pid": {os.getpid()}' in held
+            with (
+                pytest.raises(HomeError, match=f"process {os.getpid()} on "),
+                home.claimed("digits"),
+            ):
+                pass
+
+
+def test_a_claim_of_a_process_that_has_just_begun(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.claimed("digits"):
+        (tmp_path / "sweeps" / "digits.lock").write_text("")
+        with pytest.raises(HomeError, match="has just begun"), home.claimed("digits"):
+            pass
+
+
+def test_disk_space_is_looked_at_where_the_home_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=int(DISK_RESERVE) + 1000)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    home = Home(tmp_path / "not" / "yet")
+    home.require_space(1000)
+    with pytest.raises(HomeError, match=r"has 0\.2 GB free and the runs need about 0\.2 GB"):
+        home.require_space(1001)
+    with pytest.raises(HomeError, match=r"about 5\.2 GB: make room"):
+        home.require_space(5e9)
+    assert set(asked) == {tmp_path}

@@ -1,0 +1,163 @@
+"""One real sweep on Ray, Optuna and MLflow, and what can be done with it afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import check_curves, results, runs_in_mlflow, typed
+
+from reports.store import open_store
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 3
+SMALL = ("digits", "--epochs", EPOCHS, "--seeds", 2, "--set", "select.seeds=[2000]")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweep") / "home"
+
+
+@pytest.fixture(scope="module")
+def swept(home: Path) -> subprocess.CompletedProcess[str]:
+    done = typed("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def uri(home: Path, swept: subprocess.CompletedProcess[str]) -> str:
+    assert swept.returncode == 0
+    return f"sqlite:///{home}/mlflow.db"
+
+
+@pytest.fixture
+def table(swept: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What the sweep printed for programs."""
+    plain: dict[str, Any] = json.loads(swept.stdout)
+    return plain
+
+
+def finished_trials(home: Path) -> Counter[str]:
+    with sqlite3.connect(home / "optuna.db") as searches:
+        return Counter(state for (state,) in searches.execute("SELECT state FROM trials"))
+
+
+def test_people_see_the_plan_and_the_table(swept: subprocess.CompletedProcess[str]) -> None:
+    for words in ("3 trials × 1 seed", "Cross Entropy", "tuned (3 trials)", "n = 2", "next:"):
+        assert words in swept.stderr
+    assert "Traceback" not in swept.stderr
+
+
+def test_programs_get_one_line_of_json(
+    swept: subprocess.CompletedProcess[str], table: dict[str, Any]
+) -> None:
+    assert swept.stdout.count("\n") == 1
+    assert (table["study"], table["state"]) == ("digits", "finished")
+
+
+def test_each_run_is_recorded_once(home: Path, uri: str) -> None:
+    recorded = results(home)
+    phases = Counter(
+        "search" if seed == 1000 else "select" if seed == 2000 else "confirm"
+        for seed in (result["spec"]["seeds"]["init"] for result in recorded.values())
+    )
+    cells = runs_in_mlflow(uri, "cell")
+    assert phases["search"] == 3
+    assert phases["select"] in {3, 4}
+    assert phases["confirm"] == 2 * len(cells)
+    for result in recorded.values():
+        assert result["attempts"] == 1
+        assert [row["epoch"] for row in result["trace"]] == list(range(1, EPOCHS + 1))
+    assert finished_trials(home) == {"COMPLETE": 3}
+
+
+def test_the_test_split_is_seen_in_confirm_only(home: Path, uri: str) -> None:
+    assert uri
+    for result in results(home).values():
+        choosing = result["spec"]["seeds"]["init"] >= 1000
+        assert any("test/accuracy" in row for row in result["trace"]) is not choosing
+
+
+def test_mlflow_nests_seeds_below_cells_below_the_sweep(uri: str, home: Path) -> None:
+    (sweep,) = runs_in_mlflow(uri, "sweep")
+    assert sweep.info.status == "FINISHED"
+    cells = {run.info.run_id: run for run in runs_in_mlflow(uri, "cell")}
+    seeds: dict[str, list[float]] = {run_id: [] for run_id in cells}
+    for run in runs_in_mlflow(uri, "run"):
+        parent = run.data.tags["mlflow.parentRunId"]
+        assert run.info.status == "FINISHED"
+        if run.data.tags["nal.phase"] == "confirm":
+            seeds[parent].append(run.data.metrics["test/accuracy"])
+        else:
+            assert parent == sweep.info.run_id
+    for run_id, cell in cells.items():
+        assert cell.data.tags["mlflow.parentRunId"] == sweep.info.run_id
+        assert cell.data.metrics["n"] == 2
+        mean = sum(seeds[run_id]) / 2
+        assert cell.data.metrics["test/accuracy_mean"] == pytest.approx(mean)
+        spread = abs(seeds[run_id][0] - seeds[run_id][1]) / 2**0.5
+        assert cell.data.metrics["test/accuracy_std"] == pytest.approx(spread)
+    check_curves(uri, home)
+
+
+def test_the_sweep_keeps_its_table_study_and_plan(uri: str) -> None:
+    (sweep,) = runs_in_mlflow(uri, "sweep")
+    names = {item.path for item in open_store(uri).list_artifacts(sweep.info.run_id)}
+    assert names == {"plan.json", "study.yaml", "table.md", "table.txt"}
+
+
+def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
+    markdown = tmp_path / "table.md"
+    done = typed("report", "digits", "--home", home, "--json", "--markdown", markdown)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == table
+    assert "| Cross Entropy" in markdown.read_text()
+
+
+def test_mlflow_can_be_written_again_from_the_records(
+    home: Path, table: dict[str, Any], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    (copy / "mlflow.db").unlink()
+    shutil.rmtree(copy / "artifacts")
+    for _ in range(2):  # what is there already stays as it is
+        done = typed("sync", "--home", copy)
+        assert done.returncode == 0, done.stderr
+        check_curves(f"sqlite:///{copy}/mlflow.db", copy)
+    report = typed("report", "digits", "--home", copy, "--json")
+    assert json.loads(report.stdout) == table
+
+
+def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
+    done = typed("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(results(home))} runs are recorded already" in done.stderr
+    assert json.loads(done.stdout) == table
+    assert {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")} == before
+    check_curves(uri, home)
+
+
+def test_more_trials_only_add(home: Path, uri: str) -> None:
+    before = results(home)
+    done = typed("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
+    assert done.returncode == 0, done.stderr
+    after = results(home)
+    assert {digest: after[digest] for digest in before} == before
+    assert sum(result["spec"]["seeds"]["init"] == 1000 for result in after.values()) == 4
+    assert finished_trials(home) == {"COMPLETE": 4}
+    assert "tuned (4 trials)" in done.stderr
+    assert len(runs_in_mlflow(uri, "sweep")) == 1
+    check_curves(uri, home)

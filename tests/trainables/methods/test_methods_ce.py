@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import torch
+
+from trainables.methods import Batch, Context
+from trainables.methods.ce import CrossEntropy
+from trainables.parameters import FrozenMap
+
+
+def test_cross_entropy_of_the_noisy_labels_of_the_batch() -> None:
+    labels = torch.tensor([3, 1, 0, 2, 1])
+    index = torch.tensor([4, 0, 3])
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, generator=random).requires_grad_()
+    attention = torch.randn(3, generator=random).requires_grad_()
+    method = CrossEntropy(Context(FrozenMap(), labels, 4, 10, seed=0))
+    loss = method.loss(Batch(logits, attention, index, 1))
+    (dz,) = torch.autograd.grad(loss, logits)
+
+    p = logits.detach().double().softmax(1)
+    q = torch.nn.functional.one_hot(torch.tensor([1, 3, 2]), 4)
+    torch.testing.assert_close(loss.double(), -(q * p.log()).sum(1).mean(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(dz.double(), (p - q) / 3, rtol=0, atol=1e-7)
+
+
+def test_it_keeps_nothing_and_takes_nothing() -> None:
+    method = CrossEntropy(Context(FrozenMap(), torch.tensor([0]), 2, 1, seed=0))
+    assert method.state_dict() == {}
+    assert CrossEntropy.parameters == ()
+    assert CrossEntropy.outputs(7) == 7

@@ -1,0 +1,293 @@
+"""NAL against autograd, closed forms and a plain float64 evaluation of its formulas."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from trainables.errors import FieldError
+from trainables.methods import Batch, Context, method_of
+from trainables.methods.nal import NoiseAttention, attention_loss, boost_loss
+from trainables.parameters import complete
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CLASSES = (2, 10, 100)
+SAMPLES = 2000
+
+
+def random_inputs(
+    classes: int, samples: int = SAMPLES
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits N(0, 16), attention logits of τ uniform in (0, 1), labels; float64."""
+    random = torch.Generator().manual_seed(classes)
+    logits = 4 * torch.randn(samples, classes, generator=random, dtype=torch.float64)
+    tau = torch.rand(samples, generator=random, dtype=torch.float64).clamp(1e-4, 1 - 1e-4)
+    labels = torch.randint(classes, (samples,), generator=random)
+    return logits, tau.logit(), labels
+
+
+def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(labels, classes).double()
+
+
+def soft_targets(classes: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(100 + classes)
+    return torch.randn(SAMPLES, classes, generator=random, dtype=torch.float64).mul(2).softmax(1)
+
+
+def plain_loss(logits: torch.Tensor, attention: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Eq. 3 as it is printed, with 0 log 0 = 0."""
+    tau = attention.sigmoid().unsqueeze(1)
+    mixed = tau * (logits.softmax(1) - t) + t
+    return -torch.where(t > 0, t * mixed.log(), torch.zeros_like(t)).sum(1)
+
+
+def gradients(
+    logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor, boost: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of the summed loss with respect to logits and attention logits."""
+    z, h = logits.clone().requires_grad_(), attention.clone().requires_grad_()
+    loss = attention_loss(z, h, targets) + boost * boost_loss(h)
+    dz, dh = torch.autograd.grad(loss.sum(), (z, h))
+    return dz, dh
+
+
+def suppression(p: torch.Tensor, tau: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """φ of Theorem 1, shape (b, 1), y being the class that the label points to."""
+    p_y = p.gather(1, y[:, None])
+    return tau[:, None] * p_y / (1 - tau[:, None] * (1 - p_y))
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_theorem_1_holds_for_the_labelled_class(classes: int) -> None:
+    logits, h, labels = random_inputs(classes)
+    q = one_hot(labels, classes)
+    p, tau = logits.softmax(1), h.sigmoid()
+    dz, _ = gradients(logits, h, q)
+    phi = suppression(p, tau, labels)
+
+    torch.testing.assert_close(dz, phi * (p - q), rtol=0, atol=1e-12)
+    assert dz.sum(1).abs().max() < 1e-12
+    assert (phi > 0).all()
+    assert (phi < 1).all()
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_theorem_1_fails_for_the_true_class_of_a_mislabelled_sample(classes: int) -> None:
+    logits, h, labels = random_inputs(classes)
+    true = (labels + 1) % classes
+    q = one_hot(labels, classes)
+    p = logits.softmax(1)
+    dz, _ = gradients(logits, h, q)
+    misread = suppression(p, h.sigmoid(), true) * (p - q)
+
+    assert (dz - misread).abs().max() > 0.85
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("boost", [0.5, 10.0])
+def test_gradient_of_the_attention_and_where_it_vanishes(classes: int, boost: float) -> None:
+    logits, h, labels = random_inputs(classes)
+    q = one_hot(labels, classes)
+    p_y = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+    tau = h.sigmoid()
+    _, dh = gradients(logits, h, q, boost)
+
+    expected = (1 - tau) * (tau * (1 - p_y) / (1 - tau * (1 - p_y)) - boost)
+    torch.testing.assert_close(dh, expected, rtol=1e-12, atol=1e-12)
+
+    best = boost / ((1 + boost) * (1 - p_y))
+    inside = best < 1 - 1e-6
+    _, at_best = gradients(logits[inside], best[inside].logit(), q[inside], boost)
+    assert inside.any()
+    assert at_best.abs().max() < 1e-10
+    _, beyond = gradients(logits[~inside], h[~inside], q[~inside], boost)
+    assert (beyond <= 0).all()  # nothing but τ = 1 is best: h is pushed up
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_gradient_for_soft_targets(classes: int) -> None:
+    logits, h, _ = random_inputs(classes)
+    t = soft_targets(classes)
+    p, tau = logits.softmax(1), h.sigmoid().unsqueeze(1)
+    w = tau * t * p / (tau * p + (1 - tau) * t)
+    dz, _ = gradients(logits, h, t)
+
+    torch.testing.assert_close(dz, p * w.sum(1, keepdim=True) - w, rtol=0, atol=1e-12)
+    assert dz.sum(1).abs().max() < 1e-12
+
+
+def test_a_prediction_equal_to_its_target_stays() -> None:
+    logits, h, _ = random_inputs(10)
+    dz, dh = gradients(logits, h, logits.softmax(1))
+
+    assert dz.abs().max() < 1e-12
+    assert dh.abs().max() < 1e-12
+
+
+def test_full_attention_is_cross_entropy_and_none_learns_nothing() -> None:
+    logits, h, labels = random_inputs(10)
+    for t in (one_hot(labels, 10), soft_targets(10)):
+        certain = attention_loss(logits, torch.full_like(h, 60.0), t)
+        cross_entropy = -(t * logits.log_softmax(1)).sum(1)
+        torch.testing.assert_close(certain, cross_entropy, rtol=1e-12, atol=1e-12)
+        full, _ = gradients(logits, torch.full_like(h, 60.0), t)
+        torch.testing.assert_close(full, logits.softmax(1) - t, rtol=0, atol=1e-12)
+        none, _ = gradients(logits, torch.full_like(h, -60.0), t)
+        assert none.abs().max() < 1e-12
+
+
+def test_boost_term() -> None:
+    h = torch.tensor([-3.0, 0.0, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(boost_loss(h), -h.sigmoid().log(), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_float32_is_near_a_plain_float64_evaluation(classes: int) -> None:
+    logits, h, labels = random_inputs(classes)
+    # What float32 inputs say is the truth here; the loss is what is compared.
+    logits, h = logits.float().double(), h.float().double()
+    for t in (one_hot(labels, classes), soft_targets(classes).float().double()):
+        z, a = logits.clone().requires_grad_(), h.clone().requires_grad_()
+        reference = plain_loss(z, a, t)
+        expected = torch.autograd.grad(reference.sum(), (z, a))
+        found = gradients(logits.float(), h.float(), t.float())
+        loss = attention_loss(logits.float(), h.float(), t.float())
+
+        torch.testing.assert_close(loss.double(), reference.detach(), rtol=0, atol=2e-5)
+        for gradient, wanted in zip(found, expected, strict=True):
+            assert gradient.dtype == torch.float32
+            torch.testing.assert_close(gradient.double(), wanted, rtol=0, atol=2e-5)
+
+
+def test_extreme_inputs_stay_finite() -> None:
+    rows = torch.tensor([[200.0, -200, 0], [-200, 200, 200], [0, 0, 0], [-200, -200, -200]])
+    targets = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1], [0.2, 0.3, 0.5], [1e-30, 0, 1]])
+    cases = [(z, h, t) for z in rows for h in (-100.0, 0.0, 100.0) for t in targets]
+    z = torch.stack([z for z, _, _ in cases])
+    h = torch.tensor([h for _, h, _ in cases])
+    t = torch.stack([t for _, _, t in cases])
+
+    loss = attention_loss(z, h, t) + 50 * boost_loss(h)
+    assert loss.isfinite().all()
+    for gradient in gradients(z, h, t, boost=50):
+        assert gradient.isfinite().all()
+    # No dead zone: at h = -100 the boost pulls with -λ, undiminished.
+    _, dh = gradients(rows[2:3], torch.tensor([-100.0]), targets[2:3], boost=50)
+    assert dh.item() == pytest.approx(-50)
+
+
+def make(labels: torch.Tensor, classes: int, epochs: int = 10, **values: object) -> NoiseAttention:
+    named: Mapping[str, object] = {name.replace("boost", "lambda"): v for name, v in values.items()}
+    taken = complete("method nal", NoiseAttention.parameters, named)
+    return NoiseAttention(Context(taken, labels, classes, epochs, seed=0))
+
+
+def step(method: NoiseAttention, logits: torch.Tensor, index: torch.Tensor, epoch: int) -> float:
+    attention = torch.linspace(-2, 2, len(index))
+    return float(method.loss(Batch(logits, attention, index, epoch)))
+
+
+def test_targets_follow_equation_4() -> None:
+    classes, count, epochs, alpha = 5, 7, 6, 0.8
+    labels = torch.arange(count) % classes
+    random = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(epochs, count, classes, generator=random)
+    method = make(labels, classes, alpha=alpha)
+    for epoch in range(1, epochs + 1):
+        order = torch.randperm(count, generator=random)
+        for index in torch.split(order, 3):
+            step(method, logits[epoch - 1][index], index, epoch)
+
+    p = logits.double().softmax(2)
+    weights = torch.tensor([(1 - alpha) * alpha ** (epochs - j) for j in range(1, epochs + 1)])
+    closed = alpha**epochs * one_hot(labels, classes) + torch.einsum(
+        "m,mnk->nk", weights.double(), p
+    )
+    torch.testing.assert_close(method.targets.double(), closed, rtol=0, atol=1e-6)
+    torch.testing.assert_close(method.targets.sum(1), torch.ones(count), rtol=0, atol=1e-5)
+
+
+def test_targets_move_in_their_epochs_alone() -> None:
+    labels = torch.zeros(2, dtype=torch.int64)
+    method = make(labels, 3, first_target_epoch=4, target_interval=3)
+    moved = []
+    for epoch in range(1, 12):
+        before = method.targets.clone()
+        step(method, torch.randn(1, 3), torch.tensor([1]), epoch)
+        assert torch.equal(method.targets[0], before[0])  # only the batch's rows
+        if not torch.equal(method.targets[1], before[1]):
+            moved.append(epoch)
+    assert moved == [4, 7, 10]
+    assert moved == [epoch for epoch in range(1, 12) if method.updates_targets(epoch)]
+
+
+def test_the_loss_sees_targets_already_moved_and_no_gradient_through_them() -> None:
+    classes, alpha, boost = 4, 0.7, 2.5
+    labels = torch.arange(6) % classes
+    index = torch.tensor([5, 0, 2])
+    random = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, classes, generator=random).requires_grad_()
+    h = torch.randn(3, generator=random).requires_grad_()
+    method = make(labels, classes, alpha=alpha, boost=boost)
+    loss = method.loss(Batch(logits, h, index, 1))
+    found = torch.autograd.grad(loss, (logits, h))
+
+    z, a = (x.detach().double().requires_grad_() for x in (logits, h))
+    moved = alpha * one_hot(labels[index], classes) + (1 - alpha) * z.detach().softmax(1)
+    reference = (plain_loss(z, a, moved) - boost * a.sigmoid().log()).mean()
+    expected = torch.autograd.grad(reference, (z, a))
+
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
+    for gradient, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=0, atol=1e-6)
+    still = make(labels, classes, alpha=alpha, boost=boost, first_target_epoch=2)
+    unmoved = still.loss(Batch(logits, h, index, 1))
+    assert unmoved.item() != pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_state_comes_back() -> None:
+    labels = torch.arange(4) % 3
+    first, second = make(labels, 3), make(labels, 3)
+    logits = torch.randn(4, 3)
+    step(first, logits, torch.arange(4), 1)
+    second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
+
+    assert first.state_dict().keys() == {"targets"}
+    assert step(first, logits, torch.arange(4), 2) == step(second, logits, torch.arange(4), 2)
+    assert torch.equal(first.targets, second.targets)
+    assert not torch.equal(first.targets, make(labels, 3).targets)
+
+
+def test_a_first_target_epoch_that_never_comes_is_refused() -> None:
+    taken = complete("method nal", NoiseAttention.parameters, {"first_target_epoch": 11})
+    NoiseAttention.check(taken, 11)
+    with pytest.raises(
+        FieldError, match=r"is 11, after the last epoch \(10\): .* 1 to 10"
+    ) as caught:
+        NoiseAttention.check(taken, 10)
+    assert caught.value.field == "first_target_epoch"
+
+
+def test_defaults_are_the_papers() -> None:
+    assert dict(complete("method nal", NoiseAttention.parameters, {})) == {
+        "lambda": 0.5,
+        "alpha": 0.9,
+        "first_target_epoch": 1,
+        "target_interval": 1,
+    }
+    assert method_of("nal") is NoiseAttention
+    assert math.isclose(boost_loss(torch.zeros(1)).item(), math.log(2), rel_tol=1e-6)
+
+
+def test_unknown_method_gets_the_nearest() -> None:
+    with pytest.raises(
+        FieldError, match=r"unknown method 'nall': did you mean 'nal'\? known: ce, nal"
+    ):
+        method_of("nall")

@@ -1,0 +1,74 @@
+"""Small real runs for the tests of training: digits, or random pictures, with true digests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from factories import make_spec
+
+from trainables.datasets.base import Dataset, Split
+from trainables.datasets.digits import DIGITS
+from trainables.realisation import realise
+from trainables.spec import Recipe
+
+if TYPE_CHECKING:
+    from trainables.spec import RunSpec
+
+CPU = torch.device("cpu")
+
+
+@cache
+def digits() -> Dataset:
+    """The digits, read once."""
+    return DIGITS.read(Path())
+
+
+def pictures(count: int, classes: int = 4) -> Dataset:
+    """Random 32×32 pictures in colour."""
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    split = Split(images, np.arange(count) % classes)
+    return Dataset("pictures", tuple("abcdefgh"[:classes]), split, split)
+
+
+def recipe(epochs: int = 3, **changes: Any) -> Recipe:
+    """The recipe of the digits, shorter."""
+    fields: dict[str, Any] = {"learning_rate": 0.05, "weight_decay": 5e-4, "window": 2, **changes}
+    return Recipe(epochs=epochs, batch_size=fields.pop("batch_size", 64), **fields)
+
+
+def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
+    """A spec, as `factories.make_spec` takes it, with the digests of a dataset and its labels."""
+    dataset = dataset or digits()
+    spec = make_spec(**{"recipe": recipe(), **options})
+    labels = realise(
+        dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
+    )
+    return replace(spec, dataset=dataset.name, data=dataset.digest, labels=labels.digest)
+
+
+def assert_same_bits(found: Any, expected: Any) -> None:
+    """Compare states of any nesting: tensors bit for bit, all else by equality."""
+    if isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_same_bits(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same_bits(one, other)
+    else:
+        assert found == expected
+
+
+def bits(state: dict[str, Any]) -> dict[str, Any]:
+    """What of a checkpoint is reproduced: all but the wall times."""
+    return {key: value for key, value in state.items() if key != "seconds"}

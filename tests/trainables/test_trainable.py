@@ -1,0 +1,156 @@
+"""The trainable in real Ray workers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from small_runs import assert_same_bits, bits, digits, recipe, runnable
+
+from trainables.errors import RecordError
+from trainables.record import Record
+from trainables.result import RunResult, Status
+from trainables.running import complete
+from trainables.trainable import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trainables.spec import RunSpec
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+SPEC = runnable(recipe=recipe(4))
+OTHER = runnable(recipe=recipe(2, momentum=0.0), method="ce", seed=3, hold_out=0.1)
+
+
+def config(spec: RunSpec, home: Path) -> dict[str, Any]:
+    places = {"home": str(home), "data_dir": str(home / "data"), "study": "digits"}
+    return {"spec": spec.to_json(), **places}
+
+
+@pytest.fixture(scope="module")
+def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One worker, made for SPEC in its `first` home, not yet trained."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    from trainables.trainable import RunTrainable
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    home = tmp_path_factory.mktemp("first")
+    worker = ray.remote(num_cpus=1)(RunTrainable).remote(config(SPEC, home))
+    yield Worker(worker, home)
+    ray.shutdown()
+
+
+class Worker:
+    """A worker that trains one run after another, as Ray Tune's reused actors do."""
+
+    def __init__(self, handle: Any, first: Path) -> None:
+        self.handle = handle
+        self.first = first
+
+    def finish(self) -> dict[str, Any]:
+        """Take steps until the run is done; return the last report."""
+        import ray
+
+        while True:
+            report: dict[str, Any] = ray.get(self.handle.train.remote())
+            if report["done"]:
+                return report
+
+    def train(self, configuration: dict[str, Any]) -> dict[str, Any]:
+        """Take up another run and finish it."""
+        import ray
+
+        assert ray.get(self.handle.reset.remote(configuration))
+        return self.finish()
+
+
+def outcome(home: Path, spec: RunSpec) -> tuple[RunResult, dict[str, Any]]:
+    record = Record(home, spec.digest)
+    result = record.result()
+    assert result is not None
+    return result, bits(torch.load(record.checkpoint, weights_only=True))
+
+
+def test_a_worker_gives_the_bits_of_a_plain_process_at_its_first_run_and_its_third(
+    actor: Worker, tmp_path: Path
+) -> None:
+    first = actor.finish()
+    second = actor.train(config(OTHER, tmp_path / "worker"))
+    third = actor.train(config(SPEC, tmp_path / "worker"))
+    for spec in (SPEC, OTHER):
+        complete(spec, tmp_path / "plain", digits, "digits")
+
+    for report, home, spec in (
+        (first, actor.first, SPEC),
+        (second, tmp_path / "worker", OTHER),
+        (third, tmp_path / "worker", SPEC),
+    ):
+        result, state = outcome(home, spec)
+        expected, expected_state = outcome(tmp_path / "plain", spec)
+        assert result.trace == expected.trace
+        assert_same_bits(state, expected_state)
+        assert report["epoch"] == spec.recipe.epochs
+        assert report["val/accuracy"] == expected.last("val/accuracy")
+        assert not {"error", "crash"} & report.keys()
+
+
+def test_a_finished_run_is_not_trained_again(actor: Worker, tmp_path: Path) -> None:
+    result = complete(SPEC, tmp_path, digits, "digits")
+    report = actor.train(config(SPEC, tmp_path))
+
+    assert report["val/accuracy"] == result.last("val/accuracy")
+    assert outcome(tmp_path, SPEC)[0] == result
+
+
+def test_faults_are_reported_and_the_worker_lives_on(actor: Worker, tmp_path: Path) -> None:
+    other_data = actor.train(config(replace(SPEC, data="0" * 64), tmp_path))
+    assert other_data["error"].startswith("the data of 'digits' have SHA-256 f588ca9cd852")
+    assert other_data["epoch"] == 0
+
+    (tmp_path / "file").write_text("")
+    no_home = actor.train(config(SPEC, tmp_path / "file"))
+    assert no_home["error"].endswith("result.json: Not a directory")
+
+    damaged = Record(tmp_path, SPEC.digest)
+    damaged.folder.mkdir(parents=True)
+    (damaged.folder / "result.json").write_text("{}")
+    assert "delete its folder" in actor.train(config(SPEC, tmp_path))["error"]
+
+    no_spec = actor.train(config(SPEC, tmp_path) | {"spec": "{}"})
+    assert no_spec["error"].startswith("not a run spec of this version")
+    no_json = actor.train(config(SPEC, tmp_path) | {"spec": ""})
+    assert no_json["crash"].startswith("JSONDecodeError: ")
+
+    diverging = replace(OTHER, recipe=replace(OTHER.recipe, learning_rate=1e30))
+    assert not {"error", "crash"} & actor.train(config(diverging, tmp_path)).keys()
+    assert outcome_status(tmp_path, diverging) is Status.DIVERGED
+    assert actor.train(config(OTHER, tmp_path))["epoch"] == 2
+    assert outcome_status(tmp_path, OTHER) is Status.FINISHED
+
+
+def outcome_status(home: Path, spec: RunSpec) -> Status:
+    result = Record(home, spec.digest).result()
+    assert result is not None
+    return result.status
+
+
+def test_a_job_comes_from_its_configuration(tmp_path: Path) -> None:
+    assert Job.from_config(config(SPEC, tmp_path)) == Job(
+        SPEC, tmp_path, tmp_path / "data", "digits"
+    )
+    with pytest.raises(RecordError):
+        Job.from_config(config(SPEC, tmp_path) | {"spec": "{}"})
