@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from machine import CHECKOUT, keep
 
@@ -27,14 +28,18 @@ import optuna  # noqa: E402 - found beside the checkout from here on
 from fake_runs import NullTrainable  # noqa: E402
 from plans import made_up_data, small_study  # noqa: E402
 
-from orchestrator.archive import SweepArchive  # noqa: E402
-from orchestrator.engine import carry_out, ray_cluster  # noqa: E402
+from orchestrator.engine.carry_out import carry_out  # noqa: E402
+from orchestrator.engine.cluster import ray_cluster  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
-from orchestrator.plan import Plan  # noqa: E402
-from orchestrator.recording import Recorder  # noqa: E402
-from orchestrator.sweep import Sweep, Task  # noqa: E402
-from orchestrator.tracking_background import BackgroundTracker  # noqa: E402
+from orchestrator.planning.plan import Plan  # noqa: E402
+from orchestrator.sweeping.sweep import Sweep  # noqa: E402
+from orchestrator.tracking.archive import SweepArchive  # noqa: E402
+from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
+from orchestrator.tracking.recording import Recorder  # noqa: E402
 from search_spaces.schema import Phase  # noqa: E402
+
+if TYPE_CHECKING:
+    from orchestrator.sweeping.tasks import Task
 
 CELLS = 3
 

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli import app
 from trainables.errors import NalError
 
-USAGE_ERROR = typer.BadParameter.__base__ or Exception
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """Of click, wherever this version of typer keeps it."""
 
 

@@ -11,15 +11,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cost import duration
+from orchestrator.planning.cost import duration
 from reports.words import point
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from orchestrator.cost import MachineCost
-    from orchestrator.sweep import Sweep, Task
+    from orchestrator.planning.cost import MachineCost
+    from orchestrator.sweeping.sweep import Sweep
+    from orchestrator.sweeping.tasks import Task
 
 LINE_SECONDS = 10.0
 """Between lines where the output is no terminal."""

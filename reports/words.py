@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trainables.parameters import Value
+
 LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 """The paper's letters for the names that studies use."""
 
 
-def point(values: Mapping[str, bool | float | str]) -> str:
+def point(values: Mapping[str, Value]) -> str:
     """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
     words = []
     for name in sorted(values, key=lambda name: (name not in LETTERS, list(values).index(name))):

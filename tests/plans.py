@@ -13,14 +13,14 @@ from fake_runs import record_run
 from sqlalchemy import event
 
 from orchestrator.flags import StudyFlags
-from orchestrator.plan import Plan
-from orchestrator.sweep import Sweep
+from orchestrator.planning.plan import Plan
+from orchestrator.sweeping.sweep import Sweep
 from trainables.datasets.base import Dataset, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.sweep import Task
+    from orchestrator.sweeping.tasks import Task
     from search_spaces.loader import LoadedStudy
     from trainables.result import RunResult
     from trainables.spec import RunSpec

@@ -74,7 +74,11 @@ def test_the_exceptions_are_still_needed() -> None:
         ),
         (["search_spaces.loader"], {*TORCH, "ray", "mlflow", "optuna", "pandas"}),
         pytest.param(
-            ["orchestrator.commands.sweep", "orchestrator.commands.train", "orchestrator.sweep"],
+            [
+                "orchestrator.commands.sweep",
+                "orchestrator.commands.train",
+                "orchestrator.sweeping.sweep",
+            ],
             TORCH,
             marks=pytest.mark.slow,
         ),

@@ -11,22 +11,23 @@ import optuna
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator import cost as costs
-from orchestrator.archive import SweepArchive
 from orchestrator.commands.report import build_report
-from orchestrator.cost import MachineCost, duration
 from orchestrator.display import Display
-from orchestrator.engine import carry_out, ray_cluster
+from orchestrator.engine.carry_out import carry_out
+from orchestrator.engine.cluster import ray_cluster
+from orchestrator.engine.nodes import check_nodes
+from orchestrator.engine.reach import require_cluster
 from orchestrator.flags import StudyFlags
-from orchestrator.nodes import check_nodes
-from orchestrator.plan import Plan
-from orchestrator.plan_view import plan_json, plan_view
-from orchestrator.preparing import Prepared, prepare
-from orchestrator.reach import require_cluster
-from orchestrator.recording import Recorder
-from orchestrator.shrink import smaller_flags
-from orchestrator.sweep import Sweep
-from orchestrator.tracking_background import BackgroundTracker
+from orchestrator.planning import cost as costs
+from orchestrator.planning.cost import MachineCost, duration
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.preparing import Prepared, prepare
+from orchestrator.planning.shrink import smaller_flags
+from orchestrator.planning.view import plan_json, plan_view
+from orchestrator.sweeping.sweep import Sweep
+from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.recording import Recorder
 from reports.store import check_store
 from trainables.errors import NalError, UserError
 

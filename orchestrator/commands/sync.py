@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.archive import iter_archives
 from orchestrator.commands.report import build_report
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.archive import iter_archives
+from orchestrator.tracking.tracker import Tracker
 from search_spaces.schema import Phase
 from trainables.errors import HomeError, RecordError
 from trainables.record import Record

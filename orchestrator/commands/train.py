@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from orchestrator.cost import environment_of
-from orchestrator.preparing import prepare
-from orchestrator.tracking_background import BackgroundTracker
+from orchestrator.planning.cost import environment_of
+from orchestrator.planning.preparing import prepare
+from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
 from search_spaces.loader import parse_set
@@ -24,8 +24,10 @@ from trainables.methods import METHODS, method_of
 from trainables.result import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.flags import StudyFlags
-    from orchestrator.search import Values
+    from trainables.parameters import Value
     from trainables.result import RunResult
 
 
@@ -92,10 +94,10 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     return 0 if result.status is Status.FINISHED else 1
 
 
-def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, Values]:
+def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, Value]]:
     """Take the method's own parameters out of what `--set` says."""
     own = {parameter.name: parameter for parameter in method_of(method).parameters}
-    values: Values = {}
+    values: dict[str, Value] = {}
     others = []
     for text in flags.sets:
         change = parse_set(text)
@@ -103,7 +105,7 @@ def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, Values]:
             others.append(text)
             continue
         try:
-            values[change.path] = own[change.path].check(change.value)  # type: ignore[assignment]
+            values[change.path] = own[change.path].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
     return replace(flags, sets=tuple(others)), values
@@ -118,7 +120,7 @@ def _latest(row: dict[str, float]) -> str:
     return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
 
 
-def _view(result: RunResult, values: Values, folder: str) -> Table:
+def _view(result: RunResult, values: Mapping[str, Value], folder: str) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.commands.report import existing_store
-from orchestrator.reach import is_free
+from orchestrator.engine.reach import is_free
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:

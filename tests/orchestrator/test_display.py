@@ -9,8 +9,8 @@ from plans import Driver, small_plan
 from rich.console import Console
 
 from orchestrator import display as displays
-from orchestrator.cost import MachineCost
 from orchestrator.display import LINE_SECONDS, SHOWN_RUNS, Display
+from orchestrator.planning.cost import MachineCost
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from factories import cell_specs, make_cell, make_plan, make_result
 from stores import fresh_store
 
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.tracker import Tracker
 from reports.read import list_sweeps, read_sweep
 from reports.store import open_store
 from trainables.errors import RecordError, UserError

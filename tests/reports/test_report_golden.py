@@ -14,7 +14,7 @@ from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from rich.console import Console
 from stores import fresh_store
 
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, SearchRecord
 from reports.read import read_sweep

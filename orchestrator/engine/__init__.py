@@ -1,0 +1,1 @@
+"""Ray: the one place that starts it, and hands it runs."""

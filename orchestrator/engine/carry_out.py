@@ -1,0 +1,74 @@
+"""A sweep's runs on Ray Tune.
+
+Tune holds no truth here. Every start is a fresh Tune run whose searcher hands out what the sweep
+still lacks; a run finds its checkpoint by its digest, and what it gave is in its record.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.feed import MAX_FAILURES, Feed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ray.tune import Trainable
+
+    from orchestrator.engine.feed import Listener
+    from orchestrator.sweeping.sweep import Sweep
+
+
+def carry_out(
+    sweep: Sweep,
+    home: Path,
+    listener: Listener,
+    config: dict[str, Any],
+    gpus: float,
+    trainable: type[Trainable] | None = None,
+) -> None:
+    """Run all that the sweep lacks, on the Ray that `ray_cluster` started.
+
+    Args:
+        sweep: says what is to be run next.
+        home: folder that holds `runs/`; every worker must see it.
+        listener: is told what goes on.
+        config: what `trainables.trainable.Job` needs beside its spec.
+        gpus: per run.
+        trainable: what carries out a run; tests stand in for the training here.
+
+    Raises:
+        NalError: a fault that would meet every run.
+    """
+    from ray import tune
+    from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+    from orchestrator.engine.searcher import FeedSearcher
+    from trainables.trainable import RunTrainable
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    feed = Feed(sweep, home, listener, config)
+    storage = tempfile.mkdtemp(prefix="nal-tune-")
+    resources = {"cpu": sweep.plan.study.resources.cpus, "gpu": gpus}
+    try:
+        Tuner(
+            tune.with_resources(trainable or RunTrainable, resources),
+            tune_config=TuneConfig(
+                search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
+            ),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex[:8],
+                storage_path=storage,
+                verbose=0,
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+    if feed.fault is not None:
+        raise feed.fault

@@ -1,0 +1,46 @@
+"""The sweep's feed as Ray Tune's kind of searcher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ray.tune.search import Searcher
+
+if TYPE_CHECKING:
+    from orchestrator.engine.feed import Feed
+
+
+class FeedSearcher(Searcher):
+    """Passes on; Tune's own idea of metrics and of saving a searcher is not used."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._feed = feed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the feed out: Tune pickles searchers for a restore that is never made."""
+        return {**self.__dict__, "_feed": None}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next configuration; None to wait; Ray's own word for the end."""
+        config = self._feed.suggest(trial_id)
+        return cast("dict[str, Any] | None", config)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass on a report."""
+        self._feed.report(trial_id, result)
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002 - Ray's signature
+    ) -> None:
+        """Pass on an end."""
+        self._feed.complete(trial_id, result, lost=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the searches' database and the runs' records hold all there is."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""

@@ -1,0 +1,1 @@
+"""From a study and flags to a plan, and what it costs, before anything is trained."""

@@ -1,0 +1,166 @@
+"""What a plan costs on this machine, measured before it is begun."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.schema import Phase
+from trainables.errors import NalError
+from trainables.record import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.planning.plan import PhaseSize, Plan
+    from trainables.spec import RunSpec
+
+RUN_OVERHEAD_SECONDS = 0.3
+"""Of orchestration, per run."""
+START_SECONDS = 15.0
+"""Of Ray and its workers, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCost:
+    """Measured costs, and how many runs go at once.
+
+    Attributes:
+        step_seconds: a training step of a whole batch.
+        evaluation_seconds: evaluation of one sample.
+        checkpoint_bytes: a checkpoint without the method's per-sample state.
+        device: where they were measured.
+        slots: runs that go at once.
+    """
+
+    step_seconds: float
+    evaluation_seconds: float
+    checkpoint_bytes: int
+    device: str
+    slots: int
+
+    def run_seconds(self, plan: Plan, size: PhaseSize) -> float:
+        """Return the wall time of one run of a phase."""
+        recipe = plan.study.recipe
+        steps = recipe.epochs * math.ceil(size.train / recipe.batch_size)
+        evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
+        return (
+            steps * self.step_seconds
+            + evaluations * size.evaluated * self.evaluation_seconds
+            + RUN_OVERHEAD_SECONDS
+        )
+
+    def plan_seconds(self, plan: Plan) -> float:
+        """Return the wall time of a whole sweep."""
+        return START_SECONDS + sum(
+            math.ceil(size.runs / self.slots) * self.run_seconds(plan, size)
+            for size in plan.sizes()
+        )
+
+    def plan_bytes(self, plan: Plan) -> float:
+        """Return the disk space of the runs' last checkpoints, tables of targets included."""
+        table = 4.0 * plan.samples * len(plan.dataset.classes)
+        return sum(size.runs for size in plan.sizes()) * (self.checkpoint_bytes + table)
+
+
+def measure(plan: Plan, cache: Path | None) -> MachineCost:
+    """Measure the plan's first run on this machine, or recall an earlier measurement.
+
+    Args:
+        plan: what is to be carried out.
+        cache: folder in which measurements are kept; None to keep none.
+
+    Raises:
+        NalError: the network cannot be trained here; says why.
+    """
+    study = plan.study
+    spec = plan.spec(
+        Phase.CONFIRM, study.methods[0], study.scenarios[0], _values(plan), study.confirm.seeds[0]
+    )
+    key = _key(spec, plan)
+    path = None if cache is None else cache / "costs.json"
+    known = _recall(path)
+    if key not in known:
+        known[key] = _probe(spec, plan)
+        if path is not None:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, json.dumps(known, indent=1))
+    measured = dict(known[key])
+    devices = measured.pop("devices")
+    slots = (os.cpu_count() or 1) // study.resources.cpus
+    if measured["device"].startswith("cuda"):
+        slots = min(slots, math.floor(devices / study.resources.gpus))
+    return MachineCost(**measured, slots=max(1, slots))
+
+
+def _recall(path: Path | None) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(path.read_text()) if path is not None else {}
+    except (FileNotFoundError, ValueError):
+        return {}  # measured again in seconds
+    return known
+
+
+def _values(plan: Plan) -> dict[str, float]:
+    return {name: space.low for name, space in plan.study.space_of(plan.study.methods[0]).items()}
+
+
+def _key(spec: RunSpec, plan: Plan) -> str:
+    recipe = spec.recipe
+    parts = [
+        platform.node(),
+        spec.backbone,
+        *(f"{k}={v}" for k, v in spec.backbone_parameters.items()),
+        spec.method,
+        *map(str, plan.dataset.image),
+        len(plan.dataset.classes),
+        recipe.batch_size,
+        recipe.precision,
+        plan.study.resources.gpus,
+        spec.threads,
+        spec.revision,
+    ]
+    return " ".join(map(str, parts))
+
+
+def environment_of(gpus: float) -> dict[str, str]:
+    """Return what a process outside Ray is told: a study that asks for no GPU sees none."""
+    return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
+    asked = {
+        "spec": spec.to_dict(),
+        "image": plan.dataset.image,
+        "classes": len(plan.dataset.classes),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "trainables.probe"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment_of(plan.study.resources.gpus),
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last}")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: "40 s", "12 min", "3.5 h", "2.1 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

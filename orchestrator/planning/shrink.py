@@ -1,0 +1,77 @@
+"""The largest smaller version of a plan that ends within a given time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.planning.plan import Plan
+from trainables.errors import StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.flags import StudyFlags
+    from orchestrator.planning.cost import MachineCost
+
+MOST_TRIALS = 8
+MOST_SEEDS = 3
+EPOCHS = (200, 100, 50, 20, 10, 5)
+SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
+MARGIN = 0.8
+"""Of the time allowed that a plan may be expected to take."""
+
+
+def smaller_flags(
+    flags: StudyFlags, plan: Plan, cost: MachineCost, limit_seconds: float
+) -> StudyFlags | None:
+    """Return flags whose plan ends within the limit, or None if even the smallest does not.
+
+    One scenario, few trials and seeds first; then, of all shorter trainings on fewer samples that
+    fit, the one that shows the networks most samples.
+
+    Args:
+        flags: as typed.
+        plan: what they ask for.
+        cost: measured on this machine.
+        limit_seconds: allowed wall time.
+    """
+    fitting = [
+        (_work(candidate_plan), candidate)
+        for candidate, candidate_plan in _candidates(flags, plan)
+        if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds
+    ]
+    return max(fitting, key=lambda found: found[0])[1] if fitting else None
+
+
+def _work(plan: Plan) -> int:
+    return plan.study.recipe.epochs * plan.samples
+
+
+def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Plan]]:
+    study = plan.study
+    few = replace(
+        flags,
+        trials=min(MOST_TRIALS, study.search.trials) if study.search.methods else flags.trials,
+        seeds=min(MOST_SEEDS, len(study.confirm.seeds)),
+        scenarios=(study.search.scenario or study.scenarios[0],)
+        if len(study.scenarios) > 1
+        else flags.scenarios,
+    )
+    for epochs in (study.recipe.epochs, *EPOCHS):
+        for subset in SUBSETS:
+            if epochs > study.recipe.epochs or (subset or 0) >= plan.samples:
+                continue
+            shorter = epochs < study.recipe.epochs
+            candidate = replace(
+                few,
+                epochs=epochs if shorter else flags.epochs,
+                subset=subset or flags.subset,
+                # Evaluating the whole test split often is what short trainings spend time on.
+                sets=(*flags.sets, f"recipe.evaluate_every={epochs}") if shorter else flags.sets,
+            )
+            try:
+                loaded = candidate.load()
+            except StudyError:
+                continue
+            yield candidate, Plan(plan.name, loaded.study, plan.dataset)

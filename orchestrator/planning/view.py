@@ -1,0 +1,128 @@
+"""A plan as people and programs read it, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.planning.cost import duration
+from reports.words import point
+from search_spaces.scaling import list_scaled
+from trainables.backbones import backbone_of
+from trainables.datasets import source_of
+from trainables.methods import method_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orchestrator.flags import StudyFlags
+    from orchestrator.planning.cost import MachineCost
+    from orchestrator.planning.preparing import Prepared
+    from search_spaces.schema import Study
+
+
+def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> RenderableType:
+    """Show what will be run, why, what it costs and where it is written."""
+    plan, study = prepared.plan, prepared.plan.study
+    runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    for column in ("phase", "runs", "", "one run"):
+        runs.add_column(column, justify="right" if column == "runs" else "left")
+    for size in plan.sizes():
+        runs.add_row(
+            str(size.phase), str(size.runs), size.arithmetic, duration(cost.run_seconds(plan, size))
+        )
+    facts = Table.grid(padding=(0, 3))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    for name, text in _facts(prepared, cost, flags):
+        facts.add_row(name, text)
+    title = Text(f"{plan.name}: {study.title}", style="bold")
+    return Group(title, Text(), runs, Text(), facts, Text())
+
+
+def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tuple[str, str]]:
+    plan, study = prepared.plan, prepared.plan.study
+    used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
+    facts = [
+        (
+            "data",
+            f"{source_of(study.dataset).title}, {used} training images, "
+            f"SHA-256 {plan.dataset.digest[:12]}",
+        ),
+        ("network", f"{backbone_of(study.backbone.name).title}, {study.recipe.epochs} epochs"),
+    ]
+    scaled = _scaled(flags, study)
+    if scaled:
+        facts.append(("scaled", scaled))
+    for search in plan.searches:
+        where = ", ".join(
+            f"{name} in [{space.low:g}, {space.high:g}]{' log' if space.log else ''}"
+            for name, space in study.space_of(search.method).items()
+        )
+        facts.append(
+            ("searched", f"{method_of(search.method).title} on {search.scenario}: {where}")
+        )
+        reference = plan.reference_of(search.method)
+        if reference:
+            source = prepared.loaded.sources.get(
+                f"reference.{search.method}.{next(iter(reference))}"
+            )
+            facts.append(
+                ("first trial", f"{point(reference)}" + (f" ({source})" if source else ""))
+            )
+    protocol = plan.protocol
+    facts += [
+        (
+            "chosen by",
+            f"{protocol.name}; standard error of one run "
+            f"{100 * protocol.standard_error:.1f} points ({protocol.held_out} labels)",
+        ),
+        ("written to", str(flags.paths.path)),
+        ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
+        (
+            "cost here",
+            f"at most {sum(s.runs for s in plan.sizes())} runs, about "
+            f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
+            f"{cost.plan_bytes(plan) / 1e6:.0f} MB on disk",
+        ),
+    ]
+    return facts
+
+
+def _scaled(flags: StudyFlags, study: Study) -> str:
+    """Say what `--epochs` scaled beside the epochs themselves."""
+    if flags.epochs is None:
+        return ""
+    from dataclasses import replace
+
+    whole = replace(flags, epochs=None).load().study
+    changes = [change for change in list_scaled(whole, study) if change.path != "recipe.epochs"]
+    return f"with --epochs: {', '.join(map(str, changes))}" if changes else ""
+
+
+def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[str, Any]:
+    """Return the same for programs."""
+    plan = prepared.plan
+    return {
+        "study": plan.name,
+        "sweep": plan.digest,
+        "data": plan.dataset.digest,
+        "home": str(flags.paths.path),
+        "phases": [
+            {
+                "phase": str(size.phase),
+                "runs": size.runs,
+                "arithmetic": size.arithmetic,
+                "seconds_per_run": cost.run_seconds(plan, size),
+            }
+            for size in plan.sizes()
+        ],
+        "protocol": plan.protocol.name,
+        "standard_error": plan.protocol.standard_error,
+        "seconds": cost.plan_seconds(plan),
+        "device": cost.device,
+        "resolved": plan.study.to_plain(),
+    }

@@ -1,0 +1,1 @@
+"""A plan being carried out, as a state machine: search, select, confirm."""

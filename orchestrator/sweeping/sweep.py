@@ -1,0 +1,186 @@
+"""A sweep as a state machine: what is to be run next, and what the results so far mean.
+
+It knows neither Ray nor MLflow nor the terminal. Runs that are recorded as ended are taken from
+their records and never handed out again, so that a sweep begun anew goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.sweeping.tasks import Batch, Task
+from orchestrator.sweeping.tuning import Tuning
+from search_spaces.schema import Phase
+from trainables.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import optuna
+
+    from orchestrator.planning.plan import Plan, Values
+    from trainables.result import RunResult
+    from trainables.spec import RunSpec
+
+
+@dataclass
+class Cell:
+    """All seeds of one method, scenario and values.
+
+    Attributes:
+        method: what is trained.
+        scenario: on which label noise.
+        origin: "tuned", "reference", "tuned, equals reference" or "fixed".
+        tuning: where its values come from, if a search has to do with them.
+        batch: its runs.
+    """
+
+    method: str
+    scenario: str
+    origin: str
+    tuning: Tuning | None
+    batch: Batch
+
+
+class Sweep:
+    """A plan being carried out.
+
+    Attributes:
+        plan: what is to be done.
+        tunings: its searches.
+        cells: of the confirm phase; empty before all values are chosen.
+        finished: number of runs that ended in each phase, records included.
+        failed: descriptions of runs that could not be carried out.
+    """
+
+    def __init__(self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage) -> None:
+        """Open the sweep's searches, or go on with them.
+
+        Args:
+            plan: what is to be done.
+            home: folder that holds `runs/`.
+            storage: of the searches.
+        """
+        self.plan = plan
+        self._home = home
+        self._listener: Callable[[Task, RunResult], None] = lambda _task, _result: None
+        self.finished = dict.fromkeys(Phase, 0)
+        self.failed: list[str] = []
+        self.cells: list[Cell] = []
+        self._waiting: Task | None = None
+        self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
+
+    def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
+        """Take up what is recorded; from now on tell `listener` of every run that has ended.
+
+        Returns:
+            How many recorded runs were taken up.
+        """
+        self._listener = listener
+        for tuning in self.tunings:
+            for task, result in tuning.resume(self._record):
+                self.finished[Phase.SEARCH] += 1
+                listener(task, result)
+        self._waiting = self.next()
+        return sum(self.finished.values())
+
+    def _record(self, spec: RunSpec) -> RunResult | None:
+        return Record(self._home, spec.digest).result()
+
+    def next(self) -> Task | None:
+        """Return a run to be carried out now; None if there is none before others have ended."""
+        if (waiting := self._waiting) is not None:
+            self._waiting = None
+            return waiting
+        while True:
+            task = next(self._tasks(), None)
+            if task is None:
+                if self._advance():
+                    continue
+                return None
+            result = self._record(task.spec)
+            if result is None:
+                return task
+            self.end(task, result)
+
+    def _tasks(self) -> Iterator[Task]:
+        for tuning in self.tunings:
+            yield from tuning.tasks()
+        for cell in self.cells:
+            yield from cell.batch.tasks()
+
+    def _advance(self) -> bool:
+        """Choose and plan what follows, where that has become possible; tell whether it has."""
+        if self.cells:
+            return False
+        for tuning in self.tunings:
+            tuning.settle()
+        if any(tuning.chosen is None for tuning in self.tunings):
+            return False
+        self.cells = list(self._confirm_cells())
+        return True
+
+    def _confirm_cells(self) -> Iterator[Cell]:
+        study = self.plan.study
+        for scenario in study.scenarios:
+            for method in study.methods:
+                tuning = next(
+                    (
+                        t
+                        for t in self.tunings
+                        if t.plan.method == method and scenario in t.plan.serves
+                    ),
+                    None,
+                )
+                if tuning is None or tuning.chosen is None:
+                    yield self._cell(method, scenario, "fixed", {}, None)
+                    continue
+                same = tuning.chosen == tuning.reference
+                origin = "tuned, equals reference" if same else "tuned"
+                yield self._cell(method, scenario, origin, tuning.chosen, tuning)
+                if tuning.reference is not None and not same:
+                    yield self._cell(method, scenario, "reference", tuning.reference, tuning)
+
+    def _cell(
+        self, method: str, scenario: str, origin: str, values: Values, tuning: Tuning | None
+    ) -> Cell:
+        seeds = self.plan.study.confirm.seeds
+        specs = [self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds]
+        return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
+
+    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Note that a task's run has ended, or could not be carried out.
+
+        Args:
+            task: as `next` returned it.
+            result: of the run; None if there is none.
+            reason: why there is none.
+        """
+        task.ended(result)
+        if result is None:
+            spec = task.spec
+            self.failed.append(f"{spec.method} on {spec.scenario}, {spec.digest[:12]}: {reason}")
+            return
+        self.finished[task.phase] += 1
+        self._listener(task, result)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to be run."""
+        return bool(self.cells) and all(cell.batch.done for cell in self.cells)
+
+    @property
+    def phase(self) -> Phase:
+        """The earliest phase that is not over."""
+        if self.cells:
+            return Phase.CONFIRM
+        searched = all(tuning.search.done for tuning in self.tunings)
+        return Phase.SELECT if searched else Phase.SEARCH
+
+    @property
+    def best(self) -> tuple[float, Values] | None:
+        """The highest objective of a trial so far, over all searches, and its values."""
+        found = [tuning.best for tuning in self.tunings if tuning.best is not None]
+        return max(found, key=lambda best: best[0], default=None)

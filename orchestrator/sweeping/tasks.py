@@ -1,0 +1,72 @@
+"""Runs that are wanted, one by one or in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.planning.plan import Values
+    from search_spaces.schema import Phase
+    from trainables.result import RunResult
+    from trainables.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run that is wanted, and what for.
+
+    Attributes:
+        spec: what is trained.
+        phase: of the sweep.
+        values: of the searched hyperparameters.
+        ended: takes the result; None if the run could not be carried out.
+    """
+
+    spec: RunSpec
+    phase: Phase
+    values: Values
+    ended: Callable[[RunResult | None], None]
+
+
+@dataclass
+class Batch:
+    """Runs that are known beforehand: those of one candidate or one cell.
+
+    Attributes:
+        specs: in the order of their seeds.
+        values: of the searched hyperparameters.
+        phase: of the sweep.
+        results: of the runs that have ended.
+    """
+
+    specs: list[RunSpec]
+    values: Values
+    phase: Phase
+    results: dict[str, RunResult] = field(default_factory=dict)
+    _open: deque[RunSpec] = field(init=False)
+    _failed: int = 0
+
+    def __post_init__(self) -> None:
+        self._open = deque(self.specs)
+
+    @property
+    def done(self) -> bool:
+        """Whether every run has ended or was given up."""
+        return len(self.results) + self._failed == len(self.specs)
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield the runs that were not handed out yet."""
+        while self._open:
+            spec = self._open.popleft()
+            yield Task(spec, self.phase, self.values, partial(self._take, spec))
+
+    def _take(self, spec: RunSpec, result: RunResult | None) -> None:
+        if result is None:
+            self._failed += 1
+        else:
+            self.results[spec.digest] = result

@@ -1,0 +1,1 @@
+"""Writing down what a sweep does: under the home, and in MLflow."""

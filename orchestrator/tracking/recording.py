@@ -1,0 +1,167 @@
+"""Writing down a sweep as it goes: in its archive under the home, and in MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.plan_record import (
+    CandidateRecord,
+    CellRecord,
+    DatasetRecord,
+    PlanRecord,
+    ReferenceRecord,
+    SearchRecord,
+)
+from trainables.backbones import backbone_of
+from trainables.datasets import source_of
+from trainables.methods import method_of
+from trainables.noise import noise_of
+
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import Plan, Values
+    from orchestrator.sweeping.sweep import Cell, Sweep
+    from orchestrator.sweeping.tasks import Task
+    from orchestrator.sweeping.tuning import Tuning
+    from orchestrator.tracking.archive import SweepArchive
+    from orchestrator.tracking.background import BackgroundTracker
+    from search_spaces.loader import LoadedStudy
+    from trainables.result import RunResult
+
+
+class Recorder:
+    """Listens to a sweep and writes down what it hears."""
+
+    def __init__(
+        self, sweep: Sweep, loaded: LoadedStudy, archive: SweepArchive, tracker: BackgroundTracker
+    ) -> None:
+        """Begin to write, before the sweep does.
+
+        Args:
+            sweep: about to be carried out.
+            loaded: its study, with the sources of its values.
+            archive: of the sweep.
+            tracker: of its study.
+        """
+        self._sweep = sweep
+        self._loaded = loaded
+        self._archive = archive
+        self._tracker = tracker
+        self._study_yaml = loaded.to_yaml()
+        self._cells: dict[str, CellRecord] = {}
+        self._phase = sweep.phase
+        # What an earlier start found out stays on record until this one has come as far.
+        tracker.start_sweep(archive.plan() or self._write(), self._study_yaml)
+
+    def _write(self) -> PlanRecord:
+        plan = plan_record(self._sweep, self._loaded)
+        self._archive.write(plan, self._study_yaml)
+        self._cells = {digest: cell for cell in plan.cells for digest in cell.digests}
+        return plan
+
+    def ended(self, task: Task, result: RunResult) -> None:
+        """Write down a run that ended, and how far that brings the sweep."""
+        if self._sweep.phase is not self._phase:
+            self._phase = self._sweep.phase
+            self.update()
+        self._tracker.record(result, task.phase, self._cells.get(result.digest))
+
+    def update(self) -> PlanRecord:
+        """Write down how far the sweep is."""
+        plan = self._write()
+        self._tracker.update_plan(plan)
+        return plan
+
+
+def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
+    """Write down how far a sweep is.
+
+    Args:
+        sweep: being carried out, or done.
+        loaded: its study, with the sources of its values.
+    """
+    plan, study = sweep.plan, sweep.plan.study
+    return PlanRecord(
+        sweep=plan.digest,
+        study=plan.name,
+        title=study.title,
+        dataset=_dataset(plan),
+        backbone=backbone_of(study.backbone.name).title,
+        subset=study.subset,
+        epochs=study.recipe.epochs,
+        window=study.recipe.window,
+        scope=study.search.scope,
+        protocol=plan.protocol.name,
+        standard_error=plan.protocol.standard_error,
+        headline="last epoch",
+        deviations=list(study.deviations),
+        searches=[_search(tuning, loaded, study.search.trials) for tuning in sweep.tunings],
+        cells=[cell_record(cell, loaded) for cell in sweep.cells],
+        state="finished" if sweep.done else "running",
+        fixed_seeds=dict(study.fixed_seeds),
+    )
+
+
+def _dataset(plan: Plan) -> DatasetRecord:
+    dataset = plan.dataset
+    return DatasetRecord(
+        name=dataset.name,
+        title=source_of(plan.study.dataset).title,
+        digest=dataset.digest,
+        classes=len(dataset.classes),
+        train_size=len(dataset.train),
+        test_size=len(dataset.test),
+    )
+
+
+def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
+    method = tuning.plan.method
+    reference = None
+    if tuning.reference is not None:
+        reference = ReferenceRecord(
+            dict(tuning.reference), values_source(loaded, method, tuning.reference)
+        )
+    return SearchRecord(
+        method=method,
+        method_title=method_of(method).title,
+        scenario=tuning.plan.scenario,
+        serves=list(tuning.plan.serves),
+        space=dict(tuning.space),
+        trials=trials,
+        digests=list(tuning.digests),
+        reference=reference,
+        candidates=[
+            CandidateRecord(dict(candidate.values), candidate.origin, list(batch.results))
+            for candidate, batch in tuning.candidates
+        ],
+        chosen=None if tuning.chosen is None else dict(tuning.chosen),
+    )
+
+
+def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
+    """Write down a cell of the confirm phase."""
+    trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
+    return CellRecord(
+        method=cell.method,
+        method_title=method_of(cell.method).title,
+        scenario=cell.scenario,
+        scenario_title=noise_of(cell.scenario).title,
+        values=dict(cell.batch.values),
+        origin=cell.origin,
+        trials=trials,
+        source=_source(cell, loaded),
+        seeds=[spec.seeds.init for spec in cell.batch.specs],
+        digests=[spec.digest for spec in cell.batch.specs],
+    )
+
+
+def _source(cell: Cell, loaded: LoadedStudy) -> str:
+    if cell.origin.startswith("tuned") and cell.tuning is not None:
+        return f"search on {cell.tuning.plan.scenario}"
+    return values_source(loaded, cell.method, cell.batch.values)
+
+
+def values_source(loaded: LoadedStudy, method: str, values: Values) -> str:
+    """Say where a method's fixed or reference values come from; its definition if it has none."""
+    paths = [f"reference.{method}.{name}" for name in values]
+    found = dict.fromkeys(loaded.sources[path] for path in paths if path in loaded.sources)
+    return "; ".join(found) or method_of(method).source

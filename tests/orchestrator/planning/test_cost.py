@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from plans import small_plan
+
+from orchestrator.planning import cost as costs
+from orchestrator.planning.cost import (
+    RUN_OVERHEAD_SECONDS,
+    START_SECONDS,
+    MachineCost,
+    duration,
+    measure,
+)
+from search_spaces.schema import Phase
+from trainables.errors import NalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEASURED: dict[str, Any] = {
+    "step_seconds": 0.01,
+    "evaluation_seconds": 0.001,
+    "checkpoint_bytes": 1000,
+    "device": "cpu: a test",
+    "devices": 1,
+}
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was asked to be measured; the answer is always `MEASURED`."""
+    asked: list[dict[str, Any]] = []
+
+    def answer(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(json.loads(given["input"]))
+        return subprocess.CompletedProcess(command, 0, json.dumps(MEASURED), "")
+
+    monkeypatch.setattr(costs.subprocess, "run", answer)
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: 4)
+    return asked
+
+
+def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -> None:
+    first = measure(small_plan(), tmp_path / "cache")
+    again = measure(small_plan(), tmp_path / "cache")
+    assert first == again
+    assert (first.step_seconds, first.device, first.slots) == (0.01, "cpu: a test", 4)
+    assert len(probes) == 1
+    assert probes[0]["spec"]["backbone"] == "mlp"
+    assert (probes[0]["image"], probes[0]["classes"]) == ([1, 8, 8], 10)
+
+
+@pytest.mark.parametrize(
+    "setting", ["backbone.hidden=[32]", "recipe.batch_size=64", "resources.cpus=2"]
+)
+def test_what_costs_differently_is_measured_anew(
+    setting: str, probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure(small_plan(), tmp_path)
+    measure(small_plan(sets=(setting,)), tmp_path)
+    assert len(probes) == 2
+
+
+def test_trials_and_epochs_need_no_new_measurement(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure(small_plan(), tmp_path)
+    measure(small_plan(trials=9, epochs=12, seeds=5), tmp_path)
+    assert len(probes) == 1
+
+
+def test_nothing_is_written_where_nothing_may_be(
+    probes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measure(small_plan(), None)
+    assert len(probes) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_of_a_run_leave_fewer_slots(probes: list[dict[str, Any]]) -> None:
+    assert measure(small_plan(sets=("resources.cpus=3",)), None).slots == 1
+    assert measure(small_plan(sets=("resources.cpus=9",)), None).slots == 1
+    assert len(probes) == 2
+
+
+def test_a_gpu_may_be_shared(probes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEASURED, "device", "cuda: a test")
+    assert measure(small_plan(), None).slots == 1
+    assert measure(small_plan(sets=("resources.gpus=0.5",)), None).slots == 2
+    assert measure(small_plan(sets=("resources.gpus=0.1",)), None).slots == 4  # CPUs
+    monkeypatch.setitem(MEASURED, "devices", 3)
+    assert measure(small_plan(), None).slots == 3
+    assert len(probes) == 4
+
+
+def test_a_study_for_the_cpu_is_measured_there(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure(small_plan(), tmp_path)
+    measure(small_plan(sets=("resources.gpus=0",)), tmp_path)
+    assert len(probes) == 2
+
+
+def test_a_damaged_cache_is_measured_again(probes: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "costs.json").write_text("{")
+    measure(small_plan(), tmp_path)
+    assert len(probes) == 1
+    assert measure(small_plan(), tmp_path).device == "cpu: a test"
+    assert len(probes) == 1
+
+
+def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "Traceback\nMemoryError: too large\n")
+
+    monkeypatch.setattr(costs.subprocess, "run", fail)
+    with pytest.raises(NalError, match=r"a step of mlp cannot be trained .*MemoryError: too large"):
+        measure(small_plan(), None)
+
+
+def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
+    plan = small_plan()
+    cost = MachineCost(0.01, 0.001, 1000, "cpu", slots=2)
+    search, select, confirm = plan.sizes()
+    # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
+    assert cost.run_seconds(plan, search) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(plan, confirm) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
+    assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
+    whole = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
+    assert cost.plan_seconds(plan) == pytest.approx(whole)
+    assert cost.plan_bytes(plan) == 16 * (1000 + 4 * 100 * 10)
+
+
+def test_fewer_evaluations_cost_less() -> None:
+    plan = small_plan(sets=("recipe.evaluate_every=6", "recipe.window=1"))
+    cost = MachineCost(0.0, 0.001, 0, "cpu", slots=2)
+    size = next(size for size in plan.sizes() if size.phase is Phase.SEARCH)
+    assert cost.run_seconds(plan, size) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (40, "40 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (720, "12 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (12_600, "3.5 h"),
+        (48 * 3600, "2.0 days"),
+        (181_440, "2.1 days"),
+    ],
+)
+def test_durations_are_written_for_people(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
+
+from orchestrator.planning.plan import Plan
+from search_spaces.schema import Phase
+from trainables.datasets.base import Dataset, Split
+from trainables.methods import METHODS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VALUES = {"lambda": 2.0, "alpha": 0.8}
+CHOOSING = (Phase.SEARCH, Phase.SELECT)
+
+
+@pytest.mark.parametrize("phase", CHOOSING)
+@pytest.mark.parametrize("kept", ["true", "false"])
+def test_the_test_split_is_out_of_reach_while_choosing(phase: Phase, kept: str) -> None:
+    plan = small_plan(sets=(f"confirm.hold_out={kept}",))
+    spec = plan.spec(phase, "nal", "symmetric-0.4", VALUES, 7)
+    assert spec.evaluate == ("val",)
+    assert spec.hold_out == 0.3
+
+
+@pytest.mark.parametrize(
+    ("kept", "evaluate", "hold_out"), [("true", ("val", "test"), 0.3), ("false", ("test",), 0.0)]
+)
+def test_confirm_evaluates_the_test_split(
+    kept: str, evaluate: tuple[str, ...], hold_out: float
+) -> None:
+    plan = small_plan(sets=(f"confirm.hold_out={kept}",))
+    spec = plan.spec(Phase.CONFIRM, "nal", "symmetric-0.4", VALUES, 7)
+    assert spec.evaluate == evaluate
+    assert spec.hold_out == hold_out
+
+
+def test_a_spec_holds_all_that_the_study_says() -> None:
+    plan = small_plan(subset=60, sets=("resources.cpus=2", "hyperparameters.nal.target_interval=3"))
+    spec = plan.spec(Phase.SEARCH, "nal", "symmetric-0.4", VALUES, 7)
+    assert spec.data == plan.dataset.digest
+    assert spec.subset == 60
+    assert spec.threads == 2
+    assert spec.recipe == plan.study.recipe
+    assert dict(spec.backbone_parameters) == {"hidden": (16,)}
+    assert dict(spec.hyperparameters) == {
+        "lambda": 2.0,
+        "alpha": 0.8,
+        "first_target_epoch": 1,
+        "target_interval": 3,
+    }
+    assert (spec.seeds.noise, spec.seeds.order, spec.seeds.subset) == (7, 7, 0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_methods_are_paired_at_each_seed(seed: int) -> None:
+    plan = small_plan()
+    labels = {
+        plan.spec(Phase.CONFIRM, method, "symmetric-0.4", {}, seed).labels for method in METHODS
+    }
+    assert len(labels) == 1
+
+
+def test_seeds_and_scenarios_have_their_own_labels() -> None:
+    plan = small_plan(scenarios=TWO_SCENARIOS)
+    labels = {
+        plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed).labels
+        for scenario in TWO_SCENARIOS
+        for seed in (0, 1)
+    }
+    assert len(labels) == 4
+
+
+def test_noise_may_be_held_fixed_while_the_rest_varies() -> None:
+    plan = small_plan(sets=("fixed_seeds={subset: 0, noise: 5}",))
+    first, second = (plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, s) for s in (0, 1))
+    assert first.labels == second.labels
+    assert (first.seeds.noise, first.seeds.init, second.seeds.init) == (5, 0, 1)
+
+
+def test_the_reference_lies_in_the_search_space() -> None:
+    plan = small_plan()
+    assert plan.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert plan.reference_of("ce") is None
+
+
+def test_the_protocol_knows_the_labels_it_chooses_by() -> None:
+    protocol = small_plan().protocol
+    assert (protocol.window, protocol.classes, protocol.held_out) == (3, 10, 30)
+    assert small_plan(subset=50).protocol.held_out == 15
+
+
+STUDIES: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "two scenarios, one search": {"scenarios": TWO_SCENARIOS},
+    "a search for each scenario": {
+        "scenarios": TWO_SCENARIOS,
+        "sets": ("search.scope=scenario",),
+    },
+    "more of everything": {
+        "trials": 6,
+        "seeds": 3,
+        "sets": ("select.candidates=4", "select.seeds=[50, 51, 52]"),
+    },
+    "fewer trials than candidates": {"trials": 1},
+    "nothing searched": {"methods": ("ce",)},
+    "fixed values only": {"sets": ("search.methods=[]",)},
+}
+
+
+@pytest.mark.parametrize("flags", STUDIES.values(), ids=STUDIES)
+def test_the_plan_counts_the_runs_that_a_sweep_asks_for(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = small_plan(**flags)
+    driver = Driver(plan, tmp_path).run()
+    assert driver.sweep.done
+    asked = Counter(task.phase for task in driver.trained)
+    # The reference may be among the best, or be chosen: then there is less to do than planned.
+    tunings = driver.sweep.tunings
+    lucky = {Phase.SEARCH: 0, Phase.SELECT: 0, Phase.CONFIRM: 0}
+    for tuning in tunings:
+        most = min(plan.study.select.candidates, plan.study.search.trials) + 1
+        spared = most - len(tuning.candidates)
+        lucky[Phase.SELECT] += spared * len(plan.study.select.seeds)
+        if tuning.chosen == tuning.reference:
+            lucky[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
+    for size in plan.sizes():
+        assert asked[size.phase] == size.runs - lucky[size.phase], size.arithmetic
+    assert set(asked) == {size.phase for size in plan.sizes()}
+
+
+def test_the_arithmetic_is_written_out() -> None:
+    search, select, confirm = small_plan(scenarios=TWO_SCENARIOS).sizes()
+    assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
+    assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
+    assert confirm.runs == 12
+    assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the paper's point) × 2 seeds"
+    assert (search.train, search.evaluated) == (70, 30)
+    assert (confirm.train, confirm.evaluated) == (70, 30 + 40)
+
+
+def test_runs_without_a_split_train_on_all_samples() -> None:
+    *_, confirm = small_plan(sets=("confirm.hold_out=false",)).sizes()
+    assert (confirm.train, confirm.evaluated) == (100, 40)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"trials": 9},
+        {"seeds": 5},
+        {"sets": ("select.seeds=[3000]",)},
+        {"sets": ("title=another",)},
+        {"sets": ("deviations=[one]",)},
+        {"sets": ("resources.gpus=0.5",)},
+    ],
+)
+def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:
+    assert small_plan(**flags).digest == small_plan().digest
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"epochs": 7},
+        {"methods": ("nal",)},
+        {"scenarios": TWO_SCENARIOS},
+        {"subset": 60},
+        {"sets": ("recipe.learning_rate=0.1",)},
+        {"sets": ("backbone.hidden=[8]",)},
+        {"sets": ("hyperparameters.nal.target_interval=2",)},
+        {"sets": ("reference.nal.alpha=0.8",)},
+        {"sets": ("search.seed=1001",)},
+        {"sets": ("search.hold_out=0.2",)},
+        {"sets": ("search.space.nal.lambda.high=10",)},
+        {"sets": ("select.candidates=3",)},
+        {"sets": ("confirm.hold_out=false",)},
+        {"sets": ("fixed_seeds.noise=0",)},
+    ],
+)
+def test_anything_else_is_another_sweep(flags: dict[str, Any]) -> None:
+    assert small_plan(**flags).digest != small_plan().digest
+
+
+def test_other_data_or_another_name_is_another_sweep() -> None:
+    study, data = small_study().study, made_up_data()
+    other = Dataset(
+        "digits", data.classes, data.train, Split(data.test.images + 1, data.test.labels)
+    )
+    digests = {
+        Plan("small", study, data).digest,
+        Plan("other", study, data).digest,
+        Plan("small", study, other).digest,
+    }
+    assert len(digests) == 3
+
+
+def test_the_phases_share_no_seed(tmp_path: Path) -> None:
+    seeds: dict[Phase, set[int]] = {phase: set() for phase in Phase}
+    for task in Driver(small_plan(), tmp_path).run().trained:
+        seeds[task.phase].add(task.spec.seeds.init)
+        assert ("test" in task.spec.evaluate) is (task.phase is Phase.CONFIRM)
+    assert seeds == {Phase.SEARCH: {1000}, Phase.SELECT: {2000, 2001}, Phase.CONFIRM: {0, 1}}

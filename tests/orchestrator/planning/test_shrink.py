@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from plans import TWO_SCENARIOS, made_up_data
+
+from orchestrator.flags import StudyFlags
+from orchestrator.planning.cost import MachineCost
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_flags
+from trainables.datasets.base import Dataset, Split
+
+HOUR = 3600.0
+
+
+def plan_of(flags: StudyFlags, samples: int = 50_000) -> Plan:
+    """The plan of a shipped study over images of one pixel."""
+    data = made_up_data()
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, samples).astype(np.int64)
+    train = Split(np.zeros((samples, 1, 1, 1), dtype=np.uint8), labels)
+    return Plan("study", flags.load().study, Dataset("cifar10", data.classes, train, data.test))
+
+
+def machine(step_seconds: float, slots: int = 2) -> MachineCost:
+    return MachineCost(step_seconds, step_seconds / 300, 10**6, "cpu", slots)
+
+
+@pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])
+@pytest.mark.parametrize("limit", [600.0, HOUR])
+def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: float) -> None:
+    flags = StudyFlags(study="cifar10")
+    plan, cost = plan_of(flags), machine(step_seconds)
+    assert cost.plan_seconds(plan) > limit
+    smaller = smaller_flags(flags, plan, cost, limit)
+    assert smaller is not None
+    shorter = Plan(plan.name, smaller.load().study, plan.dataset)
+    assert cost.plan_seconds(shorter) <= MARGIN * limit
+    assert shorter.study.search.trials == MOST_TRIALS
+    assert len(shorter.study.confirm.seeds) == MOST_SEEDS
+    assert shorter.study.scenarios == ("symmetric-0.4",)
+
+
+def test_more_time_shows_the_networks_more_samples() -> None:
+    flags = StudyFlags(study="cifar10")
+    plan, cost = plan_of(flags), machine(0.01)
+    shown = []
+    for limit in (HOUR / 4, HOUR, 8 * HOUR):
+        smaller = smaller_flags(flags, plan, cost, limit)
+        assert smaller is not None
+        study = smaller.load().study
+        shown.append(study.recipe.epochs * (study.subset or 50_000))
+    assert shown == sorted(set(shown))
+
+
+def test_nothing_smaller_where_even_the_smallest_takes_too_long() -> None:
+    flags = StudyFlags(study="cifar10")
+    assert smaller_flags(flags, plan_of(flags), machine(100.0), HOUR) is None
+
+
+def test_what_was_asked_for_is_never_exceeded() -> None:
+    flags = StudyFlags(
+        study="cifar10", trials=3, seeds=1, epochs=8, subset=3000, scenarios=TWO_SCENARIOS
+    )
+    plan = plan_of(flags)
+    smaller = smaller_flags(flags, plan, machine(0.3), HOUR)
+    assert smaller is not None
+    study = smaller.load().study
+    assert study.search.trials == 3
+    assert study.confirm.seeds == (0,)
+    assert study.recipe.epochs <= 8
+    assert (study.subset or 3000) <= 3000
+    assert len(study.scenarios) == 1
+    assert set(study.scenarios) <= set(TWO_SCENARIOS)
+
+
+def test_a_study_without_a_search_is_shrunk_too() -> None:
+    flags = StudyFlags(study="cifar10", methods=("ce",))
+    plan, cost = plan_of(flags), machine(0.05)
+    smaller = smaller_flags(flags, plan, cost, HOUR)
+    assert smaller is not None
+    assert smaller.methods == ("ce",)
+    assert smaller.trials is None
+    shorter = Plan(plan.name, smaller.load().study, plan.dataset)
+    assert cost.plan_seconds(shorter) <= HOUR
+
+
+def test_what_else_was_typed_stays() -> None:
+    flags = StudyFlags(study="cifar10", sets=("recipe.batch_size=128",), tracking_uri="http://x")
+    smaller = smaller_flags(flags, plan_of(flags), machine(0.05), HOUR)
+    assert smaller is not None
+    assert smaller.sets[0] == "recipe.batch_size=128"
+    assert replace(smaller, trials=None, epochs=None, seeds=None, subset=None) == replace(
+        flags, scenarios=smaller.scenarios, sets=smaller.sets
+    )

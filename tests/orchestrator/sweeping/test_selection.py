@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from factories import make_result, make_spec
+
+from orchestrator.planning.protocol import HeldOutAccuracy
+from orchestrator.sweeping.selection import Candidate, candidates, choose
+from trainables.parameters import Space
+
+SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
+REFERENCE = {"lambda": 1.0, "alpha": 0.75}
+
+
+def at(boost: float, alpha: float = 0.75) -> dict[str, float]:
+    return {"lambda": boost, "alpha": alpha}
+
+
+def candidate(boost: float, alpha: float = 0.75) -> Candidate:
+    return Candidate(at(boost, alpha), "search")
+
+
+def test_the_value_is_the_mean_of_the_last_epochs() -> None:
+    # Held-out accuracies of the last three epochs are 0.88, 0.91 and 0.90.
+    result = make_result(make_spec(epochs=6, window=3), accuracy=0.9)
+    value = HeldOutAccuracy(window=3, classes=10, held_out=431).value(result)
+    assert value == pytest.approx((0.88 + 0.91 + 0.90) / 3)
+
+
+def test_a_diverged_run_counts_as_chance() -> None:
+    result = make_result(accuracy=0.9, diverged_at=5)
+    assert HeldOutAccuracy(window=3, classes=10, held_out=431).value(result) == 0.1
+
+
+def test_the_test_split_does_not_choose() -> None:
+    spec = make_spec(evaluate=("test",))
+    assert HeldOutAccuracy(3, 10, 431).value(make_result(spec, accuracy=0.9)) == 0.1
+
+
+def test_the_standard_error_is_binomial() -> None:
+    assert HeldOutAccuracy(10, 10, 431).standard_error == pytest.approx(0.02408, abs=1e-5)
+    assert HeldOutAccuracy(10, 10, 10_000).standard_error == 0.005
+
+
+@pytest.mark.parametrize(("window", "words"), [(1, "last epoch"), (10, "last 10 epochs")])
+def test_the_protocol_says_its_name(window: int, words: str) -> None:
+    name = HeldOutAccuracy(window, 10, 431).name
+    assert name == f"mean accuracy on held-out noisy labels over the {words}"
+
+
+def test_candidates_are_the_best_in_order_and_the_reference() -> None:
+    found = candidates([(at(1), 0.5), (at(2), 0.9), (at(3), 0.7), (at(4), 0.8)], 2, REFERENCE)
+    assert found == [
+        Candidate(at(2), "search"),
+        Candidate(at(4), "search"),
+        Candidate(at(1), "reference"),
+    ]
+
+
+def test_the_reference_takes_a_place_where_it_is_among_the_best() -> None:
+    found = candidates([(at(1), 0.95), (at(2), 0.9), (at(3), 0.7)], 2, REFERENCE)
+    assert found == [Candidate(at(1), "reference"), Candidate(at(2), "search")]
+
+
+def test_candidates_are_distinct() -> None:
+    found = candidates([(at(2), 0.9), (at(2), 0.9), (at(3), 0.7)], 2, None)
+    assert [one.values for one in found] == [at(2), at(3)]
+
+
+def test_fewer_trials_than_candidates() -> None:
+    assert candidates([(at(2), 0.9)], 3, None) == [Candidate(at(2), "search")]
+    assert candidates([], 3, REFERENCE) == [Candidate(REFERENCE, "reference")]
+    assert candidates([], 3, None) == []
+
+
+def test_a_clear_winner_wins_however_far_it_is() -> None:
+    scores = [(candidate(10), [0.90, 0.91, 0.92]), (candidate(1), [0.80, 0.81, 0.82])]
+    assert choose(scores, SPACE, REFERENCE) == candidate(10)
+
+
+def test_a_tie_goes_to_the_one_nearest_the_reference() -> None:
+    # Standard error of the best: 0.03 / sqrt(3) = 0.0173.
+    best = [0.87, 0.90, 0.93]
+    error = 0.03 / math.sqrt(3)
+    inside = [0.9 - error + 1e-6] * 3
+    outside = [0.9 - error - 1e-6] * 3
+    assert choose([(candidate(10), best), (candidate(2), inside)], SPACE, REFERENCE) == candidate(2)
+    assert choose([(candidate(10), best), (candidate(2), outside)], SPACE, REFERENCE) == candidate(
+        10
+    )
+
+
+def test_the_tied_that_is_nearest_wins_and_not_the_second_best() -> None:
+    scores = [
+        (candidate(10), [0.8, 1.0]),
+        (candidate(5), [0.89, 0.89]),
+        (candidate(1), [0.85, 0.85]),
+    ]
+    assert choose(scores, SPACE, REFERENCE) == candidate(1)
+
+
+def test_distance_is_measured_in_logarithms() -> None:
+    # 0.25 is nearer to 1 than 5 in numbers, but 5 is log 5 away and 0.15 is log 6.7.
+    tied = [0.8, 1.0]
+    scores = [(candidate(0.15), tied), (candidate(5), tied)]
+    assert choose(scores, SPACE, REFERENCE) == candidate(5)
+
+
+def test_distance_counts_every_parameter() -> None:
+    tied = [0.8, 1.0]
+    # λ a factor 2 away is 0.15 of its range; α 0.2 away is 0.4 of its range.
+    scores = [(candidate(1, 0.95), tied), (candidate(2, 0.75), tied)]
+    assert choose(scores, SPACE, REFERENCE) == candidate(2, 0.75)
+
+
+def test_one_seed_or_no_reference_leaves_the_best_mean() -> None:
+    single = [(candidate(10), [0.9]), (candidate(1), [0.8999])]
+    assert choose(single, SPACE, REFERENCE) == candidate(10)
+    several = [(candidate(10), [0.8, 1.0]), (candidate(1), [0.8, 0.9])]
+    assert choose(several, SPACE, None) == candidate(10)

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from fake_runs import attempts, record_run
+from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
+
+from search_spaces.schema import Phase
+from trainables.errors import NalError, RecordError
+from trainables.record import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.sweeping.sweep import Sweep
+
+ALL_RUNS = 16
+"""4 trials, 3 candidates × 2 seeds, 3 cells × 2 seeds: what the small study has at the most."""
+
+
+def finished(home: Path, **flags: Any) -> Sweep:
+    """Open a sweep that is done; taking it up asks for nothing."""
+    driver = Driver(small_plan(**flags), home)
+    assert driver.sweep.next() is None
+    assert driver.sweep.done
+    return driver.sweep
+
+
+def test_the_phases_come_in_order(tmp_path: Path) -> None:
+    driver = Driver(small_plan(), tmp_path)
+    assert driver.recorded == 0
+    assert driver.sweep.phase is Phase.SEARCH
+    driver.run()
+    phases = [task.phase for task in driver.trained]
+    assert phases == sorted(phases, key=list(Phase).index)
+    assert phases[:4] == [Phase.SEARCH] * 4
+    assert driver.sweep.done
+    assert driver.sweep.phase is Phase.CONFIRM
+    assert driver.sweep.finished == {phase: phases.count(phase) for phase in Phase}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 50])
+def test_nothing_is_handed_out_twice(at_once: int, tmp_path: Path) -> None:
+    driver = Driver(small_plan(scenarios=TWO_SCENARIOS), tmp_path).run(at_once=at_once)
+    digests = [spec.digest for spec in driver.specs]
+    assert driver.sweep.done
+    assert len(digests) == len(set(digests))
+    assert set(digests) == wanted_digests(driver.sweep)
+    assert set(attempts(tmp_path).values()) == {1}
+    assert [result.digest for _, result in driver.heard] == digests
+
+
+def test_a_phase_waits_for_the_one_before(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(), tmp_path).sweep
+    going = []
+    while (task := sweep.next()) is not None:
+        going.append(task)
+    assert [task.phase for task in going] == [Phase.SEARCH] * 4
+    for task in going[:-1]:
+        sweep.end(task, record_run(tmp_path, task.spec))
+        assert sweep.next() is None
+    sweep.end(going[-1], record_run(tmp_path, going[-1].spec))
+    following = sweep.next()
+    assert following is not None
+    assert following.phase is Phase.SELECT
+
+
+def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(trials=12), tmp_path).run().sweep
+    (tuning,) = sweep.tunings
+    assert tuning.chosen is not None
+    assert tuning.chosen != tuning.reference
+    assert [(cell.method, cell.origin, cell.batch.values) for cell in sweep.cells] == [
+        ("ce", "fixed", {}),
+        ("nal", "tuned", tuning.chosen),
+        ("nal", "reference", {"lambda": 0.5, "alpha": 0.9}),
+    ]
+    scores = {tuple(c.values.items()): tuning.score(batch) for c, batch in tuning.candidates}
+    assert scores[tuple(tuning.chosen.items())] == max(s for s in scores.values() if s is not None)
+    assert sweep.best is not None
+    assert sweep.best[0] == max(value for _, value in tuning.search.completed())
+
+
+def test_a_reference_that_wins_is_confirmed_once(tmp_path: Path) -> None:
+    best = ("reference.nal={lambda: 2.0, alpha: 0.8}",)
+    sweep = Driver(small_plan(sets=best), tmp_path).run().sweep
+    assert [(cell.method, cell.origin) for cell in sweep.cells] == [
+        ("ce", "fixed"),
+        ("nal", "tuned, equals reference"),
+    ]
+
+
+def test_a_recorded_run_is_never_handed_out(tmp_path: Path) -> None:
+    first = Driver(small_plan(), tmp_path).run()
+    again = Driver(small_plan(), tmp_path).run()
+    assert again.trained == []
+    assert again.sweep.done
+    assert again.recorded == len(first.trained)
+    assert {result.digest for _, result in again.heard} == wanted_digests(first.sweep)
+    assert [cell.batch.values for cell in again.sweep.cells] == [
+        cell.batch.values for cell in first.sweep.cells
+    ]
+
+
+def test_a_lost_database_of_searches_trains_nothing_that_is_recorded(tmp_path: Path) -> None:
+    first = Driver(small_plan(), tmp_path).run()
+    (tmp_path / "optuna.db").unlink()
+    Driver(small_plan(), tmp_path).run()
+    # The sampler has the same seed again, and proposes the same.
+    assert set(attempts(tmp_path)) == {spec.digest for spec in first.specs}
+    assert set(attempts(tmp_path).values()) == {1}
+
+
+def interrupted(home: Path, ended: int, *, recorded: bool, at_once: int) -> None:
+    """Carry out some runs of a sweep, then die with others handed out.
+
+    Args:
+        home: of the sweep.
+        ended: how many runs end before.
+        recorded: whether the others leave their record before their end is noted.
+        at_once: how many go at once.
+    """
+    driver = Driver(small_plan(), home, STORAGE[home])
+    driver.run(most=ended, at_once=at_once)
+    while recorded and (task := driver.sweep.next()) is not None:
+        record_run(home, task.spec)
+        driver.trained.append(task)
+
+
+STORAGE: dict[Path, optuna.storages.InMemoryStorage] = {}
+"""Databases of searches that outlive a sweep; one on disk is used elsewhere, and takes longer."""
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("recorded", [False, True], ids=["nothing", "recorded"])
+def test_begun_anew_at_any_point_it_trains_each_run_once(
+    recorded: bool,  # noqa: FBT001 - a parameter of the test
+    at_once: int,
+    tmp_path: Path,
+) -> None:
+    for ended in range(ALL_RUNS + 1):
+        home = tmp_path / str(ended)
+        home.mkdir()
+        STORAGE[home] = optuna.storages.InMemoryStorage()
+        interrupted(home, ended, recorded=recorded, at_once=at_once)
+        before = set(attempts(home))
+        driver = Driver(small_plan(), home, STORAGE.pop(home)).run(at_once=at_once)
+        trained = {spec.digest for spec in driver.specs}
+        assert driver.sweep.done, ended
+        assert not before & trained, ended
+        assert before | trained == wanted_digests(driver.sweep), ended
+        assert set(attempts(home).values()) == {1}, ended
+        assert complete_trials(driver.sweep) == [4], ended
+        assert sum(driver.sweep.finished.values()) == len(before | trained), ended
+        heard = [result.digest for _, result in driver.heard]
+        assert sorted(heard) == sorted(before | trained), ended
+
+
+def test_killed_after_every_run_it_ends_all_the_same(tmp_path: Path) -> None:
+    for _ in range(ALL_RUNS + 1):
+        driver = Driver(small_plan(), tmp_path)
+        driver.run(most=1)
+        driver.sweep.next()
+    sweep = finished(tmp_path)
+    assert complete_trials(sweep) == [4]
+    assert set(attempts(tmp_path)) == wanted_digests(sweep)
+    assert set(attempts(tmp_path).values()) == {1}
+
+
+def test_more_trials_and_seeds_add_only_what_is_missing(tmp_path: Path) -> None:
+    first = Driver(small_plan(), tmp_path).run()
+    more = Driver(small_plan(trials=6, seeds=3), tmp_path).run()
+    assert more.sweep.done
+    assert complete_trials(more.sweep) == [6]
+    assert sum(task.phase is Phase.SEARCH for task in more.trained) == 2
+    assert not {spec.digest for spec in more.specs} & {spec.digest for spec in first.specs}
+    seeds = [spec.seeds.init for spec in more.specs if spec.method == "ce"]
+    assert seeds == [2]
+    assert set(attempts(tmp_path).values()) == {1}
+
+
+def test_a_scenario_may_have_its_own_search(tmp_path: Path) -> None:
+    plan = small_plan(scenarios=TWO_SCENARIOS, sets=("search.scope=scenario",))
+    sweep = Driver(plan, tmp_path).run(at_once=3).sweep
+    assert [tuning.plan.scenario for tuning in sweep.tunings] == list(TWO_SCENARIOS)
+    assert complete_trials(sweep) == [4, 4]
+    for tuning in sweep.tunings:
+        (cell,) = [
+            cell
+            for cell in sweep.cells
+            if cell.scenario == tuning.plan.scenario and cell.origin.startswith("tuned")
+        ]
+        assert cell.tuning is tuning
+        assert cell.batch.values == tuning.chosen
+
+
+def test_one_search_serves_all_scenarios(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(scenarios=TWO_SCENARIOS), tmp_path).run().sweep
+    (tuning,) = sweep.tunings
+    tuned = [cell for cell in sweep.cells if cell.origin.startswith("tuned")]
+    assert [cell.scenario for cell in tuned] == list(TWO_SCENARIOS)
+    assert all(cell.batch.values == tuning.chosen for cell in tuned)
+
+
+@pytest.mark.parametrize("flags", [{"methods": ("ce",)}, {"sets": ("search.methods=[]",)}])
+def test_a_study_without_a_search_only_confirms(flags: dict[str, Any], tmp_path: Path) -> None:
+    driver = Driver(small_plan(**flags), tmp_path)
+    assert driver.sweep.phase is Phase.SELECT or driver.sweep.cells
+    driver.run()
+    assert {task.phase for task in driver.trained} == {Phase.CONFIRM}
+    assert {cell.origin for cell in driver.sweep.cells} == {"fixed"}
+    assert driver.sweep.done
+    assert driver.sweep.best is None
+
+
+def test_runs_that_cannot_be_carried_out_do_not_stop_the_others(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(), tmp_path).sweep
+    number = 0
+    while (task := sweep.next()) is not None:
+        number += 1
+        lost = number in {2, 6, 12}  # one of each phase
+        sweep.end(task, None if lost else record_run(tmp_path, task.spec), "its worker was lost")
+    assert sweep.done
+    assert len(sweep.failed) == 3
+    assert complete_trials(sweep) == [3]
+    assert all("its worker was lost" in words for words in sweep.failed)
+    assert sweep.failed[0].startswith("nal on symmetric-0.4, ")
+    again = Driver(small_plan(), tmp_path).run()
+    assert again.sweep.done
+    assert complete_trials(again.sweep) == [4]
+    assert again.sweep.failed == []
+
+
+def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(), tmp_path).sweep
+    task = sweep.next()
+    assert task is not None
+    sweep.end(task, record_run(tmp_path, task.spec, diverged_at=2))
+    (tuning,) = sweep.tunings
+    assert tuning.search.completed() == [({"lambda": 0.5, "alpha": 0.9}, 0.1)]
+    assert sweep.finished[Phase.SEARCH] == 1
+
+
+def test_a_search_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
+    plan = small_plan(sets=("reference.nal=null",), trials=1)
+    sweep = Driver(plan, tmp_path).sweep
+    task = sweep.next()
+    assert task is not None
+    sweep.end(task, None, "a bug")
+    with pytest.raises(NalError, match="no trial of the search for nal could be carried out"):
+        sweep.next()
+
+
+def test_candidates_of_which_none_is_left_say_so(tmp_path: Path) -> None:
+    sweep = Driver(small_plan(), tmp_path).sweep
+    with pytest.raises(NalError, match="no candidate for nal could be tried"):  # noqa: PT012
+        while (task := sweep.next()) is not None:
+            searching = task.phase is Phase.SEARCH
+            sweep.end(task, record_run(tmp_path, task.spec) if searching else None, "a bug")
+
+
+def test_a_damaged_record_is_explained(tmp_path: Path) -> None:
+    driver = Driver(small_plan(), tmp_path).run(most=2)
+    path = Record(tmp_path, driver.specs[0].digest).folder / "result.json"
+    path.write_text("{")
+    with pytest.raises(RecordError, match="delete its folder"):
+        Driver(small_plan(), tmp_path)

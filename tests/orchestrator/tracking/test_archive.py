@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import make_cell, make_plan, text_hash
+
+from orchestrator.tracking.archive import SweepArchive, iter_archives
+from trainables.errors import HomeError, RecordError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_plan_and_study_are_read_back(tmp_path: Path) -> None:
+    plan = make_plan([make_cell()], state="running")
+    archive = SweepArchive.of(tmp_path, plan.sweep)
+    archive.write(plan, "title: digits, λ\n")
+    assert archive.folder == tmp_path / "sweeps" / plan.sweep
+    assert archive.read() == (plan, "title: digits, λ\n")
+    assert sorted(path.name for path in archive.folder.iterdir()) == ["plan.json", "study.yaml"]
+
+
+def test_what_is_written_last_counts(tmp_path: Path) -> None:
+    archive = SweepArchive.of(tmp_path, "a" * 64)
+    archive.write(make_plan(state="running"), "old\n")
+    archive.write(make_plan(state="finished"), "new\n")
+    plan, study = archive.read()
+    assert (plan.state, study) == ("finished", "new\n")
+
+
+def test_archives_come_oldest_first(tmp_path: Path) -> None:
+    digests = [text_hash(word) for word in "abc"]
+    for age, digest in enumerate(digests):
+        archive = SweepArchive.of(tmp_path, digest)
+        archive.write(make_plan(sweep=digest), "")
+        os.utime(archive.folder / "plan.json", (1000 - age, 1000 - age))
+    (tmp_path / "sweeps" / "digits.lock").write_text("")
+    found = [archive.read()[0].sweep for archive in iter_archives(tmp_path)]
+    assert found == digests[::-1]
+
+
+def test_a_home_without_sweeps_has_no_archives(tmp_path: Path) -> None:
+    assert list(iter_archives(tmp_path)) == []
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").write_text("a file is in the way")
+    with pytest.raises(HomeError, match="cannot write"):
+        SweepArchive.of(tmp_path, "a" * 64).write(make_plan(), "")
+
+
+def test_a_damaged_plan_is_explained(tmp_path: Path) -> None:
+    archive = SweepArchive.of(tmp_path, "a" * 64)
+    archive.write(make_plan(), "")
+    (archive.folder / "plan.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"plan\.json"):
+        archive.read()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from factories import make_result, make_spec
+
+from orchestrator.tracking.projection import (
+    cell_id,
+    cell_name,
+    metric_points,
+    run_name,
+    run_params,
+    run_tags,
+)
+
+
+def test_a_cell_is_all_of_a_spec_but_its_seeds() -> None:
+    first = cell_id(make_spec(seed=0), {})
+    assert cell_id(make_spec(seed=5), {}) == first
+    others = [
+        make_spec(values={"lambda": 2.0}),
+        make_spec(method="ce"),
+        make_spec(scenario="symmetric-0.2"),
+        make_spec(epochs=7),
+        make_spec(evaluate=["test"]),
+        make_spec(subset=100),
+    ]
+    assert len({first, *(cell_id(spec, {}) for spec in others)}) == 7
+    assert cell_id(make_spec(), {"noise": 0}) != first
+
+
+def test_points_are_one_per_metric_and_epoch_placed_by_the_seconds_taken() -> None:
+    result = make_result(make_spec(epochs=3), seconds=[1.0, 2.0, 3.0])
+    points = metric_points(result, ended_ms=100_000)
+    losses = [(p.step, p.timestamp) for p in points if p.metric == "train/loss"]
+    assert losses == [(1, 95_000), (2, 97_000), (3, 100_000)]
+    assert len({(p.metric, p.step) for p in points}) == len(points)
+    assert {p.step for p in points if p.metric == "flip_rate"} == {3}
+    assert not [p for p in points if p.metric == "epoch"]
+
+
+def test_names_are_for_people() -> None:
+    assert run_name(make_spec(method="ce", seed=3), "train") == "ce symmetric-0.4 seed 3"
+    values = {"lambda": 1.23456789, "alpha": 0.9}
+    assert cell_name("nal", "clean", values) == "nal λ=1.235 α=0.9 clean"
+
+
+def test_long_texts_are_cut() -> None:
+    result = make_result(diverged_at=1, reason="x" * 600)
+    assert len(run_tags(result, "train", "digits")["nal.reason"]) == 500
+
+
+def test_settings_have_the_words_of_studies() -> None:
+    params = run_params(make_spec(values={"lambda": 2.5}, subset=100))
+    assert (params["lambda"], params["subset"], params["backbone"]) == ("2.5", "100", "mlp")
+    assert params["mlp.hidden"] == "(128, 128)"
+    assert params["schedule"] == "constant"

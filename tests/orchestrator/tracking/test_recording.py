@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from fake_runs import record_run
+from plans import Driver, made_up_data, searches_of, small_study
+
+from orchestrator.planning.plan import Plan
+from orchestrator.sweeping.sweep import Sweep
+from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.recording import Recorder, plan_record, values_source
+from search_spaces.schema import Phase
+from trainables.methods import method_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.tracking.background import BackgroundTracker
+    from orchestrator.tracking.projection import Purpose
+    from reports.plan_record import CellRecord, PlanRecord
+    from search_spaces.loader import LoadedStudy
+    from trainables.result import RunResult
+
+
+class Paper:
+    """Stands in for the tracker: notes what it is told."""
+
+    def __init__(self) -> None:
+        self.plans: list[PlanRecord] = []
+        self.runs: list[tuple[str, Purpose, CellRecord | None]] = []
+
+    def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
+        assert "title: a small study" in study_yaml
+        self.plans.append(plan)
+
+    def update_plan(self, plan: PlanRecord) -> None:
+        self.plans.append(plan)
+
+    def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None) -> None:
+        self.runs.append((result.digest, phase, cell))
+
+
+@pytest.fixture
+def loaded() -> LoadedStudy:
+    return small_study()
+
+
+def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, Paper]:
+    plan = Plan("small", loaded.study, made_up_data())
+    sweep, paper = Sweep(plan, home, searches_of(home)), Paper()
+    archive = SweepArchive.of(home, plan.digest)
+    recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", paper))
+    sweep.resume(recorder.ended)
+    return sweep, recorder, paper
+
+
+def carry_on(sweep: Sweep, home: Path) -> None:
+    while (task := sweep.next()) is not None:
+        sweep.end(task, record_run(home, task.spec))
+
+
+def test_each_run_is_told_once_with_its_phase_and_cell(tmp_path: Path, loaded: LoadedStudy) -> None:
+    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
+    carry_on(sweep, tmp_path)
+    final = recorder.update()
+    assert final.state == "finished"
+    assert {digest for digest, _, _ in paper.runs} == final.digests
+    assert len(paper.runs) == len(final.digests)
+    cells = {digest: cell for cell in final.cells for digest in cell.digests}
+    for digest, phase, cell in paper.runs:
+        assert (phase is Phase.CONFIRM) is (digest in cells)
+        assert cell == cells.get(digest)
+
+
+def test_the_plan_is_written_as_phases_begin(tmp_path: Path, loaded: LoadedStudy) -> None:
+    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
+    first = paper.plans[0]
+    assert first.state == "running"
+    assert first.cells == []
+    assert first.searches[0].chosen is None
+    carry_on(sweep, tmp_path)
+    recorder.update()
+    chosen = [plan.searches[0].chosen for plan in paper.plans]
+    assert chosen[-2] == chosen[-1] == sweep.tunings[0].chosen
+    plan, _ = SweepArchive.of(tmp_path, sweep.plan.digest).read()
+    assert plan == paper.plans[-1]
+
+
+def test_what_a_dead_sweep_left_is_told_again(tmp_path: Path, loaded: LoadedStudy) -> None:
+    carry_on(recorded_sweep(tmp_path, loaded)[0], tmp_path)
+    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
+    assert sweep.done
+    final = recorder.update()
+    assert {digest for digest, _, _ in paper.runs} == final.digests
+    assert sum(cell is not None for _, _, cell in paper.runs) == sum(
+        len(cell.digests) for cell in final.cells
+    )
+
+
+def test_a_plan_says_what_was_found_and_why(tmp_path: Path, loaded: LoadedStudy) -> None:
+    plan = Plan("small", loaded.study, made_up_data())
+    sweep = Driver(plan, tmp_path).run().sweep
+    record = plan_record(sweep, loaded)
+    assert (record.sweep, record.study, record.epochs, record.window) == (
+        plan.digest,
+        "small",
+        6,
+        3,
+    )
+    assert (record.dataset.train_size, record.dataset.test_size) == (100, 40)
+    assert record.standard_error == pytest.approx((0.25 / 30) ** 0.5)
+    (search,) = record.searches
+    assert (search.trials, len(search.digests)) == (4, 4)
+    assert search.reference is not None
+    assert search.reference.values == {"lambda": 0.5, "alpha": 0.9}
+    assert [len(candidate.digests) for candidate in search.candidates] == [2] * len(
+        search.candidates
+    )
+    ce, tuned, reference = record.cells
+    assert (ce.origin, ce.trials, ce.source) == ("fixed", 0, method_of("ce").source)
+    assert (tuned.origin, tuned.trials, tuned.source) == ("tuned", 4, "search on symmetric-0.4")
+    assert (reference.origin, reference.trials) == ("reference", 0)
+    assert tuned.values == search.chosen
+    assert tuned.seeds == [0, 1]
+
+
+def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> None:
+    plan = Plan("small", loaded.study, made_up_data())
+    record = plan_record(Driver(plan, tmp_path).run(most=5).sweep, loaded)
+    assert record.state == "running"
+    assert len(record.searches[0].digests) == 4
+    assert record.cells == []
+
+
+def test_values_name_their_source(loaded: LoadedStudy) -> None:
+    source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9})
+    assert "small.yaml:8" in source
+    assert values_source(loaded, "ce", {}) == method_of("ce").source

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from factories import cell_specs, make_cell, make_plan, make_result, make_spec
+from stores import fresh_store
+
+from orchestrator.tracking.tracker import Tracker
+from reports.plan_record import PlanRecord
+from reports.store import open_store
+from trainables.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PARENT = "mlflow.parentRunId"
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return fresh_store(tmp_path)
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return open_store(uri)
+
+
+def tracker(uri: str, tmp_path: Path) -> Tracker:
+    return Tracker(uri, tmp_path / "artifacts", "digits")
+
+
+def runs(client: MlflowClient, kind: str) -> list[Run]:
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.`nal.kind` = '{kind}'")
+    return list(found)
+
+
+def only(client: MlflowClient, kind: str) -> Run:
+    (run,) = runs(client, kind)
+    return run
+
+
+def curve(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]]:
+    history = client.get_metric_history(run.info.run_id, metric)
+    return sorted((point.step, point.value) for point in history)
+
+
+def artifact(client: MlflowClient, run: Run, name: str, folder: Path) -> str:
+    return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text()
+
+
+def test_a_run_is_written_with_its_curves_settings_and_facts(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    spec = make_spec(seed=7, values={"lambda": 1.5, "alpha": 0.8})
+    result = make_result(spec, accuracy=0.93)
+    tracker(uri, tmp_path).record(result, "train")
+    run = only(client, "run")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "λ=1.5 α=0.8 nal symmetric-0.4 seed 7"
+    assert curve(client, run, "test/accuracy") == result.curve("test/accuracy")
+    assert curve(client, run, "train/loss") == result.curve("train/loss")
+    assert run.data.metrics["val/accuracy"] == pytest.approx(0.93)
+    assert run.data.metrics["test/accuracy_best_val"] == pytest.approx(0.94)
+    assert run.data.metrics["flip_rate"] == 0.4
+    assert run.data.metrics["seconds_per_epoch"] == pytest.approx(0.02)
+    assert run.data.metrics["peak_memory_mb"] == 350.5
+    params = run.data.params
+    assert (params["method"], params["scenario"], params["seed"]) == ("nal", "symmetric-0.4", "7")
+    assert (float(params["lambda"]), float(params["alpha"])) == (1.5, 0.8)
+    assert (params["epochs"], params["learning_rate"]) == ("6", "0.05")
+    tags = run.data.tags
+    assert tags["nal.digest"] == result.digest
+    assert tags["nal.labels"] == result.labels.sha256
+    assert (tags["nal.device"], tags["nal.host"]) == ("cpu", "node-1")
+    assert (tags["nal.torch"], tags["nal.commit"], tags["nal.dirty"]) == (
+        "2.6.0",
+        "0123abc",
+        "false",
+    )
+    assert PARENT not in tags
+    written = json.loads(artifact(client, run, "spec.json", tmp_path))
+    assert type(spec).from_dict(written).digest == result.digest
+    assert json.loads(artifact(client, run, "transition.json", tmp_path))[0][0] == 0.6
+
+
+def test_writing_twice_doubles_no_point(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    spec = make_spec(epochs=60, window=10)
+    result = make_result(spec)
+    first = tracker(uri, tmp_path)
+    first.record(result, "train")
+    first.record(result, "train")
+    tracker(uri, tmp_path).record(result, "train")
+    run = only(client, "run")
+    for metric in ("train/loss", "train/accuracy", "val/accuracy", "test/accuracy"):
+        assert [step for step, _ in curve(client, run, metric)] == list(range(1, 61))
+    assert len(curve(client, run, "test/accuracy_last")) == 1
+
+
+def test_a_long_trace_is_written_whole(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    result = make_result(make_spec(epochs=500, window=10))
+    tracker(uri, tmp_path).record(result, "train")
+    run = only(client, "run")
+    assert [step for step, _ in curve(client, run, "learning_rate")] == list(range(1, 501))
+    assert len(curve(client, run, "test/accuracy")) == 500
+
+
+@pytest.mark.parametrize("killed_in", ["log_artifacts", "log_batch", "set_terminated"])
+def test_a_half_written_run_is_replaced(
+    uri: str,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_in: str,
+) -> None:
+    result = make_result()
+    first = tracker(uri, tmp_path)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first._client, killed_in, killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.record(result, "train")
+    assert only(client, "run").info.status == "RUNNING"
+    half = only(client, "run").info.run_id
+    tracker(uri, tmp_path).record(result, "train")
+    run = only(client, "run")
+    assert run.info.run_id != half
+    assert run.info.status == "FINISHED"
+    assert curve(client, run, "train/loss") == result.curve("train/loss")
+
+
+def test_a_diverged_run_says_so(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    result = make_result(diverged_at=3)
+    tracker(uri, tmp_path).record(result, "train")
+    run = only(client, "run")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["nal.status"] == "diverged"
+    assert run.data.tags["nal.reason"] == "loss is nan in epoch 3, step 1"
+    losses = curve(client, run, "train/loss")
+    assert [step for step, _ in losses] == [1, 2, 3]
+    assert math.isnan(losses[-1][1])
+    assert "test/accuracy_last" not in run.data.metrics
+    tracker(uri, tmp_path).record(result, "train")
+    assert only(client, "run").info.run_id == run.info.run_id
+
+
+def test_a_sweep_keeps_its_plan_study_and_tables(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    plan = make_plan([make_cell()], state="running")
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(plan, "title: digits\n")
+    sweep = only(client, "sweep")
+    assert (sweep.info.status, sweep.data.tags["nal.sweep"]) == ("RUNNING", plan.sweep)
+    assert artifact(client, sweep, "study.yaml", tmp_path) == "title: digits\n"
+    done = replace(plan, state="finished", deviations=["ß"])
+    writer.finish_sweep(done, {"table.md": "# table", "table.txt": "table"})
+    sweep = only(client, "sweep")
+    assert (sweep.info.status, sweep.data.tags["nal.state"]) == ("FINISHED", "finished")
+    assert PlanRecord.from_json(artifact(client, sweep, "plan.json", tmp_path)) == done
+    assert artifact(client, sweep, "table.txt", tmp_path) == "table"
+    assert sweep.data.tags["mlflow.note.content"] == "# table"
+
+
+def test_an_interrupted_sweep_is_gone_on_with(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0, 1))
+    specs = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
+    plan = make_plan([cell], state="running")
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(plan, "")
+    writer.record(make_result(specs[0]), "confirm", cell)
+    writer.abandon()
+    assert only(client, "sweep").info.status == "KILLED"
+    assert only(client, "cell").info.status == "KILLED"
+    again = tracker(uri, tmp_path)
+    again.start_sweep(plan, "")
+    assert only(client, "sweep").info.status == "RUNNING"
+    for spec in specs:
+        again.record(make_result(spec), "confirm", cell)
+    assert only(client, "cell").info.status == "FINISHED"
+    assert curve(client, only(client, "cell"), "n") == [(1, 1.0), (2, 2.0)]
+
+
+def test_runs_nest_below_their_sweep_or_cell(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0, 1, 2))
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(make_plan([cell]), "")
+    writer.record(make_result(make_spec(seed=1000, evaluate=["val"])), "search")
+    writer.record(make_result(make_spec(seed=2000, evaluate=["val"])), "select")
+    specs = cell_specs("nal", "symmetric-0.4", cell.seeds, cell.values)
+    for spec, accuracy in zip(specs, (0.91, 0.93, 0.98), strict=True):
+        writer.record(make_result(spec, accuracy=accuracy), "confirm", cell)
+    sweep, shown = only(client, "sweep"), only(client, "cell")
+    assert shown.data.tags[PARENT] == sweep.info.run_id
+    assert shown.data.params == {
+        "method": "nal",
+        "scenario": "symmetric-0.4",
+        "lambda": "0.5",
+        "alpha": "0.9",
+    }
+    parents = {run.data.tags["nal.phase"]: run.data.tags[PARENT] for run in runs(client, "run")}
+    assert parents == {
+        "search": sweep.info.run_id,
+        "select": sweep.info.run_id,
+        "confirm": shown.info.run_id,
+    }
+    assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.94)
+    assert shown.data.metrics["test/accuracy_std"] == pytest.approx(0.0360555, abs=1e-6)
+    assert (shown.data.metrics["n"], shown.data.metrics["diverged"]) == (3.0, 0.0)
+    assert [step for step, _ in curve(client, shown, "test/accuracy_std")] == [2, 3]
+
+
+def test_a_later_sweep_with_more_seeds_adds_points_to_the_same_cell(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    for sweep, seeds in (("a", (0, 1)), ("b", (0, 1, 2)), ("b", (0, 1, 2))):
+        cell = make_cell(seeds=seeds)
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(make_plan([cell], sweep=sweep * 64), "")
+        for spec in cell_specs("nal", "symmetric-0.4", seeds, cell.values):
+            result = make_result(spec, accuracy=0.9 + 0.01 * spec.seeds.init)
+            writer.record(result, "confirm", cell)
+    assert len(runs(client, "sweep")) == 2
+    shown = only(client, "cell")
+    means = curve(client, shown, "test/accuracy_mean")
+    assert [step for step, _ in means] == [1, 2, 3]
+    assert [value for _, value in means] == pytest.approx([0.9, 0.905, 0.91])
+    latest = next(s for s in runs(client, "sweep") if s.data.tags["nal.sweep"] == "b" * 64)
+    assert shown.data.tags[PARENT] == latest.info.run_id
+    assert len(runs(client, "run")) == 3
+
+
+def test_a_cell_counts_diverged_seeds_apart(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    cell = make_cell(seeds=(0, 1))
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(make_plan([cell]), "")
+    good, bad = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
+    writer.record(make_result(good, accuracy=0.9), "confirm", cell)
+    writer.record(make_result(bad, diverged_at=2), "confirm", cell)
+    shown = only(client, "cell")
+    assert (shown.data.metrics["n"], shown.data.metrics["diverged"]) == (1.0, 1.0)
+    assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
+    assert "test/accuracy_std" not in shown.data.metrics
+    assert shown.info.status == "FINISHED"
+
+
+def test_cells_differ_by_what_is_held_fixed_and_by_length(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0,))
+    writer = tracker(uri, tmp_path)
+    for sweep, fixed, epochs in (("a", {}, 6), ("b", {"noise": 0}, 6), ("c", {}, 12)):
+        plan = make_plan([cell], sweep=sweep * 64, fixed_seeds=fixed)
+        writer.start_sweep(plan, "")
+        spec = make_spec(values=cell.values, epochs=epochs)
+        writer.record(make_result(spec), "confirm", cell)
+    assert len(runs(client, "cell")) == 3
+
+
+def test_a_run_trained_by_itself_becomes_a_seed_of_its_cell(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0,))
+    (spec,) = cell_specs("nal", "symmetric-0.4", (0,), cell.values)
+    writer = tracker(uri, tmp_path)
+    writer.record(make_result(spec, accuracy=0.9), "train")
+    writer.start_sweep(make_plan([cell]), "")
+    writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
+    run, shown = only(client, "run"), only(client, "cell")
+    assert run.data.tags[PARENT] == shown.info.run_id
+    assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
+
+
+def test_a_deleted_experiment_is_named(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    tracker(uri, tmp_path)
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with pytest.raises(ServiceError, match=r"'digits' was deleted .*: restore it with `mlflow"):
+        tracker(uri, tmp_path)
