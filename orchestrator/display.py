@@ -33,6 +33,7 @@ class _Going:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.begun = False
         self.epoch = 0
         self.accuracy: float | None = None
 
@@ -78,7 +79,7 @@ class Display:
         """Move its bar."""
         going = self._going.get(task.spec.digest)
         if going is not None:
-            going.epoch, going.accuracy = epoch, accuracy
+            going.begun, going.epoch, going.accuracy = True, epoch, accuracy
         self._speak()
 
     def ended(self, task: Task) -> None:
@@ -120,7 +121,7 @@ class Display:
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
             text.append(f"{phase} {self._sweep.finished[phase]} of {total}   ", style=style)
-        text.append(f"{len(self._going)} running   ")
+        text.append(f"{len(self._running())} running   ")
         if self._sweep.failed:
             text.append(f"{len(self._sweep.failed)} failed   ", style="red")
         text.append(f"about {duration(self.seconds_left())} left")
@@ -135,10 +136,13 @@ class Display:
             f"best so far: {100 * accuracy:.1f} % on held-out noisy labels at {point(values)}"
         )
 
+    def _running(self) -> list[_Going]:
+        # A copy: the Tune loop goes on in another thread than the live display.
+        return [run for run in list(self._going.values()) if run.begun]
+
     def _render(self) -> RenderableType:
         runs = Table.grid(padding=(0, 2))
-        # The Tune loop goes on in this thread's neighbour: look at a copy.
-        going = list(self._going.values())
+        going = self._running()
         for run in going[:SHOWN_RUNS]:
             spec = run.task.spec
             accuracy = "" if run.accuracy is None else f"val {100 * run.accuracy:.1f} %"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS = 0.5
 """Wall time between reports to the driver; shorter runs report once."""
+IDLE_SECONDS = 0.05
+"""Wall time between reports of an idle trial, which is stopped when its slot is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class RunTrainable(tune.Trainable):
 
     Ray's own checkpoints are not used: a run finds its checkpoint by its digest, wherever and
     whenever it is begun again. A fault that has an explanation is reported under "error", any
-    other under "crash": it would meet the run again, so that a new worker is no help.
+    other under "crash": it would meet the run again, so that a new worker is no help. A
+    configuration with the key "idle" keeps a worker ready without a run.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -88,6 +91,11 @@ class RunTrainable(tune.Trainable):
         self._held = ExitStack()
         self._run: OpenRun | None = None
         self._fault: dict[str, str] = {}
+        self._begun = False
+        self._idle = "idle" in config
+        if self._idle:
+            self.warm_up()
+            return
         with self._noting_faults():
             self._run = self.open_run(Job.from_config(config), self._held)
 
@@ -116,8 +124,21 @@ class RunTrainable(tune.Trainable):
             )
         )
 
+    def warm_up(self) -> None:
+        """Import what training needs, so that the first run in this process does not wait."""
+        import trainables.running  # noqa: F401
+
     def step(self) -> dict[str, Any]:
-        """Train for about `REPORT_SECONDS`; tell how far the run is."""
+        """Train for about `REPORT_SECONDS`; tell how far the run is.
+
+        The first report of a run comes at once: the run has begun. An idle trial only waits.
+        """
+        if self._idle:
+            time.sleep(IDLE_SECONDS)
+            return self._report(done=False)
+        if not self._begun:
+            self._begun = True
+            return self._report(done=False)
         deadline = time.monotonic() + REPORT_SECONDS
         with self._noting_faults():
             while self._run is not None and not self._fault:

@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.cluster import count_slots
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 
 if TYPE_CHECKING:
@@ -47,22 +48,23 @@ def carry_out(
     from ray import tune
     from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-    from orchestrator.engine.searcher import FeedSearcher
+    from orchestrator.engine.searcher import FeedSearcher, FeedStopper
     from trainables.trainable import RunTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    feed = Feed(sweep, home, listener, config)
+    cpus = sweep.plan.study.resources.cpus
+    feed = Feed(sweep, home, listener, config, count_slots(cpus, gpus))
     storage = tempfile.mkdtemp(prefix="nal-tune-")
-    resources = {"cpu": sweep.plan.study.resources.cpus, "gpu": gpus}
     try:
         Tuner(
-            tune.with_resources(trainable or RunTrainable, resources),
+            tune.with_resources(trainable or RunTrainable, {"cpu": cpus, "gpu": gpus}),
             tune_config=TuneConfig(
                 search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
             ),
             run_config=RunConfig(
                 name=uuid.uuid4().hex[:8],
                 storage_path=storage,
+                stop=FeedStopper(feed),
                 verbose=0,
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=MAX_FAILURES),

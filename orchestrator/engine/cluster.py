@@ -68,8 +68,21 @@ def ray_cluster(address: str | None) -> Iterator[float]:
         reason = (str(error).strip().splitlines() or ["no message"])[0]
         raise ServiceError(f"{where} cannot be used: {reason}") from error
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield resources.get("GPU", 0.0)
+        yield _resources().get("GPU", 0.0)
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resources() -> dict[str, float]:
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources
+
+
+def count_slots(cpus: float, gpus: float) -> int:
+    """Return how many runs that need so much each can go at once on the running cluster."""
+    has = _resources()
+    needs = (("CPU", cpus), ("GPU", gpus))
+    return max(1, int(min(has.get(name, 0.0) // each for name, each in needs if each)))

@@ -1,9 +1,13 @@
-"""The sweep's feed as Ray Tune's kind of searcher."""
+"""The sweep's feed as Ray Tune's kinds of searcher and stopper.
+
+Tune pickles both for a restore that is never made: the feed is left out.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 if TYPE_CHECKING:
@@ -18,13 +22,14 @@ class FeedSearcher(Searcher):
         self._feed = feed
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the feed out: Tune pickles searchers for a restore that is never made."""
+        """Leave the feed out."""
         return {**self.__dict__, "_feed": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next configuration; None to wait; Ray's own word for the end."""
         config = self._feed.suggest(trial_id)
-        return cast("dict[str, Any] | None", config)
+        finished = cast("dict[str, Any]", Searcher.FINISHED)
+        return finished if self._feed.over else config
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on a report."""
@@ -44,3 +49,22 @@ class FeedSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing."""
+
+
+class FeedStopper(Stopper):
+    """Stops idle trials whose slot is wanted, and all of them on a fault."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the feed out."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Ray's
+        """Tell whether a trial that has just reported is to be stopped."""
+        return self._feed.stops(trial_id)
+
+    def stop_all(self) -> bool:
+        """Leave the end of all to the searcher."""
+        return False

@@ -66,6 +66,8 @@ def test_runs_are_shown_as_they_go(tmp_path: Path) -> None:
     task = driver.sweep.next()
     assert task is not None
     display.started(task)
+    assert "0 running" in shown(display)
+    display.reported(task, 0, None)
     assert "epoch 0/6" in shown(display)
     display.reported(task, 3, 0.815)
     text = shown(display)
@@ -105,6 +107,7 @@ def test_many_runs_are_not_all_shown(tmp_path: Path) -> None:
     display, driver = opened(tmp_path, trials=SHOWN_RUNS + 3)
     while (task := driver.sweep.next()) is not None:
         display.started(task)
+        display.reported(task, 0, None)
     text = shown(display)
     assert text.count("epoch 0/6") == SHOWN_RUNS
     assert "and 3 more" in text
