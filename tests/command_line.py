@@ -95,8 +95,13 @@ class Going:
 
 
 def _lives(process: psutil.Process) -> bool:
+    """Tell whether a process could still do something to a run.
+
+    Ray's agents outlive a killed raylet by a minute; they carry out nothing.
+    """
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        agent = any("Agent" in word or "agent" in word for word in process.cmdline())
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE and not agent
     except psutil.NoSuchProcess:
         return False
 

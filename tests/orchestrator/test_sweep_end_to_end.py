@@ -54,7 +54,13 @@ def finished_trials(home: Path) -> Counter[str]:
 
 
 def test_people_see_the_plan_and_the_table(swept: subprocess.CompletedProcess[str]) -> None:
-    for words in ("3 trials × 1 seed", "Cross Entropy", "tuned (3 trials)", "n = 2", "next:"):
+    for words in (
+        "3 trials × 1 seed",
+        "Cross Entropy",
+        "tuned (3 trials)",
+        "n = 2",
+        "search on from here",
+    ):
         assert words in swept.stderr
     assert "Traceback" not in swept.stderr
 
