@@ -10,12 +10,13 @@ import io
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from trainables.cost import Cost
 from trainables.datasets.base import Dataset, Split
 from trainables.devices import device_name, pick_device
 from trainables.images import ImagePart
@@ -28,25 +29,6 @@ if TYPE_CHECKING:
 
 MEASURE_SECONDS = 0.7
 """Wall time to spend on steps, unless one step takes longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Measured on this machine, one run alone.
-
-    Attributes:
-        step_seconds: a training step of a whole batch.
-        evaluation_seconds: evaluation of one sample.
-        checkpoint_bytes: a checkpoint without the method's per-sample state.
-        device: where it was measured.
-        devices: how many such devices this machine has; 1 for the CPU.
-    """
-
-    step_seconds: float
-    evaluation_seconds: float
-    checkpoint_bytes: int
-    device: str
-    devices: int
 
 
 def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:

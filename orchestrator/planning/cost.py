@@ -8,10 +8,11 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.schema import Phase
+from trainables.cost import Cost
 from trainables.errors import NalError
 from trainables.record import write_atomically
 
@@ -28,22 +29,14 @@ START_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class MachineCost:
+class MachineCost(Cost):
     """Measured costs, and how many runs go at once.
 
     Attributes:
-        step_seconds: a training step of a whole batch.
-        evaluation_seconds: evaluation of one sample.
-        checkpoint_bytes: a checkpoint without the method's per-sample state.
-        device: where they were measured.
         slots: runs that go at once.
     """
 
-    step_seconds: float
-    evaluation_seconds: float
-    checkpoint_bytes: int
-    device: str
-    slots: int
+    slots: int = 1
 
     def run_seconds(self, plan: Plan, size: PhaseSize) -> float:
         """Return the wall time of one run of a phase."""
@@ -91,12 +84,11 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
         if path is not None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(known, indent=1))
-    measured = dict(known[key])
-    devices = measured.pop("devices")
+    measured = Cost(**known[key])
     slots = (os.cpu_count() or 1) // study.resources.cpus
-    if measured["device"].startswith("cuda"):
-        slots = min(slots, math.floor(devices / study.resources.gpus))
-    return MachineCost(**measured, slots=max(1, slots))
+    if measured.device.startswith("cuda"):
+        slots = min(slots, math.floor(measured.devices / study.resources.gpus))
+    return MachineCost(**asdict(measured), slots=max(1, slots))
 
 
 def _recall(path: Path | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def plan_of(flags: StudyFlags, samples: int = 50_000) -> Plan:
 
 
 def machine(step_seconds: float, slots: int = 2) -> MachineCost:
-    return MachineCost(step_seconds, step_seconds / 300, 10**6, "cpu", slots)
+    return MachineCost(step_seconds, step_seconds / 300, 10**6, "cpu", slots=slots)
 
 
 @pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])
