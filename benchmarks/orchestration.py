@@ -73,7 +73,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     with BackgroundTracker(home.tracking_uri, home.artifacts, "small") as tracker:
         sweep = Sweep(plan, home.path, storage)
         recorder = Recorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
-        sweep.resume(recorder.ended)
+        recorder.resume()
         tracker.flush()  # MLflow's import and its new database belong to the start
         carry_out(sweep, home.path, listener, job, 0.0, NullTrainable)
         ended = time.perf_counter()

@@ -73,7 +73,9 @@ def _flags(
         epochs=epochs,
         seeds=seeds,
         scenarios=tuple(scenario or ()),
-        methods=tuple(name.strip() for name in methods.split(",")) if methods else (),
+        methods=None
+        if methods is None
+        else tuple(filter(None, methods.replace(" ", "").split(","))),
         subset=subset,
         sets=tuple(sets or ()),
         data_dir=data_dir,
@@ -81,6 +83,10 @@ def _flags(
         ray_address=ray_address,
         tracking_uri=tracking_uri,
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @app.command()
@@ -132,7 +138,9 @@ def train(
     method: Annotated[str, typer.Option(help="What is trained.")] = "nal",
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the run.")] = 0,
     epochs: Epochs = None,
-    scenario: Scenario = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="Label noise. [default: the study's first]")
+    ] = None,
     subset: Subset = None,
     sets: Annotated[
         list[str] | None,
@@ -153,7 +161,7 @@ def train(
     flags = _flags(
         study,
         epochs=epochs,
-        scenario=scenario,
+        scenario=[scenario] if scenario else None,
         subset=subset,
         sets=sets,
         data_dir=data_dir,

@@ -23,7 +23,7 @@ class StudyFlags:
         epochs: of each training; what counts epochs is scaled with it.
         seeds: number of confirm seeds, 0 to seeds - 1.
         scenarios: those to keep; empty for all.
-        methods: those to compare; empty for the study's.
+        methods: those to compare; None for the study's.
         subset: number of training samples.
         sets: KEY=VALUE for any other key.
         data_dir: where the dataset is; None for the home's own.
@@ -37,7 +37,7 @@ class StudyFlags:
     epochs: int | None = None
     seeds: int | None = None
     scenarios: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
+    methods: tuple[str, ...] | None = None
     subset: int | None = None
     sets: tuple[str, ...] = ()
     data_dir: Path | None = None
@@ -66,7 +66,7 @@ class StudyFlags:
             changes.append(Change("confirm.seeds", list(range(self.seeds)), "--seeds"))
         if self.scenarios:
             changes.append(Change("scenarios", list(self.scenarios), "--scenario"))
-        if self.methods:
+        if self.methods is not None:
             changes.append(Change("methods", list(self.methods), "--methods"))
         if self.subset is not None:
             changes.append(Change("subset", self.subset, "--subset"))
@@ -91,7 +91,7 @@ class StudyFlags:
             ("--trials", self.trials),
             ("--epochs", self.epochs),
             ("--seeds", self.seeds),
-            ("--methods", ",".join(self.methods) or None),
+            ("--methods", None if self.methods is None else ",".join(self.methods)),
             ("--subset", self.subset),
             ("--data-dir", self.data_dir),
             ("--home", None if self.home == DEFAULT_HOME else self.home),

@@ -60,6 +60,10 @@ class Home:
         """Where MLflow keeps artifacts."""
         return self.path / "artifacts"
 
+    def artifacts_for(self, tracking_uri: str) -> Path | None:
+        """Return where artifacts go: a server has a place of its own, a file has none."""
+        return None if tracking_uri.startswith(("http://", "https://")) else self.artifacts
+
     def prepare(self) -> None:
         """Create the folder, and see that it can be written to.
 
@@ -103,8 +107,12 @@ class Home:
             HomeError: another process holds it; says which.
         """
         path = self.path / "sweeps" / f"{study}.lock"
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a+") as lock:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            opened = path.open("a+")
+        except OSError as error:
+            raise HomeError(f"cannot write {path}: {error.strerror}") from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -15,7 +15,6 @@ from trainables.errors import RecordError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -90,7 +89,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
         entry = _choose(_sweeps(client), sweep, uri)
         plan = _read_plan(client, entry)
         experiment = client.get_run(entry.run_id).info.experiment_id
-        rows = [_row(run) for run in _iter_runs(client, experiment, plan.digests)]
+        rows = [_row(run) for run in _iter_runs(client, experiment, plan)]
     return plan, pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -144,17 +143,22 @@ def _read_plan(client: MlflowClient, entry: SweepEntry) -> PlanRecord:
             ) from error
 
 
-def _iter_runs(client: MlflowClient, experiment: str, wanted: AbstractSet[str]) -> Iterator[Run]:
-    """Give each wanted run once, as soon as it is found whole; stop when all are."""
-    missing = set(wanted)
-    # MLflow has no query for a set of tags: one pass over the experiment's runs, latest first.
-    for run in _pages(client, [experiment], "tags.`nal.kind` = 'run'") if missing else ():
-        digest = run.data.tags["nal.digest"]
-        if digest in missing and run.info.status in ("FINISHED", "FAILED"):
-            missing.remove(digest)
-            yield run
-        if not missing:
-            return
+def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Iterator[Run]:
+    """Give each run of a plan once, as soon as it is found whole; stop when all are.
+
+    The sweep's own are taken first; what it lacks is looked for among all runs.
+    """
+    missing = set(plan.digests)
+    # MLflow has no query for a set of tags: a pass over the runs, latest first.
+    every = "tags.`nal.kind` = 'run'"
+    for query in (f"{every} AND tags.`nal.sweep` = '{plan.sweep}'", every):
+        for run in _pages(client, [experiment], query) if missing else ():
+            digest = run.data.tags["nal.digest"]
+            if digest in missing and run.info.status in ("FINISHED", "FAILED"):
+                missing.remove(digest)
+                yield run
+            if not missing:
+                return
 
 
 def _pages(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:

@@ -32,11 +32,6 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ALLOWED = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
-def default_uri(home: Path) -> str:
-    """Return the URI of a home's own store."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
-
-
 def check_store(uri: str) -> None:
     """See whether a store can be there at all, within ten seconds and without importing MLflow.
 
@@ -68,13 +63,14 @@ def open_store(uri: str) -> MlflowClient:
     """
     check_store(uri)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "CRITICAL"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # Whatever fails is said once, by `explained`, and not with a traceback before it.
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     path = _sqlite_path(uri)
     # Two processes that create one SQLite database at once crash each other.
     with _locked(path) if path else nullcontext(), explained(uri):
@@ -99,9 +95,16 @@ def explained(uri: str) -> Iterator[None]:
     except NalError:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0][:300]
         kind = HomeError if _sqlite_path(uri) else ServiceError
-        raise kind(f"MLflow store {shown(uri)} failed: {line}") from error
+        raise kind(f"MLflow store {shown(uri)} failed: {first_cause(error)}") from error
+
+
+def first_cause(error: BaseException) -> str:
+    """Return the first line of what a chain of errors began with: "database or disk is full"."""
+    cause = error
+    while deeper := getattr(cause, "orig", None) or cause.__cause__:
+        cause = deeper
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
 
 
 def shown(uri: str) -> str:

@@ -195,14 +195,6 @@ class Study(_Part):
         """Return the seeds of all axes of a run with this base seed."""
         return Seeds.same(seed, **self.fixed_seeds)
 
-    @property
-    def protocol(self) -> str:
-        """Which number chooses, as printed in plans and under tables."""
-        measure = "accuracy on held-out noisy labels"
-        if self.recipe.window == 1:
-            return f"{measure} after the last epoch"
-        return f"mean {measure} over the last {self.recipe.window} epochs"
-
     def to_plain(self) -> dict[str, Any]:
         """Return the study as YAML values with every default written out."""
         plain = self.model_dump(mode="json")

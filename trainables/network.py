@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Network(nn.Module):
     """Prediction and attention branch share the penultimate representation (section 3.1).
 
-    Every method trains the same network; one that ignores the attention branch leaves it as
-    initialised but for weight decay.
+    Every method trains the same network; one that ignores the attention branch leaves it as it
+    was initialised.
     """
 
     def __init__(self, body: nn.Module, width: int, outputs: int) -> None:

@@ -44,6 +44,7 @@ class Running:
         read_dataset: Callable[[], Dataset],
         study: str,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        patience_seconds: float = 60.0,
     ) -> None:
         """Describe the run.
 
@@ -53,6 +54,7 @@ class Running:
             read_dataset: called only if there is something left to train.
             study: name of the study that asks for it; recorded, no part of its identity.
             checkpoint_seconds: least wall time between checkpoints.
+            patience_seconds: how long to wait for another process that works on the run.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
@@ -60,9 +62,11 @@ class Running:
         self._read_dataset = read_dataset
         self._study = study
         self._checkpoint_seconds = checkpoint_seconds
+        self._patience_seconds = patience_seconds
         self._save_cost = 0.0
         self._saved_at = time.monotonic()
         self._attempts = 0
+        self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
         self._held = ExitStack()
 
@@ -75,7 +79,7 @@ class Running:
         """
         if self.result is None:
             try:
-                self._held.enter_context(self.record.claimed())
+                self._held.enter_context(self.record.claimed(self._patience_seconds))
                 self.result = self.record.result()
                 if self.result is None:
                     self._open()
@@ -89,13 +93,15 @@ class Running:
 
     def _open(self) -> None:
         self._attempts = self.record.begin(self.spec)
+        self._provenance = {"study": self._study, **provenance(device_name(pick_device()))}
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._trainer = Trainer(self.spec, self._read_dataset(), pick_device())
         for path in (self.record.checkpoint, self.record.previous_checkpoint):
             state = _read_checkpoint(path)
             if state is not None:
-                self._trainer.load_state_dict(state)
+                self._trainer.load_state_dict(state["trainer"])
+                self._provenance = _both(state["provenance"], self._provenance)
                 break
         self._saved_at = time.monotonic()
 
@@ -137,7 +143,7 @@ class Running:
     def _checkpoint(self, trainer: Trainer) -> None:
         begun = time.monotonic()
         buffer = io.BytesIO()
-        torch.save(trainer.state_dict(), buffer)
+        torch.save({"trainer": trainer.state_dict(), "provenance": self._provenance}, buffer)
         partial = self.record.checkpoint.with_name("checkpoint.next.pt")
         write_atomically(partial, buffer.getvalue())
         if self.record.checkpoint.exists():
@@ -155,12 +161,20 @@ class Running:
             peak_memory_mb=peak_memory_mb(trainer.device),
             labels=LabelFacts.of(trainer.labels),
             parameters=trainer.parameters,
-            provenance={"study": self._study, **provenance(device_name(trainer.device))},
+            provenance=self._provenance,
             reason=reason,
             attempts=self._attempts,
         )
         self.record.finish(self.result)
         return self.result
+
+
+def _both(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Say of a run that went on elsewhere where it was before: "cuda: A100, then cpu: AVX2"."""
+    return {
+        key: value if earlier.get(key, value) == value else f"{earlier[key]}, then {value}"
+        for key, value in now.items()
+    }
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from trainables.errors import FieldError
 
 
-def scaled_epoch(epoch: int, factor: float) -> int:
-    """Scale a number of epochs with the length of the training; never below 1."""
-    return max(1, round(epoch * factor))
+def scaled_epoch(epoch: int, factor: float, step: int = 1) -> int:
+    """Scale a number of epochs to the nearest whole multiple of `step`, at least once it."""
+    return step * max(1, round(epoch * factor / step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,12 @@ class CosineRestarts:
         return self.period
 
     def scaled(self, factor: float) -> CosineRestarts:
-        """Return the schedule of a training `factor` times as long."""
-        return CosineRestarts(scaled_epoch(self.period, factor), self.minimum)
+        """Return the schedule of a training `factor` times as long; a rate that moves still does.
+
+        With a period of 1 every epoch would have the base rate.
+        """
+        shortest = min(self.period, 2)
+        return CosineRestarts(max(shortest, scaled_epoch(self.period, factor)), self.minimum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +119,22 @@ KINDS: dict[str, type[Schedule]] = {
     "cosine-restarts": CosineRestarts,
     "multistep": MultiStep,
 }
+
+
+def whole_cycles(epochs: int, schedule: Schedule) -> bool:
+    """Tell whether epochs are a whole number of the schedule's cycles; of none they always are."""
+    return epochs % (schedule.cycle or 1) == 0
+
+
+def scaled_count(count: int, before: tuple[int, Schedule], after: tuple[int, Schedule]) -> int:
+    """Scale what counts epochs from one training to another; whole cycles stay whole cycles.
+
+    Args:
+        count: number of epochs, in the training before.
+        before: epochs and schedule of that training.
+        after: epochs and schedule of the other; the count returned is at most its epochs.
+    """
+    (old_epochs, old), (epochs, new) = before, after
+    step = (new.cycle or 1) if whole_cycles(count, old) else 1
+    most = epochs - epochs % step or epochs
+    return min(scaled_epoch(count, epochs / old_epochs, step), most)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainables.errors import FieldError, RecordError
 from trainables.parameters import FrozenMap
-from trainables.schedules import CONSTANT, KINDS, Schedule, scaled_epoch
+from trainables.schedules import CONSTANT, KINDS, Schedule, scaled_count
 from trainables.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Recipe:
         batch_size: samples per step; the last batch of an epoch may be smaller.
         learning_rate: base rate of the schedule.
         momentum: of SGD.
-        weight_decay: applied to every parameter.
+        weight_decay: applied to every parameter that the loss depends on.
         nesterov: whether the momentum is Nesterov's.
         schedule: learning rate over the epochs.
         augmentation: of the training images, from `AUGMENTATIONS`.
@@ -77,6 +77,8 @@ class Recipe:
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
         for name in ("learning_rate", "momentum", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
+        if self.nesterov and self.momentum == 0:
+            raise FieldError("nesterov", "nesterov needs momentum above 0, got 0")
         for name in self.augmentation:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)
@@ -93,15 +95,16 @@ class Recipe:
         if self.window > self.epochs:
             object.__setattr__(self, "window", self.epochs)
 
-    def scaled(self, epochs: int) -> Recipe:
-        """Return the recipe of a training of another length, the epochs it names scaled with it."""
-        factor = epochs / self.epochs
-        return replace(
-            self,
-            epochs=epochs,
-            schedule=self.schedule.scaled(factor),
-            window=scaled_epoch(self.window, factor),
-        )
+    def scaled(self, epochs: int, schedule: Schedule | None = None) -> Recipe:
+        """Return the recipe of a training of another length, the epochs it names scaled with it.
+
+        Args:
+            epochs: of that training.
+            schedule: of that training; None: this one's, scaled.
+        """
+        schedule = schedule or self.schedule.scaled(epochs / self.epochs)
+        window = scaled_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
+        return replace(self, epochs=epochs, schedule=schedule, window=window)
 
     def evaluates(self, epoch: int) -> bool:
         """Tell whether the held-out and test splits are evaluated after this epoch."""
@@ -125,7 +128,7 @@ class RunSpec:
         recipe: how it is optimised.
         hold_out: fraction of the noisy training labels held out by the `split` axis.
         evaluate: the splits that are evaluated: "val" (held-out noisy labels), "test". A split
-            that is not named is never loaded.
+            that is not named is not evaluated.
         seeds: base seed of each random axis.
         threads: CPU threads of one training.
         revision: of the training code.

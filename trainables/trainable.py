@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import traceback
 from contextlib import ExitStack, contextmanager
@@ -121,6 +122,7 @@ class RunTrainable(tune.Trainable):
                 job.home,
                 lambda: _dataset(job.spec.dataset, job.data_dir, job.home / "cache"),
                 job.study,
+                patience_seconds=math.inf,
             )
         )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import optuna
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.commands.report import build_report
 from orchestrator.display import Display
@@ -24,12 +27,19 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.preparing import Prepared, prepare
 from orchestrator.planning.shrink import smaller_flags
 from orchestrator.planning.view import plan_json, plan_view
+from orchestrator.sweeping.search import open_searches
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.recording import Recorder
-from reports.store import check_store
-from trainables.errors import NalError, UserError
+from reports.store import check_store, first_cause
+from trainables.errors import FieldError, HomeError, NalError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.home import Home
+    from search_spaces.loader import LoadedStudy
 
 ASK_ABOVE_SECONDS = 3600.0
 
@@ -70,6 +80,8 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
         home.prepare()
         stack.enter_context(home.claimed(name))
         prepared = prepare(flags, console, writes=True)
+        if flags.ray_address is None:
+            _check_cpus(prepared.loaded)
         cost = costs.measure(prepared.plan, home.cache)
         console.print(plan_view(prepared, cost, flags))
         if not yes and flags.ray_address is None:
@@ -88,6 +100,18 @@ def _check_services(flags: StudyFlags) -> None:
         require_cluster(flags.ray_address)
     if flags.tracking_uri is not None:
         check_store(flags.tracking_uri)
+
+
+def _check_cpus(loaded: LoadedStudy) -> None:
+    """See that this machine has the CPUs that one run asks for.
+
+    Raises:
+        StudyError: it has not; without this Ray would wait for them for ever.
+    """
+    wanted, has = loaded.study.resources.cpus, os.cpu_count() or 1
+    if wanted > has:
+        message = f"one run asks for {wanted} CPUs, this machine has {has}"
+        raise loaded.explain(FieldError("resources.cpus", message))
 
 
 def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> None:
@@ -117,17 +141,17 @@ def _carry_out(
 ) -> int:
     """Run what the sweep lacks, then show what it gave."""
     home, plan = flags.paths, prepared.plan
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(home.search_storage)
     uri = flags.tracking_uri or home.tracking_uri
-    artifacts = None if flags.tracking_uri else home.artifacts
-    with BackgroundTracker(uri, artifacts, plan.name) as tracker:
-        sweep = Sweep(plan, home.path, storage)
+    with (
+        _explained(home),
+        BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker,
+    ):
+        sweep = Sweep(plan, home.path, open_searches(home.search_storage))
         recorder = Recorder(
             sweep, prepared.loaded, SweepArchive.of(home.path, plan.digest), tracker
         )
         try:
-            recorded = sweep.resume(recorder.ended)
+            recorded = recorder.resume()
             if recorded:
                 console.print(f"{recorded} runs are recorded already: going on from there.\n")
             if not sweep.done:
@@ -151,6 +175,22 @@ def _carry_out(
     for failure in sweep.failed:
         console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
     return 1 if sweep.failed else 0
+
+
+@contextmanager
+def _explained(home: Home) -> Iterator[None]:
+    """Turn what the searches' database says when it fails into one line.
+
+    Raises:
+        HomeError: it is full, damaged or not writable.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise HomeError(
+            f"{home.path / 'optuna.db'}: {first_cause(error)}: see that the disk has room and the file is "
+            "whole, then type the same command again"
+        ) from error
 
 
 def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console) -> None:

@@ -31,19 +31,20 @@ def run(home: Home, tracking_uri: str | None) -> int:
     if not (home.path / "runs").is_dir():
         raise HomeError(f"no runs lie under --home {home.path}: name another folder with --home")
     uri = tracking_uri or home.tracking_uri
-    artifacts = None if tracking_uri else home.artifacts
+    artifacts = home.artifacts_for(uri)
     written: set[str] = set()
     for archive in iter_archives(home.path):
         plan, study_yaml = archive.read()
-        tracker = Tracker(uri, artifacts, plan.study)
-        tracker.start_sweep(plan, study_yaml)
-        for result, phase, cell in _runs_of(plan, home.path):
-            tracker.record(result, phase, cell)
-            written.add(result.digest)
-        if plan.state == "finished":
-            tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
-        else:
-            tracker.abandon()
+        with home.claimed(plan.study):
+            tracker = Tracker(uri, artifacts, plan.study)
+            tracker.start_sweep(plan, study_yaml)
+            for result, phase, cell in _runs_of(plan, home.path):
+                tracker.record(result, phase, cell)
+                written.add(result.digest)
+            if plan.state == "finished":
+                tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
+            else:
+                tracker.abandon()
     alone = 0
     for result in _others(home.path, written):
         Tracker(uri, artifacts, result.provenance["study"]).record(result, "train")

@@ -63,9 +63,7 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     home = flags.paths
     os.environ.update(environment_of(study.resources.gpus))
     uri = flags.tracking_uri or home.tracking_uri
-    with BackgroundTracker(
-        uri, None if flags.tracking_uri else home.artifacts, plan.name
-    ) as tracker:
+    with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
         from trainables.running import complete
 
         columns = (
@@ -90,7 +88,9 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
     else:
-        console.print(_view(result, values, str(home.path / "runs" / result.digest)))
+        console.print(
+            _view(result, values, len(plan.dataset.train), str(home.path / "runs" / result.digest))
+        )
     return 0 if result.status is Status.FINISHED else 1
 
 
@@ -120,7 +120,7 @@ def _latest(row: dict[str, float]) -> str:
     return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
 
 
-def _view(result: RunResult, values: Mapping[str, Value], folder: str) -> Table:
+def _view(result: RunResult, values: Mapping[str, Value], available: int, folder: str) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -128,6 +128,9 @@ def _view(result: RunResult, values: Mapping[str, Value], folder: str) -> Table:
     table.add_row("status", f"{result.status} {result.reason}".strip())
     if values:
         table.add_row("set", point(values))
+    used = result.labels.count
+    images = "all images" if used == available else f"{used} of {available} images"
+    table.add_row("trained on", images)
     table.add_row(
         "labels",
         f"true flip rate {result.labels.flip_rate:.2%}, SHA-256 {result.labels.sha256[:12]}",

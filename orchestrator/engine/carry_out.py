@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.cluster import count_slots
+from orchestrator.engine.cluster import count_slots, own_folder
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def carry_out(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = sweep.plan.study.resources.cpus
     feed = Feed(sweep, home, listener, config, count_slots(cpus, gpus))
-    storage = tempfile.mkdtemp(prefix="nal-tune-")
+    storage = own_folder()
     try:
         Tuner(
             tune.with_resources(trainable or RunTrainable, {"cpu": cpus, "gpu": gpus}),

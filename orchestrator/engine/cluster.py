@@ -7,9 +7,10 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.errors import ServiceError
+from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,9 @@ QUIET = {
 }
 """No output, no statistics sent, no snapshots of an experiment that is never restored; and a worker
 that is given no GPU sees none."""
+
+OWN = "nal-"
+"""Begins the names of folders that live as long as a process; its pid follows."""
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Makes a local Ray take 127.0.0.1 as its address, as it does on macOS by default: its servers
@@ -48,8 +52,7 @@ def ray_cluster(address: str | None) -> Iterator[float]:
         os.environ.update(LOOPBACK)
     import ray
 
-    # Sockets live in Ray's folder, and their paths may have no more than 107 bytes.
-    folder = tempfile.mkdtemp(prefix="nal-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: S108, PTH112
+    folder = own_folder()
     local: dict[str, Any] = {
         "_temp_dir": folder,
         "include_dashboard": False,
@@ -74,6 +77,30 @@ def ray_cluster(address: str | None) -> Iterator[float]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def own_folder() -> str:
+    """Make a folder for what lives as long as this process; remove those of processes killed.
+
+    Ray's sockets lie there, and their paths may have no more than 107 bytes: hence `/tmp`.
+    """
+    short = Path("/tmp")  # noqa: S108 - mkdtemp below makes a private folder in it
+    parent = short if short.is_dir() else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{OWN}*-*"):
+        pid = left.name.removeprefix(OWN).split("-")[0]
+        if pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{OWN}{os.getpid()}-", dir=parent)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _resources() -> dict[str, float]:
     import ray
 
@@ -82,7 +109,17 @@ def _resources() -> dict[str, float]:
 
 
 def count_slots(cpus: float, gpus: float) -> int:
-    """Return how many runs that need so much each can go at once on the running cluster."""
+    """Return how many runs that need so much each can go at once on the running cluster.
+
+    Raises:
+        UserError: not even one.
+    """
     has = _resources()
     needs = (("CPU", cpus), ("GPU", gpus))
-    return max(1, int(min(has.get(name, 0.0) // each for name, each in needs if each)))
+    slots = int(min(has.get(name, 0.0) // each for name, each in needs if each))
+    if slots < 1:
+        raise UserError(
+            f"one run needs resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray has "
+            f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs: ask for less with --set"
+        )
+    return slots

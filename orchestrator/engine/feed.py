@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.errors import NalError
+from trainables.errors import UserError
 from trainables.record import Record
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Feed:
         self._listener.ended(task)
         try:
             if report is not None and "error" in report:
-                raise NalError(report["error"])
+                raise UserError(report["error"])
             result = Record(self._home, task.spec.digest).result()
             crash = (report or {}).get("crash", "")
             lost_often = f"its worker was lost {MAX_FAILURES + 1} times"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.planning.plan import Plan
 from trainables.errors import StudyError
+from trainables.schedules import whole_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_TRIALS = 8
 MOST_SEEDS = 3
-EPOCHS = (200, 100, 50, 20, 10, 5)
+EPOCHS = (200, 100, 50, 20, 10)
 SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
 MARGIN = 0.8
 """Of the time allowed that a plan may be expected to take."""
@@ -28,7 +29,8 @@ def smaller_flags(
     """Return flags whose plan ends within the limit, or None if even the smallest does not.
 
     One scenario, few trials and seeds first; then, of all shorter trainings on fewer samples that
-    fit, the one that shows the networks most samples.
+    fit, the one that shows the networks most samples. A shorter training ends with a cycle of its
+    schedule.
 
     Args:
         flags: as typed.
@@ -73,5 +75,7 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
             try:
                 loaded = candidate.load()
             except StudyError:
+                continue
+            if shorter and not whole_cycles(epochs, loaded.study.recipe.schedule):
                 continue
             yield candidate, Plan(plan.name, loaded.study, plan.dataset)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.planning.cost import duration
 from reports.words import point
-from search_spaces.scaling import list_scaled
+from search_spaces.scaling import cut_cycle, list_scaled
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -93,14 +93,16 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
 
 
 def _scaled(flags: StudyFlags, study: Study) -> str:
-    """Say what `--epochs` scaled beside the epochs themselves."""
+    """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
     if flags.epochs is None:
         return ""
     from dataclasses import replace
 
     whole = replace(flags, epochs=None).load().study
     changes = [change for change in list_scaled(whole, study) if change.path != "recipe.epochs"]
-    return f"with --epochs: {', '.join(map(str, changes))}" if changes else ""
+    parts = [", ".join(map(str, changes)), cut_cycle(whole, study)]
+    said = "; ".join(part for part in parts if part)
+    return f"with --epochs: {said}" if said else ""
 
 
 def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[str, Any]:

@@ -31,6 +31,16 @@ SIGNIFICANT_DIGITS = 4
 """Of a proposed value: enough for any search, few enough to be typed again by hand."""
 
 
+def open_searches(url: str) -> optuna.storages.RDBStorage:
+    """Open the searches' database, or create it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: it is no database, or cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    return optuna.storages.RDBStorage(url)
+
+
 def search_digest(base: RunSpec, space: Mapping[str, Space], objective: str) -> str:
     """Name a search: its base spec without the searched values, its space and its objective.
 

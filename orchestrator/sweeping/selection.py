@@ -50,23 +50,26 @@ def choose(
     scores: Sequence[tuple[Candidate, Sequence[float]]],
     space: Mapping[str, Space],
     reference: Values | None,
+    single_error: float,
 ) -> Candidate:
     """Return the candidate with the best mean; ties go to the one nearest the reference.
 
     Candidates within one standard error of the best mean (of the best candidate's own seeds, ddof
-    1) are tied. Distances are measured in the search space, in logarithms where it is so.
+    1; `single_error` where it has only one) are tied. Distances are measured in the search space,
+    in logarithms where it is so.
 
     Args:
         scores: each candidate with its value at every select seed.
         space: where was searched.
         reference: the paper's point; without one the best mean wins.
+        single_error: standard error of one run's value.
     """
     means = [fmean(values) for _, values in scores]
     top = max(range(len(scores)), key=means.__getitem__)
     best = scores[top][1]
-    if reference is None or len(best) < 2:
+    if reference is None:
         return scores[top][0]
-    error = stdev(best) / math.sqrt(len(best))
+    error = stdev(best) / math.sqrt(len(best)) if len(best) > 1 else single_error
 
     def distance(candidate: Candidate) -> float:
         return math.dist(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.search import Proposal, Search, search_digest
@@ -140,9 +139,6 @@ class Tuning:
             ]
             if not scores:
                 raise NalError(f"no candidate for {self.plan.method} could be tried on fresh seeds")
-            self.chosen = choose(scores, self.space, self.reference).values
-
-    def score(self, batch: Batch) -> float | None:
-        """Return a candidate's mean so far."""
-        values = [self.protocol.value(result) for result in batch.results.values()]
-        return fmean(values) if values else None
+            self.chosen = choose(
+                scores, self.space, self.reference, self.protocol.standard_error
+            ).values

@@ -38,6 +38,14 @@ class SweepArchive:
         except OSError as error:
             raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
         write_atomically(self.folder / STUDY_FILE, study_yaml)
+        self.write_plan(plan)
+
+    def write_plan(self, plan: PlanRecord) -> None:
+        """Keep a plan that has come further.
+
+        Raises:
+            HomeError: the folder cannot be written.
+        """
         write_atomically(self.folder / PLAN_FILE, plan.to_json())
 
     def plan(self) -> PlanRecord | None:

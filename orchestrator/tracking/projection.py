@@ -47,8 +47,8 @@ class Point:
 def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
     """Name the cell of a run: its spec without seeds and what they decide.
 
-    Later sweeps with other seeds find the same cell. Axes of randomness that are held fixed belong
-    to it: ± means something else then.
+    Cells of two sweeps that differ in their seeds alone have the same name. Axes of randomness that
+    are held fixed belong to it: ± means something else then.
     """
     plain = spec.to_dict()
     del plain["labels"]
@@ -56,8 +56,15 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
     return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
 
 
-def run_tags(result: RunResult, phase: Purpose, study: str) -> dict[str, str]:
-    """Return what describes a run beside its spec: how it ended and where it ran."""
+def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:
+    """Return what describes a run beside its spec: how it ended and where it ran.
+
+    Args:
+        result: of the run.
+        phase: what it is written for.
+        study: name of its study.
+        sweep: digest of the sweep that it is written for; "" for none.
+    """
     spec = result.spec
     tags = {
         **{f"nal.{name}": value for name, value in result.provenance.items()},
@@ -73,6 +80,8 @@ def run_tags(result: RunResult, phase: Purpose, study: str) -> dict[str, str]:
         "nal.network_parameters": str(result.parameters),
         "nal.attempts": str(result.attempts),
     }
+    if sweep:
+        tags["nal.sweep"] = sweep
     if commit := result.provenance.get("commit"):
         tags["mlflow.source.git.commit"] = commit
     return {name: value[:_LONGEST] for name, value in tags.items()}
@@ -129,8 +138,24 @@ def run_params(spec: RunSpec) -> dict[str, str]:
     return {name: str(value)[:_LONGEST] for name, value in params.items()}
 
 
+def setting_numbers(values: Mapping[str, Value]) -> dict[str, float]:
+    """Return the numbers among hyperparameters as metrics, since parameters sort as texts.
+
+    Args:
+        values: of the hyperparameters, by name.
+
+    Returns:
+        Values by "hp/" and the name.
+    """
+    return {
+        f"hp/{name}": float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]:
-    """Return every metric of every epoch at its step, then the summary at the last.
+    """Return every metric of every epoch at its step; summary and settings at the last.
 
     Args:
         result: of the run.
@@ -148,7 +173,12 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
         if metric != "epoch"
     ]
     last = int(result.trace[-1]["epoch"]) if result.trace else 0
-    numbers = {**result.summary(), "flip_rate": result.labels.flip_rate}
+    numbers = {
+        **result.summary(),
+        "flip_rate": result.labels.flip_rate,
+        **setting_numbers(result.spec.hyperparameters),
+        "seed": float(result.spec.seeds.init),
+    }
     return points + [Point(name, value, last, end) for name, value in numbers.items()]
 
 

@@ -46,28 +46,46 @@ class Recorder:
         self._loaded = loaded
         self._archive = archive
         self._tracker = tracker
-        self._study_yaml = loaded.to_yaml()
         self._cells: dict[str, CellRecord] = {}
         self._phase = sweep.phase
+        self._resumed = False
+        study_yaml = loaded.to_yaml()
         # What an earlier start found out stays on record until this one has come as far.
-        tracker.start_sweep(archive.plan() or self._write(), self._study_yaml)
+        plan = archive.plan()
+        if plan is None:
+            plan = plan_record(sweep, loaded)
+            archive.write(plan, study_yaml)
+        tracker.start_sweep(plan, study_yaml)
 
-    def _write(self) -> PlanRecord:
-        plan = plan_record(self._sweep, self._loaded)
-        self._archive.write(plan, self._study_yaml)
-        self._cells = {digest: cell for cell in plan.cells for digest in cell.digests}
-        return plan
+    def resume(self) -> int:
+        """Let the sweep take up what is recorded, then write down where that has brought it.
 
-    def ended(self, task: Task, result: RunResult) -> None:
+        Returns:
+            How many recorded runs were taken up.
+        """
+        recorded = self._sweep.resume(self._ended)
+        self._resumed = True
+        self.update()
+        return recorded
+
+    def _ended(self, task: Task, result: RunResult) -> None:
         """Write down a run that ended, and how far that brings the sweep."""
-        if self._sweep.phase is not self._phase:
-            self._phase = self._sweep.phase
-            self.update()
+        if not self._cells:
+            cells = [cell_record(cell, self._loaded) for cell in self._sweep.cells]
+            self._cells = {digest: cell for cell in cells for digest in cell.digests}
         self._tracker.record(result, task.phase, self._cells.get(result.digest))
+        if not self._resumed:
+            return
+        if self._sweep.phase is self._phase:
+            self._archive.write_plan(plan_record(self._sweep, self._loaded))
+        else:
+            self.update()
 
     def update(self) -> PlanRecord:
-        """Write down how far the sweep is."""
-        plan = self._write()
+        """Write down how far the sweep is, in MLflow too."""
+        self._phase = self._sweep.phase
+        plan = plan_record(self._sweep, self._loaded)
+        self._archive.write_plan(plan)
         self._tracker.update_plan(plan)
         return plan
 

@@ -1,5 +1,8 @@
 """The one writer of MLflow: runs, cells and sweeps, written from the runs' records.
 
+A run of MLflow stands for a run in one sweep: one that serves two sweeps is written below both, so
+that each has all its trials, candidates, cells and seeds below itself.
+
 Whatever is written can be written again: a run that is there is left alone, one that a killed
 driver left half-written is replaced, so that no curve has a hole or a double.
 """
@@ -8,18 +11,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.archive import STUDY_FILE
+from orchestrator.tracking.cells import Cells, KnownRun
 from orchestrator.tracking.projection import (
     PARENT,
     artifacts,
     cell_id,
-    cell_name,
     metric_points,
     run_name,
     run_params,
@@ -46,35 +47,6 @@ _PAGE = 1000
 _LONGEST_NOTE = 5000
 
 
-@dataclass(slots=True)
-class _Known:
-    """A run in the store.
-
-    Attributes:
-        run_id: MLflow's name of it.
-        whole: whether all of it was written.
-        parent: MLflow run that it is nested below; "" for none.
-        accuracy: test accuracy after the last epoch, where there is one.
-        status: how the training ended.
-    """
-
-    run_id: str
-    whole: bool
-    parent: str
-    accuracy: float | None
-    status: str
-
-
-@dataclass(slots=True)
-class _Cell:
-    """A cell run in the store; `shown` is the number of ended seeds its last point stands for."""
-
-    run_id: str
-    parent: str
-    shown: int
-    whole: bool
-
-
 class Tracker:
     """Writes one study's runs into its experiment.
 
@@ -92,12 +64,11 @@ class Tracker:
         self.uri = uri
         self.study = study
         self._client = open_store(uri)
-        self._runs: dict[str, _Known] = {}
-        self._cells: dict[str, _Cell] = {}
+        self._runs: dict[tuple[str, str], KnownRun] = {}
+        self._cells = Cells(self._client, self._create)
         self._sweeps: dict[str, str] = {}
         self._plan: PlanRecord | None = None
         self._sweep_run = ""
-        self._touched: dict[str, _Cell] = {}
         with explained(uri):
             self._experiment = self._open_experiment(artifact_root)
             self._read_known()
@@ -135,7 +106,7 @@ class Tracker:
             self._write_plan(plan)
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """Write a run that ended, once; a run that is there already is left as it is.
+        """Write a run that ended, once in each sweep; one that is there is left as it is.
 
         Args:
             result: of the run.
@@ -146,19 +117,21 @@ class Tracker:
             ServiceError, HomeError: the store failed.
         """
         with explained(self.uri):
-            home = self._cell(result, cell) if cell else None
-            parent = home.run_id if home else self._sweep_run if phase != "train" else ""
-            known = self._runs.get(result.digest)
+            plan = self._plan if phase != "train" else None
+            sweep, parent = (plan.sweep, self._sweep_run) if plan else ("", "")
+            home = None
+            if plan and cell:
+                name = cell_id(result.spec, plan.fixed_seeds)
+                home = self._cells.find(sweep, name, cell, parent)
+                parent = home.run_id
+            known = self._runs.get((sweep, result.digest))
             if known is None or not known.whole:
                 if known:
                     self._client.delete_run(known.run_id)
-                known = self._runs[result.digest] = self._write(result, phase, parent)
-            elif home and not known.parent:
-                # Trained by itself before: from now on one of the cell's seeds.
-                self._client.set_tag(known.run_id, PARENT, parent)
-                known.parent = parent
+                self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
             if home and cell:
-                self._show(home, planned=len(cell.seeds))
+                seeds = [run for run in self._runs.values() if run.parent == home.run_id]
+                self._cells.show(home, [run for run in seeds if run.whole], len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """Keep the final plan and the tables, and mark the sweep finished.
@@ -185,9 +158,8 @@ class Tracker:
             ServiceError, HomeError: the store failed.
         """
         with explained(self.uri):
-            unfinished = [cell.run_id for cell in self._touched.values() if not cell.whole]
-            for run_id in [*unfinished, self._sweep_run]:
-                if run_id:
+            if self._plan:
+                for run_id in [*self._cells.unfinished(self._plan.sweep), self._sweep_run]:
                     self._client.set_terminated(run_id, "KILLED")
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
@@ -228,20 +200,16 @@ class Tracker:
                 return
 
     def _note(self, run: Run) -> None:
-        tags, metrics, run_id = run.data.tags, run.data.metrics, run.info.run_id
-        whole = run.info.status in ("FINISHED", "FAILED")
+        tags = run.data.tags
         match tags["nal.kind"]:
             case "run":
-                digest, parent = tags["nal.digest"], tags.get(PARENT, "")
-                if not (known := self._runs.get(digest)) or not known.whole:
-                    self._runs[digest] = _Known(
-                        run_id, whole, parent, metrics.get("test/accuracy_last"), tags["nal.status"]
-                    )
+                key = tags.get("nal.sweep", ""), tags["nal.digest"]
+                if not (known := self._runs.get(key)) or not known.whole:
+                    self._runs[key] = KnownRun.of(run)
             case "cell":
-                shown = int(metrics.get("n", 0) + metrics.get("diverged", 0))
-                self._cells[tags["nal.cell"]] = _Cell(run_id, tags[PARENT], shown, whole)
+                self._cells.note(run)
             case "sweep":
-                self._sweeps[tags["nal.sweep"]] = run_id
+                self._sweeps[tags["nal.sweep"]] = run.info.run_id
 
     def _create(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
         run = self._client.create_run(
@@ -258,10 +226,10 @@ class Tracker:
         self._client.set_tag(self._sweep_run, "nal.state", plan.state)
         self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
 
-    def _write(self, result: RunResult, phase: Purpose, parent: str) -> _Known:
+    def _write(self, result: RunResult, phase: Purpose, sweep: str, parent: str) -> KnownRun:
         from mlflow.entities import Metric, Param
 
-        tags = run_tags(result, phase, self.study) | ({PARENT: parent} if parent else {})
+        tags = run_tags(result, phase, self.study, sweep) | ({PARENT: parent} if parent else {})
         start = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         run_id = self._create(run_name(result.spec, phase), tags, start)
         with tempfile.TemporaryDirectory() as folder:
@@ -278,49 +246,4 @@ class Tracker:
         finished = result.status is Status.FINISHED
         self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
         accuracy = result.summary().get("test/accuracy_last")
-        return _Known(run_id, whole=True, parent=parent, accuracy=accuracy, status=result.status)
-
-    def _cell(self, result: RunResult, cell: CellRecord) -> _Cell:
-        """Find or create a cell's run; it is nested below the latest sweep that needs it."""
-        name = cell_id(result.spec, self._plan.fixed_seeds if self._plan else {})
-        found = self._cells.get(name)
-        if found is None:
-            from mlflow.entities import Param
-
-            params = {"method": cell.method, "scenario": cell.scenario, **cell.values}
-            run_id = self._create(
-                cell_name(cell.method, cell.scenario, cell.values),
-                {"nal.kind": "cell", "nal.cell": name, PARENT: self._sweep_run},
-            )
-            self._client.log_batch(
-                run_id, params=[Param(key, str(value)) for key, value in params.items()]
-            )
-            found = self._cells[name] = _Cell(run_id, self._sweep_run, shown=0, whole=False)
-        elif found.parent != self._sweep_run:
-            self._client.set_tag(found.run_id, PARENT, self._sweep_run)
-            found.parent = self._sweep_run
-        self._touched[name] = found
-        return found
-
-    def _show(self, cell: _Cell, planned: int) -> None:
-        """Log a cell's mean over the seeds nested below it, once for each number of them."""
-        from mlflow.entities import Metric
-
-        seeds = [run for run in self._runs.values() if run.whole and run.parent == cell.run_id]
-        if len(seeds) > cell.shown:
-            ended = [run.accuracy for run in seeds if run.status == Status.FINISHED]
-            accuracies = [accuracy for accuracy in ended if accuracy is not None]
-            numbers = {"n": float(len(ended)), "diverged": float(len(seeds) - len(ended))}
-            if accuracies:
-                numbers["test/accuracy_mean"] = mean(accuracies)
-            if len(accuracies) >= 2:
-                numbers["test/accuracy_std"] = stdev(accuracies)
-            now = int(time.time() * 1000)
-            self._client.log_batch(
-                cell.run_id,
-                metrics=[Metric(key, value, now, len(seeds)) for key, value in numbers.items()],
-            )
-            cell.shown = len(seeds)
-        if not cell.whole and cell.shown >= planned:
-            self._client.set_terminated(cell.run_id, "FINISHED")
-            cell.whole = True
+        return KnownRun(run_id, whole=True, parent=parent, accuracy=accuracy, status=result.status)

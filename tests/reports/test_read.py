@@ -76,7 +76,7 @@ def test_half_written_and_diverged_runs(tmp_path: Path) -> None:
     writer.record(make_result(bad, diverged_at=2), "train")
     writer.record(make_result(half), "train")
     client = open_store(uri)
-    client.update_run(writer._runs[half.digest].run_id, status="RUNNING")
+    client.update_run(writer._runs["", half.digest].run_id, status="RUNNING")
     (row,) = read_sweep(uri)[1].to_dict("records")
     assert (row["digest"], row["status"]) == (bad.digest, "diverged")
     assert math.isnan(row["test/accuracy_last"])
@@ -128,3 +128,16 @@ def test_a_lost_plan_is_said(tmp_path: Path) -> None:
     (Path(run.info.artifact_uri.removeprefix("file://")) / "plan.json").write_text("{")
     with pytest.raises(RecordError, match=r"sweep \w+ of digits: plan\.json cannot be read"):
         read_sweep(uri)
+
+
+def test_own_runs_first(tmp_path):
+    uri = fresh_store(tmp_path)
+    spec = cell_specs("ce", "symmetric-0.4", (0,), {})[0]
+    for name, acc in (("a", 0.5), ("b", 0.7)):
+        plan = make_plan([make_cell("ce", seeds=(0,))], sweep=name * 64)
+        w = Tracker(uri, tmp_path, plan.study)
+        w.start_sweep(plan, "")
+        w.record(make_result(spec, accuracy=acc), "confirm", plan.cells[0])
+    for name, acc in (("a", 0.5), ("b", 0.7)):
+        (row,) = read_sweep(uri, name * 4)[1].to_dict("records")
+        assert row["test/accuracy_last"] == pytest.approx(acc)

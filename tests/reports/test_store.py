@@ -12,7 +12,7 @@ import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, default_uri, open_store, shown
+from reports.store import check_store, open_store, shown
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ def test_other_kinds_are_refused() -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match=f"there is no folder {tmp_path / 'none'}"):
-        check_store(default_uri(tmp_path / "none"))
+        check_store(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}")
 
 
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
-    uri = default_uri(tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(HomeError, match="file is not a database") as caught:
         open_store(uri)
@@ -119,7 +119,9 @@ def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
-    code = f"from reports.store import open_store; open_store({default_uri(tmp_path)!r})"
+    code = (
+        f"from reports.store import open_store; open_store({f'sqlite:///{tmp_path}/mlflow.db'!r})"
+    )
     command = [sys.executable, "-c", code]
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

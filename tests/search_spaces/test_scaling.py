@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import load_study, parse_set
-from search_spaces.scaling import list_scaled, with_epochs
+from search_spaces.scaling import cut_cycle, list_scaled, with_epochs
 from trainables.errors import StudyError
+from trainables.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,18 +18,68 @@ def test_everything_that_counts_epochs_is_scaled() -> None:
     study = load_study("cifar10").study
     short = with_epochs(study, 50)
     assert short.recipe.epochs == 50
-    assert short.recipe.schedule.cycle == 1
-    assert short.recipe.window == 1
-    assert short.hyperparameters["nal"] == {"first_target_epoch": 6, "target_interval": 1}
+    assert short.recipe.schedule.cycle == 2
+    assert short.recipe.window == 2
+    assert short.hyperparameters["nal"] == {"first_target_epoch": 6, "target_interval": 2}
     assert short.reference == study.reference
     assert short.search == study.search
     assert [str(change) for change in list_scaled(study, short)] == [
         "epochs 500 -> 50",
-        "period 10 -> 1",
-        "window 10 -> 1",
+        "period 10 -> 2",
+        "window 10 -> 2",
         "first_target_epoch 60 -> 6",
-        "target_interval 10 -> 1",
+        "target_interval 10 -> 2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "period", "first", "interval", "window"),
+    [
+        (5, 2, 2, 2, 2),
+        (50, 2, 6, 2, 2),
+        (75, 2, 8, 2, 2),
+        (100, 2, 12, 2, 2),
+        (250, 5, 30, 5, 5),
+        (260, 5, 30, 5, 5),
+        (1000, 20, 120, 20, 20),
+    ],
+)
+def test_whole_cycles_stay_whole_cycles(
+    epochs: int, period: int, first: int, interval: int, window: int
+) -> None:
+    study = with_epochs(load_study("cifar10").study, epochs)
+    values = study.hyperparameters_of("nal")
+    assert study.recipe.epochs == epochs
+    assert study.recipe.schedule.cycle == period
+    assert (values["first_target_epoch"], values["target_interval"]) == (first, interval)
+    assert study.recipe.window == window
+
+
+def test_targets_move_at_the_lowest_rate_whatever_the_length() -> None:
+    whole = load_study("cifar10").study
+    for epochs in range(4, 500):
+        study = with_epochs(whole, epochs)
+        recipe, values = study.recipe, study.hyperparameters_of("nal")
+        rates = [recipe.schedule.rate(recipe.learning_rate, e) for e in range(1, epochs + 1)]
+        first, interval = (
+            int(values.number(name)) for name in ("first_target_epoch", "target_interval")
+        )
+        assert recipe.epochs == epochs
+        assert first <= epochs
+        assert len(set(rates)) > 1
+        assert {rates[e - 1] for e in range(first, epochs + 1, interval)} == {min(rates)}, epochs
+
+
+def test_a_cycle_that_the_last_epoch_cuts_is_said() -> None:
+    study = load_study("cifar10").study
+    assert cut_cycle(study, with_epochs(study, 75)) == (
+        "last epoch 75 does not end a cycle of 2: its learning rate is not the lowest"
+    )
+    assert cut_cycle(study, with_epochs(study, 76)) == ""
+    cut = with_epochs(study, 75)
+    assert cut_cycle(cut, with_epochs(cut, 25)) == ""  # it was cut before
+    digits = load_study("digits").study
+    assert cut_cycle(digits, with_epochs(digits, 7)) == ""
 
 
 def test_a_longer_training_scales_too() -> None:
@@ -70,6 +121,16 @@ def test_what_flags_have_set_is_not_scaled() -> None:
     sets = ["hyperparameters.nal.first_target_epoch=4", "recipe.window=3"]
     short = load_study("cifar10", [parse_set(text) for text in sets]).with_epochs(50)
     assert short.study.recipe.window == 3
-    assert short.study.hyperparameters["nal"] == {"first_target_epoch": 4, "target_interval": 1}
+    assert short.study.hyperparameters["nal"] == {"first_target_epoch": 4, "target_interval": 2}
     assert short.sources["recipe.window"] == "set by --set recipe.window"
-    assert short.study.recipe.schedule.cycle == 1
+    assert short.study.recipe.schedule.cycle == 2
+
+
+def test_a_cycle_that_flags_have_set_is_what_counts() -> None:
+    sets = [parse_set("recipe.schedule.period=5"), parse_set("recipe.schedule.minimum=0.002")]
+    short = load_study("cifar10", sets).with_epochs(50).study
+    assert short.recipe.schedule == CosineRestarts(5, 0.002)
+    assert short.recipe.window == 5
+    assert short.hyperparameters["nal"] == {"first_target_epoch": 5, "target_interval": 5}
+    lowest = load_study("cifar10", sets[1:]).with_epochs(250).study
+    assert lowest.recipe.schedule == CosineRestarts(5, 0.002)

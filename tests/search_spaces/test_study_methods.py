@@ -91,10 +91,3 @@ def test_fixed_axes_keep_their_seed(write_study: Callable[..., Path]) -> None:
     path = write_study("select:", "fixed_seeds: {noise: 3}\nselect:")
     seeds = load_study(str(path)).study.seeds(7)
     assert (seeds.subset, seeds.noise, seeds.init) == (7, 3, 7)
-
-
-def test_the_protocol_names_its_window(write_study: Callable[..., Path]) -> None:
-    study = load_study(str(write_study())).study
-    assert study.protocol == "mean accuracy on held-out noisy labels over the last 10 epochs"
-    study = load_study(str(write_study("window: 10", "window: 1"))).study
-    assert study.protocol == "accuracy on held-out noisy labels after the last epoch"

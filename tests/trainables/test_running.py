@@ -38,7 +38,8 @@ def no_dataset() -> NoReturn:
 
 
 def checkpoint(home: Path, spec: RunSpec) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(Record(home, spec.digest).checkpoint, weights_only=True)
+    path = Record(home, spec.digest).checkpoint
+    state: dict[str, Any] = torch.load(path, weights_only=True)["trainer"]
     return state
 
 

@@ -7,7 +7,16 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, MultiStepLR
 
 from trainables.errors import FieldError
-from trainables.schedules import CONSTANT, KINDS, CosineRestarts, MultiStep, Schedule, scaled_epoch
+from trainables.schedules import (
+    CONSTANT,
+    KINDS,
+    CosineRestarts,
+    MultiStep,
+    Schedule,
+    scaled_count,
+    scaled_epoch,
+    whole_cycles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +69,41 @@ def test_constant_and_cycles() -> None:
 def test_epochs_scale_with_the_training() -> None:
     assert CONSTANT.scaled(0.1) == CONSTANT
     assert CosineRestarts(10, 1e-3).scaled(0.2) == CosineRestarts(2, 1e-3)
-    assert CosineRestarts(10, 1e-3).scaled(0.001).period == 1
+    assert CosineRestarts(10, 1e-3).scaled(0.001).period == 2  # 1 would be a constant rate
+    assert CosineRestarts(1).scaled(0.5).period == 1
     assert MultiStep((100, 200), 0.2).scaled(0.1) == MultiStep((10, 20), 0.2)
     assert MultiStep((100, 200, 300)).scaled(0.001).milestones == (1, 2, 3)
     assert [scaled_epoch(60, factor) for factor in (0.5, 0.01, 2)] == [30, 1, 120]
+    assert [scaled_epoch(60, factor, 7) for factor in (0.5, 0.01, 2)] == [28, 7, 119]
+
+
+def test_whole_cycles() -> None:
+    assert [whole_cycles(epochs, CosineRestarts(10)) for epochs in (5, 10, 25, 30)] == [
+        *(False, True, False, True)
+    ]
+    assert whole_cycles(7, CONSTANT)
+
+
+@pytest.mark.parametrize(
+    ("count", "epochs", "scaled"),
+    [
+        (60, 250, 30),  # whole cycles of 10 become whole cycles of 5
+        (60, 260, 30),
+        (500, 251, 250),  # the last whole cycle: never above the number of epochs
+        (10, 50, 2),
+        (25, 250, 12),  # no whole cycle: rounded alone
+        (10, 1, 1),  # a training shorter than a cycle
+    ],
+)
+def test_whole_cycles_stay_whole_cycles(count: int, epochs: int, scaled: int) -> None:
+    before = CosineRestarts(10)
+    after = before.scaled(epochs / 500)
+    assert scaled_count(count, (500, before), (epochs, after)) == scaled
+
+
+def test_without_cycles_a_count_is_rounded_alone() -> None:
+    assert scaled_count(10, (60, CONSTANT), (15, CONSTANT)) == 2
+    assert scaled_count(60, (60, CONSTANT), (7, CONSTANT)) == 7
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,7 @@ def test_what_a_run_cannot_be_is_refused(changes: dict[str, Any], field: str) ->
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"momentum": 1.0}, "momentum"),
         ({"weight_decay": -1e-4}, "weight_decay"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov"),
         ({"augmentation": ("rotate",)}, "augmentation"),
         ({"mean": None}, "mean"),
         ({"std": (0.2, 0.2)}, "std"),
@@ -235,7 +236,9 @@ def test_which_epochs_are_evaluated() -> None:
 def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
     short = SPEC.recipe.scaled(12)
 
-    assert (short.epochs, short.window, short.schedule) == (12, 1, CosineRestarts(1, 1e-3))
+    assert (short.epochs, short.window, short.schedule) == (12, 2, CosineRestarts(2, 1e-3))
+    kept = SPEC.recipe.scaled(12, SPEC.recipe.schedule)
+    assert (kept.window, kept.schedule) == (10, SPEC.recipe.schedule)
     untouched = {"epochs", "window", "schedule"}
     for field in dataclasses.fields(Recipe):
         if field.name not in untouched:

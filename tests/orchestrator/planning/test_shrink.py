@@ -11,6 +11,7 @@ from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_flags
 from trainables.datasets.base import Dataset, Split
+from trainables.schedules import whole_cycles
 
 HOUR = 3600.0
 
@@ -41,6 +42,23 @@ def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: floa
     assert shorter.study.search.trials == MOST_TRIALS
     assert len(shorter.study.confirm.seeds) == MOST_SEEDS
     assert shorter.study.scenarios == ("symmetric-0.4",)
+
+
+@pytest.mark.parametrize(
+    ("sets", "allowed"),
+    [((), {200, 100, 50, 20, 10}), (("recipe.schedule.period=20",), {200, 100, 20})],
+)
+def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: set[int]) -> None:
+    flags = StudyFlags(study="cifar10", sets=sets, epochs=499)
+    plan, proposed = plan_of(flags), set()
+    for step_seconds in (0.01, 0.05, 0.2):
+        smaller = smaller_flags(flags, plan, machine(step_seconds), HOUR)
+        if smaller is not None and smaller.epochs != flags.epochs:
+            recipe = smaller.load().study.recipe
+            assert whole_cycles(recipe.epochs, recipe.schedule)
+            proposed.add(recipe.epochs)
+    assert len(proposed) > 1
+    assert proposed <= allowed
 
 
 def test_more_time_shows_the_networks_more_samples() -> None:

@@ -76,7 +76,7 @@ def test_fewer_trials_than_candidates() -> None:
 
 def test_a_clear_winner_wins_however_far_it_is() -> None:
     scores = [(candidate(10), [0.90, 0.91, 0.92]), (candidate(1), [0.80, 0.81, 0.82])]
-    assert choose(scores, SPACE, REFERENCE) == candidate(10)
+    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(10)
 
 
 def test_a_tie_goes_to_the_one_nearest_the_reference() -> None:
@@ -85,10 +85,12 @@ def test_a_tie_goes_to_the_one_nearest_the_reference() -> None:
     error = 0.03 / math.sqrt(3)
     inside = [0.9 - error + 1e-6] * 3
     outside = [0.9 - error - 1e-6] * 3
-    assert choose([(candidate(10), best), (candidate(2), inside)], SPACE, REFERENCE) == candidate(2)
-    assert choose([(candidate(10), best), (candidate(2), outside)], SPACE, REFERENCE) == candidate(
-        10
-    )
+    assert choose(
+        [(candidate(10), best), (candidate(2), inside)], SPACE, REFERENCE, 0.02
+    ) == candidate(2)
+    assert choose(
+        [(candidate(10), best), (candidate(2), outside)], SPACE, REFERENCE, 0.02
+    ) == candidate(10)
 
 
 def test_the_tied_that_is_nearest_wins_and_not_the_second_best() -> None:
@@ -97,25 +99,29 @@ def test_the_tied_that_is_nearest_wins_and_not_the_second_best() -> None:
         (candidate(5), [0.89, 0.89]),
         (candidate(1), [0.85, 0.85]),
     ]
-    assert choose(scores, SPACE, REFERENCE) == candidate(1)
+    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(1)
 
 
 def test_distance_is_measured_in_logarithms() -> None:
     # 0.25 is nearer to 1 than 5 in numbers, but 5 is log 5 away and 0.15 is log 6.7.
     tied = [0.8, 1.0]
     scores = [(candidate(0.15), tied), (candidate(5), tied)]
-    assert choose(scores, SPACE, REFERENCE) == candidate(5)
+    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(5)
 
 
 def test_distance_counts_every_parameter() -> None:
     tied = [0.8, 1.0]
     # λ a factor 2 away is 0.15 of its range; α 0.2 away is 0.4 of its range.
     scores = [(candidate(1, 0.95), tied), (candidate(2, 0.75), tied)]
-    assert choose(scores, SPACE, REFERENCE) == candidate(2, 0.75)
+    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(2, 0.75)
 
 
-def test_one_seed_or_no_reference_leaves_the_best_mean() -> None:
-    single = [(candidate(10), [0.9]), (candidate(1), [0.8999])]
-    assert choose(single, SPACE, REFERENCE) == candidate(10)
+def test_with_one_seed_the_error_of_a_single_run_ties() -> None:
+    single = [(candidate(10), [0.9]), (candidate(1), [0.89])]
+    assert choose(single, SPACE, REFERENCE, 0.02) == candidate(1)
+    assert choose(single, SPACE, REFERENCE, 0.005) == candidate(10)
+
+
+def test_no_reference_leaves_the_best_mean() -> None:
     several = [(candidate(10), [0.8, 1.0]), (candidate(1), [0.8, 0.9])]
-    assert choose(several, SPACE, None) == candidate(10)
+    assert choose(several, SPACE, None, 0.02) == candidate(10)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -77,8 +78,11 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
         ("nal", "tuned", tuning.chosen),
         ("nal", "reference", {"lambda": 0.5, "alpha": 0.9}),
     ]
-    scores = {tuple(c.values.items()): tuning.score(batch) for c, batch in tuning.candidates}
-    assert scores[tuple(tuning.chosen.items())] == max(s for s in scores.values() if s is not None)
+    scores = {
+        tuple(candidate.values.items()): fmean(map(tuning.protocol.value, batch.results.values()))
+        for candidate, batch in tuning.candidates
+    }
+    assert scores[tuple(tuning.chosen.items())] == max(scores.values())
     assert sweep.best is not None
     assert sweep.best[0] == max(value for _, value in tuning.search.completed())
 

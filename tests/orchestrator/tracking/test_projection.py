@@ -9,6 +9,7 @@ from orchestrator.tracking.projection import (
     run_name,
     run_params,
     run_tags,
+    setting_numbers,
 )
 
 
@@ -53,3 +54,18 @@ def test_settings_have_the_words_of_studies() -> None:
     assert (params["lambda"], params["subset"], params["backbone"]) == ("2.5", "100", "mlp")
     assert params["mlp.hidden"] == "(128, 128)"
     assert params["schedule"] == "constant"
+
+
+def test_numbers_among_the_settings_are_metrics_too() -> None:
+    assert setting_numbers({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
+        "hp/a": 2.0,
+        "hp/b": 0.5,
+    }
+    points = metric_points(make_result(make_spec(seed=7, values={"lambda": 2.5}, epochs=3)))
+    numbers = {p.metric: (p.step, p.value) for p in points}
+    assert (numbers["hp/lambda"], numbers["seed"]) == ((3, 2.5), (3, 7.0))
+
+
+def test_a_run_is_tagged_with_the_sweep_that_it_is_written_for() -> None:
+    assert "nal.sweep" not in run_tags(make_result(), "train", "digits")
+    assert run_tags(make_result(), "train", "digits", "ab" * 32)["nal.sweep"] == "ab" * 32

@@ -51,7 +51,7 @@ def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, Pa
     sweep, paper = Sweep(plan, home, searches_of(home)), Paper()
     archive = SweepArchive.of(home, plan.digest)
     recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", paper))
-    sweep.resume(recorder.ended)
+    recorder.resume()
     return sweep, recorder, paper
 
 

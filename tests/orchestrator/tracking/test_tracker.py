@@ -43,6 +43,10 @@ def runs(client: MlflowClient, kind: str) -> list[Run]:
     return list(found)
 
 
+def of_sweep(client: MlflowClient, kind: str, sweep: str) -> list[Run]:
+    return [run for run in runs(client, kind) if run.data.tags.get("nal.sweep") == sweep]
+
+
 def only(client: MlflowClient, kind: str) -> Run:
     (run,) = runs(client, kind)
     return run
@@ -224,24 +228,97 @@ def test_runs_nest_below_their_sweep_or_cell(
     assert [step for step, _ in curve(client, shown, "test/accuracy_std")] == [2, 3]
 
 
-def test_a_later_sweep_with_more_seeds_adds_points_to_the_same_cell(
+def test_each_sweep_has_its_own_cell_and_seeds_below_itself(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
-    for sweep, seeds in (("a", (0, 1)), ("b", (0, 1, 2)), ("b", (0, 1, 2))):
+    searched = make_result(make_spec(seed=1000, evaluate=["val"]))
+    # The last is the first again: all it needs is there.
+    for sweep, seeds in (("a", (0, 1)), ("b", (0, 1, 2)), ("a", (0, 1))):
         cell = make_cell(seeds=seeds)
         writer = tracker(uri, tmp_path)
         writer.start_sweep(make_plan([cell], sweep=sweep * 64), "")
+        writer.record(searched, "search")
         for spec in cell_specs("nal", "symmetric-0.4", seeds, cell.values):
             result = make_result(spec, accuracy=0.9 + 0.01 * spec.seeds.init)
             writer.record(result, "confirm", cell)
     assert len(runs(client, "sweep")) == 2
+    for sweep, expected in (("a", [0.9, 0.905]), ("b", [0.9, 0.905, 0.91])):
+        below = {kind: of_sweep(client, kind, sweep * 64) for kind in ("sweep", "cell", "run")}
+        (top,), (shown,) = below["sweep"], below["cell"]
+        assert shown.data.tags[PARENT] == top.info.run_id
+        means = curve(client, shown, "test/accuracy_mean")
+        assert [step for step, _ in means] == list(range(1, len(expected) + 1))
+        assert [value for _, value in means] == pytest.approx(expected)
+        parents = [run.data.tags[PARENT] for run in below["run"]]
+        assert parents.count(top.info.run_id) == 1
+        assert parents.count(shown.info.run_id) == len(expected) == len(parents) - 1
+    assert len(runs(client, "run")) == 3 + 4
+
+
+def test_a_sweep_replaces_only_its_own_half_written_runs(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    result = make_result()
+    plans = [make_plan(sweep=name * 64) for name in ("a", "b")]
+    for plan in plans:
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(plan, "")
+        writer.record(result, "search")
+    halves = {plan.sweep: of_sweep(client, "run", plan.sweep)[0].info.run_id for plan in plans}
+    for run_id in halves.values():
+        client.update_run(run_id, status="RUNNING")
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(plans[1], "")
+    writer.record(result, "search")
+    states = {run.info.run_id: run.info.status for run in runs(client, "run")}
+    assert states.pop(halves[plans[0].sweep]) == "RUNNING"
+    assert halves[plans[1].sweep] not in states
+    assert list(states.values()) == ["FINISHED"]
+
+
+def test_a_cell_killed_before_its_settings_gets_them(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell(seeds=(0,))
+    (spec,) = cell_specs("nal", "symmetric-0.4", (0,), cell.values)
+    first = tracker(uri, tmp_path)
+    first.start_sweep(make_plan([cell]), "")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first._client, "log_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.record(make_result(spec), "confirm", cell)
+    again = tracker(uri, tmp_path)
+    again.start_sweep(make_plan([cell]), "")
+    again.record(make_result(spec), "confirm", cell)
     shown = only(client, "cell")
-    means = curve(client, shown, "test/accuracy_mean")
-    assert [step for step, _ in means] == [1, 2, 3]
-    assert [value for _, value in means] == pytest.approx([0.9, 0.905, 0.91])
-    latest = next(s for s in runs(client, "sweep") if s.data.tags["nal.sweep"] == "b" * 64)
-    assert shown.data.tags[PARENT] == latest.info.run_id
-    assert len(runs(client, "run")) == 3
+    assert (shown.data.params["method"], shown.info.status) == ("nal", "FINISHED")
+    assert curve(client, shown, "hp/lambda") == [(1, 0.5)]
+
+
+def test_settings_sort_as_numbers(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    writer = tracker(uri, tmp_path)
+    cells = [make_cell(seeds=(0,), values={"lambda": v, "alpha": 0.9}) for v in (10, 2, 1.5)]
+    writer.start_sweep(make_plan(cells), "")
+    for cell, seed in zip(cells, (10, 9, 100), strict=True):
+        (spec,) = cell_specs("nal", "symmetric-0.4", (seed,), cell.values)
+        writer.record(make_result(spec), "confirm", cell)
+
+    def ordered(kind: str, metric: str) -> list[float]:
+        experiment = client.get_experiment_by_name("digits")
+        assert experiment is not None
+        found = client.search_runs(
+            [experiment.experiment_id],
+            f"tags.`nal.kind` = '{kind}'",
+            order_by=[f'metrics."{metric}" ASC'],
+        )
+        return [run.data.metrics[metric] for run in found]
+
+    assert ordered("run", "hp/lambda") == ordered("cell", "hp/lambda") == [1.5, 2.0, 10.0]
+    assert ordered("run", "seed") == [9.0, 10.0, 100.0]
+    assert [run.data.metrics["hp/alpha"] for run in runs(client, "cell")] == [0.9] * 3
 
 
 def test_a_cell_counts_diverged_seeds_apart(uri: str, client: MlflowClient, tmp_path: Path) -> None:
@@ -271,17 +348,23 @@ def test_cells_differ_by_what_is_held_fixed_and_by_length(
     assert len(runs(client, "cell")) == 3
 
 
-def test_a_run_trained_by_itself_becomes_a_seed_of_its_cell(
+def test_a_run_trained_by_itself_stays_and_is_written_below_its_cell_too(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     cell = make_cell(seeds=(0,))
     (spec,) = cell_specs("nal", "symmetric-0.4", (0,), cell.values)
-    writer = tracker(uri, tmp_path)
-    writer.record(make_result(spec, accuracy=0.9), "train")
-    writer.start_sweep(make_plan([cell]), "")
-    writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
-    run, shown = only(client, "run"), only(client, "cell")
-    assert run.data.tags[PARENT] == shown.info.run_id
+    tracker(uri, tmp_path).record(make_result(spec, accuracy=0.9), "train")
+    alone = only(client, "run").info.run_id
+    plan = make_plan([cell])
+    for _ in range(2):
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(plan, "")
+        writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
+        writer.record(make_result(spec, accuracy=0.9), "train")
+    shown = only(client, "cell")
+    parents = {run.info.run_id: run.data.tags.get(PARENT) for run in runs(client, "run")}
+    assert parents.pop(alone) is None
+    assert list(parents.values()) == [shown.info.run_id]
     assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
 
 

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from plans import made_up_data
+from rich.console import Console
+
+from orchestrator.flags import StudyFlags
+from orchestrator.planning.cost import MachineCost
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.preparing import Prepared
+from orchestrator.planning.view import plan_view
+
+
+def shown(flags: StudyFlags) -> str:
+    """The plan of these flags, as text."""
+    loaded = flags.load()
+    prepared = Prepared(loaded, Plan(loaded.name, loaded.study, made_up_data()))
+    console = Console(width=300)
+    with console.capture() as capture:
+        console.print(plan_view(prepared, MachineCost(0.01, 0.001, 10**6, "cpu", slots=2), flags))
+    return capture.get()
+
+
+def test_a_plan_says_what_was_scaled() -> None:
+    text = shown(StudyFlags(study="cifar10", epochs=250))
+    changes = "period 10 -> 5, window 10 -> 5, first_target_epoch 60 -> 30, target_interval 10 -> 5"
+    assert f"with --epochs: {changes} " in text
+    assert "cycle" not in text
+
+
+@pytest.mark.parametrize(
+    ("sets", "scaled", "cycle"),
+    [
+        ((), "target_interval 10 -> 2; ", 2),
+        (("recipe.schedule.period=10", "recipe.window=10"), "first_target_epoch 60 -> 10; ", 10),
+    ],
+)
+def test_a_plan_says_that_the_last_epoch_cuts_a_cycle(
+    sets: tuple[str, ...], scaled: str, cycle: int
+) -> None:
+    said = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
+    assert f"{scaled}{said}" in shown(StudyFlags(study="cifar10", epochs=75, sets=sets))
+
+
+def test_nothing_is_said_where_nothing_is_scaled() -> None:
+    assert "scaled" not in shown(StudyFlags(study="cifar10"))
