@@ -188,8 +188,8 @@ def _explained(home: Home) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {first_cause(error)}: see that the disk has room and the file is "
-            "whole, then type the same command again"
+            f"{home.path / 'optuna.db'}: {first_cause(error)}: see that the disk has room and the "
+            "file is whole, then type the same command again"
         ) from error
 
 

@@ -130,7 +130,7 @@ def test_a_lost_plan_is_said(tmp_path: Path) -> None:
         read_sweep(uri)
 
 
-def test_own_runs_first(tmp_path):
+def test_own_runs_first(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     spec = cell_specs("ce", "symmetric-0.4", (0,), {})[0]
     for name, acc in (("a", 0.5), ("b", 0.7)):
