@@ -25,7 +25,7 @@ def main() -> None:
         sys.stderr.write(f"error: {message} (--help lists what is allowed)\n")
         code = 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write("error: interrupted: type the same command to go on\n")
         code = 130
     sys.exit(code)
 

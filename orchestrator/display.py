@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0
 """Between lines where the output is no terminal."""
+COLUMNS = 8
+"""Of the table of runs."""
 SHOWN_RUNS = 8
 """Runs shown one by one; a cluster may have hundreds."""
 
@@ -142,6 +144,8 @@ class Display:
 
     def _render(self) -> RenderableType:
         runs = Table.grid(padding=(0, 2))
+        for _ in range(COLUMNS):
+            runs.add_column(no_wrap=True)
         going = self._running()
         for run in going[:SHOWN_RUNS]:
             spec = run.task.spec

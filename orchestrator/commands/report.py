@@ -13,15 +13,14 @@ from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.render import markdown, terminal, text
 from reports.store import check_store
-from trainables.errors import HomeError
+from trainables.errors import HomeError, UserError
 from trainables.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import RenderableType
-
     from orchestrator.home import Home
+    from reports.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,18 @@ class Report:
     """A sweep's table in every form.
 
     Attributes:
-        terminal: for rich.
+        table: for rich.
         files: texts by file name.
         plain: as JSON values.
     """
 
-    terminal: RenderableType
+    table: Table
     files: dict[str, str]
     plain: dict[str, Any]
+
+    def show(self, console: Console) -> None:
+        """Print the table, the best marked with * where bold cannot be seen."""
+        console.print(terminal(self.table, stars=not console.is_terminal))
 
 
 def build_report(uri: str, sweep: str | None) -> Report:
@@ -51,9 +54,14 @@ def build_report(uri: str, sweep: str | None) -> Report:
         RecordError: what is recorded contradicts itself.
     """
     plan, runs = read_sweep(uri, sweep)
+    if not plan.cells:
+        raise UserError(
+            f"sweep {plan.sweep[:12]} of '{plan.study}' has no confirmed runs yet: type its "
+            "command again to go on"
+        )
     table = comparison_table(plan, runs)
     return Report(
-        terminal=terminal(table),
+        table=table,
         files={"table.md": markdown(table), "table.txt": text(table)},
         plain={"sweep": plan.sweep, "study": plan.study, "state": plan.state, **asdict(table)},
     )
@@ -79,7 +87,7 @@ def run(
     if as_json:
         sys.stdout.write(json.dumps(report.plain) + "\n")
     else:
-        Console(highlight=False).print(report.terminal)
+        report.show(Console(highlight=False))
     return 0
 
 

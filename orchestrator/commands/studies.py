@@ -15,6 +15,9 @@ from search_spaces.layers import dotted, leaves
 if TYPE_CHECKING:
     from orchestrator.flags import StudyFlags
 
+PIPED_WIDTH = 200
+"""Where the output is no terminal: wide enough for every key and most sources in one line."""
+
 
 def list_studies(*, as_json: bool) -> int:
     """Print the shipped studies."""
@@ -44,11 +47,15 @@ def show(flags: StudyFlags, *, as_yaml: bool) -> int:
         sys.stdout.write(loaded.to_yaml())
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    for column in ("key", "value", "source"):
-        table.add_column(column, overflow="fold")
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("source", overflow="fold")
     for path, value in leaves(loaded.study.to_plain()):
         key = dotted(path)
         shown = value if isinstance(value, str) else json.dumps(value)
         table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
     return 0

@@ -33,6 +33,7 @@ from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.recording import Recorder
 from reports.store import check_store, first_cause
+from reports.words import counted
 from trainables.errors import FieldError, HomeError, NalError, UserError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
     console = Console(stderr=as_json, highlight=False)
     if dry_run:
         prepared = prepare(flags, console, writes=False)
-        cost = costs.measure(prepared.plan, cache=None)
+        with console.status("measuring what a step costs here"):
+            cost = costs.measure(prepared.plan, cache=None)
         console.print(plan_view(prepared, cost, flags))
         if as_json:
             sys.stdout.write(json.dumps(plan_json(prepared, cost, flags)) + "\n")
@@ -82,7 +84,8 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
         prepared = prepare(flags, console, writes=True)
         if flags.ray_address is None:
             _check_cpus(prepared.loaded)
-        cost = costs.measure(prepared.plan, home.cache)
+        with console.status("measuring what a step costs here"):
+            cost = costs.measure(prepared.plan, home.cache)
         console.print(plan_view(prepared, cost, flags))
         if not yes and flags.ray_address is None:
             _ask(flags, prepared.plan, cost, console)
@@ -153,7 +156,8 @@ def _carry_out(
         try:
             recorded = recorder.resume()
             if recorded:
-                console.print(f"{recorded} runs are recorded already: going on from there.\n")
+                all_done = "nothing is left to train" if sweep.done else "going on from there"
+                console.print(f"{counted(recorded, 'run')} recorded already: {all_done}.\n")
             if not sweep.done:
                 _train(flags, sweep, cost, console)
         except BaseException as error:
@@ -170,7 +174,7 @@ def _carry_out(
         tracker.finish_sweep(final, report.files)
     if as_json:
         sys.stdout.write(json.dumps(report.plain) + "\n")
-    console.print(report.terminal)
+    report.show(console)
     console.print(_next_commands(flags, plan), soft_wrap=True)
     for failure in sweep.failed:
         console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)

@@ -18,17 +18,21 @@ from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
 from search_spaces.loader import parse_set
-from search_spaces.schema import Phase
+from search_spaces.schema import Phase, Study
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, method_of
+from trainables.record import Record
 from trainables.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from orchestrator.flags import StudyFlags
+    from orchestrator.planning.plan import Plan
     from trainables.parameters import Value
     from trainables.result import RunResult
+    from trainables.spec import RunSpec
 
 
 def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
@@ -64,26 +68,11 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     os.environ.update(environment_of(study.resources.gpus))
     uri = flags.tracking_uri or home.tracking_uri
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
-        from trainables.running import complete
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[latest]}"),
-        )
-        with Progress(*columns, console=console) as bar:
-            name = f"{method} on {spec.scenario}, seed {seed}"
-            task = bar.add_task(name, total=spec.recipe.epochs, latest="")
-            result = complete(
-                spec,
-                home.path,
-                lambda: plan.dataset,
-                plan.name,
-                lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
-            )
+        result = Record(home.path, spec.digest).result()
+        if result is None:
+            result = _train(spec, plan, home.path, console)
+        else:
+            console.print("This run is recorded already: nothing is left to train.")
         tracker.record(result, "train")
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
@@ -94,6 +83,29 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     return 0 if result.status is Status.FINISHED else 1
 
 
+def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
+    from trainables.running import complete
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[latest]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        name = f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
+        task = bar.add_task(name, total=spec.recipe.epochs, latest="")
+        return complete(
+            spec,
+            home,
+            lambda: plan.dataset,
+            plan.name,
+            lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
+        )
+
+
 def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, Value]]:
     """Take the method's own parameters out of what `--set` says."""
     own = {parameter.name: parameter for parameter in method_of(method).parameters}
@@ -102,6 +114,11 @@ def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, V
     for text in flags.sets:
         change = parse_set(text)
         if change.path not in own:
+            if change.path.split(".")[0] not in Study.model_fields:
+                known = suggest(change.path, [*own, *Study.model_fields])
+                raise StudyError(
+                    f"{change.flag}: no parameter of {method} nor key of a study: {known}"
+                )
             others.append(text)
             continue
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -44,7 +46,13 @@ def run(home: Home, host: str, port: int) -> int:
     command += ["--default-artifact-root", home.artifacts.as_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]
+    # MLflow's server starts processes of its own: in a session of theirs all can be ended at once.
+    server = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)

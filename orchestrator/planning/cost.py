@@ -147,6 +147,11 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
     return measured
 
 
+def size_text(size: float) -> str:
+    """Write a number of bytes for people: "12 MB", "13.5 GB"."""
+    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
 def duration(seconds: float) -> str:
     """Write a duration for people: "40 s", "12 min", "3.5 h", "2.1 days"."""
     if seconds < 90:

@@ -42,7 +42,8 @@ def prepare(flags: StudyFlags, console: Console, *, writes: bool) -> Prepared:
     if writes:
         flags.paths.prepare()
         _download(loaded.study.dataset, flags, console)
-    dataset = load(loaded.study.dataset, flags.data, flags.paths.cache if writes else None)
+    with console.status(f"reading {loaded.study.dataset}"):
+        dataset = load(loaded.study.dataset, flags.data, flags.paths.cache if writes else None)
     plan = Plan(loaded.name, loaded.study, dataset)
     _check_sizes(plan, loaded)
     return Prepared(loaded, plan)

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.planning.cost import duration
+from orchestrator.planning.cost import duration, size_text
 from reports.words import point
 from search_spaces.scaling import cut_cycle, list_scaled
 from trainables.backbones import backbone_of
@@ -74,19 +74,22 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
                 ("first trial", f"{point(reference)}" + (f" ({source})" if source else ""))
             )
     protocol = plan.protocol
+    if plan.searches:
+        facts.append(
+            (
+                "chosen by",
+                f"{protocol.name}; standard error of one run "
+                f"{100 * protocol.standard_error:.1f} points ({protocol.held_out} labels)",
+            )
+        )
     facts += [
-        (
-            "chosen by",
-            f"{protocol.name}; standard error of one run "
-            f"{100 * protocol.standard_error:.1f} points ({protocol.held_out} labels)",
-        ),
         ("written to", str(flags.paths.path)),
         ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
         (
             "cost here",
             f"at most {sum(s.runs for s in plan.sizes())} runs, about "
             f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
-            f"{cost.plan_bytes(plan) / 1e6:.0f} MB on disk",
+            f"{size_text(cost.plan_bytes(plan))} on disk",
         ),
     ]
     return facts
