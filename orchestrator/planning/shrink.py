@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MOST_TRIALS = 8
 MOST_SEEDS = 3
-EPOCHS = (200, 100, 50, 20, 10)
-SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
+EPOCHS = (200, 100, 50, 20, 10, 4)
+SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 MARGIN = 0.8
 """Of the time allowed that a plan may be expected to take."""
 
@@ -70,7 +70,9 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
                 epochs=epochs if shorter else flags.epochs,
                 subset=subset or flags.subset,
                 # Evaluating the whole test split often is what short trainings spend time on.
-                sets=(*flags.sets, f"recipe.evaluate_every={epochs}") if shorter else flags.sets,
+                sets=(*flags.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
+                if shorter
+                else flags.sets,
             )
             try:
                 loaded = candidate.load()
