@@ -150,7 +150,7 @@ def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: s
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
     done = typed("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
-    assert f"{len(results(home))} runs are recorded already" in done.stderr
+    assert f"{len(results(home))} runs recorded already: nothing is left" in done.stderr
     assert json.loads(done.stdout) == table
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")} == before
     check_curves(uri, home)

@@ -82,7 +82,7 @@ def outcome(home: Path, spec: RunSpec) -> tuple[RunResult, dict[str, Any]]:
     record = Record(home, spec.digest)
     result = record.result()
     assert result is not None
-    return result, bits(torch.load(record.checkpoint, weights_only=True))
+    return result, bits(torch.load(record.checkpoint, weights_only=True)["trainer"])
 
 
 def test_a_worker_gives_the_bits_of_a_plain_process_at_its_first_run_and_its_third(

@@ -12,8 +12,9 @@ from plans import complete_trials, searches_of, small_plan, wanted_digests
 
 from orchestrator.engine.carry_out import carry_out
 from orchestrator.engine.cluster import ray_cluster
+from orchestrator.engine.nodes import check_nodes
 from orchestrator.sweeping.sweep import Sweep
-from trainables.errors import NalError
+from trainables.errors import NalError, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,3 +110,10 @@ def test_diverged_runs_count_as_chance(tmp_path: Path) -> None:
     chosen = sweep.tunings[0].chosen
     assert chosen is not None
     assert chosen["lambda"] <= 1
+
+
+def test_nodes_are_asked_for_the_package_and_the_home(tmp_path: Path) -> None:
+    check_nodes(tmp_path)
+    missing = tmp_path / "elsewhere"
+    with pytest.raises(ServiceError, match=f"does not see --home {missing}"):
+        check_nodes(missing)
