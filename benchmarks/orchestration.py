@@ -41,7 +41,7 @@ from search_spaces.schema import Phase  # noqa: E402
 if TYPE_CHECKING:
     from orchestrator.sweeping.tasks import Task
 
-CELLS = 3
+CELLS = 2
 
 
 class Silent:
