@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.home import DEFAULT_HOME
+
 if TYPE_CHECKING:
     from orchestrator.flags import StudyFlags
 
@@ -47,8 +49,6 @@ TrackingUri = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
-RUNS = Path("runs")
-
 
 def _flags(
     study: str,
@@ -61,7 +61,7 @@ def _flags(
     subset: int | None = None,
     sets: list[str] | None = None,
     data_dir: Path | None = None,
-    home: Path = RUNS,
+    home: Path = DEFAULT_HOME,
     ray_address: str | None = None,
     tracking_uri: str | None = None,
 ) -> StudyFlags:
@@ -100,7 +100,7 @@ def sweep(
     subset: Subset = None,
     sets: Set = None,
     data_dir: DataDir = None,
-    home: HomeDir = RUNS,
+    home: HomeDir = DEFAULT_HOME,
     ray_address: RayAddress = None,
     tracking_uri: TrackingUri = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long plan.")] = False,
@@ -151,7 +151,7 @@ def train(
         ),
     ] = None,
     data_dir: DataDir = None,
-    home: HomeDir = RUNS,
+    home: HomeDir = DEFAULT_HOME,
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
@@ -197,7 +197,7 @@ def report(
     sweep: Annotated[
         str | None, typer.Argument(help="A study, or a sweep's digest. [default: the latest]")
     ] = None,
-    home: HomeDir = RUNS,
+    home: HomeDir = DEFAULT_HOME,
     tracking_uri: TrackingUri = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the table as Markdown to this file too.")
@@ -213,7 +213,7 @@ def report(
 
 
 @app.command()
-def sync(home: HomeDir = RUNS, tracking_uri: TrackingUri = None) -> None:
+def sync(home: HomeDir = DEFAULT_HOME, tracking_uri: TrackingUri = None) -> None:
     """Write MLflow again from the runs under the home."""
     from orchestrator.commands import sync as command
     from orchestrator.home import Home
@@ -223,7 +223,7 @@ def sync(home: HomeDir = RUNS, tracking_uri: TrackingUri = None) -> None:
 
 @app.command()
 def ui(
-    home: HomeDir = RUNS,
+    home: HomeDir = DEFAULT_HOME,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.home import Home
+from orchestrator.home import DEFAULT_HOME, Home
 from search_spaces.loader import Change, LoadedStudy, load_study, parse_set
 from trainables.errors import StudyError
 
-DEFAULT_HOME = Path("runs")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,15 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+DEFAULT_HOME = Path("runs")
 
 DISK_RESERVE = 200e6
 """Bytes that databases, logs and caches may need beside the checkpoints."""
