@@ -16,11 +16,13 @@ from reports.words import point
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console, RenderableType
 
     from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
-    from orchestrator.sweeping.tasks import Task
+    from orchestrator.sweeping.tasks import Batch, Task
 
 LINE_SECONDS = 10.0
 """Between lines where the output is no terminal."""
@@ -51,8 +53,7 @@ class Display:
         self._console = console
         self._sweep = sweep
         self._weights = {
-            size.phase: (size.runs, cost.run_seconds(sweep.plan, size))
-            for size in sweep.plan.sizes()
+            size.phase: (size.runs, cost.mean_run_seconds(size)) for size in sweep.plan.sizes
         }
         self._slots = cost.slots
         self._going: dict[str, _Going] = {}
@@ -93,10 +94,17 @@ class Display:
         totals = {phase: runs for phase, (runs, _) in self._weights.items()}
         selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
-            totals[Phase.SELECT] = sum(len(batch.specs) for batch in selecting)
+            totals[Phase.SELECT] = self._count(selecting)
         if self._sweep.cells:
-            totals[Phase.CONFIRM] = sum(len(cell.batch.specs) for cell in self._sweep.cells)
+            totals[Phase.CONFIRM] = self._count(cell.batch for cell in self._sweep.cells)
         return totals
+
+    def _count(self, batches: Iterable[Batch]) -> int:
+        """Count the runs of batches, those that they need included, each once."""
+        plan = self._sweep.plan
+        specs = [spec for batch in batches for spec in batch.specs]
+        needed = [need for spec in specs for need in plan.needs_of(spec)]
+        return len({spec.digest for spec in (*specs, *needed)})
 
     def _done_seconds(self) -> float:
         ended = sum(

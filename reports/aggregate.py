@@ -44,6 +44,10 @@ def readings(window: int) -> tuple[Reading, ...]:
     )
 
 
+OTHER_METRICS = ("test/accuracy_best_clean_val",)
+"""What only a published recipe may report; no column of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statistic:
     """A number over seeds.
@@ -76,6 +80,8 @@ class CellSummary:
         cell: as planned.
         statistics: by metric of the readings that its runs have.
         diverged: number of runs that diverged.
+        out_of_memory: number of runs whose device had too little memory.
+        not_converged: number of runs that failed to converge, those that diverged included.
         missing: seeds whose run is not recorded.
         flip_rate: mean true flip rate over the recorded runs; None without any.
         devices: kinds of device that its runs ran on.
@@ -85,6 +91,8 @@ class CellSummary:
     cell: CellRecord
     statistics: Mapping[str, Statistic]
     diverged: int
+    out_of_memory: int
+    not_converged: int
     missing: tuple[int, ...]
     flip_rate: float | None
     devices: frozenset[str]
@@ -96,9 +104,19 @@ class CellSummary:
         return len(self.cell.seeds)
 
     @property
+    def stuck(self) -> int:
+        """Number of runs that failed to converge without diverging."""
+        return self.not_converged - self.diverged
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether every recorded run failed to converge."""
+        return 0 < self.not_converged == self.planned - len(self.missing)
+
+    @property
     def complete(self) -> bool:
         """Tell whether every planned seed finished."""
-        return not self.missing and not self.diverged
+        return not self.missing and not self.diverged and not self.out_of_memory
 
 
 def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
@@ -114,7 +132,8 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
     by_digest: dict[str, Mapping[Hashable, Any]] = {
         row["digest"]: row for row in runs.to_dict("records")
     }
-    cells = [_summarise(cell, by_digest, readings(plan.window)) for cell in plan.cells]
+    metrics = [*(reading.metric for reading in readings(plan.window)), *OTHER_METRICS]
+    cells = [_summarise(cell, by_digest, metrics) for cell in plan.cells]
     _check_paired(cells)
     return cells
 
@@ -125,7 +144,7 @@ def devices_of(cells: Iterable[CellSummary]) -> list[str]:
 
 
 def _summarise(
-    cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], kinds: Sequence[Reading]
+    cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], metrics: Sequence[str]
 ) -> CellSummary:
     found = {
         seed: runs[digest]
@@ -133,7 +152,8 @@ def _summarise(
         if digest in runs
     }
     finished = [run for run in found.values() if run["status"] == "finished"]
-    values = {kind.metric: [float(run[kind.metric]) for run in finished] for kind in kinds}
+    values = {metric: [float(run[metric]) for run in finished] for metric in metrics}
+    statuses = [run["status"] for run in found.values()]
     flips = [float(run["flip_rate"]) for run in found.values()]
     return CellSummary(
         cell=cell,
@@ -141,7 +161,9 @@ def _summarise(
             metric: Statistic.of([value for value in numbers if not math.isnan(value)])
             for metric, numbers in values.items()
         },
-        diverged=len(found) - len(finished),
+        diverged=statuses.count("diverged"),
+        out_of_memory=statuses.count("out of memory"),
+        not_converged=sum(not run["converged"] for run in found.values()),
         missing=tuple(seed for seed in cell.seeds if seed not in found),
         flip_rate=mean(flips) if flips else None,
         devices=frozenset(str(run["device"]) for run in found.values()),

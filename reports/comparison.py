@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.aggregate import aggregate, readings
 from reports.notes import notes_of
-from reports.paper import lookup, setting_of
+from reports.paper import NOT_CONVERGED, UNTRAINED, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
 from reports.words import point
 
@@ -56,7 +56,7 @@ def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
         ]
     return Table(
         title=plan.title,
-        subtitle=_subtitle(plan, list(scenarios.values())),
+        subtitle=_subtitle(plan, scenarios),
         columns=tuple(columns),
         sections=tuple(sections),
         notes=notes_of(plan, cells),
@@ -70,10 +70,14 @@ def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
     return [first, *(reading for reading in others if reading.metric in present)]
 
 
-def _subtitle(plan: PlanRecord, scenarios: Sequence[str]) -> str:
-    parts = [plan.dataset.title, plan.backbone, f"{plan.epochs} epochs"]
+def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
+    scenarios = list(titles)
+    other = {plan.scenario_epochs.get(name, plan.epochs) for name in scenarios}
+    epochs = " or ".join(str(count) for count in sorted(other))
+    parts = [plan.dataset.title, plan.backbone, f"{epochs} epochs"]
     if len(scenarios) == 1:
-        parts.append(f"{scenarios[0]} label noise" if scenarios[0] != "clean" else "clean labels")
+        title = titles[scenarios[0]]
+        parts.append(f"{title} label noise" if title != "clean" else "clean labels")
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
     return ", ".join([*parts, "test accuracy in %"])
@@ -114,7 +118,9 @@ def _section(
             name=_name(list(cells.values())),
             marker=_marker(list(cells.values()), tuned=key[1] == "tuned"),
             kind="measured",
-            entries=tuple(_entry(cells.get(scenario), r) for scenario, r in places),
+            entries=tuple(
+                _entry(cells.get(scenario), r, headline=r == headline) for scenario, r in places
+            ),
         )
         for key, cells in rows.items()
     ]
@@ -148,32 +154,44 @@ def _name(cells: Sequence[CellSummary]) -> str:
 
 def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
     first = cells[0].cell
+    if first.recipe:
+        return f"fixed ({first.source}), {first.recipe}"
     if not tuned:
         return f"fixed ({first.source})"
     equal = " = reference" if all(summary.cell.reference for summary in cells) else ""
     return f"tuned ({first.trials} trials){equal}"
 
 
-def _entry(summary: CellSummary | None, reading: Reading) -> Entry:
+def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> Entry:
     if summary is None:
         return Entry()
-    statistic = summary.statistics[reading.metric]
+    own = summary.cell.reading if headline else ""
+    statistic = summary.statistics[own or reading.metric]
     remarks = []
     if summary.missing:
         remarks.append(f"{summary.planned - len(summary.missing)} of {summary.planned} seeds")
     if summary.diverged:
         ended = summary.planned - len(summary.missing)
         remarks.append(f"{summary.diverged} of {ended} diverged")
+    if summary.out_of_memory:
+        remarks.append(f"{summary.out_of_memory} out of memory")
+    if summary.stuck:
+        ended = summary.planned - len(summary.missing)
+        remarks.append(f"{summary.stuck} of {ended} {NOT_CONVERGED}")
     mean = None if statistic.mean is None else 100 * statistic.mean
     std = None if statistic.std is None else 100 * statistic.std
     return Entry(
-        text=_number(mean, std),
+        text=_text(summary, mean, std),
         remark=", ".join(remarks),
         mean=mean,
         std=std,
         n=statistic.n,
         diverged=summary.diverged,
     )
+
+
+def _text(summary: CellSummary, mean: float | None, std: float | None) -> str:
+    return NOT_CONVERGED if summary.hopeless else _number(mean, std)
 
 
 def _number(mean: float | None, std: float | None) -> str:
@@ -204,7 +222,7 @@ def _quoted(
 ) -> dict[str, dict[str, PaperResult]]:
     """Return the paper's numbers for the sweep's methods, by method and scenario."""
     quoted: dict[str, dict[str, PaperResult]] = {}
-    for method in dict.fromkeys(summary.cell.method_title for summary in cells):
+    for method in (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED):
         for scenario in scenarios:
             for result in lookup(plan.dataset.title, scenario, plan.backbone):
                 if result.method == method:
@@ -215,6 +233,8 @@ def _quoted(
 def _quote(result: PaperResult | None, scenario: str) -> Entry:
     if result is None:
         return Entry()
+    if result.mean is None:
+        return Entry(NOT_CONVERGED)
     setting = setting_of(scenario)
     other = "†" if setting and setting.including else ""
     return Entry(_number(result.mean, result.std) + other, mean=result.mean, std=result.std)

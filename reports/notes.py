@@ -6,7 +6,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from reports.aggregate import devices_of
-from reports.paper import CITATION, lookup, measured_on, setting_of
+from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
 from reports.words import LETTERS, counted, point
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
         _of_spread(plan, cells),
         _of_protocol(plan),
         *_of_searches(plan, cells),
+        _of_recipes(plan, cells),
+        *_of_convergence(cells),
         *_of_noise(cells),
         *_of_subset(plan),
         *_of_paper(plan, cells),
@@ -84,6 +86,26 @@ def _of_searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str
             tried = counted(len(search.candidates), "candidate")
             text += f", then {tried} on {counted(seeds, 'fresh seed')}"
         yield f"{text}; {_served(plan, search)}."
+
+
+def _of_recipes(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
+    matched = "network, schedule, epochs and selection are NAL's"
+    others = [summary.cell.method_title for summary in cells if summary.cell.recipe]
+    if not others:
+        return f"Recipe: matched for all methods: {matched}."
+    named = ", ".join(dict.fromkeys(others))
+    own = "their own, said beside their names, with the number that it reports in the first column"
+    lengths = "" if plan.scenario_epochs else f" ({plan.epochs} epochs)"
+    return f"Recipe: {named}: {own}; all others matched{lengths}: {matched}."
+
+
+def _of_convergence(cells: Sequence[CellSummary]) -> Iterator[str]:
+    if any(summary.stuck or summary.hopeless for summary in cells):
+        yield (
+            f"{NOT_CONVERGED}: failed to converge, which is a divergence, or in the last epoch "
+            "fewer than 2/K of the training samples predicted right (by true labels where they are "
+            "known)."
+        )
 
 
 def _served(plan: PlanRecord, search: SearchRecord) -> str:

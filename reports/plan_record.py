@@ -115,6 +115,8 @@ class CellRecord:
         source: where its values come from.
         seeds: planned, in order.
         digests: of their runs, in the order of `seeds`.
+        recipe: how they are trained, in words; "" for the recipe of the study ("matched").
+        reading: metric of the number that its own recipe reports; "" for the table's headline.
     """
 
     method: str
@@ -127,6 +129,8 @@ class CellRecord:
     source: str
     seeds: list[int]
     digests: list[str]
+    recipe: str = ""
+    reading: str = ""
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):
@@ -168,6 +172,7 @@ class PlanRecord:
         cells: of the confirm phase, as far as they are known.
         state: whether all of it is done.
         fixed_seeds: axes of randomness held fixed while the others vary.
+        scenario_epochs: length of a training on the scenarios where it is another one.
     """
 
     sweep: str
@@ -187,6 +192,7 @@ class PlanRecord:
     cells: list[CellRecord]
     state: Literal["running", "finished"]
     fixed_seeds: dict[str, int] = field(default_factory=dict)
+    scenario_epochs: dict[str, int] = field(default_factory=dict)
 
     @property
     def digests(self) -> set[str]:

@@ -26,11 +26,15 @@ METRICS = (
     "test/accuracy_last",
     "test/accuracy_mean_last",
     "test/accuracy_best_val",
+    "test/accuracy_best_clean_val",
     "seconds_per_epoch",
     "peak_memory_mb",
     "flip_rate",
 )
-COLUMNS = ("digest", "status", "method", "scenario", "seed", "labels", "device", *METRICS)
+COLUMNS = (
+    *("digest", "status", "converged", "method", "scenario", "seed", "labels", "device"),
+    *METRICS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,7 @@ def _row(run: Run) -> dict[str, object]:
     return {
         "digest": tags["nal.digest"],
         "status": tags["nal.status"],
+        "converged": tags.get("nal.converged", "yes") == "yes",
         "method": params["method"],
         "scenario": params["scenario"],
         "seed": int(params["seed"]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,9 +40,35 @@ def device_name(device: torch.device) -> str:
     return f"cpu: {torch.backends.cpu.get_cpu_capability()}"
 
 
+_PEAK_RESET = "5"
+"""Written to Linux's `clear_refs`, sets a process's peak memory back to what it uses now."""
+
+
+def reset_peak_memory() -> None:
+    """Begin to measure peak memory anew, where the system can: a worker trains many runs."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_PEAK_RESET)
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory used so far, in 10^6 bytes: of the GPU by tensors, or the process."""
+    """Return the most memory used since `reset_peak_memory`, in 10^6 bytes.
+
+    On a GPU that of tensors; on the CPU that of the process, with all its libraries.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is short, on the GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -8,29 +8,43 @@ import torch
 from torch import nn
 
 from trainables.backbones import backbone_of
+from trainables.backbones.base import HEAD
 from trainables.seeds import derive
 
 if TYPE_CHECKING:
+    from trainables.backbones.base import Body
     from trainables.parameters import FrozenMap
 
 
 class Network(nn.Module):
-    """Prediction and attention branch share the penultimate representation (section 3.1).
+    """Prediction and attention branch on a backbone (section 3.1).
 
     Every method trains the same network; one that ignores the attention branch leaves it as it
     was initialised.
     """
 
-    def __init__(self, body: nn.Module, width: int, outputs: int) -> None:
+    def __init__(self, body: Body, outputs: int, *, parallel: bool) -> None:
+        """Put the heads on a body.
+
+        Args:
+            body: of the backbone.
+            outputs: of the prediction branch.
+            parallel: whether the attention branch has an MLP of its own on the features, as in
+                the public code for ANIMAL-10N, or shares the representation, as in the paper.
+        """
         super().__init__()
-        self.body = body
-        self.prediction = nn.Linear(width, outputs)
-        self.attention = nn.Linear(width, 1)
+        self.features = body.features
+        self.representation = body.representation()
+        self.prediction = nn.Linear(body.width, outputs)
+        self.parallel = body.representation() if parallel else None
+        self.attention = nn.Linear(body.width, 1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map images (b, C, H, W) to logits (b, outputs) and attention logits (b,)."""
-        representation = self.body(images)
-        return self.prediction(representation), self.attention(representation).squeeze(1)
+        features = self.features(images)
+        representation = self.representation(features)
+        own = representation if self.parallel is None else self.parallel(features)
+        return self.prediction(representation), self.attention(own).squeeze(1)
 
 
 def build_network(
@@ -47,5 +61,5 @@ def build_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive("init", seed) % 2**63)
-        body, width = backbone_of(backbone).build(parameters, image)
-        return Network(body, width, outputs)
+        body = backbone_of(backbone).build(parameters, image)
+        return Network(body, outputs, parallel=parameters.get(HEAD.name) == "mlp")

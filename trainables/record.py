@@ -10,8 +10,9 @@ import fcntl
 import json
 import os
 import time
+import zipfile
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.errors import HomeError, RecordError
 from trainables.result import RunResult
@@ -40,6 +41,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             partial.unlink()
         raise HomeError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint; None where there is none, or one that the disk has damaged.
+
+    The checksums are compared first: `torch.load` itself would take flipped bits for weights.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 - a damaged file raises anything; the one before it serves
+        return None
+    return state
 
 
 class Record:
@@ -84,6 +102,10 @@ class Record:
             raise RecordError(f"{self._result} holds run {result.digest[:12]}: move it back")
         return result
 
+    def checkpoint_state(self) -> dict[str, Any] | None:
+        """Read the latest checkpoint that can be read; None if there is none."""
+        return read_checkpoint(self.checkpoint) or read_checkpoint(self.previous_checkpoint)
+
     def spec(self) -> RunSpec | None:
         """Read the spec; None if the run was never begun.
 
@@ -118,13 +140,14 @@ class Record:
         return attempts
 
     def finish(self, result: RunResult) -> None:
-        """Rename the result into place; the checkpoint before the last is no longer needed.
+        """Rename the result into place; after the last epoch one checkpoint is enough.
 
         Raises:
             HomeError: the folder cannot be written.
         """
         write_atomically(self._result, json.dumps(result.to_dict()))
-        self.previous_checkpoint.unlink(missing_ok=True)
+        if result.final:
+            self.previous_checkpoint.unlink(missing_ok=True)
 
     @contextmanager
     def claimed(self, patience_s: float = 60.0) -> Iterator[None]:

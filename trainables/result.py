@@ -20,6 +20,8 @@ class Status(StrEnum):
 
     FINISHED = "finished"
     DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    """The device's doing, not the spec's: such a run is tried again when it is next asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,11 @@ class RunResult:
         labels: facts of the noisy labels.
         parameters: number of trained parameters of the network.
         provenance: device, host, versions, commit, whether the tree was dirty.
-        reason: of a divergence: the epoch, the step and what was seen.
+        reason: of a divergence or a lack of memory: the step or epoch, what was seen, and the last
+            good epoch.
         attempts: number of processes that worked on it; above 1 where it was interrupted.
+        diagnostics: series over the epochs that diagnostics were collected in, "epoch" and others;
+            empty where none were. The arrays behind them are in a file of their own.
     """
 
     spec: RunSpec
@@ -72,10 +77,33 @@ class RunResult:
     provenance: dict[str, str]
     reason: str = ""
     attempts: int = 1
+    diagnostics: dict[str, list[float]] = field(default_factory=dict)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", self.spec.digest)
+
+    @property
+    def final(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.status is not Status.OUT_OF_MEMORY
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training got anywhere; where not, tables print the paper's ⊖.
+
+        It did not if it diverged, or if in its last epoch fewer than a fraction 2 / K of the
+        training samples were predicted right, twice what guessing gives. Right by the true labels
+        where they are known: at high noise rates a network that has learned agrees with few of the
+        given ones. With fewer than 4 classes 2 / K tells nothing, and only a divergence counts.
+        """
+        if self.status is Status.DIVERGED:
+            return False
+        accuracy = self.last("train/accuracy_true")
+        if accuracy is None:
+            accuracy = self.last("train/accuracy")
+        classes = len(self.labels.transition)
+        return accuracy is None or classes < 4 or accuracy >= 2 / classes
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """Return (epoch, value) wherever the metric was taken."""
@@ -108,6 +136,7 @@ class RunResult:
             "test/accuracy_last": self.last("test/accuracy"),
             "test/accuracy_mean_last": self.mean_last("test/accuracy"),
             "test/accuracy_best_val": self.at_best("test/accuracy", "val/accuracy"),
+            "test/accuracy_best_clean_val": self.at_best("test/accuracy", "clean_val/accuracy"),
             "seconds_per_epoch": sum(self.seconds) / len(self.seconds) if self.seconds else None,
             "peak_memory_mb": self.peak_memory_mb,
         }
@@ -127,6 +156,7 @@ class RunResult:
             "parameters": self.parameters,
             "provenance": self.provenance,
             "attempts": self.attempts,
+            "diagnostics": self.diagnostics,
         }
 
     @classmethod
@@ -148,6 +178,7 @@ class RunResult:
                 provenance=dict(plain["provenance"]),
                 reason=plain["reason"],
                 attempts=int(plain["attempts"]),
+                diagnostics=dict(plain["diagnostics"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"not a result of this version: {error}") from error

@@ -5,23 +5,35 @@ from __future__ import annotations
 import io
 import os
 import time
-import zipfile
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 import torch
 
-from trainables.devices import device_name, peak_memory_mb, pick_device
+from trainables.devices import (
+    device_name,
+    is_out_of_memory,
+    peak_memory_mb,
+    pick_device,
+    reset_peak_memory,
+)
+from trainables.diagnostics.collector import Collector, cadence
+from trainables.diagnostics.store import save
+from trainables.errors import DataError
+from trainables.outcomes import NeedDivergedError, take_inputs
 from trainables.provenance import provenance
+from trainables.realisation import realise
 from trainables.record import Record, write_atomically
 from trainables.result import LabelFacts, RunResult, Status
 from trainables.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
+    from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 
 CHECKPOINT_SECONDS = 5.0
@@ -45,6 +57,7 @@ class Running:
         study: str,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience_seconds: float = 60.0,
+        diagnostics_every: int | None = None,
     ) -> None:
         """Describe the run.
 
@@ -55,10 +68,15 @@ class Running:
             study: name of the study that asks for it; recorded, no part of its identity.
             checkpoint_seconds: least wall time between checkpoints.
             patience_seconds: how long to wait for another process that works on the run.
+            diagnostics_every: epochs between collections of diagnostics; None: about 20 in all;
+                0: none. It changes no bit of the run.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
-        self.result = self.record.result()
+        self.result = _final(self.record.result())
+        self._home = home
+        self._diagnostics_every = diagnostics_every
+        self._collector: Collector | None = None
         self._read_dataset = read_dataset
         self._study = study
         self._checkpoint_seconds = checkpoint_seconds
@@ -75,12 +93,12 @@ class Running:
 
         Raises:
             HomeError: the record cannot be written or is held by another process.
-            DataError: the data are not those of the spec.
+            DataError: the data are not those of the spec, or a needed run is missing.
         """
         if self.result is None:
             try:
                 self._held.enter_context(self.record.claimed(self._patience_seconds))
-                self.result = self.record.result()
+                self.result = _final(self.record.result())
                 if self.result is None:
                     self._open()
             except BaseException:
@@ -93,17 +111,81 @@ class Running:
 
     def _open(self) -> None:
         self._attempts = self.record.begin(self.spec)
-        self._provenance = {"study": self._study, **provenance(device_name(pick_device()))}
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self._trainer = Trainer(self.spec, self._read_dataset(), pick_device())
-        for path in (self.record.checkpoint, self.record.previous_checkpoint):
-            state = _read_checkpoint(path)
-            if state is not None:
-                self._trainer.load_state_dict(state["trainer"])
-                self._provenance = _both(state["provenance"], self._provenance)
-                break
+        device = pick_device()
+        self._provenance = {"study": self._study, **provenance(device_name(device))}
+        reset_peak_memory()
+        dataset = self._read_dataset()
+        try:
+            inputs, hashes = take_inputs(self.spec, self._home, dataset, device)
+        except NeedDivergedError as error:
+            self._end_with(error)
+            return
+        self._provenance |= {f"input.{role}": sha256 for role, sha256 in hashes.items()}
+        with self._memory_permitting(dataset):
+            self._trainer = Trainer(self.spec, dataset, device, inputs)
+            self._resume(self._trainer)
         self._saved_at = time.monotonic()
+
+    def _resume(self, trainer: Trainer) -> None:
+        every = cadence(self.spec.recipe.epochs, self._diagnostics_every)
+        self._collector = Collector.of(trainer, every) if every else None
+        state = self.record.checkpoint_state()
+        if state is None:
+            return
+        for name in [name for name in self._provenance if name.startswith("input.")]:
+            if state["provenance"].get(name) != self._provenance[name]:
+                raise DataError(
+                    f"the {name.removeprefix('input.')} that run {self.spec.digest[:12]} was begun "
+                    f"with is another one now: delete {self.record.folder} to begin it anew"
+                )
+        trainer.load_state_dict(state["trainer"])
+        if self._collector is not None and state["diagnostics"] is not None:
+            self._collector.load_state_dict(state["diagnostics"])
+        self._provenance = _both(state["provenance"], self._provenance)
+
+    def _end_with(self, error: NeedDivergedError) -> None:
+        self.result = replace(
+            error.need,
+            spec=self.spec,
+            trace=[],
+            seconds=[],
+            provenance=self._provenance,
+            reason=str(error),
+            attempts=self._attempts,
+        )
+        self.record.finish(self.result)
+
+    @contextmanager
+    def _memory_permitting(self, dataset: Dataset | None = None) -> Iterator[None]:
+        """Turn a lack of memory inside into the run's outcome."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            trainer, self._trainer, self._collector = self._trainer, None, None
+            done = trainer.epoch if trainer else 0
+            said = (str(error).strip().splitlines() or ["no message"])[0]
+            labels = trainer.labels if trainer else self._realise(dataset or self._read_dataset())
+            self.result = RunResult(
+                spec=self.spec,
+                status=Status.OUT_OF_MEMORY,
+                trace=trainer.trace if trainer else [],
+                seconds=trainer.seconds if trainer else [],
+                peak_memory_mb=peak_memory_mb(pick_device()),
+                labels=LabelFacts.of(labels),
+                parameters=trainer.parameters if trainer else 0,
+                provenance=self._provenance,
+                reason=f"in epoch {done + 1} ({said}); last good epoch {done}",
+                attempts=self._attempts,
+            )
+            self.record.finish(self.result)
+
+    def _realise(self, dataset: Dataset) -> Realisation:
+        spec = self.spec
+        return realise(
+            dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
+        )
 
     @property
     def epoch(self) -> int:
@@ -122,20 +204,25 @@ class Running:
         Raises:
             HomeError: the disk is full.
         """
+        if self.result is None:
+            with self._memory_permitting():
+                self._advance()
+        return self.result
+
+    def _advance(self) -> None:
         trainer = self._trainer
-        if self.result is not None or trainer is None:
-            return self.result
+        assert trainer is not None  # noqa: S101 - there is one while there is no result
         try:
             if not trainer.done:
-                trainer.train_epoch()
+                trainer.train_epoch(self._collector)
         except DivergedError as error:
-            return self._finish(trainer, Status.DIVERGED, str(error))
+            self._finish(trainer, Status.DIVERGED, str(error))
+            return
         if trainer.done:
             self._checkpoint(trainer)
-            return self._finish(trainer, Status.FINISHED)
-        if time.monotonic() - self._saved_at >= self._pause():
+            self._finish(trainer, Status.FINISHED)
+        elif time.monotonic() - self._saved_at >= self._pause():
             self._checkpoint(trainer)
-        return None
 
     def _pause(self) -> float:
         return max(self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE)
@@ -143,7 +230,12 @@ class Running:
     def _checkpoint(self, trainer: Trainer) -> None:
         begun = time.monotonic()
         buffer = io.BytesIO()
-        torch.save({"trainer": trainer.state_dict(), "provenance": self._provenance}, buffer)
+        state = {
+            "trainer": trainer.state_dict(),
+            "diagnostics": self._collector.state_dict() if self._collector else None,
+            "provenance": self._provenance,
+        }
+        torch.save(state, buffer)
         partial = self.record.checkpoint.with_name("checkpoint.next.pt")
         write_atomically(partial, buffer.getvalue())
         if self.record.checkpoint.exists():
@@ -152,7 +244,9 @@ class Running:
         self._saved_at = time.monotonic()
         self._save_cost = self._saved_at - begun
 
-    def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> RunResult:
+    def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
+        if self._collector is not None:
+            save(self.record.folder, self._collector)
         self.result = RunResult(
             spec=self.spec,
             status=status,
@@ -164,9 +258,13 @@ class Running:
             provenance=self._provenance,
             reason=reason,
             attempts=self._attempts,
+            diagnostics=self._collector.series() if self._collector else {},
         )
         self.record.finish(self.result)
-        return self.result
+
+
+def _final(result: RunResult | None) -> RunResult | None:
+    return result if result is not None and result.final else None
 
 
 def _both(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
@@ -177,27 +275,13 @@ def _both(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; None where there is none, or one that the disk has damaged.
-
-    The checksums are compared first: `torch.load` itself would take flipped bits for weights.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001 - a damaged file raises anything; the one before it serves
-        return None
-    return state
-
-
 def complete(
     spec: RunSpec,
     home: Path,
     read_dataset: Callable[[], Dataset],
     study: str,
     progress: Callable[[int, dict[str, float]], None] = lambda _epoch, _row: None,
+    diagnostics_every: int | None = None,
 ) -> RunResult:
     """Train a run to its end in this process; return at once what is already recorded.
 
@@ -207,11 +291,12 @@ def complete(
         read_dataset: called only if there is something left to train.
         study: name of the study that asks for it.
         progress: called with (epochs done, latest row) after each epoch.
+        diagnostics_every: see `Running`.
 
     Raises:
         UserError: see `Running`.
     """
-    with Running(spec, home, read_dataset, study) as running:
+    with Running(spec, home, read_dataset, study, diagnostics_every=diagnostics_every) as running:
         progress(running.epoch, running.latest)
         while running.advance() is None:
             progress(running.epoch, running.latest)

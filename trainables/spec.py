@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainables.errors import FieldError, RecordError
@@ -22,19 +22,24 @@ AUGMENTATIONS = ("crop", "flip")
 """crop: pad by 4 pixels and cut the original size at random; flip: left to right, half the time."""
 
 Precision = Literal["float32", "bf16"]
+Optimizer = Literal["sgd", "radam"]
 
 COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
-SPLITS = ("val", "test")
+SPLITS = ("val", "clean_val", "test")
+"""val: held-out samples with their noisy labels; clean_val: the same with their true ones, for
+published recipes that choose by them; test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a network is optimised, whatever the method (SGD throughout, as in the paper).
+    """How a network is optimised.
 
     Attributes:
         epochs: passes over the training part; counted from 1.
         batch_size: samples per step; the last batch of an epoch may be smaller.
         learning_rate: base rate of the schedule.
+        optimizer: "sgd" throughout in the paper; "radam" for a method published with it, which has
+            no momentum of SGD's kind.
         momentum: of SGD.
         weight_decay: applied to every parameter that the loss depends on.
         nesterov: whether the momentum is Nesterov's.
@@ -51,6 +56,7 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
@@ -77,6 +83,8 @@ class Recipe:
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
         for name in ("learning_rate", "momentum", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
+        if self.optimizer != "sgd":  # one name for the same bits
+            object.__setattr__(self, "momentum", 0.0)
         if self.nesterov and self.momentum == 0:
             raise FieldError("nesterov", "nesterov needs momentum above 0, got 0")
         for name in self.augmentation:
@@ -86,14 +94,17 @@ class Recipe:
         # Applied in one order whatever the order they are named in: one name for the same bits.
         named = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
         object.__setattr__(self, "augmentation", named)
+        self._check_statistics()
+        if self.window > self.epochs:
+            object.__setattr__(self, "window", self.epochs)
+
+    def _check_statistics(self) -> None:
         if (self.mean is None) != (self.std is None):
             raise FieldError("mean", "mean and std are given together or not at all")
         if self.std is not None and (
             min(self.std) <= 0 or self.mean is None or len(self.mean) != len(self.std)
         ):
             raise FieldError("std", "std must be above 0, and as many values as mean")
-        if self.window > self.epochs:
-            object.__setattr__(self, "window", self.epochs)
 
     def scaled(self, epochs: int, schedule: Schedule | None = None) -> Recipe:
         """Return the recipe of a training of another length, the epochs it names scaled with it.
@@ -127,9 +138,9 @@ class RunSpec:
         hyperparameters: its parameters, complete.
         recipe: how it is optimised.
         hold_out: fraction of the noisy training labels held out by the `split` axis.
-        evaluate: the splits that are evaluated: "val" (held-out noisy labels), "test". A split
-            that is not named is not evaluated.
+        evaluate: the splits that are evaluated, from `SPLITS`; the others are not looked at.
         seeds: base seed of each random axis.
+        needs: digests of the runs whose outcomes it takes, by their role in the method.
         threads: CPU threads of one training.
         revision: of the training code.
     """
@@ -147,6 +158,7 @@ class RunSpec:
     hold_out: float
     evaluate: tuple[str, ...]
     seeds: Seeds
+    needs: FrozenMap = field(default_factory=FrozenMap)
     threads: int = 1
     revision: int = REVISION
 
@@ -159,16 +171,20 @@ class RunSpec:
         for name in self.evaluate:
             if name not in SPLITS:
                 raise FieldError("evaluate", f"unknown split '{name}'; known: {', '.join(SPLITS)}")
-        if "val" in self.evaluate and self.hold_out == 0:
-            raise FieldError("hold_out", "hold_out must be above 0 where 'val' is evaluated")
+        for name in {"val", "clean_val"} & set(self.evaluate):
+            if self.hold_out == 0:
+                raise FieldError(
+                    "hold_out", f"hold_out must be above 0 where '{name}' is evaluated"
+                )
         if self.threads < 1:
             raise FieldError("threads", f"threads must be at least 1, got {self.threads}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON values."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
         plain["backbone_parameters"] = dict(self.backbone_parameters)
         plain["hyperparameters"] = dict(self.hyperparameters)
+        plain["needs"] = dict(self.needs)
         plain["recipe"] = asdict(self.recipe)
         plain["seeds"] = asdict(self.seeds)
         return plain
@@ -200,6 +216,7 @@ class RunSpec:
                     "hyperparameters": FrozenMap(_tuples(plain["hyperparameters"])),
                     "recipe": Recipe(**_tuples(recipe)),
                     "seeds": Seeds(**plain["seeds"]),
+                    "needs": FrozenMap(plain["needs"]),
                 }
             )
         except (KeyError, TypeError, FieldError) as error:

@@ -38,12 +38,14 @@ class Job:
         home: folder that holds `runs/`; every worker must see the same one.
         data_dir: folder that holds the dataset.
         study: name of the study that asks for it.
+        diagnostics_every: epochs between collections of diagnostics; None: about 20 in all.
     """
 
     spec: RunSpec
     home: Path
     data_dir: Path
     study: str
+    diagnostics_every: int | None = None
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Job:
@@ -53,6 +55,7 @@ class Job:
             home=Path(config["home"]),
             data_dir=Path(config["data_dir"]),
             study=config["study"],
+            diagnostics_every=config.get("diagnostics_every"),
         )
 
 
@@ -123,6 +126,7 @@ class RunTrainable(tune.Trainable):
                 lambda: _dataset(job.spec.dataset, job.data_dir, job.home / "cache"),
                 job.study,
                 patience_seconds=math.inf,
+                diagnostics_every=job.diagnostics_every,
             )
         )
 

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from trainables.devices import make_deterministic
 from trainables.errors import DataError
 from trainables.images import EpochDraws, ImagePart, Normalise, channel_statistics
-from trainables.methods import Batch, Context, method_of
+from trainables.methods import Batch, Context, check_state, method_of
 from trainables.network import build_network
 from trainables.realisation import realise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trainables.datasets.base import Dataset
-    from trainables.spec import RunSpec
+    from trainables.spec import Recipe, RunSpec
 
 EVALUATION_BATCH = 500
+LOSS_BOUND = 1e6
+"""A mean loss above this is a divergence, though still a number."""
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no longer a finite number: an outcome of the run, not a fault of the sweep."""
+    """The loss is no number, or out of bounds: an outcome of the run, not a fault of the sweep."""
+
+
+class Observer(Protocol):
+    """Looks on while a run trains; what it does must not change a bit of it."""
+
+    def watches(self, epoch: int) -> bool:
+        """Tell whether it wants to see this epoch."""
+
+    def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
+        """Take note of a step.
+
+        Args:
+            batch: of the step.
+            attention: logit of the weight τ that the loss gives each sample, shape (b,), if it
+                gives one.
+            gradient: of each sample's loss with respect to its logits, shape (b, outputs).
+        """
+
+    def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
+        """Take note of an epoch's end, and of what the method takes for the labels then."""
 
 
 class Trainer:
@@ -34,11 +58,24 @@ class Trainer:
         seconds: wall time of each.
     """
 
-    def __init__(self, spec: RunSpec, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        dataset: Dataset,
+        device: torch.device,
+        inputs: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         """Prepare the first epoch.
+
+        Args:
+            spec: what is trained.
+            dataset: on what.
+            device: where.
+            inputs: outcomes of the runs that the spec needs, by role.
 
         Raises:
             DataError: the data or the noisy labels are not those of the spec.
+            FieldError: the method would keep more state than is reasonable.
         """
         make_deterministic(spec.recipe, spec.threads)
         self.spec = spec
@@ -52,6 +89,7 @@ class Trainer:
         self._check(dataset)
         self._prepare_data(dataset)
         method = method_of(spec.method)
+        check_state(method, spec.hyperparameters, len(self._train), self.labels.classes)
         self.network = (
             build_network(
                 spec.backbone,
@@ -70,15 +108,11 @@ class Trainer:
                 classes=self.labels.classes,
                 epochs=spec.recipe.epochs,
                 seed=spec.seeds.method,
+                inputs={name: value.to(device) for name, value in (inputs or {}).items()},
+                transition=self._transition() if method.needs_truth else None,
             )
         )
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=spec.recipe.learning_rate,
-            momentum=spec.recipe.momentum,
-            weight_decay=spec.recipe.weight_decay,
-            nesterov=spec.recipe.nesterov,
-        )
+        self.optimizer = _optimizer(self.network, spec.recipe)
 
     def _check(self, dataset: Dataset) -> None:
         for what, found, wanted in (
@@ -100,6 +134,7 @@ class Trainer:
             return ImagePart(dataset.train.images, index, labels.noisy[positions], self.device)
 
         self._train = part(training)
+        self._true = torch.from_numpy(labels.true[training]).to(self.device)
         mean, std = spec.recipe.mean, spec.recipe.std
         if mean is None or std is None:
             mean, std = channel_statistics(dataset.train.images, self._train.index)
@@ -107,10 +142,32 @@ class Trainer:
         self._evaluated: dict[str, ImagePart] = {}
         if "val" in spec.evaluate:
             self._evaluated["val"] = part(held_out)
+        if "clean_val" in spec.evaluate:
+            index = labels.index[held_out]
+            clean = labels.true[held_out]
+            self._evaluated["clean_val"] = ImagePart(
+                dataset.train.images, index, clean, self.device
+            )
         if "test" in spec.evaluate:
             test = dataset.test
             everything = torch.arange(len(test)).numpy()
             self._evaluated["test"] = ImagePart(test.images, everything, test.labels, self.device)
+
+    def _transition(self) -> torch.Tensor:
+        counts = torch.zeros(self.labels.classes, self.labels.classes, device=self.device)
+        ones = torch.ones(len(self._train), device=self.device)
+        counts.index_put_((self._true, self._train.labels), ones, accumulate=True)
+        return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+    @property
+    def part(self) -> ImagePart:
+        """The samples that are trained on, with their noisy labels."""
+        return self._train
+
+    @property
+    def true_labels(self) -> torch.Tensor:
+        """Labels of those samples as the dataset has them, int64, shape (n,)."""
+        return self._true
 
     @property
     def done(self) -> bool:
@@ -122,11 +179,12 @@ class Trainer:
         """Number of trained parameters of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
-    def train_epoch(self) -> dict[str, float]:
+    def train_epoch(self, observer: Observer | None = None) -> dict[str, float]:
         """Train the next epoch, evaluate where the recipe says so, and return its row.
 
         Raises:
-            DivergedError: a step's loss was not finite; the epoch is not counted as done.
+            DivergedError: a step's loss was no number or out of bounds; the epoch is not counted
+                as done.
         """
         begun = time.perf_counter()
         epoch = self.epoch + 1
@@ -134,7 +192,7 @@ class Trainer:
         rate = recipe.schedule.rate(recipe.learning_rate, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        row = {"epoch": epoch, "learning_rate": rate, **self._pass(epoch)}
+        row = {"epoch": epoch, "learning_rate": rate, **self._pass(epoch, observer)}
         if recipe.evaluates(epoch):
             for name, part in self._evaluated.items():
                 row[f"{name}/accuracy"] = self.accuracy(part)
@@ -143,40 +201,56 @@ class Trainer:
         self.seconds.append(time.perf_counter() - begun)
         return row
 
-    def _pass(self, epoch: int) -> dict[str, float]:
+    def _pass(self, epoch: int, observer: Observer | None) -> dict[str, float]:
         self.network.train()
+        if observer is not None and not observer.watches(epoch):
+            observer = None
         draws = EpochDraws(self._train, self.spec.recipe, self.spec.seeds, epoch)
         losses, sizes = [], []
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        correct = torch.zeros(2, dtype=torch.int64, device=self.device)
         for images, positions in draws.batches():
-            loss, logits = self.step(images, positions, epoch)
+            loss, logits = self.step(images, positions, epoch, observer)
             losses.append(loss)
             sizes.append(len(positions))
             predicted = logits[:, : self.labels.classes].argmax(dim=1)
-            correct += (predicted == self._train.labels[positions]).sum()
+            wanted = torch.stack([self._train.labels[positions], self._true[positions]])
+            correct += (predicted == wanted).sum(dim=1)
         # One transfer per epoch: asking for each step's loss would make the GPU wait.
         per_step = torch.stack(losses).double().cpu()
-        bad = (~per_step.isfinite()).nonzero()
+        bad = (~(per_step.abs() <= LOSS_BOUND)).nonzero()
         if len(bad):
             step = int(bad[0])
             raise DivergedError(
-                f"loss {per_step[step].item()} at step {step + 1} of epoch {epoch}; "
+                f"loss {per_step[step].item():g} at step {step + 1} of epoch {epoch}; "
                 f"last good epoch {epoch - 1}"
             )
-        self.method.end_epoch(epoch)
+        self.method.end_epoch(epoch, self.predict)
+        if observer is not None:
+            observer.end_epoch(epoch, self.method.estimated_targets())
         mean = float((per_step * torch.tensor(sizes)).sum()) / len(self._train)
-        return {"train/loss": mean, "train/accuracy": int(correct) / len(self._train)}
+        given, true = (int(count) / len(self._train) for count in correct)
+        return {"train/loss": mean, "train/accuracy": given, "train/accuracy_true": true}
 
     def step(
-        self, images: torch.Tensor, positions: torch.Tensor, epoch: int
+        self,
+        images: torch.Tensor,
+        positions: torch.Tensor,
+        epoch: int,
+        observer: Observer | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step of SGD; return the loss and the logits, both detached."""
+        """Take one step of the optimiser; return the loss and the logits, both detached."""
         logits, attention = self._forward(images)
         batch = Batch(logits.float(), attention.float(), positions, epoch)
+        if observer is not None:
+            batch.logits.retain_grad()
         loss = self.method.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()
+        if observer is not None and batch.logits.grad is not None:
+            with torch.no_grad():
+                weight = self.method.attention_logit(batch)
+                observer.note(batch, weight, batch.logits.grad * len(positions))
         return loss.detach(), logits.detach()
 
     def _forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,6 +269,21 @@ class Trainer:
             logits, _ = self._forward(images)
             correct += (logits[:, : self.labels.classes].argmax(dim=1) == labels).sum()
         return int(correct) / len(part)
+
+    @torch.no_grad()
+    def predict(self) -> torch.Tensor:
+        """Return the softmax of all training samples in order, float32, shape (n, outputs).
+
+        Taken in evaluation mode, without augmentation; the mode is left as it was.
+        """
+        training = self.network.training
+        self.network.eval()
+        found = [
+            self._forward(images)[0].float().softmax(dim=1)
+            for images, _ in self._train.batches(EVALUATION_BATCH)
+        ]
+        self.network.train(training)
+        return torch.cat(found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that decides the epochs to come, and what was seen in those done."""
@@ -215,3 +304,17 @@ class Trainer:
         self.epoch = state["epoch"]
         self.trace = list(state["trace"])
         self.seconds = list(state["seconds"])
+
+
+def _optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "radam":
+        return torch.optim.RAdam(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+    )

@@ -199,7 +199,12 @@ def _explained(home: Home) -> Iterator[None]:
 
 def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console) -> None:
     home = flags.paths
-    job = {"home": str(home.path), "data_dir": str(flags.data), "study": sweep.plan.name}
+    job = {
+        "home": str(home.path),
+        "data_dir": str(flags.data),
+        "study": sweep.plan.name,
+        "diagnostics_every": sweep.plan.study.diagnostics.every,
+    }
     with console.status("starting Ray"), ExitStack() as stack:
         gpus = stack.enter_context(ray_cluster(flags.ray_address))
         if flags.ray_address is not None:

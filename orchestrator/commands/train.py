@@ -20,7 +20,7 @@ from reports.words import point
 from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
 from trainables.errors import FieldError, StudyError, suggest
-from trainables.methods import METHODS, method_of
+from trainables.methods import METHODS, check_state, method_of
 from trainables.record import Record
 from trainables.result import Status
 
@@ -60,19 +60,20 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     prepared = prepare(flags, console, writes=True)
     plan, study = prepared.plan, prepared.plan.study
     try:
-        method_of(method).check(study.hyperparameters_of(method, **values), study.recipe.epochs)
         spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
+        for one in (*plan.needs_of(spec), spec):
+            kind = method_of(one.method)
+            kind.check(one.hyperparameters, one.recipe.epochs)
+            check_state(kind, one.hyperparameters, plan.samples, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home = flags.paths
     os.environ.update(environment_of(study.resources.gpus))
     uri = flags.tracking_uri or home.tracking_uri
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
-        result = Record(home.path, spec.digest).result()
-        if result is None:
-            result = _train(spec, plan, home.path, console)
-        else:
-            console.print("This run is recorded already: nothing is left to train.")
+        for need in plan.needs_of(spec):
+            tracker.record(_trained(need, plan, home.path, console), "train")
+        result = _trained(spec, plan, home.path, console)
         tracker.record(result, "train")
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
@@ -81,6 +82,18 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
             _view(result, values, len(plan.dataset.train), str(home.path / "runs" / result.digest))
         )
     return 0 if result.status is Status.FINISHED else 1
+
+
+def _trained(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
+    result = Record(home, spec.digest).result()
+    if result is None or not result.final:
+        return _train(spec, plan, home, console)
+    console.print(f"{_name(spec)} is recorded already: nothing is left to train.")
+    return result
+
+
+def _name(spec: RunSpec) -> str:
+    return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
 def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
@@ -95,14 +108,14 @@ def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult
         TextColumn("{task.fields[latest]}"),
     )
     with Progress(*columns, console=console) as bar:
-        name = f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
-        task = bar.add_task(name, total=spec.recipe.epochs, latest="")
+        task = bar.add_task(_name(spec), total=spec.recipe.epochs, latest="")
         return complete(
             spec,
             home,
             lambda: plan.dataset,
             plan.name,
             lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
+            diagnostics_every=plan.study.diagnostics.every,
         )
 
 

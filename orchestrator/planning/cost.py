@@ -11,7 +11,6 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.schema import Phase
 from trainables.cost import Cost
 from trainables.errors import NalError
 from trainables.record import write_atomically
@@ -19,7 +18,7 @@ from trainables.record import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.planning.plan import PhaseSize, Plan
+    from orchestrator.planning.plan import Load, PhaseSize, Plan
     from trainables.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3
@@ -38,28 +37,33 @@ class MachineCost(Cost):
 
     slots: int = 1
 
-    def run_seconds(self, plan: Plan, size: PhaseSize) -> float:
-        """Return the wall time of one run of a phase."""
-        recipe = plan.study.recipe
-        steps = recipe.epochs * math.ceil(size.train / recipe.batch_size)
+    def run_seconds(self, load: Load) -> float:
+        """Return the wall time of one run."""
+        recipe = load.spec.recipe
+        steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
         evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
         return (
             steps * self.step_seconds
-            + evaluations * size.evaluated * self.evaluation_seconds
+            + evaluations * load.evaluated * self.evaluation_seconds
             + RUN_OVERHEAD_SECONDS
         )
 
+    def mean_run_seconds(self, size: PhaseSize) -> float:
+        """Return the mean wall time of a phase's runs."""
+        return sum(load.runs * self.run_seconds(load) for load in size.loads) / size.runs
+
+    def phase_seconds(self, size: PhaseSize) -> float:
+        """Return the wall time of a phase: full rounds of all slots at once."""
+        return math.ceil(size.runs / self.slots) * self.mean_run_seconds(size)
+
     def plan_seconds(self, plan: Plan) -> float:
         """Return the wall time of a whole sweep."""
-        return START_SECONDS + sum(
-            math.ceil(size.runs / self.slots) * self.run_seconds(plan, size)
-            for size in plan.sizes()
-        )
+        return START_SECONDS + sum(self.phase_seconds(size) for size in plan.sizes)
 
     def plan_bytes(self, plan: Plan) -> float:
-        """Return the disk space of the runs' last checkpoints, tables of targets included."""
-        table = 4.0 * plan.samples * len(plan.dataset.classes)
-        return sum(size.runs for size in plan.sizes()) * (self.checkpoint_bytes + table)
+        """Return the disk space of the runs' last checkpoints, per-sample state included."""
+        loads = [load for size in plan.sizes for load in size.loads]
+        return sum(load.runs * (self.checkpoint_bytes + load.state_bytes) for load in loads)
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
@@ -73,9 +77,7 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
         NalError: the network cannot be trained here; says why.
     """
     study = plan.study
-    spec = plan.spec(
-        Phase.CONFIRM, study.methods[0], study.scenarios[0], _values(plan), study.confirm.seeds[0]
-    )
+    spec = plan.sizes[-1].loads[0].spec
     key = _key(spec, plan)
     path = None if cache is None else cache / "costs.json"
     known = _recall(path)
@@ -97,10 +99,6 @@ def _recall(path: Path | None) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}  # measured again in seconds
     return known
-
-
-def _values(plan: Plan) -> dict[str, float]:
-    return {name: space.low for name, space in plan.study.space_of(plan.study.methods[0]).items()}
 
 
 def _key(spec: RunSpec, plan: Plan) -> str:

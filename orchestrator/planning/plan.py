@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
 from reports.words import counted
 from search_spaces.schema import Phase
+from trainables.methods import method_of
+from trainables.parameters import FrozenMap
 from trainables.realisation import realise
 from trainables.spec import RunSpec, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
@@ -41,22 +44,42 @@ class SearchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Runs that cost the same.
+
+    Attributes:
+        runs: how many.
+        spec: of one of them.
+        train: samples of the training part.
+        evaluated: samples evaluated after an evaluated epoch.
+        state_bytes: of the method's per-sample state.
+    """
+
+    runs: int
+    spec: RunSpec
+    train: int
+    evaluated: int
+    state_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseSize:
-    """How many runs a phase has, and what one of them does.
+    """How many runs a phase has, and what they do.
 
     Attributes:
         phase: which.
-        runs: how many at the most.
-        arithmetic: how that number comes about, for people.
-        train: samples of the training part.
-        evaluated: samples evaluated after an evaluated epoch.
+        arithmetic: how their number comes about, for people.
+        loads: of the runs, by what they cost.
     """
 
     phase: Phase
-    runs: int
     arithmetic: str
-    train: int
-    evaluated: int
+    loads: tuple[Load, ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are at the most."""
+        return sum(load.runs for load in self.loads)
 
 
 @dataclass
@@ -73,6 +96,7 @@ class Plan:
     study: Study
     dataset: Dataset
     _labels: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    _needed: dict[str, RunSpec] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -98,7 +122,7 @@ class Plan:
         """The searches: one per tuned method, or one per method and scenario."""
         return tuple(
             SearchPlan(method, scenario, serves)
-            for method in self.study.search.methods
+            for method in self.study.tune
             for scenario, serves in self.study.searched.items()
         )
 
@@ -108,9 +132,10 @@ class Plan:
         space = self.study.space_of(method)
         return None if reference is None else {name: reference.number(name) for name in space}
 
-    def held_out(self, phase: Phase) -> int:
-        """Number of samples held out in a phase."""
-        return round(self.study.fraction_held_out(phase) * self.samples)
+    @property
+    def held_out(self) -> int:
+        """Number of samples held out to choose by."""
+        return round(self.study.search.hold_out * self.samples)
 
     @property
     def protocol(self) -> HeldOutAccuracy:
@@ -118,7 +143,7 @@ class Plan:
         return HeldOutAccuracy(
             window=self.study.recipe.window,
             classes=len(self.dataset.classes),
-            held_out=self.held_out(Phase.SEARCH),
+            held_out=self.held_out,
         )
 
     def spec(
@@ -135,7 +160,7 @@ class Plan:
         """
         study = self.study
         seeds = study.seeds(seed)
-        return RunSpec(
+        spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
             subset=study.subset,
@@ -144,13 +169,41 @@ class Plan:
             backbone=study.backbone.name,
             backbone_parameters=study.backbone.parameters,
             method=method,
-            hyperparameters=study.hyperparameters_of(method, **values),
-            recipe=study.recipe,
-            hold_out=study.fraction_held_out(phase),
-            evaluate=study.evaluates(phase),
+            hyperparameters=study.hyperparameters_of(method, scenario, **values),
+            recipe=study.recipe_of(method, scenario, **values),
+            hold_out=study.fraction_held_out(phase, method, scenario),
+            evaluate=study.evaluates(phase, method, scenario),
             seeds=seeds,
             threads=study.resources.cpus,
         )
+        return self._with_needs(spec)
+
+    def _with_needs(self, spec: RunSpec) -> RunSpec:
+        needs = {}
+        for stage in method_of(spec.method).stages:
+            passed = {name: spec.hyperparameters[name] for name in stage.passes}
+            needed = self._with_needs(
+                replace(
+                    spec,
+                    method=stage.method,
+                    hyperparameters=self.study.hyperparameters_of(
+                        stage.method, spec.scenario, **passed
+                    ),
+                    recipe=self.study.stage_recipe_of(spec.method, stage, spec.scenario),
+                )
+            )
+            self._needed[needed.digest] = needed
+            needs[stage.role] = needed.digest
+        return replace(spec, needs=FrozenMap(needs))
+
+    def needs_of(self, spec: RunSpec) -> list[RunSpec]:
+        """Return the runs that a run of this plan needs, each after those that it needs itself."""
+        found: dict[str, RunSpec] = {}
+        for digest in spec.needs.values():
+            need = self._needed[str(digest)]
+            found |= {other.digest: other for other in self.needs_of(need)}
+            found[need.digest] = need
+        return list(found.values())
 
     def _labels_digest(self, scenario: str, seeds: Seeds) -> str:
         key = (scenario, seeds.noise, seeds.subset)
@@ -165,33 +218,37 @@ class Plan:
             self._labels[key] = labels.digest
         return self._labels[key]
 
+    @cached_property
     def sizes(self) -> tuple[PhaseSize, ...]:
-        """Return how many runs each phase has at the most, and what one of them does."""
-        study, searches = self.study, len(self.searches)
+        """How many runs each phase has at the most, and what they do."""
+        study, searches = self.study, self.searches
         trials, seeds = study.search.trials, len(study.confirm.seeds)
-        references = [m for m in study.search.methods if study.reference_of(m) is not None]
-        per_search = min(study.select.candidates, trials) + (1 if references else 0)
-        held_out = self.held_out(Phase.SEARCH)
-        cells = len(study.methods) + len(references)
-        confirmed = self.held_out(Phase.CONFIRM)
-        many = f"{counted(searches, 'search', 'searches')} × " if searches > 1 else ""
+        references = [m for m in study.tune if study.reference_of(m) is not None]
+        many = f"{counted(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
         sizes = []
         if searches:
+            tried = [
+                min(study.select.candidates, trials) + (search.method in references)
+                for search in searches
+            ]
+            candidates = counted(max(tried), "candidate")
+            if min(tried) < max(tried):
+                candidates = f"{min(tried)} or {candidates}"
             sizes = [
                 PhaseSize(
                     Phase.SEARCH,
-                    searches * trials,
-                    f"{many}{counted(trials, 'trial')} × 1 seed",
-                    self.samples - held_out,
-                    held_out,
+                    f"{many}{counted(trials, 'trial')} × 1 seed{self._with_stages(study.tune)}",
+                    self._loads(self._trial_specs(trials)),
                 ),
                 PhaseSize(
                     Phase.SELECT,
-                    searches * per_search * len(study.select.seeds),
-                    f"{many}{counted(per_search, 'candidate')} × "
-                    f"{counted(len(study.select.seeds), 'seed')}",
-                    self.samples - held_out,
-                    held_out,
+                    f"{many}{candidates} × {counted(len(study.select.seeds), 'seed')}"
+                    f"{self._with_stages(study.tune)}",
+                    self._loads(
+                        (spec, count * len(study.select.seeds) * tried[i])
+                        for i, search in enumerate(searches)
+                        for spec, count in self._trial_specs(1, (search,))
+                    ),
                 ),
             ]
         points = counted(len(study.methods), "method")
@@ -199,9 +256,55 @@ class Plan:
             points += f" + {len(references)} at the paper's point"
         confirm = PhaseSize(
             Phase.CONFIRM,
-            len(study.scenarios) * cells * seeds,
-            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}",
-            self.samples - confirmed,
-            confirmed + len(self.dataset.test),
+            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
+            f"{self._with_stages(study.methods)}",
+            self._loads((spec, 1) for spec in self._confirm_specs()),
         )
         return (*sizes, confirm)
+
+    def _with_stages(self, methods: Sequence[str]) -> str:
+        staged = [method for method in methods if method_of(method).stages]
+        return f", and the runs that {', '.join(staged)} need" if staged else ""
+
+    def _trial_specs(
+        self, trials: int, searches: Sequence[SearchPlan] | None = None
+    ) -> Iterator[tuple[RunSpec, int]]:
+        """Yield, as (spec, how many), what a trial of each search trains."""
+        for search in self.searches if searches is None else searches:
+            low = {name: space.low for name, space in self.study.space_of(search.method).items()}
+            seed = self.study.search.seed
+            spec = self.spec(Phase.SEARCH, search.method, search.scenario, low, seed)
+            for one in (*self.needs_of(spec), spec):
+                yield one, trials
+
+    def _confirm_specs(self) -> list[RunSpec]:
+        """Return what confirm trains, a run that serves twice once; tuned values are made up."""
+        study = self.study
+        found: dict[str, RunSpec] = {}
+        for scenario in study.scenarios:
+            for method in study.methods:
+                points: list[Values] = [{}]
+                if method in study.tune:
+                    space = study.space_of(method)
+                    points = [{name: interval.low for name, interval in space.items()}]
+                    reference = self.reference_of(method)
+                    points += [reference] if reference not in (None, *points) else []
+                for point in points:
+                    for seed in study.confirm.seeds:
+                        spec = self.spec(Phase.CONFIRM, method, scenario, point, seed)
+                        found |= {one.digest: one for one in (*self.needs_of(spec), spec)}
+        return list(found.values())
+
+    def _loads(self, specs: Iterable[tuple[RunSpec, int]]) -> tuple[Load, ...]:
+        loads: dict[tuple[object, ...], Load] = {}
+        classes = len(self.dataset.classes)
+        for spec, count in specs:
+            held = round(spec.hold_out * self.samples)
+            size = {"val": held, "clean_val": held, "test": len(self.dataset.test)}
+            train = self.samples - held
+            evaluated = sum(size[name] for name in spec.evaluate)
+            state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
+            key = (spec.method, spec.recipe, train, evaluated, state)
+            before = loads[key].runs if key in loads else 0
+            loads[key] = Load(before + count, spec, train, evaluated, state)
+        return tuple(loads.values())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from orchestrator.planning.plan import Plan
-from search_spaces.schema import Phase
 from trainables.datasets import ensure, load
 from trainables.errors import FieldError
+from trainables.methods import check_state, method_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
             raise FieldError(
                 "subset", f"{study.subset} is more than the {available} training samples there are"
             )
-        held_out = plan.held_out(Phase.SEARCH)
+        held_out = plan.held_out
         if held_out < 1 or held_out >= plan.samples:
             raise FieldError(
                 "search.hold_out",
@@ -86,5 +86,14 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
                 f"has {len(mean)} values, the images of '{study.dataset}' have "
                 f"{plan.dataset.image[0]} channels",
             )
+        _check_methods(plan)
     except FieldError as error:
         raise loaded.explain(error) from error
+
+
+def _check_methods(plan: Plan) -> None:
+    """See that no method would keep more state than is reasonable for this data."""
+    classes = len(plan.dataset.classes)
+    for runs in (runs for size in plan.sizes for runs in size.loads):
+        values = runs.spec.hyperparameters
+        check_state(method_of(runs.spec.method), values, runs.train, classes)

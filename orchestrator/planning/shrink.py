@@ -54,7 +54,7 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
     study = plan.study
     few = replace(
         flags,
-        trials=min(MOST_TRIALS, study.search.trials) if study.search.methods else flags.trials,
+        trials=min(MOST_TRIALS, study.search.trials) if study.tune else flags.trials,
         seeds=min(MOST_SEEDS, len(study.confirm.seeds)),
         scenarios=(study.search.scenario or study.scenarios[0],)
         if len(study.scenarios) > 1

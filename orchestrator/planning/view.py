@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
+    from orchestrator.planning.plan import PhaseSize
     from orchestrator.planning.preparing import Prepared
     from search_spaces.schema import Study
 
@@ -30,10 +31,8 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
     runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
     for column in ("phase", "runs", "", "one run"):
         runs.add_column(column, justify="right" if column == "runs" else "left")
-    for size in plan.sizes():
-        runs.add_row(
-            str(size.phase), str(size.runs), size.arithmetic, duration(cost.run_seconds(plan, size))
-        )
+    for size in plan.sizes:
+        runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _each(size, cost))
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
@@ -41,6 +40,13 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
         facts.add_row(name, text)
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
+
+
+def _each(size: PhaseSize, cost: MachineCost) -> str:
+    """Say how long one run of a phase takes: "40 s", or "40 s to 2 min" where they differ."""
+    seconds = [cost.run_seconds(load) for load in size.loads]
+    shortest, longest = duration(min(seconds)), duration(max(seconds))
+    return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
 def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tuple[str, str]]:
@@ -87,7 +93,7 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
         ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
         (
             "cost here",
-            f"at most {sum(s.runs for s in plan.sizes())} runs, about "
+            f"at most {sum(s.runs for s in plan.sizes)} runs, about "
             f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
             f"{size_text(cost.plan_bytes(plan))} on disk",
         ),
@@ -121,9 +127,9 @@ def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[
                 "phase": str(size.phase),
                 "runs": size.runs,
                 "arithmetic": size.arithmetic,
-                "seconds_per_run": cost.run_seconds(plan, size),
+                "seconds": cost.phase_seconds(size),
             }
-            for size in plan.sizes()
+            for size in plan.sizes
         ],
         "protocol": plan.protocol.name,
         "standard_error": plan.protocol.standard_error,

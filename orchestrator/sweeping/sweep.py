@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Batch, Task
 from orchestrator.sweeping.tuning import Tuning
+from orchestrator.sweeping.waiting import WaitingRoom
 from search_spaces.schema import Phase
 from trainables.record import Record
 
@@ -70,6 +71,8 @@ class Sweep:
         self.failed: list[str] = []
         self.cells: list[Cell] = []
         self._waiting: Task | None = None
+        self._room = WaitingRoom()
+        self._counted: set[tuple[Phase, str]] = set()
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
     def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
@@ -81,13 +84,15 @@ class Sweep:
         self._listener = listener
         for tuning in self.tunings:
             for task, result in tuning.resume(self._record):
-                self.finished[Phase.SEARCH] += 1
+                self._take_up_needs(task)
+                self._count(task)
                 listener(task, result)
         self._waiting = self.next()
         return sum(self.finished.values())
 
     def _record(self, spec: RunSpec) -> RunResult | None:
-        return Record(self._home, spec.digest).result()
+        result = Record(self._home, spec.digest).result()
+        return result if result is not None and result.final else None
 
     def next(self) -> Task | None:
         """Return a run to be carried out now; None if there is none before others have ended."""
@@ -95,15 +100,45 @@ class Sweep:
             self._waiting = None
             return waiting
         while True:
-            task = next(self._tasks(), None)
+            task = self._room.take() or next(self._tasks(), None)
             if task is None:
                 if self._advance():
                     continue
                 return None
             result = self._record(task.spec)
-            if result is None:
+            if result is not None:
+                self._take_up_needs(task)
+                self.end(task, result)
+            elif not self._has_to_wait(task):
+                self._room.begin(task.spec.digest)
                 return task
-            self.end(task, result)
+
+    def _has_to_wait(self, task: Task) -> bool:
+        if self._room.runs(task.spec.digest):
+            self._room.wait(task, task)
+            return True
+        for spec in self.plan.needs_of(task.spec):
+            if self._record(spec) is None:
+                self._room.wait(task, _needed(spec, task))
+                return True
+        return False
+
+    def _take_up_needs(self, task: Task) -> None:
+        """Count the recorded runs that a recorded run needed, as if they had ended just now."""
+        for spec in self.plan.needs_of(task.spec):
+            need, result = _needed(spec, task), self._record(spec)
+            if result is not None and self._count(need):
+                self._listener(need, result)
+
+    def _count(self, task: Task) -> bool:
+        """Count a run that has ended; one that others need is counted once, however many do."""
+        key = (task.phase, task.spec.digest)
+        new = key not in self._counted
+        self._counted.add(key)
+        # Two trials may propose the same values: both count, since the budget is in trials.
+        if new or (task.phase is Phase.SEARCH and not task.needed):
+            self.finished[task.phase] += 1
+        return new
 
     def _tasks(self) -> Iterator[Task]:
         for tuning in self.tunings:
@@ -159,12 +194,19 @@ class Sweep:
             reason: why there is none.
         """
         task.ended(result)
-        if result is None:
-            spec = task.spec
-            self.failed.append(f"{spec.method} on {spec.scenario}, {spec.digest[:12]}: {reason}")
-            return
-        self.finished[task.phase] += 1
-        self._listener(task, result)
+        spec = task.spec
+        name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
+        waited = self._room.end(spec.digest)
+        if result is not None:
+            self._count(task)
+            self._listener(task, result)
+        if result is None or not result.final:
+            reason = f"{result.status} {result.reason}" if result is not None else reason
+            self.failed.append(f"{name}: {reason}")
+            for other in waited:
+                self.end(other, None, reason=f"it needs {name}, which could not be carried out")
+        else:
+            self._room.release(waited)
 
     @property
     def done(self) -> bool:
@@ -184,3 +226,8 @@ class Sweep:
         """The highest objective of a trial so far, over all searches, and its values."""
         found = [tuning.best for tuning in self.tunings if tuning.best is not None]
         return max(found, key=lambda best: best[0], default=None)
+
+
+def _needed(spec: RunSpec, task: Task) -> Task:
+    """Return the task of a run that another one needs."""
+    return Task(spec, task.phase, task.values, lambda _result: None, needed=True)

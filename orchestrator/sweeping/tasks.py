@@ -25,12 +25,14 @@ class Task:
         phase: of the sweep.
         values: of the searched hyperparameters.
         ended: takes the result; None if the run could not be carried out.
+        needed: whether it is wanted only because another run needs it.
     """
 
     spec: RunSpec
     phase: Phase
     values: Values
     ended: Callable[[RunResult | None], None]
+    needed: bool = False
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,7 +16,7 @@ from trainables.methods import method_of
 from trainables.spec import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trainables.parameters import Value
     from trainables.result import RunResult
@@ -74,6 +75,7 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
         "nal.study": study,
         "nal.status": str(result.status),
         "nal.reason": result.reason,
+        "nal.converged": "yes" if result.converged else "no",
         "nal.data": spec.data,
         "nal.labels": result.labels.sha256,
         "nal.labels_count": str(result.labels.count),
@@ -128,6 +130,7 @@ def run_params(spec: RunSpec) -> dict[str, str]:
         "revision": spec.revision,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
         "learning_rate": recipe.learning_rate,
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
@@ -172,6 +175,7 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
         for metric, value in row.items()
         if metric != "epoch"
     ]
+    points += _diagnostics(result, times, end)
     last = int(result.trace[-1]["epoch"]) if result.trace else 0
     numbers = {
         **result.summary(),
@@ -180,6 +184,15 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
         "seed": float(result.spec.seeds.init),
     }
     return points + [Point(name, value, last, end) for name, value in numbers.items()]
+
+
+def _diagnostics(result: RunResult, times: Sequence[int], end: int) -> Iterator[Point]:
+    epochs = [int(epoch) for epoch in result.diagnostics.get("epoch", [])]
+    for name, values in result.diagnostics.items():
+        for epoch, value in zip(epochs, values, strict=True):
+            if name != "epoch" and math.isfinite(value):
+                at = times[epoch - 1] if epoch <= len(times) else end
+                yield Point(f"diagnostics/{name}", value, epoch, at)
 
 
 def artifacts(result: RunResult) -> dict[str, str]:

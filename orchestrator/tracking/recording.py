@@ -15,6 +15,7 @@ from reports.plan_record import (
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
+from trainables.methods.published import Selection
 from trainables.noise import noise_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking.archive import SweepArchive
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
+    from search_spaces.schema import MethodRecipe, Study
     from trainables.result import RunResult
 
 
@@ -114,9 +116,16 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         deviations=list(study.deviations),
         searches=[_search(tuning, loaded, study.search.trials) for tuning in sweep.tunings],
         cells=[cell_record(cell, loaded) for cell in sweep.cells],
+        scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
     )
+
+
+def _scenario_epochs(study: Study) -> dict[str, int]:
+    """Return the length of a matched training where it is not the study's."""
+    lengths = {name: study.recipe_of(study.methods[0], name).epochs for name in study.scenarios}
+    return {name: epochs for name, epochs in lengths.items() if epochs != study.recipe.epochs}
 
 
 def _dataset(plan: Plan) -> DatasetRecord:
@@ -158,6 +167,7 @@ def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
 def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
     """Write down a cell of the confirm phase."""
     trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
+    training = loaded.study.training_of(cell.method, cell.scenario)
     return CellRecord(
         method=cell.method,
         method_title=method_of(cell.method).title,
@@ -169,17 +179,38 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         source=_source(cell, loaded),
         seeds=[spec.seeds.init for spec in cell.batch.specs],
         digests=[spec.digest for spec in cell.batch.specs],
+        recipe="" if training is None else _in_words(training),
+        reading="" if training is None else READINGS[training.selection],
+    )
+
+
+READINGS = {
+    Selection.LAST: "test/accuracy_last",
+    Selection.NOISY: "test/accuracy_best_val",
+    Selection.CLEAN: "test/accuracy_best_clean_val",
+}
+"""Metric of the number that a recipe reports, by the epoch that it takes it from."""
+
+
+def _in_words(training: MethodRecipe) -> str:
+    held = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
+    return (
+        f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{held}, "
+        f"{training.selection}"
     )
 
 
 def _source(cell: Cell, loaded: LoadedStudy) -> str:
     if cell.origin.startswith("tuned") and cell.tuning is not None:
         return f"search on {cell.tuning.plan.scenario}"
-    return values_source(loaded, cell.method, cell.batch.values)
+    return values_source(loaded, cell.method, cell.batch.values, cell.scenario)
 
 
-def values_source(loaded: LoadedStudy, method: str, values: Values) -> str:
+def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str = "") -> str:
     """Say where a method's fixed or reference values come from; its definition if it has none."""
+    fixed = (f"hyperparameters.{method}.", f"overrides.{scenario}.hyperparameters.{method}.")
     paths = [f"reference.{method}.{name}" for name in values]
+    paths = paths or [path for path in loaded.sources if path.startswith(fixed)]
     found = dict.fromkeys(loaded.sources[path] for path in paths if path in loaded.sources)
-    return "; ".join(found) or method_of(method).source
+    default = f"default of method {method}"
+    return "; ".join(text for text in found if text != default) or method_of(method).source

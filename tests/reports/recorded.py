@@ -20,6 +20,7 @@ def frame(results: Iterable[RunResult]) -> pd.DataFrame:
         {
             "digest": result.digest,
             "status": str(result.status),
+            "converged": result.converged,
             "method": result.spec.method,
             "scenario": result.spec.scenario,
             "seed": result.spec.seeds.init,

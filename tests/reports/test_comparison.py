@@ -110,10 +110,10 @@ def test_missing_and_diverged_seeds_are_said_and_do_not_compete() -> None:
     assert "Where runs diverged, mean and ± are over those that finished." in table.notes
 
 
-def test_a_cell_without_a_finished_run_is_a_dash() -> None:
+def test_a_cell_without_a_finished_run_has_no_number() -> None:
     table = table_of([(tuned(), [None, None, None]), (reference(), [])])
     tuned_entry, reference_entry = (row.entries[0] for row in table.sections[0].rows)
-    assert (tuned_entry.text, tuned_entry.remark) == ("–", "3 of 3 diverged")
+    assert (tuned_entry.text, tuned_entry.remark) == ("⊖", "3 of 3 diverged")
     assert (reference_entry.text, reference_entry.remark) == ("–", "0 of 3 seeds")
 
 
@@ -145,10 +145,11 @@ def test_the_papers_numbers_stand_beside_and_never_compete() -> None:
     assert [(row.name, row.marker, row.kind) for row in rows[2:]] == [
         ("NAL", "paper", "quoted"),
         ("Cross Entropy", "paper", "quoted"),
+        ("NLNL", "paper", "quoted"),  # which is not trained here
     ]
     assert texts(rows[2]) == ["93.49 ± 0.07", "", ""]
     assert texts(rows[3]) == ["81.88 ± 0.29", "", ""]
-    assert [row.entries[0].bold for row in rows] == [True, False, False, False]
+    assert [row.entries[0].bold for row in rows] == [True, False, False, False, False]
     assert any(note.startswith("paper: ") and "Table 1;" in note for note in table.notes)
 
 

@@ -13,6 +13,8 @@ from factories import make_spec
 
 from trainables.datasets.base import Dataset, Split
 from trainables.datasets.digits import DIGITS
+from trainables.methods import method_of
+from trainables.parameters import FrozenMap, complete
 from trainables.realisation import realise
 from trainables.spec import Recipe
 
@@ -50,6 +52,31 @@ def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
         dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
     )
     return replace(spec, dataset=dataset.name, data=dataset.digest, labels=labels.digest)
+
+
+def with_needs(spec: RunSpec) -> list[RunSpec]:
+    """The spec with its needs, after the runs that it needs."""
+    chain: list[RunSpec] = []
+    needs = {}
+    for stage in method_of(spec.method).stages:
+        kind = method_of(stage.method)
+        passed = {name: spec.hyperparameters[name] for name in stage.passes}
+        values = complete(f"method {stage.method}", kind.parameters, passed)
+        chain += with_needs(replace(spec, method=stage.method, hyperparameters=values))
+        needs[stage.role] = chain[-1].digest
+    return [*chain, replace(spec, needs=FrozenMap(needs))]
+
+
+def short_values(method: str, epochs: int) -> dict[str, Any]:
+    """Values with which all that a method does happens within some epochs.
+
+    What counts epochs is scaled down from a training of 200.
+    """
+    return {
+        parameter.name: max(int(parameter.low), round(float(parameter.default) * epochs / 200))  # type: ignore[arg-type]
+        for parameter in method_of(method).parameters
+        if parameter.in_epochs
+    }
 
 
 def assert_same_bits(found: Any, expected: Any) -> None:

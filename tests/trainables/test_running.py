@@ -6,12 +6,13 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from small_runs import assert_same_bits, bits, digits, recipe, runnable
 
 from trainables import running
 from trainables.errors import DataError
+from trainables.methods import METHODS, Batch
+from trainables.methods.ce import CrossEntropy
 from trainables.record import Record
 from trainables.result import RunResult, Status
 from trainables.running import Running, complete
@@ -106,6 +109,70 @@ def test_a_divergence_is_a_result(tmp_path: Path) -> None:
     assert result.reason.endswith("of epoch 1; last good epoch 0")
     assert result.trace == []
     assert complete(spec, tmp_path, no_dataset, "study") == result
+
+
+class Hungry(CrossEntropy):
+    """Asks for more memory than there is, in its second epoch."""
+
+    name = "hungry"
+    shortage: ClassVar[BaseException | None]
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        if batch.epoch == 2 and self.shortage is not None:
+            raise self.shortage
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize(
+    "shortage",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError("out"),
+    ],
+)
+def test_a_lack_of_memory_is_a_result_that_is_tried_again(
+    tmp_path: Path, shortage: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "hungry", Hungry)
+    monkeypatch.setattr(Hungry, "shortage", shortage, raising=False)
+    spec = runnable(method="hungry")
+    result = complete(spec, tmp_path, digits, "study")
+
+    said = str(shortage).splitlines()[0]
+    assert result.status is Status.OUT_OF_MEMORY
+    assert result.reason == f"in epoch 2 ({said}); last good epoch 1"
+    assert [row["epoch"] for row in result.trace] == [1]
+    assert result.summary().keys() == {"seconds_per_epoch", "peak_memory_mb"}
+    assert Record(tmp_path, spec.digest).result() == result
+    assert result.labels.flip_rate == 575 / 1437
+
+    monkeypatch.setattr(Hungry, "shortage", None)
+    again = complete(spec, tmp_path, digits, "study")
+    assert (again.status, again.attempts) == (Status.FINISHED, 2)
+
+
+def test_a_loss_out_of_bounds_is_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(CrossEntropy):
+        def loss(self, batch: Batch) -> torch.Tensor:
+            return super().loss(batch) * (1e7 if batch.epoch == 3 else 1)
+
+    monkeypatch.setitem(METHODS, "growing", Growing)
+    result = complete(runnable(method="growing"), tmp_path, digits, "study")
+    assert result.status is Status.DIVERGED
+    assert re.fullmatch(r"loss \d\.\d+e\+07 at step 1 of epoch 3; last good epoch 2", result.reason)
+    assert not result.converged
+
+
+def test_another_fault_is_no_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "hungry", Hungry)
+    monkeypatch.setattr(Hungry, "shortage", RuntimeError("a bug"), raising=False)
+    with pytest.raises(RuntimeError, match="a bug"):
+        complete(runnable(method="hungry"), tmp_path, digits, "study")
 
 
 @pytest.mark.usefixtures("every_epoch")

@@ -43,16 +43,17 @@ SPEC = RunSpec(
 )
 
 # Of the spec above. Another value means that all recorded runs lose their names.
-DIGEST = "fd66c32bdfba0886c79a13220a934cefce67abf7f602d592dd5fd895aa659508"
+DIGEST = "f0645af678c963163f540823dc41735c999ad2d632b6419583a1db909d7b20c9"
 CANONICAL = (
     '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},'
     '"data":"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",'
     '"dataset":"cifar10","evaluate":["val"],"hold_out":0.1,"hyperparameters":{"alpha":0.9,'
+    '"beta":0.0,"clamps":false,"delta":0.0,'
     '"first_target_epoch":1,"lambda":10.0,"target_interval":1},'
     '"labels":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",'
-    '"method":"nal","recipe":{"augmentation":["crop","flip"],"batch_size":64,"epochs":120,'
+    '"method":"nal","needs":{},"recipe":{"augmentation":["crop","flip"],"batch_size":64,"epochs":120,'
     '"evaluate_every":1,"learning_rate":0.02,"mean":[0.4914,0.4822,0.4465],"momentum":0.9,'
-    '"nesterov":false,"precision":"float32","schedule":{"kind":"cosine-restarts",'
+    '"nesterov":false,"optimizer":"sgd","precision":"float32","schedule":{"kind":"cosine-restarts",'
     '"minimum":0.001,"period":10},"std":[0.2023,0.1994,0.201],"tf32":false,'
     '"weight_decay":0.001,"window":10},"revision":1,"scenario":"symmetric-0.4",'
     '"seeds":{"augment":0,"init":0,"method":0,"noise":5,"order":0,"split":0,"subset":0},'
@@ -71,6 +72,7 @@ CHANGED: dict[str, Any] = {
     "hyperparameters": complete("method nal", method_of("nal").parameters, {"lambda": 10.1}),
     "hold_out": 0.2,
     "evaluate": ("val", "test"),
+    "needs": FrozenMap({"labels": "2" * 64}),
     "threads": 2,
     "revision": 2,
 }
@@ -78,6 +80,7 @@ CHANGED_RECIPE: dict[str, Any] = {
     "epochs": 121,
     "batch_size": 65,
     "learning_rate": 0.03,
+    "optimizer": "radam",
     "momentum": 0.8,
     "weight_decay": 0.0,
     "nesterov": True,

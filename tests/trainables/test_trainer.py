@@ -12,6 +12,7 @@ from small_runs import CPU, assert_same_bits, bits, digits, pictures, recipe, ru
 from torch import nn
 
 from trainables.backbones import BACKBONES, Backbone
+from trainables.backbones.base import Body
 from trainables.datasets.base import Dataset, Split
 from trainables.errors import DataError
 from trainables.parameters import FrozenMap
@@ -104,9 +105,9 @@ def test_an_interruption_changes_no_bit(method: str) -> None:
         assert_same_bits(bits(resumed(spec, digits(), after).state_dict()), expected)
 
 
-def build_tiny(_parameters: FrozenMap, image: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def build_tiny(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
     layers = (nn.Conv2d(image[0], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers, nn.Flatten()), 8
+    return Body(nn.Sequential(*layers, nn.Flatten()), nn.Identity, 8)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_evaluation_takes_statistics_as_they_are_and_training_moves_them(tiny: s
     parts = trainer._evaluated
     accuracies = {name: trainer.accuracy(part) for name, part in parts.items()}
 
-    assert before["body.1.num_batches_tracked"] == 3 * 5  # 17 pictures in batches of 4
+    assert before["features.1.num_batches_tracked"] == 3 * 5  # 17 pictures in batches of 4
     assert_same_bits(dict(trainer.network.named_buffers()), before)
     assert accuracies == {name: trainer.trace[-1][f"{name}/accuracy"] for name in parts}
 
@@ -181,7 +182,7 @@ def test_a_split_that_is_not_evaluated_is_not_touched() -> None:
 
     assert set(rows[-1]) == {
         *("epoch", "learning_rate"),
-        *("train/loss", "train/accuracy", "val/accuracy"),
+        *("train/loss", "train/accuracy", "train/accuracy_true", "val/accuracy"),
     }
     assert "val/accuracy" not in train(runnable(evaluate=("test",), hold_out=0.0)).trace[-1]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import Backbone
+from trainables.backbones.base import HEAD, Backbone, Body
 from trainables.lazy import LazyModule
 from trainables.parameters import FrozenMap, Parameter
 
@@ -16,13 +16,17 @@ else:
     nn = LazyModule("torch.nn")
 
 
-def _build(parameters: FrozenMap, image: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _build(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
     hidden = parameters["hidden"]
     assert isinstance(hidden, tuple)  # noqa: S101 - by its declaration below
-    layers: list[nn.Module] = [nn.Flatten()]
-    for wide, narrow in pairwise((prod(image), *hidden)):
-        layers += [nn.Linear(wide, narrow), nn.ReLU()]
-    return nn.Sequential(*layers), hidden[-1]
+
+    def representation() -> nn.Module:
+        layers: list[nn.Module] = []
+        for wide, narrow in pairwise((prod(image), *hidden)):
+            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    return Body(nn.Flatten(), representation, hidden[-1])
 
 
 MLP = Backbone(
@@ -32,5 +36,6 @@ MLP = Backbone(
     build=_build,
     parameters=(
         Parameter("hidden", default=(128, 128), low=1, help="widths of the hidden layers"),
+        HEAD,
     ),
 )

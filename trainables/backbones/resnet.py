@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import Backbone
+from trainables.backbones.base import Backbone, Body
 from trainables.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ else:
     resnet = LazyModule("torchvision.models.resnet")
 
 
-def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
     """A 3×3 stem of stride 1 without max-pooling, then the stages [3, 4, 6, 3] of ResNet-34."""
     body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
     body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
     body.maxpool = nn.Identity()
     width = body.fc.in_features
     body.fc = nn.Identity()
-    return body, width
+    return Body(body, nn.Identity, width)
 
 
 RESNET34 = Backbone(

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import LazyModule
 from trainables.methods.base import Batch, Method
+from trainables.parameters import Space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch.nn import functional
 else:
@@ -20,6 +23,10 @@ class CrossEntropy(Method):
     name: ClassVar[str] = "ce"
     title: ClassVar[str] = "Cross Entropy"
     source: ClassVar[str] = "paper, eq. 1"
+    recipe_space: ClassVar[Mapping[str, Space]] = {
+        "learning_rate": Space(1e-3, 0.2, log=True),
+        "weight_decay": Space(1e-5, 1e-2, log=True),
+    }
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean cross entropy of a batch."""

@@ -23,11 +23,11 @@ def plain_resnet34(
     """ResNet-34 for 32×32 images written out, with torchvision's names, in evaluation."""
 
     def convolve(x: torch.Tensor, name: str, stride: int, padding: int = 1) -> torch.Tensor:
-        return functional.conv2d(x, weights[f"body.{name}.weight"], None, stride, padding)
+        return functional.conv2d(x, weights[f"features.{name}.weight"], None, stride, padding)
 
     def normalise(x: torch.Tensor, name: str) -> torch.Tensor:
         mean, variance, scale, shift = (
-            weights[f"body.{name}.{part}"].view(1, -1, 1, 1)
+            weights[f"features.{name}.{part}"].view(1, -1, 1, 1)
             for part in ("running_mean", "running_var", "weight", "bias")
         )
         return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
@@ -95,10 +95,41 @@ def test_both_branches_read_the_same_representation(name: str) -> None:
     images = torch.randn(2, *(backbone_of(name).image or (1, 8, 8)))
     with torch.no_grad():
         logits, attention = network(images)
-        representation = network.body(images)
+        representation = network.representation(network.features(images))
 
     torch.testing.assert_close(network.prediction(representation), logits)
     torch.testing.assert_close(network.attention(representation).squeeze(1), attention)
+
+
+def test_an_attention_branch_of_its_own() -> None:
+    """The public ANIMAL-10N code: a second MLP beside the classifier's, on the same features."""
+    values = FrozenMap({"hidden": (7, 5), "attention": "mlp"})
+    network = build_network("mlp", values, CIFAR, 4, 0)
+    shared = build_network("mlp", FrozenMap({"hidden": (7, 5), "attention": "linear"}), CIFAR, 4, 0)
+    per_branch = 3072 * 7 + 7 + 7 * 5 + 5
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(weight.numel() for weight in module.parameters())
+
+    assert count(shared) == per_branch + (5 * 4 + 4) + (5 + 1)
+    assert count(network) == count(shared) + per_branch
+    images = torch.randn(3, *CIFAR)
+    logits, attention = network(images)
+    torch.testing.assert_close(logits, shared(images)[0])  # the prediction branch is the same
+    attention.sum().backward()
+    assert all(weight.grad is None for weight in network.representation.parameters())
+    assert network.parallel is not None
+    assert all(weight.grad is not None for weight in network.parallel.parameters())
+    weights = list(network.parallel.parameters())
+    hidden = images.flatten(1)
+    for matrix, bias in zip(weights[::2], weights[1::2], strict=True):
+        hidden = (hidden @ matrix.T + bias).relu()
+    torch.testing.assert_close(attention, network.attention(hidden).squeeze(1))
+
+
+def test_a_backbone_without_an_mlp_has_no_choice_of_branch() -> None:
+    with pytest.raises(FieldError, match="backbone resnet34 has no parameter 'attention'"):
+        complete("backbone resnet34", backbone_of("resnet34").parameters, {"attention": "mlp"})
 
 
 def test_initial_weights_are_of_the_seed_alone() -> None:

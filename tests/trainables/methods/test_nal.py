@@ -281,6 +281,9 @@ def test_defaults_are_the_papers() -> None:
         "alpha": 0.9,
         "first_target_epoch": 1,
         "target_interval": 1,
+        "clamps": False,
+        "delta": 0.0,
+        "beta": 0.0,
     }
     assert method_of("nal") is NoiseAttention
     assert math.isclose(boost_loss(torch.zeros(1)).item(), math.log(2), rel_tol=1e-6)

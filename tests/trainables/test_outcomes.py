@@ -1,0 +1,134 @@
+"""Runs that need runs: what is handed on, and what becomes of it when something goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CPU, digits, recipe, runnable, with_needs
+
+from trainables.errors import DataError, RecordError
+from trainables.methods import METHODS, Batch, Method
+from trainables.methods.ce import CrossEntropy
+from trainables.methods.published import Stage
+from trainables.outcomes import NeedDivergedError, take_inputs
+from trainables.parameters import FrozenMap
+from trainables.record import Record
+from trainables.result import Status
+from trainables.running import complete
+from trainables.trainer import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainables.spec import RunSpec
+
+
+class Student(CrossEntropy):
+    """Learns from the predictions of another run instead of the labels."""
+
+    name = "student"
+    title = "Student"
+    stages = (Stage("teacher", "ce", "predictions"),)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        taught = self.context.inputs["teacher"][batch.index]
+        return -(taught * batch.logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+@pytest.fixture(autouse=True)
+def student(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
+    monkeypatch.setitem(METHODS, "student", Student)
+    return Student
+
+
+def student_chain(**options: object) -> list[RunSpec]:
+    options = {"recipe": recipe(2), **options}
+    return with_needs(runnable(method="student", **options))
+
+
+def test_the_digest_of_a_need_is_part_of_the_name() -> None:
+    one, other = student_chain()[-1], student_chain(recipe=recipe(3))[-1]
+    assert one.needs["teacher"] == student_chain()[0].digest
+    assert replace(one, needs=other.needs).digest != one.digest
+
+
+def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete(teacher, tmp_path, digits, "study")
+    found, hashes = take_inputs(spec, tmp_path, digits(), CPU)
+
+    trainer = Trainer(teacher, digits(), CPU)
+    while not trainer.done:
+        trainer.train_epoch()
+    assert torch.equal(found["teacher"], trainer.predict())
+    assert found["teacher"].shape == (1006, 10)
+    torch.testing.assert_close(found["teacher"].sum(1), torch.ones(1006))
+    file = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    assert hashes == {"teacher": hashlib.sha256(file.read_bytes()).hexdigest()}
+    result = complete(spec, tmp_path, digits, "study")
+    assert result.provenance["input.teacher"] == hashes["teacher"]
+
+
+def test_it_is_frozen_once(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete(teacher, tmp_path, digits, "study")
+    first = take_inputs(spec, tmp_path, digits(), CPU)
+    Record(tmp_path, teacher.digest).checkpoint.unlink()
+    assert take_inputs(spec, tmp_path, digits(), CPU)[1] == first[1]
+
+
+def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    with pytest.raises(DataError) as refused:
+        complete(spec, tmp_path, digits, "study")
+    assert str(refused.value) == (
+        f"the run {teacher.digest[:12]} that gives the teacher has not been trained under "
+        f"{tmp_path}: train it first"
+    )
+    nameless = replace(spec, needs=FrozenMap())
+    with pytest.raises(DataError, match=r"the run \? that gives the teacher"):
+        complete(nameless, tmp_path, digits, "study")
+
+
+def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete(teacher, tmp_path, digits, "study")
+    record = Record(tmp_path, teacher.digest)
+    record.checkpoint.write_bytes(b"damaged")
+    with pytest.raises(RecordError, match=r"checkpoint.pt is missing or damaged.*delete .*again"):
+        complete(spec, tmp_path, digits, "study")
+
+
+def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
+    teacher, spec = student_chain(recipe=recipe(2, learning_rate=1e30))
+    ended = complete(teacher, tmp_path, digits, "study")
+    assert ended.status is Status.DIVERGED
+    with pytest.raises(NeedDivergedError):
+        take_inputs(spec, tmp_path, digits(), CPU)
+    result = complete(spec, tmp_path, digits, "study")
+    assert (result.status, result.trace, result.spec) == (Status.DIVERGED, [], spec)
+    assert result.reason == (
+        f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
+    )
+    assert Record(tmp_path, spec.digest).result() == result
+    assert not math.isnan(result.labels.flip_rate)
+
+
+def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> None:
+    from trainables.running import Running
+
+    teacher, spec = student_chain(recipe=recipe(4))
+    complete(teacher, tmp_path, digits, "study")
+    with Running(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
+        run.advance()
+        run._checkpoint(run._trainer)  # type: ignore[arg-type]
+    path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    np.save(path, np.load(path)[::-1])
+    with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
+        complete(spec, tmp_path, digits, "study")

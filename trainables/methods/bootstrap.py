@@ -1,0 +1,64 @@
+"""Bootstrapping (Reed et al., ICLR 2015): targets that mix the label with the prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.lazy import LazyModule
+from trainables.methods.base import Batch, Method
+from trainables.parameters import Parameter, Space
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+else:
+    torch = LazyModule("torch")
+    functional = LazyModule("torch.nn.functional")
+
+_SOURCE = "Reed et al., ICLR 2015"
+BETA = Parameter(
+    "beta",
+    default=0.95,
+    low=0,
+    high=1,
+    help="weight β of the given label in the target (Reed et al.: 0.95 soft, 0.8 hard)",
+    space=Space(0.5, 0.99),
+)
+
+
+class Bootstrap(Method):
+    """L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p, the soft form.
+
+    The gradient flows through p in the target too, as in the ports in use. Which of the two forms
+    the paper's row "Bootstrap" is, it does not say.
+    """
+
+    name: ClassVar[str] = "bootstrap"
+    title: ClassVar[str] = "Bootstrap"
+    source: ClassVar[str] = f"{_SOURCE}, soft form"
+    parameters: ClassVar[tuple[Parameter, ...]] = (BETA,)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of a batch."""
+        beta = self.context.hyperparameters.number("beta")
+        log_p = functional.log_softmax(batch.logits, dim=1)
+        given = functional.nll_loss(log_p, self.context.labels[batch.index], reduction="none")
+        return (beta * given + (1 - beta) * self._own(log_p)).mean()
+
+    def _own(self, log_p: torch.Tensor) -> torch.Tensor:
+        """Cross entropy with the prediction itself, shape (b,)."""
+        return -(log_p.exp() * log_p).sum(dim=1)
+
+
+class HardBootstrap(Bootstrap):
+    """L = -(1/b) Σ (β e + (1 - β) onehot(argmax p))ᵀ log p."""
+
+    name: ClassVar[str] = "bootstrap-hard"
+    title: ClassVar[str] = "Bootstrap (hard)"
+    source: ClassVar[str] = f"{_SOURCE}, hard form"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("beta", default=0.8, low=0, high=1, help=BETA.help, space=Space(0.5, 0.99)),
+    )
+
+    def _own(self, log_p: torch.Tensor) -> torch.Tensor:
+        return -log_p.max(dim=1).values

@@ -1,0 +1,111 @@
+"""Early-learning regularisation (Liu et al., NeurIPS 2020)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.lazy import LazyModule
+from trainables.methods.base import Batch, Context, Method
+from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import Published, Selection, Setting
+from trainables.methods.tables import one_hot
+from trainables.parameters import FrozenMap, Parameter, Space
+from trainables.schedules import CosineRestarts, MultiStep, Schedule
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+else:
+    torch = LazyModule("torch")
+    functional = LazyModule("torch.nn.functional")
+
+FLOOR = 1e-4
+"""Predictions are clamped to [1e-4, 1 - 1e-4], so that log(1 - tᵀp) has a bounded gradient."""
+
+_REPOSITORY = "shengliu66/ELR"
+
+
+def _published(dataset: str, noise: str, epochs: int, schedule: Schedule) -> Published:
+    statistics = {}
+    if dataset == "cifar100":
+        statistics = {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)}
+    return Published(
+        dataset,
+        noise,
+        cifar(epochs, 0.02, schedule, 1e-3, **statistics),
+        _REPOSITORY,
+        hold_out=0.1,
+        selection=Selection.NOISY,
+    )
+
+
+class EarlyLearning(Method):
+    """L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss.
+
+    t starts at 0 and moves at every step from the first epoch on; p in its update is detached,
+    clamped and normalised again.
+    """
+
+    name: ClassVar[str] = "elr"
+    title: ClassVar[str] = "ELR"
+    source: ClassVar[str] = "Liu et al., NeurIPS 2020, eq. 6 and 9"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(
+            "lambda",
+            default=3.0,
+            low=0,
+            help="weight λ of the regulariser (ELR code: 3, CIFAR-10 asymmetric 1, CIFAR-100 7)",
+            space=Space(0.3, 30, log=True),
+        ),
+        Parameter(
+            "beta",
+            default=0.7,
+            low=0,
+            high=1,
+            high_open=True,
+            help="momentum β of the targets (ELR code: 0.7 or 0.9)",
+            space=Space(0.5, 0.99),
+        ),
+    )
+    settings: ClassVar[tuple[Setting, ...]] = (
+        Setting("cifar10", "asymmetric-*", {"lambda": 1.0, "beta": 0.9}, _REPOSITORY),
+        Setting("cifar10", "symmetric-*", {"lambda": 3.0, "beta": 0.7}, _REPOSITORY),
+        Setting("cifar100", "*symmetric-*", {"lambda": 7.0, "beta": 0.9}, _REPOSITORY),
+    )
+    published: ClassVar[tuple[Published, ...]] = (
+        _published("cifar10", "asymmetric-*", 120, MultiStep((40, 80), 0.01)),
+        _published("cifar10", "symmetric-*", 150, CosineRestarts(10, 1e-3)),
+        _published("cifar100", "*symmetric-*", 150, MultiStep((80, 120), 0.01)),
+    )
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.weight = context.hyperparameters.number("lambda")
+        self.momentum = context.hyperparameters.number("beta")
+        samples = len(context.labels)
+        self.targets = torch.zeros(samples, context.classes, device=context.labels.device)
+
+    @classmethod
+    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+        """Return the size of the targets."""
+        return 4 * samples * classes
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Move the batch's targets, then return the mean loss."""
+        p = batch.logits.softmax(dim=1).clamp(FLOOR, 1 - FLOOR)
+        own = p.detach()
+        own = own / own.sum(dim=1, keepdim=True)
+        targets = self.momentum * self.targets[batch.index] + (1 - self.momentum) * own
+        self.targets[batch.index] = targets
+        entropy = functional.cross_entropy(batch.logits, self.context.labels[batch.index])
+        return entropy + self.weight * (1 - (targets * p).sum(dim=1)).log().mean()
+
+    def estimated_targets(self) -> torch.Tensor:
+        """Return the targets normalised; the given label of a sample that has none yet."""
+        total = self.targets.sum(dim=1, keepdim=True)
+        given = one_hot(self.context.labels, self.context.classes)
+        return torch.where(total > 0, self.targets / total.clamp(min=FLOOR), given)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the targets."""
+        return {"targets": self.targets}

@@ -1,0 +1,171 @@
+"""Joint optimization (Tanaka et al., CVPR 2018): labels learned first, a network from them then."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.lazy import LazyModule
+from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import Published, Selection, Setting, Stage
+from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes, soft_cross_entropy
+from trainables.parameters import FrozenMap, Parameter, Space
+from trainables.schedules import MultiStep
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+
+    from trainables.methods.base import Predict
+else:
+    torch = LazyModule("torch")
+    functional = LazyModule("torch.nn.functional")
+
+WINDOW = 10
+"""Epochs over which predictions are averaged."""
+
+_REPOSITORY = "YU1ut/JointOptimization"
+_RULE = "that its 5,000 clean validation samples choose the epoch is inferred"
+_FIRST = Published(
+    "cifar10*",
+    "*",
+    cifar(200, 0.1),
+    f"DaikiTanaka-UT/JointOptimization; {_RULE}",
+    hold_out=0.1,
+    selection=Selection.CLEAN,
+)
+_SYMMETRIC = replace(
+    _FIRST,
+    dataset="cifar10",
+    noise="symmetric-*",
+    recipe=cifar(200, 0.08),
+    source=f"{_REPOSITORY}; {_RULE}",
+)
+_ASYMMETRIC = replace(_SYMMETRIC, noise="asymmetric-*", recipe=cifar(200, 0.03))
+
+PARAMETERS = (
+    Parameter(
+        "alpha",
+        default=1.2,
+        low=0,
+        help="weight of the prior term L_p (code: 1.2; 0.8 on asymmetric noise)",
+        space=Space(0.1, 10, log=True),
+    ),
+    Parameter(
+        "beta",
+        default=0.8,
+        low=0,
+        help="weight of the entropy term L_e (code: 0.8; 0.4 on asymmetric noise)",
+        space=Space(0.05, 5, log=True),
+    ),
+    Parameter(
+        "first_label_epoch",
+        default=71,
+        low=2,
+        in_epochs=True,
+        help="first epoch with learned labels (code: 70, counted from 0)",
+    ),
+    Parameter(
+        "labels", default="soft", choices=("soft", "hard"), help="kind of the learned labels"
+    ),
+)
+_SETTINGS = (
+    Setting("cifar10", "symmetric-*", {"alpha": 1.2, "beta": 0.8}, _REPOSITORY),
+    Setting("cifar10", "asymmetric-*", {"alpha": 0.8, "beta": 0.4}, _REPOSITORY),
+    Setting("cifar100", "*", {"alpha": 1.0, "beta": 0.5}, "DaikiTanaka-UT/JointOptimization"),
+)
+
+
+class JointLabels(Method):
+    """L = CE(y, p) + α L_p + β L_e, at a learning rate that is high throughout.
+
+    L_p = -Σ_k (1/K) log p̄_k with p̄ the mean prediction of the batch; L_e is the mean entropy of
+    the predictions. From `first_label_epoch` on, y is the mean of a sample's predictions in its
+    last 10 epochs (or its argmax).
+    """
+
+    name: ClassVar[str] = "joint-labels"
+    title: ClassVar[str] = "Joint Opt (labels)"
+    source: ClassVar[str] = "Tanaka et al., CVPR 2018, eq. 4 to 6"
+    parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
+    settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
+    published: ClassVar[tuple[Published, ...]] = (_SYMMETRIC, _ASYMMETRIC, _FIRST)
+    outcomes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        values = context.hyperparameters
+        self.prior, self.entropy = values.number("alpha"), values.number("beta")
+        self.first = int(values.number("first_label_epoch"))
+        self.hard = values["labels"] == "hard"
+        self.labels = one_hot(context.labels, context.classes)
+        self.recent = RecentPredictions(context.labels, WINDOW, context.classes)
+
+    @classmethod
+    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
+        """Refuse learned labels that never come."""
+        check_comes(hyperparameters, "first_label_epoch", epochs)
+
+    @classmethod
+    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+        """Return the size of the ring and the labels."""
+        return ring_bytes(samples, WINDOW, classes) + 4 * samples * classes
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Keep the predictions, then return the mean loss."""
+        self.recent.note(batch.logits, batch.index, batch.epoch)
+        log_p = functional.log_softmax(batch.logits, dim=1)
+        given = soft_cross_entropy(batch.logits, self.labels[batch.index]).mean()
+        prior = -(torch.logsumexp(log_p, dim=0) - math.log(len(log_p))).mean()
+        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
+        return given + self.prior * prior + self.entropy * entropy
+
+    def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
+        """Replace the labels, where the next epoch learns from replaced ones."""
+        if epoch + 1 < self.first:
+            return
+        mean = self.recent.mean(epoch)
+        self.labels.copy_(one_hot(mean.argmax(dim=1), mean.shape[1]) if self.hard else mean)
+
+    def estimated_targets(self) -> torch.Tensor:
+        """Return the labels as they are now."""
+        return self.labels
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the labels and the recent predictions."""
+        return {"labels": self.labels, "recent": self.recent.ring}
+
+    def outcome(self, name: str, predict: Predict) -> torch.Tensor:
+        """Return the learned labels, float32, shape (n, K); or the predictions."""
+        return self.labels if name == "labels" else super().outcome(name, predict)
+
+
+class Joint(Method):
+    """A fresh network on the labels that a `joint-labels` run has learned, by cross entropy."""
+
+    name: ClassVar[str] = "joint"
+    title: ClassVar[str] = "Joint Opt"
+    source: ClassVar[str] = "Tanaka et al., CVPR 2018, section 3.2"
+    parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
+    settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
+    published: ClassVar[tuple[Published, ...]] = (
+        replace(_FIRST, recipe=cifar(120, 0.2, MultiStep((40, 80)))),
+    )
+    stages: ClassVar[tuple[Stage, ...]] = (
+        Stage("labels", "joint-labels", "labels", tuple(p.name for p in PARAMETERS)),
+    )
+
+    @classmethod
+    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
+        """Accept what the parameters' ranges do: it is the first stage that learns labels."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the mean cross entropy to the learned labels."""
+        labels = self.context.inputs["labels"][batch.index]
+        return soft_cross_entropy(batch.logits, labels).mean()
+
+    def estimated_targets(self) -> torch.Tensor:
+        """Return the learned labels."""
+        return self.context.inputs["labels"]

@@ -1,0 +1,52 @@
+"""Self-adaptive training (Huang, Zhang and Zhang, NeurIPS 2020)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import Published
+from trainables.methods.tables import soft_cross_entropy
+from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
+from trainables.schedules import CosineRestarts
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.methods.base import Batch
+    from trainables.parameters import Parameter
+
+_REPOSITORY = "LayneH/self-adaptive-training"
+
+
+class SelfAdaptive(MovingTargets):
+    """Cross entropy to the label, then to moving targets, weighted by how sure they are.
+
+    From `first_target_epoch` on, t ← α t + (1 - α) p at each step, w_i = max_k t_ik, and
+    L = Σ w_i CE(t_i, p_i) / Σ w_i over the batch.
+    """
+
+    name: ClassVar[str] = "sat"
+    title: ClassVar[str] = "SAT"
+    source: ClassVar[str] = "Huang et al., NeurIPS 2020, Algorithm 1"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        MOMENTUM,
+        first_target_epoch(61, "SAT code: 60, counted from 0"),
+    )
+    published: ClassVar[tuple[Published, ...]] = (
+        Published(
+            "cifar10*",
+            "*symmetric*",
+            cifar(200, 0.1, CosineRestarts(200), 5e-4, batch_size=256),
+            _REPOSITORY,
+        ),
+    )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Move the batch's targets from the first target epoch on, then return the mean loss."""
+        targets = self.moved(batch)
+        losses = soft_cross_entropy(batch.logits, targets)
+        if batch.epoch < self.first:
+            return losses.mean()
+        weights = targets.max(dim=1).values
+        return (weights * losses).sum() / weights.sum()

@@ -1,0 +1,75 @@
+"""Symmetric cross entropy (Wang et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.lazy import LazyModule
+from trainables.methods.base import Batch, Method
+from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import Published, Setting
+from trainables.parameters import Parameter, Space
+from trainables.schedules import MultiStep
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+else:
+    functional = LazyModule("torch.nn.functional")
+
+LABEL_FLOOR = 1e-4
+PREDICTION_FLOOR = 1e-7
+
+_REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
+_DECAY = "its weight decay is that of the port by HanxunH"
+
+
+class SymmetricCrossEntropy(Method):
+    """L = (1/b) Σ a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
+
+    p is floored at 1e-7 in RCE, as published. CE has no floor: its gradient does not vanish where
+    the prediction is certain and wrong.
+    """
+
+    name: ClassVar[str] = "sce"
+    title: ClassVar[str] = "SCE"
+    source: ClassVar[str] = "Wang et al., ICCV 2019, eq. 6 to 8"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(
+            "a",
+            default=0.1,
+            low=0,
+            help="weight of the cross entropy (SCE code: 0.1 on CIFAR-10, 6 on CIFAR-100)",
+            space=Space(0.01, 10, log=True),
+        ),
+        Parameter(
+            "b",
+            default=1.0,
+            low=0,
+            help="weight of the reverse term (SCE code: 1 on CIFAR-10, 0.1 on CIFAR-100)",
+            space=Space(0.01, 10, log=True),
+        ),
+    )
+    settings: ClassVar[tuple[Setting, ...]] = (
+        Setting("cifar10", "*", {"a": 0.1, "b": 1.0}, _REPOSITORY),
+        Setting("cifar100", "*", {"a": 6.0, "b": 0.1}, _REPOSITORY),
+    )
+    published: ClassVar[tuple[Published, ...]] = (
+        Published(
+            "cifar10", "*", cifar(120, 0.01, MultiStep((40, 80)), 5e-3), f"{_REPOSITORY}; {_DECAY}"
+        ),
+        Published(
+            "cifar100", "*", cifar(150, 0.1, MultiStep((80, 120)), 5e-3), f"{_REPOSITORY}; {_DECAY}"
+        ),
+    )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of a batch."""
+        values = self.context.hyperparameters
+        labels = self.context.labels[batch.index]
+        forward = functional.cross_entropy(batch.logits, labels)
+        p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1.0)
+        others = p.sum(dim=1) - p.gather(1, labels.unsqueeze(1)).squeeze(1)
+        reverse = -math.log(LABEL_FLOOR) * others.mean()
+        return values.number("a") * forward + values.number("b") * reverse

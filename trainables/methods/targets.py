@@ -1,0 +1,73 @@
+"""Targets that start as the labels and move towards the predictions, as SAT and SELC keep them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.methods.tables import one_hot
+from trainables.parameters import FrozenMap, Parameter, Space
+
+if TYPE_CHECKING:
+    import torch
+
+MOMENTUM = Parameter(
+    "alpha",
+    default=0.9,
+    low=0,
+    high=1,
+    high_open=True,
+    help="momentum α of the targets (SAT and SELC code: 0.9)",
+    space=Space(0.5, 0.99),
+)
+
+
+def first_target_epoch(default: int, source: str) -> Parameter:
+    """Return the parameter that says when targets take the place of labels."""
+    return Parameter(
+        "first_target_epoch",
+        default=default,
+        low=1,
+        in_epochs=True,
+        help=f"first epoch with targets in the place of labels ({source})",
+    )
+
+
+class MovingTargets(Method):
+    """Keeps t, which from `first_target_epoch` on becomes α t + (1 - α) p at each step.
+
+    p is the step's prediction in training mode, detached. A subclass says what it makes of t.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.momentum = context.hyperparameters.number("alpha")
+        self.first = int(context.hyperparameters.number("first_target_epoch"))
+        self.targets = one_hot(context.labels, context.classes)
+
+    @classmethod
+    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
+        """Refuse a first target epoch that never comes."""
+        check_comes(hyperparameters, "first_target_epoch", epochs)
+
+    @classmethod
+    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+        """Return the size of the targets."""
+        return 4 * samples * classes
+
+    def moved(self, batch: Batch) -> torch.Tensor:
+        """Move the batch's targets if it is time; return them, shape (b, K)."""
+        targets = self.targets[batch.index]
+        if batch.epoch >= self.first:
+            p = batch.logits.detach().softmax(dim=1)
+            targets = self.momentum * targets + (1 - self.momentum) * p
+            self.targets[batch.index] = targets
+        return targets
+
+    def estimated_targets(self) -> torch.Tensor:
+        """Return the targets."""
+        return self.targets
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the targets."""
+        return {"targets": self.targets}
