@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
+from trainables.methods.published import Selection
 from trainables.noise import noise_of
+from trainables.parameters import Parameter
 from trainables.seeds import AXES
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
-    from trainables.parameters import Parameter, Space
+    from trainables.parameters import Space
 
 
 def check_study(study: Study) -> None:
@@ -37,8 +39,10 @@ def check_study(study: Study) -> None:
             _check_space(study, method, space)
     for method in study.reference:
         _check_reference(study, method)
+    _check_recipes(study)
     for method in study.methods:
-        _check_hyperparameters(study, method)
+        for scenario in study.scenarios:
+            _check_method(study, method, scenario)
     _check_seeds(study)
     _check_samples(study, source)
 
@@ -62,6 +66,24 @@ def parameters_of(method: str) -> dict[str, Parameter]:
         return {parameter.name: parameter for parameter in method_of(method).parameters}
     except FieldError as error:
         raise FieldError(method, error.message) from error
+
+
+RECIPE_VALUES: dict[str, Parameter] = {
+    "learning_rate": Parameter(
+        "learning_rate", default=0.1, low=0, low_open=True, help="base rate of the schedule"
+    ),
+    "weight_decay": Parameter("weight_decay", default=0.0, low=0, help="of the optimiser"),
+}
+"""Values of the recipe that can be searched with a method."""
+
+
+def tunable_of(method: str) -> dict[str, Parameter]:
+    """Return all that can be searched for a method, by name.
+
+    Raises:
+        FieldError: an unknown method.
+    """
+    return {**parameters_of(method), **RECIPE_VALUES}
 
 
 def _source(study: Study) -> Source:
@@ -121,21 +143,21 @@ def _check_images(study: Study, source: Source) -> None:
 
 def _check_search(study: Study) -> None:
     search = study.search
-    for position, method in enumerate(search.methods):
+    for position, method in enumerate(study.tune):
         if method not in study.methods:
             raise FieldError(
-                f"search.methods.{position}",
+                f"tune.{position}",
                 f"'{method}' is to be searched but is not among methods: "
                 f"{suggest(method, study.methods)}",
             )
         if not study.space_of(method):
             raise FieldError(
-                f"search.methods.{position}",
+                f"tune.{position}",
                 f"method {method} has nothing to search: give search.space.{method}, "
                 "or leave it out here",
             )
-    _check_distinct("search.methods", search.methods)
-    if search.methods and search.scenario not in (None, *study.scenarios):
+    _check_distinct("tune", study.tune)
+    if study.tune and search.scenario not in (None, *study.scenarios):
         raise FieldError(
             "search.scenario",
             f"'{search.scenario}' is not among scenarios: "
@@ -144,11 +166,11 @@ def _check_search(study: Study) -> None:
 
 
 def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
-    known = parameters_of(method)
+    known = tunable_of(method)
     for name, interval in space.items():
         path = f"{method}.{name}"
         if name not in known:
-            tail = suggest(name, known) if known else "it takes none"
+            tail = suggest(name, known)
             raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
         if not isinstance(known[name].default, float):
             raise FieldError(path, f"only real numbers are searched, {name} is not one: fix it")
@@ -165,7 +187,7 @@ def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
 
 def _check_reference(study: Study, method: str) -> None:
     values, space = study.reference[method], study.space_of(method)
-    searched = method in study.search.methods
+    searched = method in study.tune
     for name in values:
         path = f"reference.{method}.{name}"
         if name in study.hyperparameters.get(method, ()):
@@ -189,13 +211,45 @@ def _check_reference(study: Study, method: str) -> None:
         )
 
 
-def _check_hyperparameters(study: Study, method: str) -> None:
+def _check_method(study: Study, method: str, scenario: str) -> None:
+    """See that a method, and the runs it needs, can be trained with what the study says."""
+    values = study.hyperparameters_of(method, scenario)
     try:
-        method_of(method).check(study.hyperparameters_of(method), study.recipe.epochs)
+        method_of(method).check(values, study.recipe_of(method, scenario).epochs)
+        for stage in method_of(method).stages:
+            passed = {name: values[name] for name in stage.passes}
+            taken = study.hyperparameters_of(stage.method, scenario, **passed)
+            epochs = study.stage_recipe_of(method, stage, scenario).epochs
+            method_of(stage.method).check(taken, epochs)
     except FieldError as error:
-        section = "reference" if error.field in study.reference.get(method, ()) else None
-        section = section or "hyperparameters"
-        raise FieldError(f"{section}.{method}.{error.field}", error.message) from error
+        path = f"{method}.{error.field}"
+        if error.field in study.reference.get(method, ()):
+            raise FieldError(f"reference.{path}", error.message) from error
+        for position, override in enumerate(study.overrides):
+            if override.scenario == scenario and error.field in override.hyperparameters.get(
+                method, ()
+            ):
+                path = f"overrides.{position}.hyperparameters.{path}"
+                raise FieldError(path, error.message) from error
+        raise FieldError(f"hyperparameters.{path}", error.message) from error
+
+
+def _check_recipes(study: Study) -> None:
+    for method in study.methods:
+        for scenario in study.scenarios:
+            training = study.training_of(method, scenario)
+            if training is None:
+                continue
+            path = f"recipes.{method}"
+            if training.selection is Selection.TEST:
+                message = "the test split is never looked at while choosing"
+                raise FieldError(f"{path}.selection", message)
+            if training.selection is not Selection.LAST and not training.hold_out:
+                message = f"must be above 0 to take the {training.selection}"
+                raise FieldError(f"{path}.hold_out", message)
+            if method in study.tune:
+                message = "a tuned method is trained under the matched recipe"
+                raise FieldError(path, message)
 
 
 def _check_seeds(study: Study) -> None:
@@ -228,7 +282,7 @@ def _check_samples(study: Study, source: Source) -> None:
             f"got {study.subset}",
         )
     count = study.subset or size
-    if count and (study.search.methods or study.confirm.hold_out):
+    if count and (study.tune or study.confirm.hold_out):
         held = round(study.search.hold_out * count)
         if not 0 < held < count:
             raise FieldError(

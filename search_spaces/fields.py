@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
 
-from search_spaces.checks import parameters_of, under
+from search_spaces.checks import parameters_of, tunable_of, under
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError
-from trainables.parameters import FrozenMap, Value, complete
+from trainables.parameters import FrozenMap, Parameter, Value, complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,21 @@ def listed(values: Mapping[str, Value]) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
-def _read_values(value: object) -> dict[str, FrozenMap]:
+def _read_fixed(value: object) -> dict[str, FrozenMap]:
+    return _read_values(value, parameters_of)
+
+
+def _read_tuned(value: object) -> dict[str, FrozenMap]:
+    return _read_values(value, tunable_of)
+
+
+def _read_values(
+    value: object, known: Callable[[str], dict[str, Parameter]]
+) -> dict[str, FrozenMap]:
     shape = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
     read = {}
     for method, given in _mapping(value, shape).items():
-        parameters = parameters_of(method)
+        parameters = known(method)
         with under(method):
             values = _mapping(given, "a mapping like {alpha: 0.9}")
             checked = complete(f"method {method}", list(parameters.values()), values)
@@ -71,10 +81,9 @@ ArchitectureField = Annotated[
     PlainValidator(Architecture.read),
     PlainSerializer(Architecture.to_plain, return_type=dict[str, Any]),
 ]
-MethodValues = Annotated[
-    Mapping[str, FrozenMap],
-    PlainValidator(_read_values),
-    PlainSerializer(
-        lambda values: {name: listed(v) for name, v in values.items()}, return_type=dict[str, Any]
-    ),
-]
+_ValuesSerializer = PlainSerializer(
+    lambda values: {name: listed(v) for name, v in values.items()}, return_type=dict[str, Any]
+)
+MethodValues = Annotated[Mapping[str, FrozenMap], PlainValidator(_read_fixed), _ValuesSerializer]
+TunedValues = Annotated[Mapping[str, FrozenMap], PlainValidator(_read_tuned), _ValuesSerializer]
+"""Of what may be searched: a method's parameters, and values of the recipe."""

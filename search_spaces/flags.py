@@ -82,21 +82,22 @@ def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
 
 def _narrow_search(layers: Layers) -> None:
     search = layers.tree.get("search")
-    if not isinstance(search, dict):
-        return
-    for key, searched in (("scenarios", "scenario"), ("methods", "methods")):
+    for key, path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
         origin, kept = _said_by_flag(layers, (key,)), layers.tree.get(key)
-        before = search.get(searched)
+        owner = layers.tree if len(path) == 1 else search
+        before = owner.get(path[-1]) if isinstance(owner, dict) else None
         if origin is None or not isinstance(kept, list) or not kept or before is None:
             continue
-        if _said_by_flag(layers, ("search", searched)):
+        if _said_by_flag(layers, path):
             continue
         if isinstance(before, list):
-            left = [item for item in before if item in kept]
+            left: Any = [item for item in before if item in kept]
         else:
             left = before if before in kept else kept[0]
         if left != before:
-            layers.lay({"search": {searched: left}}, _always(origin))
+            for name in reversed(path):
+                left = {name: left}
+            layers.lay(left, _always(origin))
 
 
 def _free_fixed(layers: Layers) -> None:
@@ -124,7 +125,7 @@ def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> Non
     space = search.get("space") if isinstance(search, dict) else None
     if not isinstance(search, dict) or not isinstance(space, dict) or space.get(method) != {}:
         return
-    before = search.get("methods")
-    if isinstance(before, list) and not _said_by_flag(layers, ("search", "methods")):
+    before = layers.tree.get("tune")
+    if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
         left = [name for name in before if name != method]
-        layers.lay({"search": {"methods": left}}, _always(origin))
+        layers.lay({"tune": left}, _always(origin))

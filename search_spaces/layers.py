@@ -93,10 +93,16 @@ class Layers:
 
 
 def leaves(tree: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield path and value of every key whose value is no mapping (or an empty one)."""
+    """Yield path and value of every key whose value is no mapping (or an empty one).
+
+    Mappings in a list have their position in the path.
+    """
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, (*path, key))
+        elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            for position, one in enumerate(value):
+                yield from leaves(one, (*path, key, position))
         else:
             yield (*path, key), value
 

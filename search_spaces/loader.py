@@ -19,6 +19,7 @@ from search_spaces.provenance import (
 )
 from search_spaces.reading import read_study
 from search_spaces.scaling import list_scaled, with_epochs
+from search_spaces.settling import settle
 from search_spaces.yaml_lines import dump_yaml
 from trainables.errors import FieldError, StudyError
 
@@ -103,12 +104,15 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
     said_by_files = layers.paths()
     apply_changes(layers, changes, first_level=len(files))
     try:
-        study = read_study(read_study(layers.tree).to_plain())
+        settled = settle(layers.tree)
+        study = read_study(read_study(settled.tree).to_plain())
     except FieldError as error:
         raise _explain(error, layers) from error
     plain = study.to_plain()
     check_statements([s for s in statements if s.level == len(files) - 1], plain, said_by_files)
-    return LoadedStudy(study, files[-1].name, source_texts(plain, layers, statements), layers)
+    return LoadedStudy(
+        study, files[-1].name, source_texts(plain, layers, statements, settled.sources), layers
+    )
 
 
 def _chain(name_or_path: str) -> list[StudyFile]:

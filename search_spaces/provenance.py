@@ -9,7 +9,7 @@ from search_spaces.layers import dotted, key_path, leaves
 from trainables.errors import StudyError, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from search_spaces.layers import Layers, Origin
     from search_spaces.yaml_lines import KeyPath, Plain
@@ -81,33 +81,50 @@ def check_statements(
 
 
 def source_texts(
-    plain: dict[str, Any], layers: Layers, statements: Iterable[Statement]
+    plain: dict[str, Any],
+    layers: Layers,
+    statements: Iterable[Statement],
+    settled: Mapping[KeyPath, str],
 ) -> dict[str, str]:
     """Say where each value comes from, by dotted path.
 
     A flag goes first; then the statement with the longest matching path, if its file says the
-    value itself or extends the one that does; then file and line; then whose default it is.
+    value itself or extends the one that does; then file and line; then what is published; then
+    whose default it is.
 
     Args:
         plain: the study with every default written out.
         layers: what files and flags say.
         statements: of all files.
+        settled: sources of what the study took from what is published.
     """
     found = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
     return {
-        dotted(path): _source_text(path, plain, layers, found)
+        dotted(path): _source_text(path, layers, found)
+        or _settled_text(path, layers, settled)
+        or _default_of(path, plain, layers)
         for path, _ in leaves(plain)
         if path[0] not in WITHOUT_SOURCE
     }
 
 
-def _source_text(
-    path: KeyPath, plain: dict[str, Any], layers: Layers, statements: list[Statement]
-) -> str:
+def _settled_text(path: KeyPath, layers: Layers, settled: Mapping[KeyPath, str]) -> str:
+    """Return the source of the innermost mapping around a value that was taken over."""
+    for length in range(len(path), 0, -1):
+        text = settled.get(path[:length])
+        if text is not None:
+            # A value that the study's file gives in an override without saying whence.
+            given = layers.origin(key_path(text)) if text.startswith("overrides.") else None
+            return text if given is None else given.text
+    return ""
+
+
+def _source_text(path: KeyPath, layers: Layers, statements: list[Statement]) -> str:
+    """Return what the files and flags say of a value's source; "" if nothing."""
     origin = layers.origin(path)
     if origin is None:
         exact = [s.text for s in statements if s.path == path]
-        return exact[0] if exact else _default_of(path, plain, layers)
+        return exact[0] if exact else ""
     if origin.flag_key is not None:
         return f"set by {origin.text}"
     for statement in statements:
@@ -119,6 +136,8 @@ def _source_text(
 def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
     if path[0] == "backbone":
         return f"default of backbone {plain['backbone']['name']}"
+    if path[0] in ("overrides", "recipes") and len(path) > 1:
+        return "as in the study"
     if path[0] == "hyperparameters" and len(path) > 1:
         return f"default of method {path[1]}"
     if path[:2] == ("search", "space") and layers.origin(path[:4]) is None:

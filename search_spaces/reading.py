@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.layers import dotted
-from search_spaces.schema import Study
+from search_spaces.schema import MethodRecipe, Override, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
 from trainables.parameters import Space
@@ -45,27 +45,33 @@ def read_study(plain: dict[str, Any]) -> Study:
     Raises:
         FieldError: the first fault; its field is the dotted path of the key.
     """
-    _check_schedule(plain)
+    _check_schedules(plain)
     try:
         return Study.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         raise _fault(error.errors(), plain) from error
 
 
-def _check_schedule(plain: dict[str, Any]) -> None:
-    """The kind of schedule decides which keys it has: look at it before them."""
-    recipe = plain.get("recipe")
-    schedule = recipe.get("schedule") if isinstance(recipe, dict) else None
-    if schedule is None:
-        return
+def _check_schedules(plain: Any, path: KeyPath = ()) -> None:  # noqa: ANN401 - any YAML value
+    """The kind of a schedule decides which keys it has: look at it before them."""
+    if isinstance(plain, list):
+        for position, item in enumerate(plain):
+            _check_schedules(item, (*path, position))
+    elif isinstance(plain, dict):
+        for key, value in plain.items():
+            if key == "schedule" and path and value is not None:
+                _check_schedule(value, dotted((*path, key)))
+            else:
+                _check_schedules(value, (*path, key))
+
+
+def _check_schedule(schedule: object, where: str) -> None:
     if not isinstance(schedule, dict):
-        raise FieldError(
-            "recipe.schedule", f"must be a mapping like {{kind: constant}}, got {schedule!r}"
-        )
+        raise FieldError(where, f"must be a mapping like {{kind: constant}}, got {schedule!r}")
     kind = schedule.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        where = "recipe.schedule.kind" if "kind" in schedule else "recipe.schedule"
         said = f"unknown kind of schedule {kind!r}" if kind is not None else "kind is missing"
+        where = f"{where}.kind" if "kind" in schedule else where
         raise FieldError(where, f"{said}: {suggest(str(kind), KINDS)}")
 
 
@@ -83,10 +89,13 @@ def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
 
 def _path(loc: KeyPath, plain: dict[str, Any]) -> KeyPath | None:
     """Drop the class name that pydantic puts in for a union; None for the kinds not chosen."""
-    if loc[:2] != ("recipe", "schedule") or len(loc) < 3:
+    if "schedule" not in loc[:-1]:
         return loc
-    chosen = KINDS[plain["recipe"]["schedule"]["kind"]].__name__
-    return (*loc[:2], *loc[3:]) if loc[2] == chosen else None
+    at = loc.index("schedule") + 1
+    schedule: Any = plain
+    for key in loc[:at]:
+        schedule = schedule[key]
+    return (*loc[:at], *loc[at + 1 :]) if loc[at] == KINDS[schedule["kind"]].__name__ else None
 
 
 def _message(path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
@@ -116,15 +125,23 @@ def _inner_keys(plain: dict[str, Any]) -> dict[str, str]:
 
 
 def _known_keys(path: KeyPath, plain: dict[str, Any]) -> list[str]:
+    inner = path[:-1]
     owner: Any = Study
-    if path[:2] == ("recipe", "schedule") and len(path) > 2:
-        owner = KINDS[plain["recipe"]["schedule"]["kind"]]
-    elif path[0] == "recipe" and len(path) > 1:
+    if "schedule" in inner:
+        schedule: Any = plain
+        for key in path[: path.index("schedule") + 1]:
+            schedule = schedule[key]
+        owner = KINDS[schedule["kind"]]
+    elif "recipe" in inner or "stages" in inner:
         owner = Recipe
-    elif path[:2] == ("search", "space") and len(path) > 2:
+    elif inner[:2] == ("search", "space"):
         owner = Space
-    elif len(path) > 1:
-        owner = Study.model_fields[str(path[0])].annotation
+    elif inner[:1] == ("overrides",):
+        owner = MethodRecipe if "recipes" in inner else Override
+    elif inner[:1] == ("recipes",):
+        owner = MethodRecipe
+    elif inner:
+        owner = Study.model_fields[str(inner[0])].annotation
     if is_dataclass(owner):
         return [field.name for field in fields(owner)]
     assert issubclass(owner, BaseModel)  # noqa: S101 - the only other kind in the schema

@@ -7,14 +7,16 @@ out of `reading.read_study` as one line each.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from search_spaces.checks import check_study
-from search_spaces.fields import ArchitectureField, MethodValues, listed
+from search_spaces.checks import RECIPE_VALUES, check_study
+from search_spaces.fields import ArchitectureField, MethodValues, TunedValues, listed
 from trainables.methods import method_of
+from trainables.methods.published import Selection, Stage
 from trainables.parameters import FrozenMap, Space, Value, complete
 from trainables.seeds import Seeds
 from trainables.spec import Recipe
@@ -42,18 +44,16 @@ class Search(_Part):
     """The search for hyperparameters.
 
     Attributes:
-        methods: whose hyperparameters are searched; the others run with fixed ones.
         scenario: searched where `scope` is "study"; None: the first of the study.
         scope: "study": one search on one scenario serves all, as the paper has one λ per dataset;
             "scenario": each scenario has its own.
-        trials: runs of each search, a target and not an increment.
+        trials: runs of each search, a target and not an increment; the same for every method.
         seed: of all axes of its runs.
         hold_out: fraction of the noisy labels held out to choose by, in search and select.
         space: where to look, by method and parameter; a method that is not named here is searched
             in the space it declares itself.
     """
 
-    methods: tuple[str, ...] = ()
     scenario: str | None = None
     scope: Literal["study", "scenario"] = "study"
     trials: Count = 30
@@ -99,6 +99,54 @@ class Resources(_Part):
     gpus: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
+class MethodRecipe(_Part):
+    """How a method is trained where not as the others are.
+
+    Attributes:
+        recipe: in full.
+        kind: "published" by its authors, or the study's "own".
+        source: where it comes from.
+        hold_out: fraction of the noisy labels that its confirm runs hold out.
+        selection: which epoch the number that it reports is from.
+        stages: recipes of the runs that it needs, by role; those not named are trained likewise.
+    """
+
+    recipe: Recipe
+    kind: Literal["published", "own"]
+    source: str
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    selection: Selection = Selection.LAST
+    stages: Mapping[str, Recipe] = {}
+
+
+class Override(_Part):
+    """What is different on one scenario.
+
+    Attributes:
+        scenario: its name (a study file may say a pattern such as asymmetric-*, with part of a
+            recipe).
+        recipe: in its place; None: the study's.
+        hyperparameters: fixed values by method, over those of the study.
+        recipes: by method, over those of the study.
+    """
+
+    scenario: str
+    recipe: Recipe | None = None
+    hyperparameters: MethodValues = {}
+    recipes: Mapping[str, MethodRecipe] = {}
+
+
+class Diagnostics(_Part):
+    """What runs tell of their training.
+
+    Attributes:
+        every: epochs between collections; None: about 20 in a run; 0: none. It changes no bit of a
+            run and is no part of its identity.
+    """
+
+    every: Annotated[int, Field(ge=0)] | None = None
+
+
 class Study(_Part):
     """What is to be found out.
 
@@ -109,15 +157,21 @@ class Study(_Part):
         scenarios: label noise settings, by name.
         recipe: how networks are optimised, whatever the method.
         methods: those that are compared, in the order of the table's rows.
+        tune: those whose hyperparameters are searched, all with the same budget; the others run
+            with fixed ones.
         hyperparameters: fixed values by method; what is not said has the method's default.
         reference: the paper's point by method: first trial of its search, candidate of select,
             cell of confirm. A method that is not searched runs with it.
+        recipes: by method, where one is not trained as the others are (a study file may say the
+            word published).
+        overrides: what is different on some scenarios.
         search: see `Search`.
         select: see `Select`.
         confirm: see `Confirm`.
         fixed_seeds: axes that keep one seed while the others vary.
         subset: number of training samples used; None: all.
         resources: see `Resources`.
+        diagnostics: see `Diagnostics`.
         deviations: where the study departs from the paper; printed under its tables.
     """
 
@@ -127,14 +181,18 @@ class Study(_Part):
     scenarios: NameList
     recipe: Recipe
     methods: NameList
+    tune: tuple[str, ...] = ()
     hyperparameters: MethodValues = {}
-    reference: MethodValues = {}
+    reference: TunedValues = {}
+    recipes: Mapping[str, MethodRecipe] = {}
+    overrides: tuple[Override, ...] = ()
     search: Search = Search()
     select: Select = Select()
     confirm: Confirm = Confirm()
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     resources: Resources = Resources()
+    diagnostics: Diagnostics = Diagnostics()
     deviations: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -151,45 +209,81 @@ class Study(_Part):
         if method in self.search.space:
             return dict(self.search.space[method])
         fixed = self.hyperparameters.get(method, FrozenMap())
-        return {
-            p.name: p.space
-            for p in method_of(method).parameters
-            if p.space is not None and p.name not in fixed
-        }
+        kind = method_of(method)
+        declared = {p.name: p.space for p in kind.parameters if p.space and p.name not in fixed}
+        return {**declared, **kind.recipe_space}
 
     def reference_of(self, method: str) -> FrozenMap | None:
         """Return the paper's point of a method; None if the study has none."""
         return self.reference.get(method)
 
-    def hyperparameters_of(self, method: str, /, **tuned: Value) -> FrozenMap:
+    def override_of(self, scenario: str) -> Override:
+        """Return what is different on a scenario."""
+        found = [override for override in self.overrides if override.scenario == scenario]
+        return found[0] if found else Override(scenario=scenario)
+
+    def hyperparameters_of(self, method: str, scenario: str, /, **tuned: Value) -> FrozenMap:
         """Return all values of a method: `tuned`, else reference, else fixed, else defaults.
+
+        Values of the recipe among those that are tuned are left out.
 
         Raises:
             FieldError: an unknown method or parameter, or a value that is not allowed.
         """
-        fixed = self.hyperparameters.get(method, FrozenMap())
-        reference = self.reference.get(method, FrozenMap())
-        given = {**fixed, **reference, **tuned}
-        return complete(f"method {method}", method_of(method).parameters, given)
+        given = {
+            **self.hyperparameters.get(method, FrozenMap()),
+            **self.override_of(scenario).hyperparameters.get(method, FrozenMap()),
+            **self.reference.get(method, FrozenMap()),
+            **tuned,
+        }
+        own = {name: value for name, value in given.items() if name not in RECIPE_VALUES}
+        return complete(f"method {method}", method_of(method).parameters, own)
+
+    def training_of(self, method: str, scenario: str) -> MethodRecipe | None:
+        """Return how a method is trained on a scenario; None if as the others are (matched)."""
+        return self.override_of(scenario).recipes.get(method, self.recipes.get(method))
+
+    def recipe_of(self, method: str, scenario: str, /, **tuned: Value) -> Recipe:
+        """Return a method's recipe on a scenario, with what of it is tuned or in the reference."""
+        training = self.training_of(method, scenario)
+        matched = self.override_of(scenario).recipe or self.recipe
+        recipe = matched if training is None else training.recipe
+        given = {**self.reference.get(method, FrozenMap()), **tuned}
+        changes: Any = {name: given[name] for name in RECIPE_VALUES if name in given}
+        return replace(recipe, **changes)
+
+    def stage_recipe_of(self, method: str, stage: Stage, scenario: str) -> Recipe:
+        """Return the recipe of a run that a method needs."""
+        training = self.training_of(method, scenario)
+        if training is None:
+            return self.override_of(scenario).recipe or self.recipe
+        return training.stages.get(stage.role, training.recipe)
 
     @property
     def searched(self) -> dict[str, tuple[str, ...]]:
         """The scenarios that are searched, each with those that its result serves."""
-        if not self.search.methods:
+        if not self.tune:
             return {}
         if self.search.scope == "scenario":
             return {scenario: (scenario,) for scenario in self.scenarios}
         return {self.search.scenario or self.scenarios[0]: self.scenarios}
 
-    def fraction_held_out(self, phase: Phase) -> float:
-        """Return which fraction of the noisy training labels the runs of a phase hold out."""
-        keeps = phase != "confirm" or self.confirm.hold_out
+    def fraction_held_out(self, phase: Phase, method: str, scenario: str) -> float:
+        """Return which fraction of the noisy training labels a method's runs hold out."""
+        training = self.training_of(method, scenario)
+        if phase == Phase.CONFIRM and training is not None:
+            return training.hold_out
+        keeps = phase != Phase.CONFIRM or self.confirm.hold_out
         return self.search.hold_out if keeps else 0.0
 
-    def evaluates(self, phase: Phase) -> tuple[str, ...]:
-        """Return the splits that the runs of a phase evaluate: "test" in confirm alone."""
-        held_out = ("val",) if self.fraction_held_out(phase) else ()
-        return (*held_out, "test") if phase == "confirm" else held_out
+    def evaluates(self, phase: Phase, method: str, scenario: str) -> tuple[str, ...]:
+        """Return the splits that a method's runs evaluate: "test" in confirm alone."""
+        training = self.training_of(method, scenario)
+        held_out = ("val",) if self.fraction_held_out(phase, method, scenario) else ()
+        if phase != Phase.CONFIRM:
+            return held_out
+        clean = training is not None and training.selection is Selection.CLEAN
+        return (*held_out, *(("clean_val",) if clean else ()), "test")
 
     def seeds(self, seed: int) -> Seeds:
         """Return the seeds of all axes of a run with this base seed."""
@@ -198,8 +292,8 @@ class Study(_Part):
     def to_plain(self) -> dict[str, Any]:
         """Return the study as YAML values with every default written out."""
         plain = self.model_dump(mode="json")
-        searched = self.search.methods
-        spaces = {name: self.space_of(name) for name in [*searched, *self.search.space]}
+        plain["overrides"] = [_without_empty(override) for override in plain["overrides"]]
+        spaces = {name: self.space_of(name) for name in [*self.tune, *self.search.space]}
         plain["search"]["space"] = {
             method: {
                 name: {"low": space.low, "high": space.high, "log": space.log}
@@ -207,12 +301,17 @@ class Study(_Part):
             }
             for method in spaces
         }
-        if searched:
+        if self.tune:
             plain["search"]["scenario"] = self.search.scenario or self.scenarios[0]
         fixed = {}
         for method in dict.fromkeys([*self.methods, *self.hyperparameters]):
             free = {*self.reference.get(method, ()), *spaces.get(method, ())}
-            values = listed(self.hyperparameters_of(method))
+            given = self.hyperparameters.get(method, FrozenMap())
+            values = listed(complete(f"method {method}", method_of(method).parameters, given))
             fixed[method] = {name: value for name, value in values.items() if name not in free}
         plain["hyperparameters"] = {method: values for method, values in fixed.items() if values}
         return plain
+
+
+def _without_empty(override: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in override.items() if value}

@@ -32,10 +32,10 @@ backbone: {name: mlp, hidden: [16]}
 scenarios: [symmetric-0.4]
 recipe: {epochs: 6, batch_size: 32, learning_rate: 0.05, window: 3}
 methods: [ce, nal]
+tune: [nal]
 reference:
   nal: {lambda: 0.5, alpha: 0.9}
 search:
-  methods: [nal]
   trials: 4
   seed: 1000
   hold_out: 0.3

@@ -112,7 +112,7 @@ class Plan:
         plain = self.study.model_dump(mode="json")
         for section, key in (("search", "trials"), ("select", "seeds"), ("confirm", "seeds")):
             del plain[section][key]
-        for key in ("title", "deviations", "resources"):
+        for key in ("title", "deviations", "resources", "diagnostics"):
             del plain[key]
         content = {"study": plain, "name": self.name, "data": self.dataset.digest}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
@@ -288,7 +288,8 @@ class Plan:
                     space = study.space_of(method)
                     points = [{name: interval.low for name, interval in space.items()}]
                     reference = self.reference_of(method)
-                    points += [reference] if reference not in (None, *points) else []
+                    if reference is not None and reference not in points:
+                        points.append(reference)
                 for point in points:
                     for seed in study.confirm.seeds:
                         spec = self.spec(Phase.CONFIRM, method, scenario, point, seed)

@@ -109,7 +109,7 @@ def _scaled(flags: StudyFlags, study: Study) -> str:
 
     whole = replace(flags, epochs=None).load().study
     changes = [change for change in list_scaled(whole, study) if change.path != "recipe.epochs"]
-    parts = [", ".join(map(str, changes)), cut_cycle(whole, study)]
+    parts = [", ".join(dict.fromkeys(map(str, changes))), cut_cycle(whole, study)]
     said = "; ".join(part for part in parts if part)
     return f"with --epochs: {said}" if said else ""
 

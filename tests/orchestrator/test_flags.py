@@ -90,7 +90,7 @@ def test_epochs_scale_what_counts_epochs() -> None:
     study = StudyFlags(study="digits", epochs=30).load().study
     assert study.recipe.epochs == 30
     assert study.recipe.window == 5
-    assert study.hyperparameters_of("nal")["first_target_epoch"] == 5
+    assert study.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 5
 
 
 def test_what_a_flag_sets_is_not_scaled() -> None:

@@ -25,6 +25,7 @@ recipe:
     kind: constant
   window: 10
 methods: [ce, nal]
+tune: [nal]
 hyperparameters:
   nal:
     first_target_epoch: 10
@@ -33,7 +34,6 @@ reference:
     lambda: 0.5
     alpha: 0.9
 search:
-  methods: [nal]
   scenario: symmetric-0.4
   trials: 4
   seed: 1000

@@ -89,7 +89,7 @@ def test_faults_show_the_file_that_said_it(write_study: Callable[..., Path]) -> 
 def test_a_null_takes_back_what_is_inherited(write_study: Callable[..., Path]) -> None:
     text = "extends: small.yaml\nhyperparameters: {nal: null}\nrecipe: {window: null}\n"
     study = load_study(str(beside(write_study(), "mine.yaml", text))).study
-    assert study.hyperparameters_of("nal")["first_target_epoch"] == 1
+    assert study.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 1
     assert study.recipe.window == 10
 
 
@@ -185,15 +185,15 @@ def test_a_flag_that_makes_a_files_value_impossible_names_the_file(
 ) -> None:
     path = write_study()
     assert fault(path, [parse_set("recipe.epochs=5")]) == (
-        f"{path}:17: hyperparameters.nal.first_target_epoch: first_target_epoch is 10, after the "
+        f"{path}:18: hyperparameters.nal.first_target_epoch: first_target_epoch is 10, after the "
         "last epoch (5): choose one from 1 to 5"
     )
 
 
 def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
     loaded = load_study("digits", [Change("methods", ["ce"], "--methods")])
-    assert loaded.study.search.methods == ()
-    assert loaded.sources["search.methods"] == "set by --methods"
+    assert loaded.study.tune == ()
+    assert loaded.sources["tune"] == "set by --methods"
     loaded = load_study("cifar10", [Change("scenarios", ["symmetric-0.8"], "--scenario")])
     assert loaded.study.searched == {"symmetric-0.8": ("symmetric-0.8",)}
     kept = ["symmetric-0.2", "symmetric-0.4"]
@@ -216,13 +216,13 @@ def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
     study = load_study("digits", [parse_set("hyperparameters.nal.alpha=0.8")]).study
     assert list(study.space_of("nal")) == ["lambda"]
     assert study.reference_of("nal") == {"lambda": 0.5}
-    assert study.hyperparameters_of("nal")["alpha"] == 0.8
+    assert study.hyperparameters_of("nal", "symmetric-0.4")["alpha"] == 0.8
 
     values = {"lambda": 3, "alpha": 0.8}
     sets = [parse_set(f"hyperparameters.nal.{name}={value}") for name, value in values.items()]
     study = load_study("digits", sets).study
     assert study.searched == {}
-    assert study.hyperparameters_of("nal")["lambda"] == 3.0
+    assert study.hyperparameters_of("nal", "symmetric-0.4")["lambda"] == 3.0
 
 
 # --- sources
@@ -238,6 +238,7 @@ def test_each_value_says_where_it_comes_from(write_study: Callable[..., Path]) -
         "recipe.epochs": "a letter",
         "recipe.batch_size": "a book",
         "recipe.learning_rate": "a book",
+        "recipe.optimizer": "default of the schema",
         "recipe.momentum": "default of the schema",
         "recipe.weight_decay": "default of the schema",
         "recipe.nesterov": "default of the schema",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import load_study
+from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.parameters import Space
 
@@ -17,29 +18,32 @@ if TYPE_CHECKING:
 
 def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert study.hyperparameters_of("ce") == {}
-    assert study.hyperparameters_of("nal") == {
+    assert study.hyperparameters_of("ce", "symmetric-0.4") == {}
+    assert study.hyperparameters_of("nal", "symmetric-0.4") == {
         "lambda": 0.5,
         "alpha": 0.9,
         "first_target_epoch": 10,
         "target_interval": 1,
+        "clamps": False,
+        "delta": 0.0,
+        "beta": 0.0,
     }
-    tuned = study.hyperparameters_of("nal", **{"lambda": 3, "alpha": 0.7})
+    tuned = study.hyperparameters_of("nal", "symmetric-0.4", **{"lambda": 3, "alpha": 0.7})
     assert (tuned["lambda"], tuned["alpha"], tuned["first_target_epoch"]) == (3.0, 0.7, 10)
     assert isinstance(tuned["lambda"], float)
     with pytest.raises(FieldError, match="did you mean 'alpha'"):
-        study.hyperparameters_of("nal", alfa=0.7)
+        study.hyperparameters_of("nal", "symmetric-0.4", alfa=0.7)
     with pytest.raises(FieldError, match="unknown method 'nall'"):
-        study.hyperparameters_of("nall")
+        study.hyperparameters_of("nall", "symmetric-0.4")
 
 
 def test_a_method_that_is_not_searched_runs_with_the_reference(
     write_study: Callable[..., Path],
 ) -> None:
-    path = write_study("  methods: [nal]", "  methods: []")
+    path = write_study("tune: [nal]", "tune: []")
     path.write_text(path.read_text().replace("lambda: 0.5", "lambda: 7"))
     study = load_study(str(path)).study
-    assert study.hyperparameters_of("nal")["lambda"] == 7.0
+    assert study.hyperparameters_of("nal", "symmetric-0.4")["lambda"] == 7.0
 
 
 def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Path]) -> None:
@@ -48,7 +52,8 @@ def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Pat
         "lambda": Space(0.05, 20, log=True),
         "alpha": Space(0.5, 0.99),
     }
-    assert study.space_of("ce") == {}
+    assert set(study.space_of("ce")) == {"learning_rate", "weight_decay"}  # none of its own
+    assert study.space_of("bootstrap").keys() == {"beta"}
     path = write_study()
     path.write_text(path.read_text().partition("  space:")[0])
     study = load_study(str(path)).study
@@ -68,10 +73,12 @@ def test_the_test_split_is_evaluated_in_confirm_alone(
     write_study: Callable[..., Path], keeps: str, fraction: float, splits: tuple[str, ...]
 ) -> None:
     study = load_study(str(write_study("hold_out: true", f"hold_out: {keeps}"))).study
-    assert study.fraction_held_out("search") == study.fraction_held_out("select") == 0.3
-    assert study.evaluates("search") == study.evaluates("select") == ("val",)
-    assert study.fraction_held_out("confirm") == fraction
-    assert study.evaluates("confirm") == splits
+    where = ("nal", "symmetric-0.4")
+    for phase in (Phase.SEARCH, Phase.SELECT):
+        assert study.fraction_held_out(phase, *where) == 0.3
+        assert study.evaluates(phase, *where) == ("val",)
+    assert study.fraction_held_out(Phase.CONFIRM, *where) == fraction
+    assert study.evaluates(Phase.CONFIRM, *where) == splits
 
 
 def test_searched_scenarios(write_study: Callable[..., Path]) -> None:

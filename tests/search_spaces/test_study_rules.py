@@ -104,9 +104,9 @@ RULES = [
         "also fixed, by hyperparameters.nal.alpha",
     ),
     # search
-    ("  methods: [nal]", "  methods: [nal, nal]", "search.methods", "nal is given twice"),
-    ("  methods: [nal]", "  methods: [gce]", "search.methods", "'gce' is to be searched but"),
-    ("  methods: [nal]", "  methods: [ce]", "search.methods", "ce has nothing to search"),
+    ("tune: [nal]", "tune: [nal, nal]", "tune", "nal is given twice"),
+    ("tune: [nal]", "tune: [gce]", "tune", "'gce' is to be searched but"),
+    ("tune: [nal]", "tune: [bootstrap]", "tune", "'bootstrap' is to be searched but is not"),
     (
         "scenario: symmetric-0.4",
         "scenario: symmetric-0.5",
@@ -167,12 +167,13 @@ def test_a_missing_key_names_the_mapping_that_lacks_it(write_study: Callable[...
 
 def test_the_small_study_itself_is_sound(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert study.backbone.parameters == {"hidden": (16,)}
-    assert study.hyperparameters["nal"] == {"first_target_epoch": 10, "target_interval": 1}
+    assert study.backbone.parameters == {"hidden": (16,), "attention": "linear"}
+    targets = {"first_target_epoch": 10, "target_interval": 1}
+    assert study.hyperparameters["nal"].items() >= targets.items()
 
 
 def test_scenarios_of_a_study_that_searches_nothing_are_free(
     write_study: Callable[..., Path],
 ) -> None:
-    study = load_study(str(write_study("  methods: [nal]", "  methods: []"))).study
+    study = load_study(str(write_study("tune: [nal]", "tune: []"))).study
     assert study.searched == {}

@@ -86,7 +86,7 @@ class TruncatedCrossEntropy(Method):
         Parameter(
             "first_pruning_epoch",
             default=41,
-            low=2,
+            low=1,
             in_epochs=True,
             help="first epoch trained with pruned samples (port: after epoch 40, CIFAR-100: 80)",
         ),

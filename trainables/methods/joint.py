@@ -63,7 +63,7 @@ PARAMETERS = (
     Parameter(
         "first_label_epoch",
         default=71,
-        low=2,
+        low=1,
         in_epochs=True,
         help="first epoch with learned labels (code: 70, counted from 0)",
     ),

@@ -68,7 +68,7 @@ class LikelihoodRatio(Method):
         Parameter(
             "first_retro_epoch",
             default=21,
-            low=2,
+            low=1,
             in_epochs=True,
             help="first epoch with the retroactive term (LRT code: 20, from 0)",
         ),

@@ -46,12 +46,15 @@ def test_a_spec_holds_all_that_the_study_says() -> None:
     assert spec.subset == 60
     assert spec.threads == 2
     assert spec.recipe == plan.study.recipe
-    assert dict(spec.backbone_parameters) == {"hidden": (16,)}
+    assert dict(spec.backbone_parameters) == {"hidden": (16,), "attention": "linear"}
     assert dict(spec.hyperparameters) == {
         "lambda": 2.0,
         "alpha": 0.8,
         "first_target_epoch": 1,
         "target_interval": 3,
+        "clamps": False,
+        "delta": 0.0,
+        "beta": 0.0,
     }
     assert (spec.seeds.noise, spec.seeds.order, spec.seeds.subset) == (7, 7, 0)
 
@@ -108,7 +111,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "fewer trials than candidates": {"trials": 1},
     "nothing searched": {"methods": ("ce",)},
-    "fixed values only": {"sets": ("search.methods=[]",)},
+    "fixed values only": {"sets": ("tune=[]",)},
 }
 
 
@@ -129,24 +132,24 @@ def test_the_plan_counts_the_runs_that_a_sweep_asks_for(
         lucky[Phase.SELECT] += spared * len(plan.study.select.seeds)
         if tuning.chosen == tuning.reference:
             lucky[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
-    for size in plan.sizes():
+    for size in plan.sizes:
         assert asked[size.phase] == size.runs - lucky[size.phase], size.arithmetic
-    assert set(asked) == {size.phase for size in plan.sizes()}
+    assert set(asked) == {size.phase for size in plan.sizes}
 
 
 def test_the_arithmetic_is_written_out() -> None:
-    search, select, confirm = small_plan(scenarios=TWO_SCENARIOS).sizes()
+    search, select, confirm = small_plan(scenarios=TWO_SCENARIOS).sizes
     assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
     assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
     assert confirm.runs == 12
     assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the paper's point) × 2 seeds"
-    assert (search.train, search.evaluated) == (70, 30)
-    assert (confirm.train, confirm.evaluated) == (70, 30 + 40)
+    assert [(load.train, load.evaluated) for load in search.loads] == [(70, 30)]
+    assert {(load.train, load.evaluated) for load in confirm.loads} == {(70, 30 + 40)}
 
 
 def test_runs_without_a_split_train_on_all_samples() -> None:
-    *_, confirm = small_plan(sets=("confirm.hold_out=false",)).sizes()
-    assert (confirm.train, confirm.evaluated) == (100, 40)
+    *_, confirm = small_plan(sets=("confirm.hold_out=false",)).sizes
+    assert {(load.train, load.evaluated) for load in confirm.loads} == {(100, 40)}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,7 @@ def test_runs_without_a_split_train_on_all_samples() -> None:
         {"sets": ("title=another",)},
         {"sets": ("deviations=[one]",)},
         {"sets": ("resources.gpus=0.5",)},
+        {"sets": ("diagnostics.every=0",)},
     ],
 )
 def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:

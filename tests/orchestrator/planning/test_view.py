@@ -22,8 +22,11 @@ def shown(flags: StudyFlags) -> str:
 
 
 def test_a_plan_says_what_was_scaled() -> None:
-    text = shown(StudyFlags(study="cifar10", epochs=250))
-    changes = "period 10 -> 5, window 10 -> 5, first_target_epoch 60 -> 30, target_interval 10 -> 5"
+    text = shown(StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal")))
+    changes = (
+        "period 10 -> 5, window 10 -> 5, nal.first_target_epoch 60 -> 30, "
+        "nal.target_interval 10 -> 5"
+    )
     assert f"with --epochs: {changes} " in text
     assert "cycle" not in text
 
@@ -39,7 +42,8 @@ def test_a_plan_says_that_the_last_epoch_cuts_a_cycle(
     sets: tuple[str, ...], scaled: str, cycle: int
 ) -> None:
     said = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
-    assert f"{scaled}{said}" in shown(StudyFlags(study="cifar10", epochs=75, sets=sets))
+    flags = StudyFlags(study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets)
+    assert f"{scaled}{said}" in shown(flags)
 
 
 def test_nothing_is_said_where_nothing_is_scaled() -> None:

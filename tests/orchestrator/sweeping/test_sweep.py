@@ -208,7 +208,7 @@ def test_one_search_serves_all_scenarios(tmp_path: Path) -> None:
     assert all(cell.batch.values == tuning.chosen for cell in tuned)
 
 
-@pytest.mark.parametrize("flags", [{"methods": ("ce",)}, {"sets": ("search.methods=[]",)}])
+@pytest.mark.parametrize("flags", [{"methods": ("ce",)}, {"sets": ("tune=[]",)}])
 def test_a_study_without_a_search_only_confirms(flags: dict[str, Any], tmp_path: Path) -> None:
     driver = Driver(small_plan(**flags), tmp_path)
     assert driver.sweep.phase is Phase.SELECT or driver.sweep.cells

@@ -1,0 +1,150 @@
+"""Methods driven without a network: logits go in, losses, gradients and state come out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from trainables.methods import Batch, Context, Method, method_of
+from trainables.parameters import complete
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CLASSES = (2, 10, 100)
+SCALES = (1.0, 5.0)
+"""Of random logits: predictions that are unsure, and sure."""
+
+
+def make(
+    name: str,
+    labels: np.ndarray,
+    classes: int,
+    values: Mapping[str, Any] | None = None,
+    *,
+    epochs: int = 10,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    transition: np.ndarray | None = None,
+) -> Method:
+    """Make a method from its name and the values that differ from the defaults."""
+    kind = method_of(name)
+    return kind(
+        Context(
+            complete(f"method {name}", kind.parameters, values or {}),
+            torch.from_numpy(np.asarray(labels, np.int64)),
+            classes,
+            epochs,
+            seed=0,
+            inputs={role: torch.from_numpy(value) for role, value in (inputs or {}).items()},
+            transition=None if transition is None else torch.from_numpy(np.float32(transition)),
+        )
+    )
+
+
+def step(
+    method: Method, logits: np.ndarray, index: np.ndarray | None = None, epoch: int = 1
+) -> tuple[float, np.ndarray]:
+    """Return the loss of a batch and its gradient with respect to the logits."""
+    index = np.arange(len(logits)) if index is None else index
+    z = torch.from_numpy(np.float32(logits)).requires_grad_()
+    loss = method.loss(Batch(z, torch.zeros(len(z)), torch.from_numpy(index), epoch))
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(loss, z)
+    return loss.item(), gradient.double().numpy()
+
+
+def random_logits(count: int, classes: int, scale: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Return logits that float32 holds exactly, as float64."""
+    z = scale * np.random.default_rng(seed).standard_normal((count, classes))
+    return np.float64(np.float32(z))
+
+
+def extreme_logits(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits of ±200 and labels: sure and right, sure and wrong, tied, all low."""
+    z = np.full((4, classes), -200.0)
+    z[0, 0] = z[1, 1] = z[2, :2] = 200.0
+    return z, np.zeros(4, np.int64)
+
+
+def logits_at(epoch: int, count: int, classes: int) -> np.ndarray:
+    """Return what a network is taken to say of all samples in an epoch: a wave over epochs."""
+    sample, output = np.ogrid[:count, :classes]
+    z = 2.5 * np.cos(0.9 * epoch + 1.7 * sample + 2.3 * output * (1 + 0.1 * sample))
+    return np.float64(np.float32(z))
+
+
+def order_at(epoch: int, count: int, size: int) -> Iterator[np.ndarray]:
+    """Yield the positions of each batch of an epoch: a rotation of the samples."""
+    positions = np.roll(np.arange(count), 3 * epoch)
+    for start in range(0, count, size):
+        yield positions[start : start + size]
+
+
+def train_epoch(
+    method: Method, epoch: int, count: int, outputs: int, size: int = 5
+) -> list[tuple[float, np.ndarray]]:
+    """Drive a method through an epoch and its end; return each step's loss and gradient."""
+    z = logits_at(epoch, count, outputs)
+    steps = [step(method, z[index], index, epoch) for index in order_at(epoch, count, size)]
+    method.end_epoch(epoch, lambda: torch.from_numpy(np.float32(softmax(z))))
+    return steps
+
+
+def no_pass() -> torch.Tensor:
+    """Stand for the pass over all samples where a method has no use for it."""
+    raise AssertionError("asked for a pass over the training samples")
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    """Return the logarithm of `softmax`, finite wherever the logits are."""
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """Return probabilities by row."""
+    return np.exp(log_softmax(z))
+
+
+def hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return labels as rows."""
+    return np.eye(classes)[labels]
+
+
+def differences(loss: Callable[[np.ndarray], float], z: np.ndarray) -> np.ndarray:
+    """Return the gradient of a loss by central differences."""
+    gradient = np.zeros_like(z)
+    width = 1e-5
+    for at in np.ndindex(z.shape):
+        moved = np.zeros_like(z)
+        moved[at] = width
+        gradient[at] = (loss(z + moved) - loss(z - moved)) / (2 * width)
+    return gradient
+
+
+def assert_loss(
+    method: Method,
+    reference: Callable[[np.ndarray], float],
+    z: np.ndarray,
+    epoch: int = 1,
+) -> None:
+    """Compare loss and gradient of a batch with a float64 reference, its gradient by differences.
+
+    The tolerance of gradients is that of float32 for values up to 1.
+    """
+    loss, gradient = step(method, z, epoch=epoch)
+    np.testing.assert_allclose(loss, reference(z), rtol=1e-5, atol=1e-6)
+    expected = differences(reference, z)
+    assert np.abs(expected).max() > 1e-3, "a gradient of nothing would prove nothing"
+    np.testing.assert_allclose(gradient, expected, rtol=2e-5, atol=2e-6)
+
+
+def assert_finite(method: Method, z: np.ndarray, epoch: int = 1) -> float:
+    """Take a step on extreme logits; return its loss."""
+    loss, gradient = step(method, z, epoch=epoch)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    return loss
