@@ -106,12 +106,13 @@ class Sweep:
                     continue
                 return None
             result = self._record(task.spec)
-            if result is not None:
-                self._take_up_needs(task)
-                self.end(task, result)
-            elif not self._has_to_wait(task):
+            if result is None and self._has_to_wait(task):
+                continue
+            self._take_up_needs(task)
+            if result is None:
                 self._room.begin(task.spec.digest)
                 return task
+            self.end(task, result)
 
     def _has_to_wait(self, task: Task) -> bool:
         if self._room.runs(task.spec.digest):

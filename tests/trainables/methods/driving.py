@@ -62,6 +62,12 @@ def random_logits(count: int, classes: int, scale: float = 1.0, seed: int = 0) -
     return np.float64(np.float32(z))
 
 
+def ranked_labels(z: np.ndarray) -> np.ndarray:
+    """Return labels of all ranks, the predicted one first: row i has that of its i-th logit."""
+    rows = np.arange(len(z))
+    return np.argsort(-z, axis=1)[rows, rows % z.shape[1]]
+
+
 def extreme_logits(classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return logits of ±200 and labels: sure and right, sure and wrong, tied, all low."""
     z = np.full((4, classes), -200.0)

@@ -14,6 +14,7 @@ from driving import (
     log_softmax,
     make,
     random_logits,
+    ranked_labels,
     softmax,
     step,
 )
@@ -41,7 +42,7 @@ def test_loss_and_gradient(
     name: str, reference: Reference, beta: float, classes: int, scale: float
 ) -> None:
     z = random_logits(6, classes, scale)
-    labels = np.arange(6) % classes
+    labels = ranked_labels(z)
     assert_loss(make(name, labels, classes), lambda z: reference(z, labels, beta), z)
     other = make(name, labels, classes, {"beta": 0.3})
     assert_loss(other, lambda z: reference(z, labels, 0.3), z)

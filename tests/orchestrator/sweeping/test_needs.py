@@ -1,0 +1,157 @@
+"""Sweeps of methods that are made of several trainings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fake_runs import attempts, fake_result, record_run
+from plans import Driver, small_plan
+
+from search_spaces.schema import Phase
+from trainables.record import Record
+from trainables.result import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.planning.plan import Plan
+    from trainables.spec import RunSpec
+
+STAGED = ("ce", "forward", "joint", "dac")
+LABELS = ("hyperparameters.joint.first_label_epoch=3", "hyperparameters.dac.warm_up_epochs=2")
+
+
+def plan_of(*methods: str, sets: tuple[str, ...] = (), **flags: Any) -> Plan:
+    own = tuple(text for text in LABELS if text.split(".")[1] in methods)
+    return small_plan(methods=methods or STAGED, sets=(*own, *sets), **flags)
+
+
+def staged(**flags: Any) -> Plan:
+    return small_plan(methods=STAGED, sets=LABELS, **flags)
+
+
+def names(specs: list[RunSpec]) -> list[str]:
+    return [spec.method for spec in specs]
+
+
+def test_the_plan_expands_a_method_into_runs_that_need_runs() -> None:
+    plan = staged()
+    spec = plan.spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
+    (need,) = plan.needs_of(spec)
+    assert need.method == "joint-labels"
+    assert dict(spec.needs) == {"labels": need.digest}
+    assert need.hyperparameters == spec.hyperparameters
+    assert (need.seeds, need.labels, need.hold_out) == (spec.seeds, spec.labels, spec.hold_out)
+    assert plan.needs_of(need) == []
+
+
+def test_what_a_stage_is_told_changes_who_needs_it() -> None:
+    one = staged().spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
+    other = staged().spec(Phase.CONFIRM, "joint", "symmetric-0.4", {"alpha": 3.0}, 0)
+    assert one.needs["labels"] != other.needs["labels"]
+
+
+def test_a_stage_that_the_study_has_anyway_is_that_run() -> None:
+    plan = staged()
+    forward = plan.spec(Phase.CONFIRM, "forward", "symmetric-0.4", {}, 0)
+    ce = plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, 0)
+    assert plan.needs_of(forward) == [ce]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 20])
+def test_needed_runs_come_first_and_once(at_once: int, tmp_path: Path) -> None:
+    plan = staged()
+    driver = Driver(plan, tmp_path)
+    begun: list[RunSpec] = []
+    ended: set[str] = set()
+    going = []
+    while True:
+        while len(going) < at_once and (task := driver.sweep.next()) is not None:
+            assert {str(digest) for digest in task.spec.needs.values()} <= ended
+            begun.append(task.spec)
+            going.append(task)
+        if not going:
+            break
+        task = going.pop()
+        driver.sweep.end(task, record_run(tmp_path, task.spec))
+        ended.add(task.spec.digest)
+    assert driver.sweep.done
+    assert sorted(names(begun)) == sorted(
+        ["ce", "forward", "joint-labels", "joint", "dac-abstain", "dac"] * 2
+    )
+    assert set(attempts(tmp_path).values()) == {1}
+    (confirm,) = plan.sizes
+    assert driver.sweep.finished[Phase.CONFIRM] == confirm.runs == 12
+    assert confirm.arithmetic.endswith("and the runs that forward, joint, dac need")
+
+
+def test_taken_up_again_all_are_counted(tmp_path: Path) -> None:
+    Driver(staged(), tmp_path).run(most=7)
+    again = Driver(staged(), tmp_path)
+    assert 5 <= again.recorded <= 7
+    again.run()
+    assert again.sweep.finished[Phase.CONFIRM] == 12
+    done = Driver(staged(), tmp_path)
+    assert done.recorded == 12
+    assert done.sweep.next() is None
+    assert set(attempts(tmp_path).values()) == {1}
+
+
+def test_a_lost_need_is_trained_again(tmp_path: Path) -> None:
+    plan = staged()
+    spec = plan.spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
+    Driver(plan, tmp_path).run()
+    (Record(tmp_path, plan.needs_of(spec)[0].digest).folder / "result.json").unlink()
+    (Record(tmp_path, spec.digest).folder / "result.json").unlink()
+    again = Driver(staged(), tmp_path).run()
+    assert names(list(again.specs)) == ["joint-labels", "joint"]
+
+
+def test_who_needs_a_run_that_cannot_be_carried_out_is_given_up(tmp_path: Path) -> None:
+    sweep = Driver(plan_of("joint", seeds=1), tmp_path).sweep
+    need = sweep.next()
+    assert need is not None
+    assert need.spec.method == "joint-labels"
+    assert sweep.next() is None
+    sweep.end(need, None, reason="a bug")
+    assert sweep.done
+    name = f"joint-labels on symmetric-0.4, {need.spec.digest[:12]}"
+    assert sweep.failed[0] == f"{name}: a bug"
+    assert sweep.failed[1].endswith(f": it needs {name}, which could not be carried out")
+
+
+def test_a_run_out_of_memory_is_said_and_tried_again_next_time(tmp_path: Path) -> None:
+    def fall_short(driver: Driver) -> None:
+        task = driver.sweep.next()
+        assert task is not None
+        ended = fake_result(task.spec, reason="in epoch 1 (short)")
+        short = replace(ended, status=Status.OUT_OF_MEMORY)
+        record = Record(tmp_path, task.spec.digest)
+        record.folder.mkdir(parents=True, exist_ok=True)
+        record.begin(task.spec)
+        record.finish(short)
+        driver.sweep.end(task, short)
+
+    first = Driver(plan_of("ce", seeds=1), tmp_path)
+    fall_short(first)
+    assert first.sweep.done
+    assert first.sweep.failed[0].endswith(": out of memory in epoch 1 (short)")
+    assert first.heard[0][1].status is Status.OUT_OF_MEMORY
+    again = Driver(plan_of("ce", seeds=1), tmp_path)
+    assert again.recorded == 0
+    assert len(again.run().trained) == 1
+    assert again.sweep.failed == []
+
+
+def test_a_method_with_stages_can_be_tuned(tmp_path: Path) -> None:
+    sets = ("tune=[joint]", "search.trials=3", "search.space={}", "reference={}")
+    plan = plan_of("ce", "joint", sets=sets)
+    driver = Driver(plan, tmp_path).run(at_once=2)
+    assert driver.sweep.done
+    searched = [task for task in driver.trained if task.phase is Phase.SEARCH]
+    assert sorted(names([task.spec for task in searched])) == ["joint"] * 3 + ["joint-labels"] * 3
+    search, select, _ = plan.sizes
+    assert driver.sweep.finished[Phase.SEARCH] == search.runs == 6
+    assert driver.sweep.finished[Phase.SELECT] == select.runs

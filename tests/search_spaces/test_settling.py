@@ -1,0 +1,290 @@
+"""What a study takes from what is published: presets, values, recipes, and overrides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.schema import Phase, Study
+from trainables.errors import StudyError
+from trainables.methods import method_of
+from trainables.methods.published import Selection
+from trainables.schedules import Constant, CosineRestarts, MultiStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from search_spaces.loader import LoadedStudy
+
+
+def load(name: str, *sets: str) -> LoadedStudy:
+    return load_study(name, [parse_set(text) for text in sets])
+
+
+def study(name: str, *sets: str) -> Study:
+    return load(name, *sets).study
+
+
+# --- values
+
+
+def test_published_values_stand_where_the_study_says_none() -> None:
+    loaded = load("cifar100", "methods=[sce, elr, nal]")
+    values = loaded.study.hyperparameters_of("sce", "symmetric-0.2")
+    assert values == {"a": 6.0, "b": 0.1}
+    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 7.0
+    assert loaded.sources["hyperparameters.sce.a"] == (
+        "YisenWang/symmetric_cross_entropy_for_noisy_labels"
+    )
+    assert load("digits", "methods=[sce]", "tune=[]").sources["hyperparameters.sce.a"] == (
+        "default of method sce"
+    )
+
+
+def test_what_the_study_says_goes_before_what_is_published() -> None:
+    loaded = load("cifar10", "hyperparameters.elr.lambda=9")
+    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 9.0
+    assert loaded.sources["hyperparameters.elr.lambda"] == "set by --set hyperparameters.elr.lambda"
+
+
+def test_values_that_differ_between_scenarios_stand_with_each() -> None:
+    loaded = load("cifar10")
+    first = {
+        name: loaded.study.hyperparameters_of("selc", name)["first_target_epoch"]
+        for name in loaded.study.scenarios
+    }
+    assert list(first.values()) == [41, 31, 31, 41]
+    assert loaded.sources["overrides.1.hyperparameters.selc.first_target_epoch"] == "MacLLL/SELC"
+    one = load_study("cifar10", [Change("scenarios", ["symmetric-0.4"], "--scenario")])
+    assert one.study.hyperparameters["selc"]["first_target_epoch"] == 31
+    assert one.study.overrides == ()
+
+
+def test_published_values_that_cover_the_space_are_the_first_trial() -> None:
+    loaded = load("cifar100", "tune=[nal, sce]")
+    assert loaded.study.reference_of("sce") == {"a": 6.0, "b": 0.1}
+    assert "YisenWang" in loaded.sources["reference.sce.a"]
+    assert load("digits", "methods=[sce]", "tune=[sce]").study.reference_of("sce") is None
+
+
+# --- presets
+
+
+def test_the_official_preset_is_written_out() -> None:
+    loaded = load("cifar100", "hyperparameters.nal.clamps=true")
+    values = loaded.study.hyperparameters_of("nal", "symmetric-0.4")
+    assert (values["first_target_epoch"], values["target_interval"]) == (60, 10)
+    assert values["clamps"] is True
+    text = "preset official: public code, train_cifar.py and loss.py"
+    assert loaded.sources["hyperparameters.nal.first_target_epoch"] == text
+    assert "preset" not in loaded.study.hyperparameters["nal"]
+
+
+def test_the_papers_preset_is_algorithm_1() -> None:
+    values = study("cifar10", "hyperparameters.nal.preset=paper").hyperparameters["nal"]
+    assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
+
+
+def test_a_preset_on_top_of_an_ablation() -> None:
+    values = study(
+        "cifar10", "methods=[nal-rnal]", "tune=[]", "hyperparameters.nal-rnal.preset=official"
+    ).hyperparameters_of("nal-rnal", "symmetric-0.2")
+    assert (values["first_target_epoch"], values["clamps"], values["beta"]) == (60, True, 0.1)
+
+
+# --- recipes
+
+
+def test_a_published_recipe() -> None:
+    taken = study("cifar10", "recipes.elr=published")
+    training = taken.training_of("elr", "symmetric-0.2")
+    assert training is not None
+    recipe = taken.recipe_of("elr", "symmetric-0.2")
+    assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (
+        150,
+        128,
+        CosineRestarts(10, 1e-3),
+    )
+    assert recipe.mean == taken.recipe.mean
+    assert (training.hold_out, training.selection, training.kind) == (
+        0.1,
+        Selection.NOISY,
+        "published",
+    )
+    assert taken.recipe_of("gce", "symmetric-0.2") == taken.recipe
+    assert taken.fraction_held_out(Phase.CONFIRM, "elr", "symmetric-0.2") == 0.1
+    assert taken.evaluates(Phase.CONFIRM, "elr", "symmetric-0.2") == ("val", "test")
+    assert taken.evaluates(Phase.CONFIRM, "gce", "symmetric-0.2") == ("test",)
+
+
+def test_a_rule_that_needs_clean_validation() -> None:
+    taken = study("cifar10", "methods=[plc]", "tune=[]", "recipes.plc=published")
+    assert taken.evaluates(Phase.CONFIRM, "plc", "symmetric-0.2") == ("val", "clean_val", "test")
+    assert taken.recipe_of("plc", "symmetric-0.2").nesterov
+
+
+def test_stages_have_their_own_published_recipes() -> None:
+    taken = study("cifar10", "methods=[joint]", "tune=[]", "recipes.joint=published")
+    (stage,) = method_of("joint").stages
+    second = taken.recipe_of("joint", "symmetric-0.2")
+    first = taken.stage_recipe_of("joint", stage, "symmetric-0.2")
+    assert (second.epochs, second.schedule) == (120, MultiStep((40, 80)))
+    assert (first.epochs, first.learning_rate, first.schedule) == (200, 0.08, Constant())
+    matched = study("cifar10", "methods=[joint]", "tune=[]")
+    assert matched.stage_recipe_of("joint", stage, "symmetric-0.2") == matched.recipe
+
+
+def test_a_recipe_of_the_studys_own() -> None:
+    taken = study("digits", "recipes.ce={recipe: {epochs: 20, window: 5}, hold_out: 0.2}")
+    recipe = taken.recipe_of("ce", "symmetric-0.4")
+    assert (recipe.epochs, recipe.window) == (20, 5)
+    assert recipe.learning_rate == taken.recipe.learning_rate
+    assert taken.fraction_held_out(Phase.CONFIRM, "ce", "symmetric-0.4") == 0.2
+
+
+def test_epochs_scale_recipes_and_their_values_too() -> None:
+    loaded = load("cifar10", "recipes.elr=published").with_epochs(50)
+    assert loaded.study.recipe_of("elr", "symmetric-0.2").epochs == 15 + 1  # whole cycles of 2
+    assert loaded.study.hyperparameters_of("selc", "symmetric-0.2")["first_target_epoch"] == 4
+
+
+# --- overrides
+
+
+def test_a_scenario_overrides_the_recipe(write_study: Callable[..., Path]) -> None:
+    extra = (
+        "overrides:\n"
+        "  - scenario: symm*\n"
+        "    recipe: {epochs: 30}\n"
+        "    hyperparameters: {nal: {first_target_epoch: 5}}\n"
+        "    source: a letter\n"
+        "select:\n"
+    )
+    loaded = load_study(str(write_study("select:\n", extra)))
+    taken = loaded.study
+    assert taken.recipe_of("nal", "symmetric-0.4").epochs == 30
+    assert taken.recipe_of("nal", "symmetric-0.4").learning_rate == taken.recipe.learning_rate
+    assert taken.recipe_of("nal", "clean").epochs == 60
+    assert taken.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 5
+    assert taken.hyperparameters_of("nal", "clean")["first_target_epoch"] == 10
+    assert loaded.sources["overrides.0.recipe.epochs"] == "a letter"
+    assert loaded.sources["overrides.0.recipe.batch_size"] == "as in the study"
+    short = loaded.with_epochs(20).study
+    assert short.recipe_of("nal", "symmetric-0.4").epochs == 10
+
+
+def test_a_pattern_without_a_scenario_is_left_out() -> None:
+    assert all(o.recipe is None for o in study("cifar10").overrides)  # asymmetric-* is none of its
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits-methods"])
+def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
+    loaded = load(name, "recipes.elr=published") if name == "cifar10" else load(name)
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(loaded.to_yaml())
+    again = load_study(str(path))
+    assert again.study == loaded.study
+    assert dict(again.sources) == dict(loaded.sources)
+
+
+# --- searched recipe values
+
+
+def test_values_of_the_recipe_can_be_searched() -> None:
+    taken = study("digits-methods")
+    assert set(taken.space_of("ce")) == {"learning_rate", "weight_decay"}
+    recipe = taken.recipe_of("ce", "symmetric-0.4", learning_rate=0.01)
+    assert (recipe.learning_rate, recipe.weight_decay) == (0.01, 5e-4)
+    assert taken.hyperparameters_of("ce", "symmetric-0.4", learning_rate=0.01) == {}
+    assert taken.tune == ("ce", "nal")
+
+
+# --- faults
+
+
+@pytest.mark.parametrize(
+    ("name", "sets", "message"),
+    [
+        (
+            "cifar10",
+            "hyperparameters.nal.preset=offical",
+            "method nal has no preset 'offical': did you mean 'official'? known: official, paper",
+        ),
+        (
+            "cifar10",
+            "hyperparameters.gce.preset=official",
+            "method gce has no preset 'official': it has none",
+        ),
+        (
+            "digits",
+            "hyperparameters.nal.preset=official",
+            "preset official of nal has no values for dataset digits, only for cifar10*, ",
+        ),
+        ("cifar10", "hyperparameters.nal.clamp=true", "method nal has no parameter 'clamp': did"),
+        ("cifar10", "recipes.gce=publisched", "must be matched, published or a mapping, got 'pub"),
+        ("cifar10", "recipes.ce=published", "no recipe of ce is published for cifar10 with symm"),
+        (
+            "digits-methods",
+            "recipes.elr=published",
+            "no recipe of elr is published for digits with symmetric-0.4, only for cifar10 asymm",
+        ),
+        ("cifar10", "recipes.nal=published", "a tuned method is trained under the matched recipe"),
+        ("cifar10", "recipes.foo=published", "unknown method 'foo'"),
+        (
+            "digits",
+            "recipes.ce={selection: epoch chosen by noisy validation}",
+            "must be above 0 to take the epoch chosen by noisy validation",
+        ),
+        (
+            "digits",
+            "recipes.ce={selection: epoch chosen by test accuracy, hold_out: 0.1}",
+            "the test split is never looked at while choosing",
+        ),
+        ("digits", "overrides=[{scenario: symetric-0.4}]", "unknown scenario 'symetric-0.4'"),
+        ("digits", "overrides=[{recipe: {epochs: 3}}]", "must be a mapping with a scenario"),
+        ("digits", "overrides=[{scenario: clean, recipes: x, foo: 1}]", "unknown key 'foo'"),
+        ("digits", "search.space.nal.target_interval={low: 1, high: 3}", "only real numbers are"),
+        ("digits", "search.space.ce.learning_rate={low: 0, high: 3}", "must be a number above 0"),
+        ("digits", "hyperparameters.nal.lambda=0", "lambda must be a number above 0, got 0"),
+        ("digits", "hyperparameters.nal.alpha=1", "alpha must be a number at least 0 and below 1"),
+        ("digits", "diagnostics.every=-1", "must be greater than or equal to 0, got -1"),
+        ("digits", "tune=[gce]", "'gce' is to be searched but is not among methods"),
+        ("digits-methods", "tune=[forward-true]", "method forward-true has nothing to search"),
+        (
+            "digits-methods",
+            "hyperparameters.dac.warm_up_epochs=60",
+            "warm_up_epochs is 60 of 60 epochs: leave at least one after it",
+        ),
+    ],
+)
+def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        load(name, sets)
+    text = str(refused.value)
+    assert text.startswith(f"--set {sets.partition('=')[0]}: "), text
+    assert message in text
+    assert "\n" not in text
+
+
+def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = method_of("selc")
+    tested = [one for one in kind.published if one.selection is Selection.TEST]
+    assert [one.dataset for one in tested] == ["clothing1m"]
+    monkeypatch.setattr(kind, "published", tuple(_on_digits(one) for one in tested))
+    with pytest.raises(StudyError) as refused:
+        load("digits-methods", "recipes.selc=published")
+    assert str(refused.value) == (
+        "--set recipes.selc: the published recipe of selc on digits takes the epoch with the best "
+        "test accuracy: the test split is never looked at while choosing; use matched"
+    )
+
+
+def _on_digits(published: object) -> object:
+    from dataclasses import replace
+
+    return replace(published, dataset="digits")  # type: ignore[type-var]

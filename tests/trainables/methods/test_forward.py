@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    make,
+    random_logits,
+    ranked_labels,
+    softmax,
+    step,
+)
+
+from trainables.methods import method_of
+from trainables.methods.forward import estimate_transition
+from trainables.methods.published import matching
+
+
+def forward(z: np.ndarray, labels: np.ndarray, transition: np.ndarray) -> float:
+    """-log (pᵀT)_ỹ as it is written."""
+    return float(-np.log((softmax(z) @ transition)[np.arange(len(z)), labels]).mean())
+
+
+def transition_of(classes: int) -> np.ndarray:
+    """Rows that sum to 1, without symmetry, so that T is not mistaken for its transpose."""
+    rows = 3 * np.eye(classes) + np.random.default_rng(1).random((classes, classes))
+    return np.float64(np.float32(rows / rows.sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels, transition = ranked_labels(z), transition_of(classes)
+    method = make("forward-true", labels, classes, transition=transition)
+    assert_loss(method, lambda z: forward(z, labels, transition), z)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_the_estimated_form_is_the_same_loss_with_what_it_estimated(classes: int) -> None:
+    z = random_logits(6, classes)
+    labels = ranked_labels(z)
+    predictions = np.float32(softmax(random_logits(200, classes, 3.0, seed=1)))
+    method = make(
+        "forward", labels, classes, {"percentile": 100}, inputs={"predictions": predictions}
+    )
+    estimated = np.float64(predictions[predictions.argmax(0)])
+    assert_loss(method, lambda z: forward(z, labels, estimated), z)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    transition = transition_of(classes)
+    loss = assert_finite(make("forward-true", labels, classes, transition=transition), z)
+    assert loss == pytest.approx(forward(z, labels, transition), rel=1e-6)
+    # A label that T gives no class: log 1e-8 at most, not the logarithm of 0.
+    never = np.roll(np.eye(classes), 1, axis=1)
+    loss, gradient = step(make("forward-true", labels[:1], classes, transition=never), z[:1])
+    assert loss == pytest.approx(-np.log(1e-8), rel=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+def test_without_noise_it_is_cross_entropy() -> None:
+    z = random_logits(6, 10)
+    labels = ranked_labels(z)
+    given = step(make("forward-true", labels, 10, transition=np.eye(10)), z)
+    plain = step(make("ce", labels, 10), z)
+    assert given[0] == pytest.approx(plain[0], rel=1e-5)
+    np.testing.assert_allclose(given[1], plain[1], atol=1e-6)
+
+
+# Sorted by the first class: 0.1 (e), 0.3 (c), 0.5 (d), 0.7 (b), 0.9 (a); by the second the other
+# way round. Five samples: the 97th percentile, at position 0.97 × 4 = 3.88, is the 5th; the 75th,
+# at position 3, the 4th; the 50th the 3rd.
+PREDICTIONS = [[0.9, 0.1], [0.7, 0.3], [0.3, 0.7], [0.5, 0.5], [0.1, 0.9]]
+
+
+@pytest.mark.parametrize(
+    ("percentile", "expected"),
+    [
+        (100, [[0.9, 0.1], [0.1, 0.9]]),
+        (97, [[0.9, 0.1], [0.1, 0.9]]),
+        (75, [[0.7, 0.3], [0.3, 0.7]]),
+        (74, [[0.7, 0.3], [0.3, 0.7]]),
+        (50, [[0.5, 0.5], [0.5, 0.5]]),
+        (0, [[0.1, 0.9], [0.9, 0.1]]),
+    ],
+)
+def test_the_sample_at_the_percentile_is_the_row(
+    percentile: float, expected: list[list[float]]
+) -> None:
+    found = estimate_transition(torch.tensor(PREDICTIONS), percentile)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("percentile", [97.0, 50.0, 12.5, 100.0])
+def test_it_is_numpys_higher_percentile(classes: int, percentile: float) -> None:
+    predictions = np.float32(softmax(random_logits(333, classes, 3.0)))
+    expected = []
+    for column in range(classes):
+        p = predictions[:, column]
+        at = np.flatnonzero(p == np.percentile(p, percentile, method="higher"))[0]
+        expected.append(predictions[at])
+    found = estimate_transition(torch.from_numpy(predictions), percentile)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(found.sum(1).numpy(), 1, rtol=1e-6)
+    if percentile == 100:
+        assert torch.equal(
+            found.diagonal().argsort(), torch.from_numpy(predictions.max(0)).argsort()
+        )
+
+
+def test_rows_are_normalised_where_predictions_are_not() -> None:
+    found = estimate_transition(torch.tensor([[0.8, 0.4], [0.1, 0.5]]), 100)
+    np.testing.assert_allclose(found.numpy(), [[2 / 3, 1 / 3], [1 / 6, 5 / 6]], rtol=1e-6)
+
+
+def test_cifar_100_takes_the_maximum() -> None:
+    for dataset, percentile in (("cifar10", 97.0), ("cifar100", 100.0)):
+        setting = matching(method_of("forward").settings, dataset, "asymmetric-0.4")
+        assert setting is not None
+        assert setting.values["percentile"] == percentile

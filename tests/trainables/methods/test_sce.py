@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    hot,
+    log_softmax,
+    make,
+    random_logits,
+    ranked_labels,
+    softmax,
+)
+
+from trainables.methods import method_of
+from trainables.methods.published import matching
+
+
+def symmetric(z: np.ndarray, labels: np.ndarray, a: float, b: float) -> float:
+    """With every clamp of the formula, the sum over all classes written out."""
+    given = hot(labels, z.shape[1])
+    forward = -(given * log_softmax(z)).sum(1)
+    p = np.clip(softmax(z), 1e-7, 1)
+    reverse = -(p * np.log(np.clip(given, 1e-4, 1))).sum(1)
+    return float((a * forward + b * reverse).mean())
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.1, 1.0), (6.0, 0.1), (0.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(a: float, b: float, classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels = ranked_labels(z)
+    method = make("sce", labels, classes, {"a": a, "b": b})
+    assert_loss(method, lambda z: symmetric(z, labels, a, b), z)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    loss = assert_finite(make("sce", labels, classes), z)
+    assert loss == pytest.approx(symmetric(z, labels, 0.1, 1.0), rel=1e-6)
+
+
+def test_the_reverse_term_is_9_21_times_what_the_label_lacks() -> None:
+    z = random_logits(5, 10)
+    labels = np.arange(5)
+    method = make("sce", labels, 10, {"a": 0.0, "b": 1.0})
+    lacking = 1 - softmax(z)[np.arange(5), labels].mean()
+    assert -math.log(1e-4) == pytest.approx(9.21, abs=1e-3)
+    assert_loss(method, lambda z: symmetric(z, labels, 0, 1), z)
+    assert symmetric(z, labels, 0, 1) == pytest.approx(-math.log(1e-4) * lacking, rel=1e-6)
+
+
+@pytest.mark.parametrize(("dataset", "a", "b"), [("cifar10", 0.1, 1.0), ("cifar100", 6.0, 0.1)])
+def test_published_weights(dataset: str, a: float, b: float) -> None:
+    setting = matching(method_of("sce").settings, dataset, "symmetric-0.4")
+    assert setting is not None
+    assert dict(setting.values) == {"a": a, "b": b}
