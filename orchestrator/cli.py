@@ -213,6 +213,25 @@ def report(
 
 
 @app.command()
+def suspects(
+    run: Annotated[str, typer.Argument(help="A run: the beginning of its digest.")],
+    home: HomeDir = DEFAULT_HOME,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to. [default: suspects-RUN]")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures on the contact sheet.")] = 48,
+    json: Json = False,
+) -> None:
+    """Rank a run's training samples that are likely mislabelled."""
+    from orchestrator.commands import suspects as command
+    from orchestrator.home import Home
+
+    place = Home(home.expanduser().resolve())
+    raise typer.Exit(command.run(place, run, out, count, data_dir, as_json=json))
+
+
+@app.command()
 def sync(home: HomeDir = DEFAULT_HOME, tracking_uri: TrackingUri = None) -> None:
     """Write MLflow again from the runs under the home."""
     from orchestrator.commands import sync as command

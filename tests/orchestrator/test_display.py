@@ -124,8 +124,8 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
 
 def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: Clock) -> None:
     display, driver = opened(tmp_path)
-    sizes = driver.sweep.plan.sizes()
-    whole = sum(size.runs * COST.run_seconds(driver.sweep.plan, size) for size in sizes)
+    sizes = driver.sweep.plan.sizes
+    whole = sum(size.runs * COST.mean_run_seconds(size) for size in sizes)
     assert display.seconds_left() == pytest.approx(whole / COST.slots)
     clock.now += 0.5
     assert display.seconds_left() == pytest.approx(whole / COST.slots)

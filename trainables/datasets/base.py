@@ -87,6 +87,8 @@ class Source:
         licence: where it comes from, for people.
         fetch: downloads into a data folder what is missing there and may be downloaded; None where
             nothing can be.
+        list_files: from a data folder to the names of the training split's files, in the order of
+            its samples; None where samples are no files.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Source:
     signature: Callable[[Path], str]
     licence: str
     fetch: Callable[[Path, Progress], None] | None = None
+    list_files: Callable[[Path], tuple[str, ...]] | None = None
 
 
 def content_digest(train: Split, test: Split) -> str:

@@ -209,6 +209,17 @@ def read(data_dir: Path) -> Dataset:
     return read_folders(data_dir, FOLDER.name)
 
 
+def list_files(data_dir: Path) -> tuple[str, ...]:
+    """Return the names of the training pictures, from the data folder on, in the order of samples.
+
+    Raises:
+        DataError: as for `list_pictures`.
+    """
+    listing = list_pictures(data_dir, "train")
+    paths = (path for name in sorted(listing) for path in listing[name])
+    return tuple(shown(path.relative_to(data_dir)) for path in paths)
+
+
 FOLDER = Source(
     name="folder",
     title="class folders",
@@ -218,4 +229,5 @@ FOLDER = Source(
     read=read,
     signature=signature,
     licence="the user's own",
+    list_files=list_files,
 )

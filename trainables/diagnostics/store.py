@@ -45,6 +45,14 @@ class Diagnostics:
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         return self.arrays[name]
 
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """Return an array of whole numbers."""
+        return self.arrays[name].astype(np.int64)
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """Return an array of numbers."""
+        return self.arrays[name].astype(np.float64)
+
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
 

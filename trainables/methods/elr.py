@@ -10,11 +10,13 @@ from trainables.methods.cifar_recipes import cifar
 from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import one_hot
 from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import CosineRestarts, MultiStep, Schedule
+from trainables.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     import torch
     from torch.nn import functional
+
+    from trainables.spec import Recipe
 else:
     torch = LazyModule("torch")
     functional = LazyModule("torch.nn.functional")
@@ -25,18 +27,8 @@ FLOOR = 1e-4
 _REPOSITORY = "shengliu66/ELR"
 
 
-def _published(dataset: str, noise: str, epochs: int, schedule: Schedule) -> Published:
-    statistics = {}
-    if dataset == "cifar100":
-        statistics = {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)}
-    return Published(
-        dataset,
-        noise,
-        cifar(epochs, 0.02, schedule, 1e-3, **statistics),
-        _REPOSITORY,
-        hold_out=0.1,
-        selection=Selection.NOISY,
-    )
+def _published(dataset: str, noise: str, recipe: Recipe) -> Published:
+    return Published(dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY)
 
 
 class EarlyLearning(Method):
@@ -73,9 +65,20 @@ class EarlyLearning(Method):
         Setting("cifar100", "*symmetric-*", {"lambda": 7.0, "beta": 0.9}, _REPOSITORY),
     )
     published: ClassVar[tuple[Published, ...]] = (
-        _published("cifar10", "asymmetric-*", 120, MultiStep((40, 80), 0.01)),
-        _published("cifar10", "symmetric-*", 150, CosineRestarts(10, 1e-3)),
-        _published("cifar100", "*symmetric-*", 150, MultiStep((80, 120), 0.01)),
+        _published("cifar10", "asymmetric-*", cifar(120, 0.02, MultiStep((40, 80), 0.01), 1e-3)),
+        _published("cifar10", "symmetric-*", cifar(150, 0.02, CosineRestarts(10, 1e-3), 1e-3)),
+        _published(
+            "cifar100",
+            "*symmetric-*",
+            cifar(
+                150,
+                0.02,
+                MultiStep((80, 120), 0.01),
+                1e-3,
+                mean=(0.5071, 0.4867, 0.4408),
+                std=(0.2675, 0.2565, 0.2761),
+            ),
+        ),
     )
 
     def __init__(self, context: Context) -> None:

@@ -135,5 +135,5 @@ def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> Non
 
 def test_values_name_their_source(loaded: LoadedStudy) -> None:
     source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9})
-    assert "small.yaml:8" in source
+    assert "small.yaml:9" in source
     assert values_source(loaded, "ce", {}) == method_of("ce").source

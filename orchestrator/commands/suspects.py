@@ -1,0 +1,156 @@
+"""`suspects`: the training samples of a run that are likely mislabelled."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from reports.contact_sheet import contact_sheet
+from reports.suspects import rank_suspects, to_csv
+from trainables.datasets import load, source_of
+from trainables.diagnostics.store import load as load_diagnostics
+from trainables.errors import DataError, HomeError, UserError
+from trainables.record import Record, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.home import Home
+    from reports.suspects import Suspects
+    from trainables.datasets import Dataset
+    from trainables.result import RunResult
+
+SHOWN = 10
+"""Rows printed."""
+
+
+def run(
+    home: Home, name: str, out: Path | None, count: int, data_dir: Path | None, *, as_json: bool
+) -> int:
+    """Rank a run's training samples into a CSV and a contact sheet.
+
+    Args:
+        home: that holds the run.
+        name: the beginning of its digest.
+        out: folder for the files; None: `suspects-<digest>` in the current one.
+        count: pictures on the contact sheet.
+        data_dir: where the dataset is; None: in the home.
+        as_json: print JSON on standard output.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    record = Record(home.path, _digest(home, name))
+    result = record.result()
+    if result is None:
+        raise UserError(f"run {record.digest[:12]} has not ended: type its command again first")
+    diagnostics = load_diagnostics(record.folder)
+    if diagnostics is None or "loss" not in diagnostics:
+        raise UserError(
+            f"run {record.digest[:12]} has no diagnostics of a last epoch ({result.status}, or "
+            "trained with diagnostics.every=0): choose another"
+        )
+    suspects = rank_suspects(diagnostics)
+    spec = result.spec
+    with console.status(f"reading {spec.dataset}"):
+        dataset = load(spec.dataset, data_dir or home.data, home.cache)
+    if dataset.digest != spec.data:
+        raise DataError(
+            f"the data of '{spec.dataset}' under {data_dir or home.data} have SHA-256 "
+            f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: name their folder "
+            "with --data-dir"
+        )
+    list_files = source_of(spec.dataset).list_files
+    files = None if list_files is None else list_files(data_dir or home.data)
+    folder = out or Path(f"suspects-{record.digest[:12]}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(f"--out {folder}: {error.strerror}") from error
+    write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, files))
+    write_atomically(folder / "suspects.png", _sheet(suspects, dataset, result, count))
+    if as_json:
+        sys.stdout.write(json.dumps(_plain(suspects, result, folder)) + "\n")
+    _show(console, suspects, dataset.classes, files, folder)
+    return 0
+
+
+def _digest(home: Home, name: str) -> str:
+    runs = home.path / "runs"
+    found = sorted(path.name for path in runs.glob("*") if path.name.startswith(name))
+    if not found:
+        raise UserError(f"no run under {runs} begins with '{name}': see `ui` for the recorded ones")
+    if len(found) > 1:
+        shown = ", ".join(digest[:12] for digest in found[:5])
+        raise UserError(f"{len(found)} runs begin with '{name}': {shown}: write more of its digest")
+    return found[0]
+
+
+def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) -> bytes:
+    shown = min(count, len(suspects))
+    captions = [
+        [
+            f"{dataset.classes[suspects.given[n]]} -> {dataset.classes[suspects.proposed[n]]}",
+            f"#{suspects.index[n]}  {suspects.score[n]:.3f}",
+        ]
+        for n in range(shown)
+    ]
+    images = dataset.train.images[suspects.index[:shown]]
+    spec = result.spec
+    title = (
+        f"{spec.dataset}, {spec.method} on {spec.scenario}, seed {spec.seeds.init}, run "
+        f"{result.digest[:12]}: given label -> proposed, position and score"
+    )
+    return contact_sheet(images, captions, title)
+
+
+def _plain(suspects: Suspects, result: RunResult, folder: Path) -> dict[str, object]:
+    wrong = suspects.mislabelled
+    return {
+        "run": result.digest,
+        "samples": len(suspects),
+        "mislabelled": wrong,
+        "precision": None if wrong is None else suspects.precision(wrong),
+        "csv": str(folder / "suspects.csv"),
+        "contact_sheet": str(folder / "suspects.png"),
+    }
+
+
+def _show(
+    console: Console,
+    suspects: Suspects,
+    classes: Sequence[str],
+    files: Sequence[str] | None,
+    folder: Path,
+) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    names = ("sample", "given", "proposed", "score", "loss", "τ")
+    for name in names if suspects.attention is not None else names[:-1]:
+        table.add_column(name)
+    for n in range(min(SHOWN, len(suspects))):
+        index = int(suspects.index[n])
+        cells = [
+            str(index) if files is None else files[index],
+            classes[suspects.given[n]],
+            classes[suspects.proposed[n]],
+            f"{suspects.score[n]:.3f}",
+            f"{suspects.loss[n]:.2f}",
+        ]
+        if suspects.attention is not None:
+            cells.append(f"{suspects.attention[n]:.3g}")
+        table.add_row(*cells)
+    console.print(table)
+    wrong = suspects.mislabelled
+    if wrong:
+        console.print(
+            f"\n{wrong} of {len(suspects)} labels are wrong; of the first {wrong} here "
+            f"{suspects.precision(wrong):.1%} are."
+        )
+    console.print(f"\nall {len(suspects)}: {folder / 'suspects.csv'}", soft_wrap=True)
+    console.print(f"pictures of the first: {folder / 'suspects.png'}", soft_wrap=True)

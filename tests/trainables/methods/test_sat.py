@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    hot,
+    log_softmax,
+    logits_at,
+    make,
+    order_at,
+    random_logits,
+    ranked_labels,
+    softmax,
+    train_epoch,
+)
+
+from trainables.errors import FieldError
+from trainables.methods import method_of
+from trainables.methods.published import matching
+from trainables.parameters import FrozenMap
+
+
+def weighted(z: np.ndarray, t: np.ndarray) -> float:
+    weights = t.max(1)
+    return float((weights * -(t * log_softmax(z)).sum(1)).sum() / weights.sum())
+
+
+def plain(z: np.ndarray, labels: np.ndarray) -> float:
+    return float(-log_softmax(z)[np.arange(len(z)), labels].mean())
+
+
+@pytest.mark.parametrize("alpha", [0.9, 0.3])
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(alpha: float, classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels = ranked_labels(z)
+    method = make("sat", labels, classes, {"alpha": alpha, "first_target_epoch": 2})
+    assert_loss(method, lambda z: plain(z, labels), z, epoch=1)
+    t = alpha * hot(labels, classes) + (1 - alpha) * softmax(z)
+    assert_loss(method, lambda z: weighted(z, t), z, epoch=2)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    method = make("sat", labels, classes, {"first_target_epoch": 1})
+    loss = assert_finite(method, z)
+    assert loss == pytest.approx(
+        weighted(z, 0.9 * hot(labels, classes) + 0.1 * softmax(z)), rel=1e-5
+    )
+
+
+def test_targets_move_from_their_first_epoch_on() -> None:
+    count, classes, first = 13, 4, 2
+    labels = np.arange(count) % classes
+    method = make("sat", labels, classes, {"alpha": 0.8, "first_target_epoch": first})
+    t = hot(labels, classes)
+    for epoch in range(1, 5):
+        z, expected = logits_at(epoch, count, classes), []
+        for at in order_at(epoch, count, 5):
+            if epoch < first:
+                expected.append(plain(z[at], labels[at]))
+                continue
+            t[at] = 0.8 * t[at] + 0.2 * softmax(z[at])
+            expected.append(weighted(z[at], t[at]))
+        losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        np.testing.assert_allclose(method.estimated_targets(), t, rtol=1e-5, atol=1e-7)
+    assert t.max(1).std() > 0.01  # the weights differ, or they would prove nothing
+
+
+def test_the_code_begins_with_its_epoch_60_which_is_our_61st() -> None:
+    method = make("sat", np.array([0, 1]), 2, epochs=200)
+    given = method.estimated_targets().clone()
+    for epoch in (1, 60):
+        train_epoch(method, epoch, 2, 2)
+        np.testing.assert_array_equal(method.estimated_targets(), given)
+    train_epoch(method, 61, 2, 2)
+    expected = 0.9 * np.eye(2) + 0.1 * softmax(logits_at(61, 2, 2))
+    np.testing.assert_allclose(method.estimated_targets(), expected, rtol=1e-5)
+
+
+def test_targets_that_never_come_are_refused() -> None:
+    values = FrozenMap({"first_target_epoch": 61})
+    method_of("sat").check(values, 61)
+    with pytest.raises(FieldError, match="first_target_epoch is 61, after the last epoch"):
+        method_of("sat").check(values, 60)
+
+
+def test_published_recipe() -> None:
+    published = matching(method_of("sat").published, "cifar100", "symmetric-incl-0.4")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (200, 256, 5e-4)
+    found = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (1, 101)]
+    assert found == pytest.approx([0.1, 0.05])
+    assert published.hold_out == 0

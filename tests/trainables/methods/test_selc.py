@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    hot,
+    log_softmax,
+    logits_at,
+    make,
+    order_at,
+    random_logits,
+    ranked_labels,
+    softmax,
+    train_epoch,
+)
+
+from trainables.errors import FieldError
+from trainables.methods import method_of
+from trainables.methods.published import Selection, matching
+from trainables.parameters import FrozenMap
+
+
+def entropy(z: np.ndarray, t: np.ndarray) -> float:
+    return float(-(t * log_softmax(z)).sum(1).mean())
+
+
+@pytest.mark.parametrize("alpha", [0.9, 0.3])
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(alpha: float, classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels = ranked_labels(z)
+    given = hot(labels, classes)
+    method = make("selc", labels, classes, {"alpha": alpha, "first_target_epoch": 2})
+    assert_loss(method, lambda z: entropy(z, given), z, epoch=1)
+    t = alpha * given + (1 - alpha) * softmax(z)
+    assert_loss(method, lambda z: entropy(z, t), z, epoch=2)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    loss = assert_finite(make("selc", labels, classes, {"first_target_epoch": 1}), z)
+    assert loss == pytest.approx(
+        entropy(z, 0.9 * hot(labels, classes) + 0.1 * softmax(z)), rel=1e-5
+    )
+
+
+def test_targets_are_an_ensemble_over_epochs() -> None:
+    count, classes, last_plain = 13, 4, 2
+    labels = np.arange(count) % classes
+    method = make("selc", labels, classes, {"alpha": 0.8, "first_target_epoch": last_plain + 1})
+    t = hot(labels, classes)
+    for epoch in range(1, 6):
+        z, expected = logits_at(epoch, count, classes), []
+        for at in order_at(epoch, count, 5):
+            if epoch > last_plain:
+                t[at] = 0.8 * t[at] + 0.2 * softmax(z[at])
+            expected.append(entropy(z[at], t[at]))
+        losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        np.testing.assert_allclose(method.estimated_targets(), t, rtol=1e-5, atol=1e-7)
+    # Each visit weighs the label by α, whatever the number of batches.
+    past = sum(0.8 ** (5 - e) * 0.2 * softmax(logits_at(e, count, classes)) for e in (3, 4, 5))
+    np.testing.assert_allclose(t, 0.8**3 * hot(labels, classes) + past, rtol=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["symmetric", "symmetric-incl"])
+@pytest.mark.parametrize(
+    ("dataset", "lasts"),
+    [
+        ("cifar10", {"0.2": 40, "0.4": 30, "0.6": 30, "0.8": 40}),
+        ("cifar100", {"0.2": 30, "0.4": 20, "0.6": 30, "0.8": 40}),
+    ],
+)
+def test_the_codes_last_epochs_of_symmetric_noise(
+    noise: str, dataset: str, lasts: dict[str, int]
+) -> None:
+    for rate, last in lasts.items():
+        setting = matching(method_of("selc").settings, dataset, f"{noise}-{rate}")
+        assert setting is not None
+        assert dict(setting.values) == {"first_target_epoch": last + 1}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "scenario", "expected"),
+    [
+        ("cifar10", "asymmetric-0.4", {"first_target_epoch": 41}),
+        ("cifar100", "asymmetric-0.4", {"first_target_epoch": 21}),
+        ("animal10n", "human", {"first_target_epoch": 41}),
+        ("clothing1m", "human", {"first_target_epoch": 6, "alpha": 0.8}),
+        ("webvision", "human", {"first_target_epoch": 41}),
+    ],
+)
+def test_the_codes_other_last_epochs(
+    dataset: str, scenario: str, expected: dict[str, float]
+) -> None:
+    setting = matching(method_of("selc").settings, dataset, scenario)
+    assert setting is not None
+    assert dict(setting.values) == expected
+
+
+def test_its_clothing1m_numbers_are_chosen_by_the_test_split() -> None:
+    published = matching(method_of("selc").published, "clothing1m", "human")
+    assert published is not None
+    assert published.selection is Selection.TEST
+
+
+def test_targets_that_never_come_are_refused() -> None:
+    values = FrozenMap({"first_target_epoch": 41})
+    method_of("selc").check(values, 41)
+    with pytest.raises(FieldError, match="first_target_epoch is 41, after the last epoch"):
+        method_of("selc").check(values, 40)
