@@ -1,0 +1,83 @@
+"""What diagnostics cost: the same training with and without them, in turns.
+
+At the default cadence, on networks so small that little else takes time: an MLP on the digits, and
+one on pictures of CIFAR's size with 100 classes. Run it from the checkout:
+
+    python benchmarks/diagnostics.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from machine import CHECKOUT, keep
+
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+
+from small_runs import CPU, digits, recipe, runnable  # noqa: E402 - the checkout's own
+
+from trainables.datasets.base import Dataset, Split  # noqa: E402
+from trainables.diagnostics.collector import Collector, cadence  # noqa: E402
+from trainables.parameters import FrozenMap  # noqa: E402
+from trainables.trainer import Trainer  # noqa: E402
+
+EPOCHS = 60
+
+
+def hundred_classes(count: int = 5000) -> Dataset:
+    """Random 32×32 pictures in colour, of 100 classes."""
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    split = Split(images, np.arange(count) % 100)
+    return Dataset("pictures", tuple(map(str, range(100))), split, split)
+
+
+def seconds(dataset: Dataset, *, collects: bool) -> float:
+    """Wall time of one NAL training of `EPOCHS` epochs, evaluation of the test split included."""
+    spec = runnable(dataset, recipe=recipe(EPOCHS), evaluate=("test",), hold_out=0.0)
+    if dataset.name == "pictures":
+        parameters = FrozenMap({**spec.backbone_parameters, "hidden": (256, 128)})
+        spec = replace(spec, backbone_parameters=parameters)
+    trainer = Trainer(spec, dataset, CPU)
+    collector = Collector.of(trainer, cadence(EPOCHS, None)) if collects else None
+    gc.collect()
+    begun = time.perf_counter()
+    while not trainer.done:
+        trainer.train_epoch(collector)
+    if collector is not None:
+        collector.arrays()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Take turns, so that whatever else the machine does meets both alike."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--pairs", type=int, default=7)
+    pairs = parser.parse_args().pairs
+    torch.set_num_threads(1)
+    numbers: dict[str, float] = {}
+    for title, dataset in (("digits", digits()), ("5,000 pictures, K = 100", hundred_classes())):
+        seconds(dataset, collects=True)
+        ratios, plain = [], []
+        for pair in range(pairs):
+            first = pair % 2 == 0
+            times = {first: seconds(dataset, collects=first)}
+            times[not first] = seconds(dataset, collects=not first)
+            ratios.append(times[True] / times[False] - 1)
+            plain.append(times[False])
+        numbers[f"{title}: seconds without, median of {pairs}"] = round(statistics.median(plain), 3)
+        numbers[f"{title}: added, median of {pairs} pairs, percent"] = round(
+            100 * statistics.median(ratios), 2
+        )
+    keep("diagnostics", numbers, ("torch", "numpy"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    hot,
+    log_softmax,
+    logits_at,
+    make,
+    no_pass,
+    order_at,
+    random_logits,
+    ranked_labels,
+    softmax,
+    step,
+    train_epoch,
+)
+
+from trainables.errors import FieldError
+from trainables.methods import method_of
+from trainables.methods.published import Selection, matching
+from trainables.parameters import FrozenMap
+
+
+def plain(z: np.ndarray, labels: np.ndarray) -> float:
+    return float(-log_softmax(z)[np.arange(len(z)), labels].mean())
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels = ranked_labels(z)
+    method = make("plc", labels, classes, {"first_correction_epoch": 1, "delta": 0.9})
+    assert_loss(method, lambda z: plain(z, labels), z)
+    method.end_epoch(1, no_pass)
+    p = softmax(z)
+    corrected = np.where(p[np.arange(6), labels] < 0.9 * p.max(1), p.argmax(1), labels)
+    assert (corrected != labels).sum() >= 3
+    assert_loss(method, lambda z: plain(z, corrected), z, epoch=2)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    method = make("plc", labels, classes, {"first_correction_epoch": 1})
+    assert assert_finite(method, z) == pytest.approx(plain(z, labels), rel=1e-6)
+    method.end_epoch(1, no_pass)
+    assert method.state_dict()["labels"].tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("window", "last_delta"), [(1, 0.05), (3, 0.05), (5, 0.15)])
+def test_labels_are_corrected_cumulatively(window: int, last_delta: float) -> None:
+    count, classes, first = 13, 4, 3
+    labels = np.arange(count) % classes
+    values = {"first_correction_epoch": first, "window": window, "delta": 0.05}
+    method = make("plc", labels, classes, values, epochs=16)
+    current, delta, seen, corrections = labels.copy(), 0.05, [], []
+    for epoch in range(1, 17):
+        z = logits_at(epoch, count, classes)
+        expected = [plain(z[at], current[at]) for at in order_at(epoch, count, 5)]
+        losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        seen.append(softmax(z))
+        if epoch >= first:
+            f = np.mean(seen[-window:], axis=0)
+            doubted = f[np.arange(count), current] / f.max(1) < delta
+            current = np.where(doubted, f.argmax(1), current)
+            corrections.append(int(doubted.sum()))
+            if doubted.sum() < 0.001 * count:
+                delta = min(delta + 0.1, 0.9)
+        state = method.state_dict()
+        assert state["labels"].tolist() == current.tolist()
+        assert state["delta"].item() == pytest.approx(delta, rel=1e-6)
+        np.testing.assert_array_equal(method.estimated_targets(), hot(current, classes))
+    assert sum(corrections) > 0
+    # With a mean over several epochs some rounds have nothing to correct, and raise δ.
+    assert delta == pytest.approx(last_delta)
+
+
+def test_delta_rises_to_0_9_where_there_is_nothing_to_correct() -> None:
+    method = make("plc", np.array([0]), 2, {"first_correction_epoch": 1})
+    found = []
+    for epoch in range(1, 9):
+        step(method, np.array([[3.0, 0.0]]), epoch=epoch)
+        method.end_epoch(epoch, no_pass)
+        found.append(method.state_dict()["delta"].item())
+    assert found == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(0, 0.4), (1, 0.4), (2, 0.3), (3, 0.3)])
+def test_few_are_less_than_a_thousandth(wrong: int, expected: float) -> None:
+    z = np.tile([3.0, 0.0], (2000, 1))
+    labels = np.zeros(2000, np.int64)
+    labels[:wrong] = 1
+    method = make("plc", labels, 2, {"first_correction_epoch": 1})
+    step(method, z)
+    method.end_epoch(1, no_pass)
+    assert method.state_dict()["labels"].sum() == 0
+    assert method.state_dict()["delta"].item() == pytest.approx(expected)
+
+
+def test_the_code_corrects_after_its_epoch_8_which_is_our_9th() -> None:
+    method = make("plc", np.array([1]), 2, epochs=180)
+    for epoch in range(1, 10):
+        assert method.state_dict()["labels"].tolist() == [1]
+        step(method, np.array([[3.0, 0.0]]), epoch=epoch)
+        method.end_epoch(epoch, no_pass)
+    assert method.state_dict()["labels"].tolist() == [0]
+
+
+def test_a_correction_that_never_comes_is_refused() -> None:
+    values = FrozenMap({"first_correction_epoch": 9})
+    method_of("plc").check(values, 9)
+    with pytest.raises(FieldError, match="first_correction_epoch is 9, after the last epoch"):
+        method_of("plc").check(values, 8)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("cifar100", {"first_correction_epoch": 9, "window": 5}),
+        ("animal10n", {"first_correction_epoch": 41, "window": 10}),
+        ("clothing1m", {"first_correction_epoch": 2}),
+    ],
+)
+def test_published_values(dataset: str, expected: dict[str, float]) -> None:
+    setting = matching(method_of("plc").settings, dataset, "pmd-1-0.35")
+    assert setting is not None
+    assert dict(setting.values) == expected
+
+
+def test_published_recipe() -> None:
+    published = matching(method_of("plc").published, "cifar10", "pmd-1-0.35")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.epochs, recipe.nesterov, recipe.weight_decay) == (180, True, 5e-4)
+    found = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (40, 41, 81)]
+    assert found == pytest.approx([0.01, 0.005, 0.0025])
+    assert (published.hold_out, published.selection) == (0.1, Selection.CLEAN)
