@@ -54,7 +54,7 @@ def test_extreme_logits(classes: int) -> None:
     assert method.state_dict()["labels"].tolist() == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize(("window", "last_delta"), [(1, 0.05), (3, 0.05), (5, 0.15)])
+@pytest.mark.parametrize(("window", "last_delta"), [(1, 0.05), (3, 0.05), (5, 0.55)])
 def test_labels_are_corrected_cumulatively(window: int, last_delta: float) -> None:
     count, classes, first = 13, 4, 3
     labels = np.arange(count) % classes

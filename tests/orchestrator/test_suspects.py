@@ -1,0 +1,153 @@
+"""`suspects`: from a real run's diagnostics to a ranking, a CSV and a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import digits, recipe, runnable
+
+from orchestrator.commands.suspects import run as command
+from orchestrator.home import Home
+from reports.suspects import COLUMNS, rank_suspects
+from trainables.datasets.folder import FOLDER
+from trainables.diagnostics.store import Diagnostics, load
+from trainables.errors import DataError, UserError
+from trainables.record import Record
+from trainables.running import complete
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainables.spec import RunSpec
+
+
+@pytest.fixture(scope="module")
+def spec() -> RunSpec:
+    values = {"lambda": 2.0, "alpha": 0.8, "first_target_epoch": 10}
+    return runnable(recipe=recipe(30), values=values)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Home:
+    place = Home(tmp_path_factory.mktemp("home"))
+    complete(spec, place.path, digits, "study")
+    return place
+
+
+def made_up(**arrays: object) -> Diagnostics:
+    given = {
+        "position": [10, 11, 12, 13],
+        "given": [0, 0, 1, 1],
+        "target": [0, 1, 1, 0],
+        "target_probability": [0.9, 0.8, 0.6, 0.5],
+        "loss": [0.1, 3.0, 0.5, 2.0],
+        "true": [0, 1, 1, 1],
+    }
+    return Diagnostics({name: np.array(value) for name, value in {**given, **arrays}.items()})
+
+
+def test_high_loss_and_another_target_come_first() -> None:
+    found = rank_suspects(made_up())
+    assert found.index.tolist() == [11, 13, 12, 10]
+    assert found.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (found.given.tolist(), found.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
+    assert found.attention is None
+    assert (found.mislabelled, found.precision(1), found.precision(2)) == (1, 1.0, 0.5)
+
+
+def test_attention_counts_by_its_spread() -> None:
+    saturated = rank_suspects(made_up(last_attention=[20.0, 21.0, 20.0, 21.0]))
+    assert saturated.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
+    spread = rank_suspects(made_up(last_attention=[-9.0, 9.0, 9.0, 9.0]))
+    assert spread.score[list(spread.index).index(10)] > 0.2
+    assert spread.attention is not None
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    plain = made_up()
+    found = rank_suspects(Diagnostics({k: v for k, v in plain.arrays.items() if k != "true"}))
+    assert (found.true, found.mislabelled, found.precision(2)) == (None, None, None)
+
+
+def test_a_real_run(
+    home: Home, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert command(home, spec.digest[:10], out, 20, None, as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == told["samples"] == 1006
+    wrong = [row["given"] != row["true"] for row in rows]
+    assert told["mislabelled"] == sum(wrong)
+    assert told["precision"] == pytest.approx(np.mean(wrong[: sum(wrong)]))
+    assert told["precision"] > 0.85  # 40 % would be as good as drawing lots
+    for row in rows[:20]:
+        assert int(row["true"]) == digits().train.labels[int(row["index"])]
+    diagnostics = load(Record(home.path, spec.digest).folder)
+    assert diagnostics is not None
+    at = list(diagnostics["position"]).index(int(rows[0]["index"]))
+    assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][at]), abs=1e-4)
+    with Image.open(out / "suspects.png") as sheet:
+        assert sheet.width > 900
+        pixels = np.asarray(sheet.convert("L"))
+    first = digits().train.images[int(rows[0]["index"])][0].astype(float)
+    shown = pixels[38:158, 10:130].reshape(8, 15, 8, 15).mean(axis=(1, 3))
+    np.testing.assert_allclose(shown, first * 255 / 16, atol=2)
+
+
+def test_text_for_people(
+    home: Home, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(home, spec.digest, tmp_path / "out", 5, None, as_json=False)
+    text = capsys.readouterr().out
+    assert "of 1006 labels are wrong; of the first" in text
+    assert str(tmp_path / "out" / "suspects.csv") in text
+
+
+def test_faults_are_one_line(home: Home, spec: RunSpec, tmp_path: Path) -> None:
+    def fails(name: str, kind: type[Exception], message: str) -> None:
+        with pytest.raises(kind, match=message):
+            command(home, name, tmp_path, 5, None, as_json=False)
+
+    fails("zzz", UserError, r"no run under .* begins with 'zzz'")
+    (home.path / "runs" / f"{spec.digest[:5]}twin").mkdir()
+    fails(spec.digest[:5], UserError, r"2 runs begin with .*: write more of its digest")
+    fails(f"{spec.digest[:5]}twin", UserError, "has not ended")
+    (home.path / "runs" / f"{spec.digest[:5]}twin").rmdir()
+    bare = runnable(method="ce", recipe=recipe(1))
+    complete(bare, home.path, digits, "study", diagnostics_every=0)
+    fails(bare.digest, UserError, "has no diagnostics of a last epoch")
+
+
+def test_other_data_are_refused(home: Home, tmp_path: Path, spec: RunSpec) -> None:
+    from unittest import mock
+
+    other = mock.Mock(digest="0" * 64)
+    with (
+        mock.patch("orchestrator.commands.suspects.load", return_value=other),
+        pytest.raises(DataError, match=r"have SHA-256 000000000000, the run was trained on"),
+    ):
+        command(home, spec.digest, tmp_path, 5, None, as_json=False)
+
+
+def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label, name in enumerate(("b", "a")):
+            for n in (2, 10, 1):
+                path = tmp_path / split / name / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (4, 4), (10 * n, label, 0)).save(path)
+    dataset = FOLDER.read(tmp_path)
+    assert FOLDER.list_files is not None
+    files = FOLDER.list_files(tmp_path)
+    assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
+    for file, image in zip(files, dataset.train.images, strict=True):
+        with Image.open(tmp_path / file) as picture:
+            assert np.asarray(picture)[0, 0].tolist() == image[:, 0, 0].tolist()

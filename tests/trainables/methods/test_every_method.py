@@ -1,0 +1,154 @@
+"""What holds for every method, whatever its loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from reports.paper import paper_results
+from trainables.errors import FieldError
+from trainables.methods import METHODS, Batch, Context, Method, check_state, method_of
+from trainables.methods.published import Selection
+from trainables.parameters import FrozenMap, complete
+
+CLASSES, SAMPLES, EPOCHS = 5, 12, 40
+STAGES_ONLY = ("joint-labels", "dac-abstain")
+VARIANTS = ("forward-true", "bootstrap-hard", "gce-truncated")
+"""Methods that the paper has no row for."""
+
+
+def values_of(name: str, given: dict[str, Any] | None = None) -> FrozenMap:
+    kind = method_of(name)
+    first = {p.name: 2 for p in kind.parameters if p.name.startswith("first_")}
+    return complete(name, kind.parameters, {**first, **(given or {})})
+
+
+def make(name: str) -> Method:
+    labels = torch.arange(SAMPLES) % CLASSES
+    inputs = {
+        "predictions": torch.randn(SAMPLES, CLASSES).softmax(1),
+        "labels": torch.randn(SAMPLES, CLASSES).softmax(1),
+        "retained": torch.arange(SAMPLES) % 3 > 0,
+    }
+    transition = torch.full((CLASSES, CLASSES), 0.1) + 0.5 * torch.eye(CLASSES)
+    context = Context(values_of(name), labels, CLASSES, EPOCHS, 0, inputs, transition)
+    return method_of(name)(context)
+
+
+def logits(name: str, epoch: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(epoch)
+    return 3 * torch.randn(SAMPLES, method_of(name).outputs(CLASSES), generator=random)
+
+
+def train(method: Method, name: str, epochs: range) -> list[float]:
+    losses = []
+    for epoch in epochs:
+        z = logits(name, epoch)
+        for index in torch.arange(SAMPLES).flip(0).split(5):
+            attention = z[index, 0]
+            losses.append(float(method.loss(Batch(z[index], attention, index, epoch))))
+        method.end_epoch(epoch, z.softmax(1).clone)
+    return losses
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_comes_back(name: str) -> None:
+    torch.manual_seed(0)
+    first = make(name)
+    torch.manual_seed(0)
+    second = make(name)
+    train(first, name, range(1, 24))
+    second.load_state_dict({key: value.clone() for key, value in first.state_dict().items()})
+    assert train(first, name, range(24, 30)) == train(second, name, range(24, 30))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_size_of_the_state_is_known_beforehand(name: str) -> None:
+    state = make(name).state_dict()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values() if tensor.dim())
+    assert method_of(name).state_bytes(values_of(name), SAMPLES, CLASSES) == size
+    assert all(not tensor.requires_grad for tensor in state.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_loss_has_a_finite_gradient_at_extreme_logits(name: str) -> None:
+    method = make(name)
+    outputs = method_of(name).outputs(CLASSES)
+    rows = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [200.0, 200.0], [0.0, 0.0]])
+    z = rows.repeat(3, (outputs + 1) // 2)[:, :outputs].clone().requires_grad_()
+    h = torch.tensor([100.0, -100.0, 0.0]).repeat(4).requires_grad_()
+    for epoch in (1, 3, 25):
+        loss = method.loss(Batch(z, h, torch.arange(SAMPLES), epoch))
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+        (gradient,) = torch.autograd.grad(loss, z, retain_graph=True)
+        assert gradient.isfinite().all()
+        method.end_epoch(epoch, z.detach().softmax(1).clone)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_estimated_targets_are_rows_that_sum_to_one(name: str) -> None:
+    method = make(name)
+    train(method, name, range(1, 12))
+    targets = method.estimated_targets()
+    if targets is not None:
+        torch.testing.assert_close(targets.sum(1), torch.ones(SAMPLES), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_declarations_are_sound(name: str) -> None:
+    kind = method_of(name)
+    known = {parameter.name: parameter for parameter in kind.parameters}
+    assert len(known) == len(kind.parameters)
+    assert kind.title
+    assert kind.source
+    for parameter in kind.parameters:
+        assert parameter.check(parameter.default) == parameter.default
+        assert parameter.help
+        if parameter.space is not None:
+            parameter.check(parameter.space.low)
+            parameter.check(parameter.space.high)
+    for settings in (kind.settings, *kind.presets.values()):
+        for setting in settings:
+            assert setting.source
+            for key, value in setting.values.items():
+                assert known[key].check(value) == value
+    for published in kind.published:
+        assert published.source
+        assert published.hold_out > 0 or published.selection not in (
+            Selection.NOISY,
+            Selection.CLEAN,
+        )
+    for stage in kind.stages:
+        assert stage.outcome in method_of(stage.method).outcomes
+        assert set(stage.passes) <= set(known)
+
+
+def test_titles_are_the_papers_where_it_has_the_method() -> None:
+    titles = [kind.title for kind in METHODS.values()]
+    assert len(set(titles)) == len(titles)
+    printed = {result.method for result in paper_results()}
+    ours = {name: kind.title for name, kind in METHODS.items()}
+    assert {name for name, title in ours.items() if title not in printed} == {
+        *STAGES_ONLY,
+        *VARIANTS,
+    }
+
+
+def test_only_quoted_methods_of_tables_1_and_2_are_not_there() -> None:
+    ours = {kind.title for kind in METHODS.values()}
+    printed = {result.method for result in paper_results() if result.table in (1, 2)}
+    assert printed - ours == {"NLNL"}
+
+
+def test_state_that_would_not_be_reasonable_is_refused_with_what_it_would_need() -> None:
+    with pytest.raises(FieldError) as refused:
+        check_state(method_of("nal"), values_of("nal"), 2_400_000, 1000)
+    assert refused.value.message == (
+        "method nal keeps 9.6 GB of state for 2400000 samples of 1000 classes, at most 1 GB is "
+        "reasonable: use a subset, or leave the method out"
+    )
+    for name in METHODS:
+        check_state(method_of(name), values_of(name), 50_000, 100)
