@@ -31,7 +31,7 @@ from trainables.trainer import Trainer  # noqa: E402
 EPOCHS = 60
 
 
-def hundred_classes(count: int = 5000) -> Dataset:
+def hundred_classes(count: int = 2000) -> Dataset:
     """Random 32×32 pictures in colour, of 100 classes."""
     random = np.random.Generator(np.random.Philox(0))
     images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
@@ -63,7 +63,7 @@ def main() -> None:
     pairs = parser.parse_args().pairs
     torch.set_num_threads(1)
     numbers: dict[str, float] = {}
-    for title, dataset in (("digits", digits()), ("5,000 pictures, K = 100", hundred_classes())):
+    for title, dataset in (("digits", digits()), ("2,000 pictures, K = 100", hundred_classes())):
         seconds(dataset, collects=True)
         ratios, plain = [], []
         for pair in range(pairs):

@@ -32,6 +32,7 @@ def check_study(study: Study) -> None:
     """
     source = _source(study)
     _check_names(study)
+    _check_truth(study, source)
     _check_images(study, source)
     _check_search(study)
     for method, space in study.search.space.items():
@@ -115,6 +116,27 @@ def _check_names(study: Study) -> None:
         except FieldError as error:
             raise FieldError(f"methods.{position}", error.message) from error
     _check_distinct("methods", study.methods)
+
+
+def _check_truth(study: Study, source: Source) -> None:
+    """See that no method asks for true labels where there are none."""
+    if source.true_labels:
+        return
+    for position, method in enumerate(study.methods):
+        if method_of(method).needs_truth:
+            raise FieldError(
+                f"methods.{position}",
+                f"method {method} needs true labels, dataset {study.dataset} has none: "
+                "leave it out",
+            )
+        for scenario in study.scenarios:
+            training = study.training_of(method, scenario)
+            if training is not None and training.selection is Selection.CLEAN:
+                raise FieldError(
+                    f"recipes.{method}",
+                    f"it takes the {training.selection}, dataset {study.dataset} has no true "
+                    "labels to validate on: use matched",
+                )
 
 
 def _shape(image: Sequence[int]) -> str:

@@ -100,12 +100,23 @@ def source_texts(
     """
     found = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
     return {
-        dotted(path): _source_text(path, layers, found)
+        dotted(path): _said_text(path, layers, found, settled)
         or _settled_text(path, layers, settled)
         or _default_of(path, plain, layers)
         for path, _ in leaves(plain)
         if path[0] not in WITHOUT_SOURCE
     }
+
+
+def _said_text(
+    path: KeyPath,
+    layers: Layers,
+    statements: list[Statement],
+    settled: Mapping[KeyPath, str],
+) -> str:
+    """Return what is said of a value; "" if it was taken back, and then taken from elsewhere."""
+    taken_back = path in settled and layers.origin(path) is not None
+    return "" if taken_back else _source_text(path, layers, statements)
 
 
 def _settled_text(path: KeyPath, layers: Layers, settled: Mapping[KeyPath, str]) -> str:

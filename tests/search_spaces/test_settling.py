@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.schema import Phase, Study
+from trainables.datasets import SOURCES
 from trainables.errors import StudyError
 from trainables.methods import method_of
 from trainables.methods.published import Selection
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from search_spaces.loader import LoadedStudy
+
+
+PLC = "recipes.plc={selection: epoch chosen by clean validation, hold_out: 0.2}"
 
 
 def load(name: str, *sets: str) -> LoadedStudy:
@@ -74,7 +79,8 @@ def test_published_values_that_cover_the_space_are_the_first_trial() -> None:
 
 
 def test_the_official_preset_is_written_out() -> None:
-    loaded = load("cifar100", "hyperparameters.nal.clamps=true")
+    sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
+    loaded = load("cifar100", *(f"hyperparameters.nal.{text}" for text in sets))
     values = loaded.study.hyperparameters_of("nal", "symmetric-0.4")
     assert (values["first_target_epoch"], values["target_interval"]) == (60, 10)
     assert values["clamps"] is True
@@ -83,8 +89,18 @@ def test_the_official_preset_is_written_out() -> None:
     assert "preset" not in loaded.study.hyperparameters["nal"]
 
 
+def test_values_of_the_study_go_before_those_of_its_preset() -> None:
+    taken = study("cifar10", "hyperparameters.nal.preset=official")
+    values = taken.hyperparameters_of("nal", "symmetric-0.4")
+    assert (values["first_target_epoch"], values["clamps"]) == (60, True)
+    own = "hyperparameters.nal={preset: official, target_interval: 5, first_target_epoch: 50}"
+    assert study("cifar10", own).hyperparameters["nal"]["target_interval"] == 5
+
+
 def test_the_papers_preset_is_algorithm_1() -> None:
-    values = study("cifar10", "hyperparameters.nal.preset=paper").hyperparameters["nal"]
+    sets = ("first_target_epoch=null", "target_interval=null", "preset=paper")
+    taken = study("cifar10", *(f"hyperparameters.nal.{text}" for text in sets))
+    values = taken.hyperparameters["nal"]
     assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
 
 
@@ -269,6 +285,26 @@ def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: 
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ((), "methods: method forward-true needs true labels, dataset digits has none: leave it"),
+        (
+            ("methods=[plc]", "tune=[]", PLC),
+            "recipes.plc: it takes the epoch chosen by clean validation, dataset digits has no",
+        ),
+    ],
+)
+def test_what_a_dataset_has_not_is_refused(
+    sets: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = replace(SOURCES["digits"], true_labels=False)
+    monkeypatch.setitem(SOURCES, "digits", unknown)
+    with pytest.raises(StudyError) as refused:
+        load("digits-methods", *sets)
+    assert message in str(refused.value)
+
+
 def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -285,6 +321,4 @@ def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
 
 
 def _on_digits(published: object) -> object:
-    from dataclasses import replace
-
     return replace(published, dataset="digits")  # type: ignore[type-var]

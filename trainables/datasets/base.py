@@ -59,6 +59,10 @@ class Dataset:
     digest: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(
+                f"{self.name}: it has {len(self.classes)} class, at least 2 are needed to learn"
+            )
         for word, split in (("train", self.train), ("test", self.test)):
             _check(f"{self.name}, {word} split", split, len(self.classes))
         if not self.digest:
@@ -89,6 +93,7 @@ class Source:
             nothing can be.
         list_files: from a data folder to the names of the training split's files, in the order of
             its samples; None where samples are no files.
+        true_labels: whether its training labels are known to be the true ones.
     """
 
     name: str
@@ -101,6 +106,7 @@ class Source:
     licence: str
     fetch: Callable[[Path, Progress], None] | None = None
     list_files: Callable[[Path], tuple[str, ...]] | None = None
+    true_labels: bool = True
 
 
 def content_digest(train: Split, test: Split) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from trainables.diagnostics import reduce
+from trainables.diagnostics.groups import attention_over_time, group_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,6 +156,10 @@ class Collector:
             arrays["true"] = self._true.cpu().numpy()
         for name in self._collected[-1]:
             arrays[name] = np.stack([epoch[name].numpy() for epoch in self._collected])
+        if "true" in arrays and "attention" in arrays:
+            masks = group_samples(arrays["predicted"], arrays["given"], arrays["true"])
+            over_time = attention_over_time(arrays["attention"], masks)
+            arrays |= {f"over_time/{name}": values for name, values in over_time.items()}
         for name, values in self.series().items():
             if name != "epoch":
                 arrays[f"series/{name}"] = np.array(values)

@@ -1,9 +1,22 @@
-"""What published recipes for CIFAR have in common."""
+"""What published recipes have in common: those for CIFAR a form, those for ANIMAL-10N all."""
 
 from __future__ import annotations
 
-from trainables.schedules import CONSTANT, Schedule
+from trainables.schedules import CONSTANT, MultiStep, Schedule
 from trainables.spec import Recipe
+
+ANIMAL10N = Recipe(
+    epochs=100,
+    batch_size=128,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=1e-3,
+    schedule=MultiStep((50, 75), 0.2),
+    augmentation=("flip",),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+"""PLC's, which SELC and NAL took over: SGD without momentum, statistics of ImageNet."""
 
 
 def cifar(
@@ -16,7 +29,7 @@ def cifar(
 ) -> Recipe:
     """Return a recipe of SGD with momentum 0.9 on cropped and flipped images.
 
-    Mean and deviation of the images are left to the study.
+    Mean and deviation of the images are left to the study where `others` do not say them.
     """
     return Recipe(
         epochs=epochs,

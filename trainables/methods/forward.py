@@ -78,7 +78,7 @@ class ForwardGiven(Method):
     """L = -(1/b) Σ log (pᵀT)_ỹ with the transition that the noisy labels really have."""
 
     name: ClassVar[str] = "forward-true"
-    title: ClassVar[str] = "Forward T"
+    title: ClassVar[str] = "Forward T (given)"
     source: ClassVar[str] = "Patrini et al., CVPR 2017, Theorem 2; T counted with the true labels"
     needs_truth: ClassVar[bool] = True
     published: ClassVar[tuple[Published, ...]] = _RECIPES

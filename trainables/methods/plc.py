@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import LazyModule
 from trainables.methods.base import Batch, Context, Method, check_comes
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.cifar_recipes import ANIMAL10N, cifar
 from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes
 from trainables.parameters import FrozenMap, Parameter, Space
 from trainables.schedules import MultiStep
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -68,24 +67,24 @@ class ProgressiveCorrection(Method):
         Published(
             "cifar10*",
             "*",
-            cifar(180, 0.01, MultiStep((40, 80), 0.5), 5e-4, nesterov=True),
-            _REPOSITORY,
+            cifar(
+                180,
+                0.01,
+                MultiStep((40, 80), 0.5),
+                5e-4,
+                nesterov=True,
+                mean=(0.4914, 0.4822, 0.4465),
+                std=(0.2023, 0.1994, 0.2010),
+            ),
+            f"{_REPOSITORY}; statistics of CIFAR-10 for both",
             hold_out=0.1,
             selection=Selection.CLEAN,
         ),
         Published(
             "animal10n",
             "*",
-            Recipe(
-                100,
-                128,
-                0.1,
-                momentum=0.0,
-                weight_decay=1e-3,
-                schedule=MultiStep((50, 75), 0.2),
-                augmentation=("flip",),
-            ),
-            _REPOSITORY,
+            ANIMAL10N,
+            f"{_REPOSITORY}; it leaves out the last, smaller batch of an epoch",
         ),
     )
 

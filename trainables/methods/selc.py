@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.cifar_recipes import ANIMAL10N, cifar
 from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import soft_cross_entropy
 from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trainables.parameters import Parameter
 
 _REPOSITORY = "MacLLL/SELC"
+_CROPS = "its random crops of larger pictures are not taken"
 _CIFAR10 = {"symmetric*-0.2": 40, "symmetric*-0.4": 30, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
 _CIFAR100 = {"symmetric*-0.2": 30, "symmetric*-0.4": 20, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
 
@@ -46,7 +47,12 @@ class SelfEnsemble(MovingTargets):
     settings: ClassVar[tuple[Setting, ...]] = (
         *_last_plain("cifar10", {**_CIFAR10, "asymmetric-0.4": 40, "pmd-*": 40}),
         *_last_plain("cifar100", {**_CIFAR100, "asymmetric-0.4": 20, "pmd-*": 40}),
-        Setting("animal10n", "*", {"first_target_epoch": 41}, "SELC paper, ANIMAL-10N"),
+        Setting(
+            "animal10n",
+            "*",
+            {"first_target_epoch": 42},
+            f"{_REPOSITORY}; es is 40 there too, but that script counts epochs from 0",
+        ),
         Setting("clothing1m", "*", {"first_target_epoch": 6, "alpha": 0.8}, _REPOSITORY),
         Setting("webvision", "*", {"first_target_epoch": 41}, _REPOSITORY),
     )
@@ -55,11 +61,44 @@ class SelfEnsemble(MovingTargets):
             "cifar10*", "*symmetric*", cifar(200, 0.02, MultiStep((40, 80)), 1e-3), _REPOSITORY
         ),
         Published(
+            "cifar10*",
+            "pmd-*",
+            # Its optimiser of an epoch is made with the rate of the epoch before.
+            cifar(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
+            f"{_REPOSITORY}; its optimiser is made anew, without momentum, each epoch, here once",
+        ),
+        Published(
+            "animal10n",
+            "*",
+            ANIMAL10N,
+            f"{_REPOSITORY}; it leaves out the last, smaller batch of an epoch",
+        ),
+        Published(
             "clothing1m",
             "*",
-            Recipe(40, 64, 0.01, weight_decay=1e-3, schedule=MultiStep((10, 20))),
-            f"{_REPOSITORY}; from ImageNet weights",
+            Recipe(
+                40,
+                64,
+                0.01,
+                weight_decay=1e-3,
+                schedule=MultiStep((10, 20)),
+                augmentation=("flip",),
+            ),
+            f"{_REPOSITORY}; from ImageNet weights; {_CROPS}",
             selection=Selection.TEST,
+        ),
+        Published(
+            "webvision",
+            "*",
+            Recipe(
+                100,
+                32,
+                0.01,
+                weight_decay=5e-4,
+                schedule=MultiStep((40, 80)),
+                augmentation=("flip",),
+            ),
+            f"{_REPOSITORY}; {_CROPS}; that the last epoch's numbers are meant is inferred",
         ),
     )
 

@@ -115,6 +115,15 @@ def test_the_last_epoch_has_the_methods_targets() -> None:
     assert np.trace(corrected) / corrected.sum() == pytest.approx(accuracy)
 
 
+def test_attention_over_time_is_that_of_the_groups() -> None:
+    _, collector = watched()
+    arrays = collector.arrays()
+    wrong = arrays["given"] != arrays["true"]
+    expected = weight(arrays["attention"])[:, wrong].mean(axis=1)
+    np.testing.assert_allclose(arrays["over_time/mislabelled"], expected, rtol=1e-6)
+    assert arrays["over_time/easy"].shape == arrays["over_time/hard"].shape == (4,)
+
+
 def test_a_method_without_weights_or_targets_says_nothing_of_them() -> None:
     _, collector = watched("ce")
     arrays = collector.arrays()

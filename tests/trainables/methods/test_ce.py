@@ -1,6 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
+from driving import (
+    CLASSES,
+    SCALES,
+    assert_finite,
+    assert_loss,
+    extreme_logits,
+    log_softmax,
+    make,
+    random_logits,
+    ranked_labels,
+)
 
 from trainables.methods import Batch, Context
 from trainables.methods.ce import CrossEntropy
@@ -21,6 +34,23 @@ def test_cross_entropy_of_the_noisy_labels_of_the_batch() -> None:
     q = torch.nn.functional.one_hot(torch.tensor([1, 3, 2]), 4)
     torch.testing.assert_close(loss.double(), -(q * p.log()).sum(1).mean(), rtol=1e-6, atol=0)
     torch.testing.assert_close(dz.double(), (p - q) / 3, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_loss_and_gradient(classes: int, scale: float) -> None:
+    z = random_logits(6, classes, scale)
+    labels = ranked_labels(z)
+    method = make("ce", labels, classes)
+    assert_loss(method, lambda z: float(-log_softmax(z)[np.arange(6), labels].mean()), z)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_extreme_logits(classes: int) -> None:
+    z, labels = extreme_logits(classes)
+    loss = assert_finite(make("ce", labels, classes), z)
+    # Sure and right 0, sure and wrong the distance of the logits, the others by their share.
+    assert loss == pytest.approx((400 + np.log(2) + np.log(classes)) / 4, rel=1e-6)
 
 
 def test_it_keeps_nothing_and_takes_nothing() -> None:

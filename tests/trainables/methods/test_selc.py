@@ -92,7 +92,7 @@ def test_the_codes_last_epochs_of_symmetric_noise(
     [
         ("cifar10", "asymmetric-0.4", {"first_target_epoch": 41}),
         ("cifar100", "asymmetric-0.4", {"first_target_epoch": 21}),
-        ("animal10n", "human", {"first_target_epoch": 41}),
+        ("animal10n", "human", {"first_target_epoch": 42}),  # counted from 0 there
         ("clothing1m", "human", {"first_target_epoch": 6, "alpha": 0.8}),
         ("webvision", "human", {"first_target_epoch": 41}),
     ],
@@ -103,6 +103,27 @@ def test_the_codes_other_last_epochs(
     setting = matching(method_of("selc").settings, dataset, scenario)
     assert setting is not None
     assert dict(setting.values) == expected
+
+
+def test_its_rate_falls_an_epoch_late_on_pmd_noise() -> None:
+    published = matching(method_of("selc").published, "cifar100", "pmd-2-0.70")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.epochs, recipe.weight_decay, recipe.batch_size) == (150, 5e-4, 128)
+    found = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (61, 62, 121, 122)]
+    assert found == pytest.approx([0.1, 0.02, 0.02, 0.004])
+
+
+def test_on_animal10n_it_is_trained_as_plc() -> None:
+    own, other = (
+        matching(method_of(name).published, "animal10n", "human") for name in ("selc", "plc")
+    )
+    assert own is not None
+    assert other is not None
+    assert own.recipe == other.recipe
+    found = [own.recipe.schedule.rate(own.recipe.learning_rate, epoch) for epoch in (50, 51, 76)]
+    assert found == pytest.approx([0.1, 0.02, 0.004])
+    assert (own.recipe.momentum, own.selection) == (0, Selection.LAST)
 
 
 def test_its_clothing1m_numbers_are_chosen_by_the_test_split() -> None:

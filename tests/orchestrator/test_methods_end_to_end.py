@@ -1,0 +1,102 @@
+"""A real sweep of every method on two workers, against plain trainings in this process."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from command_line import results, runs_in_mlflow, typed
+from small_runs import assert_same_bits, bits, digits
+
+from search_spaces.loader import load_study
+from trainables.diagnostics.store import load
+from trainables.methods import METHODS
+from trainables.record import Record
+from trainables.running import complete
+from trainables.spec import RunSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 8
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("methods") / "home"
+
+
+@pytest.fixture(scope="module")
+def told(home: Path) -> dict[str, Any]:
+    done = typed(
+        *("sweep", "digits-methods", "--epochs", EPOCHS, "--subset", 400, "--trials", 2),
+        *("--seeds", 1, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
+        *("--home", home, "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    plain: dict[str, Any] = json.loads(done.stdout)
+    return plain
+
+
+def specs(home: Path) -> list[RunSpec]:
+    """The confirm runs, those that others need first."""
+    found = [RunSpec.from_dict(plain["spec"]) for plain in results(home).values()]
+    confirmed = [spec for spec in found if "test" in spec.evaluate]
+    return sorted(confirmed, key=lambda spec: len(spec.needs))
+
+
+def test_every_method_has_a_row(told: dict[str, Any]) -> None:
+    study = load_study("digits-methods").study
+    rows = {row["name"].partition(",")[0] for s in told["sections"] for row in s["rows"]}
+    assert rows == {METHODS[name].title for name in study.methods}
+    assert any("Recipe: matched for all methods" in note for note in told["notes"])
+
+
+def test_runs_on_workers_are_those_of_a_plain_process(
+    home: Path, told: dict[str, Any], tmp_path: Path
+) -> None:
+    assert told["state"] == "finished"
+    trained = specs(home)
+    assert {spec.method for spec in trained} == set(METHODS)
+    for spec in trained:
+        plain = complete(spec, tmp_path, digits, "study")
+        swept = Record(home, spec.digest).result()
+        assert swept is not None
+        assert (swept.trace, swept.status) == (plain.trace, plain.status)
+        assert swept.diagnostics.keys() == plain.diagnostics.keys()
+        inputs = [key for key in plain.provenance if key.startswith("input.")]
+        assert len(inputs) == len(spec.needs)
+        assert [swept.provenance[key] for key in inputs] == [plain.provenance[k] for k in inputs]
+        states = [
+            torch.load(Record(place, spec.digest).checkpoint, weights_only=True)["trainer"]
+            for place in (home, tmp_path)
+        ]
+        assert_same_bits(*map(bits, states))
+        assert load(Record(home, spec.digest).folder) is not None
+
+
+def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, told: dict[str, Any]) -> None:
+    assert told["state"] == "finished"
+    runs = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "run")
+    nal = next(run for run in runs if run.data.params["method"] == "nal")
+    assert {"diagnostics/mislabelled/memorised", "diagnostics/attention/auroc"} <= set(
+        nal.data.metrics
+    )
+    assert {run.data.tags["nal.converged"] for run in runs} <= {"yes", "no"}
+    assert all("train/accuracy_true" in run.data.metrics for run in runs)
+
+
+def test_one_method_with_stages_is_trained_alone(tmp_path: Path) -> None:
+    command = ("train", "digits", "--method", "dac", "--epochs", EPOCHS, "--subset", 300)
+    sets = ("--set", "warm_up_epochs=2", "--home", tmp_path)
+    done = typed(*command, *sets, "--json")
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    assert sorted(plain["spec"]["method"] for plain in found.values()) == ["dac", "dac-abstain"]
+    again = typed(*command, *sets, "--json")
+    assert again.stderr.count("is recorded already: nothing is left to train") == 2
+    assert json.loads(again.stdout)["digest"] == json.loads(done.stdout)["digest"]
