@@ -63,10 +63,25 @@ def _runs_of(plan: PlanRecord, home: Path) -> Iterator[tuple[RunResult, Phase, C
             wanted += [(digest, Phase.SELECT, None) for digest in candidate.digests]
     for confirmed in plan.cells:
         wanted += [(digest, Phase.CONFIRM, confirmed) for digest in confirmed.digests]
+    named = plan.digests
     for digest, phase, cell in wanted:
         result = Record(home, digest).result()
-        if result is not None:
-            yield result, phase, cell
+        if result is None:
+            continue
+        for need in _needs_of(result, home):
+            if need.digest not in named:
+                named.add(need.digest)
+                yield need, phase, None
+        yield result, phase, cell
+
+
+def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
+    """Yield the runs that a run needed, each after those that it needed itself."""
+    for digest in result.spec.needs.values():
+        need = Record(home, str(digest)).result()
+        if need is not None:
+            yield from _needs_of(need, home)
+            yield need
 
 
 def _others(home: Path, written: set[str]) -> Iterator[RunResult]:

@@ -42,6 +42,11 @@ class KnownRun:
     accuracy: float | None
     status: str
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the training lacked memory, and will be tried again."""
+        return self.status == Status.OUT_OF_MEMORY
+
     @classmethod
     def of(cls, run: Run) -> KnownRun:
         """Take it from the store."""

@@ -108,6 +108,8 @@ class Tracker:
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
         """Write a run that ended, once in each sweep; one that is there is left as it is.
 
+        What lacked memory before is written anew when it ends otherwise.
+
         Args:
             result: of the run.
             phase: which part of the sweep it was made for; "train" stands alone.
@@ -125,13 +127,15 @@ class Tracker:
                 home = self._cells.find(sweep, name, cell, parent)
                 parent = home.run_id
             known = self._runs.get((sweep, result.digest))
-            if known is None or not known.whole:
+            outdated = known is not None and known.unfinished and result.final
+            if known is None or not known.whole or outdated:
                 if known:
                     self._client.delete_run(known.run_id)
                 self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
             if home and cell:
                 seeds = [run for run in self._runs.values() if run.parent == home.run_id]
-                self._cells.show(home, [run for run in seeds if run.whole], len(cell.seeds))
+                ended = [run for run in seeds if run.whole and not run.unfinished]
+                self._cells.show(home, ended, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """Keep the final plan and the tables, and mark the sweep finished.
