@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(home: Path) -> dict[str, Any]:
     done = typed(
         *("sweep", "digits-methods", "--epochs", EPOCHS, "--subset", 400, "--trials", 2),
-        *("--seeds", 1, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
+        *("--seeds", 2, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
         *("--home", home, "--json"),
     )
     assert done.returncode == 0, done.stderr
@@ -88,6 +88,14 @@ def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, told: dict[s
     )
     assert {run.data.tags["nal.converged"] for run in runs} <= {"yes", "no"}
     assert all("train/accuracy_true" in run.data.metrics for run in runs)
+
+
+def test_every_cell_is_there_once(home: Path, told: dict[str, Any]) -> None:
+    assert told["state"] == "finished"
+    cells = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "cell")
+    rows = [row for row in told["sections"][0]["rows"] if row["kind"] == "measured"]
+    assert len(cells) == len(rows)
+    assert {cell.info.status for cell in cells} == {"FINISHED"}
 
 
 def test_one_method_with_stages_is_trained_alone(tmp_path: Path) -> None:
