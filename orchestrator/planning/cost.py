@@ -18,7 +18,8 @@ from trainables.record import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.planning.plan import Load, PhaseSize, Plan
+    from orchestrator.planning.plan import Plan
+    from orchestrator.planning.sizes import Load, PhaseSize
     from trainables.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3

@@ -8,17 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
-from reports.words import counted
-from search_spaces.schema import Phase
+from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from trainables.methods import method_of
 from trainables.parameters import FrozenMap
 from trainables.realisation import realise
 from trainables.spec import RunSpec, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from search_spaces.schema import Study
+    from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
     from trainables.parameters import Value
     from trainables.seeds import Seeds
@@ -41,45 +40,6 @@ class SearchPlan:
     method: str
     scenario: str
     serves: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Runs that cost the same.
-
-    Attributes:
-        runs: how many.
-        spec: of one of them.
-        train: samples of the training part.
-        evaluated: samples evaluated after an evaluated epoch.
-        state_bytes: of the method's per-sample state.
-    """
-
-    runs: int
-    spec: RunSpec
-    train: int
-    evaluated: int
-    state_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseSize:
-    """How many runs a phase has, and what they do.
-
-    Attributes:
-        phase: which.
-        arithmetic: how their number comes about, for people.
-        loads: of the runs, by what they cost.
-    """
-
-    phase: Phase
-    arithmetic: str
-    loads: tuple[Load, ...]
-
-    @property
-    def runs(self) -> int:
-        """How many runs there are at the most."""
-        return sum(load.runs for load in self.loads)
 
 
 @dataclass
@@ -221,91 +181,4 @@ class Plan:
     @cached_property
     def sizes(self) -> tuple[PhaseSize, ...]:
         """How many runs each phase has at the most, and what they do."""
-        study, searches = self.study, self.searches
-        trials, seeds = study.search.trials, len(study.confirm.seeds)
-        references = [m for m in study.tune if study.reference_of(m) is not None]
-        many = f"{counted(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
-        sizes = []
-        if searches:
-            tried = [
-                min(study.select.candidates, trials) + (search.method in references)
-                for search in searches
-            ]
-            candidates = counted(max(tried), "candidate")
-            if min(tried) < max(tried):
-                candidates = f"{min(tried)} or {candidates}"
-            sizes = [
-                PhaseSize(
-                    Phase.SEARCH,
-                    f"{many}{counted(trials, 'trial')} × 1 seed{self._with_stages(study.tune)}",
-                    self._loads(self._trial_specs(trials)),
-                ),
-                PhaseSize(
-                    Phase.SELECT,
-                    f"{many}{candidates} × {counted(len(study.select.seeds), 'seed')}"
-                    f"{self._with_stages(study.tune)}",
-                    self._loads(
-                        (spec, count * len(study.select.seeds) * tried[i])
-                        for i, search in enumerate(searches)
-                        for spec, count in self._trial_specs(1, (search,))
-                    ),
-                ),
-            ]
-        points = counted(len(study.methods), "method")
-        if references:
-            points += f" + {len(references)} at the paper's point"
-        confirm = PhaseSize(
-            Phase.CONFIRM,
-            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
-            f"{self._with_stages(study.methods)}",
-            self._loads((spec, 1) for spec in self._confirm_specs()),
-        )
-        return (*sizes, confirm)
-
-    def _with_stages(self, methods: Sequence[str]) -> str:
-        staged = [method for method in methods if method_of(method).stages]
-        return f", and the runs that {', '.join(staged)} need" if staged else ""
-
-    def _trial_specs(
-        self, trials: int, searches: Sequence[SearchPlan] | None = None
-    ) -> Iterator[tuple[RunSpec, int]]:
-        """Yield, as (spec, how many), what a trial of each search trains."""
-        for search in self.searches if searches is None else searches:
-            low = {name: space.low for name, space in self.study.space_of(search.method).items()}
-            seed = self.study.search.seed
-            spec = self.spec(Phase.SEARCH, search.method, search.scenario, low, seed)
-            for one in (*self.needs_of(spec), spec):
-                yield one, trials
-
-    def _confirm_specs(self) -> list[RunSpec]:
-        """Return what confirm trains, a run that serves twice once; tuned values are made up."""
-        study = self.study
-        found: dict[str, RunSpec] = {}
-        for scenario in study.scenarios:
-            for method in study.methods:
-                points: list[Values] = [{}]
-                if method in study.tune:
-                    space = study.space_of(method)
-                    points = [{name: interval.low for name, interval in space.items()}]
-                    reference = self.reference_of(method)
-                    if reference is not None and reference not in points:
-                        points.append(reference)
-                for point in points:
-                    for seed in study.confirm.seeds:
-                        spec = self.spec(Phase.CONFIRM, method, scenario, point, seed)
-                        found |= {one.digest: one for one in (*self.needs_of(spec), spec)}
-        return list(found.values())
-
-    def _loads(self, specs: Iterable[tuple[RunSpec, int]]) -> tuple[Load, ...]:
-        loads: dict[tuple[object, ...], Load] = {}
-        classes = len(self.dataset.classes)
-        for spec, count in specs:
-            held = round(spec.hold_out * self.samples)
-            size = {"val": held, "clean_val": held, "test": len(self.dataset.test)}
-            train = self.samples - held
-            evaluated = sum(size[name] for name in spec.evaluate)
-            state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
-            key = (spec.method, spec.recipe, train, evaluated, state)
-            before = loads[key].runs if key in loads else 0
-            loads[key] = Load(before + count, spec, train, evaluated, state)
-        return tuple(loads.values())
+        return phase_sizes(self)

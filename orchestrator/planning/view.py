@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
-    from orchestrator.planning.plan import PhaseSize
     from orchestrator.planning.preparing import Prepared
+    from orchestrator.planning.sizes import PhaseSize
     from search_spaces.schema import Study
 
 

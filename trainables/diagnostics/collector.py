@@ -37,7 +37,7 @@ def cadence(epochs: int, wanted: int | None) -> int:
 
 
 class Collector:
-    """An observer of a training; see `trainables.trainer.Observer`."""
+    """An observer of a training; see `trainables.diagnostics.observer`."""
 
     def __init__(
         self,
