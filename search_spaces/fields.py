@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
 
-from search_spaces.checks import parameters_of, tunable_of, under
+from search_spaces.tunable import parameters_of, tunable_of, under
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError
 from trainables.parameters import FrozenMap, Parameter, Value, complete

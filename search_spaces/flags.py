@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import Origin
+from search_spaces.published_values import searched_names
 from search_spaces.yaml_lines import YamlError, parse_yaml
 from trainables.errors import StudyError
+from trainables.methods import METHODS, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,9 +123,7 @@ def _free_fixed(layers: Layers) -> None:
 
 
 def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> None:
-    search = layers.tree.get("search")
-    space = search.get("space") if isinstance(search, dict) else None
-    if not isinstance(search, dict) or not isinstance(space, dict) or space.get(method) != {}:
+    if method not in METHODS or searched_names(layers.tree, method_of(method)):
         return
     before = layers.tree.get("tune")
     if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):

@@ -5,6 +5,7 @@ Every key remembers where it was said last, so that a fault can be shown where i
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,14 @@ class Layers:
                 below[key] = value
                 positions = range(len(value)) if isinstance(value, list) else ()
                 self._origins.update({(*at, n): origin_of((*at, n)) for n in positions})
+
+
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values with others laid over them as `Layers` does; both stay as they are."""
+    layers = Layers(Origin(""))
+    for layer in (below, above):
+        layers.lay(copy.deepcopy(layer), lambda _path: Origin(""))
+    return layers.tree
 
 
 def leaves(tree: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

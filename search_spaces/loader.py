@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
 
+SAID_BY_METHOD = ("hyperparameters.", "overrides.", "recipes.", "reference.")
+"""Sections whose keys a fault of scaling has to name: the message alone does not say the method."""
+
 MOST_FILES = 20
 """A chain of `extends` longer than this is a circle (of paths written in ever other ways)."""
 
@@ -66,7 +69,8 @@ class LoadedStudy:
         try:
             study = with_epochs(self.study, epochs, keep=self._layers.paths_of_flags())
         except FieldError as error:
-            raise StudyError(f"{flag}: {error.message}") from error
+            key = f"{error.field}: " if error.field.startswith(SAID_BY_METHOD) else ""
+            raise StudyError(f"{flag}: {key}{error.message}") from error
         scaled = {
             change.path: f"scaled by {flag} from {change.before} ({self.sources[change.path]})"
             for change in list_scaled(self.study, study)
@@ -104,10 +108,14 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
     said_by_files = layers.paths()
     apply_changes(layers, changes, first_level=len(files))
     try:
-        settled = settle(layers.tree)
-        study = read_study(read_study(settled.tree).to_plain())
+        settled = settle(layers.tree, narrowed=_after(layers, "scenarios", "overrides"))
     except FieldError as error:
         raise _explain(error, layers) from error
+    try:
+        study = read_study(read_study(settled.tree).to_plain())
+    except FieldError as error:
+        place = dotted(settled.place(key_path(error.field)))
+        raise _explain(FieldError(place, error.message), layers) from error
     plain = study.to_plain()
     check_statements([s for s in statements if s.level == len(files) - 1], plain, said_by_files)
     return LoadedStudy(
@@ -143,6 +151,12 @@ def _mapping(file: StudyFile) -> dict[str, Plain]:
 def _origins(file: StudyFile, level: int) -> Callable[[KeyPath], Origin]:
     lines = file.document.lines
     return lambda path: Origin(f"{file.label}:{lines[path]}", level)
+
+
+def _after(layers: Layers, later: str, earlier: str) -> bool:
+    """Tell whether one key was said in a later layer than another."""
+    last, first = layers.origin((later,)), layers.origin((earlier,))
+    return last is not None and first is not None and last.level > first.level
 
 
 def _explain(error: FieldError, layers: Layers) -> StudyError:

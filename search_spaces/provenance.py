@@ -89,8 +89,8 @@ def source_texts(
     """Say where each value comes from, by dotted path.
 
     A flag goes first; then the statement with the longest matching path, if its file says the
-    value itself or extends the one that does; then file and line; then what is published; then
-    whose default it is.
+    value itself or extends the one that does; then what is published, or the source that a recipe
+    states itself; then file and line; then whose default it is.
 
     Args:
         plain: the study with every default written out.
@@ -102,6 +102,7 @@ def source_texts(
     return {
         dotted(path): _said_text(path, layers, found, settled)
         or _settled_text(path, layers, settled)
+        or _place_text(path, layers)
         or _default_of(path, plain, layers)
         for path, _ in leaves(plain)
         if path[0] not in WITHOUT_SOURCE
@@ -141,7 +142,13 @@ def _source_text(path: KeyPath, layers: Layers, statements: list[Statement]) -> 
     for statement in statements:
         if path[: len(statement.path)] == statement.path and statement.level >= origin.level:
             return statement.text
-    return origin.text
+    return ""
+
+
+def _place_text(path: KeyPath, layers: Layers) -> str:
+    """Return file and line of a value; "" if no file says it."""
+    origin = layers.origin(path)
+    return "" if origin is None else origin.text
 
 
 def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:

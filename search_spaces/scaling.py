@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.checks import tunable_of
 from search_spaces.layers import dotted, leaves
 from search_spaces.reading import read_study
+from search_spaces.tunable import tunable_of
 from trainables.schedules import scaled_count, scaled_epoch, whole_cycles
 
 if TYPE_CHECKING:

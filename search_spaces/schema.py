@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from search_spaces.checks import RECIPE_VALUES, check_study
+from search_spaces.checks import check_study
 from search_spaces.fields import ArchitectureField, MethodValues, TunedValues, listed
+from search_spaces.tunable import RECIPE_VALUES
 from trainables.methods import method_of
 from trainables.methods.published import Selection, Stage
 from trainables.parameters import FrozenMap, Space, Value, complete
@@ -124,7 +125,7 @@ class Override(_Part):
 
     Attributes:
         scenario: its name (a study file may say a pattern such as asymmetric-*, with part of a
-            recipe).
+            recipe, presets, and the words for recipes).
         recipe: in its place; None: the study's.
         hyperparameters: fixed values by method, over those of the study.
         recipes: by method, over those of the study.
@@ -305,7 +306,8 @@ class Study(_Part):
             plain["search"]["scenario"] = self.search.scenario or self.scenarios[0]
         fixed = {}
         for method in dict.fromkeys([*self.methods, *self.hyperparameters]):
-            free = {*self.reference.get(method, ()), *spaces.get(method, ())}
+            searched = self.space_of(method) if method in self.tune else ()
+            free = {*self.reference.get(method, ()), *searched}
             given = self.hyperparameters.get(method, FrozenMap())
             values = listed(complete(f"method {method}", method_of(method).parameters, given))
             fixed[method] = {name: value for name, value in values.items() if name not in free}

@@ -1,0 +1,108 @@
+"""What a study says of its methods, and what follows from it elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from search_spaces.loader import LoadedStudy, load_study, parse_set
+from trainables.errors import StudyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def load(name: str, *sets: str) -> LoadedStudy:
+    return load_study(name, [parse_set(text) for text in sets])
+
+
+def fault(name: str, *sets: str) -> str:
+    with pytest.raises(StudyError) as refused:
+        load(name, *sets)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+SPACE = "search.space.elr={lambda: {low: 1, high: 5}}"
+
+
+def test_a_space_that_is_not_searched_leaves_the_published_value() -> None:
+    loaded = load("cifar10", "tune=[nal]", SPACE)
+    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 3.0
+    assert loaded.sources["hyperparameters.elr.lambda"] == "shengliu66/ELR"
+    searched = load("cifar10", "tune=[nal, elr]", SPACE).study
+    assert "lambda" not in searched.hyperparameters["elr"]
+    assert searched.reference_of("elr") == {"lambda": 3.0}
+
+
+def test_a_method_with_all_of_its_own_space_fixed_is_not_searched(
+    write_study: Callable[..., Path],
+) -> None:
+    path = write_study("methods: [ce, nal]\ntune: [nal]", "methods: [gce, nal]\ntune: [nal, gce]")
+    assert load(str(path)).study.tune == ("nal", "gce")
+    fixed = load(str(path), "hyperparameters.gce.q=0.5").study
+    assert fixed.tune == ("nal",)
+    assert fixed.hyperparameters_of("gce", "clean") == {"q": 0.5}
+
+
+def test_a_recipe_and_a_reference_cannot_both_say_the_learning_rate() -> None:
+    said = "recipes.ce={recipe: {learning_rate: 0.5}}"
+    assert fault("digits-methods", "tune=[nal]", said) == (
+        "--set recipes.ce: learning_rate is also given, by reference.ce.learning_rate: remove one"
+    )
+    study = load("digits-methods", "tune=[nal]", "reference.ce=null", said).study
+    assert study.recipe_of("ce", "symmetric-0.4").learning_rate == 0.5
+
+
+def test_a_recipe_holds_out_at_least_one_sample() -> None:
+    said = ("tune=[]", "confirm.hold_out=false")
+    assert fault("digits", *said, "recipes.ce={hold_out: 1e-4}") == (
+        "--set recipes.ce: recipes.ce.hold_out: of 1437 samples hold_out 0.0001 leaves 0 to choose "
+        "by and 1437 to train on"
+    )
+    assert fault("digits", *said, "recipes.ce={hold_out: 0.1}", "subset=4") == (
+        "--set subset: of 4 samples hold_out 0.1 leaves 0 to choose by and 4 to train on"
+    )
+
+
+def test_a_recipe_says_where_each_of_its_values_is_from() -> None:
+    taken = load("cifar100", "recipes.elr=published", "recipes.forward=published").sources
+    assert taken["recipes.elr.recipe.mean"] == "shengliu66/ELR"
+    assert taken["recipes.elr.recipe.window"] == "as in the study"
+    assert taken["recipes.forward.stages.predictions.window"] == "as in the study"
+    assert taken["recipes.forward.recipe.epochs"] != "as in the study"
+    assert load("cifar10", "recipes.elr=published").sources["recipes.elr.recipe.mean"] == (
+        "as in the study"
+    )
+
+
+def test_a_recipe_of_the_studys_own_states_its_source_once(
+    write_study: Callable[..., Path],
+) -> None:
+    said = "recipes:\n  ce:\n    recipe: {epochs: 20}\n    hold_out: 0.2\n"
+    stated = load(str(write_study("select:\n", f"{said}    source: a letter\nselect:\n"))).sources
+    bare = load(str(path := write_study("select:\n", f"{said}select:\n"))).sources
+    assert (stated["recipes.ce.recipe.epochs"], stated["recipes.ce.hold_out"]) == ("a letter",) * 2
+    assert (bare["recipes.ce.recipe.epochs"], bare["recipes.ce.hold_out"]) == (
+        f"{path}:34",
+        f"{path}:35",
+    )
+    for sources in (stated, bare):
+        assert sources["recipes.ce.recipe.momentum"] == "as in the study"
+        assert sources["recipes.ce.selection"] == "default of the schema"
+    flagged = load(
+        str(write_study("select:\n", f"{said}    source: a letter\nselect:\n")),
+        "recipes.ce.recipe.epochs=30",
+    ).sources
+    assert flagged["recipes.ce.recipe.epochs"] == "set by --set recipes.ce.recipe.epochs"
+
+
+def test_too_few_epochs_name_the_value_that_they_are_too_few_for() -> None:
+    with pytest.raises(StudyError) as refused:
+        load("cifar10").with_epochs(1)
+    assert str(refused.value) == (
+        "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs: leave at "
+        "least one after it"
+    )

@@ -1,0 +1,177 @@
+"""What a study says of single scenarios, and where a fault in it is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from search_spaces.loader import Change, load_study, parse_set
+from trainables.errors import StudyError
+from trainables.schedules import CosineRestarts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FIRST = 32
+"""Line of the small study at which tests write overrides or recipes."""
+
+
+def fault(path: Path, *changes: Change) -> str:
+    with pytest.raises(StudyError) as refused:
+        load_study(str(path), changes)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+TWO = """\
+overrides:
+  - scenario: clean
+    recipe: {epochs: 30}
+  - scenario: symmetric-0.4
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "message"),
+    [
+        ("recipe: {epoch: 30}", "recipe.epoch", "unknown key 'epoch': did you mean 'epochs'?"),
+        ("recipe: 5", "recipe", "must be a mapping, got 5"),
+        ("hyperparameters: 5", "hyperparameters", "must be a mapping, got 5"),
+        ("hyperparameters: {nal: 5}", "hyperparameters.nal", "must be a mapping like {alpha: 0.9}"),
+        ("source: 5", "source", "must be a text, got 5"),
+        ("recipee: {}", "recipee", "unknown key 'recipee': did you mean 'recipe'?"),
+        ("recipe: {schedule: {kind: cosin}}", "recipe.schedule.kind", "unknown kind of schedule"),
+        (
+            "hyperparameters: {nal: {first_target_epoch: 99}}",
+            "hyperparameters.nal.first_target_epoch",
+            "first_target_epoch is 99, after the last epoch (60)",
+        ),
+        ("hyperparameters: {nall: {delta: 0}}", "hyperparameters.nall", "unknown method 'nall'"),
+        (
+            "hyperparameters: {nal: {preset: offical}}",
+            "hyperparameters.nal.preset",
+            "method nal has no preset 'offical': did you mean 'official'?",
+        ),
+        ("recipes: {ce: best}", "recipes.ce", "must be matched, published or a mapping"),
+        ("recipes: {ce: {recipe: 3}}", "recipes.ce.recipe", "must be a mapping, got 3"),
+        (
+            "recipes: {ce: {selection: epoch chosen by noisy validation}}",
+            "recipes.ce.hold_out",
+            "must be above 0 to take the epoch chosen by noisy validation",
+        ),
+        ("recipes: {nal: {hold_out: 0.1}}", "recipes.nal", "a tuned method is trained under"),
+    ],
+)
+def test_a_fault_is_shown_at_the_override_that_has_it(
+    write_study: Callable[..., Path], said: str, key: str, message: str
+) -> None:
+    """Not at the resolved one: those are in the order of scenarios, here the other way round."""
+    path = write_study("select:\n", f"{TWO}    {said}\nselect:\n")
+    assert fault(path).startswith(f"{path}:{FIRST + 3}: overrides.1.{key}: {message}")
+
+
+def test_a_fault_of_a_published_value_is_shown_where_it_can_be_mended() -> None:
+    with pytest.raises(StudyError) as refused:
+        load_study("cifar10", [parse_set("methods=[selc]"), parse_set("recipe.epochs=35")])
+    assert ": hyperparameters.selc.first_target_epoch: first_target_epoch is 41" in str(
+        refused.value
+    )
+
+
+def test_an_override_for_no_scenario_of_the_study_is_refused_unless_they_were_narrowed(
+    write_study: Callable[..., Path],
+) -> None:
+    path = write_study("select:\n", "overrides:\n  - scenario: symmetric-0.5\nselect:\n")
+    assert fault(path) == (
+        f"{path}:{FIRST + 1}: overrides.0.scenario: 'symmetric-0.5' is not among scenarios: "
+        "did you mean 'symmetric-0.4'? known: clean, symmetric-0.4"
+    )
+    path = write_study("select:\n", f"{TWO}select:\n")
+    narrowed = load_study(str(path), [Change("scenarios", ["symmetric-0.4"], "--scenario")])
+    assert narrowed.study.overrides == ()
+    above = path.with_name("above.yaml")
+    above.write_text("extends: small.yaml\nscenarios: [symmetric-0.4]\n")
+    assert load_study(str(above)).study.overrides == ()
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("tune=[nal]", "lambda is also fixed, by reference.nal.lambda: remove one"),
+        ("tune=[]", "lambda is also fixed, by reference.nal.lambda: remove one"),
+        ("reference=null", "lambda is searched: fix it on all scenarios or on none"),
+    ],
+)
+def test_an_override_cannot_fix_what_is_searched_or_in_the_reference(
+    write_study: Callable[..., Path], sets: str, message: str
+) -> None:
+    said = "overrides:\n  - scenario: clean\n    hyperparameters: {nal: {lambda: 1}}\nselect:\n"
+    path = write_study("select:\n", said)
+    assert fault(path, parse_set(sets)) == (
+        f"{path}:{FIRST + 1}: overrides.0.hyperparameters.nal.lambda: {message}"
+    )
+
+
+def test_an_override_takes_a_preset_for_its_scenario_alone(
+    write_study: Callable[..., Path],
+) -> None:
+    said = (
+        "overrides:\n  - scenario: clean\n"
+        "    hyperparameters: {nal: {preset: paper, target_interval: 3}}\nselect:\n"
+    )
+    loaded = load_study(str(write_study("select:\n", said)))
+    own = loaded.study.hyperparameters_of("nal", "clean")
+    assert (own["first_target_epoch"], own["target_interval"], own["alpha"]) == (1, 3, 0.9)
+    others = loaded.study.hyperparameters_of("nal", "symmetric-0.4")
+    assert (others["first_target_epoch"], others["target_interval"]) == (10, 1)
+    path = "overrides.0.hyperparameters.nal"
+    assert loaded.sources[f"{path}.first_target_epoch"] == "preset paper: paper, Algorithm 1"
+    assert loaded.sources[f"{path}.target_interval"].endswith(f"small.yaml:{FIRST + 1}")
+
+
+def test_part_of_a_schedule_keeps_the_rest_of_it() -> None:
+    said = "overrides=[{scenario: symmetric-0.8, recipe: {schedule: {period: 5}}}]"
+    study = load_study("cifar10", [parse_set(said)]).study
+    assert study.recipe_of("ce", "symmetric-0.8").schedule == CosineRestarts(5, 1e-3)
+    assert study.recipe_of("ce", "symmetric-0.2").schedule == CosineRestarts(10, 1e-3)
+    said = "recipes.ce={recipe: {schedule: {period: 5}}}"
+    study = load_study("cifar10", [parse_set(said)]).study
+    assert study.recipe_of("ce", "symmetric-0.8").schedule == CosineRestarts(5, 1e-3)
+
+
+def test_a_recipe_as_the_studys_is_no_override() -> None:
+    said = "overrides=[{scenario: symmetric-0.4, recipe: {epochs: 60}}]"
+    assert load_study("digits", [parse_set(said)]).study.overrides == ()
+
+
+MIXED = """\
+extends: cifar10
+recipes: {elr: published, ce: {recipe: {epochs: 50}, hold_out: 0.2, source: a letter}}
+overrides:
+  - scenario: symmetric-0.[68]
+    recipe: {mean: null, std: null, epochs: 300}
+    hyperparameters: {nal: {preset: paper}}
+    source: a talk
+  - scenario: symmetric-0.8
+    recipes: {elr: matched}
+"""
+
+
+def test_a_scenario_has_recipes_of_its_own_and_all_of_it_loads_again(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text(MIXED)
+    loaded = load_study(str(path))
+    study = loaded.study
+    epochs = [study.recipe_of("elr", scenario).epochs for scenario in study.scenarios]
+    assert epochs == [150, 150, 150, 300]
+    assert study.training_of("elr", "symmetric-0.8") is None
+    assert [study.recipe_of("ce", name).epochs for name in study.scenarios] == [50] * 4
+    assert study.recipe_of("ce", "symmetric-0.8").mean is None
+    assert study.recipe_of("ce", "symmetric-0.2").mean == study.recipe.mean
+    again = tmp_path / "again.yaml"
+    for one in (loaded, loaded.with_epochs(50)):
+        again.write_text(one.to_yaml())
+        assert load_study(str(again)).study == one.study
+        assert load_study(str(again)).sources == one.sources
