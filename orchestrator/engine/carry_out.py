@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.cluster import count_slots, own_folder
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ray.tune import Trainable
@@ -54,22 +57,38 @@ def carry_out(
     cpus = sweep.plan.study.resources.cpus
     feed = Feed(sweep, home, listener, config, count_slots(cpus, gpus))
     storage = own_folder()
+    tuner = Tuner(
+        tune.with_resources(trainable or RunTrainable, {"cpu": cpus, "gpu": gpus}),
+        tune_config=TuneConfig(search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex[:8],
+            storage_path=storage,
+            stop=FeedStopper(feed),
+            verbose=0,
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
     try:
-        Tuner(
-            tune.with_resources(trainable or RunTrainable, {"cpu": cpus, "gpu": gpus}),
-            tune_config=TuneConfig(
-                search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
-            ),
-            run_config=RunConfig(
-                name=uuid.uuid4().hex[:8],
-                storage_path=storage,
-                stop=FeedStopper(feed),
-                verbose=0,
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            ),
-        ).fit()
+        with _noting_interrupts(feed):
+            tuner.fit()
     finally:
         shutil.rmtree(storage, ignore_errors=True)
     if feed.fault is not None:
         raise feed.fault
+
+
+@contextmanager
+def _noting_interrupts(feed: Feed) -> Iterator[None]:
+    """See that Ctrl-C ends the sweep even where Ray's code swallows the exception it raises."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        error = KeyboardInterrupt()
+        feed.fail(error)
+        raise error
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -68,7 +68,7 @@ class Feed:
         self._live: dict[str, Task] = {}
         self._idle: dict[str, float] = {}
         self._over = False
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return a trial's configuration; None to wait, or when nothing is left (see `over`)."""
@@ -80,7 +80,7 @@ class Feed:
         try:
             task = self._sweep.next()
         except Exception as error:  # noqa: BLE001 - raised again by `carry_out`, outside Tune
-            self._fail(error)
+            self.fail(error)
             return None
         if task is not None:
             self._live[trial_id] = task
@@ -102,7 +102,8 @@ class Feed:
         self._idle[trial_id] = time.monotonic() + IDLE_LIMIT_SECONDS
         return {"idle": True}
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End the sweep with a fault."""
         self.fault = error
         self._over = True
 
@@ -138,4 +139,4 @@ class Feed:
             lost_often = f"its worker was lost {MAX_FAILURES + 1} times"
             self._sweep.end(task, result, reason=lost_often if lost else crash or UNSEEN)
         except Exception as error:  # noqa: BLE001 - raised again by `carry_out`, outside Tune
-            self._fail(error)
+            self.fail(error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +82,24 @@ def test_a_bug_costs_the_runs_that_have_it_alone(tmp_path: Path) -> None:
     assert all("ZeroDivisionError: a bug" in words for words in sweep.failed)
     assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed())
     assert complete_trials(sweep) == [6 - len(sweep.failed)]
+
+
+class Deaf(Ears):
+    """Swallows the exception of a Ctrl-C, as code of Ray's may."""
+
+    def started(self, task: Task) -> None:
+        super().started(task)
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_is_not_lost(tmp_path: Path) -> None:
+    ears = Deaf()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        swept(tmp_path, ears)
+    assert len(ears.begun) == 1
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_fault_that_is_explained_ends_the_sweep(tmp_path: Path) -> None:
