@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"orchestrator", "reports", "search_spaces", "trainables"}
-TORCH = {"torch", "torchvision"}
+TORCH = {"torch", "torchvision", "timm"}
 
 MAY_NOT: dict[str, set[str]] = {
     "orchestrator": TORCH,

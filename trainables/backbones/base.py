@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainables.errors import FieldError
 from trainables.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -12,7 +13,21 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from trainables.parameters import FrozenMap
+    from trainables.parameters import FrozenMap, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Parameter):
+    """A parameter that takes any text."""
+
+    @property
+    def allowed(self) -> str:
+        """Say which values are allowed, for people."""
+        return "a text"
+
+    def _typed(self, value: object) -> Value | None:
+        return value if isinstance(value, str) else None
+
 
 HEAD = Parameter(
     "attention",
@@ -50,7 +65,9 @@ class Backbone:
         source: where it is defined.
         build: from (parameters, input shape (C, H, W)) to the body.
         parameters: what it can be told; `HEAD` among them if it has a choice of attention branch.
-        image: the input shape (C, H, W) it takes; None for any.
+        image: the input shape (C, H, W) it takes; None for more than one.
+        smallest: least height and width where `image` is None, of pictures with 3 channels; 0 for
+            images of any shape.
     """
 
     name: str
@@ -59,3 +76,29 @@ class Backbone:
     build: Callable[[FrozenMap, tuple[int, int, int]], Body]
     parameters: tuple[Parameter, ...] = ()
     image: tuple[int, int, int] | None = None
+    smallest: int = 0
+
+    def check(self, image: tuple[int, int, int]) -> None:
+        """Refuse images that the backbone was not made for.
+
+        Args:
+            image: input shape (C, H, W).
+
+        Raises:
+            FieldError: says which it takes.
+        """
+        takes = ""
+        if self.image is not None and image != self.image:
+            takes = _shape(self.image)
+        elif self.smallest and (image[0] != 3 or min(image[1:]) < self.smallest):
+            takes = f"at least {_shape((3, self.smallest, self.smallest))}"
+        if takes:
+            raise FieldError(
+                "backbone",
+                f"backbone {self.name} takes images of {takes}, got {_shape(image)}: "
+                "choose another backbone",
+            )
+
+
+def _shape(image: tuple[int, int, int]) -> str:
+    return "×".join(map(str, image))

@@ -1,10 +1,13 @@
-"""ResNets for 32×32 images: torchvision's, with the stem that the CIFAR literature uses."""
+"""ResNets of torchvision's blocks: for 32×32 images with the CIFAR literature's stem, and whole."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import Backbone, Body
+from trainables.backbones.base import Backbone, Body, Text
+from trainables.backbones.initial import initialise_convolutions
+from trainables.backbones.weights import load_weights
+from trainables.errors import DataError
 from trainables.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 else:
     nn = LazyModule("torch.nn")
     resnet = LazyModule("torchvision.models.resnet")
+
+WIDTHS = (16, 32, 64)
+"""Of the stages of the small ResNet; each has three blocks."""
 
 
 def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
@@ -27,10 +33,81 @@ def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body
     return Body(body, nn.Identity, width)
 
 
+def _build_resnet_w16(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+    """A 3×3 stem to 16 channels, then three stages of three blocks, 16, 32 and 64 wide."""
+    RESNET_W16.check(image)
+    layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
+    layers.append(nn.ReLU(inplace=True))
+    inputs = WIDTHS[0]
+    for width in WIDTHS:
+        for stride in (1 if width == inputs else 2, 1, 1):
+            layers.append(_basic_block(inputs, width, stride))
+            inputs = width
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    initialise_convolutions(body)
+    return Body(body, nn.Identity, inputs)
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+
+
+def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
+    """Make one of torchvision's; where the shape changes, with a projection for a shortcut."""
+    projection = None
+    if inputs != width:
+        projection = nn.Sequential(_convolution(inputs, width, 1, stride), nn.BatchNorm2d(width))
+    block: nn.Module = resnet.BasicBlock(inputs, width, stride, projection)
+    return block
+
+
+def _build_resnet50(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+    """All of torchvision's ResNet-50 but its classifier."""
+    RESNET50.check(image)
+    weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
+    if digest and not weights:
+        raise DataError("weights_sha256 is given without weights: name the file, or leave it out")
+    body = resnet.resnet50(weights=None)
+    width = body.fc.in_features
+    body.fc = nn.Identity()
+    if weights:
+        load_weights(body, weights, digest, head="fc.")
+    return Body(body, nn.Identity, width)
+
+
 RESNET34 = Backbone(
     name="resnet34",
     title="ResNet-34 (32×32)",
     source="paper, section 5.1; stem of the public code: 3×3, stride 1, no max-pooling",
     build=_build_resnet34,
     image=(3, 32, 32),
+)
+
+RESNET_W16 = Backbone(
+    name="resnet-w16",
+    title="ResNet-20 (32×32)",
+    source="He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change",
+    build=_build_resnet_w16,
+    image=(3, 32, 32),
+)
+
+RESNET50 = Backbone(
+    name="resnet50",
+    title="ResNet-50",
+    source="paper, section 5.1 (Clothing1M): from scratch, 224×224",
+    build=_build_resnet50,
+    parameters=(
+        Text(
+            "weights",
+            default="",
+            help="absolute path of a state dict of torchvision's resnet50 to start from, whose "
+            "classifier is left out; '' starts from scratch, as the paper does",
+        ),
+        Text(
+            "weights_sha256",
+            default="",
+            help="SHA-256 of that file: what a run starts from is part of its spec",
+        ),
+    ),
+    smallest=64,
 )

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from trainables.backbones import backbone_of
+from trainables.errors import FieldError
+from trainables.parameters import complete
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "takes"),
+    [
+        ("resnet34", (3, 32, 33), "3×32×32"),
+        ("vgg19-bn", (1, 64, 64), "3×64×64"),
+        ("resnet50", (3, 64, 63), "at least 3×64×64"),
+        ("inception-resnet-v2", (3, 74, 227), "at least 3×75×75"),
+        ("inception-resnet-v2", (1, 227, 227), "at least 3×75×75"),
+    ],
+)
+def test_other_images_are_refused(name: str, image: tuple[int, int, int], takes: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        backbone_of(name).check(image)
+
+    assert caught.value.field == "backbone"
+    assert caught.value.message == (
+        f"backbone {name} takes images of {takes}, got {'×'.join(map(str, image))}: "
+        "choose another backbone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        *(("mlp", (1, 8, 8)), ("mlp", (4, 1, 9)), ("resnet34", (3, 32, 32))),
+        *(("resnet50", (3, 64, 64)), ("resnet50", (3, 224, 300))),
+        ("inception-resnet-v2", (3, 75, 227)),
+    ],
+)
+def test_its_images_are_taken(name: str, image: tuple[int, int, int]) -> None:
+    backbone_of(name).check(image)
+
+
+def test_a_text_is_any_text() -> None:
+    parameters = backbone_of("resnet50").parameters
+
+    given = complete("backbone resnet50", parameters, {"weights": "/a b/ü.pth"})
+    assert dict(given) == {"weights": "/a b/ü.pth", "weights_sha256": ""}
+    with pytest.raises(FieldError, match=r"^weights must be a text, got 5$"):
+        complete("backbone resnet50", parameters, {"weights": 5})

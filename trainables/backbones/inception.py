@@ -1,0 +1,37 @@
+"""InceptionResNetV2, for the large pictures of mini-WebVision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.backbones.base import Backbone, Body
+from trainables.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import timm
+    from torch import nn
+
+    from trainables.parameters import FrozenMap
+else:
+    nn = LazyModule("torch.nn")
+    timm = LazyModule("timm")
+
+WIDTH = 1536
+"""Channels of the last convolution, averaged over the map."""
+
+
+def _build(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+    """The one of timm, initialised by it, without a classifier (batch normalisation: ε = 10⁻³)."""
+    INCEPTION_RESNET_V2.check(image)
+    body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
+    return Body(body, nn.Identity, WIDTH)
+
+
+INCEPTION_RESNET_V2 = Backbone(
+    name="inception-resnet-v2",
+    title="InceptionResNetV2",
+    source="paper, section 5.1 (mini-WebVision); public code, InceptionResNetV2.py: from scratch, "
+    "227×227",
+    build=_build,
+    smallest=75,
+)

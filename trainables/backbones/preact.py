@@ -1,0 +1,78 @@
+"""Pre-activation ResNets for 32×32 images: the paper's, and the one that its code has for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.backbones.base import Backbone, Body
+from trainables.backbones.initial import initialise_convolutions
+from trainables.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainables.backbones import preact_layers
+    from trainables.parameters import FrozenMap
+else:
+    nn = LazyModule("torch.nn")
+    preact_layers = LazyModule("trainables.backbones.preact_layers")
+
+WIDTHS = (64, 128, 256, 512)
+"""Of the stages."""
+
+
+def _stages(blocks: tuple[int, int, int, int], *, shared: bool) -> list[nn.Module]:
+    """Make the stages, each but the first of which halves height and width."""
+    layers: list[nn.Module] = []
+    inputs = WIDTHS[0]
+    for width, count in zip(WIDTHS, blocks, strict=True):
+        for _ in range(count):
+            stride = 1 if width == inputs else 2
+            layers.append(preact_layers.PreActivationBlock(inputs, width, stride, shared=shared))
+            inputs = width
+    return layers
+
+
+def _body(layers: list[nn.Module]) -> Body:
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    initialise_convolutions(body)
+    return Body(body, nn.Identity, WIDTHS[-1])
+
+
+def _build_preact34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+    """A bare 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
+    PREACT34.check(image)
+    stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+    last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
+    return _body([stem, *_stages((3, 4, 6, 3), shared=False), *last])
+
+
+def _build_preact18(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+    """What the public code builds under the name of a pre-activation ResNet-34.
+
+    It has 18 layers, the stages [2, 2, 2, 2]; its stem is normalised and activated; every shortcut
+    starts behind a block's first activation, so that none is the identity; and nothing normalises
+    or activates the last stage before it is pooled.
+    """
+    PREACT18.check(image)
+    stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
+    return _body([*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shared=True)])
+
+
+PREACT34 = Backbone(
+    name="preact34",
+    title="PreAct ResNet-34 (32×32)",
+    source="He et al., ECCV 2016, with the stages [3, 4, 6, 3] and a 3×3 stem: what the paper "
+    "names for PMD noise",
+    build=_build_preact34,
+    image=(3, 32, 32),
+)
+
+PREACT18 = Backbone(
+    name="preact18",
+    title="PreAct ResNet-18 (32×32)",
+    source="public code, resnet.py, PreResNet34: 18 layers in spite of its name, without a last "
+    "normalisation and ReLU",
+    build=_build_preact18,
+    image=(3, 32, 32),
+)

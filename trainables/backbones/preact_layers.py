@@ -1,0 +1,49 @@
+"""The block of pre-activation ResNets. Imports torch: reach it by `LazyModule`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PreActivationBlock(nn.Module):
+    """Two 3×3 convolutions, each behind a normalisation and ReLU, beside a shortcut.
+
+    He et al., ECCV 2016, figure 1b.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, shared: bool) -> None:
+        """Make a block.
+
+        Args:
+            inputs: channels that come in.
+            outputs: channels that go out.
+            stride: of the first convolution and of the shortcut.
+            shared: whether a shortcut that keeps the shape starts behind the first activation too,
+                as in the public code, or is the identity, as in the reference. One that changes
+                the shape is a 1×1 convolution, and starts there in both.
+        """
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.projection: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            self.projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        self.shared = shared
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (b, inputs, H, W) to (b, outputs, H / stride, W / stride)."""
+        active = nn.functional.relu(self.norm1(images))
+        residual = self.conv2(nn.functional.relu(self.norm2(self.conv1(active))))
+        if self.projection is not None:
+            shortcut = self.projection(active)
+        else:
+            shortcut = active if self.shared else images
+        total: torch.Tensor = residual + shortcut
+        return total
