@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.noise import noise_of
+from trainables.errors import DataError
+from trainables.noise import Given, noise_of
+from trainables.noise.base import check_labels
+from trainables.noise.clean import Clean
 from trainables.seeds import permutation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trainables.datasets.base import Dataset
     from trainables.seeds import Seeds
 
 
@@ -32,12 +36,14 @@ class Realisation:
         true: labels as the dataset has them, shape (n,).
         noisy: labels that a method sees, shape (n,).
         classes: number of classes K.
+        truth_known: whether it is known which of the noisy labels are wrong.
     """
 
     index: NDArray[np.int64]
     true: NDArray[np.int64]
     noisy: NDArray[np.int64]
     classes: int
+    truth_known: bool = True
 
     @cached_property
     def digest(self) -> str:
@@ -46,12 +52,12 @@ class Realisation:
 
     @property
     def flip_rate(self) -> float:
-        """Fraction of labels that differ from the true ones."""
+        """Fraction of labels that differ from those of the dataset."""
         return float(np.mean(self.noisy != self.true))
 
     @property
     def transition(self) -> list[list[float]]:
-        """Observed P(noisy = j | true = i), a K × K list; a class without samples has zeros."""
+        """Observed P(noisy = j | i in the dataset), K × K; a class without samples has zeros."""
         counts = np.zeros((self.classes, self.classes))
         np.add.at(counts, (self.true, self.noisy), 1)
         totals = counts.sum(axis=1, keepdims=True)
@@ -74,23 +80,94 @@ class Realisation:
 
 
 def realise(
-    labels: NDArray[np.int64], classes: int, scenario: str, subset: int | None, seeds: Seeds
+    dataset: Dataset,
+    scenario: str,
+    seeds: Seeds,
+    subset: int | None = None,
+    *,
+    balanced: bool = False,
+    posterior: NDArray[np.float64] | None = None,
 ) -> Realisation:
     """Draw the subset (axis `subset`) and its noisy labels (axis `noise`).
 
     Args:
-        labels: true labels of the dataset's whole training split.
-        classes: number of classes.
+        dataset: with its labels and what people said of them.
         scenario: name of the label noise.
-        subset: how many samples to keep; None for all.
         seeds: base seed of each axis.
+        subset: how many samples to keep; None for all.
+        balanced: whether each class, by the labels that come with the dataset, gives as many.
+        posterior: class probabilities of the samples of the subset, for noise that needs them.
 
     Raises:
         FieldError: an unknown scenario.
+        DataError: the data do not allow it.
     """
-    index = np.arange(len(labels))
-    if subset is not None:
-        index = np.sort(permutation(len(labels), "subset", seeds.subset)[:subset])
-    true = labels[index]
-    noisy = noise_of(scenario).apply(true, index, classes, seeds.noise)
-    return Realisation(index=index, true=true, noisy=noisy, classes=classes)
+    index = subset_of(dataset, seeds, subset, balanced=balanced)
+    classes = len(dataset.classes)
+    given = Given(
+        dataset.train.labels, index, classes, dataset.name, dataset.annotations, posterior
+    )
+    noisy = noise_of(scenario).apply(given, seeds.noise)
+    return Realisation(index, given.true, noisy, classes, _truth_known(dataset, scenario))
+
+
+def realise_with(
+    dataset: Dataset,
+    scenario: str,
+    noisy: NDArray[np.int64],
+    seeds: Seeds,
+    subset: int | None = None,
+    *,
+    balanced: bool = False,
+) -> Realisation:
+    """Take noisy labels that were drawn before, in the place of `realise`'s.
+
+    Raises:
+        DataError: they are not as many as the subset has samples, or of unknown classes.
+    """
+    index = subset_of(dataset, seeds, subset, balanced=balanced)
+    classes = len(dataset.classes)
+    if len(noisy) != len(index):
+        raise DataError(f"{len(noisy)} noisy labels were kept for {len(index)} samples")
+    check_labels("noisy labels", noisy, classes)
+    true = dataset.train.labels[index]
+    return Realisation(index, true, noisy, classes, _truth_known(dataset, scenario))
+
+
+def _truth_known(dataset: Dataset, scenario: str) -> bool:
+    adds_noise = not isinstance(noise_of(scenario), Clean)
+    return dataset.true_labels and (adds_noise or not dataset.own)
+
+
+def subset_of(
+    dataset: Dataset, seeds: Seeds, subset: int | None, *, balanced: bool = False
+) -> NDArray[np.int64]:
+    """Return the positions of the samples that are used, ascending.
+
+    Args:
+        dataset: of which.
+        seeds: base seed of each axis.
+        subset: how many; None for all.
+        balanced: as for `realise`; the first classes give one more where it cannot be exact.
+
+    Raises:
+        DataError: a class has too few samples for its share.
+    """
+    labels = dataset.train.labels
+    if subset is None:
+        return np.arange(len(labels))
+    order = permutation(len(labels), "subset", seeds.subset)
+    if not balanced:
+        return np.sort(order[:subset])
+    classes = len(dataset.classes)
+    taken = []
+    for label in range(classes):
+        share = subset // classes + (label < subset % classes)
+        members = order[labels[order] == label][:share]
+        if len(members) < share:
+            raise DataError(
+                f"a balanced subset of {subset} takes {share} samples of class "
+                f"'{dataset.classes[label]}', which has {len(members)}: make it smaller"
+            )
+        taken.append(members)
+    return np.sort(np.concatenate(taken))

@@ -5,15 +5,18 @@ import hashlib
 import numpy as np
 import pytest
 
-from trainables.errors import FieldError
+from trainables.datasets.base import Dataset, Split
+from trainables.errors import DataError, FieldError
 from trainables.realisation import Realisation, labels_digest, realise
 from trainables.seeds import Seeds
 
 LABELS = np.arange(1437) % 10
+_SPLIT = Split(np.zeros((1437, 1, 1, 1), dtype=np.uint8), LABELS)
+DATA = Dataset("made up", tuple("0123456789"), _SPLIT, _SPLIT)
 
 
 def draw(subset: int | None = None, scenario: str = "symmetric-0.4", **seeds: int) -> Realisation:
-    return realise(LABELS, 10, scenario, subset, Seeds.same(0, **seeds))
+    return realise(DATA, scenario, Seeds.same(0, **seeds), subset)
 
 
 def test_the_whole_set_in_its_order() -> None:
@@ -34,7 +37,7 @@ def test_a_subset_depends_on_its_own_axis() -> None:
     np.testing.assert_array_equal(drawn.true, LABELS[drawn.index])
     assert drawn.flip_rate == 0.4
     np.testing.assert_array_equal(draw(subset=500, noise=1).index, drawn.index)
-    other = realise(LABELS, 10, "clean", 500, Seeds.same(0, subset=1))
+    other = realise(DATA, "clean", Seeds.same(0, subset=1), 500)
     assert not np.array_equal(other.index, drawn.index)
     assert set(draw(subset=200).index) < set(drawn.index)
 
@@ -81,3 +84,31 @@ def test_rows_of_the_transition_matrix() -> None:
 def test_unknown_scenario() -> None:
     with pytest.raises(FieldError, match="unknown scenario 'noisy'"):
         draw(scenario="noisy")
+
+
+def uneven() -> Dataset:
+    """Classes of 500, 300 and 100 samples."""
+    labels = np.repeat(np.arange(3), [500, 300, 100])
+    split = Split(np.zeros((900, 1, 1, 1), dtype=np.uint8), labels)
+    return Dataset("uneven", ("a", "b", "c"), split, split)
+
+
+def test_a_balanced_subset_has_as_many_of_each_class() -> None:
+    drawn = realise(uneven(), "clean", Seeds.same(0), 200, balanced=True)
+
+    assert np.bincount(drawn.true).tolist() == [67, 67, 66]
+    assert (np.diff(drawn.index) > 0).all()
+    other = realise(uneven(), "clean", Seeds.same(0, subset=1), 200, balanced=True)
+    assert not np.array_equal(other.index, drawn.index)
+    plain = realise(uneven(), "clean", Seeds.same(0), 200)
+    assert np.bincount(plain.true).max() > 90
+    noisy = realise(uneven(), "symmetric-0.4", Seeds.same(0), 200, balanced=True)
+    np.testing.assert_array_equal(noisy.index, drawn.index)
+
+
+def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        realise(uneven(), "clean", Seeds.same(0), 400, balanced=True)
+    assert str(caught.value) == (
+        "a balanced subset of 400 takes 133 samples of class 'c', which has 100: make it smaller"
+    )

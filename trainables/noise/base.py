@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from trainables.errors import FieldError
+import numpy as np
+
+from trainables.errors import DataError, FieldError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+    from trainables.datasets.base import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What label noise is laid over.
+
+    Attributes:
+        labels: of the dataset's whole training split, in its order, in 0..classes-1, shape (N,).
+        index: positions in it of the samples that are used, shape (n,).
+        classes: number of classes K.
+        dataset: name of the dataset.
+        annotations: what people have given the whole split, by name; each of shape (N,).
+        posterior: class probabilities of the used samples, shape (n, K), for noise that asks for
+            them.
+    """
+
+    labels: NDArray[np.int64]
+    index: NDArray[np.int64]
+    classes: int
+    dataset: str = ""
+    annotations: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    posterior: NDArray[np.float64] | None = None
+
+    @property
+    def true(self) -> NDArray[np.int64]:
+        """Labels of the used samples, a copy, shape (n,)."""
+        return self.labels[self.index]
+
+    @property
+    def reach(self) -> int:
+        """How many draws are needed for each used sample to have that of its position."""
+        return int(self.index.max(initial=-1)) + 1
 
 
 class Noise(ABC):
@@ -32,21 +70,54 @@ class Noise(ABC):
     def title(self) -> str:
         """The setting as tables head a column with it: "symmetric 40 %"."""
 
+    @property
+    def nominal_rate(self) -> float | None:
+        """The rate that its name says, a fraction; None if it says none."""
+        return None
+
+    @property
+    def one_draw(self) -> bool:
+        """Whether all seeds see one draw, so that ± does not include it."""
+        return False
+
+    @property
+    def needs_posterior(self) -> bool:
+        """Whether it asks for class probabilities, which a run on clean labels has to give."""
+        return False
+
+    @property
+    def label_file(self) -> str:
+        """Name of the user's file that it reads its labels from; "" if it reads none."""
+        return ""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its labels are kept as a file: a spec alone cannot draw them again."""
+        return self.needs_posterior or bool(self.label_file)
+
+    def check(self, source: Source) -> None:  # noqa: B027 - most kinds can be laid over anything
+        """See that it can be laid over a dataset.
+
+        Raises:
+            FieldError: it cannot; says over which it can.
+        """
+
     @abstractmethod
-    def apply(
-        self, labels: NDArray[np.int64], index: NDArray[np.int64], classes: int, seed: int
-    ) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
         """Draw noisy labels.
 
+        Draws are keyed by the sample's position in the whole training split, so that a subset's
+        samples are drawn as they are in the whole.
+
         Args:
-            labels: true labels, shape (n,), in 0..classes-1.
-            index: position of each sample in the whole training split, shape (n,): draws are
-                keyed by it, so that a subset's samples are drawn as they are in the whole.
-            classes: number of classes K.
+            given: what it is laid over.
             seed: base seed of the `noise` axis.
 
         Returns:
-            Noisy labels, shape (n,).
+            Noisy labels of the used samples, shape (n,).
+
+        Raises:
+            DataError: the data do not allow it.
         """
 
 
@@ -68,3 +139,22 @@ def parse_rate(scenario: str, text: str) -> float:
     if text != f"{rate:g}":
         raise FieldError("scenario", f"scenario '{scenario}': write the rate as '{rate:g}'")
     return rate
+
+
+def percent(rate: float) -> str:
+    """Write a rate as titles do: "40 %"."""
+    return f"{100 * rate:g} %"
+
+
+def check_labels(what: str, labels: NDArray[np.int64], classes: int) -> None:
+    """See that labels are of known classes.
+
+    Raises:
+        DataError: one is not; names the first.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"{what}: label {labels[first]} at position {first} is outside 0..{classes - 1}"
+        )

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from trainables.noise.base import Given
+
 
 class Clean(Noise):
     """The labels as they come with the dataset."""
@@ -26,12 +28,11 @@ class Clean(Noise):
         """The setting as tables head a column with it."""
         return "clean"
 
-    def apply(
-        self,
-        labels: NDArray[np.int64],
-        index: NDArray[np.int64],  # noqa: ARG002 - one interface for all
-        classes: int,  # noqa: ARG002
-        seed: int,  # noqa: ARG002
-    ) -> NDArray[np.int64]:
+    @property
+    def nominal_rate(self) -> float | None:
+        """None is added."""
+        return 0.0
+
+    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
         """Return a copy of the labels."""
-        return labels.copy()
+        return given.true

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainables.errors import FieldError
-from trainables.noise import KINDS, noise_of
+from trainables.noise import KINDS, Given, noise_of
 from trainables.noise.clean import Clean
 from trainables.noise.symmetric import Symmetric
 from trainables.realisation import Realisation, labels_digest
@@ -31,7 +31,7 @@ GOLDEN = {
 
 def draw(scenario: str, classes: int = 10, seed: int = 0) -> Realisation:
     true = INDEX % classes
-    noisy = noise_of(scenario).apply(true, INDEX, classes, seed)
+    noisy = noise_of(scenario).apply(Given(true, INDEX, classes), seed)
     return Realisation(INDEX, true, noisy, classes)
 
 
@@ -92,23 +92,23 @@ def test_both_conventions_choose_the_same_samples() -> None:
 def test_draws_are_keyed_by_the_sample() -> None:
     noise = noise_of("symmetric-0.4")
     true = INDEX % 10
-    whole = noise.apply(true, INDEX, 10, 0)
+    whole = noise.apply(Given(true, INDEX, 10), 0)
     index = np.sort(np.random.Generator(np.random.Philox(1)).permutation(N)[:1000])
-    part = noise.apply(true[index], index, 10, 0)
+    part = noise.apply(Given(true, index, 10), 0)
 
     assert int((part != true[index]).sum()) == 400
     both = (part != true[index]) & (whole[index] != true[index])
     assert both.sum() > 350
     np.testing.assert_array_equal(part[both], whole[index][both])
     shuffled = index[::-1].copy()
-    np.testing.assert_array_equal(noise.apply(true[shuffled], shuffled, 10, 0), part[::-1])
+    np.testing.assert_array_equal(noise.apply(Given(true, shuffled, 10), 0), part[::-1])
 
 
 def test_seeds_draw_anew_and_the_true_labels_stay() -> None:
     true = INDEX % 10
     before = true.copy()
-    first = noise_of("symmetric-0.4").apply(true, INDEX, 10, 0)
-    second = noise_of("symmetric-0.4").apply(true, INDEX, 10, 1)
+    first = noise_of("symmetric-0.4").apply(Given(true, INDEX, 10), 0)
+    second = noise_of("symmetric-0.4").apply(Given(true, INDEX, 10), 1)
 
     np.testing.assert_array_equal(true, before)
     # Where two draws at 40 % agree: neither flips, .36, or both do, to the same class, .16/9.

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from trainables.errors import DataError
+from trainables.noise.label_files import read_label_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = np.arange(12) % 4
+NOISY = (LABELS + 1) % 4
+
+
+def read(folder: Path) -> list[int]:
+    return read_label_file(folder, "mine", LABELS, 4).tolist()
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(folder), "DIR")
+
+
+def test_the_same_labels_in_every_form(tmp_path: Path) -> None:
+    contents: dict[str, bytes] = {
+        "mine.csv": "\ufefflabel\n".encode() + "".join(f"{n}\n" for n in NOISY).encode(),
+        "mine.json": json.dumps(NOISY.tolist()).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert read(tmp_path) == NOISY.tolist()
+        (tmp_path / name).unlink()
+    for kind in (np.int64, np.uint8, ">i4"):
+        np.save(tmp_path / "mine.npy", NOISY.astype(kind))
+        assert read(tmp_path) == NOISY.tolist()
+
+
+def test_an_index_says_which_samples_are_meant(tmp_path: Path) -> None:
+    expected = LABELS.copy()
+    expected[[5, 2]] = [0, 3]
+    (tmp_path / "mine.json").write_text('{"index": [5, 2], "label": [0, 3], "true_label": [1, 2]}')
+    assert read(tmp_path) == expected.tolist()
+    (tmp_path / "mine.json").unlink()
+    (tmp_path / "mine.csv").write_text("label, true_label, index\n0,1,5\n3,2,2\n")
+    assert read(tmp_path) == expected.tolist()
+
+
+JSON = "DIR/mine.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            [0] * 9,
+            f"{JSON} has 9 labels, the training split 12 samples: a CSV or JSON file may say in "
+            "'index' which samples are meant",
+        ),
+        ([0] * 11 + [4], f"{JSON}: label 4 at position 11 is outside 0..3"),
+        ([-1] * 12, f"{JSON}: label -1 at position 0 is outside 0..3"),
+        ([0.5] * 12, f"{JSON}: label 1 must be an integer, got 0.5"),
+        ([True] * 12, f"{JSON}: label 1 must be an integer, got True"),
+        ({"label": [1], "index": [12]}, f"{JSON}: index 12 is outside 0..11"),
+        ({"label": [1], "index": [-1]}, f"{JSON}: index -1 is outside 0..11"),
+        ({"label": [1, 1], "index": [3, 3]}, f"{JSON}: index 3 is given twice"),
+        ({"label": [1, 1], "index": [3]}, f"{JSON} has 2 labels but 1 in 'index'"),
+        (
+            {"label": NOISY.tolist(), "true_label": NOISY.tolist()},
+            f"{JSON}: true_label 1 in row 1 is not the dataset's, 0 (sample 0; 12 rows differ): "
+            "are its rows in another order?",
+        ),
+        (
+            {"labels": [1]},
+            f"{JSON}: its columns must be label, and if wanted index and true_label: 'labels' is "
+            "unknown",
+        ),
+        (
+            {"index": [1]},
+            f"{JSON}: its columns must be label, and if wanted index and true_label: it has index",
+        ),
+        (7, f"{JSON} must be a list of labels, or an object of lists"),
+    ],
+)
+def test_json_that_does_not_fit(content: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert refused(tmp_path) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("label\n1\nx\n", "DIR/mine.csv:3: label must be an integer, got 'x'"),
+        ("label,index\n1\n", "DIR/mine.csv:2: 1 values, the head has 2"),
+        (
+            "1\n2\n",
+            "DIR/mine.csv: its columns must be label, and if wanted index and true_label: "
+            "'1' is unknown",
+        ),
+        (
+            "",
+            "DIR/mine.csv: its columns must be label, and if wanted index and true_label: it has "
+            "none",
+        ),
+    ],
+)
+def test_csv_that_does_not_fit(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(content)
+    assert refused(tmp_path) == message
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
+    assert refused(tmp_path).startswith("DIR/mine.npy cannot be read as a NumPy array: ")
+    (tmp_path / "mine.npy").write_bytes(pickle.dumps(NOISY))
+    assert refused(tmp_path).startswith("DIR/mine.npy cannot be read as a NumPy array: ")
+    np.save(tmp_path / "mine.npy", np.zeros((12, 4)))
+    assert refused(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
+
+
+def test_no_file_or_more_than_one(tmp_path: Path) -> None:
+    assert refused(tmp_path) == ("no label file DIR/mine with one of the endings .npy, .csv, .json")
+    np.save(tmp_path / "mine.npy", NOISY)
+    (tmp_path / "mine.csv").write_text("label\n")
+    assert refused(tmp_path) == "DIR has mine.npy and mine.csv: remove all but one"
+
+
+def test_45_000_labels_of_plc_go_where_an_index_says(tmp_path: Path) -> None:
+    labels = np.arange(50_000) % 10
+    noisy = (labels[:45_000] + 1) % 10
+    np.save(tmp_path / "plc.npy", noisy)
+    with pytest.raises(DataError, match="has 45000 labels, the training split 50000 samples"):
+        read_label_file(tmp_path, "plc", labels, 10)
+    (tmp_path / "plc.npy").unlink()
+    content = {"label": noisy.tolist(), "index": list(range(45_000))}
+    (tmp_path / "plc.json").write_text(json.dumps(content))
+    found = read_label_file(tmp_path, "plc", labels, 10)
+    np.testing.assert_array_equal(found[:45_000], noisy)
+    np.testing.assert_array_equal(found[45_000:], labels[45_000:])

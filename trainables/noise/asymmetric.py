@@ -1,0 +1,118 @@
+"""Asymmetric label noise: a class is taken for one that is similar, or is said to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from trainables.errors import FieldError
+from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.maps import block_map, cifar10_map, superclass_map
+from trainables.seeds import uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from trainables.datasets.base import Source
+    from trainables.noise.base import Given
+
+MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar10": cifar10_map, "cifar100": block_map}
+SUPERCLASS_MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar100": superclass_map}
+"""By the dataset whose images and true labels they are."""
+
+_KINDS = {
+    f"asymmetric{superclass}{each}": (bool(superclass), bool(each))
+    for superclass in ("", "-superclass")
+    for each in ("", "-each")
+}
+
+
+def flips_of(dataset: str, *, superclass: bool) -> NDArray[np.int64]:
+    """Return the class that each class of a dataset is turned into.
+
+    Raises:
+        FieldError: no such map is known for the dataset.
+    """
+    maps = SUPERCLASS_MAPS if superclass else MAPS
+    family = dataset.removesuffix("n")
+    if family not in maps:
+        known = " and ".join(maps)
+        word = "superclasses" if superclass else "classes that are taken for each other"
+        raise FieldError(
+            "scenario", f"{word} are known for {known} alone, not for '{dataset}': use symmetric"
+        )
+    return maps[family]()
+
+
+@dataclass(frozen=True, slots=True)
+class Asymmetric(Noise):
+    """In each class that has a similar one, a fraction of the labels is turned into that one.
+
+    On CIFAR-10 five classes are affected, so that the true rate is half the nominal one. On
+    CIFAR-100 all are: by default to the next id in a block of five, as in the public code and
+    nearly all the literature, although such neighbours are alphabetical and not similar;
+    `asymmetric-superclass-R` goes to the next class of the true superclass.
+
+    Attributes:
+        rate: fraction of an affected class's samples.
+        superclass: whether it stays in the true superclass.
+        each: whether each sample of an affected class is turned with that probability, or
+            exactly round(rate × n_c) of its n_c samples.
+    """
+
+    rate: float
+    superclass: bool = False
+    each: bool = False
+
+    forms: ClassVar[tuple[str, ...]] = (
+        "asymmetric-RATE",
+        "asymmetric-superclass-RATE",
+        "asymmetric-each-RATE",
+        "asymmetric-superclass-each-RATE",
+    )
+
+    @classmethod
+    def parse(cls, scenario: str) -> Self | None:
+        """Read `asymmetric-0.4` or `asymmetric-superclass-0.4`."""
+        kind, _, rate = scenario.rpartition("-")
+        if kind not in _KINDS:
+            return None
+        superclass, each = _KINDS[kind]
+        return cls(rate=parse_rate(scenario, rate), superclass=superclass, each=each)
+
+    @property
+    def title(self) -> str:
+        """The setting as tables head a column with it."""
+        return (
+            f"asymmetric {percent(self.rate)}"
+            + (" in superclass" if self.superclass else "")
+            + (", each label by chance" if self.each else "")
+        )
+
+    @property
+    def nominal_rate(self) -> float | None:
+        """Fraction of an affected class's samples."""
+        return self.rate
+
+    def check(self, source: Source) -> None:
+        """Refuse datasets without a map."""
+        flips_of(source.name, superclass=self.superclass)
+
+    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+        """Turn the samples of each affected class that have the smallest draws."""
+        target = flips_of(given.dataset, superclass=self.superclass)
+        which = uniform(given.reach, "noise", seed, "which")[given.index]
+        true, noisy = given.true, given.true
+        for source in np.flatnonzero(target != np.arange(len(target))):
+            members = np.flatnonzero(true == source)
+            if self.each:
+                chosen = members[which[members] < self.rate]
+            else:
+                order = members[np.argsort(which[members], kind="stable")]
+                chosen = order[: round(self.rate * len(members))]
+            noisy[chosen] = target[source]
+        return noisy

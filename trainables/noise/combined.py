@@ -1,0 +1,67 @@
+"""Noise on top of noise: PLC's hybrid settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trainables.noise.base import Noise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trainables.datasets.base import Source
+    from trainables.noise.base import Given
+
+JOIN = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class Combined(Noise):
+    """A second noise, drawn over the labels that the first gave: `pmd-1-0.35+symmetric-0.3`.
+
+    Attributes:
+        first: of the true labels; any but symmetric and asymmetric, whose draws the second has.
+        second: symmetric or asymmetric.
+    """
+
+    first: Noise
+    second: Noise
+
+    forms = ("FIRST+SECOND",)
+
+    @classmethod
+    def parse(cls, scenario: str) -> None:
+        """Names with a + are taken apart by `noise_of`."""
+
+    @property
+    def title(self) -> str:
+        """The setting as tables head a column with it."""
+        return f"{self.first.title} + {self.second.title}"
+
+    @property
+    def one_draw(self) -> bool:
+        """Whether both are the same for all seeds."""
+        return self.first.one_draw and self.second.one_draw
+
+    @property
+    def needs_posterior(self) -> bool:
+        """Whether the first needs one."""
+        return self.first.needs_posterior
+
+    @property
+    def label_file(self) -> str:
+        """Of the first."""
+        return self.first.label_file
+
+    def check(self, source: Source) -> None:
+        """See that both can be laid over a dataset."""
+        self.first.check(source)
+        self.second.check(source)
+
+    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+        """Draw the first over the given labels, the second over what came out."""
+        labels = given.labels.copy()
+        labels[given.index] = self.first.apply(given, seed)
+        return self.second.apply(replace(given, labels=labels), seed)

@@ -1,0 +1,86 @@
+"""The label noise of the public code, draw for draw.
+
+It draws with Python's `random` from one seed, whatever the run's: all its trials share one
+realisation.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from trainables.noise.asymmetric import flips_of
+from trainables.noise.base import Noise, parse_rate, percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trainables.datasets.base import Source
+    from trainables.noise.base import Given
+
+SEED = 345
+"""Default of its command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Official(Noise):
+    """Noise as the public code's `dataloader_cifar.py` draws it, with its default seed.
+
+    Of the whole training split, int(rate × N) samples are chosen. Symmetric: each gets any class,
+    the true one included. Asymmetric: each is turned into its similar class, if it has one.
+
+    Attributes:
+        rate: fraction of all samples that are chosen.
+        asymmetric: whether they are turned or drawn anew.
+    """
+
+    rate: float
+    asymmetric: bool
+
+    forms: ClassVar[tuple[str, ...]] = ("symmetric-official-RATE", "asymmetric-official-RATE")
+
+    @classmethod
+    def parse(cls, scenario: str) -> Self | None:
+        """Read `symmetric-official-0.4` or `asymmetric-official-0.4`."""
+        kind, _, rate = scenario.rpartition("-")
+        if kind not in ("symmetric-official", "asymmetric-official"):
+            return None
+        return cls(parse_rate(scenario, rate), asymmetric=kind.startswith("a"))
+
+    @property
+    def title(self) -> str:
+        """The setting as tables head a column with it."""
+        if self.asymmetric:
+            return f"asymmetric {percent(self.rate)}, public code's draw"
+        return f"symmetric {percent(self.rate)} incl. true class, public code's draw"
+
+    @property
+    def nominal_rate(self) -> float | None:
+        """Fraction of all samples that are chosen."""
+        return self.rate
+
+    @property
+    def one_draw(self) -> bool:
+        """All seeds see the same labels."""
+        return True
+
+    def check(self, source: Source) -> None:
+        """Refuse datasets without a map, where one is needed."""
+        if self.asymmetric:
+            flips_of(source.name, superclass=False)
+
+    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - it has its own
+        """Draw for the whole split, in its order, and return the labels of the used samples."""
+        stream = random.Random(SEED)  # noqa: S311 - the public code's stream
+        count = len(given.labels)
+        order = list(range(count))
+        stream.shuffle(order)
+        noisy = given.labels.copy()
+        target = flips_of(given.dataset, superclass=False) if self.asymmetric else None
+        for position in sorted(order[: int(self.rate * count)]):
+            noisy[position] = (
+                stream.randint(0, given.classes - 1) if target is None else target[noisy[position]]
+            )
+        return noisy[given.index]
