@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.datasets import cache, cifar
+from trainables.datasets import animal10n, cache, cifar, cifar_human, clothing1m, webvision
 from trainables.datasets.base import Dataset, Progress, Source, Split
 from trainables.datasets.digits import DIGITS
 from trainables.datasets.folder import FOLDER
+from trainables.datasets.npz import NPZ
+from trainables.datasets.picture_folder import PICTURES
 from trainables.errors import FieldError, suggest
 
 if TYPE_CHECKING:
@@ -15,7 +17,19 @@ if TYPE_CHECKING:
 
 SOURCES: dict[str, Source] = {
     source.name: source
-    for source in (DIGITS, cifar.source(cifar.CIFAR10), cifar.source(cifar.CIFAR100), FOLDER)
+    for source in (
+        DIGITS,
+        cifar.source(cifar.CIFAR10),
+        cifar.source(cifar.CIFAR100),
+        cifar_human.source(cifar_human.CIFAR10N),
+        cifar_human.source(cifar_human.CIFAR100N),
+        animal10n.source(animal10n.ANIMAL10N),
+        clothing1m.source(clothing1m.CLOTHING1M),
+        webvision.source(webvision.MINI),
+        FOLDER,
+        PICTURES,
+        NPZ,
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""Decoded arrays, kept as .npy files that every run on the machine maps and shares."""
+"""Decoded images and indices of files, kept as .npy files that every run maps and shares."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
+from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, HomeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-FORMAT = 1
+    from numpy.typing import NDArray
+
+FORMAT = 2
 """Raised when the same files would be decoded or stored otherwise."""
-_SPLITS = ("train", "test")
+_INDEX = ("names", "ends", "sizes")
+"""Arrays of `Pictures`."""
 
 
 def load(source: Source, data_dir: Path, cache_dir: Path) -> Dataset:
@@ -61,17 +65,43 @@ def _mapped(source: Source, folder: Path) -> Dataset | None:
     """Open a stored dataset; None where there is none, or a damaged one."""
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        # Copy-on-write: torch takes writable arrays alone, and no write reaches the file.
-        train, test = (
-            Split(
-                images=np.load(folder / f"{split}_images.npy", mmap_mode="c"),
-                labels=np.load(folder / f"{split}_labels.npy", mmap_mode="c"),
-            )
-            for split in _SPLITS
+        splits = {name: _open(folder, name, split) for name, split in meta["splits"].items()}
+        test, *others = meta["tests"]
+        return Dataset(
+            name=source.name,
+            classes=tuple(meta["classes"]),
+            train=splits["train"],
+            test=splits[test],
+            digest=meta["digest"],
+            other_tests={name: splits[name] for name in others},
+            test_name=test,
+            validation=splits.get("validation"),
+            annotations={
+                name: _map(folder / f"annotation_{name}.npy") for name in meta["annotations"]
+            },
+            top=tuple(meta["top"]),
+            true_labels=source.true_labels,
+            own=meta["own"],
         )
-        return Dataset(source.name, tuple(meta["classes"]), train, test, digest=meta["digest"])
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
+
+
+def _open(folder: Path, name: str, meta: dict[str, Any]) -> Split:
+    images: NDArray[np.uint8] | Pictures
+    if meta["root"] is None:
+        images = _map(folder / f"{name}_images.npy")
+    else:
+        names, ends, sizes = (_map(folder / f"{name}_{array}.npy") for array in _INDEX)
+        images = Pictures(Path(meta["root"]), names, ends, sizes, meta["resize"])
+    labels = _map(folder / f"{name}_labels.npy")
+    return Split(images, labels, {int(at): why for at, why in meta["unreadable"].items()})
+
+
+def _map(path: Path) -> NDArray[Any]:
+    # Copy-on-write: torch takes writable arrays alone, and no write reaches the file.
+    array: NDArray[Any] = np.load(path, mmap_mode="c")
+    return array
 
 
 def _store(dataset: Dataset, folder: Path) -> None:
@@ -79,12 +109,12 @@ def _store(dataset: Dataset, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     partial.mkdir()
     try:
-        for name, split in zip(_SPLITS, (dataset.train, dataset.test), strict=True):
-            _save(partial / f"{name}_images.npy", split.images)
-            _save(partial / f"{name}_labels.npy", split.labels)
-        meta = {"classes": list(dataset.classes), "digest": dataset.digest}
+        for name, split in dataset.splits.items():
+            _save_split(partial, name, split)
+        for name, labels in dataset.annotations.items():
+            _save(partial / f"annotation_{name}.npy", labels)
         with (partial / "meta.json").open("w") as file:
-            json.dump(meta, file)
+            json.dump(_meta(dataset), file)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(folder)
@@ -93,7 +123,36 @@ def _store(dataset: Dataset, folder: Path) -> None:
         raise
 
 
-def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
+def _meta(dataset: Dataset) -> dict[str, Any]:
+    splits = {}
+    for name, split in dataset.splits.items():
+        pictures = split.images if isinstance(split.images, Pictures) else None
+        splits[name] = {
+            "root": None if pictures is None else str(pictures.root),
+            "resize": None if pictures is None else pictures.resize,
+            "unreadable": dict(split.unreadable),
+        }
+    return {
+        "classes": list(dataset.classes),
+        "digest": dataset.digest,
+        "splits": splits,
+        "tests": list(dataset.tests),
+        "annotations": list(dataset.annotations),
+        "top": list(dataset.top),
+        "own": dataset.own,
+    }
+
+
+def _save_split(folder: Path, name: str, split: Split) -> None:
+    if isinstance(split.images, Pictures):
+        for array in _INDEX:
+            _save(folder / f"{name}_{array}.npy", getattr(split.images, array))
+    else:
+        _save(folder / f"{name}_images.npy", split.images)
+    _save(folder / f"{name}_labels.npy", split.labels)
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
     with path.open("wb") as file:
         np.save(file, array)
         file.flush()

@@ -120,6 +120,13 @@ def source(archive: Archive) -> Source:
     def signature(data_dir: Path) -> str:
         return _signature(archive, data_dir)
 
+    def sums(data_dir: Path) -> str:
+        if (data_dir / archive.file).is_file():
+            return f"{archive.file} has the published md5, {archive.md5}; so has each file in it"
+        if (data_dir / archive.folder).is_dir():
+            return f"each file in {archive.folder}/ has its published md5"
+        return "class folders, for which no md5 is published"
+
     def fetch(data_dir: Path, progress: Progress) -> None:
         if not _is_present(archive, data_dir):
             download.fetch(archive.places, data_dir / archive.file, archive.md5, progress)
@@ -134,6 +141,9 @@ def source(archive: Archive) -> Source:
         signature=signature,
         licence="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         fetch=fetch,
+        sums=sums,
+        layout=f"{archive.file}, or {archive.folder}/, or {folder.LAYOUT}",
+        offered=archive.places[0],
     )
 
 

@@ -49,4 +49,6 @@ DIGITS = Source(
     read=read,
     signature=signature,
     licence="UCI Optical Recognition of Handwritten Digits (CC BY 4.0), as shipped by scikit-learn",
+    layout="nothing: it comes with scikit-learn",
+    offered="scikit-learn",
 )

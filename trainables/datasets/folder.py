@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,13 +51,24 @@ def read_folders(
             that cannot be read or has another size, or more than fits into memory.
     """
     listings = {split: list_pictures(data_dir, split) for split in SPLITS}
-    names = _check_classes(data_dir, name, listings, classes)
-    first = listings["train"][names[0]][0]
-    height, width = image[1:] if image is not None else _decode(first).shape[:2]
-    wanted = f"{name} has" if image is not None else f"{shown(first)} is"
+    names = check_classes(data_dir, name, listings, classes)
+    (height, width), wanted = _size(listings["train"], name, image)
     _check_memory(data_dir, sum(map(_count, listings.values())) * 3 * height * width)
     train, test = (_read_split(listings[split], (height, width), wanted) for split in SPLITS)
-    return Dataset(name=name, classes=names, train=train, test=test)
+    return Dataset(name, names, train, test, own=name == FOLDER.name)
+
+
+def _size(
+    listing: Listing, name: str, image: tuple[int, int, int] | None
+) -> tuple[tuple[int, int], str]:
+    """Return the height and width that all pictures must have, and whose they are."""
+    if image is not None:
+        return image[1:], f"{name} has"
+    for path in (path for pictures in listing.values() for path in pictures):
+        with suppress(DataError):
+            height, width = _decode(path).shape[:2]
+            return (height, width), f"{shown(path)} is"
+    raise DataError(f"{name}: not one of its pictures can be read")
 
 
 def list_pictures(data_dir: Path, split: str) -> Listing:
@@ -133,9 +145,20 @@ def _count(listing: Listing) -> int:
     return sum(map(len, listing.values()))
 
 
-def _check_classes(
+def check_classes(
     data_dir: Path, name: str, listings: dict[str, Listing], classes: int | None
 ) -> tuple[str, ...]:
+    """Return the class names, sorted, which training and test split must share.
+
+    Args:
+        data_dir: of the class folders.
+        name: of the dataset.
+        listings: of both splits.
+        classes: how many there must be; None for any number from 2.
+
+    Raises:
+        DataError: they differ, or are too few.
+    """
     train, test = (set(listings[split]) for split in SPLITS)
     for only, has, lacks in ((train - test, "train", "test"), (test - train, "test", "train")):
         if only:
@@ -162,10 +185,44 @@ def _check_memory(data_dir: Path, size: int) -> None:
 def _read_split(listing: Listing, size: tuple[int, int], wanted: str) -> Split:
     paths = [path for pictures in listing.values() for path in pictures]
     counts = [len(pictures) for pictures in listing.values()]
-    images = np.empty((len(paths), 3, *size), dtype=np.uint8)
+    images, unreadable = decode_all(paths, size, wanted)
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+    return Split(images, labels, unreadable)
+
+
+def decode_all(
+    paths: Sequence[Path], size: tuple[int, int], wanted: str
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Decode pictures to RGB.
+
+    Args:
+        paths: of the pictures.
+        size: height and width that all must have.
+        wanted: whose size that is, for messages: "cifar10 has".
+
+    Returns:
+        Pixels, uint8, shape (n, 3, H, W), and what is wrong with pictures that could not be
+        decoded, by position; their pixels are 0.
+
+    Raises:
+        DataError: a picture has another size.
+    """
+    images = np.zeros((len(paths), 3, *size), dtype=np.uint8)
+    unreadable: dict[int, str] = {}
 
     def decode(start: int) -> None:
-        _decode_into(images[start : start + _CHUNK], paths[start : start + _CHUNK], wanted)
+        for position, path in enumerate(paths[start : start + _CHUNK], start):
+            try:
+                pixels = _decode(path)
+            except DataError as error:
+                unreadable[position] = str(error)
+                continue
+            if pixels.shape[:2] != size:
+                raise DataError(
+                    f"{shown(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but {wanted} "
+                    f"{size[1]}×{size[0]}: all pictures must have one size"
+                )
+            images[position] = pixels.transpose(2, 0, 1)
 
     # Pillow releases the GIL while it decodes: threads help with larger pictures.
     pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
@@ -174,19 +231,7 @@ def _read_split(listing: Listing, size: tuple[int, int], wanted: str) -> Split:
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-    return Split(images, np.repeat(np.arange(len(counts)), counts).astype(np.int64))
-
-
-def _decode_into(images: NDArray[np.uint8], paths: Sequence[Path], wanted: str) -> None:
-    height, width = images.shape[2:]
-    for image, path in zip(images, paths, strict=True):
-        pixels = _decode(path)
-        if pixels.shape[:2] != (height, width):
-            raise DataError(
-                f"{shown(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but {wanted} "
-                f"{width}×{height}: all pictures must have one size"
-            )
-        image[:] = pixels.transpose(2, 0, 1)
+    return images, dict(sorted(unreadable.items()))
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:
@@ -230,4 +275,6 @@ FOLDER = Source(
     signature=signature,
     licence="the user's own",
     list_files=list_files,
+    layout=f"{LAYOUT}, small pictures of one size",
+    offered="you",
 )

@@ -1,18 +1,30 @@
 """Pickles of arrays, read with an allow-list: nothing that a file names is ever called.
 
 `pickle.load` runs whatever a file asks for. The distributors' files need three names, those of
-NumPy's array reconstruction; every other name is refused before it is looked up.
+NumPy's array reconstruction and Python 2's way of writing bytes; every other name is refused before
+it is looked up.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from typing import IO
 
 import numpy as np
 
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stand in for `codecs.encode`, with which pickles before protocol 3 write bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding} are not allowed")
+    return text.encode("latin1")
+
+
 _ALLOWED: dict[tuple[str, str], object] = {
+    ("_codecs", "encode"): _latin1,
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
@@ -27,13 +39,17 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def load_arrays(content: bytes) -> object:
+def load_arrays(content: bytes | IO[bytes]) -> object:
     """Read plain values and NumPy arrays from a pickle; Python 2's text is read as Latin-1.
+
+    Args:
+        content: the pickle, or a stream whose next one is read.
 
     Raises:
         ValueError: not a pickle, cut short, or one that names anything else than arrays.
     """
     try:
-        return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+        stream = io.BytesIO(content) if isinstance(content, bytes) else content
+        return _ArrayUnpickler(stream, encoding="latin1").load()
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         raise ValueError(str(error) or type(error).__name__) from error

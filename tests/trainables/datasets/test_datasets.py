@@ -38,7 +38,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
 
 
 def test_sources_go_by_their_names() -> None:
-    assert set(datasets.SOURCES) == {"digits", "cifar10", "cifar100", "folder"}
+    assert set(datasets.SOURCES) == {
+        *("digits", "cifar10", "cifar100", "cifar10n", "cifar100n", "animal10n"),
+        *("clothing1m", "webvision", "folder", "pictures", "npz"),
+    }
     for name, source in datasets.SOURCES.items():
         assert source.name == name
         assert datasets.source_of(name) is source

@@ -73,8 +73,8 @@ def test_sixteen_bit_picture_is_refused(data_dir: Path) -> None:
     path = data_dir / "train/ant/00000.png"
     Image.fromarray(np.full((9, 7), 40_000, dtype=np.uint16)).save(path)
 
-    with pytest.raises(DataError, match=rf"{path} is not an 8-bit picture \(mode I;16"):
-        FOLDER.read(data_dir)
+    (line,) = FOLDER.read(data_dir).train.unreadable.values()
+    assert line.startswith(f"{path} is not an 8-bit picture (mode I;16")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", None])
@@ -82,8 +82,13 @@ def test_unreadable_picture_is_named(data_dir: Path, content: bytes | None) -> N
     path = data_dir / "test/cow/00005.png"
     path.write_bytes(path.read_bytes()[:120] if content is None else content)
 
-    with pytest.raises(DataError, match=rf"cannot read {path} as a picture"):
-        FOLDER.read(data_dir)
+    dataset = FOLDER.read(data_dir)
+    assert not dataset.train.unreadable
+    ((position, line),) = dataset.test.unreadable.items()
+    assert line.startswith(f"cannot read {path} as a picture")
+    images = np.asarray(dataset.test.images)
+    assert not images[position].any()
+    assert images[:position].any()
 
 
 def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
@@ -197,6 +202,14 @@ def test_dangling_link_is_named(data_dir: Path) -> None:
     link = data_dir / "train/ant/link.png"
     link.symlink_to(data_dir / "nowhere.png")
 
-    for ask in (FOLDER.signature, FOLDER.read):
-        with pytest.raises(DataError, match=f"cannot read {link}"):
-            ask(data_dir)
+    with pytest.raises(DataError, match=f"cannot read {link}"):
+        FOLDER.signature(data_dir)
+    (line,) = FOLDER.read(data_dir).train.unreadable.values()
+    assert line.startswith(f"cannot read {link}")
+
+
+def test_not_one_picture_that_can_be_read(data_dir: Path) -> None:
+    for path in data_dir.glob("train/*/*"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="not one of its pictures can be read"):
+        FOLDER.read(data_dir)

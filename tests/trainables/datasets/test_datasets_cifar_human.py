@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from layouts import write_cifar_human
+from small_cifar import small_cifar10
+
+from trainables.datasets import cifar
+from trainables.datasets.cifar_human import CIFAR10N, CIFAR100N, HumanLabels, source
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(human: HumanLabels, data_dir: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        source(human).read(data_dir)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(data_dir), "DIR")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("given", [CIFAR10N, CIFAR100N])
+def test_what_people_said_lies_over_the_images(
+    given: HumanLabels, tmp_path: Path, *, legacy: bool
+) -> None:
+    human = write_cifar_human(tmp_path, given, legacy=legacy)
+    dataset = source(human).read(tmp_path)
+    plain = cifar.source(human.archive).read(tmp_path)
+
+    assert dataset.name == given.name
+    assert dataset.digest == plain.digest
+    assert list(dataset.annotations) == [name for name, _ in given.sets]
+    assert source(human).annotations == tuple(dataset.annotations)
+    for n, labels in enumerate(dataset.annotations.values(), start=1):
+        expected = (plain.train.labels + n) % len(plain.classes)
+        np.testing.assert_array_equal(labels, expected)
+
+
+def test_another_order_is_refused(tmp_path: Path) -> None:
+    human = write_cifar_human(tmp_path)
+    content = torch.load(tmp_path / human.file, weights_only=False)
+    content["clean_label"] = content["clean_label"][::-1].copy()
+    torch.save(content, tmp_path / human.file)
+    assert refused(human, tmp_path) == (
+        "DIR/CIFAR-10_human.pt: its clean_label is not that of the images (100 differ, the first "
+        "at 0): it goes with the order of cifar-10-python.tar.gz, not of class folders"
+    )
+
+
+def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
+    archive = small_cifar10(tmp_path)
+    human = HumanLabels("cifar10n", "CIFAR-10N", CIFAR10N.file, archive, CIFAR10N.sets)
+    assert refused(human, tmp_path) == (
+        "cifar10n: no CIFAR-10_human.pt in DIR: get it from "
+        "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it there"
+    )
+    path = tmp_path / human.file
+    for content in (b"", b"nothing of the kind", pickle.dumps([1, 2])):
+        path.write_bytes(content)
+        assert refused(human, tmp_path).startswith(
+            "DIR/CIFAR-10_human.pt is not a file of label arrays"
+        )
+    human = write_cifar_human(tmp_path)
+    saved = torch.load(path, weights_only=False)
+    for key, value, message in (
+        ("worse_label", saved["worse_label"][:-1], "'worse_label' is not 100 integers, one for ea"),
+        ("worse_label", saved["worse_label"] + 1, "'worse_label' has a label outside 0..9"),
+        ("aggre_label", saved["aggre_label"] * 0.5, "'aggre_label' is not 100 integers"),
+        ("random_label2", None, "'random_label2' is not 100 integers"),
+    ):
+        torch.save({**saved, key: value}, path)
+        assert message in refused(human, tmp_path)
+
+
+class Harmful:
+    """Would run a command when it is unpickled as Python does."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.trace}",))
+
+
+def test_a_file_runs_nothing(tmp_path: Path) -> None:
+    human = write_cifar_human(tmp_path)
+    path, trace = tmp_path / human.file, tmp_path / "trace"
+    path.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
+    first = refused(human, tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps(Harmful(trace), protocol=2))
+    second = refused(human, tmp_path)
+    for message in (first, second):
+        assert "which is not allowed" in message
+    assert not trace.exists()

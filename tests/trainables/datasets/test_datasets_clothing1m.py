@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from layouts import save_jpeg, write_clothing1m
+
+from trainables.datasets.clothing1m import Lists, source
+from trainables.datasets.pictures import Pictures
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LISTS = Lists(classes=14, train=28, validation=14, test=14)
+
+
+def refused(data_dir: Path, lists: Lists = LISTS) -> str:
+    with pytest.raises(DataError) as caught:
+        source(lists).read(data_dir)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{data_dir}/clothing1m", "DIR").replace(str(data_dir), "TOP")
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_keys_labels_and_splits(tmp_path: Path, *, images: bool) -> None:
+    lists = write_clothing1m(tmp_path, images=images)
+    dataset = source(lists).read(tmp_path)
+
+    assert isinstance(dataset.train.images, Pictures)
+    assert dataset.train.labels.tolist() == [(n % 14 + 1) % 14 for n in range(28)]
+    assert dataset.test.labels.tolist() == list(range(14))
+    assert dataset.validation is not None
+    assert dataset.validation.labels.tolist() == list(range(14))
+    name = dataset.train.images.name(3)
+    assert name == ("images/3/03/train3,3.jpg" if images else "3/03/train3,3.jpg")
+    assert dataset.train.images.resize == 256
+    assert dataset.classes[13] == "Class 13"
+    assert dataset.image is None
+    assert not dataset.true_labels
+    assert [len(split) for split in dataset.splits.values()] == [28, 14, 14]
+
+
+def test_the_digest_follows_labels_and_files(tmp_path: Path) -> None:
+    write_clothing1m(tmp_path)
+    root = tmp_path / "clothing1m"
+    seen = [source(LISTS).read(tmp_path).digest]
+    assert source(LISTS).read(tmp_path).digest == seen[0]
+    save_jpeg(root / "images/3/03/train3,3.jpg", 5, 300, 400)
+    seen.append(source(LISTS).read(tmp_path).digest)
+    labels = root / "noisy_label_kv.txt"
+    labels.write_text(labels.read_text().replace("train3,3.jpg 4", "train3,3.jpg 5"))
+    seen.append(source(LISTS).read(tmp_path).digest)
+    assert len(set(seen)) == 3
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    assert refused(tmp_path).startswith(
+        "clothing1m is not in TOP (no clothing1m/category_names_eng.txt): ask its authors for it"
+    )
+    write_clothing1m(tmp_path)
+    assert refused(tmp_path, Lists(14, 1_000_000, 14, 14)) == (
+        "DIR/noisy_train_key_list.txt has 28 keys, the dataset 1000000: get it again"
+    )
+    for n in (3, 4, 5):
+        (tmp_path / f"clothing1m/images/{n}/0{n}/train{n},{n}.jpg").unlink()
+    assert refused(tmp_path) == (
+        "DIR lacks images/3/03/train3,3.jpg and 2 more of the 28 files that its lists name: unpack "
+        "the pictures there, all of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "message"),
+    [
+        (
+            "noisy_label_kv.txt",
+            "images/3/03/train3,3.jpg 4",
+            "images/3/03/train3,3.jpg 14",
+            "DIR/noisy_label_kv.txt:53: label 14 is outside 0..13",
+        ),
+        (
+            "noisy_label_kv.txt",
+            "images/3/03/train3,3.jpg 4",
+            "images/3/03/train3,3.jpg four",
+            "DIR/noisy_label_kv.txt:53: expected '<name> <label>', got 'images/3/03/train3,3.jpg "
+            "four'",
+        ),
+        (
+            "noisy_label_kv.txt",
+            "images/3/03/train3,3.jpg 4\n",
+            "",
+            "DIR/noisy_train_key_list.txt:4: images/3/03/train3,3.jpg has no label in "
+            "noisy_label_kv.txt",
+        ),
+        (
+            "noisy_train_key_list.txt",
+            "images/4/04/train4,4.jpg",
+            "images/3/03/train3,3.jpg",
+            "DIR/noisy_train_key_list.txt:5: 'images/3/03/train3,3.jpg' stands there twice",
+        ),
+        (
+            "noisy_train_key_list.txt",
+            "images/4/04/train4,4.jpg",
+            "images/4/04/train4, 4.jpg",
+            "DIR/noisy_train_key_list.txt:5: expected one name, got 'images/4/04/train4, 4.jpg'",
+        ),
+        (
+            "category_names_eng.txt",
+            "Class 13\n",
+            "",
+            "DIR/category_names_eng.txt names 13 classes, the dataset has 14",
+        ),
+    ],
+)
+def test_lists_that_contradict(
+    file: str, before: str, after: str, message: str, tmp_path: Path
+) -> None:
+    write_clothing1m(tmp_path)
+    path = tmp_path / "clothing1m" / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert refused(tmp_path) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            b"../../secret",
+            "'../../secret' leaves the data folder: names are relative to it",
+        ),
+        (b"/etc/passwd", "'/etc/passwd' leaves the data folder: names are relative to it"),
+        (b"images/caf\xe9.jpg", r"the name 'images/caf\xe9.jpg' is not UTF-8: rename the file"),
+    ],
+)
+def test_names_that_leave_the_folder_or_are_not_utf8(
+    key: bytes, message: str, tmp_path: Path
+) -> None:
+    write_clothing1m(tmp_path)
+    for file in ("noisy_train_key_list.txt", "noisy_label_kv.txt"):
+        path = tmp_path / "clothing1m" / file
+        path.write_bytes(path.read_bytes().replace(b"images/4/04/train4,4.jpg", key))
+    assert refused(tmp_path) == message

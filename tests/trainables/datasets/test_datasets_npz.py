@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from trainables.datasets.npz import NPZ
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = np.array([0, 1, 2, 1])
+
+
+def arrays(*shape: int) -> dict[str, Any]:
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 256, (4, *shape), dtype=np.uint8)
+    return {"x_train": images, "y_train": LABELS, "x_test": images[:2], "y_test": LABELS[:2]}
+
+
+def refused(folder: Path, **given: Any) -> str:
+    np.savez(folder / "data.npz", **given)
+    with pytest.raises(DataError) as caught:
+        NPZ.read(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(folder), "DIR")
+
+
+@pytest.mark.parametrize(
+    ("shape", "image"),
+    [((8, 9), (1, 8, 9)), ((8, 9, 3), (3, 8, 9)), ((3, 8, 9), (3, 8, 9)), ((8, 9, 1), (1, 8, 9))],
+)
+def test_images_in_any_of_the_usual_orders(
+    shape: tuple[int, ...], image: tuple[int, ...], tmp_path: Path
+) -> None:
+    given = arrays(*shape)
+    np.savez(tmp_path / "data.npz", **given)
+    dataset = NPZ.read(tmp_path)
+
+    assert dataset.image == image
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.train.labels.tolist() == LABELS.tolist()
+    place = {2: (4, 5), 3: (4, 5, 0) if shape[0] == 8 else (0, 4, 5)}[len(shape)]
+    expected = given["x_train"][2][place]
+    assert np.asarray(dataset.train.images)[2, 0, 4, 5] == expected
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", **arrays(8, 8), classes=np.array(["a", "b", "c", "d"]))
+    assert NPZ.read(tmp_path).classes == ("a", "b", "c", "d")
+
+
+def test_what_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data\.npz in .*: expected data\.npz with x_train"):
+        NPZ.read(tmp_path)
+    good = arrays(8, 8)
+    less = {name: array for name, array in good.items() if name != "y_test"}
+    assert refused(tmp_path, **less).startswith("DIR/data.npz has no array 'y_test': expected ")
+    assert refused(tmp_path, **{**good, "x_train": good["x_train"] / 255}) == (
+        "DIR/data.npz: x_train is float64 of shape (4, 8, 8), it must be uint8 and (n, H, W), "
+        "(n, H, W, C) or (n, C, H, W)"
+    )
+    assert refused(tmp_path, **{**good, "y_train": np.eye(4)}) == (
+        "DIR/data.npz: y_train is float64 of shape (4, 4), it must be integers of shape (n,)"
+    )
+    assert refused(tmp_path, **{**good, "y_train": LABELS[:3]}) == (
+        "npz, train split: 4 images but 3 labels"
+    )
+    assert refused(tmp_path, **{**good, "y_train": LABELS - 1}) == (
+        "npz, train split: label -1 is outside 0..1"
+    )
+    assert refused(tmp_path, **{**good, "x_test": good["x_test"][:, :7]}) == (
+        "DIR/data.npz: images of x_train have shape (1, 8, 8), of x_test (1, 7, 8): both need the "
+        "same"
+    )
+    assert refused(tmp_path, **arrays(4, 8, 8)).endswith("4 channels, allowed are 1 and 3")
+    assert refused(tmp_path, **good, classes=np.array(["a", "a", "b"])) == (
+        "DIR/data.npz: classes must be a vector of different texts"
+    )
+    assert refused(tmp_path, **{**good, "y_train": LABELS * 0, "y_test": LABELS[:2] * 0}) == (
+        "npz: it has 1 class, at least 2 are needed to learn"
+    )
+    objects = np.array([{}, {}, {}, {}], dtype=object)
+    assert refused(tmp_path, **{**good, "x_train": objects}).startswith(
+        "DIR/data.npz cannot be read as NumPy arrays: "
+    )
+    (tmp_path / "data.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="cannot be read as NumPy arrays"):
+        NPZ.read(tmp_path)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from layouts import write_webvision
+
+from trainables.datasets.pictures import Pictures
+from trainables.datasets.webvision import Part, source
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PART = Part(classes=3, all_classes=4, train=15, per_class=2)
+
+
+def refused(data_dir: Path, part: Part = PART) -> str:
+    with pytest.raises(DataError) as caught:
+        source(part).read(data_dir)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(data_dir), "DIR")
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_the_first_classes_and_both_test_sets(tmp_path: Path, *, flat: bool) -> None:
+    dataset = source(write_webvision(tmp_path, flat=flat)).read(tmp_path)
+
+    assert dataset.train.labels.tolist() == [n // 5 for n in range(15)]
+    assert dataset.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert list(dataset.tests) == ["webvision", "imagenet"]
+    imagenet = dataset.tests["imagenet"]
+    assert imagenet.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert isinstance(imagenet.images, Pictures)
+    assert isinstance(dataset.test.images, Pictures)
+    assert (imagenet.images.resize, dataset.test.images.resize) == (256, None)
+    name = "ILSVRC2012_val_000000021.JPEG"
+    assert imagenet.images.name(5) == (name if flat else f"n00000002/{name}")
+    assert dataset.classes == ("word n00000000", "word n00000001", "word n00000002")
+    assert dataset.top == (1, 5)
+    assert not dataset.true_labels
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    assert refused(tmp_path).startswith(
+        "webvision is not in DIR (no webvision/info/train_filelist_google.txt): get it from https"
+    )
+    write_webvision(tmp_path)
+    shutil.move(tmp_path / "imagenet", tmp_path / "elsewhere")
+    assert refused(tmp_path).startswith(
+        "the validation images of ILSVRC 2012 are not in DIR (no imagenet/val/), and webvision is "
+    )
+    shutil.move(tmp_path / "elsewhere", tmp_path / "imagenet")
+    assert refused(tmp_path, Part(3, 4, 65_944, 2)) == (
+        "DIR/webvision/info/train_filelist_google.txt names 15 pictures of the first 3 classes, "
+        "the dataset has 65944: get it again"
+    )
+    assert refused(tmp_path, Part(3, 4, 15, 50)) == (
+        "info/val_filelist.txt: 2 pictures of class n00000000, the dataset has 50: unpack it again"
+    )
+    shutil.rmtree(tmp_path / "imagenet/val/n00000001")
+    assert refused(tmp_path) == (
+        "DIR/imagenet/val has no folder n00000001 and there is no DIR/imagenet/val.txt: the "
+        "pictures are sorted into folders of WordNet ids, or a list says their classes"
+    )
+    shutil.rmtree(tmp_path / "webvision/google/q0001")
+    assert refused(tmp_path) == (
+        "DIR/webvision lacks google/q0001/picture0.jpg and 4 more of the 15 files that its lists "
+        "name: unpack the pictures there, all of them"
+    )
+
+
+def test_a_label_beyond_the_lists_classes(tmp_path: Path) -> None:
+    write_webvision(tmp_path)
+    path = tmp_path / "webvision/info/val_filelist.txt"
+    path.write_text(path.read_text().replace("val21.jpg 2", "val21.jpg 4"))
+    assert refused(tmp_path) == ("DIR/webvision/info/val_filelist.txt:6: label 4 is outside 0..3")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trainables.datasets.lists import read_names, read_pairs
+from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(folder: Path, content: bytes) -> list[str]:
+    """What reading a list of names, and one of pairs with labels 0 to 9, says of it."""
+    path = folder / "list.txt"
+    path.write_bytes(content)
+    said = []
+    for read in (lambda: read_names(path), lambda: read_pairs(path, 10)):
+        try:
+            read()
+        except DataError as error:
+            said.append(str(error).replace(str(path), "LIST"))
+        else:
+            said.append("")
+    return said
+
+
+def test_names_and_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"a/b.jpg 3\r\nc.jpg\t09\nd.jpg  0")
+    names, labels = read_pairs(path, 10)
+    assert names == [b"a/b.jpg", b"c.jpg", b"d.jpg"]
+    assert labels.tolist() == [3, 9, 0]
+    labels[0] = 1  # it is ours
+    path.write_bytes(b"a\nb\n")
+    assert read_names(path) == [b"a", b"b"]
+
+
+NAME, PAIR = "expected one name, got", "expected '<name> <label>', got"
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "pairs"),
+    [
+        (b"", "LIST is empty: get it again", "LIST is empty: get it again"),
+        (b"a 1\n", f"LIST:1: {NAME} 'a 1'", ""),
+        (
+            b"a\n\nb\n",
+            f"LIST:2: {NAME} ''",
+            f"LIST:1: {PAIR} 'a'",
+        ),
+        (
+            b"a 1\nb x\n",
+            f"LIST:1: {NAME} 'a 1'",
+            f"LIST:2: {PAIR} 'b x'",
+        ),
+        (
+            b"a -1\n",
+            f"LIST:1: {NAME} 'a -1'",
+            f"LIST:1: {PAIR} 'a -1'",
+        ),
+        (b"a 10\n", f"LIST:1: {NAME} 'a 10'", "LIST:1: label 10 is outside 0..9"),
+        (b"a\na\n", "LIST:2: 'a' stands there twice", f"LIST:1: {PAIR} 'a'"),
+    ],
+)
+def test_the_line_that_is_wrong_is_named(
+    content: bytes, names: str, pairs: str, tmp_path: Path
+) -> None:
+    assert refused(tmp_path, content) == [names, pairs]
+
+
+def test_a_list_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*none\.txt: No such file or directory"):
+        read_names(tmp_path / "none.txt")

@@ -1,0 +1,64 @@
+"""Pictures of any size in class folders: `train/`, `test/` and, if wanted, `validation/`.
+
+They are a user's own, as in `folder`, but too large or too many to be kept decoded: they stay
+files. Pictures in `validation/` have labels that were checked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainables.datasets.base import Dataset, Source, Split
+from trainables.datasets.folder import check_classes, list_pictures, signature
+from trainables.datasets.pictures import Pictures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainables.datasets.folder import Listing
+
+VALIDATION = "validation"
+RESIZE = 256
+"""The short side, before a part is cut out."""
+
+
+def read(data_dir: Path) -> Dataset:
+    """Index the user's pictures.
+
+    Raises:
+        DataError: as for `folder.read_folders`, but for pictures that cannot be decoded.
+    """
+    listings = {split: list_pictures(data_dir, split) for split in ("train", "test")}
+    names = check_classes(data_dir, PICTURES.name, listings, None)
+    validation = None
+    if (data_dir / VALIDATION).is_dir():
+        validation = _split(data_dir, VALIDATION, list_pictures(data_dir, VALIDATION), names)
+    train, test = (_split(data_dir, split, listing, names) for split, listing in listings.items())
+    return Dataset(PICTURES.name, names, train, test, validation=validation, own=True)
+
+
+def _split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:
+    paths = [path for name in classes for path in listing.get(name, [])]
+    counts = [len(listing.get(name, [])) for name in classes]
+    root = data_dir / split
+    names = [str(path.relative_to(root)).encode("utf-8", "surrogateescape") for path in paths]
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+    return Split(Pictures.of(root, names, RESIZE), labels)
+
+
+PICTURES = Source(
+    name="pictures",
+    title="pictures in class folders",
+    classes=None,
+    train_size=None,
+    image=None,
+    read=read,
+    signature=signature,
+    licence="the user's own",
+    from_files=True,
+    layout="train/<class>/<picture>, test/<class>/<picture> and, if wanted, "
+    "validation/<class>/<picture>, of any size",
+    offered="you",
+)
