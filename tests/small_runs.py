@@ -48,9 +48,7 @@ def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
     """A spec, as `factories.make_spec` takes it, with the digests of a dataset and its labels."""
     dataset = dataset or digits()
     spec = make_spec(**{"recipe": recipe(), **options})
-    labels = realise(
-        dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
-    )
+    labels = realise(dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced)
     return replace(spec, dataset=dataset.name, data=dataset.digest, labels=labels.digest)
 
 

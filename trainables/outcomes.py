@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from trainables.errors import DataError, RecordError
+from trainables.frozen_labels import labels_of
 from trainables.methods import method_of
 from trainables.record import Record, write_atomically
 from trainables.result import Status
@@ -69,15 +70,33 @@ def _frozen(
         )
     if result.status is Status.DIVERGED:
         raise NeedDivergedError(result)
-    path = record.folder / f"{outcome}.npy"
+    path = outcome_path(record, outcome)
     if not path.exists():
         with record.claimed():
-            if not path.exists():
-                array = _compute(record, result.spec, outcome, home, dataset, device)
-                buffer = io.BytesIO()
-                np.save(buffer, array.cpu().numpy(), allow_pickle=False)
-                write_atomically(path, buffer.getvalue())
+            freeze_outcome(record, result.spec, outcome, home, dataset, device)
     return path
+
+
+def outcome_path(record: Record, outcome: str) -> Path:
+    """Return the file that holds what a run leaves."""
+    return record.folder / f"{outcome}.npy"
+
+
+def freeze_outcome(
+    record: Record, spec: RunSpec, outcome: str, home: Path, dataset: Dataset, device: torch.device
+) -> None:
+    """Write what a finished run leaves, if it is not written yet; its record must be claimed.
+
+    Raises:
+        RecordError: its last checkpoint is missing or damaged.
+    """
+    path = outcome_path(record, outcome)
+    if path.exists():
+        return
+    array = _compute(record, spec, outcome, home, dataset, device)
+    buffer = io.BytesIO()
+    np.save(buffer, array.cpu().numpy(), allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
 
 
 def _compute(
@@ -95,6 +114,6 @@ def _compute(
             f"delete {record.folder} to train that run again"
         )
     inputs, _ = take_inputs(spec, home, dataset, device)
-    trainer = Trainer(spec, dataset, device, inputs)
+    trainer = Trainer(spec, dataset, device, inputs, labels_of(spec, dataset, home))
     trainer.load_state_dict(state["trainer"])
     return trainer.method.outcome(outcome, trainer.predict)

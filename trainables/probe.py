@@ -19,7 +19,7 @@ import torch
 from trainables.cost import Cost
 from trainables.datasets.base import Dataset, Split
 from trainables.devices import device_name, pick_device
-from trainables.images import ImagePart
+from trainables.parts import ImagePart
 from trainables.realisation import realise
 from trainables.spec import RunSpec
 from trainables.trainer import Trainer
@@ -44,7 +44,7 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
     images = random.integers(0, 255, (batch, *image), dtype=np.uint8)
     labels = np.arange(batch) % classes
     dataset = Dataset("probe", tuple(map(str, range(classes))), *(Split(images, labels),) * 2)
-    noisy = realise(labels, classes, "clean", None, spec.seeds)
+    noisy = realise(dataset, "clean", spec.seeds)
     trainer = Trainer(
         replace(
             spec,
@@ -52,8 +52,10 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
             labels=noisy.digest,
             subset=None,
             scenario="clean",
+            balanced=False,
             hold_out=0.0,
             evaluate=("test",),
+            recipe=replace(spec.recipe, crop_size=None, drop_last=False),
         ),
         dataset,
         pick_device(),
@@ -88,7 +90,7 @@ def _evaluation_seconds(
 ) -> float:
     part = ImagePart(images, np.arange(len(labels)), labels, trainer.device)
     begun = time.perf_counter()
-    trainer.accuracy(part)
+    trainer.accuracies(part, {"accuracy": 1})
     return (time.perf_counter() - begun) / len(part)
 
 

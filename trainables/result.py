@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import RecordError
+from trainables.metrics import LAST, MAIN_TEST
+from trainables.noise import noise_of
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -31,19 +33,27 @@ class LabelFacts:
     Attributes:
         sha256: of the vector, little-endian int64.
         count: its length.
-        flip_rate: fraction that differs from the true labels.
-        transition: observed P(noisy = j | true = i), K × K.
+        flip_rate: fraction that differs from the true labels; None where those are not known.
+        transition: observed P(noisy = j | i in the dataset), K × K.
+        nominal_rate: what the scenario's name says; None if it says no rate.
     """
 
     sha256: str
     count: int
-    flip_rate: float
+    flip_rate: float | None
     transition: list[list[float]]
+    nominal_rate: float | None = None
 
     @classmethod
-    def of(cls, labels: Realisation) -> LabelFacts:
-        """Take them from a realisation."""
-        return cls(labels.digest, len(labels.noisy), labels.flip_rate, labels.transition)
+    def of(cls, labels: Realisation, scenario: str) -> LabelFacts:
+        """Take them from a realisation of a scenario."""
+        return cls(
+            labels.digest,
+            len(labels.noisy),
+            labels.flip_rate if labels.truth_known else None,
+            labels.transition,
+            noise_of(scenario).nominal_rate,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,9 @@ class RunResult:
         reason: of a divergence or a lack of memory: the step or epoch, what was seen, and the last
             good epoch.
         attempts: number of processes that worked on it; above 1 where it was interrupted.
+        split: SHA-256 of the positions in the training split that were trained on, little-endian
+            int64; "" where the training never began.
+        skipped: training pictures that were left out, since they could not be decoded.
         diagnostics: series over the epochs that diagnostics were collected in, "epoch" and others;
             empty where none were. The arrays behind them are in a file of their own.
     """
@@ -78,6 +91,8 @@ class RunResult:
     reason: str = ""
     attempts: int = 1
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
+    skipped: int = 0
+    split: str = ""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +155,9 @@ class RunResult:
             "seconds_per_epoch": sum(self.seconds) / len(self.seconds) if self.seconds else None,
             "peak_memory_mb": self.peak_memory_mb,
         }
+        further = {name for row in self.trace for name in row if name.startswith("test/")}
+        for name in sorted(further - {MAIN_TEST}):
+            numbers[f"{name}{LAST}"] = self.last(name)
         return {name: value for name, value in numbers.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,6 +175,8 @@ class RunResult:
             "provenance": self.provenance,
             "attempts": self.attempts,
             "diagnostics": self.diagnostics,
+            "skipped": self.skipped,
+            "split": self.split,
         }
 
     @classmethod
@@ -179,6 +199,8 @@ class RunResult:
                 reason=plain["reason"],
                 attempts=int(plain["attempts"]),
                 diagnostics=dict(plain["diagnostics"]),
+                skipped=int(plain["skipped"]),
+                split=str(plain["split"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"not a result of this version: {error}") from error

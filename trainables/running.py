@@ -21,19 +21,18 @@ from trainables.devices import (
 from trainables.diagnostics.collector import Collector, cadence
 from trainables.diagnostics.store import save
 from trainables.errors import DataError
-from trainables.outcomes import NeedDivergedError, take_inputs
+from trainables.frozen_labels import labels_of
+from trainables.outcomes import NeedDivergedError, freeze_outcome, outcome_path, take_inputs
 from trainables.provenance import provenance
-from trainables.realisation import realise
 from trainables.record import Record, write_atomically
 from trainables.result import LabelFacts, RunResult, Status
 from trainables.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
-    from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 
 CHECKPOINT_SECONDS = 5.0
@@ -58,6 +57,7 @@ class Running:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience_seconds: float = 60.0,
         diagnostics_every: int | None = None,
+        outcomes: Sequence[str] = (),
     ) -> None:
         """Describe the run.
 
@@ -70,12 +70,14 @@ class Running:
             patience_seconds: how long to wait for another process that works on the run.
             diagnostics_every: epochs between collections of diagnostics; None: about 20 in all;
                 0: none. It changes no bit of the run.
+            outcomes: what the run leaves to others as files once it has ended well.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
         self.result = _final(self.record.result())
         self._home = home
         self._diagnostics_every = diagnostics_every
+        self._outcomes = outcomes
         self._collector: Collector | None = None
         self._read_dataset = read_dataset
         self._study = study
@@ -95,12 +97,14 @@ class Running:
             HomeError: the record cannot be written or is held by another process.
             DataError: the data are not those of the spec, or a needed run is missing.
         """
-        if self.result is None:
+        if self.result is None or self._lacks_outcomes():
             try:
                 self._held.enter_context(self.record.claimed(self._patience_seconds))
                 self.result = _final(self.record.result())
                 if self.result is None:
                     self._open()
+                else:
+                    self._leave_outcomes()
             except BaseException:
                 self._held.close()
                 raise
@@ -122,7 +126,8 @@ class Running:
             return
         self._provenance |= {f"input.{role}": sha256 for role, sha256 in hashes.items()}
         with self._memory_permitting(dataset):
-            self._trainer = Trainer(self.spec, dataset, device, inputs)
+            labels = labels_of(self.spec, dataset, self._home)
+            self._trainer = Trainer(self.spec, dataset, device, inputs, labels)
             self._resume(self._trainer)
         self._saved_at = time.monotonic()
 
@@ -166,26 +171,23 @@ class Running:
             trainer, self._trainer, self._collector = self._trainer, None, None
             done = trainer.epoch if trainer else 0
             said = (str(error).strip().splitlines() or ["no message"])[0]
-            labels = trainer.labels if trainer else self._realise(dataset or self._read_dataset())
+            if trainer is not None:
+                labels = trainer.labels
+            else:
+                labels = labels_of(self.spec, dataset or self._read_dataset(), self._home)
             self.result = RunResult(
                 spec=self.spec,
                 status=Status.OUT_OF_MEMORY,
                 trace=trainer.trace if trainer else [],
                 seconds=trainer.seconds if trainer else [],
                 peak_memory_mb=peak_memory_mb(pick_device()),
-                labels=LabelFacts.of(labels),
+                labels=LabelFacts.of(labels, self.spec.scenario),
                 parameters=trainer.parameters if trainer else 0,
                 provenance=self._provenance,
                 reason=f"in epoch {done + 1} ({said}); last good epoch {done}",
                 attempts=self._attempts,
             )
             self.record.finish(self.result)
-
-    def _realise(self, dataset: Dataset) -> Realisation:
-        spec = self.spec
-        return realise(
-            dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
-        )
 
     @property
     def epoch(self) -> int:
@@ -221,6 +223,7 @@ class Running:
         if trainer.done:
             self._checkpoint(trainer)
             self._finish(trainer, Status.FINISHED)
+            self._leave_outcomes()
         elif time.monotonic() - self._saved_at >= self._pause():
             self._checkpoint(trainer)
 
@@ -244,6 +247,18 @@ class Running:
         self._saved_at = time.monotonic()
         self._save_cost = self._saved_at - begun
 
+    def _lacks_outcomes(self) -> bool:
+        ended_well = self.result is not None and self.result.status is Status.FINISHED
+        return ended_well and not all(
+            outcome_path(self.record, outcome).exists() for outcome in self._outcomes
+        )
+
+    def _leave_outcomes(self) -> None:
+        if self._outcomes and self._lacks_outcomes():
+            dataset, device = self._read_dataset(), pick_device()
+            for outcome in self._outcomes:
+                freeze_outcome(self.record, self.spec, outcome, self._home, dataset, device)
+
     def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
         if self._collector is not None:
             save(self.record.folder, self._collector)
@@ -253,12 +268,14 @@ class Running:
             trace=trainer.trace,
             seconds=trainer.seconds,
             peak_memory_mb=peak_memory_mb(trainer.device),
-            labels=LabelFacts.of(trainer.labels),
+            labels=LabelFacts.of(trainer.labels, self.spec.scenario),
             parameters=trainer.parameters,
             provenance=self._provenance,
             reason=reason,
             attempts=self._attempts,
             diagnostics=self._collector.series() if self._collector else {},
+            skipped=trainer.skipped,
+            split=trainer.data.split,
         )
         self.record.finish(self.result)
 
@@ -282,6 +299,7 @@ def complete(
     study: str,
     progress: Callable[[int, dict[str, float]], None] = lambda _epoch, _row: None,
     diagnostics_every: int | None = None,
+    outcomes: Sequence[str] = (),
 ) -> RunResult:
     """Train a run to its end in this process; return at once what is already recorded.
 
@@ -292,11 +310,14 @@ def complete(
         study: name of the study that asks for it.
         progress: called with (epochs done, latest row) after each epoch.
         diagnostics_every: see `Running`.
+        outcomes: see `Running`.
 
     Raises:
         UserError: see `Running`.
     """
-    with Running(spec, home, read_dataset, study, diagnostics_every=diagnostics_every) as running:
+    with Running(
+        spec, home, read_dataset, study, diagnostics_every=diagnostics_every, outcomes=outcomes
+    ) as running:
         progress(running.epoch, running.latest)
         while running.advance() is None:
             progress(running.epoch, running.latest)

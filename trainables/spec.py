@@ -19,15 +19,18 @@ REVISION = 1
 """Raised whenever the training code gives the same spec other bits."""
 
 AUGMENTATIONS = ("crop", "flip")
-"""crop: pad by 4 pixels and cut the original size at random; flip: left to right, half the time."""
+"""crop: small images are padded by 4 pixels and cut to their size at random, of large ones a part
+of `crop_size` is cut out at random; flip: left to right, half the time."""
 
 Precision = Literal["float32", "bf16"]
 Optimizer = Literal["sgd", "radam"]
+Unreadable = Literal["fail", "skip"]
 
 COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
 SPLITS = ("val", "clean_val", "test")
-"""val: held-out samples with their noisy labels; clean_val: the same with their true ones, for
-published recipes that choose by them; test."""
+"""val: held-out samples with their noisy labels; clean_val: the dataset's own validation split, or
+where it has none the held-out samples with their true labels, for published recipes that choose by
+them; test: all test splits of the dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Recipe:
     Attributes:
         epochs: passes over the training part; counted from 1.
         batch_size: samples per step; the last batch of an epoch may be smaller.
+        drop_last: whether such a smaller batch is left out.
         learning_rate: base rate of the schedule.
         optimizer: "sgd" throughout in the paper; "radam" for a method published with it, which has
             no momentum of SGD's kind.
@@ -45,6 +49,8 @@ class Recipe:
         nesterov: whether the momentum is Nesterov's.
         schedule: learning rate over the epochs.
         augmentation: of the training images, from `AUGMENTATIONS`.
+        crop_size: side of the square part of a large picture that the network sees, from its
+            middle unless it is augmented by crop; None for small images, which are seen whole.
         mean: per channel, in units of pixels scaled to [0, 1]; None: measured on the training part.
         std: likewise.
         window: how many last epochs the selection averages over.
@@ -56,12 +62,14 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
+    drop_last: bool = False
     optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
     schedule: Schedule = CONSTANT
     augmentation: tuple[str, ...] = ()
+    crop_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     window: int = 10
@@ -83,6 +91,8 @@ class Recipe:
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
         for name in ("learning_rate", "momentum", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
+        if self.crop_size is not None and self.crop_size < 1:
+            raise FieldError("crop_size", f"crop_size must be at least 1, got {self.crop_size}")
         if self.optimizer != "sgd":  # one name for the same bits
             object.__setattr__(self, "momentum", 0.0)
         if self.nesterov and self.momentum == 0:
@@ -117,6 +127,21 @@ class Recipe:
         window = scaled_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
         return replace(self, epochs=epochs, schedule=schedule, window=window)
 
+    def input_shape(self, image: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of what a network sees.
+
+        Args:
+            image: of a dataset's images; None where they are files of any size.
+
+        Raises:
+            FieldError: they are files, and no part is said.
+        """
+        if image is not None:
+            return image
+        if self.crop_size is None:
+            raise FieldError("crop_size", "crop_size must be given for pictures that are files")
+        return 3, self.crop_size, self.crop_size
+
     def evaluates(self, epoch: int) -> bool:
         """Tell whether the held-out and test splits are evaluated after this epoch."""
         return epoch % self.evaluate_every == 0 or epoch > self.epochs - self.window
@@ -130,6 +155,10 @@ class RunSpec:
         dataset: name of the dataset.
         data: SHA-256 of its content (images and true labels of all splits).
         subset: number of training samples used; None for all.
+        balanced: whether the subset has as many samples of each class, by the labels that come with
+            the dataset.
+        unreadable: what becomes of a picture that cannot be decoded: "fail" ends the run, "skip"
+            leaves the sample out and counts it in the record.
         scenario: name of the label noise.
         labels: SHA-256 of the noisy label vector of the (sub)set, little-endian int64.
         backbone: name of the architecture.
@@ -158,6 +187,8 @@ class RunSpec:
     hold_out: float
     evaluate: tuple[str, ...]
     seeds: Seeds
+    balanced: bool = False
+    unreadable: Unreadable = "fail"
     needs: FrozenMap = field(default_factory=FrozenMap)
     threads: int = 1
     revision: int = REVISION
@@ -171,11 +202,8 @@ class RunSpec:
         for name in self.evaluate:
             if name not in SPLITS:
                 raise FieldError("evaluate", f"unknown split '{name}'; known: {', '.join(SPLITS)}")
-        for name in {"val", "clean_val"} & set(self.evaluate):
-            if self.hold_out == 0:
-                raise FieldError(
-                    "hold_out", f"hold_out must be above 0 where '{name}' is evaluated"
-                )
+        if "val" in self.evaluate and self.hold_out == 0:
+            raise FieldError("hold_out", "hold_out must be above 0 where 'val' is evaluated")
         if self.threads < 1:
             raise FieldError("threads", f"threads must be at least 1, got {self.threads}")
 

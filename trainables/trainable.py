@@ -39,6 +39,7 @@ class Job:
         data_dir: folder that holds the dataset.
         study: name of the study that asks for it.
         diagnostics_every: epochs between collections of diagnostics; None: about 20 in all.
+        outcomes: what the run leaves to others as files.
     """
 
     spec: RunSpec
@@ -46,6 +47,7 @@ class Job:
     data_dir: Path
     study: str
     diagnostics_every: int | None = None
+    outcomes: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Job:
@@ -56,6 +58,7 @@ class Job:
             data_dir=Path(config["data_dir"]),
             study=config["study"],
             diagnostics_every=config.get("diagnostics_every"),
+            outcomes=tuple(config.get("outcomes", ())),
         )
 
 
@@ -127,6 +130,7 @@ class RunTrainable(tune.Trainable):
                 job.study,
                 patience_seconds=math.inf,
                 diagnostics_every=job.diagnostics_every,
+                outcomes=job.outcomes,
             )
         )
 

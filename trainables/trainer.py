@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainables.devices import make_deterministic
+from trainables.draws import EpochDraws
 from trainables.errors import DataError
-from trainables.images import EpochDraws, ImagePart, Normalise, channel_statistics
 from trainables.methods import Batch, Context, check_state, method_of
 from trainables.network import build_network
 from trainables.realisation import realise
+from trainables.run_data import RunData
+from trainables.seeds import derive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trainables.datasets.base import Dataset
     from trainables.diagnostics.observer import Observer
+    from trainables.parts import Part
+    from trainables.realisation import Realisation
     from trainables.spec import Recipe, RunSpec
 
 EVALUATION_BATCH = 500
+EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64
+"""Most images and pixels that are evaluated at once."""
 LOSS_BOUND = 1e6
 """A mean loss above this is a divergence, though still a number."""
 
@@ -45,6 +51,7 @@ class Trainer:
         dataset: Dataset,
         device: torch.device,
         inputs: Mapping[str, torch.Tensor] | None = None,
+        labels: Realisation | None = None,
     ) -> None:
         """Prepare the first epoch.
 
@@ -53,9 +60,11 @@ class Trainer:
             dataset: on what.
             device: where.
             inputs: outcomes of the runs that the spec needs, by role.
+            labels: what the run sees; None: drawn as the spec says.
 
         Raises:
-            DataError: the data or the noisy labels are not those of the spec.
+            DataError: the data or the noisy labels are not those of the spec, or a picture cannot
+                be decoded.
             FieldError: the method would keep more state than is reasonable.
         """
         make_deterministic(spec.recipe, spec.threads)
@@ -64,18 +73,19 @@ class Trainer:
         self.epoch = 0
         self.trace: list[dict[str, float]] = []
         self.seconds: list[float] = []
-        self.labels = realise(
-            dataset.train.labels, len(dataset.classes), spec.scenario, spec.subset, spec.seeds
+        self.labels = labels or realise(
+            dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced
         )
         self._check(dataset)
-        self._prepare_data(dataset)
+        self.data = RunData(spec, dataset, self.labels, device)
+        self._skipped = 0
         method = method_of(spec.method)
-        check_state(method, spec.hyperparameters, len(self._train), self.labels.classes)
+        check_state(method, spec.hyperparameters, len(self.data.train), self.labels.classes)
         self.network = (
             build_network(
                 spec.backbone,
                 spec.backbone_parameters,
-                dataset.image,
+                self.data.image,
                 method.outputs(self.labels.classes),
                 spec.seeds.init,
             )
@@ -85,7 +95,7 @@ class Trainer:
         self.method = method(
             Context(
                 hyperparameters=spec.hyperparameters,
-                labels=self._train.labels,
+                labels=self.data.train.labels,
                 classes=self.labels.classes,
                 epochs=spec.recipe.epochs,
                 seed=spec.seeds.method,
@@ -106,49 +116,16 @@ class Trainer:
                     f"planned with {wanted[:12]}: restore them, or plan it anew"
                 )
 
-    def _prepare_data(self, dataset: Dataset) -> None:
-        spec, labels = self.spec, self.labels
-        training, held_out = labels.parts(spec.hold_out, spec.seeds.split)
-
-        def part(positions: Any) -> ImagePart:  # noqa: ANN401 - an index array
-            index = labels.index[positions]
-            return ImagePart(dataset.train.images, index, labels.noisy[positions], self.device)
-
-        self._train = part(training)
-        self._true = torch.from_numpy(labels.true[training]).to(self.device)
-        mean, std = spec.recipe.mean, spec.recipe.std
-        if mean is None or std is None:
-            mean, std = channel_statistics(dataset.train.images, self._train.index)
-        self._normalise = Normalise(mean, std, self.device)
-        self._evaluated: dict[str, ImagePart] = {}
-        if "val" in spec.evaluate:
-            self._evaluated["val"] = part(held_out)
-        if "clean_val" in spec.evaluate:
-            index = labels.index[held_out]
-            clean = labels.true[held_out]
-            self._evaluated["clean_val"] = ImagePart(
-                dataset.train.images, index, clean, self.device
-            )
-        if "test" in spec.evaluate:
-            test = dataset.test
-            everything = torch.arange(len(test)).numpy()
-            self._evaluated["test"] = ImagePart(test.images, everything, test.labels, self.device)
-
     def _transition(self) -> torch.Tensor:
         counts = torch.zeros(self.labels.classes, self.labels.classes, device=self.device)
-        ones = torch.ones(len(self._train), device=self.device)
-        counts.index_put_((self._true, self._train.labels), ones, accumulate=True)
+        ones = torch.ones(len(self.data.train), device=self.device)
+        counts.index_put_((self.data.true, self.data.train.labels), ones, accumulate=True)
         return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
 
     @property
-    def part(self) -> ImagePart:
-        """The samples that are trained on, with their noisy labels."""
-        return self._train
-
-    @property
-    def true_labels(self) -> torch.Tensor:
-        """Labels of those samples as the dataset has them, int64, shape (n,)."""
-        return self._true
+    def skipped(self) -> int:
+        """How many training pictures were left out, since they could not be decoded."""
+        return max(self._skipped, self.data.unreadable)
 
     @property
     def done(self) -> bool:
@@ -175,8 +152,9 @@ class Trainer:
             group["lr"] = rate
         row = {"epoch": epoch, "learning_rate": rate, **self._pass(epoch, observer)}
         if recipe.evaluates(epoch):
-            for name, part in self._evaluated.items():
-                row[f"{name}/accuracy"] = self.accuracy(part)
+            for metric, part in self.data.evaluated.items():
+                further = self.data.top.get(metric, {})
+                row |= self.accuracies(part, {metric: 1, **further})
         self.epoch = epoch
         self.trace.append(row)
         self.seconds.append(time.perf_counter() - begun)
@@ -186,15 +164,18 @@ class Trainer:
         self.network.train()
         if observer is not None and not observer.watches(epoch):
             observer = None
-        draws = EpochDraws(self._train, self.spec.recipe, self.spec.seeds, epoch)
+        recipe, train = self.spec.recipe, self.data.train
+        draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
+        # Dropout draws from torch's own generator: begun anew, so that it needs no checkpoint.
+        torch.manual_seed(derive("method", self.spec.seeds.method, "torch", epoch) % 2**63)
         losses, sizes = [], []
         correct = torch.zeros(2, dtype=torch.int64, device=self.device)
-        for images, positions in draws.batches():
+        for images, positions in train.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last):
             loss, logits = self.step(images, positions, epoch, observer)
             losses.append(loss)
             sizes.append(len(positions))
             predicted = logits[:, : self.labels.classes].argmax(dim=1)
-            wanted = torch.stack([self._train.labels[positions], self._true[positions]])
+            wanted = torch.stack([self.data.train.labels[positions], self.data.true[positions]])
             correct += (predicted == wanted).sum(dim=1)
         # One transfer per epoch: asking for each step's loss would make the GPU wait.
         per_step = torch.stack(losses).double().cpu()
@@ -208,9 +189,11 @@ class Trainer:
         self.method.end_epoch(epoch, self.predict)
         if observer is not None:
             observer.end_epoch(epoch, self.method.estimated_targets())
-        mean = float((per_step * torch.tensor(sizes)).sum()) / len(self._train)
-        given, true = (int(count) / len(self._train) for count in correct)
-        return {"train/loss": mean, "train/accuracy": given, "train/accuracy_true": true}
+        seen = sum(sizes)
+        mean = float((per_step * torch.tensor(sizes)).sum()) / seen
+        given, true = (int(count) / seen for count in correct)
+        row = {"train/loss": mean, "train/accuracy": given}
+        return row | {"train/accuracy_true": true} if self.labels.truth_known else row
 
     def step(
         self,
@@ -235,36 +218,58 @@ class Trainer:
         return loss.detach(), logits.detach()
 
     def _forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = self._normalise(images).contiguous(memory_format=torch.channels_last)
+        inputs = self.data.normalise(images).contiguous(memory_format=torch.channels_last)
         bf16 = self.spec.recipe.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             logits, attention = self.network(inputs)
         return logits, attention
 
     @torch.no_grad()
-    def accuracy(self, part: ImagePart) -> float:
-        """Return the fraction of a part's labels that the network predicts."""
+    def accuracies(self, part: Part, metrics: Mapping[str, int]) -> dict[str, float]:
+        """Return top-k accuracies: how often a sample's label is among the k likeliest.
+
+        Args:
+            part: what is predicted.
+            metrics: k by the metric's name.
+        """
         self.network.eval()
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for images, labels in part.batches(EVALUATION_BATCH):
-            logits, _ = self._forward(images)
-            correct += (logits[:, : self.labels.classes].argmax(dim=1) == labels).sum()
-        return int(correct) / len(part)
+        correct = torch.zeros(len(metrics), dtype=torch.int64, device=self.device)
+        seen = 0
+        for images, positions in part.batches(self._evaluation_batch):
+            labels = part.labels[positions]
+            logits = self._forward(images)[0][:, : self.labels.classes]
+            first = logits.argmax(dim=1) == labels
+            above = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+            hits = [first if k == 1 else above < k for k in metrics.values()]
+            correct += torch.stack(hits).sum(dim=1)
+            seen += len(labels)
+        return {name: int(count) / seen for name, count in zip(metrics, correct, strict=True)}
+
+    @property
+    def _evaluation_batch(self) -> int:
+        """Images at once, fewer of large ones."""
+        pixels = self.data.image[1] * self.data.image[2]
+        return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
     @torch.no_grad()
     def predict(self) -> torch.Tensor:
         """Return the softmax of all training samples in order, float32, shape (n, outputs).
 
-        Taken in evaluation mode, without augmentation; the mode is left as it was.
+        Taken in evaluation mode, without augmentation; the mode is left as it was. A picture that
+        cannot be decoded has the same probability for all.
         """
         training = self.network.training
         self.network.eval()
-        found = [
-            self._forward(images)[0].float().softmax(dim=1)
-            for images, _ in self._train.batches(EVALUATION_BATCH)
-        ]
+        found: torch.Tensor | None = None
+        for images, positions in self.data.train.batches(self._evaluation_batch):
+            probabilities = self._forward(images)[0].float().softmax(dim=1)
+            if found is None:
+                outputs = probabilities.shape[1]
+                found = probabilities.new_full((len(self.data.train), outputs), 1 / outputs)
+            found[positions] = probabilities
         self.network.train(training)
-        return torch.cat(found)
+        assert found is not None  # noqa: S101 - a part has samples
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that decides the epochs to come, and what was seen in those done."""
@@ -275,6 +280,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "trace": self.trace,
             "seconds": self.seconds,
+            "skipped": self.skipped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -285,6 +291,7 @@ class Trainer:
         self.epoch = state["epoch"]
         self.trace = list(state["trace"])
         self.seconds = list(state["seconds"])
+        self._skipped = state["skipped"]
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.images import (
-    PADDING,
-    EpochDraws,
-    ImagePart,
-    Normalise,
-    channel_statistics,
-    crop_and_flip,
-)
+from trainables.draws import EpochDraws
+from trainables.images import PADDING, Normalise, channel_statistics, crop_and_flip
+from trainables.parts import ImagePart
 from trainables.seeds import Seeds
 from trainables.spec import Recipe
 
@@ -32,12 +27,19 @@ def part_of(images: np.ndarray, index: np.ndarray) -> ImagePart:
     return ImagePart(images, index, index % 10, CPU)
 
 
+def epoch_of(
+    part: ImagePart, recipe: Recipe, seeds: Seeds = SEEDS, epoch: int = 1
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of an epoch."""
+    draws = EpochDraws(part.index, recipe, seeds, epoch)
+    return list(part.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last))
+
+
 def visited(part: ImagePart, recipe: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
     """The image that an epoch shows of each sample, by position in the split, in its order."""
-    draws = EpochDraws(part, recipe, SEEDS, epoch)
     return {
         int(part.index[position]): image
-        for images, positions in draws.batches()
+        for images, positions in epoch_of(part, recipe, epoch=epoch)
         for image, position in zip(images, positions.tolist(), strict=True)
     }
 
@@ -89,8 +91,7 @@ def test_an_epoch_shows_each_sample_once(augmentation: tuple[str, ...]) -> None:
     images = pictures(150)
     index = np.arange(150)[::2]
     part = part_of(images, index)
-    draws = EpochDraws(part, recipe(*augmentation, batch_size=32), SEEDS, 1)
-    batches = list(draws.batches())
+    batches = epoch_of(part, recipe(*augmentation, batch_size=32))
 
     assert [len(positions) for _, positions in batches] == [32, 32, 11]
     positions = torch.cat([positions for _, positions in batches])
@@ -121,8 +122,8 @@ def test_epochs_and_axes_draw_anew() -> None:
     assert list(first) != list(second)
     changed = sum(not torch.equal(first[i], second[i]) for i in range(400))
     assert changed > 380  # 1 of 162 draws is the same by chance
-    other = EpochDraws(part, recipe("crop", "flip"), Seeds.same(0, augment=1), 1)
-    order = torch.cat([positions for _, positions in other.batches()]).tolist()
+    other = epoch_of(part, recipe("crop", "flip"), Seeds.same(0, augment=1))
+    order = torch.cat([positions for _, positions in other]).tolist()
     assert order == list(first)
 
 
@@ -144,7 +145,16 @@ def test_crops_reach_every_corner_and_half_are_flipped() -> None:
 def test_batches_in_order() -> None:
     images = pictures(10)
     index = np.array([1, 4, 5, 9])
-    (a, labels_a), (b, labels_b) = part_of(images, index).batches(3)
+    (a, first), (b, second) = part_of(images, index).batches(3)
 
     np.testing.assert_array_equal(torch.cat([a, b]).numpy(), images[index])
-    assert [*labels_a.tolist(), *labels_b.tolist()] == [1, 4, 5, 9]
+    assert [*first.tolist(), *second.tolist()] == [0, 1, 2, 3]
+
+
+def test_the_smaller_last_batch_may_be_left_out() -> None:
+    part = part_of(pictures(150), np.arange(150))
+    drop = Recipe(epochs=1, batch_size=64, learning_rate=1.0, drop_last=True)
+    whole, cut = epoch_of(part, recipe()), epoch_of(part, drop)
+
+    assert [len(positions) for _, positions in cut] == [64, 64]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(whole[:2], cut, strict=True))

@@ -84,4 +84,8 @@ def test_what_is_no_result_is_refused(damage: dict[str, object]) -> None:
 def test_facts_of_the_labels() -> None:
     true, noisy = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     labels = Realisation(np.arange(4), true, noisy, 2)
-    assert LabelFacts.of(labels) == LabelFacts(labels.digest, 4, 0.25, [[0.5, 0.5], [0.0, 1.0]])
+    transition = [[0.5, 0.5], [0.0, 1.0]]
+    facts = LabelFacts(labels.digest, 4, 0.25, transition, nominal_rate=0.4)
+    assert LabelFacts.of(labels, "symmetric-0.4") == facts
+    unknown = Realisation(np.arange(4), true, noisy, 2, truth_known=False)
+    assert LabelFacts.of(unknown, "human-worse") == LabelFacts(labels.digest, 4, None, transition)

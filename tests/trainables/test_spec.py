@@ -43,24 +43,27 @@ SPEC = RunSpec(
 )
 
 # Of the spec above. Another value means that all recorded runs lose their names.
-DIGEST = "f0645af678c963163f540823dc41735c999ad2d632b6419583a1db909d7b20c9"
+DIGEST = "43f3a424ebc7d68ab9971ab0437f1ad2b6c90722c55cf2a0861c85c23237d941"
 CANONICAL = (
-    '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},'
+    '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},"balanced":false,'
     '"data":"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",'
     '"dataset":"cifar10","evaluate":["val"],"hold_out":0.1,"hyperparameters":{"alpha":0.9,'
     '"beta":0.0,"clamps":false,"delta":0.0,'
     '"first_target_epoch":1,"lambda":10.0,"target_interval":1},'
     '"labels":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",'
-    '"method":"nal","needs":{},"recipe":{"augmentation":["crop","flip"],"batch_size":64,"epochs":120,'
+    '"method":"nal","needs":{},"recipe":{"augmentation":["crop","flip"],"batch_size":64,'
+    '"crop_size":null,"drop_last":false,"epochs":120,'
     '"evaluate_every":1,"learning_rate":0.02,"mean":[0.4914,0.4822,0.4465],"momentum":0.9,'
     '"nesterov":false,"optimizer":"sgd","precision":"float32","schedule":{"kind":"cosine-restarts",'
     '"minimum":0.001,"period":10},"std":[0.2023,0.1994,0.201],"tf32":false,'
     '"weight_decay":0.001,"window":10},"revision":1,"scenario":"symmetric-0.4",'
     '"seeds":{"augment":0,"init":0,"method":0,"noise":5,"order":0,"split":0,"subset":0},'
-    '"subset":null,"threads":1}'
+    '"subset":null,"threads":1,"unreadable":"fail"}'
 )
 
 CHANGED: dict[str, Any] = {
+    "balanced": True,
+    "unreadable": "skip",
     "dataset": "cifar100",
     "data": "0" * 64,
     "subset": 1000,
@@ -77,6 +80,8 @@ CHANGED: dict[str, Any] = {
     "revision": 2,
 }
 CHANGED_RECIPE: dict[str, Any] = {
+    "drop_last": True,
+    "crop_size": 224,
     "epochs": 121,
     "batch_size": 65,
     "learning_rate": 0.03,

@@ -134,20 +134,21 @@ def test_evaluation_takes_statistics_as_they_are_and_training_moves_them(tiny: s
     spec = runnable(dataset, backbone=tiny, backbone_parameters=FrozenMap(), recipe=options)
     trainer = train(spec, dataset)
     before = {name: buffer.clone() for name, buffer in trainer.network.named_buffers()}
-    parts = trainer._evaluated
-    accuracies = {name: trainer.accuracy(part) for name, part in parts.items()}
+    accuracies: dict[str, float] = {}
+    for metric, part in trainer.data.evaluated.items():
+        accuracies |= trainer.accuracies(part, {metric: 1})
 
     assert before["features.1.num_batches_tracked"] == 3 * 5  # 17 pictures in batches of 4
     assert_same_bits(dict(trainer.network.named_buffers()), before)
-    assert accuracies == {name: trainer.trace[-1][f"{name}/accuracy"] for name in parts}
+    assert accuracies == {metric: trainer.trace[-1][metric] for metric in trainer.data.evaluated}
 
 
 def test_methods_at_one_seed_see_the_same_samples_with_the_same_labels() -> None:
     ce, nal = (Trainer(runnable(method=name), digits(), CPU) for name in ("ce", "nal"))
 
     assert ce.labels.digest == nal.labels.digest
-    np.testing.assert_array_equal(ce._train.index, nal._train.index)
-    assert torch.equal(ce._train.labels, nal._train.labels)
+    np.testing.assert_array_equal(ce.data.train.index, nal.data.train.index)
+    assert torch.equal(ce.data.train.labels, nal.data.train.labels)
     assert_same_bits(nal.network.state_dict(), ce.network.state_dict())
 
 

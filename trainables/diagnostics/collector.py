@@ -2,7 +2,8 @@
 
 In a watched epoch each step leaves its samples' logits, attention weight and gradient in buffers on
 the run's device, one write each; the epoch's end reduces them. So the numbers are those of the
-training passes themselves: in training mode, on augmented images, each sample once.
+training passes themselves: in training mode, on augmented images, each sample once. A sample that
+an epoch leaves out (with the smaller last batch, or an unreadable picture) keeps what it had.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Collector:
         self._given, self._true, self._position = given, true, position
         self._classes, self._epochs, self._every = classes, epochs, every
         count, device = len(given), given.device
-        self._log_p = torch.zeros(count, classes, device=device)
+        self._log_p = torch.full((count, classes), -math.log(classes), device=device)
         self._numbers = torch.zeros(3, count, device=device)  # attention, gradient, its label's
         self._attends = False
         self._collected: list[dict[str, torch.Tensor]] = []
@@ -73,9 +74,9 @@ class Collector:
     def of(cls, trainer: Trainer, every: int) -> Self:
         """Make an observer for a trainer."""
         return cls(
-            given=trainer.part.labels,
-            true=trainer.true_labels,
-            position=trainer.part.index,
+            given=trainer.data.train.labels,
+            true=trainer.data.true if trainer.labels.truth_known else None,
+            position=trainer.data.train.index,
             classes=trainer.labels.classes,
             epochs=trainer.spec.recipe.epochs,
             every=every,

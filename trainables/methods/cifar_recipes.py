@@ -8,6 +8,7 @@ from trainables.spec import Recipe
 ANIMAL10N = Recipe(
     epochs=100,
     batch_size=128,
+    drop_last=True,
     learning_rate=0.1,
     momentum=0.0,
     weight_decay=1e-3,

@@ -84,7 +84,7 @@ class ProgressiveCorrection(Method):
             "animal10n",
             "*",
             ANIMAL10N,
-            f"{_REPOSITORY}; it leaves out the last, smaller batch of an epoch",
+            _REPOSITORY,
         ),
     )
 

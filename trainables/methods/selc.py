@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from trainables.parameters import Parameter
 
 _REPOSITORY = "MacLLL/SELC"
-_CROPS = "its random crops of larger pictures are not taken"
 _CIFAR10 = {"symmetric*-0.2": 40, "symmetric*-0.4": 30, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
 _CIFAR100 = {"symmetric*-0.2": 30, "symmetric*-0.4": 20, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
 
@@ -71,7 +70,7 @@ class SelfEnsemble(MovingTargets):
             "animal10n",
             "*",
             ANIMAL10N,
-            f"{_REPOSITORY}; it leaves out the last, smaller batch of an epoch",
+            _REPOSITORY,
         ),
         Published(
             "clothing1m",
@@ -82,9 +81,9 @@ class SelfEnsemble(MovingTargets):
                 0.01,
                 weight_decay=1e-3,
                 schedule=MultiStep((10, 20)),
-                augmentation=("flip",),
+                augmentation=("crop", "flip"),
             ),
-            f"{_REPOSITORY}; from ImageNet weights; {_CROPS}",
+            f"{_REPOSITORY}; from ImageNet weights, which the backbone has to be told",
             selection=Selection.TEST,
         ),
         Published(
@@ -96,9 +95,9 @@ class SelfEnsemble(MovingTargets):
                 0.01,
                 weight_decay=5e-4,
                 schedule=MultiStep((40, 80)),
-                augmentation=("flip",),
+                augmentation=("crop", "flip"),
             ),
-            f"{_REPOSITORY}; {_CROPS}; that the last epoch's numbers are meant is inferred",
+            f"{_REPOSITORY}; that the last epoch's numbers are meant is inferred",
         ),
     )
 

@@ -58,7 +58,7 @@ def test_the_training_does_not_notice(method: str) -> None:
 def test_the_numbers_are_those_of_the_training_pass() -> None:
     """Logits, weights and gradients are kept by hand beside; autograd gives the gradient again."""
     trainer = Trainer(runnable(recipe=recipe(1), values={"lambda": 2.0}), digits(), CPU)
-    count = len(trainer.part)
+    count = len(trainer.data.train)
     logits = torch.zeros(count, 10)
     attention = torch.zeros(count)
     gradients = torch.zeros(count, 10)
@@ -97,9 +97,9 @@ def test_the_numbers_are_those_of_the_training_pass() -> None:
     assert series["attention/clean"] == pytest.approx(
         weight(attention.numpy())[~wrong].mean(), rel=1e-5
     )
-    np.testing.assert_array_equal(arrays["position"], trainer.part.index)
-    np.testing.assert_array_equal(given, trainer.part.labels.numpy())
-    np.testing.assert_array_equal(true, digits().train.labels[trainer.part.index])
+    np.testing.assert_array_equal(arrays["position"], trainer.data.train.index)
+    np.testing.assert_array_equal(given, trainer.data.train.labels.numpy())
+    np.testing.assert_array_equal(true, digits().train.labels[trainer.data.train.index])
 
 
 def test_the_last_epoch_has_the_methods_targets() -> None:
@@ -110,7 +110,7 @@ def test_the_last_epoch_has_the_methods_targets() -> None:
     np.testing.assert_array_equal(arrays["target"], targets.argmax(1).numpy())
     np.testing.assert_allclose(arrays["target_probability"], targets.max(1).values, rtol=1e-5)
     corrected = arrays["matrix/corrected"]
-    assert corrected.sum() == len(trainer.part)
+    assert corrected.sum() == len(trainer.data.train)
     accuracy = collector.series()["correction/accuracy"][-1]
     assert np.trace(corrected) / corrected.sum() == pytest.approx(accuracy)
 
