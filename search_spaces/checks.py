@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from search_spaces.method_checks import check_methods
 from search_spaces.tunable import check_distinct
 from trainables.backbones import backbone_of
+from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.methods.published import Selection
@@ -17,10 +18,11 @@ from trainables.noise import noise_of
 from trainables.seeds import AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
+    from trainables.spec import Recipe
 
 
 def check_study(study: Study) -> None:
@@ -30,28 +32,26 @@ def check_study(study: Study) -> None:
         FieldError: the first thing that cannot be.
     """
     source = _source(study)
-    _check_names(study)
+    _check_names(study, source)
     _check_truth(study, source)
     _check_images(study, source)
     check_methods(study)
     _check_seeds(study)
+    _check_posterior(study)
     _check_samples(study, source)
 
 
 def _source(study: Study) -> Source:
-    # Its readers are imported only when a study is read, not with this module.
-    from trainables.datasets import source_of
-
     try:
         return source_of(study.dataset)
     except FieldError as error:
         raise FieldError("dataset", error.message) from error
 
 
-def _check_names(study: Study) -> None:
+def _check_names(study: Study, source: Source) -> None:
     for position, scenario in enumerate(study.scenarios):
         try:
-            noise_of(scenario)
+            noise_of(scenario).check(source)
         except FieldError as error:
             raise FieldError(f"scenarios.{position}", error.message) from error
     check_distinct("scenarios", study.scenarios)
@@ -89,20 +89,59 @@ def _shape(image: Sequence[int]) -> str:
 
 
 def _check_images(study: Study, source: Source) -> None:
-    backbone = backbone_of(study.backbone.name)
-    image = source.image
-    if not image:  # known once the data are read
-        return
-    if backbone.image and tuple(image) != backbone.image:
+    for path, recipe in _recipes(study):
+        _check_recipe(study, source, recipe, path)
+
+
+def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
+    yield "recipe", study.recipe
+    if study.posterior.recipe is not None:
+        yield "posterior.recipe", study.posterior.recipe
+    for position, override in enumerate(study.overrides):
+        if override.recipe is not None:
+            yield f"overrides.{position}.recipe", override.recipe
+
+
+def _check_recipe(study: Study, source: Source, recipe: Recipe, path: str) -> None:
+    """See that a recipe says what of the dataset's pictures a network sees."""
+    if not source.from_files and recipe.crop_size is not None:
         raise FieldError(
-            "backbone.name",
-            f"backbone {backbone.name} takes images of {_shape(backbone.image)}, "
-            f"dataset {study.dataset} has {_shape(image)}: choose another backbone",
+            f"{path}.crop_size",
+            f"the images of dataset {study.dataset} are seen whole: leave it out",
         )
+    if source.from_files:
+        for name in ("crop_size", "mean"):
+            if getattr(recipe, name) is None:
+                raise FieldError(
+                    f"{path}.{name}",
+                    f"the pictures of dataset {study.dataset} are read as they are needed: "
+                    f"{name} must be given",
+                )
+    if source.image is None and not source.from_files:  # known once the data are read
+        return
+    image = recipe.input_shape(source.image)
+    check_shapes(study, image, path)
+
+
+def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe") -> None:
+    """See that backbone and recipe take images of a shape.
+
+    Args:
+        study: with both.
+        image: shape (C, H, W) of what the network sees.
+        path: of the recipe.
+
+    Raises:
+        FieldError: one of them does not.
+    """
+    try:
+        backbone_of(study.backbone.name).check(image)
+    except FieldError as error:
+        raise FieldError("backbone.name", error.message) from error
     mean = study.recipe.mean
     if mean is not None and len(mean) != image[0]:
         raise FieldError(
-            "recipe.mean",
+            f"{path}.mean",
             f"mean and std must have one value for each of the {image[0]} channels "
             f"of {study.dataset}, got {len(mean)}",
         )
@@ -127,6 +166,18 @@ def _check_seeds(study: Study) -> None:
     for axis in study.fixed_seeds:
         if axis not in AXES:
             raise FieldError(f"fixed_seeds.{axis}", f"unknown axis '{axis}': {suggest(axis, AXES)}")
+
+
+def _check_posterior(study: Study) -> None:
+    asks = [name for name in study.scenarios if noise_of(name).needs_posterior]
+    if asks and study.subset is not None and "subset" not in study.fixed_seeds:
+        raise FieldError(
+            "fixed_seeds",
+            f"{asks[0]} noise is drawn from one network for all seeds: they must train on one "
+            "subset (fixed_seeds.subset=0)",
+        )
+    if study.balanced and study.subset is None:
+        raise FieldError("balanced", "a balanced subset needs its size: give subset too")
 
 
 def _check_samples(study: Study, source: Source) -> None:

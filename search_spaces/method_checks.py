@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_spaces.tunable import RECIPE_VALUES, check_distinct, tunable_of, under
+from search_spaces.tunable import (
+    RECIPE_VALUES,
+    check_distinct,
+    parameters_of,
+    tunable_of,
+    under,
+)
+from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.methods.published import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from search_spaces.schema import MethodRecipe, Study
     from trainables.parameters import Space
@@ -28,6 +35,8 @@ def check_methods(study: Study) -> None:
             _check_space(study, method, space)
     for method in study.reference:
         _check_reference(study, method)
+    for method, values in study.vary.items():
+        _check_varied(study, method, values)
     _check_overrides(study)
     _check_recipes(study)
     for method in study.methods:
@@ -105,6 +114,32 @@ def _check_reference(study: Study, method: str) -> None:
         )
 
 
+def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float]]) -> None:
+    """See that what is varied can be, and is not searched too."""
+    if method not in study.methods:
+        raise FieldError(
+            f"vary.{method}", f"it is not among methods: {suggest(method, study.methods)}"
+        )
+    if method in study.tune:
+        raise FieldError(f"vary.{method}", "it is searched (tune): remove one")
+    known = parameters_of(method)
+    for name, values in varied.items():
+        path = f"vary.{method}.{name}"
+        if name not in known:
+            tail = suggest(name, known)
+            raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
+        if not isinstance(known[name].default, float):
+            raise FieldError(path, f"only real numbers are varied, {name} is not one")
+        if not values:
+            raise FieldError(path, "give at least one value, such as [0.1, 1, 10]")
+        for position, value in enumerate(values):
+            try:
+                known[name].check(value)
+            except FieldError as error:
+                raise FieldError(f"{path}.{position}", error.message) from error
+        check_distinct(path, values)
+
+
 def _check_overrides(study: Study) -> None:
     """Refuse to fix on a scenario what is searched, or what the reference fixes."""
     for position, override in enumerate(study.overrides):
@@ -159,7 +194,8 @@ def _check_training(study: Study, method: str, training: MethodRecipe, path: str
     if training.selection is Selection.TEST:
         message = "the test split is never looked at while choosing"
         raise FieldError(f"{path}.selection", message)
-    if training.selection is not Selection.LAST and not training.hold_out:
+    has_own = training.selection is Selection.CLEAN and source_of(study.dataset).validation
+    if training.selection is not Selection.LAST and not training.hold_out and not has_own:
         message = f"must be above 0 to take the {training.selection}"
         raise FieldError(f"{path}.hold_out", message)
     if method in study.tune:

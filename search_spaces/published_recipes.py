@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
     from trainables.methods import Method
 
-LEFT_TO_THE_STUDY = ("mean", "std", "window", "evaluate_every", "precision", "tf32")
+LEFT_TO_THE_STUDY = (
+    *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
+)
 """Of a published recipe: what does not belong to the optimisation, or is not published."""
 WORDS = ("matched", "published")
-_AS_IN_THE_STUDY = "as in the study"
+AS_IN_THE_STUDY = "as in the study"
 _OPTIONAL = ("kind", "source", "hold_out", "selection", "stages")
 """Of a method's recipe: what a study need not say."""
 
@@ -83,7 +85,7 @@ def _resolved(
         texts: dict[KeyPath, str] = {(*at, key): text for key, text in unsaid.items()}
         for value in fields(Recipe):
             if value.name not in own:
-                texts[(*at, "recipe", value.name)] = _AS_IN_THE_STUDY
+                texts[(*at, "recipe", value.name)] = AS_IN_THE_STUDY
         if isinstance(said.get("source"), str):
             texts[at] = said["source"]
         recipe = overlay(base, own)
@@ -115,7 +117,7 @@ def _plain_recipe(published: Published, base: Tree, at: KeyPath) -> tuple[Tree, 
     for name in LEFT_TO_THE_STUDY:
         if name in ("mean", "std") and recipe[name] is not None:
             continue
-        texts[(*at, name)] = _AS_IN_THE_STUDY
+        texts[(*at, name)] = AS_IN_THE_STUDY
         if name in base:
             recipe[name] = base[name]
     return recipe, texts

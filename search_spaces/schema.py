@@ -20,7 +20,7 @@ from trainables.methods import method_of
 from trainables.methods.published import Selection, Stage
 from trainables.parameters import FrozenMap, Space, Value, complete
 from trainables.seeds import Seeds
-from trainables.spec import Recipe
+from trainables.spec import Recipe, Unreadable
 
 
 class Phase(StrEnum):
@@ -137,6 +137,20 @@ class Override(_Part):
     recipes: Mapping[str, MethodRecipe] = {}
 
 
+class Posterior(_Part):
+    """The network on clean labels whose class probabilities PMD noise is drawn from.
+
+    Attributes:
+        backbone: its architecture; None: the study's.
+        recipe: how it is trained; None: the study's (a study file may say part of one).
+        seed: of all its axes: one network serves all seeds of the study.
+    """
+
+    backbone: ArchitectureField | None = None
+    recipe: Recipe | None = None
+    seed: Seed = 0
+
+
 class Diagnostics(_Part):
     """What runs tell of their training.
 
@@ -163,6 +177,8 @@ class Study(_Part):
         hyperparameters: fixed values by method; what is not said has the method's default.
         reference: the paper's point by method: first trial of its search, candidate of select,
             cell of confirm. A method that is not searched runs with it.
+        vary: values by method and hyperparameter, one varied at a time while the others are as
+            fixed or as in the reference: each is a cell of confirm.
         recipes: by method, where one is not trained as the others are (a study file may say the
             word published).
         overrides: what is different on some scenarios.
@@ -171,6 +187,11 @@ class Study(_Part):
         confirm: see `Confirm`.
         fixed_seeds: axes that keep one seed while the others vary.
         subset: number of training samples used; None: all.
+        balanced: whether the subset has as many samples of each class, by the labels that come with
+            the dataset.
+        unreadable: what becomes of pictures that cannot be decoded: "fail" ends the run and names
+            the file, "skip" leaves the sample out and counts it in the record.
+        posterior: see `Posterior`.
         resources: see `Resources`.
         diagnostics: see `Diagnostics`.
         deviations: where the study departs from the paper; printed under its tables.
@@ -185,6 +206,7 @@ class Study(_Part):
     tune: tuple[str, ...] = ()
     hyperparameters: MethodValues = {}
     reference: TunedValues = {}
+    vary: Mapping[str, Mapping[str, tuple[float, ...]]] = {}
     recipes: Mapping[str, MethodRecipe] = {}
     overrides: tuple[Override, ...] = ()
     search: Search = Search()
@@ -192,6 +214,9 @@ class Study(_Part):
     confirm: Confirm = Confirm()
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
+    balanced: bool = False
+    unreadable: Unreadable = "fail"
+    posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
     deviations: tuple[str, ...] = ()
@@ -240,6 +265,19 @@ class Study(_Part):
         own = {name: value for name, value in given.items() if name not in RECIPE_VALUES}
         return complete(f"method {method}", method_of(method).parameters, own)
 
+    def points_of(self, method: str) -> list[dict[str, float]]:
+        """Return the points at which a method that is not tuned is confirmed.
+
+        The fixed one, named by no values, unless some are varied; then each of those beside what
+        the reference says.
+        """
+        varied = self.vary.get(method, {})
+        given = self.reference.get(method, FrozenMap())
+        reference = {name: given.number(name) for name in given}
+        points = [{**reference, name: value} for name, values in varied.items() for value in values]
+        unique = [point for n, point in enumerate(points) if point not in points[:n]]
+        return unique or [{}]
+
     def training_of(self, method: str, scenario: str) -> MethodRecipe | None:
         """Return how a method is trained on a scenario; None if as the others are (matched)."""
         return self.override_of(scenario).recipes.get(method, self.recipes.get(method))
@@ -277,13 +315,23 @@ class Study(_Part):
         keeps = phase != Phase.CONFIRM or self.confirm.hold_out
         return self.search.hold_out if keeps else 0.0
 
-    def evaluates(self, phase: Phase, method: str, scenario: str) -> tuple[str, ...]:
-        """Return the splits that a method's runs evaluate: "test" in confirm alone."""
+    def evaluates(
+        self, phase: Phase, method: str, scenario: str, *, validated: bool = False
+    ) -> tuple[str, ...]:
+        """Return the splits that a method's runs evaluate: "test" in confirm alone.
+
+        Args:
+            phase: of the sweep.
+            method: what is trained.
+            scenario: on which label noise.
+            validated: whether the dataset has a validation split with checked labels. Nothing is
+                chosen by it but a run's epoch, so that it is evaluated in confirm too.
+        """
         training = self.training_of(method, scenario)
         held_out = ("val",) if self.fraction_held_out(phase, method, scenario) else ()
         if phase != Phase.CONFIRM:
             return held_out
-        clean = training is not None and training.selection is Selection.CLEAN
+        clean = validated or (training is not None and training.selection is Selection.CLEAN)
         return (*held_out, *(("clean_val",) if clean else ()), "test")
 
     def seeds(self, seed: int) -> Seeds:

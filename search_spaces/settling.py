@@ -7,16 +7,18 @@ schema to refuse, but for the keys that the schema never sees.
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from search_spaces.layers import overlay
-from search_spaces.published_recipes import settle_recipes
+from search_spaces.published_recipes import AS_IN_THE_STUDY, settle_recipes
 from search_spaces.published_values import free_names, preset_of, settle_values
 from search_spaces.settled import OF_METHODS, Settled, Special, Tree, list_of, mapping_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS, method_of
 from trainables.noise import noise_of
+from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +43,24 @@ def settle(tree: Tree, *, narrowed: bool = False) -> Settled:
     if not isinstance(tree.get("dataset"), str) or not scenarios:
         settled.tree.pop("overrides", None)
         return settled
+    _settle_posterior(settled)
     specials = _expand(settled, scenarios, narrowed=narrowed)
     settle_recipes(settled, specials)
     settle_values(settled, specials)
     settled.write_overrides(specials)
     return settled
+
+
+def _settle_posterior(settled: Settled) -> None:
+    """Lay the recipe of the network that PMD noise is drawn from over the study's."""
+    base, posterior = settled.tree.get("recipe"), settled.tree.get("posterior")
+    own = mapping_of(posterior).get("recipe")
+    if not isinstance(base, dict) or not isinstance(own, dict) or not isinstance(posterior, dict):
+        return
+    posterior["recipe"] = overlay(base, own)
+    for value in fields(Recipe):
+        if value.name not in own:
+            settled.sources["posterior", "recipe", value.name] = AS_IN_THE_STUDY
 
 
 def _expand(settled: Settled, scenarios: Sequence[str], *, narrowed: bool) -> dict[str, Special]:

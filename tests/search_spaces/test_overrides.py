@@ -165,9 +165,9 @@ def test_a_scenario_has_recipes_of_its_own_and_all_of_it_loads_again(tmp_path: P
     loaded = load_study(str(path))
     study = loaded.study
     epochs = [study.recipe_of("elr", scenario).epochs for scenario in study.scenarios]
-    assert epochs == [150, 150, 150, 300]
+    assert epochs == [150, 150, 150, 300, 120]
     assert study.training_of("elr", "symmetric-0.8") is None
-    assert [study.recipe_of("ce", name).epochs for name in study.scenarios] == [50] * 4
+    assert [study.recipe_of("ce", name).epochs for name in study.scenarios] == [50] * 5
     assert study.recipe_of("ce", "symmetric-0.8").mean is None
     assert study.recipe_of("ce", "symmetric-0.2").mean == study.recipe.mean
     again = tmp_path / "again.yaml"

@@ -1,29 +1,129 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from orchestrator.planning.plan import Plan
+from reports.paper import lookup, paper_results, setting_of
 from search_spaces.files import study_names, study_titles
 from search_spaces.loader import load_study
 from search_spaces.schema import Phase
 from search_spaces.yaml_lines import parse_yaml
+from trainables.backbones import backbone_of
+from trainables.datasets import source_of
+from trainables.datasets.base import Dataset, Split
+from trainables.datasets.pictures import Pictures
+from trainables.methods import METHODS, check_state, method_of
 from trainables.parameters import Space
 from trainables.schedules import CosineRestarts
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from trainables.datasets.base import Source
+
+
+TITLES = {
+    "animal10n": "ANIMAL-10N, real noise (Table 3)",
+    "cifar10": "CIFAR-10, symmetric and asymmetric noise (Table 1)",
+    "cifar10-ablation": "CIFAR-10, ablations of NAL (Table 6)",
+    "cifar10-pmd": "CIFAR-10, PMD noise (Table 2)",
+    "cifar10-sensitivity": "CIFAR-10, λ and α one at a time (Fig. 4 e, f)",
+    "cifar10-small": "CIFAR-10, a small ResNet on 10,000 images",
+    "cifar100": "CIFAR-100, symmetric and asymmetric noise (Table 1)",
+    "cifar100-ablation": "CIFAR-100, ablations of NAL (Table 6)",
+    "cifar100-pmd": "CIFAR-100, PMD noise (Table 2)",
+    "cifar100n": "CIFAR-100N, labels that people gave",
+    "cifar10n": "CIFAR-10N, labels that people gave",
+    "clothing1m": "Clothing1M, real noise (Table 4)",
+    "digits": "scikit-learn digits, 40 % symmetric noise",
+    "digits-methods": "scikit-learn digits, 40 % symmetric noise, every method",
+    "webvision": "mini-WebVision, real noise (Table 5)",
+}
+TABLES = {
+    "cifar10": (1, "CIFAR-10"),
+    "cifar100": (1, "CIFAR-100"),
+    "cifar10-pmd": (2, "CIFAR-10"),
+    "cifar100-pmd": (2, "CIFAR-100"),
+    "animal10n": (3, "ANIMAL-10N"),
+    "clothing1m": (4, "Clothing1M"),
+    "webvision": (5, "mini-WebVision"),
+    "cifar10-ablation": (6, "CIFAR-10"),
+    "cifar100-ablation": (6, "CIFAR-100"),
+}
+"""Which of the paper's tables a study is."""
 
 
 def test_the_list_of_studies() -> None:
-    assert study_names() == ["cifar10", "cifar100", "digits", "digits-methods"]
-    assert study_titles() == {
-        "cifar10": "CIFAR-10, symmetric noise (Table 1)",
-        "cifar100": "CIFAR-100, symmetric noise (Table 1)",
-        "digits": "scikit-learn digits, 40 % symmetric noise",
-        "digits-methods": "scikit-learn digits, 40 % symmetric noise, every method",
-    }
+    assert sorted(study_names()) == sorted(TITLES)
+    assert study_titles() == TITLES
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_study_has_the_columns_and_the_rows_of_its_table(name: str) -> None:
+    study = load_study(name).study
+    number, dataset = TABLES[name]
+    table = [
+        r
+        for r in paper_results()
+        if (r.table, r.dataset) == (number, dataset)
+        and (r.mean is not None or "converge" in r.note)
+    ]
+    settings = {setting_of(scenario) for scenario in study.scenarios}
+    said = {(r.noise_type, 0.0 if r.noise_type == "real" else r.noise_rate) for r in table}
+    assert {(s.noise_type, s.noise_rate) for s in settings if s} == said
+
+    titles = {method_of(method).title for method in METHODS}
+    rows = {r.method for r in table} & titles
+    beside = {"Cross Entropy", "ELR"}  # Table 5 has no such row, and a name without numbers
+    assert {method_of(method).title for method in study.methods} | beside == rows | beside
+    backbone = backbone_of(study.backbone.name).title
+    scenario = study.scenarios[0]
+    shown = lookup(source_of(study.dataset).title, scenario, backbone)
+    assert rows <= {r.method for r in shown} | {"NAL + RNAL"}
+
+
+def made_up(source: Source) -> Dataset:
+    """Data of the right sizes and shapes without pixels, to plan with."""
+    classes = source.classes or 10
+
+    def split(count: int) -> Split:
+        labels = np.arange(count, dtype=np.int64) % classes
+        if source.image is not None:
+            return Split(np.broadcast_to(np.uint8(0), (count, *source.image)), labels)
+        empty = np.zeros(count, dtype=np.int64)
+        return Split(Pictures(Path("nowhere"), np.zeros(0, np.uint8), empty, empty), labels)
+
+    small = split(classes)
+    train = split(source.train_size or 0)
+    return Dataset(
+        source.name,
+        tuple(map(str, range(classes))),
+        train,
+        small,
+        digest="d" * 64,
+        validation=small if source.validation else None,
+        annotations=dict.fromkeys(source.annotations, train.labels),
+    )
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_every_study_can_be_planned(name: str) -> None:
+    study = load_study(name).study
+    source = source_of(study.dataset)
+    plan = Plan(name, study, made_up(source))
+    assert all(size.runs > 0 for size in plan.sizes)
+    for size in plan.sizes:
+        for load in size.loads:
+            kind = method_of(load.spec.method)
+            kind.check(load.spec.hyperparameters, load.spec.recipe.epochs)
+            check_state(kind, load.spec.hyperparameters, load.train, source.classes or 10)
+            chooses = size.phase is not Phase.CONFIRM
+            assert ("test" in load.spec.evaluate) != chooses
+    (shape,) = {load.spec.recipe.input_shape(source.image) for s in plan.sizes for load in s.loads}
+    backbone_of(study.backbone.name).check(shape)
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -75,7 +175,9 @@ def test_the_papers_studies() -> None:
         assert study.backbone.name == "resnet34"
         assert study.recipe.schedule == CosineRestarts(period=10, minimum=0.001)
         assert study.recipe.augmentation == ("crop", "flip")
-        assert study.scenarios == tuple(f"symmetric-0.{n}" for n in (2, 4, 6, 8))
+        symmetric = (f"symmetric-0.{n}" for n in (2, 4, 6, 8))
+        assert study.scenarios == (*symmetric, "asymmetric-0.4")
+        assert study.recipe_of("nal", "asymmetric-0.4").epochs == 300
         assert study.searched == {"symmetric-0.4": study.scenarios}
         assert study.fraction_held_out(Phase.CONFIRM, "nal", "symmetric-0.4") == 0
         targets = {"first_target_epoch": 60, "target_interval": 10, "clamps": False, "beta": 0.0}

@@ -238,6 +238,8 @@ def test_each_value_says_where_it_comes_from(write_study: Callable[..., Path]) -
         "recipe.epochs": "a letter",
         "recipe.batch_size": "a book",
         "recipe.learning_rate": "a book",
+        "recipe.drop_last": "default of the schema",
+        "recipe.crop_size": "default of the schema",
         "recipe.optimizer": "default of the schema",
         "recipe.momentum": "default of the schema",
         "recipe.weight_decay": "default of the schema",

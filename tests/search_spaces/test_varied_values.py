@@ -1,0 +1,62 @@
+"""`vary`: one hyperparameter at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from plans import Driver, small_plan, small_study
+
+from search_spaces.schema import Phase
+from trainables.errors import StudyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VARIED = ("tune=[]", "vary={nal: {lambda: [0.01, 0.5, 100], alpha: [0.5, 0.9]}}")
+POINTS = [
+    {"lambda": 0.01, "alpha": 0.9},
+    {"lambda": 0.5, "alpha": 0.9},
+    {"lambda": 100.0, "alpha": 0.9},
+    {"lambda": 0.5, "alpha": 0.5},
+]
+
+
+def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Path) -> None:
+    plan = small_plan(sets=VARIED)
+    assert plan.study.points_of("nal") == POINTS
+    assert plan.study.points_of("ce") == [{}]
+    assert [size.runs for size in plan.sizes] == [2 * (1 + 4)]
+
+    sweep = Driver(plan, tmp_path).run().sweep
+    cells = [(cell.method, cell.origin, cell.batch.values) for cell in sweep.cells]
+    assert cells == [("ce", "fixed", {}), *(("nal", "varied", point) for point in POINTS)]
+    for cell in sweep.cells[1:]:
+        for spec in cell.batch.specs:
+            for name, value in cell.batch.values.items():
+                assert spec.hyperparameters[name] == value
+            assert spec == plan.spec(
+                Phase.CONFIRM, "nal", "symmetric-0.4", cell.batch.values, spec.seeds.init
+            )
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("{nal: {lambda: [0]}}", "lambda must be a number above 0, got 0.0"),
+        ("{nal: {lambda: []}}", "give at least one value, such as [0.1, 1, 10]"),
+        ("{nal: {lambda: [1, 1]}}", "1.0 is given twice: remove one"),
+        ("{nal: {lamda: [1]}}", "method nal has no parameter 'lamda': did you mean 'lambda'?"),
+        ("{nal: {clamps: [1]}}", "only real numbers are varied, clamps is not one"),
+        ("{gce: {q: [0.7]}}", "it is not among methods"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused(said: str, message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        small_study(sets=("tune=[]", f"vary={said}"))
+    assert message in str(caught.value)
+
+
+def test_what_is_searched_is_not_varied_too() -> None:
+    with pytest.raises(StudyError, match=r"it is searched \(tune\): remove one"):
+        small_study(sets=("vary={nal: {lambda: [1]}}",))
