@@ -11,6 +11,7 @@ from orchestrator.home import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from orchestrator.flags import StudyFlags
+    from orchestrator.home import Home
 
 app = typer.Typer(
     name="nal-orchestrator",
@@ -210,6 +211,84 @@ def report(
 
     place = Home(home.expanduser().resolve())
     raise typer.Exit(command.run(sweep, place, tracking_uri, markdown, as_json=json))
+
+
+@app.command()
+def noise(
+    study: Study,
+    scenario: Annotated[
+        str | None, typer.Option(help="Label noise. [default: the study's first]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
+    subset: Subset = None,
+    sets: Set = None,
+    data_dir: DataDir = None,
+    home: HomeDir = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Draw a study's noisy labels at a seed, show what they are, and save them."""
+    from orchestrator.commands import noise as command
+
+    flags = _flags(
+        study,
+        scenario=[scenario] if scenario else None,
+        subset=subset,
+        sets=sets,
+        data_dir=data_dir,
+        home=home,
+    )
+    raise typer.Exit(command.run(flags, seed, as_json=json))
+
+
+data = typer.Typer(
+    help="List, check and prepare datasets.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data, name="data")
+DatasetName = Annotated[str, typer.Argument(help="Name of a dataset: `data list` has them all.")]
+
+
+def _data_dir(home: Path, data_dir: Path | None) -> tuple[Home, Path]:
+    from orchestrator.home import Home
+
+    place = Home(home.expanduser().resolve())
+    return place, place.data if data_dir is None else data_dir.expanduser().resolve()
+
+
+@data.command("list")
+def data_list(home: HomeDir = DEFAULT_HOME, data_dir: DataDir = None, json: Json = False) -> None:
+    """Say where each dataset is expected, whether it is there, and where it is offered."""
+    from orchestrator.commands import data as command
+
+    _, folder = _data_dir(home, data_dir)
+    raise typer.Exit(command.list_all(folder, as_json=json))
+
+
+@data.command("check")
+def data_check(
+    dataset: DatasetName,
+    home: HomeDir = DEFAULT_HOME,
+    data_dir: DataDir = None,
+    decode: Annotated[
+        bool, typer.Option(help="Decode pictures that stay files too, every one.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Read a dataset, count its classes, and name what cannot be read."""
+    from orchestrator.commands import data as command
+
+    _, folder = _data_dir(home, data_dir)
+    raise typer.Exit(command.check(dataset, folder, decode=decode, as_json=json))
+
+
+@data.command("prepare")
+def data_prepare(
+    dataset: DatasetName, home: HomeDir = DEFAULT_HOME, data_dir: DataDir = None
+) -> None:
+    """Download what may be downloaded, check it, and decode it for the runs."""
+    from orchestrator.commands import data as command
+
+    place, folder = _data_dir(home, data_dir)
+    raise typer.Exit(command.prepare(dataset, folder, place))
 
 
 @app.command()

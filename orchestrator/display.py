@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console, RenderableType
+    from rich.status import Status
 
     from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
@@ -44,6 +45,28 @@ class _Going:
     @property
     def share(self) -> float:
         return self.epoch / self.task.spec.recipe.epochs
+
+
+class StatusLine:
+    """A listener that shows how far the runs are in one line."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def started(self, task: Task) -> None:
+        """Show that a run has been handed out."""
+        self.reported(task, 0, None)
+
+    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:  # noqa: ARG002
+        """Show how many epochs a run has done."""
+        spec = task.spec
+        self._status.update(
+            f"{spec.method} on {spec.scenario}, {spec.backbone}: epoch {epoch} of "
+            f"{spec.recipe.epochs}"
+        )
+
+    def ended(self, task: Task) -> None:
+        """Nothing is shown of a run that is over."""
 
 
 class Display:

@@ -1,6 +1,7 @@
 """The home folder: all that the orchestrator writes lies under it.
 
 runs/<digest>/   one run each: spec, checkpoints, result
+labels/          noisy labels that were drawn from a network or read from a file, by their hash
 sweeps/          which sweep of a study is running now
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir says otherwise

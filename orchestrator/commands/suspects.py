@@ -13,6 +13,7 @@ from rich.table import Table
 from reports.contact_sheet import contact_sheet
 from reports.suspects import rank_suspects, to_csv
 from trainables.datasets import load, source_of
+from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
 from trainables.errors import DataError, HomeError, UserError
 from trainables.record import Record, write_atomically
@@ -20,9 +21,12 @@ from trainables.record import Record, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from orchestrator.home import Home
     from reports.suspects import Suspects
-    from trainables.datasets import Dataset
+    from trainables.datasets import Dataset, Split
     from trainables.result import RunResult
 
 SHOWN = 10
@@ -66,8 +70,7 @@ def run(
             f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: name their folder "
             "with --data-dir"
         )
-    list_files = source_of(spec.dataset).list_files
-    files = None if list_files is None else list_files(data_dir or home.data)
+    files = _files(dataset, data_dir or home.data)
     folder = out or Path(f"suspects-{record.digest[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,21 @@ def run(
         sys.stdout.write(json.dumps(_plain(suspects, result, folder)) + "\n")
     _show(console, suspects, dataset.classes, files, folder)
     return 0
+
+
+def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
+    """Return the names of the training pictures, where they are files."""
+    images = dataset.train.images
+    if isinstance(images, Pictures):
+        return [images.name(position) for position in range(len(images))]
+    list_files = source_of(dataset.name).list_files
+    return None if list_files is None else list_files(data_dir)
+
+
+def pixels_of(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return small images of some samples, uint8, shape (n, C, H, W)."""
+    images = split.images
+    return thumbnails(images, positions) if isinstance(images, Pictures) else images[positions]
 
 
 def _digest(home: Home, name: str) -> str:
@@ -101,7 +119,7 @@ def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) 
         ]
         for n in range(shown)
     ]
-    images = dataset.train.images[suspects.index[:shown]]
+    images = pixels_of(dataset.train, suspects.index[:shown])
     spec = result.spec
     title = (
         f"{spec.dataset}, {spec.method} on {spec.scenario}, seed {spec.seeds.init}, run "

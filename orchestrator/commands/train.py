@@ -14,6 +14,7 @@ from rich.table import Table
 
 from orchestrator.planning.cost import environment_of
 from orchestrator.planning.preparing import prepare
+from orchestrator.sweeping.preparation import check_posterior
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
@@ -21,17 +22,18 @@ from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
+from trainables.posterior import OUTCOME
 from trainables.record import Record
 from trainables.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.plan import Plan
     from trainables.parameters import Value
-    from trainables.result import RunResult
+    from trainables.result import LabelFacts, RunResult
     from trainables.spec import RunSpec
 
 
@@ -59,6 +61,8 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
         check_store(flags.tracking_uri)
     prepared = prepare(flags, console, writes=True)
     plan, study = prepared.plan, prepared.plan.study
+    os.environ.update(environment_of(study.resources.gpus))
+    plan = with_labels(plan, study.scenarios[0], flags.paths.path, console)
     try:
         spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):
@@ -68,7 +72,6 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home = flags.paths
-    os.environ.update(environment_of(study.resources.gpus))
     uri = flags.tracking_uri or home.tracking_uri
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
         for need in plan.needs_of(spec):
@@ -96,7 +99,22 @@ def _name(spec: RunSpec) -> str:
     return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
-def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
+def with_labels(plan: Plan, scenario: str, home: Path, console: Console) -> Plan:
+    """Train the network that a scenario's labels are drawn from, if it has one that is lacking.
+
+    Raises:
+        NalError: it cannot be trained.
+    """
+    posterior = plan.posterior_of(scenario)
+    if posterior is None or posterior not in plan.lacking:
+        return plan
+    check_posterior(posterior, _train(posterior, plan, home, console, outcomes=(OUTCOME,)))
+    return plan.again()
+
+
+def _train(
+    spec: RunSpec, plan: Plan, home: Path, console: Console, outcomes: Sequence[str] = ()
+) -> RunResult:
     from trainables.running import complete
 
     columns = (
@@ -116,6 +134,7 @@ def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult
             plan.name,
             lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
             diagnostics_every=plan.study.diagnostics.every,
+            outcomes=outcomes,
         )
 
 
@@ -150,6 +169,15 @@ def _latest(row: dict[str, float]) -> str:
     return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
 
 
+def labels_text(labels: LabelFacts) -> str:
+    """Say how many labels are wrong, and which these are."""
+    nominal = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
+    rate = "true labels are not known"
+    if labels.flip_rate is not None:
+        rate = f"true flip rate {labels.flip_rate:.2%}{nominal}"
+    return f"{rate}, SHA-256 {labels.sha256[:12]}"
+
+
 def _view(result: RunResult, values: Mapping[str, Value], available: int, folder: str) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
@@ -161,10 +189,9 @@ def _view(result: RunResult, values: Mapping[str, Value], available: int, folder
     used = result.labels.count
     images = "all images" if used == available else f"{used} of {available} images"
     table.add_row("trained on", images)
-    table.add_row(
-        "labels",
-        f"true flip rate {result.labels.flip_rate:.2%}, SHA-256 {result.labels.sha256[:12]}",
-    )
+    table.add_row("labels", labels_text(result.labels))
+    if result.skipped:
+        table.add_row("left out", f"{result.skipped} pictures that cannot be read")
     for name, value in result.summary().items():
         table.add_row(name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
     table.add_row("device", result.provenance["device"])

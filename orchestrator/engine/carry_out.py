@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from ray.tune import Trainable
 
     from orchestrator.engine.feed import Listener
-    from orchestrator.sweeping.sweep import Sweep
+    from orchestrator.sweeping.tasks import Work
 
 
 def carry_out(
-    sweep: Sweep,
+    work: Work,
     home: Path,
     listener: Listener,
     config: dict[str, Any],
     gpus: float,
     trainable: type[Trainable] | None = None,
 ) -> None:
-    """Run all that the sweep lacks, on the Ray that `ray_cluster` started.
+    """Run all that is wanted, on the Ray that `ray_cluster` started.
 
     Args:
-        sweep: says what is to be run next.
+        work: says what is to be run next.
         home: folder that holds `runs/`; every worker must see it.
         listener: is told what goes on.
         config: what `trainables.trainable.Job` needs beside its spec.
@@ -54,8 +54,8 @@ def carry_out(
     from trainables.trainable import RunTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    cpus = sweep.plan.study.resources.cpus
-    feed = Feed(sweep, home, listener, config, count_slots(cpus, gpus))
+    cpus = work.plan.study.resources.cpus
+    feed = Feed(work, home, listener, config, count_slots(cpus, gpus))
     storage = own_folder()
     tuner = Tuner(
         tune.with_resources(trainable or RunTrainable, {"cpu": cpus, "gpu": gpus}),

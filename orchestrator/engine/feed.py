@@ -11,8 +11,7 @@ from trainables.record import Record
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.sweeping.sweep import Sweep
-    from orchestrator.sweeping.tasks import Task
+    from orchestrator.sweeping.tasks import Task, Work
 
 MAX_FAILURES = 3
 """How often a run may lose its worker before it is given up."""
@@ -53,13 +52,13 @@ class Feed:
 
     def __init__(
         self,
-        sweep: Sweep,
+        work: Work,
         home: Path,
         listener: Listener,
         config: dict[str, Any],
         slots: int,
     ) -> None:
-        self._sweep = sweep
+        self._work = work
         self._home = home
         self._listener = listener
         self._config = config
@@ -78,7 +77,7 @@ class Feed:
             self._to_warm -= 1
             return self._idling(trial_id)
         try:
-            task = self._sweep.next()
+            task = self._work.next()
         except Exception as error:  # noqa: BLE001 - raised again by `carry_out`, outside Tune
             self.fail(error)
             return None
@@ -88,7 +87,7 @@ class Feed:
                 del self._idle[next(iter(self._idle))]
             self._listener.started(task)
             return {**self._config, "spec": task.spec.to_json()}
-        if self._sweep.done:
+        if self._work.done:
             self._over = True
             return None
         return self._idling(trial_id) if self._taken < self._slots else None
@@ -137,6 +136,6 @@ class Feed:
             result = Record(self._home, task.spec.digest).result()
             crash = (report or {}).get("crash", "")
             lost_often = f"its worker was lost {MAX_FAILURES + 1} times"
-            self._sweep.end(task, result, reason=lost_often if lost else crash or UNSEEN)
+            self._work.end(task, result, reason=lost_often if lost else crash or UNSEEN)
         except Exception as error:  # noqa: BLE001 - raised again by `carry_out`, outside Tune
             self.fail(error)

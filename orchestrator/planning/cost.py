@@ -109,7 +109,7 @@ def _key(spec: RunSpec, plan: Plan) -> str:
         spec.backbone,
         *(f"{k}={v}" for k, v in spec.backbone_parameters.items()),
         spec.method,
-        *map(str, plan.dataset.image),
+        *map(str, spec.recipe.input_shape(plan.dataset.image)),
         len(plan.dataset.classes),
         recipe.batch_size,
         recipe.precision,
@@ -128,7 +128,7 @@ def environment_of(gpus: float) -> dict[str, str]:
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
     asked = {
         "spec": spec.to_dict(),
-        "image": plan.dataset.image,
+        "image": spec.recipe.input_shape(plan.dataset.image),
         "classes": len(plan.dataset.classes),
     }
     done = subprocess.run(

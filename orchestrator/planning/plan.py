@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.protocol import HeldOutAccuracy
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from trainables.methods import method_of
+from trainables.noise import noise_of
 from trainables.parameters import FrozenMap
-from trainables.realisation import realise
+from trainables.posterior import POSTERIOR
 from trainables.spec import RunSpec, canonical_json
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
     from trainables.parameters import Value
-    from trainables.seeds import Seeds
+    from trainables.realisation import Realisation
 
+CLEAN = "clean"
 
 Values = dict[str, float]
 """Of searched hyperparameters, by name."""
@@ -50,13 +53,17 @@ class Plan:
         name: of the study.
         study: what is to be found out.
         dataset: what it is found out on.
+        labels: draws noisy labels; None: a book that keeps nothing.
     """
 
     name: str
     study: Study
     dataset: Dataset
-    _labels: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    labels: LabelBook | None = None
     _needed: dict[str, RunSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._book = self.labels or LabelBook(self.dataset, self.study)
 
     @property
     def samples(self) -> int:
@@ -125,21 +132,82 @@ class Plan:
             data=self.dataset.digest,
             subset=study.subset,
             scenario=scenario,
-            labels=self._labels_digest(scenario, seeds),
+            labels=self._book.digest(scenario, seeds, self.posterior_of(scenario)),
             backbone=study.backbone.name,
             backbone_parameters=study.backbone.parameters,
             method=method,
             hyperparameters=study.hyperparameters_of(method, scenario, **values),
             recipe=study.recipe_of(method, scenario, **values),
             hold_out=study.fraction_held_out(phase, method, scenario),
-            evaluate=study.evaluates(phase, method, scenario),
+            evaluate=study.evaluates(
+                phase, method, scenario, validated=self.dataset.validation is not None
+            ),
             seeds=seeds,
+            balanced=study.balanced,
+            unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
         return self._with_needs(spec)
 
+    def posterior_of(self, scenario: str) -> RunSpec | None:
+        """Return the run on clean labels whose class probabilities a scenario is drawn from.
+
+        None for a scenario that asks for none.
+        """
+        if not noise_of(scenario).needs_posterior:
+            return None
+        study, posterior = self.study, self.study.posterior
+        backbone, seeds = posterior.backbone or study.backbone, study.seeds(posterior.seed)
+        spec = RunSpec(
+            dataset=study.dataset,
+            data=self.dataset.digest,
+            subset=study.subset,
+            scenario=CLEAN,
+            labels=self._book.digest(CLEAN, seeds, None),
+            backbone=backbone.name,
+            backbone_parameters=backbone.parameters,
+            method="ce",
+            hyperparameters=FrozenMap(),
+            recipe=posterior.recipe or study.recipe,
+            hold_out=0.0,
+            evaluate=(),
+            seeds=seeds,
+            balanced=study.balanced,
+            unreadable=study.unreadable,
+            threads=study.resources.cpus,
+        )
+        self._needed[spec.digest] = spec
+        return spec
+
+    def realise(self, scenario: str, seed: int) -> Realisation:
+        """Draw the labels that runs of a scenario see at a base seed.
+
+        Raises:
+            DataError: the data do not allow the noise.
+        """
+        return self._book.realise(scenario, self.study.seeds(seed), self.posterior_of(scenario))
+
+    @property
+    def posteriors(self) -> list[RunSpec]:
+        """The runs whose class probabilities the study's scenarios are drawn from."""
+        specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
+        return list({spec.digest: spec for spec in specs if spec is not None}.values())
+
+    @property
+    def lacking(self) -> list[RunSpec]:
+        """Those of them that have not ended: the plan's labels are not known before they have."""
+        return [spec for spec in self.posteriors if self._book.lacks(spec)]
+
+    def again(self, study: Study | None = None) -> Plan:
+        """Return the plan anew, after runs have ended that it lacked, or with another study."""
+        study = study or self.study
+        return Plan(self.name, study, self.dataset, self._book.opened_anew(study))
+
     def _with_needs(self, spec: RunSpec) -> RunSpec:
         needs = {}
+        posterior = self.posterior_of(spec.scenario)
+        if posterior is not None:
+            needs[POSTERIOR] = posterior.digest
         for stage in method_of(spec.method).stages:
             passed = {name: spec.hyperparameters[name] for name in stage.passes}
             needed = self._with_needs(
@@ -165,18 +233,10 @@ class Plan:
             found[need.digest] = need
         return list(found.values())
 
-    def _labels_digest(self, scenario: str, seeds: Seeds) -> str:
-        key = (scenario, seeds.noise, seeds.subset)
-        if key not in self._labels:
-            labels = realise(
-                self.dataset.train.labels,
-                len(self.dataset.classes),
-                scenario,
-                self.study.subset,
-                seeds,
-            )
-            self._labels[key] = labels.digest
-        return self._labels[key]
+    def stages_of(self, spec: RunSpec) -> list[RunSpec]:
+        """Return those of the needed runs that a sweep carries out: not those of `posteriors`."""
+        before = {posterior.digest for posterior in self.posteriors}
+        return [need for need in self.needs_of(spec) if need.digest not in before]
 
     @cached_property
     def sizes(self) -> tuple[PhaseSize, ...]:

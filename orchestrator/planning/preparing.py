@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
+from orchestrator.downloading import download
+from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.plan import Plan
-from trainables.datasets import ensure, load
-from trainables.errors import FieldError
+from search_spaces.checks import check_shapes
+from trainables.datasets import load
+from trainables.errors import DataError, FieldError
 from trainables.methods import check_state, method_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import StudyFlags
     from search_spaces.loader import LoadedStudy
+    from trainables.datasets import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +43,24 @@ def prepare(flags: StudyFlags, console: Console, *, writes: bool) -> Prepared:
     loaded = flags.load()
     if writes:
         flags.paths.prepare()
-        _download(loaded.study.dataset, flags, console)
+        download(loaded.study.dataset, flags.data, console)
     with console.status(f"reading {loaded.study.dataset}"):
         dataset = load(loaded.study.dataset, flags.data, flags.paths.cache if writes else None)
-    plan = Plan(loaded.name, loaded.study, dataset)
+    if loaded.study.unreadable == "fail":
+        _check_readable(dataset)
+    home = flags.paths.path
+    book = LabelBook(dataset, loaded.study, flags.data, home, writes=writes)
+    plan = Plan(loaded.name, loaded.study, dataset, book)
     _check_sizes(plan, loaded)
     return Prepared(loaded, plan)
 
 
-def _download(dataset: str, flags: StudyFlags, console: Console) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"downloading {dataset}", total=None, visible=False)
-        ensure(
-            dataset,
-            flags.data,
-            lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-        )
+def _check_readable(dataset: Dataset) -> None:
+    """Refuse pictures that could not be decoded when the dataset was read."""
+    found = [what for split in dataset.splits.values() for what in split.unreadable.values()]
+    if found:
+        others = f"; and {len(found) - 1} more: `data check` names them all" if found[1:] else ""
+        raise DataError(f"{found[0]}, or train without it (unreadable: skip){others}")
 
 
 def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
@@ -79,13 +77,7 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
                 f"{study.search.hold_out:g} of {plan.samples} samples holds out {held_out}: "
                 "at least one must be held out and one left",
             )
-        mean = study.recipe.mean
-        if mean is not None and len(mean) != plan.dataset.image[0]:
-            raise FieldError(
-                "recipe.mean",
-                f"has {len(mean)} values, the images of '{study.dataset}' have "
-                f"{plan.dataset.image[0]} channels",
-            )
+        check_shapes(study, study.recipe.input_shape(plan.dataset.image))
         _check_methods(plan)
     except FieldError as error:
         raise loaded.explain(error) from error

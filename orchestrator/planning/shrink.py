@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.plan import Plan
 from trainables.errors import StudyError
 from trainables.schedules import whole_cycles
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
+    from orchestrator.planning.plan import Plan
 
 MOST_TRIALS = 8
 MOST_SEEDS = 3
@@ -80,4 +80,4 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
                 continue
             if shorter and not whole_cycles(epochs, loaded.study.recipe.schedule):
                 continue
-            yield candidate, Plan(plan.name, loaded.study, plan.dataset)
+            yield candidate, plan.again(loaded.study)

@@ -90,7 +90,11 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                 ),
             ),
         ]
-    points = counted(len(study.methods), "method")
+    varied = sum(len(study.points_of(method)) for method in study.vary)
+    fixed = len(study.methods) - len(study.vary)
+    points = counted(fixed, "method") if fixed or not varied else ""
+    if varied:
+        points += f"{' + ' if points else ''}{counted(varied, 'varied value')}"
     if references:
         points += f" + {len(references)} at the paper's point"
     confirm = PhaseSize(
@@ -115,7 +119,7 @@ def _trial_specs(
         low = {name: space.low for name, space in plan.study.space_of(search.method).items()}
         seed = plan.study.search.seed
         spec = plan.spec(Phase.SEARCH, search.method, search.scenario, low, seed)
-        for one in (*plan.needs_of(spec), spec):
+        for one in (*plan.stages_of(spec), spec):
             yield one, trials
 
 
@@ -125,7 +129,7 @@ def _confirm_specs(plan: Plan) -> list[RunSpec]:
     found: dict[str, RunSpec] = {}
     for scenario in study.scenarios:
         for method in study.methods:
-            points: list[Values] = [{}]
+            points: list[Values] = study.points_of(method)
             if method in study.tune:
                 space = study.space_of(method)
                 points = [{name: interval.low for name, interval in space.items()}]
@@ -135,7 +139,7 @@ def _confirm_specs(plan: Plan) -> list[RunSpec]:
             for point in points:
                 for seed in study.confirm.seeds:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
-                    found |= {one.digest: one for one in (*plan.needs_of(spec), spec)}
+                    found |= {one.digest: one for one in (*plan.stages_of(spec), spec)}
     return list(found.values())
 
 
@@ -144,7 +148,12 @@ def _loads(plan: Plan, specs: Iterable[tuple[RunSpec, int]]) -> tuple[Load, ...]
     classes = len(plan.dataset.classes)
     for spec, count in specs:
         held = round(spec.hold_out * plan.samples)
-        size = {"val": held, "clean_val": held, "test": len(plan.dataset.test)}
+        dataset = plan.dataset
+        size = {
+            "val": held,
+            "clean_val": held if dataset.validation is None else len(dataset.validation),
+            "test": sum(map(len, dataset.tests.values())),
+        }
         train = plan.samples - held
         evaluated = sum(size[name] for name in spec.evaluate)
         state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)

@@ -63,6 +63,15 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
     scaled = _scaled(flags, study)
     if scaled:
         facts.append(("scaled", scaled))
+    for posterior in plan.posteriors:
+        lacks = "trained first, not in the cost below" if posterior in plan.lacking else "recorded"
+        facts.append(
+            (
+                "noise from",
+                f"{backbone_of(posterior.backbone).title}, cross entropy on clean labels, "
+                f"{posterior.recipe.epochs} epochs; {lacks}",
+            )
+        )
     for search in plan.searches:
         where = ", ".join(
             f"{name} in [{space.low:g}, {space.high:g}]{' log' if space.log else ''}"

@@ -33,7 +33,7 @@ class Cell:
     Attributes:
         method: what is trained.
         scenario: on which label noise.
-        origin: "tuned", "reference", "tuned, equals reference" or "fixed".
+        origin: "tuned", "reference", "tuned, equals reference", "fixed" or "varied".
         tuning: where its values come from, if a search has to do with them.
         batch: its runs.
     """
@@ -73,6 +73,7 @@ class Sweep:
         self._waiting: Task | None = None
         self._room = WaitingRoom()
         self._counted: set[tuple[Phase, str]] = set()
+        self._before = {spec.digest for spec in plan.posteriors}
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
     def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
@@ -136,6 +137,8 @@ class Sweep:
         key = (task.phase, task.spec.digest)
         new = key not in self._counted
         self._counted.add(key)
+        if task.spec.digest in self._before:  # it is none of the sweep's runs
+            return new
         # Two trials may propose the same values: both count, since the budget is in trials.
         if new or (task.phase is Phase.SEARCH and not task.needed):
             self.finished[task.phase] += 1
@@ -171,7 +174,9 @@ class Sweep:
                     None,
                 )
                 if tuning is None or tuning.chosen is None:
-                    yield self._cell(method, scenario, "fixed", {}, None)
+                    for values in study.points_of(method):
+                        origin = "varied" if values else "fixed"
+                        yield self._cell(method, scenario, origin, values, None)
                     continue
                 same = tuning.chosen == tuning.reference
                 origin = "tuned, equals reference" if same else "tuned"

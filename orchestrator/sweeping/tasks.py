@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.planning.plan import Values
+    from orchestrator.planning.plan import Plan, Values
     from search_spaces.schema import Phase
     from trainables.result import RunResult
     from trainables.spec import RunSpec
@@ -33,6 +33,22 @@ class Task:
     values: Values
     ended: Callable[[RunResult | None], None]
     needed: bool = False
+
+
+class Work(Protocol):
+    """Runs that are to be carried out, one known after the other."""
+
+    plan: Plan
+
+    def next(self) -> Task | None:
+        """Return a run to be carried out now; None if there is none before others have ended."""
+
+    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Note that a run has ended, or why it could not be carried out."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to be run."""
 
 
 @dataclass

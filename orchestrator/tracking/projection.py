@@ -177,9 +177,11 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
     ]
     points += _diagnostics(result, times, end)
     last = int(result.trace[-1]["epoch"]) if result.trace else 0
+    rates = {"flip_rate": result.labels.flip_rate, "nominal_rate": result.labels.nominal_rate}
     numbers = {
         **result.summary(),
-        "flip_rate": result.labels.flip_rate,
+        **{name: rate for name, rate in rates.items() if rate is not None},
+        "skipped": float(result.skipped),
         **setting_numbers(result.spec.hyperparameters),
         "seed": float(result.spec.seeds.init),
     }

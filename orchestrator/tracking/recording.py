@@ -16,6 +16,7 @@ from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.methods.published import Selection
+from trainables.metrics import further_readings
 from trainables.noise import noise_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
+        further=further_readings(plan.dataset),
     )
 
 
@@ -203,6 +205,8 @@ def _in_words(training: MethodRecipe) -> str:
 def _source(cell: Cell, loaded: LoadedStudy) -> str:
     if cell.origin.startswith("tuned") and cell.tuning is not None:
         return f"search on {cell.tuning.plan.scenario}"
+    if cell.origin == "varied":
+        return "varied by the study"
     return values_source(loaded, cell.method, cell.batch.values, cell.scenario)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from plans import made_up_data
 from rich.console import Console
@@ -10,11 +12,15 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.preparing import Prepared
 from orchestrator.planning.view import plan_view
 
+SYMMETRIC = ("symmetric-0.4",)
+"""The scenarios that no override changes."""
+
 
 def shown(flags: StudyFlags) -> str:
     """The plan of these flags, as text."""
     loaded = flags.load()
-    prepared = Prepared(loaded, Plan(loaded.name, loaded.study, made_up_data()))
+    dataset = replace(made_up_data(), name="cifar10")
+    prepared = Prepared(loaded, Plan(loaded.name, loaded.study, dataset))
     console = Console(width=300)
     with console.capture() as capture:
         console.print(plan_view(prepared, MachineCost(0.01, 0.001, 10**6, "cpu", slots=2), flags))
@@ -22,7 +28,9 @@ def shown(flags: StudyFlags) -> str:
 
 
 def test_a_plan_says_what_was_scaled() -> None:
-    text = shown(StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal")))
+    text = shown(
+        StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)
+    )
     changes = (
         "period 10 -> 5, window 10 -> 5, nal.first_target_epoch 60 -> 30, "
         "nal.target_interval 10 -> 5"
@@ -42,7 +50,9 @@ def test_a_plan_says_that_the_last_epoch_cuts_a_cycle(
     sets: tuple[str, ...], scaled: str, cycle: int
 ) -> None:
     said = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
-    flags = StudyFlags(study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets)
+    flags = StudyFlags(
+        study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets, scenarios=SYMMETRIC
+    )
     assert f"{scaled}{said}" in shown(flags)
 
 

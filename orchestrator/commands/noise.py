@@ -1,0 +1,118 @@
+"""`noise`: one realisation of a study's label noise, shown and saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.commands.train import with_labels
+from orchestrator.planning.cost import environment_of
+from orchestrator.planning.preparing import prepare
+from trainables.frozen_labels import freeze
+from trainables.noise import noise_of
+from trainables.result import LabelFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.flags import StudyFlags
+    from trainables.realisation import Realisation
+
+WIDEST = 12
+"""Most classes whose whole transition matrix fits on a page."""
+MOST = 15
+"""Flips shown where it does not."""
+
+
+def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
+    """Draw the labels that the study's runs see at a seed, show what they are, and save them.
+
+    Args:
+        flags: as typed; the first scenario is drawn.
+        seed: base seed of every axis that the study does not hold fixed.
+        as_json: print JSON on standard output.
+
+    Raises:
+        NalError: one line for the user.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    plan = prepare(flags, console, writes=True).plan
+    scenario = plan.study.scenarios[0]
+    os.environ.update(environment_of(plan.study.resources.gpus))
+    plan = with_labels(plan, scenario, flags.paths.path, console)
+    labels = plan.realise(scenario, seed)
+    path = freeze(labels.noisy, flags.paths.path)
+    facts = LabelFacts.of(labels, scenario)
+    if as_json:
+        sys.stdout.write(json.dumps(_plain(facts, scenario, seed, path)) + "\n")
+        return 0
+    _show(console, labels, facts, scenario, path)
+    _show_transition(console, labels, plan.dataset.classes)
+    return 0
+
+
+def _plain(facts: LabelFacts, scenario: str, seed: int, path: Path) -> dict[str, object]:
+    return {
+        "scenario": scenario,
+        "seed": seed,
+        "sha256": facts.sha256,
+        "samples": facts.count,
+        "nominal_rate": facts.nominal_rate,
+        "true_rate": facts.flip_rate,
+        "transition": facts.transition,
+        "file": str(path),
+    }
+
+
+def _show(
+    console: Console, labels: Realisation, facts: LabelFacts, scenario: str, path: Path
+) -> None:
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    noise = noise_of(scenario)
+    table.add_row("noise", noise.title + (", one draw for all seeds" if noise.one_draw else ""))
+    table.add_row("samples", str(facts.count))
+    if facts.nominal_rate is not None:
+        table.add_row("nominal rate", f"{facts.nominal_rate:.2%}")
+    if facts.flip_rate is None:
+        table.add_row("true rate", "not known: the dataset's own labels are noisy")
+        table.add_row("changed", f"{labels.flip_rate:.2%} of the dataset's labels")
+    else:
+        table.add_row("true rate", f"{facts.flip_rate:.2%}")
+    table.add_row("SHA-256", facts.sha256)
+    table.add_row("saved to", str(path))
+    console.print(table, soft_wrap=True)
+
+
+def _show_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
+    matrix = np.array(labels.transition)
+    if len(classes) <= WIDEST:
+        console.print("\nof each class (rows), in percent, the noisy label (columns):")
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("")
+        for name in classes:
+            table.add_column(name[:10], justify="right")
+        for name, row in zip(classes, matrix, strict=True):
+            cells = [f"{100 * share:.1f}" if share else "·" for share in row]
+            table.add_row(name, *cells)
+        console.print(table)
+        return
+    flips = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-flips, axis=None, kind="stable")[:MOST]
+    console.print(f"\nthe {MOST} most frequent of its flips, in percent of the class:")
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("class", "noisy label", "%"):
+        table.add_column(name, justify="right" if name == "%" else "left")
+    for place in order:
+        true, noisy = divmod(int(place), len(classes))
+        if flips[true, noisy]:
+            table.add_row(classes[true], classes[noisy], f"{100 * flips[true, noisy]:.1f}")
+    console.print(table)

@@ -1,0 +1,63 @@
+"""The runs that label noise is drawn from: carried out before the labels of a plan are known."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from orchestrator.sweeping.tasks import Task
+from search_spaces.schema import Phase
+from trainables.errors import NalError
+from trainables.result import Status
+
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import Plan
+    from trainables.result import RunResult
+    from trainables.spec import RunSpec
+
+
+class Preparation:
+    """A plan's networks on clean labels, as the engine takes work.
+
+    Attributes:
+        plan: whose labels are to be drawn.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._open = deque(plan.lacking)
+        self._left = len(self._open)
+
+    def next(self) -> Task | None:
+        """Return a run to be carried out now; None if all are handed out."""
+        if not self._open:
+            return None
+        return Task(self._open.popleft(), Phase.SEARCH, {}, lambda _result: None, needed=True)
+
+    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Note that a run has ended.
+
+        Raises:
+            NalError: it gives no class probabilities; says why.
+        """
+        self._left -= 1
+        check_posterior(task.spec, result, reason)
+
+    @property
+    def done(self) -> bool:
+        """Whether all have ended."""
+        return self._left == 0
+
+
+def check_posterior(spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
+    """See that a run that label noise is drawn from has ended well.
+
+    Raises:
+        NalError: it has not; says why.
+    """
+    if result is None or result.status is not Status.FINISHED:
+        why = reason if result is None else f"{result.status} {result.reason}"
+        raise NalError(
+            f"the network on clean labels that PMD noise is drawn from, {spec.digest[:12]}, could "
+            f"not be trained: {why}: change posterior.recipe"
+        )

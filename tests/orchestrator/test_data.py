@@ -1,0 +1,169 @@
+"""`data` and `noise`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from command_line import typed
+from PIL import Image
+from small_cifar import small_cifar10
+
+from orchestrator.commands import data, noise
+from orchestrator.flags import StudyFlags
+from orchestrator.home import Home
+from trainables.datasets import SOURCES, cifar, load
+from trainables.errors import DataError, UserError
+from trainables.realisation import labels_digest, realise
+from trainables.seeds import Seeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_pictures(folder: Path, side: int = 8) -> None:
+    """Two classes of three pictures to train and one to test."""
+    random = np.random.Generator(np.random.Philox(2))
+    for split, count in (("train", 3), ("test", 1)):
+        for name in ("ant", "bee"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+
+
+def test_every_dataset_is_listed_with_what_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path)
+    assert data.list_all(tmp_path, as_json=True) == 0
+    out = capsys.readouterr()
+    listed = json.loads(out.out)
+
+    assert set(listed) == set(SOURCES)
+    assert {name for name, one in listed.items() if one["found"]} >= {"digits", "folder"}
+    assert listed["clothing1m"]["missing"].startswith(f"clothing1m is not in {tmp_path}")
+    assert listed["cifar10"]["downloads"]
+    assert not listed["webvision"]["downloads"]
+    for name, one in listed.items():
+        assert one["layout"]
+        assert one["offered"]
+        assert name in out.err
+
+
+def test_a_check_counts_classes_and_names_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path)
+    assert data.check("folder", tmp_path, decode=True, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["classes"] == ["ant", "bee"]
+    assert found["splits"]["train"] == {"samples": 6, "per_class": [3, 3], "unreadable": []}
+    assert found["digest"] == load("folder", tmp_path, None).digest
+
+    broken = tmp_path / "train/bee/1.png"
+    broken.write_bytes(b"no picture")
+    for name in ("folder", "pictures"):
+        assert data.check(name, tmp_path, decode=True, as_json=True) == 1
+        (line,) = json.loads(capsys.readouterr().out)["splits"]["train"]["unreadable"]
+        assert line.startswith(f"cannot read {broken} as a picture")
+    assert data.check("pictures", tmp_path, decode=False, as_json=True) == 0
+
+
+def test_a_check_says_which_checksums_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = small_cifar10(tmp_path)
+    monkeypatch.setitem(SOURCES, "cifar10", cifar.source(archive))
+    assert data.check("cifar10", tmp_path, decode=True, as_json=False) == 0
+    page = capsys.readouterr().out.replace("\n", " ")
+    assert f"{archive.file} has the published md5, {archive.md5}; so has each file in it" in page
+    assert "all can be read." in page
+    with (tmp_path / archive.file).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="is damaged or incomplete"):
+        data.check("cifar10", tmp_path, decode=True, as_json=False)
+
+
+def test_a_picture_that_cannot_be_read_ends_a_training_or_is_left_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    (tmp_path / "train/bee/1.png").write_bytes(b"no picture")
+    study = tmp_path / "mine.yaml"
+    study.write_text(
+        "extends: digits\ntitle: mine\ndataset: folder\nscenarios: [clean]\n"
+        "methods: [ce]\ntune: []\nconfirm: {hold_out: false}\nrecipe: {epochs: 2, window: 1}\n"
+    )
+    command = ("train", study, "--method", "ce", "--data-dir", tmp_path, "--home", tmp_path / "h")
+    failed = typed(*command)
+    assert failed.returncode == 2
+    (line,) = failed.stderr.strip().splitlines()
+    assert f"cannot read {tmp_path}/train/bee/1.png as a picture" in line
+    assert "unreadable: skip" in line
+
+    done = typed(*command, "--set", "unreadable=skip", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["skipped"] == 1
+    assert result["labels"]["count"] == 6
+
+
+def test_preparing_decodes_into_the_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "d")
+    assert data.prepare("folder", tmp_path / "d", Home(tmp_path / "h")) == 0
+    assert "is ready: 6 to train, 2 to test" in capsys.readouterr().out
+    assert list((tmp_path / "h/cache").glob("folder-*/train_images.npy"))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, source in SOURCES.items() if source.layout[0] != "n"]
+)
+def test_a_dataset_that_is_missing_is_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        data.check(name, tmp_path, decode=True, as_json=False)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_dataset_gets_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown dataset 'cifar': did you mean 'cifar1"):
+        data.check("cifar", tmp_path, decode=True, as_json=False)
+
+
+def test_a_draw_is_shown_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = StudyFlags("digits", scenarios=("symmetric-incl-0.4",), home=tmp_path)
+    assert noise.run(flags, 5, as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+
+    drawn = realise(load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0))
+    assert told["sha256"] == drawn.digest
+    assert told["nominal_rate"] == 0.4
+    assert told["true_rate"] == drawn.flip_rate
+    assert told["transition"] == drawn.transition
+    saved = np.load(told["file"])
+    assert labels_digest(saved) == drawn.digest
+
+    assert noise.run(flags, 5, as_json=False) == 0
+    page = capsys.readouterr().out
+    assert drawn.digest in page.replace("\n", "").replace(" ", "")
+    assert f"{drawn.flip_rate:.2%}" in page
+    for row in range(10):
+        assert f"{100 * drawn.transition[row][row]:.1f}" in page
+
+
+@pytest.mark.slow
+def test_pmd_noise_trains_its_network_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = StudyFlags("digits", scenarios=("pmd-1-0.35",), home=tmp_path, epochs=20)
+    told = []
+    for _ in range(2):
+        assert noise.run(flags, 0, as_json=True) == 0
+        told.append(json.loads(capsys.readouterr().out))
+
+    assert told[0] == told[1]
+    assert abs(told[0]["true_rate"] - 0.35) < 5 * (0.35 * 0.65 / 1437) ** 0.5
+    assert len(list((tmp_path / "runs").glob("*/predictions.npy"))) == 1

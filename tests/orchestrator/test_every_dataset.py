@@ -1,0 +1,109 @@
+"""Each dataset trains one run of its study, on files in its distributor's exact layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from layouts import write_animal10n, write_cifar_human, write_clothing1m, write_webvision
+from small_cifar import small_cifar10, small_cifar100
+
+from orchestrator.commands import train
+from orchestrator.flags import StudyFlags
+from trainables.backbones import backbone_of
+from trainables.datasets import SOURCES, animal10n, cifar, cifar_human, clothing1m, webvision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainables.datasets import Source
+
+pytestmark = pytest.mark.slow
+
+WRITERS: dict[str, Callable[[Path], Source]] = {
+    "cifar10": lambda folder: cifar.source(small_cifar10(folder)),
+    "cifar100": lambda folder: cifar.source(small_cifar100(folder)),
+    "cifar10n": lambda folder: cifar_human.source(write_cifar_human(folder)),
+    "cifar100n": lambda folder: cifar_human.source(
+        write_cifar_human(folder, cifar_human.CIFAR100N)
+    ),
+    "animal10n": lambda folder: animal10n.source(write_animal10n(folder, "raw")),
+    "clothing1m": lambda folder: clothing1m.source(write_clothing1m(folder)),
+    "webvision": lambda folder: webvision.source(write_webvision(folder)),
+}
+SHORT = (
+    *("recipe.epochs=1", "recipe.window=1", "recipe.evaluate_every=1", "recipe.batch_size=8"),
+    *("recipe.precision=bf16", "resources.gpus=0", "search.hold_out=0.2"),
+    *("hyperparameters.nal.first_target_epoch=1", "hyperparameters.nal.target_interval=1"),
+)
+LEARNS_BY_HEART = (
+    *("posterior.backbone={name: mlp}", "posterior.recipe.learning_rate=0.002"),
+    *("posterior.recipe.augmentation=[]", "posterior.recipe.epochs=40"),
+)
+"""A network that tells random pictures apart, as PMD noise needs."""
+CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "cifar10": ("cifar10", "resnet34", ("overrides=[]",)),
+    "cifar100": ("cifar100", "resnet34", ("overrides=[]",)),
+    "cifar10-pmd": ("cifar10", "preact34", LEARNS_BY_HEART),
+    "cifar10n": ("cifar10n", "resnet34", ()),
+    "cifar100n": ("cifar100n", "resnet34", ()),
+    "cifar10-small": ("cifar10", "resnet-w16", ("subset=90",)),
+    "animal10n": ("animal10n", "vgg19-bn", ()),
+    "clothing1m": ("clothing1m", "resnet50", ("subset=14",)),
+    "webvision": ("webvision", "inception-resnet-v2", ()),
+}
+
+
+def trained(
+    study: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> dict[str, Any]:
+    """Type `train STUDY --method nal` over small data."""
+    dataset, _, sets = CASES[study]
+    source = WRITERS[dataset](tmp_path / "data")
+    monkeypatch.setitem(SOURCES, dataset, source)
+    flags = StudyFlags(
+        study,
+        methods=("nal",),
+        sets=(*SHORT, *sets),
+        data_dir=tmp_path / "data",
+        home=tmp_path / "home",
+    )
+    try:
+        assert train.run(flags, "nal", 0, as_json=True) == 0
+    finally:
+        shutil.rmtree(tmp_path / "home", ignore_errors=True)  # checkpoints of up to 1 GB
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("study", CASES)
+def test_one_run_of_each_study(
+    study: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = trained(study, tmp_path, monkeypatch, capsys)
+    dataset, backbone, _ = CASES[study]
+    spec = result["spec"]
+    assert result["status"] == "finished"
+    assert (spec["dataset"], spec["backbone"]) == (dataset, backbone)
+    assert backbone_of(backbone).title
+    (row,) = result["trace"]
+    assert 0 <= row["test/accuracy"] <= 1
+    real = dataset in ("animal10n", "clothing1m", "webvision")
+    assert (result["labels"]["flip_rate"] is None) == real
+    assert ("train/accuracy_true" in row) != real
+    assert ("clean_val/accuracy" in row) == (dataset == "clothing1m")
+    several = {name for name in row if name.startswith("test/") and name != "test/accuracy"}
+    expected = {f"test/{s}/top{k}" for s in ("webvision", "imagenet") for k in (1, 5)}
+    assert several == (expected if dataset == "webvision" else set())
+    if several:
+        assert row["test/accuracy"] == row["test/webvision/top1"]
+        assert row["test/imagenet/top5"] == 1.0  # of three classes
