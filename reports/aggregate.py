@@ -31,16 +31,14 @@ class Reading:
     title: str
 
 
-def readings(window: int) -> tuple[Reading, ...]:
-    """Return all readings, the headline first.
-
-    Args:
-        window: how many last epochs are averaged.
-    """
+def readings(plan: PlanRecord) -> tuple[Reading, ...]:
+    """Return all readings of a sweep's runs."""
+    further = [Reading(metric, title) for metric, title in plan.further.items()]
     return (
         Reading("test/accuracy_last", "last epoch"),
-        Reading("test/accuracy_mean_last", f"mean of last {counted(window, 'epoch')}"),
+        Reading("test/accuracy_mean_last", f"mean of last {counted(plan.window, 'epoch')}"),
         Reading("test/accuracy_best_val", "epoch chosen by noisy validation"),
+        *further,
     )
 
 
@@ -132,7 +130,7 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
     by_digest: dict[str, Mapping[Hashable, Any]] = {
         row["digest"]: row for row in runs.to_dict("records")
     }
-    metrics = [*(reading.metric for reading in readings(plan.window)), *OTHER_METRICS]
+    metrics = [*(reading.metric for reading in readings(plan)), *OTHER_METRICS]
     cells = [_summarise(cell, by_digest, metrics) for cell in plan.cells]
     _check_paired(cells)
     return cells
@@ -155,6 +153,7 @@ def _summarise(
     values = {metric: [float(run[metric]) for run in finished] for metric in metrics}
     statuses = [run["status"] for run in found.values()]
     flips = [float(run["flip_rate"]) for run in found.values()]
+    flips = [rate for rate in flips if not math.isnan(rate)]
     return CellSummary(
         cell=cell,
         statistics={

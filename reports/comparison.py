@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.aggregate import aggregate, readings
 from reports.notes import notes_of
-from reports.paper import NOT_CONVERGED, UNTRAINED, lookup, setting_of
+from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
 from reports.words import point
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from reports.plan_record import CellRecord, PlanRecord
 
 RowKey = tuple[str, ...]
+Place = tuple[str, str]
+"""A scenario and a metric."""
 
 
 def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
@@ -65,7 +67,7 @@ def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
 
 def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
     """Return the readings that any run has, the headline first and always."""
-    first, *others = sorted(readings(plan.window), key=lambda r: r.title != plan.headline)
+    first, *others = sorted(readings(plan), key=lambda r: r.title != plan.headline)
     present = {metric for cell in cells for metric, s in cell.statistics.items() if s.n}
     return [first, *(reading for reading in others if reading.metric in present)]
 
@@ -110,7 +112,7 @@ def _reference_key(cell: CellRecord) -> RowKey:
 def _section(
     rows: Mapping[RowKey, Mapping[str, CellSummary]],
     places: Sequence[tuple[str, Reading]],
-    quoted: Mapping[str, Mapping[str, PaperResult]],
+    quoted: Mapping[str, Mapping[Place, PaperResult]],
     headline: Reading,
 ) -> tuple[Row, ...]:
     measured = [
@@ -134,12 +136,12 @@ def _section(
             marker="paper",
             kind="quoted",
             entries=tuple(
-                _quote(results.get(scenario), scenario) if reading == headline else Entry()
+                _quote(results.get((scenario, reading.metric)), scenario)
                 for scenario, reading in places
             ),
         )
         for method, results in quoted.items()
-        if any(reading == headline for _, reading in places)
+        if any((scenario, reading.metric) in results for scenario, reading in places)
     ]
     return (*_with_bold(measured, whole), *paper)
 
@@ -157,7 +159,7 @@ def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
     if first.recipe:
         return f"fixed ({first.source}), {first.recipe}"
     if not tuned:
-        return f"fixed ({first.source})"
+        return "varied" if first.origin == "varied" else f"fixed ({first.source})"
     equal = " = reference" if all(summary.cell.reference for summary in cells) else ""
     return f"tuned ({first.trials} trials){equal}"
 
@@ -219,14 +221,15 @@ def _with_bold(rows: Sequence[Row], whole: Sequence[Sequence[bool]]) -> list[Row
 
 def _quoted(
     plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
-) -> dict[str, dict[str, PaperResult]]:
-    """Return the paper's numbers for the sweep's methods, by method and scenario."""
-    quoted: dict[str, dict[str, PaperResult]] = {}
+) -> dict[str, dict[Place, PaperResult]]:
+    """Return the paper's numbers for the sweep's methods, by method, scenario and metric."""
+    quoted: dict[str, dict[Place, PaperResult]] = {}
     for method in (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED):
         for scenario in scenarios:
-            for result in lookup(plan.dataset.title, scenario, plan.backbone):
-                if result.method == method:
-                    quoted.setdefault(method, {}).setdefault(scenario, result)
+            for metric in METRICS:
+                for result in lookup(plan.dataset.title, scenario, plan.backbone, metric):
+                    if result.method == method:
+                        quoted.setdefault(method, {}).setdefault((scenario, metric), result)
     return quoted
 
 
@@ -237,4 +240,5 @@ def _quote(result: PaperResult | None, scenario: str) -> Entry:
         return Entry(NOT_CONVERGED)
     setting = setting_of(scenario)
     other = "†" if setting and setting.including else ""
+    other += "‡" if "pretrained" in result.backbone else ""
     return Entry(_number(result.mean, result.std) + other, mean=result.mean, std=result.std)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.aggregate import devices_of
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
 from reports.words import LETTERS, counted, point
+from trainables.noise import noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,6 +128,10 @@ def _of_noise(cells: Sequence[CellSummary]) -> Iterator[str]:
     if rates:
         shown = "; ".join(f"{title}: {100 * mean(found):.2f} %" for title, found in rates.items())
         yield f"Labels that really differ from the true ones: {shown}."
+    shared = {s.cell.scenario_title for s in cells if noise_of(s.cell.scenario).one_draw}
+    if shared:
+        names = "; ".join(sorted(shared))
+        yield f"All seeds see one draw of the noise, so that ± does not include it: {names}."
 
 
 def _of_subset(plan: PlanRecord) -> Iterator[str]:
@@ -160,6 +165,8 @@ def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
         )
     if including:
         yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
+    if any("pretrained" in result.backbone for result in beside):
+        yield "‡ is the paper's number of a network that began with ImageNet weights."
     if elsewhere:
         yield (
             f"The paper's numbers for this noise are with {', '.join(sorted(elsewhere))}: "

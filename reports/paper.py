@@ -18,7 +18,22 @@ UNTRAINED = ("NLNL",)
 """Methods that are quoted wherever the paper has them, and not trained here: NLNL takes about 3,000
 epochs."""
 
-_SCENARIO = re.compile(r"(symmetric-incl|symmetric|asymmetric|pmd-[123])-(0\.\d+)")
+REAL = "real"
+"""Noise that the paper's real-world data sets have by themselves."""
+
+METRICS = {
+    "test/accuracy_last": ("test_acc", "webvision_val_top1"),
+    "test/webvision/top1_last": ("webvision_val_top1",),
+    "test/webvision/top5_last": ("webvision_val_top5",),
+    "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
+    "test/imagenet/top5_last": ("ilsvrc12_val_top5",),
+}
+"""The paper's words for a run's numbers."""
+
+_SCENARIO = re.compile(
+    r"(symmetric(?:-incl)?(?:-each)?|symmetric-official|asymmetric(?:-each|-official)?"
+    r"|pmd(?:-keep)?-[123])-(0\.\d+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ class Setting:
 
     Attributes:
         noise_type: as `PaperResult` has it.
-        noise_rate: nominal, a fraction.
+        noise_rate: nominal, a fraction; 0 where the noise is real.
         including: symmetric noise that may draw the true class again, which the paper's text
             excludes.
     """
@@ -89,40 +104,49 @@ def paper_results() -> tuple[PaperResult, ...]:
 
 def setting_of(scenario: str) -> Setting | None:
     """Read a scenario's name in the paper's words; None for one that the paper has not."""
+    if scenario == "clean":
+        return Setting(REAL, 0.0, including=False)
     match = _SCENARIO.fullmatch(scenario)
     if match is None:
         return None
     kind, rate = match.groups()
-    including = kind == "symmetric-incl"
-    kind = "symmetric" if including else kind.replace("pmd-", "pmd-type-")
-    return Setting(kind, float(rate), including)
+    if kind.startswith("pmd"):
+        return Setting(f"pmd-type-{kind[-1]}", float(rate), including=False)
+    including = kind.startswith(("symmetric-incl", "symmetric-official"))
+    return Setting(kind.partition("-")[0], float(rate), including)
 
 
-def lookup(dataset: str, scenario: str, backbone: str) -> list[PaperResult]:
-    """Return the paper's test accuracies for a dataset, scenario and backbone, in its order.
+def lookup(
+    dataset: str, scenario: str, backbone: str, metric: str = "test/accuracy_last"
+) -> list[PaperResult]:
+    """Return the paper's numbers for a dataset, scenario and backbone, in its order.
 
     Args:
         dataset: its title or the word used in studies: "CIFAR-10" or "cifar10".
         scenario: name of the label noise; `symmetric-incl-R` finds what `symmetric-R` does, see
             `setting_of` to tell them apart.
         backbone: its title: "ResNet-34 (32×32)" is the paper's "ResNet34".
+        metric: a run's number, from `METRICS`.
     """
-    name = _plain(backbone)
-    return [result for result in measured_on(dataset, scenario) if _plain(result.backbone) == name]
+    name, results = _plain(backbone), measured_on(dataset, scenario, metric)
+    return [result for result in results if _plain(result.backbone) == name]
 
 
-def measured_on(dataset: str, scenario: str) -> list[PaperResult]:
-    """Return the paper's test accuracies for a dataset and scenario on any backbone."""
+def measured_on(
+    dataset: str, scenario: str, metric: str = "test/accuracy_last"
+) -> list[PaperResult]:
+    """Return the paper's numbers for a dataset and scenario on any backbone."""
     setting = setting_of(scenario)
     if setting is None:
         return []
     return [
         result
         for result in paper_results()
-        if result.metric == "test_acc"
+        if result.metric in METRICS.get(metric, ())
         and (result.mean is not None or "converge" in result.note)
         and _plain(result.dataset) == _plain(dataset)
-        and (result.noise_type, result.noise_rate) == (setting.noise_type, setting.noise_rate)
+        and result.noise_type == setting.noise_type
+        and (setting.noise_type == REAL or result.noise_rate == setting.noise_rate)
     ]
 
 

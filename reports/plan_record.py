@@ -110,7 +110,7 @@ class CellRecord:
         scenario: the word used in studies.
         scenario_title: as tables head a column with it.
         values: of the tunable hyperparameters; empty for a method that has none.
-        origin: "tuned", "reference", "fixed", or "tuned, equals reference".
+        origin: "tuned", "reference", "fixed", "varied", or "tuned, equals reference".
         trials: how many trials of the search led to it; 0 where it was not tuned.
         source: where its values come from.
         seeds: planned, in order.
@@ -173,6 +173,7 @@ class PlanRecord:
         state: whether all of it is done.
         fixed_seeds: axes of randomness held fixed while the others vary.
         scenario_epochs: length of a training on the scenarios where it is another one.
+        further: titles of what a table shows beside what all have, by a run's number.
     """
 
     sweep: str
@@ -193,6 +194,7 @@ class PlanRecord:
     state: Literal["running", "finished"]
     fixed_seeds: dict[str, int] = field(default_factory=dict)
     scenario_epochs: dict[str, int] = field(default_factory=dict)
+    further: dict[str, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> set[str]:

@@ -14,7 +14,7 @@ from reports.store import explained, open_store, shown
 from trainables.errors import RecordError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -79,8 +79,9 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
             the latest of all.
 
     Returns:
-        The plan, and one row per recorded run that the plan names, with `COLUMNS`: a digest is
-        counted once, accuracies are fractions, and a number that a run has not is NaN.
+        The plan, and one row per recorded run that the plan names, with `COLUMNS` and the plan's
+        further numbers: a digest is counted once, accuracies are fractions, and a number that a run
+        has not is NaN.
 
     Raises:
         UserError: there is no such sweep, or more than one.
@@ -93,8 +94,9 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
         entry = _choose(_sweeps(client), sweep, uri)
         plan = _read_plan(client, entry)
         experiment = client.get_run(entry.run_id).info.experiment_id
-        rows = [_row(run) for run in _iter_runs(client, experiment, plan)]
-    return plan, pd.DataFrame(rows, columns=list(COLUMNS))
+        rows = [_row(run, plan.further) for run in _iter_runs(client, experiment, plan)]
+    further = [name for name in plan.further if name not in COLUMNS]
+    return plan, pd.DataFrame(rows, columns=[*COLUMNS, *further])
 
 
 def _sweeps(client: MlflowClient) -> list[SweepEntry]:
@@ -175,7 +177,7 @@ def _pages(client: MlflowClient, experiments: list[str], query: str) -> Iterator
             return
 
 
-def _row(run: Run) -> dict[str, object]:
+def _row(run: Run, further: Iterable[str]) -> dict[str, object]:
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
     return {
         "digest": tags["nal.digest"],
@@ -186,5 +188,5 @@ def _row(run: Run) -> dict[str, object]:
         "seed": int(params["seed"]),
         "labels": tags["nal.labels"],
         "device": tags["nal.device"],
-        **{name: metrics.get(name, float("nan")) for name in METRICS},
+        **{name: metrics.get(name, float("nan")) for name in (*METRICS, *further)},
     }

@@ -27,8 +27,9 @@ def frame(results: Iterable[RunResult]) -> pd.DataFrame:
             "labels": result.labels.sha256,
             "device": result.provenance["device"],
             **{name: result.summary().get(name, float("nan")) for name in METRICS},
-            "flip_rate": result.labels.flip_rate,
+            "flip_rate": float("nan") if rate is None else rate,
         }
         for result in results
+        for rate in [result.labels.flip_rate]
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -46,4 +46,8 @@ def test_what_the_paper_has_not() -> None:
 def test_both_conventions_of_symmetric_noise_are_told_apart() -> None:
     assert setting_of("symmetric-0.4") == Setting("symmetric", 0.4, including=False)
     assert setting_of("symmetric-incl-0.4") == Setting("symmetric", 0.4, including=True)
-    assert setting_of("clean") is None
+    assert setting_of("clean") == Setting("real", 0.0, including=False)
+    assert setting_of("human-worse") is None
+    assert setting_of("pmd-keep-2-0.35") == Setting("pmd-type-2", 0.35, including=False)
+    assert setting_of("symmetric-official-0.8") == Setting("symmetric", 0.8, including=True)
+    assert setting_of("asymmetric-superclass-0.4") is None
