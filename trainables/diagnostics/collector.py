@@ -1,9 +1,10 @@
 """Collects what the paper's figures are drawn from, while a run trains and without changing it.
 
-In a watched epoch each step leaves its samples' logits, attention weight and gradient in buffers on
-the run's device, one write each; the epoch's end reduces them. So the numbers are those of the
-training passes themselves: in training mode, on augmented images, each sample once. A sample that
-an epoch leaves out (with the smaller last batch, or an unreadable picture) keeps what it had.
+In a watched epoch each step leaves its samples' logits, attention weights and gradients on the
+run's device; the epoch's end brings them into the samples' order and reduces them. So the numbers
+are those of the training passes themselves: in training mode, on augmented images, each sample
+once. A sample that an epoch leaves out (with the smaller last batch, or an unreadable picture)
+keeps what it had.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from trainables.methods import Batch
     from trainables.trainer import Trainer
+
+_Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
+"""Positions in the training part, logits, logits of the attention weights, gradients."""
 
 DEFAULT_COLLECTIONS = 20
 """About how many epochs of a run are watched, unless a study says otherwise."""
@@ -62,9 +66,10 @@ class Collector:
         self._given, self._true, self._position = given, true, position
         self._classes, self._epochs, self._every = classes, epochs, every
         count, device = len(given), given.device
-        self._log_p = torch.full((count, classes), -math.log(classes), device=device)
+        self._logits = torch.zeros(count, classes, device=device)
         self._numbers = torch.zeros(3, count, device=device)  # attention, gradient, its label's
         self._attends = False
+        self._steps: list[_Step] = []
         self._collected: list[dict[str, torch.Tensor]] = []
         self._series: list[dict[str, float]] = []
         self._watched: list[int] = []
@@ -88,21 +93,15 @@ class Collector:
 
     def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
         """Keep what a step shows of its samples."""
-        index = batch.index
-        log_p = batch.logits.detach()[:, : self._classes].log_softmax(dim=1)
-        self._log_p[index] = log_p
-        labels = self._given[index].unsqueeze(1)
-        self._attends = attention is not None
-        if attention is not None:
-            self._numbers[0, index] = attention.detach()
-        self._numbers[1, index] = gradient.abs().sum(dim=1)
-        self._numbers[2, index] = gradient.gather(1, labels).squeeze(1)
+        weight = None if attention is None else attention.detach()
+        self._steps.append((batch.index, batch.logits.detach(), weight, gradient))
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
         """Reduce what the epoch's steps left."""
+        self._gather()
         attention, gradient, label = self._numbers.cpu().numpy()
         seen = reduce.Epoch(
-            log_p=self._log_p.cpu().numpy(),
+            log_p=self._logits.log_softmax(dim=1).cpu().numpy(),
             attention=attention if self._attends else None,
             gradient=gradient,
             gradient_label=label,
@@ -121,6 +120,20 @@ class Collector:
         if epoch == self._epochs:
             self._last = self._last_epoch(seen, targets)
 
+    def _gather(self) -> None:
+        """Bring what the steps left into the order of the samples."""
+        at = torch.cat([index for index, _, _, _ in self._steps])
+        logits = torch.cat([logits for _, logits, _, _ in self._steps])
+        self._logits[at] = logits[:, : self._classes]
+        gradients = torch.cat([gradient for _, _, _, gradient in self._steps])
+        attention = [weight for _, _, weight, _ in self._steps if weight is not None]
+        self._attends = bool(attention)
+        if attention:
+            self._numbers[0, at] = torch.cat(attention)
+        self._numbers[1, at] = gradients.abs().sum(dim=1)
+        self._numbers[2, at] = gradients.gather(1, self._given[at].unsqueeze(1)).squeeze(1)
+        self._steps.clear()
+
     def _last_epoch(
         self, seen: reduce.Epoch, targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
@@ -129,7 +142,7 @@ class Collector:
             kept["last_attention"] = seen.attention.copy()
         if seen.true is not None:
             kept |= {f"matrix/{name}": m for name, m in reduce.matrices(seen).items()}
-        rows = self._log_p.exp() if targets is None else targets
+        rows = self._logits.softmax(dim=1) if targets is None else targets
         highest, best = rows.max(dim=1)
         return {
             **{name: torch.from_numpy(array) for name, array in kept.items()},
@@ -173,6 +186,8 @@ class Collector:
             "series": self._series,
             "collected": self._collected,
             "last": self._last,
+            "logits": self._logits,
+            "numbers": self._numbers,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,3 +196,5 @@ class Collector:
         self._series = list(state["series"])
         self._collected = list(state["collected"])
         self._last = dict(state["last"])
+        self._logits.copy_(state["logits"])
+        self._numbers.copy_(state["numbers"])

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def watched(
     method: str = "nal", epochs: int = 6, every: int = 2, **options: object
 ) -> tuple[Trainer, Collector]:
-    trainer = Trainer(runnable(method=method, recipe=recipe(epochs), **options), digits(), CPU)
+    spec = runnable(**{"method": method, "recipe": recipe(epochs), **options})
+    trainer = Trainer(spec, digits(), CPU)
     collector = Collector.of(trainer, every)
     while not trainer.done:
         trainer.train_epoch(collector)
@@ -132,8 +133,10 @@ def test_a_method_without_weights_or_targets_says_nothing_of_them() -> None:
     assert {"loss", "target", "matrix/noisy"} <= set(arrays)
 
 
-def test_it_goes_on_after_an_interruption() -> None:
-    whole_trainer, whole = watched()
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_it_goes_on_after_an_interruption(*, drop_last: bool) -> None:
+    """Also what samples had that a later epoch leaves out with its last batch."""
+    whole_trainer, whole = watched(recipe=recipe(6, batch_size=500, drop_last=drop_last))
     first = Trainer(whole_trainer.spec, digits(), CPU)
     before = Collector.of(first, 2)
     for _ in range(4):
