@@ -1,0 +1,87 @@
+"""A user's own pictures and arrays train under a study as the README writes it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from layouts import random_pixels, save_jpeg
+
+from orchestrator.commands import train
+from orchestrator.flags import StudyFlags
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+CLASSES = ("ant", "bee", "wasp")
+COUNTS = {"train": 8, "test": 3}
+"""Pictures in each class."""
+OWN = """
+extends: cifar10
+title: My pictures
+scenarios: [symmetric-0.25]
+recipe:
+  epochs: 2
+  window: 1
+  evaluate_every: 1
+  batch_size: 8
+  precision: float32
+  mean: null
+  std: null
+methods: [ce, nal]
+hyperparameters:
+  nal: {first_target_epoch: 1, target_interval: 1}
+tune: []
+overrides: []
+resources: {gpus: 0}
+"""
+STUDIES = {
+    "folder": "dataset: folder\n",
+    "npz": "dataset: npz\nbackbone: {name: mlp}\n",
+    "pictures": "dataset: pictures\nbackbone: {name: resnet50}\n",
+}
+PICTURES = """
+  mean: [0.5, 0.5, 0.5]
+  std: [0.25, 0.25, 0.25]
+  crop_size: 64
+"""
+
+
+def write_folders(root: Path, *, any_size: bool) -> None:
+    for number, (split, label) in enumerate(
+        (split, label) for split, count in COUNTS.items() for label in CLASSES * count
+    ):
+        size = (40 + 7 * number, 70 + 3 * number) if any_size else (32, 32)
+        save_jpeg(root / split / label / f"{number:03d}.jpg", number, *size)
+
+
+def write_arrays(root: Path) -> None:
+    arrays: dict[str, Any] = {"classes": np.array(CLASSES)}
+    for split, count in COUNTS.items():
+        pixels = [random_pixels(number, 20, 24) for number in range(count * len(CLASSES))]
+        arrays[f"x_{split}"] = np.stack(pixels)
+        arrays[f"y_{split}"] = np.arange(len(pixels)) % len(CLASSES)
+    root.mkdir()
+    np.savez(root / "data.npz", **arrays)
+
+
+@pytest.mark.parametrize("dataset", STUDIES)
+def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    if dataset == "npz":
+        write_arrays(data)
+    else:
+        write_folders(data, any_size=dataset == "pictures")
+    study = tmp_path / "mine.yaml"
+    own = OWN.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
+    study.write_text(STUDIES[dataset] + (own if dataset == "pictures" else OWN))
+    flags = StudyFlags(str(study), data_dir=data, home=tmp_path / "home")
+    assert train.run(flags, "nal", 0, as_json=True) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["status"] == "finished"
+    assert [row["epoch"] for row in result["trace"]] == [1, 2]
+    assert result["labels"]["flip_rate"] == 6 / 24  # of the labels that count as true
