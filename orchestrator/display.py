@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning.cost import duration
+from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.schema import Phase
 
@@ -76,7 +77,7 @@ class Display:
         self._console = console
         self._sweep = sweep
         self._weights = {
-            size.phase: (size.runs, cost.mean_run_seconds(size)) for size in sweep.plan.sizes
+            size.phase: (size.runs, cost.mean_run_seconds(size)) for size in phase_sizes(sweep.plan)
         }
         self._slots = cost.slots
         self._going: dict[str, _Going] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from search_spaces.checks import check_study
 from search_spaces.layers import dotted
 from search_spaces.schema import MethodRecipe, Override, Study
 from trainables.errors import FieldError, suggest
@@ -47,9 +48,11 @@ def read_study(plain: dict[str, Any]) -> Study:
     """
     _check_schedules(plain)
     try:
-        return Study.model_validate_json(json.dumps(plain), strict=True)
+        study = Study.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         raise _fault(error.errors(), plain) from error
+    check_study(study)
+    return study
 
 
 def _check_schedules(plain: Any, path: KeyPath = ()) -> None:  # noqa: ANN401 - any YAML value

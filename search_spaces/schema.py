@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from search_spaces.checks import check_study
 from search_spaces.fields import ArchitectureField, MethodValues, TunedValues, listed
 from search_spaces.tunable import RECIPE_VALUES
 from trainables.methods import method_of
@@ -220,11 +219,6 @@ class Study(_Part):
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
     deviations: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_study(self)
-        return self
 
     def space_of(self, method: str) -> dict[str, Space]:
         """Return where a method is searched: the study's space, else what the method declares.

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.planning.sizes import phase_sizes
 from trainables.cost import Cost
 from trainables.errors import NalError
 from trainables.record import write_atomically
@@ -59,11 +60,11 @@ class MachineCost(Cost):
 
     def plan_seconds(self, plan: Plan) -> float:
         """Return the wall time of a whole sweep."""
-        return START_SECONDS + sum(self.phase_seconds(size) for size in plan.sizes)
+        return START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
     def plan_bytes(self, plan: Plan) -> float:
         """Return the disk space of the runs' last checkpoints, per-sample state included."""
-        loads = [load for size in plan.sizes for load in size.loads]
+        loads = [load for size in phase_sizes(plan) for load in size.loads]
         return sum(load.runs * (self.checkpoint_bytes + load.state_bytes) for load in loads)
 
 
@@ -78,7 +79,7 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
         NalError: the network cannot be trained here; says why.
     """
     study = plan.study
-    spec = plan.sizes[-1].loads[0].spec
+    spec = phase_sizes(plan)[-1].loads[0].spec
     key = _key(spec, plan)
     path = None if cache is None else cache / "costs.json"
     known = _recall(path)

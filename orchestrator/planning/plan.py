@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.protocol import HeldOutAccuracy
-from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.parameters import FrozenMap
@@ -237,8 +235,3 @@ class Plan:
         """Return those of the needed runs that a sweep carries out: not those of `posteriors`."""
         before = {posterior.digest for posterior in self.posteriors}
         return [need for need in self.needs_of(spec) if need.digest not in before]
-
-    @cached_property
-    def sizes(self) -> tuple[PhaseSize, ...]:
-        """How many runs each phase has at the most, and what they do."""
-        return phase_sizes(self)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.downloading import download
 from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_shapes
 from trainables.datasets import load
 from trainables.errors import DataError, FieldError
@@ -86,6 +87,6 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
 def _check_methods(plan: Plan) -> None:
     """See that no method would keep more state than is reasonable for this data."""
     classes = len(plan.dataset.classes)
-    for runs in (runs for size in plan.sizes for runs in size.loads):
+    for runs in (runs for size in phase_sizes(plan) for runs in size.loads):
         values = runs.spec.hyperparameters
         check_state(method_of(runs.spec.method), values, runs.train, classes)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning.cost import duration, size_text
+from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.scaling import cut_cycle, list_scaled
 from trainables.backbones import backbone_of
@@ -31,7 +32,7 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
     runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
     for column in ("phase", "runs", "", "one run"):
         runs.add_column(column, justify="right" if column == "runs" else "left")
-    for size in plan.sizes:
+    for size in phase_sizes(plan):
         runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _each(size, cost))
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
@@ -102,7 +103,7 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
         ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
         (
             "cost here",
-            f"at most {sum(s.runs for s in plan.sizes)} runs, about "
+            f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
             f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
             f"{size_text(cost.plan_bytes(plan))} on disk",
         ),
@@ -138,7 +139,7 @@ def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[
                 "arithmetic": size.arithmetic,
                 "seconds": cost.phase_seconds(size),
             }
-            for size in plan.sizes
+            for size in phase_sizes(plan)
         ],
         "protocol": plan.protocol.name,
         "standard_error": plan.protocol.standard_error,

@@ -11,6 +11,7 @@ from rich.console import Console
 from orchestrator import display as displays
 from orchestrator.display import LINE_SECONDS, SHOWN_RUNS, Display
 from orchestrator.planning.cost import MachineCost
+from orchestrator.planning.sizes import phase_sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +125,7 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
 
 def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: Clock) -> None:
     display, driver = opened(tmp_path)
-    sizes = driver.sweep.plan.sizes
+    sizes = phase_sizes(driver.sweep.plan)
     whole = sum(size.runs * COST.mean_run_seconds(size) for size in sizes)
     assert display.seconds_left() == pytest.approx(whole / COST.slots)
     clock.now += 0.5

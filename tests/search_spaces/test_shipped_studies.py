@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sizes import phase_sizes
 from reports.paper import lookup, paper_results, setting_of
 from search_spaces.files import study_names, study_titles
 from search_spaces.loader import load_study
@@ -114,15 +115,17 @@ def test_every_study_can_be_planned(name: str) -> None:
     study = load_study(name).study
     source = source_of(study.dataset)
     plan = Plan(name, study, made_up(source))
-    assert all(size.runs > 0 for size in plan.sizes)
-    for size in plan.sizes:
+    assert all(size.runs > 0 for size in phase_sizes(plan))
+    for size in phase_sizes(plan):
         for load in size.loads:
             kind = method_of(load.spec.method)
             kind.check(load.spec.hyperparameters, load.spec.recipe.epochs)
             check_state(kind, load.spec.hyperparameters, load.train, source.classes or 10)
             chooses = size.phase is not Phase.CONFIRM
             assert ("test" in load.spec.evaluate) != chooses
-    (shape,) = {load.spec.recipe.input_shape(source.image) for s in plan.sizes for load in s.loads}
+    (shape,) = {
+        load.spec.recipe.input_shape(source.image) for s in phase_sizes(plan) for load in s.loads
+    }
     backbone_of(study.backbone.name).check(shape)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from plans import Driver, small_plan, small_study
 
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.errors import StudyError
 
@@ -26,7 +27,7 @@ def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Pa
     plan = small_plan(sets=VARIED)
     assert plan.study.points_of("nal") == POINTS
     assert plan.study.points_of("ce") == [{}]
-    assert [size.runs for size in plan.sizes] == [2 * (1 + 4)]
+    assert [size.runs for size in phase_sizes(plan)] == [2 * (1 + 4)]
 
     sweep = Driver(plan, tmp_path).run().sweep
     cells = [(cell.method, cell.origin, cell.batch.values) for cell in sweep.cells]

@@ -15,6 +15,7 @@ from orchestrator.planning.cost import (
     duration,
     measure,
 )
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
@@ -126,7 +127,7 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
 def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     plan = small_plan()
     cost = MachineCost(0.01, 0.001, 1000, "cpu", slots=2)
-    search, select, confirm = plan.sizes
+    search, select, confirm = phase_sizes(plan)
     # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
     assert cost.run_seconds(search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
     assert cost.run_seconds(confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
@@ -140,7 +141,7 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
 def test_fewer_evaluations_cost_less() -> None:
     plan = small_plan(sets=("recipe.evaluate_every=6", "recipe.window=1"))
     cost = MachineCost(0.0, 0.001, 0, "cpu", slots=2)
-    size = next(size for size in plan.sizes if size.phase is Phase.SEARCH)
+    size = next(size for size in phase_sizes(plan) if size.phase is Phase.SEARCH)
     assert cost.run_seconds(size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
 
 

@@ -8,6 +8,7 @@ from plans import made_up_data, small_plan, small_study
 
 from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.errors import DataError
 from trainables.noise import Given, noise_of
@@ -125,8 +126,8 @@ def test_a_network_of_its_own_recipe_and_seed_is_another_one(tmp_path: Path) -> 
 
 
 def test_a_plan_counts_the_network_among_no_phase(tmp_path: Path) -> None:
-    counted = [size.runs for size in plan_at(tmp_path, scenarios=(PMD,)).sizes]
-    assert counted == [size.runs for size in small_plan().sizes]
+    counted = [size.runs for size in phase_sizes(plan_at(tmp_path, scenarios=(PMD,)))]
+    assert counted == [size.runs for size in phase_sizes(small_plan())]
 
 
 def test_labels_of_the_users_are_read_and_kept(tmp_path: Path) -> None:

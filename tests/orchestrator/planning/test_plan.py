@@ -7,6 +7,7 @@ import pytest
 from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
 
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
 from trainables.methods import METHODS
@@ -132,13 +133,13 @@ def test_the_plan_counts_the_runs_that_a_sweep_asks_for(
         lucky[Phase.SELECT] += spared * len(plan.study.select.seeds)
         if tuning.chosen == tuning.reference:
             lucky[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
-    for size in plan.sizes:
+    for size in phase_sizes(plan):
         assert asked[size.phase] == size.runs - lucky[size.phase], size.arithmetic
-    assert set(asked) == {size.phase for size in plan.sizes}
+    assert set(asked) == {size.phase for size in phase_sizes(plan)}
 
 
 def test_the_arithmetic_is_written_out() -> None:
-    search, select, confirm = small_plan(scenarios=TWO_SCENARIOS).sizes
+    search, select, confirm = phase_sizes(small_plan(scenarios=TWO_SCENARIOS))
     assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
     assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
     assert confirm.runs == 12
@@ -148,7 +149,7 @@ def test_the_arithmetic_is_written_out() -> None:
 
 
 def test_runs_without_a_split_train_on_all_samples() -> None:
-    *_, confirm = small_plan(sets=("confirm.hold_out=false",)).sizes
+    *_, confirm = phase_sizes(small_plan(sets=("confirm.hold_out=false",)))
     assert {(load.train, load.evaluated) for load in confirm.loads} == {(100, 40)}
 
 

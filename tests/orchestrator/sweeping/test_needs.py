@@ -9,6 +9,7 @@ import pytest
 from fake_runs import attempts, fake_result, record_run
 from plans import Driver, small_plan
 
+from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.record import Record
 from trainables.result import Status
@@ -82,7 +83,7 @@ def test_needed_runs_come_first_and_once(at_once: int, tmp_path: Path) -> None:
         ["ce", "forward", "joint-labels", "joint", "dac-abstain", "dac"] * 2
     )
     assert set(attempts(tmp_path).values()) == {1}
-    (confirm,) = plan.sizes
+    (confirm,) = phase_sizes(plan)
     assert driver.sweep.finished[Phase.CONFIRM] == confirm.runs == 12
     assert confirm.arithmetic.endswith("and the runs that forward, joint, dac need")
 
@@ -152,6 +153,6 @@ def test_a_method_with_stages_can_be_tuned(tmp_path: Path) -> None:
     assert driver.sweep.done
     searched = [task for task in driver.trained if task.phase is Phase.SEARCH]
     assert sorted(names([task.spec for task in searched])) == ["joint"] * 3 + ["joint-labels"] * 3
-    search, select, _ = plan.sizes
+    search, select, _ = phase_sizes(plan)
     assert driver.sweep.finished[Phase.SEARCH] == search.runs == 6
     assert driver.sweep.finished[Phase.SELECT] == select.runs
