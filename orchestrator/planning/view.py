@@ -52,12 +52,12 @@ def _each(size: PhaseSize, cost: MachineCost) -> str:
 
 def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tuple[str, str]]:
     plan, study = prepared.plan, prepared.plan.study
+    source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
     facts = [
         (
             "data",
-            f"{source_of(study.dataset).title}, {used} training images, "
-            f"SHA-256 {plan.dataset.digest[:12]}",
+            f"{source.title}, {used} training images, SHA-256 {plan.dataset.digest[:12]}",
         ),
         ("network", f"{backbone_of(study.backbone.name).title}, {study.recipe.epochs} epochs"),
     ]
@@ -83,12 +83,8 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
         )
         reference = plan.reference_of(search.method)
         if reference:
-            source = prepared.loaded.sources.get(
-                f"reference.{search.method}.{next(iter(reference))}"
-            )
-            facts.append(
-                ("first trial", f"{point(reference)}" + (f" ({source})" if source else ""))
-            )
+            said = prepared.loaded.sources.get(f"reference.{search.method}.{next(iter(reference))}")
+            facts.append(("first trial", f"{point(reference)}" + (f" ({said})" if said else "")))
     protocol = plan.protocol
     if plan.searches:
         facts.append(
@@ -98,6 +94,7 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
                 f"{100 * protocol.standard_error:.1f} points ({protocol.held_out} labels)",
             )
         )
+    decoding = "; reading the pictures is not counted" if source.from_files else ""
     facts += [
         ("written to", str(flags.paths.path)),
         ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
@@ -105,7 +102,7 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
             "cost here",
             f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
             f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
-            f"{size_text(cost.plan_bytes(plan))} on disk",
+            f"{size_text(cost.plan_bytes(plan))} on disk{decoding}",
         ),
     ]
     return facts

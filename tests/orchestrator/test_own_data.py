@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from layouts import random_pixels, save_jpeg
 
-from orchestrator.commands import train
+from orchestrator.commands import sweep, train
 from orchestrator.flags import StudyFlags
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def write_arrays(root: Path) -> None:
     np.savez(root / "data.npz", **arrays)
 
 
-@pytest.mark.parametrize("dataset", STUDIES)
-def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def own_study(dataset: str, tmp_path: Path) -> StudyFlags:
+    """Write data and a study of them."""
     data = tmp_path / "data"
     if dataset == "npz":
         write_arrays(data)
@@ -79,9 +79,24 @@ def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     study = tmp_path / "mine.yaml"
     own = OWN.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
     study.write_text(STUDIES[dataset] + (own if dataset == "pictures" else OWN))
-    flags = StudyFlags(str(study), data_dir=data, home=tmp_path / "home")
+    return StudyFlags(str(study), data_dir=data, home=tmp_path / "home")
+
+
+@pytest.mark.parametrize("dataset", STUDIES)
+def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = own_study(dataset, tmp_path)
     assert train.run(flags, "nal", 0, as_json=True) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["status"] == "finished"
     assert [row["epoch"] for row in result["trace"]] == [1, 2]
     assert result["labels"]["flip_rate"] == 6 / 24  # of the labels that count as true
+
+
+@pytest.mark.parametrize("dataset", ["npz", "pictures"])
+def test_the_plan_says_what_its_cost_leaves_out(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = own_study(dataset, tmp_path)
+    assert sweep.run(flags, yes=False, as_json=False, dry_run=True) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("reading the pictures is not counted" in said) == (dataset == "pictures")
