@@ -12,16 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from orchestrator.planning.cost import environment_of
+from orchestrator.planning.cost import duration, environment_of, measure_run, run_seconds
 from orchestrator.planning.preparing import prepare
+from orchestrator.planning.sizes import posterior_load
 from orchestrator.sweeping.preparation import check_posterior
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
 from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
+from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
+from trainables.noise import noise_of
 from trainables.posterior import OUTCOME
 from trainables.record import Record
 from trainables.result import Status
@@ -108,6 +111,14 @@ def with_labels(plan: Plan, scenario: str, home: Path, console: Console) -> Plan
     posterior = plan.posterior_of(scenario)
     if posterior is None or posterior not in plan.lacking:
         return plan
+    with console.status("measuring what a step costs here"):
+        cost = measure_run(posterior, plan, home / "cache")
+    console.print(
+        f"{noise_of(scenario).title} is drawn from a network on clean labels, which is trained "
+        f"once: {backbone_of(posterior.backbone).title}, {posterior.recipe.epochs} epochs, about "
+        f"{duration(run_seconds(cost, posterior_load(plan, posterior)))} here.",
+        soft_wrap=True,
+    )
     check_posterior(posterior, _train(posterior, plan, home, console, outcomes=(OUTCOME,)))
     return plan.again()
 

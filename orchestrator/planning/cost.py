@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.planning.sizes import phase_sizes, posterior_load
 from trainables.cost import Cost
 from trainables.errors import NalError
 from trainables.record import write_atomically
@@ -35,24 +35,15 @@ class MachineCost(Cost):
 
     Attributes:
         slots: runs that go at once.
+        posterior: of the networks that label noise is drawn from; None where there are none.
     """
 
     slots: int = 1
-
-    def run_seconds(self, load: Load) -> float:
-        """Return the wall time of one run."""
-        recipe = load.spec.recipe
-        steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
-        evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
-        return (
-            steps * self.step_seconds
-            + evaluations * load.evaluated * self.evaluation_seconds
-            + RUN_OVERHEAD_SECONDS
-        )
+    posterior: Cost | None = None
 
     def mean_run_seconds(self, size: PhaseSize) -> float:
         """Return the mean wall time of a phase's runs."""
-        return sum(load.runs * self.run_seconds(load) for load in size.loads) / size.runs
+        return sum(load.runs * run_seconds(self, load) for load in size.loads) / size.runs
 
     def phase_seconds(self, size: PhaseSize) -> float:
         """Return the wall time of a phase: full rounds of all slots at once."""
@@ -60,12 +51,36 @@ class MachineCost(Cost):
 
     def plan_seconds(self, plan: Plan) -> float:
         """Return the wall time of a whole sweep."""
-        return START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
+        phases = sum(self.phase_seconds(size) for size in phase_sizes(plan))
+        return START_SECONDS + self.posterior_seconds(plan) + phases
+
+    def posterior_seconds(self, plan: Plan) -> float:
+        """Return the wall time of the networks that come first, see `Plan.lacking`."""
+        lacking = plan.lacking
+        if self.posterior is None or not lacking:
+            return 0.0
+        load = posterior_load(plan, lacking[0])
+        return math.ceil(len(lacking) / self.slots) * run_seconds(self.posterior, load)
 
     def plan_bytes(self, plan: Plan) -> float:
         """Return the disk space of the runs' last checkpoints, per-sample state included."""
         loads = [load for size in phase_sizes(plan) for load in size.loads]
-        return sum(load.runs * (self.checkpoint_bytes + load.state_bytes) for load in loads)
+        before = 0 if self.posterior is None else self.posterior.checkpoint_bytes
+        return len(plan.lacking) * before + sum(
+            load.runs * (self.checkpoint_bytes + load.state_bytes) for load in loads
+        )
+
+
+def run_seconds(cost: Cost, load: Load) -> float:
+    """Return the wall time of one run."""
+    recipe = load.spec.recipe
+    steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
+    evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
+    return (
+        steps * cost.step_seconds
+        + evaluations * load.evaluated * cost.evaluation_seconds
+        + RUN_OVERHEAD_SECONDS
+    )
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
@@ -79,7 +94,21 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
         NalError: the network cannot be trained here; says why.
     """
     study = plan.study
-    spec = phase_sizes(plan)[-1].loads[0].spec
+    measured = measure_run(phase_sizes(plan)[-1].loads[0].spec, plan, cache)
+    slots = (os.cpu_count() or 1) // study.resources.cpus
+    if measured.device.startswith("cuda"):
+        slots = min(slots, math.floor(measured.devices / study.resources.gpus))
+    networks = plan.posteriors
+    posterior = measure_run(networks[0], plan, cache) if networks else None
+    return MachineCost(**asdict(measured), slots=max(1, slots), posterior=posterior)
+
+
+def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
+    """Measure, or recall, one run of a plan.
+
+    Raises:
+        NalError: as for `measure`.
+    """
     key = _key(spec, plan)
     path = None if cache is None else cache / "costs.json"
     known = _recall(path)
@@ -88,11 +117,7 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
         if path is not None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(known, indent=1))
-    measured = Cost(**known[key])
-    slots = (os.cpu_count() or 1) // study.resources.cpus
-    if measured.device.startswith("cuda"):
-        slots = min(slots, math.floor(measured.devices / study.resources.gpus))
-    return MachineCost(**asdict(measured), slots=max(1, slots))
+    return Cost(**known[key])
 
 
 def _recall(path: Path | None) -> dict[str, Any]:

@@ -106,6 +106,11 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     return (*sizes, confirm)
 
 
+def posterior_load(plan: Plan, spec: RunSpec) -> Load:
+    """Return what a run on clean labels does that label noise is drawn from."""
+    return Load(1, spec, plan.samples, 0, 0)
+
+
 def _with_stages(methods: Sequence[str]) -> str:
     staged = [method for method in methods if method_of(method).stages]
     return f", and the runs that {', '.join(staged)} need" if staged else ""

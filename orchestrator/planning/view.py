@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.planning.cost import duration, size_text
+from orchestrator.planning.cost import duration, run_seconds, size_text
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.scaling import cut_cycle, list_scaled
@@ -45,7 +45,7 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
 
 def _each(size: PhaseSize, cost: MachineCost) -> str:
     """Say how long one run of a phase takes: "40 s", or "40 s to 2 min" where they differ."""
-    seconds = [cost.run_seconds(load) for load in size.loads]
+    seconds = [run_seconds(cost, load) for load in size.loads]
     shortest, longest = duration(min(seconds)), duration(max(seconds))
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
@@ -65,7 +65,8 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
     if scaled:
         facts.append(("scaled", scaled))
     for posterior in plan.posteriors:
-        lacks = "trained first, not in the cost below" if posterior in plan.lacking else "recorded"
+        first = f"trained first, {duration(cost.posterior_seconds(plan))}"
+        lacks = first if posterior in plan.lacking else "recorded"
         facts.append(
             (
                 "noise from",
@@ -138,6 +139,7 @@ def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[
             }
             for size in phase_sizes(plan)
         ],
+        "posterior_seconds": cost.posterior_seconds(plan),
         "protocol": plan.protocol.name,
         "standard_error": plan.protocol.standard_error,
         "seconds": cost.plan_seconds(plan),

@@ -14,6 +14,7 @@ from orchestrator.planning.cost import (
     MachineCost,
     duration,
     measure,
+    run_seconds,
 )
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
@@ -129,8 +130,8 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     cost = MachineCost(0.01, 0.001, 1000, "cpu", slots=2)
     search, select, confirm = phase_sizes(plan)
     # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
-    assert cost.run_seconds(search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
-    assert cost.run_seconds(confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
+    assert run_seconds(cost, search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
+    assert run_seconds(cost, confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
     whole = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
     assert cost.plan_seconds(plan) == pytest.approx(whole)
@@ -138,11 +139,29 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     assert cost.plan_bytes(plan) == 16 * 1000 + 14 * 4 * 70 * 10
 
 
+def test_the_network_that_noise_is_drawn_from_costs_too(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    other = ("posterior.recipe.epochs=7", "posterior.backbone={name: mlp, hidden: [9]}")
+    plan = small_plan(scenarios=("pmd-1-0.35",), sets=other)
+    cost = measure(plan, tmp_path)
+    _, probed = probes
+    assert probed["spec"]["scenario"] == "clean"
+    assert probed["spec"]["backbone_parameters"]["hidden"] == [9]
+    # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations.
+    assert cost.posterior_seconds(plan) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
+    without = small_plan()
+    assert measure(without, tmp_path).posterior is None
+    added = cost.plan_seconds(plan) - cost.plan_seconds(without)
+    assert added == pytest.approx(cost.posterior_seconds(plan))
+    assert cost.plan_bytes(plan) - cost.plan_bytes(without) == MEASURED["checkpoint_bytes"]
+
+
 def test_fewer_evaluations_cost_less() -> None:
     plan = small_plan(sets=("recipe.evaluate_every=6", "recipe.window=1"))
     cost = MachineCost(0.0, 0.001, 0, "cpu", slots=2)
     size = next(size for size in phase_sizes(plan) if size.phase is Phase.SEARCH)
-    assert cost.run_seconds(size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
+    assert run_seconds(cost, size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
 
 
 @pytest.mark.parametrize(
