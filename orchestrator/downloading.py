@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -26,10 +27,13 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"downloading {dataset}", total=None, visible=False)
-        ensure(
-            dataset,
-            data_dir,
-            lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-        )
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(f"downloading {dataset}", total=None)
+    with ExitStack() as stack:
+
+        def show(done: int, total: int | None) -> None:
+            if not bar.live.is_started:  # nothing may be lacking: then nothing is shown
+                stack.enter_context(bar)
+            bar.update(task, completed=done, total=total)
+
+        ensure(dataset, data_dir, show)

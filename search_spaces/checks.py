@@ -137,7 +137,8 @@ def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe"
     try:
         backbone_of(study.backbone.name).check(image)
     except FieldError as error:
-        raise FieldError("backbone.name", error.message) from error
+        larger = "" if study.recipe.crop_size is None else " or a larger recipe.crop_size"
+        raise FieldError("backbone.name", f"{error.message}{larger}") from error
     mean = study.recipe.mean
     if mean is not None and len(mean) != image[0]:
         raise FieldError(

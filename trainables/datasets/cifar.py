@@ -156,7 +156,7 @@ def _check_present(archive: Archive, data_dir: Path) -> None:
     if not _is_present(archive, data_dir):
         raise DataError(
             f"{archive.name} is not in {data_dir.absolute()} (looked for {archive.file}, "
-            f"{archive.folder}/, train/<class>/): a sweep without --dry-run downloads it; "
+            f"{archive.folder}/, train/<class>/): `data prepare {archive.name}` downloads it; "
             "or put the archive there, or name its folder with --data-dir"
         )
 
