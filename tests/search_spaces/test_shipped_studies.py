@@ -194,3 +194,14 @@ def test_resolved_studies_are_plain_yaml() -> None:
     assert isinstance(value, dict)
     assert "extends" not in value
     assert "&" not in text
+
+
+def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "pictures.yaml"
+    path.write_text(shown, encoding="utf-8")
+    study = load_study(str(path)).study
+    assert (study.dataset, study.recipe.epochs, study.recipe.mean) == ("folder", 100, None)
+    assert study.space_of("nal")["lambda"] == Space(0.1, 50, log=True)
+    assert study.deviations == ()
