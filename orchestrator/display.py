@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.planning.cost import duration
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from search_spaces.fields import ArchitectureField, MethodValues, TunedValues, listed
+from search_spaces.phases import Confirm, Count, Phase, Search, Seed, Select
 from search_spaces.tunable import RECIPE_VALUES
 from trainables.methods import method_of
 from trainables.methods.published import Selection, Stage
@@ -21,73 +21,10 @@ from trainables.parameters import FrozenMap, Space, Value, complete
 from trainables.seeds import Seeds
 from trainables.spec import Recipe, Unreadable
 
-
-class Phase(StrEnum):
-    """What a run is for. The phases' seeds are disjoint; only confirm evaluates the test split."""
-
-    SEARCH = "search"
-    SELECT = "select"
-    CONFIRM = "confirm"
-
-
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Search(_Part):
-    """The search for hyperparameters.
-
-    Attributes:
-        scenario: searched where `scope` is "study"; None: the first of the study.
-        scope: "study": one search on one scenario serves all, as the paper has one λ per dataset;
-            "scenario": each scenario has its own.
-        trials: runs of each search, a target and not an increment; the same for every method.
-        seed: of all axes of its runs.
-        hold_out: fraction of the noisy labels held out to choose by, in search and select.
-        space: where to look, by method and parameter; a method that is not named here is searched
-            in the space it declares itself.
-    """
-
-    scenario: str | None = None
-    scope: Literal["study", "scenario"] = "study"
-    trials: Count = 30
-    seed: Seed = 1000
-    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    space: Mapping[str, Mapping[str, Space]] = {}
-
-
-class Select(_Part):
-    """The choice among the search's best and the reference, on fresh seeds.
-
-    Attributes:
-        candidates: how many of the search's best take part.
-        seeds: each candidate is trained with each.
-    """
-
-    candidates: Count = 3
-    seeds: SeedList = (2000, 2001, 2002)
-
-
-class Confirm(_Part):
-    """What tables show: chosen values, reference and fixed methods, on fresh seeds.
-
-    Attributes:
-        seeds: each cell is trained with each.
-        hold_out: whether runs keep `search.hold_out` held out (then tables also show the epoch
-            that noisy validation would have chosen) or train on all noisy labels.
-    """
-
-    seeds: SeedList = (0, 1, 2)
-    hold_out: bool = False
-
-
-class Resources(_Part):
+class Resources(BaseModel, frozen=True, extra="forbid"):
     """What one training is given.
 
     Attributes:
@@ -99,7 +36,7 @@ class Resources(_Part):
     gpus: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
-class MethodRecipe(_Part):
+class MethodRecipe(BaseModel, frozen=True, extra="forbid"):
     """How a method is trained where not as the others are.
 
     Attributes:
@@ -119,7 +56,7 @@ class MethodRecipe(_Part):
     stages: Mapping[str, Recipe] = {}
 
 
-class Override(_Part):
+class Override(BaseModel, frozen=True, extra="forbid"):
     """What is different on one scenario.
 
     Attributes:
@@ -136,7 +73,7 @@ class Override(_Part):
     recipes: Mapping[str, MethodRecipe] = {}
 
 
-class Posterior(_Part):
+class Posterior(BaseModel, frozen=True, extra="forbid"):
     """The network on clean labels whose class probabilities PMD noise is drawn from.
 
     Attributes:
@@ -150,7 +87,7 @@ class Posterior(_Part):
     seed: Seed = 0
 
 
-class Diagnostics(_Part):
+class Diagnostics(BaseModel, frozen=True, extra="forbid"):
     """What runs tell of their training.
 
     Attributes:
@@ -161,7 +98,7 @@ class Diagnostics(_Part):
     every: Annotated[int, Field(ge=0)] | None = None
 
 
-class Study(_Part):
+class Study(BaseModel, frozen=True, extra="forbid"):
     """What is to be found out.
 
     Attributes:

@@ -17,7 +17,8 @@ from trainables.spec import RunSpec, canonical_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search_spaces.schema import Phase, Study
+    from search_spaces.phases import Phase
+    from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
     from trainables.parameters import Value
     from trainables.realisation import Realisation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.words import counted
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.methods import method_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Task
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.errors import NalError
 from trainables.result import Status
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.sweeping.tasks import Batch, Task
 from orchestrator.sweeping.tuning import Tuning
 from orchestrator.sweeping.waiting import WaitingRoom
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.record import Record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orchestrator.planning.plan import Plan, Values
-    from search_spaces.schema import Phase
+    from search_spaces.phases import Phase
     from trainables.result import RunResult
     from trainables.spec import RunSpec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import Change, load_study, parse_set
-from search_spaces.schema import Phase, Study
+from search_spaces.phases import Phase
 from trainables.datasets import SOURCES
 from trainables.errors import StudyError
 from trainables.methods import method_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from search_spaces.loader import LoadedStudy
+    from search_spaces.schema import Study
 
 
 PLC = "recipes.plc={selection: epoch chosen by clean validation, hold_out: 0.2}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import load_study
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.errors import FieldError
 from trainables.parameters import Space
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.folder import decode_all, shown
+from trainables.datasets.class_folders import shown
+from trainables.datasets.decoding import decode_all
 from trainables.errors import DataError
 
 if TYPE_CHECKING:

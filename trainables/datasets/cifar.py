@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.datasets import download, folder
+from trainables.datasets import class_folders, download
 from trainables.datasets.base import Dataset, Progress, Source, Split
+from trainables.datasets.folder import read_folders
 from trainables.datasets.unpickle import load_arrays
 from trainables.errors import DataError
 
@@ -142,14 +143,14 @@ def source(archive: Archive) -> Source:
         licence="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         fetch=fetch,
         sums=sums,
-        layout=f"{archive.file}, or {archive.folder}/, or {folder.LAYOUT}",
+        layout=f"{archive.file}, or {archive.folder}/, or {class_folders.LAYOUT}",
         offered=archive.places[0],
     )
 
 
 def _is_present(archive: Archive, data_dir: Path) -> bool:
     packed, unpacked = data_dir / archive.file, data_dir / archive.folder
-    return packed.is_file() or unpacked.is_dir() or folder.present(data_dir)
+    return packed.is_file() or unpacked.is_dir() or class_folders.present(data_dir)
 
 
 def _check_present(archive: Archive, data_dir: Path) -> None:
@@ -169,7 +170,7 @@ def _signature(archive: Archive, data_dir: Path) -> str:
     elif unpacked.is_dir():
         files = [unpacked / name for name in archive.members if (unpacked / name).is_file()]
     else:
-        return folder.signature(data_dir)
+        return class_folders.signature(data_dir)
     states = [(file, file.stat()) for file in files]
     return "\n".join(f"{file.resolve()}/{s.st_size}/{s.st_mtime_ns}" for file, s in states)
 
@@ -182,7 +183,7 @@ def _read(archive: Archive, data_dir: Path) -> Dataset:
     elif unpacked.is_dir():
         where, members = unpacked, _read_unpacked(archive, unpacked)
     else:
-        return folder.read_folders(data_dir, archive.name, archive.classes, IMAGE)
+        return read_folders(data_dir, archive.name, archive.classes, IMAGE)
     for name, md5 in archive.members.items():
         _check_md5(where / name, hashlib.md5(members[name], usedforsecurity=False).hexdigest(), md5)
     names = _value(archive.names, members[archive.meta[0]], where / archive.meta[0])

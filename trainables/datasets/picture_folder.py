@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.folder import check_classes, list_pictures, signature
+from trainables.datasets.class_folders import check_classes, list_pictures, signature
 from trainables.datasets.pictures import Pictures
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainables.datasets.folder import Listing
+    from trainables.datasets.class_folders import Listing
 
 VALIDATION = "validation"
 RESIZE = 256

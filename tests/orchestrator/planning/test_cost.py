@@ -17,7 +17,7 @@ from orchestrator.planning.cost import (
     run_seconds,
 )
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:

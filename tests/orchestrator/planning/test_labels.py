@@ -9,7 +9,7 @@ from plans import made_up_data, small_plan, small_study
 from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.errors import DataError
 from trainables.noise import Given, noise_of
 from trainables.posterior import posterior_path

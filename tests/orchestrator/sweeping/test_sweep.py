@@ -8,7 +8,7 @@ import pytest
 from fake_runs import attempts, record_run
 from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
 
-from search_spaces.schema import Phase
+from search_spaces.phases import Phase
 from trainables.errors import NalError, RecordError
 from trainables.record import Record
 
