@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trainables.datasets.base import Dataset
-    from trainables.diagnostics.observer import Observer
+    from trainables.observer import Observer
     from trainables.parts import Part
     from trainables.realisation import Realisation
     from trainables.spec import Recipe, RunSpec

@@ -42,7 +42,7 @@ def cadence(epochs: int, wanted: int | None) -> int:
 
 
 class Collector:
-    """An observer of a training; see `trainables.diagnostics.observer`."""
+    """An observer of a training; see `trainables.observer`."""
 
     def __init__(
         self,
