@@ -132,7 +132,7 @@ def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> 
         return
     smaller = smaller_flags(flags, plan, cost, ASK_ABOVE_SECONDS)
     if smaller is not None:
-        shorter = plan.again(smaller.load().study)
+        shorter = plan.counted(smaller.load().study)
         console.print(f"A smaller one, about {duration(cost.plan_seconds(shorter))} here:")
         console.print(Text(f"    {smaller.command()}\n"), soft_wrap=True)
     long = f"this plan takes about {duration(seconds)} on this machine"

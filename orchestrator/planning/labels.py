@@ -27,6 +27,9 @@ LABEL_FILES = "labels"
 """Folder of the user's label files in the data folder."""
 
 
+CLEAN = "clean"
+
+
 class LabelBook:
     """Draws each realisation once."""
 
@@ -38,6 +41,7 @@ class LabelBook:
         home: Path | None = None,
         *,
         writes: bool = False,
+        draws: bool = True,
     ) -> None:
         """Open an empty book.
 
@@ -47,20 +51,24 @@ class LabelBook:
             data_dir: that holds label files of the user's.
             home: that holds runs and kept labels.
             writes: whether labels may be kept there.
+            draws: whether labels are drawn; without, a plan can be counted, not carried out.
         """
         self._dataset, self._study = dataset, study
-        self._data_dir, self._home, self._writes = data_dir, home, writes
+        self._data_dir, self._home = data_dir, home
+        self._writes, self._draws = writes, draws
         self._digests: dict[tuple[str, int, int, str], str] = {}
 
-    def opened_anew(self, study: Study) -> LabelBook:
+    def opened_anew(self, study: Study, *, draws: bool = True) -> LabelBook:
         """Return an empty book of the same places for a study."""
-        return LabelBook(self._dataset, study, self._data_dir, self._home, writes=self._writes)
+        return LabelBook(
+            self._dataset, study, self._data_dir, self._home, writes=self._writes, draws=draws
+        )
 
     def digest(self, scenario: str, seeds: Seeds, posterior: RunSpec | None) -> str:
         """Return the SHA-256 of a scenario's labels.
 
-        As long as the run that they are drawn from has not ended, a text in its place that no
-        hash looks like: such a plan can be counted, not carried out.
+        As long as the run that they are drawn from has not ended, or where the book draws none, a
+        text in its place that no hash looks like: such a plan can be counted, not carried out.
 
         Raises:
             DataError: the data, or a file of the user's, do not allow the noise.
@@ -68,8 +76,10 @@ class LabelBook:
         needed = "" if posterior is None else posterior.digest
         key = (scenario, seeds.noise, seeds.subset, needed)
         if key not in self._digests:
-            if posterior is not None and self._probabilities(posterior) is None:
-                return f"drawn from {needed}, {scenario}, {seeds.noise}"
+            lacks = posterior is not None and self.lacks(posterior)
+            # Labels as they come cost nothing, and are in the spec of the run that others need.
+            if lacks or not (self._draws or scenario == CLEAN):
+                return f"not drawn: {scenario}, {seeds.noise}, {seeds.subset}, from '{needed}'"
             labels = self.realise(scenario, seeds, posterior)
             if self._writes and self._home is not None and noise_of(scenario).frozen:
                 freeze(labels.noisy, self._home)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.labels import LabelBook
+from orchestrator.planning.labels import CLEAN, LabelBook
 from orchestrator.planning.protocol import HeldOutAccuracy
 from trainables.methods import method_of
 from trainables.noise import noise_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from trainables.parameters import Value
     from trainables.realisation import Realisation
 
-CLEAN = "clean"
 
 Values = dict[str, float]
 """Of searched hyperparameters, by name."""
@@ -197,10 +196,14 @@ class Plan:
         """Those of them that have not ended: the plan's labels are not known before they have."""
         return [spec for spec in self.posteriors if self._book.lacks(spec)]
 
-    def again(self, study: Study | None = None) -> Plan:
-        """Return the plan anew, after runs have ended that it lacked, or with another study."""
-        study = study or self.study
-        return Plan(self.name, study, self.dataset, self._book.opened_anew(study))
+    def again(self) -> Plan:
+        """Return the plan anew, after runs have ended that it lacked."""
+        return Plan(self.name, self.study, self.dataset, self._book.opened_anew(self.study))
+
+    def counted(self, study: Study) -> Plan:
+        """Return the plan of another study, quickly: to be counted, its labels are not drawn."""
+        book = self._book.opened_anew(study, draws=False)
+        return Plan(self.name, study, self.dataset, book)
 
     def _with_needs(self, spec: RunSpec) -> RunSpec:
         needs = {}

@@ -80,4 +80,4 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
                 continue
             if shorter and not whole_cycles(epochs, loaded.study.recipe.schedule):
                 continue
-            yield candidate, plan.again(loaded.study)
+            yield candidate, plan.counted(loaded.study)

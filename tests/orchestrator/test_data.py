@@ -87,6 +87,7 @@ def test_a_check_says_which_checksums_hold(
         data.check("cifar10", tmp_path, decode=True, as_json=False)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_read_ends_a_training_or_is_left_out(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     (tmp_path / "train/bee/1.png").write_bytes(b"no picture")

@@ -66,7 +66,7 @@ def test_pmd_noise_waits_for_a_network_on_clean_labels(tmp_path: Path) -> None:
     assert (posterior.hold_out, posterior.evaluate) == (0.0, ())
     spec = plan.spec(Phase.CONFIRM, "nal", PMD, {}, 0)
     assert dict(spec.needs) == {"posterior": posterior.digest}
-    assert spec.labels.startswith("drawn from ")
+    assert spec.labels.startswith("not drawn: ")
     assert plan.needs_of(spec) == [posterior]
     assert plan.stages_of(spec) == []
     assert not (tmp_path / "home").exists()
@@ -92,6 +92,20 @@ def test_its_labels_are_drawn_from_what_the_network_left_and_kept_by_their_hash(
         assert spec.labels == labels_digest(noisy)
         np.testing.assert_array_equal(np.load(tmp_path / f"home/labels/{spec.labels}.npy"), noisy)
         assert spec.needs == before.spec(Phase.CONFIRM, "nal", PMD, {}, seed).needs
+
+
+def test_a_counted_plan_draws_no_labels_and_knows_what_has_ended(tmp_path: Path) -> None:
+    before = plan_at(tmp_path, scenarios=(PMD, "symmetric-0.4"))
+    leave(before, tmp_path, probabilities())
+    plan = before.counted(before.study)
+    assert plan.lacking == []
+    for scenario in (PMD, "symmetric-0.4"):
+        specs = [plan.spec(Phase.CONFIRM, "nal", scenario, {}, seed) for seed in (0, 1)]
+        assert all(spec.labels.startswith("not drawn: ") for spec in specs)
+        assert len({spec.digest for spec in specs}) == 2
+    counted = [size.runs for size in phase_sizes(plan)]
+    assert not (tmp_path / "home/labels").exists()
+    assert counted == [size.runs for size in phase_sizes(before.again())]
 
 
 def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:
