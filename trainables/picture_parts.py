@@ -165,6 +165,7 @@ def decode(path: str) -> torch.Tensor:
     """
     try:
         image: torch.Tensor = decode_image(read_file(path), mode=ImageReadMode.RGB)
+        image = image[0] if image.ndim == 4 else image  # the first picture of an animation
     except (RuntimeError, ValueError) as error:
         raise DataError(
             f"cannot read {path} as a picture: replace it, take it out, or leave it out with "

@@ -116,3 +116,4 @@ def _show_transition(console: Console, labels: Realisation, classes: Sequence[st
         if flips[true, noisy]:
             table.add_row(classes[true], classes[noisy], f"{100 * flips[true, noisy]:.1f}")
     console.print(table)
+    console.print("\nThe whole matrix: the same command with --json.")

@@ -104,7 +104,7 @@ class LabelBook:
             classes=len(dataset.classes),
             dataset=dataset.name,
             annotations={**dataset.annotations, **self._from_file(noise.label_file)},
-            posterior=None if posterior is None else self._probabilities(posterior),
+            posterior=None if posterior is None else self._of_all(posterior, index),
         )
         noisy = noise.apply(given, seeds.noise)
         return realise_with(dataset, scenario, noisy, seeds, study.subset, balanced=study.balanced)
@@ -115,6 +115,19 @@ class LabelBook:
         labels, classes = self._dataset.train.labels, len(self._dataset.classes)
         folder = self._data_dir / LABEL_FILES
         return {f"file-{name}": read_label_file(folder, name, labels, classes)}
+
+    def _of_all(self, posterior: RunSpec, index: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return class probabilities of all used samples.
+
+        Those whose pictures could not be decoded were left out of the training: all classes alike.
+        """
+        found = self._probabilities(posterior)
+        readable = ~np.isin(index, list(self._dataset.train.unreadable))
+        if found is None or readable.all():
+            return found
+        whole = np.full((len(index), found.shape[1]), 1 / found.shape[1])
+        whole[readable] = found
+        return whole
 
     def _probabilities(self, posterior: RunSpec) -> NDArray[np.float64] | None:
         if self._home is None:

@@ -205,3 +205,18 @@ def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
     assert (study.dataset, study.recipe.epochs, study.recipe.mean) == ("folder", 100, None)
     assert study.space_of("nal")["lambda"] == Space(0.1, 50, log=True)
     assert study.deviations == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [("cifar10", 25), ("cifar10-pmd", 25), ("cifar100", 35), ("cifar100-pmd", 35)],
+)
+def test_pmd_noise_has_the_network_of_its_authors_in_every_study(name: str, epochs: int) -> None:
+    posterior = load_study(name).study.posterior
+    assert posterior.backbone is not None
+    assert posterior.backbone.name == "resnet34"
+    recipe = posterior.recipe
+    assert recipe is not None
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (epochs, 128, 1e-3)
+    assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 5e-4)
+    assert posterior.seed == 123

@@ -154,6 +154,15 @@ def test_grey_cmyk_and_palette_pictures_become_colours(tmp_path: Path) -> None:
         assert np.abs(found.numpy().astype(int) - expected).mean() < 8
 
 
+def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path) -> None:
+    frames = [Image.fromarray(random_pixels(number, 32, 40)) for number in (1, 2, 3)]
+    for name, more in (("one.gif", []), ("three.gif", frames[1:])):
+        frames[0].save(tmp_path / name, save_all=True, append_images=more)
+    found = decode(str(tmp_path / "three.gif"))
+    assert tuple(found.shape) == (3, 32, 40)
+    assert torch.equal(found, decode(str(tmp_path / "one.gif")))
+
+
 @pytest.mark.parametrize("content", ["empty", "text", "cut", "deep"])
 def test_what_cannot_be_decoded(content: str, folder: Path) -> None:
     path = folder / "04.png"

@@ -27,6 +27,7 @@ def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body
     """A 3×3 stem of stride 1 without max-pooling, then the stages [3, 4, 6, 3] of ResNet-34."""
     body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
     body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
+    initialise_convolutions(body.conv1)
     body.maxpool = nn.Identity()
     width = body.fc.in_features
     body.fc = nn.Identity()

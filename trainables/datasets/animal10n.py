@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.class_folders import shown
+from trainables.datasets.class_folders import shown, status
 from trainables.datasets.decoding import decode_all
 from trainables.errors import DataError
 
@@ -102,7 +102,8 @@ def _signature(data_dir: Path) -> str:
     for split in RAW:
         raw = (root / RAW["train"]).is_dir()
         found += _pictures(root, split) if raw else _binary(root, split)
-    lines = [f"{shown(path)}/{s.st_size}/{s.st_mtime_ns}" for path in found for s in [path.stat()]]
+    states = [(path, status(path)) for path in found]
+    lines = [f"{shown(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states]
     return "\n".join(lines)
 
 
@@ -140,7 +141,7 @@ def _read_raw(sizes: Sizes, root: Path, split: str) -> Split:
 
 def _label(path: Path) -> int:
     text = path.name.partition("_")[0]
-    if not text.isdigit() or int(text) >= len(CLASSES):
+    if not (text.isascii() and text.isdigit()) or int(text) >= len(CLASSES):
         raise DataError(
             f"{shown(path)}: a picture's name begins with its label, 0 to {len(CLASSES) - 1}, and _"
         )

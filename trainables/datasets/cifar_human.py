@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trainables.datasets.base import Dataset, Source
+    from trainables.datasets.base import Dataset, Progress, Source
     from trainables.datasets.cifar import Archive
 
 CLEAN = "clean_label"
@@ -87,8 +87,14 @@ def source(human: HumanLabels) -> Source:
         file = f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}"
         return f"{images.signature(data_dir)}\n{file}"
 
+    def fetch(data_dir: Path, progress: Progress) -> None:
+        _path(human, data_dir)  # lacking it, the images would be downloaded for nothing
+        assert images.fetch is not None  # noqa: S101 - CIFAR's archives may be downloaded
+        images.fetch(data_dir, progress)
+
     return replace(
         images,
+        fetch=fetch,
         name=human.name,
         title=human.title,
         read=read,

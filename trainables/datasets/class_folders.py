@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<picture> and test/<class>/<picture>"
@@ -77,18 +81,18 @@ def check_classes(
     return tuple(sorted(train))
 
 
-def signature(data_dir: Path) -> str:
-    """Return a digest of the names, sizes and times of all pictures.
+def signature(data_dir: Path, splits: Sequence[str] = SPLITS) -> str:
+    """Return a digest of the names, sizes and times of all pictures of some splits.
 
     Raises:
         DataError: the folders cannot be listed.
     """
     content = hashlib.sha256(os.fsencode(data_dir.resolve()))
-    for split in SPLITS:
+    for split in splits:
         for pictures in list_pictures(data_dir, split).values():
             for path in pictures:
-                status = _status(path)
-                line = f"/{status.st_size}/{status.st_mtime_ns}\n"
+                state = status(path)
+                line = f"/{state.st_size}/{state.st_mtime_ns}\n"
                 content.update(os.fsencode(path.relative_to(data_dir)) + line.encode())
     return content.hexdigest()
 
@@ -117,7 +121,12 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: path.name)
 
 
-def _status(path: Path) -> os.stat_result:
+def status(path: Path) -> os.stat_result:
+    """Return what the file system says of a file.
+
+    Raises:
+        DataError: it cannot be read, as a link to nothing.
+    """
     try:
         return path.stat()
     except OSError as error:

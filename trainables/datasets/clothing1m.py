@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.lists import iter_lines, read_names, read_pairs
+from trainables.datasets.lists import read_names, read_pairs, read_texts
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 
@@ -97,12 +97,13 @@ def _signature(data_dir: Path) -> str:
     names = (NAMES, NOISY_LABELS, CLEAN_LABELS, *(keys for keys, _ in SPLITS.values()))
     states = [(name, (root / name).stat()) for name in names]
     lines = [f"{name}/{state.st_size}/{state.st_mtime_ns}" for name, state in states]
-    return "\n".join([str(root.resolve()), *lines])
+    where = "in images/" if (root / "images").is_dir() else "beside the lists"
+    return "\n".join([str(root.resolve()), where, *lines])
 
 
 def _read(lists: Lists, data_dir: Path) -> Dataset:
     root = _root(data_dir)
-    classes = [line.decode().strip() for _, line in iter_lines(root / NAMES)]
+    classes = read_texts(root / NAMES)
     if len(classes) != lists.classes:
         raise DataError(
             f"{root / NAMES} names {len(classes)} classes, the dataset has {lists.classes}"

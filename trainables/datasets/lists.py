@@ -37,6 +37,26 @@ def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path} is empty: get it again")
 
 
+def read_texts(path: Path) -> list[str]:
+    """Read one text a line, such as the title of a class.
+
+    Raises:
+        DataError: as for `iter_lines`, or a line is empty or not UTF-8.
+    """
+    texts = []
+    for number, line in iter_lines(path):
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: {_shown(line)} is not UTF-8: get it again"
+            ) from error
+        if not text:
+            raise DataError(f"{path}:{number}: the line is empty: get it again")
+        texts.append(text)
+    return texts
+
+
 def read_names(path: Path) -> list[bytes]:
     """Read one name a line, none of them twice.
 

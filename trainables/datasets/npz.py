@@ -33,7 +33,7 @@ def read(data_dir: Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as NumPy arrays: {error}") from error
     splits = {split: _split(path, arrays, split) for split in SPLITS}
     shapes = {split: found.images.shape[1:] for split, found in splits.items()}  # type: ignore[union-attr]
@@ -84,6 +84,13 @@ def _classes(
     needed = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     names = arrays.get("classes")
     if names is None:
+        present = np.unique(splits["train"].labels)
+        if len(present) < needed:
+            missing = int(np.setdiff1d(np.arange(len(present) + 1), present)[0])
+            raise DataError(
+                f"{path}: y_train has no sample of class {missing}, but labels up to {needed - 1}: "
+                "number the classes from 0 without a gap, or name them all in 'classes'"
+            )
         return tuple(str(label) for label in range(needed))
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
         raise DataError(f"{path}: classes must be a vector of different texts")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.class_folders import check_classes, list_pictures, signature
+from trainables.datasets.class_folders import SPLITS, check_classes, list_pictures, signature
 from trainables.datasets.pictures import Pictures
+from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,21 @@ def read(data_dir: Path) -> Dataset:
     names = check_classes(data_dir, PICTURES.name, listings, None)
     validation = None
     if (data_dir / VALIDATION).is_dir():
-        validation = _split(data_dir, VALIDATION, list_pictures(data_dir, VALIDATION), names)
+        listing = list_pictures(data_dir, VALIDATION)
+        unknown = sorted(set(listing) - set(names))
+        if unknown:
+            raise DataError(
+                f"{data_dir / VALIDATION / unknown[0]} is no class of train/ and test/: rename or "
+                "remove it"
+            )
+        validation = _split(data_dir, VALIDATION, listing, names)
     train, test = (_split(data_dir, split, listing, names) for split, listing in listings.items())
     return Dataset(PICTURES.name, names, train, test, validation=validation, own=True)
+
+
+def _signature(data_dir: Path) -> str:
+    checked = (VALIDATION,) if (data_dir / VALIDATION).is_dir() else ()
+    return signature(data_dir, (*SPLITS, *checked))
 
 
 def _split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:
@@ -55,7 +68,7 @@ PICTURES = Source(
     train_size=None,
     image=None,
     read=read,
-    signature=signature,
+    signature=_signature,
     licence="the user's own",
     from_files=True,
     layout="train/<class>/<picture>, test/<class>/<picture> and, if wanted, "

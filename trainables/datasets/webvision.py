@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.lists import check_unique, iter_lines, read_pairs
+from trainables.datasets.lists import check_unique, read_pairs, read_texts
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 
@@ -99,14 +99,15 @@ def _signature(data_dir: Path) -> str:
     files += [data_dir / ILSVRC / ILSVRC_IMAGES]
     if (data_dir / ILSVRC / ILSVRC_LIST).is_file():
         files.append(data_dir / ILSVRC / ILSVRC_LIST)
+    folder = data_dir / ILSVRC / ILSVRC_IMAGES
+    files += sorted(path for path in folder.iterdir() if path.is_dir())
     states = [(file, file.stat()) for file in files]
     return "\n".join(f"{file.resolve()}/{s.st_size}/{s.st_mtime_ns}" for file, s in states)
 
 
 def _read(part: Part, data_dir: Path) -> Dataset:
     root = _root(data_dir)
-    lines = iter_lines(root / SYNSETS)
-    synsets = [line.decode().strip() for _, line in lines][: part.classes]
+    synsets = read_texts(root / SYNSETS)[: part.classes]
     if len(synsets) < part.classes:
         raise DataError(f"{root / SYNSETS} names fewer than {part.classes} classes: get it again")
     train = _listed(part, root / TRAIN_LIST, root)

@@ -44,7 +44,7 @@ def _simple(scenario: str) -> Noise:
 
 
 def _combined(scenario: str, first: Noise, second: Noise) -> Combined:
-    if isinstance(first, (Clean, *SECOND)) or not isinstance(second, SECOND):
+    if isinstance(first, (Clean, Official, *SECOND)) or not isinstance(second, SECOND):
         raise FieldError(
             "scenario",
             f"scenario '{scenario}': symmetric or asymmetric noise can be laid over PMD, human or "

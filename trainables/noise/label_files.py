@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ENDINGS = (".npy", ".csv", ".json")
 COLUMNS = ("label", "index", "true_label")
 
+LARGEST = 2**63 - 1
+"""That an integer of 64 bits holds."""
+
 Columns = dict[str, list[object]]
 
 
@@ -89,6 +92,8 @@ def _read_npy(path: Path) -> Columns:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} holds several arrays: it must hold one, a vector of labels")
     if array.ndim != 1:
         raise DataError(f"{path} must be a vector of labels, its shape is {array.shape}")
     return {"label": array.tolist()}
@@ -123,7 +128,7 @@ def _number(path: Path, line: int, name: str, text: str) -> int:
 def _read_json(path: Path) -> Columns:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from error
     if isinstance(content, list):
         content = {"label": content}
@@ -146,6 +151,8 @@ def _integers(path: Path, key: str, values: list[object]) -> NDArray[np.int64]:
     for position, value in enumerate(values):
         if type(value) is not int:
             raise DataError(f"{path}: {key} {position + 1} must be an integer, got {value!r}")
+        if not -LARGEST <= value <= LARGEST:
+            raise DataError(f"{path}: {key} {position + 1} is out of range: {value}")
     return np.array(values, dtype=np.int64)
 
 

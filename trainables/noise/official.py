@@ -10,11 +10,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import numpy as np
+
+from trainables.errors import DataError
 from trainables.noise.asymmetric import flips_of
 from trainables.noise.base import Noise, parse_rate, percent
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Source
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 SEED = 345
 """Default of its command line."""
+ARCHIVES = ("cifar10", "cifar100")
+"""Datasets that the public code draws for; as class folders they are in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,11 @@ class Official(Noise):
 
     def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - it has its own
         """Draw for the whole split, in its order, and return the labels of the used samples."""
+        if given.dataset in ARCHIVES and not np.any(np.diff(given.labels) < 0):
+            raise DataError(
+                f"{self.title} goes with the order of the images in {given.dataset}'s archive, not "
+                "of class folders: put the archive into the data folder, or use another noise"
+            )
         stream = random.Random(SEED)  # noqa: S311 - the public code's stream
         count = len(given.labels)
         order = list(range(count))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_a_counted_plan_draws_no_labels_and_knows_what_has_ended(tmp_path: Path)
     counted = [size.runs for size in phase_sizes(plan)]
     assert not (tmp_path / "home/labels").exists()
     assert counted == [size.runs for size in phase_sizes(before.again())]
+
+
+def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path: Path) -> None:
+    study, whole = small_study(scenarios=(PMD,)).study, made_up_data()
+    unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
+    dataset = replace(whole, train=unreadable)
+    book = LabelBook(dataset, study, tmp_path / "data", tmp_path / "home", writes=True)
+    before = Plan("small", study, dataset, book)
+    leave(before, tmp_path, np.delete(probabilities(), 7, axis=0))
+    noisy = before.again().realise(PMD, 0)
+    assert len(noisy.noisy) == 100
 
 
 def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:

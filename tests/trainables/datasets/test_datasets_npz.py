@@ -83,10 +83,18 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     assert refused(tmp_path, **{**good, "y_train": LABELS * 0, "y_test": LABELS[:2] * 0}) == (
         "npz: it has 1 class, at least 2 are needed to learn"
     )
+    assert refused(tmp_path, **{**good, "y_train": np.array([0, 2, 5, 2])}) == (
+        "DIR/data.npz: y_train has no sample of class 1, but labels up to 5: number the classes "
+        "from 0 without a gap, or name them all in 'classes'"
+    )
     objects = np.array([{}, {}, {}, {}], dtype=object)
     assert refused(tmp_path, **{**good, "x_train": objects}).startswith(
         "DIR/data.npz cannot be read as NumPy arrays: "
     )
+    with (tmp_path / "data.npz").open("wb") as file:
+        np.save(file, LABELS)
+    with pytest.raises(DataError, match=r"data\.npz cannot be read as NumPy arrays"):
+        NPZ.read(tmp_path)
     (tmp_path / "data.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="cannot be read as NumPy arrays"):
         NPZ.read(tmp_path)

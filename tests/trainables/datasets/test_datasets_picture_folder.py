@@ -49,6 +49,19 @@ def test_validation_is_no_must_and_may_lack_classes(data_dir: Path) -> None:
     assert PICTURES.read(data_dir).validation is None
 
 
+def test_a_validation_class_that_is_not_trained_on_is_named(data_dir: Path) -> None:
+    (data_dir / "validation/bee").rename(data_dir / "validation/wasp")
+    with pytest.raises(DataError, match=f"{data_dir}/validation/wasp is no class of train/"):
+        PICTURES.read(data_dir)
+
+
+def test_the_cache_sees_a_validation_split_that_comes_later(data_dir: Path, tmp_path: Path) -> None:
+    (data_dir / "validation").rename(tmp_path / "later")
+    assert cache.load(PICTURES, data_dir, tmp_path / "cache").validation is None
+    (tmp_path / "later").rename(data_dir / "validation")
+    assert cache.load(PICTURES, data_dir, tmp_path / "cache").validation is not None
+
+
 def test_an_empty_class_is_named(data_dir: Path) -> None:
     (data_dir / "train/cat").mkdir()
     with pytest.raises(DataError, match=f"class folder {data_dir}/train/cat is empty"):

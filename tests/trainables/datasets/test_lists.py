@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainables.datasets.lists import read_names, read_pairs
+from trainables.datasets.lists import read_names, read_pairs, read_texts
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,6 +68,18 @@ def test_the_line_that_is_wrong_is_named(
     content: bytes, names: str, pairs: str, tmp_path: Path
 ) -> None:
     assert refused(tmp_path, content) == [names, pairs]
+
+
+def test_texts(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes("Übergang, coat \r\nT-Shirt\n".encode())
+    assert read_texts(path) == ["Übergang, coat", "T-Shirt"]
+    path.write_bytes(b"coat\n\xfcber\n")
+    with pytest.raises(DataError, match=r"names\.txt:2: .*xfcber' is not UTF-8"):
+        read_texts(path)
+    path.write_bytes(b"coat\n\nshirt\n")
+    with pytest.raises(DataError, match=r"names\.txt:2: the line is empty"):
+        read_texts(path)
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:

@@ -125,6 +125,26 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert refused(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
 
 
+def test_numbers_that_64_bits_do_not_hold(tmp_path: Path) -> None:
+    rows = [str(2**70)] + ["0"] * 11
+    (tmp_path / "mine.csv").write_text("\n".join(["label", *rows]))
+    assert refused(tmp_path) == f"DIR/mine.csv: label 1 is out of range: {2**70}"
+    (tmp_path / "mine.csv").unlink()
+    np.save(tmp_path / "mine.npy", np.full(12, 2**63, dtype=np.uint64))
+    assert refused(tmp_path) == f"DIR/mine.npy: label 1 is out of range: {2**63}"
+
+
+def test_several_arrays_and_brackets_without_end(tmp_path: Path) -> None:
+    with (tmp_path / "mine.npy").open("wb") as file:
+        np.savez(file, a=NOISY, b=NOISY)
+    assert refused(tmp_path) == (
+        "DIR/mine.npy holds several arrays: it must hold one, a vector of labels"
+    )
+    (tmp_path / "mine.npy").unlink()
+    (tmp_path / "mine.json").write_text("[" * 100_000)
+    assert refused(tmp_path).startswith("DIR/mine.json cannot be read as JSON: ")
+
+
 def test_no_file_or_more_than_one(tmp_path: Path) -> None:
     assert refused(tmp_path) == ("no label file DIR/mine with one of the endings .npy, .csv, .json")
     np.save(tmp_path / "mine.npy", NOISY)

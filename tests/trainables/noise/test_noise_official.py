@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from trainables.errors import FieldError
+from trainables.errors import DataError, FieldError
 from trainables.noise import Given, noise_of
 from trainables.realisation import labels_digest
 
@@ -77,3 +77,11 @@ def test_asymmetric_needs_a_dataset_with_a_map() -> None:
     noise_of("asymmetric-official-0.4").check(source_of("cifar100"))
     with pytest.raises(FieldError, match="are known for cifar10 and cifar100 alone"):
         noise_of("asymmetric-official-0.4").check(source_of("digits"))
+
+
+def test_the_order_of_class_folders_is_refused_where_the_archive_has_another() -> None:
+    labels = np.repeat(np.arange(10), 20)
+    noise = noise_of("symmetric-official-0.4")
+    with pytest.raises(DataError, match="the order of the images in cifar10's archive, not of"):
+        noise.apply(Given(labels, np.arange(200), 10, "cifar10"), 0)
+    assert len(noise.apply(Given(labels, np.arange(200), 10, "folder"), 0)) == 200

@@ -128,6 +128,7 @@ def test_hybrid_noise_lies_over_what_the_first_gave() -> None:
         ("pmd-1-1.5", "scenario 'pmd-1-1.5': the rate must be above 0 and below 1, got '1.5'"),
         ("pmd-0.35", "unknown scenario 'pmd-0.35'; known: clean, "),
         ("clean+symmetric-0.3", "can be laid over PMD, human or file labels, nothing else"),
+        ("symmetric-official-0.2+symmetric-0.3", "can be laid over PMD, human or file labels"),
         ("symmetric-0.3+symmetric-0.3", "can be laid over PMD, human or file labels"),
         ("pmd-1-0.35+human-worse", "can be laid over PMD, human or file labels"),
     ],
