@@ -162,7 +162,7 @@ def train(
     flags = _flags(
         study,
         epochs=epochs,
-        scenario=[scenario] if scenario else None,
+        scenario=None if scenario is None else [scenario],
         subset=subset,
         sets=sets,
         data_dir=data_dir,
@@ -231,7 +231,7 @@ def noise(
 
     flags = _flags(
         study,
-        scenario=[scenario] if scenario else None,
+        scenario=None if scenario is None else [scenario],
         subset=subset,
         sets=sets,
         data_dir=data_dir,

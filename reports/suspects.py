@@ -64,21 +64,23 @@ class Suspects:
 
 
 def rank_suspects(diagnostics: Diagnostics) -> Suspects:
-    """Rank a run's training samples.
+    """Rank a run's training samples, but those whose pictures could never be decoded.
 
     The score is a mean of ranks among all samples, each from 0 to 1: of a high loss, of a target
     that is sure of another class than the given one, and of a low attention weight. The last counts
     by its spread (5th to 95th percentile of τ): once targets agree with predictions τ goes to 1 for
     every sample, and no longer tells them apart.
     """
-    given: NDArray[np.int64] = diagnostics.integers("given")
-    proposed = diagnostics.integers("target")
-    probability, loss = diagnostics.floats("target_probability"), diagnostics.floats("loss")
+    seen = diagnostics["seen"].astype(bool)
+    given: NDArray[np.int64] = diagnostics.integers("given")[seen]
+    proposed = diagnostics.integers("target")[seen]
+    probability = diagnostics.floats("target_probability")[seen]
+    loss = diagnostics.floats("loss")[seen]
     signs = [_rank(loss), _rank(np.where(proposed != given, probability, -probability))]
     weights = [1.0, 1.0]
     tau = None
     if "last_attention" in diagnostics:
-        logit = diagnostics.floats("last_attention")
+        logit = diagnostics.floats("last_attention")[seen]
         tau = weight(logit)
         low, high = np.percentile(tau, [5, 95])
         signs.append(_rank(-logit))
@@ -86,14 +88,14 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
     score = np.average(signs, axis=0, weights=weights)
     order = np.argsort(-score, kind="stable")
     return Suspects(
-        index=diagnostics.integers("position")[order],
+        index=diagnostics.integers("position")[seen][order],
         given=given[order],
         proposed=proposed[order],
         score=score[order],
         attention=None if tau is None else tau[order],
         loss=loss[order],
         probability=probability[order],
-        true=diagnostics.integers("true")[order] if diagnostics.truth_known else None,
+        true=diagnostics.integers("true")[seen][order] if diagnostics.truth_known else None,
     )
 
 

@@ -77,7 +77,8 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
         content = path.read_bytes()
     except FileNotFoundError:
         raise StudyError(
-            f"no study file '{path}'; shipped ones: {suggest(path.stem, study_names())}"
+            f"no study file '{path}', nor is a study of that name shipped; "
+            f"{suggest(path.stem, study_names())}"
         ) from None
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error

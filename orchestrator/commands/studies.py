@@ -52,7 +52,7 @@ def show(flags: StudyFlags, *, as_yaml: bool) -> int:
     table.add_column("source", overflow="fold")
     for path, value in leaves(loaded.study.to_plain()):
         key = dotted(path)
-        shown = value if isinstance(value, str) else json.dumps(value)
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -55,7 +55,7 @@ def run(
     if result is None:
         raise UserError(f"run {record.digest[:12]} has not ended: type its command again first")
     diagnostics = load_diagnostics(record.folder)
-    if diagnostics is None or "loss" not in diagnostics:
+    if diagnostics is None or "seen" not in diagnostics:
         raise UserError(
             f"run {record.digest[:12]} has no diagnostics of a last epoch ({result.status}, or "
             "trained with diagnostics.every=0): choose another"

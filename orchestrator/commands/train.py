@@ -198,12 +198,12 @@ def _view(result: RunResult, values: Mapping[str, Value], available: int, folder
     table.add_row("status", f"{result.status} {result.reason}".strip())
     if values:
         table.add_row("set", point(values))
-    used = result.labels.count
+    used = result.labels.count - result.skipped
     images = "all images" if used == available else f"{used} of {available} images"
     table.add_row("trained on", images)
     table.add_row("labels", labels_text(result.labels))
     if result.skipped:
-        table.add_row("left out", f"{result.skipped} pictures that cannot be read")
+        table.add_row("left out", f"{result.skipped} training pictures that cannot be read")
     for name, value in result.summary().items():
         table.add_row(name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
     table.add_row("device", result.provenance["device"])

@@ -42,6 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Home:
 
 def made_up(**arrays: object) -> Diagnostics:
     given = {
+        "seen": [True] * 4,
         "position": [10, 11, 12, 13],
         "given": [0, 0, 1, 1],
         "target": [0, 1, 1, 0],
@@ -50,6 +51,12 @@ def made_up(**arrays: object) -> Diagnostics:
         "true": [0, 1, 1, 1],
     }
     return Diagnostics({name: np.array(value) for name, value in {**given, **arrays}.items()})
+
+
+def test_a_sample_whose_picture_could_not_be_decoded_is_not_ranked() -> None:
+    found = rank_suspects(made_up(seen=[True, False, True, True]))
+    assert sorted(found.index.tolist()) == [10, 12, 13]
+    assert len(found.loss) == len(found.given) == 3
 
 
 def test_high_loss_and_another_target_come_first() -> None:

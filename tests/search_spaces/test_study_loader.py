@@ -35,7 +35,9 @@ def beside(path: Path, name: str, text: str) -> Path:
 def test_unknown_studies_name_the_nearest(tmp_path: Path) -> None:
     assert fault("cifar1").startswith("unknown study 'cifar1': did you mean 'cifar10'? known: ")
     missing = tmp_path / "digit.yaml"
-    assert fault(missing).startswith(f"no study file '{missing}'; shipped ones: did you mean 'd")
+    assert fault(missing).startswith(
+        f"no study file '{missing}', nor is a study of that name shipped; did you mean 'd"
+    )
     assert "cannot read" in fault(f"{tmp_path}/")
 
 

@@ -33,7 +33,10 @@ def list_pictures(data_dir: Path, split: str) -> Listing:
     """
     root = data_dir / split
     if not root.is_dir():
-        raise DataError(f"no folder {shown(root)}: expected {LAYOUT} in {shown(data_dir)}")
+        raise DataError(
+            f"no folder {shown(root)}: expected {LAYOUT} in {shown(data_dir)}, or "
+            "in the folder that --data-dir names"
+        )
     folders = [path for path in _visible(root) if path.is_dir()]
     if not folders:
         raise DataError(f"no class folders in {shown(root)}: expected {LAYOUT}")

@@ -34,7 +34,10 @@ def read(data_dir: Path) -> Dataset:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as NumPy arrays: {error}") from error
+        raise DataError(
+            f"{path} cannot be read as NumPy arrays: write it with numpy.savez, without objects "
+            "(classes are texts)"
+        ) from error
     splits = {split: _split(path, arrays, split) for split in SPLITS}
     shapes = {split: found.images.shape[1:] for split, found in splits.items()}  # type: ignore[union-attr]
     if shapes["train"] != shapes["test"]:

@@ -68,6 +68,7 @@ class Collector:
         count, device = len(given), given.device
         self._logits = torch.zeros(count, classes, device=device)
         self._numbers = torch.zeros(3, count, device=device)  # attention, gradient, its label's
+        self._seen = torch.zeros(count, dtype=torch.bool, device=device)
         self._attends = False
         self._steps: list[_Step] = []
         self._collected: list[dict[str, torch.Tensor]] = []
@@ -125,6 +126,7 @@ class Collector:
         at = torch.cat([index for index, _, _, _ in self._steps])
         logits = torch.cat([logits for _, logits, _, _ in self._steps])
         self._logits[at] = logits[:, : self._classes]
+        self._seen[at] = True
         gradients = torch.cat([gradient for _, _, _, gradient in self._steps])
         attention = [weight for _, _, weight, _ in self._steps if weight is not None]
         self._attends = bool(attention)
@@ -137,7 +139,10 @@ class Collector:
     def _last_epoch(
         self, seen: reduce.Epoch, targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
-        kept: dict[str, NDArray[Any]] = {"loss": seen.loss.astype(np.float32)}
+        kept: dict[str, NDArray[Any]] = {
+            "seen": self._seen.cpu().numpy(),
+            "loss": seen.loss.astype(np.float32),
+        }
         if seen.attention is not None:
             kept["last_attention"] = seen.attention.copy()
         if seen.true is not None:
@@ -188,6 +193,7 @@ class Collector:
             "last": self._last,
             "logits": self._logits,
             "numbers": self._numbers,
+            "seen": self._seen,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -198,3 +204,4 @@ class Collector:
         self._last = dict(state["last"])
         self._logits.copy_(state["logits"])
         self._numbers.copy_(state["numbers"])
+        self._seen.copy_(state["seen"])

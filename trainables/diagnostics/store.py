@@ -33,9 +33,10 @@ class Diagnostics:
             τ in float16; "histogram" (E, G, 50) and "log_histogram" (E, G, 40), see
             `reduce.histograms`, G being clean and mislabelled, or all where truth is not known;
             "position" (n,) in the dataset's training split; "given" (n,); "true" (n,);
-            after the last epoch, "loss" (n,), cross entropy to the given label, "last_attention"
-            (n,) in float32, "target" (n,), class that the method takes for the label (or predicts,
-            where it takes it as given), and "target_probability" (n,);
+            after the last epoch, "seen" (n,), whether a watched epoch had the sample at all (a
+            picture that cannot be decoded is in none), "loss" (n,), cross entropy to the given
+            label, "last_attention" (n,) in float32, "target" (n,), class that the method takes for
+            the label (or predicts, where it takes it as given), and "target_probability" (n,);
             "matrix/..." (K, K), see `reduce.matrices`; "series/..." (E,), see `reduce.series`;
             "over_time/..." (E,), mean τ of easy, hard and mislabelled samples, see `groups`.
             What a run does not have (attention, truth) is not there.

@@ -51,6 +51,8 @@ def read_label_file(
     path = _find(folder, name)
     columns = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
     given = {key: _integers(path, key, values) for key, values in columns.items()}
+    if not len(given["label"]):
+        raise DataError(f"{path} has no labels")
     noisy = labels.copy()
     index = given.get("index")
     if index is None:
@@ -91,7 +93,9 @@ def _read_npy(path: Path) -> Columns:
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
+        raise DataError(
+            f"{path} cannot be read as a NumPy array of integers: write it with numpy.save"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} holds several arrays: it must hold one, a vector of labels")
     if array.ndim != 1:

@@ -118,9 +118,13 @@ def test_csv_that_does_not_fit(content: str, message: str, tmp_path: Path) -> No
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
-    assert refused(tmp_path).startswith("DIR/mine.npy cannot be read as a NumPy array: ")
+    assert refused(tmp_path).startswith(
+        "DIR/mine.npy cannot be read as a NumPy array of integers: write"
+    )
     (tmp_path / "mine.npy").write_bytes(pickle.dumps(NOISY))
-    assert refused(tmp_path).startswith("DIR/mine.npy cannot be read as a NumPy array: ")
+    assert refused(tmp_path).startswith(
+        "DIR/mine.npy cannot be read as a NumPy array of integers: write"
+    )
     np.save(tmp_path / "mine.npy", np.zeros((12, 4)))
     assert refused(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
 
@@ -143,6 +147,11 @@ def test_several_arrays_and_brackets_without_end(tmp_path: Path) -> None:
     (tmp_path / "mine.npy").unlink()
     (tmp_path / "mine.json").write_text("[" * 100_000)
     assert refused(tmp_path).startswith("DIR/mine.json cannot be read as JSON: ")
+
+
+def test_a_head_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("index,label\n")
+    assert refused(tmp_path) == "DIR/mine.csv has no labels"
 
 
 def test_no_file_or_more_than_one(tmp_path: Path) -> None:
