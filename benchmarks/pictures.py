@@ -33,8 +33,8 @@ from trainables.datasets.pictures import Pictures
 from trainables.draws import EpochDraws
 from trainables.images import Normalise
 from trainables.picture_parts import PicturePart
+from trainables.recipe import Recipe
 from trainables.seeds import Seeds
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console, RenderableType
-    from rich.status import Status
 
     from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
@@ -48,28 +47,6 @@ class _Going:
         return self.epoch / self.task.spec.recipe.epochs
 
 
-class StatusLine:
-    """A listener that shows how far the runs are in one line."""
-
-    def __init__(self, status: Status) -> None:
-        self._status = status
-
-    def started(self, task: Task) -> None:
-        """Show that a run has been handed out."""
-        self.reported(task, 0, None)
-
-    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:  # noqa: ARG002
-        """Show how many epochs a run has done."""
-        spec = task.spec
-        self._status.update(
-            f"{spec.method} on {spec.scenario}, {spec.backbone}: epoch {epoch} of "
-            f"{spec.recipe.epochs}"
-        )
-
-    def ended(self, task: Task) -> None:
-        """Nothing is shown of a run that is over."""
-
-
 class Display:
     """Live on a terminal; a line now and then elsewhere. Use as a context, and as a listener."""
 
@@ -77,7 +54,8 @@ class Display:
         self._console = console
         self._sweep = sweep
         self._weights = {
-            size.phase: (size.runs, cost.mean_run_seconds(size)) for size in phase_sizes(sweep.plan)
+            size.phase: (size.runs, cost.mean_run_seconds(size.loads))
+            for size in phase_sizes(sweep.plan)
         }
         self._slots = cost.slots
         self._going: dict[str, _Going] = {}
@@ -118,17 +96,19 @@ class Display:
         totals = {phase: runs for phase, (runs, _) in self._weights.items()}
         selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
-            totals[Phase.SELECT] = self._count(selecting)
+            totals[Phase.SELECT] = self._count(Phase.SELECT, selecting)
         if self._sweep.cells:
-            totals[Phase.CONFIRM] = self._count(cell.batch for cell in self._sweep.cells)
+            batches = [cell.batch for cell in self._sweep.cells]
+            totals[Phase.CONFIRM] = self._count(Phase.CONFIRM, batches)
         return totals
 
-    def _count(self, batches: Iterable[Batch]) -> int:
-        """Count the runs of batches, those that they need included, each once."""
+    def _count(self, phase: Phase, batches: Iterable[Batch]) -> int:
+        """Count the runs of a phase, those that they need included, each once in all phases."""
         plan = self._sweep.plan
         specs = [spec for batch in batches for spec in batch.specs]
         needed = [need for spec in specs for need in plan.needs_of(spec)]
-        return len({spec.digest for spec in (*specs, *needed)})
+        digests = {spec.digest for spec in (*specs, *needed)}
+        return sum(self._sweep.counted.get(digest, phase) is phase for digest in digests)
 
     def _done_seconds(self) -> float:
         ended = sum(

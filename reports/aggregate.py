@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.words import counted
 from trainables.errors import RecordError
+from trainables.result import SAME_BITS, THEN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -84,6 +85,9 @@ class CellSummary:
         flip_rate: mean true flip rate over the recorded runs; None without any.
         devices: kinds of device that its runs ran on.
         labels: hash of the noisy labels, by seed.
+        revisions: revision of the training code, by seed.
+        moved: what runs were continued with after they had begun otherwise, by seed: "torch 2.6.0,
+            then 2.7.0".
     """
 
     cell: CellRecord
@@ -95,6 +99,8 @@ class CellSummary:
     flip_rate: float | None
     devices: frozenset[str]
     labels: Mapping[int, str]
+    revisions: Mapping[int, int]
+    moved: Mapping[int, str]
 
     @property
     def planned(self) -> int:
@@ -125,7 +131,8 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
         runs: as `reports.read.read_sweep` gives them.
 
     Raises:
-        RecordError: at one seed of a scenario two methods saw different noisy labels.
+        RecordError: at one seed of a scenario two methods saw different noisy labels, or runs were
+            made under different revisions of the training code.
     """
     by_digest: dict[str, Mapping[Hashable, Any]] = {
         row["digest"]: row for row in runs.to_dict("records")
@@ -133,6 +140,7 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
     metrics = [*(reading.metric for reading in readings(plan)), *OTHER_METRICS]
     cells = [_summarise(cell, by_digest, metrics) for cell in plan.cells]
     _check_paired(cells)
+    _check_revisions(cells)
     return cells
 
 
@@ -167,7 +175,15 @@ def _summarise(
         flip_rate=mean(flips) if flips else None,
         devices=frozenset(str(run["device"]) for run in found.values()),
         labels={seed: str(run["labels"]) for seed, run in found.items()},
+        revisions={seed: int(run["revision"]) for seed, run in found.items()},
+        moved={seed: text for seed, run in found.items() if (text := _moved(run))},
     )
+
+
+def _moved(run: Mapping[Hashable, Any]) -> str:
+    """Say what of a run's place and version changed when it was continued; "" if nothing."""
+    changes = {name: str(run[name]) for name in SAME_BITS}
+    return "; ".join(f"{name} {value}" for name, value in changes.items() if THEN in value)
 
 
 def _check_paired(cells: Iterable[CellSummary]) -> None:
@@ -182,3 +198,13 @@ def _check_paired(cells: Iterable[CellSummary]) -> None:
                     f"{others[:12]}, {summary.cell.method} on {labels[:12]}; methods that saw "
                     "different labels are not compared: train them again with one version"
                 )
+
+
+def _check_revisions(cells: Iterable[CellSummary]) -> None:
+    """Refuse to pool runs whose equal specs would not give equal bits."""
+    seen = sorted({revision for summary in cells for revision in summary.revisions.values()})
+    if len(seen) > 1:
+        raise RecordError(
+            f"runs of revisions {' and '.join(map(str, seen))} of the training code are not "
+            "compared: type the sweep's command again, which trains those of the older one anew"
+        )

@@ -32,6 +32,7 @@ def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
         *_of_paper(plan, cells),
         *(f"Departs from the paper: {text}." for text in _stripped(plan.deviations)),
         *_of_devices(cells),
+        *_of_moves(cells),
     )
 
 
@@ -182,6 +183,15 @@ def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:
         yield (
             f"Kinds of device are mixed ({'; '.join(devices)}): equal runs may differ between them."
         )
+
+
+def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
+    for summary in cells:
+        for seed, text in summary.moved.items():
+            yield (
+                f"Interrupted and continued otherwise: {_label(summary)}, seed {seed} ({text}); "
+                "its numbers may differ from those of a run in one place."
+            )
 
 
 def _label(summary: CellSummary) -> str:

@@ -32,7 +32,8 @@ METRICS = (
     "flip_rate",
 )
 COLUMNS = (
-    *("digest", "status", "converged", "method", "scenario", "seed", "labels", "device"),
+    *("digest", "status", "converged", "method", "scenario", "seed", "labels"),
+    *("device", "torch", "revision"),
     *METRICS,
 )
 
@@ -188,5 +189,7 @@ def _row(run: Run, further: Iterable[str]) -> dict[str, object]:
         "seed": int(params["seed"]),
         "labels": tags["nal.labels"],
         "device": tags["nal.device"],
+        "torch": tags["nal.torch"],
+        "revision": int(params["revision"]),
         **{name: metrics.get(name, float("nan")) for name in (*METRICS, *further)},
     }

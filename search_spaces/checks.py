@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
-    from trainables.spec import Recipe
+    from trainables.recipe import Recipe
 
 
 def check_study(study: Study) -> None:

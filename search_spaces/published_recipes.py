@@ -11,7 +11,7 @@ from search_spaces.settled import Settled, Special, Tree, list_of, mapping_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS, method_of
 from trainables.methods.published import Published, Selection, matching
-from trainables.spec import Recipe
+from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath

@@ -14,8 +14,8 @@ from search_spaces.schema import MethodRecipe, Override, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
 from trainables.parameters import Space
+from trainables.recipe import Recipe
 from trainables.schedules import KINDS
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import MethodRecipe, Override, Study
     from search_spaces.yaml_lines import KeyPath
+    from trainables.recipe import Recipe
     from trainables.schedules import Schedule
-    from trainables.spec import Recipe
 
 
 _BY_METHOD = ("hyperparameters", "reference", "recipes")

@@ -18,8 +18,9 @@ from search_spaces.tunable import RECIPE_VALUES
 from trainables.methods import method_of
 from trainables.methods.published import Selection, Stage
 from trainables.parameters import FrozenMap, Space, Value, complete
+from trainables.recipe import Recipe
 from trainables.seeds import Seeds
-from trainables.spec import Recipe, Unreadable
+from trainables.spec import Unreadable
 
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 

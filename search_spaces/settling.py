@@ -18,7 +18,7 @@ from search_spaces.settled import OF_METHODS, Settled, Special, Tree, list_of, m
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS, method_of
 from trainables.noise import noise_of
-from trainables.spec import Recipe
+from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,10 @@ from reports.plan_record import CellRecord, DatasetRecord, PlanRecord
 from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.parameters import FrozenMap, complete
+from trainables.recipe import Recipe
 from trainables.result import LabelFacts, RunResult, Status
 from trainables.seeds import Seeds
-from trainables.spec import Recipe, RunSpec
+from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,11 @@ CLASSES = 10
 def text_hash(*parts: object) -> str:
     """A SHA-256 that depends on the parts alone."""
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+def labels_hash(spec: RunSpec) -> str:
+    """The hash of a run's labels: of scenario and noise seed alone, so that methods are paired."""
+    return text_hash("labels", spec.scenario, spec.seeds.noise)
 
 
 def make_spec(
@@ -36,16 +42,12 @@ def make_spec(
     evaluate: Sequence[str] = ("val", "test"),
     **changes: Any,
 ) -> RunSpec:
-    """A spec of digits; `values` are the method's hyperparameters, `changes` any other field.
-
-    Labels hash by scenario and seed alone, so that methods are paired.
-    """
+    """A spec of digits; `values` are the method's hyperparameters, `changes` any other field."""
     kind = method_of(method)
     fields: dict[str, Any] = {
         "dataset": "digits",
         "data": text_hash("data"),
         "subset": None,
-        "labels": text_hash("labels", scenario, seed),
         "backbone": "mlp",
         "backbone_parameters": FrozenMap({"hidden": (128, 128)}),
         "hyperparameters": complete(f"method {method}", kind.parameters, values or {}),
@@ -93,7 +95,7 @@ def make_result(
     fields: dict[str, Any] = {
         "seconds": [0.02] * epochs,
         "peak_memory_mb": 350.5,
-        "labels": LabelFacts(spec.labels, 1437, 0.4, rows),
+        "labels": LabelFacts(labels_hash(spec), 1437, 0.4, rows),
         "parameters": 26_123,
         "provenance": {
             "device": device,

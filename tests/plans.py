@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from fake_runs import record_run
 from sqlalchemy import event
 
 from orchestrator.flags import StudyFlags
+from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
+from trainables.cost import Cost
 from trainables.datasets.base import Dataset, Split
 
 if TYPE_CHECKING:
@@ -73,6 +76,17 @@ def small_study(**flags: Any) -> LoadedStudy:
 def small_plan(**flags: Any) -> Plan:
     """The plan of the small study as flags change it."""
     return Plan("small", small_study(**flags).study, made_up_data())
+
+
+def machine_cost(
+    step_seconds: float,
+    evaluation_seconds: float,
+    checkpoint_bytes: int = 1000,
+    slots: int = 2,
+) -> MachineCost:
+    """A machine on which every network costs the same."""
+    cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, "cpu")
+    return MachineCost(defaultdict(lambda: cost), "cpu", slots=slots)
 
 
 @cache

@@ -15,8 +15,7 @@ from trainables.datasets.base import Dataset, Split
 from trainables.datasets.digits import DIGITS
 from trainables.methods import method_of
 from trainables.parameters import FrozenMap, complete
-from trainables.realisation import realise
-from trainables.spec import Recipe
+from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
     from trainables.spec import RunSpec
@@ -45,11 +44,10 @@ def recipe(epochs: int = 3, **changes: Any) -> Recipe:
 
 
 def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
-    """A spec, as `factories.make_spec` takes it, with the digests of a dataset and its labels."""
+    """A spec, as `factories.make_spec` takes it, with the digest of a dataset."""
     dataset = dataset or digits()
     spec = make_spec(**{"recipe": recipe(), **options})
-    labels = realise(dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced)
-    return replace(spec, dataset=dataset.name, data=dataset.digest, labels=labels.digest)
+    return replace(spec, dataset=dataset.name, data=dataset.digest)
 
 
 def with_needs(spec: RunSpec) -> list[RunSpec]:

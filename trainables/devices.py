@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from trainables.spec import Recipe
+    from trainables.recipe import Recipe
 
 
 def pick_device() -> torch.device:

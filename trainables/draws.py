@@ -11,8 +11,8 @@ from trainables.seeds import raw, uniform
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trainables.recipe import Recipe
     from trainables.seeds import Seeds
-    from trainables.spec import Recipe
 
 
 class EpochDraws:

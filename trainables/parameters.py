@@ -87,6 +87,8 @@ class Parameter:
         choices: the allowed words of a text.
         in_epochs: counts epochs, so that it is scaled when a study is shortened.
         space: where a search looks unless the study says otherwise; None where it is not searched.
+        neutral: value under which its owner is what it was before there was the parameter, for one
+            that was added after a release; it is left out of digests, and never changes.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     in_epochs: bool = False
     space: Space | None = None
+    neutral: Value | None = None
 
     @property
     def allowed(self) -> str:
@@ -174,3 +177,15 @@ def complete(owner: str, parameters: Sequence[Parameter], given: Mapping[str, ob
             for name, parameter in known.items()
         }
     )
+
+
+def without_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> dict[str, Value]:
+    """Return values without those at their parameter's neutral value, as digests have them."""
+    neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
+    return {k: v for k, v in values.items() if k not in neutral or v != neutral[k]}
+
+
+def with_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> FrozenMap:
+    """Return values with the neutral ones that they lack, as records older than those do."""
+    neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
+    return FrozenMap({**neutral, **values})

@@ -19,8 +19,8 @@ import torch
 from trainables.cost import Cost
 from trainables.datasets.base import Dataset, Split
 from trainables.devices import device_name, pick_device
+from trainables.noise.clean import CLEAN
 from trainables.parts import ImagePart
-from trainables.realisation import realise
 from trainables.spec import RunSpec
 from trainables.trainer import Trainer
 
@@ -44,14 +44,13 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
     images = random.integers(0, 255, (batch, *image), dtype=np.uint8)
     labels = np.arange(batch) % classes
     dataset = Dataset("probe", tuple(map(str, range(classes))), *(Split(images, labels),) * 2)
-    noisy = realise(dataset, "clean", spec.seeds)
     trainer = Trainer(
         replace(
             spec,
             data=dataset.digest,
-            labels=noisy.digest,
             subset=None,
-            scenario="clean",
+            scenario=CLEAN,
+            annotations="",
             balanced=False,
             hold_out=0.0,
             evaluate=("test",),

@@ -8,6 +8,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from trainables.identity import canonical_json, digest_of
+from trainables.record import write_once
+
 PACKAGES = ("torch", "torchvision", "numpy", "ray", "optuna")
 
 
@@ -46,3 +49,25 @@ def versions() -> dict[str, str]:
 def provenance(device: str) -> dict[str, str]:
     """Return all that is recorded of where a run ran."""
     return {"device": device, "host": platform.node(), **versions(), **code_provenance()}
+
+
+ENVIRONMENTS = "environments"
+
+
+@cache
+def distributions() -> dict[str, str]:
+    """Return the version of every installed distribution by its name, in lower case."""
+    installed = metadata.distributions()
+    return {one.metadata["Name"].lower(): one.version for one in installed if one.metadata["Name"]}
+
+
+def keep_environment(home: Path) -> str:
+    """Keep the installed distributions under the home, once for equal ones; return their SHA-256.
+
+    Raises:
+        HomeError: the home cannot be written.
+    """
+    found = distributions()
+    sha256 = digest_of(found)
+    write_once(home / ENVIRONMENTS / f"{sha256}.json", canonical_json(found).encode())
+    return sha256

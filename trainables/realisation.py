@@ -16,6 +16,8 @@ from trainables.noise.clean import Clean
 from trainables.seeds import permutation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset
@@ -86,16 +88,19 @@ def realise(
     subset: int | None = None,
     *,
     balanced: bool = False,
+    annotations: Mapping[str, NDArray[np.int64]] | None = None,
     posterior: NDArray[np.float64] | None = None,
 ) -> Realisation:
     """Draw the subset (axis `subset`) and its noisy labels (axis `noise`).
 
     Args:
-        dataset: with its labels and what people said of them.
+        dataset: with its labels.
         scenario: name of the label noise.
         seeds: base seed of each axis.
         subset: how many samples to keep; None for all.
         balanced: whether each class, by the labels that come with the dataset, gives as many.
+        annotations: labels of the whole training split that the scenario reads, by name; None: the
+            dataset's own.
         posterior: class probabilities of the samples of the subset, for noise that needs them.
 
     Raises:
@@ -105,7 +110,12 @@ def realise(
     index = subset_of(dataset, seeds, subset, balanced=balanced)
     classes = len(dataset.classes)
     given = Given(
-        dataset.train.labels, index, classes, dataset.name, dataset.annotations, posterior
+        dataset.train.labels,
+        index,
+        classes,
+        dataset.name,
+        dataset.annotations if annotations is None else annotations,
+        posterior,
     )
     noisy = noise_of(scenario).apply(given, seeds.noise)
     return Realisation(index, given.true, noisy, classes, _truth_known(dataset, scenario))

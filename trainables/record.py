@@ -7,6 +7,7 @@ all is done: a folder with a result is finished, any other is not.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -43,6 +44,34 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise HomeError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_once(path: Path, content: bytes) -> bytes:
+    """Write a file unless there is one, and its folder where that is missing.
+
+    Of several processes that write at once, one does.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        HomeError: the disk is full or the folder not writable.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_atomically(partial, content)
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                partial.replace(path)
+            partial.unlink(missing_ok=True)
+        return path.read_bytes()
+    except OSError as error:
+        raise HomeError(f"cannot write {path}: {error.strerror}") from error
+
+
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint; None where there is none, or one that the disk has damaged.
 
@@ -58,6 +87,33 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     except Exception:  # noqa: BLE001 - a damaged file raises anything; the one before it serves
         return None
     return state
+
+
+CONTENT = "content_sha256"
+"""Key of a record's digest of all else that it holds."""
+
+
+def _sealed(plain: dict[str, Any]) -> str:
+    """Write a record as JSON, with the digest of its content."""
+    return json.dumps({**plain, CONTENT: _content_digest(plain)})
+
+
+def _opened(text: str) -> dict[str, Any]:
+    """Read what `_sealed` wrote.
+
+    Raises:
+        ValueError: it is no JSON, or its content is not what was written.
+    """
+    plain = json.loads(text)
+    if not isinstance(plain, dict) or plain.pop(CONTENT, None) != _content_digest(plain):
+        raise ValueError("its content is not what was recorded")
+    return plain
+
+
+def _content_digest(plain: dict[str, Any]) -> str:
+    # Unlike a spec, a record may hold a NaN.
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Record:
@@ -89,7 +145,7 @@ class Record:
             HomeError: the folder cannot be read.
         """
         try:
-            result = RunResult.from_dict(json.loads(self._result.read_text()))
+            result = RunResult.from_dict(_opened(self._result.read_text()))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -145,7 +201,7 @@ class Record:
         Raises:
             HomeError: the folder cannot be written.
         """
-        write_atomically(self._result, json.dumps(result.to_dict()))
+        write_atomically(self._result, _sealed(result.to_dict()))
         if result.final:
             self.previous_checkpoint.unlink(missing_ok=True)
 

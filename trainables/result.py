@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from trainables.realisation import Realisation
 
 
+THEN = ", then "
+"""Stands in a run's provenance between the places where it was trained one after the other."""
+SAME_BITS = ("device", "torch")
+"""What of a run's provenance may change its bits, beside its spec."""
+
+
 class Status(StrEnum):
     """How a run ended. A run that has not ended has no result."""
 

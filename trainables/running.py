@@ -21,15 +21,15 @@ from trainables.devices import (
 from trainables.diagnostics.collector import Collector, cadence
 from trainables.diagnostics.store import save
 from trainables.errors import DataError
-from trainables.frozen_labels import labels_of
-from trainables.outcomes import NeedDivergedError, freeze_outcome, outcome_path, take_inputs
-from trainables.provenance import provenance
+from trainables.outcomes import NeedDivergedError, take_inputs
+from trainables.provenance import keep_environment, provenance
 from trainables.record import Record, write_atomically
-from trainables.result import LabelFacts, RunResult, Status
+from trainables.result import THEN, LabelFacts, RunResult, Status
+from trainables.spec import check_revision
 from trainables.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
@@ -57,7 +57,6 @@ class Running:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         patience_seconds: float = 60.0,
         diagnostics_every: int | None = None,
-        outcomes: Sequence[str] = (),
     ) -> None:
         """Describe the run.
 
@@ -70,14 +69,12 @@ class Running:
             patience_seconds: how long to wait for another process that works on the run.
             diagnostics_every: epochs between collections of diagnostics; None: about 20 in all;
                 0: none. It changes no bit of the run.
-            outcomes: what the run leaves to others as files once it has ended well.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
         self.result = _final(self.record.result())
         self._home = home
         self._diagnostics_every = diagnostics_every
-        self._outcomes = outcomes
         self._collector: Collector | None = None
         self._read_dataset = read_dataset
         self._study = study
@@ -88,6 +85,7 @@ class Running:
         self._attempts = 0
         self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
+        self._label_facts: LabelFacts
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -96,15 +94,15 @@ class Running:
         Raises:
             HomeError: the record cannot be written or is held by another process.
             DataError: the data are not those of the spec, or a needed run is missing.
+            RecordError: the spec was made under another revision of the training code.
         """
-        if self.result is None or self._lacks_outcomes():
+        if self.result is None:
+            check_revision(self.spec)
             try:
                 self._held.enter_context(self.record.claimed(self._patience_seconds))
                 self.result = _final(self.record.result())
                 if self.result is None:
                     self._open()
-                else:
-                    self._leave_outcomes()
             except BaseException:
                 self._held.close()
                 raise
@@ -116,18 +114,22 @@ class Running:
     def _open(self) -> None:
         self._attempts = self.record.begin(self.spec)
         device = pick_device()
-        self._provenance = {"study": self._study, **provenance(device_name(device))}
+        self._provenance = {
+            "study": self._study,
+            **provenance(device_name(device)),
+            "environment": keep_environment(self._home),
+        }
         reset_peak_memory()
         dataset = self._read_dataset()
         try:
-            inputs, hashes = take_inputs(self.spec, self._home, dataset, device)
+            inputs = take_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
             self._end_with(error)
             return
-        self._provenance |= {f"input.{role}": sha256 for role, sha256 in hashes.items()}
-        with self._memory_permitting(dataset):
-            labels = labels_of(self.spec, dataset, self._home)
-            self._trainer = Trainer(self.spec, dataset, device, inputs, labels)
+        self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
+        self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
+        with self._memory_permitting():
+            self._trainer = Trainer(self.spec, dataset, device, inputs.outcomes, inputs.labels)
             self._resume(self._trainer)
         self._saved_at = time.monotonic()
 
@@ -146,7 +148,7 @@ class Running:
         trainer.load_state_dict(state["trainer"])
         if self._collector is not None and state["diagnostics"] is not None:
             self._collector.load_state_dict(state["diagnostics"])
-        self._provenance = _both(state["provenance"], self._provenance)
+        self._provenance = _with_history(state["provenance"], self._provenance)
 
     def _end_with(self, error: NeedDivergedError) -> None:
         self.result = replace(
@@ -161,7 +163,7 @@ class Running:
         self.record.finish(self.result)
 
     @contextmanager
-    def _memory_permitting(self, dataset: Dataset | None = None) -> Iterator[None]:
+    def _memory_permitting(self) -> Iterator[None]:
         """Turn a lack of memory inside into the run's outcome."""
         try:
             yield
@@ -171,17 +173,13 @@ class Running:
             trainer, self._trainer, self._collector = self._trainer, None, None
             done = trainer.epoch if trainer else 0
             said = (str(error).strip().splitlines() or ["no message"])[0]
-            if trainer is not None:
-                labels = trainer.labels
-            else:
-                labels = labels_of(self.spec, dataset or self._read_dataset(), self._home)
             self.result = RunResult(
                 spec=self.spec,
                 status=Status.OUT_OF_MEMORY,
                 trace=trainer.trace if trainer else [],
                 seconds=trainer.seconds if trainer else [],
                 peak_memory_mb=peak_memory_mb(pick_device()),
-                labels=LabelFacts.of(labels, self.spec.scenario),
+                labels=self._label_facts,
                 parameters=trainer.parameters if trainer else 0,
                 provenance=self._provenance,
                 reason=f"in epoch {done + 1} ({said}); last good epoch {done}",
@@ -223,7 +221,6 @@ class Running:
         if trainer.done:
             self._checkpoint(trainer)
             self._finish(trainer, Status.FINISHED)
-            self._leave_outcomes()
         elif time.monotonic() - self._saved_at >= self._pause():
             self._checkpoint(trainer)
 
@@ -247,18 +244,6 @@ class Running:
         self._saved_at = time.monotonic()
         self._save_cost = self._saved_at - begun
 
-    def _lacks_outcomes(self) -> bool:
-        ended_well = self.result is not None and self.result.status is Status.FINISHED
-        return ended_well and not all(
-            outcome_path(self.record, outcome).exists() for outcome in self._outcomes
-        )
-
-    def _leave_outcomes(self) -> None:
-        if self._outcomes and self._lacks_outcomes():
-            dataset, device = self._read_dataset(), pick_device()
-            for outcome in self._outcomes:
-                freeze_outcome(self.record, self.spec, outcome, self._home, dataset, device)
-
     def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
         if self._collector is not None:
             save(self.record.folder, self._collector)
@@ -268,7 +253,7 @@ class Running:
             trace=trainer.trace,
             seconds=trainer.seconds,
             peak_memory_mb=peak_memory_mb(trainer.device),
-            labels=LabelFacts.of(trainer.labels, self.spec.scenario),
+            labels=self._label_facts,
             parameters=trainer.parameters,
             provenance=self._provenance,
             reason=reason,
@@ -284,12 +269,13 @@ def _final(result: RunResult | None) -> RunResult | None:
     return result if result is not None and result.final else None
 
 
-def _both(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """Say of a run that went on elsewhere where it was before: "cuda: A100, then cpu: AVX2"."""
-    return {
-        key: value if earlier.get(key, value) == value else f"{earlier[key]}, then {value}"
-        for key, value in now.items()
-    }
+def _with_history(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Put where a run was trained before in front of where it is: "cuda: A100, then cpu: AVX2"."""
+    merged = {}
+    for key, value in now.items():
+        before = earlier.get(key, value)
+        merged[key] = before if before.split(THEN)[-1] == value else f"{before}{THEN}{value}"
+    return merged
 
 
 def complete(
@@ -299,7 +285,6 @@ def complete(
     study: str,
     progress: Callable[[int, dict[str, float]], None] = lambda _epoch, _row: None,
     diagnostics_every: int | None = None,
-    outcomes: Sequence[str] = (),
 ) -> RunResult:
     """Train a run to its end in this process; return at once what is already recorded.
 
@@ -310,14 +295,11 @@ def complete(
         study: name of the study that asks for it.
         progress: called with (epochs done, latest row) after each epoch.
         diagnostics_every: see `Running`.
-        outcomes: see `Running`.
 
     Raises:
         UserError: see `Running`.
     """
-    with Running(
-        spec, home, read_dataset, study, diagnostics_every=diagnostics_every, outcomes=outcomes
-    ) as running:
+    with Running(spec, home, read_dataset, study, diagnostics_every=diagnostics_every) as running:
         progress(running.epoch, running.latest)
         while running.advance() is None:
             progress(running.epoch, running.latest)

@@ -39,7 +39,6 @@ class Job:
         data_dir: folder that holds the dataset.
         study: name of the study that asks for it.
         diagnostics_every: epochs between collections of diagnostics; None: about 20 in all.
-        outcomes: what the run leaves to others as files.
     """
 
     spec: RunSpec
@@ -47,7 +46,6 @@ class Job:
     data_dir: Path
     study: str
     diagnostics_every: int | None = None
-    outcomes: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Job:
@@ -58,7 +56,6 @@ class Job:
             data_dir=Path(config["data_dir"]),
             study=config["study"],
             diagnostics_every=config.get("diagnostics_every"),
-            outcomes=tuple(config.get("outcomes", ())),
         )
 
 
@@ -130,7 +127,6 @@ class RunTrainable(tune.Trainable):
                 job.study,
                 patience_seconds=math.inf,
                 diagnostics_every=job.diagnostics_every,
-                outcomes=job.outcomes,
             )
         )
 

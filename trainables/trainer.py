@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from trainables.observer import Observer
     from trainables.parts import Part
     from trainables.realisation import Realisation
-    from trainables.spec import Recipe, RunSpec
+    from trainables.recipe import Recipe
+    from trainables.spec import RunSpec
 
 EVALUATION_BATCH = 500
 EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64
@@ -63,10 +64,14 @@ class Trainer:
             labels: what the run sees; None: drawn as the spec says.
 
         Raises:
-            DataError: the data or the noisy labels are not those of the spec, or a picture cannot
-                be decoded.
+            DataError: the data are not those of the spec, or a picture cannot be decoded.
             FieldError: the method would keep more state than is reasonable.
         """
+        if dataset.digest != spec.data:
+            raise DataError(
+                f"the data of '{dataset.name}' have SHA-256 {dataset.digest[:12]}, the run was "
+                f"planned with {spec.data[:12]}: restore them, or plan it anew"
+            )
         make_deterministic(spec.recipe, spec.threads)
         self.spec = spec
         self.device = device
@@ -76,7 +81,6 @@ class Trainer:
         self.labels = labels or realise(
             dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced
         )
-        self._check(dataset)
         self.data = RunData(spec, dataset, self.labels, device)
         self._skipped = 0
         method = method_of(spec.method)
@@ -104,17 +108,6 @@ class Trainer:
             )
         )
         self.optimizer = _optimizer(self.network, spec.recipe)
-
-    def _check(self, dataset: Dataset) -> None:
-        for what, found, wanted in (
-            ("data", dataset.digest, self.spec.data),
-            ("noisy labels", self.labels.digest, self.spec.labels),
-        ):
-            if found != wanted:
-                raise DataError(
-                    f"the {what} of '{dataset.name}' have SHA-256 {found[:12]}, the run was "
-                    f"planned with {wanted[:12]}: restore them, or plan it anew"
-                )
 
     def _transition(self) -> torch.Tensor:
         counts = torch.zeros(self.labels.classes, self.labels.classes, device=self.device)

@@ -11,10 +11,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.train import with_labels
+from orchestrator.commands.train import trained_needs
 from orchestrator.planning.cost import environment_of
 from orchestrator.planning.preparing import prepare
-from trainables.frozen_labels import freeze
+from search_spaces.phases import Phase
+from trainables.labels import keep_labels, pinned_labels
 from trainables.noise import noise_of
 from trainables.result import LabelFacts
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.flags import StudyFlags
+    from orchestrator.planning.plan import Plan
     from trainables.realisation import Realisation
 
 WIDEST = 12
@@ -46,9 +48,8 @@ def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
     plan = prepare(flags, console, writes=True).plan
     scenario = plan.study.scenarios[0]
     os.environ.update(environment_of(plan.study.resources.gpus))
-    plan = with_labels(plan, scenario, flags.paths.path, console)
-    labels = plan.realise(scenario, seed)
-    path = freeze(labels.noisy, flags.paths.path)
+    labels = _labels(plan, scenario, seed, flags.paths.path, console)
+    path = keep_labels(labels.noisy, flags.paths.path)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
         sys.stdout.write(json.dumps(_plain(facts, scenario, seed, path)) + "\n")
@@ -56,6 +57,18 @@ def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
     _show(console, labels, facts, scenario, path)
     _show_transition(console, labels, plan.dataset.classes)
     return 0
+
+
+def _labels(plan: Plan, scenario: str, seed: int, home: Path, console: Console) -> Realisation:
+    """Draw the labels, from a network that is trained first where the noise needs one."""
+    spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
+    if not spec.needs:
+        return pinned_labels(spec, plan.dataset, home)
+    trained_needs(spec, plan, home, console)
+    from trainables.devices import pick_device
+    from trainables.outcomes import take_labels
+
+    return take_labels(spec, home, plan.dataset, pick_device())[0]
 
 
 def _plain(facts: LabelFacts, scenario: str, seed: int, path: Path) -> dict[str, object]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.commands.report import build_report
-from orchestrator.display import Display, StatusLine
+from orchestrator.display import Display
 from orchestrator.engine.carry_out import carry_out
 from orchestrator.engine.cluster import ray_cluster
 from orchestrator.engine.nodes import check_nodes
@@ -26,7 +26,6 @@ from orchestrator.planning.cost import MachineCost, duration
 from orchestrator.planning.preparing import Prepared, prepare
 from orchestrator.planning.shrink import smaller_flags
 from orchestrator.planning.view import plan_json, plan_view
-from orchestrator.sweeping.preparation import Preparation
 from orchestrator.sweeping.search import open_searches
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
@@ -35,7 +34,6 @@ from orchestrator.tracking.recording import Recorder
 from reports.store import check_store, first_cause
 from reports.words import counted
 from trainables.errors import FieldError, HomeError, NalError, UserError
-from trainables.posterior import OUTCOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +90,6 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
         if not yes and flags.ray_address is None:
             _ask(flags, prepared.plan, cost, console)
         home.require_space(cost.plan_bytes(prepared.plan))
-        if prepared.plan.lacking:
-            prepared = replace(prepared, plan=_with_labels(flags, prepared.plan, console))
         return _carry_out(flags, prepared, cost, console, as_json=as_json)
 
 
@@ -132,7 +128,7 @@ def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> 
         return
     smaller = smaller_flags(flags, plan, cost, ASK_ABOVE_SECONDS)
     if smaller is not None:
-        shorter = plan.counted(smaller.load().study)
+        shorter = replace(plan, study=smaller.load().study)
         console.print(f"A smaller one, about {duration(cost.plan_seconds(shorter))} here:")
         console.print(Text(f"    {smaller.command()}\n"), soft_wrap=True)
     long = f"this plan takes about {duration(seconds)} on this machine"
@@ -211,19 +207,6 @@ def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console)
     with held, Display(console, sweep, cost) as display:
         per_run = sweep.plan.study.resources.gpus if gpus else 0.0
         carry_out(sweep, home.path, display, _job(flags, sweep.plan), per_run)
-
-
-def _with_labels(flags: StudyFlags, plan: Plan, console: Console) -> Plan:
-    """Train the networks that label noise is drawn from; return the plan with its labels."""
-    count = counted(len(plan.lacking), "network")
-    console.print(f"First {count} on clean labels, from which the noise is drawn.")
-    with console.status("training on clean labels") as status:
-        work = Preparation(plan)
-        with ray_cluster(flags.ray_address) as gpus:
-            job = {**_job(flags, plan), "outcomes": [OUTCOME]}
-            per_run = plan.study.resources.gpus if gpus else 0.0
-            carry_out(work, flags.paths.path, StatusLine(status), job, per_run)
-    return plan.again()
 
 
 def _job(flags: StudyFlags, plan: Plan) -> dict[str, object]:

@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from orchestrator.planning.cost import duration, environment_of, measure_run, run_seconds
+from orchestrator.planning.cost import environment_of
 from orchestrator.planning.preparing import prepare
-from orchestrator.planning.sizes import posterior_load
-from orchestrator.sweeping.preparation import check_posterior
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
@@ -26,12 +24,11 @@ from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
 from trainables.noise import noise_of
-from trainables.posterior import OUTCOME
 from trainables.record import Record
 from trainables.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.flags import StudyFlags
@@ -66,7 +63,6 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     prepared = prepare(flags, console, writes=True)
     plan, study = prepared.plan, prepared.plan.study
     os.environ.update(environment_of(study.resources.gpus))
-    plan = with_labels(plan, study.scenarios[0], flags.paths.path, console)
     try:
         spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):
@@ -78,8 +74,8 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     home = flags.paths
     uri = flags.tracking_uri or home.tracking_uri
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
-        for need in plan.needs_of(spec):
-            tracker.record(_trained(need, plan, home.path, console), "train")
+        for need in trained_needs(spec, plan, home.path, console):
+            tracker.record(need, "train")
         result = _trained(spec, plan, home.path, console)
         tracker.record(result, "train")
     if as_json:
@@ -103,30 +99,22 @@ def _name(spec: RunSpec) -> str:
     return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
-def with_labels(plan: Plan, scenario: str, home: Path, console: Console) -> Plan:
-    """Train the network that a scenario's labels are drawn from, if it has one that is lacking.
-
-    Raises:
-        NalError: it cannot be trained.
-    """
-    posterior = plan.posterior_of(scenario)
-    if posterior is None or posterior not in plan.lacking:
-        return plan
-    with console.status("measuring what a step costs here"):
-        cost = measure_run(posterior, plan, home / "cache")
-    console.print(
-        f"{noise_of(scenario).title} is drawn from a network on clean labels, which is trained "
-        f"once: {backbone_of(posterior.backbone).title}, {posterior.recipe.epochs} epochs, about "
-        f"{duration(run_seconds(cost, posterior_load(plan, posterior)))} here.",
-        soft_wrap=True,
-    )
-    check_posterior(posterior, _train(posterior, plan, home, console, outcomes=(OUTCOME,)))
-    return plan.again()
+def trained_needs(spec: RunSpec, plan: Plan, home: Path, console: Console) -> list[RunResult]:
+    """Train the runs that a run needs, as far as they are not recorded; return their results."""
+    results = []
+    for need in plan.needs_of(spec):
+        if need in plan.posteriors:
+            console.print(
+                f"{noise_of(spec.scenario).title} is drawn from a network on clean labels, which "
+                f"is trained once: {backbone_of(need.backbone).title}, {need.recipe.epochs} "
+                "epochs.",
+                soft_wrap=True,
+            )
+        results.append(_trained(need, plan, home, console))
+    return results
 
 
-def _train(
-    spec: RunSpec, plan: Plan, home: Path, console: Console, outcomes: Sequence[str] = ()
-) -> RunResult:
+def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
     from trainables.running import complete
 
     columns = (
@@ -146,7 +134,6 @@ def _train(
             plan.name,
             lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
             diagnostics_every=plan.study.diagnostics.every,
-            outcomes=outcomes,
         )
 
 

@@ -8,15 +8,18 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.sizes import phase_sizes, posterior_load
+from orchestrator.planning.sizes import phase_sizes
 from trainables.cost import Cost
 from trainables.errors import NalError
+from trainables.methods import method_of
+from trainables.parameters import FrozenMap
 from trainables.record import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.planning.plan import Plan
@@ -29,78 +32,91 @@ START_SECONDS = 15.0
 """Of Ray and its workers, once."""
 
 
+Network = tuple[str, FrozenMap]
+"""A backbone and its parameters."""
+
+
 @dataclass(frozen=True, slots=True)
-class MachineCost(Cost):
-    """Measured costs, and how many runs go at once.
+class MachineCost:
+    """What runs cost on a machine, and how many go at once.
 
     Attributes:
+        networks: measured costs by network.
+        device: where they were measured.
         slots: runs that go at once.
-        posterior: of the networks that label noise is drawn from; None where there are none.
     """
 
+    networks: Mapping[Network, Cost]
+    device: str
     slots: int = 1
-    posterior: Cost | None = None
 
-    def mean_run_seconds(self, size: PhaseSize) -> float:
-        """Return the mean wall time of a phase's runs."""
-        return sum(load.runs * run_seconds(self, load) for load in size.loads) / size.runs
+    def run_seconds(self, load: Load) -> float:
+        """Return the wall time of one run."""
+        recipe, cost = load.spec.recipe, self.networks[network_of(load.spec)]
+        steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
+        evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
+        return (
+            steps * cost.step_seconds
+            + evaluations * load.evaluated * cost.evaluation_seconds
+            + RUN_OVERHEAD_SECONDS
+        )
+
+    def mean_run_seconds(self, loads: Sequence[Load]) -> float:
+        """Return the mean wall time of runs; 0 without any."""
+        runs = sum(load.runs for load in loads)
+        return sum(load.runs * self.run_seconds(load) for load in loads) / max(1, runs)
 
     def phase_seconds(self, size: PhaseSize) -> float:
-        """Return the wall time of a phase: full rounds of all slots at once."""
-        return math.ceil(size.runs / self.slots) * self.mean_run_seconds(size)
+        """Return the wall time of a phase: full rounds of all slots at once.
+
+        Runs that labels are drawn from go before those that wait for them.
+        """
+        first = [load for load in size.loads if load.gives_labels]
+        others = [load for load in size.loads if not load.gives_labels]
+        return sum(
+            math.ceil(sum(load.runs for load in loads) / self.slots) * self.mean_run_seconds(loads)
+            for loads in (first, others)
+        )
 
     def plan_seconds(self, plan: Plan) -> float:
         """Return the wall time of a whole sweep."""
-        phases = sum(self.phase_seconds(size) for size in phase_sizes(plan))
-        return START_SECONDS + self.posterior_seconds(plan) + phases
-
-    def posterior_seconds(self, plan: Plan) -> float:
-        """Return the wall time of the networks that come first, see `Plan.lacking`."""
-        lacking = plan.lacking
-        if self.posterior is None or not lacking:
-            return 0.0
-        load = posterior_load(plan, lacking[0])
-        return math.ceil(len(lacking) / self.slots) * run_seconds(self.posterior, load)
+        return START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
     def plan_bytes(self, plan: Plan) -> float:
         """Return the disk space of the runs' last checkpoints, per-sample state included."""
-        loads = [load for size in phase_sizes(plan) for load in size.loads]
-        before = 0 if self.posterior is None else self.posterior.checkpoint_bytes
-        return len(plan.lacking) * before + sum(
-            load.runs * (self.checkpoint_bytes + load.state_bytes) for load in loads
+        return sum(
+            load.runs * (self.networks[network_of(load.spec)].checkpoint_bytes + load.state_bytes)
+            for size in phase_sizes(plan)
+            for load in size.loads
         )
 
 
-def run_seconds(cost: Cost, load: Load) -> float:
-    """Return the wall time of one run."""
-    recipe = load.spec.recipe
-    steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
-    evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
-    return (
-        steps * cost.step_seconds
-        + evaluations * load.evaluated * cost.evaluation_seconds
-        + RUN_OVERHEAD_SECONDS
-    )
+def network_of(spec: RunSpec) -> Network:
+    """Return the network that a run trains, whose steps cost alike whatever the method."""
+    return spec.backbone, spec.backbone_parameters
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
-    """Measure the plan's first run on this machine, or recall an earlier measurement.
+    """Measure one run of each network of a plan, or recall an earlier measurement.
 
     Args:
         plan: what is to be carried out.
         cache: folder in which measurements are kept; None to keep none.
 
     Raises:
-        NalError: the network cannot be trained here; says why.
+        NalError: a network cannot be trained here; says why.
     """
     study = plan.study
-    measured = measure_run(phase_sizes(plan)[-1].loads[0].spec, plan, cache)
+    specs = [load.spec for size in phase_sizes(plan) for load in size.loads]
+    # The last one of a network counts: of confirm, and of a method that needs no other run.
+    specs.sort(key=lambda spec: not method_of(spec.method).stages)
+    networks = {network_of(spec): spec for spec in specs}
+    costs = {network: measure_run(spec, plan, cache) for network, spec in networks.items()}
     slots = (os.cpu_count() or 1) // study.resources.cpus
+    measured = next(iter(costs.values()))
     if measured.device.startswith("cuda"):
         slots = min(slots, math.floor(measured.devices / study.resources.gpus))
-    networks = plan.posteriors
-    posterior = measure_run(networks[0], plan, cache) if networks else None
-    return MachineCost(**asdict(measured), slots=max(1, slots), posterior=posterior)
+    return MachineCost(costs, measured.device, slots=max(1, slots))
 
 
 def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:

@@ -1,18 +1,18 @@
-"""From a study and its data to the specs of its runs: pure, but for the hashing of labels."""
+"""From a study and its data to the specs of its runs, complete before anything is trained."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.labels import CLEAN, LabelBook
 from orchestrator.planning.protocol import HeldOutAccuracy
+from trainables.identity import digest_of
+from trainables.labels import POSTERIOR
 from trainables.methods import method_of
 from trainables.noise import noise_of
+from trainables.noise.clean import CLEAN
 from trainables.parameters import FrozenMap
-from trainables.posterior import POSTERIOR
-from trainables.spec import RunSpec, canonical_json
+from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
     from trainables.parameters import Value
-    from trainables.realisation import Realisation
 
 
 Values = dict[str, float]
@@ -51,17 +50,14 @@ class Plan:
         name: of the study.
         study: what is to be found out.
         dataset: what it is found out on.
-        labels: draws noisy labels; None: a book that keeps nothing.
+        annotations: SHA-256 of the annotations that a scenario reads, by scenario.
     """
 
     name: str
     study: Study
     dataset: Dataset
-    labels: LabelBook | None = None
-    _needed: dict[str, RunSpec] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._book = self.labels or LabelBook(self.dataset, self.study)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    _needed: dict[str, RunSpec] = field(default_factory=dict, init=False)
 
     @property
     def samples(self) -> int:
@@ -80,7 +76,7 @@ class Plan:
         for key in ("title", "deviations", "resources", "diagnostics"):
             del plain[key]
         content = {"study": plain, "name": self.name, "data": self.dataset.digest}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return digest_of(content)
 
     @property
     def searches(self) -> tuple[SearchPlan, ...]:
@@ -124,13 +120,11 @@ class Plan:
             seed: base seed of every axis that the study does not hold fixed.
         """
         study = self.study
-        seeds = study.seeds(seed)
         spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
             subset=study.subset,
             scenario=scenario,
-            labels=self._book.digest(scenario, seeds, self.posterior_of(scenario)),
             backbone=study.backbone.name,
             backbone_parameters=study.backbone.parameters,
             method=method,
@@ -140,7 +134,8 @@ class Plan:
             evaluate=study.evaluates(
                 phase, method, scenario, validated=self.dataset.validation is not None
             ),
-            seeds=seeds,
+            seeds=study.seeds(seed),
+            annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
@@ -155,13 +150,12 @@ class Plan:
         if not noise_of(scenario).needs_posterior:
             return None
         study, posterior = self.study, self.study.posterior
-        backbone, seeds = posterior.backbone or study.backbone, study.seeds(posterior.seed)
-        spec = RunSpec(
+        backbone = posterior.backbone or study.backbone
+        return RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
             subset=study.subset,
             scenario=CLEAN,
-            labels=self._book.digest(CLEAN, seeds, None),
             backbone=backbone.name,
             backbone_parameters=backbone.parameters,
             method="ce",
@@ -169,46 +163,23 @@ class Plan:
             recipe=posterior.recipe or study.recipe,
             hold_out=0.0,
             evaluate=(),
-            seeds=seeds,
+            seeds=study.seeds(posterior.seed),
             balanced=study.balanced,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
-        self._needed[spec.digest] = spec
-        return spec
-
-    def realise(self, scenario: str, seed: int) -> Realisation:
-        """Draw the labels that runs of a scenario see at a base seed.
-
-        Raises:
-            DataError: the data do not allow the noise.
-        """
-        return self._book.realise(scenario, self.study.seeds(seed), self.posterior_of(scenario))
 
     @property
     def posteriors(self) -> list[RunSpec]:
-        """The runs whose class probabilities the study's scenarios are drawn from."""
+        """The runs whose class probabilities the labels of the study's scenarios are drawn from."""
         specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
-
-    @property
-    def lacking(self) -> list[RunSpec]:
-        """Those of them that have not ended: the plan's labels are not known before they have."""
-        return [spec for spec in self.posteriors if self._book.lacks(spec)]
-
-    def again(self) -> Plan:
-        """Return the plan anew, after runs have ended that it lacked."""
-        return Plan(self.name, self.study, self.dataset, self._book.opened_anew(self.study))
-
-    def counted(self, study: Study) -> Plan:
-        """Return the plan of another study, quickly: to be counted, its labels are not drawn."""
-        book = self._book.opened_anew(study, draws=False)
-        return Plan(self.name, study, self.dataset, book)
 
     def _with_needs(self, spec: RunSpec) -> RunSpec:
         needs = {}
         posterior = self.posterior_of(spec.scenario)
         if posterior is not None:
+            self._needed[posterior.digest] = posterior
             needs[POSTERIOR] = posterior.digest
         for stage in method_of(spec.method).stages:
             passed = {name: spec.hyperparameters[name] for name in stage.passes}
@@ -234,8 +205,3 @@ class Plan:
             found |= {other.digest: other for other in self.needs_of(need)}
             found[need.digest] = need
         return list(found.values())
-
-    def stages_of(self, spec: RunSpec) -> list[RunSpec]:
-        """Return those of the needed runs that a sweep carries out: not those of `posteriors`."""
-        before = {posterior.digest for posterior in self.posteriors}
-        return [need for need in self.needs_of(spec) if need.digest not in before]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.downloading import download
-from orchestrator.planning.labels import LabelBook
+from orchestrator.planning.labels import check_labels
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_shapes
@@ -49,11 +49,10 @@ def prepare(flags: StudyFlags, console: Console, *, writes: bool) -> Prepared:
         dataset = load(loaded.study.dataset, flags.data, flags.paths.cache if writes else None)
     if loaded.study.unreadable == "fail":
         _check_readable(dataset)
-    home = flags.paths.path
-    book = LabelBook(dataset, loaded.study, flags.data, home, writes=writes)
-    plan = Plan(loaded.name, loaded.study, dataset, book)
-    _check_sizes(plan, loaded)
-    return Prepared(loaded, plan)
+    _check_sizes(Plan(loaded.name, loaded.study, dataset), loaded)
+    home = flags.paths.path if writes else None
+    annotations = check_labels(loaded.study, dataset, flags.data, home)
+    return Prepared(loaded, Plan(loaded.name, loaded.study, dataset, annotations))
 
 
 def _check_readable(dataset: Dataset) -> None:

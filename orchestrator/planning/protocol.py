@@ -27,6 +27,11 @@ class HeldOutAccuracy:
     held_out: int
 
     @property
+    def identity(self) -> dict[str, str | int]:
+        """What of it enters the digest of a search: never words that are printed."""
+        return {"protocol": "held-out-mean", "window": self.window}
+
+    @property
     def name(self) -> str:
         """As it is printed under every table."""
         epochs = "epoch" if self.window == 1 else f"{self.window} epochs"

@@ -20,7 +20,7 @@ MOST_SEEDS = 3
 EPOCHS = (200, 100, 50, 20, 10, 4)
 SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 MARGIN = 0.8
-"""Of the time allowed that a plan may be expected to take."""
+"""Largest fraction of the time limit that a suggested plan may use."""
 
 
 def smaller_flags(
@@ -80,4 +80,4 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
                 continue
             if shorter and not whole_cycles(epochs, loaded.study.recipe.schedule):
                 continue
-            yield candidate, plan.counted(loaded.study)
+            yield candidate, replace(plan, study=loaded.study)

@@ -26,6 +26,7 @@ class Load:
         train: samples of the training part.
         evaluated: samples evaluated after an evaluated epoch.
         state_bytes: of the method's per-sample state.
+        gives_labels: whether the labels of other runs are drawn from them, so that those wait.
     """
 
     runs: int
@@ -33,6 +34,22 @@ class Load:
     train: int
     evaluated: int
     state_bytes: int
+    gives_labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Runs of a phase that are the same but for values and seeds.
+
+    Attributes:
+        spec: of one of them.
+        runs: how many.
+        needed: whether they are only there because others need them.
+    """
+
+    spec: RunSpec
+    runs: int = 1
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +73,15 @@ class PhaseSize:
 
 
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
-    """Return how many runs each phase of a plan has at the most, and what they do."""
+    """Return how many runs each phase of a plan has at the most, and what they do.
+
+    A run that others need is counted once, in the first phase that needs it.
+    """
     study, searches = plan.study, plan.searches
     trials, seeds = study.search.trials, len(study.confirm.seeds)
     references = [m for m in study.tune if study.reference_of(m) is not None]
     many = f"{counted(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
+    counted_needs: set[str] = set()
     sizes = []
     if searches:
         tried = [
@@ -70,23 +91,34 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         candidates = counted(max(tried), "candidate")
         if min(tried) < max(tried):
             candidates = f"{min(tried)} or {candidates}"
+        with_needs = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{many}{counted(trials, 'trial')} × 1 seed{_with_stages(study.tune)}",
-                _loads(plan, _trial_specs(plan, trials)),
+                f"{many}{counted(trials, 'trial')} × 1 seed{with_needs}",
+                _loads(
+                    plan,
+                    (
+                        share
+                        for search in searches
+                        for share in _tried(plan, Phase.SEARCH, search, study.search.seed, trials)
+                    ),
+                    counted_needs,
+                ),
             ),
             PhaseSize(
                 Phase.SELECT,
                 f"{many}{candidates} × {counted(len(study.select.seeds), 'seed')}"
-                f"{_with_stages(study.tune)}",
+                f"{_stages_text(study.tune)}",
                 _loads(
                     plan,
                     (
-                        (spec, count * len(study.select.seeds) * tried[i])
-                        for i, search in enumerate(searches)
-                        for spec, count in _trial_specs(plan, 1, (search,))
+                        share
+                        for search, count in zip(searches, tried, strict=True)
+                        for seed in study.select.seeds
+                        for share in _tried(plan, Phase.SELECT, search, seed, count)
                     ),
+                    counted_needs,
                 ),
             ),
         ]
@@ -97,41 +129,55 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         points += f"{' + ' if points else ''}{counted(varied, 'varied value')}"
     if references:
         points += f" + {len(references)} at the paper's point"
+    searched = [search.scenario for search in searches]
+    left = [name for name in study.scenarios if name not in searched]
     confirm = PhaseSize(
         Phase.CONFIRM,
         f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
-        f"{_with_stages(study.methods)}",
-        _loads(plan, ((spec, 1) for spec in _confirm_specs(plan))),
+        f"{_needs_text(plan, study.methods, left)}",
+        _loads(plan, _confirmed(plan), counted_needs),
     )
     return (*sizes, confirm)
 
 
-def posterior_load(plan: Plan, spec: RunSpec) -> Load:
-    """Return what a run on clean labels does that label noise is drawn from."""
-    return Load(1, spec, plan.samples, 0, 0)
-
-
-def _with_stages(methods: Sequence[str]) -> str:
+def _stages_text(methods: Sequence[str]) -> str:
     staged = [method for method in methods if method_of(method).stages]
     return f", and the runs that {', '.join(staged)} need" if staged else ""
 
 
-def _trial_specs(
-    plan: Plan, trials: int, searches: Sequence[SearchPlan] | None = None
-) -> Iterator[tuple[RunSpec, int]]:
-    """Yield, as (spec, how many), what a trial of each search trains."""
-    for search in plan.searches if searches is None else searches:
-        low = {name: space.low for name, space in plan.study.space_of(search.method).items()}
-        seed = plan.study.search.seed
-        spec = plan.spec(Phase.SEARCH, search.method, search.scenario, low, seed)
-        for one in (*plan.stages_of(spec), spec):
-            yield one, trials
+def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) -> str:
+    """Say which runs of a phase are only there because others need them."""
+    drawn = any(plan.posterior_of(scenario) is not None for scenario in scenarios)
+    return _stages_text(methods) + (", and the network that labels are drawn from" if drawn else "")
 
 
-def _confirm_specs(plan: Plan) -> list[RunSpec]:
-    """Return what confirm trains, a run that serves twice once; tuned values are made up."""
+def _tried(plan: Plan, phase: Phase, search: SearchPlan, seed: int, count: int) -> Iterator[Share]:
+    """Yield what runs of a search's method at `count` points of its space train at a seed.
+
+    A run that they need is one for all points unless it depends on the values.
+    """
+    space = plan.study.space_of(search.method)
+    low, high = (
+        plan.spec(
+            phase,
+            search.method,
+            search.scenario,
+            {name: getattr(interval, end) for name, interval in space.items()},
+            seed,
+        )
+        for end in ("low", "high")
+    )
+    shared = {need.digest for need in plan.needs_of(high)}
+    for need in plan.needs_of(low):
+        yield Share(need, 1 if need.digest in shared else count, needed=True)
+    yield Share(low, count)
+
+
+def _confirmed(plan: Plan) -> Iterator[Share]:
+    """Yield what confirm trains, a run that serves twice once; tuned values are made up."""
     study = plan.study
-    found: dict[str, RunSpec] = {}
+    own: dict[str, Share] = {}
+    needs: dict[str, Share] = {}
     for scenario in study.scenarios:
         for method in study.methods:
             points: list[Values] = study.points_of(method)
@@ -144,16 +190,25 @@ def _confirm_specs(plan: Plan) -> list[RunSpec]:
             for point in points:
                 for seed in study.confirm.seeds:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
-                    found |= {one.digest: one for one in (*plan.stages_of(spec), spec)}
-    return list(found.values())
+                    own[spec.digest] = Share(spec)
+                    for need in plan.needs_of(spec):
+                        needs[need.digest] = Share(need, needed=True)
+    yield from own.values()
+    yield from (share for digest, share in needs.items() if digest not in own)
 
 
-def _loads(plan: Plan, specs: Iterable[tuple[RunSpec, int]]) -> tuple[Load, ...]:
+def _loads(plan: Plan, shares: Iterable[Share], counted_needs: set[str]) -> tuple[Load, ...]:
+    """Gather runs by what they cost; needed ones that are counted already are left out."""
     loads: dict[tuple[object, ...], Load] = {}
-    classes = len(plan.dataset.classes)
-    for spec, count in specs:
+    classes, dataset = len(plan.dataset.classes), plan.dataset
+    label_sources = {spec.digest for spec in plan.posteriors}
+    for share in shares:
+        spec = share.spec
+        if share.needed and spec.digest in counted_needs:
+            continue
+        if share.needed:
+            counted_needs.add(spec.digest)
         held = round(spec.hold_out * plan.samples)
-        dataset = plan.dataset
         size = {
             "val": held,
             "clean_val": held if dataset.validation is None else len(dataset.validation),
@@ -162,7 +217,9 @@ def _loads(plan: Plan, specs: Iterable[tuple[RunSpec, int]]) -> tuple[Load, ...]
         train = plan.samples - held
         evaluated = sum(size[name] for name in spec.evaluate)
         state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
-        key = (spec.method, spec.recipe, train, evaluated, state)
+        gives_labels = spec.digest in label_sources
+        network = (spec.backbone, spec.backbone_parameters)
+        key = (spec.method, network, spec.recipe, train, evaluated, state, gives_labels)
         before = loads[key].runs if key in loads else 0
-        loads[key] = Load(before + count, spec, train, evaluated, state)
+        loads[key] = Load(before + share.runs, spec, train, evaluated, state, gives_labels)
     return tuple(loads.values())

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.planning.cost import duration, run_seconds, size_text
+from orchestrator.planning.cost import duration, size_text
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.scaling import cut_cycle, list_scaled
@@ -45,7 +45,7 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
 
 def _each(size: PhaseSize, cost: MachineCost) -> str:
     """Say how long one run of a phase takes: "40 s", or "40 s to 2 min" where they differ."""
-    seconds = [run_seconds(cost, load) for load in size.loads]
+    seconds = [cost.run_seconds(load) for load in size.loads]
     shortest, longest = duration(min(seconds)), duration(max(seconds))
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
@@ -64,16 +64,14 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
     scaled = _scaled(flags, study)
     if scaled:
         facts.append(("scaled", scaled))
-    for posterior in plan.posteriors:
-        first = f"trained first, {duration(cost.posterior_seconds(plan))}"
-        lacks = first if posterior in plan.lacking else "recorded"
-        facts.append(
-            (
-                "noise from",
-                f"{backbone_of(posterior.backbone).title}, cross entropy on clean labels, "
-                f"{posterior.recipe.epochs} epochs; {lacks}",
-            )
+    facts += [
+        (
+            "noise from",
+            f"{backbone_of(spec.backbone).title}, cross entropy on clean labels, "
+            f"{spec.recipe.epochs} epochs",
         )
+        for spec in plan.posteriors
+    ]
     for search in plan.searches:
         where = ", ".join(
             f"{name} in [{space.low:g}, {space.high:g}]{' log' if space.log else ''}"
@@ -139,7 +137,6 @@ def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[
             }
             for size in phase_sizes(plan)
         ],
-        "posterior_seconds": cost.posterior_seconds(plan),
         "protocol": plan.protocol.name,
         "standard_error": plan.protocol.standard_error,
         "seconds": cost.plan_seconds(plan),

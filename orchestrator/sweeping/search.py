@@ -6,7 +6,6 @@ again after a kill, goes on with it. What a trial's run gave is read from the ru
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from trainables.errors import NalError
+from trainables.identity import digest_of
 from trainables.seeds import derive
-from trainables.spec import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,10 @@ SIGNIFICANT_DIGITS = 4
 """Of a proposed value: enough for any search, few enough to be typed again by hand."""
 
 
+LABELS = "labels"
+"""Attribute of an Optuna study: SHA-256 of the noisy labels that its trials saw."""
+
+
 def open_searches(url: str) -> optuna.storages.RDBStorage:
     """Open the searches' database, or create it.
 
@@ -41,16 +45,23 @@ def open_searches(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url)
 
 
-def search_digest(base: RunSpec, space: Mapping[str, Space], objective: str) -> str:
-    """Name a search: its base spec without the searched values, its space and its objective.
+def search_digest(
+    base: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
+) -> str:
+    """Name a search: its base spec without the searched values, its space and its protocol.
 
     The number of trials is no part of it.
+
+    Args:
+        base: any trial's spec.
+        space: where is searched; names of hyperparameters and of values of the recipe.
+        protocol: which number chooses, as keys: never as a sentence that may be reworded.
     """
-    plain = base.to_dict()
-    fixed = {k: v for k, v in plain["hyperparameters"].items() if k not in space}
+    plain = base.identity()
+    for section in ("hyperparameters", "recipe"):
+        plain[section] = {k: v for k, v in plain[section].items() if k not in space}
     bounds = {name: [s.low, s.high, s.log] for name, s in space.items()}
-    content = {**plain, "hyperparameters": fixed, "space": bounds, "objective": objective}
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    return digest_of({"base": plain, "space": bounds, "objective": dict(protocol)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,7 @@ class Search:
     trials: int
     _asked: dict[int, optuna.Trial] = field(default_factory=dict)
     _told: int = 0
+    _labels: str | None = None
 
     @classmethod
     def open(
@@ -152,6 +164,25 @@ class Search:
         trial = self.study.ask(distributions)
         self._asked[trial.number] = trial
         return Proposal(trial.number, rounded(trial.params))
+
+    def require_labels(self, sha256: str) -> None:
+        """See that a trial saw the noisy labels that the search was made on.
+
+        The first trial that ends says which these are.
+
+        Raises:
+            NalError: it saw others, so that its value cannot be compared with the others'.
+        """
+        first = self.study.user_attrs.get(LABELS) if self._labels is None else self._labels
+        if first is None:
+            self.study.set_user_attr(LABELS, sha256)
+        elif first != sha256:
+            raise NalError(
+                f"search {self.study.study_name[:12]} was made on noisy labels {first[:12]}, and a "
+                f"trial has seen {sha256[:12]}: values on different labels are not compared; "
+                "choose another folder with --home"
+            )
+        self._labels = sha256
 
     def tell(self, proposal: Proposal, value: float, digest: str) -> None:
         """Note what a proposal's run gave."""

@@ -13,6 +13,7 @@ from orchestrator.sweeping.tasks import Batch, Task
 from orchestrator.sweeping.tuning import Tuning
 from orchestrator.sweeping.waiting import WaitingRoom
 from search_spaces.phases import Phase
+from trainables.labels import check_posterior
 from trainables.record import Record
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Sweep:
         tunings: its searches.
         cells: of the confirm phase; empty before all values are chosen.
         finished: number of runs that ended in each phase, records included.
+        counted: the phase that each of these runs is counted in, by its digest.
         failed: descriptions of runs that could not be carried out.
     """
 
@@ -72,8 +74,9 @@ class Sweep:
         self.cells: list[Cell] = []
         self._waiting: Task | None = None
         self._room = WaitingRoom()
-        self._counted: set[tuple[Phase, str]] = set()
-        self._before = {spec.digest for spec in plan.posteriors}
+        self.counted: dict[str, Phase] = {}
+        self._blocked: set[str] = set()
+        self._label_sources = {spec.digest for spec in plan.posteriors}
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
     def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
@@ -120,10 +123,21 @@ class Sweep:
             self._room.wait(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
-            if self._record(spec) is None:
-                self._room.wait(task, _needed(spec, task))
+            result = self._record(spec)
+            if result is None:
+                if not self._room.wait(task, _needed(spec, task)):
+                    self._blocked.add(task.spec.digest)
                 return True
+            self._check_source(spec, result)
         return False
+
+    def _check_source(self, spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
+        """End the sweep where a run that labels are drawn from has not ended well.
+
+        Without labels there is nothing to compare; a run that one method needs costs that method.
+        """
+        if spec.digest in self._label_sources:
+            check_posterior(spec.digest, result, reason)
 
     def _take_up_needs(self, task: Task) -> None:
         """Count the recorded runs that a recorded run needed, as if they had ended just now."""
@@ -134,11 +148,8 @@ class Sweep:
 
     def _count(self, task: Task) -> bool:
         """Count a run that has ended; one that others need is counted once, however many do."""
-        key = (task.phase, task.spec.digest)
-        new = key not in self._counted
-        self._counted.add(key)
-        if task.spec.digest in self._before:  # it is none of the sweep's runs
-            return new
+        new = task.spec.digest not in self.counted
+        self.counted.setdefault(task.spec.digest, task.phase)
         # Two trials may propose the same values: both count, since the budget is in trials.
         if new or (task.phase is Phase.SEARCH and not task.needed):
             self.finished[task.phase] += 1
@@ -146,7 +157,10 @@ class Sweep:
 
     def _tasks(self) -> Iterator[Task]:
         for tuning in self.tunings:
-            yield from tuning.tasks()
+            # While a trial waits for a run that all of them need, more proposals would only be
+            # made without knowing what the first ones gave.
+            if not self._blocked & tuning.asked:
+                yield from tuning.tasks()
         for cell in self.cells:
             yield from cell.batch.tasks()
 
@@ -199,10 +213,12 @@ class Sweep:
             result: of the run; None if there is none.
             reason: why there is none.
         """
-        task.ended(result)
         spec = task.spec
+        self._check_source(spec, result, reason)
+        task.ended(result)
         name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
         waited = self._room.end(spec.digest)
+        self._blocked.difference_update(other.spec.digest for other in waited)
         if result is not None:
             self._count(task)
             self._listener(task, result)

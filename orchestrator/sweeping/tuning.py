@@ -27,6 +27,7 @@ class Tuning:
         plan: the search's own.
         search: Optuna's side of it.
         reference: the paper's point; None if there is none.
+        asked: digests of the trials' runs that have not ended.
         digests: of the trials' runs that ended, in order.
         candidates: with their runs on fresh seeds; empty before the search is done.
         chosen: the winner; None while it is not known.
@@ -43,6 +44,7 @@ class Tuning:
         self.protocol = sweep_plan.protocol
         self.space = study.space_of(plan.method)
         self.reference = sweep_plan.reference_of(plan.method)
+        self.asked: set[str] = set()
         self.digests: list[str] = []
         self.candidates: list[tuple[Candidate, Batch]] = []
         self.chosen: Values | None = None
@@ -50,7 +52,7 @@ class Tuning:
         middle = {name: space.low for name, space in self.space.items()}
         self.search = Search.open(
             storage,
-            search_digest(self._trial_spec(middle), self.space, self.protocol.name),
+            search_digest(self._trial_spec(middle), self.space, self.protocol.identity),
             self.space,
             study.search.trials,
             study.search.seed,
@@ -67,13 +69,14 @@ class Tuning:
 
         def value_of(values: Values) -> float | None:
             result = record_of(self._trial_spec(values))
-            return None if result is None else self.protocol.value(result)
+            return None if result is None else self._value(result)
 
         self.search.resume(value_of)
         for values, value in self.search.completed():
             spec = self._trial_spec(values)
             result = record_of(spec)
             if result is not None:
+                self.search.require_labels(result.labels.sha256)
                 self._note(values, value, result)
                 yield Task(spec, Phase.SEARCH, values, lambda _result: None), result
 
@@ -86,6 +89,11 @@ class Tuning:
             self._plan.study.search.seed,
         )
 
+    def _value(self, result: RunResult) -> float:
+        """Return a trial's objective."""
+        self.search.require_labels(result.labels.sha256)
+        return self.protocol.value(result)
+
     def _note(self, values: Values, value: float, result: RunResult) -> None:
         self.digests.append(result.digest)
         if self.best is None or value > self.best[0]:
@@ -96,18 +104,20 @@ class Tuning:
         while self.search.wanted:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
-            yield Task(spec, Phase.SEARCH, proposal.values, self._trial_end(proposal))
+            self.asked.add(spec.digest)
+            yield Task(spec, Phase.SEARCH, proposal.values, self._trial_end(proposal, spec))
         if self.search.done and not self.candidates:
             self._begin_select()
         for _, batch in self.candidates:
             yield from batch.tasks()
 
-    def _trial_end(self, proposal: Proposal) -> Callable[[RunResult | None], None]:
+    def _trial_end(self, proposal: Proposal, spec: RunSpec) -> Callable[[RunResult | None], None]:
         def ended(result: RunResult | None) -> None:
+            self.asked.discard(spec.digest)
             if result is None:
                 self.search.give_up(proposal)
                 return
-            value = self.protocol.value(result)
+            value = self._value(result)
             self.search.tell(proposal, value, result.digest)
             self._note(proposal.values, value, result)
 

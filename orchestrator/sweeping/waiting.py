@@ -35,12 +35,18 @@ class WaitingRoom:
         """Tell whether a run is being carried out."""
         return digest in self._running
 
-    def wait(self, task: Task, needed: Task) -> None:
-        """Let a task wait for a run, and have that one carried out if it is not yet."""
+    def wait(self, task: Task, needed: Task) -> bool:
+        """Let a task wait for a run; queue that run unless it is queued or running already.
+
+        Returns:
+            Whether it was queued.
+        """
         digest = needed.spec.digest
-        if digest not in self._waiting and digest not in self._running:
+        queued = digest not in self._waiting and digest not in self._running
+        if queued:
             self._ready.append(needed)
         self._waiting.setdefault(digest, []).append(task)
+        return queued
 
     def end(self, digest: str) -> list[Task]:
         """Note that a run is over; return the tasks that waited for it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from reports.words import LETTERS
 from search_spaces.phases import Phase
+from trainables.identity import digest_of
 from trainables.methods import method_of
-from trainables.spec import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,10 +50,10 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
     Cells of two sweeps that differ in their seeds alone have the same name. Axes of randomness that
     are held fixed belong to it: ± means something else then.
     """
-    plain = spec.to_dict()
-    del plain["labels"], plain["needs"]  # both follow from the seeds
+    plain = spec.identity()
+    plain.pop("needs", None)  # follows from the seeds
     plain["seeds"] = dict(fixed_seeds)
-    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+    return digest_of(plain)
 
 
 def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:

@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_runs import record_run
-from plans import Driver, small_plan
+from plans import Driver, machine_cost, small_plan
 from rich.console import Console
 
 from orchestrator import display as displays
 from orchestrator.display import LINE_SECONDS, SHOWN_RUNS, Display
-from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.sizes import phase_sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COST = MachineCost(0.01, 0.001, 1000, "cpu", slots=2)
+COST = machine_cost(0.01, 0.001)
 
 
 class Clock:
@@ -126,7 +125,7 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
 def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: Clock) -> None:
     display, driver = opened(tmp_path)
     sizes = phase_sizes(driver.sweep.plan)
-    whole = sum(size.runs * COST.mean_run_seconds(size) for size in sizes)
+    whole = sum(size.runs * COST.mean_run_seconds(size.loads) for size in sizes)
     assert display.seconds_left() == pytest.approx(whole / COST.slots)
     clock.now += 0.5
     assert display.seconds_left() == pytest.approx(whole / COST.slots)

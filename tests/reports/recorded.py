@@ -26,6 +26,8 @@ def frame(results: Iterable[RunResult]) -> pd.DataFrame:
             "seed": result.spec.seeds.init,
             "labels": result.labels.sha256,
             "device": result.provenance["device"],
+            "torch": result.provenance["torch"],
+            "revision": result.spec.revision,
             **{name: result.summary().get(name, float("nan")) for name in METRICS},
             "flip_rate": float("nan") if rate is None else rate,
         }

@@ -7,8 +7,8 @@ import torch
 from trainables.draws import EpochDraws
 from trainables.images import PADDING, Normalise, channel_statistics, crop_and_flip
 from trainables.parts import ImagePart
+from trainables.recipe import Recipe
 from trainables.seeds import Seeds
-from trainables.spec import Recipe
 
 CPU = torch.device("cpu")
 SEEDS = Seeds.same(0)

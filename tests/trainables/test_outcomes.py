@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,12 +13,14 @@ import pytest
 import torch
 from small_runs import CPU, digits, recipe, runnable, with_needs
 
-from trainables.errors import DataError, RecordError
+from trainables.errors import DataError, NalError, RecordError
 from trainables.methods import METHODS, Batch, Method
 from trainables.methods.ce import CrossEntropy
 from trainables.methods.published import Stage
+from trainables.noise import Given, noise_of
 from trainables.outcomes import NeedDivergedError, take_inputs
 from trainables.parameters import FrozenMap
+from trainables.realisation import labels_digest
 from trainables.record import Record
 from trainables.result import Status
 from trainables.running import complete
@@ -61,7 +64,8 @@ def test_the_digest_of_a_need_is_part_of_the_name() -> None:
 def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete(teacher, tmp_path, digits, "study")
-    found, hashes = take_inputs(spec, tmp_path, digits(), CPU)
+    inputs = take_inputs(spec, tmp_path, digits(), CPU)
+    found, hashes = inputs.outcomes, inputs.hashes
 
     trainer = Trainer(teacher, digits(), CPU)
     while not trainer.done:
@@ -78,9 +82,9 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
 def test_it_is_frozen_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete(teacher, tmp_path, digits, "study")
-    first = take_inputs(spec, tmp_path, digits(), CPU)
+    first = take_inputs(spec, tmp_path, digits(), CPU).hashes
     Record(tmp_path, teacher.digest).checkpoint.unlink()
-    assert take_inputs(spec, tmp_path, digits(), CPU)[1] == first[1]
+    assert take_inputs(spec, tmp_path, digits(), CPU).hashes == first
 
 
 def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
@@ -130,5 +134,103 @@ def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> N
         run._checkpoint(run._trainer)  # type: ignore[arg-type]
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     np.save(path, np.load(path)[::-1])
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".sha256").write_text(sha256)
     with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
         complete(spec, tmp_path, digits, "study")
+
+
+def test_a_damaged_outcome_is_refused(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete(teacher, tmp_path, digits, "study")
+    complete(spec, tmp_path, digits, "study")
+    path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    other = replace(spec, seeds=replace(spec.seeds, init=9))
+    with pytest.raises(DataError, match=f"{path} is damaged: its SHA-256 is .* delete both"):
+        complete(other, tmp_path, digits, "study")
+    path.unlink()
+    path.with_suffix(".sha256").unlink()
+    assert complete(other, tmp_path, digits, "study").status is Status.FINISHED
+
+
+# --- labels drawn from a run
+
+PMD = "pmd-2-0.35"
+
+
+def pmd_chain(**options: object) -> list[RunSpec]:
+    """A network on clean labels, and a run whose labels are drawn from it."""
+    source = runnable(method="ce", scenario="clean", recipe=recipe(30), evaluate=())
+    spec = runnable(scenario=PMD, recipe=recipe(2), **options)
+    return [source, replace(spec, needs=FrozenMap({"posterior": source.digest}))]
+
+
+def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    source, spec = pmd_chain()
+    complete(source, tmp_path, digits, "study")
+    result = complete(spec, tmp_path, digits, "study")
+
+    folder = Record(tmp_path, source.digest).folder
+    predictions = folder / "predictions.npy"
+    given = Given(
+        digits().train.labels,
+        np.arange(1437),
+        10,
+        posterior=np.load(predictions).astype(np.float64),
+    )
+    noisy = noise_of(PMD).apply(given, spec.seeds.noise)
+    assert result.labels.sha256 == labels_digest(noisy)
+    assert result.labels.flip_rate == pytest.approx(0.35, abs=0.05)
+    (frozen,) = folder.glob("noise-*.npy")
+    np.testing.assert_array_equal(np.load(frozen), noisy)
+    sha256 = hashlib.sha256(predictions.read_bytes()).hexdigest()
+    assert result.provenance["input.posterior"] == sha256
+    pins = [json.loads(path.read_text()) for path in (tmp_path / "realisations").glob("*.json")]
+    (stored,) = (pin for pin in pins if pin["key"]["scenario"] == PMD)
+    assert (stored["posterior_sha256"], stored["sha256"]) == (sha256, result.labels.sha256)
+
+
+def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
+    source, spec = pmd_chain()
+    complete(source, tmp_path, digits, "study")
+    complete(spec, tmp_path, digits, "study")
+    path = Record(tmp_path, source.digest).folder / "predictions.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    other = replace(spec, seeds=replace(spec.seeds, init=9))
+    with pytest.raises(DataError, match=f"{path} is damaged"):
+        complete(other, tmp_path, digits, "study")
+
+    # Trained again on another device: whole, but not what the first labels were drawn from.
+    np.save(path, np.load(path)[::-1])
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".sha256").write_text(sha256)
+    with pytest.raises(DataError, match=f"the class probabilities of {PMD} at noise seed 0 have"):
+        complete(other, tmp_path, digits, "study")
+
+
+def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Path) -> None:
+    source, spec = pmd_chain()
+    with pytest.raises(NalError) as refused:
+        complete(spec, tmp_path, digits, "study")
+    assert str(refused.value) == (
+        f"the network on clean labels that PMD noise is drawn from, {source.digest[:12]}, could "
+        "not be trained: not trained yet: change posterior.recipe"
+    )
+
+
+def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path: Path) -> None:
+    whole = digits()
+    unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
+    dataset = replace(whole, train=unreadable)
+    source, spec = (replace(one, unreadable="skip") for one in pmd_chain())
+    spec = replace(spec, needs=FrozenMap({"posterior": source.digest}))
+    complete(source, tmp_path, lambda: dataset, "study")
+    result = complete(spec, tmp_path, lambda: dataset, "study")
+    assert np.load(Record(tmp_path, source.digest).folder / "predictions.npy").shape == (1436, 10)
+    assert result.labels.count == 1437

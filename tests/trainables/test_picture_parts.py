@@ -15,8 +15,8 @@ from trainables.datasets.pictures import Pictures
 from trainables.draws import EpochDraws
 from trainables.errors import DataError
 from trainables.picture_parts import PicturePart, decode
+from trainables.recipe import Recipe
 from trainables.seeds import Seeds
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

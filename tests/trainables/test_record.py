@@ -11,7 +11,8 @@ import pytest
 from factories import make_result, make_spec
 
 from trainables.errors import HomeError, RecordError
-from trainables.record import Record, write_atomically
+from trainables.record import Record, write_atomically, write_once
+from trainables.result import RunResult
 
 ROOT = Path(__file__).parents[2]
 SPEC = make_spec()
@@ -86,13 +87,30 @@ def test_a_damaged_result_says_what_to_do(record: Record, damage: bytes) -> None
 
 def test_a_result_in_the_wrong_place_is_refused(record: Record) -> None:
     other = make_result(make_spec(seed=1))
-    path = record.folder / "result.json"
-    path.write_text(json.dumps(other.to_dict()))
+    record.finish(other)
     with pytest.raises(RecordError, match=f"holds run {other.digest[:12]}: move it back"):
         record.result()
-    path.write_text(json.dumps(other.to_dict() | {"digest": SPEC.digest}))
     with pytest.raises(RecordError, match="holds the spec of another run"):
-        record.result()
+        RunResult.from_dict(other.to_dict() | {"digest": SPEC.digest})
+
+
+def test_a_record_whose_content_was_changed_is_refused(record: Record) -> None:
+    record.finish(make_result(SPEC, accuracy=0.9))
+    path = record.folder / "result.json"
+    plain = json.loads(path.read_text())
+    assert len(plain["content_sha256"]) == 64
+    plain["trace"][-1]["test/accuracy"] = 0.99
+    for changed in (plain, {k: v for k, v in plain.items() if k != "content_sha256"}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(RecordError, match=r"its content is not what was recorded\): delete"):
+            record.result()
+
+
+def test_a_file_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "folder/file"
+    assert write_once(path, b"first") == b"first"
+    assert write_once(path, b"second") == b"first"
+    assert [one.name for one in path.parent.iterdir()] == ["file"]
 
 
 def test_what_killed_processes_left_half_written_is_removed(record: Record) -> None:

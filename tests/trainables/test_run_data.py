@@ -20,8 +20,8 @@ from trainables.datasets.base import Dataset, Split
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 from trainables.parameters import FrozenMap
+from trainables.recipe import Recipe
 from trainables.running import complete
-from trainables.spec import Recipe
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:

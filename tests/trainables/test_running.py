@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+import numpy as np
 import pytest
 import torch
 from small_runs import assert_same_bits, bits, digits, recipe, runnable
@@ -22,6 +23,7 @@ from trainables import running
 from trainables.errors import DataError
 from trainables.methods import METHODS, Batch
 from trainables.methods.ce import CrossEntropy
+from trainables.realisation import realise
 from trainables.record import Record
 from trainables.result import RunResult, Status
 from trainables.running import Running, complete
@@ -77,7 +79,8 @@ def test_a_result_says_what_was_done(tmp_path: Path) -> None:
 
     assert seen == list(enumerate([{}, *result.trace]))
     assert (result.status, result.attempts, result.reason) == (Status.FINISHED, 1, "")
-    assert (result.labels.sha256, result.labels.count) == (spec.labels, 1437)
+    labels = realise(digits(), spec.scenario, spec.seeds)
+    assert (result.labels.sha256, result.labels.count) == (labels.digest, 1437)
     assert result.labels.flip_rate == 575 / 1437
     assert len(result.seconds) == 3
     assert min(result.seconds) > 0
@@ -85,6 +88,8 @@ def test_a_result_says_what_was_done(tmp_path: Path) -> None:
     assert result.provenance["study"] == "my-study"
     assert torch.__version__.startswith(result.provenance["torch"])
     assert {"device", "host", "python", "commit", "dirty"} <= result.provenance.keys()
+    kept = tmp_path / f"environments/{result.provenance['environment']}.json"
+    assert json.loads(kept.read_text())["numpy"] == np.__version__
     assert Record(tmp_path, spec.digest).result() == result
 
 
@@ -248,7 +253,7 @@ def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> No
 
 
 def test_a_fault_lets_go_of_the_run(tmp_path: Path) -> None:
-    spec = replace(runnable(), labels="0" * 64)
+    spec = replace(runnable(), data="0" * 64)
     with pytest.raises(DataError), Running(spec, tmp_path, digits, "study"):
         pass
     with Record(tmp_path, spec.digest).claimed(patience_s=0.0):

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 
 from trainables.errors import FieldError, RecordError
+from trainables.identity import canonical_json
 from trainables.methods import method_of
 from trainables.parameters import FrozenMap, complete
+from trainables.recipe import Recipe
 from trainables.schedules import CosineRestarts, MultiStep
 from trainables.seeds import AXES, Seeds
-from trainables.spec import REVISION, Recipe, RunSpec, canonical_json
+from trainables.spec import REVISION, RunSpec, check_revision
 
 SPEC = RunSpec(
     dataset="cifar10",
     data="d" * 64,
     subset=None,
     scenario="symmetric-0.4",
-    labels="e" * 64,
     backbone="resnet34",
     backbone_parameters=FrozenMap({"hidden": (128, 64)}),
     method="nal",
@@ -43,22 +44,20 @@ SPEC = RunSpec(
 )
 
 # Of the spec above. Another value means that all recorded runs lose their names.
-DIGEST = "43f3a424ebc7d68ab9971ab0437f1ad2b6c90722c55cf2a0861c85c23237d941"
+DIGEST = "9f0a454c0f6503975e13823293bdf10b95a7afa02b819e7de06a2cde6ee6bde2"
 CANONICAL = (
-    '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},"balanced":false,'
+    '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},'
     '"data":"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",'
     '"dataset":"cifar10","evaluate":["val"],"hold_out":0.1,"hyperparameters":{"alpha":0.9,'
     '"beta":0.0,"clamps":false,"delta":0.0,'
     '"first_target_epoch":1,"lambda":10.0,"target_interval":1},'
-    '"labels":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",'
-    '"method":"nal","needs":{},"recipe":{"augmentation":["crop","flip"],"batch_size":64,'
-    '"crop_size":null,"drop_last":false,"epochs":120,'
+    '"method":"nal","recipe":{"augmentation":["crop","flip"],"batch_size":64,"epochs":120,'
     '"evaluate_every":1,"learning_rate":0.02,"mean":[0.4914,0.4822,0.4465],"momentum":0.9,'
-    '"nesterov":false,"optimizer":"sgd","precision":"float32","schedule":{"kind":"cosine-restarts",'
-    '"minimum":0.001,"period":10},"std":[0.2023,0.1994,0.201],"tf32":false,'
+    '"optimizer":"sgd","precision":"float32","schedule":{"kind":"cosine-restarts",'
+    '"minimum":0.001,"period":10},"std":[0.2023,0.1994,0.201],'
     '"weight_decay":0.001,"window":10},"revision":1,"scenario":"symmetric-0.4",'
     '"seeds":{"augment":0,"init":0,"method":0,"noise":5,"order":0,"split":0,"subset":0},'
-    '"subset":null,"threads":1,"unreadable":"fail"}'
+    '"subset":null,"threads":1}'
 )
 
 CHANGED: dict[str, Any] = {
@@ -68,7 +67,7 @@ CHANGED: dict[str, Any] = {
     "data": "0" * 64,
     "subset": 1000,
     "scenario": "clean",
-    "labels": "1" * 64,
+    "annotations": "1" * 64,
     "backbone": "mlp",
     "backbone_parameters": FrozenMap({"hidden": (128, 65)}),
     "method": "ce",
@@ -116,7 +115,7 @@ def test_a_spec_comes_back_from_its_json(schedule: CosineRestarts | MultiStep | 
     assert back.digest == spec.digest
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(RunSpec)])
+@pytest.mark.parametrize("name", [field.name for field in fields(RunSpec) if field.init])
 def test_every_field_is_part_of_the_name(name: str) -> None:
     nested = {"recipe": CHANGED_RECIPE, "seeds": dict.fromkeys(AXES, 1)}
     if name not in nested:
@@ -152,7 +151,7 @@ def test_a_spec_cannot_be_changed() -> None:
 
 
 def test_new_specs_have_the_revision_of_the_code() -> None:
-    given = {f.name: getattr(SPEC, f.name) for f in fields(SPEC) if f.name != "revision"}
+    given = {f.name: getattr(SPEC, f.name) for f in fields(SPEC) if f.init and f.name != "revision"}
     assert RunSpec(**given).revision == REVISION
 
 
@@ -252,3 +251,15 @@ def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
         if field.name not in untouched:
             assert getattr(short, field.name) == getattr(SPEC.recipe, field.name)
     assert Recipe(epochs=5, batch_size=1, learning_rate=1.0, window=10).window == 5
+
+
+def test_a_spec_of_another_revision_is_refused_and_both_are_named() -> None:
+    check_revision(replace(SPEC, revision=REVISION))
+    old = replace(SPEC, revision=REVISION + 1)
+    with pytest.raises(RecordError) as refused:
+        check_revision(old)
+    assert str(refused.value) == (
+        f"run {old.digest[:12]} was made under revision {REVISION + 1} of the training code, this "
+        f"is revision {REVISION}: install the version that made it, or train it anew under a new "
+        "digest"
+    )

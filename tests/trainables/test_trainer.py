@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
@@ -209,10 +209,8 @@ def test_accuracy_is_the_fraction_that_is_right() -> None:
     assert trainer.parameters == 26_251
 
 
-@pytest.mark.parametrize("field", ["data", "labels"])
-def test_other_data_than_planned_are_refused(field: str) -> None:
-    changes: dict[str, Any] = {field: "0" * 64}
-    spec = replace(runnable(), **changes)
+def test_other_data_than_planned_are_refused() -> None:
+    spec = replace(runnable(), data="0" * 64)
     with pytest.raises(DataError, match=r"of 'digits' have SHA-256 \w{12}, .* with 0{12}: restore"):
         Trainer(spec, digits(), CPU)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from trainables.recipe import Recipe
 from trainables.schedules import CONSTANT, MultiStep, Schedule
-from trainables.spec import Recipe
 
 ANIMAL10N = Recipe(
     epochs=100,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch.nn import functional
 
-    from trainables.spec import Recipe
+    from trainables.recipe import Recipe
 else:
     torch = LazyModule("torch")
     functional = LazyModule("torch.nn.functional")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trainables.parameters import Value
-    from trainables.spec import Recipe
+    from trainables.recipe import Recipe
 
 
 class Selection(StrEnum):

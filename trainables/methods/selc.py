@@ -8,8 +8,8 @@ from trainables.methods.cifar_recipes import ANIMAL10N, cifar
 from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import soft_cross_entropy
 from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
+from trainables.recipe import Recipe
 from trainables.schedules import MultiStep
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     import torch

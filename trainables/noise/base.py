@@ -27,7 +27,8 @@ class Given:
         index: positions in it of the samples that are used, shape (n,).
         classes: number of classes K.
         dataset: name of the dataset.
-        annotations: what people have given the whole split, by name; each of shape (N,).
+        annotations: labels of the whole split that kinds of noise read, by name; each of shape
+            (N,).
         posterior: class probabilities of the used samples, shape (n, K), for noise that asks for
             them.
     """
@@ -86,14 +87,14 @@ class Noise(ABC):
         return False
 
     @property
-    def label_file(self) -> str:
-        """Name of the user's file that it reads its labels from; "" if it reads none."""
+    def annotation(self) -> str:
+        """Name of the labels in `Given.annotations` that it reads; "" if it reads none."""
         return ""
 
     @property
-    def frozen(self) -> bool:
-        """Whether its labels are kept as a file: a spec alone cannot draw them again."""
-        return self.needs_posterior or bool(self.label_file)
+    def label_file(self) -> str:
+        """Name of the user's file that holds those labels; "" if the dataset has them."""
+        return ""
 
     def check(self, source: Source) -> None:  # noqa: B027 - most kinds can be laid over anything
         """See that it can be laid over a dataset.

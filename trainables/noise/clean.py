@@ -13,20 +13,24 @@ if TYPE_CHECKING:
     from trainables.noise.base import Given
 
 
+CLEAN = "clean"
+"""Name of the scenario without noise."""
+
+
 class Clean(Noise):
     """The labels as they come with the dataset."""
 
-    forms: ClassVar[tuple[str, ...]] = ("clean",)
+    forms: ClassVar[tuple[str, ...]] = (CLEAN,)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
         """Read `clean`."""
-        return cls() if scenario == "clean" else None
+        return cls() if scenario == CLEAN else None
 
     @property
     def title(self) -> str:
         """The setting as tables head a column with it."""
-        return "clean"
+        return CLEAN
 
     @property
     def nominal_rate(self) -> float | None:

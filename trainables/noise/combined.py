@@ -51,8 +51,13 @@ class Combined(Noise):
         return self.first.needs_posterior
 
     @property
+    def annotation(self) -> str:
+        """Labels that the first reads."""
+        return self.first.annotation
+
+    @property
     def label_file(self) -> str:
-        """Of the first."""
+        """File that the first reads."""
         return self.first.label_file
 
     def check(self, source: Source) -> None:

@@ -60,10 +60,15 @@ class FromFile(Noise):
         return True
 
     @property
+    def annotation(self) -> str:
+        """The scenario's name, which no set of human annotations has."""
+        return f"{_PREFIX}{self.name}"
+
+    @property
     def label_file(self) -> str:
         """Name of the file."""
         return self.name
 
     def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
         """Return the file's labels of the used samples."""
-        return given.annotations[f"{_PREFIX}{self.name}"][given.index]
+        return given.annotations[self.annotation][given.index]

@@ -46,6 +46,11 @@ class Human(Noise):
         """All seeds see the same labels."""
         return True
 
+    @property
+    def annotation(self) -> str:
+        """Name of the set."""
+        return self.name
+
     def check(self, source: Source) -> None:
         """Refuse a set that the dataset has not."""
         if self.name in source.annotations:
@@ -62,4 +67,4 @@ class Human(Noise):
 
     def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
         """Return what they said of the used samples."""
-        return given.annotations[self.name][given.index]
+        return given.annotations[self.annotation][given.index]

@@ -5,16 +5,15 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plans import small_plan
+from plans import machine_cost, small_plan
 
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import (
     RUN_OVERHEAD_SECONDS,
     START_SECONDS,
-    MachineCost,
     duration,
     measure,
-    run_seconds,
+    network_of,
 )
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
@@ -50,7 +49,8 @@ def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -
     first = measure(small_plan(), tmp_path / "cache")
     again = measure(small_plan(), tmp_path / "cache")
     assert first == again
-    assert (first.step_seconds, first.device, first.slots) == (0.01, "cpu: a test", 4)
+    (cost,) = first.networks.values()
+    assert (cost.step_seconds, first.device, first.slots) == (0.01, "cpu: a test", 4)
     assert len(probes) == 1
     assert probes[0]["spec"]["backbone"] == "mlp"
     assert (probes[0]["image"], probes[0]["classes"]) == ([1, 8, 8], 10)
@@ -127,11 +127,11 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
 
 def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     plan = small_plan()
-    cost = MachineCost(0.01, 0.001, 1000, "cpu", slots=2)
+    cost = machine_cost(0.01, 0.001)
     search, select, confirm = phase_sizes(plan)
     # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
-    assert run_seconds(cost, search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
-    assert run_seconds(cost, confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
     whole = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
     assert cost.plan_seconds(plan) == pytest.approx(whole)
@@ -145,23 +145,27 @@ def test_the_network_that_noise_is_drawn_from_costs_too(
     other = ("posterior.recipe.epochs=7", "posterior.backbone={name: mlp, hidden: [9]}")
     plan = small_plan(scenarios=("pmd-1-0.35",), sets=other)
     cost = measure(plan, tmp_path)
-    _, probed = probes
-    assert probed["spec"]["scenario"] == "clean"
-    assert probed["spec"]["backbone_parameters"]["hidden"] == [9]
-    # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations.
-    assert cost.posterior_seconds(plan) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
+    probed = {tuple(asked["spec"]["backbone_parameters"]["hidden"]): asked for asked in probes}
+    assert set(probed) == {(16,), (9,)}
+    assert probed[9,]["spec"]["scenario"] == "clean"
+    (posterior,) = plan.posteriors
+    ce = plan.spec(Phase.CONFIRM, "ce", "pmd-1-0.35", {}, 0)
+    assert set(cost.networks) == {network_of(posterior), network_of(ce)}
+    # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations; nothing goes beside it.
+    search = phase_sizes(plan)[0]
+    (load,) = (load for load in search.loads if load.gives_labels)
+    assert cost.run_seconds(load) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
     without = small_plan()
-    assert measure(without, tmp_path).posterior is None
     added = cost.plan_seconds(plan) - cost.plan_seconds(without)
-    assert added == pytest.approx(cost.posterior_seconds(plan))
+    assert added == pytest.approx(cost.run_seconds(load))
     assert cost.plan_bytes(plan) - cost.plan_bytes(without) == MEASURED["checkpoint_bytes"]
 
 
 def test_fewer_evaluations_cost_less() -> None:
     plan = small_plan(sets=("recipe.evaluate_every=6", "recipe.window=1"))
-    cost = MachineCost(0.0, 0.001, 0, "cpu", slots=2)
+    cost = machine_cost(0.0, 0.001)
     size = next(size for size in phase_sizes(plan) if size.phase is Phase.SEARCH)
-    assert run_seconds(cost, size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from plans import TWO_SCENARIOS, made_up_data
+from plans import TWO_SCENARIOS, machine_cost, made_up_data
 
 from orchestrator.flags import StudyFlags
-from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_flags
 from trainables.datasets.base import Dataset, Split
 from trainables.schedules import whole_cycles
+
+if TYPE_CHECKING:
+    from orchestrator.planning.cost import MachineCost
 
 HOUR = 3600.0
 
@@ -26,7 +29,7 @@ def plan_of(flags: StudyFlags, samples: int = 50_000) -> Plan:
 
 
 def machine(step_seconds: float, slots: int = 2) -> MachineCost:
-    return MachineCost(step_seconds, step_seconds / 300, 10**6, "cpu", slots=slots)
+    return machine_cost(step_seconds, step_seconds / 300, 10**6, slots)
 
 
 @pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])

@@ -3,11 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from plans import made_up_data
+from plans import machine_cost, made_up_data
 from rich.console import Console
 
 from orchestrator.flags import StudyFlags
-from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.preparing import Prepared
 from orchestrator.planning.view import plan_view
@@ -23,7 +22,7 @@ def shown(flags: StudyFlags) -> str:
     prepared = Prepared(loaded, Plan(loaded.name, loaded.study, dataset))
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(prepared, MachineCost(0.01, 0.001, 10**6, "cpu", slots=2), flags))
+        console.print(plan_view(prepared, machine_cost(0.01, 0.001, 10**6), flags))
     return capture.get()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from plans import Driver, small_plan
 
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
+from trainables.errors import NalError
 from trainables.record import Record
 from trainables.result import Status
 
@@ -44,7 +46,8 @@ def test_the_plan_expands_a_method_into_runs_that_need_runs() -> None:
     assert need.method == "joint-labels"
     assert dict(spec.needs) == {"labels": need.digest}
     assert need.hyperparameters == spec.hyperparameters
-    assert (need.seeds, need.labels, need.hold_out) == (spec.seeds, spec.labels, spec.hold_out)
+    assert (need.seeds, need.scenario) == (spec.seeds, spec.scenario)
+    assert need.hold_out == spec.hold_out
     assert plan.needs_of(need) == []
 
 
@@ -156,3 +159,71 @@ def test_a_method_with_stages_can_be_tuned(tmp_path: Path) -> None:
     search, select, _ = phase_sizes(plan)
     assert driver.sweep.finished[Phase.SEARCH] == search.runs == 6
     assert driver.sweep.finished[Phase.SELECT] == select.runs
+
+
+# --- labels that are drawn from a run
+
+PMD = "pmd-2-0.35"
+
+
+def test_runs_that_need_no_network_go_beside_it(tmp_path: Path) -> None:
+    plan = plan_of("ce", scenarios=(PMD, "symmetric-0.4"), sets=("tune=[]",))
+    (posterior,) = plan.posteriors
+    sweep = Driver(plan, tmp_path).sweep
+    tasks = [sweep.next() for _ in range(4)]
+    assert tasks[-1] is None
+    scenarios = [task.spec.scenario for task in tasks if task is not None]
+    assert scenarios == ["clean", "symmetric-0.4", "symmetric-0.4"]
+    first = tasks[0]
+    assert first is not None
+    assert (first.spec, first.needed) == (posterior, True)
+    sweep.end(first, record_run(tmp_path, posterior))
+    after = sweep.next()
+    assert after is not None
+    assert after.spec.scenario == PMD
+
+
+def test_the_network_is_trained_and_counted_once_for_all_phases(tmp_path: Path) -> None:
+    plan = plan_of("ce", "nal", scenarios=(PMD,))
+    driver = Driver(plan, tmp_path).run(at_once=3)
+    assert driver.sweep.done
+    assert set(attempts(tmp_path).values()) == {1}
+    sizes = {size.phase: size.runs for size in phase_sizes(plan)}
+    assert driver.sweep.finished[Phase.SEARCH] == sizes[Phase.SEARCH] == 5
+    assert driver.sweep.finished[Phase.SELECT] <= sizes[Phase.SELECT]
+    heard = [task for task, result in driver.heard if result.spec.scenario == "clean"]
+    assert [(task.phase, task.needed) for task in heard] == [(Phase.SEARCH, True)]
+    again = Driver(plan_of("ce", "nal", scenarios=(PMD,)), tmp_path)
+    assert again.sweep.next() is None
+    assert again.sweep.finished == driver.sweep.finished
+
+
+def test_no_more_is_proposed_while_trials_wait_for_a_run_that_all_need(tmp_path: Path) -> None:
+    plan = plan_of("nal", scenarios=(PMD,))
+    sweep = Driver(plan, tmp_path).sweep
+    first = sweep.next()
+    assert first is not None
+    assert sweep.next() is None
+    (tuning,) = sweep.tunings
+    assert len(tuning.asked) <= 2
+    sweep.end(first, record_run(tmp_path, first.spec))
+    assert sweep.next() is not None
+
+
+def test_a_network_that_cannot_be_trained_ends_the_sweep(tmp_path: Path) -> None:
+    plan = plan_of("ce", scenarios=(PMD,), sets=("tune=[]",))
+    (posterior,) = plan.posteriors
+    sweep = Driver(plan, tmp_path).sweep
+    task = sweep.next()
+    assert task is not None
+    with pytest.raises(NalError, match=r"could not be trained: a bug: change posterior\.recipe"):
+        sweep.end(task, None, reason="a bug")
+    diverged = record_run(tmp_path, posterior, diverged_at=2)
+    message = (
+        f"the network on clean labels that PMD noise is drawn from, {posterior.digest[:12]}, could "
+        f"not be trained: diverged {diverged.reason}: change posterior.recipe"
+    )
+    with pytest.raises(NalError, match=re.escape(message)):
+        sweep.end(task, diverged)
+    with pytest.raises(NalError, match=re.escape(message)):
+        Driver(plan, tmp_path)  # the same command typed again

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -10,12 +11,14 @@ from optuna.trial import TrialState
 from plans import searches_of
 
 from orchestrator.sweeping.search import Search, rounded, search_digest
+from trainables.errors import NalError
 from trainables.parameters import Space
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SPACE = {"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)}
+MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 3}
 REFERENCE = {"lambda": 0.5, "alpha": 0.9}
 
 
@@ -168,30 +171,51 @@ def test_the_search_lives_under_its_digest(tmp_path: Path) -> None:
 
 def test_tuned_values_do_not_name_a_search() -> None:
     low, high = ({"lambda": value, "alpha": value} for value in (0.6, 0.9))
-    one, two = (search_digest(make_spec(values=v), SPACE, "mean") for v in (low, high))
+    one, two = (search_digest(make_spec(values=v), SPACE, MEAN) for v in (low, high))
     assert one == two
     assert len(one) == 64
 
 
 @pytest.mark.parametrize(
-    ("changes", "space", "objective"),
+    ("changes", "space", "protocol"),
     [
-        ({"values": {"first_target_epoch": 2}}, SPACE, "mean"),
-        ({"seed": 1}, SPACE, "mean"),
-        ({"scenario": "symmetric-0.2"}, SPACE, "mean"),
-        ({"epochs": 7}, SPACE, "mean"),
-        ({"subset": 50}, SPACE, "mean"),
-        ({"data": "0" * 64}, SPACE, "mean"),
-        ({"hold_out": 0.2}, SPACE, "mean"),
-        ({"revision": 99}, SPACE, "mean"),
-        ({}, {**SPACE, "lambda": Space(0.05, 10, log=True)}, "mean"),
-        ({}, {**SPACE, "lambda": Space(0.05, 20)}, "mean"),
-        ({}, {"lambda": SPACE["lambda"]}, "mean"),
-        ({}, SPACE, "last"),
+        ({"values": {"first_target_epoch": 2}}, SPACE, MEAN),
+        ({"seed": 1}, SPACE, MEAN),
+        ({"scenario": "symmetric-0.2"}, SPACE, MEAN),
+        ({"epochs": 7}, SPACE, MEAN),
+        ({"subset": 50}, SPACE, MEAN),
+        ({"data": "0" * 64}, SPACE, MEAN),
+        ({"hold_out": 0.2}, SPACE, MEAN),
+        ({"revision": 99}, SPACE, MEAN),
+        ({}, {**SPACE, "lambda": Space(0.05, 10, log=True)}, MEAN),
+        ({}, {**SPACE, "lambda": Space(0.05, 20)}, MEAN),
+        ({}, {"lambda": SPACE["lambda"]}, MEAN),
+        ({}, SPACE, {**MEAN, "window": 2}),
+        ({}, SPACE, {**MEAN, "protocol": "held-out-cycle-ends"}),
     ],
 )
 def test_anything_else_does(
-    changes: dict[str, Any], space: dict[str, Space], objective: str
+    changes: dict[str, Any], space: dict[str, Space], protocol: dict[str, str | int]
 ) -> None:
-    usual = search_digest(make_spec(), SPACE, "mean")
-    assert search_digest(make_spec(**changes), space, objective) != usual
+    usual = search_digest(make_spec(), SPACE, MEAN)
+    assert search_digest(make_spec(**changes), space, protocol) != usual
+
+
+def test_a_searched_value_of_the_recipe_does_not_name_a_search() -> None:
+    space = {"learning_rate": Space(0.01, 1, log=True)}
+    recipes = (replace(make_spec().recipe, learning_rate=rate) for rate in (0.01, 1.0))
+    one, two = (search_digest(make_spec(recipe=recipe), space, MEAN) for recipe in recipes)
+    assert one == two
+
+
+def test_a_search_refuses_trials_on_other_labels(tmp_path: Path) -> None:
+    opened(tmp_path).require_labels("a" * 64)
+    again = opened(tmp_path)
+    again.require_labels("a" * 64)
+    with pytest.raises(NalError) as refused:
+        again.require_labels("b" * 64)
+    assert str(refused.value) == (
+        "search dddddddddddd was made on noisy labels aaaaaaaaaaaa, and a trial has seen "
+        "bbbbbbbbbbbb: values on different labels are not compared; choose another folder with "
+        "--home"
+    )

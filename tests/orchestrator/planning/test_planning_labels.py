@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from plans import made_up_data, small_plan, small_study
+
+from orchestrator.planning.labels import check_labels
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.sizes import phase_sizes
+from search_spaces.phases import Phase
+from trainables.datasets.base import Split
+from trainables.errors import DataError
+from trainables.realisation import labels_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PMD = "pmd-2-0.35"
+
+
+def plan_at(folder: Path, *, writes: bool = True, **flags: Any) -> Plan:
+    """The small study with data under `data` and a home."""
+    study, dataset = small_study(**flags).study, made_up_data()
+    home = folder / "home" if writes else None
+    return Plan("small", study, dataset, check_labels(study, dataset, folder / "data", home))
+
+
+def write_labels(folder: Path, shift: int = 1) -> np.ndarray:
+    (folder / "data/labels").mkdir(parents=True, exist_ok=True)
+    noisy = (made_up_data().train.labels + shift) % 10
+    np.save(folder / "data/labels/mine.npy", noisy)
+    return noisy
+
+
+def test_a_scenario_that_reads_no_annotations_names_none(tmp_path: Path) -> None:
+    plan = plan_at(tmp_path)
+    spec = plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, 3)
+
+    assert (spec.annotations, dict(spec.needs)) == ("", {})
+    assert plan.posteriors == []
+    assert not (tmp_path / "home").exists()
+
+
+# --- noise that needs a network
+
+
+def test_a_plan_is_complete_before_the_network_is_trained(tmp_path: Path) -> None:
+    plan = plan_at(tmp_path, scenarios=(PMD, "pmd-1-0.35"))
+    (posterior,) = plan.posteriors
+
+    assert (posterior.method, posterior.scenario) == ("ce", "clean")
+    assert (posterior.hold_out, posterior.evaluate) == (0.0, ())
+    spec = plan.spec(Phase.CONFIRM, "nal", PMD, {}, 0)
+    assert dict(spec.needs) == {"posterior": posterior.digest}
+    assert plan.needs_of(spec) == [posterior]
+    assert not (tmp_path / "home").exists()
+
+
+def test_stages_name_the_same_network(tmp_path: Path) -> None:
+    plan = plan_at(tmp_path, scenarios=(PMD,), methods=("ce", "forward"), sets=("tune=[]",))
+    spec = plan.spec(Phase.CONFIRM, "forward", PMD, {}, 0)
+
+    (posterior,) = plan.posteriors
+    first, stage = plan.needs_of(spec)
+    assert first == posterior
+    assert spec.needs["posterior"] == stage.needs["posterior"] == posterior.digest
+    assert (stage.scenario, stage.seeds) == (spec.scenario, spec.seeds)
+
+
+def test_a_network_of_its_own_recipe_and_seed_is_another_one(tmp_path: Path) -> None:
+    (one,) = plan_at(tmp_path, scenarios=(PMD,)).posteriors
+    (longer,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.recipe.epochs=9",)).posteriors
+    (other,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.seed=7",)).posteriors
+
+    assert longer.recipe.epochs == 9
+    assert longer.recipe.learning_rate == one.recipe.learning_rate
+    assert (other.seeds.init, other.seeds.subset) == (7, 0)
+
+
+def test_the_network_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
+    before = [size.runs for size in phase_sizes(small_plan())]
+    sizes = phase_sizes(plan_at(tmp_path, scenarios=(PMD,)))
+    assert [size.runs for size in sizes] == [before[0] + 1, *before[1:]]
+    assert [load.runs for load in sizes[0].loads if load.gives_labels] == [1]
+    assert sizes[0].arithmetic == "4 trials × 1 seed, and the network that labels are drawn from"
+    (confirm,) = phase_sizes(plan_at(tmp_path, scenarios=(PMD,), sets=("tune=[]",)))
+    assert confirm.runs == 2 * 2 + 1
+
+
+# --- annotations
+
+
+def test_labels_of_the_users_are_named_by_their_content_and_kept(tmp_path: Path) -> None:
+    noisy = write_labels(tmp_path)
+    spec = plan_at(tmp_path, scenarios=("file-mine",)).spec(Phase.CONFIRM, "ce", "file-mine", {}, 0)
+
+    assert spec.annotations == labels_digest(noisy)
+    np.testing.assert_array_equal(np.load(tmp_path / f"home/labels/{spec.annotations}.npy"), noisy)
+
+
+def test_equal_labels_in_another_form_are_the_same_run_and_others_another(tmp_path: Path) -> None:
+    def digest() -> str:
+        plan = plan_at(tmp_path, scenarios=("file-mine",))
+        return plan.spec(Phase.CONFIRM, "ce", "file-mine", {}, 0).digest
+
+    noisy = write_labels(tmp_path)
+    first = digest()
+    (tmp_path / "data/labels/mine.npy").unlink()
+    text = "label\n" + "\n".join(map(str, noisy)) + "\n"
+    (tmp_path / "data/labels/mine.csv").write_text(text)
+    assert digest() == first
+    (tmp_path / "data/labels/mine.csv").unlink()
+    write_labels(tmp_path, shift=2)
+    assert digest() != first
+
+
+def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:
+    noisy = write_labels(tmp_path)
+    plan = plan_at(tmp_path, writes=False, scenarios=("file-mine",))
+    assert plan.annotations == {"file-mine": labels_digest(noisy)}
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        plan_at(tmp_path, scenarios=("file-mine",))
+    folder = tmp_path / "data/labels/mine"
+    assert str(caught.value) == (
+        f"no label file {folder} with one of the endings .npy, .csv, .json"
+    )
+
+
+def test_a_subset_that_cannot_be_balanced_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    images = made_up_data().train.images
+    few = replace(made_up_data(), train=Split(images, np.arange(100) % 9), digest="")
+    for scenario in ("symmetric-0.4", PMD):
+        study = small_study(scenarios=(scenario,), sets=("balanced=true",), subset=50).study
+        with pytest.raises(DataError, match="takes 5 samples of class '9', which has 0"):
+            check_labels(study, few, tmp_path, None)
