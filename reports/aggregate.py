@@ -152,10 +152,11 @@ def devices_of(cells: Iterable[CellSummary]) -> list[str]:
 def _summarise(
     cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], metrics: Sequence[str]
 ) -> CellSummary:
+    # A run that was stopped on its way, and may be continued, is no result.
     found = {
         seed: runs[digest]
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
-        if digest in runs
+        if digest in runs and runs[digest]["status"] != "stopped"
     }
     finished = [run for run in found.values() if run["status"] == "finished"]
     values = {metric: [float(run[metric]) for run in finished] for metric in metrics}
@@ -173,7 +174,9 @@ def _summarise(
         not_converged=sum(not run["converged"] for run in found.values()),
         missing=tuple(seed for seed in cell.seeds if seed not in found),
         flip_rate=mean(flips) if flips else None,
-        devices=frozenset(str(run["device"]) for run in found.values()),
+        devices=frozenset(
+            device for run in found.values() for device in str(run["device"]).split(THEN)
+        ),
         labels={seed: str(run["labels"]) for seed, run in found.items()},
         revisions={seed: int(run["revision"]) for seed, run in found.items()},
         moved={seed: text for seed, run in found.items() if (text := _moved(run))},

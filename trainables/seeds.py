@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.errors import FieldError
+from trainables.identity import NEUTRAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,11 @@ a method draws for itself."""
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """The base seed of each axis; 0 is a seed like any other."""
+    """The base seed of each axis; 0 is a seed like any other.
+
+    An axis that is split off another one later has the neutral value None: it draws as the other
+    one does, which is what runs did before there was such an axis.
+    """
 
     noise: int
     split: int
@@ -40,6 +45,8 @@ class Seeds:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None and field.metadata == NEUTRAL:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise FieldError(field.name, f"a seed is an integer from 0, got {value!r}")
 

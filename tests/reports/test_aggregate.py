@@ -78,3 +78,32 @@ def test_kinds_of_device_are_gathered() -> None:
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
     cells = aggregate(make_plan([make_cell(seeds=(0, 1))]), frame([first, second]))
     assert devices_of(cells) == ["cpu", "cuda: NVIDIA A100"]
+
+
+def test_runs_of_two_revisions_are_not_pooled() -> None:
+    nal, ce = results_of("nal", [0.9]), results_of("ce", [0.7])
+    plan = make_plan([make_cell("nal", seeds=(0,)), make_cell("ce", seeds=(0,))])
+    rows = frame([*nal, *ce])
+    rows.loc[1, "revision"] = 2
+    with pytest.raises(RecordError) as refused:
+        aggregate(plan, rows)
+    assert str(refused.value) == (
+        "runs of revisions 1 and 2 of the training code are not compared: type the sweep's command "
+        "again, which trains those of the older one anew"
+    )
+
+
+def test_a_run_that_was_stopped_on_its_way_is_missing() -> None:
+    rows = frame(results_of("nal", [0.9, 0.8]))
+    rows.loc[1, "status"] = "stopped"
+    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), rows)
+    assert (summary.missing, summary.statistics["test/accuracy_last"].n) == ((1,), 1)
+
+
+def test_what_a_run_was_continued_with_is_gathered() -> None:
+    one, other = results_of("nal", [0.9, 0.8])
+    moved = {"device": "cpu: AVX2, then cuda: A100", "torch": "2.6.0, then 2.7.0"}
+    moved = replace(other, provenance={**other.provenance, **moved})
+    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), frame([one, moved]))
+    text = "device cpu: AVX2, then cuda: A100; torch 2.6.0, then 2.7.0"
+    assert summary.moved == {1: text}

@@ -215,6 +215,20 @@ def test_mixed_devices_are_said() -> None:
     assert any("mixed (cpu; cuda: NVIDIA A100)" in note for note in notes)
 
 
+def test_a_run_that_was_continued_elsewhere_is_said() -> None:
+    cell = tuned(seeds=(0, 1))
+    first, second = trained(cell, [0.9, 0.9])
+    moved = {"device": "cpu, then cuda: NVIDIA A100"}
+    second = replace(second, provenance={**second.provenance, **moved})
+    notes = comparison_table(make_plan([cell]), frame([first, second])).notes
+    assert notes[-2].startswith("Kinds of device are mixed (cpu; cuda: NVIDIA A100): ")
+    assert notes[-1] == (
+        "Interrupted and continued otherwise: NAL, λ = 1.5, α = 0.8, symmetric 40 %, seed 1 "
+        "(device cpu, then cuda: NVIDIA A100); its numbers may differ from those of a run in one "
+        "place."
+    )
+
+
 def test_a_sweep_before_its_first_cell_is_an_empty_table() -> None:
     table = table_of([], state="running")
     assert all(section.rows == () for section in table.sections)

@@ -20,13 +20,14 @@ import torch
 from small_runs import assert_same_bits, bits, digits, recipe, runnable
 
 from trainables import running
-from trainables.errors import DataError
+from trainables.errors import DataError, RecordError
 from trainables.methods import METHODS, Batch
 from trainables.methods.ce import CrossEntropy
 from trainables.realisation import realise
 from trainables.record import Record
 from trainables.result import RunResult, Status
 from trainables.running import Running, complete
+from trainables.spec import REVISION
 
 if TYPE_CHECKING:
     from trainables.spec import RunSpec
@@ -250,6 +251,42 @@ def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> No
     assert found == replace(
         expected, attempts=2, peak_memory_mb=found.peak_memory_mb, provenance=found.provenance
     )
+
+
+def test_what_a_run_is_continued_with_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = runnable(recipe=recipe(5))
+    real = running.provenance
+
+    def advance(torch_version: str, device: str) -> RunResult | None:
+        places = {"torch": torch_version, "device": device}
+        monkeypatch.setattr(running, "provenance", lambda name: {**real(name), **places})
+        with Running(spec, tmp_path, digits, "study") as run:
+            result = run.advance()
+            if result is None:
+                run._checkpoint(run._trainer)  # type: ignore[arg-type]
+            return result
+
+    for torch_version, device in (
+        *(("2.6.0", "cpu: AVX2"), ("2.7.0", "cpu: AVX2"), ("2.7.0", "cpu: AVX2")),
+        ("2.6.0", "cuda: A100"),
+    ):
+        assert advance(torch_version, device) is None
+    result = advance("2.6.0", "cuda: A100")
+    assert result is not None
+    assert result.provenance["torch"] == "2.6.0, then 2.7.0, then 2.6.0"
+    assert result.provenance["device"] == "cpu: AVX2, then cuda: A100"
+
+
+def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
+    spec = replace(runnable(), revision=REVISION + 1)
+    with (
+        pytest.raises(RecordError, match=f"under revision {REVISION + 1} .* this is revision"),
+        Running(spec, tmp_path, digits, "study"),
+    ):
+        pass
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_fault_lets_go_of_the_run(tmp_path: Path) -> None:

@@ -1,0 +1,197 @@
+"""Digests that were given out stay what they are, whatever is added to the project.
+
+The values below name recorded runs, searches and sweeps in the homes of users. Another value means
+that all of those lose their names: then the change that moved it is wrong, unless `REVISION` was
+raised with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.sweeping.search import search_digest
+from trainables.backbones import backbone_of
+from trainables.identity import NEUTRAL, identity_of
+from trainables.methods import METHODS, method_of
+from trainables.parameters import FrozenMap, Parameter, Space, complete
+from trainables.recipe import Recipe
+from trainables.schedules import CosineRestarts, MultiStep
+from trainables.seeds import Seeds
+from trainables.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DATA, OTHER = "d" * 64, "e" * 64
+SMALL = Recipe(epochs=60, batch_size=64, learning_rate=0.05, weight_decay=5e-4)
+PAPER = Recipe(
+    epochs=120,
+    batch_size=64,
+    learning_rate=0.02,
+    weight_decay=1e-3,
+    schedule=CosineRestarts(10, 1e-3),
+    augmentation=("crop", "flip"),
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.201),
+)
+
+
+def spec(
+    method: str = "nal",
+    values: Mapping[str, Any] | None = None,
+    backbone: str = "mlp",
+    **changes: Any,
+) -> RunSpec:
+    """A spec of revision 1, complete without any study or data."""
+    given: dict[str, Any] = {
+        "dataset": "digits",
+        "data": DATA,
+        "subset": None,
+        "scenario": "symmetric-0.4",
+        "recipe": SMALL,
+        "hold_out": 0.3,
+        "evaluate": ("val", "test"),
+        "seeds": Seeds.same(0),
+        "revision": 1,
+        **changes,
+    }
+    return RunSpec(
+        backbone=backbone,
+        backbone_parameters=complete(backbone, backbone_of(backbone).parameters, {}),
+        method=method,
+        hyperparameters=complete(method, method_of(method).parameters, values or {}),
+        **given,
+    )
+
+
+SPECS: dict[str, RunSpec] = {
+    "plain": spec("ce"),
+    "nal": spec(values={"lambda": 1.893, "alpha": 0.7789}),
+    "trial": spec(evaluate=("val",), seeds=Seeds.same(1000, subset=0)),
+    "paper": spec(
+        backbone="resnet34", dataset="cifar10", recipe=PAPER, hold_out=0.0, evaluate=("test",)
+    ),
+    "multistep": spec(
+        "dac",
+        recipe=replace(SMALL, schedule=MultiStep((30, 50), 0.2), optimizer="radam"),
+        needs=FrozenMap({"retained": OTHER}),
+    ),
+    "pmd": spec(scenario="pmd-1-0.35", needs=FrozenMap({"posterior": OTHER})),
+    "clean": spec("ce", scenario="clean", hold_out=0.0, evaluate=()),
+    "human": spec("elr", scenario="human-worse", dataset="cifar10n", annotations=OTHER),
+    "large": spec(
+        backbone="resnet50",
+        dataset="pictures",
+        recipe=replace(PAPER, crop_size=224, drop_last=True, nesterov=True, tf32=True),
+        unreadable="skip",
+        threads=8,
+    ),
+    "subset": spec(subset=1000, balanced=True, scenario="file-mine", annotations=DATA),
+}
+SPACE = {"lambda": Space(0.1, 50, log=True), "alpha": Space(0.5, 0.99)}
+MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 10}
+SEARCHES = {
+    "nal": (SPECS["trial"], SPACE, MEAN),
+    "recipe": (SPECS["plain"], {"learning_rate": Space(0.01, 1, log=True)}, MEAN),
+    "pmd": (SPECS["pmd"], {"lambda": Space(0.1, 50)}, {**MEAN, "window": 5}),
+}
+
+DIGESTS = {
+    "run plain": "f4218a9f3242de953f2089ae54c7dc2dd8ea6786ab4428a0e7149a7eec555314",
+    "run nal": "01b1bc34feface3cb07a3ec8441aded584cbed5960f0bdec3a4c1a387f675eca",
+    "run trial": "ff005b86f18771e0bbc7ef57bff6bd6a985d34684ea5d0140d9fe7c5f42196db",
+    "run paper": "f496986cb3613570d9c58c9f43926019491fedf63bebe4fa1480bbffbad44e37",
+    "run multistep": "4f96a2c30981cc542cd74345a7c15602c0ace227ef6674cbeb506d1427997ff7",
+    "run pmd": "1b4d003342e566f4ca7d11f7014c644a45c59c4cf3f7199c422f36abd4defbc3",
+    "run clean": "665a5a361dacac51dfc4149cd8f5a8c7d7a0211f59af0e3f06855328a7a4b70c",
+    "run human": "75868155dcc17ec6d1b35ed47b2e3ab22957bfcbbf69f3cbaee6e4c19c879a98",
+    "run large": "30239dd54adbafcafb73fdee52063c72d491786327692603a5f3143062b276a7",
+    "run subset": "df31183d80109331137fde1ac24de8bff24268357c4bd29142039758ef262b30",
+    "search nal": "db0d00d391239ca2bfed8d11089c3a227d5e6d16b136fd56703c9e7bde260885",
+    "search recipe": "8d44689b9479c8ab775cc0714fa3187bdeb8e0e21cf8802f06004dea00c61dcc",
+    "search pmd": "e608de196d6aee3e200cef05404630168375a18c2cbad672b9881ca2870d2d9f",
+}
+
+
+def digests() -> dict[str, str]:
+    return {
+        **{f"run {name}": one.digest for name, one in SPECS.items()},
+        **{f"search {name}": search_digest(*one) for name, one in SEARCHES.items()},
+    }
+
+
+def test_digests_are_what_they_always_were() -> None:
+    assert digests() == DIGESTS
+
+
+# --- what is added later
+
+
+def with_field(instance: Any, name: str, neutral: object) -> Any:
+    """The same instance of a class that has one more field, at its neutral value."""
+    kind = type(instance)
+    grown = make_dataclass(
+        f"Grown{kind.__name__}",
+        [(name, object, field(default=neutral, metadata=NEUTRAL))],
+        bases=(kind,),
+        frozen=True,
+        slots=True,
+    )
+    values = {one: getattr(instance, one) for one in kind.__dataclass_fields__ if one[0] != "_"}
+    return grown(**values)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_field_that_is_added_moves_no_digest_while_it_is_neutral(name: str) -> None:
+    known = SPECS[name]
+    grown = with_field(known, "ema", 0.0)
+    assert grown.digest == known.digest
+    assert replace(grown, ema=0.999).digest != known.digest
+    for part in ("recipe", "seeds"):
+        inner = with_field(getattr(known, part), "dropout", None)
+        assert replace(known, **{part: inner}).digest == known.digest
+        changed = replace(inner, dropout=1)
+        assert replace(known, **{part: changed}).digest != known.digest
+    schedule = with_field(known.recipe.schedule, "warm_up", 0)
+    recipe = replace(known.recipe, schedule=schedule)
+    assert replace(known, recipe=recipe).digest == known.digest
+
+
+def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = Parameter("temperature", default=2.0, neutral=1.0, help="added after a release")
+    nal = METHODS["nal"]
+    monkeypatch.setattr(nal, "parameters", (*nal.parameters, later))
+    before = SPECS["nal"]
+    values = before.hyperparameters
+    neutral = replace(before, hyperparameters=FrozenMap({**values, "temperature": 1.0}))
+    other = replace(before, hyperparameters=FrozenMap({**values, "temperature": 2.0}))
+    assert neutral.digest == before.digest == DIGESTS["run nal"]
+    assert other.digest != before.digest
+    # A record from before the parameter existed is read with its neutral value, not its default.
+    assert RunSpec.from_dict(before.to_dict()) == neutral
+    assert RunSpec.from_dict(other.to_dict()) == other
+    base = search_digest(neutral, SPACE, MEAN)
+    assert base == search_digest(before, SPACE, MEAN)
+
+
+@dataclass(frozen=True)
+class Inner:
+    always: int = 1
+    later: int = field(default=0, metadata=NEUTRAL)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    pair: tuple[int, ...] = (1, 2)
+    computed: int = field(default=0, init=False)
+
+
+def test_identity_leaves_out_what_is_neutral_at_every_depth() -> None:
+    assert identity_of(Outer()) == {"inner": {"always": 1}, "pair": [1, 2]}
+    assert identity_of(Outer(Inner(later=3)))["inner"] == {"always": 1, "later": 3}
