@@ -263,3 +263,12 @@ def test_a_spec_of_another_revision_is_refused_and_both_are_named() -> None:
         f"is revision {REVISION}: install the version that made it, or train it anew under a new "
         "digest"
     )
+
+
+def test_a_digest_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(SPEC, threads=3)
+    first = spec.digest
+    monkeypatch.setattr("trainables.spec.digest_of", None)
+    assert spec.digest == first
+    assert replace(SPEC) == SPEC  # what is kept takes no part in comparisons
+    assert hash(spec) == hash(RunSpec.from_dict(spec.to_dict()))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
-from fake_runs import attempts, record_run
+from fake_runs import attempts, fake_result, record_run
 from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
 
 from search_spaces.phases import Phase
@@ -271,3 +272,12 @@ def test_a_damaged_record_is_explained(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(RecordError, match="delete its folder"):
         Driver(small_plan(), tmp_path)
+
+
+def test_a_trial_on_other_labels_than_the_search_was_made_on_ends_the_sweep(tmp_path: Path) -> None:
+    driver = Driver(small_plan(), tmp_path).run(most=2)
+    task = driver.sweep.next()
+    assert task is not None
+    labels = replace(fake_result(task.spec).labels, sha256="f" * 64)
+    with pytest.raises(NalError, match=r"was made on noisy labels .* has seen ffffffffffff"):
+        driver.sweep.end(task, record_run(tmp_path, task.spec, labels=labels))
