@@ -1,7 +1,10 @@
 """The home folder: all that the orchestrator writes lies under it.
 
+format           number of the form in which all this is written
 runs/<digest>/   one run each: spec, checkpoints, result
-labels/          noisy labels that were drawn from a network or read from a file, by their hash
+labels/          labels from files of the user's, by their hash
+realisations/    what came out when noisy labels were first drawn
+environments/    installed packages and their versions, by their hash
 sweeps/          which sweep of a study is running now
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir says otherwise
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_HOME = Path("runs")
+
+FORMAT = "1"
+"""How a home is laid out. One in another format is refused: it could be misread."""
 
 DISK_RESERVE = 200e6
 """Bytes that databases, logs and caches may need beside the checkpoints."""
@@ -67,17 +73,34 @@ class Home:
         """Return where artifacts go: a server has a place of its own, a file has none."""
         return None if tracking_uri.startswith(("http://", "https://")) else self.artifacts
 
+    def check(self) -> None:
+        """See that what is recorded there, if anything, is in the format of this version.
+
+        Raises:
+            HomeError: it is in another one.
+        """
+        try:
+            found = (self.path / "format").read_text().strip()
+        except OSError:
+            found = "none" if any(self.path.glob("runs/*/spec.json")) else FORMAT
+        if found != FORMAT:
+            raise HomeError(
+                f"--home {self.path} was written in another format ({found}; this version has "
+                f"{FORMAT}): choose another folder with --home, or use the version that wrote it"
+            )
+
     def prepare(self) -> None:
-        """Create the folder, and see that it can be written to.
+        """Create the folder, see that it can be used and written to, and note its format.
 
         Raises:
             HomeError: it cannot.
         """
-        probe = self.path / f".writable.{os.getpid()}"
+        self.check()
+        partial = self.path / f".format.{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
+            partial.write_text(f"{FORMAT}\n")
+            partial.replace(self.path / "format")
         except OSError as error:
             raise HomeError(
                 f"--home {self.path} cannot be written to ({error.strerror}): "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.home import DISK_RESERVE, Home
+from orchestrator.home import DISK_RESERVE, FORMAT, Home
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
@@ -32,11 +32,32 @@ def test_everything_lies_under_the_home(tmp_path: Path) -> None:
     assert {home.cache.parent, home.data.parent, home.artifacts.parent} == {tmp_path}
 
 
-def test_preparing_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:
+def test_preparing_makes_the_folder_and_notes_its_format(tmp_path: Path) -> None:
     home = Home(tmp_path / "a" / "b")
+    home.check()
     home.prepare()
     home.prepare()
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert [path.name for path in home.path.iterdir()] == ["format"]
+    assert (home.path / "format").read_text() == f"{FORMAT}\n"
+
+
+def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.prepare()
+    (tmp_path / "format").write_text("0\n")
+    for refuses in (home.check, home.prepare):
+        with pytest.raises(HomeError) as refused:
+            refuses()
+        assert str(refused.value) == (
+            f"--home {tmp_path} was written in another format (0; this version has 1): choose "
+            "another folder with --home, or use the version that wrote it"
+        )
+    (tmp_path / "format").unlink()
+    home.check()
+    (tmp_path / "runs/abc").mkdir(parents=True)
+    (tmp_path / "runs/abc/spec.json").write_text("{}")
+    with pytest.raises(HomeError, match=r"another format \(none; this version has 1\)"):
+        home.prepare()
 
 
 def test_a_home_that_cannot_be_written_to_is_explained(tmp_path: Path) -> None:
