@@ -16,9 +16,13 @@ from trainables.datasets.digits import DIGITS
 from trainables.methods import method_of
 from trainables.parameters import FrozenMap, complete
 from trainables.realisation import realise
+from trainables.running import Running
 from trainables.spec import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 CPU = torch.device("cpu")
@@ -50,6 +54,20 @@ def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
     spec = make_spec(**{"recipe": recipe(), **options})
     labels = realise(dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced)
     return replace(spec, dataset=dataset.name, data=dataset.digest, labels=labels.digest)
+
+
+def complete_run(
+    spec: RunSpec,
+    home: Path,
+    read_dataset: Callable[[], Dataset],
+    study: str = "study",
+    **options: Any,
+) -> RunResult:
+    """Train a run to its end in this process; return at once what is already recorded."""
+    with Running(spec, home, read_dataset, study, **options) as running:
+        while (result := running.advance()) is None:
+            pass
+        return result
 
 
 def with_needs(spec: RunSpec) -> list[RunSpec]:

@@ -63,7 +63,7 @@ def _frozen(
 ) -> Path:
     record = Record(home, digest)
     result = record.result() if digest else None
-    if result is None or result.status is Status.OUT_OF_MEMORY:
+    if result is None or not result.final:
         raise DataError(
             f"the run {digest[:12] or '?'} that gives the {role} has not been trained under "
             f"{home}: train it first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.train import with_labels
-from orchestrator.planning.cost import environment_of
+from orchestrator.commands.train import with_labels_here
 from orchestrator.planning.preparing import prepare
 from trainables.frozen_labels import freeze
 from trainables.noise import noise_of
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from trainables.realisation import Realisation
 
 WIDEST = 12
@@ -31,11 +29,12 @@ MOST = 15
 """Flips shown where it does not."""
 
 
-def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
+def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     """Draw the labels that the study's runs see at a seed, show what they are, and save them.
 
     Args:
-        flags: as typed; the first scenario is drawn.
+        changes: the study, and what flags change in it; the first scenario is drawn.
+        places: where the data and the home are.
         seed: base seed of every axis that the study does not hold fixed.
         as_json: print JSON on standard output.
 
@@ -43,12 +42,11 @@ def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
-    plan = prepare(flags, console, writes=True).plan
+    plan = prepare(changes, places, console, writes=True).plan
     scenario = plan.study.scenarios[0]
-    os.environ.update(environment_of(plan.study.resources.gpus))
-    plan = with_labels(plan, scenario, flags.paths.path, console)
+    plan = with_labels_here(plan, scenario, places, console)
     labels = plan.realise(scenario, seed)
-    path = freeze(labels.noisy, flags.paths.path)
+    path = freeze(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
         sys.stdout.write(json.dumps(_plain(facts, scenario, seed, path)) + "\n")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from orchestrator.planning.cost import duration, environment_of, measure_run, run_seconds
-from orchestrator.planning.preparing import prepare
+from orchestrator.display import Bars, run_title
+from orchestrator.engine.inline import InlineEngine
+from orchestrator.planning.cost import duration, measure_run, run_seconds
+from orchestrator.planning.preparing import job_of, prepare
 from orchestrator.planning.sizes import posterior_load
-from orchestrator.sweeping.preparation import check_posterior
+from orchestrator.sweeping.preparation import with_labels
+from orchestrator.sweeping.run_list import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
@@ -26,26 +27,29 @@ from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
 from trainables.noise import noise_of
-from trainables.posterior import OUTCOME
 from trainables.record import Record
 from trainables.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
+    from trainables.job import Job
     from trainables.parameters import Value
     from trainables.result import LabelFacts, RunResult
-    from trainables.spec import RunSpec
+
+PATIENCE_SECONDS = 60.0
+"""How long to wait for another process that trains the same run."""
 
 
-def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
+def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bool) -> int:
     """Train one run of a study as its confirm phase would, and record it.
 
     Args:
-        flags: as typed; a `--set` whose key is a parameter of the method sets that.
+        changes: the study, and what flags change in it; a `--set` whose key is a parameter of the
+            method sets that.
+        places: where the data and the home are.
         method: what is trained.
         seed: base seed of every axis.
         as_json: print the result as JSON on standard output.
@@ -59,14 +63,13 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     console = Console(stderr=as_json, highlight=False)
     if method not in METHODS:
         raise StudyError(f"--method: unknown method '{method}': {suggest(method, METHODS)}")
-    flags, values = _split_sets(flags, method)
-    flags.load()
-    if flags.tracking_uri is not None:
-        check_store(flags.tracking_uri)
-    prepared = prepare(flags, console, writes=True)
-    plan, study = prepared.plan, prepared.plan.study
-    os.environ.update(environment_of(study.resources.gpus))
-    plan = with_labels(plan, study.scenarios[0], flags.paths.path, console)
+    changes, values = _split_sets(changes, method)
+    changes.load()
+    if places.tracking_uri is not None:
+        check_store(places.tracking_uri)
+    plan = prepare(changes, places, console, writes=True).plan
+    study = plan.study
+    plan = with_labels_here(plan, study.scenarios[0], places, console)
     try:
         spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):
@@ -75,13 +78,25 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
             check_state(kind, one.hyperparameters, plan.samples, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
-    home = flags.paths
-    uri = flags.tracking_uri or home.tracking_uri
+    home, uri = places.home, places.store
+    results: dict[str, RunResult] = {}
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
-        for need in plan.needs_of(spec):
-            tracker.record(_trained(need, plan, home.path, console), "train")
-        result = _trained(spec, plan, home.path, console)
-        tracker.record(result, "train")
+
+        def take(result: RunResult) -> None:
+            results[result.digest] = result
+            tracker.record(result, "train")
+
+        lacking = []
+        for one in (*plan.needs_of(spec), spec):
+            recorded = Record(home.path, one.digest).result()
+            if recorded is None or not recorded.final:
+                lacking.append(one)
+                continue
+            console.print(f"{run_title(one)} is recorded already: nothing is left to train.")
+            take(recorded)
+        with Bars(console) as bars:
+            InlineEngine().carry_out(RunList(lacking, take), _job(places, plan), bars)
+    result = results[spec.digest]
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
     else:
@@ -91,19 +106,11 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     return 0 if result.status is Status.FINISHED else 1
 
 
-def _trained(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
-    result = Record(home, spec.digest).result()
-    if result is None or not result.final:
-        return _train(spec, plan, home, console)
-    console.print(f"{_name(spec)} is recorded already: nothing is left to train.")
-    return result
+def _job(places: Places, plan: Plan) -> Job:
+    return replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
 
 
-def _name(spec: RunSpec) -> str:
-    return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
-
-
-def with_labels(plan: Plan, scenario: str, home: Path, console: Console) -> Plan:
+def with_labels_here(plan: Plan, scenario: str, places: Places, console: Console) -> Plan:
     """Train the network that a scenario's labels are drawn from, if it has one that is lacking.
 
     Raises:
@@ -113,49 +120,23 @@ def with_labels(plan: Plan, scenario: str, home: Path, console: Console) -> Plan
     if posterior is None or posterior not in plan.lacking:
         return plan
     with console.status("measuring what a step costs here"):
-        cost = measure_run(posterior, plan, home / "cache")
+        cost = measure_run(posterior, plan, places.home.cache)
     console.print(
         f"{noise_of(scenario).title} is drawn from a network on clean labels, which is trained "
         f"once: {backbone_of(posterior.backbone).title}, {posterior.recipe.epochs} epochs, about "
         f"{duration(run_seconds(cost, posterior_load(plan, posterior)))} here.",
         soft_wrap=True,
     )
-    check_posterior(posterior, _train(posterior, plan, home, console, outcomes=(OUTCOME,)))
-    return plan.again()
+    with Bars(console) as bars:
+        return with_labels(plan, InlineEngine(), _job(places, plan), bars)
 
 
-def _train(
-    spec: RunSpec, plan: Plan, home: Path, console: Console, outcomes: Sequence[str] = ()
-) -> RunResult:
-    from trainables.running import complete
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(_name(spec), total=spec.recipe.epochs, latest="")
-        return complete(
-            spec,
-            home,
-            lambda: plan.dataset,
-            plan.name,
-            lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
-            diagnostics_every=plan.study.diagnostics.every,
-            outcomes=outcomes,
-        )
-
-
-def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, Value]]:
+def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value]]:
     """Take the method's own parameters out of what `--set` says."""
     own = {parameter.name: parameter for parameter in method_of(method).parameters}
     values: dict[str, Value] = {}
     others = []
-    for text in flags.sets:
+    for text in changes.sets:
         change = parse_set(text)
         if change.path not in own:
             if change.path.split(".")[0] not in Study.model_fields:
@@ -169,16 +150,7 @@ def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, V
             values[change.path] = own[change.path].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
-    return replace(flags, sets=tuple(others)), values
-
-
-def _latest(row: dict[str, float]) -> str:
-    shown = {
-        "train/loss": "loss {:.3f}",
-        "val/accuracy": "val {:.1%}",
-        "test/accuracy": "test {:.1%}",
-    }
-    return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
+    return replace(changes, sets=tuple(others)), values
 
 
 def labels_text(labels: LabelFacts) -> str:

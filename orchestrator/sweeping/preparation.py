@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.tasks import Task
+from orchestrator.sweeping.tasks import Answer, Task
 from search_spaces.phases import Phase
 from trainables.errors import NalError
+from trainables.posterior import OUTCOME
 from trainables.result import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.engine.base import Engine, Listener
     from orchestrator.planning.plan import Plan
+    from trainables.job import Job, Row
     from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 
-class Preparation:
-    """A plan's networks on clean labels, as the engine takes work.
+def with_labels(plan: Plan, engine: Engine, job: Job, listener: Listener) -> Plan:
+    """Train the networks that a plan's labels are drawn from; return the plan with its labels.
 
-    Attributes:
-        plan: whose labels are to be drawn.
+    Raises:
+        NalError: one of them cannot be trained.
     """
+    engine.carry_out(Preparation(plan), job, listener)
+    return plan.again()
+
+
+class Preparation:
+    """A plan's networks on clean labels, as an engine takes work."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
         self._open = deque(plan.lacking)
         self._left = len(self._open)
 
@@ -32,7 +42,12 @@ class Preparation:
         """Return a run to be carried out now; None if all are handed out."""
         if not self._open:
             return None
-        return Task(self._open.popleft(), Phase.SEARCH, {}, lambda _result: None, needed=True)
+        spec = self._open.popleft()
+        return Task(spec, Phase.SEARCH, {}, lambda _result: None, needed=True, outcomes=(OUTCOME,))
+
+    def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
+        """Let every run go on."""
+        return Answer.CONTINUE
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
         """Note that a run has ended.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, digits, recipe, runnable, with_needs
+from small_runs import CPU, complete_run, digits, recipe, runnable, with_needs
 
 from trainables.errors import DataError, RecordError
 from trainables.methods import METHODS, Batch, Method
@@ -20,7 +20,6 @@ from trainables.outcomes import NeedDivergedError, take_inputs
 from trainables.parameters import FrozenMap
 from trainables.record import Record
 from trainables.result import Status
-from trainables.running import complete
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def test_the_digest_of_a_need_is_part_of_the_name() -> None:
 
 def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     found, hashes = take_inputs(spec, tmp_path, digits(), CPU)
 
     trainer = Trainer(teacher, digits(), CPU)
@@ -71,13 +70,13 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     torch.testing.assert_close(found["teacher"].sum(1), torch.ones(1006))
     file = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     assert hashes == {"teacher": hashlib.sha256(file.read_bytes()).hexdigest()}
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
     assert result.provenance["input.teacher"] == hashes["teacher"]
 
 
 def test_it_is_frozen_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     first = take_inputs(spec, tmp_path, digits(), CPU)
     Record(tmp_path, teacher.digest).checkpoint.unlink()
     assert take_inputs(spec, tmp_path, digits(), CPU)[1] == first[1]
@@ -86,32 +85,32 @@ def test_it_is_frozen_once(tmp_path: Path) -> None:
 def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     with pytest.raises(DataError) as refused:
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
     assert str(refused.value) == (
         f"the run {teacher.digest[:12]} that gives the teacher has not been trained under "
         f"{tmp_path}: train it first"
     )
     nameless = replace(spec, needs=FrozenMap())
     with pytest.raises(DataError, match=r"the run \? that gives the teacher"):
-        complete(nameless, tmp_path, digits, "study")
+        complete_run(nameless, tmp_path, digits, "study")
 
 
 def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     record = Record(tmp_path, teacher.digest)
     record.checkpoint.write_bytes(b"damaged")
     with pytest.raises(RecordError, match=r"checkpoint.pt is missing or damaged.*delete .*again"):
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
 
 
 def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
     teacher, spec = student_chain(recipe=recipe(2, learning_rate=1e30))
-    ended = complete(teacher, tmp_path, digits, "study")
+    ended = complete_run(teacher, tmp_path, digits, "study")
     assert ended.status is Status.DIVERGED
     with pytest.raises(NeedDivergedError):
         take_inputs(spec, tmp_path, digits(), CPU)
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
     assert (result.status, result.trace, result.spec) == (Status.DIVERGED, [], spec)
     assert result.reason == (
         f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
@@ -124,11 +123,11 @@ def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> N
     from trainables.running import Running
 
     teacher, spec = student_chain(recipe=recipe(4))
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     with Running(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
         run.advance()
         run._checkpoint(run._trainer)  # type: ignore[arg-type]
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     np.save(path, np.load(path)[::-1])
     with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
