@@ -25,21 +25,23 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the workers
 
 import optuna  # noqa: E402 - found beside the checkout from here on
-from fake_runs import NullTrainable  # noqa: E402
+from fake_runs import open_fake  # noqa: E402
 from plans import made_up_data, small_study  # noqa: E402
 
-from orchestrator.engine.carry_out import carry_out  # noqa: E402
-from orchestrator.engine.cluster import ray_cluster  # noqa: E402
+from orchestrator.engine.ray_tune import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402
 from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
 from orchestrator.tracking.recording import Recorder  # noqa: E402
+from reports.store import home_store  # noqa: E402
 from search_spaces.phases import Phase  # noqa: E402
+from trainables.job import Job  # noqa: E402
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.tasks import Task
+    from trainables.job import Row
 
 CELLS = 2
 
@@ -54,7 +56,7 @@ class Silent:
         """Note the time of the first."""
         self.first = self.first or time.perf_counter()
 
-    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:
+    def reported(self, task: Task, row: Row) -> None:
         """Say nothing."""
 
     def ended(self, task: Task) -> None:
@@ -69,13 +71,13 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     plan = Plan("small", loaded.study, made_up_data())
     storage = optuna.storages.RDBStorage(home.search_storage)
     listener = Silent()
-    job = {"home": str(home.path), "data_dir": str(home.path), "study": "small"}
-    with BackgroundTracker(home.tracking_uri, home.artifacts, "small") as tracker:
+    job = Job(home.path, home.path, "small")
+    with BackgroundTracker(home_store(home.path), home.artifacts, "small") as tracker:
         sweep = Sweep(plan, home.path, storage)
         recorder = Recorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
         recorder.resume()
         tracker.flush()  # MLflow's import and its new database belong to the start
-        carry_out(sweep, home.path, listener, job, 0.0, NullTrainable)
+        RayEngine(opener=open_fake).carry_out(sweep, job, listener)
         ended = time.perf_counter()
         recorder.update()
         tracker.flush()
@@ -94,16 +96,19 @@ def bare_seconds(home: Path, runs: int) -> float:
     """Carry out as many bare Tune trials of the same trainable; return seconds per trial."""
     from ray import tune
 
+    from trainables.trainable import RunTrainable
+
     study = small_study()
     plan = Plan("small", study.study, made_up_data())
     specs = [
         plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
     ]
-    job = {"home": str(home), "data_dir": str(home), "study": "small"}
+    trainable = tune.with_parameters(RunTrainable, job=Job(home, home, "small"), opener=open_fake)
+    config = {"outcomes": [], "stops_after": [], "heard": 0}
     begun = time.perf_counter()
     tune.Tuner(
-        tune.with_resources(NullTrainable, {"cpu": 1}),
-        param_space={**job, "spec": tune.grid_search(specs)},
+        tune.with_resources(trainable, {"cpu": 1}),
+        param_space={**config, "spec": tune.grid_search(specs)},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             storage_path=str(home / "tune"),
@@ -127,7 +132,7 @@ def main() -> None:
     bare.mkdir()
     begun = time.perf_counter()
     try:
-        with ray_cluster(None):
+        with RayEngine().opened(home.path):
             import ray
 
             start = time.perf_counter() - begun

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path  # noqa: TC003 - typer reads annotations
+from typing import Annotated
 
 import typer
 
-from orchestrator.home import DEFAULT_HOME
-
-if TYPE_CHECKING:
-    from orchestrator.flags import StudyFlags
-    from orchestrator.home import Home
+from orchestrator.flags import Changes, Places, Varied, takes
 
 app = typer.Typer(
     name="nal-orchestrator",
@@ -24,86 +20,18 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Study = Annotated[str, typer.Argument(help="Name of a study, or path of a YAML file.")]
-Trials = Annotated[int | None, typer.Option(help="Trials of each search: a target.")]
-Epochs = Annotated[
-    int | None, typer.Option(help="Epochs of a training; schedules are scaled with it.")
-]
-SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds of each cell.")]
-Scenario = Annotated[
-    list[str] | None, typer.Option(help="Label noise, such as symmetric-0.4; may be repeated.")
-]
-Methods = Annotated[str | None, typer.Option(help="Methods to compare, such as nal,ce.")]
-Subset = Annotated[int | None, typer.Option(help="Train on so many images only.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study; may be repeated."),
-]
-DataDir = Annotated[Path | None, typer.Option(help="Where the dataset is. [default: HOME/data]")]
-HomeDir = Annotated[Path, typer.Option("--home", help="Where everything is written.")]
-RayAddress = Annotated[
-    str | None, typer.Option(help="HOST:PORT of a running Ray cluster. [default: start Ray here]")
-]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: sqlite under HOME]"),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-
-
-def _flags(
-    study: str,
-    *,
-    trials: int | None = None,
-    epochs: int | None = None,
-    seeds: int | None = None,
-    scenario: list[str] | None = None,
-    methods: str | None = None,
-    subset: int | None = None,
-    sets: list[str] | None = None,
-    data_dir: Path | None = None,
-    home: Path = DEFAULT_HOME,
-    ray_address: str | None = None,
-    tracking_uri: str | None = None,
-) -> StudyFlags:
-    from orchestrator.flags import StudyFlags
-
-    return StudyFlags(
-        study=study,
-        trials=trials,
-        epochs=epochs,
-        seeds=seeds,
-        scenarios=tuple(scenario or ()),
-        methods=None
-        if methods is None
-        else tuple(filter(None, methods.replace(" ", "").split(","))),
-        subset=subset,
-        sets=tuple(sets or ()),
-        data_dir=data_dir,
-        home=home,
-        ray_address=ray_address,
-        tracking_uri=tracking_uri,
-    )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+ONE_SCENARIO = Varied("scenarios", "Label noise. [default: the study's first]", once=True)
 
 
 @app.command()
+@takes(
+    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
+    *("data_dir", "home_dir", "engine", "ray_address", "tracking_uri", "yes", "json", "dry_run"),
+)
 def sweep(
-    study: Study,
-    trials: Trials = None,
-    epochs: Epochs = None,
-    seeds: SeedCount = None,
-    scenario: Scenario = None,
-    methods: Methods = None,
-    subset: Subset = None,
-    sets: Set = None,
-    data_dir: DataDir = None,
-    home: HomeDir = DEFAULT_HOME,
-    ray_address: RayAddress = None,
-    tracking_uri: TrackingUri = None,
+    changes: Changes,
+    places: Places,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long plan.")] = False,
     json: Json = False,
     dry_run: Annotated[
@@ -116,60 +44,26 @@ def sweep(
     """
     from orchestrator.commands import sweep as command
 
-    flags = _flags(
-        study,
-        trials=trials,
-        epochs=epochs,
-        seeds=seeds,
-        scenario=scenario,
-        methods=methods,
-        subset=subset,
-        sets=sets,
-        data_dir=data_dir,
-        home=home,
-        ray_address=ray_address,
-        tracking_uri=tracking_uri,
-    )
-    raise typer.Exit(command.run(flags, yes=yes, as_json=json, dry_run=dry_run))
+    raise typer.Exit(command.run(changes, places, yes=yes, as_json=json, dry_run=dry_run))
 
 
 @app.command()
+@takes(
+    *("study", "method", "seed", "epochs", ONE_SCENARIO, "subset"),
+    Varied("sets", "A parameter of the method (lambda=10) or any key of the study."),
+    *("data_dir", "home_dir", "tracking_uri", "json"),
+)
 def train(
-    study: Study,
+    changes: Changes,
+    places: Places,
     method: Annotated[str, typer.Option(help="What is trained.")] = "nal",
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the run.")] = 0,
-    epochs: Epochs = None,
-    scenario: Annotated[
-        str | None, typer.Option(help="Label noise. [default: the study's first]")
-    ] = None,
-    subset: Subset = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A parameter of the method (lambda=10) or any key of the study.",
-        ),
-    ] = None,
-    data_dir: DataDir = None,
-    home: HomeDir = DEFAULT_HOME,
-    tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
     """Train and record one run, without Ray."""
     from orchestrator.commands import train as command
 
-    flags = _flags(
-        study,
-        epochs=epochs,
-        scenario=None if scenario is None else [scenario],
-        subset=subset,
-        sets=sets,
-        data_dir=data_dir,
-        home=home,
-        tracking_uri=tracking_uri,
-    )
-    raise typer.Exit(command.run(flags, method, seed, as_json=json))
+    raise typer.Exit(command.run(changes, places, method, seed, as_json=json))
 
 
 @app.command()
@@ -181,25 +75,24 @@ def studies(json: Json = False) -> None:
 
 
 @app.command()
+@takes("study", "epochs", "sets", "yaml")
 def show(
-    study: Study,
-    epochs: Epochs = None,
-    sets: Set = None,
+    changes: Changes,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print it as a study file.")] = False,
 ) -> None:
     """Print a study resolved, with the source of each value."""
     from orchestrator.commands.studies import show as command
 
-    raise typer.Exit(command(_flags(study, epochs=epochs, sets=sets), as_yaml=yaml))
+    raise typer.Exit(command(changes, as_yaml=yaml))
 
 
 @app.command()
+@takes("sweep", "home_dir", "tracking_uri", "markdown", "json")
 def report(
+    places: Places,
     sweep: Annotated[
         str | None, typer.Argument(help="A study, or a sweep's digest. [default: the latest]")
     ] = None,
-    home: HomeDir = DEFAULT_HOME,
-    tracking_uri: TrackingUri = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the table as Markdown to this file too.")
     ] = None,
@@ -207,37 +100,22 @@ def report(
 ) -> None:
     """Print the table of a sweep, from MLflow alone."""
     from orchestrator.commands import report as command
-    from orchestrator.home import Home
 
-    place = Home(home.expanduser().resolve())
-    raise typer.Exit(command.run(sweep, place, tracking_uri, markdown, as_json=json))
+    raise typer.Exit(command.run(sweep, places, markdown, as_json=json))
 
 
 @app.command()
+@takes("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "json")
 def noise(
-    study: Study,
-    scenario: Annotated[
-        str | None, typer.Option(help="Label noise. [default: the study's first]")
-    ] = None,
+    changes: Changes,
+    places: Places,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
-    subset: Subset = None,
-    sets: Set = None,
-    data_dir: DataDir = None,
-    home: HomeDir = DEFAULT_HOME,
     json: Json = False,
 ) -> None:
     """Draw a study's noisy labels at a seed, show what they are, and save them."""
     from orchestrator.commands import noise as command
 
-    flags = _flags(
-        study,
-        scenario=None if scenario is None else [scenario],
-        subset=subset,
-        sets=sets,
-        data_dir=data_dir,
-        home=home,
-    )
-    raise typer.Exit(command.run(flags, seed, as_json=json))
+    raise typer.Exit(command.run(changes, places, seed, as_json=json))
 
 
 data = typer.Typer(
@@ -247,27 +125,20 @@ app.add_typer(data, name="data")
 DatasetName = Annotated[str, typer.Argument(help="Name of a dataset: `data list` has them all.")]
 
 
-def _data_dir(home: Path, data_dir: Path | None) -> tuple[Home, Path]:
-    from orchestrator.home import Home
-
-    place = Home(home.expanduser().resolve())
-    return place, place.data if data_dir is None else data_dir.expanduser().resolve()
-
-
 @data.command("list")
-def data_list(home: HomeDir = DEFAULT_HOME, data_dir: DataDir = None, json: Json = False) -> None:
+@takes("home_dir", "data_dir", "json")
+def data_list(places: Places, json: Json = False) -> None:
     """Say where each dataset is expected, whether it is there, and where it is offered."""
     from orchestrator.commands import data as command
 
-    _, folder = _data_dir(home, data_dir)
-    raise typer.Exit(command.list_all(folder, as_json=json))
+    raise typer.Exit(command.list_all(places.data, as_json=json))
 
 
 @data.command("check")
+@takes("dataset", "home_dir", "data_dir", "decode", "json")
 def data_check(
     dataset: DatasetName,
-    home: HomeDir = DEFAULT_HOME,
-    data_dir: DataDir = None,
+    places: Places,
     decode: Annotated[
         bool, typer.Option(help="Decode pictures that stay files too, every one.")
     ] = True,
@@ -276,26 +147,23 @@ def data_check(
     """Read a dataset, count its classes, and name what cannot be read."""
     from orchestrator.commands import data as command
 
-    _, folder = _data_dir(home, data_dir)
-    raise typer.Exit(command.check(dataset, folder, decode=decode, as_json=json))
+    raise typer.Exit(command.check(dataset, places.data, decode=decode, as_json=json))
 
 
 @data.command("prepare")
-def data_prepare(
-    dataset: DatasetName, home: HomeDir = DEFAULT_HOME, data_dir: DataDir = None
-) -> None:
+@takes("dataset", "home_dir", "data_dir")
+def data_prepare(dataset: DatasetName, places: Places) -> None:
     """Download what may be downloaded, check it, and decode it for the runs."""
     from orchestrator.commands import data as command
 
-    place, folder = _data_dir(home, data_dir)
-    raise typer.Exit(command.prepare(dataset, folder, place))
+    raise typer.Exit(command.prepare(dataset, places.data, places.home))
 
 
 @app.command()
+@takes("run", "home_dir", "data_dir", "out", "count", "json")
 def suspects(
     run: Annotated[str, typer.Argument(help="A run: the beginning of its digest.")],
-    home: HomeDir = DEFAULT_HOME,
-    data_dir: DataDir = None,
+    places: Places,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to. [default: suspects-RUN]")
     ] = None,
@@ -304,29 +172,27 @@ def suspects(
 ) -> None:
     """Rank a run's training samples that are likely mislabelled."""
     from orchestrator.commands import suspects as command
-    from orchestrator.home import Home
 
-    place = Home(home.expanduser().resolve())
-    raise typer.Exit(command.run(place, run, out, count, data_dir, as_json=json))
+    raise typer.Exit(command.run(places, run, out, count, as_json=json))
 
 
 @app.command()
-def sync(home: HomeDir = DEFAULT_HOME, tracking_uri: TrackingUri = None) -> None:
+@takes("home_dir", "tracking_uri")
+def sync(places: Places) -> None:
     """Write MLflow again from the runs under the home."""
     from orchestrator.commands import sync as command
-    from orchestrator.home import Home
 
-    raise typer.Exit(command.run(Home(home.expanduser().resolve()), tracking_uri))
+    raise typer.Exit(command.run(places))
 
 
 @app.command()
+@takes("home_dir", "host", "port")
 def ui(
-    home: HomeDir = DEFAULT_HOME,
+    places: Places,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow's pages over the runs under the home."""
     from orchestrator.commands import ui as command
-    from orchestrator.home import Home
 
-    raise typer.Exit(command.run(Home(home.expanduser().resolve()), host, port))
+    raise typer.Exit(command.run(places.home, host, port))

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Group
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -24,11 +32,19 @@ if TYPE_CHECKING:
     from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
     from orchestrator.sweeping.tasks import Batch, Task
+    from trainables.job import Row
+    from trainables.spec import RunSpec
 
 LINE_SECONDS = 10.0
 """Between lines where the output is no terminal."""
 COLUMNS = 8
 """Of the table of runs."""
+SHOWN = {
+    "train/loss": "loss {:.3f}",
+    "val/accuracy": "val {:.1%}",
+    "test/accuracy": "test {:.1%}",
+}
+"""Metrics beside a bar."""
 SHOWN_RUNS = 8
 """Runs shown one by one; a cluster may have hundreds."""
 
@@ -39,12 +55,51 @@ class _Going:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.begun = False
-        self.epoch = 0
-        self.accuracy: float | None = None
+        self.row: Row = {}
+
+    @property
+    def epoch(self) -> int:
+        return int(self.row.get("epoch", 0))
 
     @property
     def share(self) -> float:
         return self.epoch / self.task.spec.recipe.epochs
+
+
+class Bars(Progress):
+    """A listener that shows a bar for each run."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[latest]}"),
+            console=console,
+        )
+        self._bars: dict[str, TaskID] = {}
+
+    def started(self, task: Task) -> None:
+        """Show a bar."""
+        spec = task.spec
+        self._bars[spec.digest] = self.add_task(
+            run_title(spec), total=spec.recipe.epochs, latest=""
+        )
+
+    def reported(self, task: Task, row: Row) -> None:
+        """Move it."""
+        latest = "  ".join(form.format(row[name]) for name, form in SHOWN.items() if name in row)
+        self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
+
+    def ended(self, task: Task) -> None:
+        """Leave it where it is."""
+
+
+def run_title(spec: RunSpec) -> str:
+    """Name a run for people."""
+    return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
 class Display:
@@ -80,11 +135,12 @@ class Display:
         self._going[task.spec.digest] = _Going(task)
         self._speak()
 
-    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None:
+    def reported(self, task: Task, row: Row) -> None:
         """Move its bar."""
         going = self._going.get(task.spec.digest)
         if going is not None:
-            going.begun, going.epoch, going.accuracy = True, epoch, accuracy
+            going.begun = True
+            going.row = row or going.row
         self._speak()
 
     def ended(self, task: Task) -> None:
@@ -161,7 +217,7 @@ class Display:
         going = self._running()
         for run in going[:SHOWN_RUNS]:
             spec = run.task.spec
-            accuracy = "" if run.accuracy is None else f"val {100 * run.accuracy:.1f} %"
+            accuracy = run.row.get("val/accuracy")
             runs.add_row(
                 Text(str(run.task.phase), style="cyan"),
                 spec.method,
@@ -170,7 +226,7 @@ class Display:
                 f"seed {spec.seeds.init}",
                 ProgressBar(total=1.0, completed=run.share, width=20),
                 f"epoch {run.epoch}/{spec.recipe.epochs}",
-                accuracy,
+                "" if accuracy is None else f"val {100 * accuracy:.1f} %",
             )
         more = len(going) - SHOWN_RUNS
         if more > 0:

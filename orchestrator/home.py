@@ -60,11 +60,6 @@ class Home:
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     @property
-    def tracking_uri(self) -> str:
-        """The database of MLflow, as a URL."""
-        return f"sqlite:///{self.path / 'mlflow.db'}"
-
-    @property
     def artifacts(self) -> Path:
         """Where MLflow keeps artifacts."""
         return self.path / "artifacts"

@@ -32,6 +32,28 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ALLOWED = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
+def home_store(home: Path) -> str:
+    """Return the URI of a home's own store."""
+    return f"sqlite:///{home / 'mlflow.db'}"
+
+
+def existing_store(home: Path) -> str:
+    """Return the URI of a home's own store, which must be there.
+
+    Raises:
+        HomeError: nothing has been recorded there.
+    """
+    uri = home_store(home)
+    path = _sqlite_path(uri)
+    if path is None or not path.exists():
+        raise HomeError(
+            f"nothing is recorded under --home {home}: run `python -m orchestrator sweep "
+            "STUDY` first, or name another folder with --home"
+        )
+    check_store(uri)
+    return uri
+
+
 def check_store(uri: str) -> None:
     """See whether a store can be there at all, within ten seconds and without importing MLflow.
 

@@ -13,7 +13,7 @@ import optuna
 from fake_runs import record_run
 from sqlalchemy import event
 
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes
 from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
@@ -70,7 +70,7 @@ def small_study(**flags: Any) -> LoadedStudy:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "small.yaml")
         path.write_text(STUDY)
-        return StudyFlags(study=str(path), **flags).load()
+        return Changes(study=str(path), **flags).load()
 
 
 def small_plan(**flags: Any) -> Plan:

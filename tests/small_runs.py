@@ -16,8 +16,12 @@ from trainables.datasets.digits import DIGITS
 from trainables.methods import method_of
 from trainables.parameters import FrozenMap, complete
 from trainables.recipe import Recipe
+from trainables.running import Running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 CPU = torch.device("cpu")
@@ -48,6 +52,20 @@ def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
     dataset = dataset or digits()
     spec = make_spec(**{"recipe": recipe(), **options})
     return replace(spec, dataset=dataset.name, data=dataset.digest)
+
+
+def complete_run(
+    spec: RunSpec,
+    home: Path,
+    read_dataset: Callable[[], Dataset],
+    study: str = "study",
+    **options: Any,
+) -> RunResult:
+    """Train a run to its end in this process; return at once what is already recorded."""
+    with Running(spec, home, read_dataset, study, **options) as running:
+        while (result := running.advance()) is None:
+            pass
+        return result
 
 
 def with_needs(spec: RunSpec) -> list[RunSpec]:

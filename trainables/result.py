@@ -30,6 +30,8 @@ class Status(StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     """The device's doing, not the spec's: such a run is tried again when it is next asked for."""
+    STOPPED = "stopped"
+    """The sweep's doing: such a run goes on from its checkpoint when it is next asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class RunResult:
         parameters: number of trained parameters of the network.
         provenance: device, host, versions, commit, whether the tree was dirty.
         reason: of a divergence or a lack of memory: the step or epoch, what was seen, and the last
-            good epoch.
+            good epoch; of a run that was stopped: after which epoch.
         attempts: number of processes that worked on it; above 1 where it was interrupted.
         split: SHA-256 of the positions in the training split that were trained on, little-endian
             int64; "" where the training never began.
@@ -107,7 +109,7 @@ class RunResult:
     @property
     def final(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.status is not Status.OUT_OF_MEMORY
+        return self.status not in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @property
     def converged(self) -> bool:

@@ -192,11 +192,22 @@ class Running:
         """Epochs done."""
         return self.spec.recipe.epochs if self._trainer is None else self._trainer.epoch
 
-    @property
-    def latest(self) -> dict[str, float]:
-        """The row of the latest epoch; empty before the first."""
+    def rows_since(self, epoch: int) -> list[dict[str, float]]:
+        """Return the rows of the epochs after that one."""
         trace = self.result.trace if self.result else self._trainer.trace if self._trainer else []
-        return trace[-1] if trace else {}
+        return trace[epoch:]
+
+    def stop(self) -> None:
+        """Stop a run that has no result yet: checkpoint it, and record that it was stopped here.
+
+        Raises:
+            HomeError: the disk is full.
+        """
+        trainer = self._trainer
+        assert trainer is not None  # noqa: S101 - there is one while there is no result
+        self._checkpoint(trainer)
+        epochs = self.spec.recipe.epochs
+        self._finish(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
 
     def advance(self) -> RunResult | None:
         """Train one epoch; return the result once there is one.
@@ -276,33 +287,3 @@ def _with_history(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str
         before = earlier.get(key, value)
         merged[key] = before if before.split(THEN)[-1] == value else f"{before}{THEN}{value}"
     return merged
-
-
-def complete(
-    spec: RunSpec,
-    home: Path,
-    read_dataset: Callable[[], Dataset],
-    study: str,
-    progress: Callable[[int, dict[str, float]], None] = lambda _epoch, _row: None,
-    diagnostics_every: int | None = None,
-) -> RunResult:
-    """Train a run to its end in this process; return at once what is already recorded.
-
-    Args:
-        spec: what is trained.
-        home: folder that holds `runs/`.
-        read_dataset: called only if there is something left to train.
-        study: name of the study that asks for it.
-        progress: called with (epochs done, latest row) after each epoch.
-        diagnostics_every: see `Running`.
-
-    Raises:
-        UserError: see `Running`.
-    """
-    with Running(spec, home, read_dataset, study, diagnostics_every=diagnostics_every) as running:
-        progress(running.epoch, running.latest)
-        while running.advance() is None:
-            progress(running.epoch, running.latest)
-        progress(running.epoch, running.latest)
-        assert running.result is not None  # noqa: S101 - what ends the loop
-        return running.result

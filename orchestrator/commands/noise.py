@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.train import trained_needs
-from orchestrator.planning.cost import environment_of
+from orchestrator.commands.train import train_here
 from orchestrator.planning.preparing import prepare
 from search_spaces.phases import Phase
 from trainables.labels import keep_labels, pinned_labels
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
     from trainables.realisation import Realisation
 
@@ -33,11 +31,12 @@ MOST = 15
 """Flips shown where it does not."""
 
 
-def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
+def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     """Draw the labels that the study's runs see at a seed, show what they are, and save them.
 
     Args:
-        flags: as typed; the first scenario is drawn.
+        changes: the study, and what flags change in it; the first scenario is drawn.
+        places: where the data and the home are.
         seed: base seed of every axis that the study does not hold fixed.
         as_json: print JSON on standard output.
 
@@ -45,11 +44,10 @@ def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
-    plan = prepare(flags, console, writes=True).plan
+    plan = prepare(changes, places, console, writes=True).plan
     scenario = plan.study.scenarios[0]
-    os.environ.update(environment_of(plan.study.resources.gpus))
-    labels = _labels(plan, scenario, seed, flags.paths.path, console)
-    path = keep_labels(labels.noisy, flags.paths.path)
+    labels = _labels(plan, scenario, seed, places, console)
+    path = keep_labels(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
         sys.stdout.write(json.dumps(_plain(facts, scenario, seed, path)) + "\n")
@@ -59,16 +57,16 @@ def run(flags: StudyFlags, seed: int, *, as_json: bool) -> int:
     return 0
 
 
-def _labels(plan: Plan, scenario: str, seed: int, home: Path, console: Console) -> Realisation:
+def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Console) -> Realisation:
     """Draw the labels, from a network that is trained first where the noise needs one."""
     spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
     if not spec.needs:
-        return pinned_labels(spec, plan.dataset, home)
-    trained_needs(spec, plan, home, console)
+        return pinned_labels(spec, plan.dataset, places.home_dir)
+    train_here(plan.needs_of(spec), plan, places, console, lambda _result: None)
     from trainables.devices import pick_device
     from trainables.outcomes import take_labels
 
-    return take_labels(spec, home, plan.dataset, pick_device())[0]
+    return take_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
 
 
 def _plain(facts: LabelFacts, scenario: str, seed: int, path: Path) -> dict[str, object]:

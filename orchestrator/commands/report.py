@@ -12,14 +12,14 @@ from rich.console import Console
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.render import markdown, terminal, text
-from reports.store import check_store
-from trainables.errors import HomeError, UserError
+from reports.store import existing_store
+from trainables.errors import UserError
 from trainables.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.home import Home
+    from orchestrator.flags import Places
     from reports.table import Table
 
 
@@ -67,20 +67,13 @@ def build_report(uri: str, sweep: str | None) -> Report:
     )
 
 
-def run(
-    sweep: str | None,
-    home: Home,
-    tracking_uri: str | None,
-    markdown_file: Path | None,
-    *,
-    as_json: bool,
-) -> int:
+def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_json: bool) -> int:
     """Print the table; write it as Markdown where asked.
 
     Raises:
         NalError: one line for the user.
     """
-    uri = tracking_uri or existing_store(home)
+    uri = places.tracking_uri or existing_store(places.home_dir)
     report = build_report(uri, sweep)
     if markdown_file is not None:
         write_atomically(markdown_file, report.files["table.md"])
@@ -89,18 +82,3 @@ def run(
     else:
         report.show(Console(highlight=False))
     return 0
-
-
-def existing_store(home: Home) -> str:
-    """Return the URI of a home's own store.
-
-    Raises:
-        HomeError: nothing has been recorded there.
-    """
-    if not (home.path / "mlflow.db").exists():
-        raise HomeError(
-            f"nothing is recorded under --home {home.path}: run `python -m orchestrator sweep "
-            "STUDY` first, or name another folder with --home"
-        )
-    check_store(home.tracking_uri)
-    return home.tracking_uri

@@ -13,7 +13,7 @@ from search_spaces.files import study_titles
 from search_spaces.layers import dotted, leaves
 
 if TYPE_CHECKING:
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes
 
 PIPED_WIDTH = 200
 """Where the output is no terminal: wide enough for every key and most sources in one line."""
@@ -36,13 +36,13 @@ def list_studies(*, as_json: bool) -> int:
     return 0
 
 
-def show(flags: StudyFlags, *, as_yaml: bool) -> int:
+def show(changes: Changes, *, as_yaml: bool) -> int:
     """Print a study resolved, each value with its source.
 
     Raises:
         StudyError: it cannot be read; says why.
     """
-    loaded = flags.load()
+    loaded = changes.load()
     if as_yaml:
         sys.stdout.write(loaded.to_yaml())
         return 0

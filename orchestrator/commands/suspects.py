@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from orchestrator.flags import Places
     from orchestrator.home import Home
     from reports.suspects import Suspects
     from trainables.datasets import Dataset, Split
@@ -33,23 +34,21 @@ SHOWN = 10
 """Rows printed."""
 
 
-def run(
-    home: Home, name: str, out: Path | None, count: int, data_dir: Path | None, *, as_json: bool
-) -> int:
+def run(places: Places, name: str, out: Path | None, count: int, *, as_json: bool) -> int:
     """Rank a run's training samples into a CSV and a contact sheet.
 
     Args:
-        home: that holds the run.
+        places: where the run and its dataset are.
         name: the beginning of its digest.
         out: folder for the files; None: `suspects-<digest>` in the current one.
         count: pictures on the contact sheet.
-        data_dir: where the dataset is; None: in the home.
         as_json: print JSON on standard output.
 
     Raises:
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
+    home = places.home
     record = Record(home.path, _digest(home, name))
     result = record.result()
     if result is None:
@@ -63,14 +62,14 @@ def run(
     suspects = rank_suspects(diagnostics)
     spec = result.spec
     with console.status(f"reading {spec.dataset}"):
-        dataset = load(spec.dataset, data_dir or home.data, home.cache)
+        dataset = load(spec.dataset, places.data, home.cache)
     if dataset.digest != spec.data:
         raise DataError(
-            f"the data of '{spec.dataset}' under {data_dir or home.data} have SHA-256 "
+            f"the data of '{spec.dataset}' under {places.data} have SHA-256 "
             f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: name their folder "
             "with --data-dir"
         )
-    files = _files(dataset, data_dir or home.data)
+    files = _files(dataset, places.data)
     folder = out or Path(f"suspects-{record.digest[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,15 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.commands.report import build_report
 from orchestrator.display import Display
-from orchestrator.engine.carry_out import carry_out
-from orchestrator.engine.cluster import ray_cluster
-from orchestrator.engine.nodes import check_nodes
-from orchestrator.engine.reach import require_cluster
-from orchestrator.flags import StudyFlags
+from orchestrator.engine.choice import engine_of
+from orchestrator.flags import Changes, Places, command_line
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, duration
-from orchestrator.planning.preparing import Prepared, prepare
-from orchestrator.planning.shrink import smaller_flags
+from orchestrator.planning.preparing import Prepared, job_of, prepare
+from orchestrator.planning.shrink import smaller_changes
 from orchestrator.planning.view import plan_json, plan_view
 from orchestrator.sweeping.search import open_searches
 from orchestrator.sweeping.sweep import Sweep
@@ -37,7 +33,9 @@ from trainables.errors import FieldError, HomeError, NalError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from orchestrator.engine.base import Engine
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy
@@ -51,11 +49,12 @@ class Interrupted(NalError):  # noqa: N818 - no error, but an end that the user 
     exit_code = 130
 
 
-def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
+def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: bool) -> int:
     """Plan, ask where it is long, carry out, report.
 
     Args:
-        flags: as typed.
+        changes: the study, and what flags change in it.
+        places: where everything is, and is carried out.
         yes: do not ask.
         as_json: print JSON on standard output, and everything for people on standard error.
         dry_run: print the plan, write nothing.
@@ -67,57 +66,55 @@ def run(flags: StudyFlags, *, yes: bool, as_json: bool, dry_run: bool) -> int:
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
+    engine = engine_of(places)
     if dry_run:
-        prepared = prepare(flags, console, writes=False)
-        with console.status("measuring what a step costs here"):
-            cost = costs.measure(prepared.plan, cache=None)
-        console.print(plan_view(prepared, cost, flags))
+        prepared = prepare(changes, places, console, writes=False)
+        cost = _cost(prepared.plan, engine, None, console)
+        console.print(plan_view(prepared, cost, changes, places))
         if as_json:
-            sys.stdout.write(json.dumps(plan_json(prepared, cost, flags)) + "\n")
+            sys.stdout.write(json.dumps(plan_json(prepared, cost, places)) + "\n")
         return 0
-    home = flags.paths
-    name = flags.load().name
+    home = places.home
+    loaded = changes.load()
     with ExitStack() as stack:
-        _check_services(flags)
+        _check_services(places, engine, loaded)
         home.prepare()
-        stack.enter_context(home.claimed(name))
-        prepared = prepare(flags, console, writes=True)
-        if flags.ray_address is None:
-            _check_cpus(prepared.loaded)
-        with console.status("measuring what a step costs here"):
-            cost = costs.measure(prepared.plan, home.cache)
-        console.print(plan_view(prepared, cost, flags))
-        if not yes and flags.ray_address is None:
-            _ask(flags, prepared.plan, cost, console)
+        stack.enter_context(home.claimed(loaded.name))
+        prepared = prepare(changes, places, console, writes=True)
+        cost = _cost(prepared.plan, engine, home.cache, console)
+        console.print(plan_view(prepared, cost, changes, places))
+        if not yes and places.ray_address is None:
+            _ask(changes, places, prepared.plan, cost, console)
         home.require_space(cost.plan_bytes(prepared.plan))
-        return _carry_out(flags, prepared, cost, console, as_json=as_json)
+        failed = _carry_out(engine, places, prepared, cost, console, as_json=as_json)
+        console.print(_next_commands(changes, places, prepared.plan), soft_wrap=True)
+        for failure in failed:
+            console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
+        return 1 if failed else 0
 
 
-def _check_services(flags: StudyFlags) -> None:
-    """See that the cluster and the tracking server answer, before anything takes time.
-
-    Raises:
-        ServiceError: one of them does not.
-    """
-    if flags.ray_address is not None:
-        require_cluster(flags.ray_address)
-    if flags.tracking_uri is not None:
-        check_store(flags.tracking_uri)
-
-
-def _check_cpus(loaded: LoadedStudy) -> None:
-    """See that this machine has the CPUs that one run asks for.
+def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None:
+    """See that the engine and the tracking server can be used, before anything takes time.
 
     Raises:
-        StudyError: it has not; without this Ray would wait for them for ever.
+        NalError: one of them cannot.
     """
-    wanted, has = loaded.study.resources.cpus, os.cpu_count() or 1
-    if wanted > has:
-        message = f"one run asks for {wanted} CPUs, this machine has {has}"
-        raise loaded.explain(FieldError("resources.cpus", message))
+    try:
+        engine.check(loaded.study.resources)
+    except FieldError as error:
+        raise loaded.explain(error) from error
+    if places.tracking_uri is not None:
+        check_store(places.tracking_uri)
 
 
-def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> None:
+def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
+    """Measure what a plan costs on this machine, carried out by an engine."""
+    with console.status("measuring what a step costs here"):
+        cost = costs.measure(plan, cache)
+    return replace(cost, slots=engine.slots or cost.slots)
+
+
+def _ask(changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console) -> None:
     """Let the user agree to a plan that takes long here.
 
     Raises:
@@ -126,11 +123,11 @@ def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> 
     seconds = cost.plan_seconds(plan)
     if seconds <= ASK_ABOVE_SECONDS:
         return
-    smaller = smaller_flags(flags, plan, cost, ASK_ABOVE_SECONDS)
+    smaller = smaller_changes(changes, plan, cost, ASK_ABOVE_SECONDS)
     if smaller is not None:
         shorter = replace(plan, study=smaller.load().study)
         console.print(f"A smaller one, about {duration(cost.plan_seconds(shorter))} here:")
-        console.print(Text(f"    {smaller.command()}\n"), soft_wrap=True)
+        console.print(Text(f"    {command_line('sweep', smaller, places)}\n"), soft_wrap=True)
     long = f"this plan takes about {duration(seconds)} on this machine"
     if not sys.stdin.isatty():
         hint = "" if smaller is None else ", or type the smaller command above"
@@ -140,11 +137,16 @@ def _ask(flags: StudyFlags, plan: Plan, cost: MachineCost, console: Console) -> 
 
 
 def _carry_out(
-    flags: StudyFlags, prepared: Prepared, cost: MachineCost, console: Console, *, as_json: bool
-) -> int:
-    """Run what the sweep lacks, then show what it gave."""
-    home, plan = flags.paths, prepared.plan
-    uri = flags.tracking_uri or home.tracking_uri
+    engine: Engine,
+    places: Places,
+    prepared: Prepared,
+    cost: MachineCost,
+    console: Console,
+    *,
+    as_json: bool,
+) -> list[str]:
+    """Run what the sweep lacks, then show what it gave; return what could not be carried out."""
+    home, plan, uri = places.home, prepared.plan, places.store
     with (
         _explained(home),
         BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker,
@@ -159,7 +161,11 @@ def _carry_out(
                 all_done = "nothing is left to train" if sweep.done else "going on from there"
                 console.print(f"{counted(recorded, 'run')} recorded already: {all_done}.\n")
             if not sweep.done:
-                _train(flags, sweep, cost, console)
+                with (
+                    _opened(engine, home, console),
+                    Display(console, sweep, cost) as display,
+                ):
+                    engine.carry_out(sweep, job_of(places, plan), display)
         except BaseException as error:
             tracker.abandon()
             if isinstance(error, KeyboardInterrupt):
@@ -175,10 +181,7 @@ def _carry_out(
     if as_json:
         sys.stdout.write(json.dumps(report.plain) + "\n")
     report.show(console)
-    console.print(_next_commands(flags, plan), soft_wrap=True)
-    for failure in sweep.failed:
-        console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
-    return 1 if sweep.failed else 0
+    return sweep.failed
 
 
 @contextmanager
@@ -197,35 +200,22 @@ def _explained(home: Home) -> Iterator[None]:
         ) from error
 
 
-def _train(flags: StudyFlags, sweep: Sweep, cost: MachineCost, console: Console) -> None:
-    home = flags.paths
-    with console.status("starting Ray"), ExitStack() as stack:
-        gpus = stack.enter_context(ray_cluster(flags.ray_address))
-        if flags.ray_address is not None:
-            check_nodes(home.path)
-        held = stack.pop_all()
-    with held, Display(console, sweep, cost) as display:
-        per_run = sweep.plan.study.resources.gpus if gpus else 0.0
-        carry_out(sweep, home.path, display, _job(flags, sweep.plan), per_run)
+@contextmanager
+def _opened(engine: Engine, home: Home, console: Console) -> Iterator[None]:
+    with ExitStack() as stack:
+        with console.status("starting workers"):
+            stack.enter_context(engine.opened(home.path))
+        yield
 
 
-def _job(flags: StudyFlags, plan: Plan) -> dict[str, object]:
-    return {
-        "home": str(flags.paths.path),
-        "data_dir": str(flags.data),
-        "study": plan.name,
-        "diagnostics_every": plan.study.diagnostics.every,
-    }
-
-
-def _next_commands(flags: StudyFlags, plan: Plan) -> Text:
-    where = replace(StudyFlags(plan.name), home=flags.home, tracking_uri=flags.tracking_uri)
-    lines = [("print this table again", where.command("report"))]
-    if flags.tracking_uri is None:
-        lines.insert(0, ("look at every run in MLflow", where.command("ui")))
+def _next_commands(changes: Changes, places: Places, plan: Plan) -> Text:
+    where = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
+    lines = [("print this table again", command_line("report", Changes(plan.name), where))]
+    if places.tracking_uri is None:
+        lines.insert(0, ("look at every run in MLflow", command_line("ui", where)))
     if plan.searches:
-        more = replace(flags, trials=2 * plan.study.search.trials)
-        lines.append(("search on from here", more.command("sweep")))
+        more = replace(changes, trials=2 * plan.study.search.trials)
+        lines.append(("search on from here", command_line("sweep", more, places)))
     text = Text("\n")
     for why, words in lines:
         text.append(f"{why}:\n", style="dim").append(f"  {words}\n", style="bold")

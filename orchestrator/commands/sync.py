@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.home import Home
+    from orchestrator.flags import Places
     from reports.plan_record import CellRecord, PlanRecord
     from trainables.result import RunResult
 
 
-def run(home: Home, tracking_uri: str | None) -> int:
+def run(places: Places) -> int:
     """Write every sweep and every run that MLflow lacks; what is there stays as it is.
 
     Raises:
         NalError: one line for the user.
     """
+    home, uri = places.home, places.store
     if not (home.path / "runs").is_dir():
         raise HomeError(f"no runs lie under --home {home.path}: name another folder with --home")
-    uri = tracking_uri or home.tracking_uri
     artifacts = home.artifacts_for(uri)
     written: set[str] = set()
     for archive in iter_archives(home.path):

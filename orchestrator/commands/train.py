@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from orchestrator.planning.cost import environment_of
-from orchestrator.planning.preparing import prepare
+from orchestrator.display import Bars, run_title
+from orchestrator.engine.inline import InlineEngine
+from orchestrator.planning.cost import MachineCost, duration, measure_run, network_of
+from orchestrator.planning.preparing import job_of, prepare
+from orchestrator.planning.sizes import Load
+from orchestrator.sweeping.run_list import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
@@ -28,21 +30,25 @@ from trainables.record import Record
 from trainables.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
     from trainables.parameters import Value
     from trainables.result import LabelFacts, RunResult
     from trainables.spec import RunSpec
 
+PATIENCE_SECONDS = 60.0
+"""How long to wait for another process that trains the same run."""
 
-def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
+
+def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bool) -> int:
     """Train one run of a study as its confirm phase would, and record it.
 
     Args:
-        flags: as typed; a `--set` whose key is a parameter of the method sets that.
+        changes: the study, and what flags change in it; a `--set` whose key is a parameter of the
+            method sets that.
+        places: where the data and the home are.
         method: what is trained.
         seed: base seed of every axis.
         as_json: print the result as JSON on standard output.
@@ -56,13 +62,12 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     console = Console(stderr=as_json, highlight=False)
     if method not in METHODS:
         raise StudyError(f"--method: unknown method '{method}': {suggest(method, METHODS)}")
-    flags, values = _split_sets(flags, method)
-    flags.load()
-    if flags.tracking_uri is not None:
-        check_store(flags.tracking_uri)
-    prepared = prepare(flags, console, writes=True)
-    plan, study = prepared.plan, prepared.plan.study
-    os.environ.update(environment_of(study.resources.gpus))
+    changes, values = _split_sets(changes, method)
+    changes.load()
+    if places.tracking_uri is not None:
+        check_store(places.tracking_uri)
+    plan = prepare(changes, places, console, writes=True).plan
+    study = plan.study
     try:
         spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):
@@ -71,13 +76,16 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
             check_state(kind, one.hyperparameters, plan.samples, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
-    home = flags.paths
-    uri = flags.tracking_uri or home.tracking_uri
+    home, uri = places.home, places.store
+    results: dict[str, RunResult] = {}
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
-        for need in trained_needs(spec, plan, home.path, console):
-            tracker.record(need, "train")
-        result = _trained(spec, plan, home.path, console)
-        tracker.record(result, "train")
+
+        def take(result: RunResult) -> None:
+            results[result.digest] = result
+            tracker.record(result, "train")
+
+        train_here((*plan.needs_of(spec), spec), plan, places, console, take)
+    result = results[spec.digest]
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
     else:
@@ -87,62 +95,61 @@ def run(flags: StudyFlags, method: str, seed: int, *, as_json: bool) -> int:
     return 0 if result.status is Status.FINISHED else 1
 
 
-def _trained(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
-    result = Record(home, spec.digest).result()
-    if result is None or not result.final:
-        return _train(spec, plan, home, console)
-    console.print(f"{_name(spec)} is recorded already: nothing is left to train.")
-    return result
+def train_here(
+    specs: Sequence[RunSpec],
+    plan: Plan,
+    places: Places,
+    console: Console,
+    take: Callable[[RunResult], None],
+) -> None:
+    """Train runs in this process, as far as they are not recorded.
+
+    Args:
+        specs: of the runs, each after those of them that it needs.
+        plan: that they belong to.
+        places: where the data and the home are.
+        console: shows how far they are.
+        take: is given every result, recorded or new.
+
+    Raises:
+        NalError: one of them could not be carried out; says why.
+    """
+    lacking = []
+    for spec in specs:
+        recorded = Record(places.home_dir, spec.digest).result()
+        if recorded is None or not recorded.final:
+            lacking.append(spec)
+            continue
+        console.print(f"{run_title(spec)} is recorded already: nothing is left to train.")
+        take(recorded)
+    for spec in lacking:
+        if spec in plan.posteriors:
+            _announce(spec, plan, places, console)
+    job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
+    with Bars(console) as bars:
+        InlineEngine().carry_out(RunList(lacking, take), job, bars)
 
 
-def _name(spec: RunSpec) -> str:
-    return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
-
-
-def trained_needs(spec: RunSpec, plan: Plan, home: Path, console: Console) -> list[RunResult]:
-    """Train the runs that a run needs, as far as they are not recorded; return their results."""
-    results = []
-    for need in plan.needs_of(spec):
-        if need in plan.posteriors:
-            console.print(
-                f"{noise_of(spec.scenario).title} is drawn from a network on clean labels, which "
-                f"is trained once: {backbone_of(need.backbone).title}, {need.recipe.epochs} "
-                "epochs.",
-                soft_wrap=True,
-            )
-        results.append(_trained(need, plan, home, console))
-    return results
-
-
-def _train(spec: RunSpec, plan: Plan, home: Path, console: Console) -> RunResult:
-    from trainables.running import complete
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}"),
+def _announce(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
+    """Say that a network has to be trained before labels can be drawn, and how long it takes."""
+    with console.status("measuring what a step costs here"):
+        cost = measure_run(posterior, plan, places.home.cache)
+    machine = MachineCost({network_of(posterior): cost}, cost.device)
+    seconds = machine.run_seconds(Load(1, posterior, plan.samples, 0, 0))
+    console.print(
+        f"{noise_of(plan.study.scenarios[0]).title} is drawn from a network on clean labels, which "
+        f"is trained once: {backbone_of(posterior.backbone).title}, {posterior.recipe.epochs} "
+        f"epochs, about {duration(seconds)} here.",
+        soft_wrap=True,
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(_name(spec), total=spec.recipe.epochs, latest="")
-        return complete(
-            spec,
-            home,
-            lambda: plan.dataset,
-            plan.name,
-            lambda epoch, row: bar.update(task, completed=epoch, latest=_latest(row)),
-            diagnostics_every=plan.study.diagnostics.every,
-        )
 
 
-def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, Value]]:
+def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value]]:
     """Take the method's own parameters out of what `--set` says."""
     own = {parameter.name: parameter for parameter in method_of(method).parameters}
     values: dict[str, Value] = {}
     others = []
-    for text in flags.sets:
+    for text in changes.sets:
         change = parse_set(text)
         if change.path not in own:
             if change.path.split(".")[0] not in Study.model_fields:
@@ -156,16 +163,7 @@ def _split_sets(flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, V
             values[change.path] = own[change.path].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
-    return replace(flags, sets=tuple(others)), values
-
-
-def _latest(row: dict[str, float]) -> str:
-    shown = {
-        "train/loss": "loss {:.3f}",
-        "val/accuracy": "val {:.1%}",
-        "test/accuracy": "test {:.1%}",
-    }
-    return "  ".join(form.format(row[name]) for name, form in shown.items() if name in row)
+    return replace(changes, sets=tuple(others)), values
 
 
 def labels_text(labels: LabelFacts) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.commands.report import existing_store
 from orchestrator.engine.reach import is_free
+from reports.store import existing_store
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(home: Home, host: str, port: int) -> int:
         ServiceError: the port is taken.
         HomeError: nothing has been recorded.
     """
-    uri = existing_store(home)
+    uri = existing_store(home.path)
     if not is_free(host, port):
         raise ServiceError(f"--port {port} on {host} is taken: choose another with --port")
     console = Console(highlight=False)

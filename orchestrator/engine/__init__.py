@@ -1,1 +1,1 @@
-"""Ray: the one place that starts it, and hands it runs."""
+"""What carries out the runs of a work: Ray Tune, or this process."""

@@ -29,8 +29,8 @@ QUIET = {
 """No output, no statistics sent, no snapshots of an experiment that is never restored; and a worker
 that is given no GPU sees none."""
 
-OWN = "nal-"
-"""Begins the names of folders that live as long as a process; its pid follows."""
+TEMP_PREFIX = "nal-"
+"""Prefix of the temporary folders of a process; its id follows."""
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Makes a local Ray take 127.0.0.1 as its address, as it does on macOS by default: its servers
@@ -38,19 +38,22 @@ then listen on the loopback interface only. Read when ray is imported."""
 
 
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[float]:
-    """Start Ray on this machine, or join the cluster at `address`; yield its number of GPUs.
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Start Ray on this machine, or join the cluster at `address`.
 
     A cluster that happens to run here is never joined unasked, and a local one listens on the
     loopback interface only.
 
     Raises:
-        ServiceError: the cluster does not answer.
+        ServiceError: the cluster does not answer, or Ray is not installed.
     """
     os.environ.update(QUIET)
     if address is None:
         os.environ.update(LOOPBACK)
-    import ray
+    try:
+        import ray
+    except ImportError as error:
+        raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
 
     folder = own_folder()
     local: dict[str, Any] = {
@@ -71,7 +74,7 @@ def ray_cluster(address: str | None) -> Iterator[float]:
         reason = (str(error).strip().splitlines() or ["no message"])[0]
         raise ServiceError(f"{where} cannot be used: {reason}") from error
     try:
-        yield _resources().get("GPU", 0.0)
+        yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,11 +87,11 @@ def own_folder() -> str:
     """
     short = Path("/tmp")  # noqa: S108 - mkdtemp below makes a private folder in it
     parent = short if short.is_dir() else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{OWN}*-*"):
-        pid = left.name.removeprefix(OWN).split("-")[0]
+    for left in parent.glob(f"{TEMP_PREFIX}*-*"):
+        pid = left.name.removeprefix(TEMP_PREFIX).split("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{OWN}{os.getpid()}-", dir=parent)
+    return tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent)
 
 
 def _lives(pid: int) -> bool:
@@ -106,6 +109,11 @@ def _resources() -> dict[str, float]:
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
+
+
+def gpus_there() -> bool:
+    """Tell whether the running cluster has any GPU."""
+    return _resources().get("GPU", 0.0) > 0
 
 
 def count_slots(cpus: float, gpus: float) -> int:

@@ -18,7 +18,7 @@ class FeedSearcher(Searcher):
     """Passes on; Tune's own idea of metrics and of saving a searcher is not used."""
 
     def __init__(self, feed: Feed) -> None:
-        super().__init__(metric="epoch", mode="max")
+        super().__init__(metric="training_iteration", mode="max")
         self._feed = feed
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_shapes
 from trainables.datasets import load
 from trainables.errors import DataError, FieldError
+from trainables.job import Job
 from trainables.methods import check_state, method_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from search_spaces.loader import LoadedStudy
     from trainables.datasets import Dataset
 
@@ -30,29 +31,43 @@ class Prepared:
     plan: Plan
 
 
-def prepare(flags: StudyFlags, console: Console, *, writes: bool) -> Prepared:
+def prepare(changes: Changes, places: Places, console: Console, *, writes: bool) -> Prepared:
     """Check everything that can be checked before a second is spent on training.
 
     Args:
-        flags: as typed.
+        changes: the study, and what flags change in it.
+        places: where the data and the home are.
         console: shows the progress of a download.
         writes: whether the home may be written to: a dry run reads only.
 
     Raises:
         UserError: the study, the data or the home cannot be used; says why.
     """
-    loaded = flags.load()
+    loaded = changes.load()
     if writes:
-        flags.paths.prepare()
-        download(loaded.study.dataset, flags.data, console)
+        places.home.prepare()
+        download(loaded.study.dataset, places.data, console)
     with console.status(f"reading {loaded.study.dataset}"):
-        dataset = load(loaded.study.dataset, flags.data, flags.paths.cache if writes else None)
+        dataset = load(loaded.study.dataset, places.data, places.home.cache if writes else None)
     if loaded.study.unreadable == "fail":
         _check_readable(dataset)
     _check_sizes(Plan(loaded.name, loaded.study, dataset), loaded)
-    home = flags.paths.path if writes else None
-    annotations = check_labels(loaded.study, dataset, flags.data, home)
+    home = places.home_dir if writes else None
+    annotations = check_labels(loaded.study, dataset, places.data, home)
     return Prepared(loaded, Plan(loaded.name, loaded.study, dataset, annotations))
+
+
+def job_of(places: Places, plan: Plan) -> Job:
+    """Return what all runs of a plan share."""
+    resources = plan.study.resources
+    return Job(
+        home=places.home_dir,
+        data_dir=places.data,
+        study=plan.name,
+        diagnostics_every=plan.study.diagnostics.every,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+    )
 
 
 def _check_readable(dataset: Dataset) -> None:

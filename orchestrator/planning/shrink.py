@@ -11,7 +11,7 @@ from trainables.schedules import whole_cycles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
 
@@ -23,24 +23,24 @@ MARGIN = 0.8
 """Largest fraction of the time limit that a suggested plan may use."""
 
 
-def smaller_flags(
-    flags: StudyFlags, plan: Plan, cost: MachineCost, limit_seconds: float
-) -> StudyFlags | None:
-    """Return flags whose plan ends within the limit, or None if even the smallest does not.
+def smaller_changes(
+    changes: Changes, plan: Plan, cost: MachineCost, limit_seconds: float
+) -> Changes | None:
+    """Return changes whose plan ends within the limit, or None if even the smallest does not.
 
     One scenario, few trials and seeds first; then, of all shorter trainings on fewer samples that
     fit, the one that shows the networks most samples. A shorter training ends with a cycle of its
     schedule.
 
     Args:
-        flags: as typed.
+        changes: as typed.
         plan: what they ask for.
         cost: measured on this machine.
         limit_seconds: allowed wall time.
     """
     fitting = [
         (_work(candidate_plan), candidate)
-        for candidate, candidate_plan in _candidates(flags, plan)
+        for candidate, candidate_plan in _candidates(changes, plan)
         if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds
     ]
     return max(fitting, key=lambda found: found[0])[1] if fitting else None
@@ -50,15 +50,15 @@ def _work(plan: Plan) -> int:
     return plan.study.recipe.epochs * plan.samples
 
 
-def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Plan]]:
+def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
     study = plan.study
     few = replace(
-        flags,
-        trials=min(MOST_TRIALS, study.search.trials) if study.tune else flags.trials,
+        changes,
+        trials=min(MOST_TRIALS, study.search.trials) if study.tune else changes.trials,
         seeds=min(MOST_SEEDS, len(study.confirm.seeds)),
         scenarios=(study.search.scenario or study.scenarios[0],)
         if len(study.scenarios) > 1
-        else flags.scenarios,
+        else changes.scenarios,
     )
     for epochs in (study.recipe.epochs, *EPOCHS):
         for subset in SUBSETS:
@@ -67,12 +67,12 @@ def _candidates(flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Pla
             shorter = epochs < study.recipe.epochs
             candidate = replace(
                 few,
-                epochs=epochs if shorter else flags.epochs,
-                subset=subset or flags.subset,
+                epochs=epochs if shorter else changes.epochs,
+                subset=subset or changes.subset,
                 # Evaluating the whole test split often is what short trainings spend time on.
-                sets=(*flags.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
+                sets=(*changes.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
                 if shorter
-                else flags.sets,
+                else changes.sets,
             )
             try:
                 loaded = candidate.load()

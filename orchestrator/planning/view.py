@@ -19,14 +19,16 @@ from trainables.methods import method_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from orchestrator.flags import StudyFlags
+    from orchestrator.flags import Changes, Places
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.preparing import Prepared
     from orchestrator.planning.sizes import PhaseSize
     from search_spaces.schema import Study
 
 
-def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> RenderableType:
+def plan_view(
+    prepared: Prepared, cost: MachineCost, changes: Changes, places: Places
+) -> RenderableType:
     """Show what will be run, why, what it costs and where it is written."""
     plan, study = prepared.plan, prepared.plan.study
     runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
@@ -37,7 +39,7 @@ def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> Rende
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    for name, text in _facts(prepared, cost, flags):
+    for name, text in _facts(prepared, cost, changes, places):
         facts.add_row(name, text)
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
@@ -50,7 +52,9 @@ def _each(size: PhaseSize, cost: MachineCost) -> str:
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
-def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tuple[str, str]]:
+def _facts(
+    prepared: Prepared, cost: MachineCost, changes: Changes, places: Places
+) -> list[tuple[str, str]]:
     plan, study = prepared.plan, prepared.plan.study
     source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
@@ -61,7 +65,7 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
         ),
         ("network", f"{backbone_of(study.backbone.name).title}, {study.recipe.epochs} epochs"),
     ]
-    scaled = _scaled(flags, study)
+    scaled = _scaled(changes, study)
     if scaled:
         facts.append(("scaled", scaled))
     facts += [
@@ -95,8 +99,8 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
         )
     decoding = "; reading the pictures is not counted" if source.from_files else ""
     facts += [
-        ("written to", str(flags.paths.path)),
-        ("MLflow", flags.tracking_uri or flags.paths.tracking_uri),
+        ("written to", str(places.home_dir)),
+        ("MLflow", places.store),
         (
             "cost here",
             f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
@@ -107,27 +111,27 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
     return facts
 
 
-def _scaled(flags: StudyFlags, study: Study) -> str:
+def _scaled(changes: Changes, study: Study) -> str:
     """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
-    if flags.epochs is None:
+    if changes.epochs is None:
         return ""
     from dataclasses import replace
 
-    whole = replace(flags, epochs=None).load().study
-    changes = [change for change in list_scaled(whole, study) if change.path != "recipe.epochs"]
-    parts = [", ".join(dict.fromkeys(map(str, changes))), cut_cycle(whole, study)]
+    whole = replace(changes, epochs=None).load().study
+    scaled = [one for one in list_scaled(whole, study) if one.path != "recipe.epochs"]
+    parts = [", ".join(dict.fromkeys(map(str, scaled))), cut_cycle(whole, study)]
     said = "; ".join(part for part in parts if part)
     return f"with --epochs: {said}" if said else ""
 
 
-def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[str, Any]:
+def plan_json(prepared: Prepared, cost: MachineCost, places: Places) -> dict[str, Any]:
     """Return the same for programs."""
     plan = prepared.plan
     return {
         "study": plan.name,
         "sweep": plan.digest,
         "data": plan.dataset.digest,
-        "home": str(flags.paths.path),
+        "home": str(places.home_dir),
         "phases": [
             {
                 "phase": str(size.phase),

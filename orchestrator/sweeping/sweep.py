@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.tasks import Batch, Task
+from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
 from orchestrator.sweeping.waiting import WaitingRoom
 from search_spaces.phases import Phase
@@ -17,12 +17,13 @@ from trainables.labels import check_posterior
 from trainables.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
+    from trainables.job import Row
     from trainables.result import RunResult
     from trainables.spec import RunSpec
 
@@ -204,6 +205,10 @@ class Sweep:
         seeds = self.plan.study.confirm.seeds
         specs = [self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds]
         return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
+
+    def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
+        """Let every run go on to its end."""
+        return Answer.CONTINUE
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
         """Note that a task's run has ended, or could not be carried out.

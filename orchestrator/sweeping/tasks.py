@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from orchestrator.planning.plan import Plan, Values
+    from orchestrator.planning.plan import Values
     from search_spaces.phases import Phase
+    from trainables.job import Row
     from trainables.result import RunResult
     from trainables.spec import RunSpec
 
@@ -26,6 +28,7 @@ class Task:
         values: of the searched hyperparameters.
         ended: takes the result; None if the run could not be carried out.
         needed: whether it is wanted only because another run needs it.
+        stops_after: epochs after which the run stands still until `Work.report` has answered.
     """
 
     spec: RunSpec
@@ -33,22 +36,45 @@ class Task:
     values: Values
     ended: Callable[[RunResult | None], None]
     needed: bool = False
+    stops_after: tuple[int, ...] = ()
+
+
+class Answer(Enum):
+    """What becomes of a run that has reported."""
+
+    CONTINUE = auto()
+    """It goes on."""
+    STOP = auto()
+    """It ends where it stands, recorded as stopped; it may be continued later."""
+    WAIT = auto()
+    """It gives up its slot where it stands, and its work is asked again later."""
 
 
 class Work(Protocol):
-    """Runs that are to be carried out, one known after the other."""
-
-    plan: Plan
-
-    def next(self) -> Task | None:
-        """Return a run to be carried out now; None if there is none before others have ended."""
-
-    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Note that a run has ended, or why it could not be carried out."""
+    """Says what is to be run, one run known after the other; an `Engine` carries it out."""
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to be run."""
+
+    def next(self) -> Task | None:
+        """Return a run to be carried out now; None if there is none before others have ended."""
+
+    def report(self, task: Task, rows: Sequence[Row]) -> Answer:
+        """Take the rows of a run's latest epochs; say whether the run goes on.
+
+        Every row comes once and in order, those from before an interruption first. Rows come in
+        groups of as many epochs as fit in about half a second; a group ends at each epoch of
+        `task.stops_after`, and there alone may the answer be other than CONTINUE. A run that was
+        handed out beyond such an epoch is stopped where it stands. At its last epoch a run ends,
+        whatever the answer.
+
+        A run that waits is asked for again, without rows, when another one has reported or ended,
+        and when `next` has nothing.
+        """
+
+    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Note that a run has ended or was stopped, or why it could not be carried out."""
 
 
 @dataclass

@@ -44,8 +44,8 @@ class KnownRun:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the training lacked memory, and will be tried again."""
-        return self.status == Status.OUT_OF_MEMORY
+        """Whether the training lacked memory or was stopped, and will go on when next asked for."""
+        return self.status in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @classmethod
     def of(cls, run: Run) -> KnownRun:

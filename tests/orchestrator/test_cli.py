@@ -188,7 +188,7 @@ def test_a_second_sweep_of_the_same_study(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: a sweep of 'digits' is already running")
     assert f"process {os.getpid()} on " in done.stderr
     assert done.stderr.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+    assert {path.name for path in tmp_path.iterdir()} == {"format", "sweeps"}
 
 
 def test_a_report_of_nothing(fault: Callable[..., str], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from stores import fresh_store
 
 from orchestrator.commands.studies import list_studies, show
 from orchestrator.engine.reach import is_free
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.files import study_titles
 from search_spaces.loader import load_study
@@ -38,7 +38,7 @@ def test_studies_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]
 
 
 def test_show_names_every_value_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(StudyFlags("cifar100", sets=("search.trials=7",)), as_yaml=False) == 0
+    assert show(Changes("cifar100", sets=("search.trials=7",)), as_yaml=False) == 0
     lines = capsys.readouterr().out.splitlines()
     for key, value, source in (
         ("hyperparameters.nal.first_target_epoch", "60", "public code, train_cifar.py"),
@@ -51,10 +51,10 @@ def test_show_names_every_value_and_its_source(capsys: pytest.CaptureFixture[str
 
 
 def test_show_as_yaml_is_the_same_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(StudyFlags("digits", epochs=12), as_yaml=True) == 0
+    assert show(Changes("digits", epochs=12), as_yaml=True) == 0
     path = tmp_path / "mine.yaml"
     path.write_text(capsys.readouterr().out)
-    assert load_study(str(path)).study == StudyFlags("digits", epochs=12).load().study
+    assert load_study(str(path)).study == Changes("digits", epochs=12).load().study
 
 
 @pytest.mark.slow

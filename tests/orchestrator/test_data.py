@@ -12,7 +12,7 @@ from PIL import Image
 from small_cifar import small_cifar10
 
 from orchestrator.commands import data, noise
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes, Places
 from orchestrator.home import Home
 from trainables.datasets import SOURCES, cifar, load
 from trainables.errors import DataError, UserError
@@ -135,8 +135,9 @@ def test_an_unknown_dataset_gets_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_draw_is_shown_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = StudyFlags("digits", scenarios=("symmetric-incl-0.4",), home=tmp_path)
-    assert noise.run(flags, 5, as_json=True) == 0
+    changes = Changes("digits", scenarios=("symmetric-incl-0.4",))
+    places = Places(home_dir=tmp_path)
+    assert noise.run(changes, places, 5, as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
 
     drawn = realise(load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0))
@@ -147,7 +148,7 @@ def test_a_draw_is_shown_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture
     saved = np.load(told["file"])
     assert labels_digest(saved) == drawn.digest
 
-    assert noise.run(flags, 5, as_json=False) == 0
+    assert noise.run(changes, places, 5, as_json=False) == 0
     page = capsys.readouterr().out
     assert drawn.digest in page.replace("\n", "").replace(" ", "")
     assert f"{drawn.flip_rate:.2%}" in page
@@ -159,10 +160,10 @@ def test_a_draw_is_shown_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_pmd_noise_trains_its_network_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = StudyFlags("digits", scenarios=("pmd-1-0.35",), home=tmp_path, epochs=20)
+    changes = Changes("digits", scenarios=("pmd-1-0.35",), epochs=20)
     told = []
     for _ in range(2):
-        assert noise.run(flags, 0, as_json=True) == 0
+        assert noise.run(changes, Places(home_dir=tmp_path), 0, as_json=True) == 0
         told.append(json.loads(capsys.readouterr().out))
 
     assert told[0] == told[1]

@@ -67,9 +67,9 @@ def test_runs_are_shown_as_they_go(tmp_path: Path) -> None:
     assert task is not None
     display.started(task)
     assert "0 running" in shown(display)
-    display.reported(task, 0, None)
+    display.reported(task, {})
     assert "epoch 0/6" in shown(display)
-    display.reported(task, 3, 0.815)
+    display.reported(task, {"epoch": 3, "val/accuracy": 0.815})
     text = shown(display)
     for words in ("search", "nal", "symmetric-0.4", "λ = 0.5, α = 0.9", "seed 1000"):
         assert words in text
@@ -107,7 +107,7 @@ def test_many_runs_are_not_all_shown(tmp_path: Path) -> None:
     display, driver = opened(tmp_path, trials=SHOWN_RUNS + 3)
     while (task := driver.sweep.next()) is not None:
         display.started(task)
-        display.reported(task, 0, None)
+        display.reported(task, {})
     text = shown(display)
     assert text.count("epoch 0/6") == SHOWN_RUNS
     assert "and 3 more" in text
@@ -117,7 +117,7 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
     display, driver = opened(tmp_path)
     task = driver.sweep.next()
     assert task is not None
-    display.reported(task, 3, 0.5)
+    display.reported(task, {"epoch": 3})
     display.ended(task)
     assert "0 running" in shown(display)
 
@@ -159,10 +159,10 @@ def test_without_a_terminal_a_line_now_and_then(tmp_path: Path, clock: Clock) ->
         assert task is not None
         display.started(task)
         for epoch in range(1, 6):
-            display.reported(task, epoch, 0.5)
+            display.reported(task, {"epoch": epoch})
         assert printed(display).count("\n") == 1
         clock.now += LINE_SECONDS
-        display.reported(task, 6, 0.5)
+        display.reported(task, {"epoch": 6})
     lines = printed(display).splitlines()
     assert len(lines) == 2
     assert all(line.startswith("search 0 of 4") for line in lines)

@@ -8,20 +8,24 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.commands import noise as noise_command
 from orchestrator.commands import sweep as sweep_command
-from orchestrator.flags import DEFAULT_HOME, StudyFlags
+from orchestrator.flags import Changes, Places, command_line, flags_of
+from orchestrator.home import DEFAULT_HOME
 from trainables.errors import StudyError
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> StudyFlags:
+def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[Changes, Places]:
     """What the command line makes of a command."""
-    seen: list[StudyFlags] = []
+    seen: list[tuple[Changes, Places]] = []
 
-    def note(flags: StudyFlags, **_: Any) -> int:
-        seen.append(flags)
+    def note(changes: Changes, places: Places, *_: Any, **__: Any) -> int:
+        seen.append((changes, places))
         return 0
 
     monkeypatch.setattr(sweep_command, "run", note)
+    monkeypatch.setattr(noise_command, "run", note)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     program, *words = shlex.split(command)[2:]
     assert program == "orchestrator"
     result = CliRunner().invoke(app, words)
@@ -29,43 +33,63 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> StudyFlags:
     return seen[0]
 
 
-ALL = StudyFlags(
-    study="my studies/one.yaml",
-    trials=7,
-    epochs=30,
-    seeds=4,
-    scenarios=("clean", "symmetric-0.4"),
-    methods=("nal", "ce"),
-    subset=500,
-    sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
-    data_dir=Path("my data"),
-    home=Path("other home"),
-    ray_address="10.0.0.1:6379",
-    tracking_uri="http://127.0.0.1:5000",
+ALL = (
+    Changes(
+        study="my studies/one.yaml",
+        trials=7,
+        epochs=30,
+        seeds=4,
+        scenarios=("clean", "symmetric-0.4"),
+        methods=("nal", "ce"),
+        subset=500,
+        sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
+    ),
+    Places(
+        data_dir=Path("my data"),
+        home_dir=Path("other home"),
+        engine="inline",
+        ray_address="10.0.0.1:6379",
+        tracking_uri="http://127.0.0.1:5000",
+    ),
 )
 
 
-@pytest.mark.parametrize("flags", [StudyFlags(study="digits"), ALL], ids=["none", "all"])
+@pytest.mark.parametrize("flags", [(Changes("digits"), Places()), ALL], ids=["none", "all"])
 def test_a_command_says_what_its_flags_say(
-    flags: StudyFlags, monkeypatch: pytest.MonkeyPatch
+    flags: tuple[Changes, Places], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert typed(monkeypatch, flags.command()) == flags
+    assert typed(monkeypatch, command_line("sweep", *flags)) == flags
 
 
 def test_a_usual_command_is_short() -> None:
-    assert StudyFlags(study="digits", trials=8).command() == (
+    assert command_line("sweep", Changes("digits", trials=8), Places()) == (
         "python -m orchestrator sweep digits --trials 8"
     )
+    assert command_line("ui", Places()) == "python -m orchestrator ui"
+
+
+def test_each_flag_is_spelt_in_one_place() -> None:
+    words = [flag.word for kind in (Changes, Places) for flag in flags_of(kind)]
+    assert words == [
+        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
+        *("--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
+    ]
 
 
 def test_methods_may_be_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "python -m orchestrator sweep digits --methods 'nal, ce'"
-    assert typed(monkeypatch, command).methods == ("nal", "ce")
+    changes, _ = typed(monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'")
+    assert changes.methods == ("nal", "ce")
+
+
+def test_a_command_may_take_a_flag_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, _ = typed(monkeypatch, "python -m orchestrator noise digits --scenario clean")
+    assert changes == Changes("digits", scenarios=("clean",))
+    changes, _ = typed(monkeypatch, "python -m orchestrator noise digits --set a=1 --set b=2")
+    assert changes == Changes("digits", sets=("a=1", "b=2"))
 
 
 def test_flags_change_the_study() -> None:
-    flags = StudyFlags(
+    changes = Changes(
         study="digits",
         trials=5,
         seeds=2,
@@ -74,7 +98,7 @@ def test_flags_change_the_study() -> None:
         subset=500,
         sets=("recipe.batch_size=32", "search.seed=77"),
     )
-    loaded = flags.load()
+    loaded = changes.load()
     study = loaded.study
     assert (study.search.trials, study.search.seed) == (5, 77)
     assert study.confirm.seeds == (0, 1)
@@ -87,30 +111,31 @@ def test_flags_change_the_study() -> None:
 
 
 def test_epochs_scale_what_counts_epochs() -> None:
-    study = StudyFlags(study="digits", epochs=30).load().study
+    study = Changes(study="digits", epochs=30).load().study
     assert study.recipe.epochs == 30
     assert study.recipe.window == 5
     assert study.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 5
 
 
 def test_what_a_flag_sets_is_not_scaled() -> None:
-    flags = StudyFlags(study="digits", epochs=30, sets=("recipe.window=8",))
-    assert flags.load().study.recipe.window == 8
+    changes = Changes(study="digits", epochs=30, sets=("recipe.window=8",))
+    assert changes.load().study.recipe.window == 8
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_at_least_one_seed(seeds: int) -> None:
     with pytest.raises(StudyError, match=f"--seeds: must be at least 1, got {seeds}"):
-        StudyFlags(study="digits", seeds=seeds).load()
+        Changes(study="digits", seeds=seeds).load()
 
 
 def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    flags = StudyFlags(study="digits")
-    assert flags.home == DEFAULT_HOME
-    assert flags.paths.path == tmp_path / "runs"
-    assert flags.data == tmp_path / "runs" / "data"
-    elsewhere = StudyFlags(study="digits", home=Path("~/h"), data_dir=Path("d"))
-    assert elsewhere.paths.path == tmp_path / "h"
+    places = Places()
+    assert places.home_dir == places.home.path == DEFAULT_HOME.resolve() == tmp_path / "runs"
+    assert places.data == tmp_path / "runs" / "data"
+    assert places.store == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    elsewhere = Places(home_dir=Path("~/h"), data_dir=Path("d"), tracking_uri="http://x")
+    assert elsewhere.home.path == tmp_path / "h"
     assert elsewhere.data == tmp_path / "d"
+    assert elsewhere.store == "http://x"

@@ -28,7 +28,6 @@ with Home(Path(sys.argv[1])).claimed("digits"):
 def test_everything_lies_under_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert home.search_storage == f"sqlite:///{tmp_path}/optuna.db"
-    assert home.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert {home.cache.parent, home.data.parent, home.artifacts.parent} == {tmp_path}
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from command_line import results, runs_in_mlflow, typed
-from small_runs import assert_same_bits, bits, digits
+from small_runs import assert_same_bits, bits, complete_run, digits
 
 from search_spaces.loader import load_study
 from trainables.diagnostics.store import load
 from trainables.methods import METHODS
 from trainables.record import Record
-from trainables.running import complete
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def test_runs_on_workers_are_those_of_a_plain_process(
     trained = specs(home)
     assert {spec.method for spec in trained} == set(METHODS)
     for spec in trained:
-        plain = complete(spec, tmp_path, digits, "study")
+        plain = complete_run(spec, tmp_path, digits, "study")
         swept = Record(home, spec.digest).result()
         assert swept is not None
         assert (swept.trace, swept.status) == (plain.trace, plain.status)

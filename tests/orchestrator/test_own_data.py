@@ -10,7 +10,7 @@ import pytest
 from layouts import random_pixels, save_jpeg
 
 from orchestrator.commands import sweep, train
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes, Places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def write_arrays(root: Path) -> None:
     np.savez(root / "data.npz", **arrays)
 
 
-def own_study(dataset: str, tmp_path: Path) -> StudyFlags:
+def own_study(dataset: str, tmp_path: Path) -> tuple[Changes, Places]:
     """Write data and a study of them."""
     data = tmp_path / "data"
     if dataset == "npz":
@@ -79,13 +79,13 @@ def own_study(dataset: str, tmp_path: Path) -> StudyFlags:
     study = tmp_path / "mine.yaml"
     own = OWN.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
     study.write_text(STUDIES[dataset] + (own if dataset == "pictures" else OWN))
-    return StudyFlags(str(study), data_dir=data, home=tmp_path / "home")
+    return Changes(str(study)), Places(data_dir=data, home_dir=tmp_path / "home")
 
 
 @pytest.mark.parametrize("dataset", STUDIES)
 def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = own_study(dataset, tmp_path)
-    assert train.run(flags, "nal", 0, as_json=True) == 0
+    own = own_study(dataset, tmp_path)
+    assert train.run(*own, "nal", 0, as_json=True) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["status"] == "finished"
     assert [row["epoch"] for row in result["trace"]] == [1, 2]
@@ -96,7 +96,7 @@ def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_the_plan_says_what_its_cost_leaves_out(
     dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = own_study(dataset, tmp_path)
-    assert sweep.run(flags, yes=False, as_json=False, dry_run=True) == 0
+    own = own_study(dataset, tmp_path)
+    assert sweep.run(*own, yes=False, as_json=False, dry_run=True) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert ("reading the pictures is not counted" in said) == (dataset == "pictures")

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import digits, recipe, runnable
+from small_runs import complete_run, digits, recipe, runnable
 
 from orchestrator.commands.suspects import run as command
-from orchestrator.home import Home
+from orchestrator.flags import Places
 from reports.suspects import COLUMNS, rank_suspects
 from trainables.datasets.folder import FOLDER
 from trainables.diagnostics.store import Diagnostics, load
 from trainables.errors import DataError, UserError
 from trainables.record import Record
-from trainables.running import complete
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +33,10 @@ def spec() -> RunSpec:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Home:
-    place = Home(tmp_path_factory.mktemp("home"))
-    complete(spec, place.path, digits, "study")
-    return place
+def places(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Places:
+    made = Places(home_dir=tmp_path_factory.mktemp("home"))
+    complete_run(spec, made.home_dir, digits, "study")
+    return made
 
 
 def made_up(**arrays: object) -> Diagnostics:
@@ -83,10 +82,10 @@ def test_what_is_not_known_is_not_said() -> None:
 
 
 def test_a_real_run(
-    home: Home, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command(home, spec.digest[:10], out, 20, None, as_json=True) == 0
+    assert command(places, spec.digest[:10], out, 20, as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
     assert tuple(rows[0]) == COLUMNS
@@ -97,7 +96,7 @@ def test_a_real_run(
     assert told["precision"] > 0.85  # 40 % would be as good as drawing lots
     for row in rows[:20]:
         assert int(row["true"]) == digits().train.labels[int(row["index"])]
-    diagnostics = load(Record(home.path, spec.digest).folder)
+    diagnostics = load(Record(places.home_dir, spec.digest).folder)
     assert diagnostics is not None
     at = list(diagnostics["position"]).index(int(rows[0]["index"]))
     assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][at]), abs=1e-4)
@@ -110,30 +109,30 @@ def test_a_real_run(
 
 
 def test_text_for_people(
-    home: Home, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(home, spec.digest, tmp_path / "out", 5, None, as_json=False)
+    command(places, spec.digest, tmp_path / "out", 5, as_json=False)
     text = capsys.readouterr().out
     assert "of 1006 labels are wrong; of the first" in text
     assert str(tmp_path / "out" / "suspects.csv") in text
 
 
-def test_faults_are_one_line(home: Home, spec: RunSpec, tmp_path: Path) -> None:
+def test_faults_are_one_line(places: Places, spec: RunSpec, tmp_path: Path) -> None:
     def fails(name: str, kind: type[Exception], message: str) -> None:
         with pytest.raises(kind, match=message):
-            command(home, name, tmp_path, 5, None, as_json=False)
+            command(places, name, tmp_path, 5, as_json=False)
 
     fails("zzz", UserError, r"no run under .* begins with 'zzz'")
-    (home.path / "runs" / f"{spec.digest[:5]}twin").mkdir()
+    (places.home_dir / "runs" / f"{spec.digest[:5]}twin").mkdir()
     fails(spec.digest[:5], UserError, r"2 runs begin with .*: write more of its digest")
     fails(f"{spec.digest[:5]}twin", UserError, "has not ended")
-    (home.path / "runs" / f"{spec.digest[:5]}twin").rmdir()
+    (places.home_dir / "runs" / f"{spec.digest[:5]}twin").rmdir()
     bare = runnable(method="ce", recipe=recipe(1))
-    complete(bare, home.path, digits, "study", diagnostics_every=0)
+    complete_run(bare, places.home_dir, digits, "study", diagnostics_every=0)
     fails(bare.digest, UserError, "has no diagnostics of a last epoch")
 
 
-def test_other_data_are_refused(home: Home, tmp_path: Path, spec: RunSpec) -> None:
+def test_other_data_are_refused(places: Places, tmp_path: Path, spec: RunSpec) -> None:
     from unittest import mock
 
     other = mock.Mock(digest="0" * 64)
@@ -141,7 +140,7 @@ def test_other_data_are_refused(home: Home, tmp_path: Path, spec: RunSpec) -> No
         mock.patch("orchestrator.commands.suspects.load", return_value=other),
         pytest.raises(DataError, match=r"have SHA-256 000000000000, the run was trained on"),
     ):
-        command(home, spec.digest, tmp_path, 5, None, as_json=False)
+        command(places, spec.digest, tmp_path, 5, as_json=False)
 
 
 def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> None:

@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from small_runs import assert_same_bits, bits, digits, recipe, runnable, short_values, with_needs
+from small_runs import (
+    assert_same_bits,
+    bits,
+    complete_run,
+    digits,
+    recipe,
+    runnable,
+    short_values,
+    with_needs,
+)
+from workers import HomeTrainable, trial
 
 from trainables import running
 from trainables.methods import METHODS
 from trainables.record import Record
-from trainables.running import Running, complete
-from trainables.trainable import Job, RunTrainable
+from trainables.running import Running
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -47,7 +55,7 @@ def chain_of(method: str) -> list[RunSpec]:
 
 def train(home: Path, specs: list[RunSpec], **options: Any) -> None:
     for spec in specs:
-        complete(spec, home, digits, "study", **options)
+        complete_run(spec, home, digits, "study", **options)
 
 
 def train_and_wait(home: Path, spec: RunSpec, last: int, pipe: Connection) -> None:
@@ -102,7 +110,7 @@ def test_killed_and_continued(method: str, whole: Path, tmp_path: Path) -> None:
     epoch = random.randrange(1, EPOCHS)  # noqa: S311 - any epoch will do
     for spec in chain:
         killed_at(tmp_path, spec, epoch)
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
         found, expected = (Record(home, spec.digest).result() for home in (tmp_path, whole))
         assert found is not None
         assert expected is not None
@@ -127,20 +135,12 @@ def test_without_diagnostics(whole: Path, tmp_path: Path) -> None:
 def test_one_worker_after_the_other_methods(whole: Path, tmp_path: Path) -> None:
     """The same worker trains every method in turn, in another order than the plain process did."""
 
-    class Worker(RunTrainable):
-        def open_run(self, job: Job, held: ExitStack) -> Running:
-            return held.enter_context(Running(job.spec, job.home, digits, job.study))
-
-    def configuration(spec: RunSpec) -> dict[str, Any]:
-        home = str(tmp_path)
-        return {"spec": spec.to_json(), "home": home, "data_dir": home, "study": "study"}
-
     specs = [spec for method in reversed(METHODS) for spec in chain_of(method)]
-    worker = Worker(configuration(specs[0]))
+    worker = HomeTrainable(trial(specs[0], tmp_path))
     for spec in specs:
-        assert worker.reset_config(configuration(spec))
+        assert worker.reset_config(trial(spec, tmp_path))
         while not (report := worker.step())["done"]:
             pass
-        assert report["epoch"] == EPOCHS, report
+        assert not {"error", "crash"} & report.keys()
         assert_same(tmp_path, whole, spec)
     worker.cleanup()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, digits, recipe, runnable, with_needs
+from small_runs import CPU, complete_run, digits, recipe, runnable, with_needs
 
 from trainables.errors import DataError, NalError, RecordError
 from trainables.methods import METHODS, Batch, Method
@@ -23,7 +23,6 @@ from trainables.parameters import FrozenMap
 from trainables.realisation import labels_digest
 from trainables.record import Record
 from trainables.result import Status
-from trainables.running import complete
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def test_the_digest_of_a_need_is_part_of_the_name() -> None:
 
 def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     inputs = take_inputs(spec, tmp_path, digits(), CPU)
     found, hashes = inputs.outcomes, inputs.hashes
 
@@ -75,13 +74,13 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     torch.testing.assert_close(found["teacher"].sum(1), torch.ones(1006))
     file = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     assert hashes == {"teacher": hashlib.sha256(file.read_bytes()).hexdigest()}
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
     assert result.provenance["input.teacher"] == hashes["teacher"]
 
 
 def test_it_is_frozen_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     first = take_inputs(spec, tmp_path, digits(), CPU).hashes
     Record(tmp_path, teacher.digest).checkpoint.unlink()
     assert take_inputs(spec, tmp_path, digits(), CPU).hashes == first
@@ -90,32 +89,32 @@ def test_it_is_frozen_once(tmp_path: Path) -> None:
 def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     with pytest.raises(DataError) as refused:
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
     assert str(refused.value) == (
         f"the run {teacher.digest[:12]} that gives the teacher has not been trained under "
         f"{tmp_path}: train it first"
     )
     nameless = replace(spec, needs=FrozenMap())
     with pytest.raises(DataError, match=r"the run \? that gives the teacher"):
-        complete(nameless, tmp_path, digits, "study")
+        complete_run(nameless, tmp_path, digits, "study")
 
 
 def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     record = Record(tmp_path, teacher.digest)
     record.checkpoint.write_bytes(b"damaged")
     with pytest.raises(RecordError, match=r"checkpoint.pt is missing or damaged.*delete .*again"):
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
 
 
 def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
     teacher, spec = student_chain(recipe=recipe(2, learning_rate=1e30))
-    ended = complete(teacher, tmp_path, digits, "study")
+    ended = complete_run(teacher, tmp_path, digits, "study")
     assert ended.status is Status.DIVERGED
     with pytest.raises(NeedDivergedError):
         take_inputs(spec, tmp_path, digits(), CPU)
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
     assert (result.status, result.trace, result.spec) == (Status.DIVERGED, [], spec)
     assert result.reason == (
         f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
@@ -128,7 +127,7 @@ def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> N
     from trainables.running import Running
 
     teacher, spec = student_chain(recipe=recipe(4))
-    complete(teacher, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
     with Running(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
         run.advance()
         run._checkpoint(run._trainer)  # type: ignore[arg-type]
@@ -137,23 +136,23 @@ def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> N
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".sha256").write_text(sha256)
     with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
 
 
 def test_a_damaged_outcome_is_refused(tmp_path: Path) -> None:
     teacher, spec = student_chain()
-    complete(teacher, tmp_path, digits, "study")
-    complete(spec, tmp_path, digits, "study")
+    complete_run(teacher, tmp_path, digits, "study")
+    complete_run(spec, tmp_path, digits, "study")
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     other = replace(spec, seeds=replace(spec.seeds, init=9))
     with pytest.raises(DataError, match=f"{path} is damaged: its SHA-256 is .* delete both"):
-        complete(other, tmp_path, digits, "study")
+        complete_run(other, tmp_path, digits, "study")
     path.unlink()
     path.with_suffix(".sha256").unlink()
-    assert complete(other, tmp_path, digits, "study").status is Status.FINISHED
+    assert complete_run(other, tmp_path, digits, "study").status is Status.FINISHED
 
 
 # --- labels drawn from a run
@@ -172,8 +171,8 @@ def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
     tmp_path: Path,
 ) -> None:
     source, spec = pmd_chain()
-    complete(source, tmp_path, digits, "study")
-    result = complete(spec, tmp_path, digits, "study")
+    complete_run(source, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
 
     folder = Record(tmp_path, source.digest).folder
     predictions = folder / "predictions.npy"
@@ -197,27 +196,27 @@ def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
 
 def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
     source, spec = pmd_chain()
-    complete(source, tmp_path, digits, "study")
-    complete(spec, tmp_path, digits, "study")
+    complete_run(source, tmp_path, digits, "study")
+    complete_run(spec, tmp_path, digits, "study")
     path = Record(tmp_path, source.digest).folder / "predictions.npy"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     other = replace(spec, seeds=replace(spec.seeds, init=9))
     with pytest.raises(DataError, match=f"{path} is damaged"):
-        complete(other, tmp_path, digits, "study")
+        complete_run(other, tmp_path, digits, "study")
 
     # Trained again on another device: whole, but not what the first labels were drawn from.
     np.save(path, np.load(path)[::-1])
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".sha256").write_text(sha256)
     with pytest.raises(DataError, match=f"the class probabilities of {PMD} at noise seed 0 have"):
-        complete(other, tmp_path, digits, "study")
+        complete_run(other, tmp_path, digits, "study")
 
 
 def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Path) -> None:
     source, spec = pmd_chain()
     with pytest.raises(NalError) as refused:
-        complete(spec, tmp_path, digits, "study")
+        complete_run(spec, tmp_path, digits, "study")
     assert str(refused.value) == (
         f"the network on clean labels that PMD noise is drawn from, {source.digest[:12]}, could "
         "not be trained: not trained yet: change posterior.recipe"
@@ -230,7 +229,7 @@ def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path:
     dataset = replace(whole, train=unreadable)
     source, spec = (replace(one, unreadable="skip") for one in pmd_chain())
     spec = replace(spec, needs=FrozenMap({"posterior": source.digest}))
-    complete(source, tmp_path, lambda: dataset, "study")
-    result = complete(spec, tmp_path, lambda: dataset, "study")
+    complete_run(source, tmp_path, lambda: dataset, "study")
+    result = complete_run(spec, tmp_path, lambda: dataset, "study")
     assert np.load(Record(tmp_path, source.digest).folder / "predictions.npy").shape == (1436, 10)
     assert result.labels.count == 1437

@@ -11,7 +11,7 @@ import pytest
 import torch
 from layouts import save_jpeg
 from PIL import Image
-from small_runs import CPU, assert_same_bits, bits, digits, runnable
+from small_runs import CPU, assert_same_bits, bits, complete_run, digits, runnable
 from torch import nn
 
 from trainables.backbones import BACKBONES, Backbone
@@ -21,7 +21,6 @@ from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 from trainables.parameters import FrozenMap
 from trainables.recipe import Recipe
-from trainables.running import complete
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -142,9 +141,9 @@ def test_what_is_left_out_is_counted_in_the_record(dataset: Dataset, tmp_path: P
     with open(images.path(3), "wb") as file:  # noqa: PTH123
         file.write(b"no picture")
     with pytest.raises(DataError, match=r"03\.jpg"):
-        complete(spec, tmp_path / "h", lambda: dataset, "t")
+        complete_run(spec, tmp_path / "h", lambda: dataset, "t")
     skips = replace(spec, unreadable="skip")
-    result = complete(skips, tmp_path / "h", lambda: dataset, "t")
+    result = complete_run(skips, tmp_path / "h", lambda: dataset, "t")
     assert result.skipped == 1
     assert result.status == "finished"
 
@@ -165,11 +164,11 @@ def test_small_images_that_could_not_be_decoded_are_left_out() -> None:
 
 def test_the_split_is_on_record(dataset: Dataset, tmp_path: Path) -> None:
     spec = spec_of(dataset, epochs=1)
-    result = complete(spec, tmp_path, lambda: dataset, "t")
+    result = complete_run(spec, tmp_path, lambda: dataset, "t")
     training, _ = Trainer(spec, dataset, CPU).labels.parts(spec.hold_out, spec.seeds.split)
     assert result.split == hashlib.sha256(training.astype("<i8").tobytes()).hexdigest()
     other = replace(spec, seeds=replace(spec.seeds, split=1))
-    assert complete(other, tmp_path, lambda: dataset, "t").split != result.split
+    assert complete_run(other, tmp_path, lambda: dataset, "t").split != result.split
 
 
 def test_what_the_recipe_must_say_of_files(dataset: Dataset) -> None:

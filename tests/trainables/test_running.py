@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 import pytest
 import torch
-from small_runs import assert_same_bits, bits, digits, recipe, runnable
+from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
 
 from trainables import running
 from trainables.errors import DataError, RecordError
@@ -26,7 +26,7 @@ from trainables.methods.ce import CrossEntropy
 from trainables.realisation import realise
 from trainables.record import Record
 from trainables.result import RunResult, Status
-from trainables.running import Running, complete
+from trainables.running import Running
 from trainables.spec import REVISION
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def advance(spec: RunSpec, home: Path, epochs: int) -> None:
 
 def test_a_result_says_what_was_done(tmp_path: Path) -> None:
     spec = runnable()
-    seen: list[tuple[int, dict[str, float]]] = []
-    result = complete(
-        spec, tmp_path, digits, "my-study", lambda epoch, row: seen.append((epoch, dict(row)))
-    )
+    with Running(spec, tmp_path, digits, "my-study") as run:
+        seen = [(run.epoch, run.rows_since(0))]
+        while (result := run.advance()) is None:
+            seen.append((run.epoch, run.rows_since(run.epoch - 1)))
 
-    assert seen == list(enumerate([{}, *result.trace]))
+    assert seen == [(0, []), *((n, [result.trace[n - 1]]) for n in (1, 2))]
     assert (result.status, result.attempts, result.reason) == (Status.FINISHED, 1, "")
     labels = realise(digits(), spec.scenario, spec.seeds)
     assert (result.labels.sha256, result.labels.count) == (labels.digest, 1437)
@@ -96,25 +96,21 @@ def test_a_result_says_what_was_done(tmp_path: Path) -> None:
 
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
     spec = runnable()
-    result = complete(spec, tmp_path, digits, "study")
-    seen: list[int] = []
-    again = complete(spec, tmp_path, no_dataset, "other", lambda epoch, _row: seen.append(epoch))
-
-    assert again == result
-    assert set(seen) == {3}
-    with Running(spec, tmp_path, no_dataset, "study") as run:
-        assert run.advance() == result
-        assert run.latest == result.trace[-1]
+    result = complete_run(spec, tmp_path, digits, "study")
+    with Running(spec, tmp_path, no_dataset, "other") as run:
+        assert run.epoch == 3
+        assert run.advance() == run.result == result
+        assert run.rows_since(2) == result.trace[2:]
 
 
 def test_a_divergence_is_a_result(tmp_path: Path) -> None:
     spec = runnable(method="ce", recipe=recipe(3, learning_rate=1e30))
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
 
     assert result.status is Status.DIVERGED
     assert result.reason.endswith("of epoch 1; last good epoch 0")
     assert result.trace == []
-    assert complete(spec, tmp_path, no_dataset, "study") == result
+    assert complete_run(spec, tmp_path, no_dataset, "study") == result
 
 
 class Hungry(CrossEntropy):
@@ -143,7 +139,7 @@ def test_a_lack_of_memory_is_a_result_that_is_tried_again(
     monkeypatch.setitem(METHODS, "hungry", Hungry)
     monkeypatch.setattr(Hungry, "shortage", shortage, raising=False)
     spec = runnable(method="hungry")
-    result = complete(spec, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
 
     said = str(shortage).splitlines()[0]
     assert result.status is Status.OUT_OF_MEMORY
@@ -154,7 +150,7 @@ def test_a_lack_of_memory_is_a_result_that_is_tried_again(
     assert result.labels.flip_rate == 575 / 1437
 
     monkeypatch.setattr(Hungry, "shortage", None)
-    again = complete(spec, tmp_path, digits, "study")
+    again = complete_run(spec, tmp_path, digits, "study")
     assert (again.status, again.attempts) == (Status.FINISHED, 2)
 
 
@@ -166,7 +162,7 @@ def test_a_loss_out_of_bounds_is_a_divergence(
             return super().loss(batch) * (1e7 if batch.epoch == 3 else 1)
 
     monkeypatch.setitem(METHODS, "growing", Growing)
-    result = complete(runnable(method="growing"), tmp_path, digits, "study")
+    result = complete_run(runnable(method="growing"), tmp_path, digits, "study")
     assert result.status is Status.DIVERGED
     assert re.fullmatch(r"loss \d\.\d+e\+07 at step 1 of epoch 3; last good epoch 2", result.reason)
     assert not result.converged
@@ -178,7 +174,7 @@ def test_another_fault_is_no_lack_of_memory(
     monkeypatch.setitem(METHODS, "hungry", Hungry)
     monkeypatch.setattr(Hungry, "shortage", RuntimeError("a bug"), raising=False)
     with pytest.raises(RuntimeError, match="a bug"):
-        complete(runnable(method="hungry"), tmp_path, digits, "study")
+        complete_run(runnable(method="hungry"), tmp_path, digits, "study")
 
 
 @pytest.mark.usefixtures("every_epoch")
@@ -200,12 +196,34 @@ def test_no_checkpointed_epoch_is_trained_twice(tmp_path: Path) -> None:
     with Running(spec, tmp_path / "broken", digits, "study") as run:
         assert run.epoch == 3
         result = run.advance()
-    complete(spec, tmp_path / "whole", digits, "study")
+    complete_run(spec, tmp_path / "whole", digits, "study")
 
     assert_same_outcome(tmp_path / "broken", tmp_path / "whole", spec)
     assert result is not None
     assert result.seconds[:3] == before
     assert result.attempts == 2
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(4))
+    for epoch in (1, 3):
+        with Running(spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9) as run:
+            while run.epoch < epoch:
+                run.advance()
+            run.stop()
+            assert run.advance() is run.result
+        stopped = Record(tmp_path / "stopped", spec.digest).result()
+        assert stopped is not None
+        assert (stopped.status, stopped.final) == (Status.STOPPED, False)
+        assert stopped.reason == f"after epoch {epoch} of 4"
+        assert [row["epoch"] for row in stopped.trace] == list(range(1, epoch + 1))
+    with Running(spec, tmp_path / "stopped", digits, "study") as run:
+        assert run.rows_since(0) == stopped.trace
+    again = complete_run(spec, tmp_path / "stopped", digits, "study")
+    whole = complete_run(spec, tmp_path / "whole", digits, "study")
+
+    assert_same_outcome(tmp_path / "stopped", tmp_path / "whole", spec)
+    assert again.diagnostics == whole.diagnostics
 
 
 def truncate(path: Path) -> None:
@@ -236,7 +254,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
         assert run.epoch == 0
         while run.advance() is None:
             pass
-    complete(spec, tmp_path / "whole", digits, "study")
+    complete_run(spec, tmp_path / "whole", digits, "study")
 
     assert_same_outcome(tmp_path / "damaged", tmp_path / "whole", spec)
 
@@ -244,9 +262,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
 @pytest.mark.usefixtures("every_epoch")
 def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> None:
     spec = runnable()
-    expected = complete(spec, tmp_path, digits, "study")
+    expected = complete_run(spec, tmp_path, digits, "study")
     (Record(tmp_path, spec.digest).folder / "result.json").unlink()
-    found = complete(spec, tmp_path, digits, "study")
+    found = complete_run(spec, tmp_path, digits, "study")
 
     assert found == replace(
         expected, attempts=2, peak_memory_mb=found.peak_memory_mb, provenance=found.provenance
@@ -318,7 +336,7 @@ with running.Running(spec, Path(sys.argv[1]), digits, "study", checkpoint_second
 def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> None:
     epochs = 40
     spec = runnable(recipe=recipe(epochs), values={"first_target_epoch": 5})
-    expected = complete(spec, tmp_path / "whole", digits, "study")
+    expected = complete_run(spec, tmp_path / "whole", digits, "study")
     kills = sorted(random.sample(range(2, epochs - 1), 2))
     began = []
     for kill in kills:
@@ -336,7 +354,7 @@ def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> N
             child.kill()
         assert child.returncode == -signal.SIGKILL
         assert Record(tmp_path / "killed", spec.digest).result() is None, f"killed at {kills}"
-    found = complete(spec, tmp_path / "killed", digits, "study")
+    found = complete_run(spec, tmp_path / "killed", digits, "study")
 
     assert began[0] == 0
     assert began[1] >= kills[0], f"killed at {kills}"  # an epoch is told when it is checkpointed
@@ -348,7 +366,7 @@ def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> N
 WAIT = """
 import json, sys
 from pathlib import Path
-from trainables.running import complete
+from small_runs import complete_run
 from trainables.spec import RunSpec
 
 def read():
@@ -356,7 +374,7 @@ def read():
 
 spec = RunSpec.from_dict(json.loads(sys.argv[2]))
 print("asking", flush=True)
-print(json.dumps(complete(spec, Path(sys.argv[1]), read, "study").to_dict()))
+print(json.dumps(complete_run(spec, Path(sys.argv[1]), read, "study").to_dict()))
 """
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from small_runs import assert_same_bits, bits, digits, recipe, runnable
+from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
+from workers import rows_of, trial
 
-from trainables.errors import RecordError
 from trainables.record import Record
 from trainables.result import RunResult, Status
-from trainables.running import complete
-from trainables.trainable import Job
+from trainables.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,28 +27,22 @@ SPEC = runnable(recipe=recipe(4))
 OTHER = runnable(recipe=recipe(2, momentum=0.0), method="ce", seed=3, hold_out=0.1)
 
 
-def config(spec: RunSpec, home: Path) -> dict[str, Any]:
-    places = {"home": str(home), "data_dir": str(home / "data"), "study": "digits"}
-    return {"spec": spec.to_json(), **places}
-
-
 @pytest.fixture(scope="module")
 def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One worker, made for SPEC in its `first` home, not yet trained."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
-
-    from trainables.trainable import RunTrainable
+    from workers import HomeTrainable
 
     ray.init(
         address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+        runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}},
     )
     home = tmp_path_factory.mktemp("first")
-    worker = ray.remote(num_cpus=1)(RunTrainable).remote(config(SPEC, home))
+    worker = ray.remote(num_cpus=1)(HomeTrainable).remote(trial(SPEC, home))
     yield Worker(worker, home)
     ray.shutdown()
 
@@ -89,10 +82,10 @@ def test_a_worker_gives_the_bits_of_a_plain_process_at_its_first_run_and_its_thi
     actor: Worker, tmp_path: Path
 ) -> None:
     first = actor.finish()
-    second = actor.train(config(OTHER, tmp_path / "worker"))
-    third = actor.train(config(SPEC, tmp_path / "worker"))
+    second = actor.train(trial(OTHER, tmp_path / "worker"))
+    third = actor.train(trial(SPEC, tmp_path / "worker"))
     for spec in (SPEC, OTHER):
-        complete(spec, tmp_path / "plain", digits, "digits")
+        complete_run(spec, tmp_path / "plain", digits, "digits")
 
     for report, home, spec in (
         (first, actor.first, SPEC),
@@ -103,42 +96,42 @@ def test_a_worker_gives_the_bits_of_a_plain_process_at_its_first_run_and_its_thi
         expected, expected_state = outcome(tmp_path / "plain", spec)
         assert result.trace == expected.trace
         assert_same_bits(state, expected_state)
-        assert report["epoch"] == spec.recipe.epochs
-        assert report["val/accuracy"] == expected.last("val/accuracy")
+        assert rows_of(report)[-1] == expected.trace[-1]
+        assert not report["stopped"]
         assert not {"error", "crash"} & report.keys()
 
 
 def test_a_finished_run_is_not_trained_again(actor: Worker, tmp_path: Path) -> None:
-    result = complete(SPEC, tmp_path, digits, "digits")
-    report = actor.train(config(SPEC, tmp_path))
+    result = complete_run(SPEC, tmp_path, digits, "digits")
+    report = actor.train(trial(SPEC, tmp_path))
 
-    assert report["val/accuracy"] == result.last("val/accuracy")
+    assert rows_of(report) == result.trace
     assert outcome(tmp_path, SPEC)[0] == result
 
 
 def test_faults_are_reported_and_the_worker_lives_on(actor: Worker, tmp_path: Path) -> None:
-    other_data = actor.train(config(replace(SPEC, data="0" * 64), tmp_path))
+    other_data = actor.train(trial(replace(SPEC, data="0" * 64), tmp_path))
     assert other_data["error"].startswith("the data of 'digits' have SHA-256 f588ca9cd852")
-    assert other_data["epoch"] == 0
+    assert rows_of(other_data) == []
 
     (tmp_path / "file").write_text("")
-    no_home = actor.train(config(SPEC, tmp_path / "file"))
+    no_home = actor.train(trial(SPEC, tmp_path / "file"))
     assert no_home["error"].endswith("result.json: Not a directory")
 
     damaged = Record(tmp_path, SPEC.digest)
     damaged.folder.mkdir(parents=True)
     (damaged.folder / "result.json").write_text("{}")
-    assert "delete its folder" in actor.train(config(SPEC, tmp_path))["error"]
+    assert "delete its folder" in actor.train(trial(SPEC, tmp_path))["error"]
 
-    no_spec = actor.train(config(SPEC, tmp_path) | {"spec": "{}"})
+    no_spec = actor.train(trial(SPEC, tmp_path) | {"spec": "{}"})
     assert no_spec["error"].startswith("not a run spec of this version")
-    no_json = actor.train(config(SPEC, tmp_path) | {"spec": ""})
+    no_json = actor.train(trial(SPEC, tmp_path) | {"spec": ""})
     assert no_json["crash"].startswith("JSONDecodeError: ")
 
     diverging = replace(OTHER, recipe=replace(OTHER.recipe, learning_rate=1e30))
-    assert not {"error", "crash"} & actor.train(config(diverging, tmp_path)).keys()
+    assert not {"error", "crash"} & actor.train(trial(diverging, tmp_path)).keys()
     assert outcome_status(tmp_path, diverging) is Status.DIVERGED
-    assert actor.train(config(OTHER, tmp_path))["epoch"] == 2
+    assert len(rows_of(actor.train(trial(OTHER, tmp_path)))) == 2
     assert outcome_status(tmp_path, OTHER) is Status.FINISHED
 
 
@@ -148,9 +141,22 @@ def outcome_status(home: Path, spec: RunSpec) -> Status:
     return result.status
 
 
-def test_a_job_comes_from_its_configuration(tmp_path: Path) -> None:
-    assert Job.from_config(config(SPEC, tmp_path)) == Job(
-        SPEC, tmp_path, tmp_path / "data", "digits"
-    )
-    with pytest.raises(RecordError):
-        Job.from_config(config(SPEC, tmp_path) | {"spec": "{}"})
+def test_a_run_stops_where_the_driver_is_to_be_asked(actor: Worker, tmp_path: Path) -> None:
+    heard = 0
+    for epochs in ([1], [2, 3], [4]):
+        report = actor.train(trial(SPEC, tmp_path, stops_after=[1, 3], heard=heard))
+        assert [row["epoch"] for row in rows_of(report)] == epochs
+        assert report["stopped"] is (epochs != [4])
+        heard = epochs[-1]
+    complete_run(SPEC, tmp_path / "whole", digits)
+    assert outcome(tmp_path, SPEC)[0].trace == outcome(tmp_path / "whole", SPEC)[0].trace
+
+
+def test_a_run_beyond_that_epoch_stops_where_it_stands(actor: Worker, tmp_path: Path) -> None:
+    with Running(SPEC, tmp_path, digits, "digits") as run:
+        run.advance()
+        run.advance()
+        run.stop()
+    report = actor.train(trial(SPEC, tmp_path, stops_after=[1]))
+    assert report["stopped"]
+    assert [row["epoch"] for row in rows_of(report)] == [1, 2]

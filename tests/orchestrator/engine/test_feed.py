@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from fake_runs import record_run
 from plans import searches_of, small_plan
+from works import Ears
 
 from orchestrator.engine import feed as feeds
+from orchestrator.engine.dispatch import Dispatch
 from orchestrator.engine.feed import Feed
 from orchestrator.sweeping.sweep import Sweep
 
@@ -16,18 +18,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from orchestrator.sweeping.tasks import Task
-
-
-class Deaf:
-    """Hears nothing."""
-
-    def started(self, task: Task) -> None: ...
-
-    def reported(self, task: Task, epoch: int, accuracy: float | None) -> None: ...
-
-    def ended(self, task: Task) -> None: ...
-
 
 IDLE = {"idle": True}
 
@@ -35,7 +25,7 @@ IDLE = {"idle": True}
 def opened(home: Path, slots: int = 2) -> tuple[Feed, Sweep]:
     sweep = Sweep(small_plan(), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
-    return Feed(sweep, home, Deaf(), {}, slots), sweep
+    return Feed(Dispatch(sweep, home, Ears()), slots), sweep
 
 
 def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from plans import TWO_SCENARIOS, machine_cost, made_up_data
 
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_flags
+from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_changes
 from trainables.datasets.base import Dataset, Split
 from trainables.schedules import whole_cycles
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 
 
-def plan_of(flags: StudyFlags, samples: int = 50_000) -> Plan:
+def plan_of(flags: Changes, samples: int = 50_000) -> Plan:
     """The plan of a shipped study over images of one pixel."""
     data = made_up_data()
     random = np.random.default_rng(0)
@@ -35,10 +35,10 @@ def machine(step_seconds: float, slots: int = 2) -> MachineCost:
 @pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])
 @pytest.mark.parametrize("limit", [600.0, HOUR])
 def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: float) -> None:
-    flags = StudyFlags(study="cifar10")
+    flags = Changes(study="cifar10")
     plan, cost = plan_of(flags), machine(step_seconds)
     assert cost.plan_seconds(plan) > limit
-    smaller = smaller_flags(flags, plan, cost, limit)
+    smaller = smaller_changes(flags, plan, cost, limit)
     assert smaller is not None
     shorter = Plan(plan.name, smaller.load().study, plan.dataset)
     assert cost.plan_seconds(shorter) <= MARGIN * limit
@@ -52,10 +52,10 @@ def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: floa
     [((), {200, 100, 50, 20, 10}), (("recipe.schedule.period=20",), {200, 100, 20})],
 )
 def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: set[int]) -> None:
-    flags = StudyFlags(study="cifar10", sets=sets, epochs=499)
+    flags = Changes(study="cifar10", sets=sets, epochs=499)
     plan, proposed = plan_of(flags), set()
     for step_seconds in (0.01, 0.05, 0.2):
-        smaller = smaller_flags(flags, plan, machine(step_seconds), HOUR)
+        smaller = smaller_changes(flags, plan, machine(step_seconds), HOUR)
         if smaller is not None and smaller.epochs != flags.epochs:
             recipe = smaller.load().study.recipe
             assert whole_cycles(recipe.epochs, recipe.schedule)
@@ -65,11 +65,11 @@ def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: se
 
 
 def test_more_time_shows_the_networks_more_samples() -> None:
-    flags = StudyFlags(study="cifar10")
+    flags = Changes(study="cifar10")
     plan, cost = plan_of(flags), machine(0.01)
     shown = []
     for limit in (HOUR / 4, HOUR, 8 * HOUR):
-        smaller = smaller_flags(flags, plan, cost, limit)
+        smaller = smaller_changes(flags, plan, cost, limit)
         assert smaller is not None
         study = smaller.load().study
         shown.append(study.recipe.epochs * (study.subset or 50_000))
@@ -77,16 +77,16 @@ def test_more_time_shows_the_networks_more_samples() -> None:
 
 
 def test_nothing_smaller_where_even_the_smallest_takes_too_long() -> None:
-    flags = StudyFlags(study="cifar10")
-    assert smaller_flags(flags, plan_of(flags), machine(100.0), HOUR) is None
+    flags = Changes(study="cifar10")
+    assert smaller_changes(flags, plan_of(flags), machine(100.0), HOUR) is None
 
 
 def test_what_was_asked_for_is_never_exceeded() -> None:
-    flags = StudyFlags(
+    flags = Changes(
         study="cifar10", trials=3, seeds=1, epochs=8, subset=3000, scenarios=TWO_SCENARIOS
     )
     plan = plan_of(flags)
-    smaller = smaller_flags(flags, plan, machine(0.3), HOUR)
+    smaller = smaller_changes(flags, plan, machine(0.3), HOUR)
     assert smaller is not None
     study = smaller.load().study
     assert study.search.trials == 3
@@ -98,9 +98,9 @@ def test_what_was_asked_for_is_never_exceeded() -> None:
 
 
 def test_a_study_without_a_search_is_shrunk_too() -> None:
-    flags = StudyFlags(study="cifar10", methods=("ce",))
+    flags = Changes(study="cifar10", methods=("ce",))
     plan, cost = plan_of(flags), machine(0.05)
-    smaller = smaller_flags(flags, plan, cost, HOUR)
+    smaller = smaller_changes(flags, plan, cost, HOUR)
     assert smaller is not None
     assert smaller.methods == ("ce",)
     assert smaller.trials is None
@@ -109,8 +109,8 @@ def test_a_study_without_a_search_is_shrunk_too() -> None:
 
 
 def test_what_else_was_typed_stays() -> None:
-    flags = StudyFlags(study="cifar10", sets=("recipe.batch_size=128",), tracking_uri="http://x")
-    smaller = smaller_flags(flags, plan_of(flags), machine(0.05), HOUR)
+    flags = Changes(study="cifar10", sets=("recipe.batch_size=128",))
+    smaller = smaller_changes(flags, plan_of(flags), machine(0.05), HOUR)
     assert smaller is not None
     assert smaller.sets[0] == "recipe.batch_size=128"
     assert replace(smaller, trials=None, epochs=None, seeds=None, subset=None) == replace(

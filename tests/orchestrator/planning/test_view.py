@@ -6,7 +6,7 @@ import pytest
 from plans import machine_cost, made_up_data
 from rich.console import Console
 
-from orchestrator.flags import StudyFlags
+from orchestrator.flags import Changes, Places
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.preparing import Prepared
 from orchestrator.planning.view import plan_view
@@ -15,21 +15,20 @@ SYMMETRIC = ("symmetric-0.4",)
 """The scenarios that no override changes."""
 
 
-def shown(flags: StudyFlags) -> str:
+def shown(changes: Changes) -> str:
     """The plan of these flags, as text."""
-    loaded = flags.load()
+    loaded = changes.load()
     dataset = replace(made_up_data(), name="cifar10")
     prepared = Prepared(loaded, Plan(loaded.name, loaded.study, dataset))
+    cost = machine_cost(0.01, 0.001, 10**6)
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(prepared, machine_cost(0.01, 0.001, 10**6), flags))
+        console.print(plan_view(prepared, cost, changes, Places()))
     return capture.get()
 
 
 def test_a_plan_says_what_was_scaled() -> None:
-    text = shown(
-        StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)
-    )
+    text = shown(Changes(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC))
     changes = (
         "period 10 -> 5, window 10 -> 5, nal.first_target_epoch 60 -> 30, "
         "nal.target_interval 10 -> 5"
@@ -49,11 +48,11 @@ def test_a_plan_says_that_the_last_epoch_cuts_a_cycle(
     sets: tuple[str, ...], scaled: str, cycle: int
 ) -> None:
     said = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
-    flags = StudyFlags(
+    flags = Changes(
         study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets, scenarios=SYMMETRIC
     )
     assert f"{scaled}{said}" in shown(flags)
 
 
 def test_nothing_is_said_where_nothing_is_scaled() -> None:
-    assert "scaled" not in shown(StudyFlags(study="cifar10"))
+    assert "scaled" not in shown(Changes(study="cifar10"))

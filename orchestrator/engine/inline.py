@@ -1,0 +1,75 @@
+"""Runs in this process, one after the other: for a debugger, and for a machine without Ray."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.dispatch import Dispatch
+from orchestrator.planning.cost import environment_of
+from orchestrator.sweeping.tasks import Answer
+from trainables.errors import NalError
+from trainables.job import Attempt, Opener, crash_text, open_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.engine.base import Listener
+    from orchestrator.sweeping.tasks import Task, Work
+    from search_spaces.schema import Resources
+    from trainables.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class InlineEngine:
+    """Carries out runs in this process; their works are asked after every epoch.
+
+    Attributes:
+        opener: opens a run; tests stand in for the training here.
+    """
+
+    opener: Opener = open_run
+
+    @property
+    def slots(self) -> int:
+        """One run at a time."""
+        return 1
+
+    def check(self, resources: Resources) -> None:
+        """Nothing can be lacking: with fewer CPUs than its threads a run is only slower."""
+
+    def opened(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
+        """There is nothing to start."""
+        return nullcontext()
+
+    def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
+        """Carry out runs until the work is done.
+
+        Raises:
+            NalError: a fault that would meet every run, or nothing can go on.
+        """
+        os.environ.update(environment_of(job.gpus))
+        dispatch = Dispatch(work, job.home, listener)
+        while (task := dispatch.next()) is not None:
+            self._run(task, dispatch, job)
+
+    def _run(self, task: Task, dispatch: Dispatch, job: Job) -> None:
+        attempt = Attempt(partial(self.opener, task.spec, job))
+        try:
+            answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
+            while attempt.goes_on and answer is Answer.CONTINUE:
+                attempt.advance()
+                answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
+            if attempt.goes_on:
+                attempt.stop()
+        finally:
+            attempt.close()
+        if isinstance(attempt.fault, NalError):
+            raise attempt.fault
+        if attempt.stopped and answer is Answer.WAIT:
+            dispatch.set_aside(task)
+        else:
+            dispatch.end(task, crash_text(attempt.fault))

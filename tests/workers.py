@@ -1,0 +1,33 @@
+"""The trainable of Ray, driven without Tune."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.job import Job, open_run
+from trainables.trainable import RunTrainable
+
+if TYPE_CHECKING:
+    from trainables.spec import RunSpec
+
+
+class HomeTrainable(RunTrainable):
+    """Trains real runs in the home that a trial's configuration names."""
+
+    def setup(self, config: dict[str, Any], **_bound: Any) -> None:
+        home = Path(config["home"])
+        super().setup(config, job=Job(home, home / "data", "digits"), opener=open_run)
+
+
+def trial(spec: RunSpec, home: Path, **changes: Any) -> dict[str, Any]:
+    """The configuration of a trial."""
+    plain = {"spec": spec.to_json(), "home": str(home)}
+    return {**plain, "stops_after": [], "heard": 0, **changes}
+
+
+def rows_of(report: dict[str, Any]) -> list[dict[str, float]]:
+    """The rows of a report."""
+    rows: list[dict[str, float]] = json.loads(report["rows"])
+    return rows
