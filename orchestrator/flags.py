@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.home import DEFAULT_HOME, Home
 from search_spaces.loader import Change, LoadedStudy, load_study, parse_set
+from search_spaces.resolve import matched_recipe
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class StudyFlags:
             StudyError: a flag, or the study, says something that cannot be.
         """
         loaded = load_study(self.study, self._changes())
-        if self.epochs is None or self.epochs == loaded.study.recipe.epochs:
+        if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
             return loaded
         return loaded.with_epochs(self.epochs)
 

@@ -11,7 +11,8 @@ from rich.text import Text
 from orchestrator.planning.cost import duration, run_seconds, size_text
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
-from search_spaces.scaling import cut_cycle, list_scaled
+from search_spaces.length import cut_cycle
+from search_spaces.resolve import matched_recipe
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.preparing import Prepared
     from orchestrator.planning.sizes import PhaseSize
-    from search_spaces.schema import Study
+    from search_spaces.loader import LoadedStudy
 
 
 def plan_view(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> RenderableType:
@@ -59,9 +60,12 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
             "data",
             f"{source.title}, {used} training images, SHA-256 {plan.dataset.digest[:12]}",
         ),
-        ("network", f"{backbone_of(study.backbone.name).title}, {study.recipe.epochs} epochs"),
+        (
+            "network",
+            f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
+        ),
     ]
-    scaled = _scaled(flags, study)
+    scaled = _scaled(prepared.loaded)
     if scaled:
         facts.append(("scaled", scaled))
     for posterior in plan.posteriors:
@@ -109,15 +113,11 @@ def _facts(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> list[tup
     return facts
 
 
-def _scaled(flags: StudyFlags, study: Study) -> str:
+def _scaled(loaded: LoadedStudy) -> str:
     """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
-    if flags.epochs is None:
-        return ""
-    from dataclasses import replace
-
-    whole = replace(flags, epochs=None).load().study
-    changes = [change for change in list_scaled(whole, study) if change.path != "recipe.epochs"]
-    parts = [", ".join(dict.fromkeys(map(str, changes))), cut_cycle(whole, study)]
+    changes = [str(change) for change in loaded.scaled if change.path != "recipe.epochs"]
+    whole = matched_recipe(loaded.study.with_length(None))
+    parts = [", ".join(dict.fromkeys(changes)), cut_cycle(whole, matched_recipe(loaded.study))]
     said = "; ".join(part for part in parts if part)
     return f"with --epochs: {said}" if said else ""
 
@@ -144,5 +144,5 @@ def plan_json(prepared: Prepared, cost: MachineCost, flags: StudyFlags) -> dict[
         "standard_error": plan.protocol.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
-        "resolved": plan.study.to_plain(),
+        "resolved": prepared.loaded.plain,
     }
