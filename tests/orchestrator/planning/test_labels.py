@@ -11,7 +11,6 @@ from orchestrator.planning.labels import LabelBook
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
-from search_spaces.resolve import matched_recipe
 from trainables.errors import DataError
 from trainables.noise import Given, noise_of
 from trainables.posterior import posterior_path
@@ -148,7 +147,7 @@ def test_a_network_of_its_own_recipe_and_seed_is_another_one(tmp_path: Path) -> 
     (other,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.seed=7",)).posteriors
 
     assert longer.recipe.epochs == 9
-    assert longer.recipe.learning_rate == matched_recipe(one).learning_rate
+    assert longer.recipe.learning_rate == one.recipe.learning_rate
     assert (other.seeds.init, other.seeds.subset) == (7, 0)
 
 

@@ -9,7 +9,7 @@ from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
-from search_spaces.resolve import matched_recipe, reference_of
+from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
 from trainables.methods import METHODS
 
@@ -89,8 +89,8 @@ def test_noise_may_be_held_fixed_while_the_rest_varies() -> None:
 
 def test_the_reference_lies_in_the_search_space() -> None:
     plan = small_plan()
-    assert reference_of(plan, "nal") == {"lambda": 0.5, "alpha": 0.9}
-    assert reference_of(plan, "ce") is None
+    assert plan.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert plan.reference_of("ce") is None
 
 
 def test_the_protocol_knows_the_labels_it_chooses_by() -> None:
@@ -160,6 +160,7 @@ def test_runs_without_a_split_train_on_all_samples() -> None:
         {"trials": 9},
         {"seeds": 5},
         {"sets": ("select.seeds=[3000]",)},
+        {"sets": ("select.candidates=3",)},
         {"sets": ("title=another",)},
         {"sets": ("deviations=[one]",)},
         {"sets": ("resources.gpus=0.5",)},
@@ -184,7 +185,6 @@ def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:
         {"sets": ("search.seed=1001",)},
         {"sets": ("search.hold_out=0.2",)},
         {"sets": ("search.space.nal.lambda.high=10",)},
-        {"sets": ("select.candidates=3",)},
         {"sets": ("confirm.hold_out=false",)},
         {"sets": ("fixed_seeds.noise=0",)},
     ],
