@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_spaces.fields import RECIPE_VALUES, Fixed, parameters_of, tunable_of, under
+from search_spaces.fields import RECIPE_VALUES, Fixed, at, parameters_of, tunable_of, under
 from search_spaces.layers import dotted
-from search_spaces.resolve import (
-    matched_recipe,
-    posterior_recipe,
-    reference_of,
-    resolve,
-)
+from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
-from trainables.methods import METHODS, method_of
+from trainables.methods import method_of
 from trainables.methods.published import Selection
 from trainables.noise import noise_of
 from trainables.seeds import AXES
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
     from search_spaces.resolve import Resolved
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
-    from trainables.parameters import FrozenMap, Space
+    from trainables.parameters import FrozenMap, Parameter, Space
     from trainables.spec import Recipe
 
 WILD = frozenset("*?[")
@@ -46,7 +41,8 @@ def check_study(study: Study, *, narrowed: bool = False) -> None:
     Raises:
         FieldError: the first thing that cannot be.
     """
-    source = _source(study)
+    with at("dataset"):
+        source = source_of(study.dataset)
     _check_names(study, source)
     _check_patterns(study, narrowed=narrowed)
     _check_images(study, source)
@@ -57,25 +53,14 @@ def check_study(study: Study, *, narrowed: bool = False) -> None:
     _check_samples(study, source)
 
 
-def _source(study: Study) -> Source:
-    try:
-        return source_of(study.dataset)
-    except FieldError as error:
-        raise FieldError("dataset", error.message) from error
-
-
 def _check_names(study: Study, source: Source) -> None:
     for position, scenario in enumerate(study.scenarios):
-        try:
+        with at(f"scenarios.{position}"):
             noise_of(scenario).check(source)
-        except FieldError as error:
-            raise FieldError(f"scenarios.{position}", error.message) from error
     _check_distinct("scenarios", study.scenarios)
     for position, method in enumerate(study.methods):
-        try:
+        with at(f"methods.{position}"):
             method_of(method)
-        except FieldError as error:
-            raise FieldError(f"methods.{position}", error.message) from error
     _check_distinct("methods", study.methods)
 
 
@@ -85,10 +70,8 @@ def _check_patterns(study: Study, *, narrowed: bool) -> None:
         name, path = override.scenario, f"overrides.{position}.scenario"
         if WILD & set(name):
             continue
-        try:
+        with at(path):
             noise_of(name)
-        except FieldError as error:
-            raise FieldError(path, error.message) from error
         if name not in study.scenarios and not narrowed:
             tail = suggest(name, study.scenarios)
             raise FieldError(path, f"'{name}' is not among scenarios: {tail}")
@@ -255,8 +238,8 @@ def _check_choices(study: Study) -> None:
         for method, one in override.recipes.items():
             choices[f"overrides.{position}.recipes.{method}"] = method, one
     for path, (method, choice) in choices.items():
-        if method not in METHODS:
-            raise FieldError(path, f"unknown method '{method}': {suggest(method, METHODS)}")
+        with at(path):
+            method_of(method)
         if choice != "matched" and method in study.tune:
             raise FieldError(
                 path, "a tuned method is trained under the matched recipe: leave it out of tune"
@@ -301,20 +284,27 @@ def _check_search(study: Study) -> None:
         )
 
 
+def _real_number(
+    method: str, known: Mapping[str, Parameter], name: str, path: str, refusal: str
+) -> Parameter:
+    """Return a parameter of a method that is a real number."""
+    if name not in known:
+        tail = suggest(name, known)
+        raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
+    if not isinstance(known[name].default, float):
+        raise FieldError(path, refusal)
+    return known[name]
+
+
 def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
     known = tunable_of(method)
     for name, interval in space.items():
         path = f"{method}.{name}"
-        if name not in known:
-            tail = suggest(name, known)
-            raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
-        if not isinstance(known[name].default, float):
-            raise FieldError(path, f"only real numbers are searched, {name} is not one: fix it")
+        refusal = f"only real numbers are searched, {name} is not one: fix it"
+        parameter = _real_number(method, known, name, path, refusal)
         for end in ("low", "high"):
-            try:
-                known[name].check(getattr(interval, end))
-            except FieldError as error:
-                raise FieldError(f"{path}.{end}", error.message) from error
+            with at(f"{path}.{end}"):
+                parameter.check(getattr(interval, end))
         if method in study.tune and name in _fixed(study, method):
             raise FieldError(
                 path, f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one"
@@ -360,18 +350,13 @@ def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float
     known = parameters_of(method)
     for name, values in varied.items():
         path = f"vary.{method}.{name}"
-        if name not in known:
-            tail = suggest(name, known)
-            raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
-        if not isinstance(known[name].default, float):
-            raise FieldError(path, f"only real numbers are varied, {name} is not one")
+        refusal = f"only real numbers are varied, {name} is not one"
+        parameter = _real_number(method, known, name, path, refusal)
         if not values:
             raise FieldError(path, "give at least one value, such as [0.1, 1, 10]")
         for position, value in enumerate(values):
-            try:
-                known[name].check(value)
-            except FieldError as error:
-                raise FieldError(f"{path}.{position}", error.message) from error
+            with at(f"{path}.{position}"):
+                parameter.check(value)
         _check_distinct(path, values)
 
 

@@ -41,10 +41,8 @@ class Architecture:
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
-        try:
+        with at("name"):
             backbone = backbone_of(name)
-        except FieldError as error:
-            raise FieldError("name", error.message) from error
         return cls(name, complete(f"backbone {name}", backbone.parameters, keys))
 
     def to_plain(self) -> dict[str, Any]:
@@ -86,10 +84,8 @@ def parameters_of(method: str) -> dict[str, Parameter]:
     Raises:
         FieldError: an unknown method; its path is the name, as where methods are keys.
     """
-    try:
+    with at(method):
         return {parameter.name: parameter for parameter in method_of(method).parameters}
-    except FieldError as error:
-        raise FieldError(method, error.message) from error
 
 
 def tunable_of(method: str) -> dict[str, Parameter]:
@@ -115,6 +111,15 @@ def is_neutral(section: BaseModel, key: str) -> bool:
     """Tell whether a key was added later and has its neutral value."""
     known = type(section).model_fields[key]
     return known.json_schema_extra == {"later": True} and getattr(section, key) == known.default
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Show the faults inside at a path."""
+    try:
+        yield
+    except FieldError as error:
+        raise FieldError(path, error.message) from error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
 
 PARTS = ("resources", "confirm", "select", "search", "recipe")
+OWNERS: dict[str, type] = {
+    "recipe": Recipe,
+    "space": Space,
+    "stages": Recipe,
+    "recipes": OwnRecipe,
+    "overrides": Override,
+}
+"""What the innermost of these keys holds, the inner ones first."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _WORDS = (
     ("Input should be", "must be"),
@@ -115,20 +122,12 @@ def _inner_keys(plain: dict[str, Any]) -> dict[str, str]:
 
 
 def _known_keys(path: KeyPath) -> list[str]:
+    """Return the keys that may stand where the last key of a path does."""
     inner = path[:-1]
-    owner: Any = Study
-    if "recipe" in inner or "stages" in inner:
-        owner = Recipe
-    elif inner[:2] == ("search", "space"):
-        owner = Space
-    elif "recipes" in inner:
-        owner = OwnRecipe
-    elif "overrides" in inner:
-        owner = Override
-    elif inner:
-        owner = Study.model_fields[str(inner[0])].annotation
-    if is_dataclass(owner):
-        return [field.name for field in fields(owner)]
-    assert issubclass(owner, BaseModel)  # noqa: S101 - the only other kind in the schema
-    above = ["extends", "sources"] if owner is Study else []
-    return [*owner.model_fields, *above]
+    if not inner:
+        return [*Study.model_fields, "extends", "sources"]
+    owners = [owner for key, owner in OWNERS.items() if key in inner]
+    owner = owners[0] if owners else Study.model_fields[str(inner[0])].annotation
+    if isinstance(owner, type) and issubclass(owner, BaseModel):
+        return list(owner.model_fields)
+    return list(getattr(owner, "__dataclass_fields__", ()))

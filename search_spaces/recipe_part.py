@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, GetPydanticSchema, create_model
 
+from search_spaces.fields import under
 from trainables.errors import FieldError, suggest
 from trainables.schedules import KINDS, Schedule
 from trainables.spec import Recipe
@@ -74,10 +75,8 @@ class RecipePart(Part, extra="forbid"):
         """
         values = {name: value for name, value in self.said.items() if value is not None}
         if "schedule" in values:
-            try:
+            with under("schedule"):
                 values["schedule"] = values["schedule"].complete()
-            except FieldError as error:
-                raise FieldError(f"schedule.{error.field}".rstrip("."), error.message) from error
         return _built(Recipe, values)
 
 

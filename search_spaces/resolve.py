@@ -26,7 +26,7 @@ from trainables.parameters import FrozenMap, complete
 from trainables.spec import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from search_spaces.recipe_part import RecipePart
     from search_spaces.schema import OwnRecipe, Study, Word
@@ -384,16 +384,17 @@ def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath)
 
 
 def _sources_of_own(own: OwnRecipe) -> dict[KeyPath, str]:
-    unsaid = [name for name in type(own).model_fields if name not in own.model_fields_set]
-    sources: dict[KeyPath, str] = {(name,): DEFAULT for name in unsaid if name != "recipe"}
+    unsaid = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
     others = [one.name for one in fields(Recipe) if one.name not in own.recipe.said]
-    sources |= _as_in_the_study(("recipe",), others)
-    if "source" in own.model_fields_set:
-        sources[()] = own.source
-    return sources
+    stated: dict[KeyPath, str] = {(): own.source} if "source" in own.model_fields_set else {}
+    return {
+        **stated,
+        **{(name,): DEFAULT for name in unsaid},
+        **_as_in_the_study(("recipe",), others),
+    }
 
 
-def _as_in_the_study(at: KeyPath, names: tuple[str, ...] | list[str]) -> dict[KeyPath, str]:
+def _as_in_the_study(at: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
     return {(*at, name): AS_IN_THE_STUDY for name in names}
 
 
@@ -497,13 +498,10 @@ def is_shared(study: Study, method: str, name: str, one: Sourced) -> bool:
 
 @cached
 def _values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
-    values = _whole_values(study, method, scenario)
-    return {**_scaled(study, method, scenario, values), **_parameters_of_reference(study, method)}
-
-
-def _parameters_of_reference(study: Study, method: str) -> dict[str, Sourced]:
-    values = reference_values(study, method)
-    return {name: one for name, one in values.items() if name not in RECIPE_VALUES}
+    values = _scaled(study, method, scenario, _whole_values(study, method, scenario))
+    return values | {
+        name: one for name, one in reference_values(study, method).items() if name in values
+    }
 
 
 @cached
@@ -523,11 +521,11 @@ def study_values(study: Study, method: str) -> Mapping[str, Sourced]:
         )
         for name, default in defaults.items()
     }
-    return {**_scaled(study, method, None, values), **_parameters_of_reference(study, method)}
+    return _scaled(study, method, None, values)
 
 
 @cached
-def _whole_values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
+def _whole_values(study: Study, method: str, scenario: str) -> dict[str, Sourced]:
     """Return the values under the reference, as they are written."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
     return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
@@ -597,8 +595,8 @@ def _taken(
 
 
 def _scaled(
-    study: Study, method: str, scenario: str | None, values: Mapping[str, Sourced]
-) -> Mapping[str, Sourced]:
+    study: Study, method: str, scenario: str | None, values: dict[str, Sourced]
+) -> dict[str, Sourced]:
     """Return values in trainings of the length asked for, but for those that flags have set.
 
     What is said for the study is scaled with the training that its scenarios share, what is said

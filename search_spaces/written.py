@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -71,7 +72,11 @@ def plain_recipe(recipe: Recipe) -> Tree:
     return values
 
 
-def _named_methods(study: Study) -> Iterable[str]:
+def _without_empty(section: Tree) -> Tree:
+    return {key: value for key, value in section.items() if value}
+
+
+def _named_methods(study: Study) -> dict[str, None]:
     return dict.fromkeys([*study.methods, *study.hyperparameters])
 
 
@@ -82,12 +87,11 @@ def _hyperparameters(study: Study, sources: Sources) -> Tree:
         values = {
             name: one for name, one in study_values(study, method).items() if name not in free
         }
-        if values:
-            section[method] = _plain_values(values)
-        for name, one in values.items():
-            if one.layer not in ("fixed", "default"):
-                sources["hyperparameters", method, name] = one.source
-    return section
+        section[method] = _plain_values(values)
+        sources |= {
+            one.path: one.source for one in values.values() if one.layer not in ("fixed", "default")
+        }
+    return _without_empty(section)
 
 
 def _references(study: Study, sources: Sources) -> Tree:
@@ -101,12 +105,11 @@ def _references(study: Study, sources: Sources) -> Tree:
 
 
 def _recipes(study: Study, sources: Sources) -> Tree:
-    shared = {method: shared_training(study, method) for method in _trained_apart(study)}
-    section: Tree = {}
-    for method, training in shared.items():
-        if training is not None:
-            section[method] = _plain_training(training, ("recipes", method), sources)
-    return section
+    return {
+        method: _plain_training(training, ("recipes", method), sources)
+        for method in _trained_apart(study)
+        if (training := shared_training(study, method)) is not None
+    }
 
 
 def _trained_apart(study: Study) -> Iterable[str]:
@@ -136,8 +139,7 @@ def _overrides(study: Study, sources: Sources) -> list[Tree]:
             "hyperparameters": _override_values(study, scenario, at, sources),
             "recipes": _override_trainings(study, scenario, at, sources),
         }
-        said = {key: value for key, value in entry.items() if value}
-        if said:
+        if said := _without_empty(entry):
             entries.append({"scenario": scenario, **said})
     return entries
 
@@ -153,40 +155,39 @@ def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources)
 
 
 def _override_values(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    said = [
-        name for _, one in reversed(study.overrides_on(scenario)) for name in one.hyperparameters
-    ]
-    named = set(_named_methods(study))
+    entries = reversed(study.overrides_on(scenario))
+    said, named = (
+        [name for _, one in entries for name in one.hyperparameters],
+        _named_methods(study),
+    )
     section: Tree = {}
-    for method in dict.fromkeys([*said, *_named_methods(study)]):
+    for method in dict.fromkeys([*said, *named]):
         values = {
             name: one
             for name, one in resolve(study, method, scenario).values.items()
             if not is_shared(study, method, name, one)
             and (method in named or one.layer == "override")
         }
-        if values:
-            section[method] = _plain_values(values)
-        for name, one in values.items():
-            sources[*at, "hyperparameters", method, name] = one.source or one.path
-    return section
+        section[method] = _plain_values(values)
+        inner = (*at, "hyperparameters", method)
+        sources |= {(*inner, name): one.source or one.path for name, one in values.items()}
+    return _without_empty(section)
 
 
 def _override_trainings(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    section: Tree = {}
-    for method in _trained_apart(study):
-        training = resolve(study, method, scenario).training
-        if training.kind != "matched" and shared_training(study, method) is None:
-            section[method] = _plain_training(training, (*at, "recipes", method), sources)
-    return section
+    return {
+        method: _plain_training(training, (*at, "recipes", method), sources)
+        for method in _trained_apart(study)
+        if shared_training(study, method) is None
+        and (training := resolve(study, method, scenario).training).kind != "matched"
+    }
 
 
 def _posterior(study: Study, sources: Sources) -> Tree:
     own = study.posterior.recipe
     if own is not None:
-        for name in Recipe.__dataclass_fields__:
-            if name not in own.said:
-                sources["posterior", "recipe", name] = AS_IN_THE_STUDY
+        unsaid = [one.name for one in fields(Recipe) if one.name not in own.said]
+        sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in unsaid}
     backbone = study.posterior.backbone
     return {
         "backbone": None if backbone is None else backbone.to_plain(),
