@@ -45,7 +45,8 @@ def check_study(study: Study, *, narrowed: bool = False) -> None:
         source = source_of(study.dataset)
     _check_names(study, source)
     _check_patterns(study, narrowed=narrowed)
-    _check_images(study, source)
+    for path, recipe in _recipes(study):
+        _check_recipe(study, source, recipe, path)
     _check_search(study)
     _check_methods(study, source)
     _check_seeds(study)
@@ -79,11 +80,6 @@ def _check_patterns(study: Study, *, narrowed: bool) -> None:
 
 def _shape(image: Sequence[int]) -> str:
     return "×".join(map(str, image))
-
-
-def _check_images(study: Study, source: Source) -> None:
-    for path, recipe in _recipes(study):
-        _check_recipe(study, source, recipe, path)
 
 
 def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
@@ -188,11 +184,10 @@ def _check_samples(study: Study, source: Source) -> None:
     count = study.subset or size
     if not count:
         return
-    fractions = {"search.hold_out": study.search.hold_out} if _holds_out(study) else {}
-    for resolved in _cells(study):
-        training = resolved.training
-        if training.hold_out:
-            fractions[f"{dotted(training.path)}.hold_out"] = training.hold_out
+    chooses = bool(study.tune) or study.confirm.hold_out
+    fractions = {"search.hold_out": study.search.hold_out} if chooses else {}
+    trainings = [resolved.training for resolved in _cells(study)]
+    fractions |= {f"{dotted(one.path)}.hold_out": one.hold_out for one in trainings if one.hold_out}
     for path, fraction in fractions.items():
         held = round(fraction * count)
         if not 0 < held < count:
@@ -201,10 +196,6 @@ def _check_samples(study: Study, source: Source) -> None:
                 f"of {count} samples hold_out {fraction:g} leaves {held} to choose by "
                 f"and {count - held} to train on",
             )
-
-
-def _holds_out(study: Study) -> bool:
-    return bool(study.tune) or study.confirm.hold_out
 
 
 def _cells(study: Study) -> Iterator[Resolved]:

@@ -45,8 +45,8 @@ def scaled_recipe(
         epochs: length asked for; None: `factor` times as long, in whole cycles if it was.
     """
     schedule: Any = recipe.schedule.scaled(factor)
-    held = {key: getattr(recipe.schedule, key) for key in _below("schedule", kept)}
-    schedule = replace(schedule, **held)
+    keys = [name.removeprefix("schedule.") for name in kept if name.startswith("schedule.")]
+    schedule = replace(schedule, **{key: getattr(recipe.schedule, key) for key in keys})
     if epochs is None:
         step = (schedule.cycle or 1) if whole_cycles(recipe.epochs, recipe.schedule) else 1
         epochs = scaled_epoch(recipe.epochs, factor, step)
@@ -78,7 +78,3 @@ def cut_cycle(before: Recipe, after: Recipe) -> str:
         f"last epoch {after.epochs} does not end a cycle of {after.schedule.cycle}: "
         "its learning rate is not the lowest"
     )
-
-
-def _below(key: str, names: Collection[str]) -> list[str]:
-    return [name.removeprefix(f"{key}.") for name in names if name.startswith(f"{key}.")]

@@ -26,7 +26,7 @@ from trainables.parameters import FrozenMap, complete
 from trainables.spec import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from search_spaces.recipe_part import RecipePart
     from search_spaces.schema import OwnRecipe, Study, Word
@@ -240,11 +240,14 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
         FieldError: it lacks a key, or a value is not allowed.
     """
     layers = _recipe_layers(study, scenario)
-    whole, base = _completed(layers), _completed(layers[-1:])
-    if study.length is None:
-        return whole
-    epochs = study.length.epochs if whole == base else None
-    return scaled_recipe(whole, _factor(study), _kept(study, layers), epochs)
+    asked = None if has_own_recipe(study, scenario) else study.length
+    epochs = asked.epochs if asked else None
+    return _lasting(study, _completed(layers), _kept(study, layers), epochs)
+
+
+def has_own_recipe(study: Study, scenario: str | None) -> bool:
+    """Tell whether overrides change the matched recipe on a scenario."""
+    return _completed(_recipe_layers(study, scenario)) != _completed(_recipe_layers(study, None))
 
 
 def posterior_recipe(study: Study) -> Recipe:
@@ -270,13 +273,10 @@ def shared_training(study: Study, method: str) -> Training | None:
 @cached
 def _training(study: Study, method: str, scenario: str) -> Training:
     whole = _whole_training(study, method, scenario)
-    if study.length is None:
-        return whole
     if whole.kind == "matched":
         return replace(whole, recipe=matched_recipe(study, scenario))
-    factor = _factor(study)
-    stages = {role: scaled_recipe(one, factor, ()) for role, one in whole.stages.items()}
-    return replace(whole, recipe=scaled_recipe(whole.recipe, factor, whole.kept), stages=stages)
+    stages = {role: _lasting(study, one) for role, one in whole.stages.items()}
+    return replace(whole, recipe=_lasting(study, whole.recipe, whole.kept), stages=stages)
 
 
 @cached
@@ -292,15 +292,15 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
             choice.kind,
             choice.source,
             _completed(own),
-            choice.hold_out,
-            choice.selection,
-            {
+            hold_out=choice.hold_out,
+            selection=choice.selection,
+            stages={
                 role: _completed((((*path, "stages", role), part),))
                 for role, part in choice.stages.items()
             },
-            _sources_of_own(choice),
-            path,
-            _kept(study, own),
+            sources=_sources_of_own(choice),
+            path=path,
+            kept=_kept(study, own),
         )
     published = _published(method_of(method), study.dataset, scenario, path)
     base = _merged(layers).said
@@ -315,12 +315,12 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
         "published",
         published.source,
         recipe,
-        published.hold_out,
-        published.selection,
-        stages,
-        sources,
-        path,
-        frozenset(open_names) & _kept(study, layers),
+        hold_out=published.hold_out,
+        selection=published.selection,
+        stages=stages,
+        sources=sources,
+        path=path,
+        kept=_kept(study, layers).intersection(open_names),
     )
 
 
@@ -398,9 +398,14 @@ def _as_in_the_study(at: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
     return {(*at, name): AS_IN_THE_STUDY for name in names}
 
 
-def _factor(study: Study) -> float:
-    assert study.length is not None  # noqa: S101 - asked for where there is one
-    return study.length.epochs / _completed(_recipe_layers(study, None)).epochs
+def _lasting(
+    study: Study, recipe: Recipe, kept: Collection[str] = (), epochs: int | None = None
+) -> Recipe:
+    """Return a recipe at the length of training that is asked for."""
+    if study.length is None:
+        return recipe
+    whole = _completed(_recipe_layers(study, None))
+    return scaled_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
 
 
 def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
@@ -447,33 +452,23 @@ def reference_values(study: Study, method: str) -> Mapping[str, Sourced]:
     A published setting that gives all that is searched, on all scenarios, is a tuned method's
     reference where the study says none.
     """
-    if method in study.reference:
-        written = {
-            name: Sourced(value, "reference", ("reference", method, name))
-            for name, value in study.reference[method].items()
-        }
-        return _scaled(study, method, None, written)
-    searched = study.space_of(method) if method in study.tune else {}
-    settings = [
-        matching(method_of(method).settings, study.dataset, scenario)
-        for scenario in study.scenarios
-    ]
-    setting = settings[0]
-    if not searched or setting is None or any(other is not setting for other in settings):
-        return {}
-    if not searched.keys() <= setting.values.keys():
-        return {}
-    known = tunable_of(method)
-    published = {
-        name: Sourced(
-            known[name].check(setting.values[name]),
-            "reference",
-            ("reference", method, name),
-            setting.source,
-        )
-        for name in searched
+    point, source = study.reference.get(method), ""
+    if point is None and method in study.tune:
+        settings = [
+            matching(method_of(method).settings, study.dataset, scenario)
+            for scenario in study.scenarios
+        ]
+        setting, searched = settings[0], study.space_of(method)
+        shared = setting is not None and settings.count(setting) == len(settings)
+        if setting is not None and shared and searched.keys() <= setting.values.keys():
+            point = FrozenMap({name: setting.values[name] for name in searched})
+            source = setting.source
+    known, at = tunable_of(method), ("reference", method)
+    values = {
+        name: Sourced(known[name].check(value), "reference", (*at, name), source)
+        for name, value in (point or {}).items()
     }
-    return _scaled(study, method, None, published)
+    return _scaled(study, method, None, values)
 
 
 @cached

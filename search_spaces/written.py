@@ -12,6 +12,7 @@ from search_spaces.resolve import (
     AS_IN_THE_STUDY,
     Sourced,
     Training,
+    has_own_recipe,
     is_shared,
     matched_recipe,
     posterior_recipe,
@@ -145,8 +146,7 @@ def _overrides(study: Study, sources: Sources) -> list[Tree]:
 
 
 def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    whole = study.with_length(None)
-    if matched_recipe(whole, scenario) == matched_recipe(whole):
+    if not has_own_recipe(study, scenario):
         return {}
     for position, override in reversed(study.overrides_on(scenario)):
         for name in override.recipe.said if override.recipe else ():
