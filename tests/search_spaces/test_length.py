@@ -170,3 +170,24 @@ def test_a_cycle_that_flags_have_set_is_what_counts() -> None:
     )
     lowest = load_study("cifar10", sets[1:]).with_epochs(250).study
     assert matched_recipe(lowest).schedule == CosineRestarts(5, 0.002)
+
+
+def test_what_flags_have_set_is_kept_on_scenarios_with_a_recipe_of_their_own() -> None:
+    short = load_study("cifar10", [parse_set("recipe.window=3")]).with_epochs(50).study
+    recipe = matched_recipe(short, "asymmetric-0.4")
+    assert (recipe.epochs, recipe.window) == (30, 3)
+    said = "overrides=[{scenario: asymmetric-*, recipe: {window: 10}}]"
+    sets = [parse_set("recipe.window=3"), parse_set(said)]
+    nearer = load_study("cifar10", sets).with_epochs(50).study
+    assert matched_recipe(nearer, "asymmetric-0.4").window == 2
+
+
+def test_what_flags_take_back_is_scaled() -> None:
+    sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
+    changes = [parse_set(f"hyperparameters.nal.{text}") for text in sets]
+    short = load_study("cifar10", changes).with_epochs(50)
+    values = resolve(short.study, "nal", "symmetric-0.4").hyperparameters
+    assert (values["first_target_epoch"], values["target_interval"]) == (6, 2)
+    assert short.sources["hyperparameters.nal.target_interval"] == (
+        "scaled by --epochs from 10 (preset official: public code, train_cifar.py and loss.py)"
+    )

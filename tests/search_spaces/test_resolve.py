@@ -340,3 +340,49 @@ def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
 
 def _on_digits(published: object) -> object:
     return replace(published, dataset="digits")  # type: ignore[type-var]
+
+
+# --- layers and sources
+
+
+def test_the_first_layer_that_says_a_value_wins() -> None:
+    sets = ("reference=null", "tune=[]", "hyperparameters.nal={preset: official, alpha: 0.7}")
+    said = "overrides=[{scenario: symmetric-0.2, hyperparameters: {nal: {alpha: 0.6}}, source: me}]"
+    loaded = load("cifar10", *sets, said)
+    on = {name: resolve(loaded.study, "nal", name) for name in ("symmetric-0.2", "symmetric-0.4")}
+    near, far = on["symmetric-0.2"].values, on["symmetric-0.4"].values
+    assert [(one["alpha"].value, one["alpha"].layer) for one in (near, far)] == [
+        (0.6, "override"),
+        (0.7, "fixed"),
+    ]
+    assert near["alpha"].path == ("overrides", 0, "hyperparameters", "nal", "alpha")
+    assert {name: one.layer for name, one in far.items()} == {
+        "lambda": "default",
+        "alpha": "fixed",
+        "first_target_epoch": "fixed",
+        "target_interval": "fixed",
+        "clamps": "preset",
+        "delta": "preset",
+        "beta": "default",
+    }
+    assert loaded.source_of(near["alpha"]) == "me"
+    assert loaded.source_of(far["alpha"]) == "set by --set hyperparameters.nal"
+    assert loaded.source_of(far["lambda"]) == "default of method nal"
+    assert loaded.source_of(far["clamps"]).startswith("preset official: public code")
+
+
+def test_the_source_of_a_scaled_value_says_from_what() -> None:
+    short = load("cifar10").with_epochs(50)
+    values = resolve(short.study, "selc", "symmetric-0.4").values
+    assert short.source_of(values["first_target_epoch"]) == (
+        "scaled by --epochs from 31 (MacLLL/SELC)"
+    )
+
+
+def test_a_study_is_resolved_once() -> None:
+    loaded = load("cifar10")
+    cell = resolve(loaded.study, "nal", "symmetric-0.4")
+    assert resolve(loaded.study, "nal", "symmetric-0.4") is cell
+    other = resolve(load("cifar10").study, "nal", "symmetric-0.4")
+    assert other is not cell
+    assert other == cell
