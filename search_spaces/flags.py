@@ -11,7 +11,7 @@ from trainables.errors import StudyError
 from trainables.methods import METHODS, method_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from search_spaces.layers import Layers
     from search_spaces.yaml_lines import KeyPath
@@ -65,15 +65,9 @@ def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -
         keys = change.path.split(".")
         if keys[0] in FILE_ONLY:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be said in a file")
-        layers.lay(
-            _nested(keys, change.value), _always(Origin(change.flag, level, flag_key=change.path))
-        )
+        layers.lay_at(keys, change.value, Origin(change.flag, level, flag_key=change.path))
     _narrow_search(layers)
     _free_fixed(layers)
-
-
-def _always(origin: Origin) -> Callable[[KeyPath], Origin]:
-    return lambda _path: origin
 
 
 def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
@@ -94,7 +88,7 @@ def _narrow_search(layers: Layers) -> None:
         else:
             left = before if before in kept else kept[0]
         if left != before:
-            layers.lay(_nested(path, left), _always(origin))
+            layers.lay_at(path, left, origin)
 
 
 def _free_fixed(layers: Layers) -> None:
@@ -102,15 +96,13 @@ def _free_fixed(layers: Layers) -> None:
         origin = _said_by_flag(layers, path)
         if origin is None or path[:1] != ("hyperparameters",) or len(path) != 3:
             continue
-        method, name = path[1:]
-        if not isinstance(method, str) or not isinstance(name, str):
-            continue
+        method, name = map(str, path[1:])
         if layers.value(path) is None:
             continue
         for section in (("search", "space", method), ("reference", method)):
             freed = (*section, name)
             if layers.origin(freed) and not _said_by_flag(layers, freed):
-                layers.lay(_nested(freed, None), _always(origin))
+                layers.lay_at(freed, None, origin)
         _drop_if_nothing_is_left(layers, method, origin)
 
 
@@ -120,7 +112,7 @@ def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> Non
     before = layers.value(("tune",))
     if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
         left = [name for name in before if name != method]
-        layers.lay({"tune": left}, _always(origin))
+        layers.lay_at(("tune",), left, origin)
 
 
 def _searches(layers: Layers, method: type[Method]) -> bool:
@@ -131,11 +123,3 @@ def _searches(layers: Layers, method: type[Method]) -> bool:
     fixed = layers.value(("hyperparameters", method.name)) or ()
     declared = any(one.space and one.name not in fixed for one in method.parameters)
     return declared or bool(method.recipe_space)
-
-
-def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 - any YAML value
-    """Return mappings in one another with a value at a path."""
-    nested = value
-    for key in reversed(path):
-        nested = {key: nested}
-    return dict(nested)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from search_spaces.yaml_lines import KeyPath, Plain
 
@@ -72,6 +72,13 @@ class Layers:
     def lay(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
         """Lay one more layer over those that are there."""
         self._merge(self.tree, layer, (), origin_of)
+
+    def lay_at(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
+        """Lay one value over what is there."""
+        layer: dict[str, Plain] = {path[-1]: value}
+        for key in reversed(path[:-1]):
+            layer = {key: layer}
+        self.lay(layer, lambda _path: origin)
 
     def _merge(
         self,
