@@ -107,9 +107,10 @@ class Changes:
             StudyError: a flag, or the study, says something that cannot be.
         """
         from search_spaces.loader import load_study, parse_set
+        from search_spaces.resolve import matched_recipe
 
         loaded = load_study(self.study, [*map(parse_set, self.sets), *self._changes()])
-        if self.epochs is None or self.epochs == loaded.study.recipe.epochs:
+        if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
             return loaded
         return loaded.with_epochs(self.epochs)
 

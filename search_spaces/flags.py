@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import Origin
-from search_spaces.published_values import searched_names
 from search_spaces.yaml_lines import YamlError, parse_yaml
 from trainables.errors import StudyError
 from trainables.methods import METHODS, method_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from search_spaces.layers import Layers
     from search_spaces.yaml_lines import KeyPath
+    from trainables.methods import Method
 
 FILE_ONLY = ("extends", "sources")
 
@@ -62,19 +62,12 @@ def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -
         StudyError: a key that only a file can say.
     """
     for level, change in enumerate(changes, start=first_level):
-        value: Any = change.value
         keys = change.path.split(".")
         if keys[0] in FILE_ONLY:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be said in a file")
-        for key in reversed(keys):
-            value = {key: value}
-        layers.lay(value, _always(Origin(change.flag, level, flag_key=change.path)))
+        layers.lay_at(keys, change.value, Origin(change.flag, level, flag_key=change.path))
     _narrow_search(layers)
     _free_fixed(layers)
-
-
-def _always(origin: Origin) -> Callable[[KeyPath], Origin]:
-    return lambda _path: origin
 
 
 def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
@@ -83,11 +76,9 @@ def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
 
 
 def _narrow_search(layers: Layers) -> None:
-    search = layers.tree.get("search")
     for key, path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
-        origin, kept = _said_by_flag(layers, (key,)), layers.tree.get(key)
-        owner = layers.tree if len(path) == 1 else search
-        before = owner.get(path[-1]) if isinstance(owner, dict) else None
+        origin, kept = _said_by_flag(layers, (key,)), layers.value((key,))
+        before = layers.value(path)
         if origin is None or not isinstance(kept, list) or not kept or before is None:
             continue
         if _said_by_flag(layers, path):
@@ -97,9 +88,7 @@ def _narrow_search(layers: Layers) -> None:
         else:
             left = before if before in kept else kept[0]
         if left != before:
-            for name in reversed(path):
-                left = {name: left}
-            layers.lay(left, _always(origin))
+            layers.lay_at(path, left, origin)
 
 
 def _free_fixed(layers: Layers) -> None:
@@ -107,25 +96,30 @@ def _free_fixed(layers: Layers) -> None:
         origin = _said_by_flag(layers, path)
         if origin is None or path[:1] != ("hyperparameters",) or len(path) != 3:
             continue
-        method, name = path[1:]
-        if not isinstance(method, str) or not isinstance(name, str):
-            continue
-        if layers.tree.get("hyperparameters", {}).get(method, {}).get(name) is None:
+        method, name = map(str, path[1:])
+        if layers.value(path) is None:
             continue
         for section in (("search", "space", method), ("reference", method)):
             freed = (*section, name)
             if layers.origin(freed) and not _said_by_flag(layers, freed):
-                layer: Any = {name: None}
-                for key in reversed(section):
-                    layer = {key: layer}
-                layers.lay(layer, _always(origin))
+                layers.lay_at(freed, None, origin)
         _drop_if_nothing_is_left(layers, method, origin)
 
 
 def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> None:
-    if method not in METHODS or searched_names(layers.tree, method_of(method)):
+    if method not in METHODS or _searches(layers, method_of(method)):
         return
-    before = layers.tree.get("tune")
+    before = layers.value(("tune",))
     if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
         left = [name for name in before if name != method]
-        layers.lay({"tune": left}, _always(origin))
+        layers.lay_at(("tune",), left, origin)
+
+
+def _searches(layers: Layers, method: type[Method]) -> bool:
+    """Tell whether anything of a method would be searched where it is tuned."""
+    space = layers.value(("search", "space", method.name))
+    if isinstance(space, dict):
+        return bool(space)
+    fixed = layers.value(("hyperparameters", method.name)) or ()
+    declared = any(one.space and one.name not in fixed for one in method.parameters)
+    return declared or bool(method.recipe_space)

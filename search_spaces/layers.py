@@ -5,12 +5,11 @@ Every key remembers where it was said last, so that a fault can be shown where i
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from search_spaces.yaml_lines import KeyPath, Plain
 
@@ -52,9 +51,17 @@ class Layers:
         """Return the path of every key that a layer says, taken back or not."""
         return set(self._origins)
 
-    def paths_of_flags(self) -> set[KeyPath]:
-        """Return the path of every key that a flag said last."""
-        return {path for path, origin in self._origins.items() if origin.flag_key is not None}
+    def value(self, path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+        """Return what stands at a path; None if nothing does."""
+        value: Any = self.tree
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def set_by_flags(self) -> frozenset[KeyPath]:
+        """Return the path of every key that a flag has set, those it takes back left out."""
+        said = [path for path, origin in self._origins.items() if origin.flag_key is not None]
+        return frozenset(path for path in said if self.value(path) is not None)
 
     def nearest_origin(self, path: KeyPath) -> Origin:
         """Return where a key, or the innermost mapping around it, was said."""
@@ -65,6 +72,13 @@ class Layers:
     def lay(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
         """Lay one more layer over those that are there."""
         self._merge(self.tree, layer, (), origin_of)
+
+    def lay_at(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
+        """Lay one value over what is there."""
+        layer: dict[str, Plain] = {path[-1]: value}
+        for key in reversed(path[:-1]):
+            layer = {key: layer}
+        self.lay(layer, lambda _path: origin)
 
     def _merge(
         self,
@@ -93,15 +107,7 @@ class Layers:
                 self._origins.update({(*at, n): origin_of((*at, n)) for n in positions})
 
 
-def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with others laid over them as `Layers` does; both stay as they are."""
-    layers = Layers(Origin(""))
-    for layer in (below, above):
-        layers.lay(copy.deepcopy(layer), lambda _path: Origin(""))
-    return layers.tree
-
-
-def leaves(tree: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def leaves(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Yield path and value of every key whose value is no mapping (or an empty one).
 
     Mappings in a list have their position in the path.

@@ -6,26 +6,24 @@ A fault is shown where it was made: `file.yaml:LINE: key: message` or `--flag: m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+from search_spaces.checks import check_study
 from search_spaces.files import StudyFile, open_study
 from search_spaces.flags import Change, apply_changes, parse_set
-from search_spaces.layers import Layers, Origin, dotted, key_path
-from search_spaces.provenance import (
-    Statement,
-    check_statements,
-    read_statements,
-    source_texts,
-)
+from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
+from search_spaces.length import Length
+from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
 from search_spaces.reading import read_study
-from search_spaces.scaling import list_scaled, with_epochs
-from search_spaces.settling import settle
+from search_spaces.written import write_out
 from search_spaces.yaml_lines import dump_yaml
 from trainables.errors import FieldError, StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from search_spaces.resolve import Sourced
     from search_spaces.schema import Study
     from search_spaces.yaml_lines import KeyPath, Plain
 
@@ -34,29 +32,65 @@ __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
 SAID_BY_METHOD = ("hyperparameters.", "overrides.", "recipes.", "reference.")
 """Sections whose keys a fault of scaling has to name: the message alone does not say the method."""
 
+BY_METHOD = ("hyperparameters", "reference", "recipes")
+"""Sections whose keys are methods."""
+
 MOST_FILES = 20
 """A chain of `extends` longer than this is a circle (of paths written in ever other ways)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """One value that changed with the length of training.
+
+    Attributes:
+        path: its dotted key.
+        before: as the study has it.
+        after: as runs will have it.
+    """
+
+    path: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        """Write it as plans do: `epochs 500 -> 20`, `nal.first_target_epoch 60 -> 2`."""
+        keys = self.path.split(".")
+        owners = [one for section, one in pairwise(keys) if section in BY_METHOD]
+        return f"{'.'.join([*owners, keys[-1]])} {self.before} -> {self.after}"
+
+
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A checked study, with every default written out, and where its values come from.
+    """A checked study, and where its values come from.
 
     Attributes:
         study: the study.
         name: stem of its file.
-        sources: by dotted path of each value: "paper, section 5.1", "set by --trials",
+        plain: the study as YAML values, with all that it resolves to written out.
+        sources: by dotted path of each of them: "paper, section 5.1", "set by --trials",
             "default of method nal", or file and line where nothing else is said.
+        scaled: what changed with the length of training that was asked for.
     """
 
-    study: Study
+    study: Study = field(compare=False)
     name: str
+    plain: Mapping[str, Any]
     sources: Mapping[str, str]
-    _layers: Layers = field(repr=False, compare=False)
+    _provenance: Provenance = field(repr=False, compare=False)
+    scaled: tuple[Scaled, ...] = ()
 
     def to_yaml(self) -> str:
         """Write the study as YAML that loads as the same study with the same sources."""
-        return dump_yaml({**self.study.to_plain(), "sources": dict(self.sources)})
+        return dump_yaml({**self.plain, "sources": dict(self.sources)})
+
+    def source_of(self, one: Sourced) -> str:
+        """Say where a value that the study resolves to comes from."""
+        said_there = one.path if one.layer == "override" else ""
+        text = self._provenance.text(one.path, one.source or said_there)
+        if one.whole is None or self.study.length is None:
+            return text
+        return _scaled_text(self.study.length.flag, one.whole, text)
 
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
         """Return the study with another length of training, all that counts epochs scaled with it.
@@ -66,21 +100,31 @@ class LoadedStudy:
         Raises:
             StudyError: no number of epochs, or one that the study cannot have.
         """
+        kept = self._provenance.layers.set_by_flags()
+        study = self.study.with_length(Length(epochs, flag, kept))
         try:
-            study = with_epochs(self.study, epochs, keep=self._layers.paths_of_flags())
+            check_study(study)
         except FieldError as error:
             key = f"{error.field}: " if error.field.startswith(SAID_BY_METHOD) else ""
             raise StudyError(f"{flag}: {key}{error.message}") from error
-        scaled = {
-            change.path: f"scaled by {flag} from {change.before} ({self.sources[change.path]})"
-            for change in list_scaled(self.study, study)
-        }
-        scaled["recipe.epochs"] = f"set by {flag}"
-        return LoadedStudy(study, self.name, {**self.sources, **scaled}, self._layers)
+        plain, _ = write_out(study)
+        before = dict(leaves(self.plain))
+        scaled = tuple(
+            Scaled(dotted(path), before[path], value)
+            for path, value in leaves(plain)
+            if path in before and before[path] != value
+        )
+        texts = {one.path: _scaled_text(flag, one.before, self.sources[one.path]) for one in scaled}
+        sources = {**self.sources, **texts, "recipe.epochs": f"set by {flag}"}
+        return LoadedStudy(study, self.name, plain, sources, self._provenance, scaled)
 
     def explain(self, error: FieldError) -> StudyError:
         """Turn a fault that shows later (a subset larger than the data) into its line for users."""
-        return _explain(error, self._layers)
+        return _explain(error, self._provenance.layers)
+
+
+def _scaled_text(flag: str, before: object, source: str) -> str:
+    return f"scaled by {flag} from {before} ({source})"
 
 
 def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy:
@@ -108,19 +152,15 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
     said_by_files = layers.paths()
     apply_changes(layers, changes, first_level=len(files))
     try:
-        settled = settle(layers.tree, narrowed=_after(layers, "scenarios", "overrides"))
+        study = read_study(layers.tree)
+        check_study(study, narrowed=_after(layers, "scenarios", "overrides"))
     except FieldError as error:
         raise _explain(error, layers) from error
-    try:
-        study = read_study(read_study(settled.tree).to_plain())
-    except FieldError as error:
-        place = dotted(settled.place(key_path(error.field)))
-        raise _explain(FieldError(place, error.message), layers) from error
-    plain = study.to_plain()
+    plain, taken = write_out(study)
     check_statements([s for s in statements if s.level == len(files) - 1], plain, said_by_files)
-    return LoadedStudy(
-        study, files[-1].name, source_texts(plain, layers, statements, settled.sources), layers
-    )
+    provenance = Provenance(layers, statements)
+    sources = provenance.source_texts(plain, taken)
+    return LoadedStudy(study, files[-1].name, plain, sources, provenance)
 
 
 def _chain(name_or_path: str) -> list[StudyFile]:

@@ -80,75 +80,71 @@ def check_statements(
             )
 
 
-def source_texts(
-    plain: dict[str, Any],
-    layers: Layers,
-    statements: Iterable[Statement],
-    settled: Mapping[KeyPath, str],
-) -> dict[str, str]:
-    """Say where each value comes from, by dotted path.
+class Provenance:
+    """What a study's files and flags say of where its values come from."""
 
-    A flag goes first; then the statement with the longest matching path, if its file says the
-    value itself or extends the one that does; then what is published, or the source that a recipe
-    states itself; then file and line; then whose default it is.
+    def __init__(self, layers: Layers, statements: Iterable[Statement]) -> None:
+        """Gather it.
 
-    Args:
-        plain: the study with every default written out.
-        layers: what files and flags say.
-        statements: of all files.
-        settled: sources of what the study took from what is published.
-    """
-    found = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
-    return {
-        dotted(path): _said_text(path, layers, found, settled)
-        or _settled_text(path, layers, settled)
-        or _place_text(path, layers)
-        or _default_of(path, plain, layers)
-        for path, _ in leaves(plain)
-        if path[0] not in WITHOUT_SOURCE
-    }
+        Args:
+            layers: what files and flags say.
+            statements: of all files.
+        """
+        self.layers = layers
+        self._statements = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
 
+    def text(self, path: KeyPath, taken: str | KeyPath = "", *, instead: bool = True) -> str:
+        """Say where a value comes from; "" if nothing says it.
 
-def _said_text(
-    path: KeyPath,
-    layers: Layers,
-    statements: list[Statement],
-    settled: Mapping[KeyPath, str],
-) -> str:
-    """Return what is said of a value; "" if it was taken back, and then taken from elsewhere."""
-    taken_back = path in settled and layers.origin(path) is not None
-    return "" if taken_back else _source_text(path, layers, statements)
+        A flag goes first; then the statement with the longest matching path, if its file says the
+        value itself or extends the one that does; then what the value is taken from; then file and
+        line.
 
+        Args:
+            path: of the value.
+            taken: what it is taken from: a text, or the path at which it is said; "" if from
+                nowhere else.
+            instead: whether it stands in the place of what was said at its path and taken back.
+        """
+        origin = self.layers.origin(path)
+        taken_back = bool(taken) and instead and origin is not None
+        if not taken_back and (said := self._statement(path)):
+            return said
+        if taken:
+            return taken if isinstance(taken, str) else self.layers.nearest_origin(taken).text
+        return "" if origin is None else origin.text
 
-def _settled_text(path: KeyPath, layers: Layers, settled: Mapping[KeyPath, str]) -> str:
-    """Return the source of the innermost mapping around a value that was taken over."""
-    for length in range(len(path), 0, -1):
-        text = settled.get(path[:length])
-        if text is not None:
-            # A value that the study's file gives in an override without saying whence.
-            given = layers.origin(key_path(text)) if text.startswith("overrides.") else None
-            return text if given is None else given.text
-    return ""
+    def _statement(self, path: KeyPath) -> str:
+        origin = self.layers.origin(path)
+        if origin is not None and origin.flag_key is not None:
+            return f"set by {origin.text}"
+        for statement in self._statements:
+            exact = statement.path == path
+            speaks = path[: len(statement.path)] == statement.path
+            if exact if origin is None else speaks and statement.level >= origin.level:
+                return statement.text
+        return ""
 
+    def source_texts(
+        self, plain: dict[str, Any], taken: Mapping[KeyPath, str | KeyPath]
+    ) -> dict[str, str]:
+        """Say where each value of a study comes from, by dotted path.
 
-def _source_text(path: KeyPath, layers: Layers, statements: list[Statement]) -> str:
-    """Return what the files and flags say of a value's source; "" if nothing."""
-    origin = layers.origin(path)
-    if origin is None:
-        exact = [s.text for s in statements if s.path == path]
-        return exact[0] if exact else ""
-    if origin.flag_key is not None:
-        return f"set by {origin.text}"
-    for statement in statements:
-        if path[: len(statement.path)] == statement.path and statement.level >= origin.level:
-            return statement.text
-    return ""
+        Args:
+            plain: the study written out.
+            taken: of values, or mappings around them, that the study takes from elsewhere.
+        """
+        return {
+            dotted(path): self._source(path, taken) or _default_of(path, plain, self.layers)
+            for path, _ in leaves(plain)
+            if path[0] not in WITHOUT_SOURCE
+        }
 
-
-def _place_text(path: KeyPath, layers: Layers) -> str:
-    """Return file and line of a value; "" if no file says it."""
-    origin = layers.origin(path)
-    return "" if origin is None else origin.text
+    def _source(self, path: KeyPath, taken: Mapping[KeyPath, str | KeyPath]) -> str:
+        for length in range(len(path), 0, -1):
+            if path[:length] in taken:
+                return self.text(path, taken[path[:length]], instead=length == len(path))
+        return self.text(path)
 
 
 def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.checks import check_study
 from search_spaces.layers import dotted
-from search_spaces.schema import MethodRecipe, Override, Study
+from search_spaces.schema import TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
 from trainables.parameters import Space
 from trainables.recipe import Recipe
-from trainables.schedules import KINDS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -23,6 +20,14 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
 
 PARTS = ("resources", "confirm", "select", "search", "recipe")
+OWNERS: dict[str, type] = {
+    "recipe": Recipe,
+    "space": Space,
+    "stages": Recipe,
+    "recipes": OwnRecipe,
+    "overrides": Override,
+}
+"""What the innermost of these keys holds, the inner ones first."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _WORDS = (
     ("Input should be", "must be"),
@@ -39,50 +44,28 @@ _WORDS = (
 
 
 def read_study(plain: dict[str, Any]) -> Study:
-    """Validate a study.
+    """Read a study, key by key; what ties keys together is not looked at.
 
     Types are strict, as in JSON: "60" is no integer.
 
     Raises:
         FieldError: the first fault; its field is the dotted path of the key.
     """
-    _check_schedules(plain)
     try:
-        study = Study.model_validate_json(json.dumps(plain), strict=True)
+        return Study.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         raise _fault(error.errors(), plain) from error
-    check_study(study)
-    return study
-
-
-def _check_schedules(plain: Any, path: KeyPath = ()) -> None:  # noqa: ANN401 - any YAML value
-    """The kind of a schedule decides which keys it has: look at it before them."""
-    if isinstance(plain, list):
-        for position, item in enumerate(plain):
-            _check_schedules(item, (*path, position))
-    elif isinstance(plain, dict):
-        for key, value in plain.items():
-            if key == "schedule" and path and value is not None:
-                _check_schedule(value, dotted((*path, key)))
-            else:
-                _check_schedules(value, (*path, key))
-
-
-def _check_schedule(schedule: object, where: str) -> None:
-    if not isinstance(schedule, dict):
-        raise FieldError(where, f"must be a mapping like {{kind: constant}}, got {schedule!r}")
-    kind = schedule.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        said = f"unknown kind of schedule {kind!r}" if kind is not None else "kind is missing"
-        where = f"{where}.kind" if "kind" in schedule else where
-        raise FieldError(where, f"{said}: {suggest(str(kind), KINDS)}")
 
 
 def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
-    located = [(path, e) for e in errors if (path := _path(e["loc"], plain)) is not None]
     # A misspelt key that is also missing is best shown as misspelt.
-    located.sort(key=lambda pair: pair[1]["type"] not in _UNKNOWN_KEY)
-    path, error = located[0]
+    error = min(errors, key=lambda one: one["type"] not in _UNKNOWN_KEY)
+    loc = error["loc"]
+    path = tuple(
+        key for n, key in enumerate(loc) if not (key in TAGS and "recipes" in loc[n - 2 : n - 1])
+    )
+    if path[:1] == ("overrides",) and path[2:] == ("scenario",):
+        path = path[:2]
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
         field = ".".join(part for part in (dotted(path), inner.field) if part)
@@ -90,29 +73,40 @@ def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
     return FieldError(dotted(path), _message(path, error, plain))
 
 
-def _path(loc: KeyPath, plain: dict[str, Any]) -> KeyPath | None:
-    """Drop the class name that pydantic puts in for a union; None for the kinds not chosen."""
-    if "schedule" not in loc[:-1]:
-        return loc
-    at = loc.index("schedule") + 1
-    schedule: Any = plain
-    for key in loc[:at]:
-        schedule = schedule[key]
-    return (*loc[:at], *loc[at + 1 :]) if loc[at] == KINDS[schedule["kind"]].__name__ else None
-
-
 def _message(path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
     if error["type"] in _UNKNOWN_KEY:
         elsewhere = _inner_keys(plain).get(str(path[-1])) if len(path) == 1 else None
         if elsewhere:
             return f"unknown key '{path[-1]}': did you mean '{elsewhere}'?"
-        return f"unknown key '{path[-1]}': {suggest(str(path[-1]), _known_keys(path, plain))}"
+        return f"unknown key '{path[-1]}': {suggest(str(path[-1]), _known_keys(path))}"
+    if shape := _shape(path, error["input"]):
+        return f"must be {shape}"
     if error["type"] == "missing":
         return "is missing"
     text = error["msg"].partition(", not ")[0]
     for theirs, ours in _WORDS:
         text = text.replace(theirs, ours)
     return f"{text}, got {error['input']!r}"
+
+
+def _shape(path: KeyPath, value: object) -> str:
+    """Say what the value at a path is to be, where that says more than its type; else ""."""
+    match path:
+        case ("overrides",):
+            shape = "a list of mappings like {scenario: asymmetric-*}"
+        case ("overrides", int()):
+            shape = "a mapping with a scenario"
+        case ("recipes",):
+            shape = "a mapping like {elr: published}"
+        case ("overrides", int(), "source"):
+            shape = f"a text, got {value!r}"
+        case (*_, "schedule"):
+            shape = f"a mapping like {{kind: constant}}, got {value!r}"
+        case (*_, "recipes", _):
+            shape = f"matched, published or a mapping, got {value!r}"
+        case _:
+            shape = ""
+    return shape
 
 
 def _inner_keys(plain: dict[str, Any]) -> dict[str, str]:
@@ -123,30 +117,17 @@ def _inner_keys(plain: dict[str, Any]) -> dict[str, str]:
         for name in (methods if isinstance(methods, list) else ())
         if isinstance(name, str) and name in METHODS
     }
-    owners |= {part: _known_keys((part, ""), plain) for part in PARTS}
+    owners |= {part: _known_keys((part, "")) for part in PARTS}
     return {key: f"{owner}.{key}" for owner, keys in owners.items() for key in keys}
 
 
-def _known_keys(path: KeyPath, plain: dict[str, Any]) -> list[str]:
+def _known_keys(path: KeyPath) -> list[str]:
+    """Return the keys that may stand where the last key of a path does."""
     inner = path[:-1]
-    owner: Any = Study
-    if "schedule" in inner:
-        schedule: Any = plain
-        for key in path[: path.index("schedule") + 1]:
-            schedule = schedule[key]
-        owner = KINDS[schedule["kind"]]
-    elif "recipe" in inner or "stages" in inner:
-        owner = Recipe
-    elif inner[:2] == ("search", "space"):
-        owner = Space
-    elif inner[:1] == ("overrides",):
-        owner = MethodRecipe if "recipes" in inner else Override
-    elif inner[:1] == ("recipes",):
-        owner = MethodRecipe
-    elif inner:
-        owner = Study.model_fields[str(inner[0])].annotation
-    if is_dataclass(owner):
-        return [field.name for field in fields(owner)]
-    assert issubclass(owner, BaseModel)  # noqa: S101 - the only other kind in the schema
-    above = ["extends", "sources"] if owner is Study else []
-    return [*owner.model_fields, *above]
+    if not inner:
+        return [*Study.model_fields, "extends", "sources"]
+    owners = [owner for key, owner in OWNERS.items() if key in inner]
+    owner = owners[0] if owners else Study.model_fields[str(inner[0])].annotation
+    if isinstance(owner, type) and issubclass(owner, BaseModel):
+        return list(owner.model_fields)
+    return list(getattr(owner, "__dataclass_fields__", ()))

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plans import made_up_data
 
+from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.search import search_digest
+from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
 from trainables.identity import NEUTRAL, identity_of
 from trainables.methods import METHODS, method_of
@@ -24,6 +27,7 @@ from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DATA, OTHER = "d" * 64, "e" * 64
 SMALL = Recipe(epochs=60, batch_size=64, learning_rate=0.05, weight_decay=5e-4)
@@ -99,6 +103,54 @@ SEARCHES = {
     "pmd": (SPECS["pmd"], {"lambda": Space(0.1, 50)}, {**MEAN, "window": 5}),
 }
 
+STUDY = """\
+title: a study
+dataset: digits
+backbone: {name: mlp, hidden: [16]}
+scenarios: [symmetric-0.4]
+recipe: {epochs: 6, batch_size: 32, learning_rate: 0.05, window: 3}
+methods: [ce, nal]
+tune: [nal]
+reference:
+  nal: {lambda: 0.5, alpha: 0.9}
+search:
+  space:
+    nal:
+      lambda: {low: 0.05, high: 20, log: true}
+      alpha: {low: 0.5, high: 0.99}
+"""
+SWEEPS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "pmd": {
+        "scenarios": ["pmd-1-0.35", "file-mine"],
+        "posterior": {"recipe": {"epochs": 30}, "seed": 7},
+        "search": {"scope": "scenario"},
+    },
+    "published": {
+        "dataset": "cifar10",
+        "backbone": {"name": "preact18"},
+        "methods": ["elr", "joint", "nal"],
+        "recipes": {"elr": "published", "joint": "published"},
+        "overrides": [{"scenario": "symm*", "recipe": {"epochs": 9}}],
+        "resources": {"cpus": 2},
+        "fixed_seeds": {"noise": 3},
+        "tune": [],
+        "vary": {"nal": {"lambda": [0.1, 10]}},
+    },
+}
+
+
+def sweep_digest(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The digest of a sweep of revision 1, over data of a fixed digest."""
+    monkeypatch.setattr("orchestrator.planning.plan.REVISION", 1)
+    path = folder / "study.yaml"
+    path.write_text(STUDY)
+    changes = [Change(key, value, "--set") for key, value in SWEEPS[name].items()]
+    dataset = replace(made_up_data(), digest=DATA)
+    annotations = {"file-mine": OTHER} if name == "pmd" else {}
+    return Plan("study", load_study(str(path), changes).study, dataset, annotations).digest
+
+
 DIGESTS = {
     "run plain": "f4218a9f3242de953f2089ae54c7dc2dd8ea6786ab4428a0e7149a7eec555314",
     "run nal": "01b1bc34feface3cb07a3ec8441aded584cbed5960f0bdec3a4c1a387f675eca",
@@ -110,9 +162,16 @@ DIGESTS = {
     "run human": "75868155dcc17ec6d1b35ed47b2e3ab22957bfcbbf69f3cbaee6e4c19c879a98",
     "run large": "30239dd54adbafcafb73fdee52063c72d491786327692603a5f3143062b276a7",
     "run subset": "df31183d80109331137fde1ac24de8bff24268357c4bd29142039758ef262b30",
-    "search nal": "db0d00d391239ca2bfed8d11089c3a227d5e6d16b136fd56703c9e7bde260885",
-    "search recipe": "8d44689b9479c8ab775cc0714fa3187bdeb8e0e21cf8802f06004dea00c61dcc",
-    "search pmd": "e608de196d6aee3e200cef05404630168375a18c2cbad672b9881ca2870d2d9f",
+    "search nal": "16f9e90078e16622b96c00f813ee118fcc52e791b4cb3fff39636f7d0e165a9f",
+    "search recipe": "521b17a173ec6483e05e4929cdc84c626bfc8ba26f351f2822d17f5e0ac30892",
+    "search pmd": "7eb75f5f939e8178e53a4c1363bc26cd6ed87760ed435c731186e22be605028c",
+}
+
+
+SWEEP_DIGESTS = {
+    "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
+    "pmd": "c5b9988e639eb4e615b4f68242ef142d5163bd1e5334a6f4ebf21577f198f0ba",
+    "published": "a12ea1ebf47d59a2c82a75d084f716093e0ebc9bad2da9120b474172b9ccf0c6",
 }
 
 
@@ -125,6 +184,13 @@ def digests() -> dict[str, str]:
 
 def test_digests_are_what_they_always_were() -> None:
     assert digests() == DIGESTS
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_digests_of_sweeps_are_what_they_always_were(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep_digest(name, tmp_path, monkeypatch) == SWEEP_DIGESTS[name]
 
 
 # --- what is added later

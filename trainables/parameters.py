@@ -63,6 +63,8 @@ class Space:
             raise FieldError("high", f"must be above low ({self.low:g}), got {self.high:g}")
         if self.log and self.low <= 0:
             raise FieldError("low", f"must be above 0 in a log space, got {self.low:g}")
+        for end in ("low", "high"):
+            object.__setattr__(self, end, float(getattr(self, end)))  # 1 and 1.0: one digest
 
     def position(self, value: float) -> float:
         """Place a value in the space: 0 at low, 1 at high, in logarithms where the space is so."""

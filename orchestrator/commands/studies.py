@@ -50,7 +50,7 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
     table.add_column("key", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("source", overflow="fold")
-    for path, value in leaves(loaded.study.to_plain()):
+    for path, value in leaves(loaded.plain):
         key = dotted(path)
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")

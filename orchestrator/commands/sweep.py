@@ -70,7 +70,7 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
     if dry_run:
         prepared = prepare(changes, places, console, writes=False)
         cost = _cost(prepared.plan, engine, None, console)
-        console.print(plan_view(prepared, cost, changes, places))
+        console.print(plan_view(prepared, cost, places))
         if as_json:
             sys.stdout.write(json.dumps(plan_json(prepared, cost, places)) + "\n")
         return 0
@@ -82,7 +82,7 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
         stack.enter_context(home.claimed(loaded.name))
         prepared = prepare(changes, places, console, writes=True)
         cost = _cost(prepared.plan, engine, home.cache, console)
-        console.print(plan_view(prepared, cost, changes, places))
+        console.print(plan_view(prepared, cost, places))
         if not yes and places.ray_address is None:
             _ask(changes, places, prepared.plan, cost, console)
         home.require_space(cost.plan_bytes(prepared.plan))

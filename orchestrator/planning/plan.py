@@ -6,18 +6,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
+from search_spaces.identity import identity
+from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
 from trainables.identity import digest_of
 from trainables.labels import POSTERIOR
-from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.parameters import FrozenMap
-from trainables.spec import RunSpec
+from trainables.spec import REVISION, RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from search_spaces.phases import Phase
+    from search_spaces.resolve import ResolvedStage
     from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
     from trainables.parameters import Value
@@ -70,12 +72,13 @@ class Plan:
 
         Raising the number of trials or seeds continues a sweep; any other change is another one.
         """
-        plain = self.study.model_dump(mode="json")
-        for section, key in (("search", "trials"), ("select", "seeds"), ("confirm", "seeds")):
-            del plain[section][key]
-        for key in ("title", "deviations", "resources", "diagnostics"):
-            del plain[key]
-        content = {"study": plain, "name": self.name, "data": self.dataset.digest}
+        content = {
+            "study": identity(self.study),
+            "name": self.name,
+            "data": self.dataset.digest,
+            "annotations": dict(self.annotations),
+            "revision": REVISION,
+        }
         return digest_of(content)
 
     @property
@@ -89,7 +92,7 @@ class Plan:
 
     def reference_of(self, method: str) -> Values | None:
         """Return the paper's point in a method's search space; None if the study has none."""
-        reference = self.study.reference_of(method)
+        reference = reference_of(self.study, method)
         space = self.study.space_of(method)
         return None if reference is None else {name: reference.number(name) for name in space}
 
@@ -102,7 +105,7 @@ class Plan:
     def protocol(self) -> HeldOutAccuracy:
         """Which number chooses."""
         return HeldOutAccuracy(
-            window=self.study.recipe.window,
+            window=matched_recipe(self.study).window,
             classes=len(self.dataset.classes),
             held_out=self.held_out,
         )
@@ -120,6 +123,7 @@ class Plan:
             seed: base seed of every axis that the study does not hold fixed.
         """
         study = self.study
+        resolved = resolve(study, method, scenario).laying(values)
         spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
@@ -128,19 +132,17 @@ class Plan:
             backbone=study.backbone.name,
             backbone_parameters=study.backbone.parameters,
             method=method,
-            hyperparameters=study.hyperparameters_of(method, scenario, **values),
-            recipe=study.recipe_of(method, scenario, **values),
-            hold_out=study.fraction_held_out(phase, method, scenario),
-            evaluate=study.evaluates(
-                phase, method, scenario, validated=self.dataset.validation is not None
-            ),
+            hyperparameters=resolved.hyperparameters,
+            recipe=resolved.recipe,
+            hold_out=resolved.held_out(phase),
+            evaluate=resolved.evaluates(phase, validated=self.dataset.validation is not None),
             seeds=study.seeds(seed),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
-        return self._with_needs(spec)
+        return self._with_needs(spec, resolved.stages)
 
     def posterior_of(self, scenario: str) -> RunSpec | None:
         """Return the run on clean labels whose class probabilities a scenario is drawn from.
@@ -160,7 +162,7 @@ class Plan:
             backbone_parameters=backbone.parameters,
             method="ce",
             hyperparameters=FrozenMap(),
-            recipe=posterior.recipe or study.recipe,
+            recipe=posterior_recipe(study),
             hold_out=0.0,
             evaluate=(),
             seeds=study.seeds(posterior.seed),
@@ -175,26 +177,25 @@ class Plan:
         specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
 
-    def _with_needs(self, spec: RunSpec) -> RunSpec:
+    def _with_needs(self, spec: RunSpec, stages: Mapping[str, ResolvedStage]) -> RunSpec:
         needs = {}
         posterior = self.posterior_of(spec.scenario)
         if posterior is not None:
             self._needed[posterior.digest] = posterior
             needs[POSTERIOR] = posterior.digest
-        for stage in method_of(spec.method).stages:
-            passed = {name: spec.hyperparameters[name] for name in stage.passes}
+        for role, stage in stages.items():
+            resolved = resolve(self.study, stage.method, spec.scenario)
             needed = self._with_needs(
                 replace(
                     spec,
                     method=stage.method,
-                    hyperparameters=self.study.hyperparameters_of(
-                        stage.method, spec.scenario, **passed
-                    ),
-                    recipe=self.study.stage_recipe_of(spec.method, stage, spec.scenario),
-                )
+                    hyperparameters=stage.hyperparameters,
+                    recipe=stage.recipe,
+                ),
+                resolved.laying(stage.hyperparameters).stages,
             )
             self._needed[needed.digest] = needed
-            needs[stage.role] = needed.digest
+            needs[role] = needed.digest
         return replace(spec, needs=FrozenMap(needs))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:

@@ -10,6 +10,7 @@ from orchestrator.planning.labels import check_labels
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_shapes
+from search_spaces.resolve import matched_recipe
 from trainables.datasets import load
 from trainables.errors import DataError, FieldError
 from trainables.job import Job
@@ -92,7 +93,7 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
                 f"{study.search.hold_out:g} of {plan.samples} samples holds out {held_out}: "
                 "at least one must be held out and one left",
             )
-        check_shapes(study, study.recipe.input_shape(plan.dataset.image))
+        check_shapes(study, matched_recipe(study).input_shape(plan.dataset.image))
         _check_methods(plan)
     except FieldError as error:
         raise loaded.explain(error) from error

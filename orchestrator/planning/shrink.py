@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from search_spaces.resolve import matched_recipe
 from trainables.errors import StudyError
 from trainables.schedules import whole_cycles
 
@@ -47,11 +48,11 @@ def smaller_changes(
 
 
 def _work(plan: Plan) -> int:
-    return plan.study.recipe.epochs * plan.samples
+    return matched_recipe(plan.study).epochs * plan.samples
 
 
 def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
-    study = plan.study
+    study, whole = plan.study, matched_recipe(plan.study)
     few = replace(
         changes,
         trials=min(MOST_TRIALS, study.search.trials) if study.tune else changes.trials,
@@ -60,11 +61,11 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         if len(study.scenarios) > 1
         else changes.scenarios,
     )
-    for epochs in (study.recipe.epochs, *EPOCHS):
+    for epochs in (whole.epochs, *EPOCHS):
         for subset in SUBSETS:
-            if epochs > study.recipe.epochs or (subset or 0) >= plan.samples:
+            if epochs > whole.epochs or (subset or 0) >= plan.samples:
                 continue
-            shorter = epochs < study.recipe.epochs
+            shorter = epochs < whole.epochs
             candidate = replace(
                 few,
                 epochs=epochs if shorter else changes.epochs,
@@ -78,6 +79,6 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
                 loaded = candidate.load()
             except StudyError:
                 continue
-            if shorter and not whole_cycles(epochs, loaded.study.recipe.schedule):
+            if shorter and not whole_cycles(epochs, matched_recipe(loaded.study).schedule):
                 continue
             yield candidate, replace(plan, study=loaded.study)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.words import counted
 from search_spaces.phases import Phase
+from search_spaces.resolve import points_of, reference_of
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     """
     study, searches = plan.study, plan.searches
     trials, seeds = study.search.trials, len(study.confirm.seeds)
-    references = [m for m in study.tune if study.reference_of(m) is not None]
+    references = [m for m in study.tune if reference_of(study, m) is not None]
     many = f"{counted(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
     counted_needs: set[str] = set()
     sizes = []
@@ -122,7 +123,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                 ),
             ),
         ]
-    varied = sum(len(study.points_of(method)) for method in study.vary)
+    varied = sum(len(points_of(study, method)) for method in study.vary)
     fixed = len(study.methods) - len(study.vary)
     points = counted(fixed, "method") if fixed or not varied else ""
     if varied:
@@ -180,7 +181,7 @@ def _confirmed(plan: Plan) -> Iterator[Share]:
     needs: dict[str, Share] = {}
     for scenario in study.scenarios:
         for method in study.methods:
-            points: list[Values] = study.points_of(method)
+            points: list[Values] = points_of(study, method)
             if method in study.tune:
                 space = study.space_of(method)
                 points = [{name: interval.low for name, interval in space.items()}]

@@ -11,7 +11,8 @@ from rich.text import Text
 from orchestrator.planning.cost import duration, size_text
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
-from search_spaces.scaling import cut_cycle, list_scaled
+from search_spaces.length import cut_cycle
+from search_spaces.resolve import matched_recipe
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -19,16 +20,14 @@ from trainables.methods import method_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from orchestrator.flags import Changes, Places
+    from orchestrator.flags import Places
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.preparing import Prepared
     from orchestrator.planning.sizes import PhaseSize
-    from search_spaces.schema import Study
+    from search_spaces.loader import LoadedStudy
 
 
-def plan_view(
-    prepared: Prepared, cost: MachineCost, changes: Changes, places: Places
-) -> RenderableType:
+def plan_view(prepared: Prepared, cost: MachineCost, places: Places) -> RenderableType:
     """Show what will be run, why, what it costs and where it is written."""
     plan, study = prepared.plan, prepared.plan.study
     runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
@@ -39,7 +38,7 @@ def plan_view(
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    for name, text in _facts(prepared, cost, changes, places):
+    for name, text in _facts(prepared, cost, places):
         facts.add_row(name, text)
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
@@ -52,9 +51,7 @@ def _each(size: PhaseSize, cost: MachineCost) -> str:
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
-def _facts(
-    prepared: Prepared, cost: MachineCost, changes: Changes, places: Places
-) -> list[tuple[str, str]]:
+def _facts(prepared: Prepared, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
     plan, study = prepared.plan, prepared.plan.study
     source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
@@ -63,9 +60,12 @@ def _facts(
             "data",
             f"{source.title}, {used} training images, SHA-256 {plan.dataset.digest[:12]}",
         ),
-        ("network", f"{backbone_of(study.backbone.name).title}, {study.recipe.epochs} epochs"),
+        (
+            "network",
+            f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
+        ),
     ]
-    scaled = _scaled(changes, study)
+    scaled = _scaled(prepared.loaded)
     if scaled:
         facts.append(("scaled", scaled))
     facts += [
@@ -111,15 +111,11 @@ def _facts(
     return facts
 
 
-def _scaled(changes: Changes, study: Study) -> str:
+def _scaled(loaded: LoadedStudy) -> str:
     """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
-    if changes.epochs is None:
-        return ""
-    from dataclasses import replace
-
-    whole = replace(changes, epochs=None).load().study
-    scaled = [one for one in list_scaled(whole, study) if one.path != "recipe.epochs"]
-    parts = [", ".join(dict.fromkeys(map(str, scaled))), cut_cycle(whole, study)]
+    changes = [str(change) for change in loaded.scaled if change.path != "recipe.epochs"]
+    whole = matched_recipe(loaded.study.with_length(None))
+    parts = [", ".join(dict.fromkeys(changes)), cut_cycle(whole, matched_recipe(loaded.study))]
     said = "; ".join(part for part in parts if part)
     return f"with --epochs: {said}" if said else ""
 
@@ -145,5 +141,5 @@ def plan_json(prepared: Prepared, cost: MachineCost, places: Places) -> dict[str
         "standard_error": plan.protocol.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
-        "resolved": plan.study.to_plain(),
+        "resolved": prepared.loaded.plain,
     }

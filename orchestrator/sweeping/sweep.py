@@ -13,6 +13,7 @@ from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
 from orchestrator.sweeping.waiting import WaitingRoom
 from search_spaces.phases import Phase
+from search_spaces.resolve import points_of
 from trainables.labels import check_posterior
 from trainables.record import Record
 
@@ -189,7 +190,7 @@ class Sweep:
                     None,
                 )
                 if tuning is None or tuning.chosen is None:
-                    for values in study.points_of(method):
+                    for values in points_of(study, method):
                         origin = "varied" if values else "fixed"
                         yield self._cell(method, scenario, origin, values, None)
                     continue

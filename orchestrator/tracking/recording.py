@@ -12,6 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     SearchRecord,
 )
+from search_spaces.resolve import matched_recipe, reference_values, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from orchestrator.tracking.archive import SweepArchive
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
-    from search_spaces.schema import MethodRecipe, Study
+    from search_spaces.resolve import Training
+    from search_spaces.schema import Study
     from trainables.result import RunResult
 
 
@@ -108,8 +110,8 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         dataset=_dataset(plan),
         backbone=backbone_of(study.backbone.name).title,
         subset=study.subset,
-        epochs=study.recipe.epochs,
-        window=study.recipe.window,
+        epochs=matched_recipe(study).epochs,
+        window=matched_recipe(study).window,
         scope=study.search.scope,
         protocol=plan.protocol.name,
         standard_error=plan.protocol.standard_error,
@@ -126,8 +128,10 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
 
 def _scenario_epochs(study: Study) -> dict[str, int]:
     """Return the length of a matched training where it is not the study's."""
-    lengths = {name: study.recipe_of(study.methods[0], name).epochs for name in study.scenarios}
-    return {name: epochs for name, epochs in lengths.items() if epochs != study.recipe.epochs}
+    lengths = {name: matched_recipe(study, name).epochs for name in study.scenarios}
+    return {
+        name: epochs for name, epochs in lengths.items() if epochs != matched_recipe(study).epochs
+    }
 
 
 def _dataset(plan: Plan) -> DatasetRecord:
@@ -147,7 +151,8 @@ def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
     reference = None
     if tuning.reference is not None:
         reference = ReferenceRecord(
-            dict(tuning.reference), values_source(loaded, method, tuning.reference)
+            dict(tuning.reference),
+            values_source(loaded, method, tuning.reference, tuning.plan.scenario),
         )
     return SearchRecord(
         method=method,
@@ -169,7 +174,7 @@ def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
 def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
     """Write down a cell of the confirm phase."""
     trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
-    training = loaded.study.training_of(cell.method, cell.scenario)
+    training = resolve(loaded.study, cell.method, cell.scenario).training
     return CellRecord(
         method=cell.method,
         method_title=method_of(cell.method).title,
@@ -181,8 +186,8 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         source=_source(cell, loaded),
         seeds=[spec.seeds.init for spec in cell.batch.specs],
         digests=[spec.digest for spec in cell.batch.specs],
-        recipe="" if training is None else _in_words(training),
-        reading="" if training is None else READINGS[training.selection],
+        recipe=_in_words(training),
+        reading="" if training.kind == "matched" else READINGS[training.selection],
     )
 
 
@@ -194,7 +199,9 @@ READINGS = {
 """Metric of the number that a recipe reports, by the epoch that it takes it from."""
 
 
-def _in_words(training: MethodRecipe) -> str:
+def _in_words(training: Training) -> str:
+    if training.kind == "matched":
+        return ""
     held = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
     return (
         f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{held}, "
@@ -210,11 +217,12 @@ def _source(cell: Cell, loaded: LoadedStudy) -> str:
     return values_source(loaded, cell.method, cell.batch.values, cell.scenario)
 
 
-def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str = "") -> str:
+def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str) -> str:
     """Say where a method's fixed or reference values come from; its definition if it has none."""
-    fixed = (f"hyperparameters.{method}.", f"overrides.{scenario}.hyperparameters.{method}.")
-    paths = [f"reference.{method}.{name}" for name in values]
-    paths = paths or [path for path in loaded.sources if path.startswith(fixed)]
-    found = dict.fromkeys(loaded.sources[path] for path in paths if path in loaded.sources)
-    default = f"default of method {method}"
-    return "; ".join(text for text in found if text != default) or method_of(method).source
+    said = reference_values(loaded.study, method)
+    if not values:
+        resolved = resolve(loaded.study, method, scenario).values
+        said = {name: resolved[name] for name in sorted(resolved) if name not in said}
+    chosen = [one for name, one in said.items() if name in values or not values]
+    texts = dict.fromkeys(loaded.source_of(one) for one in chosen if one.layer != "default")
+    return "; ".join(texts) or method_of(method).source

@@ -54,7 +54,7 @@ def test_show_as_yaml_is_the_same_study(tmp_path: Path, capsys: pytest.CaptureFi
     assert show(Changes("digits", epochs=12), as_yaml=True) == 0
     path = tmp_path / "mine.yaml"
     path.write_text(capsys.readouterr().out)
-    assert load_study(str(path)).study == Changes("digits", epochs=12).load().study
+    assert load_study(str(path)).plain == Changes("digits", epochs=12).load().plain
 
 
 @pytest.mark.slow

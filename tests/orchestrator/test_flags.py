@@ -12,6 +12,7 @@ from orchestrator.commands import noise as noise_command
 from orchestrator.commands import sweep as sweep_command
 from orchestrator.flags import Changes, Places, command_line, flags_of
 from orchestrator.home import DEFAULT_HOME
+from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
 
 
@@ -106,20 +107,20 @@ def test_flags_change_the_study() -> None:
     assert study.search.scenario == "clean"
     assert study.methods == ("nal",)
     assert study.subset == 500
-    assert study.recipe.batch_size == 32
+    assert matched_recipe(study).batch_size == 32
     assert loaded.sources["search.trials"] == "set by --trials"
 
 
 def test_epochs_scale_what_counts_epochs() -> None:
     study = Changes(study="digits", epochs=30).load().study
-    assert study.recipe.epochs == 30
-    assert study.recipe.window == 5
-    assert study.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 5
+    assert matched_recipe(study).epochs == 30
+    assert matched_recipe(study).window == 5
+    assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
 
 
 def test_what_a_flag_sets_is_not_scaled() -> None:
-    changes = Changes(study="digits", epochs=30, sets=("recipe.window=8",))
-    assert changes.load().study.recipe.window == 8
+    flags = Changes(study="digits", epochs=30, sets=("recipe.window=8",))
+    assert matched_recipe(flags.load().study).window == 8
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

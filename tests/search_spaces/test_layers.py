@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.layers import Layers, Origin, dotted, key_path, leaves, overlay
+from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
 
 
 def lay(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
@@ -59,14 +59,3 @@ def test_paths_and_leaves() -> None:
     assert list(leaves(tree)) == [(("a", "b"), [1]), (("a", "c"), {}), (("d",), None)]
     assert key_path("confirm.seeds.1") == ("confirm", "seeds", 1)
     assert dotted(("confirm", "seeds", 1)) == "confirm.seeds.1"
-
-
-def test_plain_values_are_laid_over_one_another_as_layers_are() -> None:
-    below = {"schedule": {"kind": "cosine-restarts", "period": 10}, "mean": [1], "epochs": 5}
-    above: dict[str, Any] = {"schedule": {"period": 3}, "mean": None}
-    assert overlay(below, above) == {
-        "schedule": {"kind": "cosine-restarts", "period": 3},
-        "epochs": 5,
-    }
-    assert overlay(below, {"schedule": {"kind": "constant"}})["schedule"] == {"kind": "constant"}
-    assert (below["mean"], above["mean"]) == ([1], None)

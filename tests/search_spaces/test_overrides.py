@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
 from trainables.schedules import CosineRestarts
 
@@ -90,10 +91,10 @@ def test_an_override_for_no_scenario_of_the_study_is_refused_unless_they_were_na
     )
     path = write_study("select:\n", f"{TWO}select:\n")
     narrowed = load_study(str(path), [Change("scenarios", ["symmetric-0.4"], "--scenario")])
-    assert narrowed.study.overrides == ()
+    assert narrowed.plain["overrides"] == []
     above = path.with_name("above.yaml")
     above.write_text("extends: small.yaml\nscenarios: [symmetric-0.4]\n")
-    assert load_study(str(above)).study.overrides == ()
+    assert load_study(str(above)).plain["overrides"] == []
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,9 @@ def test_an_override_takes_a_preset_for_its_scenario_alone(
         "    hyperparameters: {nal: {preset: paper, target_interval: 3}}\nselect:\n"
     )
     loaded = load_study(str(write_study("select:\n", said)))
-    own = loaded.study.hyperparameters_of("nal", "clean")
+    own = resolve(loaded.study, "nal", "clean").hyperparameters
     assert (own["first_target_epoch"], own["target_interval"], own["alpha"]) == (1, 3, 0.9)
-    others = loaded.study.hyperparameters_of("nal", "symmetric-0.4")
+    others = resolve(loaded.study, "nal", "symmetric-0.4").hyperparameters
     assert (others["first_target_epoch"], others["target_interval"]) == (10, 1)
     path = "overrides.0.hyperparameters.nal"
     assert loaded.sources[f"{path}.first_target_epoch"] == "preset paper: paper, Algorithm 1"
@@ -134,16 +135,16 @@ def test_an_override_takes_a_preset_for_its_scenario_alone(
 def test_part_of_a_schedule_keeps_the_rest_of_it() -> None:
     said = "overrides=[{scenario: symmetric-0.8, recipe: {schedule: {period: 5}}}]"
     study = load_study("cifar10", [parse_set(said)]).study
-    assert study.recipe_of("ce", "symmetric-0.8").schedule == CosineRestarts(5, 1e-3)
-    assert study.recipe_of("ce", "symmetric-0.2").schedule == CosineRestarts(10, 1e-3)
+    assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
+    assert resolve(study, "ce", "symmetric-0.2").recipe.schedule == CosineRestarts(10, 1e-3)
     said = "recipes.ce={recipe: {schedule: {period: 5}}}"
     study = load_study("cifar10", [parse_set(said)]).study
-    assert study.recipe_of("ce", "symmetric-0.8").schedule == CosineRestarts(5, 1e-3)
+    assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
 
 
 def test_a_recipe_as_the_studys_is_no_override() -> None:
     said = "overrides=[{scenario: symmetric-0.4, recipe: {epochs: 60}}]"
-    assert load_study("digits", [parse_set(said)]).study.overrides == ()
+    assert load_study("digits", [parse_set(said)]).plain["overrides"] == []
 
 
 MIXED = """\
@@ -164,14 +165,14 @@ def test_a_scenario_has_recipes_of_its_own_and_all_of_it_loads_again(tmp_path: P
     path.write_text(MIXED)
     loaded = load_study(str(path))
     study = loaded.study
-    epochs = [study.recipe_of("elr", scenario).epochs for scenario in study.scenarios]
+    epochs = [resolve(study, "elr", scenario).recipe.epochs for scenario in study.scenarios]
     assert epochs == [150, 150, 150, 300, 120]
-    assert study.training_of("elr", "symmetric-0.8") is None
-    assert [study.recipe_of("ce", name).epochs for name in study.scenarios] == [50] * 5
-    assert study.recipe_of("ce", "symmetric-0.8").mean is None
-    assert study.recipe_of("ce", "symmetric-0.2").mean == study.recipe.mean
+    assert resolve(study, "elr", "symmetric-0.8").training.kind == "matched"
+    assert [resolve(study, "ce", name).recipe.epochs for name in study.scenarios] == [50] * 5
+    assert resolve(study, "ce", "symmetric-0.8").recipe.mean is None
+    assert resolve(study, "ce", "symmetric-0.2").recipe.mean == matched_recipe(study).mean
     again = tmp_path / "again.yaml"
     for one in (loaded, loaded.with_epochs(50)):
         again.write_text(one.to_yaml())
-        assert load_study(str(again)).study == one.study
+        assert load_study(str(again)).plain == one.plain
         assert load_study(str(again)).sources == one.sources

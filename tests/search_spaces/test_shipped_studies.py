@@ -13,6 +13,7 @@ from reports.paper import lookup, paper_results, setting_of
 from search_spaces.files import study_names, study_titles
 from search_spaces.loader import load_study
 from search_spaces.phases import Phase
+from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
 from search_spaces.yaml_lines import parse_yaml
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -151,7 +152,7 @@ def test_every_study_survives_its_yaml(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", study_names())
 def test_the_reference_lies_inside_the_space(name: str) -> None:
     study = load_study(name).study
-    reference = study.reference_of("nal")
+    reference = reference_of(study, "nal")
     assert reference is not None
     for parameter, space in study.space_of("nal").items():
         assert 0 < space.position(reference.number(parameter)) < 1
@@ -159,33 +160,36 @@ def test_the_reference_lies_inside_the_space(name: str) -> None:
 
 def test_digits() -> None:
     study = load_study("digits").study
-    assert study.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert reference_of(study, "nal") == {"lambda": 0.5, "alpha": 0.9}
     assert study.space_of("nal")["lambda"] == Space(0.05, 20, log=True)
     assert (study.search.trials, study.select.candidates) == (12, 3)
     assert (len(study.select.seeds), len(study.confirm.seeds)) == (3, 5)
-    assert study.fraction_held_out(Phase.CONFIRM, "nal", "symmetric-0.4") == 0.3
-    assert (study.recipe.learning_rate, study.recipe.weight_decay) == (0.05, 0.0005)
-    assert study.recipe.mean is None
+    assert resolve(study, "nal", "symmetric-0.4").held_out(Phase.CONFIRM) == 0.3
+    assert (matched_recipe(study).learning_rate, matched_recipe(study).weight_decay) == (
+        0.05,
+        0.0005,
+    )
+    assert matched_recipe(study).mean is None
     assert study.resources.gpus == 0
 
 
 def test_the_papers_studies() -> None:
     ten, hundred = load_study("cifar10").study, load_study("cifar100").study
-    assert ten.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
-    assert hundred.reference_of("nal") == {"lambda": 10, "alpha": 0.9}
+    assert reference_of(ten, "nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert reference_of(hundred, "nal") == {"lambda": 10, "alpha": 0.9}
     assert hundred.space_of("nal")["lambda"] == Space(0.5, 200, log=True)
     for study in (ten, hundred):
         assert study.backbone.name == "resnet34"
-        assert study.recipe.schedule == CosineRestarts(period=10, minimum=0.001)
-        assert study.recipe.augmentation == ("crop", "flip")
+        assert matched_recipe(study).schedule == CosineRestarts(period=10, minimum=0.001)
+        assert matched_recipe(study).augmentation == ("crop", "flip")
         symmetric = (f"symmetric-0.{n}" for n in (2, 4, 6, 8))
         assert study.scenarios == (*symmetric, "asymmetric-0.4")
-        assert study.recipe_of("nal", "asymmetric-0.4").epochs == 300
+        assert resolve(study, "nal", "asymmetric-0.4").recipe.epochs == 300
         assert study.searched == {"symmetric-0.4": study.scenarios}
-        assert study.fraction_held_out(Phase.CONFIRM, "nal", "symmetric-0.4") == 0
+        assert resolve(study, "nal", "symmetric-0.4").held_out(Phase.CONFIRM) == 0
         targets = {"first_target_epoch": 60, "target_interval": 10, "clamps": False, "beta": 0.0}
-        assert study.hyperparameters["nal"].items() >= targets.items()
-    assert ten.recipe.mean != hundred.recipe.mean
+        assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()
+    assert matched_recipe(ten).mean != matched_recipe(hundred).mean
 
 
 def test_resolved_studies_are_plain_yaml() -> None:
@@ -202,7 +206,11 @@ def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
     path = tmp_path / "pictures.yaml"
     path.write_text(shown, encoding="utf-8")
     study = load_study(str(path)).study
-    assert (study.dataset, study.recipe.epochs, study.recipe.mean) == ("folder", 100, None)
+    assert (study.dataset, matched_recipe(study).epochs, matched_recipe(study).mean) == (
+        "folder",
+        100,
+        None,
+    )
     assert study.space_of("nal")["lambda"] == Space(0.1, 50, log=True)
     assert study.deviations == ()
 
@@ -212,11 +220,11 @@ def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
     [("cifar10", 25), ("cifar10-pmd", 25), ("cifar100", 35), ("cifar100-pmd", 35)],
 )
 def test_pmd_noise_has_the_network_of_its_authors_in_every_study(name: str, epochs: int) -> None:
-    posterior = load_study(name).study.posterior
+    study = load_study(name).study
+    posterior = study.posterior
     assert posterior.backbone is not None
     assert posterior.backbone.name == "resnet34"
-    recipe = posterior.recipe
-    assert recipe is not None
+    recipe = posterior_recipe(study)
     assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (epochs, 128, 1e-3)
     assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 5e-4)
     assert posterior.seed == 123

@@ -8,6 +8,7 @@ import pytest
 
 from search_spaces.loader import load_study
 from search_spaces.phases import Phase
+from search_spaces.resolve import reference_of, resolve
 from trainables.errors import FieldError
 from trainables.parameters import Space
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert study.hyperparameters_of("ce", "symmetric-0.4") == {}
-    assert study.hyperparameters_of("nal", "symmetric-0.4") == {
+    assert resolve(study, "ce", "symmetric-0.4").hyperparameters == {}
+    assert resolve(study, "nal", "symmetric-0.4").hyperparameters == {
         "lambda": 0.5,
         "alpha": 0.9,
         "first_target_epoch": 10,
@@ -28,13 +29,14 @@ def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[.
         "delta": 0.0,
         "beta": 0.0,
     }
-    tuned = study.hyperparameters_of("nal", "symmetric-0.4", **{"lambda": 3, "alpha": 0.7})
+    resolved = resolve(study, "nal", "symmetric-0.4")
+    tuned = resolved.laying({"lambda": 3, "alpha": 0.7}).hyperparameters
     assert (tuned["lambda"], tuned["alpha"], tuned["first_target_epoch"]) == (3.0, 0.7, 10)
     assert isinstance(tuned["lambda"], float)
     with pytest.raises(FieldError, match="did you mean 'alpha'"):
-        study.hyperparameters_of("nal", "symmetric-0.4", alfa=0.7)
+        resolved.laying({"alfa": 0.7})
     with pytest.raises(FieldError, match="unknown method 'nall'"):
-        study.hyperparameters_of("nall", "symmetric-0.4")
+        resolve(study, "nall", "symmetric-0.4")
 
 
 def test_a_method_that_is_not_searched_runs_with_the_reference(
@@ -43,7 +45,7 @@ def test_a_method_that_is_not_searched_runs_with_the_reference(
     path = write_study("tune: [nal]", "tune: []")
     path.write_text(path.read_text().replace("lambda: 0.5", "lambda: 7"))
     study = load_study(str(path)).study
-    assert study.hyperparameters_of("nal", "symmetric-0.4")["lambda"] == 7.0
+    assert resolve(study, "nal", "symmetric-0.4").hyperparameters["lambda"] == 7.0
 
 
 def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Path]) -> None:
@@ -62,8 +64,8 @@ def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Pat
 
 def test_reference(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert study.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
-    assert study.reference_of("ce") is None
+    assert reference_of(study, "nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert reference_of(study, "ce") is None
 
 
 @pytest.mark.parametrize(
@@ -73,12 +75,12 @@ def test_the_test_split_is_evaluated_in_confirm_alone(
     write_study: Callable[..., Path], keeps: str, fraction: float, splits: tuple[str, ...]
 ) -> None:
     study = load_study(str(write_study("hold_out: true", f"hold_out: {keeps}"))).study
-    where = ("nal", "symmetric-0.4")
+    resolved = resolve(study, "nal", "symmetric-0.4")
     for phase in (Phase.SEARCH, Phase.SELECT):
-        assert study.fraction_held_out(phase, *where) == 0.3
-        assert study.evaluates(phase, *where) == ("val",)
-    assert study.fraction_held_out(Phase.CONFIRM, *where) == fraction
-    assert study.evaluates(Phase.CONFIRM, *where) == splits
+        assert resolved.held_out(phase) == 0.3
+        assert resolved.evaluates(phase) == ("val",)
+    assert resolved.held_out(Phase.CONFIRM) == fraction
+    assert resolved.evaluates(Phase.CONFIRM) == splits
 
 
 def test_searched_scenarios(write_study: Callable[..., Path]) -> None:
@@ -88,7 +90,6 @@ def test_searched_scenarios(write_study: Callable[..., Path]) -> None:
     assert study.searched == {"symmetric-0.4": ("symmetric-0.4",), "clean": ("clean",)}
     study = load_study(str(write_study("  scenario: symmetric-0.4\n", ""))).study
     assert study.searched == {"symmetric-0.4": ("symmetric-0.4", "clean")}
-    assert study.search.scenario == "symmetric-0.4"
 
 
 def test_fixed_axes_keep_their_seed(write_study: Callable[..., Path]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import load_study
+from search_spaces.resolve import resolve
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def test_the_small_study_itself_is_sound(write_study: Callable[..., Path]) -> No
     study = load_study(str(write_study())).study
     assert study.backbone.parameters == {"hidden": (16,), "attention": "linear"}
     targets = {"first_target_epoch": 10, "target_interval": 1}
-    assert study.hyperparameters["nal"].items() >= targets.items()
+    assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()
 
 
 def test_scenarios_of_a_study_that_searches_nothing_are_free(

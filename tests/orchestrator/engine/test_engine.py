@@ -26,8 +26,8 @@ from orchestrator.sweeping.tasks import Answer, Task
 from trainables.errors import NalError, ServiceError
 from trainables.job import Job, open_run
 from trainables.parameters import FrozenMap
+from trainables.recipe import Recipe
 from trainables.record import Record
-from trainables.spec import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from factories import make_spec
 
 from orchestrator.sweeping.tasks import Answer, Task
 from search_spaces.phases import Phase
-from trainables.spec import Recipe
+from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,6 +10,7 @@ from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
+from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
 from trainables.labels import draw
 from trainables.methods import METHODS
@@ -48,7 +49,7 @@ def test_a_spec_holds_all_that_the_study_says() -> None:
     assert spec.data == plan.dataset.digest
     assert spec.subset == 60
     assert spec.threads == 2
-    assert spec.recipe == plan.study.recipe
+    assert spec.recipe == matched_recipe(plan.study)
     assert dict(spec.backbone_parameters) == {"hidden": (16,), "attention": "linear"}
     assert dict(spec.hyperparameters) == {
         "lambda": 2.0,
@@ -164,6 +165,7 @@ def test_runs_without_a_split_train_on_all_samples() -> None:
         {"trials": 9},
         {"seeds": 5},
         {"sets": ("select.seeds=[3000]",)},
+        {"sets": ("select.candidates=3",)},
         {"sets": ("title=another",)},
         {"sets": ("deviations=[one]",)},
         {"sets": ("resources.gpus=0.5",)},
@@ -188,7 +190,6 @@ def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:
         {"sets": ("search.seed=1001",)},
         {"sets": ("search.hold_out=0.2",)},
         {"sets": ("search.space.nal.lambda.high=10",)},
-        {"sets": ("select.candidates=3",)},
         {"sets": ("confirm.hold_out=false",)},
         {"sets": ("fixed_seeds.noise=0",)},
     ],

@@ -10,6 +10,7 @@ from plans import TWO_SCENARIOS, machine_cost, made_up_data
 from orchestrator.flags import Changes
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_changes
+from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
 from trainables.schedules import whole_cycles
 
@@ -57,7 +58,7 @@ def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: se
     for step_seconds in (0.01, 0.05, 0.2):
         smaller = smaller_changes(flags, plan, machine(step_seconds), HOUR)
         if smaller is not None and smaller.epochs != flags.epochs:
-            recipe = smaller.load().study.recipe
+            recipe = matched_recipe(smaller.load().study)
             assert whole_cycles(recipe.epochs, recipe.schedule)
             proposed.add(recipe.epochs)
     assert len(proposed) > 1
@@ -72,7 +73,7 @@ def test_more_time_shows_the_networks_more_samples() -> None:
         smaller = smaller_changes(flags, plan, cost, limit)
         assert smaller is not None
         study = smaller.load().study
-        shown.append(study.recipe.epochs * (study.subset or 50_000))
+        shown.append(matched_recipe(study).epochs * (study.subset or 50_000))
     assert shown == sorted(set(shown))
 
 
@@ -91,7 +92,7 @@ def test_what_was_asked_for_is_never_exceeded() -> None:
     study = smaller.load().study
     assert study.search.trials == 3
     assert study.confirm.seeds == (0,)
-    assert study.recipe.epochs <= 8
+    assert matched_recipe(study).epochs <= 8
     assert (study.subset or 3000) <= 3000
     assert len(study.scenarios) == 1
     assert set(study.scenarios) <= set(TWO_SCENARIOS)

@@ -23,7 +23,7 @@ def shown(changes: Changes) -> str:
     cost = machine_cost(0.01, 0.001, 10**6)
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(prepared, cost, changes, Places()))
+        console.print(plan_view(prepared, cost, Places()))
     return capture.get()
 
 

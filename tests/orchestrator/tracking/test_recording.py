@@ -134,6 +134,6 @@ def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> Non
 
 
 def test_values_name_their_source(loaded: LoadedStudy) -> None:
-    source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9})
+    source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
     assert "small.yaml:9" in source
-    assert values_source(loaded, "ce", {}) == method_of("ce").source
+    assert values_source(loaded, "ce", {}, "symmetric-0.4") == method_of("ce").source

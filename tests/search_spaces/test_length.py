@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from search_spaces.length import cut_cycle
 from search_spaces.loader import Change, load_study, parse_set
-from search_spaces.scaling import cut_cycle, list_scaled, with_epochs
+from search_spaces.resolve import matched_recipe, reference_of, resolve
 from trainables.errors import StudyError
 from trainables.schedules import CosineRestarts
 
@@ -18,23 +19,24 @@ if TYPE_CHECKING:
 
 def schedule(study: Study) -> tuple[object, object]:
     """When NAL's targets move first, and how often."""
-    values = study.hyperparameters["nal"]
+    values = resolve(study, "nal", study.scenarios[0]).hyperparameters
     return values["first_target_epoch"], values["target_interval"]
 
 
 def test_everything_that_counts_epochs_is_scaled() -> None:
-    study = load_study("cifar10").study
-    short = with_epochs(study, 50)
-    assert short.recipe.epochs == 50
-    assert short.recipe.schedule.cycle == 2
-    assert short.recipe.window == 2
+    loaded = load_study("cifar10")
+    scaled = loaded.with_epochs(50)
+    study, short = loaded.study, scaled.study
+    assert matched_recipe(short).epochs == 50
+    assert matched_recipe(short).schedule.cycle == 2
+    assert matched_recipe(short).window == 2
     assert (
-        short.hyperparameters["nal"].items()
+        resolve(short, "nal", short.scenarios[0]).hyperparameters.items()
         >= {"first_target_epoch": 6, "target_interval": 2}.items()
     )
-    assert short.reference == study.reference
+    assert reference_of(short, "nal") == reference_of(study, "nal")
     assert short.search == study.search
-    assert list(dict.fromkeys(str(change) for change in list_scaled(study, short))) == [
+    assert list(dict.fromkeys(str(change) for change in scaled.scaled)) == [
         "epochs 500 -> 50",
         "period 10 -> 2",
         "window 10 -> 2",
@@ -64,20 +66,23 @@ def test_everything_that_counts_epochs_is_scaled() -> None:
 def test_whole_cycles_stay_whole_cycles(
     epochs: int, period: int, first: int, interval: int, window: int
 ) -> None:
-    study = with_epochs(load_study("cifar10").study, epochs)
-    values = study.hyperparameters_of("nal", "symmetric-0.4")
-    assert study.recipe.epochs == epochs
-    assert study.recipe.schedule.cycle == period
+    study = load_study("cifar10").with_epochs(epochs).study
+    values = resolve(study, "nal", "symmetric-0.4").hyperparameters
+    assert matched_recipe(study).epochs == epochs
+    assert matched_recipe(study).schedule.cycle == period
     assert (values["first_target_epoch"], values["target_interval"]) == (first, interval)
-    assert study.recipe.window == window
+    assert matched_recipe(study).window == window
 
 
 def test_targets_move_at_the_lowest_rate_whatever_the_length() -> None:
     only = Change("scenarios", ["symmetric-0.4"], "--scenario")
-    whole = load_study("cifar10", [only]).study
+    whole = load_study("cifar10", [only])
     for epochs in range(4, 500):
-        study = with_epochs(whole, epochs)
-        recipe, values = study.recipe, study.hyperparameters_of("nal", "symmetric-0.4")
+        study = whole.with_epochs(epochs).study
+        recipe, values = (
+            matched_recipe(study),
+            resolve(study, "nal", "symmetric-0.4").hyperparameters,
+        )
         rates = [recipe.schedule.rate(recipe.learning_rate, e) for e in range(1, epochs + 1)]
         first, interval = (
             int(values.number(name)) for name in ("first_target_epoch", "target_interval")
@@ -89,42 +94,45 @@ def test_targets_move_at_the_lowest_rate_whatever_the_length() -> None:
 
 
 def test_a_cycle_that_the_last_epoch_cuts_is_said() -> None:
-    study = load_study("cifar10").study
-    assert cut_cycle(study, with_epochs(study, 75)) == (
+    loaded = load_study("cifar10")
+    whole = matched_recipe(loaded.study)
+    cut, short = (matched_recipe(loaded.with_epochs(epochs).study) for epochs in (75, 76))
+    assert cut_cycle(whole, cut) == (
         "last epoch 75 does not end a cycle of 2: its learning rate is not the lowest"
     )
-    assert cut_cycle(study, with_epochs(study, 76)) == ""
-    cut = with_epochs(study, 75)
-    assert cut_cycle(cut, with_epochs(cut, 25)) == ""  # it was cut before
-    digits = load_study("digits").study
-    assert cut_cycle(digits, with_epochs(digits, 7)) == ""
+    assert cut_cycle(whole, short) == ""
+    assert cut_cycle(cut, matched_recipe(loaded.with_epochs(25).study)) == ""  # it was cut before
+    digits = load_study("digits")
+    shorter = matched_recipe(digits.with_epochs(7).study)
+    assert cut_cycle(matched_recipe(digits.study), shorter) == ""
 
 
 def test_a_longer_training_scales_too() -> None:
-    long = with_epochs(load_study("digits").study, 120)
+    long = load_study("digits").with_epochs(120).study
     assert (
-        long.hyperparameters["nal"].items()
+        resolve(long, "nal", long.scenarios[0]).hyperparameters.items()
         >= {"first_target_epoch": 20, "target_interval": 2}.items()
     )
 
 
 def test_the_same_length_changes_nothing() -> None:
-    study = load_study("cifar100").study
-    assert with_epochs(study, 500) == study
-    assert list_scaled(study, study) == []
+    loaded = load_study("cifar100")
+    same = loaded.with_epochs(500)
+    assert same.plain == loaded.plain
+    assert same.scaled == ()
 
 
 def test_one_epoch_is_possible() -> None:
-    two = load_study("cifar100", [Change("methods", ["ce", "nal"], "--methods")]).study
-    short = with_epochs(two, 1)
-    assert short.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 1
+    two = load_study("cifar100", [Change("methods", ["ce", "nal"], "--methods")])
+    short = two.with_epochs(1).study
+    assert resolve(short, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 1
 
 
 def test_a_reference_that_counts_epochs_is_scaled(write_study: Callable[..., Path]) -> None:
     path = write_study("tune: [nal]", "tune: []")
     path.write_text(path.read_text().replace("    alpha: 0.9", "    target_interval: 6"))
-    study = with_epochs(load_study(str(path)).study, 30)
-    assert study.reference["nal"] == {"lambda": 0.5, "target_interval": 3}
+    study = load_study(str(path)).with_epochs(30).study
+    assert reference_of(study, "nal") == {"lambda": 0.5, "target_interval": 3}
 
 
 def test_a_loaded_study_says_what_scaled_its_values() -> None:
@@ -142,23 +150,44 @@ def test_a_loaded_study_says_what_scaled_its_values() -> None:
 def test_what_flags_have_set_is_not_scaled() -> None:
     sets = ["hyperparameters.nal.first_target_epoch=4", "recipe.window=3"]
     short = load_study("cifar10", [parse_set(text) for text in sets]).with_epochs(50)
-    assert short.study.recipe.window == 3
+    assert matched_recipe(short.study).window == 3
     assert (
-        short.study.hyperparameters["nal"].items()
+        resolve(short.study, "nal", short.study.scenarios[0]).hyperparameters.items()
         >= {"first_target_epoch": 4, "target_interval": 2}.items()
     )
     assert short.sources["recipe.window"] == "set by --set recipe.window"
-    assert short.study.recipe.schedule.cycle == 2
+    assert matched_recipe(short.study).schedule.cycle == 2
 
 
 def test_a_cycle_that_flags_have_set_is_what_counts() -> None:
     sets = [parse_set("recipe.schedule.period=5"), parse_set("recipe.schedule.minimum=0.002")]
     short = load_study("cifar10", sets).with_epochs(50).study
-    assert short.recipe.schedule == CosineRestarts(5, 0.002)
-    assert short.recipe.window == 5
+    assert matched_recipe(short).schedule == CosineRestarts(5, 0.002)
+    assert matched_recipe(short).window == 5
     assert (
-        short.hyperparameters["nal"].items()
+        resolve(short, "nal", short.scenarios[0]).hyperparameters.items()
         >= {"first_target_epoch": 5, "target_interval": 5}.items()
     )
     lowest = load_study("cifar10", sets[1:]).with_epochs(250).study
-    assert lowest.recipe.schedule == CosineRestarts(5, 0.002)
+    assert matched_recipe(lowest).schedule == CosineRestarts(5, 0.002)
+
+
+def test_what_flags_have_set_is_kept_on_scenarios_with_a_recipe_of_their_own() -> None:
+    short = load_study("cifar10", [parse_set("recipe.window=3")]).with_epochs(50).study
+    recipe = matched_recipe(short, "asymmetric-0.4")
+    assert (recipe.epochs, recipe.window) == (30, 3)
+    said = "overrides=[{scenario: asymmetric-*, recipe: {window: 10}}]"
+    sets = [parse_set("recipe.window=3"), parse_set(said)]
+    nearer = load_study("cifar10", sets).with_epochs(50).study
+    assert matched_recipe(nearer, "asymmetric-0.4").window == 2
+
+
+def test_what_flags_take_back_is_scaled() -> None:
+    sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
+    changes = [parse_set(f"hyperparameters.nal.{text}") for text in sets]
+    short = load_study("cifar10", changes).with_epochs(50)
+    values = resolve(short.study, "nal", "symmetric-0.4").hyperparameters
+    assert (values["first_target_epoch"], values["target_interval"]) == (6, 2)
+    assert short.sources["hyperparameters.nal.target_interval"] == (
+        "scaled by --epochs from 10 (preset official: public code, train_cifar.py and loss.py)"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import LoadedStudy, load_study, parse_set
+from search_spaces.resolve import reference_of, resolve
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ SPACE = "search.space.elr={lambda: {low: 1, high: 5}}"
 def test_a_space_that_is_not_searched_leaves_the_published_value() -> None:
     only = "scenarios=[symmetric-0.2, symmetric-0.4]"
     loaded = load("cifar10", "tune=[nal]", SPACE, only)
-    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 3.0
+    assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 3.0
     assert loaded.sources["hyperparameters.elr.lambda"] == "shengliu66/ELR"
-    searched = load("cifar10", "tune=[nal, elr]", SPACE, only).study
-    assert "lambda" not in searched.hyperparameters["elr"]
-    assert searched.reference_of("elr") == {"lambda": 3.0}
+    searched = load("cifar10", "tune=[nal, elr]", SPACE, only)
+    assert "lambda" not in searched.plain["hyperparameters"]["elr"]
+    assert reference_of(searched.study, "elr") == {"lambda": 3.0}
 
 
 def test_a_method_with_all_of_its_own_space_fixed_is_not_searched(
@@ -45,7 +46,7 @@ def test_a_method_with_all_of_its_own_space_fixed_is_not_searched(
     assert load(str(path)).study.tune == ("nal", "gce")
     fixed = load(str(path), "hyperparameters.gce.q=0.5").study
     assert fixed.tune == ("nal",)
-    assert fixed.hyperparameters_of("gce", "clean") == {"q": 0.5}
+    assert resolve(fixed, "gce", "clean").hyperparameters == {"q": 0.5}
 
 
 def test_a_recipe_and_a_reference_cannot_both_say_the_learning_rate() -> None:
@@ -54,7 +55,7 @@ def test_a_recipe_and_a_reference_cannot_both_say_the_learning_rate() -> None:
         "--set recipes.ce: learning_rate is also given, by reference.ce.learning_rate: remove one"
     )
     study = load("digits-methods", "tune=[nal]", "reference.ce=null", said).study
-    assert study.recipe_of("ce", "symmetric-0.4").learning_rate == 0.5
+    assert resolve(study, "ce", "symmetric-0.4").recipe.learning_rate == 0.5
 
 
 def test_a_recipe_holds_out_at_least_one_sample() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.phases import Phase
+from search_spaces.resolve import matched_recipe, reference_of, resolve
 from trainables.datasets import SOURCES
 from trainables.errors import StudyError
 from trainables.methods import method_of
@@ -39,9 +40,9 @@ def study(name: str, *sets: str) -> Study:
 
 def test_published_values_stand_where_the_study_says_none() -> None:
     loaded = load("cifar100", "methods=[sce, elr, nal]")
-    values = loaded.study.hyperparameters_of("sce", "symmetric-0.2")
+    values = resolve(loaded.study, "sce", "symmetric-0.2").hyperparameters
     assert values == {"a": 6.0, "b": 0.1}
-    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 7.0
+    assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 7.0
     assert loaded.sources["hyperparameters.sce.a"] == (
         "YisenWang/symmetric_cross_entropy_for_noisy_labels"
     )
@@ -52,28 +53,31 @@ def test_published_values_stand_where_the_study_says_none() -> None:
 
 def test_what_the_study_says_goes_before_what_is_published() -> None:
     loaded = load("cifar10", "hyperparameters.elr.lambda=9")
-    assert loaded.study.hyperparameters_of("elr", "symmetric-0.2")["lambda"] == 9.0
+    assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 9.0
     assert loaded.sources["hyperparameters.elr.lambda"] == "set by --set hyperparameters.elr.lambda"
 
 
 def test_values_that_differ_between_scenarios_stand_with_each() -> None:
     loaded = load("cifar10")
     first = {
-        name: loaded.study.hyperparameters_of("selc", name)["first_target_epoch"]
+        name: resolve(loaded.study, "selc", name).hyperparameters["first_target_epoch"]
         for name in loaded.study.scenarios
     }
     assert list(first.values()) == [41, 31, 31, 41, 41]
     assert loaded.sources["overrides.1.hyperparameters.selc.first_target_epoch"] == "MacLLL/SELC"
     one = load_study("cifar10", [Change("scenarios", ["symmetric-0.4"], "--scenario")])
-    assert one.study.hyperparameters["selc"]["first_target_epoch"] == 31
-    assert one.study.overrides == ()
+    assert (
+        resolve(one.study, "selc", one.study.scenarios[0]).hyperparameters["first_target_epoch"]
+        == 31
+    )
+    assert one.plain["overrides"] == []
 
 
 def test_published_values_that_cover_the_space_are_the_first_trial() -> None:
     loaded = load("cifar100", "tune=[nal, sce]")
-    assert loaded.study.reference_of("sce") == {"a": 6.0, "b": 0.1}
+    assert reference_of(loaded.study, "sce") == {"a": 6.0, "b": 0.1}
     assert "YisenWang" in loaded.sources["reference.sce.a"]
-    assert load("digits", "methods=[sce]", "tune=[sce]").study.reference_of("sce") is None
+    assert reference_of(study("digits", "methods=[sce]", "tune=[sce]"), "sce") is None
 
 
 # --- presets
@@ -82,33 +86,35 @@ def test_published_values_that_cover_the_space_are_the_first_trial() -> None:
 def test_the_official_preset_is_written_out() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
     loaded = load("cifar100", *(f"hyperparameters.nal.{text}" for text in sets))
-    values = loaded.study.hyperparameters_of("nal", "symmetric-0.4")
+    values = resolve(loaded.study, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["target_interval"]) == (60, 10)
     assert values["clamps"] is True
     text = "preset official: public code, train_cifar.py and loss.py"
     assert loaded.sources["hyperparameters.nal.first_target_epoch"] == text
-    assert "preset" not in loaded.study.hyperparameters["nal"]
+    assert "preset" not in loaded.plain["hyperparameters"]["nal"]
 
 
 def test_values_of_the_study_go_before_those_of_its_preset() -> None:
     taken = study("cifar10", "hyperparameters.nal.preset=official")
-    values = taken.hyperparameters_of("nal", "symmetric-0.4")
+    values = resolve(taken, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["clamps"]) == (60, True)
     own = "hyperparameters.nal={preset: official, target_interval: 5, first_target_epoch: 50}"
-    assert study("cifar10", own).hyperparameters["nal"]["target_interval"] == 5
+    values = resolve(study("cifar10", own), "nal", "symmetric-0.4").hyperparameters
+    assert (values["first_target_epoch"], values["target_interval"]) == (50, 5)
 
 
 def test_the_papers_preset_is_algorithm_1() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=paper")
     taken = study("cifar10", *(f"hyperparameters.nal.{text}" for text in sets))
-    values = taken.hyperparameters["nal"]
+    values = resolve(taken, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
 
 
 def test_a_preset_on_top_of_an_ablation() -> None:
-    values = study(
+    taken = study(
         "cifar10", "methods=[nal-rnal]", "tune=[]", "hyperparameters.nal-rnal.preset=official"
-    ).hyperparameters_of("nal-rnal", "symmetric-0.2")
+    )
+    values = resolve(taken, "nal-rnal", "symmetric-0.2").hyperparameters
     assert (values["first_target_epoch"], values["clamps"], values["beta"]) == (60, True, 0.1)
 
 
@@ -117,55 +123,61 @@ def test_a_preset_on_top_of_an_ablation() -> None:
 
 def test_a_published_recipe() -> None:
     taken = study("cifar10", "recipes.elr=published")
-    training = taken.training_of("elr", "symmetric-0.2")
-    assert training is not None
-    recipe = taken.recipe_of("elr", "symmetric-0.2")
+    training = resolve(taken, "elr", "symmetric-0.2").training
+    recipe = resolve(taken, "elr", "symmetric-0.2").recipe
     assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (
         150,
         128,
         CosineRestarts(10, 1e-3),
     )
-    assert recipe.mean == taken.recipe.mean
+    assert recipe.mean == matched_recipe(taken).mean
     assert (training.hold_out, training.selection, training.kind) == (
         0.1,
         Selection.NOISY,
         "published",
     )
-    assert taken.recipe_of("gce", "symmetric-0.2") == taken.recipe
-    assert taken.fraction_held_out(Phase.CONFIRM, "elr", "symmetric-0.2") == 0.1
-    assert taken.evaluates(Phase.CONFIRM, "elr", "symmetric-0.2") == ("val", "test")
-    assert taken.evaluates(Phase.CONFIRM, "gce", "symmetric-0.2") == ("test",)
+    assert resolve(taken, "gce", "symmetric-0.2").recipe == matched_recipe(taken)
+    assert resolve(taken, "elr", "symmetric-0.2").held_out(Phase.CONFIRM) == 0.1
+    assert resolve(taken, "elr", "symmetric-0.2").evaluates(Phase.CONFIRM) == ("val", "test")
+    assert resolve(taken, "gce", "symmetric-0.2").evaluates(Phase.CONFIRM) == ("test",)
 
 
 def test_a_rule_that_needs_clean_validation() -> None:
     taken = study("cifar10", "methods=[plc]", "tune=[]", "recipes.plc=published")
-    assert taken.evaluates(Phase.CONFIRM, "plc", "symmetric-0.2") == ("val", "clean_val", "test")
-    assert taken.recipe_of("plc", "symmetric-0.2").nesterov
+    assert resolve(taken, "plc", "symmetric-0.2").evaluates(Phase.CONFIRM) == (
+        "val",
+        "clean_val",
+        "test",
+    )
+    assert resolve(taken, "plc", "symmetric-0.2").recipe.nesterov
 
 
 def test_stages_have_their_own_published_recipes() -> None:
     taken = study("cifar10", "methods=[joint]", "tune=[]", "recipes.joint=published")
-    (stage,) = method_of("joint").stages
-    second = taken.recipe_of("joint", "symmetric-0.2")
-    first = taken.stage_recipe_of("joint", stage, "symmetric-0.2")
+    second = resolve(taken, "joint", "symmetric-0.2").recipe
+    first = resolve(taken, "joint", "symmetric-0.2").stages["labels"].recipe
     assert (second.epochs, second.schedule) == (120, MultiStep((40, 80)))
     assert (first.epochs, first.learning_rate, first.schedule) == (200, 0.08, Constant())
     matched = study("cifar10", "methods=[joint]", "tune=[]")
-    assert matched.stage_recipe_of("joint", stage, "symmetric-0.2") == matched.recipe
+    assert resolve(matched, "joint", "symmetric-0.2").stages["labels"].recipe == matched_recipe(
+        matched
+    )
 
 
 def test_a_recipe_of_the_studys_own() -> None:
     taken = study("digits", "recipes.ce={recipe: {epochs: 20, window: 5}, hold_out: 0.2}")
-    recipe = taken.recipe_of("ce", "symmetric-0.4")
+    recipe = resolve(taken, "ce", "symmetric-0.4").recipe
     assert (recipe.epochs, recipe.window) == (20, 5)
-    assert recipe.learning_rate == taken.recipe.learning_rate
-    assert taken.fraction_held_out(Phase.CONFIRM, "ce", "symmetric-0.4") == 0.2
+    assert recipe.learning_rate == matched_recipe(taken).learning_rate
+    assert resolve(taken, "ce", "symmetric-0.4").held_out(Phase.CONFIRM) == 0.2
 
 
 def test_epochs_scale_recipes_and_their_values_too() -> None:
     loaded = load("cifar10", "recipes.elr=published").with_epochs(50)
-    assert loaded.study.recipe_of("elr", "symmetric-0.2").epochs == 15 + 1  # whole cycles of 2
-    assert loaded.study.hyperparameters_of("selc", "symmetric-0.2")["first_target_epoch"] == 4
+    assert (
+        resolve(loaded.study, "elr", "symmetric-0.2").recipe.epochs == 15 + 1
+    )  # whole cycles of 2
+    assert resolve(loaded.study, "selc", "symmetric-0.2").hyperparameters["first_target_epoch"] == 4
 
 
 # --- overrides
@@ -182,20 +194,23 @@ def test_a_scenario_overrides_the_recipe(write_study: Callable[..., Path]) -> No
     )
     loaded = load_study(str(write_study("select:\n", extra)))
     taken = loaded.study
-    assert taken.recipe_of("nal", "symmetric-0.4").epochs == 30
-    assert taken.recipe_of("nal", "symmetric-0.4").learning_rate == taken.recipe.learning_rate
-    assert taken.recipe_of("nal", "clean").epochs == 60
-    assert taken.hyperparameters_of("nal", "symmetric-0.4")["first_target_epoch"] == 5
-    assert taken.hyperparameters_of("nal", "clean")["first_target_epoch"] == 10
+    assert resolve(taken, "nal", "symmetric-0.4").recipe.epochs == 30
+    assert (
+        resolve(taken, "nal", "symmetric-0.4").recipe.learning_rate
+        == matched_recipe(taken).learning_rate
+    )
+    assert resolve(taken, "nal", "clean").recipe.epochs == 60
+    assert resolve(taken, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
+    assert resolve(taken, "nal", "clean").hyperparameters["first_target_epoch"] == 10
     assert loaded.sources["overrides.0.recipe.epochs"] == "a letter"
     assert loaded.sources["overrides.0.recipe.batch_size"] == "as in the study"
     short = loaded.with_epochs(20).study
-    assert short.recipe_of("nal", "symmetric-0.4").epochs == 10
+    assert resolve(short, "nal", "symmetric-0.4").recipe.epochs == 10
 
 
 def test_a_pattern_without_a_scenario_is_left_out() -> None:
     symmetric = study("cifar10", "scenarios=[symmetric-0.2, symmetric-0.4]")
-    assert all(o.recipe is None for o in symmetric.overrides)
+    assert matched_recipe(symmetric, "symmetric-0.4") == matched_recipe(symmetric)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits-methods"])
@@ -204,7 +219,7 @@ def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.yaml"
     path.write_text(loaded.to_yaml())
     again = load_study(str(path))
-    assert again.study == loaded.study
+    assert again.plain == loaded.plain
     assert dict(again.sources) == dict(loaded.sources)
 
 
@@ -214,9 +229,10 @@ def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
 def test_values_of_the_recipe_can_be_searched() -> None:
     taken = study("digits-methods")
     assert set(taken.space_of("ce")) == {"learning_rate", "weight_decay"}
-    recipe = taken.recipe_of("ce", "symmetric-0.4", learning_rate=0.01)
+    laid = resolve(taken, "ce", "symmetric-0.4").laying({"learning_rate": 0.01})
+    recipe = laid.recipe
     assert (recipe.learning_rate, recipe.weight_decay) == (0.01, 5e-4)
-    assert taken.hyperparameters_of("ce", "symmetric-0.4", learning_rate=0.01) == {}
+    assert laid.hyperparameters == {}
     assert taken.tune == ("ce", "nal")
 
 
@@ -324,3 +340,49 @@ def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
 
 def _on_digits(published: object) -> object:
     return replace(published, dataset="digits")  # type: ignore[type-var]
+
+
+# --- layers and sources
+
+
+def test_the_first_layer_that_says_a_value_wins() -> None:
+    sets = ("reference=null", "tune=[]", "hyperparameters.nal={preset: official, alpha: 0.7}")
+    said = "overrides=[{scenario: symmetric-0.2, hyperparameters: {nal: {alpha: 0.6}}, source: me}]"
+    loaded = load("cifar10", *sets, said)
+    on = {name: resolve(loaded.study, "nal", name) for name in ("symmetric-0.2", "symmetric-0.4")}
+    near, far = on["symmetric-0.2"].values, on["symmetric-0.4"].values
+    assert [(one["alpha"].value, one["alpha"].layer) for one in (near, far)] == [
+        (0.6, "override"),
+        (0.7, "fixed"),
+    ]
+    assert near["alpha"].path == ("overrides", 0, "hyperparameters", "nal", "alpha")
+    assert {name: one.layer for name, one in far.items()} == {
+        "lambda": "default",
+        "alpha": "fixed",
+        "first_target_epoch": "fixed",
+        "target_interval": "fixed",
+        "clamps": "preset",
+        "delta": "preset",
+        "beta": "default",
+    }
+    assert loaded.source_of(near["alpha"]) == "me"
+    assert loaded.source_of(far["alpha"]) == "set by --set hyperparameters.nal"
+    assert loaded.source_of(far["lambda"]) == "default of method nal"
+    assert loaded.source_of(far["clamps"]).startswith("preset official: public code")
+
+
+def test_the_source_of_a_scaled_value_says_from_what() -> None:
+    short = load("cifar10").with_epochs(50)
+    values = resolve(short.study, "selc", "symmetric-0.4").values
+    assert short.source_of(values["first_target_epoch"]) == (
+        "scaled by --epochs from 31 (MacLLL/SELC)"
+    )
+
+
+def test_a_study_is_resolved_once() -> None:
+    loaded = load("cifar10")
+    cell = resolve(loaded.study, "nal", "symmetric-0.4")
+    assert resolve(loaded.study, "nal", "symmetric-0.4") is cell
+    other = resolve(load("cifar10").study, "nal", "symmetric-0.4")
+    assert other is not cell
+    assert other == cell

@@ -1,0 +1,117 @@
+"""What of a study decides what is trained and chosen: what enters the digest of its sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from search_spaces.fields import is_neutral
+from search_spaces.resolve import posterior_recipe, reference_of, resolve
+from trainables.backbones import backbone_of
+from trainables.identity import identity_of
+from trainables.methods import method_of
+from trainables.noise import noise_of
+from trainables.parameters import without_neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from search_spaces.fields import Architecture
+    from search_spaces.resolve import Resolved
+    from search_spaces.schema import Study
+    from trainables.parameters import FrozenMap
+
+RESOLVED = (
+    *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
+    *("tune", "reference", "vary", "backbone", "posterior"),
+)
+"""Keys of a study that enter as what follows from them."""
+
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {
+    "study": ("title", "deviations", "diagnostics", *RESOLVED),
+    "search": ("trials", "scenario", "scope", "space"),
+    "select": ("candidates", "seeds"),
+    "confirm": ("seeds",),
+    "resources": ("gpus",),
+}
+"""Keys that do not enter as they are, by section: those above, how much is done, what is shown."""
+
+
+def identity(study: Study) -> dict[str, Any]:
+    """Return everything of a study that changes what is trained or chosen, as JSON values.
+
+    Neither the order of methods and scenarios changes it, nor where a value is said. A key of the
+    schema that is marked by `fields.later` is left out while it has its neutral value.
+    """
+    methods = {
+        method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}
+        for method in study.methods
+    }
+    searches = {
+        method: {
+            "space": {name: identity_of(one) for name, one in study.space_of(method).items()},
+            "reference": dict(reference_of(study, method) or {}),
+        }
+        for method in study.tune
+    }
+    varied = {
+        method: {name: sorted(values) for name, values in one.items()}
+        for method, one in study.vary.items()
+    }
+    return {
+        **_keys(study, "study"),
+        "backbone": _architecture(study.backbone),
+        "methods": methods,
+        "searches": searches,
+        "searched": {name: sorted(serves) for name, serves in study.searched.items()},
+        "vary": varied,
+        "posterior": _posterior(study),
+    }
+
+
+def _keys(section: BaseModel, name: str) -> dict[str, Any]:
+    plain = section.model_dump(mode="json", exclude=set(LEFT_OUT.get(name, ())))
+    for key in list(plain):
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            plain[key] = _keys(value, key)
+        if is_neutral(section, key) or plain[key] == {}:
+            del plain[key]
+    return plain
+
+
+def _cell(resolved: Resolved) -> dict[str, Any]:
+    return {
+        "hyperparameters": _values(resolved.method, resolved.hyperparameters),
+        "recipe": identity_of(resolved.recipe),
+        "hold_out": resolved.confirm_hold_out,
+        "selection": resolved.selection.name.lower(),
+        "stages": {
+            role: {
+                "method": stage.method,
+                "hyperparameters": _values(stage.method, stage.hyperparameters),
+                "recipe": identity_of(stage.recipe),
+            }
+            for role, stage in resolved.stages.items()
+        },
+    }
+
+
+def _values(method: str, values: FrozenMap) -> dict[str, Any]:
+    return without_neutral(values, method_of(method).parameters)
+
+
+def _architecture(backbone: Architecture) -> dict[str, Any]:
+    parameters = backbone_of(backbone.name).parameters
+    return {"name": backbone.name, "parameters": without_neutral(backbone.parameters, parameters)}
+
+
+def _posterior(study: Study) -> dict[str, Any] | None:
+    if not any(noise_of(name).needs_posterior for name in study.scenarios):
+        return None
+    return {
+        "backbone": _architecture(study.posterior.backbone or study.backbone),
+        "recipe": identity_of(posterior_recipe(study)),
+        "seed": study.posterior.seed,
+    }
