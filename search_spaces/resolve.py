@@ -303,7 +303,7 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
             kept=_kept(study, own),
         )
     published = _published(method_of(method), study.dataset, scenario, path)
-    base = _merged(layers).said
+    base = _merged(layers).values
     recipe, open_names = _published_recipe(published, base)
     stages, sources = {}, {(): published.source, **_as_in_the_study(("recipe",), open_names)}
     for stage in method_of(method).stages:
@@ -385,7 +385,7 @@ def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath)
 
 def _sources_of_own(own: OwnRecipe) -> dict[KeyPath, str]:
     unsaid = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
-    others = [one.name for one in fields(Recipe) if one.name not in own.recipe.said]
+    others = [one.name for one in fields(Recipe) if one.name not in own.recipe.values]
     stated: dict[KeyPath, str] = {(): own.source} if "source" in own.model_fields_set else {}
     return {
         **stated,
@@ -425,10 +425,8 @@ def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
 
 def reference_of(study: Study, method: str) -> FrozenMap | None:
     """Return the paper's point of a method; None if the study has none."""
-    values = reference_values(study, method)
-    if not values and method not in study.reference:
-        return None
-    return FrozenMap({name: one.value for name, one in values.items()})
+    values = {name: one.value for name, one in reference_values(study, method).items()}
+    return FrozenMap(values) if values or method in study.reference else None
 
 
 def points_of(study: Study, method: str) -> list[dict[str, float]]:
