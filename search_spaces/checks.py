@@ -88,7 +88,7 @@ def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
         yield "posterior.recipe", posterior_recipe(study)
     for scenario in study.scenarios:
         for position, override in study.overrides_on(scenario):
-            if override.recipe is not None:
+            if override.recipe.values:
                 yield f"overrides.{position}.recipe", matched_recipe(study, scenario)
                 break
 

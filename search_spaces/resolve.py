@@ -336,7 +336,7 @@ def _recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
         for position, override in overrides
-        if override.recipe is not None
+        if override.recipe.values
     ]
     return (*nearer, (("recipe",), study.recipe))
 

@@ -149,8 +149,8 @@ def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources)
     if not has_own_recipe(study, scenario):
         return {}
     for position, override in reversed(study.overrides_on(scenario)):
-        for name in override.recipe.values if override.recipe else ():
-            sources[*at, "recipe", name] = override.source or ("overrides", position)
+        source = override.source or ("overrides", position)
+        sources |= {(*at, "recipe", name): source for name in override.recipe.values}
     return plain_recipe(matched_recipe(study, scenario))
 
 
