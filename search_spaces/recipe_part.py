@@ -15,7 +15,9 @@ from trainables.spec import Recipe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Built = TypeVar("Built")
+    from _typeshed import DataclassInstance
+
+Built = TypeVar("Built", bound="DataclassInstance")
 
 
 class Part(BaseModel, frozen=True):
@@ -86,7 +88,7 @@ def _laid(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _built(kind: type[Built], values: Mapping[str, Any]) -> Built:
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(kind)}
     for name in values:
         if name not in known:
             raise FieldError(name, f"unknown key '{name}': {suggest(name, known)}")
