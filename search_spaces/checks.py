@@ -88,7 +88,7 @@ def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
         yield "posterior.recipe", posterior_recipe(study)
     for scenario in study.scenarios:
         for position, override in study.overrides_on(scenario):
-            if override.recipe is not None:
+            if override.recipe.values:
                 yield f"overrides.{position}.recipe", matched_recipe(study, scenario)
                 break
 
@@ -399,8 +399,8 @@ def _check_cell(resolved: Resolved) -> None:
         for stage in resolved.stages.values():
             method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
     except FieldError as error:
-        said = resolved.values.get(error.field)
-        path = said.path if said else ("hyperparameters", resolved.method, error.field)
+        sourced = resolved.values.get(error.field)
+        path = sourced.path if sourced else ("hyperparameters", resolved.method, error.field)
         raise FieldError(dotted(path), error.message) from error
 
 

@@ -86,8 +86,8 @@ class LoadedStudy:
 
     def source_of(self, one: Sourced) -> str:
         """Say where a value that the study resolves to comes from."""
-        said_there = one.path if one.layer == "override" else ""
-        text = self._provenance.text(one.path, one.source or said_there)
+        place = one.path if one.layer == "override" else ""
+        text = self._provenance.text(one.path, one.source or place)
         if one.whole is None or self.study.length is None:
             return text
         return _scaled_text(self.study.length.flag, one.whole, text)

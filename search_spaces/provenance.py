@@ -108,8 +108,8 @@ class Provenance:
         """
         origin = self.layers.origin(path)
         taken_back = bool(taken) and instead and origin is not None
-        if not taken_back and (said := self._statement(path)):
-            return said
+        if not taken_back and (statement := self._statement(path)):
+            return statement
         if taken:
             return taken if isinstance(taken, str) else self.layers.nearest_origin(taken).text
         return "" if origin is None else origin.text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from search_spaces.layers import dotted
 from search_spaces.schema import TAGS, Override, OwnRecipe, Study
@@ -127,7 +128,7 @@ def _known_keys(path: KeyPath) -> list[str]:
     if not inner:
         return [*Study.model_fields, "extends", "sources"]
     owners = [owner for key, owner in OWNERS.items() if key in inner]
-    owner = owners[0] if owners else Study.model_fields[str(inner[0])].annotation
-    if isinstance(owner, type) and issubclass(owner, BaseModel):
-        return list(owner.model_fields)
-    return list(getattr(owner, "__dataclass_fields__", ()))
+    owner: Any = owners[0] if owners else Study.model_fields[str(inner[0])].annotation
+    if is_dataclass(owner):
+        return [field.name for field in fields(owner)]
+    return list(owner.model_fields)

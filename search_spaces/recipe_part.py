@@ -15,14 +15,16 @@ from trainables.schedules import KINDS, Schedule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Built = TypeVar("Built")
+    from _typeshed import DataclassInstance
+
+Built = TypeVar("Built", bound="DataclassInstance")
 
 
 class Part(BaseModel, frozen=True):
     """Some keys of a mapping; the value None takes back what the part below says of a key."""
 
     @property
-    def said(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The keys that are written, with their values."""
         known = [name for name in type(self).model_fields if name in self.model_fields_set]
         return {**{name: getattr(self, name) for name in known}, **(self.model_extra or {})}
@@ -33,7 +35,7 @@ class SchedulePart(Part, extra="allow"):
 
     def over(self, below: SchedulePart) -> SchedulePart:
         """Return this part laid over another; a schedule of another kind takes nothing over."""
-        above, under = self.said, below.said
+        above, under = self.values, below.values
         other_kind = "kind" in above and "kind" in under and above["kind"] != under["kind"]
         return self if other_kind else _ScheduleKeys.model_construct(**_laid(above, under))
 
@@ -43,7 +45,7 @@ class SchedulePart(Part, extra="allow"):
         Raises:
             FieldError: the kind or a key is missing, unknown or not allowed.
         """
-        values = {name: value for name, value in self.said.items() if value is not None}
+        values = {name: value for name, value in self.values.items() if value is not None}
         if "kind" not in values:
             raise FieldError("", f"kind is missing: {suggest('None', KINDS)}")
         return _built(KINDS[values["kind"]], values)
@@ -55,13 +57,13 @@ class RecipePart(Part, extra="forbid"):
     @property
     def names(self) -> set[str]:
         """Names of the keys that are written, those of the schedule with a dot."""
-        schedule = self.said.get("schedule")
-        inner = schedule.said if isinstance(schedule, SchedulePart) else {}
-        return {*(self.said.keys() - {"schedule"}), *(f"schedule.{key}" for key in inner)}
+        schedule = self.values.get("schedule")
+        inner = schedule.values if isinstance(schedule, SchedulePart) else {}
+        return {*(self.values.keys() - {"schedule"}), *(f"schedule.{key}" for key in inner)}
 
     def over(self, below: RecipePart) -> RecipePart:
         """Return this part laid over another."""
-        above, under = self.said, below.said
+        above, under = self.values, below.values
         laid = _laid(above, under)
         if isinstance(above.get("schedule"), SchedulePart) and "schedule" in under:
             laid["schedule"] = above["schedule"].over(under["schedule"])
@@ -73,7 +75,7 @@ class RecipePart(Part, extra="forbid"):
         Raises:
             FieldError: a key is missing, or its value is not allowed.
         """
-        values = {name: value for name, value in self.said.items() if value is not None}
+        values = {name: value for name, value in self.values.items() if value is not None}
         if "schedule" in values:
             with under("schedule"):
                 values["schedule"] = values["schedule"].complete()
@@ -86,7 +88,7 @@ def _laid(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _built(kind: type[Built], values: Mapping[str, Any]) -> Built:
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(kind)}
     for name in values:
         if name not in known:
             raise FieldError(name, f"unknown key '{name}': {suggest(name, known)}")

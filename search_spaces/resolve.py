@@ -303,7 +303,7 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
             kept=_kept(study, own),
         )
     published = _published(method_of(method), study.dataset, scenario, path)
-    base = _merged(layers).said
+    base = _merged(layers).values
     recipe, open_names = _published_recipe(published, base)
     stages, sources = {}, {(): published.source, **_as_in_the_study(("recipe",), open_names)}
     for stage in method_of(method).stages:
@@ -336,7 +336,7 @@ def _recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
         for position, override in overrides
-        if override.recipe is not None
+        if override.recipe.values
     ]
     return (*nearer, (("recipe",), study.recipe))
 
@@ -385,7 +385,7 @@ def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath)
 
 def _sources_of_own(own: OwnRecipe) -> dict[KeyPath, str]:
     unsaid = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
-    others = [one.name for one in fields(Recipe) if one.name not in own.recipe.said]
+    others = [one.name for one in fields(Recipe) if one.name not in own.recipe.values]
     stated: dict[KeyPath, str] = {(): own.source} if "source" in own.model_fields_set else {}
     return {
         **stated,
@@ -425,10 +425,8 @@ def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
 
 def reference_of(study: Study, method: str) -> FrozenMap | None:
     """Return the paper's point of a method; None if the study has none."""
-    values = reference_values(study, method)
-    if not values and method not in study.reference:
-        return None
-    return FrozenMap({name: one.value for name, one in values.items()})
+    values = {name: one.value for name, one in reference_values(study, method).items()}
+    return FrozenMap(values) if values or method in study.reference else None
 
 
 def points_of(study: Study, method: str) -> list[dict[str, float]]:
@@ -463,11 +461,9 @@ def reference_values(study: Study, method: str) -> Mapping[str, Sourced]:
         if setting is not None and shared and searched.keys() <= setting.values.keys():
             point = FrozenMap({name: setting.values[name] for name in searched})
             source = setting.source
-    known, at = tunable_of(method), ("reference", method)
-    values = {
-        name: Sourced(known[name].check(value), "reference", (*at, name), source)
-        for name, value in (point or {}).items()
-    }
+    known = tunable_of(method)
+    checked = {name: known[name].check(value) for name, value in (point or {}).items()}
+    values = _sourced(checked, "reference", ("reference", method), source)
     return _scaled(study, method, None, values)
 
 
@@ -530,12 +526,9 @@ def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[
     """Yield what overrides say of a method's values on a scenario, the last entry first."""
     for position, override in study.overrides_on(scenario):
         if method in override.hyperparameters:
-            fixed = override.hyperparameters[method]
             at = ("overrides", position, "hyperparameters", method)
-            yield {
-                name: Sourced(value, "override", (*at, name), override.source)
-                for name, value in fixed.values.items()
-            }
+            fixed = override.hyperparameters[method]
+            yield _sourced(fixed.values, "override", at, override.source)
             yield _preset(study, method, scenario, fixed, at, "override")
 
 
@@ -543,15 +536,19 @@ def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str
     """Yield what else says values of a method on a scenario, the nearest first, all of it last."""
     kind, at = method_of(method), ("hyperparameters", method)
     fixed = study.hyperparameters.get(method, Fixed())
-    yield {name: Sourced(value, "fixed", (*at, name)) for name, value in fixed.values.items()}
+    yield _sourced(fixed.values, "fixed", at)
     yield _preset(study, method, scenario, fixed, at, "preset")
     setting = matching(kind.settings, study.dataset, scenario)
     if setting is not None:
         yield _taken(study, method, setting.values, "setting", at, setting.source)
-    text = f"default of method {method}"
-    yield {
-        one.name: Sourced(one.default, "default", (*at, one.name), text) for one in kind.parameters
-    }
+    defaults = {parameter.name: parameter.default for parameter in kind.parameters}
+    yield _sourced(defaults, "default", at, f"default of method {method}")
+
+
+def _sourced(
+    values: Mapping[str, Value], layer: Layer, at: KeyPath, source: str = ""
+) -> dict[str, Sourced]:
+    return {name: Sourced(value, layer, (*at, name), source) for name, value in values.items()}
 
 
 def _preset(
@@ -582,11 +579,8 @@ def _taken(
     """Return published values, but for those that are searched or in the reference."""
     free = study.free_names(method)
     known = tunable_of(method)
-    return {
-        name: Sourced(known[name].check(value), layer, (*at, name), source)
-        for name, value in values.items()
-        if name not in free
-    }
+    checked = {name: known[name].check(value) for name, value in values.items() if name not in free}
+    return _sourced(checked, layer, at, source)
 
 
 def _scaled(

@@ -89,7 +89,7 @@ class Override(BaseModel, frozen=True, extra="forbid"):
     """
 
     scenario: str
-    recipe: RecipeField | None = None
+    recipe: RecipeField = RecipePart()
     hyperparameters: OverrideFixedField = {}
     recipes: Mapping[str, TrainingField] = {}
     source: str = ""

@@ -140,8 +140,8 @@ def _overrides(study: Study, sources: Sources) -> list[Tree]:
             "hyperparameters": _override_values(study, scenario, at, sources),
             "recipes": _override_trainings(study, scenario, at, sources),
         }
-        if said := _without_empty(entry):
-            entries.append({"scenario": scenario, **said})
+        if content := _without_empty(entry):
+            entries.append({"scenario": scenario, **content})
     return entries
 
 
@@ -149,19 +149,15 @@ def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources)
     if not has_own_recipe(study, scenario):
         return {}
     for position, override in reversed(study.overrides_on(scenario)):
-        for name in override.recipe.said if override.recipe else ():
-            sources[*at, "recipe", name] = override.source or ("overrides", position)
+        source = override.source or ("overrides", position)
+        sources |= {(*at, "recipe", name): source for name in override.recipe.values}
     return plain_recipe(matched_recipe(study, scenario))
 
 
 def _override_values(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    entries = reversed(study.overrides_on(scenario))
-    said, named = (
-        [name for _, one in entries for name in one.hyperparameters],
-        _named_methods(study),
-    )
+    entries, named = study.overrides_on(scenario)[::-1], _named_methods(study)
     section: Tree = {}
-    for method in dict.fromkeys([*said, *named]):
+    for method in dict.fromkeys([*(m for _, one in entries for m in one.hyperparameters), *named]):
         values = {
             name: one
             for name, one in resolve(study, method, scenario).values.items()
@@ -186,7 +182,7 @@ def _override_trainings(study: Study, scenario: str, at: KeyPath, sources: Sourc
 def _posterior(study: Study, sources: Sources) -> Tree:
     own = study.posterior.recipe
     if own is not None:
-        unsaid = [one.name for one in fields(Recipe) if one.name not in own.said]
+        unsaid = [one.name for one in fields(Recipe) if one.name not in own.values]
         sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in unsaid}
     backbone = study.posterior.backbone
     return {

@@ -219,10 +219,10 @@ def _source(cell: Cell, loaded: LoadedStudy) -> str:
 
 def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str) -> str:
     """Say where a method's fixed or reference values come from; its definition if it has none."""
-    said = reference_values(loaded.study, method)
+    reference = reference_values(loaded.study, method)
+    sourced = resolve(loaded.study, method, scenario).values
+    chosen = [reference[name] for name in values if name in reference]
     if not values:
-        resolved = resolve(loaded.study, method, scenario).values
-        said = {name: resolved[name] for name in sorted(resolved) if name not in said}
-    chosen = [one for name, one in said.items() if name in values or not values]
+        chosen = [sourced[name] for name in sorted(sourced) if name not in reference]
     texts = dict.fromkeys(loaded.source_of(one) for one in chosen if one.layer != "default")
     return "; ".join(texts) or method_of(method).source

@@ -39,6 +39,7 @@ overrides:
     [
         ("recipe: {epoch: 30}", "recipe.epoch", "unknown key 'epoch': did you mean 'epochs'?"),
         ("recipe: 5", "recipe", "must be a mapping, got 5"),
+        ("recipe: null", "recipe", "must be a mapping, got None"),
         ("hyperparameters: 5", "hyperparameters", "must be a mapping, got 5"),
         ("hyperparameters: {nal: 5}", "hyperparameters.nal", "must be a mapping like {alpha: 0.9}"),
         ("source: 5", "source", "must be a text, got 5"),

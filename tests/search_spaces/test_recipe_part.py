@@ -32,7 +32,7 @@ def part(**keys: Any) -> RecipePart:
 def test_every_key_of_a_recipe_can_be_written_alone() -> None:
     for one in fields(Recipe):
         keys = {"schedule": {}} if one.name == "schedule" else {one.name: None}
-        assert list(part(**keys).said) == [one.name]
+        assert list(part(**keys).values) == [one.name]
 
 
 def test_a_part_keeps_what_it_does_not_say() -> None:
