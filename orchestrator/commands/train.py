@@ -125,6 +125,8 @@ def train_here(
     for spec in lacking:
         if spec in plan.posteriors:
             _announce(spec, plan, places, console)
+    if not lacking:
+        return
     job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
     with Bars(console) as bars:
         InlineEngine().carry_out(RunList(lacking, take), job, bars)

@@ -105,12 +105,12 @@ class Feed:
 
     def complete(self, trial_id: str, report: dict[str, Any] | None, *, lost: bool) -> None:
         """Take note that a trial is over: its run has ended, was stopped, or is lost."""
+        self._idle.pop(trial_id, None)
         task = self._live.pop(trial_id, None)
-        if task is None:
-            self._idle.pop(trial_id, None)
+        if task is None or self.fault is not None:  # a fault cuts runs off: they have not ended
             return
         try:
-            self._complete(task, {} if lost or report is None else report, lost=lost)
+            self._complete(task, report or {}, lost=lost)
         except Exception as error:  # noqa: BLE001 - see `fault`
             self.fail(error)
 

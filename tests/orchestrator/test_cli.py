@@ -127,6 +127,33 @@ def test_a_wrong_line_of_a_file(
     assert home_is_untouched(tmp_path)
 
 
+ENGINE_FAULTS = {
+    "unknown engine": (
+        ("--engine", "rai"),
+        "error: --engine: unknown engine 'rai': did you mean 'ray'? known: inline, ray\n",
+    ),
+    "an address that is not used": (
+        ("--engine", "inline", "--ray-address", "10.0.0.1:6379"),
+        "error: --ray-address: --engine inline uses no Ray cluster: leave one of the two out\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "line"), ENGINE_FAULTS.values(), ids=ENGINE_FAULTS)
+def test_a_wrong_engine(
+    words: tuple[str, ...], line: str, fault: Callable[..., str], tmp_path: Path
+) -> None:
+    for further in ((), ("--dry-run",)):
+        assert fault("sweep", "digits", *words, *further) == line
+    assert home_is_untouched(tmp_path)
+
+
+def test_more_cpus_than_there_are(fault: Callable[..., str], tmp_path: Path) -> None:
+    line = fault("sweep", "digits", "--set", "resources.cpus=1000")
+    assert f"one run asks for 1000 CPUs, this machine has {os.cpu_count()}" in line
+    assert home_is_untouched(tmp_path)
+
+
 USAGE = {
     "unknown option": (("sweep", "digits", "--trails", "3"), ["--trails", "--trials"]),
     "no number": (("sweep", "digits", "--trials", "many"), ["--trials"]),

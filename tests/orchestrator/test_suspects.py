@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_runs import complete_run, digits, recipe, runnable
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Places
 from reports.suspects import COLUMNS, rank_suspects
 from trainables.datasets.folder import FOLDER
+from trainables.datasets.picture_folder import PICTURES
 from trainables.diagnostics.store import Diagnostics, load
 from trainables.errors import DataError, UserError
 from trainables.record import Record
@@ -141,6 +144,28 @@ def test_other_data_are_refused(places: Places, tmp_path: Path, spec: RunSpec) -
         pytest.raises(DataError, match=r"have SHA-256 000000000000, the run was trained on"),
     ):
         command(places, spec.digest, tmp_path, 5, as_json=False)
+
+
+def test_a_relative_data_folder_is_kept_as_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, count in (("train", 12), ("test", 2)):
+        for label, name in enumerate("ab"):
+            for n in range(count):
+                path = tmp_path / "own" / split / name / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (9 * n, 200 * label, 0)).save(path)
+    own = PICTURES.read(tmp_path / "own")
+    short = recipe(1, window=1, mean=(0.5,) * 3, std=(0.5,) * 3, crop_size=8, batch_size=8)
+    spec = runnable(own, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
+    complete_run(spec, tmp_path / "home", lambda: own)
+    # From another folder the index that the first command caches must still name the files.
+    for folder, data in ((tmp_path, "own"), (tmp_path / "home", "../own")):
+        monkeypatch.chdir(folder)
+        words = ["suspects", spec.digest[:12], "--home", str(tmp_path / "home")]
+        result = CliRunner().invoke(app, [*words, "--data-dir", data])
+        assert result.exit_code == 0, result.output
+        assert (folder / f"suspects-{spec.digest[:12]}" / "suspects.png").exists()
 
 
 def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, open_store, shown
+from reports.store import check_store, existing_store, home_store, open_store, shown
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -134,3 +134,11 @@ def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
 def test_a_password_is_never_shown() -> None:
     assert shown("http://me:secret@host:5000") == "http://me:***@host:5000"
     assert shown("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
+
+
+def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:
+    assert home_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(HomeError, match=f"nothing is recorded under --home {tmp_path}: run "):
+        existing_store(tmp_path)
+    (tmp_path / "mlflow.db").touch()
+    assert existing_store(tmp_path) == home_store(tmp_path)

@@ -78,7 +78,7 @@ def test_no_idle_trial_stays_for_ever(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_fault_stops_everything(tmp_path: Path) -> None:
-    feed, _ = opened(tmp_path)
+    feed, sweep = opened(tmp_path)
     feed.suggest("w1")
     feed.suggest("w2")
     feed.suggest("t1")
@@ -89,6 +89,8 @@ def test_a_fault_stops_everything(tmp_path: Path) -> None:
     assert str(feed.fault) == "the disk is full"
     assert feed.stops("t2")
     assert feed.suggest("t3") is None
+    feed.complete("t2", {"rows": "[]", "done": False, "stopped": False}, lost=False)
+    assert sweep.failed == []
 
 
 def test_the_end_of_the_sweep_is_the_end_of_the_feed(tmp_path: Path) -> None:
