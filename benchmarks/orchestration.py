@@ -28,7 +28,7 @@ import optuna  # noqa: E402 - found beside the checkout from here on
 from fake_runs import open_fake  # noqa: E402
 from plans import made_up_data, small_study  # noqa: E402
 
-from orchestrator.engine.ray_tune import RayEngine  # noqa: E402
+from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.display import Bars, run_title
-from orchestrator.engine.inline import InlineEngine
+from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.planning.cost import MachineCost, duration, measure_run, network_of
 from orchestrator.planning.preparing import job_of, prepare
 from orchestrator.planning.sizes import Load

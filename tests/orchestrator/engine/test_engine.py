@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from factories import make_spec
-from fake_runs import attempts, misbehave, open_fake
+from fake_runs import attempts, misbehave, open_fake, record_run
 from plans import complete_trials, searches_of, small_plan, wanted_digests
 from small_runs import complete_run, digits, recipe, runnable
 from works import EPOCHS, SPECS, Ears, Script, at
 
-from orchestrator.engine.inline import InlineEngine
+import orchestrator.engine as package
+from orchestrator.engine.choice import engine_names, engine_of
+from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.engine.nodes import check_nodes
-from orchestrator.engine.ray_tune import RayEngine
+from orchestrator.engine.ray_engine import RayEngine
+from orchestrator.flags import Places
 from orchestrator.sweeping.run_list import RunList
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, Task
@@ -305,3 +308,29 @@ def test_nodes_are_asked_for_the_package_and_the_home(tmp_path: Path) -> None:
     missing = tmp_path / "elsewhere"
     with pytest.raises(ServiceError, match=f"does not see --home {missing}"):
         check_nodes(missing)
+
+
+# --- choosing one
+
+THIRD = """
+from orchestrator.engine.inline_engine import InlineEngine
+
+class Third(InlineEngine):
+    "An engine of somebody else's."
+
+def from_places(places):
+    return Third()
+"""
+
+
+def test_an_engine_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_names() == ["inline", "ray"]
+    (tmp_path / "third_engine.py").write_text(THIRD)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert engine_names() == ["inline", "ray", "third"]
+    third = engine_of(Places(engine="third"))
+    assert type(third).__name__ == "Third"
+    spec, ears = make_spec(), Ears()
+    record_run(tmp_path, spec)
+    third.carry_out(RunList([spec], lambda _result: None), Job(tmp_path, tmp_path, "fake"), ears)
+    assert ears.over == [spec.digest]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
+    from orchestrator.flags import Places
     from orchestrator.sweeping.tasks import Task, Work
     from search_spaces.schema import Resources
     from trainables.job import Job
@@ -73,3 +74,8 @@ class InlineEngine:
             dispatch.set_aside(task)
         else:
             dispatch.end(task, crash_text(attempt.fault))
+
+
+def from_places(places: Places) -> InlineEngine:  # noqa: ARG001 - it is where the command is typed
+    """Return the engine of this process."""
+    return InlineEngine()

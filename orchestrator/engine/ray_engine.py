@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
+    from orchestrator.flags import Places
     from orchestrator.sweeping.tasks import Work
     from search_spaces.schema import Resources
     from trainables.job import Job
@@ -116,6 +117,11 @@ class RayEngine:
             shutil.rmtree(storage, ignore_errors=True)
         if feed.fault is not None:
             raise feed.fault
+
+
+def from_places(places: Places) -> RayEngine:
+    """Return the engine on the cluster that flags name, or on a Ray of its own."""
+    return RayEngine(places.ray_address)
 
 
 @contextmanager
