@@ -17,8 +17,8 @@ from plans import complete_trials, searches_of, small_plan, wanted_digests
 from small_runs import complete_run, digits, recipe, runnable
 from works import EPOCHS, SPECS, Ears, Script, at
 
+from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline import InlineEngine
-from orchestrator.engine.nodes import check_nodes
 from orchestrator.engine.ray_tune import RayEngine
 from orchestrator.sweeping.run_list import RunList
 from orchestrator.sweeping.sweep import Sweep
