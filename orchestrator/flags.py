@@ -200,10 +200,9 @@ class Flag:
     key: Key | None
 
 
-def flags_of(kind: type) -> tuple[Flag, ...]:
-    """Return the flags that a class declares, in order."""
+def flags_of(kind: type) -> Iterator[Flag]:
+    """Yield the flags that a class declares, in order."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
     for field in fields(kind):
         type_, info, *keys = get_args(hints[field.name])
         # An option's own spelling is where typer keeps a default otherwise.
@@ -212,8 +211,7 @@ def flags_of(kind: type) -> tuple[Flag, ...]:
         if isinstance(info, typer.models.ArgumentInfo):
             word = ""
         default = _absolute(field.default)
-        found.append(Flag(field.name, word, type_, default, info, keys[0] if keys else None))
-    return tuple(found)
+        yield Flag(field.name, word, type_, default, info, keys[0] if keys else None)
 
 
 def command_line(verb: str, *typed: Changes | Places) -> str:

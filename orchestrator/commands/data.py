@@ -43,18 +43,19 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
             table.add_row("  offered", _offer(source))
         console.print(table)
     if as_json:
-        plain = {
-            name: {
-                "found": missing is None,
-                "missing": missing,
-                "layout": SOURCES[name].layout,
-                "offered": SOURCES[name].offered,
-                "downloads": SOURCES[name].fetch is not None,
-                "licence": SOURCES[name].licence,
+        print_json(
+            {
+                name: {
+                    "found": missing is None,
+                    "missing": missing,
+                    "layout": SOURCES[name].layout,
+                    "offered": SOURCES[name].offered,
+                    "downloads": SOURCES[name].fetch is not None,
+                    "licence": SOURCES[name].licence,
+                }
+                for name, missing in found.items()
             }
-            for name, missing in found.items()
-        }
-        print_json(plain)
+        )
     return 0
 
 
@@ -132,8 +133,7 @@ def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[i
 
 
 def _counts(dataset: Dataset, split: Split) -> list[int]:
-    counts: list[int] = np.bincount(split.labels, minlength=len(dataset.classes)).tolist()
-    return counts
+    return list(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
 
 
 def _plain(dataset: Dataset, wrong: dict[str, dict[int, str]]) -> dict[str, object]:

@@ -49,7 +49,18 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     path = keep_labels(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
-        print_json(_plain(facts, scenario, seed, path))
+        print_json(
+            {
+                "scenario": scenario,
+                "seed": seed,
+                "sha256": facts.sha256,
+                "samples": facts.count,
+                "nominal_rate": facts.nominal_rate,
+                "true_rate": facts.flip_rate,
+                "transition": facts.transition,
+                "file": str(path),
+            }
+        )
         return 0
     _show(console, labels, facts, scenario, path)
     _show_transition(console, labels, plan.dataset.classes)
@@ -66,19 +77,6 @@ def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Conso
     from trainables.outcomes import take_labels
 
     return take_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
-
-
-def _plain(facts: LabelFacts, scenario: str, seed: int, path: Path) -> dict[str, object]:
-    return {
-        "scenario": scenario,
-        "seed": seed,
-        "sha256": facts.sha256,
-        "samples": facts.count,
-        "nominal_rate": facts.nominal_rate,
-        "true_rate": facts.flip_rate,
-        "transition": facts.transition,
-        "file": str(path),
-    }
 
 
 def _show(

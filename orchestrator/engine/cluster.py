@@ -150,8 +150,7 @@ def _lives(pid: int) -> bool:
 def _resources() -> dict[str, float]:
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 def gpus_there() -> bool:
