@@ -13,7 +13,7 @@ from orchestrator.output import facts_table, print_json
 from orchestrator.planning.cost import MachineCost, duration, measure_run, network_of
 from orchestrator.planning.preparing import job_of, prepare
 from orchestrator.planning.sizes import Load
-from orchestrator.sweeping.run_list import RunList
+from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point

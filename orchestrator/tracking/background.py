@@ -24,8 +24,8 @@ class BackgroundTracker:
     """Takes what a `Tracker` takes, returns at once, and writes in the order it was told.
 
     Importing MLflow and creating its database happen in the thread too. What fails there is raised
-    by the next call, or by `flush` or at the end of the context; nothing more is written then, and the same command
-    typed again writes what is missing from the runs' records.
+    by the next call, by `flush` or at the end of the context; nothing more is written then, and the
+    same command typed again writes what is missing from the runs' records.
 
     Args:
         uri: of the store.

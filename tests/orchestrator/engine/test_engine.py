@@ -20,9 +20,8 @@ from works import EPOCHS, SPECS, Ears, Script, at
 from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline import InlineEngine
 from orchestrator.engine.ray_tune import RayEngine
-from orchestrator.sweeping.run_list import RunList
 from orchestrator.sweeping.sweep import Sweep
-from orchestrator.sweeping.tasks import Answer, Task
+from orchestrator.sweeping.tasks import Answer, RunList, Task
 from trainables.errors import NalError, ServiceError
 from trainables.job import Job, open_run
 from trainables.parameters import FrozenMap
