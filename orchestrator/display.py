@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.planning.cost import duration
@@ -211,9 +211,7 @@ class Display:
         return [run for run in list(self._going.values()) if run.begun]
 
     def _render(self) -> RenderableType:
-        runs = Table.grid(padding=(0, 2))
-        for _ in range(COLUMNS):
-            runs.add_column(no_wrap=True)
+        runs = Table.grid(*(Column(no_wrap=True) for _ in range(COLUMNS)), padding=(0, 2))
         going = self._running()
         for run in going[:SHOWN_RUNS]:
             spec = run.task.spec

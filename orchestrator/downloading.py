@@ -21,13 +21,14 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
     Raises:
         DataError: no place gives it, or the folder cannot be written.
     """
-    columns = (
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
+        console=console,
+        transient=True,
     )
-    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(f"downloading {dataset}", total=None)
     with ExitStack() as stack:
 

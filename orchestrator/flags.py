@@ -32,10 +32,6 @@ REPEATED, LISTED = tuple[str, ...], tuple[str, ...] | None
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def _unchanged(value: object) -> object:
-    return value
-
-
 def _first_seeds(count: int) -> list[int]:
     if count < 1:
         raise ValueError(f"must be at least 1, got {count}")
@@ -52,7 +48,7 @@ class Key:
     """
 
     path: str
-    value: Callable[[Any], object] = _unchanged
+    value: Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Changes:
 
     study: Annotated[str, typer.Argument(help="Name of a study, or path of a YAML file.")]
     trials: Annotated[
-        int | None, typer.Option(help="Trials of each search: a target."), Key("search.trials")
+        int | None, typer.Option(help="Trials of each search: a target."), Key("search.trials", int)
     ] = None
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of a training; schedules are scaled with it.")
@@ -93,7 +89,7 @@ class Changes:
         Key("methods", list),
     ] = None
     subset: Annotated[
-        int | None, typer.Option(help="Train on so many images only."), Key("subset")
+        int | None, typer.Option(help="Train on so many images only."), Key("subset", int)
     ] = None
     sets: Annotated[
         tuple[str, ...],
@@ -204,10 +200,9 @@ class Flag:
     key: Key | None
 
 
-def flags_of(kind: type) -> tuple[Flag, ...]:
-    """Return the flags that a class declares, in order."""
+def flags_of(kind: type) -> Iterator[Flag]:
+    """Yield the flags that a class declares, in order."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
     for field in fields(kind):
         type_, info, *keys = get_args(hints[field.name])
         # An option's own spelling is where typer keeps a default otherwise.
@@ -216,8 +211,7 @@ def flags_of(kind: type) -> tuple[Flag, ...]:
         if isinstance(info, typer.models.ArgumentInfo):
             word = ""
         default = _absolute(field.default)
-        found.append(Flag(field.name, word, type_, default, info, keys[0] if keys else None))
-    return tuple(found)
+        yield Flag(field.name, word, type_, default, info, keys[0] if keys else None)
 
 
 def command_line(verb: str, *typed: Changes | Places) -> str:
@@ -274,9 +268,12 @@ def takes(*names: str | Varied) -> Callable[[Callable[..., None]], Callable[...,
 
         def typed(**values: Any) -> None:  # noqa: ANN401 - of any flag
             for name, kind in kinds.items():
-                fields_ = [flag for flag in flags_of(kind) if flag.name in values]
                 values[name] = kind(
-                    **{flag.name: _read(flag.type, values.pop(flag.name)) for flag in fields_}
+                    **{
+                        flag.name: _read(flag.type, values.pop(flag.name))
+                        for flag in flags_of(kind)
+                        if flag.name in values
+                    }
                 )
             if "places" in values:
                 values["places"].home.check()

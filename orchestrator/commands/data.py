@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.downloading import download
+from orchestrator.output import headed_table, print_json
 from trainables.datasets import SOURCES, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
@@ -37,26 +36,26 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
         source = SOURCES[name]
         state = Text("there", style="green") if missing is None else Text("missing", style="yellow")
         console.print(Text(f"{name:<12}", style="bold"), state, Text(f"  {source.title}"))
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", min_width=10)
-        table.add_column(overflow="fold")
+        columns = Column(style="dim", min_width=10), Column(overflow="fold")
+        table = Table.grid(*columns, padding=(0, 2))
         table.add_row("  expected", source.layout)
         if missing is not None:
             table.add_row("  offered", _offer(source))
         console.print(table)
     if as_json:
-        plain = {
-            name: {
-                "found": missing is None,
-                "missing": missing,
-                "layout": SOURCES[name].layout,
-                "offered": SOURCES[name].offered,
-                "downloads": SOURCES[name].fetch is not None,
-                "licence": SOURCES[name].licence,
+        print_json(
+            {
+                name: {
+                    "found": missing is None,
+                    "missing": missing,
+                    "layout": SOURCES[name].layout,
+                    "offered": SOURCES[name].offered,
+                    "downloads": SOURCES[name].fetch is not None,
+                    "licence": SOURCES[name].licence,
+                }
+                for name, missing in found.items()
             }
-            for name, missing in found.items()
-        }
-        sys.stdout.write(json.dumps(plain) + "\n")
+        )
     return 0
 
 
@@ -101,7 +100,7 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
             wrong[word] |= dict(_undecodable(split, f"{name}, {word}", console))
     bad = [f"{word}: {what}" for word, found in wrong.items() for what in found.values()]
     if as_json:
-        sys.stdout.write(json.dumps(_plain(dataset, wrong)) + "\n")
+        print_json(_plain(dataset, wrong))
     _show(console, dataset, source, data_dir)
     for line in bad[:SHOWN]:
         console.print(Text(line, style="red"), soft_wrap=True)
@@ -134,8 +133,7 @@ def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[i
 
 
 def _counts(dataset: Dataset, split: Split) -> list[int]:
-    counts: list[int] = np.bincount(split.labels, minlength=len(dataset.classes)).tolist()
-    return counts
+    return list(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
 
 
 def _plain(dataset: Dataset, wrong: dict[str, dict[int, str]]) -> dict[str, object]:
@@ -162,10 +160,7 @@ def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) ->
     console.print(f"SHA-256 {dataset.digest}, images: {shape}\n", soft_wrap=True)
     if source.sums is not None:
         console.print(f"{source.sums(data_dir)}\n", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    table.add_column("class")
-    for word in dataset.splits:
-        table.add_column(word, justify="right")
+    table = headed_table("class", *(Column(word, justify="right") for word in dataset.splits))
     for label, name in enumerate(dataset.classes):
         counts = [str(_counts(dataset, split)[label]) for split in dataset.splits.values()]
         table.add_row(name, *counts)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column
 
 from orchestrator.commands.train import train_here
+from orchestrator.output import facts_table, headed_table, print_json
 from orchestrator.planning.preparing import prepare
 from search_spaces.phases import Phase
 from trainables.labels import keep_labels, pinned_labels
@@ -50,7 +49,18 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     path = keep_labels(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
-        sys.stdout.write(json.dumps(_plain(facts, scenario, seed, path)) + "\n")
+        print_json(
+            {
+                "scenario": scenario,
+                "seed": seed,
+                "sha256": facts.sha256,
+                "samples": facts.count,
+                "nominal_rate": facts.nominal_rate,
+                "true_rate": facts.flip_rate,
+                "transition": facts.transition,
+                "file": str(path),
+            }
+        )
         return 0
     _show(console, labels, facts, scenario, path)
     _show_transition(console, labels, plan.dataset.classes)
@@ -69,48 +79,32 @@ def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Conso
     return take_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
 
 
-def _plain(facts: LabelFacts, scenario: str, seed: int, path: Path) -> dict[str, object]:
-    return {
-        "scenario": scenario,
-        "seed": seed,
-        "sha256": facts.sha256,
-        "samples": facts.count,
-        "nominal_rate": facts.nominal_rate,
-        "true_rate": facts.flip_rate,
-        "transition": facts.transition,
-        "file": str(path),
-    }
-
-
 def _show(
     console: Console, labels: Realisation, facts: LabelFacts, scenario: str, path: Path
 ) -> None:
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
     noise = noise_of(scenario)
-    table.add_row("noise", noise.title + (", one draw for all seeds" if noise.one_draw else ""))
-    table.add_row("samples", str(facts.count))
+    rows = [
+        ("noise", noise.title + (", one draw for all seeds" if noise.one_draw else "")),
+        ("samples", str(facts.count)),
+    ]
     if facts.nominal_rate is not None:
-        table.add_row("nominal rate", f"{facts.nominal_rate:.2%}")
+        rows.append(("nominal rate", f"{facts.nominal_rate:.2%}"))
     if facts.flip_rate is None:
-        table.add_row("true rate", "not known: the dataset's own labels are noisy")
-        table.add_row("changed", f"{labels.flip_rate:.2%} of the dataset's labels")
+        rows += [
+            ("true rate", "not known: the dataset's own labels are noisy"),
+            ("changed", f"{labels.flip_rate:.2%} of the dataset's labels"),
+        ]
     else:
-        table.add_row("true rate", f"{facts.flip_rate:.2%}")
-    table.add_row("SHA-256", facts.sha256)
-    table.add_row("saved to", str(path))
-    console.print(table, soft_wrap=True)
+        rows.append(("true rate", f"{facts.flip_rate:.2%}"))
+    rows += [("SHA-256", facts.sha256), ("saved to", str(path))]
+    console.print(facts_table(rows), soft_wrap=True)
 
 
 def _show_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
     matrix = np.array(labels.transition)
     if len(classes) <= WIDEST:
         console.print("\nof each class (rows), in percent, the noisy label (columns):")
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("")
-        for name in classes:
-            table.add_column(name[:10], justify="right")
+        table = headed_table("", *(Column(name[:10], justify="right") for name in classes), gap=2)
         for name, row in zip(classes, matrix, strict=True):
             cells = [f"{100 * share:.1f}" if share else "·" for share in row]
             table.add_row(name, *cells)
@@ -119,9 +113,7 @@ def _show_transition(console: Console, labels: Realisation, classes: Sequence[st
     flips = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-flips, axis=None, kind="stable")[:MOST]
     console.print(f"\nthe {MOST} most frequent of its flips, in percent of the class:")
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("class", "noisy label", "%"):
-        table.add_column(name, justify="right" if name == "%" else "left")
+    table = headed_table("class", "noisy label", Column("%", justify="right"), gap=2)
     for place in order:
         true, noisy = divmod(int(place), len(classes))
         if flips[true, noisy]:

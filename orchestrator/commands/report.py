@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from orchestrator.output import print_json
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.render import markdown, terminal, text
@@ -78,7 +77,7 @@ def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_jso
     if markdown_file is not None:
         write_atomically(markdown_file, report.files["table.md"])
     if as_json:
-        sys.stdout.write(json.dumps(report.plain) + "\n")
+        print_json(report.plain)
     else:
         report.show(Console(highlight=False))
     return 0

@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from orchestrator.output import headed_table, print_json
 from search_spaces.files import study_titles
 from search_spaces.layers import dotted, leaves
 
@@ -23,7 +24,7 @@ def list_studies(*, as_json: bool) -> int:
     """Print the shipped studies."""
     titles = study_titles()
     if as_json:
-        sys.stdout.write(json.dumps(titles) + "\n")
+        print_json(titles)
         return 0
     table = Table.grid(padding=(0, 3))
     for name, title in titles.items():
@@ -46,10 +47,8 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
     if as_yaml:
         sys.stdout.write(loaded.to_yaml())
         return 0
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    table.add_column("key", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("source", overflow="fold")
+    folded = [Column(name, overflow="fold") for name in ("value", "source")]
+    table = headed_table(Column("key", no_wrap=True), *folded)
     for path, value in leaves(loaded.plain):
         key = dotted(path)
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

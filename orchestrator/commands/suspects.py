@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.output import print_json
 from reports.contact_sheet import contact_sheet
 from reports.suspects import rank_suspects, to_csv
 from trainables.datasets import load, source_of
@@ -78,7 +77,7 @@ def run(places: Places, name: str, out: Path | None, count: int, *, as_json: boo
     write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, files))
     write_atomically(folder / "suspects.png", _sheet(suspects, dataset, result, count))
     if as_json:
-        sys.stdout.write(json.dumps(_plain(suspects, result, folder)) + "\n")
+        print_json(_plain(suspects, result, folder))
     _show(console, suspects, dataset.classes, files, folder)
     return 0
 
@@ -146,10 +145,10 @@ def _show(
     files: Sequence[str] | None,
     folder: Path,
 ) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    names = ("sample", "given", "proposed", "score", "loss", "τ")
-    for name in names if suspects.attention is not None else names[:-1]:
-        table.add_column(name)
+    names = ["sample", "given", "proposed", "score", "loss"]
+    if suspects.attention is not None:
+        names.append("τ")
+    table = Table(*names, box=None, pad_edge=False, header_style="dim")
     for n in range(min(SHOWN, len(suspects))):
         index = int(suspects.index[n])
         cells = [

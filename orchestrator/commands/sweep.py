@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.choice import engine_of
 from orchestrator.flags import Changes, Places, command_line
+from orchestrator.output import print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, duration
 from orchestrator.planning.preparing import Prepared, job_of, prepare
@@ -72,14 +72,13 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
         cost = _cost(prepared.plan, engine, None, console)
         console.print(plan_view(prepared, cost, places))
         if as_json:
-            sys.stdout.write(json.dumps(plan_json(prepared, cost, places)) + "\n")
+            print_json(plan_json(prepared, cost, places))
         return 0
     home = places.home
     loaded = changes.load()
-    with ExitStack() as stack:
-        _check_services(places, engine, loaded)
-        home.prepare()
-        stack.enter_context(home.claimed(loaded.name))
+    _check_services(places, engine, loaded)
+    home.prepare()
+    with home.claimed(loaded.name):
         prepared = prepare(changes, places, console, writes=True)
         cost = _cost(prepared.plan, engine, home.cache, console)
         console.print(plan_view(prepared, cost, places))
@@ -161,10 +160,10 @@ def _carry_out(
                 all_done = "nothing is left to train" if sweep.done else "going on from there"
                 console.print(f"{counted(recorded, 'run')} recorded already: {all_done}.\n")
             if not sweep.done:
-                with (
-                    _opened(engine, home, console),
-                    Display(console, sweep, cost) as display,
-                ):
+                with ExitStack() as stack:
+                    with console.status("starting workers"):
+                        stack.enter_context(engine.opened(home.path))
+                    display = stack.enter_context(Display(console, sweep, cost))
                     engine.carry_out(sweep, job_of(places, plan), display)
         except BaseException as error:
             tracker.abandon()
@@ -179,7 +178,7 @@ def _carry_out(
         report = build_report(uri, plan.digest)
         tracker.finish_sweep(final, report.files)
     if as_json:
-        sys.stdout.write(json.dumps(report.plain) + "\n")
+        print_json(report.plain)
     report.show(console)
     return sweep.failed
 
@@ -198,14 +197,6 @@ def _explained(home: Home) -> Iterator[None]:
             f"{home.path / 'optuna.db'}: {first_cause(error)}: see that the disk has room and the "
             "file is whole, then type the same command again"
         ) from error
-
-
-@contextmanager
-def _opened(engine: Engine, home: Home, console: Console) -> Iterator[None]:
-    with ExitStack() as stack:
-        with console.status("starting workers"):
-            stack.enter_context(engine.opened(home.path))
-        yield
 
 
 def _next_commands(changes: Changes, places: Places, plan: Plan) -> Text:

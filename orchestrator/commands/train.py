@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.display import Bars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
+from orchestrator.output import facts_table, print_json
 from orchestrator.planning.cost import MachineCost, duration, measure_run, network_of
 from orchestrator.planning.preparing import job_of, prepare
 from orchestrator.planning.sizes import Load
-from orchestrator.sweeping.run_list import RunList
+from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
@@ -31,6 +29,8 @@ from trainables.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from rich.table import Table
 
     from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
@@ -87,7 +87,7 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
         train_here((*plan.needs_of(spec), spec), plan, places, console, take)
     result = results[spec.digest]
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict()) + "\n")
+        print_json(result.to_dict())
     else:
         console.print(
             _view(result, values, len(plan.dataset.train), str(home.path / "runs" / result.digest))
@@ -178,21 +178,16 @@ def labels_text(labels: LabelFacts) -> str:
 
 
 def _view(result: RunResult, values: Mapping[str, Value], available: int, folder: str) -> Table:
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    table.add_row("run", result.digest)
-    table.add_row("status", f"{result.status} {result.reason}".strip())
+    facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
-        table.add_row("set", point(values))
+        facts.append(("set", point(values)))
     used = result.labels.count - result.skipped
     images = "all images" if used == available else f"{used} of {available} images"
-    table.add_row("trained on", images)
-    table.add_row("labels", labels_text(result.labels))
+    facts += [("trained on", images), ("labels", labels_text(result.labels))]
     if result.skipped:
-        table.add_row("left out", f"{result.skipped} training pictures that cannot be read")
-    for name, value in result.summary().items():
-        table.add_row(name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
-    table.add_row("device", result.provenance["device"])
-    table.add_row("record", folder)
-    return table
+        facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))
+    facts += [
+        (name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
+        for name, value in result.summary().items()
+    ]
+    return facts_table([*facts, ("device", result.provenance["device"]), ("record", folder)])

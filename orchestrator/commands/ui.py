@@ -41,13 +41,14 @@ def run(home: Home, host: str, port: int) -> int:
     console = Console(highlight=False)
     console.print(f"MLflow over {uri}")
     console.print(f"open http://{host}:{port} and choose an experiment; Ctrl-C ends it")
-    environment = {**os.environ, **QUIET}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--default-artifact-root", home.artifacts.as_uri()]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--uvicorn-opts", "--log-level warning"]
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
+        *("--default-artifact-root", home.artifacts.as_uri()),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+        *("--uvicorn-opts", "--log-level warning"),
+    ]
     # MLflow's server starts processes of its own: in a session of theirs all can be ended at once.
-    server = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
+    server = subprocess.Popen(command, env=os.environ | QUIET, start_new_session=True)  # noqa: S603
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()

@@ -15,10 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.cluster import count_slots, gpus_there, own_folder, ray_cluster
+from orchestrator.engine.cluster import (
+    check_nodes,
+    count_slots,
+    gpus_there,
+    own_folder,
+    ray_cluster,
+)
 from orchestrator.engine.dispatch import Dispatch
 from orchestrator.engine.feed import MAX_FAILURES, Feed
-from orchestrator.engine.nodes import check_nodes
 from orchestrator.engine.reach import require_cluster
 from trainables.errors import FieldError
 from trainables.job import Opener, open_run

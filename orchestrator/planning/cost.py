@@ -138,10 +138,9 @@ def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
 
 def _recall(path: Path | None) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(path.read_text()) if path is not None else {}
+        return dict(json.loads(path.read_text())) if path is not None else {}
     except (FileNotFoundError, ValueError):
         return {}  # measured again in seconds
-    return known
 
 
 def _key(spec: RunSpec, plan: Plan) -> str:
@@ -184,8 +183,7 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last}")
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
+    return dict(json.loads(done.stdout))
 
 
 def size_text(size: float) -> str:

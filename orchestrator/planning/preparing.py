@@ -94,14 +94,9 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
                 "at least one must be held out and one left",
             )
         check_shapes(study, matched_recipe(study).input_shape(plan.dataset.image))
-        _check_methods(plan)
+        # No method may keep more state than is reasonable for this data.
+        for load in (load for size in phase_sizes(plan) for load in size.loads):
+            method, values = method_of(load.spec.method), load.spec.hyperparameters
+            check_state(method, values, load.train, len(plan.dataset.classes))
     except FieldError as error:
         raise loaded.explain(error) from error
-
-
-def _check_methods(plan: Plan) -> None:
-    """See that no method would keep more state than is reasonable for this data."""
-    classes = len(plan.dataset.classes)
-    for runs in (runs for size in phase_sizes(plan) for runs in size.loads):
-        values = runs.spec.hyperparameters
-        check_state(method_of(runs.spec.method), values, runs.train, classes)

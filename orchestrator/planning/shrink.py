@@ -40,15 +40,11 @@ def smaller_changes(
         limit_seconds: allowed wall time.
     """
     fitting = [
-        (_work(candidate_plan), candidate)
+        (matched_recipe(candidate_plan.study).epochs * candidate_plan.samples, candidate)
         for candidate, candidate_plan in _candidates(changes, plan)
         if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds
     ]
     return max(fitting, key=lambda found: found[0])[1] if fitting else None
-
-
-def _work(plan: Plan) -> int:
-    return matched_recipe(plan.study).epochs * plan.samples
 
 
 def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
+from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import duration, size_text
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
@@ -30,16 +31,10 @@ if TYPE_CHECKING:
 def plan_view(prepared: Prepared, cost: MachineCost, places: Places) -> RenderableType:
     """Show what will be run, why, what it costs and where it is written."""
     plan, study = prepared.plan, prepared.plan.study
-    runs = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    for column in ("phase", "runs", "", "one run"):
-        runs.add_column(column, justify="right" if column == "runs" else "left")
+    runs = headed_table("phase", Column("runs", justify="right"), "", "one run")
     for size in phase_sizes(plan):
         runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _each(size, cost))
-    facts = Table.grid(padding=(0, 3))
-    facts.add_column(style="dim")
-    facts.add_column(overflow="fold")
-    for name, text in _facts(prepared, cost, places):
-        facts.add_row(name, text)
+    facts = facts_table(_facts(prepared, cost, places))
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
 

@@ -116,12 +116,12 @@ class Sweep:
                 continue
             self._take_up_needs(task)
             if result is None:
-                self._room.begin(task.spec.digest)
+                self._room.running.add(task.spec.digest)
                 return task
             self.end(task, result)
 
     def _has_to_wait(self, task: Task) -> bool:
-        if self._room.runs(task.spec.digest):
+        if task.spec.digest in self._room.running:
             self._room.wait(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.search import Proposal, Search, search_digest
@@ -105,23 +106,21 @@ class Tuning:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
             self.asked.add(spec.digest)
-            yield Task(spec, Phase.SEARCH, proposal.values, self._trial_end(proposal, spec))
+            ended = partial(self._trial_ended, proposal, spec)
+            yield Task(spec, Phase.SEARCH, proposal.values, ended)
         if self.search.done and not self.candidates:
             self._begin_select()
         for _, batch in self.candidates:
             yield from batch.tasks()
 
-    def _trial_end(self, proposal: Proposal, spec: RunSpec) -> Callable[[RunResult | None], None]:
-        def ended(result: RunResult | None) -> None:
-            self.asked.discard(spec.digest)
-            if result is None:
-                self.search.give_up(proposal)
-                return
+    def _trial_ended(self, proposal: Proposal, spec: RunSpec, result: RunResult | None) -> None:
+        self.asked.discard(spec.digest)
+        if result is None:
+            self.search.give_up(proposal)
+        else:
             value = self._value(result)
             self.search.tell(proposal, value, result.digest)
             self._note(proposal.values, value, result)
-
-        return ended
 
     def _begin_select(self) -> None:
         study = self._plan.study
@@ -139,9 +138,8 @@ class Tuning:
 
     def settle(self) -> None:
         """Choose, once every candidate has been tried."""
-        if self.chosen is not None or not self.candidates:
-            return
-        if all(batch.done for _, batch in self.candidates):
+        tried = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
+        if tried and self.chosen is None:
             scores = [
                 (candidate, [self.protocol.value(result) for result in batch.results.values()])
                 for candidate, batch in self.candidates

@@ -16,24 +16,19 @@ class WaitingRoom:
 
     A task waits for the runs that its spec needs, and for its own run where another task has
     that one carried out already.
+
+    Attributes:
+        running: digests of the runs that are being carried out.
     """
 
     def __init__(self) -> None:
-        self._running: set[str] = set()
+        self.running: set[str] = set()
         self._waiting: dict[str, list[Task]] = {}
         self._ready: deque[Task] = deque()
 
     def take(self) -> Task | None:
         """Return a task that is to be looked at before any new one; None if there is none."""
         return self._ready.popleft() if self._ready else None
-
-    def begin(self, digest: str) -> None:
-        """Note that a run is carried out from now on."""
-        self._running.add(digest)
-
-    def runs(self, digest: str) -> bool:
-        """Tell whether a run is being carried out."""
-        return digest in self._running
 
     def wait(self, task: Task, needed: Task) -> bool:
         """Let a task wait for a run; queue that run unless it is queued or running already.
@@ -42,7 +37,7 @@ class WaitingRoom:
             Whether it was queued.
         """
         digest = needed.spec.digest
-        queued = digest not in self._waiting and digest not in self._running
+        queued = digest not in self._waiting and digest not in self.running
         if queued:
             self._ready.append(needed)
         self._waiting.setdefault(digest, []).append(task)
@@ -50,7 +45,7 @@ class WaitingRoom:
 
     def end(self, digest: str) -> list[Task]:
         """Note that a run is over; return the tasks that waited for it."""
-        self._running.discard(digest)
+        self.running.discard(digest)
         return self._waiting.pop(digest, [])
 
     def release(self, tasks: Iterable[Task]) -> None:

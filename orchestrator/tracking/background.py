@@ -12,7 +12,6 @@ from reports.store import check_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from orchestrator.tracking.projection import Purpose
     from reports.plan_record import CellRecord, PlanRecord
@@ -25,8 +24,8 @@ class BackgroundTracker:
     """Takes what a `Tracker` takes, returns at once, and writes in the order it was told.
 
     Importing MLflow and creating its database happen in the thread too. What fails there is raised
-    by the next call, or by `flush` or `close`; nothing more is written then, and the same command
-    typed again writes what is missing from the runs' records.
+    by the next call, by `flush` or at the end of the context; nothing more is written then, and the
+    same command typed again writes what is missing from the runs' records.
 
     Args:
         uri: of the store.
@@ -80,31 +79,20 @@ class BackgroundTracker:
             pass
         self._raise()
 
-    def close(self) -> None:
-        """Write what is left, then end the thread.
-
-        Raises:
-            ServiceError, HomeError: writing failed.
-        """
-        self._jobs.put(None)
-        self._thread.join()
-        self._raise()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-            return
-        # What went wrong first is what the user must see.
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Write what is left, then end the thread.
+
+        Raises:
+            ServiceError, HomeError: writing failed, and nothing went wrong before.
+        """
         self._jobs.put(None)
         self._thread.join()
+        # What went wrong first is what the user must see.
+        if error is None:
+            self._raise()
 
     def _tell(self, job: Job) -> None:
         self._raise()

@@ -112,7 +112,10 @@ class Cells:
             title = cell_name(record.method, record.scenario, record.values)
             found = self._cells[sweep, name] = Cell(self._create(title, tags))
         if not found.described:
-            self._describe(found, record)
+            settings = {"method": record.method, "scenario": record.scenario, **record.values}
+            params = {name: str(value) for name, value in settings.items()}
+            self._log(found, setting_numbers(record.values), len(record.seeds), params)
+            found.described = True
         return found
 
     def unfinished(self, sweep: str) -> list[str]:
@@ -133,12 +136,6 @@ class Cells:
         if not cell.whole and cell.shown >= planned:
             self._client.set_terminated(cell.run_id, "FINISHED")
             cell.whole = True
-
-    def _describe(self, cell: Cell, record: CellRecord) -> None:
-        settings = {"method": record.method, "scenario": record.scenario, **record.values}
-        params = {name: str(value) for name, value in settings.items()}
-        self._log(cell, setting_numbers(record.values), len(record.seeds), params)
-        cell.described = True
 
     def _log(
         self,

@@ -21,7 +21,7 @@ from trainables.metrics import further_readings
 from trainables.noise import noise_of
 
 if TYPE_CHECKING:
-    from orchestrator.planning.plan import Plan, Values
+    from orchestrator.planning.plan import Values
     from orchestrator.sweeping.sweep import Cell, Sweep
     from orchestrator.sweeping.tasks import Task
     from orchestrator.sweeping.tuning import Tuning
@@ -102,12 +102,19 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         sweep: being carried out, or done.
         loaded: its study, with the sources of its values.
     """
-    plan, study = sweep.plan, sweep.plan.study
+    plan, study, dataset = sweep.plan, sweep.plan.study, sweep.plan.dataset
     return PlanRecord(
         sweep=plan.digest,
         study=plan.name,
         title=study.title,
-        dataset=_dataset(plan),
+        dataset=DatasetRecord(
+            name=dataset.name,
+            title=source_of(study.dataset).title,
+            digest=dataset.digest,
+            classes=len(dataset.classes),
+            train_size=len(dataset.train),
+            test_size=len(dataset.test),
+        ),
         backbone=backbone_of(study.backbone.name).title,
         subset=study.subset,
         epochs=matched_recipe(study).epochs,
@@ -122,7 +129,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
-        further=further_readings(plan.dataset),
+        further=further_readings(dataset),
     )
 
 
@@ -134,26 +141,8 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
     }
 
 
-def _dataset(plan: Plan) -> DatasetRecord:
-    dataset = plan.dataset
-    return DatasetRecord(
-        name=dataset.name,
-        title=source_of(plan.study.dataset).title,
-        digest=dataset.digest,
-        classes=len(dataset.classes),
-        train_size=len(dataset.train),
-        test_size=len(dataset.test),
-    )
-
-
 def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
-    method = tuning.plan.method
-    reference = None
-    if tuning.reference is not None:
-        reference = ReferenceRecord(
-            dict(tuning.reference),
-            values_source(loaded, method, tuning.reference, tuning.plan.scenario),
-        )
+    method, reference = tuning.plan.method, tuning.reference
     return SearchRecord(
         method=method,
         method_title=method_of(method).title,
@@ -162,7 +151,11 @@ def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
         space=dict(tuning.space),
         trials=trials,
         digests=list(tuning.digests),
-        reference=reference,
+        reference=None
+        if reference is None
+        else ReferenceRecord(
+            dict(reference), values_source(loaded, method, reference, tuning.plan.scenario)
+        ),
         candidates=[
             CandidateRecord(dict(candidate.values), candidate.origin, list(batch.results))
             for candidate, batch in tuning.candidates

@@ -19,13 +19,12 @@ from works import EPOCHS, SPECS, Ears, Script, at
 
 import orchestrator.engine as package
 from orchestrator.engine.choice import engine_names, engine_of
+from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline_engine import InlineEngine
-from orchestrator.engine.nodes import check_nodes
 from orchestrator.engine.ray_engine import RayEngine
 from orchestrator.flags import Places
-from orchestrator.sweeping.run_list import RunList
 from orchestrator.sweeping.sweep import Sweep
-from orchestrator.sweeping.tasks import Answer, Task
+from orchestrator.sweeping.tasks import Answer, RunList, Task
 from trainables.errors import NalError, ServiceError
 from trainables.job import Job, open_run
 from trainables.parameters import FrozenMap

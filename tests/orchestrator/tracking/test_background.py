@@ -57,8 +57,8 @@ def test_what_fails_in_the_thread_is_raised_by_the_next_call(
         writer.flush()
     with pytest.raises(HomeError, match="no space left"):
         writer.record(make_result(), "train")
-    with pytest.raises(HomeError, match="no space left"):
-        writer.close()
+    with pytest.raises(HomeError, match="no space left"), writer:
+        pass
 
 
 def test_an_error_of_the_driver_is_not_hidden_by_one_of_the_thread(
@@ -88,12 +88,11 @@ def test_telling_does_not_wait_for_the_store(
 
     written: list[int] = []
     monkeypatch.setattr(background, "Tracker", Slow)
-    writer = BackgroundTracker(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, "digits")
-    writer.record(make_result(), "train")
-    writer.record(make_result(), "train")
-    assert written == []
-    opened.set()
-    writer.close()
+    with BackgroundTracker(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, "digits") as writer:
+        writer.record(make_result(), "train")
+        writer.record(make_result(), "train")
+        assert written == []
+        opened.set()
     assert written == [1, 1]
 
 

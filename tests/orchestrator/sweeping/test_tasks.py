@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from factories import make_result, make_spec
 
-from orchestrator.sweeping.run_list import RunList
-from orchestrator.sweeping.tasks import Answer
+from orchestrator.sweeping.tasks import Answer, RunList
 from trainables.errors import NalError
 from trainables.parameters import FrozenMap
 
