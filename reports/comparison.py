@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reports.aggregate import aggregate, readings
+from reports.aggregate import CellSummary, Reading, aggregate, readings
 from reports.notes import notes_of
-from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, lookup, setting_of
+from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, PaperResult, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
 from reports.words import point
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.aggregate import CellSummary, Reading
-    from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
 
 RowKey = tuple[str, ...]

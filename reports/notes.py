@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.aggregate import devices_of
+from reports.aggregate import CellSummary, devices_of
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
 from reports.words import LETTERS, counted, point
 from trainables.noise import noise_of
@@ -13,7 +13,6 @@ from trainables.noise import noise_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, SearchRecord
     from trainables.parameters import Space
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.fields import RECIPE_VALUES, Fixed, at, parameters_of, tunable_of, under
 from search_spaces.layers import dotted
-from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
+from search_spaces.resolve import Resolved, matched_recipe, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
@@ -21,7 +21,6 @@ from trainables.seeds import AXES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from search_spaces.resolve import Resolved
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
     from trainables.parameters import FrozenMap, Parameter, Space

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import Origin
-from search_spaces.yaml_lines import YamlError, parse_yaml
+from search_spaces.layers import Layers, Origin
+from search_spaces.yaml_lines import KeyPath, YamlError, parse_yaml
 from trainables.errors import StudyError
-from trainables.methods import METHODS, method_of
+from trainables.methods import METHODS, Method, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search_spaces.layers import Layers
-    from search_spaces.yaml_lines import KeyPath
-    from trainables.methods import Method
 
 FILE_ONLY = ("extends", "sources")
 

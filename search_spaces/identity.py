@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from search_spaces.fields import is_neutral
-from search_spaces.resolve import posterior_recipe, reference_of, resolve
+from search_spaces.fields import Architecture, is_neutral
+from search_spaces.resolve import Resolved, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
 from trainables.identity import identity_of
 from trainables.methods import method_of
 from trainables.noise import noise_of
-from trainables.parameters import without_neutral
+from trainables.parameters import FrozenMap, without_neutral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search_spaces.fields import Architecture
-    from search_spaces.resolve import Resolved
     from search_spaces.schema import Study
-    from trainables.parameters import FrozenMap
 
 RESOLVED = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),

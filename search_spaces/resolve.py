@@ -20,9 +20,9 @@ from search_spaces.layers import dotted
 from search_spaces.length import scaled_recipe, scaled_value
 from search_spaces.phases import Phase
 from trainables.errors import FieldError
-from trainables.methods import method_of
+from trainables.methods import Method, method_of
 from trainables.methods.published import Published, Selection, matching
-from trainables.parameters import FrozenMap, complete
+from trainables.parameters import FrozenMap, Value, complete
 from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from search_spaces.recipe_part import RecipePart
     from search_spaces.schema import OwnRecipe, Study, Word
     from search_spaces.yaml_lines import KeyPath
-    from trainables.methods import Method
-    from trainables.parameters import Value
 
 LEFT_TO_THE_STUDY = (
     *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
