@@ -237,7 +237,7 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
     Raises:
         FieldError: it lacks a key, or a value is not allowed.
     """
-    layers = _recipe_layers(study, scenario)
+    layers = recipe_layers(study, scenario)
     asked = None if has_own_recipe(study, scenario) else study.length
     epochs = asked.epochs if asked else None
     return _lasting(study, _completed(layers), _kept(study, layers), epochs)
@@ -245,7 +245,7 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
 
 def has_own_recipe(study: Study, scenario: str | None) -> bool:
     """Tell whether overrides change the matched recipe on a scenario."""
-    return _completed(_recipe_layers(study, scenario)) != _completed(_recipe_layers(study, None))
+    return _completed(recipe_layers(study, scenario)) != _completed(recipe_layers(study, None))
 
 
 def posterior_recipe(study: Study) -> Recipe:
@@ -257,7 +257,7 @@ def posterior_recipe(study: Study) -> Recipe:
     if study.posterior.recipe is None:
         return matched_recipe(study)
     own = (("posterior", "recipe"), study.posterior.recipe)
-    return _completed((own, *_recipe_layers(study, None)))
+    return _completed((own, *recipe_layers(study, None)))
 
 
 @cached
@@ -281,7 +281,7 @@ def _training(study: Study, method: str, scenario: str) -> Training:
 def _whole_training(study: Study, method: str, scenario: str) -> Training:
     """Return how a method is trained, as long as it is written."""
     path, choice = _choice(study, method, scenario)
-    layers = _recipe_layers(study, scenario)
+    layers = recipe_layers(study, scenario)
     if choice == "matched":
         return Training("matched", "", _completed(layers), path=path)
     if choice != "published":
@@ -329,7 +329,8 @@ def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, Word | O
     return ("recipes", method), study.recipes.get(method, "matched")
 
 
-def _recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
+def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
+    """Return what the study says of the matched recipe on a scenario; None: on no single one."""
     overrides = [] if scenario is None else study.overrides_on(scenario)
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
@@ -402,7 +403,7 @@ def _lasting(
     """Return a recipe at the length of training that is asked for."""
     if study.length is None:
         return recipe
-    whole = _completed(_recipe_layers(study, None))
+    whole = _completed(recipe_layers(study, None))
     return scaled_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
 
 
@@ -605,7 +606,7 @@ def _lengths(study: Study, method: str, scenario: str | None) -> tuple[Recipe, R
     """Return a method's recipe before and after it was scaled; on no scenario the shared one."""
     if scenario is None:
         if shared_training(study, method) is None:
-            return _completed(_recipe_layers(study, None)), matched_recipe(study)
+            return _completed(recipe_layers(study, None)), matched_recipe(study)
         scenario = study.scenarios[0]
     before = _whole_training(study, method, scenario).recipe
     return before, _training(study, method, scenario).recipe
