@@ -142,19 +142,18 @@ def _of_subset(plan: PlanRecord) -> Iterator[str]:
 def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     methods = {summary.cell.method_title for summary in cells}
     scenarios = dict.fromkeys(summary.cell.scenario for summary in cells)
-    beside, elsewhere, including, symmetric = [], set(), False, False
+    beside, settings, elsewhere = [], [], set()
     for scenario in scenarios:
         results = lookup(plan.dataset.title, scenario, plan.backbone)
         # The ablations' table repeats rows of the first: each method's first number is shown.
         first = {result.method: result for result in reversed(results)}
         found = [first[method] for method in methods & set(first)]
         beside += found
-        if not found:
+        if found:
+            settings.append(setting_of(scenario))
+        else:
             elsewhere |= {r.backbone for r in measured_on(plan.dataset.title, scenario)}
-        setting = setting_of(scenario)
-        if found and setting and setting.noise_type == "symmetric":
-            symmetric = True
-            including = including or setting.including
+    symmetric = [one for one in settings if one and one.noise_type == "symmetric"]
     if beside:
         tables = ", ".join(str(number) for number in sorted({r.table for r in beside}))
         yield f"paper: {CITATION}, Table {tables}; ± as printed there; no part in the bold."
@@ -163,7 +162,7 @@ def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
             "The paper's text excludes the true class from symmetric flips, its public code "
             "includes it; which made its numbers is not recorded."
         )
-    if including:
+    if any(one.including for one in symmetric):
         yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
     if any("pretrained" in result.backbone for result in beside):
         yield "‡ is the paper's number of a network that began with ImageNet weights."
