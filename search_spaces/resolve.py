@@ -26,7 +26,7 @@ from trainables.parameters import FrozenMap, Value, complete
 from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from search_spaces.recipe_part import RecipePart
     from search_spaces.schema import OwnRecipe, Study, Word
@@ -191,22 +191,23 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         FieldError: an unknown method, or what the study asks for cannot be: a preset without values
             for the dataset, an unpublished recipe, a part of a recipe that gives no whole one.
     """
-    kind = method_of(method)
     training = _training(study, method, scenario)
     values = _values(study, method, scenario)
-    hyperparameters = FrozenMap({name: one.value for name, one in values.items()})
-    reference = {name: one.value for name, one in reference_values(study, method).items()}
-    stages = {}
-    for stage in kind.stages:
-        taken = {name: one.value for name, one in _values(study, stage.method, scenario).items()}
-        recipe = training.stages.get(stage.role, training.recipe)
-        needed = ResolvedStage(stage.method, FrozenMap(taken), recipe, stage.passes)
-        stages[stage.role] = needed.passing(hyperparameters)
+    hyperparameters = _bare(values)
+    stages = {
+        stage.role: ResolvedStage(
+            stage.method,
+            _bare(_values(study, stage.method, scenario)),
+            training.stages.get(stage.role, training.recipe),
+            stage.passes,
+        ).passing(hyperparameters)
+        for stage in method_of(method).stages
+    }
     chosen_by = study.search.hold_out
     return Resolved(
         method=method,
         scenario=scenario,
-        recipe=_with_values(training.recipe, reference),
+        recipe=_with_values(training.recipe, _bare(reference_values(study, method))),
         hyperparameters=hyperparameters,
         values=values,
         training=training,
@@ -216,6 +217,10 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         if training.kind != "matched"
         else (chosen_by if study.confirm.hold_out else 0.0),
     )
+
+
+def _bare(values: Mapping[str, Sourced]) -> FrozenMap:
+    return FrozenMap({name: one.value for name, one in values.items()})
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
@@ -331,10 +336,9 @@ def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, Word | O
 
 def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     """Return what the study says of the matched recipe on a scenario; None: on no single one."""
-    overrides = [] if scenario is None else study.overrides_on(scenario)
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
-        for position, override in overrides
+        for position, override in (study.overrides_on(scenario) if scenario else ())
         if override.recipe.values
     ]
     return (*nearer, (("recipe",), study.recipe))
@@ -424,8 +428,8 @@ def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
 
 def reference_of(study: Study, method: str) -> FrozenMap | None:
     """Return the paper's point of a method; None if the study has none."""
-    values = {name: one.value for name, one in reference_values(study, method).items()}
-    return FrozenMap(values) if values or method in study.reference else None
+    values = _bare(reference_values(study, method))
+    return values if values or method in study.reference else None
 
 
 def points_of(study: Study, method: str) -> list[dict[str, float]]:
@@ -498,27 +502,24 @@ def _values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
 def study_values(study: Study, method: str) -> Mapping[str, Sourced]:
     """Return the values of a method that are not those of single scenarios."""
     scenario = study.scenarios[0]
-    *layers, defaults = _study_layers(study, method, scenario)
-    shared = shared_names(study, method)
+    layers = list(_study_layers(study, method, scenario))
     values = {
-        name: next(
-            (
-                layer[name]
-                for layer in layers
-                if name in layer and (layer[name].layer == "fixed" or name in shared)
-            ),
-            default,
-        )
-        for name, default in defaults.items()
+        name: one if is_shared(study, method, name, one) else layers[-1][name]
+        for name, one in _nearest(layers).items()
     }
     return _scaled(study, method, None, values)
+
+
+def _nearest(layers: Sequence[Mapping[str, Sourced]]) -> dict[str, Sourced]:
+    """Return each value as the nearest layer says it; the last says all."""
+    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
 
 
 @cached
 def _whole_values(study: Study, method: str, scenario: str) -> dict[str, Sourced]:
     """Return the values under the reference, as they are written."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
-    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
+    return _nearest(layers)
 
 
 def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, Sourced]]:
