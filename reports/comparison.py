@@ -86,9 +86,8 @@ def _rows_of(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary
         rows.setdefault(_key(summary.cell), {})[summary.cell.scenario] = summary
     for summary in cells:
         cell = summary.cell
-        beside = _reference_key(cell)
-        if cell.tuned and cell.reference and beside in rows:
-            rows[beside][cell.scenario] = summary
+        if cell.tuned and cell.reference and _reference_key(cell) in rows:
+            rows[_reference_key(cell)][cell.scenario] = summary
     return rows
 
 

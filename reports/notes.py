@@ -29,7 +29,7 @@ def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
         *_of_noise(cells),
         *_of_subset(plan),
         *_of_paper(plan, cells),
-        *(f"Departs from the paper: {text}." for text in _stripped(plan.deviations)),
+        *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
         *_of_devices(cells),
         *_of_moves(cells),
     )
@@ -195,7 +195,3 @@ def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
 def _label(summary: CellSummary) -> str:
     cell = summary.cell
     return ", ".join(filter(None, [cell.method_title, point(cell.values), cell.scenario_title]))
-
-
-def _stripped(texts: Sequence[str]) -> list[str]:
-    return [text.rstrip(". ") for text in texts]

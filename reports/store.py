@@ -133,10 +133,8 @@ def first_cause(error: BaseException) -> str:
 
 def shown(uri: str) -> str:
     """Return a URI without the password it may hold."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
+    password = urllib.parse.urlsplit(uri).password
+    return uri if password is None else uri.replace(f":{password}@", ":***@", 1)
 
 
 def _within_patience(uri: str, ask: Callable[[], str]) -> None:
