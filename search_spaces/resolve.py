@@ -112,8 +112,7 @@ class ResolvedStage:
     def passing(self, values: FrozenMap) -> ResolvedStage:
         """Return the stage of a run with these hyperparameters."""
         passed = {**self.hyperparameters, **{name: values[name] for name in self.passes}}
-        parameters = method_of(self.method).parameters
-        checked = complete(f"method {self.method}", parameters, passed)
+        checked = complete(f"method {self.method}", method_of(self.method).parameters, passed)
         return replace(self, hyperparameters=checked)
 
 
@@ -359,9 +358,8 @@ def _published_recipe(
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return a published recipe in full, and which of its values are the study's."""
     values = {one.name: getattr(published.recipe, one.name) for one in fields(Recipe)}
-    statistics = ("mean", "std")
     open_names = tuple(
-        name for name in LEFT_TO_THE_STUDY if name not in statistics or values[name] is None
+        name for name in LEFT_TO_THE_STUDY if name not in ("mean", "std") or values[name] is None
     )
     values |= {name: base[name] for name in open_names if base.get(name) is not None}
     return Recipe(**values), open_names
