@@ -64,12 +64,11 @@ def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
 
 
 def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
-    scenarios = list(titles)
-    other = {plan.scenario_epochs.get(name, plan.epochs) for name in scenarios}
-    epochs = " or ".join(str(count) for count in sorted(other))
+    lengths = {plan.scenario_epochs.get(name, plan.epochs) for name in titles}
+    epochs = " or ".join(map(str, sorted(lengths)))
     parts = [plan.dataset.title, plan.backbone, f"{epochs} epochs"]
-    if len(scenarios) == 1:
-        title = titles[scenarios[0]]
+    if len(titles) == 1:
+        (title,) = titles.values()
         parts.append(f"{title} label noise" if title != "clean" else "clean labels")
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")

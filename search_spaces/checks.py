@@ -187,8 +187,11 @@ def _check_samples(study: Study, source: Source) -> None:
         return
     chooses = bool(study.tune) or study.confirm.hold_out
     fractions = {"search.hold_out": study.search.hold_out} if chooses else {}
-    trainings = [resolved.training for resolved in _cells(study)]
-    fractions |= {f"{dotted(one.path)}.hold_out": one.hold_out for one in trainings if one.hold_out}
+    fractions |= {
+        f"{dotted(one.training.path)}.hold_out": one.training.hold_out
+        for one in _cells(study)
+        if one.training.hold_out
+    }
     for path, fraction in fractions.items():
         held = round(fraction * count)
         _refuse(

@@ -242,8 +242,7 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
         FieldError: it lacks a key, or a value is not allowed.
     """
     layers = recipe_layers(study, scenario)
-    asked = None if has_own_recipe(study, scenario) else study.length
-    epochs = asked.epochs if asked else None
+    epochs = study.length.epochs if study.length and not has_own_recipe(study, scenario) else None
     return _lasting(study, _completed(layers), _kept(study, layers), epochs)
 
 
@@ -438,8 +437,11 @@ def points_of(study: Study, method: str) -> list[dict[str, float]]:
     """
     reference = reference_of(study, method) or FrozenMap()
     numbers = {name: reference.number(name) for name in reference}
-    varied = study.vary.get(method, {})
-    points = [{**numbers, name: value} for name, values in varied.items() for value in values]
+    points = [
+        {**numbers, name: value}
+        for name, values in study.vary.get(method, {}).items()
+        for value in values
+    ]
     unique = [point for n, point in enumerate(points) if point not in points[:n]]
     return unique or [{}]
 

@@ -47,7 +47,6 @@ def write_out(study: Study) -> tuple[Tree, Sources]:
         The study as YAML values, and where those come from that it does not say at their paths.
     """
     sources: Sources = {}
-    spaces = {name: study.space_of(name) for name in [*study.tune, *study.search.space]}
     plain = study.model_dump(mode="json", exclude=_RESOLVED) | {
         "recipe": plain_recipe(matched_recipe(study)),
         "hyperparameters": _hyperparameters(study, sources),
@@ -57,8 +56,8 @@ def write_out(study: Study) -> tuple[Tree, Sources]:
         "posterior": _posterior(study, sources),
     }
     plain["search"]["space"] = {
-        method: {name: asdict(interval) for name, interval in space.items()}
-        for method, space in spaces.items()
+        method: {name: asdict(space) for name, space in study.space_of(method).items()}
+        for method in [*study.tune, *study.search.space]
     }
     if study.tune:
         plain["search"]["scenario"] = study.search.scenario or study.scenarios[0]
