@@ -159,16 +159,11 @@ def _summarise(
         if digest in runs and runs[digest]["status"] != "stopped"
     }
     finished = [run for run in found.values() if run["status"] == "finished"]
-    values = {metric: [float(run[metric]) for run in finished] for metric in metrics}
     statuses = [run["status"] for run in found.values()]
-    flips = [float(run["flip_rate"]) for run in found.values()]
-    flips = [rate for rate in flips if not math.isnan(rate)]
+    flips = _numbers(found.values(), "flip_rate")
     return CellSummary(
         cell=cell,
-        statistics={
-            metric: Statistic.of([value for value in numbers if not math.isnan(value)])
-            for metric, numbers in values.items()
-        },
+        statistics={metric: Statistic.of(_numbers(finished, metric)) for metric in metrics},
         diverged=statuses.count("diverged"),
         out_of_memory=statuses.count("out of memory"),
         not_converged=sum(not run["converged"] for run in found.values()),
@@ -181,6 +176,11 @@ def _summarise(
         revisions={seed: int(run["revision"]) for seed, run in found.items()},
         moved={seed: text for seed, run in found.items() if (text := _moved(run))},
     )
+
+
+def _numbers(runs: Iterable[Mapping[Hashable, Any]], metric: str) -> list[float]:
+    """Return a metric of the runs that have it."""
+    return [float(run[metric]) for run in runs if not math.isnan(run[metric])]
 
 
 def _moved(run: Mapping[Hashable, Any]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
-from reports.aggregate import aggregate, readings
+from reports.aggregate import CellSummary, Reading, aggregate, readings
 from reports.notes import notes_of
-from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, lookup, setting_of
+from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, PaperResult, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
 from reports.words import point
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.aggregate import CellSummary, Reading
-    from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
 
 RowKey = tuple[str, ...]
@@ -42,24 +41,16 @@ def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
     taken = _readings(plan, cells)
     quoted = _quoted(plan, cells, list(scenarios))
     rows = _rows_of(cells)
-    if len(scenarios) == 1:
-        (scenario,) = scenarios
-        places = [(scenario, reading) for reading in taken]
-        columns = [reading.title for reading in taken]
-        sections = [Section("", _section(rows, places, quoted, taken[0]))]
-    else:
-        columns = list(scenarios.values())
-        sections = [
-            Section(
-                reading.title,
-                _section(rows, [(name, reading) for name in scenarios], quoted, taken[0]),
-            )
-            for reading in taken
-        ]
+    alone = len(scenarios) == 1
+    groups = {"": taken} if alone else {reading.title: [reading] for reading in taken}
+    sections = [
+        Section(title, _section(rows, list(product(scenarios, shown)), quoted, taken[0]))
+        for title, shown in groups.items()
+    ]
     return Table(
         title=plan.title,
         subtitle=_subtitle(plan, scenarios),
-        columns=tuple(columns),
+        columns=tuple(reading.title for reading in taken) if alone else tuple(scenarios.values()),
         sections=tuple(sections),
         notes=notes_of(plan, cells),
     )
@@ -73,12 +64,11 @@ def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
 
 
 def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
-    scenarios = list(titles)
-    other = {plan.scenario_epochs.get(name, plan.epochs) for name in scenarios}
-    epochs = " or ".join(str(count) for count in sorted(other))
+    lengths = {plan.scenario_epochs.get(name, plan.epochs) for name in titles}
+    epochs = " or ".join(map(str, sorted(lengths)))
     parts = [plan.dataset.title, plan.backbone, f"{epochs} epochs"]
-    if len(scenarios) == 1:
-        title = titles[scenarios[0]]
+    if len(titles) == 1:
+        (title,) = titles.values()
         parts.append(f"{title} label noise" if title != "clean" else "clean labels")
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
@@ -95,9 +85,8 @@ def _rows_of(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary
         rows.setdefault(_key(summary.cell), {})[summary.cell.scenario] = summary
     for summary in cells:
         cell = summary.cell
-        beside = _reference_key(cell)
-        if cell.tuned and cell.reference and beside in rows:
-            rows[beside][cell.scenario] = summary
+        if cell.tuned and cell.reference and _reference_key(cell) in rows:
+            rows[_reference_key(cell)][cell.scenario] = summary
     return rows
 
 
@@ -169,31 +158,23 @@ def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> 
         return Entry()
     own = summary.cell.reading if headline else ""
     statistic = summary.statistics[own or reading.metric]
-    remarks = []
-    if summary.missing:
-        remarks.append(f"{summary.planned - len(summary.missing)} of {summary.planned} seeds")
-    if summary.diverged:
-        ended = summary.planned - len(summary.missing)
-        remarks.append(f"{summary.diverged} of {ended} diverged")
-    if summary.out_of_memory:
-        remarks.append(f"{summary.out_of_memory} out of memory")
-    if summary.stuck:
-        ended = summary.planned - len(summary.missing)
-        remarks.append(f"{summary.stuck} of {ended} {NOT_CONVERGED}")
+    ended = summary.planned - len(summary.missing)
+    remarks = {
+        f"{ended} of {summary.planned} seeds": len(summary.missing),
+        f"{summary.diverged} of {ended} diverged": summary.diverged,
+        f"{summary.out_of_memory} out of memory": summary.out_of_memory,
+        f"{summary.stuck} of {ended} {NOT_CONVERGED}": summary.stuck,
+    }
     mean = None if statistic.mean is None else 100 * statistic.mean
     std = None if statistic.std is None else 100 * statistic.std
     return Entry(
-        text=_text(summary, mean, std),
-        remark=", ".join(remarks),
+        text=NOT_CONVERGED if summary.hopeless else _number(mean, std),
+        remark=", ".join(text for text, count in remarks.items() if count),
         mean=mean,
         std=std,
         n=statistic.n,
         diverged=summary.diverged,
     )
-
-
-def _text(summary: CellSummary, mean: float | None, std: float | None) -> str:
-    return NOT_CONVERGED if summary.hopeless else _number(mean, std)
 
 
 def _number(mean: float | None, std: float | None) -> str:
@@ -223,14 +204,17 @@ def _quoted(
     plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
 ) -> dict[str, dict[Place, PaperResult]]:
     """Return the paper's numbers for the sweep's methods, by method, scenario and metric."""
-    quoted: dict[str, dict[Place, PaperResult]] = {}
-    for method in (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED):
-        for scenario in scenarios:
-            for metric in METRICS:
-                for result in lookup(plan.dataset.title, scenario, plan.backbone, metric):
-                    if result.method == method:
-                        quoted.setdefault(method, {}).setdefault((scenario, metric), result)
-    return quoted
+    methods = (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED)
+    results = [
+        ((scenario, metric), result)
+        for scenario, metric in product(scenarios, METRICS)
+        for result in lookup(plan.dataset.title, scenario, plan.backbone, metric)
+    ]
+    # The ablations' table repeats rows of the first: each place's first number is shown.
+    return {
+        method: {place: result for place, result in reversed(results) if result.method == method}
+        for method in methods
+    }
 
 
 def _quote(result: PaperResult | None, scenario: str) -> Entry:

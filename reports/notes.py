@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.aggregate import devices_of
+from reports.aggregate import CellSummary, devices_of
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
 from reports.words import LETTERS, counted, point
 from trainables.noise import noise_of
@@ -13,7 +13,6 @@ from trainables.noise import noise_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, SearchRecord
     from trainables.parameters import Space
 
@@ -30,7 +29,7 @@ def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
         *_of_noise(cells),
         *_of_subset(plan),
         *_of_paper(plan, cells),
-        *(f"Departs from the paper: {text}." for text in _stripped(plan.deviations)),
+        *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
         *_of_devices(cells),
         *_of_moves(cells),
     )
@@ -143,19 +142,18 @@ def _of_subset(plan: PlanRecord) -> Iterator[str]:
 def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     methods = {summary.cell.method_title for summary in cells}
     scenarios = dict.fromkeys(summary.cell.scenario for summary in cells)
-    beside, elsewhere, including, symmetric = [], set(), False, False
+    beside, settings, elsewhere = [], [], set()
     for scenario in scenarios:
         results = lookup(plan.dataset.title, scenario, plan.backbone)
         # The ablations' table repeats rows of the first: each method's first number is shown.
         first = {result.method: result for result in reversed(results)}
         found = [first[method] for method in methods & set(first)]
         beside += found
-        if not found:
+        if found:
+            settings.append(setting_of(scenario))
+        else:
             elsewhere |= {r.backbone for r in measured_on(plan.dataset.title, scenario)}
-        setting = setting_of(scenario)
-        if found and setting and setting.noise_type == "symmetric":
-            symmetric = True
-            including = including or setting.including
+    symmetric = [one for one in settings if one and one.noise_type == "symmetric"]
     if beside:
         tables = ", ".join(str(number) for number in sorted({r.table for r in beside}))
         yield f"paper: {CITATION}, Table {tables}; ± as printed there; no part in the bold."
@@ -164,7 +162,7 @@ def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
             "The paper's text excludes the true class from symmetric flips, its public code "
             "includes it; which made its numbers is not recorded."
         )
-    if including:
+    if any(one.including for one in symmetric):
         yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
     if any("pretrained" in result.backbone for result in beside):
         yield "‡ is the paper's number of a network that began with ImageNet weights."
@@ -197,7 +195,3 @@ def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
 def _label(summary: CellSummary) -> str:
     cell = summary.cell
     return ", ".join(filter(None, [cell.method_title, point(cell.values), cell.scenario_title]))
-
-
-def _stripped(texts: Sequence[str]) -> list[str]:
-    return [text.rstrip(". ") for text in texts]

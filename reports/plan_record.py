@@ -199,12 +199,9 @@ class PlanRecord:
     @property
     def digests(self) -> set[str]:
         """Every run the plan names; one that serves twice is named once."""
-        named = {digest for cell in self.cells for digest in cell.digests}
-        for search in self.searches:
-            named.update(search.digests)
-            for candidate in search.candidates:
-                named.update(candidate.digests)
-        return named
+        owners: list[CellRecord | SearchRecord | CandidateRecord] = [*self.cells, *self.searches]
+        owners += (candidate for search in self.searches for candidate in search.candidates)
+        return {digest for owner in owners for digest in owner.digests}
 
     def to_json(self) -> str:
         """Write the plan as indented JSON."""

@@ -103,8 +103,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
 def _sweeps(client: MlflowClient) -> list[SweepEntry]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = _pages(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
-    entries = [_entry(run) for run in runs]
-    return sorted(entries, key=lambda entry: entry.started, reverse=True)
+    return sorted(map(_entry, runs), key=lambda entry: entry.started, reverse=True)
 
 
 def _entry(run: Run) -> SweepEntry:

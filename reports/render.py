@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from reports.table import Entry, Row, Table
 
 _LABEL = 26

@@ -84,10 +84,12 @@ def open_store(uri: str) -> MlflowClient:
         HomeError: the SQLite file cannot be used.
     """
     check_store(uri)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "CRITICAL"
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
     from mlflow import MlflowClient
 
     # Whatever fails is said once, by `explained`, and not with a traceback before it.
@@ -131,10 +133,8 @@ def first_cause(error: BaseException) -> str:
 
 def shown(uri: str) -> str:
     """Return a URI without the password it may hold."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
+    password = urllib.parse.urlsplit(uri).password
+    return uri if password is None else uri.replace(f":{password}@", ":***@", 1)
 
 
 def _within_patience(uri: str, ask: Callable[[], str]) -> None:

@@ -15,12 +15,9 @@ LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 
 def point(values: Mapping[str, Value]) -> str:
     """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
-    words = []
-    for name in sorted(values, key=lambda name: (name not in LETTERS, list(values).index(name))):
-        value = values[name]
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        words.append(f"{LETTERS.get(name, name)} = {shown}")
-    return ", ".join(words)
+    shown = {n: f"{v:.4g}" if isinstance(v, float) else str(v) for n, v in values.items()}
+    names = sorted(shown, key=lambda name: name not in LETTERS)
+    return ", ".join(f"{LETTERS.get(name, name)} = {shown[name]}" for name in names)
 
 
 def counted(count: int, thing: str, things: str = "") -> str:

@@ -5,11 +5,18 @@ Each check raises `FieldError` with the dotted path of the key that is at fault.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from search_spaces.fields import RECIPE_VALUES, Fixed, at, parameters_of, tunable_of, under
 from search_spaces.layers import dotted
-from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
+from search_spaces.resolve import (
+    Resolved,
+    matched_recipe,
+    posterior_recipe,
+    recipe_layers,
+    reference_of,
+    resolve,
+)
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
@@ -19,13 +26,14 @@ from trainables.noise import noise_of
 from trainables.seeds import AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from search_spaces.resolve import Resolved
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
-    from trainables.parameters import FrozenMap, Parameter, Space
+    from trainables.parameters import Parameter, Space
     from trainables.recipe import Recipe
+
+Item = TypeVar("Item")
 
 WILD = frozenset("*?[")
 """What makes a pattern of a scenario's name."""
@@ -55,14 +63,8 @@ def check_study(study: Study, *, narrowed: bool = False) -> None:
 
 
 def _check_names(study: Study, source: Source) -> None:
-    for position, scenario in enumerate(study.scenarios):
-        with at(f"scenarios.{position}"):
-            noise_of(scenario).check(source)
-    _check_distinct("scenarios", study.scenarios)
-    for position, method in enumerate(study.methods):
-        with at(f"methods.{position}"):
-            method_of(method)
-    _check_distinct("methods", study.methods)
+    _check_each("scenarios", study.scenarios, lambda name: noise_of(name).check(source))
+    _check_each("methods", study.methods, method_of)
 
 
 def _check_patterns(study: Study, *, narrowed: bool) -> None:
@@ -73,13 +75,11 @@ def _check_patterns(study: Study, *, narrowed: bool) -> None:
             continue
         with at(path):
             noise_of(name)
-        if name not in study.scenarios and not narrowed:
-            tail = suggest(name, study.scenarios)
-            raise FieldError(path, f"'{name}' is not among scenarios: {tail}")
-
-
-def _shape(image: Sequence[int]) -> str:
-    return "×".join(map(str, image))
+        _refuse(
+            path,
+            f"'{name}' is not among scenarios: {suggest(name, study.scenarios)}",
+            when=name not in study.scenarios and not narrowed,
+        )
 
 
 def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
@@ -87,31 +87,25 @@ def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)
     for scenario in study.scenarios:
-        for position, override in study.overrides_on(scenario):
-            if override.recipe.values:
-                yield f"overrides.{position}.recipe", matched_recipe(study, scenario)
-                break
+        yield dotted(recipe_layers(study, scenario)[0][0]), matched_recipe(study, scenario)
 
 
 def _check_recipe(study: Study, source: Source, recipe: Recipe, path: str) -> None:
     """See that a recipe says what of the dataset's pictures a network sees."""
-    if not source.from_files and recipe.crop_size is not None:
-        raise FieldError(
-            f"{path}.crop_size",
-            f"the images of dataset {study.dataset} are seen whole: leave it out",
+    _refuse(
+        f"{path}.crop_size",
+        f"the images of dataset {study.dataset} are seen whole: leave it out",
+        when=not source.from_files and recipe.crop_size is not None,
+    )
+    for name in ("crop_size", "mean"):
+        _refuse(
+            f"{path}.{name}",
+            f"the pictures of dataset {study.dataset} are read as they are needed: "
+            f"{name} must be given",
+            when=source.from_files and getattr(recipe, name) is None,
         )
-    if source.from_files:
-        for name in ("crop_size", "mean"):
-            if getattr(recipe, name) is None:
-                raise FieldError(
-                    f"{path}.{name}",
-                    f"the pictures of dataset {study.dataset} are read as they are needed: "
-                    f"{name} must be given",
-                )
-    if source.image is None and not source.from_files:  # known once the data are read
-        return
-    image = recipe.input_shape(source.image)
-    check_shapes(study, image, path)
+    if source.image is not None or source.from_files:  # else known once the data are read
+        check_shapes(study, recipe.input_shape(source.image), path)
 
 
 def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe") -> None:
@@ -141,24 +135,28 @@ def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe"
 
 
 def _check_seeds(study: Study) -> None:
-    _check_distinct("select.seeds", study.select.seeds)
-    _check_distinct("confirm.seeds", study.confirm.seeds)
-    used = {study.search.seed: "search.seed"}
-    for path, seeds in (
-        ("select.seeds", study.select.seeds),
-        ("confirm.seeds", study.confirm.seeds),
-    ):
+    phases = {
+        "search.seed": (study.search.seed,),
+        "select.seeds": study.select.seeds,
+        "confirm.seeds": study.confirm.seeds,
+    }
+    used: dict[int, str] = {}
+    for path, seeds in phases.items():
+        _check_distinct(path, seeds)
         for position, seed in enumerate(seeds):
-            if seed in used:
-                raise FieldError(
-                    f"{path}.{position}",
-                    f"seed {seed} is that of {used[seed]} too: search, select and confirm "
-                    "need different ones",
-                )
+            _refuse(
+                f"{path}.{position}",
+                f"seed {seed} is that of {used.get(seed)} too: search, select and confirm "
+                "need different ones",
+                when=seed in used,
+            )
         used |= dict.fromkeys(seeds, path)
     for axis in study.fixed_seeds:
-        if axis not in AXES:
-            raise FieldError(f"fixed_seeds.{axis}", f"unknown axis '{axis}': {suggest(axis, AXES)}")
+        _refuse(
+            f"fixed_seeds.{axis}",
+            f"unknown axis '{axis}': {suggest(axis, AXES)}",
+            when=axis not in AXES,
+        )
 
 
 def _check_posterior(study: Study) -> None:
@@ -169,8 +167,11 @@ def _check_posterior(study: Study) -> None:
             f"{asks[0]} noise is drawn from one network for all seeds: they must train on one "
             "subset (fixed_seeds.subset=0)",
         )
-    if study.balanced and study.subset is None:
-        raise FieldError("balanced", "a balanced subset needs its size: give subset too")
+    _refuse(
+        "balanced",
+        "a balanced subset needs its size: give subset too",
+        when=study.balanced and study.subset is None,
+    )
 
 
 def _check_samples(study: Study, source: Source) -> None:
@@ -186,16 +187,19 @@ def _check_samples(study: Study, source: Source) -> None:
         return
     chooses = bool(study.tune) or study.confirm.hold_out
     fractions = {"search.hold_out": study.search.hold_out} if chooses else {}
-    trainings = [resolved.training for resolved in _cells(study)]
-    fractions |= {f"{dotted(one.path)}.hold_out": one.hold_out for one in trainings if one.hold_out}
+    fractions |= {
+        f"{dotted(one.training.path)}.hold_out": one.training.hold_out
+        for one in _cells(study)
+        if one.training.hold_out
+    }
     for path, fraction in fractions.items():
         held = round(fraction * count)
-        if not 0 < held < count:
-            raise FieldError(
-                "subset" if study.subset else path,
-                f"of {count} samples hold_out {fraction:g} leaves {held} to choose by "
-                f"and {count - held} to train on",
-            )
+        _refuse(
+            "subset" if study.subset else path,
+            f"of {count} samples hold_out {fraction:g} leaves {held} to choose by "
+            f"and {count - held} to train on",
+            when=not 0 < held < count,
+        )
 
 
 def _cells(study: Study) -> Iterator[Resolved]:
@@ -231,10 +235,11 @@ def _check_choices(study: Study) -> None:
     for path, (method, choice) in choices.items():
         with at(path):
             method_of(method)
-        if choice != "matched" and method in study.tune:
-            raise FieldError(
-                path, "a tuned method is trained under the matched recipe: leave it out of tune"
-            )
+        _refuse(
+            path,
+            "a tuned method is trained under the matched recipe: leave it out of tune",
+            when=choice != "matched" and method in study.tune,
+        )
     for method, _ in choices.values():
         for scenario in study.scenarios:
             resolve(study, method, scenario)
@@ -243,47 +248,47 @@ def _check_choices(study: Study) -> None:
 def _check_truth(study: Study, source: Source) -> None:
     """See that no method asks for true labels where there are none."""
     for position, method in enumerate(study.methods):
-        if method_of(method).needs_truth and not source.true_labels:
-            raise FieldError(
-                f"methods.{position}",
-                f"method {method} needs true labels, dataset {study.dataset} has none: "
-                "leave it out",
-            )
+        _refuse(
+            f"methods.{position}",
+            f"method {method} needs true labels, dataset {study.dataset} has none: leave it out",
+            when=method_of(method).needs_truth and not source.true_labels,
+        )
 
 
 def _check_search(study: Study) -> None:
     search = study.search
     for position, method in enumerate(study.tune):
-        if method not in study.methods:
-            raise FieldError(
-                f"tune.{position}",
-                f"'{method}' is to be searched but is not among methods: "
-                f"{suggest(method, study.methods)}",
-            )
-        if not study.space_of(method):
-            raise FieldError(
-                f"tune.{position}",
-                f"method {method} has nothing to search: give search.space.{method}, "
-                "or leave it out here",
-            )
-    _check_distinct("tune", study.tune)
-    if study.tune and search.scenario not in (None, *study.scenarios):
-        raise FieldError(
-            "search.scenario",
-            f"'{search.scenario}' is not among scenarios: "
-            f"{suggest(search.scenario or '', study.scenarios)}",
+        _refuse(
+            f"tune.{position}",
+            f"'{method}' is to be searched but is not among methods: "
+            f"{suggest(method, study.methods)}",
+            when=method not in study.methods,
         )
+        _refuse(
+            f"tune.{position}",
+            f"method {method} has nothing to search: give search.space.{method}, "
+            "or leave it out here",
+            when=not study.space_of(method),
+        )
+    _check_distinct("tune", study.tune)
+    _refuse(
+        "search.scenario",
+        f"'{search.scenario}' is not among scenarios: "
+        f"{suggest(search.scenario or '', study.scenarios)}",
+        when=bool(study.tune) and search.scenario not in (None, *study.scenarios),
+    )
 
 
 def _real_number(
     method: str, known: Mapping[str, Parameter], name: str, path: str, refusal: str
 ) -> Parameter:
     """Return a parameter of a method that is a real number."""
-    if name not in known:
-        tail = suggest(name, known)
-        raise FieldError(path, f"method {method} has no parameter '{name}': {tail}")
-    if not isinstance(known[name].default, float):
-        raise FieldError(path, refusal)
+    _refuse(
+        path,
+        f"method {method} has no parameter '{name}': {suggest(name, known)}",
+        when=name not in known,
+    )
+    _refuse(path, refusal, when=not isinstance(known[name].default, float))
     return known[name]
 
 
@@ -296,59 +301,53 @@ def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
         for end in ("low", "high"):
             with at(f"{path}.{end}"):
                 parameter.check(getattr(interval, end))
-        if method in study.tune and name in _fixed(study, method):
-            raise FieldError(
-                path, f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one"
-            )
+        if method in study.tune:
+            _refuse_fixed(study, method, name, path)
 
 
 def _check_reference(study: Study, method: str) -> None:
     values, space = reference_of(study, method), study.space_of(method)
-    searched = method in study.tune
-    if values is None:
+    for name in values or ():
+        path = f"reference.{method}.{name}"
+        _refuse_fixed(study, method, name, path)
+        _refuse(
+            path,
+            f"{name} is not searched: move it to hyperparameters.{method}.{name}",
+            when=method in study.tune and name not in space,
+        )
+    if values is None or method not in study.tune:
         return
     for name in values:
-        path = f"reference.{method}.{name}"
-        if name in _fixed(study, method):
-            raise FieldError(
-                path, f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one"
-            )
-        if searched and name not in space:
-            raise FieldError(
-                path, f"{name} is not searched: move it to hyperparameters.{method}.{name}"
-            )
-        if searched and not space[name].low <= values.number(name) <= space[name].high:
-            raise FieldError(
-                path,
-                f"{values.number(name):g} is outside the searched range "
-                f"[{space[name].low:g}, {space[name].high:g}]: widen search.space.{method}.{name}",
-            )
-    lacking = [name for name in space if name not in values]
-    if searched and lacking:
-        raise FieldError(
-            f"reference.{method}", f"lacks {', '.join(lacking)}, which the study searches"
+        low, high, value = space[name].low, space[name].high, values.number(name)
+        _refuse(
+            f"reference.{method}.{name}",
+            f"{value:g} is outside the searched range [{low:g}, {high:g}]: "
+            f"widen search.space.{method}.{name}",
+            when=not low <= value <= high,
         )
+    lacking = [name for name in space if name not in values]
+    _refuse(
+        f"reference.{method}",
+        f"lacks {', '.join(lacking)}, which the study searches",
+        when=bool(lacking),
+    )
 
 
 def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float]]) -> None:
     """See that what is varied can be, and is not searched too."""
-    if method not in study.methods:
-        raise FieldError(
-            f"vary.{method}", f"it is not among methods: {suggest(method, study.methods)}"
-        )
-    if method in study.tune:
-        raise FieldError(f"vary.{method}", "it is searched (tune): remove one")
+    _refuse(
+        f"vary.{method}",
+        f"it is not among methods: {suggest(method, study.methods)}",
+        when=method not in study.methods,
+    )
+    _refuse(f"vary.{method}", "it is searched (tune): remove one", when=method in study.tune)
     known = parameters_of(method)
     for name, values in varied.items():
         path = f"vary.{method}.{name}"
         refusal = f"only real numbers are varied, {name} is not one"
         parameter = _real_number(method, known, name, path, refusal)
-        if not values:
-            raise FieldError(path, "give at least one value, such as [0.1, 1, 10]")
-        for position, value in enumerate(values):
-            with at(f"{path}.{position}"):
-                parameter.check(value)
-        _check_distinct(path, values)
+        _refuse(path, "give at least one value, such as [0.1, 1, 10]", when=not values)
+        _check_each(path, values, parameter.check)
 
 
 def _check_overrides(study: Study) -> None:
@@ -357,39 +356,48 @@ def _check_overrides(study: Study) -> None:
         if not any(map(override.applies_to, study.scenarios)):
             continue
         for method, fixed in override.hyperparameters.items():
-            path = f"overrides.{position}.hyperparameters.{method}"
             for name in fixed.values:
-                if name in (reference_of(study, method) or ()):
-                    message = f"{name} is also fixed, by reference.{method}.{name}: remove one"
-                    raise FieldError(f"{path}.{name}", message)
-                if method in study.tune and name in study.space_of(method):
-                    raise FieldError(
-                        f"{path}.{name}", f"{name} is searched: fix it on all scenarios or on none"
-                    )
+                path = f"overrides.{position}.hyperparameters.{method}.{name}"
+                _refuse(
+                    path,
+                    f"{name} is also fixed, by reference.{method}.{name}: remove one",
+                    when=name in (reference_of(study, method) or ()),
+                )
+                _refuse(
+                    path,
+                    f"{name} is searched: fix it on all scenarios or on none",
+                    when=method in study.tune and name in study.space_of(method),
+                )
 
 
 def _check_training(study: Study, resolved: Resolved, source: Source) -> None:
-    training = resolved.training
+    training, method = resolved.training, resolved.method
     if training.kind == "matched":
         return
-    path = dotted(training.path)
-    if training.selection is Selection.TEST:
-        message = "the test split is never looked at while choosing"
-        raise FieldError(f"{path}.selection", message)
-    if training.selection is Selection.CLEAN and not source.true_labels:
-        raise FieldError(
-            path,
-            f"it takes the {training.selection}, dataset {study.dataset} has no true "
-            "labels to validate on: use matched",
-        )
-    has_own = training.selection is Selection.CLEAN and source.validation
-    if training.selection is not Selection.LAST and not training.hold_out and not has_own:
-        message = f"must be above 0 to take the {training.selection}"
-        raise FieldError(f"{path}.hold_out", message)
+    path, selection = dotted(training.path), training.selection
+    _refuse(
+        f"{path}.selection",
+        "the test split is never looked at while choosing",
+        when=selection is Selection.TEST,
+    )
+    _refuse(
+        path,
+        f"it takes the {selection}, dataset {study.dataset} has no true labels to validate on: "
+        "use matched",
+        when=selection is Selection.CLEAN and not source.true_labels,
+    )
+    has_own = selection is Selection.CLEAN and source.validation
+    _refuse(
+        f"{path}.hold_out",
+        f"must be above 0 to take the {selection}",
+        when=selection is not Selection.LAST and not training.hold_out and not has_own,
+    )
     for name in RECIPE_VALUES:
-        if name in (reference_of(study, resolved.method) or ()):
-            message = f"{name} is also given, by reference.{resolved.method}.{name}: remove one"
-            raise FieldError(path, message)
+        _refuse(
+            path,
+            f"{name} is also given, by reference.{method}.{name}: remove one",
+            when=name in (reference_of(study, method) or ()),
+        )
 
 
 def _check_cell(resolved: Resolved) -> None:
@@ -404,12 +412,34 @@ def _check_cell(resolved: Resolved) -> None:
         raise FieldError(dotted(path), error.message) from error
 
 
-def _fixed(study: Study, method: str) -> FrozenMap:
-    return study.hyperparameters.get(method, Fixed()).values
+def _refuse_fixed(study: Study, method: str, name: str, path: str) -> None:
+    """Refuse a value at a path that the study fixes, too."""
+    _refuse(
+        path,
+        f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one",
+        when=name in study.hyperparameters.get(method, Fixed()).values,
+    )
+
+
+def _check_each(path: str, items: Sequence[Item], check: Callable[[Item], object]) -> None:
+    """Check each item of a list, and refuse one that stands in it twice."""
+    for position, item in enumerate(items):
+        with at(f"{path}.{position}"):
+            check(item)
+    _check_distinct(path, items)
 
 
 def _check_distinct(path: str, items: Sequence[object]) -> None:
     """Refuse a list with an item that stands in it twice."""
     for position, item in enumerate(items):
-        if item in items[:position]:
-            raise FieldError(f"{path}.{position}", f"{item} is given twice: remove one")
+        _refuse(
+            f"{path}.{position}",
+            f"{item} is given twice: remove one",
+            when=item in items[:position],
+        )
+
+
+def _refuse(path: str, message: str, *, when: bool) -> None:
+    """Refuse the study, the key at a path being at fault."""
+    if when:
+        raise FieldError(path, message)

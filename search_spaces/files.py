@@ -69,9 +69,9 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
                 f"unknown study '{name_or_path}': {suggest(name_or_path, shipped)}; "
                 "or give the path of a YAML file"
             )
-        content = shipped[name_or_path].read_bytes()
         label = f"{name_or_path}.yaml"
-        return StudyFile(name_or_path, label, _parse(content, label), None)
+        document = _parse(shipped[name_or_path].read_bytes(), label)
+        return StudyFile(name_or_path, label, document, None)
     path = (folder or Path()) / Path(name_or_path).expanduser()
     try:
         content = path.read_bytes()

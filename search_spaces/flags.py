@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import Origin
-from search_spaces.yaml_lines import YamlError, parse_yaml
+from search_spaces.layers import Layers, Origin
+from search_spaces.yaml_lines import KeyPath, YamlError, parse_yaml
 from trainables.errors import StudyError
-from trainables.methods import METHODS, method_of
+from trainables.methods import METHODS, Method, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search_spaces.layers import Layers
-    from search_spaces.yaml_lines import KeyPath
-    from trainables.methods import Method
 
 FILE_ONLY = ("extends", "sources")
 
@@ -79,9 +76,13 @@ def _narrow_search(layers: Layers) -> None:
     for key, path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
         origin, kept = _said_by_flag(layers, (key,)), layers.value((key,))
         before = layers.value(path)
-        if origin is None or not isinstance(kept, list) or not kept or before is None:
-            continue
-        if _said_by_flag(layers, path):
+        if (
+            origin is None
+            or not isinstance(kept, list)
+            or not kept
+            or before is None
+            or _said_by_flag(layers, path)
+        ):
             continue
         if isinstance(before, list):
             left: Any = [item for item in before if item in kept]
@@ -92,13 +93,11 @@ def _narrow_search(layers: Layers) -> None:
 
 
 def _free_fixed(layers: Layers) -> None:
-    for path in layers.paths():
-        origin = _said_by_flag(layers, path)
-        if origin is None or path[:1] != ("hyperparameters",) or len(path) != 3:
+    for path in layers.set_by_flags():
+        if path[:1] != ("hyperparameters",) or len(path) != 3:
             continue
+        origin = layers.nearest_origin(path)
         method, name = map(str, path[1:])
-        if layers.value(path) is None:
-            continue
         for section in (("search", "space", method), ("reference", method)):
             freed = (*section, name)
             if layers.origin(freed) and not _said_by_flag(layers, freed):
@@ -111,8 +110,7 @@ def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> Non
         return
     before = layers.value(("tune",))
     if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
-        left = [name for name in before if name != method]
-        layers.lay_at(("tune",), left, origin)
+        layers.lay_at(("tune",), [name for name in before if name != method], origin)
 
 
 def _searches(layers: Layers, method: type[Method]) -> bool:

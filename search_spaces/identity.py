@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from search_spaces.fields import is_neutral
-from search_spaces.resolve import posterior_recipe, reference_of, resolve
+from search_spaces.fields import Architecture, is_neutral
+from search_spaces.resolve import Resolved, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
 from trainables.identity import identity_of
 from trainables.methods import method_of
 from trainables.noise import noise_of
-from trainables.parameters import without_neutral
+from trainables.parameters import FrozenMap, without_neutral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search_spaces.fields import Architecture
-    from search_spaces.resolve import Resolved
     from search_spaces.schema import Study
-    from trainables.parameters import FrozenMap
 
 RESOLVED = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
@@ -44,28 +41,25 @@ def identity(study: Study) -> dict[str, Any]:
     Neither the order of methods and scenarios changes it, nor where a value is said. A key of the
     schema that is marked by `fields.later` is left out while it has its neutral value.
     """
-    methods = {
-        method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}
-        for method in study.methods
-    }
-    searches = {
-        method: {
-            "space": {name: identity_of(one) for name, one in study.space_of(method).items()},
-            "reference": dict(reference_of(study, method) or {}),
-        }
-        for method in study.tune
-    }
-    varied = {
-        method: {name: sorted(values) for name, values in one.items()}
-        for method, one in study.vary.items()
-    }
     return {
         **_keys(study, "study"),
         "backbone": _architecture(study.backbone),
-        "methods": methods,
-        "searches": searches,
+        "methods": {
+            method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}
+            for method in study.methods
+        },
+        "searches": {
+            method: {
+                "space": {name: identity_of(one) for name, one in study.space_of(method).items()},
+                "reference": dict(reference_of(study, method) or {}),
+            }
+            for method in study.tune
+        },
         "searched": {name: sorted(serves) for name, serves in study.searched.items()},
-        "vary": varied,
+        "vary": {
+            method: {name: sorted(values) for name, values in one.items()}
+            for method, one in study.vary.items()
+        },
         "posterior": _posterior(study),
     }
 

@@ -17,7 +17,7 @@ from search_spaces.length import Length
 from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
 from search_spaces.reading import read_study
 from search_spaces.written import write_out
-from search_spaces.yaml_lines import dump_yaml
+from search_spaces.yaml_lines import KeyPath, Plain, dump_yaml
 from trainables.errors import FieldError, StudyError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from search_spaces.resolve import Sourced
     from search_spaces.schema import Study
-    from search_spaces.yaml_lines import KeyPath, Plain
 
 __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
 

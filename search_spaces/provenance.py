@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import dotted, key_path, leaves
+from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
 from trainables.errors import StudyError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from search_spaces.layers import Layers, Origin
     from search_spaces.yaml_lines import KeyPath, Plain
 
 WITHOUT_SOURCE = ("title", "deviations")

@@ -69,8 +69,7 @@ def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
         path = path[:2]
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
-        field = ".".join(part for part in (dotted(path), inner.field) if part)
-        return FieldError(field, inner.message)
+        return FieldError(".".join(filter(None, [dotted(path), inner.field])), inner.message)
     return FieldError(dotted(path), _message(path, error, plain))
 
 

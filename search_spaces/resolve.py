@@ -20,19 +20,17 @@ from search_spaces.layers import dotted
 from search_spaces.length import scaled_recipe, scaled_value
 from search_spaces.phases import Phase
 from trainables.errors import FieldError
-from trainables.methods import method_of
+from trainables.methods import Method, method_of
 from trainables.methods.published import Published, Selection, matching
-from trainables.parameters import FrozenMap, complete
+from trainables.parameters import FrozenMap, Value, complete
 from trainables.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from search_spaces.recipe_part import RecipePart
     from search_spaces.schema import OwnRecipe, Study, Word
     from search_spaces.yaml_lines import KeyPath
-    from trainables.methods import Method
-    from trainables.parameters import Value
 
 LEFT_TO_THE_STUDY = (
     *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
@@ -114,8 +112,7 @@ class ResolvedStage:
     def passing(self, values: FrozenMap) -> ResolvedStage:
         """Return the stage of a run with these hyperparameters."""
         passed = {**self.hyperparameters, **{name: values[name] for name in self.passes}}
-        parameters = method_of(self.method).parameters
-        checked = complete(f"method {self.method}", parameters, passed)
+        checked = complete(f"method {self.method}", method_of(self.method).parameters, passed)
         return replace(self, hyperparameters=checked)
 
 
@@ -193,22 +190,23 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         FieldError: an unknown method, or what the study asks for cannot be: a preset without values
             for the dataset, an unpublished recipe, a part of a recipe that gives no whole one.
     """
-    kind = method_of(method)
     training = _training(study, method, scenario)
     values = _values(study, method, scenario)
-    hyperparameters = FrozenMap({name: one.value for name, one in values.items()})
-    reference = {name: one.value for name, one in reference_values(study, method).items()}
-    stages = {}
-    for stage in kind.stages:
-        taken = {name: one.value for name, one in _values(study, stage.method, scenario).items()}
-        recipe = training.stages.get(stage.role, training.recipe)
-        needed = ResolvedStage(stage.method, FrozenMap(taken), recipe, stage.passes)
-        stages[stage.role] = needed.passing(hyperparameters)
+    hyperparameters = _bare(values)
+    stages = {
+        stage.role: ResolvedStage(
+            stage.method,
+            _bare(_values(study, stage.method, scenario)),
+            training.stages.get(stage.role, training.recipe),
+            stage.passes,
+        ).passing(hyperparameters)
+        for stage in method_of(method).stages
+    }
     chosen_by = study.search.hold_out
     return Resolved(
         method=method,
         scenario=scenario,
-        recipe=_with_values(training.recipe, reference),
+        recipe=_with_values(training.recipe, _bare(reference_values(study, method))),
         hyperparameters=hyperparameters,
         values=values,
         training=training,
@@ -218,6 +216,10 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         if training.kind != "matched"
         else (chosen_by if study.confirm.hold_out else 0.0),
     )
+
+
+def _bare(values: Mapping[str, Sourced]) -> FrozenMap:
+    return FrozenMap({name: one.value for name, one in values.items()})
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
@@ -239,15 +241,14 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
     Raises:
         FieldError: it lacks a key, or a value is not allowed.
     """
-    layers = _recipe_layers(study, scenario)
-    asked = None if has_own_recipe(study, scenario) else study.length
-    epochs = asked.epochs if asked else None
+    layers = recipe_layers(study, scenario)
+    epochs = study.length.epochs if study.length and not has_own_recipe(study, scenario) else None
     return _lasting(study, _completed(layers), _kept(study, layers), epochs)
 
 
 def has_own_recipe(study: Study, scenario: str | None) -> bool:
     """Tell whether overrides change the matched recipe on a scenario."""
-    return _completed(_recipe_layers(study, scenario)) != _completed(_recipe_layers(study, None))
+    return _completed(recipe_layers(study, scenario)) != _completed(recipe_layers(study, None))
 
 
 def posterior_recipe(study: Study) -> Recipe:
@@ -259,7 +260,7 @@ def posterior_recipe(study: Study) -> Recipe:
     if study.posterior.recipe is None:
         return matched_recipe(study)
     own = (("posterior", "recipe"), study.posterior.recipe)
-    return _completed((own, *_recipe_layers(study, None)))
+    return _completed((own, *recipe_layers(study, None)))
 
 
 @cached
@@ -283,7 +284,7 @@ def _training(study: Study, method: str, scenario: str) -> Training:
 def _whole_training(study: Study, method: str, scenario: str) -> Training:
     """Return how a method is trained, as long as it is written."""
     path, choice = _choice(study, method, scenario)
-    layers = _recipe_layers(study, scenario)
+    layers = recipe_layers(study, scenario)
     if choice == "matched":
         return Training("matched", "", _completed(layers), path=path)
     if choice != "published":
@@ -331,11 +332,11 @@ def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, Word | O
     return ("recipes", method), study.recipes.get(method, "matched")
 
 
-def _recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
-    overrides = [] if scenario is None else study.overrides_on(scenario)
+def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
+    """Return what the study says of the matched recipe on a scenario; None: on no single one."""
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
-        for position, override in overrides
+        for position, override in (study.overrides_on(scenario) if scenario else ())
         if override.recipe.values
     ]
     return (*nearer, (("recipe",), study.recipe))
@@ -356,9 +357,8 @@ def _published_recipe(
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return a published recipe in full, and which of its values are the study's."""
     values = {one.name: getattr(published.recipe, one.name) for one in fields(Recipe)}
-    statistics = ("mean", "std")
     open_names = tuple(
-        name for name in LEFT_TO_THE_STUDY if name not in statistics or values[name] is None
+        name for name in LEFT_TO_THE_STUDY if name not in ("mean", "std") or values[name] is None
     )
     values |= {name: base[name] for name in open_names if base.get(name) is not None}
     return Recipe(**values), open_names
@@ -404,7 +404,7 @@ def _lasting(
     """Return a recipe at the length of training that is asked for."""
     if study.length is None:
         return recipe
-    whole = _completed(_recipe_layers(study, None))
+    whole = _completed(recipe_layers(study, None))
     return scaled_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
 
 
@@ -425,8 +425,8 @@ def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
 
 def reference_of(study: Study, method: str) -> FrozenMap | None:
     """Return the paper's point of a method; None if the study has none."""
-    values = {name: one.value for name, one in reference_values(study, method).items()}
-    return FrozenMap(values) if values or method in study.reference else None
+    values = _bare(reference_values(study, method))
+    return values if values or method in study.reference else None
 
 
 def points_of(study: Study, method: str) -> list[dict[str, float]]:
@@ -437,8 +437,11 @@ def points_of(study: Study, method: str) -> list[dict[str, float]]:
     """
     reference = reference_of(study, method) or FrozenMap()
     numbers = {name: reference.number(name) for name in reference}
-    varied = study.vary.get(method, {})
-    points = [{**numbers, name: value} for name, values in varied.items() for value in values]
+    points = [
+        {**numbers, name: value}
+        for name, values in study.vary.get(method, {}).items()
+        for value in values
+    ]
     unique = [point for n, point in enumerate(points) if point not in points[:n]]
     return unique or [{}]
 
@@ -499,27 +502,24 @@ def _values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
 def study_values(study: Study, method: str) -> Mapping[str, Sourced]:
     """Return the values of a method that are not those of single scenarios."""
     scenario = study.scenarios[0]
-    *layers, defaults = _study_layers(study, method, scenario)
-    shared = shared_names(study, method)
+    layers = list(_study_layers(study, method, scenario))
     values = {
-        name: next(
-            (
-                layer[name]
-                for layer in layers
-                if name in layer and (layer[name].layer == "fixed" or name in shared)
-            ),
-            default,
-        )
-        for name, default in defaults.items()
+        name: one if is_shared(study, method, name, one) else layers[-1][name]
+        for name, one in _nearest(layers).items()
     }
     return _scaled(study, method, None, values)
+
+
+def _nearest(layers: Sequence[Mapping[str, Sourced]]) -> dict[str, Sourced]:
+    """Return each value as the nearest layer says it; the last says all."""
+    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
 
 
 @cached
 def _whole_values(study: Study, method: str, scenario: str) -> dict[str, Sourced]:
     """Return the values under the reference, as they are written."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
-    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
+    return _nearest(layers)
 
 
 def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, Sourced]]:
@@ -607,7 +607,7 @@ def _lengths(study: Study, method: str, scenario: str | None) -> tuple[Recipe, R
     """Return a method's recipe before and after it was scaled; on no scenario the shared one."""
     if scenario is None:
         if shared_training(study, method) is None:
-            return _completed(_recipe_layers(study, None)), matched_recipe(study)
+            return _completed(recipe_layers(study, None)), matched_recipe(study)
         scenario = study.scenarios[0]
     before = _whole_training(study, method, scenario).recipe
     return before, _training(study, method, scenario).recipe

@@ -221,8 +221,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
 
     def overrides_on(self, scenario: str) -> list[tuple[int, Override]]:
         """Return what is different on a scenario, with positions, the last entry first."""
-        entries = [(n, one) for n, one in enumerate(self.overrides) if one.applies_to(scenario)]
-        return entries[::-1]
+        return [(n, one) for n, one in enumerate(self.overrides) if one.applies_to(scenario)][::-1]
 
     @property
     def searched(self) -> dict[str, tuple[str, ...]]:

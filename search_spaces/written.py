@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -34,7 +34,7 @@ Sources = dict["KeyPath", "str | KeyPath"]
 """By path in what is written out: a text, or the path at which the study says the value."""
 
 _RECIPE = TypeAdapter(Recipe)
-_RESOLVED = ("recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior")
+_RESOLVED = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
 
 
 def write_out(study: Study) -> tuple[Tree, Sources]:
@@ -47,20 +47,17 @@ def write_out(study: Study) -> tuple[Tree, Sources]:
         The study as YAML values, and where those come from that it does not say at their paths.
     """
     sources: Sources = {}
-    plain = study.model_dump(mode="json", exclude=set(_RESOLVED))
-    plain["recipe"] = plain_recipe(matched_recipe(study))
-    plain["hyperparameters"] = _hyperparameters(study, sources)
-    plain["reference"] = _references(study, sources)
-    plain["recipes"] = _recipes(study, sources)
-    plain["overrides"] = _overrides(study, sources)
-    plain["posterior"] = _posterior(study, sources)
-    spaces = {name: study.space_of(name) for name in [*study.tune, *study.search.space]}
+    plain = study.model_dump(mode="json", exclude=_RESOLVED) | {
+        "recipe": plain_recipe(matched_recipe(study)),
+        "hyperparameters": _hyperparameters(study, sources),
+        "reference": _references(study, sources),
+        "recipes": _recipes(study, sources),
+        "overrides": _overrides(study, sources),
+        "posterior": _posterior(study, sources),
+    }
     plain["search"]["space"] = {
-        method: {
-            name: {"low": space.low, "high": space.high, "log": space.log}
-            for name, space in spaces[method].items()
-        }
-        for method in spaces
+        method: {name: asdict(space) for name, space in study.space_of(method).items()}
+        for method in [*study.tune, *study.search.space]
     }
     if study.tune:
         plain["search"]["scenario"] = study.search.scenario or study.scenarios[0]
@@ -82,27 +79,36 @@ def _named_methods(study: Study) -> dict[str, None]:
 
 
 def _hyperparameters(study: Study, sources: Sources) -> Tree:
-    section: Tree = {}
-    for method in _named_methods(study):
-        free = {*study.free_names(method), *reference_values(study, method)}
-        values = {
-            name: one for name, one in study_values(study, method).items() if name not in free
+    values = {
+        method: {
+            name: one
+            for name, one in study_values(study, method).items()
+            if name not in {*study.free_names(method), *reference_values(study, method)}
         }
-        section[method] = _plain_values(values)
-        sources |= {
-            one.path: one.source for one in values.values() if one.layer not in ("fixed", "default")
-        }
-    return _without_empty(section)
+        for method in _named_methods(study)
+    }
+    return _without_empty(_by_method(values, ("hyperparameters",), sources))
 
 
 def _references(study: Study, sources: Sources) -> Tree:
-    section: Tree = {}
-    for method in dict.fromkeys([*study.reference, *_named_methods(study)]):
-        values = reference_values(study, method)
-        if values or method in study.reference:
-            section[method] = _plain_values(values)
-        sources |= {one.path: one.source for one in values.values() if one.source}
-    return section
+    methods = [*study.reference, *_named_methods(study)]
+    values = {method: reference_values(study, method) for method in methods}
+    section = _by_method(values, ("reference",), sources)
+    return {method: {} for method in study.reference} | _without_empty(section)
+
+
+def _by_method(values: Mapping[str, Mapping[str, Sourced]], at: KeyPath, sources: Sources) -> Tree:
+    """Write values by method at a path, with the sources of what is not said there."""
+    sources |= {
+        (*at, method, name): one.source or one.path
+        for method, section in values.items()
+        for name, one in section.items()
+        if one.layer == "override" or (one.source and one.layer != "default")
+    }
+    return {
+        method: listed({name: section[name].value for name in sorted(section)})
+        for method, section in values.items()
+    }
 
 
 def _recipes(study: Study, sources: Sources) -> Tree:
@@ -156,18 +162,17 @@ def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources)
 
 def _override_values(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
     entries, named = study.overrides_on(scenario)[::-1], _named_methods(study)
-    section: Tree = {}
-    for method in dict.fromkeys([*(m for _, one in entries for m in one.hyperparameters), *named]):
-        values = {
+    methods = dict.fromkeys([*(m for _, one in entries for m in one.hyperparameters), *named])
+    values = {
+        method: {
             name: one
             for name, one in resolve(study, method, scenario).values.items()
             if not is_shared(study, method, name, one)
             and (method in named or one.layer == "override")
         }
-        section[method] = _plain_values(values)
-        inner = (*at, "hyperparameters", method)
-        sources |= {(*inner, name): one.source or one.path for name, one in values.items()}
-    return _without_empty(section)
+        for method in methods
+    }
+    return _without_empty(_by_method(values, (*at, "hyperparameters"), sources))
 
 
 def _override_trainings(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
@@ -184,13 +189,5 @@ def _posterior(study: Study, sources: Sources) -> Tree:
     if own is not None:
         unsaid = [one.name for one in fields(Recipe) if one.name not in own.values]
         sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in unsaid}
-    backbone = study.posterior.backbone
-    return {
-        "backbone": None if backbone is None else backbone.to_plain(),
-        "recipe": None if own is None else plain_recipe(posterior_recipe(study)),
-        "seed": study.posterior.seed,
-    }
-
-
-def _plain_values(values: Mapping[str, Sourced]) -> Tree:
-    return listed({name: values[name].value for name in sorted(values)})
+    plain = study.posterior.model_dump(mode="json")
+    return plain | {"recipe": None if own is None else plain_recipe(posterior_recipe(study))}

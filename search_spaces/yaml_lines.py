@@ -33,6 +33,8 @@ _IMPLICIT = (
     ("float", _FLOAT, _NUMBER_START),
 )
 
+SCALARS = {"str", *(kind for kind, _, _ in _IMPLICIT)}
+
 
 class YamlError(ValueError):
     """What is wrong in a YAML text, and in which line of it (from 1)."""
@@ -133,7 +135,7 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Plain:
             lines[*path, position] = item.start_mark.line + 1
             items.append(_value(item, (*path, position), lines))
         return items
-    if isinstance(node, yaml.ScalarNode):
+    if isinstance(node, yaml.ScalarNode) and kind in SCALARS:
         return _scalar(node, kind)
     raise YamlError(node.start_mark.line + 1, f"tags are not read here: remove {node.tag}")
 
@@ -164,13 +166,9 @@ def _scalar(node: yaml.ScalarNode, kind: str) -> Plain:
                 return {"true": True, "false": False}[text.lower()]
             case "int":
                 return int(text)
-            case "float":
-                number = float(re.sub(r"\.(?=[in])", "", text.lower()))
             case _:
-                raise YamlError(line, f"tags are not read here: remove {node.tag}")
+                number = float(re.sub(r"\.(?=[in])", "", text.lower()))
     except (KeyError, ValueError) as error:
-        if isinstance(error, YamlError):
-            raise
         raise YamlError(line, f"{text!r} cannot be read as {kind}") from error
     if not math.isfinite(number):
         raise YamlError(line, f"a number must be finite, got {text}")

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def test_the_terminal_shows_bold_and_no_stars(table: Table) -> None:
 
 
 def test_plain_values(table: Table) -> None:
-    plain = json.loads(json.dumps(table.to_dict()))
+    plain = json.loads(json.dumps(asdict(table)))
     entry = plain["sections"][0]["rows"][0]["entries"][1]
     assert entry["mean"] == pytest.approx(93.5)
     assert entry["std"] == pytest.approx(0.5)
