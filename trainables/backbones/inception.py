@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.backbones.base import Backbone, Body
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
     import timm
-    from torch import nn
 
     from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
     timm = LazyModule("timm")
 
 WIDTH = 1536

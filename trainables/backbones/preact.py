@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 from trainables.backbones.base import Backbone, Body
 from trainables.backbones.initial import initialise_convolutions
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from trainables.backbones import preact_layers
     from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 
 WIDTHS = (64, 128, 256, 512)

@@ -8,15 +8,13 @@ from trainables.backbones.base import Backbone, Body, Text
 from trainables.backbones.initial import initialise_convolutions
 from trainables.backbones.weights import load_weights
 from trainables.errors import DataError
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
-    from torch import nn
     from torchvision.models import resnet
 
     from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
     resnet = LazyModule("torchvision.models.resnet")
 
 WIDTHS = (16, 32, 64)

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 from trainables.backbones.base import HEAD, Backbone, Body
 from trainables.backbones.initial import initialise_convolutions
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
-    from torch import nn
     from torchvision.models import vgg
 
     from trainables.backbones import pooling
     from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
     vgg = LazyModule("torchvision.models.vgg")
     pooling = LazyModule("trainables.backbones.pooling")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.lazy import LazyModule
+from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, Method
 from trainables.methods.cifar_recipes import cifar
 from trainables.methods.published import Published, Selection, Setting
@@ -13,13 +13,7 @@ from trainables.parameters import FrozenMap, Parameter, Space
 from trainables.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
     from trainables.recipe import Recipe
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 FLOOR = 1e-4
 """Predictions are clamped to [1e-4, 1 - 1e-4], so that log(1 - tᵀp) has a bounded gradient."""

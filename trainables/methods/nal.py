@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
-from trainables.lazy import LazyModule
+from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, Method, check_comes
 from trainables.methods.published import Setting
 from trainables.parameters import FrozenMap, Parameter, Space
@@ -14,11 +14,6 @@ from trainables.parameters import FrozenMap, Parameter, Space
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-    from torch.nn import functional
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 LABEL_FLOOR = 1e-4
 """Least entry of a label row in the public code; also the A of the reverse term, log A = -9.21."""

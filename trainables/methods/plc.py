@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.lazy import LazyModule
+from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, Method, check_comes
 from trainables.methods.cifar_recipes import ANIMAL10N, cifar
 from trainables.methods.published import Published, Selection, Setting
@@ -13,13 +13,7 @@ from trainables.parameters import FrozenMap, Parameter, Space
 from trainables.schedules import MultiStep
 
 if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
     from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 STEP = 0.1
 HIGHEST = 0.9
