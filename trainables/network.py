@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from trainables.backbones import backbone_of
-from trainables.backbones.base import HEAD
+from trainables.backbones.base import HEAD, Body
 from trainables.seeds import derive
 
 if TYPE_CHECKING:
-    from trainables.backbones.base import Body
     from trainables.parameters import FrozenMap
 
 

@@ -12,13 +12,12 @@ from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 from trainables.images import Normalise, channel_statistics
 from trainables.metrics import CLEAN, MAIN_TEST, NOISY, test_metric, test_metrics
-from trainables.parts import ImagePart
+from trainables.parts import ImagePart, Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset, Split
-    from trainables.parts import Part
     from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 

@@ -25,7 +25,7 @@ from trainables.outcomes import NeedDivergedError, take_inputs
 from trainables.provenance import keep_environment, provenance
 from trainables.record import Record, write_atomically
 from trainables.result import THEN, LabelFacts, RunResult, Status
-from trainables.spec import check_revision
+from trainables.spec import RunSpec, check_revision
 from trainables.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
-    from trainables.spec import RunSpec
 
 CHECKPOINT_SECONDS = 5.0
 """Least wall time between checkpoints."""

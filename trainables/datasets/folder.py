@@ -16,6 +16,7 @@ from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
     LAYOUT,
     SPLITS,
+    Listing,
     check_classes,
     list_files,
     list_pictures,
@@ -27,8 +28,6 @@ from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from trainables.datasets.class_folders import Listing
 
 
 def read_folders(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Noise, parse_rate, percent
 from trainables.noise.maps import block_map, cifar10_map, superclass_map
 from trainables.seeds import uniform
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar10": cifar10_map, "cifar100": block_map}
 SUPERCLASS_MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar100": superclass_map}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from trainables.noise.base import Noise
+from trainables.noise.base import Given, Noise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from trainables.noise.base import Given
 
 
 CLEAN = "clean"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainables.noise.base import Noise
+from trainables.noise.base import Given, Noise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 JOIN = "+"
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from trainables.errors import FieldError
-from trainables.noise.base import Noise
+from trainables.noise.base import Given, Noise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trainables.noise.base import Given
 
 _PREFIX = "file-"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from trainables.errors import FieldError, suggest
-from trainables.noise.base import Noise
+from trainables.noise.base import Given, Noise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 _PREFIX = "human-"
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import flips_of
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Noise, parse_rate, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 SEED = 345
 """Default of its command line."""

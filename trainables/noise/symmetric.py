@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Noise, parse_rate, percent
 from trainables.seeds import uniform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trainables.noise.base import Given
 
 _KINDS = {
     f"symmetric{incl}{each}": (bool(incl), bool(each))
