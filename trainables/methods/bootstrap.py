@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Method
-from trainables.parameters import Parameter, Space
+from trainables.methods.base import Batch, Method, Parameter, Space
 
 _SOURCE = "Reed et al., ICLR 2015"
 BETA = Parameter(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Method
-from trainables.parameters import Space
+from trainables.methods.base import Batch, Method, Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Context, Method
+from trainables.methods.base import (
+    Batch,
+    Context,
+    CosineRestarts,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Published,
+    Selection,
+    Setting,
+    Space,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import one_hot
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     from trainables.recipe import Recipe

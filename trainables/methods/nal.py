@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Context, Method, check_comes
-from trainables.methods.published import Setting
-from trainables.parameters import FrozenMap, Parameter, Space
+from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Setting, Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +104,7 @@ FIRST_TARGET_EPOCH = Parameter(
     default=1,
     low=1,
     in_epochs=True,
+    must_come=True,
     help="first epoch that updates the targets (Algorithm 1: 1; public code: 60)",
 )
 TARGET_INTERVAL = Parameter(
@@ -215,7 +214,7 @@ class NoiseAttention(Method):
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
         """Refuse a first target epoch that never comes, or that gave NaN in the public code."""
-        check_comes(hyperparameters, "first_target_epoch", epochs)
+        super().check(hyperparameters, epochs)
         first = int(hyperparameters.number("first_target_epoch"))
         interval = int(hyperparameters.number("target_interval"))
         if hyperparameters["clamps"] and first % interval:

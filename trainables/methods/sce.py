@@ -6,11 +6,8 @@ import math
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Method
+from trainables.methods.base import Batch, Method, MultiStep, Parameter, Published, Setting, Space
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Setting
-from trainables.parameters import Parameter, Space
-from trainables.schedules import MultiStep
 
 LABEL_FLOOR = 1e-4
 PREDICTION_FLOOR = 1e-7

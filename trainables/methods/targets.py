@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Space
 from trainables.methods.tables import one_hot
-from trainables.parameters import FrozenMap, Parameter, Space
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +28,7 @@ def first_target_epoch(default: int, source: str) -> Parameter:
         default=default,
         low=1,
         in_epochs=True,
+        must_come=True,
         help=f"first epoch with targets in the place of labels ({source})",
     )
 
@@ -44,11 +44,6 @@ class MovingTargets(Method):
         self.momentum = context.hyperparameters.number("alpha")
         self.first = int(context.hyperparameters.number("first_target_epoch"))
         self.targets = one_hot(context.labels, context.classes)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a first target epoch that never comes."""
-        check_comes(hyperparameters, "first_target_epoch", epochs)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
