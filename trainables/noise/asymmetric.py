@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Given, Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Noise, parse_rate, percent
 from trainables.noise.maps import block_map, cifar10_map, superclass_map
 from trainables.seeds import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
 
-MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar10": cifar10_map, "cifar100": block_map}
-SUPERCLASS_MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar100": superclass_map}
+MAPS: dict[str, Callable[[], Labels]] = {"cifar10": cifar10_map, "cifar100": block_map}
+SUPERCLASS_MAPS: dict[str, Callable[[], Labels]] = {"cifar100": superclass_map}
 """By the dataset whose images and true labels they are."""
 
 _KINDS = {
@@ -30,7 +28,7 @@ _KINDS = {
 }
 
 
-def flips_of(dataset: str, *, superclass: bool) -> NDArray[np.int64]:
+def flips_of(dataset: str, *, superclass: bool) -> Labels:
     """Return the class that each class of a dataset is turned into.
 
     Raises:
@@ -101,7 +99,7 @@ class Asymmetric(Noise):
         """Refuse datasets without a map."""
         flips_of(source.name, superclass=self.superclass)
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Turn the samples of each affected class that have the smallest draws."""
         target = flips_of(given.dataset, superclass=self.superclass)
         which = uniform(given.reach, "noise", seed, "which")[given.index]

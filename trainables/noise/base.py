@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.errors import DataError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
+
+Labels = NDArray[np.int64]
+"""Numbers of classes, such as one for each sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,15 @@ class Given:
             them.
     """
 
-    labels: NDArray[np.int64]
+    labels: Labels
     index: NDArray[np.int64]
     classes: int
     dataset: str = ""
-    annotations: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    annotations: Mapping[str, Labels] = field(default_factory=dict)
     posterior: NDArray[np.float64] | None = None
 
     @property
-    def true(self) -> NDArray[np.int64]:
+    def true(self) -> Labels:
         """Labels of the used samples, a copy, shape (n,)."""
         return self.labels[self.index]
 
@@ -104,7 +106,7 @@ class Noise(ABC):
         """
 
     @abstractmethod
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Draw noisy labels.
 
         Draws are keyed by the sample's position in the whole training split, so that a subset's
@@ -147,7 +149,7 @@ def percent(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
-def check_labels(what: str, labels: NDArray[np.int64], classes: int) -> None:
+def check_labels(what: str, labels: Labels, classes: int) -> None:
     """See that labels are of known classes.
 
     Raises:

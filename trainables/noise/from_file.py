@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from trainables.errors import FieldError
-from trainables.noise.base import Given, Noise
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+from trainables.noise.base import Given, Labels, Noise
 
 _PREFIX = "file-"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -68,6 +63,6 @@ class FromFile(Noise):
         """Name of the file."""
         return self.name
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return the file's labels of the used samples."""
         return given.annotations[self.annotation][given.index]

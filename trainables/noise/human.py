@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from trainables.errors import FieldError, suggest
-from trainables.noise.base import Given, Noise
+from trainables.noise.base import Given, Labels, Noise
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
 
 _PREFIX = "human-"
@@ -64,6 +61,6 @@ class Human(Noise):
         scenario = f"{_PREFIX}{self.name}"
         raise FieldError("scenario", f"unknown scenario '{scenario}': {suggest(scenario, forms)}")
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return what they said of the used samples."""
         return given.annotations[self.annotation][given.index]

@@ -14,11 +14,9 @@ import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import flips_of
-from trainables.noise.base import Given, Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Noise, parse_rate, percent
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
 
 SEED = 345
@@ -74,7 +72,7 @@ class Official(Noise):
         if self.asymmetric:
             flips_of(source.name, superclass=False)
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - it has its own
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - it has its own
         """Draw for the whole split, in its order, and return the labels of the used samples."""
         if given.dataset in ARCHIVES and not np.any(np.diff(given.labels) < 0):
             raise DataError(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from trainables.noise.base import Given, Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Noise, parse_rate, percent
 from trainables.seeds import uniform
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 _KINDS = {
     f"symmetric{incl}{each}": (bool(incl), bool(each))
@@ -68,7 +64,7 @@ class Symmetric(Noise):
         """Fraction of the samples whose label is drawn anew."""
         return self.rate
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Replace the labels of the samples with the smallest draws.
 
         The draws do not depend on the rate: at one seed a lower rate flips a subset of what a
