@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +12,12 @@ from trainables.errors import DataError
 from trainables.images import Normalise, channel_statistics
 from trainables.metrics import CLEAN, MAIN_TEST, NOISY, test_metric, test_metrics
 from trainables.parts import ImagePart, Part
+from trainables.realisation import Realisation, labels_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset, Split
-    from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 
 
@@ -65,7 +64,7 @@ class RunData:
     @property
     def split(self) -> str:
         """SHA-256 of the positions that are trained on, little-endian int64."""
-        return hashlib.sha256(self.train.index.astype("<i8").tobytes()).hexdigest()
+        return labels_digest(self.train.index)
 
     @property
     def unreadable(self) -> int:

@@ -20,16 +20,13 @@ class Constant:
 
     kind: Literal["constant"] = "constant"
 
+    cycle: ClassVar[None] = None
+    """The rate does not repeat."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def rate(self, base: float, epoch: int) -> float:  # noqa: ARG002 - one interface for all
         """Return the learning rate of an epoch."""
         return base
-
-    @property
-    def cycle(self) -> int | None:
-        """Epochs after which the rate repeats; None if it does not."""
-        return None
 
     def scaled(self, factor: float) -> Constant:  # noqa: ARG002
         """Return the schedule of a training `factor` times as long."""
@@ -63,7 +60,7 @@ class CosineRestarts:
         return self.minimum + (base - self.minimum) * wave
 
     @property
-    def cycle(self) -> int | None:
+    def cycle(self) -> int:
         """Epochs after which the rate repeats."""
         return self.period
 
@@ -84,6 +81,8 @@ class MultiStep:
     gamma: float = 0.1
     kind: Literal["multistep"] = "multistep"
 
+    cycle: ClassVar[None] = None
+    """The rate does not repeat."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
@@ -98,11 +97,6 @@ class MultiStep:
     def rate(self, base: float, epoch: int) -> float:
         """Return the learning rate of an epoch."""
         return base * self.gamma ** sum(epoch > milestone for milestone in self.milestones)
-
-    @property
-    def cycle(self) -> int | None:
-        """None: the rate does not repeat."""
-        return None
 
     def scaled(self, factor: float) -> MultiStep:
         """Return the schedule of a training `factor` times as long; milestones stay apart."""

@@ -124,6 +124,46 @@ class Noise(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Rated(Noise):
+    """Label noise whose name ends with its rate.
+
+    Attributes:
+        rate: fraction of the labels that it concerns.
+    """
+
+    rate: float
+
+    variants: ClassVar[dict[str, tuple[bool, ...]]]
+    """Values of the other attributes, by what stands before the rate in the name."""
+
+    @classmethod
+    def parse(cls, scenario: str) -> Self | None:
+        """Read a name such as `symmetric-0.4`."""
+        variant, _, rate = scenario.rpartition("-")
+        if variant not in cls.variants:
+            return None
+        return cls(parse_rate(scenario, rate), *cls.variants[variant])
+
+    @property
+    def nominal_rate(self) -> float:
+        """The rate that its name says."""
+        return self.rate
+
+
+class FixedLabels(Noise):
+    """One set of labels for all seeds, which comes with the data."""
+
+    @property
+    def one_draw(self) -> bool:
+        """All seeds see the same labels."""
+        return True
+
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
+        """Return those of the used samples."""
+        return given.annotations[self.annotation][given.index]
+
+
 def parse_rate(scenario: str, text: str) -> float:
     """Read the rate at the end of a scenario's name.
 
