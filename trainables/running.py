@@ -231,11 +231,10 @@ class Running:
         if trainer.done:
             self._checkpoint(trainer)
             self._finish(trainer, Status.FINISHED)
-        elif time.monotonic() - self._saved_at >= self._pause():
+        elif time.monotonic() - self._saved_at >= max(
+            self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE
+        ):
             self._checkpoint(trainer)
-
-    def _pause(self) -> float:
-        return max(self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE)
 
     def _checkpoint(self, trainer: Trainer) -> None:
         begun = time.monotonic()

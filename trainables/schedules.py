@@ -20,13 +20,16 @@ class Constant:
 
     kind: Literal["constant"] = "constant"
 
-    cycle: ClassVar[None] = None
-    """The rate does not repeat."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def rate(self, base: float, epoch: int) -> float:  # noqa: ARG002 - one interface for all
         """Return the learning rate of an epoch."""
         return base
+
+    @property
+    def cycle(self) -> int | None:
+        """Epochs after which the rate repeats; None if it does not."""
+        return None
 
     def scaled(self, factor: float) -> Constant:  # noqa: ARG002
         """Return the schedule of a training `factor` times as long."""
@@ -60,7 +63,7 @@ class CosineRestarts:
         return self.minimum + (base - self.minimum) * wave
 
     @property
-    def cycle(self) -> int:
+    def cycle(self) -> int | None:
         """Epochs after which the rate repeats."""
         return self.period
 
@@ -81,8 +84,6 @@ class MultiStep:
     gamma: float = 0.1
     kind: Literal["multistep"] = "multistep"
 
-    cycle: ClassVar[None] = None
-    """The rate does not repeat."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
@@ -97,6 +98,11 @@ class MultiStep:
     def rate(self, base: float, epoch: int) -> float:
         """Return the learning rate of an epoch."""
         return base * self.gamma ** sum(epoch > milestone for milestone in self.milestones)
+
+    @property
+    def cycle(self) -> int | None:
+        """None: the rate does not repeat."""
+        return None
 
     def scaled(self, factor: float) -> MultiStep:
         """Return the schedule of a training `factor` times as long; milestones stay apart."""

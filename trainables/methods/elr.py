@@ -9,8 +9,6 @@ from trainables.methods.base import (
     Batch,
     Context,
     CosineRestarts,
-    FrozenMap,
-    Method,
     MultiStep,
     Parameter,
     Published,
@@ -20,6 +18,7 @@ from trainables.methods.base import (
 )
 from trainables.methods.cifar_recipes import cifar
 from trainables.methods.tables import one_hot
+from trainables.methods.targets import TargetTable
 
 if TYPE_CHECKING:
     from trainables.recipe import Recipe
@@ -34,7 +33,7 @@ def _published(dataset: str, noise: str, recipe: Recipe) -> Published:
     return Published(dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY)
 
 
-class EarlyLearning(Method):
+class EarlyLearning(TargetTable):
     """L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss.
 
     t starts at 0 and moves at every step from the first epoch on; p in its update is detached,
@@ -88,13 +87,7 @@ class EarlyLearning(Method):
         super().__init__(context)
         self.weight = context.hyperparameters.number("lambda")
         self.momentum = context.hyperparameters.number("beta")
-        samples = len(context.labels)
-        self.targets = torch.zeros(samples, context.classes, device=context.labels.device)
-
-    @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
-        return 4 * samples * classes
+        self.targets.zero_()
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Move the batch's targets, then return the mean loss."""
@@ -111,7 +104,3 @@ class EarlyLearning(Method):
         total = self.targets.sum(dim=1, keepdim=True)
         given = one_hot(self.context.labels, self.context.classes)
         return torch.where(total > 0, self.targets / total.clamp(min=FLOOR), given)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
-        return {"targets": self.targets}

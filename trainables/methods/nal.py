@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Setting, Space
+from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
+from trainables.methods.targets import TargetTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +139,7 @@ _CODE = "public code"
 _SWITCHES = {"clamps": True, "delta": 0.0}
 
 
-class NoiseAttention(Method):
+class NoiseAttention(TargetTable):
     """L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ, with targets t by temporal ensembling.
 
     A sample's target starts as its one-hot noisy label. In target epochs (the first, and every
@@ -209,7 +210,6 @@ class NoiseAttention(Method):
         self.clamps = bool(values["clamps"])
         self.delta = values.number("delta")
         self.reverse = values.number("beta")
-        self.targets = functional.one_hot(context.labels, context.classes).to(torch.float32)
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
@@ -225,11 +225,6 @@ class NoiseAttention(Method):
                 "clamps, as in the public code, the labels' zeros would not be floored before "
                 f"they are used, and the loss would be NaN; choose {near}, or clamps false",
             )
-
-    @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
-        return 4 * samples * classes
 
     def updates_targets(self, epoch: int) -> bool:
         """Tell whether the targets move in this epoch."""
@@ -265,11 +260,3 @@ class NoiseAttention(Method):
         self.targets[batch.index] = after
         if self.clamps:
             self.targets.clamp_(min=LABEL_FLOOR)
-
-    def estimated_targets(self) -> torch.Tensor | None:
-        """Return the targets t, float32, shape (n, K)."""
-        return self.targets
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
-        return {"targets": self.targets}
