@@ -10,7 +10,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-__all__ = ["LazyModule", "functional", "nn", "torch"]
+__all__ = ["LazyModule", "functional", "nn", "resnet", "timm", "torch", "vgg"]
 
 
 class LazyModule(ModuleType):
@@ -25,10 +25,15 @@ class LazyModule(ModuleType):
 
 
 if TYPE_CHECKING:
+    import timm
     import torch
     from torch import nn
     from torch.nn import functional
+    from torchvision.models import resnet, vgg
 else:
     torch = LazyModule("torch")
     nn = LazyModule("torch.nn")
     functional = LazyModule("torch.nn.functional")
+    resnet = LazyModule("torchvision.models.resnet")
+    vgg = LazyModule("torchvision.models.vgg")
+    timm = LazyModule("timm")

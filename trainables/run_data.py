@@ -58,7 +58,10 @@ class RunData:
         if "clean_val" in spec.evaluate:
             self.evaluated[CLEAN] = self._clean(labels, held_out)
         if "test" in spec.evaluate:
-            self._add_tests()
+            for name, split in dataset.tests.items():
+                metric = MAIN_TEST if name == dataset.test_name else test_metric(name, 1)
+                self.evaluated[metric] = self._whole(split)
+                self.top[metric] = test_metrics(dataset, name)
         self.normalise = Normalise(*self._statistics(), device)
 
     @property
@@ -92,13 +95,6 @@ class RunData:
                 "to take the place of one"
             )
         return self._part(self._dataset.train, labels.index[held_out], labels.true[held_out])
-
-    def _add_tests(self) -> None:
-        dataset = self._dataset
-        for name, split in dataset.tests.items():
-            metric = MAIN_TEST if name == dataset.test_name else test_metric(name, 1)
-            self.evaluated[metric] = self._whole(split)
-            self.top[metric] = test_metrics(dataset, name)
 
     def _whole(self, split: Split) -> Part:
         readable = np.setdiff1d(np.arange(len(split)), list(split.unreadable))

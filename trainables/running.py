@@ -123,7 +123,16 @@ class Running:
         try:
             inputs = take_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
-            self._end_with(error)
+            self.result = replace(
+                error.need,
+                spec=self.spec,
+                trace=[],
+                seconds=[],
+                provenance=self._provenance,
+                reason=str(error),
+                attempts=self._attempts,
+            )
+            self.record.finish(self.result)
             return
         self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
         self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
@@ -148,18 +157,6 @@ class Running:
         if self._collector is not None and state["diagnostics"] is not None:
             self._collector.load_state_dict(state["diagnostics"])
         self._provenance = _with_history(state["provenance"], self._provenance)
-
-    def _end_with(self, error: NeedDivergedError) -> None:
-        self.result = replace(
-            error.need,
-            spec=self.spec,
-            trace=[],
-            seconds=[],
-            provenance=self._provenance,
-            reason=str(error),
-            attempts=self._attempts,
-        )
-        self.record.finish(self.result)
 
     @contextmanager
     def _memory_permitting(self) -> Iterator[None]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+__all__ = ["HEAD", "Backbone", "Body", "FrozenMap", "Parameter", "Text"]
+
+
 @dataclass(frozen=True, slots=True)
 class Text(Parameter):
     """A parameter that takes any text."""

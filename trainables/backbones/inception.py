@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.backbones.base import Backbone, Body
-from trainables.lazy import LazyModule, nn
-
-if TYPE_CHECKING:
-    import timm
-
-    from trainables.parameters import FrozenMap
-else:
-    timm = LazyModule("timm")
+from trainables.backbones.base import Backbone, Body, FrozenMap
+from trainables.lazy import nn, timm
 
 WIDTH = 1536
 """Channels of the last convolution, averaged over the map."""

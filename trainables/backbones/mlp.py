@@ -5,9 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 
-from trainables.backbones.base import HEAD, Backbone, Body
+from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, Parameter
 from trainables.lazy import nn
-from trainables.parameters import FrozenMap, Parameter
 
 
 def _build(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import Backbone, Body
+from trainables.backbones.base import Backbone, Body, FrozenMap
 from trainables.backbones.initial import initialise_convolutions
 from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
     from trainables.backbones import preact_layers
-    from trainables.parameters import FrozenMap
 else:
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 

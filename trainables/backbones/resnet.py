@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.backbones.base import Backbone, Body, Text
+from trainables.backbones.base import Backbone, Body, FrozenMap, Text
 from trainables.backbones.initial import initialise_convolutions
 from trainables.backbones.weights import load_weights
 from trainables.errors import DataError
-from trainables.lazy import LazyModule, nn
-
-if TYPE_CHECKING:
-    from torchvision.models import resnet
-
-    from trainables.parameters import FrozenMap
-else:
-    resnet = LazyModule("torchvision.models.resnet")
+from trainables.lazy import nn, resnet
 
 WIDTHS = (16, 32, 64)
 """Of the stages of the small ResNet; each has three blocks."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import HEAD, Backbone, Body
+from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap
 from trainables.backbones.initial import initialise_convolutions
-from trainables.lazy import LazyModule, nn
+from trainables.lazy import LazyModule, nn, vgg
 
 if TYPE_CHECKING:
-    from torchvision.models import vgg
-
     from trainables.backbones import pooling
-    from trainables.parameters import FrozenMap
 else:
-    vgg = LazyModule("torchvision.models.vgg")
     pooling = LazyModule("trainables.backbones.pooling")
 
 CHANNELS = 512
