@@ -9,9 +9,8 @@ WIDTH = 1536
 """Channels of the last convolution, averaged over the map."""
 
 
-def _build(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """The one of timm, initialised by it, without a classifier (batch normalisation: ε = 10⁻³)."""
-    INCEPTION_RESNET_V2.check(image)
     body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
     return Body(body, nn.Identity, WIDTH)
 

@@ -23,9 +23,8 @@ def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body
     return Body(body, nn.Identity, width)
 
 
-def _build_resnet_w16(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_resnet_w16(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """A 3×3 stem to 16 channels, then three stages of three blocks, 16, 32 and 64 wide."""
-    RESNET_W16.check(image)
     layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
     layers.append(nn.ReLU(inplace=True))
     inputs = WIDTHS[0]
@@ -51,9 +50,8 @@ def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
     return block
 
 
-def _build_resnet50(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_resnet50(parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """All of torchvision's ResNet-50 but its classifier."""
-    RESNET50.check(image)
     weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
     if digest and not weights:
         raise DataError("weights_sha256 is given without weights: name the file, or leave it out")

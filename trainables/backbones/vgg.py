@@ -25,7 +25,6 @@ HALVINGS = 5
 
 def _build(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
     """The convolutions and the MLP of torchvision; the pooling between them is a matrix product."""
-    VGG19_BN.check(image)
     size = (image[1] >> HALVINGS, image[2] >> HALVINGS)
     features = nn.Sequential(
         vgg.make_layers(vgg.cfgs["E"], batch_norm=True),
