@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"orchestrator", "reports", "search_spaces", "trainables"}
 TORCH = {"torch", "torchvision", "timm"}
+LAZY = "LazyModule"
+"""The one name in `trainables.lazy` that is no part of torch."""
 
 MAY_NOT: dict[str, set[str]] = {
     "orchestrator": TORCH,
@@ -42,7 +44,9 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import"
             yield node.lineno, (node.module or "").partition(".")[0]
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "LazyModule":
+            if node.module == "trainables.lazy" and {one.name for one in node.names} - {LAZY}:
+                yield node.lineno, "torch"
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == LAZY:
             (name,) = (word.value for word in node.args if isinstance(word, ast.Constant))
             yield node.lineno, str(name).partition(".")[0]
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.seeds import raw, uniform
+from trainables.seeds import Seeds, raw, uniform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.recipe import Recipe
-    from trainables.seeds import Seeds
 
 
 class EpochDraws:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 NEUTRAL = {"neutral": True}
@@ -27,7 +27,7 @@ def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclas
     return {
         one.name: _plain(getattr(instance, one.name))
         for one in fields(instance)
-        if one.init and not _is_neutral(one, getattr(instance, one.name))
+        if one.init and (one.metadata != NEUTRAL or getattr(instance, one.name) != one.default)
     }
 
 
@@ -45,10 +45,6 @@ def canonical_json(plain: object) -> str:
 def digest_of(plain: object) -> str:
     """Return the SHA-256 of the canonical JSON of plain values, in hexadecimal."""
     return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
-
-
-def _is_neutral(one: Field[Any], value: object) -> bool:
-    return one.metadata == NEUTRAL and value == one.default
 
 
 def _plain(value: object) -> object:

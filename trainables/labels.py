@@ -20,7 +20,7 @@ import numpy as np
 from trainables.errors import DataError, NalError, RecordError
 from trainables.identity import digest_of
 from trainables.noise import noise_of
-from trainables.realisation import labels_digest, realise, realise_with, subset_of
+from trainables.realisation import Realisation, labels_digest, realise, realise_with, subset_of
 from trainables.record import write_once
 from trainables.result import LabelFacts, Status
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset
-    from trainables.realisation import Realisation
     from trainables.result import RunResult
     from trainables.spec import RunSpec
 

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from trainables.backbones import backbone_of
-from trainables.backbones.base import HEAD
+from trainables.backbones.base import HEAD, Body
 from trainables.seeds import derive
 
 if TYPE_CHECKING:
-    from trainables.backbones.base import Body
     from trainables.parameters import FrozenMap
 
 
@@ -58,8 +57,13 @@ def build_network(
         image: input shape (C, H, W).
         outputs: of the prediction branch.
         seed: base seed of the `init` axis.
+
+    Raises:
+        FieldError: the backbone was not made for such images.
     """
+    chosen = backbone_of(backbone)
+    chosen.check(image)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive("init", seed) % 2**63)
-        body = backbone_of(backbone).build(parameters, image)
+        body = chosen.build(parameters, image)
         return Network(body, outputs, parallel=parameters.get(HEAD.name) == "mlp")

@@ -22,7 +22,7 @@ from trainables.errors import DataError, RecordError
 from trainables.labels import POSTERIOR, Posterior, check_posterior, pinned_labels
 from trainables.methods import method_of
 from trainables.record import Record, write_atomically
-from trainables.result import Status
+from trainables.result import RunResult, Status
 from trainables.spec import check_revision
 from trainables.trainer import Trainer
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from trainables.datasets.base import Dataset
     from trainables.realisation import Realisation
-    from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 PREDICTIONS = "predictions"

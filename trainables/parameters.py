@@ -88,6 +88,7 @@ class Parameter:
         high_open: see `high`.
         choices: the allowed words of a text.
         in_epochs: counts epochs, so that it is scaled when a study is shortened.
+        must_come: names the first epoch of something, refused where a training ends before it.
         space: where a search looks unless the study says otherwise; None where it is not searched.
         neutral: value under which its owner is what it was before there was the parameter, for one
             that was added after a release; it is left out of digests, and never changes.
@@ -102,6 +103,7 @@ class Parameter:
     high_open: bool = False
     choices: tuple[str, ...] = ()
     in_epochs: bool = False
+    must_come: bool = False
     space: Space | None = None
     neutral: Value | None = None
 

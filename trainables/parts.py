@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from trainables.draws import batches_of
+from trainables.draws import EpochDraws, batches_of
 from trainables.images import PADDING, crop_and_flip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-    from trainables.draws import EpochDraws
 
 
 class Part(Protocol):

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from torchvision.io import ImageReadMode, decode_image, read_file
 
-from trainables.draws import batches_of
+from trainables.draws import EpochDraws, batches_of
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.pictures import Pictures
-    from trainables.draws import EpochDraws
     from trainables.spec import Unreadable
 
 # torchvision 0.29 announces a successor, torchcodec; it says so once for every import.

@@ -13,7 +13,7 @@ from trainables.errors import DataError
 from trainables.noise import Given, noise_of
 from trainables.noise.base import check_labels
 from trainables.noise.clean import Clean
-from trainables.seeds import permutation
+from trainables.seeds import Seeds, permutation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset
-    from trainables.seeds import Seeds
 
 
 def labels_digest(labels: NDArray[np.int64]) -> str:

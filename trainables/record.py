@@ -117,25 +117,21 @@ def _content_digest(plain: dict[str, Any]) -> str:
 
 
 class Record:
-    """The folder of one run."""
+    """The folder of one run.
+
+    Attributes:
+        digest: of its spec.
+        folder: where it is.
+        checkpoint: the latest one.
+        previous_checkpoint: the one before the latest.
+    """
 
     def __init__(self, home: Path, digest: str) -> None:
-        self.folder = home / "runs" / digest
         self.digest = digest
-
-    @property
-    def checkpoint(self) -> Path:
-        """The latest checkpoint."""
-        return self.folder / "checkpoint.pt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        """The checkpoint before the latest."""
-        return self.folder / "checkpoint.previous.pt"
-
-    @property
-    def _result(self) -> Path:
-        return self.folder / "result.json"
+        self.folder = home / "runs" / digest
+        self.checkpoint = self.folder / "checkpoint.pt"
+        self.previous_checkpoint = self.folder / "checkpoint.previous.pt"
+        self._result = self.folder / "result.json"
 
     def result(self) -> RunResult | None:
         """Read the result; None if the run is not finished.

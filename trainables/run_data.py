@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +11,13 @@ from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 from trainables.images import Normalise, channel_statistics
 from trainables.metrics import CLEAN, MAIN_TEST, NOISY, test_metric, test_metrics
-from trainables.parts import ImagePart
+from trainables.parts import ImagePart, Part
+from trainables.realisation import Realisation, labels_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset, Split
-    from trainables.parts import Part
-    from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 
 
@@ -60,13 +58,16 @@ class RunData:
         if "clean_val" in spec.evaluate:
             self.evaluated[CLEAN] = self._clean(labels, held_out)
         if "test" in spec.evaluate:
-            self._add_tests()
+            for name, split in dataset.tests.items():
+                metric = MAIN_TEST if name == dataset.test_name else test_metric(name, 1)
+                self.evaluated[metric] = self._whole(split)
+                self.top[metric] = test_metrics(dataset, name)
         self.normalise = Normalise(*self._statistics(), device)
 
     @property
     def split(self) -> str:
         """SHA-256 of the positions that are trained on, little-endian int64."""
-        return hashlib.sha256(self.train.index.astype("<i8").tobytes()).hexdigest()
+        return labels_digest(self.train.index)
 
     @property
     def unreadable(self) -> int:
@@ -94,13 +95,6 @@ class RunData:
                 "to take the place of one"
             )
         return self._part(self._dataset.train, labels.index[held_out], labels.true[held_out])
-
-    def _add_tests(self) -> None:
-        dataset = self._dataset
-        for name, split in dataset.tests.items():
-            metric = MAIN_TEST if name == dataset.test_name else test_metric(name, 1)
-            self.evaluated[metric] = self._whole(split)
-            self.top[metric] = test_metrics(dataset, name)
 
     def _whole(self, split: Split) -> Part:
         readable = np.setdiff1d(np.arange(len(split)), list(split.unreadable))

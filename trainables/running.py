@@ -25,7 +25,7 @@ from trainables.outcomes import NeedDivergedError, take_inputs
 from trainables.provenance import keep_environment, provenance
 from trainables.record import Record, write_atomically
 from trainables.result import THEN, LabelFacts, RunResult, Status
-from trainables.spec import check_revision
+from trainables.spec import RunSpec, check_revision
 from trainables.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
-    from trainables.spec import RunSpec
 
 CHECKPOINT_SECONDS = 5.0
 """Least wall time between checkpoints."""
@@ -124,7 +123,16 @@ class Running:
         try:
             inputs = take_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
-            self._end_with(error)
+            self.result = replace(
+                error.need,
+                spec=self.spec,
+                trace=[],
+                seconds=[],
+                provenance=self._provenance,
+                reason=str(error),
+                attempts=self._attempts,
+            )
+            self.record.finish(self.result)
             return
         self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
         self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
@@ -149,18 +157,6 @@ class Running:
         if self._collector is not None and state["diagnostics"] is not None:
             self._collector.load_state_dict(state["diagnostics"])
         self._provenance = _with_history(state["provenance"], self._provenance)
-
-    def _end_with(self, error: NeedDivergedError) -> None:
-        self.result = replace(
-            error.need,
-            spec=self.spec,
-            trace=[],
-            seconds=[],
-            provenance=self._provenance,
-            reason=str(error),
-            attempts=self._attempts,
-        )
-        self.record.finish(self.result)
 
     @contextmanager
     def _memory_permitting(self) -> Iterator[None]:
@@ -232,11 +228,10 @@ class Running:
         if trainer.done:
             self._checkpoint(trainer)
             self._finish(trainer, Status.FINISHED)
-        elif time.monotonic() - self._saved_at >= self._pause():
+        elif time.monotonic() - self._saved_at >= max(
+            self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE
+        ):
             self._checkpoint(trainer)
-
-    def _pause(self) -> float:
-        return max(self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE)
 
     def _checkpoint(self, trainer: Trainer) -> None:
         begun = time.monotonic()

@@ -9,7 +9,7 @@ from trainables.backbones import BACKBONES
 from trainables.errors import FieldError, RecordError
 from trainables.identity import NEUTRAL, canonical_json, digest_of, identity_of
 from trainables.methods import METHODS
-from trainables.parameters import FrozenMap, with_neutral, without_neutral
+from trainables.parameters import FrozenMap, Parameter, with_neutral, without_neutral
 from trainables.recipe import Recipe
 from trainables.schedules import KINDS
 from trainables.seeds import Seeds
@@ -17,7 +17,6 @@ from trainables.seeds import Seeds
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trainables.parameters import Parameter
 
 REVISION = 1
 """Raised whenever the training code gives the same spec other bits."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import tune
 
 from trainables.errors import NalError
-from trainables.job import Attempt, crash_text
+from trainables.job import Attempt, Job, Opener, crash_text
 from trainables.spec import RunSpec
-
-if TYPE_CHECKING:
-    from trainables.job import Job, Opener
 
 REPORT_SECONDS = 0.5
 """Wall time between reports to the driver; shorter runs report once."""

@@ -12,7 +12,7 @@ from trainables.draws import EpochDraws
 from trainables.errors import DataError
 from trainables.methods import Batch, Context, check_state, method_of
 from trainables.network import build_network
-from trainables.realisation import realise
+from trainables.realisation import Realisation, realise
 from trainables.run_data import RunData
 from trainables.seeds import derive
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
     from trainables.observer import Observer
     from trainables.parts import Part
-    from trainables.realisation import Realisation
     from trainables.recipe import Recipe
     from trainables.spec import RunSpec
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.errors import FieldError
-from trainables.parameters import Parameter
+from trainables.parameters import FrozenMap, Parameter, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
-    from trainables.parameters import FrozenMap, Value
+
+__all__ = ["HEAD", "Backbone", "Body", "FrozenMap", "Parameter", "Text"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.backbones.base import Backbone, Body
-from trainables.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import timm
-    from torch import nn
-
-    from trainables.parameters import FrozenMap
-else:
-    nn = LazyModule("torch.nn")
-    timm = LazyModule("timm")
+from trainables.backbones.base import Backbone, Body, FrozenMap
+from trainables.lazy import nn, timm
 
 WIDTH = 1536
 """Channels of the last convolution, averaged over the map."""
 
 
-def _build(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """The one of timm, initialised by it, without a classifier (batch normalisation: ε = 10⁻³)."""
-    INCEPTION_RESNET_V2.check(image)
     body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
     return Body(body, nn.Identity, WIDTH)
 

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.lazy import LazyModule
-
-if TYPE_CHECKING:
-    from torch import nn
-else:
-    nn = LazyModule("torch.nn")
+from trainables.lazy import nn
 
 
 def initialise_convolutions(body: nn.Module) -> None:

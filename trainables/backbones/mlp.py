@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING
 
-from trainables.backbones.base import HEAD, Backbone, Body
-from trainables.lazy import LazyModule
-from trainables.parameters import FrozenMap, Parameter
-
-if TYPE_CHECKING:
-    from torch import nn
-else:
-    nn = LazyModule("torch.nn")
+from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, Parameter
+from trainables.lazy import nn
 
 
 def _build(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:

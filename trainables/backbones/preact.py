@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import Backbone, Body
+from trainables.backbones.base import Backbone, Body, FrozenMap
 from trainables.backbones.initial import initialise_convolutions
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from trainables.backbones import preact_layers
-    from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 
 WIDTHS = (64, 128, 256, 512)
@@ -39,22 +35,20 @@ def _body(layers: list[nn.Module]) -> Body:
     return Body(body, nn.Identity, WIDTHS[-1])
 
 
-def _build_preact34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_preact34(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """A bare 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
-    PREACT34.check(image)
     stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
     last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
     return _body([stem, *_stages((3, 4, 6, 3), shared=False), *last])
 
 
-def _build_preact18(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_preact18(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """What the public code builds under the name of a pre-activation ResNet-34.
 
     It has 18 layers, the stages [2, 2, 2, 2]; its stem is normalised and activated; every shortcut
     starts behind a block's first activation, so that none is the identity; and nothing normalises
     or activates the last stage before it is pooled.
     """
-    PREACT18.check(image)
     stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
     return _body([*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shared=True)])
 

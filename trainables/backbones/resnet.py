@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.backbones.base import Backbone, Body, Text
+from trainables.backbones.base import Backbone, Body, FrozenMap, Text
 from trainables.backbones.initial import initialise_convolutions
 from trainables.backbones.weights import load_weights
 from trainables.errors import DataError
-from trainables.lazy import LazyModule
-
-if TYPE_CHECKING:
-    from torch import nn
-    from torchvision.models import resnet
-
-    from trainables.parameters import FrozenMap
-else:
-    nn = LazyModule("torch.nn")
-    resnet = LazyModule("torchvision.models.resnet")
+from trainables.lazy import nn, resnet
 
 WIDTHS = (16, 32, 64)
 """Of the stages of the small ResNet; each has three blocks."""
@@ -34,9 +23,8 @@ def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body
     return Body(body, nn.Identity, width)
 
 
-def _build_resnet_w16(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_resnet_w16(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """A 3×3 stem to 16 channels, then three stages of three blocks, 16, 32 and 64 wide."""
-    RESNET_W16.check(image)
     layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
     layers.append(nn.ReLU(inplace=True))
     inputs = WIDTHS[0]
@@ -62,9 +50,8 @@ def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
     return block
 
 
-def _build_resnet50(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+def _build_resnet50(parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
     """All of torchvision's ResNet-50 but its classifier."""
-    RESNET50.check(image)
     weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
     if digest and not weights:
         raise DataError("weights_sha256 is given without weights: name the file, or leave it out")

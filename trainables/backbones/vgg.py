@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import HEAD, Backbone, Body
+from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap
 from trainables.backbones.initial import initialise_convolutions
-from trainables.lazy import LazyModule
+from trainables.lazy import LazyModule, nn, vgg
 
 if TYPE_CHECKING:
-    from torch import nn
-    from torchvision.models import vgg
-
     from trainables.backbones import pooling
-    from trainables.parameters import FrozenMap
 else:
-    nn = LazyModule("torch.nn")
-    vgg = LazyModule("torchvision.models.vgg")
     pooling = LazyModule("trainables.backbones.pooling")
 
 CHANNELS = 512
@@ -31,7 +25,6 @@ HALVINGS = 5
 
 def _build(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
     """The convolutions and the MLP of torchvision; the pooling between them is a matrix product."""
-    VGG19_BN.check(image)
     size = (image[1] >> HALVINGS, image[2] >> HALVINGS)
     features = nn.Sequential(
         vgg.make_layers(vgg.cfgs["E"], batch_norm=True),

@@ -5,16 +5,9 @@ from __future__ import annotations
 import hashlib
 import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainables.errors import DataError
-from trainables.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-else:
-    torch = LazyModule("torch")
+from trainables.lazy import nn, torch
 
 UNREADABLE = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),

@@ -8,12 +8,13 @@ names begin with their labels, and as binary records.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.class_folders import shown, status
+from trainables.datasets.class_folders import shown, status, visible
 from trainables.datasets.decoding import decode_all
 from trainables.errors import DataError
 
@@ -50,17 +51,13 @@ ANIMAL10N = Sizes(train=50_000, test=5_000, side=64)
 
 def source(sizes: Sizes) -> Source:
     """Return the dataset of these sizes."""
-
-    def read(data_dir: Path) -> Dataset:
-        return _read(sizes, data_dir)
-
     return Source(
         name="animal10n",
         title="ANIMAL-10N",
         classes=len(CLASSES),
         train_size=sizes.train,
         image=(3, sizes.side, sizes.side),
-        read=read,
+        read=partial(_read, sizes),
         signature=_signature,
         licence="for research alone; see its site",
         true_labels=False,
@@ -88,23 +85,15 @@ def _binary(root: Path, split: str) -> list[Path]:
 
 def _pictures(root: Path, split: str) -> list[Path]:
     """List a split's pictures by name, so that a sample's position depends on no file system."""
-    folder = root / RAW[split]
-    try:
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"cannot list {shown(folder)}: {error.strerror}") from error
-    return sorted(paths, key=lambda path: path.name)
+    return visible(root / RAW[split])
 
 
 def _signature(data_dir: Path) -> str:
     root = _root(data_dir)
-    found = [root.resolve()]
-    for split in RAW:
-        raw = (root / RAW["train"]).is_dir()
-        found += _pictures(root, split) if raw else _binary(root, split)
+    files_of = _pictures if (root / RAW["train"]).is_dir() else _binary
+    found = [root.resolve(), *(path for split in RAW for path in files_of(root, split))]
     states = [(path, status(path)) for path in found]
-    lines = [f"{shown(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states]
-    return "\n".join(lines)
+    return "\n".join(f"{shown(path)}/{s.st_size}/{s.st_mtime_ns}" for path, s in states)
 
 
 def _list_files(data_dir: Path) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ import hashlib
 import tarfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.datasets import class_folders, download
 from trainables.datasets.base import Dataset, Progress, Source, Split
+from trainables.datasets.class_folders import file_stamp
 from trainables.datasets.folder import read_folders
 from trainables.datasets.unpickle import load_arrays
 from trainables.errors import DataError
@@ -115,12 +117,6 @@ CIFAR100 = Archive(
 def source(archive: Archive) -> Source:
     """Return the dataset that an archive holds."""
 
-    def read(data_dir: Path) -> Dataset:
-        return _read(archive, data_dir)
-
-    def signature(data_dir: Path) -> str:
-        return _signature(archive, data_dir)
-
     def sums(data_dir: Path) -> str:
         if (data_dir / archive.file).is_file():
             return f"{archive.file} has the published md5, {archive.md5}; so has each file in it"
@@ -138,8 +134,8 @@ def source(archive: Archive) -> Source:
         classes=archive.classes,
         train_size=archive.train_size,
         image=IMAGE,
-        read=read,
-        signature=signature,
+        read=partial(_read, archive),
+        signature=partial(_signature, archive),
         licence="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         fetch=fetch,
         sums=sums,
@@ -171,8 +167,7 @@ def _signature(archive: Archive, data_dir: Path) -> str:
         files = [unpacked / name for name in archive.members if (unpacked / name).is_file()]
     else:
         return class_folders.signature(data_dir)
-    states = [(file, file.stat()) for file in files]
-    return "\n".join(f"{file.resolve()}/{s.st_size}/{s.st_mtime_ns}" for file, s in states)
+    return "\n".join(map(file_stamp, files))
 
 
 def _read(archive: Archive, data_dir: Path) -> Dataset:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets import cifar
+from trainables.datasets.class_folders import file_stamp
 from trainables.datasets.unpickle import load_arrays
 from trainables.errors import DataError
 
@@ -82,10 +83,8 @@ def source(human: HumanLabels) -> Source:
         return replace(dataset, name=human.name, annotations=annotations)
 
     def signature(data_dir: Path) -> str:
-        path = _path(human, data_dir)
-        state = path.stat()
-        file = f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}"
-        return f"{images.signature(data_dir)}\n{file}"
+        stamp = file_stamp(_path(human, data_dir))
+        return f"{images.signature(data_dir)}\n{stamp}"
 
     def fetch(data_dir: Path, progress: Progress) -> None:
         _path(human, data_dir)  # lacking it, the images would be downloaded for nothing

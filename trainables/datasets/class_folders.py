@@ -37,7 +37,7 @@ def list_pictures(data_dir: Path, split: str) -> Listing:
             f"no folder {shown(root)}: expected {LAYOUT} in {shown(data_dir)}, or "
             "in the folder that --data-dir names"
         )
-    folders = [path for path in _visible(root) if path.is_dir()]
+    folders = [path for path in visible(root) if path.is_dir()]
     if not folders:
         raise DataError(f"no class folders in {shown(root)}: expected {LAYOUT}")
     seen: dict[str, Path] = {}
@@ -50,7 +50,7 @@ def list_pictures(data_dir: Path, split: str) -> Listing:
             )
         if shown(folder) != str(folder):
             raise DataError(f"the name of class folder {shown(folder)} is not UTF-8: rename it")
-        listing[folder.name] = _visible(folder)
+        listing[folder.name] = visible(folder)
         if not listing[folder.name]:
             raise DataError(f"class folder {folder} is empty: add pictures or remove it")
     return listing
@@ -116,12 +116,23 @@ def shown(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """List a folder by name, but for hidden files.
+
+    Raises:
+        DataError: it may not be read.
+    """
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise DataError(f"cannot list {shown(folder)}: {error.strerror}") from error
     return sorted(paths, key=lambda path: path.name)
+
+
+def file_stamp(path: Path) -> str:
+    """Return place, size and time of a file."""
+    state = path.stat()
+    return f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}"
 
 
 def status(path: Path) -> os.stat_result:

@@ -8,6 +8,7 @@ pictures whose labels were checked for training are not used, as in the paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,35 +55,31 @@ SPLITS = {
     "validation": ("clean_val_key_list.txt", CLEAN_LABELS),
     "test": ("clean_test_key_list.txt", CLEAN_LABELS),
 }
+FILES = (NAMES, NOISY_LABELS, CLEAN_LABELS, *(keys for keys, _ in SPLITS.values()))
 
 
 def source(lists: Lists) -> Source:
     """Return the dataset that lists describe."""
-
-    def read(data_dir: Path) -> Dataset:
-        return _read(lists, data_dir)
-
     return Source(
         name="clothing1m",
         title="Clothing1M",
         classes=lists.classes,
         train_size=lists.train,
         image=None,
-        read=read,
+        read=partial(_read, lists),
         signature=_signature,
         licence="given by its authors on request, for research",
         true_labels=False,
         validation=True,
         from_files=True,
-        layout=f"{FOLDER}/ with {NAMES}, {NOISY_LABELS}, {CLEAN_LABELS}, "
-        f"{', '.join(keys for keys, _ in SPLITS.values())} and images/0 to images/9 (or 0 to 9)",
+        layout=f"{FOLDER}/ with {', '.join(FILES)} and images/0 to images/9 (or 0 to 9)",
         offered="its authors, https://github.com/Cysu/noisy_label",
     )
 
 
 def _root(data_dir: Path) -> Path:
     root = data_dir / FOLDER
-    for name in (NAMES, NOISY_LABELS, CLEAN_LABELS, *(keys for keys, _ in SPLITS.values())):
+    for name in FILES:
         if not (root / name).is_file():
             raise DataError(
                 f"clothing1m is not in {data_dir.absolute()} (no {FOLDER}/{name}): ask its authors "
@@ -94,8 +91,7 @@ def _root(data_dir: Path) -> Path:
 
 def _signature(data_dir: Path) -> str:
     root = _root(data_dir)
-    names = (NAMES, NOISY_LABELS, CLEAN_LABELS, *(keys for keys, _ in SPLITS.values()))
-    states = [(name, (root / name).stat()) for name in names]
+    states = [(name, (root / name).stat()) for name in FILES]
     lines = [f"{name}/{state.st_size}/{state.st_mtime_ns}" for name, state in states]
     where = "in images/" if (root / "images").is_dir() else "beside the lists"
     return "\n".join([str(root.resolve()), where, *lines])
@@ -125,8 +121,7 @@ def _split(root: Path, name: str, size: int, classes: int) -> Split:
     if len(keys) != size:
         raise DataError(f"{keys_file} has {len(keys)} keys, the dataset {size}: get it again")
     labels = _labels_of(keys, keys_file, labels_file, classes)
-    folder, names = _placed(root, keys)
-    return Split(Pictures.of(folder, names, RESIZE), labels)
+    return Split(Pictures.of(root, _placed(root, keys), RESIZE), labels)
 
 
 def _labels_of(
@@ -144,11 +139,11 @@ def _labels_of(
         ) from error
 
 
-def _placed(root: Path, keys: list[bytes]) -> tuple[Path, list[bytes]]:
-    """Return the folder that the pictures are in, and their names there.
+def _placed(root: Path, keys: list[bytes]) -> list[bytes]:
+    """Return the names of the pictures in the folder.
 
     Keys begin with images/; many copies of the dataset have what is in that folder one level up.
     """
     if (root / "images").is_dir():
-        return root, keys
-    return root, [key.removeprefix(PREFIX) for key in keys]
+        return keys
+    return [key.removeprefix(PREFIX) for key in keys]

@@ -16,6 +16,7 @@ from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
     LAYOUT,
     SPLITS,
+    Listing,
     check_classes,
     list_files,
     list_pictures,
@@ -27,8 +28,6 @@ from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from trainables.datasets.class_folders import Listing
 
 
 def read_folders(
@@ -52,7 +51,8 @@ def read_folders(
     listings = {split: list_pictures(data_dir, split) for split in SPLITS}
     names = check_classes(data_dir, name, listings, classes)
     (height, width), wanted = _size(listings["train"], name, image)
-    _check_memory(data_dir, sum(map(_count, listings.values())) * 3 * height * width)
+    count = sum(len(pictures) for listing in listings.values() for pictures in listing.values())
+    _check_memory(data_dir, count * 3 * height * width)
     train, test = (_read_split(listings[split], (height, width), wanted) for split in SPLITS)
     return Dataset(name, names, train, test, own=name == FOLDER.name)
 
@@ -77,10 +77,6 @@ def _check_memory(data_dir: Path, size: int) -> None:
             f"the pictures in {data_dir} take {size / 1e9:.1f} GB decoded, more than half of this "
             f"machine's {memory / 1e9:.1f} GB: make them smaller or fewer"
         )
-
-
-def _count(listing: Listing) -> int:
-    return sum(map(len, listing.values()))
 
 
 def _read_split(listing: Listing, size: tuple[int, int], wanted: str) -> Split:

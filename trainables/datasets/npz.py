@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
+from trainables.datasets.class_folders import SPLITS, file_stamp
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "data.npz"
-SPLITS = ("train", "test")
 LAYOUT = (
     f"{FILE} with x_train, y_train, x_test, y_test (x: uint8 images of shape (n, H, W), "
     "(n, H, W, C) or (n, C, H, W); y: integer labels from 0) and, if wanted, classes (names)"
@@ -106,9 +106,7 @@ def signature(data_dir: Path) -> str:
     Raises:
         DataError: it is missing.
     """
-    path = _path(data_dir)
-    state = path.stat()
-    return f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}"
+    return file_stamp(_path(data_dir))
 
 
 NPZ = Source(

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.class_folders import SPLITS, check_classes, list_pictures, signature
+from trainables.datasets.class_folders import (
+    SPLITS,
+    Listing,
+    check_classes,
+    list_pictures,
+    signature,
+)
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainables.datasets.class_folders import Listing
 
 VALIDATION = "validation"
 RESIZE = 256

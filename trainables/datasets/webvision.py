@@ -8,11 +8,13 @@ whose classes are the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
+from trainables.datasets.class_folders import file_stamp
 from trainables.datasets.lists import check_unique, read_pairs, read_texts
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
@@ -52,17 +54,13 @@ MINI = Part(classes=50, all_classes=1000, train=65_944, per_class=50)
 
 def source(part: Part) -> Source:
     """Return the dataset that a part of WebVision makes."""
-
-    def read(data_dir: Path) -> Dataset:
-        return _read(part, data_dir)
-
     return Source(
         name="webvision",
         title="mini-WebVision",
         classes=part.classes,
         train_size=part.train,
         image=None,
-        read=read,
+        read=partial(_read, part),
         signature=_signature,
         licence="for research alone; see its site and ImageNet's",
         true_labels=False,
@@ -95,14 +93,12 @@ def _root(data_dir: Path) -> Path:
 
 def _signature(data_dir: Path) -> str:
     root = _root(data_dir)
-    files = [root / TRAIN_LIST, root / TEST_LIST, root / SYNSETS]
-    files += [data_dir / ILSVRC / ILSVRC_IMAGES]
-    if (data_dir / ILSVRC / ILSVRC_LIST).is_file():
-        files.append(data_dir / ILSVRC / ILSVRC_LIST)
-    folder = data_dir / ILSVRC / ILSVRC_IMAGES
-    files += sorted(path for path in folder.iterdir() if path.is_dir())
-    states = [(file, file.stat()) for file in files]
-    return "\n".join(f"{file.resolve()}/{s.st_size}/{s.st_mtime_ns}" for file, s in states)
+    images, labels = data_dir / ILSVRC / ILSVRC_IMAGES, data_dir / ILSVRC / ILSVRC_LIST
+    files = [root / TRAIN_LIST, root / TEST_LIST, root / SYNSETS, images]
+    if labels.is_file():
+        files.append(labels)
+    files += sorted(path for path in images.iterdir() if path.is_dir())
+    return "\n".join(map(file_stamp, files))
 
 
 def _read(part: Part, data_dir: Path) -> Dataset:

@@ -1,24 +1,43 @@
-"""What every method offers. Nothing here imports torch: the command line reads the declarations."""
+"""What every method offers, and what its file is written in.
+
+Nothing here imports torch: the command line reads the declarations.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
+from trainables.methods.published import Published, Selection, Setting, Stage
+from trainables.parameters import FrozenMap, Parameter, Space
+from trainables.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import torch
 
-    from trainables.methods.published import Published, Setting, Stage
-    from trainables.parameters import FrozenMap, Parameter, Space
+__all__ = [
+    "Batch",
+    "Context",
+    "CosineRestarts",
+    "FrozenMap",
+    "Method",
+    "MultiStep",
+    "Parameter",
+    "Predict",
+    "Published",
+    "Selection",
+    "Setting",
+    "Space",
+    "Stage",
+    "check_state",
+]
 
-    Predict = Callable[[], torch.Tensor]
-    """Softmax of the network as it is, of every training sample in order, float32, shape
-    (n, outputs): in evaluation mode, without augmentation."""
+Predict = Callable[[], "torch.Tensor"]
+"""Softmax of the network as it is, of every training sample in order, float32, shape (n, outputs):
+in evaluation mode, without augmentation."""
 
 STATE_LIMIT = 10**9
 """Most bytes of per-sample state that is kept on the device and in every checkpoint."""
@@ -99,13 +118,21 @@ class Method(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    @classmethod  # noqa: B027 - optional
+    @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse combinations that cannot work.
+        """Refuse combinations that cannot work, such as a first epoch after the last.
 
         Raises:
             FieldError: names the parameter, what it is and what is allowed.
         """
+        for name in (parameter.name for parameter in cls.parameters if parameter.must_come):
+            first = int(hyperparameters.number(name))
+            if first > epochs:
+                raise FieldError(
+                    name,
+                    f"{name} is {first}, after the last epoch ({epochs}): "
+                    f"choose one from 1 to {epochs}",
+                )
 
     @classmethod
     def outputs(cls, classes: int) -> int:
@@ -169,23 +196,4 @@ def check_state(method: type[Method], values: FrozenMap, samples: int, classes: 
             f"method {method.name} keeps {size / 1e9:.1f} GB of state for {samples} samples of "
             f"{classes} classes, at most {STATE_LIMIT / 1e9:g} GB is reasonable: use a subset, "
             "or leave the method out",
-        )
-
-
-def check_comes(values: FrozenMap, name: str, epochs: int) -> None:
-    """Refuse a first epoch of something that never comes.
-
-    Args:
-        values: hyperparameters of a method.
-        name: of the one that counts epochs.
-        epochs: length of the training.
-
-    Raises:
-        FieldError: it is after the last epoch.
-    """
-    first = int(values.number(name))
-    if first > epochs:
-        raise FieldError(
-            name,
-            f"{name} is {first}, after the last epoch ({epochs}): choose one from 1 to {epochs}",
         )

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Method
-from trainables.parameters import Parameter, Space
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
+from trainables.lazy import functional, torch
+from trainables.methods.base import Batch, Method, Parameter, Space
 
 _SOURCE = "Reed et al., ICLR 2015"
 BETA = Parameter(

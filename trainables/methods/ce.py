@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Method
-from trainables.parameters import Space
+from trainables.lazy import functional, torch
+from trainables.methods.base import Batch, Method, Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
-    from torch.nn import functional
-else:
-    functional = LazyModule("torch.nn.functional")
 
 
 class CrossEntropy(Method):

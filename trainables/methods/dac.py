@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from trainables.errors import FieldError
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Predict,
+    Published,
+    Space,
+    Stage,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Stage
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
-    from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 MU = 0.05
 """Weight of the latest step in the moving average that α starts from."""

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    CosineRestarts,
+    MultiStep,
+    Parameter,
+    Published,
+    Selection,
+    Setting,
+    Space,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import one_hot
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import CosineRestarts, MultiStep
+from trainables.methods.targets import TargetTable
 
 if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
     from trainables.recipe import Recipe
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 FLOOR = 1e-4
 """Predictions are clamped to [1e-4, 1 - 1e-4], so that log(1 - tᵀp) has a bounded gradient."""
@@ -31,7 +33,7 @@ def _published(dataset: str, noise: str, recipe: Recipe) -> Published:
     return Published(dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY)
 
 
-class EarlyLearning(Method):
+class EarlyLearning(TargetTable):
     """L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss.
 
     t starts at 0 and moves at every step from the first epoch on; p in its update is detached,
@@ -85,13 +87,7 @@ class EarlyLearning(Method):
         super().__init__(context)
         self.weight = context.hyperparameters.number("lambda")
         self.momentum = context.hyperparameters.number("beta")
-        samples = len(context.labels)
-        self.targets = torch.zeros(samples, context.classes, device=context.labels.device)
-
-    @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
-        return 4 * samples * classes
+        self.targets.zero_()
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Move the batch's targets, then return the mean loss."""
@@ -108,7 +104,3 @@ class EarlyLearning(Method):
         total = self.targets.sum(dim=1, keepdim=True)
         given = one_hot(self.context.labels, self.context.classes)
         return torch.where(total > 0, self.targets / total.clamp(min=FLOOR), given)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
-        return {"targets": self.targets}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    Method,
+    MultiStep,
+    Parameter,
+    Published,
+    Selection,
+    Setting,
+    Stage,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Selection, Setting, Stage
-from trainables.parameters import Parameter
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 PROBABILITY_FLOOR = 1e-8
 """Least entry of T: log (pᵀT)_ỹ is finite then, since some class has a p that is not tiny."""

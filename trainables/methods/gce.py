@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Predict,
+    Published,
+    Setting,
+    Space,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Setting
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
-    from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 _REPOSITORY = "AlanChou/Truncated-Loss"
 _RECIPES = (
@@ -88,6 +87,7 @@ class TruncatedCrossEntropy(Method):
             default=41,
             low=1,
             in_epochs=True,
+            must_come=True,
             help="first epoch trained with pruned samples (port: after epoch 40, CIFAR-100: 80)",
         ),
         Parameter(
@@ -111,11 +111,6 @@ class TruncatedCrossEntropy(Method):
         self.first = int(values.number("first_pruning_epoch"))
         self.interval = int(values.number("pruning_interval"))
         self.kept = torch.ones_like(context.labels, dtype=torch.bool)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a first pruning that never comes."""
-        check_comes(hyperparameters, "first_pruning_epoch", epochs)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Predict,
+    Published,
+    Selection,
+    Setting,
+    Space,
+    Stage,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Selection, Setting, Stage
 from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes, soft_cross_entropy
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
-    from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 WINDOW = 10
 """Epochs over which predictions are averaged."""
@@ -65,6 +66,7 @@ PARAMETERS = (
         default=71,
         low=1,
         in_epochs=True,
+        must_come=True,
         help="first epoch with learned labels (code: 70, counted from 0)",
     ),
     Parameter(
@@ -102,11 +104,6 @@ class JointLabels(Method):
         self.hard = values["labels"] == "hard"
         self.labels = one_hot(context.labels, context.classes)
         self.recent = RecentPredictions(context.labels, WINDOW, context.classes)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse learned labels that never come."""
-        check_comes(hyperparameters, "first_label_epoch", epochs)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Predict,
+    Published,
+    Space,
+)
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published
 from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
-    from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 WINDOW = 10
 """Epochs over which predictions are averaged."""
@@ -63,6 +61,7 @@ class LikelihoodRatio(Method):
             default=31,
             low=1,
             in_epochs=True,
+            must_come=True,
             help="first epoch after which labels are corrected (LRT code: 30, from 0)",
         ),
         Parameter(
@@ -102,11 +101,6 @@ class LikelihoodRatio(Method):
         self.labels = context.labels.clone()
         self.remembered = torch.full_like(context.labels, -1)
         self.recent = RecentPredictions(context.labels, WINDOW, context.classes)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a correction that never comes."""
-        check_comes(hyperparameters, "first_correction_epoch", epochs)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003

@@ -6,19 +6,13 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method, check_comes
-from trainables.methods.published import Setting
-from trainables.parameters import FrozenMap, Parameter, Space
+from trainables.lazy import functional, torch
+from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
+from trainables.methods.targets import TargetTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-    from torch.nn import functional
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 LABEL_FLOOR = 1e-4
 """Least entry of a label row in the public code; also the A of the reverse term, log A = -9.21."""
@@ -111,6 +105,7 @@ FIRST_TARGET_EPOCH = Parameter(
     default=1,
     low=1,
     in_epochs=True,
+    must_come=True,
     help="first epoch that updates the targets (Algorithm 1: 1; public code: 60)",
 )
 TARGET_INTERVAL = Parameter(
@@ -144,7 +139,7 @@ _CODE = "public code"
 _SWITCHES = {"clamps": True, "delta": 0.0}
 
 
-class NoiseAttention(Method):
+class NoiseAttention(TargetTable):
     """L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ, with targets t by temporal ensembling.
 
     A sample's target starts as its one-hot noisy label. In target epochs (the first, and every
@@ -215,12 +210,11 @@ class NoiseAttention(Method):
         self.clamps = bool(values["clamps"])
         self.delta = values.number("delta")
         self.reverse = values.number("beta")
-        self.targets = functional.one_hot(context.labels, context.classes).to(torch.float32)
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
         """Refuse a first target epoch that never comes, or that gave NaN in the public code."""
-        check_comes(hyperparameters, "first_target_epoch", epochs)
+        super().check(hyperparameters, epochs)
         first = int(hyperparameters.number("first_target_epoch"))
         interval = int(hyperparameters.number("target_interval"))
         if hyperparameters["clamps"] and first % interval:
@@ -231,11 +225,6 @@ class NoiseAttention(Method):
                 "clamps, as in the public code, the labels' zeros would not be floored before "
                 f"they are used, and the loss would be NaN; choose {near}, or clamps false",
             )
-
-    @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
-        return 4 * samples * classes
 
     def updates_targets(self, epoch: int) -> bool:
         """Tell whether the targets move in this epoch."""
@@ -271,11 +260,3 @@ class NoiseAttention(Method):
         self.targets[batch.index] = after
         if self.clamps:
             self.targets.clamp_(min=LABEL_FLOOR)
-
-    def estimated_targets(self) -> torch.Tensor | None:
-        """Return the targets t, float32, shape (n, K)."""
-        return self.targets
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
-        return {"targets": self.targets}

@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.lazy import LazyModule
+from trainables.lazy import torch
+from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting
 from trainables.methods.nal import BETA, CLAMPS, LAMBDA, NoiseAttention
-from trainables.parameters import FrozenMap, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-
-    from trainables.methods.base import Batch, Context
-    from trainables.methods.published import Setting
-else:
-    torch = LazyModule("torch")
 
 _TABLE = "paper, section 5.4 and Table 6"
 

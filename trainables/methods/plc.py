@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.lazy import functional, torch
+from trainables.methods.base import (
+    Batch,
+    Context,
+    FrozenMap,
+    Method,
+    MultiStep,
+    Parameter,
+    Predict,
+    Published,
+    Selection,
+    Setting,
+    Space,
+)
 from trainables.methods.cifar_recipes import ANIMAL10N, cifar
-from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-
-    from trainables.methods.base import Predict
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
 
 STEP = 0.1
 HIGHEST = 0.9
@@ -54,6 +54,7 @@ class ProgressiveCorrection(Method):
             default=9,
             low=1,
             in_epochs=True,
+            must_come=True,
             help="first epoch after which labels are corrected (PLC code: 8, from 0)",
         ),
         Parameter("window", default=5, low=1, help="epochs that f is the mean of (PLC code: 5)"),
@@ -96,11 +97,6 @@ class ProgressiveCorrection(Method):
         self.labels = context.labels.clone()
         self.delta = torch.tensor(values.number("delta"), device=context.labels.device)
         self.recent = RecentPredictions(context.labels, window, context.classes)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a correction that never comes."""
-        check_comes(hyperparameters, "first_correction_epoch", epochs)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:

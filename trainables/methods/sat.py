@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from trainables.methods.base import Batch, CosineRestarts, Parameter, Published
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published
 from trainables.methods.tables import soft_cross_entropy
 from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
-from trainables.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     import torch
 
-    from trainables.methods.base import Batch
-    from trainables.parameters import Parameter
 
 _REPOSITORY = "LayneH/self-adaptive-training"
 

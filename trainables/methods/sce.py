@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.lazy import LazyModule
-from trainables.methods.base import Batch, Method
+from trainables.lazy import functional, torch
+from trainables.methods.base import Batch, Method, MultiStep, Parameter, Published, Setting, Space
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.published import Published, Setting
-from trainables.parameters import Parameter, Space
-from trainables.schedules import MultiStep
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-else:
-    functional = LazyModule("torch.nn.functional")
 
 LABEL_FLOOR = 1e-4
 PREDICTION_FLOOR = 1e-7

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from trainables.methods.base import Batch, MultiStep, Parameter, Published, Selection, Setting
 from trainables.methods.cifar_recipes import ANIMAL10N, cifar
-from trainables.methods.published import Published, Selection, Setting
 from trainables.methods.tables import soft_cross_entropy
 from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
 from trainables.recipe import Recipe
-from trainables.schedules import MultiStep
 
 if TYPE_CHECKING:
     import torch
 
-    from trainables.methods.base import Batch
-    from trainables.parameters import Parameter
 
 _REPOSITORY = "MacLLL/SELC"
 _CIFAR10 = {"symmetric*-0.2": 40, "symmetric*-0.4": 30, "symmetric*-0.6": 30, "symmetric*-0.8": 40}

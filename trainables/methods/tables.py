@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainables.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import torch
-    from torch.nn import functional
-else:
-    torch = LazyModule("torch")
-    functional = LazyModule("torch.nn.functional")
+from trainables.lazy import functional, torch
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:

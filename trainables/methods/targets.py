@@ -1,12 +1,11 @@
-"""Targets that start as the labels and move towards the predictions, as SAT and SELC keep them."""
+"""Targets of samples, and such as move from the labels to the predictions: SAT's and SELC's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.methods.base import Batch, Context, Method, check_comes
+from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Space
 from trainables.methods.tables import one_hot
-from trainables.parameters import FrozenMap, Parameter, Space
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +28,36 @@ def first_target_epoch(default: int, source: str) -> Parameter:
         default=default,
         low=1,
         in_epochs=True,
+        must_come=True,
         help=f"first epoch with targets in the place of labels ({source})",
     )
 
 
-class MovingTargets(Method):
+class TargetTable(Method):
+    """Keeps a target t of each sample, float32, shape (n, K).
+
+    It begins as the sample's one-hot label where a subclass doesn't change it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.targets = one_hot(context.labels, context.classes)
+
+    @classmethod
+    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+        """Return the size of the targets."""
+        return 4 * samples * classes
+
+    def estimated_targets(self) -> torch.Tensor | None:
+        """Return the targets."""
+        return self.targets
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the targets."""
+        return {"targets": self.targets}
+
+
+class MovingTargets(TargetTable):
     """Keeps t, which from `first_target_epoch` on becomes α t + (1 - α) p at each step.
 
     p is the step's prediction in training mode, detached. A subclass says what it makes of t.
@@ -43,17 +67,6 @@ class MovingTargets(Method):
         super().__init__(context)
         self.momentum = context.hyperparameters.number("alpha")
         self.first = int(context.hyperparameters.number("first_target_epoch"))
-        self.targets = one_hot(context.labels, context.classes)
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a first target epoch that never comes."""
-        check_comes(hyperparameters, "first_target_epoch", epochs)
-
-    @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
-        return 4 * samples * classes
 
     def moved(self, batch: Batch) -> torch.Tensor:
         """Move the batch's targets if it is time; return them, shape (b, K)."""
@@ -63,11 +76,3 @@ class MovingTargets(Method):
             targets = self.momentum * targets + (1 - self.momentum) * p
             self.targets[batch.index] = targets
         return targets
-
-    def estimated_targets(self) -> torch.Tensor:
-        """Return the targets."""
-        return self.targets
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
-        return {"targets": self.targets}

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Rated, percent
 from trainables.noise.maps import block_map, cifar10_map, superclass_map
 from trainables.seeds import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
-MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar10": cifar10_map, "cifar100": block_map}
-SUPERCLASS_MAPS: dict[str, Callable[[], NDArray[np.int64]]] = {"cifar100": superclass_map}
+MAPS: dict[str, Callable[[], Labels]] = {"cifar10": cifar10_map, "cifar100": block_map}
+SUPERCLASS_MAPS: dict[str, Callable[[], Labels]] = {"cifar100": superclass_map}
 """By the dataset whose images and true labels they are."""
 
-_KINDS = {
-    f"asymmetric{superclass}{each}": (bool(superclass), bool(each))
-    for superclass in ("", "-superclass")
-    for each in ("", "-each")
-}
 
-
-def flips_of(dataset: str, *, superclass: bool) -> NDArray[np.int64]:
+def flips_of(dataset: str, *, superclass: bool) -> Labels:
     """Return the class that each class of a dataset is turned into.
 
     Raises:
@@ -49,7 +40,7 @@ def flips_of(dataset: str, *, superclass: bool) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asymmetric(Noise):
+class Asymmetric(Rated):
     """In each class that has a similar one, a fraction of the labels is turned into that one.
 
     On CIFAR-10 five classes are affected, so that the true rate is half the nominal one. On
@@ -64,25 +55,20 @@ class Asymmetric(Noise):
             exactly round(rate × n_c) of its n_c samples.
     """
 
-    rate: float
     superclass: bool = False
     each: bool = False
 
+    variants: ClassVar[dict[str, tuple[bool, ...]]] = {
+        f"asymmetric{superclass}{each}": (bool(superclass), bool(each))
+        for superclass in ("", "-superclass")
+        for each in ("", "-each")
+    }
     forms: ClassVar[tuple[str, ...]] = (
         "asymmetric-RATE",
         "asymmetric-superclass-RATE",
         "asymmetric-each-RATE",
         "asymmetric-superclass-each-RATE",
     )
-
-    @classmethod
-    def parse(cls, scenario: str) -> Self | None:
-        """Read `asymmetric-0.4` or `asymmetric-superclass-0.4`."""
-        kind, _, rate = scenario.rpartition("-")
-        if kind not in _KINDS:
-            return None
-        superclass, each = _KINDS[kind]
-        return cls(rate=parse_rate(scenario, rate), superclass=superclass, each=each)
 
     @property
     def title(self) -> str:
@@ -93,16 +79,11 @@ class Asymmetric(Noise):
             + (", each label by chance" if self.each else "")
         )
 
-    @property
-    def nominal_rate(self) -> float | None:
-        """Fraction of an affected class's samples."""
-        return self.rate
-
     def check(self, source: Source) -> None:
         """Refuse datasets without a map."""
         flips_of(source.name, superclass=self.superclass)
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Turn the samples of each affected class that have the smallest draws."""
         target = flips_of(given.dataset, superclass=self.superclass)
         which = uniform(given.reach, "noise", seed, "which")[given.index]

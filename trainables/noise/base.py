@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.errors import DataError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
+
+Labels = NDArray[np.int64]
+"""Numbers of classes, such as one for each sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,15 @@ class Given:
             them.
     """
 
-    labels: NDArray[np.int64]
+    labels: Labels
     index: NDArray[np.int64]
     classes: int
     dataset: str = ""
-    annotations: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    annotations: Mapping[str, Labels] = field(default_factory=dict)
     posterior: NDArray[np.float64] | None = None
 
     @property
-    def true(self) -> NDArray[np.int64]:
+    def true(self) -> Labels:
         """Labels of the used samples, a copy, shape (n,)."""
         return self.labels[self.index]
 
@@ -104,7 +106,7 @@ class Noise(ABC):
         """
 
     @abstractmethod
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Draw noisy labels.
 
         Draws are keyed by the sample's position in the whole training split, so that a subset's
@@ -120,6 +122,46 @@ class Noise(ABC):
         Raises:
             DataError: the data do not allow it.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Rated(Noise):
+    """Label noise whose name ends with its rate.
+
+    Attributes:
+        rate: fraction of the labels that it concerns.
+    """
+
+    rate: float
+
+    variants: ClassVar[dict[str, tuple[bool, ...]]]
+    """Values of the other attributes, by what stands before the rate in the name."""
+
+    @classmethod
+    def parse(cls, scenario: str) -> Self | None:
+        """Read a name such as `symmetric-0.4`."""
+        variant, _, rate = scenario.rpartition("-")
+        if variant not in cls.variants:
+            return None
+        return cls(parse_rate(scenario, rate), *cls.variants[variant])
+
+    @property
+    def nominal_rate(self) -> float:
+        """The rate that its name says."""
+        return self.rate
+
+
+class FixedLabels(Noise):
+    """One set of labels for all seeds, which comes with the data."""
+
+    @property
+    def one_draw(self) -> bool:
+        """All seeds see the same labels."""
+        return True
+
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
+        """Return those of the used samples."""
+        return given.annotations[self.annotation][given.index]
 
 
 def parse_rate(scenario: str, text: str) -> float:
@@ -147,7 +189,7 @@ def percent(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
-def check_labels(what: str, labels: NDArray[np.int64], classes: int) -> None:
+def check_labels(what: str, labels: Labels, classes: int) -> None:
     """See that labels are of known classes.
 
     Raises:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-from trainables.noise.base import Noise
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from trainables.noise.base import Given
-
+from trainables.noise.base import Given, Labels, Noise
 
 CLEAN = "clean"
 """Name of the scenario without noise."""
@@ -37,6 +30,6 @@ class Clean(Noise):
         """None is added."""
         return 0.0
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return a copy of the labels."""
         return given.true

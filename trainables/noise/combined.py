@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainables.noise.base import Noise
+from trainables.noise.base import Given, Labels, Noise
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 JOIN = "+"
 
@@ -65,7 +61,7 @@ class Combined(Noise):
         self.first.check(source)
         self.second.check(source)
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Draw the first over the given labels, the second over what came out."""
         labels = given.labels.copy()
         labels[given.index] = self.first.apply(given, seed)

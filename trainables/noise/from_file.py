@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from trainables.errors import FieldError
-from trainables.noise.base import Noise
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from trainables.noise.base import Given
+from trainables.noise.base import FixedLabels
 
 _PREFIX = "file-"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class FromFile(Noise):
+class FromFile(FixedLabels):
     """The labels that stand in a file, one fixed set; see `label_files` for its forms.
 
     Attributes:
@@ -55,11 +49,6 @@ class FromFile(Noise):
         return f"labels from {self.name}"
 
     @property
-    def one_draw(self) -> bool:
-        """All seeds see the same labels."""
-        return True
-
-    @property
     def annotation(self) -> str:
         """The scenario's name, which no set of human annotations has."""
         return f"{_PREFIX}{self.name}"
@@ -68,7 +57,3 @@ class FromFile(Noise):
     def label_file(self) -> str:
         """Name of the file."""
         return self.name
-
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
-        """Return the file's labels of the used samples."""
-        return given.annotations[self.annotation][given.index]

@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from trainables.errors import FieldError, suggest
-from trainables.noise.base import Noise
+from trainables.noise.base import FixedLabels
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 _PREFIX = "human-"
 
 
 @dataclass(frozen=True, slots=True)
-class Human(Noise):
+class Human(FixedLabels):
     """What annotators said, one fixed set of labels.
 
     Attributes:
@@ -42,11 +38,6 @@ class Human(Noise):
         return f"human, {self.name}"
 
     @property
-    def one_draw(self) -> bool:
-        """All seeds see the same labels."""
-        return True
-
-    @property
     def annotation(self) -> str:
         """Name of the set."""
         return self.name
@@ -64,7 +55,3 @@ class Human(Noise):
         forms = [f"{_PREFIX}{name}" for name in source.annotations]
         scenario = f"{_PREFIX}{self.name}"
         raise FieldError("scenario", f"unknown scenario '{scenario}': {suggest(scenario, forms)}")
-
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - nothing is drawn
-        """Return what they said of the used samples."""
-        return given.annotations[self.annotation][given.index]

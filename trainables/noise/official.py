@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import flips_of
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Rated, percent
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from trainables.datasets.base import Source
-    from trainables.noise.base import Given
 
 SEED = 345
 """Default of its command line."""
@@ -29,7 +26,7 @@ ARCHIVES = ("cifar10", "cifar100")
 
 
 @dataclass(frozen=True, slots=True)
-class Official(Noise):
+class Official(Rated):
     """Noise as the public code's `dataloader_cifar.py` draws it, with its default seed.
 
     Of the whole training split, int(rate × N) samples are chosen. Symmetric: each gets any class,
@@ -40,18 +37,13 @@ class Official(Noise):
         asymmetric: whether they are turned or drawn anew.
     """
 
-    rate: float
     asymmetric: bool
 
+    variants: ClassVar[dict[str, tuple[bool, ...]]] = {
+        "symmetric-official": (False,),
+        "asymmetric-official": (True,),
+    }
     forms: ClassVar[tuple[str, ...]] = ("symmetric-official-RATE", "asymmetric-official-RATE")
-
-    @classmethod
-    def parse(cls, scenario: str) -> Self | None:
-        """Read `symmetric-official-0.4` or `asymmetric-official-0.4`."""
-        kind, _, rate = scenario.rpartition("-")
-        if kind not in ("symmetric-official", "asymmetric-official"):
-            return None
-        return cls(parse_rate(scenario, rate), asymmetric=kind.startswith("a"))
 
     @property
     def title(self) -> str:
@@ -59,11 +51,6 @@ class Official(Noise):
         if self.asymmetric:
             return f"asymmetric {percent(self.rate)}, public code's draw"
         return f"symmetric {percent(self.rate)} incl. true class, public code's draw"
-
-    @property
-    def nominal_rate(self) -> float | None:
-        """Fraction of all samples that are chosen."""
-        return self.rate
 
     @property
     def one_draw(self) -> bool:
@@ -75,7 +62,7 @@ class Official(Noise):
         if self.asymmetric:
             flips_of(source.name, superclass=False)
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:  # noqa: ARG002 - it has its own
+    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - it has its own
         """Draw for the whole split, in its order, and return the labels of the used samples."""
         if given.dataset in ARCHIVES and not np.any(np.diff(given.labels) < 0):
             raise DataError(

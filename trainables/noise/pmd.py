@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from trainables.errors import DataError, FieldError
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Noise, parse_rate, percent
 from trainables.seeds import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from trainables.noise.base import Given
 
     Floats = NDArray[np.float64]
 

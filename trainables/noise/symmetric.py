@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from trainables.noise.base import Noise, parse_rate, percent
+from trainables.noise.base import Given, Labels, Rated, percent
 from trainables.seeds import uniform
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from trainables.noise.base import Given
-
-_KINDS = {
-    f"symmetric{incl}{each}": (bool(incl), bool(each))
-    for incl in ("", "-incl")
-    for each in ("", "-each")
-}
 
 
 @dataclass(frozen=True, slots=True)
-class Symmetric(Noise):
+class Symmetric(Rated):
     """Labels are replaced by a class drawn uniformly.
 
     Attributes:
@@ -35,25 +24,20 @@ class Symmetric(Noise):
             or those of exactly round(rate × n) samples.
     """
 
-    rate: float
     including: bool
     each: bool = False
 
+    variants: ClassVar[dict[str, tuple[bool, ...]]] = {
+        f"symmetric{incl}{each}": (bool(incl), bool(each))
+        for incl in ("", "-incl")
+        for each in ("", "-each")
+    }
     forms: ClassVar[tuple[str, ...]] = (
         "symmetric-RATE",
         "symmetric-incl-RATE",
         "symmetric-each-RATE",
         "symmetric-incl-each-RATE",
     )
-
-    @classmethod
-    def parse(cls, scenario: str) -> Self | None:
-        """Read `symmetric-0.4` (another class) or `symmetric-incl-0.4` (any class)."""
-        kind, _, rate = scenario.rpartition("-")
-        if kind not in _KINDS:
-            return None
-        including, each = _KINDS[kind]
-        return cls(rate=parse_rate(scenario, rate), including=including, each=each)
 
     @property
     def title(self) -> str:
@@ -64,12 +48,7 @@ class Symmetric(Noise):
             + (", each label by chance" if self.each else "")
         )
 
-    @property
-    def nominal_rate(self) -> float | None:
-        """Fraction of the samples whose label is drawn anew."""
-        return self.rate
-
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, given: Given, seed: int) -> Labels:
         """Replace the labels of the samples with the smallest draws.
 
         The draws do not depend on the rate: at one seed a lower rate flips a subset of what a
