@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from orchestrator.engine.choice import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
 from reports.store import home_store
 from trainables.errors import StudyError
@@ -142,7 +143,7 @@ class Places:
         DEFAULT_HOME
     )
     engine: Annotated[
-        str, typer.Option(help="What carries out the runs: ray, or inline (this process).")
+        str, typer.Option(help=f"What carries out the runs: {', '.join(engine_names())}.")
     ] = "ray"
     ray_address: Annotated[
         str | None,

@@ -116,7 +116,10 @@ def _section(
         for key, cells in rows.items()
     ]
     whole = [
-        [scenario in cells and cells[scenario].complete for scenario, _ in places]
+        [
+            scenario in cells and cells[scenario].complete and not cells[scenario].hopeless
+            for scenario, _ in places
+        ]
         for cells in rows.values()
     ]
     paper = [

@@ -41,8 +41,11 @@ def identity(study: Study) -> dict[str, Any]:
     Neither the order of methods and scenarios changes it, nor where a value is said. A key of the
     schema that is marked by `fields.later` is left out while it has its neutral value.
     """
+    keys = _keys(study, "study")
+    if not study.tune:
+        del keys["search"]  # what confirm holds out is said of each cell
     return {
-        **_keys(study, "study"),
+        **keys,
         "backbone": _architecture(study.backbone),
         "methods": {
             method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}

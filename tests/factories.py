@@ -93,6 +93,7 @@ def make_result(
     cell = 0.4 / (CLASSES - 1)
     rows = [[0.6 if i == j else cell for j in range(CLASSES)] for i in range(CLASSES)]
     fields: dict[str, Any] = {
+        "status": Status.FINISHED if diverged_at is None else Status.DIVERGED,
         "seconds": [0.02] * epochs,
         "peak_memory_mb": 350.5,
         "labels": LabelFacts(labels_hash(spec), 1437, 0.4, rows),
@@ -107,8 +108,7 @@ def make_result(
         },
         "reason": f"loss is nan in epoch {diverged_at}, step 1" if diverged_at else "",
     }
-    status = Status.FINISHED if diverged_at is None else Status.DIVERGED
-    return RunResult(spec=spec, status=status, trace=trace, **{**fields, **changes})
+    return RunResult(spec=spec, trace=trace, **{**fields, **changes})
 
 
 def make_cell(

@@ -171,7 +171,7 @@ DIGESTS = {
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
     "pmd": "c5b9988e639eb4e615b4f68242ef142d5163bd1e5334a6f4ebf21577f198f0ba",
-    "published": "a12ea1ebf47d59a2c82a75d084f716093e0ebc9bad2da9120b474172b9ccf0c6",
+    "published": "fc796a9e523729eedbe190069bc36c9dfa10cc250cb2e14ec58aa38ddef46853",
 }
 
 

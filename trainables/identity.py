@@ -52,4 +52,6 @@ def _plain(value: object) -> object:
         return identity_of(value)
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0: one digest

@@ -21,7 +21,7 @@ from trainables.errors import DataError, NalError, RecordError
 from trainables.identity import digest_of
 from trainables.noise import noise_of
 from trainables.realisation import Realisation, labels_digest, realise, realise_with, subset_of
-from trainables.record import write_once
+from trainables.record import write_atomically, write_once
 from trainables.result import LabelFacts, Status
 
 if TYPE_CHECKING:
@@ -46,23 +46,22 @@ class Posterior:
 
     Attributes:
         probabilities: of the samples that the run was trained on, shape (n, K).
-        sha256: of the file that holds them.
         folder: of the run that left them.
     """
 
     probabilities: NDArray[np.float64]
-    sha256: str
     folder: Path
 
 
 def keep_labels(labels: NDArray[np.int64], home: Path) -> Path:
-    """Write a label vector under the home, named by its SHA-256, unless it is there.
+    """Write a label vector under the home, named by its SHA-256; a damaged file is replaced.
 
     Raises:
         HomeError: the home cannot be written.
     """
     path = _kept(labels_digest(labels), home)
-    write_once(path, _npy(labels))
+    if write_once(path, _npy(labels)) != _npy(labels):
+        write_atomically(path, _npy(labels))
     return path
 
 
@@ -90,18 +89,22 @@ def pinned_labels(
     else:
         labels = _drawn_once(spec, dataset, home, posterior, f"noise-{name[:16]}.npy")
     facts = LabelFacts.of(labels, spec.scenario)
-    source = posterior.sha256 if posterior is not None else ""
     path = home / REALISATIONS / f"{name}.json"
-    now = {"key": key, "posterior_sha256": source, **asdict(facts)}
-    first = _read(path, write_once(path, json.dumps(now, indent=1).encode()))
-    for what, field in (("class probabilities", "posterior_sha256"), ("labels", "sha256")):
-        if first[field] != now[field]:
-            raise DataError(
-                f"the {what} of {spec.scenario} at noise seed {spec.seeds.noise} have SHA-256 "
-                f"{now[field][:12]}, but {first[field][:12]} when labels were first drawn "
-                f"({path}): runs on different labels are not compared; restore what has changed, "
-                "or choose another folder with --home"
-            )
+    content = json.dumps({"key": key, **asdict(facts)}, indent=1)
+    try:
+        first = str(json.loads(write_once(path, content.encode()))["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path}, the record of the first draw of labels, is damaged: restore it, or choose "
+            "another folder with --home"
+        ) from error
+    if first != labels.digest:
+        raise DataError(
+            f"the labels of {spec.scenario} at noise seed {spec.seeds.noise} have SHA-256 "
+            f"{labels.digest[:12]}, but {first[:12]} when labels were first drawn ({path}): runs "
+            "on different labels are not compared; restore what has changed, or choose another "
+            "folder with --home"
+        )
     return labels
 
 
@@ -216,19 +219,10 @@ def _npy(labels: NDArray[np.int64]) -> bytes:
 
 def _load(path: Path, remedy: str) -> NDArray[np.int64]:
     try:
-        labels: NDArray[np.int64] = np.load(path, allow_pickle=False).astype(np.int64)
+        with path.open("rb") as file:
+            labels: NDArray[np.int64] = np.lib.format.read_array(file).astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"{path} is missing or damaged, and holds the labels of a run: {remedy}"
         ) from error
     return labels
-
-
-def _read(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        first: dict[str, Any] = json.loads(content)
-        return {name: first[name] for name in ("sha256", "posterior_sha256")}
-    except (ValueError, KeyError) as error:
-        raise RecordError(
-            f"{path}, the record of the first draw of labels, is damaged: restore it"
-        ) from error

@@ -3,8 +3,9 @@
 A spec names the runs it needs by their digests: "posterior" for the class probabilities that its
 labels are drawn from, others for the stages of its method. Since a run is a pure function of its
 spec, the digest stands for the outcome before there is one. An outcome is computed from the needed
-run's last checkpoint when it is first asked for. Its SHA-256 is kept beside it, compared whenever
-it is read, and recorded with every run that took it.
+run's last checkpoint when it is first asked for. Its SHA-256 is pinned under the home when it is
+first taken, in `outcomes/`: one that is damaged later, or that another device gave when the run was
+trained again, is refused. It is recorded with every run that took it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from trainables.errors import DataError, RecordError
 from trainables.labels import POSTERIOR, Posterior, check_posterior, pinned_labels
 from trainables.methods import method_of
-from trainables.record import Record, write_atomically
+from trainables.record import Record, write_atomically, write_once
 from trainables.result import RunResult, Status
 from trainables.spec import check_revision
 from trainables.trainer import Trainer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trainables.realisation import Realisation
     from trainables.spec import RunSpec
 
+OUTCOMES = "outcomes"
 PREDICTIONS = "predictions"
 """The outcome that every run leaves: the softmax of all training samples after its last epoch."""
 
@@ -77,7 +79,7 @@ def take_labels(
     record = Record(home, digest)
     check_posterior(digest, record.result())
     content, sha256 = _take(digest, PREDICTIONS, POSTERIOR, home, dataset, device)
-    posterior = Posterior(content.astype(np.float64), sha256, record.folder)
+    posterior = Posterior(content.astype(np.float64), record.folder)
     return pinned_labels(spec, dataset, home, posterior), {POSTERIOR: sha256}
 
 
@@ -112,19 +114,20 @@ def _take(
     if result.status is Status.DIVERGED:
         raise NeedDivergedError(result)
     path = record.folder / f"{outcome}.npy"
-    recorded = path.with_suffix(".sha256")
     if not path.exists():
         with record.claimed(math.inf):
             if not path.exists():
                 content = _compute(record, result.spec, outcome, home, dataset, device)
-                write_atomically(recorded, hashlib.sha256(content).hexdigest())
                 write_atomically(path, content)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    if not recorded.exists() or recorded.read_text() != sha256:
+    pin = home / OUTCOMES / f"{digest}.{outcome}.sha256"
+    first = write_once(pin, sha256.encode()).decode()
+    if first != sha256:
         raise DataError(
-            f"{path} is damaged: its SHA-256 is {sha256[:12]}, not that in {recorded.name}; delete "
-            "both to have it computed again"
+            f"{path} has SHA-256 {sha256[:12]}, but {first[:12]} when it was first taken ({pin}): "
+            "runs that took different ones are not compared; delete it to have it computed again, "
+            "and if it differs even so, choose another folder with --home"
         )
     return np.load(io.BytesIO(content), allow_pickle=False), sha256
 

@@ -156,7 +156,7 @@ class Parameter:
         above = value >= self.high if self.high_open else value > self.high
         if below or above:
             return None
-        return int(value) if whole else float(value)
+        return int(value) if whole else value + 0.0  # never -0.0, which would be another digest
 
 
 def complete(owner: str, parameters: Sequence[Parameter], given: Mapping[str, object]) -> FrozenMap:

@@ -1,7 +1,8 @@
 """The one truth per run: a folder `runs/<digest>/` under the home.
 
 It holds `spec.json`, the checkpoints while it trains, and `result.json`, renamed into place when
-all is done: a folder with a result is finished, any other is not.
+it ended: a result that is final means that nothing is left to train; one of a run that was stopped
+or lacked memory, that it may be continued.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ class Record:
             remains.unlink(missing_ok=True)
         write_atomically(self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1))
         path = self.folder / "attempts"
-        attempts = 1 + (int(path.read_text()) if path.exists() else 0)
+        before = path.read_text() if path.exists() else ""
+        attempts = 1 + (int(before) if before.isdecimal() else 0)
         write_atomically(path, str(attempts))
         return attempts
 

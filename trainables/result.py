@@ -80,7 +80,7 @@ class RunResult:
         provenance: device, host, versions, commit, whether the tree was dirty.
         reason: of a divergence or a lack of memory: the step or epoch, what was seen, and the last
             good epoch; of a run that was stopped: after which epoch.
-        attempts: number of processes that worked on it; above 1 where it was interrupted.
+        attempts: how often it was begun or gone on with; above 1 where it was interrupted.
         split: SHA-256 of the positions in the training split that were trained on, little-endian
             int64; "" where the training never began.
         skipped: training pictures that were left out, since they could not be decoded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -65,7 +66,7 @@ def _runs_of(plan: PlanRecord, home: Path) -> Iterator[tuple[RunResult, Phase, C
         wanted += [(digest, Phase.CONFIRM, confirmed) for digest in confirmed.digests]
     named = plan.digests
     for digest, phase, cell in wanted:
-        result = Record(home, digest).result()
+        result = _readable(digest, home)
         if result is None:
             continue
         for need in _needs_of(result, home):
@@ -78,7 +79,7 @@ def _runs_of(plan: PlanRecord, home: Path) -> Iterator[tuple[RunResult, Phase, C
 def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
     """Yield the runs that a run needed, each after those that it needed itself."""
     for digest in result.spec.needs.values():
-        need = Record(home, str(digest)).result()
+        need = _readable(str(digest), home)
         if need is not None:
             yield from _needs_of(need, home)
             yield need
@@ -86,12 +87,21 @@ def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
 
 def _others(home: Path, written: set[str]) -> Iterator[RunResult]:
     for folder in sorted((home / "runs").iterdir()):
-        if folder.name in written:
-            continue
-        try:
-            result = Record(home, folder.name).result()
-        except RecordError as error:
-            Console(stderr=True, highlight=False).print(f"left out: {error}", soft_wrap=True)
-            continue
+        result = None if folder.name in written else _readable(folder.name, home)
         if result is not None:
             yield result
+
+
+def _readable(digest: str, home: Path) -> RunResult | None:
+    """Return the result of a run; None where there is none, or one that is damaged."""
+    try:
+        return Record(home, digest).result()
+    except RecordError as error:
+        _leave_out(str(error))
+        return None
+
+
+@cache
+def _leave_out(fault: str) -> None:
+    """Say once that a damaged record is left out."""
+    Console(stderr=True, highlight=False).print(f"left out: {fault}", soft_wrap=True)

@@ -121,7 +121,7 @@ class Dispatch:
         result = Record(self._home, task.spec.digest).result()
         if result is not None and reason and not result.final:
             result = None  # of an earlier time
-        self._work.end(task, result, reason=reason or UNSEEN)
+        self._work.end(task, result, reason or ("" if result else UNSEEN))
 
     def go_on(self, task: Task) -> None:
         """Hand a run that was stopped out again, before any new one."""

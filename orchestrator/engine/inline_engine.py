@@ -70,7 +70,7 @@ class InlineEngine:
             attempt.close()
         if isinstance(attempt.fault, NalError):
             raise attempt.fault
-        if attempt.stopped and answer is Answer.WAIT:
+        if attempt.stopped and attempt.fault is None and answer is Answer.WAIT:
             dispatch.set_aside(task)
         else:
             dispatch.end(task, crash_text(attempt.fault))

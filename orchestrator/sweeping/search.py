@@ -80,11 +80,13 @@ class Search:
         study: Optuna's, open.
         space: where to look.
         trials: how many are wanted in all.
+        first: values of the first trial; None if the sampler chose them.
     """
 
     study: optuna.Study
     space: Mapping[str, Space]
     trials: int
+    first: Values | None = None
     _asked: dict[int, optuna.Trial] = field(default_factory=dict)
     _told: int = 0
     _labels: str | None = None
@@ -120,7 +122,7 @@ class Search:
             )
         if first is not None and not study.trials:
             study.enqueue_trial(dict(first))
-        return cls(study, space, trials)
+        return cls(study, space, trials, first)
 
     def resume(self, value_of: Callable[[Values], float | None]) -> None:
         """Settle the trials that a dead sweep left running, and count those that are complete.
@@ -133,7 +135,7 @@ class Search:
         """
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             drawn = set(trial.params) == set(self.space)
-            value = value_of(rounded(trial.params)) if drawn else None
+            value = value_of(self.values_of(trial.params)) if drawn else None
             if value is not None:
                 self.study.tell(trial.number, value)
                 continue
@@ -155,6 +157,13 @@ class Search:
         """Whether as many trials as wanted have been told."""
         return self._told >= self.trials
 
+    def values_of(self, params: Mapping[str, float]) -> Values:
+        """Return what a trial tries: rounded values within the space; the first ones unchanged."""
+        values = rounded(params)
+        if self.first is not None and values == rounded(self.first):
+            return dict(self.first)
+        return {n: min(max(v, self.space[n].low), self.space[n].high) for n, v in values.items()}
+
     def ask(self) -> Proposal:
         """Propose the next values."""
         distributions: dict[str, BaseDistribution] = {
@@ -163,7 +172,7 @@ class Search:
         }
         trial = self.study.ask(distributions)
         self._asked[trial.number] = trial
-        return Proposal(trial.number, rounded(trial.params))
+        return Proposal(trial.number, self.values_of(trial.params))
 
     def require_labels(self, sha256: str) -> None:
         """See that a trial saw the noisy labels that the search was made on.
@@ -202,7 +211,7 @@ class Search:
         A search that had more trials once and wants fewer now goes by its first ones.
         """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        found = [(rounded(trial.params), float(trial.values[0])) for trial in trials]
+        found = [(self.values_of(trial.params), float(trial.values[0])) for trial in trials]
         return found[: self.trials]
 
 

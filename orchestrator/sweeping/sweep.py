@@ -16,6 +16,7 @@ from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
 from trainables.labels import check_posterior
 from trainables.record import Record
+from trainables.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -207,9 +208,9 @@ class Sweep:
         specs = [self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds]
         return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
 
-    def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
-        """Let every run go on to its end."""
-        return Answer.CONTINUE
+    def report(self, task: Task, rows: Sequence[Row]) -> Answer:
+        """Ask the task whether its run goes on; without a rule to stop runs, all do."""
+        return task.reported(rows)
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
         """Note that a task's run has ended, or could not be carried out.
@@ -221,14 +222,16 @@ class Sweep:
         """
         spec = task.spec
         self._check_source(spec, result, reason)
-        task.ended(result)
+        # Another device may have the memory: that is no value of the search, nor of a candidate.
+        lacked_memory = result is not None and result.status is Status.OUT_OF_MEMORY
+        task.ended(None if lacked_memory else result)
         name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
         waited = self._room.end(spec.digest)
         self._blocked.difference_update(other.spec.digest for other in waited)
         if result is not None:
             self._count(task)
             self._listener(task, result)
-        if result is None or not result.final:
+        if result is None or lacked_memory:
             reason = f"{result.status} {result.reason}" if result is not None else reason
             self.failed.append(f"{name}: {reason}")
             for other in waited:

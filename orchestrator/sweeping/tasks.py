@@ -20,27 +20,6 @@ if TYPE_CHECKING:
     from trainables.spec import RunSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A run that is wanted, and what for.
-
-    Attributes:
-        spec: what is trained.
-        phase: of the sweep.
-        values: of the searched hyperparameters.
-        ended: takes the result; None if the run could not be carried out.
-        needed: whether it is wanted only because another run needs it.
-        stops_after: epochs after which the run stands still until `Work.report` has answered.
-    """
-
-    spec: RunSpec
-    phase: Phase
-    values: Values
-    ended: Callable[[RunResult | None], None]
-    needed: bool = False
-    stops_after: tuple[int, ...] = ()
-
-
 class Answer(Enum):
     """What becomes of a run that has reported."""
 
@@ -52,6 +31,29 @@ class Answer(Enum):
     """It gives up its slot where it stands, and its work is asked again later."""
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run that is wanted, and what for.
+
+    Attributes:
+        spec: what is trained.
+        phase: of the sweep.
+        values: of the searched hyperparameters.
+        ended: takes the result; None if the run could not be carried out.
+        needed: whether it is wanted only because another run needs it.
+        stops_after: epochs after which the run stands still until `Work.report` has answered.
+        reported: takes the rows that `Work.report` is given, and answers.
+    """
+
+    spec: RunSpec
+    phase: Phase
+    values: Values
+    ended: Callable[[RunResult | None], None]
+    needed: bool = False
+    stops_after: tuple[int, ...] = ()
+    reported: Callable[[Sequence[Row]], Answer] = lambda _rows: Answer.CONTINUE
+
+
 class Work(Protocol):
     """Says what is to be run, one run known after the other; an `Engine` carries it out."""
 
@@ -60,7 +62,10 @@ class Work(Protocol):
         """Whether nothing is left to be run."""
 
     def next(self) -> Task | None:
-        """Return a run to be carried out now; None if there is none before others have ended."""
+        """Return a run to be carried out now; None if there is none before others have ended.
+
+        No run is handed out a second time before it has ended.
+        """
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
         """Take the rows of a run's latest epochs; say whether the run goes on.

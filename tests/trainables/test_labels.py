@@ -100,7 +100,7 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
 def test_a_damaged_record_of_the_first_draw_is_refused(tmp_path: Path) -> None:
     pinned_labels(runnable(), digits(), tmp_path)
     (pin,) = (tmp_path / "realisations").iterdir()
-    for broken in ("", "{}", pin.read_text()[:40]):
+    for broken in ("", "{}", "[]", "1", pin.read_text()[:40]):
         pin.write_text(broken)
         with pytest.raises(RecordError, match=f"{pin}, the record of the first draw .* damaged"):
             pinned_labels(runnable(), digits(), tmp_path)
@@ -125,11 +125,19 @@ def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
     np.testing.assert_array_equal(some.noisy, noisy_labels()[some.index])
 
 
+def test_damaged_labels_of_a_file_are_written_again_when_a_run_is_planned(tmp_path: Path) -> None:
+    path = keep_labels(noisy_labels(), tmp_path)
+    whole = path.read_bytes()
+    for broken in (b"", whole[:50], b"PK" + whole[2:]):
+        path.write_bytes(broken)
+        assert keep_labels(noisy_labels(), tmp_path).read_bytes() == whole
+
+
 def test_missing_damaged_or_other_labels_of_a_file_are_refused(tmp_path: Path) -> None:
     path = keep_labels(noisy_labels(), tmp_path)
     spec = from_file(noisy_labels())
     content = path.read_bytes()
-    for broken in (content[:50], b""):
+    for broken in (content[:50], b"", b"PK" + content[2:]):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=f"{path} is missing or damaged, and holds the labels"):
             pinned_labels(spec, digits(), tmp_path)

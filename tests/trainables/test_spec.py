@@ -144,6 +144,12 @@ def test_a_number_has_one_name_however_it_is_written() -> None:
     assert integers.digest == decimals.digest
 
 
+def test_zero_has_one_sign() -> None:
+    recipe = replace(SPEC.recipe, weight_decay=0.0, mean=(0.0, 0.5, 0.5))
+    other = replace(SPEC.recipe, weight_decay=-0.0, mean=(-0.0, 0.5, 0.5))
+    assert replace(SPEC, recipe=recipe).digest == replace(SPEC, recipe=other).digest
+
+
 def test_a_spec_cannot_be_changed() -> None:
     for part, name in ((SPEC, "method"), (SPEC.recipe, "epochs"), (SPEC.seeds, "noise")):
         with pytest.raises(FrozenInstanceError):

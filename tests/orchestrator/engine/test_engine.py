@@ -323,10 +323,11 @@ def from_places(places):
 
 
 def test_an_engine_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine_names() == ["inline", "ray"]
+    known = engine_names()
+    assert {"inline", "ray"} <= set(known)
     (tmp_path / "third_engine.py").write_text(THIRD)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    assert engine_names() == ["inline", "ray", "third"]
+    assert engine_names() == sorted([*known, "third"])
     third = engine_of(Places(engine="third"))
     assert type(third).__name__ == "Third"
     spec, ears = make_spec(), Ears()

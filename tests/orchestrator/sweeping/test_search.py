@@ -219,3 +219,11 @@ def test_a_search_refuses_trials_on_other_labels(tmp_path: Path) -> None:
         "bbbbbbbbbbbb: values on different labels are not compared; choose another folder with "
         "--home"
     )
+
+
+def test_the_reference_is_tried_as_it_is_and_no_value_leaves_the_space(tmp_path: Path) -> None:
+    exact = {"lambda": 0.123456, "alpha": 0.987654}
+    search = opened(tmp_path, first=exact)
+    assert search.ask().values == exact
+    search.space = {"lambda": SPACE["lambda"], "alpha": Space(0.5, 0.99999)}
+    assert search.values_of({"lambda": 1.0, "alpha": 0.999985}) == {"lambda": 1.0, "alpha": 0.99999}

@@ -9,9 +9,11 @@ import pytest
 from fake_runs import attempts, fake_result, record_run
 from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
 
+from orchestrator.sweeping.tasks import Answer
 from search_spaces.phases import Phase
 from trainables.errors import NalError, RecordError
 from trainables.record import Record
+from trainables.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,3 +283,24 @@ def test_a_trial_on_other_labels_than_the_search_was_made_on_ends_the_sweep(tmp_
     labels = replace(fake_result(task.spec).labels, sha256="f" * 64)
     with pytest.raises(NalError, match=r"was made on noisy labels .* has seen ffffffffffff"):
         driver.sweep.end(task, record_run(tmp_path, task.spec, labels=labels))
+
+
+def test_a_trial_that_lacked_memory_is_no_value_of_the_search(tmp_path: Path) -> None:
+    driver = Driver(small_plan(), tmp_path)
+    task = driver.sweep.next()
+    assert task is not None
+    driver.sweep.end(task, record_run(tmp_path, task.spec, status=Status.OUT_OF_MEMORY))
+    (tuning,) = driver.sweep.tunings
+    assert (tuning.search.completed(), tuning.best) == ([], None)
+    assert ": out of memory" in driver.sweep.failed[0]
+
+
+def test_a_task_answers_for_its_run(tmp_path: Path) -> None:
+    driver = Driver(small_plan(), tmp_path)
+    task = driver.sweep.next()
+    assert task is not None
+    assert driver.sweep.report(task, [{"epoch": 1.0}]) is Answer.CONTINUE
+    stopping = replace(task, reported=lambda _rows: Answer.STOP)
+    assert driver.sweep.report(stopping, [{"epoch": 1.0}]) is Answer.STOP
+    driver.sweep.end(stopping, record_run(tmp_path, task.spec, status=Status.STOPPED))
+    assert driver.sweep.failed == []
