@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.planning.cost import duration
+from orchestrator.planning.cost import MachineCost, duration
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.phases import Phase
@@ -27,9 +27,6 @@ from search_spaces.phases import Phase
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import Console, RenderableType
-
-    from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
     from orchestrator.sweeping.tasks import Batch, Task
     from trainables.job import Row

@@ -22,7 +22,7 @@ from trainables.identity import digest_of
 from trainables.noise import noise_of
 from trainables.realisation import Realisation, labels_digest, realise, realise_with, subset_of
 from trainables.record import write_atomically, write_once
-from trainables.result import LabelFacts, Status
+from trainables.result import LabelFacts, RunResult, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.base import Dataset
-    from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 LABELS = "labels"

@@ -24,7 +24,7 @@ from trainables.labels import POSTERIOR, Posterior, check_posterior, pinned_labe
 from trainables.methods import method_of
 from trainables.record import Record, write_atomically, write_once
 from trainables.result import RunResult, Status
-from trainables.spec import check_revision
+from trainables.spec import RunSpec, check_revision
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from trainables.datasets.base import Dataset
     from trainables.realisation import Realisation
-    from trainables.spec import RunSpec
 
 OUTCOMES = "outcomes"
 PREDICTIONS = "predictions"

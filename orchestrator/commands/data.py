@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.downloading import download
 from orchestrator.output import headed_table, print_json
-from trainables.datasets import SOURCES, load, source_of
+from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.home import Home
-    from trainables.datasets import Dataset, Source, Split
 
 SHOWN = 20
 """Wrong files named one by one on the terminal."""

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from orchestrator.output import print_json
 from reports.contact_sheet import contact_sheet
-from reports.suspects import rank_suspects, to_csv
-from trainables.datasets import load, source_of
+from reports.suspects import Suspects, rank_suspects, to_csv
+from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
 from trainables.errors import DataError, HomeError, UserError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Places
     from orchestrator.home import Home
-    from reports.suspects import Suspects
-    from trainables.datasets import Dataset, Split
     from trainables.result import RunResult
 
 SHOWN = 10

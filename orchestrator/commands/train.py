@@ -25,7 +25,7 @@ from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
 from trainables.noise import noise_of
 from trainables.record import Record
-from trainables.result import Status
+from trainables.result import LabelFacts, RunResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
     from trainables.parameters import Value
-    from trainables.result import LabelFacts, RunResult
     from trainables.spec import RunSpec
 
 PATIENCE_SECONDS = 60.0

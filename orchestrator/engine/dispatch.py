@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.tasks import Answer
+from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
 from trainables.record import Record
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
-    from orchestrator.sweeping.tasks import Task, Work
     from trainables.job import Row
 
 UNSEEN = "its result is not under --home: every worker must see the same folder there"

@@ -6,12 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sweeping.tasks import Answer
+from orchestrator.sweeping.tasks import Answer, Task
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.engine.dispatch import Dispatch
-    from orchestrator.sweeping.tasks import Task
 
 MAX_FAILURES = 3
 """How often a run may lose its worker before it is given up."""

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.dispatch import Dispatch
 from orchestrator.planning.cost import environment_of
-from orchestrator.sweeping.tasks import Answer
+from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
-from trainables.job import Attempt, Opener, crash_text, open_run
+from trainables.job import Attempt, Job, Opener, crash_text, open_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
     from orchestrator.flags import Places
-    from orchestrator.sweeping.tasks import Task, Work
     from search_spaces.schema import Resources
-    from trainables.job import Job
 
 
 @dataclass(frozen=True, slots=True)

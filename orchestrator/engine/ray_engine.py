@@ -26,7 +26,7 @@ from orchestrator.engine.dispatch import Dispatch
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 from orchestrator.engine.reach import require_cluster
 from trainables.errors import FieldError
-from trainables.job import Opener, open_run
+from trainables.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from orchestrator.flags import Places
     from orchestrator.sweeping.tasks import Work
     from search_spaces.schema import Resources
-    from trainables.job import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.planning.sizes import Load, PhaseSize, phase_sizes
 from trainables.cost import Cost
 from trainables.errors import NalError
 from trainables.methods import method_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.planning.plan import Plan
-    from orchestrator.planning.sizes import Load, PhaseSize
     from trainables.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3

@@ -7,22 +7,26 @@ from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
 from search_spaces.identity import identity
-from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
+from search_spaces.resolve import (
+    ResolvedStage,
+    matched_recipe,
+    posterior_recipe,
+    reference_of,
+    resolve,
+)
 from trainables.identity import digest_of
 from trainables.labels import POSTERIOR
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
-from trainables.parameters import FrozenMap
+from trainables.parameters import FrozenMap, Value
 from trainables.spec import REVISION, RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from search_spaces.phases import Phase
-    from search_spaces.resolve import ResolvedStage
     from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
-    from trainables.parameters import Value
 
 
 Values = dict[str, float]

@@ -11,7 +11,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_shapes
 from search_spaces.resolve import matched_recipe
-from trainables.datasets import load
+from trainables.datasets import Dataset, load
 from trainables.errors import DataError, FieldError
 from trainables.job import Job
 from trainables.methods import check_state, method_of
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Changes, Places
     from search_spaces.loader import LoadedStudy
-    from trainables.datasets import Dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainables.result import Status
-
-if TYPE_CHECKING:
-    from trainables.result import RunResult
+from trainables.result import RunResult, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
 from orchestrator.output import facts_table, headed_table
-from orchestrator.planning.cost import duration, size_text
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.planning.cost import MachineCost, duration, size_text
+from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from reports.words import point
 from search_spaces.length import cut_cycle
 from search_spaces.resolve import matched_recipe
@@ -19,12 +19,8 @@ from trainables.datasets import source_of
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from orchestrator.flags import Places
-    from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.preparing import Prepared
-    from orchestrator.planning.sizes import PhaseSize
     from search_spaces.loader import LoadedStudy
 
 

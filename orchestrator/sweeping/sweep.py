@@ -16,7 +16,7 @@ from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
 from trainables.labels import check_posterior
 from trainables.record import Record
-from trainables.result import Status
+from trainables.result import RunResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from orchestrator.planning.plan import Plan, Values
     from trainables.job import Row
-    from trainables.result import RunResult
     from trainables.spec import RunSpec
 
 

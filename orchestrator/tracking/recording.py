@@ -12,7 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     SearchRecord,
 )
-from search_spaces.resolve import matched_recipe, reference_values, resolve
+from search_spaces.resolve import Training, matched_recipe, reference_values, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.tracking.archive import SweepArchive
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
-    from search_spaces.resolve import Training
     from search_spaces.schema import Study
     from trainables.result import RunResult
 

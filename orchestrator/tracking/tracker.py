@@ -19,6 +19,7 @@ from orchestrator.tracking.archive import STUDY_FILE
 from orchestrator.tracking.cells import Cells, KnownRun
 from orchestrator.tracking.projection import (
     PARENT,
+    Purpose,
     artifacts,
     cell_id,
     metric_points,
@@ -26,19 +27,16 @@ from orchestrator.tracking.projection import (
     run_params,
     run_tags,
 )
-from reports.plan_record import PLAN_FILE
+from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import explained, open_store, shown
 from trainables.errors import ServiceError
-from trainables.result import Status
+from trainables.result import RunResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow.entities import Run
 
-    from orchestrator.tracking.projection import Purpose
-    from reports.plan_record import CellRecord, PlanRecord
-    from trainables.result import RunResult
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment in the pages for model training, not those for language models."""
