@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plans import made_up_data
+from plans import made_up_data, searches_of
 
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.search import search_digest
+from orchestrator.sweeping.sweep import Sweep
 from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
 from trainables.identity import NEUTRAL, identity_of
@@ -168,6 +169,8 @@ DIGESTS = {
 }
 
 
+SWEEP_SEARCH = "59c8473382d8a28d4c86414f3a617d5f4a6e19ceb8934e86ab65aed6c3117928"
+"""Of the search that the sweep "plain" opens."""
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
     "pmd": "c5b9988e639eb4e615b4f68242ef142d5163bd1e5334a6f4ebf21577f198f0ba",
@@ -191,6 +194,14 @@ def test_digests_of_sweeps_are_what_they_always_were(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sweep_digest(name, tmp_path, monkeypatch) == SWEEP_DIGESTS[name]
+
+
+def test_a_sweep_opens_its_search_under_the_digest_that_it_always_had(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    study = load_study(str(tmp_path / "study.yaml")).study
+    plan = Plan("study", study, replace(made_up_data(), digest=DATA))
+    (tuning,) = Sweep(plan, tmp_path, searches_of(tmp_path)).tunings
+    assert tuning.search.study.study_name == SWEEP_SEARCH
 
 
 # --- what is added later

@@ -95,7 +95,7 @@ class Dispatch:
             answer = self._work.report(task, group)
             epoch = self._heard[task.spec.digest] = int(group[-1]["epoch"])
             if answer is not Answer.CONTINUE:
-                if epoch not in task.stops_after:
+                if epoch not in task.stops_after and epoch < task.spec.recipe.epochs:
                     raise ValueError(
                         f"{answer} after epoch {epoch}, which is none of {task.stops_after}"
                     )
@@ -116,8 +116,13 @@ class Dispatch:
         self._ask_again()
 
     def _tell_end(self, task: Task, reason: str = "") -> None:
-        self._heard.pop(task.spec.digest, None)
+        heard = self._heard.pop(task.spec.digest, 0)
         result = Record(self._home, task.spec.digest).result()
+        if result is not None and result.final:
+            # What another process has trained, or had trained before: no answer makes a difference.
+            rest = [row for row in result.trace if row["epoch"] > heard]
+            if rest:
+                self._work.report(task, rest)
         if result is not None and reason and not result.final:
             result = None  # of an earlier time
         self._work.end(task, result, reason or ("" if result else UNSEEN))

@@ -71,10 +71,10 @@ class Work(Protocol):
         """Take the rows of a run's latest epochs; say whether the run goes on.
 
         Every row comes once and in order, those from before an interruption first. Rows come in
-        groups of as many epochs as fit in about half a second; a group ends at each epoch of
+        groups of one epoch or more, as the engine has them; a group ends at each epoch of
         `task.stops_after`, and there alone may the answer be other than CONTINUE. A run that was
         handed out beyond such an epoch is stopped where it stands. At its last epoch a run ends,
-        whatever the answer.
+        whatever the answer. Answers may depend on rows, not on how often they are asked for.
 
         A run that waits is asked for again, without rows, when another one has reported or ended,
         and when `next` has nothing.

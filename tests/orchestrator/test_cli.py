@@ -15,6 +15,7 @@ from command_line import typed
 from plans import STUDY
 
 from orchestrator.__main__ import main
+from orchestrator.engine.choice import engine_names
 from orchestrator.home import Home
 from orchestrator.planning import cost as costs
 
@@ -130,7 +131,8 @@ def test_a_wrong_line_of_a_file(
 ENGINE_FAULTS = {
     "unknown engine": (
         ("--engine", "rai"),
-        "error: --engine: unknown engine 'rai': did you mean 'ray'? known: inline, ray\n",
+        "error: --engine: unknown engine 'rai': did you mean 'ray'? known: "
+        f"{', '.join(engine_names())}\n",
     ),
     "an address that is not used": (
         ("--engine", "inline", "--ray-address", "10.0.0.1:6379"),

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Places
+from orchestrator.home import Home
 from reports.suspects import COLUMNS, rank_suspects
 from trainables.datasets.folder import FOLDER
 from trainables.datasets.picture_folder import PICTURES
@@ -158,6 +159,7 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
     own = PICTURES.read(tmp_path / "own")
     short = recipe(1, window=1, mean=(0.5,) * 3, std=(0.5,) * 3, crop_size=8, batch_size=8)
     spec = runnable(own, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
+    Home(tmp_path / "home").prepare()
     complete_run(spec, tmp_path / "home", lambda: own)
     # From another folder the index that the first command caches must still name the files.
     for folder, data in ((tmp_path, "own"), (tmp_path / "home", "../own")):

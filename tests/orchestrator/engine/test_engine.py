@@ -309,6 +309,24 @@ def test_nodes_are_asked_for_the_package_and_the_home(tmp_path: Path) -> None:
         check_nodes(missing)
 
 
+def test_rows_of_a_recorded_run_all_come_whatever_the_answer(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    record_run(tmp_path, SPECS[0])
+    work = Script(SPECS[:1], stops_after=(2,), answer=at(2, Answer.STOP))
+    carried(engine, tmp_path, work)
+    assert work.epochs(0) == WHOLE
+    assert work.ends == [(0, "finished", "")]
+
+
+def test_a_run_ends_at_an_epoch_that_it_was_not_to_stop_after(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    work = carried(engine, tmp_path, Script(SPECS[:1], (2,), at(EPOCHS, Answer.WAIT)))
+    assert work.epochs(0) == WHOLE
+    assert work.ends == [(0, "finished", "")]
+
+
 # --- choosing one
 
 THIRD = """
