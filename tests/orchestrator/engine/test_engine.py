@@ -41,7 +41,7 @@ WHOLE = list(range(1, EPOCHS + 1))
 ENGINES: dict[str, Callable[..., Engine]] = {"inline": InlineEngine, "ray": RayEngine}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
     # Workers take over the driver's environment, but not its search path for modules.
     with pytest.MonkeyPatch.context() as patch:
@@ -126,9 +126,9 @@ def test_at_its_last_epoch_a_run_ends_whatever_the_answer(
     assert [end[:2] for end in work.ends] == [(0, "finished")]
 
 
-def test_a_run_stops_nowhere_else(engine: Callable[..., Engine], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"STOP after epoch \d, which is none of \(\)"):
-        carried(engine, tmp_path, Script(answer=lambda *_: Answer.STOP))
+def test_a_run_stops_nowhere_else(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"STOP after epoch 1, which is none of \(2,\)"):
+        carried(InlineEngine, tmp_path, Script(stops_after=(2,), answer=at(1, Answer.STOP)))
 
 
 def test_a_run_waits_until_others_have_come_as_far(
