@@ -30,8 +30,7 @@ from torchvision import transforms
 
 from trainables.datasets import clothing1m
 from trainables.datasets.pictures import Pictures
-from trainables.draws import EpochDraws
-from trainables.images import Normalise
+from trainables.parts import EpochDraws, Normalise
 from trainables.picture_parts import PicturePart
 from trainables.recipe import Recipe
 from trainables.seeds import Seeds

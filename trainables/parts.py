@@ -1,4 +1,7 @@
-"""The samples of a split that a run trains on or evaluates: small images in memory."""
+"""The samples of a split that a run trains on or evaluates: drawn, augmented, normalised.
+
+Small images are in memory, as an `ImagePart`; for those that stay files see `picture_parts`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,58 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from trainables.draws import EpochDraws, batches_of
-from trainables.images import PADDING, crop_and_flip
+from trainables.seeds import Seeds, raw, uniform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from trainables.recipe import Recipe
+
+PADDING = 4
+"""Pixels added on each side before a crop of the original size."""
+
+
+class EpochDraws:
+    """Order, crops and flips of one epoch.
+
+    A sample's draws depend on its position in the whole training split, so that they are the same
+    whichever samples are held out or left out.
+
+    Attributes:
+        order: positions in the part, each once, shape (n,).
+        crop: where in the range of possible crops each sample's is, from the top and from the left,
+            uniform in [0, 1), each of shape (n,); None without crops.
+        flip: which samples are mirrored, shape (n,); None without flips.
+    """
+
+    def __init__(self, index: NDArray[np.int64], recipe: Recipe, seeds: Seeds, epoch: int) -> None:
+        """Draw.
+
+        Args:
+            index: positions of the part's samples in the whole split, shape (n,).
+            recipe: says how samples are augmented.
+            seeds: base seeds of the axes `order` and `augment`.
+            epoch: counted from 1.
+        """
+        reach = int(index.max()) + 1
+
+        def draw(what: str) -> NDArray[np.float64]:
+            return uniform(reach, "augment", seeds.augment, epoch, what)[index]
+
+        keys = raw(reach, "order", seeds.order, epoch)[index]
+        self.order = np.argsort(keys, kind="stable")
+        self.crop = (draw("top"), draw("left")) if "crop" in recipe.augmentation else None
+        self.flip = draw("flip") < 0.5 if "flip" in recipe.augmentation else None
+
+
+def batches_of(order: NDArray[np.int64], size: int, *, drop_last: bool) -> list[NDArray[np.int64]]:
+    """Cut an order into batches; the last one may be smaller, or be left out."""
+    most = len(order) - len(order) % size if drop_last else len(order)
+    return [order[start : start + size] for start in range(0, most, size)]
 
 
 class Part(Protocol):
@@ -104,3 +151,71 @@ class ImagePart:
         """Yield (images, positions) in order, as they are."""
         for positions in torch.split(torch.arange(len(self), device=self.device), size):
             yield self.images(positions), positions
+
+
+def channel_statistics(
+    images: NDArray[np.uint8], index: NDArray[np.int64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure mean and standard deviation per channel, in units of pixels scaled to [0, 1].
+
+    They are taken from counts of the 256 values, so that no float copy of the images is made.
+
+    Args:
+        images: shape (n, C, H, W).
+        index: the images that count.
+
+    Returns:
+        Means and (population) deviations, C each; a constant channel has deviation 1.
+    """
+    levels = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        counts = np.bincount(images[index, channel].reshape(-1), minlength=256)
+        mean = float((counts * levels).sum() / counts.sum())
+        variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
+        means.append(mean)
+        # The variance of a constant may be a rounding error instead of 0: ask the counts.
+        deviations.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+class Normalise:
+    """From uint8 images to float32 ones with the given mean and deviation per channel."""
+
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+    ) -> None:
+        self.scale = (1 / (255 * torch.tensor(std, device=device))).view(1, -1, 1, 1)
+        self.shift = (-torch.tensor(mean, device=device) / torch.tensor(std, device=device)).view(
+            1, -1, 1, 1
+        )
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalise images of shape (b, C, H, W)."""
+        # In place: fresh memory for large batches costs more than the sums.
+        return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
+
+
+def crop_and_flip(
+    images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, flip: torch.Tensor
+) -> torch.Tensor:
+    """Pad with zeros, cut the original size at (top, left), mirror where `flip`; one gather.
+
+    Args:
+        images: uint8, shape (b, C, H, W).
+        top: int64 in 0..2·PADDING, shape (b,).
+        left: likewise.
+        flip: bool, shape (b,).
+    """
+    count, channels, height, width = images.shape
+    device = images.device
+    padded = functional.pad(images, (PADDING,) * 4)
+    rows = top[:, None] + torch.arange(height, device=device)
+    forward = torch.arange(width, device=device)
+    columns = left[:, None] + torch.where(flip[:, None], width - 1 - forward, forward)
+    return padded[
+        torch.arange(count, device=device)[:, None, None, None],
+        torch.arange(channels, device=device)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]

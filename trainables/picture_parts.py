@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 from torchvision.io import ImageReadMode, decode_image, read_file
 
-from trainables.draws import EpochDraws, batches_of
 from trainables.errors import DataError
+from trainables.parts import EpochDraws, batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,9 +9,8 @@ import torch
 
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
-from trainables.images import Normalise, channel_statistics
 from trainables.metrics import CLEAN, MAIN_TEST, NOISY, test_metric, test_metrics
-from trainables.parts import ImagePart, Part
+from trainables.parts import ImagePart, Normalise, Part, channel_statistics
 from trainables.realisation import Realisation, labels_digest
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainables.devices import make_deterministic
-from trainables.draws import EpochDraws
 from trainables.errors import DataError
 from trainables.methods import Batch, Context, check_state, method_of
 from trainables.network import build_network
+from trainables.parts import EpochDraws, Part
 from trainables.realisation import Realisation, realise
 from trainables.run_data import RunData
 from trainables.seeds import derive
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from trainables.datasets.base import Dataset
     from trainables.observer import Observer
-    from trainables.parts import Part
     from trainables.recipe import Recipe
     from trainables.spec import RunSpec
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainables.labels import keep_labels
 from trainables.noise import noise_of
-from trainables.noise.label_files import read_label_file
+from trainables.noise.from_file import read_label_file
 from trainables.realisation import labels_digest, realise, subset_of
 
 if TYPE_CHECKING:

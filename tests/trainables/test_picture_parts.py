@@ -12,8 +12,8 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 from trainables.datasets.pictures import Pictures
-from trainables.draws import EpochDraws
 from trainables.errors import DataError
+from trainables.parts import EpochDraws
 from trainables.picture_parts import PicturePart, decode
 from trainables.recipe import Recipe
 from trainables.seeds import Seeds

@@ -1,4 +1,4 @@
-"""What every backbone offers. Nothing here imports torch."""
+"""What every backbone offers, and what several share. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.errors import FieldError
+from trainables.lazy import nn
 from trainables.parameters import FrozenMap, Parameter, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
-
-
-__all__ = ["HEAD", "Backbone", "Body", "FrozenMap", "Parameter", "Text"]
+__all__ = [
+    "HEAD",
+    "Backbone",
+    "Body",
+    "FrozenMap",
+    "Parameter",
+    "Text",
+    "initialise_convolutions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +109,16 @@ class Backbone:
 
 def _shape(image: tuple[int, int, int]) -> str:
     return "×".join(map(str, image))
+
+
+def initialise_convolutions(body: nn.Module) -> None:
+    """Draw every convolution from N(0, 2 / fan-out) and set its bias to 0.
+
+    He et al., ICCV 2015, as torchvision has it. Batch normalisations keep the scale 1 and the
+    shift 0 that they are made with.
+    """
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.backbones.base import Backbone, Body, FrozenMap, Text
-from trainables.backbones.initial import initialise_convolutions
+from trainables.backbones.base import Backbone, Body, FrozenMap, Text, initialise_convolutions
 from trainables.backbones.weights import load_weights
 from trainables.errors import DataError
 from trainables.lazy import nn, resnet

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap
-from trainables.backbones.initial import initialise_convolutions
+from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, initialise_convolutions
 from trainables.lazy import LazyModule, nn, vgg
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import shown, status, visible
-from trainables.datasets.decoding import decode_all
+from trainables.datasets.folder import decode_all
 from trainables.errors import DataError
 
 if TYPE_CHECKING:

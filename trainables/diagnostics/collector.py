@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from trainables.diagnostics import reduce
-from trainables.diagnostics.groups import attention_over_time, group_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -176,8 +175,8 @@ class Collector:
         for name in self._collected[-1]:
             arrays[name] = np.stack([epoch[name].numpy() for epoch in self._collected])
         if "true" in arrays and "attention" in arrays:
-            masks = group_samples(arrays["predicted"], arrays["given"], arrays["true"])
-            over_time = attention_over_time(arrays["attention"], masks)
+            masks = reduce.group_samples(arrays["predicted"], arrays["given"], arrays["true"])
+            over_time = reduce.attention_over_time(arrays["attention"], masks)
             arrays |= {f"over_time/{name}": values for name, values in over_time.items()}
         for name, values in self.series().items():
             if name != "epoch":

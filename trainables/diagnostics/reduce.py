@@ -133,6 +133,47 @@ def matrices(epoch: Epoch) -> dict[str, Floats | Integers]:
     return found
 
 
+def group_samples(predicted: Integers, given: Integers, true: Integers) -> dict[str, Mask]:
+    """Sort samples into easy, hard and mislabelled (paper, section 5.4).
+
+    A clean sample is learned in the first watched epoch from which it is predicted right until the
+    end. Hard are the clean samples that are learned late: at or after the epoch by which three
+    quarters of them are, and not in the first; those never learned are among them.
+
+    Args:
+        predicted: class predicted in each watched epoch, shape (E, n).
+        given: noisy labels, shape (n,).
+        true: true labels, shape (n,).
+
+    Returns:
+        A mask of shape (n,) for each of "easy", "hard" and "mislabelled".
+    """
+    clean = given == true
+    wrong_at = predicted != true
+    epochs = len(predicted)
+    last_wrong = epochs - 1 - np.argmax(wrong_at[::-1], axis=0)
+    learned = np.where(wrong_at.any(axis=0), last_wrong + 1, 0)
+    late = np.percentile(learned[clean], 75, method="lower") if clean.any() else 0
+    hard = clean & (learned >= max(late, 1))
+    return {"easy": clean & ~hard, "hard": hard, "mislabelled": ~clean}
+
+
+def attention_over_time(
+    attention: Floats, masks: dict[str, Mask]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean τ of each group in each watched epoch, shape (E,); NaN without samples.
+
+    Args:
+        attention: logits of τ, shape (E, n).
+        masks: of `group_samples`.
+    """
+    tau = weight(attention)
+    return {
+        name: tau[:, mask].mean(axis=1) if mask.any() else np.full(len(tau), np.nan)
+        for name, mask in masks.items()
+    }
+
+
 def confusion(true: Integers, label: Integers, classes: int) -> Integers:
     """Count samples by true class (row) and label (column)."""
     counts = np.zeros((classes, classes), dtype=np.int32)

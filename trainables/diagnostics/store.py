@@ -38,7 +38,8 @@ class Diagnostics:
             label, "last_attention" (n,) in float32, "target" (n,), class that the method takes for
             the label (or predicts, where it takes it as given), and "target_probability" (n,);
             "matrix/..." (K, K), see `reduce.matrices`; "series/..." (E,), see `reduce.series`;
-            "over_time/..." (E,), mean τ of easy, hard and mislabelled samples, see `groups`.
+            "over_time/..." (E,), mean τ of easy, hard and mislabelled samples, see
+            `reduce.group_samples`.
             What a run does not have (attention, truth) is not there.
     """
 

@@ -17,8 +17,7 @@ from trainables.methods.base import (
     Space,
 )
 from trainables.methods.cifar_recipes import cifar
-from trainables.methods.tables import one_hot
-from trainables.methods.targets import TargetTable
+from trainables.methods.tables import TargetTable, one_hot
 
 if TYPE_CHECKING:
     from trainables.recipe import Recipe

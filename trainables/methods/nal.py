@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
-from trainables.methods.targets import TargetTable
+from trainables.methods.tables import TargetTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.methods.base import Batch, MultiStep, Parameter, Published, Selection, Setting
 from trainables.methods.cifar_recipes import ANIMAL10N, cifar
-from trainables.methods.tables import soft_cross_entropy
-from trainables.methods.targets import MOMENTUM, MovingTargets, first_target_epoch
+from trainables.methods.tables import (
+    MOMENTUM,
+    MovingTargets,
+    first_target_epoch,
+    soft_cross_entropy,
+)
 from trainables.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -1,8 +1,22 @@
-"""Per-sample tables that several methods keep."""
+"""Per-sample tables that several methods keep: of recent predictions, and of targets.
+
+Targets may move from the labels to the predictions, as SAT's and SELC's do.
+"""
 
 from __future__ import annotations
 
 from trainables.lazy import functional, torch
+from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Space
+
+MOMENTUM = Parameter(
+    "alpha",
+    default=0.9,
+    low=0,
+    high=1,
+    high_open=True,
+    help="momentum α of the targets (SAT and SELC code: 0.9)",
+    space=Space(0.5, 0.99),
+)
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -44,3 +58,60 @@ class RecentPredictions:
 def ring_bytes(samples: int, epochs: int, classes: int) -> int:
     """Return the size of `RecentPredictions`."""
     return 4 * samples * epochs * classes
+
+
+def first_target_epoch(default: int, source: str) -> Parameter:
+    """Return the parameter that says when targets take the place of labels."""
+    return Parameter(
+        "first_target_epoch",
+        default=default,
+        low=1,
+        in_epochs=True,
+        must_come=True,
+        help=f"first epoch with targets in the place of labels ({source})",
+    )
+
+
+class TargetTable(Method):
+    """Keeps a target t of each sample, float32, shape (n, K).
+
+    It begins as the sample's one-hot label where a subclass doesn't change it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.targets = one_hot(context.labels, context.classes)
+
+    @classmethod
+    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+        """Return the size of the targets."""
+        return 4 * samples * classes
+
+    def estimated_targets(self) -> torch.Tensor | None:
+        """Return the targets."""
+        return self.targets
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the targets."""
+        return {"targets": self.targets}
+
+
+class MovingTargets(TargetTable):
+    """Keeps t, which from `first_target_epoch` on becomes α t + (1 - α) p at each step.
+
+    p is the step's prediction in training mode, detached. A subclass says what it makes of t.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.momentum = context.hyperparameters.number("alpha")
+        self.first = int(context.hyperparameters.number("first_target_epoch"))
+
+    def moved(self, batch: Batch) -> torch.Tensor:
+        """Move the batch's targets if it is time; return them, shape (b, K)."""
+        targets = self.targets[batch.index]
+        if batch.epoch >= self.first:
+            p = batch.logits.detach().softmax(dim=1)
+            targets = self.momentum * targets + (1 - self.momentum) * p
+            self.targets[batch.index] = targets
+        return targets

@@ -9,8 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from trainables.diagnostics import reduce
-from trainables.diagnostics.groups import attention_over_time, group_samples
-from trainables.diagnostics.reduce import Epoch, auroc
+from trainables.diagnostics.reduce import Epoch, attention_over_time, auroc, group_samples
 
 
 def seen(count: int = 60, classes: int = 4, *, truth: bool = True, attends: bool = True) -> Epoch:

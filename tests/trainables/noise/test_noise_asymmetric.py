@@ -8,7 +8,7 @@ import pytest
 from trainables.datasets import source_of
 from trainables.errors import FieldError
 from trainables.noise import Given, noise_of
-from trainables.noise.maps import (
+from trainables.noise.asymmetric import (
     CIFAR10_FLIPS,
     CIFAR100_SUPERCLASS,
     block_map,

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.draws import EpochDraws
-from trainables.images import PADDING, Normalise, channel_statistics, crop_and_flip
-from trainables.parts import ImagePart
+from trainables.parts import (
+    PADDING,
+    EpochDraws,
+    ImagePart,
+    Normalise,
+    channel_statistics,
+    crop_and_flip,
+)
 from trainables.recipe import Recipe
 from trainables.seeds import Seeds
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainables.errors import DataError
-from trainables.noise.label_files import read_label_file
+from trainables.noise.from_file import read_label_file
 
 if TYPE_CHECKING:
     from pathlib import Path
