@@ -75,7 +75,7 @@ class Home:
             HomeError: it is in another one.
         """
         try:
-            found = (self.path / "format").read_text().strip()
+            found = (self.path / "format").read_text(errors="replace").strip()
         except OSError:
             found = "none" if any(self.path.glob("runs/*/spec.json")) else FORMAT
         if found != FORMAT:

@@ -157,6 +157,7 @@ def _key(spec: RunSpec) -> dict[str, Any]:
         "balanced": spec.balanced,
         "posterior": spec.needs.get(POSTERIOR, ""),
         "annotations": spec.annotations,
+        "revision": spec.revision,
     }
 
 

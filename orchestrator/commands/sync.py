@@ -86,7 +86,7 @@ def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
 
 
 def _others(home: Path, written: set[str]) -> Iterator[RunResult]:
-    for folder in sorted((home / "runs").iterdir()):
+    for folder in sorted((home / "runs").glob("*/")):
         result = None if folder.name in written else _readable(folder.name, home)
         if result is not None:
             yield result

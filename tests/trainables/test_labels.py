@@ -15,6 +15,7 @@ from trainables.identity import digest_of
 from trainables.labels import keep_labels, pinned_labels
 from trainables.noise.symmetric import Symmetric
 from trainables.realisation import labels_digest, realise
+from trainables.spec import REVISION
 from trainables.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def test_the_first_draw_is_recorded_with_what_it_was_drawn_from(tmp_path: Path) 
         "balanced": False,
         "posterior": "",
         "annotations": "",
+        "revision": REVISION,
     }
     stored = json.loads((tmp_path / f"realisations/{digest_of(key)}.json").read_text())
     assert stored["key"] == key
