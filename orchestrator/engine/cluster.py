@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +41,53 @@ then listen on the loopback interface only. Read when ray is imported."""
 
 NODE_PATIENCE_SECONDS = 120.0
 """A node's first worker has to start and to import torch, perhaps from a slow disk."""
+
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 7.0
+"""How long a cluster may take to be reached, and to answer: a library would wait for minutes."""
+
+
+def require_cluster(address: str) -> None:
+    """See that a Ray cluster answers at an address, within ten seconds.
+
+    Raises:
+        ServiceError: none does; says what to do.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise ServiceError(
+            f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
+            "10.0.0.1:6379"
+        )
+    _use_token()
+    hint = "start the cluster (`ray start --head`) or correct the address"
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ServiceError(
+            f"--ray-address {address} cannot be reached ({error}): {hint}"
+        ) from error
+    # `ray.init` has no time limit; Ray's own health check is asked in a process that can be ended.
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        healthy = not subprocess.run(  # noqa: S603 - our own interpreter
+            command, capture_output=True, timeout=ANSWER_SECONDS, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        raise ServiceError(
+            f"--ray-address {address} does not answer as a Ray cluster of this version, or not to "
+            f"this user's token: {hint}"
+        )
+
+
+def _use_token() -> None:
+    """Send the token that `ray start` made on this machine, where the user says nothing else."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextmanager

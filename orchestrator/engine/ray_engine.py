@@ -21,10 +21,10 @@ from orchestrator.engine.cluster import (
     gpus_there,
     own_folder,
     ray_cluster,
+    require_cluster,
 )
 from orchestrator.engine.dispatch import Dispatch
 from orchestrator.engine.feed import MAX_FAILURES, Feed
-from orchestrator.engine.reach import require_cluster
 from trainables.errors import FieldError
 from trainables.job import Job, Opener, open_run
 
