@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import explained, open_store, shown
+from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import RecordError, UserError
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-_PAGE = 1000
 
 METRICS = (
     "val/accuracy_mean_last",
@@ -69,7 +67,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
 def _sweeps(client: MlflowClient) -> list[Run]:
     """Return the runs of all sweeps, the one whose command was last typed first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = _pages(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
+    runs = search_runs(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
@@ -80,10 +78,9 @@ def _choose(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
         )
     if sweep is None:
         return runs[0]
-    of_study = [run for run in runs if run.data.tags["nal.study"] == sweep]
-    if of_study:
-        return of_study[0]
-    found = [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
+    # A study's name means the latest of its sweeps.
+    latest = [run for run in runs if run.data.tags["nal.study"] == sweep][:1]
+    found = latest or [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
     if len(found) == 1:
         return found[0]
     listed = ", ".join(map(_named, (found or runs)[:10]))
@@ -117,23 +114,13 @@ def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Itera
     # MLflow has no query for a set of tags: a pass over the runs, latest first.
     every = "tags.`nal.kind` = 'run'"
     for query in (f"{every} AND tags.`nal.sweep` = '{plan.sweep}'", every):
-        for run in _pages(client, [experiment], query) if missing else ():
+        for run in search_runs(client, [experiment], query) if missing else ():
             digest = run.data.tags["nal.digest"]
             if digest in missing and run.info.status in ("FINISHED", "FAILED"):
                 missing.remove(digest)
                 yield run
             if not missing:
                 return
-
-
-def _pages(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    token: str | None = None
-    while True:
-        page = client.search_runs(experiments, query, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _row(run: Run, further: Iterable[str]) -> dict[str, object]:

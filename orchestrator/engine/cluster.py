@@ -108,29 +108,27 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     except ImportError as error:
         raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
 
-    folder = own_folder()
-    local: dict[str, Any] = {
-        "_temp_dir": folder,
-        "include_dashboard": False,
-        "num_cpus": os.cpu_count(),
-    }
-    try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if address else local),
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        where = f"--ray-address {address}" if address else "Ray on this machine"
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ServiceError(f"{where} cannot be used: {reason}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_folder() as folder:
+        local: dict[str, Any] = {
+            "_temp_dir": folder,
+            "include_dashboard": False,
+            "num_cpus": os.cpu_count(),
+        }
+        try:
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = f"--ray-address {address}" if address else "Ray on this machine"
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise ServiceError(f"{where} cannot be used: {reason}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def check_nodes(home: Path) -> None:
@@ -173,18 +171,19 @@ def check_nodes(home: Path) -> None:
             raise ServiceError(f"node {address} of the cluster {lack}")
 
 
-def own_folder() -> str:
-    """Make a folder for what lives as long as this process; remove those of processes killed.
+def own_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for as long as a context lasts; remove those of processes that were killed.
 
     Ray's sockets lie there, and their paths may have no more than 107 bytes: hence `/tmp`.
     """
-    short = Path("/tmp")  # noqa: S108 - mkdtemp below makes a private folder in it
+    short = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
     parent = short if short.is_dir() else Path(tempfile.gettempdir())
     for left in parent.glob(f"{TEMP_PREFIX}*-*"):
         pid = left.name.removeprefix(TEMP_PREFIX).split("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent)
+    prefix = f"{TEMP_PREFIX}{os.getpid()}-"
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
 
 
 def _lives(pid: int) -> bool:

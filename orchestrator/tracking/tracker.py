@@ -31,7 +31,7 @@ from orchestrator.tracking.projection import (
     setting_numbers,
 )
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
-from reports.store import explained, open_store, shown
+from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import ServiceError
 from trainables.result import RunResult, Status
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment in the pages for model training, not those for language models."""
 _BATCH = 900
-_PAGE = 1000
 _LONGEST_NOTE = 5000
 
 
@@ -337,31 +336,17 @@ class Tracker:
         return str(found.experiment_id)
 
     def _read_known(self) -> None:
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment],
-                "tags.`nal.kind` LIKE '%'",
-                max_results=_PAGE,
-                page_token=token,
-            )
-            for run in page:
-                self._note(run)
-            token = page.token
-            if not token:
-                return
-
-    def _note(self, run: Run) -> None:
-        tags = run.data.tags
-        match tags["nal.kind"]:
-            case "run":
-                key = tags.get("nal.sweep", ""), tags["nal.digest"]
-                if not (known := self._runs.get(key)) or not known.whole:
-                    self._runs[key] = KnownRun.of(run)
-            case "cell":
-                self._cells.note(run)
-            case "sweep":
-                self._sweeps[tags["nal.sweep"]] = run.info.run_id
+        for run in search_runs(self._client, [self._experiment], "tags.`nal.kind` LIKE '%'"):
+            tags = run.data.tags
+            match tags["nal.kind"]:
+                case "run":
+                    key = tags.get("nal.sweep", ""), tags["nal.digest"]
+                    if not (known := self._runs.get(key)) or not known.whole:
+                        self._runs[key] = KnownRun.of(run)
+                case "cell":
+                    self._cells.note(run)
+                case "sweep":
+                    self._sweeps[tags["nal.sweep"]] = run.info.run_id
 
     def _create(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
         run = self._client.create_run(
