@@ -364,7 +364,7 @@ class Tracker:
         self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
 
     def _write(self, result: RunResult, phase: Purpose, sweep: str, parent: str) -> KnownRun:
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Param
 
         tags = run_tags(result, phase, self.study, sweep) | ({PARENT: parent} if parent else {})
         start = int(time.time() * 1000) - int(1000 * sum(result.seconds))
@@ -373,7 +373,7 @@ class Tracker:
             for name, text in artifacts(result).items():
                 Path(folder, name).write_text(text)
             self._client.log_artifacts(run_id, folder)
-        points = [Metric(p.metric, p.value, p.timestamp, p.step) for p in metric_points(result)]
+        points = metric_points(result)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
         for first in range(0, len(points), _BATCH):
             self._client.log_batch(
