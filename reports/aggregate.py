@@ -144,11 +144,6 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
     return cells
 
 
-def devices_of(cells: Iterable[CellSummary]) -> list[str]:
-    """Return the kinds of device that runs of these cells ran on, sorted."""
-    return sorted({device for cell in cells for device in cell.devices})
-
-
 def _summarise(
     cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], metrics: Sequence[str]
 ) -> CellSummary:

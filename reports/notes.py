@@ -5,7 +5,6 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.aggregate import CellSummary, devices_of
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
 from reports.words import LETTERS, counted, point
 from trainables.noise import noise_of
@@ -13,6 +12,7 @@ from trainables.noise import noise_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, SearchRecord
     from trainables.parameters import Space
 
@@ -141,9 +141,8 @@ def _of_subset(plan: PlanRecord) -> Iterator[str]:
 
 def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     methods = {summary.cell.method_title for summary in cells}
-    scenarios = dict.fromkeys(summary.cell.scenario for summary in cells)
     beside, settings, elsewhere = [], [], set()
-    for scenario in scenarios:
+    for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
         results = lookup(plan.dataset.title, scenario, plan.backbone)
         # The ablations' table repeats rows of the first: each method's first number is shown.
         first = {result.method: result for result in reversed(results)}
@@ -174,7 +173,7 @@ def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
 
 
 def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:
-    devices = devices_of(cells)
+    devices = sorted({device for summary in cells for device in summary.devices})
     if len(devices) == 1:
         yield f"Ran on {devices[0]}."
     elif devices:

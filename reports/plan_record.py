@@ -199,8 +199,11 @@ class PlanRecord:
     @property
     def digests(self) -> set[str]:
         """Every run the plan names; one that serves twice is named once."""
-        owners: list[CellRecord | SearchRecord | CandidateRecord] = [*self.cells, *self.searches]
-        owners += (candidate for search in self.searches for candidate in search.candidates)
+        owners: list[CellRecord | SearchRecord | CandidateRecord] = [
+            *self.cells,
+            *self.searches,
+            *(candidate for search in self.searches for candidate in search.candidates),
+        ]
         return {digest for owner in owners for digest in owner.digests}
 
     def to_json(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import explained, open_store, shown
+from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import RecordError, UserError
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-_PAGE = 1000
 
 METRICS = (
     "val/accuracy_mean_last",
@@ -36,39 +33,6 @@ COLUMNS = (
     *("device", "torch", "revision"),
     *METRICS,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SweepEntry:
-    """One sweep of a store.
-
-    Attributes:
-        sweep: its digest.
-        study: name of the study.
-        title: of the study.
-        state: "running", "finished" or "interrupted".
-        started: when its command was last typed, ISO 8601, UTC.
-        run_id: of its run in MLflow.
-    """
-
-    sweep: str
-    study: str
-    title: str
-    state: str
-    started: str
-    run_id: str
-
-
-def list_sweeps(uri: str) -> list[SweepEntry]:
-    """List the sweeps of a store, the latest first.
-
-    Raises:
-        ServiceError: the server does not answer.
-        HomeError: the SQLite file cannot be used.
-    """
-    client = open_store(uri)
-    with explained(uri):
-        return _sweeps(client)
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataFrame]:
@@ -92,60 +56,52 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
     """
     client = open_store(uri)
     with explained(uri):
-        entry = _choose(_sweeps(client), sweep, uri)
-        plan = _read_plan(client, entry)
-        experiment = client.get_run(entry.run_id).info.experiment_id
-        rows = [_row(run, plan.further) for run in _iter_runs(client, experiment, plan)]
+        chosen = _choose(_sweeps(client), sweep, uri)
+        plan = _read_plan(client, chosen)
+        runs = _iter_runs(client, chosen.info.experiment_id, plan)
+        rows = [_row(run, plan.further) for run in runs]
     further = [name for name in plan.further if name not in COLUMNS]
     return plan, pd.DataFrame(rows, columns=[*COLUMNS, *further])
 
 
-def _sweeps(client: MlflowClient) -> list[SweepEntry]:
+def _sweeps(client: MlflowClient) -> list[Run]:
+    """Return the runs of all sweeps, the one whose command was last typed first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = _pages(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
-    return sorted(map(_entry, runs), key=lambda entry: entry.started, reverse=True)
+    runs = search_runs(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
+    return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
-def _entry(run: Run) -> SweepEntry:
-    tags = run.data.tags
-    killed = run.info.status == "KILLED"
-    return SweepEntry(
-        sweep=tags["nal.sweep"],
-        study=tags["nal.study"],
-        title=tags.get("nal.title", ""),
-        state="interrupted" if killed else tags.get("nal.state", "running"),
-        started=tags.get("nal.started", ""),
-        run_id=run.info.run_id,
-    )
-
-
-def _choose(entries: Sequence[SweepEntry], sweep: str | None, uri: str) -> SweepEntry:
-    if not entries:
+def _choose(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
+    if not runs:
         raise UserError(
             f"no sweep is recorded in {shown(uri)}: run `python -m orchestrator sweep STUDY` first"
         )
     if sweep is None:
-        return entries[0]
-    of_study = [entry for entry in entries if entry.study == sweep]
-    if of_study:
-        return of_study[0]
-    found = [entry for entry in entries if entry.sweep.startswith(sweep)]
+        return runs[0]
+    # A study's name means the latest of its sweeps.
+    latest = [run for run in runs if run.data.tags["nal.study"] == sweep][:1]
+    found = latest or [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(f"{e.study} {e.sweep[:12]}" for e in (found or entries)[:10])
+    listed = ", ".join(map(_named, (found or runs)[:10]))
     what = f"{len(found)} sweeps begin with '{sweep}'" if found else f"no sweep '{sweep}'"
     raise UserError(f"{what} in {shown(uri)}; recorded, latest first: {listed}")
 
 
-def _read_plan(client: MlflowClient, entry: SweepEntry) -> PlanRecord:
+def _named(run: Run) -> str:
+    return f"{run.data.tags['nal.study']} {run.data.tags['nal.sweep'][:12]}"
+
+
+def _read_plan(client: MlflowClient, run: Run) -> PlanRecord:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = client.download_artifacts(entry.run_id, PLAN_FILE, folder)
+            path = client.download_artifacts(run.info.run_id, PLAN_FILE, folder)
             return PlanRecord.from_json(Path(path).read_text())
         except (OSError, RecordError) as error:
             raise RecordError(
-                f"sweep {entry.sweep[:12]} of {entry.study}: {PLAN_FILE} cannot be read ({error}); "
-                "type its command again, which writes it anew"
+                f"sweep {run.data.tags['nal.sweep'][:12]} of {run.data.tags['nal.study']}: "
+                f"{PLAN_FILE} cannot be read ({error}); type its command again, which writes it "
+                "anew"
             ) from error
 
 
@@ -158,23 +114,13 @@ def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Itera
     # MLflow has no query for a set of tags: a pass over the runs, latest first.
     every = "tags.`nal.kind` = 'run'"
     for query in (f"{every} AND tags.`nal.sweep` = '{plan.sweep}'", every):
-        for run in _pages(client, [experiment], query) if missing else ():
+        for run in search_runs(client, [experiment], query) if missing else ():
             digest = run.data.tags["nal.digest"]
             if digest in missing and run.info.status in ("FINISHED", "FAILED"):
                 missing.remove(digest)
                 yield run
             if not missing:
                 return
-
-
-def _pages(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    token: str | None = None
-    while True:
-        page = client.search_runs(experiments, query, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _row(run: Run, further: Iterable[str]) -> dict[str, object]:

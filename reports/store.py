@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 PATIENCE_S = 8.0
 """How long a server may take to answer, name resolution included."""
 
+_PAGE = 1000
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ALLOWED = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
@@ -101,6 +103,17 @@ def open_store(uri: str) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    """Yield the runs of some experiments that a query is true of, the latest first."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(experiments, query, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 @contextmanager

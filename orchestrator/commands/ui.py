@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.engine.reach import is_free
 from reports.store import existing_store
 from trainables.errors import ServiceError
 
@@ -57,3 +57,14 @@ def run(home: Home, host: str, port: int) -> int:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +43,53 @@ NODE_PATIENCE_SECONDS = 120.0
 """A node's first worker has to start and to import torch, perhaps from a slow disk."""
 
 
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 7.0
+"""How long a cluster may take to be reached, and to answer: a library would wait for minutes."""
+
+
+def require_cluster(address: str) -> None:
+    """See that a Ray cluster answers at an address, within ten seconds.
+
+    Raises:
+        ServiceError: none does; says what to do.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise ServiceError(
+            f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
+            "10.0.0.1:6379"
+        )
+    _use_token()
+    hint = "start the cluster (`ray start --head`) or correct the address"
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ServiceError(
+            f"--ray-address {address} cannot be reached ({error}): {hint}"
+        ) from error
+    # `ray.init` has no time limit; Ray's own health check is asked in a process that can be ended.
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        healthy = not subprocess.run(  # noqa: S603 - our own interpreter
+            command, capture_output=True, timeout=ANSWER_SECONDS, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        raise ServiceError(
+            f"--ray-address {address} does not answer as a Ray cluster of this version, or not to "
+            f"this user's token: {hint}"
+        )
+
+
+def _use_token() -> None:
+    """Send the token that `ray start` made on this machine, where the user says nothing else."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Start Ray on this machine, or join the cluster at `address`.
@@ -58,29 +108,27 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     except ImportError as error:
         raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
 
-    folder = own_folder()
-    local: dict[str, Any] = {
-        "_temp_dir": folder,
-        "include_dashboard": False,
-        "num_cpus": os.cpu_count(),
-    }
-    try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if address else local),
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        where = f"--ray-address {address}" if address else "Ray on this machine"
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ServiceError(f"{where} cannot be used: {reason}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_folder() as folder:
+        local: dict[str, Any] = {
+            "_temp_dir": folder,
+            "include_dashboard": False,
+            "num_cpus": os.cpu_count(),
+        }
+        try:
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = f"--ray-address {address}" if address else "Ray on this machine"
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise ServiceError(f"{where} cannot be used: {reason}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def check_nodes(home: Path) -> None:
@@ -123,18 +171,19 @@ def check_nodes(home: Path) -> None:
             raise ServiceError(f"node {address} of the cluster {lack}")
 
 
-def own_folder() -> str:
-    """Make a folder for what lives as long as this process; remove those of processes killed.
+def own_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for as long as a context lasts; remove those of processes that were killed.
 
     Ray's sockets lie there, and their paths may have no more than 107 bytes: hence `/tmp`.
     """
-    short = Path("/tmp")  # noqa: S108 - mkdtemp below makes a private folder in it
+    short = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
     parent = short if short.is_dir() else Path(tempfile.gettempdir())
     for left in parent.glob(f"{TEMP_PREFIX}*-*"):
         pid = left.name.removeprefix(TEMP_PREFIX).split("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent)
+    prefix = f"{TEMP_PREFIX}{os.getpid()}-"
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
 
 
 def _lives(pid: int) -> bool:

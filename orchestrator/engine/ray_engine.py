@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import uuid
 from contextlib import contextmanager
@@ -21,10 +20,10 @@ from orchestrator.engine.cluster import (
     gpus_there,
     own_folder,
     ray_cluster,
+    require_cluster,
 )
 from orchestrator.engine.dispatch import Dispatch
 from orchestrator.engine.feed import MAX_FAILURES, Feed
-from orchestrator.engine.reach import require_cluster
 from trainables.errors import FieldError
 from trainables.job import Job, Opener, open_run
 
@@ -98,27 +97,22 @@ class RayEngine:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         gpus = job.gpus if gpus_there() else 0.0
         feed = Feed(Dispatch(work, job.home, listener), count_slots(job.cpus, gpus))
-        storage = own_folder()
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        tuner = Tuner(
-            tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
-            tune_config=TuneConfig(
-                search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
-            ),
-            run_config=RunConfig(
-                name=uuid.uuid4().hex[:8],
-                storage_path=storage,
-                stop=FeedStopper(feed),
-                verbose=0,
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            ),
-        )
-        try:
-            with _noting_interrupts(feed):
-                tuner.fit()
-        finally:
-            shutil.rmtree(storage, ignore_errors=True)
+        with own_folder() as storage, _noting_interrupts(feed):
+            Tuner(
+                tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
+                tune_config=TuneConfig(
+                    search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
+                ),
+                run_config=RunConfig(
+                    name=uuid.uuid4().hex[:8],
+                    storage_path=storage,
+                    stop=FeedStopper(feed),
+                    verbose=0,
+                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                ),
+            ).fit()
         if feed.fault is not None:
             raise feed.fault
 

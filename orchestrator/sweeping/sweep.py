@@ -6,12 +6,12 @@ their records and never handed out again, so that a sweep begun anew goes on whe
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
-from orchestrator.sweeping.waiting import WaitingRoom
 from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
 from trainables.labels import check_posterior
@@ -19,7 +19,7 @@ from trainables.record import Record
 from trainables.result import RunResult, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import optuna
@@ -27,6 +27,48 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan, Values
     from trainables.job import Row
     from trainables.spec import RunSpec
+
+
+class WaitingRoom:
+    """Knows which runs are being carried out, and which tasks wait for them.
+
+    A task waits for the runs that its spec needs, and for its own run where another task has
+    that one carried out already.
+
+    Attributes:
+        running: digests of the runs that are being carried out.
+    """
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self._waiting: dict[str, list[Task]] = {}
+        self._ready: deque[Task] = deque()
+
+    def take(self) -> Task | None:
+        """Return a task that is to be looked at before any new one; None if there is none."""
+        return self._ready.popleft() if self._ready else None
+
+    def wait(self, task: Task, needed: Task) -> bool:
+        """Let a task wait for a run; queue that run unless it is queued or running already.
+
+        Returns:
+            Whether it was queued.
+        """
+        digest = needed.spec.digest
+        queued = digest not in self._waiting and digest not in self.running
+        if queued:
+            self._ready.append(needed)
+        self._waiting.setdefault(digest, []).append(task)
+        return queued
+
+    def end(self, digest: str) -> list[Task]:
+        """Note that a run is over; return the tasks that waited for it."""
+        self.running.discard(digest)
+        return self._waiting.pop(digest, [])
+
+    def release(self, tasks: Iterable[Task]) -> None:
+        """Have tasks looked at again, before any new one."""
+        self._ready.extendleft(tasks)
 
 
 @dataclass

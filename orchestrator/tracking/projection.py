@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,9 @@ from trainables.identity import digest_of
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
+
+    from mlflow.entities import Metric
 
     from trainables.parameters import Value
     from trainables.result import RunResult
@@ -25,23 +26,6 @@ Purpose = Phase | Literal["train"]
 
 PARENT = "mlflow.parentRunId"
 _LONGEST = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point of a metric's curve.
-
-    Attributes:
-        metric: its name.
-        value: which may be NaN in the epoch of a divergence.
-        step: the epoch, counted from 1.
-        timestamp: milliseconds since 1970.
-    """
-
-    metric: str
-    value: float
-    step: int
-    timestamp: int
 
 
 def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
@@ -156,7 +140,7 @@ def setting_numbers(values: Mapping[str, Value]) -> dict[str, float]:
     }
 
 
-def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]:
+def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Metric]:
     """Return every metric of every epoch at its step; summary and settings at the last.
 
     Args:
@@ -164,17 +148,27 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
         ended_ms: when the run ended, milliseconds since 1970; None for now. Earlier epochs are
             placed by the seconds they took.
     """
+    from mlflow.entities import Metric
+
     end = int(time.time() * 1000) if ended_ms is None else ended_ms
     begin = end - int(1000 * sum(result.seconds))
     times = [begin + int(1000 * seconds) for seconds in accumulate(result.seconds)]
     times += [end] * (len(result.trace) - len(times))
     points = [
-        Point(metric, value, int(row["epoch"]), at)
+        Metric(metric, value, at, int(row["epoch"]))
         for row, at in zip(result.trace, times, strict=False)
         for metric, value in row.items()
         if metric != "epoch"
     ]
-    points += _diagnostics(result, times, end)
+    epochs = [int(epoch) for epoch in result.diagnostics.get("epoch", [])]
+    points += (
+        Metric(
+            f"diagnostics/{name}", value, times[epoch - 1] if epoch <= len(times) else end, epoch
+        )
+        for name, values in result.diagnostics.items()
+        for epoch, value in zip(epochs, values, strict=True)
+        if name != "epoch" and math.isfinite(value)
+    )
     last = int(result.trace[-1]["epoch"]) if result.trace else 0
     rates = {"flip_rate": result.labels.flip_rate, "nominal_rate": result.labels.nominal_rate}
     numbers = {
@@ -184,16 +178,7 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Point]
         **setting_numbers(result.spec.hyperparameters),
         "seed": float(result.spec.seeds.init),
     }
-    return points + [Point(name, value, last, end) for name, value in numbers.items()]
-
-
-def _diagnostics(result: RunResult, times: Sequence[int], end: int) -> Iterator[Point]:
-    epochs = [int(epoch) for epoch in result.diagnostics.get("epoch", [])]
-    for name, values in result.diagnostics.items():
-        for epoch, value in zip(epochs, values, strict=True):
-            if name != "epoch" and math.isfinite(value):
-                at = times[epoch - 1] if epoch <= len(times) else end
-                yield Point(f"diagnostics/{name}", value, epoch, at)
+    return points + [Metric(name, value, end, last) for name, value in numbers.items()]
 
 
 def artifacts(result: RunResult) -> dict[str, str]:

@@ -17,7 +17,7 @@ from factories import make_result
 from stores import fresh_store
 
 from orchestrator.commands.studies import list_studies, show
-from orchestrator.engine.reach import is_free
+from orchestrator.commands.ui import is_free
 from orchestrator.flags import Changes
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.files import study_titles

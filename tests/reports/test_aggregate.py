@@ -6,7 +6,7 @@ import pytest
 from factories import cell_specs, make_cell, make_plan, make_result
 from recorded import frame
 
-from reports.aggregate import Statistic, aggregate, devices_of
+from reports.aggregate import Statistic, aggregate
 from trainables.errors import RecordError
 
 
@@ -76,8 +76,8 @@ def test_scenarios_are_paired_each_by_itself() -> None:
 def test_kinds_of_device_are_gathered() -> None:
     first, second = results_of("nal", [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
-    cells = aggregate(make_plan([make_cell(seeds=(0, 1))]), frame([first, second]))
-    assert devices_of(cells) == ["cpu", "cuda: NVIDIA A100"]
+    (cell,) = aggregate(make_plan([make_cell(seeds=(0, 1))]), frame([first, second]))
+    assert cell.devices == {"cpu", "cuda: NVIDIA A100"}
 
 
 def test_runs_of_two_revisions_are_not_pooled() -> None:

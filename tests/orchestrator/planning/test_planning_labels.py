@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from plans import made_up_data, small_plan, small_study
 
-from orchestrator.planning.labels import check_labels
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.preparing import check_labels
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
 from trainables.datasets.base import Split

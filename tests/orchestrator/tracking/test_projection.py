@@ -31,11 +31,11 @@ def test_a_cell_is_all_of_a_spec_but_its_seeds() -> None:
 def test_points_are_one_per_metric_and_epoch_placed_by_the_seconds_taken() -> None:
     result = make_result(make_spec(epochs=3), seconds=[1.0, 2.0, 3.0])
     points = metric_points(result, ended_ms=100_000)
-    losses = [(p.step, p.timestamp) for p in points if p.metric == "train/loss"]
+    losses = [(p.step, p.timestamp) for p in points if p.key == "train/loss"]
     assert losses == [(1, 95_000), (2, 97_000), (3, 100_000)]
-    assert len({(p.metric, p.step) for p in points}) == len(points)
-    assert {p.step for p in points if p.metric == "flip_rate"} == {3}
-    assert not [p for p in points if p.metric == "epoch"]
+    assert len({(p.key, p.step) for p in points}) == len(points)
+    assert {p.step for p in points if p.key == "flip_rate"} == {3}
+    assert not [p for p in points if p.key == "epoch"]
 
 
 def test_names_are_for_people() -> None:
@@ -62,7 +62,7 @@ def test_numbers_among_the_settings_are_metrics_too() -> None:
         "hp/b": 0.5,
     }
     points = metric_points(make_result(make_spec(seed=7, values={"lambda": 2.5}, epochs=3)))
-    numbers = {p.metric: (p.step, p.value) for p in points}
+    numbers = {p.key: (p.step, p.value) for p in points}
     assert (numbers["hp/lambda"], numbers["seed"]) == ((3, 2.5), (3, 7.0))
 
 
