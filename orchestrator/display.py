@@ -151,8 +151,9 @@ class Display:
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
             totals[Phase.SELECT] = self._count(Phase.SELECT, selecting)
         if self._sweep.cells:
-            batches = [cell.batch for cell in self._sweep.cells]
-            totals[Phase.CONFIRM] = self._count(Phase.CONFIRM, batches)
+            totals[Phase.CONFIRM] = self._count(
+                Phase.CONFIRM, [cell.batch for cell in self._sweep.cells]
+            )
         return totals
 
     def _count(self, phase: Phase, batches: Iterable[Batch]) -> int:

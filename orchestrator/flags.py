@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from orchestrator.engine.choice import engine_names
+from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
 from reports.store import home_store
 from trainables.errors import StudyError

@@ -50,8 +50,9 @@ def contact_sheet(
         picture = _enlarged((image * bright).astype(np.uint8))
         sheet.paste(picture, (left + (CELL - picture.width) // 2, top))
         for i, text in enumerate(caption):
-            shown = _fitting(text, draw, font)
-            draw.text((left, top + CELL + i * LINE), shown, fill="black", font=font)
+            draw.text(
+                (left, top + CELL + i * LINE), _fitting(text, draw, font), fill="black", font=font
+            )
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()

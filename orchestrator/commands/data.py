@@ -35,8 +35,9 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
         source = SOURCES[name]
         state = Text("there", style="green") if missing is None else Text("missing", style="yellow")
         console.print(Text(f"{name:<12}", style="bold"), state, Text(f"  {source.title}"))
-        columns = Column(style="dim", min_width=10), Column(overflow="fold")
-        table = Table.grid(*columns, padding=(0, 2))
+        table = Table.grid(
+            Column(style="dim", min_width=10), Column(overflow="fold"), padding=(0, 2)
+        )
         table.add_row("  expected", source.layout)
         if missing is not None:
             table.add_row("  offered", _offer(source))

@@ -106,8 +106,7 @@ def _show_transition(console: Console, labels: Realisation, classes: Sequence[st
         console.print("\nof each class (rows), in percent, the noisy label (columns):")
         table = headed_table("", *(Column(name[:10], justify="right") for name in classes), gap=2)
         for name, row in zip(classes, matrix, strict=True):
-            cells = [f"{100 * share:.1f}" if share else "·" for share in row]
-            table.add_row(name, *cells)
+            table.add_row(name, *(f"{100 * share:.1f}" if share else "·" for share in row))
         console.print(table)
         return
     flips = matrix - np.diag(np.diag(matrix))

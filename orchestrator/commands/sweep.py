@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.commands.report import build_report
 from orchestrator.display import Display
-from orchestrator.engine.choice import engine_of
+from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Changes, Places, command_line
 from orchestrator.output import print_json
 from orchestrator.planning import cost as costs
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.engine.base import Engine
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy

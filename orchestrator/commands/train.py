@@ -66,9 +66,8 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     if places.tracking_uri is not None:
         check_store(places.tracking_uri)
     plan = prepare(changes, places, console, writes=True).plan
-    study = plan.study
     try:
-        spec = plan.spec(Phase.CONFIRM, method, study.scenarios[0], values, seed)
+        spec = plan.spec(Phase.CONFIRM, method, plan.study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):
             kind = method_of(one.method)
             kind.check(one.hyperparameters, one.recipe.epochs)

@@ -76,14 +76,15 @@ class Plan:
 
         Raising the number of trials or seeds continues a sweep; any other change is another one.
         """
-        content = {
-            "study": identity(self.study),
-            "name": self.name,
-            "data": self.dataset.digest,
-            "annotations": dict(self.annotations),
-            "revision": REVISION,
-        }
-        return digest_of(content)
+        return digest_of(
+            {
+                "study": identity(self.study),
+                "name": self.name,
+                "data": self.dataset.digest,
+                "annotations": dict(self.annotations),
+                "revision": REVISION,
+            }
+        )
 
     @property
     def searches(self) -> tuple[SearchPlan, ...]:

@@ -132,13 +132,15 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         points += f" + {len(references)} at the paper's point"
     searched = [search.scenario for search in searches]
     left = [name for name in study.scenarios if name not in searched]
-    confirm = PhaseSize(
-        Phase.CONFIRM,
-        f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
-        f"{_needs_text(plan, study.methods, left)}",
-        _loads(plan, _confirmed(plan), counted_needs),
+    return (
+        *sizes,
+        PhaseSize(
+            Phase.CONFIRM,
+            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
+            f"{_needs_text(plan, study.methods, left)}",
+            _loads(plan, _confirmed(plan), counted_needs),
+        ),
     )
-    return (*sizes, confirm)
 
 
 def _stages_text(methods: Sequence[str]) -> str:
@@ -157,13 +159,15 @@ def _tried(plan: Plan, phase: Phase, search: SearchPlan, seed: int, count: int) 
 
     A run that they need is one for all points unless it depends on the values.
     """
-    space = plan.study.space_of(search.method)
     low, high = (
         plan.spec(
             phase,
             search.method,
             search.scenario,
-            {name: getattr(interval, end) for name, interval in space.items()},
+            {
+                name: getattr(interval, end)
+                for name, interval in plan.study.space_of(search.method).items()
+            },
             seed,
         )
         for end in ("low", "high")
@@ -183,8 +187,7 @@ def _confirmed(plan: Plan) -> Iterator[Share]:
         for method in study.methods:
             points: list[Values] = points_of(study, method)
             if method in study.tune:
-                space = study.space_of(method)
-                points = [{name: interval.low for name, interval in space.items()}]
+                points = [{n: interval.low for n, interval in study.space_of(method).items()}]
                 reference = plan.reference_of(method)
                 if reference is not None and reference not in points:
                     points.append(reference)

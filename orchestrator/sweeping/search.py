@@ -211,8 +211,10 @@ class Search:
         A search that had more trials once and wants fewer now goes by its first ones.
         """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        found = [(self.values_of(trial.params), float(trial.values[0])) for trial in trials]
-        return found[: self.trials]
+        return [
+            (self.values_of(trial.params), float(trial.values[0]))
+            for trial in trials[: self.trials]
+        ]
 
 
 def rounded(params: Mapping[str, Any]) -> Values:

@@ -245,8 +245,10 @@ class Sweep:
     def _cell(
         self, method: str, scenario: str, origin: str, values: Values, tuning: Tuning | None
     ) -> Cell:
-        seeds = self.plan.study.confirm.seeds
-        specs = [self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds]
+        specs = [
+            self.plan.spec(Phase.CONFIRM, method, scenario, values, seed)
+            for seed in self.plan.study.confirm.seeds
+        ]
         return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
@@ -296,8 +298,11 @@ class Sweep:
     @property
     def best(self) -> tuple[float, Values] | None:
         """The highest objective of a trial so far, over all searches, and its values."""
-        found = [tuning.best for tuning in self.tunings if tuning.best is not None]
-        return max(found, key=lambda best: best[0], default=None)
+        return max(
+            (tuning.best for tuning in self.tunings if tuning.best is not None),
+            key=lambda best: best[0],
+            default=None,
+        )
 
 
 def _needed(spec: RunSpec, task: Task) -> Task:

@@ -106,8 +106,9 @@ class Tuning:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
             self.asked.add(spec.digest)
-            ended = partial(self._trial_ended, proposal, spec)
-            yield Task(spec, Phase.SEARCH, proposal.values, ended)
+            yield Task(
+                spec, Phase.SEARCH, proposal.values, partial(self._trial_ended, proposal, spec)
+            )
         if self.search.done and not self.candidates:
             self._begin_select()
         for _, batch in self.candidates:

@@ -49,7 +49,6 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
         study: name of its study.
         sweep: digest of the sweep that it is written for; "" for none.
     """
-    spec = result.spec
     tags = {
         **{f"nal.{name}": value for name, value in result.provenance.items()},
         "nal.kind": "run",
@@ -59,7 +58,7 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
         "nal.status": str(result.status),
         "nal.reason": result.reason,
         "nal.converged": "yes" if result.converged else "no",
-        "nal.data": spec.data,
+        "nal.data": result.spec.data,
         "nal.labels": result.labels.sha256,
         "nal.labels_count": str(result.labels.count),
         "nal.network_parameters": str(result.parameters),

@@ -280,8 +280,11 @@ class Tracker:
                     self._client.delete_run(known.run_id)
                 self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
             if home and cell:
-                seeds = [run for run in self._runs.values() if run.parent == home.run_id]
-                ended = [run for run in seeds if run.whole and not run.unfinished]
+                ended = [
+                    run
+                    for run in self._runs.values()
+                    if run.parent == home.run_id and run.whole and not run.unfinished
+                ]
                 self._cells.show(home, ended, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:

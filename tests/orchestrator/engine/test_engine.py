@@ -18,7 +18,7 @@ from small_runs import complete_run, digits, recipe, runnable
 from works import EPOCHS, SPECS, Ears, Script, at
 
 import orchestrator.engine as package
-from orchestrator.engine.choice import engine_names, engine_of
+from orchestrator.engine.base import engine_names, engine_of
 from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.engine.ray_engine import RayEngine
