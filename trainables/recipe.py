@@ -67,13 +67,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, allowed, holds in (
-            *((name, "at least 1", _at_least_one) for name in COUNTS),
-            ("learning_rate", "above 0", lambda rate: rate > 0),
-            ("momentum", "in [0, 1)", lambda momentum: 0 <= momentum < 1),
-            ("weight_decay", "at least 0", lambda decay: decay >= 0),
+            *((name, "at least 1", getattr(self, name) >= 1) for name in COUNTS),
+            ("learning_rate", "above 0", self.learning_rate > 0),
+            ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
+            ("weight_decay", "at least 0", self.weight_decay >= 0),
         ):
-            value = getattr(self, name)
-            if not holds(value):
+            if not holds:
+                value = getattr(self, name)
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
         for name in ("learning_rate", "momentum", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
@@ -131,7 +131,3 @@ class Recipe:
     def evaluates(self, epoch: int) -> bool:
         """Tell whether the held-out and test splits are evaluated after this epoch."""
         return epoch % self.evaluate_every == 0 or epoch > self.epochs - self.window
-
-
-def _at_least_one(count: int) -> bool:
-    return count >= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trainables.datasets.base import Dataset
-    from trainables.observer import Observer
     from trainables.recipe import Recipe
     from trainables.spec import RunSpec
 
@@ -33,6 +32,26 @@ LOSS_BOUND = 1e6
 
 class DivergedError(ArithmeticError):
     """The loss is no number, or out of bounds: an outcome of the run, not a fault of the sweep."""
+
+
+class Observer(Protocol):
+    """Looks on while a run trains; what it does must not change a bit of it."""
+
+    def watches(self, epoch: int) -> bool:
+        """Tell whether it wants to see this epoch."""
+
+    def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
+        """Take note of a step.
+
+        Args:
+            batch: of the step.
+            attention: logit of the weight τ that the loss gives each sample, shape (b,), if it
+                gives one.
+            gradient: of each sample's loss with respect to its logits, shape (b, outputs).
+        """
+
+    def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
+        """Take note of an epoch's end, and of what the method takes for the labels then."""
 
 
 class Trainer:

@@ -41,7 +41,7 @@ def cadence(epochs: int, wanted: int | None) -> int:
 
 
 class Collector:
-    """An observer of a training; see `trainables.observer`."""
+    """An observer of a training; see `trainables.trainer.Observer`."""
 
     def __init__(
         self,
