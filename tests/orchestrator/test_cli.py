@@ -15,7 +15,7 @@ from command_line import typed
 from plans import STUDY
 
 from orchestrator.__main__ import main
-from orchestrator.engine.choice import engine_names
+from orchestrator.engine.base import engine_names
 from orchestrator.home import Home
 from orchestrator.planning import cost as costs
 
