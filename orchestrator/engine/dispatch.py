@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Answer, Task, Work
@@ -10,7 +12,7 @@ from trainables.errors import NalError
 from trainables.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
@@ -163,3 +165,19 @@ def _cut(rows: Iterable[Row], after: Sequence[int]) -> Iterator[list[Row]]:
             group = []
     if group:
         yield group
+
+
+@contextmanager
+def noting_interrupts(note: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+    """See that Ctrl-C is heard even where a library swallows the exception that it raises."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        error = KeyboardInterrupt()
+        note(error)
+        raise error
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatch import Dispatch
+from orchestrator.engine.dispatch import Dispatch, noting_interrupts
 from orchestrator.planning.cost import environment_of
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
@@ -52,15 +52,21 @@ class InlineEngine:
         """
         os.environ.update(environment_of(job.gpus))
         dispatch = Dispatch(work, job.home, listener)
-        while (task := dispatch.next()) is not None:
-            self._run(task, dispatch, job)
+        interrupts: list[KeyboardInterrupt] = []
+        with noting_interrupts(interrupts.append):
+            while (task := dispatch.next()) is not None:
+                self._run(task, dispatch, job, interrupts)
 
-    def _run(self, task: Task, dispatch: Dispatch, job: Job) -> None:
+    def _run(
+        self, task: Task, dispatch: Dispatch, job: Job, interrupts: list[KeyboardInterrupt]
+    ) -> None:
         attempt = Attempt(partial(self.opener, task.spec, job))
         try:
             answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
             while attempt.goes_on and answer is Answer.CONTINUE:
                 attempt.advance()
+                if interrupts:
+                    raise interrupts[0]
                 answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
             if attempt.goes_on:
                 attempt.stop()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from orchestrator.engine.cluster import (
     ray_cluster,
     require_cluster,
 )
-from orchestrator.engine.dispatch import Dispatch
+from orchestrator.engine.dispatch import Dispatch, noting_interrupts
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 from trainables.errors import FieldError
 from trainables.job import Job, Opener, open_run
@@ -98,7 +97,7 @@ class RayEngine:
         gpus = job.gpus if gpus_there() else 0.0
         feed = Feed(Dispatch(work, job.home, listener), count_slots(job.cpus, gpus))
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        with own_folder() as storage, _noting_interrupts(feed):
+        with own_folder() as storage, noting_interrupts(feed.fail):
             Tuner(
                 tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
@@ -120,19 +119,3 @@ class RayEngine:
 def from_places(places: Places) -> RayEngine:
     """Return the engine on the cluster that flags name, or on a Ray of its own."""
     return RayEngine(places.ray_address)
-
-
-@contextmanager
-def _noting_interrupts(feed: Feed) -> Iterator[None]:
-    """See that Ctrl-C ends the sweep even where Ray's code swallows the exception it raises."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        error = KeyboardInterrupt()
-        feed.fail(error)
-        raise error
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

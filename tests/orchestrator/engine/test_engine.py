@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from factories import make_spec
-from fake_runs import attempts, misbehave, open_fake, record_run
+from fake_runs import FakeRun, attempts, misbehave, open_fake, record_run
 from plans import complete_trials, searches_of, small_plan, wanted_digests
 from small_runs import complete_run, digits, recipe, runnable
 from works import EPOCHS, SPECS, Ears, Script, at
@@ -325,6 +325,24 @@ def test_a_run_ends_at_an_epoch_that_it_was_not_to_stop_after(
     work = carried(engine, tmp_path, Script(SPECS[:1], (2,), at(EPOCHS, Answer.WAIT)))
     assert work.epochs(0) == WHOLE
     assert work.ends == [(0, "finished", "")]
+
+
+def test_an_interrupt_that_a_library_swallows_ends_an_inline_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = FakeRun.advance
+
+    def swallowing(self: FakeRun) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    monkeypatch.setattr(FakeRun, "advance", swallowing)
+    work = Script(SPECS)
+    with pytest.raises(KeyboardInterrupt):
+        carried(InlineEngine, tmp_path, work)
+    assert work.ends == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # --- choosing one
