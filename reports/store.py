@@ -10,11 +10,12 @@ import fcntl
 import logging
 import os
 import socket
+import sqlite3
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,11 +44,16 @@ def existing_store(home: Path) -> str:
     """Return the URI of a home's own store, which must be there.
 
     Raises:
-        HomeError: nothing has been recorded there.
+        HomeError: it is not, or it cannot be read.
     """
     uri = home_store(home)
-    path = _sqlite_path(uri)
-    if path is None or not path.exists():
+    path = home / "mlflow.db"
+    if not path.exists() and any((home / "runs").glob("*/result.json")):
+        raise HomeError(
+            f"{path} is missing, but runs are recorded under --home {home}: `python -m "
+            "orchestrator sync` writes it again from them"
+        )
+    if not path.exists():
         raise HomeError(
             f"nothing is recorded under --home {home}: run `python -m orchestrator sweep "
             "STUDY` first, or name another folder with --home"
@@ -61,7 +67,7 @@ def check_store(uri: str) -> None:
 
     Raises:
         ServiceError: no server answers, or the URI is of a kind that is not supported.
-        HomeError: the folder of an SQLite file is missing or not writable.
+        HomeError: the folder of an SQLite file is missing or not writable, or the file is damaged.
     """
     scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
     if scheme in ("http", "https"):
@@ -69,7 +75,7 @@ def check_store(uri: str) -> None:
     elif scheme in _PORTS:
         _within_patience(uri, lambda: _connect(uri, _PORTS[scheme]))
     elif scheme == "sqlite":
-        _check_folder(uri)
+        _check_file(uri)
     elif scheme in ("", "file"):
         raise ServiceError(
             f"tracking URI '{uri}': MLflow no longer keeps runs in plain folders; {_ALLOWED}"
@@ -196,7 +202,7 @@ def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def _check_folder(uri: str) -> None:
+def _check_file(uri: str) -> None:
     path = _sqlite_path(uri)
     if path is None or not path.name:
         raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, the path with its file")
@@ -204,6 +210,22 @@ def _check_folder(uri: str) -> None:
         raise HomeError(f"tracking URI '{uri}': there is no folder {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise HomeError(f"tracking URI '{uri}': {path} is not writable; choose another --home")
+    if path.exists():
+        _check_database(path)
+
+
+def _check_database(path: Path) -> None:
+    """See that SQLite can read a file's tables: MLflow's pages would print a traceback."""
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError as error:
+        raise HomeError(f"MLflow store {path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise HomeError(
+            f"MLflow store {path} is damaged ({error}): move it away, and `python -m orchestrator "
+            "sync` writes it again from the recorded runs"
+        ) from error
 
 
 @contextmanager

@@ -108,6 +108,9 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="file is not a database") as caught:
         open_store(uri)
     assert "\n" not in str(caught.value)
+    assert "sync` writes it again" in str(caught.value)
+    with pytest.raises(HomeError, match=r"is damaged \(file is not a database\): move it away"):
+        existing_store(tmp_path)  # what `ui` asks before it starts MLflow's pages
 
 
 def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +142,11 @@ def test_a_password_is_never_shown() -> None:
 def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:
     assert home_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(HomeError, match=f"nothing is recorded under --home {tmp_path}: run "):
+        existing_store(tmp_path)
+    run = tmp_path / "runs" / "abc"
+    run.mkdir(parents=True)
+    (run / "result.json").touch()
+    with pytest.raises(HomeError, match=r"mlflow\.db is missing, but runs are recorded .* sync` "):
         existing_store(tmp_path)
     (tmp_path / "mlflow.db").touch()
     assert existing_store(tmp_path) == home_store(tmp_path)
