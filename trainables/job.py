@@ -58,7 +58,7 @@ class OpenRun(Protocol):
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs that are trained."""
 
     def rows_since(self, epoch: int) -> list[Row]:
         """Return the rows of the epochs after that one."""
@@ -72,6 +72,11 @@ class OpenRun(Protocol):
 
 Opener = Callable[["RunSpec", Job], AbstractContextManager[OpenRun]]
 """Opens a run, given its spec and the job."""
+
+
+def environment_of(gpus: float) -> dict[str, str]:
+    """Return what a process outside Ray is told: a study that asks for no GPU sees none."""
+    return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +131,7 @@ class Attempt:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs that are trained."""
         return 0 if self._run is None else self._run.epoch
 
     def rows_since(self, epoch: int) -> list[Row]:
@@ -134,7 +139,7 @@ class Attempt:
         return [] if self._run is None else self._run.rows_since(epoch)
 
     def advance(self) -> None:
-        """Train one epoch."""
+        """Train one epoch more, if the run is open."""
         with self._keeping_fault():
             if self._run is not None:
                 self._run.advance()

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
 
 
+def held_out_count(fraction: float, samples: int) -> int:
+    """Return how many of some samples are held out: the fraction of them, rounded."""
+    return round(fraction * samples)
+
+
 def labels_digest(labels: NDArray[np.int64]) -> str:
     """Return the SHA-256 of a label vector as little-endian int64 bytes."""
     return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
@@ -66,7 +71,7 @@ class Realisation:
         return [[float(cell) for cell in row] for row in rows]
 
     def parts(self, hold_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Split the samples into a training part and round(hold_out × n) held-out ones.
+        """Split the samples into a training part and `held_out_count` held-out ones.
 
         Args:
             hold_out: fraction held out.
@@ -76,7 +81,7 @@ class Realisation:
             Positions in this realisation, both ascending: training part, held-out part.
         """
         order = permutation(len(self.noisy), "split", seed)
-        held = round(hold_out * len(self.noisy))
+        held = held_out_count(hold_out, len(self.noisy))
         return np.sort(order[held:]), np.sort(order[:held])
 
 

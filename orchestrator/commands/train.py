@@ -10,9 +10,9 @@ from rich.console import Console
 from orchestrator.display import Bars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import facts_table, print_json
-from orchestrator.planning.cost import MachineCost, duration, measure_run, network_of
+from orchestrator.planning.cost import MachineCost, duration, measure_run
 from orchestrator.planning.preparing import job_of, prepare
-from orchestrator.planning.sizes import Load
+from orchestrator.planning.sizes import Load, network_of
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
@@ -24,6 +24,7 @@ from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
 from trainables.noise import noise_of
+from trainables.realisation import held_out_count
 from trainables.record import Record
 from trainables.result import LabelFacts, RunResult, Status
 
@@ -179,8 +180,11 @@ def _view(result: RunResult, values: Mapping[str, Value], available: int, folder
     facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
         facts.append(("set", point(values)))
-    used = result.labels.count - result.skipped
+    held_out = held_out_count(result.spec.hold_out, result.labels.count)
+    used = result.labels.count - held_out - result.skipped
     images = "all images" if used == available else f"{used} of {available} images"
+    if held_out:
+        images += f"; the noisy labels of {held_out} others are held out"
     facts += [("trained on", images), ("labels", labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))

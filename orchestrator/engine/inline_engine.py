@@ -9,10 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.dispatch import Dispatch, noting_interrupts
-from orchestrator.planning.cost import environment_of
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
-from trainables.job import Attempt, Job, Opener, crash_text, open_run
+from trainables.job import Attempt, Job, Opener, crash_text, environment_of, open_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InlineEngine:
-    """Carries out runs in this process; their works are asked after every epoch.
+    """Carries out runs in this process, and reports to their work after every epoch.
 
     Attributes:
         opener: opens a run; tests stand in for the training here.
@@ -38,10 +37,10 @@ class InlineEngine:
         return 1
 
     def check(self, resources: Resources) -> None:
-        """Nothing can be lacking: with fewer CPUs than its threads a run is only slower."""
+        """Let any resources pass: on fewer CPUs than a run has threads it is only slower."""
 
     def opened(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
-        """There is nothing to start."""
+        """Return a context that does nothing: this process is there already."""
         return nullcontext()
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:

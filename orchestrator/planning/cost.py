@@ -11,11 +11,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.sizes import Load, PhaseSize, phase_sizes
+from orchestrator.planning.sizes import Load, Network, PhaseSize, network_of, phase_sizes
 from trainables.cost import Cost
 from trainables.errors import NalError
+from trainables.job import environment_of
 from trainables.methods import method_of
-from trainables.parameters import FrozenMap
 from trainables.record import write_atomically
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ RUN_OVERHEAD_SECONDS = 0.3
 """Of orchestration, per run."""
 START_SECONDS = 15.0
 """Of Ray and its workers, once."""
-
-
-Network = tuple[str, FrozenMap]
-"""A backbone and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,6 @@ class MachineCost:
             for size in phase_sizes(plan)
             for load in size.loads
         )
-
-
-def network_of(spec: RunSpec) -> Network:
-    """Return the network that a run trains, whose steps cost alike whatever the method."""
-    return spec.backbone, spec.backbone_parameters
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
@@ -158,11 +149,6 @@ def _key(spec: RunSpec, plan: Plan) -> str:
         spec.revision,
     ]
     return " ".join(map(str, parts))
-
-
-def environment_of(gpus: float) -> dict[str, str]:
-    """Return what a process outside Ray is told: a study that asks for no GPU sees none."""
-    return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from trainables.labels import POSTERIOR
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.parameters import FrozenMap, Value
+from trainables.realisation import held_out_count
 from trainables.spec import REVISION, RunSpec
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Plan:
     @property
     def held_out(self) -> int:
         """Number of samples held out to choose by."""
-        return round(self.study.search.hold_out * self.samples)
+        return held_out_count(self.study.search.hold_out, self.samples)
 
     @property
     def protocol(self) -> HeldOutAccuracy:

@@ -9,12 +9,18 @@ from reports.words import counted
 from search_spaces.phases import Phase
 from search_spaces.resolve import points_of, reference_of
 from trainables.methods import method_of
+from trainables.parameters import FrozenMap
+from trainables.realisation import held_out_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.planning.plan import Plan, SearchPlan, Values
     from trainables.spec import RunSpec
+
+
+Network = tuple[str, FrozenMap]
+"""A backbone and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,11 @@ class PhaseSize:
         return sum(load.runs for load in self.loads)
 
 
+def network_of(spec: RunSpec) -> Network:
+    """Return the network that a run trains, whose steps cost alike whatever the method."""
+    return spec.backbone, spec.backbone_parameters
+
+
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     """Return how many runs each phase of a plan has at the most, and what they do.
 
@@ -129,7 +140,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     if varied:
         points += f"{' + ' if points else ''}{counted(varied, 'varied value')}"
     if references:
-        points += f" + {len(references)} at the paper's point"
+        points += f" + {len(references)} at the reference"
     searched = [search.scenario for search in searches]
     left = [name for name in study.scenarios if name not in searched]
     return (
@@ -212,7 +223,7 @@ def _loads(plan: Plan, shares: Iterable[Share], counted_needs: set[str]) -> tupl
             continue
         if share.needed:
             counted_needs.add(spec.digest)
-        held = round(spec.hold_out * plan.samples)
+        held = held_out_count(spec.hold_out, plan.samples)
         size = {
             "val": held,
             "clean_val": held if dataset.validation is None else len(dataset.validation),
@@ -222,8 +233,7 @@ def _loads(plan: Plan, shares: Iterable[Share], counted_needs: set[str]) -> tupl
         evaluated = sum(size[name] for name in spec.evaluate)
         state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
         gives_labels = spec.digest in label_sources
-        network = (spec.backbone, spec.backbone_parameters)
-        key = (spec.method, network, spec.recipe, train, evaluated, state, gives_labels)
+        key = (spec.method, network_of(spec), spec.recipe, train, evaluated, state, gives_labels)
         before = loads[key].runs if key in loads else 0
         loads[key] = Load(before + share.runs, spec, train, evaluated, state, gives_labels)
     return tuple(loads.values())

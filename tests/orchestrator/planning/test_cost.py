@@ -13,9 +13,8 @@ from orchestrator.planning.cost import (
     START_SECONDS,
     duration,
     measure,
-    network_of,
 )
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.planning.sizes import network_of, phase_sizes
 from search_spaces.phases import Phase
 from trainables.errors import NalError
 

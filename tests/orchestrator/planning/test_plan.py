@@ -149,7 +149,7 @@ def test_the_arithmetic_is_written_out() -> None:
     assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
     assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
     assert confirm.runs == 12
-    assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the paper's point) × 2 seeds"
+    assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the reference) × 2 seeds"
     assert [(load.train, load.evaluated) for load in search.loads] == [(70, 30)]
     assert {(load.train, load.evaluated) for load in confirm.loads} == {(70, 30 + 40)}
 
