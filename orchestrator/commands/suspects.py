@@ -15,6 +15,7 @@ from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
 from trainables.errors import DataError, HomeError, UserError
+from trainables.realisation import held_out_count
 from trainables.record import Record, write_atomically
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def run(places: Places, name: str, out: Path | None, count: int, *, as_json: boo
     if as_json:
         print_json(_plain(suspects, result, folder))
     _show(console, suspects, dataset.classes, files, folder)
+    held_out = held_out_count(spec.hold_out, result.labels.count)
+    if held_out:
+        console.print(
+            f"\n{held_out} other samples were held out and are not ranked: train with "
+            "--set confirm.hold_out=false to rank all",
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -166,5 +174,7 @@ def _show(
             f"\n{wrong} of {len(suspects)} labels are wrong; of the first {wrong} here "
             f"{suspects.precision(wrong):.1%} are."
         )
-    console.print(f"\nall {len(suspects)}: {folder / 'suspects.csv'}", soft_wrap=True)
+    console.print(
+        f"\nall {len(suspects)} that were trained on: {folder / 'suspects.csv'}", soft_wrap=True
+    )
     console.print(f"pictures of the first: {folder / 'suspects.png'}", soft_wrap=True)

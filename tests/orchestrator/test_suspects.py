@@ -118,6 +118,10 @@ def test_text_for_people(
     command(places, spec.digest, tmp_path / "out", 5, as_json=False)
     text = capsys.readouterr().out
     assert "of 1006 labels are wrong; of the first" in text
+    assert (
+        "431 other samples were held out and are not ranked: train with --set confirm.hold_out"
+        in text
+    )
     assert str(tmp_path / "out" / "suspects.csv") in text
 
 
