@@ -59,8 +59,9 @@ def keep_labels(labels: NDArray[np.int64], home: Path) -> Path:
         HomeError: the home cannot be written.
     """
     path = _kept(labels_digest(labels), home)
-    if write_once(path, _npy(labels)) != _npy(labels):
-        write_atomically(path, _npy(labels))
+    content = _npy(labels)
+    if write_once(path, content) != content:
+        write_atomically(path, content)
     return path
 
 

@@ -186,8 +186,11 @@ class Sweep:
     def _take_up_needs(self, task: Task) -> None:
         """Count the recorded runs that a recorded run needed, as if they had ended just now."""
         for spec in self.plan.needs_of(task.spec):
-            need, result = _needed(spec, task), self._record(spec)
-            if result is not None and self._count(need):
+            if spec.digest in self.counted:
+                continue
+            if (result := self._record(spec)) is not None:
+                need = _needed(spec, task)
+                self._count(need)
                 self._listener(need, result)
 
     def _count(self, task: Task) -> bool:
