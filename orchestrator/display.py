@@ -86,12 +86,12 @@ class Bars(Progress):
         )
 
     def reported(self, task: Task, row: Row) -> None:
-        """Move it."""
+        """Move the run's bar, and show its latest numbers."""
         latest = "  ".join(form.format(row[name]) for name, form in SHOWN.items() if name in row)
         self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
 
     def ended(self, task: Task) -> None:
-        """Leave it where it is."""
+        """Leave the run's bar where it is."""
 
 
 def run_title(spec: RunSpec) -> str:
@@ -133,7 +133,7 @@ class Display:
         self._speak()
 
     def reported(self, task: Task, row: Row) -> None:
-        """Move its bar."""
+        """Move the run's bar."""
         going = self._going.get(task.spec.digest)
         if going is not None:
             going.begun = True
@@ -141,7 +141,7 @@ class Display:
         self._speak()
 
     def ended(self, task: Task) -> None:
-        """Take it off."""
+        """Take the run off the display."""
         self._going.pop(task.spec.digest, None)
 
     def _totals(self) -> dict[Phase, int]:

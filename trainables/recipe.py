@@ -10,8 +10,10 @@ from trainables.identity import NEUTRAL
 from trainables.schedules import CONSTANT, Schedule, scaled_count
 
 AUGMENTATIONS = ("crop", "flip")
-"""crop: small images are padded by 4 pixels and cut to their size at random, of large ones a part
-of `crop_size` is cut out at random; flip: left to right, half the time."""
+"""What may be done to training images at random.
+
+"crop" pads a small image by 4 pixels and cuts it back to its size at a random place; of a large one
+it cuts out a square of `crop_size`. "flip" mirrors an image left to right, half the time."""
 
 Precision = Literal["float32", "bf16"]
 Optimizer = Literal["sgd", "radam"]

@@ -185,7 +185,7 @@ class Running:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs that are trained."""
         return self.spec.recipe.epochs if self._trainer is None else self._trainer.epoch
 
     def rows_since(self, epoch: int) -> list[dict[str, float]]:

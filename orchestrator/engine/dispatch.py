@@ -46,7 +46,7 @@ class Dispatch:
 
     @property
     def done(self) -> bool:
-        """Whether the work is over."""
+        """Whether the work has nothing left to be run."""
         return self._work.done
 
     def next(self) -> Task | None:

@@ -24,11 +24,11 @@ class Answer(Enum):
     """What becomes of a run that has reported."""
 
     CONTINUE = auto()
-    """It goes on."""
+    """The run goes on."""
     STOP = auto()
-    """It ends where it stands, recorded as stopped; it may be continued later."""
+    """The run ends where it stands, recorded as stopped; a later sweep may continue it."""
     WAIT = auto()
-    """It gives up its slot where it stands, and its work is asked again later."""
+    """The run stands still and its slot goes to another; the work is asked about it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def is_whole(run: Run) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run in the store.
+    """What the tracker knows of a run that is in the MLflow store.
 
     Attributes:
         run_id: MLflow's name of it.
