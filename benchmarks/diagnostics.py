@@ -25,8 +25,8 @@ from small_runs import CPU, digits, recipe, runnable  # noqa: E402 - the checkou
 
 from trainables.datasets.base import Dataset, Split  # noqa: E402
 from trainables.diagnostics.collector import Collector, cadence  # noqa: E402
-from trainables.parameters import FrozenMap  # noqa: E402
-from trainables.trainer import Trainer  # noqa: E402
+from trainables.run.parameters import FrozenMap  # noqa: E402
+from trainables.training.trainer import Trainer  # noqa: E402
 
 EPOCHS = 60
 

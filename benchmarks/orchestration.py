@@ -37,11 +37,11 @@ from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
 from orchestrator.tracking.recording import Recorder  # noqa: E402
 from reports.store import home_store  # noqa: E402
 from search_spaces.phases import Phase  # noqa: E402
-from trainables.job import Job  # noqa: E402
+from trainables.training.job import Job  # noqa: E402
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.tasks import Task
-    from trainables.job import Row
+    from trainables.training.job import Row
 
 CELLS = 2
 
@@ -127,7 +127,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="nal-benchmark-"))
     home = Home(folder / "home")
-    home.prepare()
+    home.create()
     bare = folder / "bare"
     bare.mkdir()
     begun = time.perf_counter()

@@ -30,10 +30,10 @@ from torchvision import transforms
 
 from trainables.datasets import clothing1m
 from trainables.datasets.pictures import Pictures
-from trainables.parts import EpochDraws, Normalise
-from trainables.picture_parts import PicturePart
-from trainables.recipe import Recipe
-from trainables.seeds import Seeds
+from trainables.run.recipe import Recipe
+from trainables.run.seeds import Seeds
+from trainables.run_data.loaders import EpochDraws, Normalise
+from trainables.run_data.picture_loader import PictureLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -95,7 +95,7 @@ def ours(folder: Path, names: list[str], threads: int, epoch: int) -> Iterator[t
     """Yield the batches of an epoch, as training takes them."""
     index = np.arange(len(names))
     pictures = Pictures.of(folder, [name.encode() for name in names])
-    part = PicturePart(pictures, index, index, torch.device("cpu"), CROP, threads=threads)
+    part = PictureLoader(pictures, index, index, torch.device("cpu"), CROP, threads=threads)
     recipe = Recipe(1, BATCH, 1.0, augmentation=("crop", "flip"), crop_size=CROP)
     normalise = Normalise(MEAN, STD, torch.device("cpu"))
     draws = EpochDraws(index, recipe, Seeds.same(0), epoch)

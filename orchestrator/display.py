@@ -23,23 +23,24 @@ from orchestrator.planning.cost import MachineCost, duration
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
 from search_spaces.phases import Phase
+from trainables.run.metrics import TEST, TRAIN_LOSS, VAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.sweeping.sweep import Sweep
     from orchestrator.sweeping.tasks import Batch, Task
-    from trainables.job import Row
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
+    from trainables.training.job import Row
 
 LINE_SECONDS = 10.0
 """Between lines where the output is no terminal."""
 COLUMNS = 8
 """Of the table of runs."""
 SHOWN = {
-    "train/loss": "loss {:.3f}",
-    "val/accuracy": "val {:.1%}",
-    "test/accuracy": "test {:.1%}",
+    TRAIN_LOSS: "loss {:.3f}",
+    VAL: "val {:.1%}",
+    TEST: "test {:.1%}",
 }
 """Metrics beside a bar."""
 SHOWN_RUNS = 8
@@ -213,7 +214,7 @@ class Display:
         going = self._running()
         for run in going[:SHOWN_RUNS]:
             spec = run.task.spec
-            accuracy = run.row.get("val/accuracy")
+            accuracy = run.row.get(VAL)
             runs.add_row(
                 Text(str(run.task.phase), style="cyan"),
                 spec.method,

@@ -14,7 +14,6 @@ mlflow.db        MLflow's runs, unless --tracking-uri says otherwise; artifacts/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError
+from trainables.locks import acquire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class Home:
                 f"{FORMAT}): choose another folder with --home, or use the version that wrote it"
             )
 
-    def prepare(self) -> None:
+    def create(self) -> None:
         """Create the folder, see that it can be used and written to, and note its format.
 
         Raises:
@@ -135,7 +135,7 @@ class Home:
             raise HomeError(f"cannot write {path}: {error.strerror}") from error
         with opened as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                acquire(lock, patience_seconds=0)
             except OSError:
                 lock.seek(0)
                 holder = _holder(lock.read())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.words import counted
 from trainables.errors import RecordError
-from trainables.result import SAME_BITS, THEN
+from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
+from trainables.run.result import SAME_BITS, THEN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -36,14 +37,14 @@ def readings(plan: PlanRecord) -> tuple[Reading, ...]:
     """Return all readings of a sweep's runs."""
     further = [Reading(metric, title) for metric, title in plan.further.items()]
     return (
-        Reading("test/accuracy_last", "last epoch"),
-        Reading("test/accuracy_mean_last", f"mean of last {counted(plan.window, 'epoch')}"),
-        Reading("test/accuracy_best_val", "epoch chosen by noisy validation"),
+        Reading(TEST_LAST, "last epoch"),
+        Reading(TEST_MEAN_LAST, f"mean of last {counted(plan.window, 'epoch')}"),
+        Reading(TEST_BEST_VAL, "epoch chosen by noisy validation"),
         *further,
     )
 
 
-OTHER_METRICS = ("test/accuracy_best_clean_val",)
+OTHER_METRICS = (TEST_BEST_CLEAN_VAL,)
 """What only a published recipe may report; no column of its own."""
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reports.aggregate import CellSummary
-    from reports.plan_record import PlanRecord, SearchRecord
-    from trainables.parameters import Space
+    from reports.plan_record import PlanRecord, TuningRecord
+    from trainables.run.parameters import Space
 
 
 def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def _of_convergence(cells: Sequence[CellSummary]) -> Iterator[str]:
         )
 
 
-def _served(plan: PlanRecord, search: SearchRecord) -> str:
+def _served(plan: PlanRecord, search: TuningRecord) -> str:
     if plan.scope == "scenario":
         return "each scenario has its own search"
     return "one search serves all scenarios" if len(search.serves) > 1 else "searched there alone"

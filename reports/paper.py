@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from trainables.run.metrics import TEST_LAST
+
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 
 NOT_CONVERGED = "⊖"
@@ -22,7 +24,7 @@ REAL = "real"
 """Noise that the paper's real-world data sets have by themselves."""
 
 METRICS = {
-    "test/accuracy_last": ("test_acc", "webvision_val_top1"),
+    TEST_LAST: ("test_acc", "webvision_val_top1"),
     "test/webvision/top1_last": ("webvision_val_top1",),
     "test/webvision/top5_last": ("webvision_val_top5",),
     "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
@@ -117,7 +119,7 @@ def setting_of(scenario: str) -> Setting | None:
 
 
 def lookup(
-    dataset: str, scenario: str, backbone: str, metric: str = "test/accuracy_last"
+    dataset: str, scenario: str, backbone: str, metric: str = TEST_LAST
 ) -> list[PaperResult]:
     """Return the paper's numbers for a dataset, scenario and backbone, in its order.
 
@@ -132,9 +134,7 @@ def lookup(
     return [result for result in results if _plain(result.backbone) == name]
 
 
-def measured_on(
-    dataset: str, scenario: str, metric: str = "test/accuracy_last"
-) -> list[PaperResult]:
+def measured_on(dataset: str, scenario: str, metric: str = TEST_LAST) -> list[PaperResult]:
     """Return the paper's numbers for a dataset and scenario on any backbone."""
     setting = setting_of(scenario)
     if setting is None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import RecordError
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchRecord:
+class TuningRecord:
     """One search, and what was selected from it.
 
     Attributes:
@@ -189,7 +189,7 @@ class PlanRecord:
     standard_error: float
     headline: str
     deviations: list[str]
-    searches: list[SearchRecord]
+    searches: list[TuningRecord]
     cells: list[CellRecord]
     state: Literal["running", "finished"]
     fixed_seeds: dict[str, int] = field(default_factory=dict)
@@ -199,7 +199,7 @@ class PlanRecord:
     @property
     def digests(self) -> set[str]:
         """Every run the plan names; one that serves twice is named once."""
-        owners: list[CellRecord | SearchRecord | CandidateRecord] = [
+        owners: list[CellRecord | TuningRecord | CandidateRecord] = [
             *self.cells,
             *self.searches,
             *(candidate for search in self.searches for candidate in search.candidates),
@@ -231,9 +231,9 @@ class PlanRecord:
             raise RecordError(f"{PLAN_FILE} is not of this version, or damaged: {error}") from error
 
 
-def _search(plain: Mapping[str, Any]) -> SearchRecord:
+def _search(plain: Mapping[str, Any]) -> TuningRecord:
     reference = plain["reference"]
-    return SearchRecord(
+    return TuningRecord(
         **{
             **plain,
             "space": {name: Space(**space) for name, space in plain["space"].items()},

@@ -11,6 +11,15 @@ import pandas as pd
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import RecordError, UserError
+from trainables.run.metrics import (
+    PEAK_MEMORY,
+    SECONDS_PER_EPOCH,
+    TEST_BEST_CLEAN_VAL,
+    TEST_BEST_VAL,
+    TEST_LAST,
+    TEST_MEAN_LAST,
+    VAL_MEAN_LAST,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,13 +28,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 METRICS = (
-    "val/accuracy_mean_last",
-    "test/accuracy_last",
-    "test/accuracy_mean_last",
-    "test/accuracy_best_val",
-    "test/accuracy_best_clean_val",
-    "seconds_per_epoch",
-    "peak_memory_mb",
+    VAL_MEAN_LAST,
+    TEST_LAST,
+    TEST_MEAN_LAST,
+    TEST_BEST_VAL,
+    TEST_BEST_CLEAN_VAL,
+    SECONDS_PER_EPOCH,
+    PEAK_MEMORY,
     "flip_rate",
 )
 COLUMNS = (

@@ -6,7 +6,6 @@ a thread of its own does not wait for.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError, NalError, ServiceError
+from trainables.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def open_store(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     path = _sqlite_path(uri)
     # Two processes that create one SQLite database at once crash each other.
-    with _locked(path) if path else nullcontext(), explained(uri):
+    with locked(path.with_name(path.name + ".lock")) if path else nullcontext(), explained(uri):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
@@ -226,10 +226,3 @@ def _check_database(path: Path) -> None:
             f"MLflow store {path} is damaged ({error}): move it away, and `python -m orchestrator "
             "sync` writes it again from the recorded runs"
         ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

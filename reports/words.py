@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trainables.parameters import Value
+    from trainables.run.parameters import Value
 
 LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 """The paper's letters for the names that studies use."""

@@ -23,15 +23,15 @@ from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.methods.published import Selection
 from trainables.noise import noise_of
-from trainables.seeds import AXES
+from trainables.run.seeds import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from search_spaces.schema import Study
     from trainables.datasets.base import Source
-    from trainables.parameters import Parameter, Space
-    from trainables.recipe import Recipe
+    from trainables.run.parameters import Parameter, Space
+    from trainables.run.recipe import Recipe
 
 Item = TypeVar("Item")
 

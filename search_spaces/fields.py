@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
-from trainables.parameters import FrozenMap, Parameter, Value, complete
+from trainables.run.parameters import FrozenMap, Parameter, Value, complete
 
 RECIPE_VALUES: dict[str, Parameter] = {
     "learning_rate": Parameter(

@@ -62,7 +62,7 @@ def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -
         keys = change.path.split(".")
         if keys[0] in FILE_ONLY:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be said in a file")
-        layers.lay_at(keys, change.value, Origin(change.flag, level, flag_key=change.path))
+        layers.merge_at(keys, change.value, Origin(change.flag, level, flag_key=change.path))
     _narrow_search(layers)
     _free_fixed(layers)
 
@@ -89,7 +89,7 @@ def _narrow_search(layers: Layers) -> None:
         else:
             left = before if before in kept else kept[0]
         if left != before:
-            layers.lay_at(path, left, origin)
+            layers.merge_at(path, left, origin)
 
 
 def _free_fixed(layers: Layers) -> None:
@@ -101,7 +101,7 @@ def _free_fixed(layers: Layers) -> None:
         for section in (("search", "space", method), ("reference", method)):
             freed = (*section, name)
             if layers.origin(freed) and not _said_by_flag(layers, freed):
-                layers.lay_at(freed, None, origin)
+                layers.merge_at(freed, None, origin)
         _drop_if_nothing_is_left(layers, method, origin)
 
 
@@ -110,7 +110,7 @@ def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> Non
         return
     before = layers.value(("tune",))
     if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
-        layers.lay_at(("tune",), [name for name in before if name != method], origin)
+        layers.merge_at(("tune",), [name for name in before if name != method], origin)
 
 
 def _searches(layers: Layers, method: type[Method]) -> bool:

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from search_spaces.fields import Architecture, is_neutral
 from search_spaces.resolve import Resolved, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
-from trainables.identity import identity_of
 from trainables.methods import method_of
 from trainables.noise import noise_of
-from trainables.parameters import FrozenMap, without_neutral
+from trainables.run.identity import identity_of
+from trainables.run.parameters import FrozenMap, without_neutral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

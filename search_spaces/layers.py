@@ -69,16 +69,16 @@ class Layers:
             path = path[:-1]
         return self._origins[path]
 
-    def lay(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
+    def merge(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
         """Lay one more layer over those that are there."""
         self._merge(self.tree, layer, (), origin_of)
 
-    def lay_at(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
+    def merge_at(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
         """Lay one value over what is there."""
         layer: dict[str, Plain] = {path[-1]: value}
         for key in reversed(path[:-1]):
             layer = {key: layer}
-        self.lay(layer, lambda _path: origin)
+        self.merge(layer, lambda _path: origin)
 
     def _merge(
         self,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trainables.schedules import scaled_count, scaled_epoch, whole_cycles
+from trainables.run.schedules import scaled_count, scaled_epoch, whole_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from search_spaces.yaml_lines import KeyPath
-    from trainables.parameters import Parameter, Value
-    from trainables.recipe import Recipe
+    from trainables.run.parameters import Parameter, Value
+    from trainables.run.recipe import Recipe
 
 
 @dataclass(frozen=True)

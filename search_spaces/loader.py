@@ -23,7 +23,7 @@ from trainables.errors import FieldError, StudyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from search_spaces.resolve import Sourced
+    from search_spaces.resolve import SourcedValue
     from search_spaces.schema import Study
 
 __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
@@ -83,7 +83,7 @@ class LoadedStudy:
         """Write the study as YAML that loads as the same study with the same sources."""
         return dump_yaml({**self.plain, "sources": dict(self.sources)})
 
-    def source_of(self, one: Sourced) -> str:
+    def source_of(self, one: SourcedValue) -> str:
         """Say where a value that the study resolves to comes from."""
         place = one.path if one.layer == "override" else ""
         text = self._provenance.text(one.path, one.source or place)
@@ -147,7 +147,7 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
         tree = dict(_mapping(file))
         tree.pop("extends", None)
         statements += read_statements(tree.pop("sources", None), origin_of)
-        layers.lay(tree, origin_of)
+        layers.merge(tree, origin_of)
     said_by_files = layers.paths()
     apply_changes(layers, changes, first_level=len(files))
     try:

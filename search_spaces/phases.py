@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -23,7 +23,7 @@ class Phase(StrEnum):
     CONFIRM = "confirm"
 
 
-class Search(BaseModel, frozen=True, extra="forbid"):
+class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     """The search for hyperparameters.
 
     Attributes:
@@ -45,7 +45,7 @@ class Search(BaseModel, frozen=True, extra="forbid"):
     space: Mapping[str, Mapping[str, Space]] = {}
 
 
-class Select(BaseModel, frozen=True, extra="forbid"):
+class SelectSettings(BaseModel, frozen=True, extra="forbid"):
     """The choice among the search's best and the reference, on fresh seeds.
 
     Attributes:
@@ -57,7 +57,7 @@ class Select(BaseModel, frozen=True, extra="forbid"):
     seeds: SeedList = (2000, 2001, 2002)
 
 
-class Confirm(BaseModel, frozen=True, extra="forbid"):
+class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
     """What tables show: chosen values, reference and fixed methods, on fresh seeds.
 
     Attributes:

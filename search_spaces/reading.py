@@ -12,8 +12,8 @@ from search_spaces.layers import dotted
 from search_spaces.schema import TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
-from trainables.parameters import Space
-from trainables.recipe import Recipe
+from trainables.run.parameters import Space
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -22,13 +22,13 @@ from search_spaces.phases import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
 from trainables.methods.published import Published, Selection, matching
-from trainables.parameters import FrozenMap, Value, complete
-from trainables.recipe import Recipe
+from trainables.run.parameters import FrozenMap, Value, complete
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from search_spaces.recipe_part import RecipePart
+    from search_spaces.partial_recipe import PartialRecipe
     from search_spaces.schema import OwnRecipe, Study, Word
     from search_spaces.yaml_lines import KeyPath
 
@@ -43,12 +43,12 @@ cached = lru_cache(maxsize=8192)
 """A study is resolved once: every run of a plan asks for its cell."""
 
 Layer = Literal["reference", "override", "fixed", "preset", "setting", "default"]
-RecipeLayers = tuple[tuple["KeyPath", "RecipePart"], ...]
+RecipeLayers = tuple[tuple["KeyPath", "PartialRecipe"], ...]
 """Parts of a recipe with their paths, the nearest to the run first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sourced:
+class SourcedValue:
     """A value, and where it comes from.
 
     Attributes:
@@ -136,7 +136,7 @@ class Resolved:
     scenario: str
     recipe: Recipe
     hyperparameters: FrozenMap
-    values: Mapping[str, Sourced]
+    values: Mapping[str, SourcedValue]
     training: Training
     stages: Mapping[str, ResolvedStage]
     choosing_hold_out: float
@@ -165,7 +165,7 @@ class Resolved:
         clean = validated or self.selection is Selection.CLEAN
         return (*held_out, *(("clean_val",) if clean else ()), "test")
 
-    def laying(self, values: Mapping[str, Value]) -> Resolved:
+    def with_values(self, values: Mapping[str, Value]) -> Resolved:
         """Return the same with searched or varied values laid over, of the recipe too.
 
         Raises:
@@ -218,7 +218,7 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
     )
 
 
-def _bare(values: Mapping[str, Sourced]) -> FrozenMap:
+def _bare(values: Mapping[str, SourcedValue]) -> FrozenMap:
     return FrozenMap({name: one.value for name, one in values.items()})
 
 
@@ -342,7 +342,7 @@ def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     return (*nearer, (("recipe",), study.recipe))
 
 
-def _merged(layers: RecipeLayers) -> RecipePart:
+def _merged(layers: RecipeLayers) -> PartialRecipe:
     (_, part), *below = layers
     return part.over(_merged(tuple(below))) if below else part
 
@@ -447,7 +447,7 @@ def points_of(study: Study, method: str) -> list[dict[str, float]]:
 
 
 @cached
-def reference_values(study: Study, method: str) -> Mapping[str, Sourced]:
+def reference_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
     """Return the paper's point of a method with its sources; empty if the study has none.
 
     A published setting that gives all that is searched, on all scenarios, is a tuned method's
@@ -484,14 +484,14 @@ def shared_names(study: Study, method: str) -> frozenset[str]:
     )
 
 
-def is_shared(study: Study, method: str, name: str, one: Sourced) -> bool:
+def is_shared(study: Study, method: str, name: str, one: SourcedValue) -> bool:
     """Tell whether a value is the study's, rather than that of one scenario."""
     published = one.layer in ("preset", "setting")
     return one.layer != "override" and (not published or name in shared_names(study, method))
 
 
 @cached
-def _values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
+def _values(study: Study, method: str, scenario: str) -> Mapping[str, SourcedValue]:
     values = _scaled(study, method, scenario, _whole_values(study, method, scenario))
     return values | {
         name: one for name, one in reference_values(study, method).items() if name in values
@@ -499,7 +499,7 @@ def _values(study: Study, method: str, scenario: str) -> Mapping[str, Sourced]:
 
 
 @cached
-def study_values(study: Study, method: str) -> Mapping[str, Sourced]:
+def study_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
     """Return the values of a method that are not those of single scenarios."""
     scenario = study.scenarios[0]
     layers = list(_study_layers(study, method, scenario))
@@ -510,19 +510,19 @@ def study_values(study: Study, method: str) -> Mapping[str, Sourced]:
     return _scaled(study, method, None, values)
 
 
-def _nearest(layers: Sequence[Mapping[str, Sourced]]) -> dict[str, Sourced]:
+def _nearest(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, SourcedValue]:
     """Return each value as the nearest layer says it; the last says all."""
     return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
 
 
 @cached
-def _whole_values(study: Study, method: str, scenario: str) -> dict[str, Sourced]:
+def _whole_values(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
     """Return the values under the reference, as they are written."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
     return _nearest(layers)
 
 
-def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, Sourced]]:
+def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
     """Yield what overrides say of a method's values on a scenario, the last entry first."""
     for position, override in study.overrides_on(scenario):
         if method in override.hyperparameters:
@@ -532,7 +532,7 @@ def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[
             yield _preset(study, method, scenario, fixed, at, "override")
 
 
-def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, Sourced]]:
+def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
     """Yield what else says values of a method on a scenario, the nearest first, all of it last."""
     kind, at = method_of(method), ("hyperparameters", method)
     fixed = study.hyperparameters.get(method, Fixed())
@@ -547,13 +547,13 @@ def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str
 
 def _sourced(
     values: Mapping[str, Value], layer: Layer, at: KeyPath, source: str = ""
-) -> dict[str, Sourced]:
-    return {name: Sourced(value, layer, (*at, name), source) for name, value in values.items()}
+) -> dict[str, SourcedValue]:
+    return {name: SourcedValue(value, layer, (*at, name), source) for name, value in values.items()}
 
 
 def _preset(
     study: Study, method: str, scenario: str, fixed: Fixed, at: KeyPath, layer: Layer
-) -> dict[str, Sourced]:
+) -> dict[str, SourcedValue]:
     if fixed.preset is None:
         return {}
     entries = method_of(method).presets[fixed.preset]
@@ -575,7 +575,7 @@ def _taken(
     layer: Layer,
     at: KeyPath,
     source: str,
-) -> dict[str, Sourced]:
+) -> dict[str, SourcedValue]:
     """Return published values, but for those that are searched or in the reference."""
     free = study.free_names(method)
     known = tunable_of(method)
@@ -584,8 +584,8 @@ def _taken(
 
 
 def _scaled(
-    study: Study, method: str, scenario: str | None, values: dict[str, Sourced]
-) -> dict[str, Sourced]:
+    study: Study, method: str, scenario: str | None, values: dict[str, SourcedValue]
+) -> dict[str, SourcedValue]:
     """Return values in trainings of the length asked for, but for those that flags have set.
 
     What is said for the study is scaled with the training that its scenarios share, what is said

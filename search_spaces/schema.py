@@ -20,15 +20,15 @@ from search_spaces.fields import (
     ReferenceField,
 )
 from search_spaces.length import Length
-from search_spaces.phases import Confirm, Count, Search, Seed, Select
-from search_spaces.recipe_part import RecipeField, RecipePart
+from search_spaces.partial_recipe import PartialRecipe, RecipeField
+from search_spaces.phases import ConfirmSettings, Count, SearchSettings, Seed, SelectSettings
 from trainables.methods import method_of
 from trainables.methods.published import Selection
-from trainables.seeds import Seeds
-from trainables.spec import Unreadable
+from trainables.run.seeds import Seeds
+from trainables.run.spec import Unreadable
 
 if TYPE_CHECKING:
-    from trainables.parameters import Space
+    from trainables.run.parameters import Space
 
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -61,7 +61,7 @@ class OwnRecipe(BaseModel, frozen=True, extra="forbid"):
             likewise.
     """
 
-    recipe: RecipeField = RecipePart()
+    recipe: RecipeField = PartialRecipe()
     kind: Literal["published", "own"] = "own"
     source: str = "the study"
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -89,7 +89,7 @@ class Override(BaseModel, frozen=True, extra="forbid"):
     """
 
     scenario: str
-    recipe: RecipeField = RecipePart()
+    recipe: RecipeField = PartialRecipe()
     hyperparameters: OverrideFixedField = {}
     recipes: Mapping[str, TrainingField] = {}
     source: str = ""
@@ -146,9 +146,9 @@ class Study(BaseModel, frozen=True, extra="forbid"):
             fixed or as in the reference: each is a cell of confirm.
         recipes: by method, where one is not trained as the others are.
         overrides: what is different on some scenarios; later entries go over earlier ones.
-        search: see `Search`.
-        select: see `Select`.
-        confirm: see `Confirm`.
+        search: see `SearchSettings`.
+        select: see `SelectSettings`.
+        confirm: see `ConfirmSettings`.
         fixed_seeds: axes that keep one seed while the others vary.
         subset: number of training samples used; None: all.
         balanced: whether the subset has as many samples of each class, by the labels that come with
@@ -173,9 +173,9 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     vary: Mapping[str, Mapping[str, tuple[float, ...]]] = {}
     recipes: Mapping[str, TrainingField] = {}
     overrides: tuple[Override, ...] = ()
-    search: Search = Search()
-    select: Select = Select()
-    confirm: Confirm = Confirm()
+    search: SearchSettings = SearchSettings()
+    select: SelectSettings = SelectSettings()
+    confirm: ConfirmSettings = ConfirmSettings()
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     balanced: bool = False

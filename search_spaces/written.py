@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from search_spaces.fields import listed
 from search_spaces.resolve import (
     AS_IN_THE_STUDY,
-    Sourced,
+    SourcedValue,
     Training,
     has_own_recipe,
     is_shared,
@@ -22,7 +22,7 @@ from search_spaces.resolve import (
     study_values,
 )
 from search_spaces.schema import Study
-from trainables.recipe import Recipe
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -97,7 +97,9 @@ def _references(study: Study, sources: Sources) -> Tree:
     return {method: {} for method in study.reference} | _without_empty(section)
 
 
-def _by_method(values: Mapping[str, Mapping[str, Sourced]], at: KeyPath, sources: Sources) -> Tree:
+def _by_method(
+    values: Mapping[str, Mapping[str, SourcedValue]], at: KeyPath, sources: Sources
+) -> Tree:
     """Write values by method at a path, with the sources of what is not said there."""
     sources |= {
         (*at, method, name): one.source or one.path

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from reports.plan_record import CellRecord, DatasetRecord, PlanRecord
 from trainables.methods import method_of
 from trainables.noise import noise_of
-from trainables.parameters import FrozenMap, complete
-from trainables.recipe import Recipe
-from trainables.result import LabelFacts, RunResult, Status
-from trainables.seeds import Seeds
-from trainables.spec import RunSpec
+from trainables.run.parameters import FrozenMap, complete
+from trainables.run.recipe import Recipe
+from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run.seeds import Seeds
+from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from factories import make_result, text_hash
 
 from trainables.errors import DataError
-from trainables.record import Record
-from trainables.result import Status
+from trainables.run.record import Record
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from trainables.job import Job
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
+    from trainables.training.job import Job
 
 BEST = {"lambda": 2.0, "alpha": 0.8}
 """Where the accuracy of NAL is highest."""
@@ -77,7 +77,7 @@ def misbehave(home: Path, **how: Any) -> None:
 
 
 class FakeRun:
-    """Stands in for `trainables.running.Running`; its checkpoint is the number of epochs done."""
+    """Stands in for `Running`; its checkpoint is the number of epochs done."""
 
     def __init__(self, spec: RunSpec, home: Path) -> None:
         self._spec = spec

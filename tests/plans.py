@@ -17,16 +17,16 @@ from orchestrator.flags import Changes
 from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
-from trainables.cost import Cost
 from trainables.datasets.base import Dataset, Split
+from trainables.training.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.sweeping.tasks import Task
     from search_spaces.loader import LoadedStudy
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
 
 STUDY = """\
 title: a small study

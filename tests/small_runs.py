@@ -14,15 +14,15 @@ from factories import make_spec
 from trainables.datasets.base import Dataset, Split
 from trainables.datasets.digits import DIGITS
 from trainables.methods import method_of
-from trainables.parameters import FrozenMap, complete
-from trainables.recipe import Recipe
-from trainables.running import Running
+from trainables.run.parameters import FrozenMap, complete
+from trainables.run.recipe import Recipe
+from trainables.training.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
 
 CPU = torch.device("cpu")
 

@@ -121,8 +121,12 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
         (
             [
                 *("trainables.methods", "trainables.backbones", "trainables.noise"),
-                *("trainables.datasets", "trainables.spec", "trainables.result"),
-                *("trainables.realisation", "trainables.record", "trainables.job"),
+                *("trainables.datasets", "trainables.run.spec", "trainables.run.result"),
+                *(
+                    "trainables.run_data.realisation",
+                    "trainables.run.record",
+                    "trainables.training.job",
+                ),
             ],
             {*TORCH, "ray", "mlflow", "optuna", "pandas", "pydantic", "sklearn"},
         ),
@@ -142,7 +146,7 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ["trainables.running", "trainables.probe"],
+            ["trainables.training.running", "trainables.training.probe"],
             {"ray", "mlflow", "optuna", "pydantic", "pandas"},
             marks=pytest.mark.slow,
         ),

@@ -18,13 +18,13 @@ from orchestrator.sweeping.search import search_digest
 from orchestrator.sweeping.sweep import Sweep
 from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
-from trainables.identity import NEUTRAL, identity_of
 from trainables.methods import METHODS, method_of
-from trainables.parameters import FrozenMap, Parameter, Space, complete
-from trainables.recipe import Recipe
-from trainables.schedules import CosineRestarts, MultiStep
-from trainables.seeds import Seeds
-from trainables.spec import RunSpec
+from trainables.run.identity import NEUTRAL, identity_of
+from trainables.run.parameters import FrozenMap, Parameter, Space, complete
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CosineRestarts, MultiStep
+from trainables.run.seeds import Seeds
+from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

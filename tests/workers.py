@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.job import Job, open_run
 from trainables.trainable import RunTrainable
+from trainables.training.job import Job, open_run
 
 if TYPE_CHECKING:
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 
 class HomeTrainable(RunTrainable):

@@ -9,8 +9,8 @@ from typing import Any
 from ray import tune
 
 from trainables.errors import NalError
-from trainables.job import Attempt, Job, Opener, crash_text
-from trainables.spec import RunSpec
+from trainables.run.spec import RunSpec
+from trainables.training.job import Attempt, Job, Opener, crash_text
 
 REPORT_SECONDS = 0.5
 """Wall time between reports to the driver; shorter runs report once."""
@@ -51,7 +51,7 @@ class RunTrainable(tune.Trainable):
 
     def warm_up(self) -> None:
         """Import what training needs, so that the first run in this process does not wait."""
-        import trainables.running  # noqa: F401
+        import trainables.training.running  # noqa: F401
 
     def step(self) -> dict[str, Any]:
         """Train for about `REPORT_SECONDS`; tell what the run has measured.

@@ -121,7 +121,7 @@ def _source(name: str) -> Source:
 def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[int, str]]:
     if not isinstance(split.images, Pictures):
         return
-    from trainables.picture_parts import decode
+    from trainables.run_data.picture_loader import decode
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -179,7 +179,7 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
     """
     console = Console(highlight=False)
     source = _source(name)
-    home.prepare()
+    home.create()
     download(name, data_dir, console)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, home.cache)

@@ -10,11 +10,11 @@ from rich.table import Column
 
 from orchestrator.commands.train import train_here
 from orchestrator.output import facts_table, headed_table, print_json
-from orchestrator.planning.preparing import prepare
+from orchestrator.planning.loading import load_plan
 from search_spaces.phases import Phase
-from trainables.labels import keep_labels, pinned_labels
 from trainables.noise import noise_of
-from trainables.result import LabelFacts
+from trainables.run.result import LabelFacts
+from trainables.run_data.labels import keep_labels, pinned_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
-    from trainables.realisation import Realisation
+    from trainables.run_data.realisation import Realisation
 
 WIDEST = 12
 """Most classes whose whole transition matrix fits on a page."""
@@ -43,7 +43,7 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
-    plan = prepare(changes, places, console, writes=True).plan
+    plan = load_plan(changes, places, console, writes=True).plan
     scenario = plan.study.scenarios[0]
     labels = _labels(plan, scenario, seed, places, console)
     path = keep_labels(labels.noisy, places.home_dir)
@@ -73,8 +73,8 @@ def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Conso
     if not spec.needs:
         return pinned_labels(spec, plan.dataset, places.home_dir)
     train_here(plan.needs_of(spec), plan, places, console, lambda _result: None)
-    from trainables.devices import pick_device
-    from trainables.outcomes import take_labels
+    from trainables.training.devices import pick_device
+    from trainables.training.outcomes import take_labels
 
     return take_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
 

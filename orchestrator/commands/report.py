@@ -13,7 +13,7 @@ from reports.read import read_sweep
 from reports.render import markdown, terminal, text
 from reports.store import existing_store
 from trainables.errors import UserError
-from trainables.record import write_atomically
+from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
 from trainables.errors import DataError, HomeError, UserError
-from trainables.realisation import held_out_count
-from trainables.record import Record, write_atomically
+from trainables.run.record import Record, write_atomically
+from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Places
     from orchestrator.home import Home
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 SHOWN = 10
 """Rows printed."""

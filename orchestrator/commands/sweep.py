@@ -19,7 +19,7 @@ from orchestrator.flags import Changes, Places, command_line
 from orchestrator.output import print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, duration
-from orchestrator.planning.preparing import Prepared, job_of, prepare
+from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
 from orchestrator.planning.shrink import smaller_changes
 from orchestrator.planning.view import plan_json, plan_view
 from orchestrator.sweeping.search import open_searches
@@ -67,25 +67,25 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
     console = Console(stderr=as_json, highlight=False)
     engine = engine_of(places)
     if dry_run:
-        prepared = prepare(changes, places, console, writes=False)
-        cost = _cost(prepared.plan, engine, None, console)
-        console.print(plan_view(prepared, cost, places))
+        loaded_plan = load_plan(changes, places, console, writes=False)
+        cost = _cost(loaded_plan.plan, engine, None, console)
+        console.print(plan_view(loaded_plan, cost, places))
         if as_json:
-            print_json(plan_json(prepared, cost, places))
+            print_json(plan_json(loaded_plan, cost, places))
         return 0
     home = places.home
     loaded = changes.load()
     _check_services(places, engine, loaded)
-    home.prepare()
+    home.create()
     with home.claimed(loaded.name):
-        prepared = prepare(changes, places, console, writes=True)
-        cost = _cost(prepared.plan, engine, home.cache, console)
-        console.print(plan_view(prepared, cost, places))
+        loaded_plan = load_plan(changes, places, console, writes=True)
+        cost = _cost(loaded_plan.plan, engine, home.cache, console)
+        console.print(plan_view(loaded_plan, cost, places))
         if not yes and places.ray_address is None:
-            _ask(changes, places, prepared.plan, cost, console)
-        home.require_space(cost.plan_bytes(prepared.plan))
-        failed = _carry_out(engine, places, prepared, cost, console, as_json=as_json)
-        console.print(_next_commands(changes, places, prepared.plan), soft_wrap=True)
+            _ask(changes, places, loaded_plan.plan, cost, console)
+        home.require_space(cost.plan_bytes(loaded_plan.plan))
+        failed = _carry_out(engine, places, loaded_plan, cost, console, as_json=as_json)
+        console.print(_next_commands(changes, places, loaded_plan.plan), soft_wrap=True)
         for failure in failed:
             console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
         return 1 if failed else 0
@@ -137,21 +137,21 @@ def _ask(changes: Changes, places: Places, plan: Plan, cost: MachineCost, consol
 def _carry_out(
     engine: Engine,
     places: Places,
-    prepared: Prepared,
+    loaded_plan: LoadedPlan,
     cost: MachineCost,
     console: Console,
     *,
     as_json: bool,
 ) -> list[str]:
     """Run what the sweep lacks, then show what it gave; return what could not be carried out."""
-    home, plan, uri = places.home, prepared.plan, places.store
+    home, plan, uri = places.home, loaded_plan.plan, places.store
     with (
         _explained(home),
         BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker,
     ):
         sweep = Sweep(plan, home.path, open_searches(home.search_storage))
         recorder = Recorder(
-            sweep, prepared.loaded, SweepArchive.of(home.path, plan.digest), tracker
+            sweep, loaded_plan.loaded, SweepArchive.of(home.path, plan.digest), tracker
         )
         try:
             recorded = recorder.resume()

@@ -12,7 +12,7 @@ from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.phases import Phase
 from trainables.errors import HomeError, RecordError
-from trainables.record import Record
+from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Places
     from reports.plan_record import CellRecord, PlanRecord
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 
 def run(places: Places) -> int:

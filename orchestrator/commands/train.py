@@ -11,7 +11,7 @@ from orchestrator.display import Bars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import facts_table, print_json
 from orchestrator.planning.cost import MachineCost, duration, measure_run
-from orchestrator.planning.preparing import job_of, prepare
+from orchestrator.planning.loading import job_of, load_plan
 from orchestrator.planning.sizes import Load, network_of
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
@@ -24,9 +24,9 @@ from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of
 from trainables.noise import noise_of
-from trainables.realisation import held_out_count
-from trainables.record import Record
-from trainables.result import LabelFacts, RunResult, Status
+from trainables.run.record import Record
+from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from orchestrator.flags import Changes, Places
     from orchestrator.planning.plan import Plan
-    from trainables.parameters import Value
-    from trainables.spec import RunSpec
+    from trainables.run.parameters import Value
+    from trainables.run.spec import RunSpec
 
 PATIENCE_SECONDS = 60.0
 """How long to wait for another process that trains the same run."""
@@ -66,7 +66,7 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     changes.load()
     if places.tracking_uri is not None:
         check_store(places.tracking_uri)
-    plan = prepare(changes, places, console, writes=True).plan
+    plan = load_plan(changes, places, console, writes=True).plan
     try:
         spec = plan.spec(Phase.CONFIRM, method, plan.study.scenarios[0], values, seed)
         for one in (*plan.needs_of(spec), spec):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.flags import Places
     from orchestrator.sweeping.tasks import Task, Work
     from search_spaces.schema import Resources
-    from trainables.job import Job, Row
+    from trainables.training.job import Job, Row
 
 ENDING = "_engine"
 

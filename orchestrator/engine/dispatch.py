@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
-from trainables.record import Record
+from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
-    from trainables.job import Row
+    from trainables.training.job import Row
 
 UNSEEN = "its result is not under --home: every worker must see the same folder there"
 

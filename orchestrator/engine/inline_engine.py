@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.dispatch import Dispatch, noting_interrupts
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
-from trainables.job import Attempt, Job, Opener, crash_text, environment_of, open_run
+from trainables.training.job import Attempt, Job, Opener, crash_text, environment_of, open_run
 
 if TYPE_CHECKING:
     from pathlib import Path

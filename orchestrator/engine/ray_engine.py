@@ -24,7 +24,7 @@ from orchestrator.engine.cluster import (
 from orchestrator.engine.dispatch import Dispatch, noting_interrupts
 from orchestrator.engine.feed import MAX_FAILURES, Feed
 from trainables.errors import FieldError
-from trainables.job import Job, Opener, open_run
+from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

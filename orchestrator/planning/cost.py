@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.sizes import Load, Network, PhaseSize, network_of, phase_sizes
-from trainables.cost import Cost
 from trainables.errors import NalError
-from trainables.job import environment_of
 from trainables.methods import method_of
-from trainables.record import write_atomically
+from trainables.run.record import write_atomically
+from trainables.training.cost import Cost
+from trainables.training.job import environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.planning.plan import Plan
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3
 """Of orchestration, per run."""
@@ -158,7 +158,7 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         "classes": len(plan.dataset.classes),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "trainables.probe"],
+        [sys.executable, "-m", "trainables.training.probe"],
         input=json.dumps(asked),
         capture_output=True,
         text=True,

@@ -14,13 +14,13 @@ from search_spaces.resolve import (
     reference_of,
     resolve,
 )
-from trainables.identity import digest_of
-from trainables.labels import POSTERIOR
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
-from trainables.parameters import FrozenMap, Value
-from trainables.realisation import held_out_count
-from trainables.spec import REVISION, RunSpec
+from trainables.run.identity import digest_of
+from trainables.run.parameters import FrozenMap, Value
+from trainables.run.spec import REVISION, RunSpec
+from trainables.run_data.labels import POSTERIOR
+from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class SearchPlan:
+class TuningPlan:
     """One search of a sweep.
 
     Attributes:
@@ -88,10 +88,10 @@ class Plan:
         )
 
     @property
-    def searches(self) -> tuple[SearchPlan, ...]:
+    def searches(self) -> tuple[TuningPlan, ...]:
         """The searches: one per tuned method, or one per method and scenario."""
         return tuple(
-            SearchPlan(method, scenario, serves)
+            TuningPlan(method, scenario, serves)
             for method in self.study.tune
             for scenario, serves in self.study.searched.items()
         )
@@ -129,7 +129,7 @@ class Plan:
             seed: base seed of every axis that the study does not hold fixed.
         """
         study = self.study
-        resolved = resolve(study, method, scenario).laying(values)
+        resolved = resolve(study, method, scenario).with_values(values)
         spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
@@ -198,7 +198,7 @@ class Plan:
                     hyperparameters=stage.hyperparameters,
                     recipe=stage.recipe,
                 ),
-                resolved.laying(stage.hyperparameters).stages,
+                resolved.with_values(stage.hyperparameters).stages,
             )
             self._needed[needed.digest] = needed
             needs[role] = needed.digest

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trainables.result import RunResult, Status
+from trainables.run.metrics import VAL
+from trainables.run.result import RunResult, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +45,5 @@ class HeldOutAccuracy:
         A diverged run must count as a bad value and not as a failure: told a failure, the sampler
         learns nothing and proposes the same region again.
         """
-        mean = result.mean_last("val/accuracy")
+        mean = result.mean_last(VAL)
         return mean if mean is not None and result.status is Status.FINISHED else 1 / self.classes

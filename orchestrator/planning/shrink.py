@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.resolve import matched_recipe
 from trainables.errors import StudyError
-from trainables.schedules import whole_cycles
+from trainables.run.schedules import whole_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,14 @@ from reports.words import counted
 from search_spaces.phases import Phase
 from search_spaces.resolve import points_of, reference_of
 from trainables.methods import method_of
-from trainables.parameters import FrozenMap
-from trainables.realisation import held_out_count
+from trainables.run.parameters import FrozenMap
+from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.planning.plan import Plan, SearchPlan, Values
-    from trainables.spec import RunSpec
+    from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from trainables.run.spec import RunSpec
 
 
 Network = tuple[str, FrozenMap]
@@ -165,7 +165,7 @@ def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) ->
     return _stages_text(methods) + (", and the network that labels are drawn from" if drawn else "")
 
 
-def _tried(plan: Plan, phase: Phase, search: SearchPlan, seed: int, count: int) -> Iterator[Share]:
+def _tried(plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int) -> Iterator[Share]:
     """Yield what runs of a search's method at `count` points of its space train at a seed.
 
     A run that they need is one for all points unless it depends on the values.

@@ -20,17 +20,17 @@ from trainables.methods import method_of
 
 if TYPE_CHECKING:
     from orchestrator.flags import Places
-    from orchestrator.planning.preparing import Prepared
+    from orchestrator.planning.loading import LoadedPlan
     from search_spaces.loader import LoadedStudy
 
 
-def plan_view(prepared: Prepared, cost: MachineCost, places: Places) -> RenderableType:
+def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> RenderableType:
     """Show what will be run, why, what it costs and where it is written."""
-    plan, study = prepared.plan, prepared.plan.study
+    plan, study = loaded_plan.plan, loaded_plan.plan.study
     runs = headed_table("phase", Column("runs", justify="right"), "", "one run")
     for size in phase_sizes(plan):
         runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _each(size, cost))
-    facts = facts_table(_facts(prepared, cost, places))
+    facts = facts_table(_facts(loaded_plan, cost, places))
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
 
@@ -42,8 +42,8 @@ def _each(size: PhaseSize, cost: MachineCost) -> str:
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
-def _facts(prepared: Prepared, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
-    plan, study = prepared.plan, prepared.plan.study
+def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
+    plan, study = loaded_plan.plan, loaded_plan.plan.study
     source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
     facts = [
@@ -56,7 +56,7 @@ def _facts(prepared: Prepared, cost: MachineCost, places: Places) -> list[tuple[
             f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
         ),
     ]
-    scaled = _scaled(prepared.loaded)
+    scaled = _scaled(loaded_plan.loaded)
     if scaled:
         facts.append(("scaled", scaled))
     facts += [
@@ -77,7 +77,9 @@ def _facts(prepared: Prepared, cost: MachineCost, places: Places) -> list[tuple[
         )
         reference = plan.reference_of(search.method)
         if reference:
-            said = prepared.loaded.sources.get(f"reference.{search.method}.{next(iter(reference))}")
+            said = loaded_plan.loaded.sources.get(
+                f"reference.{search.method}.{next(iter(reference))}"
+            )
             facts.append(("first trial", f"{point(reference)}" + (f" ({said})" if said else "")))
     protocol = plan.protocol
     if plan.searches:
@@ -111,9 +113,9 @@ def _scaled(loaded: LoadedStudy) -> str:
     return f"with --epochs: {said}" if said else ""
 
 
-def plan_json(prepared: Prepared, cost: MachineCost, places: Places) -> dict[str, Any]:
+def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dict[str, Any]:
     """Return the same for programs."""
-    plan = prepared.plan
+    plan = loaded_plan.plan
     return {
         "study": plan.name,
         "sweep": plan.digest,
@@ -132,5 +134,5 @@ def plan_json(prepared: Prepared, cost: MachineCost, places: Places) -> dict[str
         "standard_error": plan.protocol.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
-        "resolved": prepared.loaded.plain,
+        "resolved": loaded_plan.loaded.plain,
     }

@@ -15,8 +15,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from trainables.errors import NalError
-from trainables.identity import digest_of
-from trainables.seeds import derive
+from trainables.run.identity import digest_of
+from trainables.run.seeds import derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from orchestrator.planning.plan import Values
-    from trainables.parameters import Space
-    from trainables.spec import RunSpec
+    from trainables.run.parameters import Space
+    from trainables.run.spec import RunSpec
 
 SIGNIFICANT_DIGITS = 4
 """Of a proposed value: enough for any search, few enough to be typed again by hand."""

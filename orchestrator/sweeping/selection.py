@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.planning.plan import Values
-    from trainables.parameters import Space
+    from trainables.run.parameters import Space
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
 from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
-from trainables.labels import check_posterior
-from trainables.record import Record
-from trainables.result import RunResult, Status
+from trainables.run.record import Record
+from trainables.run.result import RunResult, Status
+from trainables.run_data.labels import check_posterior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
-    from trainables.job import Row
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
+    from trainables.training.job import Row
 
 
-class WaitingRoom:
+class PendingTasks:
     """Knows which runs are being carried out, and which tasks wait for them.
 
     A task waits for the runs that its spec needs, and for its own run where another task has
@@ -117,7 +117,7 @@ class Sweep:
         self.failed: list[str] = []
         self.cells: list[Cell] = []
         self._waiting: Task | None = None
-        self._room = WaitingRoom()
+        self._room = PendingTasks()
         self.counted: dict[str, Phase] = {}
         self._blocked: set[str] = set()
         self._label_sources = {spec.digest for spec in plan.posteriors}

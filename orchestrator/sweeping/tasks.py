@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from orchestrator.planning.plan import Values
-    from trainables.job import Row
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
+    from trainables.training.job import Row
 
 
 class Answer(Enum):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from orchestrator.planning.plan import Plan, SearchPlan, Values
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
 
 
 class Tuning:
@@ -36,7 +36,7 @@ class Tuning:
     """
 
     def __init__(
-        self, sweep_plan: Plan, plan: SearchPlan, storage: optuna.storages.BaseStorage
+        self, sweep_plan: Plan, plan: TuningPlan, storage: optuna.storages.BaseStorage
     ) -> None:
         """Open the search, or go on with it."""
         study = sweep_plan.study

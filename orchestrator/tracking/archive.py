@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
 from trainables.errors import HomeError, RecordError
-from trainables.record import write_atomically
+from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

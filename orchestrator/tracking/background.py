@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.tracking.projection import Purpose
     from reports.plan_record import CellRecord, PlanRecord
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
     Job = Callable[[Tracker], None]
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Literal
 
 from reports.words import LETTERS
 from search_spaces.phases import Phase
-from trainables.identity import digest_of
 from trainables.methods import method_of
+from trainables.run.identity import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow.entities import Metric
 
-    from trainables.parameters import Value
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.parameters import Value
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
 
 Purpose = Phase | Literal["train"]
 

@@ -10,15 +10,15 @@ from reports.plan_record import (
     DatasetRecord,
     PlanRecord,
     ReferenceRecord,
-    SearchRecord,
+    TuningRecord,
 )
 from search_spaces.resolve import Training, matched_recipe, reference_values, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.methods.published import Selection
-from trainables.metrics import further_readings
 from trainables.noise import noise_of
+from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, further_readings
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import Values
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
     from search_spaces.schema import Study
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 
 class Recorder:
@@ -140,9 +140,9 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
     }
 
 
-def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> SearchRecord:
+def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> TuningRecord:
     method, reference = tuning.plan.method, tuning.reference
-    return SearchRecord(
+    return TuningRecord(
         method=method,
         method_title=method_of(method).title,
         scenario=tuning.plan.scenario,
@@ -184,9 +184,9 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
 
 
 READINGS = {
-    Selection.LAST: "test/accuracy_last",
-    Selection.NOISY: "test/accuracy_best_val",
-    Selection.CLEAN: "test/accuracy_best_clean_val",
+    Selection.LAST: TEST_LAST,
+    Selection.NOISY: TEST_BEST_VAL,
+    Selection.CLEAN: TEST_BEST_CLEAN_VAL,
 }
 """Metric of the number that a recipe reports, by the epoch that it takes it from."""
 

@@ -33,7 +33,8 @@ from orchestrator.tracking.projection import (
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import ServiceError
-from trainables.result import RunResult, Status
+from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_LAST
+from trainables.run.result import RunResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,13 +80,13 @@ class KnownRun:
     @classmethod
     def of(cls, run: Run) -> KnownRun:
         """Take it from the store."""
-        tags, accuracy = run.data.tags, run.data.metrics.get("test/accuracy_last")
+        tags, accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
         parent = tags.get(PARENT, "")
         return cls(run.info.run_id, is_whole(run), parent, accuracy, tags["nal.status"])
 
 
 @dataclass(slots=True)
-class Cell:
+class CellRun:
     """A cell run in the store.
 
     Attributes:
@@ -101,7 +102,7 @@ class Cell:
     whole: bool = False
 
 
-class Cells:
+class CellRuns:
     """The cells of a study's experiment, each the cell of one sweep.
 
     Args:
@@ -114,19 +115,19 @@ class Cells:
     ) -> None:
         self._client = client
         self._create = create
-        self._cells: dict[tuple[str, str], Cell] = {}
+        self._cell_runs: dict[tuple[str, str], CellRun] = {}
 
     def note(self, run: Run) -> None:
         """Take note of a cell that is in the store."""
         tags, metrics = run.data.tags, run.data.metrics
-        self._cells[tags.get("nal.sweep", ""), tags["nal.cell"]] = Cell(
+        self._cell_runs[tags.get("nal.sweep", ""), tags["nal.cell"]] = CellRun(
             run.info.run_id,
             shown=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
             described=bool(run.data.params),
             whole=is_whole(run),
         )
 
-    def find(self, sweep: str, name: str, record: CellRecord, parent: str) -> Cell:
+    def find(self, sweep: str, name: str, record: CellRecord, parent: str) -> CellRun:
         """Return a sweep's cell, which is created if it is not there.
 
         Args:
@@ -135,11 +136,11 @@ class Cells:
             record: the cell in the sweep's plan.
             parent: MLflow run of the sweep.
         """
-        found = self._cells.get((sweep, name))
+        found = self._cell_runs.get((sweep, name))
         if found is None:
             tags = {"nal.kind": "cell", "nal.cell": name, "nal.sweep": sweep, PARENT: parent}
             title = cell_name(record.method, record.scenario, record.values)
-            found = self._cells[sweep, name] = Cell(self._create(title, tags))
+            found = self._cell_runs[sweep, name] = CellRun(self._create(title, tags))
         if not found.described:
             settings = {"method": record.method, "scenario": record.scenario, **record.values}
             params = {name: str(value) for name, value in settings.items()}
@@ -149,9 +150,9 @@ class Cells:
 
     def unfinished(self, sweep: str) -> list[str]:
         """Return MLflow's names of a sweep's cells that lack seeds."""
-        return [c.run_id for (of, _), c in self._cells.items() if of == sweep and not c.whole]
+        return [c.run_id for (of, _), c in self._cell_runs.items() if of == sweep and not c.whole]
 
-    def show(self, cell: Cell, seeds: Sequence[KnownRun], planned: int) -> None:
+    def show(self, cell: CellRun, seeds: Sequence[KnownRun], planned: int) -> None:
         """Log a cell's mean over its seeds, once for each number of them.
 
         Args:
@@ -168,7 +169,7 @@ class Cells:
 
     def _log(
         self,
-        cell: Cell,
+        cell: CellRun,
         numbers: Mapping[str, float],
         step: int,
         params: Mapping[str, str] | None = None,
@@ -188,9 +189,9 @@ def _numbers(seeds: Sequence[KnownRun]) -> dict[str, float]:
     accuracies = [accuracy for accuracy in ended if accuracy is not None]
     numbers = {"n": float(len(ended)), "diverged": float(len(seeds) - len(ended))}
     if accuracies:
-        numbers["test/accuracy_mean"] = mean(accuracies)
+        numbers[CELL_MEAN] = mean(accuracies)
     if len(accuracies) >= 2:
-        numbers["test/accuracy_std"] = stdev(accuracies)
+        numbers[CELL_STD] = stdev(accuracies)
     return numbers
 
 
@@ -212,7 +213,7 @@ class Tracker:
         self.study = study
         self._client = open_store(uri)
         self._runs: dict[tuple[str, str], KnownRun] = {}
-        self._cells = Cells(self._client, self._create)
+        self._cell_runs = CellRuns(self._client, self._create)
         self._sweeps: dict[str, str] = {}
         self._plan: PlanRecord | None = None
         self._sweep_run = ""
@@ -268,24 +269,24 @@ class Tracker:
         with explained(self.uri):
             plan = self._plan if phase != "train" else None
             sweep, parent = (plan.sweep, self._sweep_run) if plan else ("", "")
-            home = None
+            cell_run = None
             if plan and cell:
                 name = cell_id(result.spec, plan.fixed_seeds)
-                home = self._cells.find(sweep, name, cell, parent)
-                parent = home.run_id
+                cell_run = self._cell_runs.find(sweep, name, cell, parent)
+                parent = cell_run.run_id
             known = self._runs.get((sweep, result.digest))
             outdated = known is not None and known.unfinished and result.final
             if known is None or not known.whole or outdated:
                 if known:
                     self._client.delete_run(known.run_id)
                 self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
-            if home and cell:
+            if cell_run and cell:
                 ended = [
                     run
                     for run in self._runs.values()
-                    if run.parent == home.run_id and run.whole and not run.unfinished
+                    if run.parent == cell_run.run_id and run.whole and not run.unfinished
                 ]
-                self._cells.show(home, ended, len(cell.seeds))
+                self._cell_runs.show(cell_run, ended, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """Keep the final plan and the tables, and mark the sweep finished.
@@ -313,7 +314,7 @@ class Tracker:
         """
         with explained(self.uri):
             if self._plan:
-                for run_id in [*self._cells.unfinished(self._plan.sweep), self._sweep_run]:
+                for run_id in [*self._cell_runs.unfinished(self._plan.sweep), self._sweep_run]:
                     self._client.set_terminated(run_id, "KILLED")
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
@@ -347,7 +348,7 @@ class Tracker:
                     if not (known := self._runs.get(key)) or not known.whole:
                         self._runs[key] = KnownRun.of(run)
                 case "cell":
-                    self._cells.note(run)
+                    self._cell_runs.note(run)
                 case "sweep":
                     self._sweeps[tags["nal.sweep"]] = run.info.run_id
 
@@ -385,5 +386,5 @@ class Tracker:
         # The status comes last: a run without it is known to be half-written.
         finished = result.status is Status.FINISHED
         self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
-        accuracy = result.summary().get("test/accuracy_last")
+        accuracy = result.summary().get(TEST_LAST)
         return KnownRun(run_id, whole=True, parent=parent, accuracy=accuracy, status=result.status)

@@ -16,8 +16,8 @@ from orchestrator.flags import Changes, Places
 from orchestrator.home import Home
 from trainables.datasets import SOURCES, cifar, load
 from trainables.errors import DataError, UserError
-from trainables.realisation import labels_digest, realise
-from trainables.seeds import Seeds
+from trainables.run.seeds import Seeds
+from trainables.run_data.realisation import labels_digest, realise
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,17 +34,17 @@ def test_everything_lies_under_the_home(tmp_path: Path) -> None:
 def test_preparing_makes_the_folder_and_notes_its_format(tmp_path: Path) -> None:
     home = Home(tmp_path / "a" / "b")
     home.check()
-    home.prepare()
-    home.prepare()
+    home.create()
+    home.create()
     assert [path.name for path in home.path.iterdir()] == ["format"]
     assert (home.path / "format").read_text() == f"{FORMAT}\n"
 
 
 def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.prepare()
+    home.create()
     (tmp_path / "format").write_text("0\n")
-    for refuses in (home.check, home.prepare):
+    for refuses in (home.check, home.create):
         with pytest.raises(HomeError) as refused:
             refuses()
         assert str(refused.value) == (
@@ -56,13 +56,13 @@ def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs/abc").mkdir(parents=True)
     (tmp_path / "runs/abc/spec.json").write_text("{}")
     with pytest.raises(HomeError, match=r"another format \(none; this version has 1\)"):
-        home.prepare()
+        home.create()
 
 
 def test_a_home_that_cannot_be_written_to_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HomeError, match=r"cannot be written to .*choose another folder"):
-        Home(tmp_path / "file" / "home").prepare()
+        Home(tmp_path / "file" / "home").create()
 
 
 def test_another_process_is_named(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from small_runs import assert_same_bits, bits, complete_run, digits
 from search_spaces.loader import load_study
 from trainables.diagnostics.store import load
 from trainables.methods import METHODS
-from trainables.record import Record
-from trainables.spec import RunSpec
+from trainables.run.record import Record
+from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import Going, results, runs_in_mlflow, typed
 
-from trainables.realisation import labels_digest
+from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
     from pathlib import Path

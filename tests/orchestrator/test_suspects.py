@@ -22,12 +22,12 @@ from trainables.datasets.folder import FOLDER
 from trainables.datasets.picture_folder import PICTURES
 from trainables.diagnostics.store import Diagnostics, load
 from trainables.errors import DataError, UserError
-from trainables.record import Record
+from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
     own = PICTURES.read(tmp_path / "own")
     short = recipe(1, window=1, mean=(0.5,) * 3, std=(0.5,) * 3, crop_size=8, batch_size=8)
     spec = runnable(own, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
-    Home(tmp_path / "home").prepare()
+    Home(tmp_path / "home").create()
     complete_run(spec, tmp_path / "home", lambda: own)
     # From another folder the index that the first command caches must still name the files.
     for folder, data in ((tmp_path, "own"), (tmp_path / "home", "../own")):

@@ -11,7 +11,7 @@ from reports.read import COLUMNS, METRICS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 
 def frame(results: Iterable[RunResult]) -> pd.DataFrame:

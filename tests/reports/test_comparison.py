@@ -7,15 +7,15 @@ from factories import cell_specs, make_cell, make_plan, make_result
 from recorded import frame
 
 from reports.comparison import comparison_table
-from reports.plan_record import CandidateRecord, DatasetRecord, SearchRecord
-from trainables.parameters import Space
+from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reports.plan_record import CellRecord
     from reports.table import Row, Table
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 TUNED = {"lambda": 1.5, "alpha": 0.8}
 REFERENCE = {"lambda": 0.5, "alpha": 0.9}
@@ -186,7 +186,7 @@ def test_axes_held_fixed_are_said() -> None:
 
 
 def test_the_search_is_told() -> None:
-    search = SearchRecord(
+    search = TuningRecord(
         method="nal",
         method_title="NAL",
         scenario="symmetric-0.4",

@@ -16,13 +16,13 @@ from reports.comparison import comparison_table
 from reports.plan_record import DatasetRecord
 from reports.read import read_sweep
 from trainables.datasets.base import Dataset, Split
-from trainables.metrics import further_readings
+from trainables.run.metrics import further_readings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reports.plan_record import CellRecord, PlanRecord
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 WEBVISION = DatasetRecord("webvision", "mini-WebVision", "d" * 64, 50, 65_944, 2_500)
 SHIFTS = {

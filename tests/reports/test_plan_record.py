@@ -5,13 +5,13 @@ import json
 import pytest
 from factories import make_cell, make_plan
 
-from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, SearchRecord
+from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, TuningRecord
 from trainables.errors import RecordError
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 
 def full_plan() -> PlanRecord:
-    search = SearchRecord(
+    search = TuningRecord(
         method="nal",
         method_title="NAL",
         scenario="symmetric-0.4",
@@ -33,7 +33,7 @@ def test_json_and_back() -> None:
 
 
 def test_a_plan_at_its_beginning_and_back() -> None:
-    search = SearchRecord("nal", "NAL", "clean", [], {}, trials=1, digests=[])
+    search = TuningRecord("nal", "NAL", "clean", [], {}, trials=1, digests=[])
     plan = make_plan(searches=[search], state="running")
     assert PlanRecord.from_json(plan.to_json()) == plan
 

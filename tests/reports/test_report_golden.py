@@ -17,10 +17,10 @@ from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
-from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, SearchRecord
+from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, TuningRecord
 from reports.read import read_sweep
 from reports.render import markdown, terminal, text
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from reports.table import Table
@@ -47,7 +47,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     trials = [
         make_spec(seed=1000, values={"lambda": v, "alpha": 0.8}) for v in (0.5, 1.0, 2.0, 4.0)
     ]
-    search = SearchRecord(
+    search = TuningRecord(
         method="nal",
         method_title="NAL",
         scenario="symmetric-0.4",

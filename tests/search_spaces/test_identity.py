@@ -11,7 +11,7 @@ from search_spaces import identity as module
 from search_spaces.fields import is_neutral, later
 from search_spaces.identity import identity
 from search_spaces.loader import Change, load_study, parse_set
-from search_spaces.phases import Confirm, Search
+from search_spaces.phases import ConfirmSettings, SearchSettings
 from search_spaces.schema import Resources, Study
 
 
@@ -109,7 +109,7 @@ class LaterResources(Resources, frozen=True):
     memory: float = later(0.0)
 
 
-class LaterSearch(Search, frozen=True):
+class LaterSearch(SearchSettings, frozen=True):
     """A search with keys more, one of them marked as added later."""
 
     pruner: str = later("none")
@@ -119,7 +119,7 @@ class LaterSearch(Search, frozen=True):
 def test_a_key_added_later_enters_once_it_says_something() -> None:
     study = load_study("digits").study
     before = identity(study)
-    neutral = {"resources": LaterResources(gpus=0), "confirm": Confirm(hold_out=True)}
+    neutral = {"resources": LaterResources(gpus=0), "confirm": ConfirmSettings(hold_out=True)}
     assert identity(study.model_copy(update=neutral)) == before
     more = study.model_copy(update={"resources": LaterResources(memory=2)})
     assert identity(more)["resources"] == {"cpus": 1, "memory": 2.0}

@@ -5,14 +5,14 @@ from typing import Any
 from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
 
 
-def lay(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
-    layers.lay(tree, lambda _path: Origin(name, level))
+def merge(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
+    layers.merge(tree, lambda _path: Origin(name, level))
 
 
 def stack(*trees: dict[str, Any]) -> Layers:
     layers = Layers(Origin("root"))
     for level, tree in enumerate(trees):
-        lay(layers, f"layer {level}", level, tree)
+        merge(layers, f"layer {level}", level, tree)
     return layers
 
 

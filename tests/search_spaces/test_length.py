@@ -8,7 +8,7 @@ from search_spaces.length import cut_cycle
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.resolve import matched_recipe, reference_of, resolve
 from trainables.errors import StudyError
-from trainables.schedules import CosineRestarts
+from trainables.run.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
-from trainables.schedules import CosineRestarts
+from trainables.run.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

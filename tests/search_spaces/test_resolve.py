@@ -14,7 +14,7 @@ from trainables.datasets import SOURCES
 from trainables.errors import StudyError
 from trainables.methods import method_of
 from trainables.methods.published import Selection
-from trainables.schedules import Constant, CosineRestarts, MultiStep
+from trainables.run.schedules import Constant, CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +229,7 @@ def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
 def test_values_of_the_recipe_can_be_searched() -> None:
     taken = study("digits-methods")
     assert set(taken.space_of("ce")) == {"learning_rate", "weight_decay"}
-    laid = resolve(taken, "ce", "symmetric-0.4").laying({"learning_rate": 0.01})
+    laid = resolve(taken, "ce", "symmetric-0.4").with_values({"learning_rate": 0.01})
     recipe = laid.recipe
     assert (recipe.learning_rate, recipe.weight_decay) == (0.01, 5e-4)
     assert laid.hyperparameters == {}

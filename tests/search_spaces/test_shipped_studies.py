@@ -20,8 +20,8 @@ from trainables.datasets import source_of
 from trainables.datasets.base import Dataset, Split
 from trainables.datasets.pictures import Pictures
 from trainables.methods import METHODS, check_state, method_of
-from trainables.parameters import Space
-from trainables.schedules import CosineRestarts
+from trainables.run.parameters import Space
+from trainables.run.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source

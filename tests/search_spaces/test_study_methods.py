@@ -10,7 +10,7 @@ from search_spaces.loader import load_study
 from search_spaces.phases import Phase
 from search_spaces.resolve import reference_of, resolve
 from trainables.errors import FieldError
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +30,11 @@ def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[.
         "beta": 0.0,
     }
     resolved = resolve(study, "nal", "symmetric-0.4")
-    tuned = resolved.laying({"lambda": 3, "alpha": 0.7}).hyperparameters
+    tuned = resolved.with_values({"lambda": 3, "alpha": 0.7}).hyperparameters
     assert (tuned["lambda"], tuned["alpha"], tuned["first_target_epoch"]) == (3.0, 0.7, 10)
     assert isinstance(tuned["lambda"], float)
     with pytest.raises(FieldError, match="did you mean 'alpha'"):
-        resolved.laying({"alfa": 0.7})
+        resolved.with_values({"alfa": 0.7})
     with pytest.raises(FieldError, match="unknown method 'nall'"):
         resolve(study, "nall", "symmetric-0.4")
 

@@ -22,16 +22,16 @@ from small_runs import (
 )
 from workers import HomeTrainable, trial
 
-from trainables import running
 from trainables.methods import METHODS
-from trainables.record import Record
-from trainables.running import Running
+from trainables.run.record import Record
+from trainables.training import running
+from trainables.training.running import Running
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ EPOCHS = 8
 SAMPLES = 400
 PROCESSES = multiprocessing.get_context("forkserver")
 """Children are forked from a process that has torch imported and has computed nothing."""
-PROCESSES.set_forkserver_preload(["trainables.running", "small_runs"])
+PROCESSES.set_forkserver_preload(["trainables.training.running", "small_runs"])
 
 
 def chain_of(method: str) -> list[RunSpec]:

@@ -12,14 +12,14 @@ import torch
 from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
 from workers import rows_of, trial
 
-from trainables.record import Record
-from trainables.result import RunResult, Status
-from trainables.running import Running
+from trainables.run.record import Record
+from trainables.run.result import RunResult, Status
+from trainables.training.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

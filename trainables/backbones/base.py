@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import FieldError
 from trainables.lazy import nn
-from trainables.parameters import FrozenMap, Parameter, Value
+from trainables.run.parameters import FrozenMap, Parameter, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """An architecture up to its representation; heads are put on it by `trainables.network`.
+    """An architecture up to its representation, on which `training.network` puts the heads.
 
     Attributes:
         name: the word used in studies.

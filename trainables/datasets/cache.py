@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, HomeError
+from trainables.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,12 +168,10 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with _explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f"{folder.name}.lock").open("w")
-    with lock:
+    with ExitStack() as stack:
         with _explained(folder):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
         yield
 
 

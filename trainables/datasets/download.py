@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trainables.errors import DataError
+from trainables.locks import acquire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +73,8 @@ def file_md5(path: Path) -> str:
 def _lock(file: IO[bytes], target: Path) -> None:
     """Keep other processes from adding to the same partial file; ends with its closing."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        acquire(file, patience_seconds=0)
+    except TimeoutError:
         raise DataError(
             f"another process is downloading {target.absolute()}: wait for it, then try again"
         ) from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.methods import Batch
-    from trainables.trainer import Trainer
+    from trainables.training.trainer import Trainer
 
 _Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
 """Positions in the training part, logits, logits of the attention weights, gradients."""
@@ -41,7 +41,7 @@ def cadence(epochs: int, wanted: int | None) -> int:
 
 
 class Collector:
-    """An observer of a training; see `trainables.trainer.Observer`."""
+    """An observer of a training; see `trainables.training.trainer.Observer`."""
 
     def __init__(
         self,

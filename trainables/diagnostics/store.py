@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.errors import RecordError
-from trainables.record import write_atomically
+from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

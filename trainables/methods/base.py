@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
 from trainables.methods.published import Published, Selection, Setting, Stage
-from trainables.parameters import FrozenMap, Parameter, Space
-from trainables.schedules import CosineRestarts, MultiStep
+from trainables.run.parameters import FrozenMap, Parameter, Space
+from trainables.run.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     import torch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainables.recipe import Recipe
-from trainables.schedules import CONSTANT, MultiStep, Schedule
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CONSTANT, MultiStep, Schedule
 
 ANIMAL10N = Recipe(
     epochs=100,

@@ -20,7 +20,7 @@ from trainables.methods.cifar_recipes import cifar
 from trainables.methods.tables import TargetTable, one_hot
 
 if TYPE_CHECKING:
-    from trainables.recipe import Recipe
+    from trainables.run.recipe import Recipe
 
 FLOOR = 1e-4
 """Predictions are clamped to [1e-4, 1 - 1e-4], so that log(1 - tᵀp) has a bounded gradient."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from trainables.parameters import Value
-    from trainables.recipe import Recipe
+    from trainables.run.parameters import Value
+    from trainables.run.recipe import Recipe
 
 
 class Selection(StrEnum):

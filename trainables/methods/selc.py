@@ -12,7 +12,7 @@ from trainables.methods.tables import (
     first_target_epoch,
     soft_cross_entropy,
 )
-from trainables.recipe import Recipe
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainables.errors import FieldError
 from trainables.noise.asymmetric import Asymmetric
-from trainables.noise.base import Given, Noise
+from trainables.noise.base import Noise, NoiseContext
 from trainables.noise.clean import Clean
 from trainables.noise.combined import JOIN, Combined
 from trainables.noise.from_file import FromFile
@@ -53,4 +53,4 @@ def _combined(scenario: str, first: Noise, second: Noise) -> Combined:
     return Combined(first, second)
 
 
-__all__ = ["KINDS", "Given", "Noise", "noise_of"]
+__all__ = ["KINDS", "Noise", "NoiseContext", "noise_of"]

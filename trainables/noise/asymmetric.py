@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Given, Labels, Rated, percent
-from trainables.seeds import uniform
+from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.run.seeds import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,11 +128,11 @@ class Asymmetric(Rated):
         """Refuse datasets without a map."""
         flips_of(source.name, superclass=self.superclass)
 
-    def apply(self, given: Given, seed: int) -> Labels:
+    def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Turn the samples of each affected class that have the smallest draws."""
-        target = flips_of(given.dataset, superclass=self.superclass)
-        which = uniform(given.reach, "noise", seed, "which")[given.index]
-        true, noisy = given.true, given.true
+        target = flips_of(context.dataset, superclass=self.superclass)
+        which = uniform(context.reach, "noise", seed, "which")[context.index]
+        true, noisy = context.true, context.true
         for source in np.flatnonzero(target != np.arange(len(target))):
             members = np.flatnonzero(true == source)
             if self.each:

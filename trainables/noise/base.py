@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class NoiseContext:
     """What label noise is laid over.
 
     Attributes:
@@ -90,7 +90,7 @@ class Noise(ABC):
 
     @property
     def annotation(self) -> str:
-        """Name of the labels in `Given.annotations` that it reads; "" if it reads none."""
+        """Name of the labels in `NoiseContext.annotations` that it reads; "" if it reads none."""
         return ""
 
     @property
@@ -106,14 +106,14 @@ class Noise(ABC):
         """
 
     @abstractmethod
-    def apply(self, given: Given, seed: int) -> Labels:
+    def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Draw noisy labels.
 
         Draws are keyed by the sample's position in the whole training split, so that a subset's
         samples are drawn as they are in the whole.
 
         Args:
-            given: what it is laid over.
+            context: what it is laid over.
             seed: base seed of the `noise` axis.
 
         Returns:
@@ -159,9 +159,9 @@ class FixedLabels(Noise):
         """All seeds see the same labels."""
         return True
 
-    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
+    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return those of the used samples."""
-        return given.annotations[self.annotation][given.index]
+        return context.annotations[self.annotation][context.index]
 
 
 def parse_rate(scenario: str, text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from trainables.noise.base import Given, Labels, Noise
+from trainables.noise.base import Labels, Noise, NoiseContext
 
 CLEAN = "clean"
 """Name of the scenario without noise."""
@@ -30,6 +30,6 @@ class Clean(Noise):
         """None is added."""
         return 0.0
 
-    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
+    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return a copy of the labels."""
-        return given.true
+        return context.true

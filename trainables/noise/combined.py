@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainables.noise.base import Given, Labels, Noise
+from trainables.noise.base import Labels, Noise, NoiseContext
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
@@ -61,8 +61,8 @@ class Combined(Noise):
         self.first.check(source)
         self.second.check(source)
 
-    def apply(self, given: Given, seed: int) -> Labels:
+    def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Draw the first over the given labels, the second over what came out."""
-        labels = given.labels.copy()
-        labels[given.index] = self.first.apply(given, seed)
-        return self.second.apply(replace(given, labels=labels), seed)
+        labels = context.labels.copy()
+        labels[context.index] = self.first.apply(context, seed)
+        return self.second.apply(replace(context, labels=labels), seed)

@@ -95,22 +95,22 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
         DataError: no such file, more than one, or one that does not fit the dataset.
     """
     path = _find(folder, name)
-    columns = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
-    given = {key: _integers(path, key, values) for key, values in columns.items()}
-    if not len(given["label"]):
+    table = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
+    columns = {key: _integers(path, key, values) for key, values in table.items()}
+    if not len(columns["label"]):
         raise DataError(f"{path} has no labels")
     noisy = labels.copy()
-    index = given.get("index")
+    index = columns.get("index")
     if index is None:
-        index = np.arange(len(given["label"]))
+        index = np.arange(len(columns["label"]))
         if len(index) != len(labels):
             raise DataError(
                 f"{path} has {len(index)} labels, the training split {len(labels)} samples: a CSV "
                 "or JSON file may say in 'index' which samples are meant"
             )
-    _check_index(path, index, given["label"], len(labels))
-    check_labels(str(path), given["label"], classes)
-    true = given.get("true_label")
+    _check_index(path, index, columns["label"], len(labels))
+    check_labels(str(path), columns["label"], classes)
+    true = columns.get("true_label")
     if true is not None:
         differs = np.flatnonzero(true != labels[index])
         if len(differs):
@@ -120,7 +120,7 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
                 f"{labels[index[first]]} (sample {index[first]}; {len(differs)} rows differ): are "
                 "its rows in another order?"
             )
-    noisy[index] = given["label"]
+    noisy[index] = columns["label"]
     return noisy
 
 

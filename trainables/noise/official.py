@@ -14,7 +14,7 @@ import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import flips_of
-from trainables.noise.base import Given, Labels, Rated, percent
+from trainables.noise.base import Labels, NoiseContext, Rated, percent
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
@@ -62,21 +62,23 @@ class Official(Rated):
         if self.asymmetric:
             flips_of(source.name, superclass=False)
 
-    def apply(self, given: Given, seed: int) -> Labels:  # noqa: ARG002 - it has its own
+    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - it has its own
         """Draw for the whole split, in its order, and return the labels of the used samples."""
-        if given.dataset in ARCHIVES and not np.any(np.diff(given.labels) < 0):
+        if context.dataset in ARCHIVES and not np.any(np.diff(context.labels) < 0):
             raise DataError(
-                f"{self.title} goes with the order of the images in {given.dataset}'s archive, not "
-                "of class folders: put the archive into the data folder, or use another noise"
+                f"{self.title} goes with the order of the images in {context.dataset}'s archive, "
+                "not of class folders: put the archive into the data folder, or use another noise"
             )
         stream = random.Random(SEED)  # noqa: S311 - the public code's stream
-        count = len(given.labels)
+        count = len(context.labels)
         order = list(range(count))
         stream.shuffle(order)
-        noisy = given.labels.copy()
-        target = flips_of(given.dataset, superclass=False) if self.asymmetric else None
+        noisy = context.labels.copy()
+        target = flips_of(context.dataset, superclass=False) if self.asymmetric else None
         for position in sorted(order[: int(self.rate * count)]):
             noisy[position] = (
-                stream.randint(0, given.classes - 1) if target is None else target[noisy[position]]
+                stream.randint(0, context.classes - 1)
+                if target is None
+                else target[noisy[position]]
             )
-        return noisy[given.index]
+        return noisy[context.index]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from trainables.errors import DataError, FieldError
-from trainables.noise.base import Given, Noise, parse_rate, percent
-from trainables.seeds import uniform
+from trainables.noise.base import Noise, NoiseContext, parse_rate, percent
+from trainables.run.seeds import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,20 +86,20 @@ class Pmd(Noise):
         """It asks for η."""
         return True
 
-    def apply(self, given: Given, seed: int) -> NDArray[np.int64]:
+    def apply(self, context: NoiseContext, seed: int) -> NDArray[np.int64]:
         """Draw the labels of the used samples from their η.
 
         Raises:
             DataError: no constant reaches the level.
         """
-        if given.posterior is None:
+        if context.posterior is None:
             raise DataError(f"{self.title} noise needs class probabilities, and none are given")
-        ranks = np.argsort(-given.posterior, axis=1, kind="stable")
+        ranks = np.argsort(-context.posterior, axis=1, kind="stable")
         first, second = ranks[:, 0], ranks[:, 1]
         rows = np.arange(len(first))
-        margin = given.posterior[rows, first] - given.posterior[rows, second]
-        flip = self.flip_probability(margin, first == given.true, second == given.true)
-        draws = uniform(given.reach, "noise", seed, "pmd")[given.index]
+        margin = context.posterior[rows, first] - context.posterior[rows, second]
+        flip = self.flip_probability(margin, first == context.true, second == context.true)
+        draws = uniform(context.reach, "noise", seed, "pmd")[context.index]
         return np.where(draws < flip, second, first).astype(np.int64)
 
     def flip_probability(

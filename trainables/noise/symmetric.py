@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from trainables.noise.base import Given, Labels, Rated, percent
-from trainables.seeds import uniform
+from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.run.seeds import uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +48,22 @@ class Symmetric(Rated):
             + (", each label by chance" if self.each else "")
         )
 
-    def apply(self, given: Given, seed: int) -> Labels:
+    def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Replace the labels of the samples with the smallest draws.
 
         The draws do not depend on the rate: at one seed a lower rate flips a subset of what a
         higher one flips, to the same classes.
         """
-        which = uniform(given.reach, "noise", seed, "which")[given.index]
+        which = uniform(context.reach, "noise", seed, "which")[context.index]
         if self.each:
             chosen = np.flatnonzero(which < self.rate)
         else:
             chosen = np.argsort(which, kind="stable")[: round(self.rate * len(which))]
-        draw = uniform(given.reach, "noise", seed, "class")[given.index[chosen]]
-        noisy = given.true
+        draw = uniform(context.reach, "noise", seed, "class")[context.index[chosen]]
+        noisy = context.true
         if self.including:
-            noisy[chosen] = np.floor(draw * given.classes).astype(np.int64)
+            noisy[chosen] = np.floor(draw * context.classes).astype(np.int64)
         else:
-            shift = 1 + np.floor(draw * (given.classes - 1)).astype(np.int64)
-            noisy[chosen] = (noisy[chosen] + shift) % given.classes
+            shift = 1 + np.floor(draw * (context.classes - 1)).astype(np.int64)
+            noisy[chosen] = (noisy[chosen] + shift) % context.classes
         return noisy

@@ -26,16 +26,16 @@ from orchestrator.flags import Places
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, RunList, Task
 from trainables.errors import NalError, ServiceError
-from trainables.job import Job, open_run
-from trainables.parameters import FrozenMap
-from trainables.recipe import Recipe
-from trainables.record import Record
+from trainables.run.parameters import FrozenMap
+from trainables.run.recipe import Recipe
+from trainables.run.record import Record
+from trainables.training.job import Job, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orchestrator.engine.base import Engine
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 WHOLE = list(range(1, EPOCHS + 1))
 ENGINES: dict[str, Callable[..., Engine]] = {"inline": InlineEngine, "ray": RayEngine}

@@ -8,14 +8,14 @@ from factories import make_spec
 
 from orchestrator.sweeping.tasks import Answer, Task
 from search_spaces.phases import Phase
-from trainables.recipe import Recipe
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trainables.job import Row
-    from trainables.result import RunResult
-    from trainables.spec import RunSpec
+    from trainables.run.result import RunResult
+    from trainables.run.spec import RunSpec
+    from trainables.training.job import Row
 
 EPOCHS = 6
 SPECS = [

@@ -12,11 +12,11 @@ from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
 from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
-from trainables.labels import draw
 from trainables.methods import METHODS
+from trainables.run_data.labels import draw
 
 if TYPE_CHECKING:
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 VALUES = {"lambda": 2.0, "alpha": 0.8}
 CHOOSING = (Phase.SEARCH, Phase.SELECT)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from plans import made_up_data, small_plan, small_study
 
+from orchestrator.planning.loading import check_labels
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.preparing import check_labels
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
 from trainables.datasets.base import Split
 from trainables.errors import DataError
-from trainables.realisation import labels_digest
+from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
     from pathlib import Path

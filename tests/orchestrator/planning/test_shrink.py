@@ -12,7 +12,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_changes
 from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
-from trainables.schedules import whole_cycles
+from trainables.run.schedules import whole_cycles
 
 if TYPE_CHECKING:
     from orchestrator.planning.cost import MachineCost

@@ -7,8 +7,8 @@ from plans import machine_cost, made_up_data
 from rich.console import Console
 
 from orchestrator.flags import Changes, Places
+from orchestrator.planning.loading import LoadedPlan
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.preparing import Prepared
 from orchestrator.planning.view import plan_view
 
 SYMMETRIC = ("symmetric-0.4",)
@@ -19,11 +19,11 @@ def shown(changes: Changes) -> str:
     """The plan of these flags, as text."""
     loaded = changes.load()
     dataset = replace(made_up_data(), name="cifar10")
-    prepared = Prepared(loaded, Plan(loaded.name, loaded.study, dataset))
+    loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
     cost = machine_cost(0.01, 0.001, 10**6)
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(prepared, cost, Places()))
+        console.print(plan_view(loaded_plan, cost, Places()))
     return capture.get()
 
 

@@ -13,14 +13,14 @@ from plans import Driver, small_plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.phases import Phase
 from trainables.errors import NalError
-from trainables.record import Record
-from trainables.result import Status
+from trainables.run.record import Record
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.planning.plan import Plan
-    from trainables.spec import RunSpec
+    from trainables.run.spec import RunSpec
 
 STAGED = ("ce", "forward", "joint", "dac")
 LABELS = ("hyperparameters.joint.first_label_epoch=3", "hyperparameters.dac.warm_up_epochs=2")

@@ -12,7 +12,7 @@ from plans import searches_of
 
 from orchestrator.sweeping.search import Search, rounded, search_digest
 from trainables.errors import NalError
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from pathlib import Path

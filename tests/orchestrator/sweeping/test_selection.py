@@ -7,7 +7,7 @@ from factories import make_result, make_spec
 
 from orchestrator.planning.protocol import HeldOutAccuracy
 from orchestrator.sweeping.selection import Candidate, candidates, choose
-from trainables.parameters import Space
+from trainables.run.parameters import Space
 
 SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
 REFERENCE = {"lambda": 1.0, "alpha": 0.75}

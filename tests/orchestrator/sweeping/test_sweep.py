@@ -12,8 +12,8 @@ from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_dig
 from orchestrator.sweeping.tasks import Answer
 from search_spaces.phases import Phase
 from trainables.errors import NalError, RecordError
-from trainables.record import Record
-from trainables.result import Status
+from trainables.run.record import Record
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path

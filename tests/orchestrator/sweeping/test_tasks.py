@@ -9,7 +9,7 @@ from factories import make_result, make_spec
 
 from orchestrator.sweeping.tasks import Answer, RunList
 from trainables.errors import NalError
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 NEEDED, OTHER = make_spec(seed=1), make_spec(seed=2)
 NEEDS = replace(make_spec(seed=3), needs=FrozenMap({"teacher": NEEDED.digest}))

@@ -12,7 +12,7 @@ from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.store import open_store
-from trainables.result import Status
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking.projection import Purpose
     from reports.plan_record import CellRecord, PlanRecord
     from search_spaces.loader import LoadedStudy
-    from trainables.result import RunResult
+    from trainables.run.result import RunResult
 
 
 class Paper:

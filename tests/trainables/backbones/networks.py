@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from trainables.backbones import backbone_of
-from trainables.network import Network, build_network
-from trainables.parameters import complete
+from trainables.run.parameters import complete
+from trainables.training.network import Network, build_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

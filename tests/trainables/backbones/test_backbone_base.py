@@ -7,7 +7,7 @@ from torch import nn
 from trainables.backbones import backbone_of
 from trainables.backbones.base import initialise_convolutions
 from trainables.errors import FieldError
-from trainables.parameters import complete
+from trainables.run.parameters import complete
 
 
 @pytest.mark.parametrize(

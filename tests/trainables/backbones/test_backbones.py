@@ -7,8 +7,8 @@ from torch import nn
 
 from trainables.backbones import BACKBONES, backbone_of
 from trainables.errors import FieldError
-from trainables.network import build_network
-from trainables.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete
+from trainables.training.network import build_network
 
 EVERY = [
     pytest.param(name, marks=pytest.mark.slow if name == "vgg19-bn" else ()) for name in BACKBONES

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from networks import CIFAR, build, count
 
-from trainables.network import build_network
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
+from trainables.training.network import build_network
 
 
 def test_mlp() -> None:

@@ -14,7 +14,7 @@ from trainables.diagnostics.reduce import weight
 from trainables.diagnostics.store import load, save
 from trainables.errors import RecordError
 from trainables.methods import Batch
-from trainables.trainer import Trainer
+from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trainables.methods import Batch, Context, Method, method_of
-from trainables.parameters import complete
+from trainables.run.parameters import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

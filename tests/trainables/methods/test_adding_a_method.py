@@ -13,8 +13,8 @@ import torch
 from small_runs import CPU, digits, recipe, runnable
 
 from trainables.methods import METHODS, Batch, Context, Method
-from trainables.parameters import complete
-from trainables.trainer import Trainer
+from trainables.run.parameters import complete
+from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from driving import (
 
 from trainables.methods import Batch, Context
 from trainables.methods.ce import CrossEntropy
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 
 def test_cross_entropy_of_the_noisy_labels_of_the_batch() -> None:

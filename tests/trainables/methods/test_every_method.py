@@ -11,7 +11,7 @@ from reports.paper import paper_results
 from trainables.errors import FieldError
 from trainables.methods import METHODS, Batch, Context, Method, check_state, method_of
 from trainables.methods.published import Selection
-from trainables.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete
 
 CLASSES, SAMPLES, EPOCHS = 5, 12, 40
 STAGES_ONLY = ("joint-labels", "dac-abstain")

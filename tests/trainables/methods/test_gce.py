@@ -21,7 +21,7 @@ from driving import (
 
 from trainables.errors import FieldError
 from trainables.methods.gce import TruncatedCrossEntropy
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 
 def generalised(z: np.ndarray, labels: np.ndarray, q: float) -> np.ndarray:

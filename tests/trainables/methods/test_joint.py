@@ -24,7 +24,7 @@ from driving import (
 from trainables.errors import FieldError
 from trainables.methods import method_of
 from trainables.methods.published import matching
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 
 def joint(z: np.ndarray, y: np.ndarray, alpha: float, beta: float) -> float:

@@ -23,7 +23,7 @@ from driving import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 RHO, EPSILON = 0.9, 1e-4
 

@@ -11,7 +11,7 @@ import torch
 from trainables.errors import FieldError
 from trainables.methods import Batch, Context, method_of
 from trainables.methods.nal import NoiseAttention, attention_loss, boost_loss
-from trainables.parameters import complete
+from trainables.run.parameters import complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

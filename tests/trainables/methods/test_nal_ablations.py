@@ -8,7 +8,7 @@ import torch
 from trainables.methods import Batch, Context, Method, method_of
 from trainables.methods.nal import attention_loss, boost_loss, reverse_loss
 from trainables.methods.nal_ablations import confidence_logit
-from trainables.parameters import complete
+from trainables.run.parameters import complete
 
 NAMES = ("nal-no-targets", "nal-no-attention", "nal-rnal")
 

@@ -12,7 +12,7 @@ from trainables.errors import FieldError
 from trainables.methods import Batch, Context, method_of
 from trainables.methods.nal import NoiseAttention, clamped_losses, reverse_loss
 from trainables.methods.published import matching
-from trainables.parameters import complete
+from trainables.run.parameters import complete
 
 CLASSES = (2, 10, 100)
 

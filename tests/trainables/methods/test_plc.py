@@ -24,7 +24,7 @@ from driving import (
 from trainables.errors import FieldError
 from trainables.methods import method_of
 from trainables.methods.published import Selection, matching
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 
 def plain(z: np.ndarray, labels: np.ndarray) -> float:

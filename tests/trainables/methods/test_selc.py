@@ -22,7 +22,7 @@ from driving import (
 from trainables.errors import FieldError
 from trainables.methods import method_of
 from trainables.methods.published import Selection, matching
-from trainables.parameters import FrozenMap
+from trainables.run.parameters import FrozenMap
 
 
 def entropy(z: np.ndarray, t: np.ndarray) -> float:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainables.datasets import source_of
+from trainables.errors import FieldError
+from trainables.noise import NoiseContext, noise_of
+
+LABELS = np.arange(20) % 10
+SETS = {"worse": (LABELS + 3) % 10, "file-mine": (LABELS + 1) % 10}
+
+
+def test_what_people_said_of_the_used_samples() -> None:
+    index = np.array([1, 4, 9])
+    context = NoiseContext(LABELS, index, 10, "cifar10n", annotations=SETS)
+    assert noise_of("human-worse").apply(context, 5).tolist() == [4, 7, 2]
+    assert noise_of("file-mine").apply(context, 5).tolist() == [2, 5, 0]
+    hybrid = noise_of("human-worse+symmetric-0.5").apply(
+        NoiseContext(LABELS, np.arange(20), 10, "cifar10n", annotations=SETS), 0
+    )
+    assert int((hybrid != SETS["worse"]).sum()) == 10
+
+
+def test_a_set_that_the_dataset_has_not() -> None:
+    noise_of("human-worse").check(source_of("cifar10n"))
+    with pytest.raises(FieldError) as caught:
+        noise_of("human-worst").check(source_of("cifar10n"))
+    assert caught.value.message.startswith(
+        "unknown scenario 'human-worst': did you mean 'human-worse'? known: human-aggre, "
+    )
+    with pytest.raises(FieldError) as caught:
+        noise_of("human-worse").check(source_of("cifar10"))
+    assert caught.value.message == (
+        "scenario 'human-worse': dataset 'cifar10' has no labels of people, cifar10n and cifar100n "
+        "have"
+    )
+
+
+@pytest.mark.parametrize("name", ["file-", "file-../x", "file-a/b", "file-.hidden"])
+def test_a_label_file_is_a_plain_name(name: str) -> None:
+    with pytest.raises(FieldError, match="after file- comes the name of a file in labels/"):
+        noise_of(name)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "title", "nominal"),
+    [
+        ("clean", "clean", 0.0),
+        ("symmetric-0.4", "symmetric 40 %", 0.4),
+        ("symmetric-incl-0.4", "symmetric 40 % incl. true class", 0.4),
+        ("symmetric-each-0.4", "symmetric 40 %, each label by chance", 0.4),
+        ("asymmetric-0.4", "asymmetric 40 %", 0.4),
+        ("asymmetric-superclass-0.4", "asymmetric 40 % in superclass", 0.4),
+        ("symmetric-official-0.8", "symmetric 80 % incl. true class, public code's draw", 0.8),
+        ("asymmetric-official-0.4", "asymmetric 40 %, public code's draw", 0.4),
+        ("pmd-3-0.35", "PMD III 35 %", 0.35),
+        ("pmd-keep-3-0.35", "PMD III 35 %, keep divided", 0.35),
+        ("human-worse", "human, worse", None),
+        ("file-mine", "labels from mine", None),
+        ("pmd-1-0.35+asymmetric-0.3", "PMD I 35 % + asymmetric 30 %", None),
+    ],
+)
+def test_titles_and_nominal_rates(scenario: str, title: str, nominal: float | None) -> None:
+    noise = noise_of(scenario)
+    assert noise.title == title
+    assert noise.nominal_rate == nominal
+
+
+def test_an_unknown_name_is_told_all_forms() -> None:
+    with pytest.raises(FieldError) as caught:
+        noise_of("symetric-0.4")
+    for form in ("symmetric-RATE", "asymmetric-superclass-RATE", "pmd-TYPE-RATE", "file-NAME"):
+        assert form in caught.value.message

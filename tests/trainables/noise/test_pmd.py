@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from trainables.errors import DataError, FieldError
+from trainables.noise import NoiseContext, noise_of
+from trainables.noise.pmd import FLIPS, Pmd
+from trainables.run_data.realisation import labels_digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+N, K = 20_000, 10
+LABELS = np.arange(N) % K
+SCENARIOS = [
+    f"pmd{form}-{t}-{rate}" for form in ("", "-keep") for t in (1, 2, 3) for rate in (0.35, 0.7)
+]
+
+
+def posterior(*, errors: bool = True) -> NDArray[np.float64]:
+    """Probabilities in steps of 1/64, exact in any arithmetic; one in eight errs if asked to."""
+    draws = np.asarray(np.random.Philox(key=7).random_raw(2 * N), dtype=np.uint64)
+    bits = draws.reshape(2, N) >> np.uint64(32)
+    margin = (bits[0] % np.uint64(63)).astype(np.float64) + 1
+    other = (LABELS + 1 + (bits[1] % np.uint64(9)).astype(np.int64)) % K
+    eta = np.zeros((N, K))
+    first, second = LABELS.copy(), other.copy()
+    if errors:
+        wrong = np.arange(N) % 8 == 3
+        first[wrong], second[wrong] = other[wrong], LABELS[wrong]
+    eta[np.arange(N), first] = (64 + margin) / 128
+    eta[np.arange(N), second] = (64 - margin) / 128
+    return eta
+
+
+def draw(scenario: str, seed: int = 0, eta: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    eta = posterior() if eta is None else eta
+    return noise_of(scenario).apply(NoiseContext(LABELS, np.arange(N), K, posterior=eta), seed)
+
+
+def test_the_probability_of_a_flip_falls_with_the_margin() -> None:
+    margin = np.linspace(0, 1, 101)
+    for kind, at_zero in ((1, 0.5), (2, 1.0), (3, 1.0)):
+        flips = FLIPS[kind](margin)
+        assert flips[0] == at_zero
+        assert flips[-1] == pytest.approx(0, abs=1e-15)
+        assert (np.diff(flips) < 0).all()
+    assert FLIPS[1](np.array([0.5]))[0] == 0.375
+    assert FLIPS[2](np.array([0.5]))[0] == 0.875
+    assert FLIPS[3](np.array([0.5]))[0] == pytest.approx(1 - 0.875 / 3)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_level_is_reached_in_expectation_and_in_the_draw(scenario: str) -> None:
+    noise = noise_of(scenario)
+    assert isinstance(noise, Pmd)
+    eta = posterior()
+    ranks = np.argsort(-eta, axis=1, kind="stable")
+    first, second = ranks[:, 0], ranks[:, 1]
+    margin = np.sort(eta, axis=1)[:, -1] - np.sort(eta, axis=1)[:, -2]
+    flip = noise.flip_probability(margin, first == LABELS, second == LABELS)
+    assert ((flip >= 0) & (flip <= 1)).all()
+    wrong = np.where(first == LABELS, flip, np.where(second == LABELS, 1 - flip, 1))
+    assert wrong.mean() == pytest.approx(noise.rate, abs=1e-6)
+
+    noisy = draw(scenario)
+    assert float(np.mean(noisy != LABELS)) == pytest.approx(noise.rate, abs=5 / (4 * N) ** 0.5)
+    assert ((noisy == first) | (noisy == second)).all()
+
+
+def test_a_certain_sample_is_safe_in_the_papers_form_and_not_in_the_codes() -> None:
+    eta = posterior(errors=False)
+    certain = np.arange(N) % 2 == 0
+    eta[certain] = np.eye(K)[LABELS[certain]]
+    paper, code = (draw(name, eta=eta) for name in ("pmd-2-0.35", "pmd-keep-2-0.7"))
+    assert (paper[certain] == LABELS[certain]).all()
+    assert 0 < np.mean(code[certain] != LABELS[certain]) < 0.7
+
+
+def test_labels_are_what_they_always_were() -> None:
+    for scenario, digest in (
+        ("pmd-1-0.35", "82421808c9f56f0dd379daceaa6b156a546841820e319bd3fe07c019def9f582"),
+        ("pmd-keep-3-0.7", "fccdda235ccfe9aa3415c5b309609dbd1bd2c90f38b0dd82d7ed4f66922f3097"),
+    ):
+        assert labels_digest(draw(scenario)) == digest
+
+
+def test_draws_belong_to_the_sample_and_the_seed() -> None:
+    noise, eta = noise_of("pmd-2-0.35"), posterior()
+    assert not np.array_equal(draw("pmd-2-0.35", seed=1), draw("pmd-2-0.35"))
+    index = np.flatnonzero(np.arange(N) % 16 < 8)  # the same share of errors and margins
+    part = noise.apply(NoiseContext(LABELS, index, K, posterior=eta[index]), 0)
+    assert np.mean(part != draw("pmd-2-0.35")[index]) < 0.02  # another constant, the same draws
+
+
+def test_a_network_that_errs_too_often_cannot_give_a_low_level() -> None:
+    flat = np.full((N, K), 1 / K)
+    with pytest.raises(DataError) as caught:
+        draw("pmd-1-0.35", eta=flat)
+    assert str(caught.value) == (
+        "PMD I 35 % noise cannot be reached: the network's own errors are 90.0 % and flips bring "
+        "it to 90.0 % at the most: train it longer (posterior.recipe.epochs), or choose another "
+        "rate"
+    )
+
+
+def test_without_probabilities_nothing_is_drawn() -> None:
+    with pytest.raises(DataError, match="needs class probabilities, and none are given"):
+        noise_of("pmd-1-0.35").apply(NoiseContext(LABELS, np.arange(N), K), 0)
+
+
+def test_hybrid_noise_lies_over_what_the_first_gave() -> None:
+    base, hybrid = draw("pmd-1-0.35"), draw("pmd-1-0.35+symmetric-0.3")
+    assert int((hybrid != base).sum()) == round(0.3 * N)
+    wrong = float(np.mean(base != LABELS))
+    # Of the right labels 30 % go wrong; of the wrong ones flipped, one in nine becomes right.
+    expected = wrong + 0.3 * (1 - wrong) - 0.3 * wrong / 9
+    assert float(np.mean(hybrid != LABELS)) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "message"),
+    [
+        ("pmd-4-0.35", "scenario 'pmd-4-0.35': the type must be 1, 2 or 3, got '4'"),
+        ("pmd-1-1.5", "scenario 'pmd-1-1.5': the rate must be above 0 and below 1, got '1.5'"),
+        ("pmd-0.35", "unknown scenario 'pmd-0.35'; known: clean, "),
+        ("clean+symmetric-0.3", "can be laid over PMD, human or file labels, nothing else"),
+        ("symmetric-official-0.2+symmetric-0.3", "can be laid over PMD, human or file labels"),
+        ("symmetric-0.3+symmetric-0.3", "can be laid over PMD, human or file labels"),
+        ("pmd-1-0.35+human-worse", "can be laid over PMD, human or file labels"),
+    ],
+)
+def test_bad_names(scenario: str, message: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        noise_of(scenario)
+    assert message in caught.value.message

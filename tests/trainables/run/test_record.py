@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from factories import make_result, make_spec
+
+from trainables.errors import HomeError, RecordError
+from trainables.run.record import Record, write_atomically, write_once
+from trainables.run.result import RunResult
+
+ROOT = Path(__file__).parents[3]
+SPEC = make_spec()
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    record = Record(tmp_path, SPEC.digest)
+    record.folder.mkdir(parents=True)
+    return record
+
+
+def test_a_run_from_begin_to_finish(record: Record) -> None:
+    assert record.spec() is None
+    assert record.begin(SPEC) == 1
+    assert record.begin(SPEC) == 2
+    assert record.spec() == SPEC
+    assert record.result() is None
+    record.previous_checkpoint.write_bytes(b"old")
+    record.checkpoint.write_bytes(b"latest")
+    result = make_result(SPEC, attempts=2)
+    record.finish(result)
+
+    assert record.result() == result
+    assert record.folder.name == SPEC.digest
+    assert {path.name for path in record.folder.iterdir()} == {
+        *("spec.json", "result.json", "attempts", "checkpoint.pt")
+    }
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "before")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(HomeError) as caught:
+            write_atomically(path, "after" * 1000)
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    write_atomically(path, b"after")
+    assert path.read_bytes() == b"after"
+
+
+def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    record = Record(tmp_path / "home", SPEC.digest)
+    with pytest.raises(HomeError, match=r"^cannot write .*: Not a directory$"), record.claimed():
+        pass
+    with pytest.raises(HomeError, match=r"^cannot write .*: Not a directory$"):
+        record.begin(SPEC)
+    for read in (record.result, record.spec):
+        with pytest.raises(HomeError, match=r"^cannot read .*: Not a directory$"):
+            read()
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"digest": ', b"[]", b"\xff\xfe\x00", b"{}", b"null"])
+def test_a_damaged_result_says_what_to_do(record: Record, damage: bytes) -> None:
+    (record.folder / "result.json").write_bytes(damage)
+    with pytest.raises(RecordError, match=r"result.json cannot be read .*: delete its folder"):
+        record.result()
+    (record.folder / "spec.json").write_bytes(damage)
+    with pytest.raises(RecordError, match=r"spec.json cannot be read: "):
+        record.spec()
+
+
+def test_a_result_in_the_wrong_place_is_refused(record: Record) -> None:
+    other = make_result(make_spec(seed=1))
+    record.finish(other)
+    with pytest.raises(RecordError, match=f"holds run {other.digest[:12]}: move it back"):
+        record.result()
+    with pytest.raises(RecordError, match="holds the spec of another run"):
+        RunResult.from_dict(other.to_dict() | {"digest": SPEC.digest})
+
+
+def test_a_record_whose_content_was_changed_is_refused(record: Record) -> None:
+    record.finish(make_result(SPEC, accuracy=0.9))
+    path = record.folder / "result.json"
+    plain = json.loads(path.read_text())
+    assert len(plain["content_sha256"]) == 64
+    plain["trace"][-1]["test/accuracy"] = 0.99
+    for changed in (plain, {k: v for k, v in plain.items() if k != "content_sha256"}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(RecordError, match=r"its content is not what was recorded\): delete"):
+            record.result()
+
+
+def test_a_file_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "folder/file"
+    assert write_once(path, b"first") == b"first"
+    assert write_once(path, b"second") == b"first"
+    assert [one.name for one in path.parent.iterdir()] == ["file"]
+
+
+def test_what_killed_processes_left_half_written_is_removed(record: Record) -> None:
+    (record.folder / ".checkpoint.next.pt.4711.partial").write_bytes(b"half")
+    record.begin(SPEC)
+    assert {path.name for path in record.folder.iterdir()} == {"spec.json", "attempts"}
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from trainables.run.record import Record
+with Record(Path(sys.argv[1]), sys.argv[2]).claimed():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_claim_is_held_by_one_process_until_it_ends(record: Record) -> None:
+    home = record.folder.parents[1]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home), SPEC.digest],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(HomeError, match=r"is being trained by another process: wait for it"),
+            record.claimed(patience_seconds=0.1),
+        ):
+            pass
+        with Record(home, "0" * 64).claimed(patience_seconds=0.1):
+            pass  # another run is free
+        holder.kill()
+    with record.claimed(patience_seconds=10):  # a killed process holds nothing
+        pass

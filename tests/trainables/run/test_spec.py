@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import pytest
+
+from trainables.errors import FieldError, RecordError
+from trainables.methods import method_of
+from trainables.run.identity import canonical_json
+from trainables.run.parameters import FrozenMap, complete
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CosineRestarts, MultiStep
+from trainables.run.seeds import AXES, Seeds
+from trainables.run.spec import REVISION, RunSpec, check_revision
+
+SPEC = RunSpec(
+    dataset="cifar10",
+    data="d" * 64,
+    subset=None,
+    scenario="symmetric-0.4",
+    backbone="resnet34",
+    backbone_parameters=FrozenMap({"hidden": (128, 64)}),
+    method="nal",
+    hyperparameters=complete("method nal", method_of("nal").parameters, {"lambda": 10}),
+    recipe=Recipe(
+        epochs=120,
+        batch_size=64,
+        learning_rate=0.02,
+        weight_decay=1e-3,
+        schedule=CosineRestarts(10, 1e-3),
+        augmentation=("crop", "flip"),
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.201),
+    ),
+    hold_out=0.1,
+    evaluate=("val",),
+    seeds=Seeds.same(0, noise=5),
+    revision=1,
+)
+
+# Of the spec above. Another value means that all recorded runs lose their names.
+DIGEST = "9f0a454c0f6503975e13823293bdf10b95a7afa02b819e7de06a2cde6ee6bde2"
+CANONICAL = (
+    '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},'
+    '"data":"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",'
+    '"dataset":"cifar10","evaluate":["val"],"hold_out":0.1,"hyperparameters":{"alpha":0.9,'
+    '"beta":0.0,"clamps":false,"delta":0.0,'
+    '"first_target_epoch":1,"lambda":10.0,"target_interval":1},'
+    '"method":"nal","recipe":{"augmentation":["crop","flip"],"batch_size":64,"epochs":120,'
+    '"evaluate_every":1,"learning_rate":0.02,"mean":[0.4914,0.4822,0.4465],"momentum":0.9,'
+    '"optimizer":"sgd","precision":"float32","schedule":{"kind":"cosine-restarts",'
+    '"minimum":0.001,"period":10},"std":[0.2023,0.1994,0.201],'
+    '"weight_decay":0.001,"window":10},"revision":1,"scenario":"symmetric-0.4",'
+    '"seeds":{"augment":0,"init":0,"method":0,"noise":5,"order":0,"split":0,"subset":0},'
+    '"subset":null,"threads":1}'
+)
+
+CHANGED: dict[str, Any] = {
+    "balanced": True,
+    "unreadable": "skip",
+    "dataset": "cifar100",
+    "data": "0" * 64,
+    "subset": 1000,
+    "scenario": "clean",
+    "annotations": "1" * 64,
+    "backbone": "mlp",
+    "backbone_parameters": FrozenMap({"hidden": (128, 65)}),
+    "method": "ce",
+    "hyperparameters": complete("method nal", method_of("nal").parameters, {"lambda": 10.1}),
+    "hold_out": 0.2,
+    "evaluate": ("val", "test"),
+    "needs": FrozenMap({"labels": "2" * 64}),
+    "threads": 2,
+    "revision": 2,
+}
+CHANGED_RECIPE: dict[str, Any] = {
+    "drop_last": True,
+    "crop_size": 224,
+    "epochs": 121,
+    "batch_size": 65,
+    "learning_rate": 0.03,
+    "optimizer": "radam",
+    "momentum": 0.8,
+    "weight_decay": 0.0,
+    "nesterov": True,
+    "schedule": CosineRestarts(10, 2e-3),
+    "augmentation": ("flip",),
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "window": 9,
+    "evaluate_every": 2,
+    "precision": "bf16",
+    "tf32": True,
+}
+
+
+def test_the_canonical_form_is_what_it_always_was() -> None:
+    assert SPEC.to_json() == CANONICAL
+    assert SPEC.digest == DIGEST == hashlib.sha256(CANONICAL.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("schedule", [CosineRestarts(10), MultiStep((60, 90), 0.2), None])
+def test_a_spec_comes_back_from_its_json(schedule: CosineRestarts | MultiStep | None) -> None:
+    recipe = SPEC.recipe if schedule is None else replace(SPEC.recipe, schedule=schedule)
+    spec = replace(SPEC, recipe=recipe)
+    back = RunSpec.from_dict(json.loads(spec.to_json()))
+
+    assert back == spec
+    assert hash(back) == hash(spec)
+    assert back.digest == spec.digest
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RunSpec) if field.init])
+def test_every_field_is_part_of_the_name(name: str) -> None:
+    nested = {"recipe": CHANGED_RECIPE, "seeds": dict.fromkeys(AXES, 1)}
+    if name not in nested:
+        assert replace(SPEC, **{name: CHANGED[name]}).digest != SPEC.digest
+        return
+    whole = getattr(SPEC, name)
+    assert {field.name for field in fields(whole)} == set(nested[name])
+    changed = [
+        replace(SPEC, **{name: replace(whole, **{key: value})}).digest
+        for key, value in nested[name].items()
+    ]
+    assert len({SPEC.digest, *changed}) == len(changed) + 1
+
+
+def test_a_number_has_one_name_however_it_is_written() -> None:
+    taken = method_of("nal").parameters
+    whole, decimal = ({"lambda": value, "first_target_epoch": value} for value in (10, 10.0))
+    assert (
+        replace(SPEC, hyperparameters=complete("nal", taken, whole)).digest
+        == replace(SPEC, hyperparameters=complete("nal", taken, decimal)).digest
+    )
+    as_integers = Recipe(1, 1, learning_rate=1, momentum=0, weight_decay=0)
+    as_decimals = Recipe(1, 1, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
+    integers = replace(SPEC, recipe=as_integers, hold_out=0, evaluate=())
+    decimals = replace(SPEC, recipe=as_decimals, hold_out=0.0, evaluate=())
+    assert integers.digest == decimals.digest
+
+
+def test_zero_has_one_sign() -> None:
+    recipe = replace(SPEC.recipe, weight_decay=0.0, mean=(0.0, 0.5, 0.5))
+    other = replace(SPEC.recipe, weight_decay=-0.0, mean=(-0.0, 0.5, 0.5))
+    assert replace(SPEC, recipe=recipe).digest == replace(SPEC, recipe=other).digest
+
+
+def test_a_spec_cannot_be_changed() -> None:
+    for part, name in ((SPEC, "method"), (SPEC.recipe, "epochs"), (SPEC.seeds, "noise")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, name, 1)
+
+
+def test_new_specs_have_the_revision_of_the_code() -> None:
+    given = {f.name: getattr(SPEC, f.name) for f in fields(SPEC) if f.init and f.name != "revision"}
+    assert RunSpec(**given).revision == REVISION
+
+
+def test_what_is_no_number_has_no_canonical_form() -> None:
+    for number in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            canonical_json({"a": number})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"hold_out": 1.0}, "hold_out"),
+        ({"hold_out": -0.1}, "hold_out"),
+        ({"hold_out": 0.0}, "hold_out"),
+        ({"evaluate": ("train",)}, "evaluate"),
+        ({"subset": 0}, "subset"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_what_a_run_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        replace(SPEC, **changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"window": 0}, "window"),
+        ({"evaluate_every": 0}, "evaluate_every"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": math.nan}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"weight_decay": -1e-4}, "weight_decay"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov"),
+        ({"augmentation": ("rotate",)}, "augmentation"),
+        ({"mean": None}, "mean"),
+        ({"std": (0.2, 0.2)}, "std"),
+        ({"std": (0.2, 0.2, 0.0)}, "std"),
+    ],
+)
+def test_what_a_recipe_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        replace(SPEC.recipe, **changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("colour",), "red"),
+        (("recipe", "colour"), "red"),
+        (("recipe", "epochs"), 0),
+        (("recipe", "schedule"), {"kind": "linear"}),
+        (("recipe", "schedule"), {"kind": "multistep"}),
+        (("seeds", "noise"), -1),
+        (("seeds", "colour"), 1),
+    ],
+)
+def test_json_of_another_version_is_refused(path: tuple[str, ...], value: object) -> None:
+    plain = json.loads(SPEC.to_json())
+    inner = plain
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(RecordError, match=r"^not a run spec of this version: "):
+        RunSpec.from_dict(plain)
+
+
+def test_a_missing_key_is_refused() -> None:
+    for key in ("dataset", "recipe", "hyperparameters", "seeds"):
+        plain = json.loads(SPEC.to_json())
+        del plain[key]
+        with pytest.raises(RecordError, match=key):
+            RunSpec.from_dict(plain)
+
+
+def test_which_epochs_are_evaluated() -> None:
+    recipe = Recipe(epochs=23, batch_size=1, learning_rate=1.0, window=4, evaluate_every=10)
+    evaluated = [epoch for epoch in range(1, 24) if recipe.evaluates(epoch)]
+    assert evaluated == [10, 20, 21, 22, 23]
+    every = replace(recipe, evaluate_every=1)
+    assert all(every.evaluates(epoch) for epoch in range(1, 24))
+
+
+def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
+    short = SPEC.recipe.scaled(12)
+
+    assert (short.epochs, short.window, short.schedule) == (12, 2, CosineRestarts(2, 1e-3))
+    kept = SPEC.recipe.scaled(12, SPEC.recipe.schedule)
+    assert (kept.window, kept.schedule) == (10, SPEC.recipe.schedule)
+    untouched = {"epochs", "window", "schedule"}
+    for field in dataclasses.fields(Recipe):
+        if field.name not in untouched:
+            assert getattr(short, field.name) == getattr(SPEC.recipe, field.name)
+    assert Recipe(epochs=5, batch_size=1, learning_rate=1.0, window=10).window == 5
+
+
+def test_a_spec_of_another_revision_is_refused_and_both_are_named() -> None:
+    check_revision(replace(SPEC, revision=REVISION))
+    old = replace(SPEC, revision=REVISION + 1)
+    with pytest.raises(RecordError) as refused:
+        check_revision(old)
+    assert str(refused.value) == (
+        f"run {old.digest[:12]} was made under revision {REVISION + 1} of the training code, this "
+        f"is revision {REVISION}: install the version that made it, or train it anew under a new "
+        "digest"
+    )
+
+
+def test_a_digest_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(SPEC, threads=3)
+    first = spec.digest
+    monkeypatch.setattr("trainables.run.spec.digest_of", None)
+    assert spec.digest == first
+    assert replace(SPEC) == SPEC  # what is kept takes no part in comparisons
+    assert hash(spec) == hash(RunSpec.from_dict(spec.to_dict()))

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from trainables.datasets.base import Dataset, Split
+from trainables.errors import DataError, FieldError
+from trainables.run.seeds import Seeds
+from trainables.run_data.realisation import Realisation, labels_digest, realise
+
+LABELS = np.arange(1437) % 10
+_SPLIT = Split(np.zeros((1437, 1, 1, 1), dtype=np.uint8), LABELS)
+DATA = Dataset("made up", tuple("0123456789"), _SPLIT, _SPLIT)
+
+
+def draw(subset: int | None = None, scenario: str = "symmetric-0.4", **seeds: int) -> Realisation:
+    return realise(DATA, scenario, Seeds.same(0, **seeds), subset)
+
+
+def test_the_whole_set_in_its_order() -> None:
+    drawn = draw()
+
+    np.testing.assert_array_equal(drawn.index, np.arange(1437))
+    np.testing.assert_array_equal(drawn.true, LABELS)
+    assert drawn.flip_rate == round(0.4 * 1437) / 1437
+    assert drawn.digest == hashlib.sha256(drawn.noisy.astype("<i8").tobytes()).hexdigest()
+    assert drawn.digest == labels_digest(drawn.noisy.astype(">i8"))
+
+
+def test_a_subset_depends_on_its_own_axis() -> None:
+    drawn = draw(subset=500)
+
+    assert len(drawn.noisy) == 500
+    assert (np.diff(drawn.index) > 0).all()
+    np.testing.assert_array_equal(drawn.true, LABELS[drawn.index])
+    assert drawn.flip_rate == 0.4
+    np.testing.assert_array_equal(draw(subset=500, noise=1).index, drawn.index)
+    other = realise(DATA, "clean", Seeds.same(0, subset=1), 500)
+    assert not np.array_equal(other.index, drawn.index)
+    assert set(draw(subset=200).index) < set(drawn.index)
+
+
+@pytest.mark.parametrize(("hold_out", "held"), [(0.0, 0), (0.1, 144), (0.3, 431)])
+def test_parts_share_no_sample_and_leave_none_out(hold_out: float, held: int) -> None:
+    training, held_out = draw().hold_out(hold_out, 0)
+
+    assert len(held_out) == held
+    np.testing.assert_array_equal(np.sort([*training, *held_out]), np.arange(1437))
+    assert (np.diff(training) > 0).all()
+
+
+def test_parts_are_paired_over_scenarios_and_nested_over_fractions() -> None:
+    _, held_out = draw().hold_out(0.3, 0)
+
+    for same in (draw(), draw(scenario="clean"), draw(noise=1)):
+        np.testing.assert_array_equal(same.hold_out(0.3, 0)[1], held_out)
+    assert not np.array_equal(draw().hold_out(0.3, 1)[1], held_out)
+    assert set(draw().hold_out(0.1, 0)[1]) < set(held_out)
+
+
+def test_held_out_labels_are_as_noisy_as_the_others() -> None:
+    drawn = draw()
+    rates = [np.mean(drawn.noisy[part] != drawn.true[part]) for part in drawn.hold_out(0.3, 0)]
+    assert rates == pytest.approx([0.4, 0.4], abs=5 * np.sqrt(0.24 / 431))
+
+
+def test_only_the_noise_axis_moves_the_labels() -> None:
+    others = draw(split=1, init=1, order=1, augment=1, method=1)
+    assert others.digest == draw().digest
+    assert draw(noise=1).digest != draw().digest
+
+
+def test_rows_of_the_transition_matrix() -> None:
+    true = np.array([0, 0, 0, 0, 1, 1])
+    noisy = np.array([0, 0, 0, 2, 1, 0])
+    drawn = Realisation(np.arange(6), true, noisy, 3)
+
+    assert drawn.transition == [[0.75, 0, 0.25], [0.5, 0.5, 0], [0, 0, 0]]
+    assert drawn.flip_rate == pytest.approx(2 / 6)
+
+
+def test_unknown_scenario() -> None:
+    with pytest.raises(FieldError, match="unknown scenario 'noisy'"):
+        draw(scenario="noisy")
+
+
+def uneven() -> Dataset:
+    """Classes of 500, 300 and 100 samples."""
+    labels = np.repeat(np.arange(3), [500, 300, 100])
+    split = Split(np.zeros((900, 1, 1, 1), dtype=np.uint8), labels)
+    return Dataset("uneven", ("a", "b", "c"), split, split)
+
+
+def test_a_balanced_subset_has_as_many_of_each_class() -> None:
+    drawn = realise(uneven(), "clean", Seeds.same(0), 200, balanced=True)
+
+    assert np.bincount(drawn.true).tolist() == [67, 67, 66]
+    assert (np.diff(drawn.index) > 0).all()
+    other = realise(uneven(), "clean", Seeds.same(0, subset=1), 200, balanced=True)
+    assert not np.array_equal(other.index, drawn.index)
+    plain = realise(uneven(), "clean", Seeds.same(0), 200)
+    assert np.bincount(plain.true).max() > 90
+    noisy = realise(uneven(), "symmetric-0.4", Seeds.same(0), 200, balanced=True)
+    np.testing.assert_array_equal(noisy.index, drawn.index)
+
+
+def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        realise(uneven(), "clean", Seeds.same(0), 400, balanced=True)
+    assert str(caught.value) == (
+        "a balanced subset of 400 takes 133 samples of class 'c', which has 100: make it smaller"
+    )

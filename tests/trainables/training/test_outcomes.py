@@ -1,0 +1,234 @@
+"""Runs that need runs: what is handed on, and what becomes of it when something goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CPU, complete_run, digits, recipe, runnable, with_needs
+
+from trainables.errors import DataError, NalError, RecordError
+from trainables.methods import METHODS, Batch, Method
+from trainables.methods.ce import CrossEntropy
+from trainables.methods.published import Stage
+from trainables.noise import NoiseContext, noise_of
+from trainables.run.parameters import FrozenMap
+from trainables.run.record import Record
+from trainables.run.result import Status
+from trainables.run_data.realisation import labels_digest
+from trainables.training.outcomes import NeedDivergedError, take_inputs
+from trainables.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainables.run.spec import RunSpec
+
+
+class Student(CrossEntropy):
+    """Learns from the predictions of another run instead of the labels."""
+
+    name = "student"
+    title = "Student"
+    stages = (Stage("teacher", "ce", "predictions"),)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        taught = self.context.inputs["teacher"][batch.index]
+        return -(taught * batch.logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+@pytest.fixture(autouse=True)
+def student(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
+    monkeypatch.setitem(METHODS, "student", Student)
+    return Student
+
+
+def student_chain(**options: object) -> list[RunSpec]:
+    options = {"recipe": recipe(2), **options}
+    return with_needs(runnable(method="student", **options))
+
+
+def test_the_digest_of_a_need_is_part_of_the_name() -> None:
+    one, other = student_chain()[-1], student_chain(recipe=recipe(3))[-1]
+    assert one.needs["teacher"] == student_chain()[0].digest
+    assert replace(one, needs=other.needs).digest != one.digest
+
+
+def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete_run(teacher, tmp_path, digits, "study")
+    inputs = take_inputs(spec, tmp_path, digits(), CPU)
+    found, hashes = inputs.outcomes, inputs.hashes
+
+    trainer = Trainer(teacher, digits(), CPU)
+    while not trainer.done:
+        trainer.train_epoch()
+    assert torch.equal(found["teacher"], trainer.predict())
+    assert found["teacher"].shape == (1006, 10)
+    torch.testing.assert_close(found["teacher"].sum(1), torch.ones(1006))
+    file = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    assert hashes == {"teacher": hashlib.sha256(file.read_bytes()).hexdigest()}
+    result = complete_run(spec, tmp_path, digits, "study")
+    assert result.provenance["input.teacher"] == hashes["teacher"]
+
+
+def test_it_is_frozen_once(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete_run(teacher, tmp_path, digits, "study")
+    first = take_inputs(spec, tmp_path, digits(), CPU).hashes
+    Record(tmp_path, teacher.digest).checkpoint.unlink()
+    assert take_inputs(spec, tmp_path, digits(), CPU).hashes == first
+
+
+def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    with pytest.raises(DataError) as refused:
+        complete_run(spec, tmp_path, digits, "study")
+    assert str(refused.value) == (
+        f"the run {teacher.digest[:12]} that gives the teacher has not been trained under "
+        f"{tmp_path}: train it first"
+    )
+    nameless = replace(spec, needs=FrozenMap())
+    with pytest.raises(DataError, match=r"the run \? that gives the teacher"):
+        complete_run(nameless, tmp_path, digits, "study")
+
+
+def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete_run(teacher, tmp_path, digits, "study")
+    record = Record(tmp_path, teacher.digest)
+    record.checkpoint.write_bytes(b"damaged")
+    with pytest.raises(RecordError, match=r"checkpoint.pt is missing or damaged.*delete .*again"):
+        complete_run(spec, tmp_path, digits, "study")
+
+
+def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
+    teacher, spec = student_chain(recipe=recipe(2, learning_rate=1e30))
+    ended = complete_run(teacher, tmp_path, digits, "study")
+    assert ended.status is Status.DIVERGED
+    with pytest.raises(NeedDivergedError):
+        take_inputs(spec, tmp_path, digits(), CPU)
+    result = complete_run(spec, tmp_path, digits, "study")
+    assert (result.status, result.trace, result.spec) == (Status.DIVERGED, [], spec)
+    assert result.reason == (
+        f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
+    )
+    assert Record(tmp_path, spec.digest).result() == result
+    assert not math.isnan(result.labels.flip_rate)
+
+
+def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> None:
+    from trainables.training.running import Running
+
+    teacher, spec = student_chain(recipe=recipe(4))
+    complete_run(teacher, tmp_path, digits, "study")
+    with Running(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
+        run.advance()
+        run._checkpoint(run._trainer)  # type: ignore[arg-type]
+    path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    np.save(path, np.load(path)[::-1])
+    (tmp_path / f"outcomes/{teacher.digest}.predictions.sha256").unlink()
+    with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
+        complete_run(spec, tmp_path, digits, "study")
+
+
+def test_a_damaged_outcome_is_refused(tmp_path: Path) -> None:
+    teacher, spec = student_chain()
+    complete_run(teacher, tmp_path, digits, "study")
+    complete_run(spec, tmp_path, digits, "study")
+    path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    other = replace(spec, seeds=replace(spec.seeds, init=9))
+    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first taken"):
+        complete_run(other, tmp_path, digits, "study")
+    path.unlink()
+    assert complete_run(other, tmp_path, digits, "study").status is Status.FINISHED
+
+
+# --- labels drawn from a run
+
+PMD = "pmd-2-0.35"
+
+
+def pmd_chain(**options: object) -> list[RunSpec]:
+    """A network on clean labels, and a run whose labels are drawn from it."""
+    source = runnable(method="ce", scenario="clean", recipe=recipe(30), evaluate=())
+    spec = runnable(scenario=PMD, recipe=recipe(2), **options)
+    return [source, replace(spec, needs=FrozenMap({"posterior": source.digest}))]
+
+
+def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    source, spec = pmd_chain()
+    complete_run(source, tmp_path, digits, "study")
+    result = complete_run(spec, tmp_path, digits, "study")
+
+    folder = Record(tmp_path, source.digest).folder
+    predictions = folder / "predictions.npy"
+    given = NoiseContext(
+        digits().train.labels,
+        np.arange(1437),
+        10,
+        posterior=np.load(predictions).astype(np.float64),
+    )
+    noisy = noise_of(PMD).apply(given, spec.seeds.noise)
+    assert result.labels.sha256 == labels_digest(noisy)
+    assert result.labels.flip_rate == pytest.approx(0.35, abs=0.05)
+    (frozen,) = folder.glob("noise-*.npy")
+    np.testing.assert_array_equal(np.load(frozen), noisy)
+    sha256 = hashlib.sha256(predictions.read_bytes()).hexdigest()
+    assert result.provenance["input.posterior"] == sha256
+    pins = [json.loads(path.read_text()) for path in (tmp_path / "realisations").glob("*.json")]
+    (stored,) = (pin for pin in pins if pin["key"]["scenario"] == PMD)
+    assert stored["sha256"] == result.labels.sha256
+    pinned = (tmp_path / f"outcomes/{source.digest}.predictions.sha256").read_text()
+    assert pinned == sha256
+
+
+def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
+    source, spec = pmd_chain()
+    complete_run(source, tmp_path, digits, "study")
+    complete_run(spec, tmp_path, digits, "study")
+    path = Record(tmp_path, source.digest).folder / "predictions.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    other = replace(spec, seeds=replace(spec.seeds, init=9))
+    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first taken"):
+        complete_run(other, tmp_path, digits, "study")
+
+    # Trained again on another device: whole, but not what the first labels were drawn from.
+    np.save(path, np.load(path)[::-1])
+    for later in (other, pmd_chain(seed=7)[1]):
+        with pytest.raises(DataError, match="runs that took different ones are not compared"):
+            complete_run(later, tmp_path, digits, "study")
+
+
+def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Path) -> None:
+    source, spec = pmd_chain()
+    with pytest.raises(NalError) as refused:
+        complete_run(spec, tmp_path, digits, "study")
+    assert str(refused.value) == (
+        f"the network on clean labels that PMD noise is drawn from, {source.digest[:12]}, could "
+        "not be trained: not trained yet: change posterior.recipe"
+    )
+
+
+def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path: Path) -> None:
+    whole = digits()
+    unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
+    dataset = replace(whole, train=unreadable)
+    source, spec = (replace(one, unreadable="skip") for one in pmd_chain())
+    spec = replace(spec, needs=FrozenMap({"posterior": source.digest}))
+    complete_run(source, tmp_path, lambda: dataset, "study")
+    result = complete_run(spec, tmp_path, lambda: dataset, "study")
+    assert np.load(Record(tmp_path, source.digest).folder / "predictions.npy").shape == (1436, 10)
+    assert result.labels.count == 1437

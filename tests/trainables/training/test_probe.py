@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_runs import recipe, runnable
+
+from trainables.training.probe import Cost
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_costs_are_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(60))
+    asked = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10}
+    done = subprocess.run(
+        [sys.executable, "-m", "trainables.training.probe"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cost = Cost(**json.loads(done.stdout))
+
+    assert 1e-6 < cost.step_seconds < 1
+    assert 1e-9 < cost.evaluation_seconds < 0.1
+    # Weights, momentum and the targets of a batch: 26,251 numbers twice, 4 bytes each.
+    assert cost.checkpoint_bytes == pytest.approx(2 * 4 * 26_251, rel=0.2)
+    assert np.isin(cost.device.split(":")[0], ["cpu", "cuda"])
+    assert list(tmp_path.iterdir()) == []

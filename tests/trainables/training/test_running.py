@@ -1,0 +1,401 @@
+"""Real processes, killed and damaged: what is left must be what an undisturbed run leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
+
+from trainables.errors import DataError, RecordError
+from trainables.methods import METHODS, Batch
+from trainables.methods.ce import CrossEntropy
+from trainables.run.record import Record
+from trainables.run.result import RunResult, Status
+from trainables.run.spec import REVISION
+from trainables.run_data.realisation import realise
+from trainables.training import running
+from trainables.training.running import Running
+
+if TYPE_CHECKING:
+    from trainables.run.spec import RunSpec
+
+ROOT = Path(__file__).parents[3]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+}
+
+
+def no_dataset() -> NoReturn:
+    pytest.fail("the dataset was read")
+
+
+def checkpoint(home: Path, spec: RunSpec) -> dict[str, Any]:
+    path = Record(home, spec.digest).checkpoint
+    state: dict[str, Any] = torch.load(path, weights_only=True)["trainer"]
+    return state
+
+
+def assert_same_outcome(found: Path, expected: Path, spec: RunSpec) -> None:
+    """Weights, momentum, targets and trace are equal bit for bit."""
+    assert_same_bits(bits(checkpoint(found, spec)), bits(checkpoint(expected, spec)))
+    one, other = (Record(home, spec.digest).result() for home in (found, expected))
+    assert one is not None
+    assert other is not None
+    assert (one.trace, one.labels, one.status) == (other.trace, other.labels, other.status)
+
+
+@pytest.fixture
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoint as often as asked for, whatever it costs."""
+    monkeypatch.setattr(running, "CHECKPOINT_SHARE", math.inf)
+
+
+def advance(spec: RunSpec, home: Path, epochs: int) -> None:
+    """Train some epochs, checkpointing each, and leave the run as if the process had ended."""
+    with Running(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+        for _ in range(epochs):
+            run.advance()
+
+
+def test_a_result_says_what_was_done(tmp_path: Path) -> None:
+    spec = runnable()
+    with Running(spec, tmp_path, digits, "my-study") as run:
+        seen = [(run.epoch, run.rows_since(0))]
+        while (result := run.advance()) is None:
+            seen.append((run.epoch, run.rows_since(run.epoch - 1)))
+
+    assert seen == [(0, []), *((n, [result.trace[n - 1]]) for n in (1, 2))]
+    assert (result.status, result.attempts, result.reason) == (Status.FINISHED, 1, "")
+    labels = realise(digits(), spec.scenario, spec.seeds)
+    assert (result.labels.sha256, result.labels.count) == (labels.digest, 1437)
+    assert result.labels.flip_rate == 575 / 1437
+    assert len(result.seconds) == 3
+    assert min(result.seconds) > 0
+    assert result.peak_memory_mb > 50
+    assert result.provenance["study"] == "my-study"
+    assert torch.__version__.startswith(result.provenance["torch"])
+    assert {"device", "host", "python", "commit", "dirty"} <= result.provenance.keys()
+    kept = tmp_path / f"environments/{result.provenance['environment']}.json"
+    assert json.loads(kept.read_text())["numpy"] == np.__version__
+    assert Record(tmp_path, spec.digest).result() == result
+
+
+def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
+    spec = runnable()
+    result = complete_run(spec, tmp_path, digits, "study")
+    with Running(spec, tmp_path, no_dataset, "other") as run:
+        assert run.epoch == 3
+        assert run.advance() == run.result == result
+        assert run.rows_since(2) == result.trace[2:]
+
+
+def test_a_divergence_is_a_result(tmp_path: Path) -> None:
+    spec = runnable(method="ce", recipe=recipe(3, learning_rate=1e30))
+    result = complete_run(spec, tmp_path, digits, "study")
+
+    assert result.status is Status.DIVERGED
+    assert result.reason.endswith("of epoch 1; last good epoch 0")
+    assert result.trace == []
+    assert complete_run(spec, tmp_path, no_dataset, "study") == result
+
+
+class Hungry(CrossEntropy):
+    """Asks for more memory than there is, in its second epoch."""
+
+    name = "hungry"
+    shortage: ClassVar[BaseException | None]
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        if batch.epoch == 2 and self.shortage is not None:
+            raise self.shortage
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize(
+    "shortage",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError("out"),
+    ],
+)
+def test_a_lack_of_memory_is_a_result_that_is_tried_again(
+    tmp_path: Path, shortage: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "hungry", Hungry)
+    monkeypatch.setattr(Hungry, "shortage", shortage, raising=False)
+    spec = runnable(method="hungry")
+    result = complete_run(spec, tmp_path, digits, "study")
+
+    said = str(shortage).splitlines()[0]
+    assert result.status is Status.OUT_OF_MEMORY
+    assert result.reason == f"in epoch 2 ({said}); last good epoch 1"
+    assert [row["epoch"] for row in result.trace] == [1]
+    assert result.summary().keys() == {"seconds_per_epoch", "peak_memory_mb"}
+    assert Record(tmp_path, spec.digest).result() == result
+    assert result.labels.flip_rate == 575 / 1437
+
+    monkeypatch.setattr(Hungry, "shortage", None)
+    again = complete_run(spec, tmp_path, digits, "study")
+    assert (again.status, again.attempts) == (Status.FINISHED, 2)
+
+
+def test_a_loss_out_of_bounds_is_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(CrossEntropy):
+        def loss(self, batch: Batch) -> torch.Tensor:
+            return super().loss(batch) * (1e7 if batch.epoch == 3 else 1)
+
+    monkeypatch.setitem(METHODS, "growing", Growing)
+    result = complete_run(runnable(method="growing"), tmp_path, digits, "study")
+    assert result.status is Status.DIVERGED
+    assert re.fullmatch(r"loss \d\.\d+e\+07 at step 1 of epoch 3; last good epoch 2", result.reason)
+    assert not result.converged
+
+
+def test_another_fault_is_no_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "hungry", Hungry)
+    monkeypatch.setattr(Hungry, "shortage", RuntimeError("a bug"), raising=False)
+    with pytest.raises(RuntimeError, match="a bug"):
+        complete_run(runnable(method="hungry"), tmp_path, digits, "study")
+
+
+@pytest.mark.usefixtures("every_epoch")
+def test_the_cadence_of_checkpoints_changes_no_bit(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(4))
+    advance(spec, tmp_path / "often", 4)
+    with Running(spec, tmp_path / "never", digits, "study", checkpoint_seconds=1e9) as run:
+        while run.advance() is None:
+            assert not run.record.checkpoint.exists()
+
+    assert_same_outcome(tmp_path / "often", tmp_path / "never", spec)
+
+
+@pytest.mark.usefixtures("every_epoch")
+def test_no_checkpointed_epoch_is_trained_twice(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(4))
+    advance(spec, tmp_path / "broken", 3)
+    before = checkpoint(tmp_path / "broken", spec)["seconds"]
+    with Running(spec, tmp_path / "broken", digits, "study") as run:
+        assert run.epoch == 3
+        result = run.advance()
+    complete_run(spec, tmp_path / "whole", digits, "study")
+
+    assert_same_outcome(tmp_path / "broken", tmp_path / "whole", spec)
+    assert result is not None
+    assert result.seconds[:3] == before
+    assert result.attempts == 2
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(4))
+    for epoch in (1, 3):
+        with Running(spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9) as run:
+            while run.epoch < epoch:
+                run.advance()
+            run.stop()
+            assert run.advance() is run.result
+        stopped = Record(tmp_path / "stopped", spec.digest).result()
+        assert stopped is not None
+        assert (stopped.status, stopped.final) == (Status.STOPPED, False)
+        assert stopped.reason == f"after epoch {epoch} of 4"
+        assert [row["epoch"] for row in stopped.trace] == list(range(1, epoch + 1))
+    with Running(spec, tmp_path / "stopped", digits, "study") as run:
+        assert run.rows_since(0) == stopped.trace
+    again = complete_run(spec, tmp_path / "stopped", digits, "study")
+    whole = complete_run(spec, tmp_path / "whole", digits, "study")
+
+    assert_same_outcome(tmp_path / "stopped", tmp_path / "whole", spec)
+    assert again.diagnostics == whole.diagnostics
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip_one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # amid the weights: torch alone would load it
+    path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("every_epoch")
+@pytest.mark.parametrize("damage", [truncate, empty, flip_one_bit, Path.unlink])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage: Any) -> None:
+    spec = runnable(recipe=recipe(4))
+    advance(spec, tmp_path / "damaged", 3)
+    record = Record(tmp_path / "damaged", spec.digest)
+    damage(record.checkpoint)
+    with Running(spec, tmp_path / "damaged", digits, "study") as run:
+        assert run.epoch == 2
+    damage(record.previous_checkpoint)
+    with Running(spec, tmp_path / "damaged", digits, "study") as run:
+        assert run.epoch == 0
+        while run.advance() is None:
+            pass
+    complete_run(spec, tmp_path / "whole", digits, "study")
+
+    assert_same_outcome(tmp_path / "damaged", tmp_path / "whole", spec)
+
+
+@pytest.mark.usefixtures("every_epoch")
+def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> None:
+    spec = runnable()
+    expected = complete_run(spec, tmp_path, digits, "study")
+    (Record(tmp_path, spec.digest).folder / "result.json").unlink()
+    found = complete_run(spec, tmp_path, digits, "study")
+
+    assert found == replace(
+        expected, attempts=2, peak_memory_mb=found.peak_memory_mb, provenance=found.provenance
+    )
+
+
+def test_what_a_run_is_continued_with_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = runnable(recipe=recipe(5))
+    real = running.provenance
+
+    def advance(torch_version: str, device: str) -> RunResult | None:
+        places = {"torch": torch_version, "device": device}
+        monkeypatch.setattr(running, "provenance", lambda name: {**real(name), **places})
+        with Running(spec, tmp_path, digits, "study") as run:
+            result = run.advance()
+            if result is None:
+                run._checkpoint(run._trainer)  # type: ignore[arg-type]
+            return result
+
+    for torch_version, device in (
+        *(("2.6.0", "cpu: AVX2"), ("2.7.0", "cpu: AVX2"), ("2.7.0", "cpu: AVX2")),
+        ("2.6.0", "cuda: A100"),
+    ):
+        assert advance(torch_version, device) is None
+    result = advance("2.6.0", "cuda: A100")
+    assert result is not None
+    assert result.provenance["torch"] == "2.6.0, then 2.7.0, then 2.6.0"
+    assert result.provenance["device"] == "cpu: AVX2, then cuda: A100"
+
+
+def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
+    spec = replace(runnable(), revision=REVISION + 1)
+    with (
+        pytest.raises(RecordError, match=f"under revision {REVISION + 1} .* this is revision"),
+        Running(spec, tmp_path, digits, "study"),
+    ):
+        pass
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_fault_lets_go_of_the_run(tmp_path: Path) -> None:
+    spec = replace(runnable(), data="0" * 64)
+    with pytest.raises(DataError), Running(spec, tmp_path, digits, "study"):
+        pass
+    with Record(tmp_path, spec.digest).claimed(patience_seconds=0.0):
+        pass
+
+
+TRAIN = """
+import json, math, signal, sys
+from pathlib import Path
+from small_runs import digits
+from trainables.training import running
+from trainables.run.spec import RunSpec
+running.CHECKPOINT_SHARE = math.inf
+spec = RunSpec.from_dict(json.loads(sys.argv[2]))
+with running.Running(spec, Path(sys.argv[1]), digits, "study", checkpoint_seconds=0.0) as run:
+    print(run.epoch, flush=True)
+    while run.advance() is None:
+        print(run.epoch, flush=True)
+        if run.epoch == spec.recipe.epochs - 1:
+            signal.pause()  # the kill is late
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> None:
+    epochs = 40
+    spec = runnable(recipe=recipe(epochs), values={"first_target_epoch": 5})
+    expected = complete_run(spec, tmp_path / "whole", digits, "study")
+    kills = sorted(random.sample(range(2, epochs - 1), 2))
+    began = []
+    for kill in kills:
+        child = subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(tmp_path / "killed"), spec.to_json()],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+        )
+        with child:
+            assert child.stdout is not None
+            began.append(int(child.stdout.readline()))
+            while int(child.stdout.readline()) < kill:
+                pass
+            child.kill()
+        assert child.returncode == -signal.SIGKILL
+        assert Record(tmp_path / "killed", spec.digest).result() is None, f"killed at {kills}"
+    found = complete_run(spec, tmp_path / "killed", digits, "study")
+
+    assert began[0] == 0
+    assert began[1] >= kills[0], f"killed at {kills}"  # an epoch is told when it is checkpointed
+    assert found.attempts == 3
+    assert found.trace == expected.trace, f"killed at {kills}"
+    assert_same_outcome(tmp_path / "killed", tmp_path / "whole", spec)
+
+
+WAIT = """
+import json, sys
+from pathlib import Path
+from small_runs import complete_run
+from trainables.run.spec import RunSpec
+
+def read():
+    sys.exit("trained a second time")
+
+spec = RunSpec.from_dict(json.loads(sys.argv[2]))
+print("asking", flush=True)
+print(json.dumps(complete_run(spec, Path(sys.argv[1]), read, "study").to_dict()))
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(30))
+    with Running(spec, tmp_path, digits, "study") as run:
+        run.advance()
+        child = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(tmp_path), spec.to_json()],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"asking\n"
+        while run.advance() is None:
+            pass
+    output, _ = child.communicate()
+
+    assert child.returncode == 0
+    assert RunResult.from_dict(json.loads(output)) == run.result
+    assert run.result is not None
+    assert run.result.attempts == 1

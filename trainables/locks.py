@@ -1,0 +1,54 @@
+"""Exclusive locks on files, held by one process at a time and released when it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POLL_SECONDS = 0.2
+
+
+def acquire(file: IO[Any], patience_seconds: float = math.inf) -> None:
+    """Lock an open file until it is closed.
+
+    Args:
+        file: open for writing.
+        patience_seconds: how long to wait for another process; 0 does not wait.
+
+    Raises:
+        TimeoutError: another process still holds the lock.
+        OSError: the file system has no locks.
+    """
+    if patience_seconds == math.inf:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{file.name} is locked by another process") from None
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+@contextmanager
+def locked(path: Path, patience_seconds: float = math.inf) -> Iterator[None]:
+    """Hold the lock of a file, which is created where it is missing.
+
+    Raises:
+        TimeoutError: another process still holds the lock after `patience_seconds`.
+        OSError: the file cannot be opened.
+    """
+    with path.open("w") as file:
+        acquire(file, patience_seconds)
+        yield

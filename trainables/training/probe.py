@@ -1,0 +1,106 @@
+"""What a run of a spec costs on this machine: `python -m trainables.training.probe < spec.json`.
+
+It trains a few steps on random images of the right shape, in a process of its own, so that the
+driver needs no torch, and prints a `Cost` as JSON. It reads no data and writes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from trainables.datasets.base import Dataset, Split
+from trainables.noise.clean import CLEAN
+from trainables.run.spec import RunSpec
+from trainables.run_data.loaders import ArrayLoader
+from trainables.training.cost import Cost
+from trainables.training.devices import device_name, pick_device
+from trainables.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MEASURE_SECONDS = 0.7
+"""Wall time to spend on steps, unless one step takes longer."""
+
+
+def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
+    """Time steps and evaluation of a spec on random data.
+
+    Args:
+        spec: its backbone, method, recipe and threads count; its data and noise do not.
+        image: shape (C, H, W).
+        classes: number of classes.
+    """
+    batch = spec.recipe.batch_size
+    random = np.random.Generator(np.random.Philox(0))
+    images = random.integers(0, 255, (batch, *image), dtype=np.uint8)
+    labels = np.arange(batch) % classes
+    dataset = Dataset("probe", tuple(map(str, range(classes))), *(Split(images, labels),) * 2)
+    trainer = Trainer(
+        replace(
+            spec,
+            data=dataset.digest,
+            subset=None,
+            scenario=CLEAN,
+            annotations="",
+            balanced=False,
+            hold_out=0.0,
+            evaluate=("test",),
+            recipe=replace(spec.recipe, crop_size=None, drop_last=False),
+        ),
+        dataset,
+        pick_device(),
+    )
+    buffer = io.BytesIO()
+    torch.save(trainer.state_dict(), buffer)
+    pixels = torch.from_numpy(images).to(trainer.device)
+    positions = torch.arange(batch, device=trainer.device)
+
+    def step() -> float:
+        begun = time.perf_counter()
+        trainer.step(pixels, positions, 1)[0].item()  # asking for the value waits for the device
+        return time.perf_counter() - begun
+
+    first = step()
+    seconds = [first]
+    if first < MEASURE_SECONDS:
+        seconds = []
+        while sum(seconds) < MEASURE_SECONDS - first and len(seconds) < 200:
+            seconds.append(step())
+    return Cost(
+        step_seconds=sorted(seconds)[len(seconds) // 2],
+        evaluation_seconds=_evaluation_seconds(trainer, images, labels),
+        checkpoint_bytes=2 * buffer.tell(),  # momentum buffers double it after the first step
+        device=device_name(trainer.device),
+        devices=max(1, torch.cuda.device_count()),
+    )
+
+
+def _evaluation_seconds(
+    trainer: Trainer, images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> float:
+    part = ArrayLoader(images, np.arange(len(labels)), labels, trainer.device)
+    begun = time.perf_counter()
+    trainer.accuracies(part, {"accuracy": 1})
+    return (time.perf_counter() - begun) / len(part)
+
+
+def main() -> None:
+    """Read {"spec", "image", "classes"} from standard input, print the cost."""
+    asked = json.load(sys.stdin)
+    spec = RunSpec.from_dict(asked["spec"])
+    channels, height, width = asked["image"]
+    cost = measure(spec, (channels, height, width), asked["classes"])
+    sys.stdout.write(json.dumps(asdict(cost)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""A run being carried out: from what its record holds to its result."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import torch
+
+from trainables.diagnostics.collector import Collector, cadence
+from trainables.diagnostics.store import save
+from trainables.errors import DataError
+from trainables.run.provenance import keep_environment, provenance
+from trainables.run.record import Record, write_atomically
+from trainables.run.result import THEN, LabelFacts, RunResult, Status
+from trainables.run.spec import RunSpec, check_revision
+from trainables.training.devices import (
+    device_name,
+    is_out_of_memory,
+    peak_memory_mb,
+    pick_device,
+    reset_peak_memory,
+)
+from trainables.training.outcomes import NeedDivergedError, take_inputs
+from trainables.training.trainer import DivergedError, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from trainables.datasets.base import Dataset
+
+CHECKPOINT_SECONDS = 5.0
+"""Least wall time between checkpoints."""
+CHECKPOINT_SHARE = 0.05
+"""Most of a run's time that writing checkpoints may take."""
+
+
+class Running:
+    """Trains one run epoch by epoch, checkpointing on the way; use as a context.
+
+    While it is open no other process can work on the same run. When and how often it checkpoints
+    depends on the clock, but changes no bit of the result.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        home: Path,
+        read_dataset: Callable[[], Dataset],
+        study: str,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        patience_seconds: float = 60.0,
+        diagnostics_every: int | None = None,
+    ) -> None:
+        """Describe the run.
+
+        Args:
+            spec: what is trained.
+            home: folder that holds `runs/`.
+            read_dataset: called only if there is something left to train.
+            study: name of the study that asks for it; recorded, no part of its identity.
+            checkpoint_seconds: least wall time between checkpoints.
+            patience_seconds: how long to wait for another process that works on the run.
+            diagnostics_every: epochs between collections of diagnostics; None: about 20 in all;
+                0: none. It changes no bit of the run.
+        """
+        self.spec = spec
+        self.record = Record(home, spec.digest)
+        self.result = _final(self.record.result())
+        self._home = home
+        self._diagnostics_every = diagnostics_every
+        self._collector: Collector | None = None
+        self._read_dataset = read_dataset
+        self._study = study
+        self._checkpoint_seconds = checkpoint_seconds
+        self._patience_seconds = patience_seconds
+        self._save_cost = 0.0
+        self._saved_at = time.monotonic()
+        self._attempts = 0
+        self._provenance: dict[str, str] = {}
+        self._trainer: Trainer | None = None
+        self._label_facts: LabelFacts
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Claim the run and go back to its latest checkpoint; nothing to do if it has a result.
+
+        Raises:
+            HomeError: the record cannot be written or is held by another process.
+            DataError: the data are not those of the spec, or a needed run is missing.
+            RecordError: the spec was made under another revision of the training code.
+        """
+        if self.result is None:
+            check_revision(self.spec)
+            try:
+                self._held.enter_context(self.record.claimed(self._patience_seconds))
+                self.result = _final(self.record.result())
+                if self.result is None:
+                    self._open()
+            except BaseException:
+                self._held.close()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def _open(self) -> None:
+        self._attempts = self.record.begin(self.spec)
+        device = pick_device()
+        self._provenance = {
+            "study": self._study,
+            **provenance(device_name(device)),
+            "environment": keep_environment(self._home),
+        }
+        reset_peak_memory()
+        dataset = self._read_dataset()
+        try:
+            inputs = take_inputs(self.spec, self._home, dataset, device)
+        except NeedDivergedError as error:
+            self.result = replace(
+                error.need,
+                spec=self.spec,
+                trace=[],
+                seconds=[],
+                provenance=self._provenance,
+                reason=str(error),
+                attempts=self._attempts,
+            )
+            self.record.finish(self.result)
+            return
+        self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
+        self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
+        with self._memory_permitting():
+            self._trainer = Trainer(self.spec, dataset, device, inputs.outcomes, inputs.labels)
+            self._resume(self._trainer)
+        self._saved_at = time.monotonic()
+
+    def _resume(self, trainer: Trainer) -> None:
+        every = cadence(self.spec.recipe.epochs, self._diagnostics_every)
+        self._collector = Collector.of(trainer, every) if every else None
+        state = self.record.checkpoint_state()
+        if state is None:
+            return
+        for name in [name for name in self._provenance if name.startswith("input.")]:
+            if state["provenance"].get(name) != self._provenance[name]:
+                raise DataError(
+                    f"the {name.removeprefix('input.')} that run {self.spec.digest[:12]} was begun "
+                    f"with is another one now: delete {self.record.folder} to begin it anew"
+                )
+        trainer.load_state_dict(state["trainer"])
+        if self._collector is not None and state["diagnostics"] is not None:
+            self._collector.load_state_dict(state["diagnostics"])
+        self._provenance = _with_history(state["provenance"], self._provenance)
+
+    @contextmanager
+    def _memory_permitting(self) -> Iterator[None]:
+        """Turn a lack of memory inside into the run's outcome."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            trainer, self._trainer, self._collector = self._trainer, None, None
+            done = trainer.epoch if trainer else 0
+            said = (str(error).strip().splitlines() or ["no message"])[0]
+            self.result = RunResult(
+                spec=self.spec,
+                status=Status.OUT_OF_MEMORY,
+                trace=trainer.trace if trainer else [],
+                seconds=trainer.seconds if trainer else [],
+                peak_memory_mb=peak_memory_mb(pick_device()),
+                labels=self._label_facts,
+                parameters=trainer.parameters if trainer else 0,
+                provenance=self._provenance,
+                reason=f"in epoch {done + 1} ({said}); last good epoch {done}",
+                attempts=self._attempts,
+            )
+            self.record.finish(self.result)
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs that are trained."""
+        return self.spec.recipe.epochs if self._trainer is None else self._trainer.epoch
+
+    def rows_since(self, epoch: int) -> list[dict[str, float]]:
+        """Return the rows of the epochs after that one."""
+        trace = self.result.trace if self.result else self._trainer.trace if self._trainer else []
+        return trace[epoch:]
+
+    def stop(self) -> None:
+        """Stop a run that has no result yet: checkpoint it, and record that it was stopped here.
+
+        Raises:
+            HomeError: the disk is full.
+        """
+        trainer = self._trainer
+        assert trainer is not None  # noqa: S101 - there is one while there is no result
+        self._checkpoint(trainer)
+        epochs = self.spec.recipe.epochs
+        self._finish(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
+
+    def advance(self) -> RunResult | None:
+        """Train one epoch; return the result once there is one.
+
+        Raises:
+            HomeError: the disk is full.
+        """
+        if self.result is None:
+            with self._memory_permitting():
+                self._advance()
+        return self.result
+
+    def _advance(self) -> None:
+        trainer = self._trainer
+        assert trainer is not None  # noqa: S101 - there is one while there is no result
+        try:
+            if not trainer.done:
+                trainer.train_epoch(self._collector)
+        except DivergedError as error:
+            self._finish(trainer, Status.DIVERGED, str(error))
+            return
+        if trainer.done:
+            self._checkpoint(trainer)
+            self._finish(trainer, Status.FINISHED)
+        elif time.monotonic() - self._saved_at >= max(
+            self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE
+        ):
+            self._checkpoint(trainer)
+
+    def _checkpoint(self, trainer: Trainer) -> None:
+        begun = time.monotonic()
+        buffer = io.BytesIO()
+        state = {
+            "trainer": trainer.state_dict(),
+            "diagnostics": self._collector.state_dict() if self._collector else None,
+            "provenance": self._provenance,
+        }
+        torch.save(state, buffer)
+        partial = self.record.checkpoint.with_name("checkpoint.next.pt")
+        write_atomically(partial, buffer.getvalue())
+        if self.record.checkpoint.exists():
+            os.replace(self.record.checkpoint, self.record.previous_checkpoint)  # noqa: PTH105
+        partial.replace(self.record.checkpoint)
+        self._saved_at = time.monotonic()
+        self._save_cost = self._saved_at - begun
+
+    def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
+        if self._collector is not None:
+            save(self.record.folder, self._collector)
+        self.result = RunResult(
+            spec=self.spec,
+            status=status,
+            trace=trainer.trace,
+            seconds=trainer.seconds,
+            peak_memory_mb=peak_memory_mb(trainer.device),
+            labels=self._label_facts,
+            parameters=trainer.parameters,
+            provenance=self._provenance,
+            reason=reason,
+            attempts=self._attempts,
+            diagnostics=self._collector.series() if self._collector else {},
+            skipped=trainer.skipped,
+            split=trainer.data.split,
+        )
+        self.record.finish(self.result)
+
+
+def _final(result: RunResult | None) -> RunResult | None:
+    return result if result is not None and result.final else None
+
+
+def _with_history(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Put where a run was trained before in front of where it is: "cuda: A100, then cpu: AVX2"."""
+    merged = {}
+    for key, value in now.items():
+        before = earlier.get(key, value)
+        merged[key] = before if before.split(THEN)[-1] == value else f"{before}{THEN}{value}"
+    return merged
