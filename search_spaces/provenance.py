@@ -153,7 +153,7 @@ def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
         return "as in the study"
     if path[0] == "hyperparameters" and len(path) > 1:
         return f"default of method {path[1]}"
-    if path[:2] == ("search", "space") and layers.origin(path[:4]) is None:
+    if path[:2] == ("search", "space") and len(path) > 2 and layers.origin(path[:4]) is None:
         return f"default of method {path[2]}"
     return "default of the schema"
 

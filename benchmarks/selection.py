@@ -1,0 +1,171 @@
+"""How steady the numbers are that may choose hyperparameters where learning rates restart.
+
+NAL is trained at three values of λ on three seeds each, under cosine restarts, on 3,000 pictures
+with the small ResNet and on the digits with an MLP. For each way of reading held-out accuracy off
+a run, and for the test accuracy read likewise, this prints the standard deviation over seeds (ddof
+1), pooled over the values of λ, and the mean. Run it from the checkout:
+
+    python benchmarks/selection.py --pictures FOLDER
+
+FOLDER holds `train/<class>/` and `test/<class>/` with pictures of 32×32 pixels, such as CIFAR-10's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, variance
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from machine import CHECKOUT, keep
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EPOCHS, PERIOD = 30, 5
+TRAIN, TEST = 300, 200
+"""Pictures of each class, the first by name."""
+LAMBDAS = (0.5, 2.0, 10.0)
+ENDS = 3
+"""Cycles whose last epochs `held-out-cycle-ends` averages over."""
+
+STUDY = f"""\
+title: selection under restarts
+scenarios: [symmetric-0.4]
+methods: [nal]
+hyperparameters:
+  nal: {{first_target_epoch: 10, target_interval: {PERIOD}}}
+reference:
+  nal: {{lambda: 2, alpha: 0.9}}
+vary:
+  nal: {{lambda: {list(LAMBDAS)}}}
+search: {{hold_out: 0.3}}
+confirm: {{seeds: [0, 1, 2], hold_out: true}}
+resources: {{cpus: 1, gpus: 0}}
+recipe:
+  epochs: {EPOCHS}
+  batch_size: 64
+  momentum: 0.9
+  window: {PERIOD}
+  schedule: {{kind: cosine-restarts, period: {PERIOD}, minimum: 1e-3}}
+"""
+PICTURES = """\
+  learning_rate: 0.02
+  weight_decay: 1e-3
+  augmentation: [crop, flip]
+dataset: npz
+backbone: {name: resnet-w16}
+"""
+DIGITS = """\
+  learning_rate: 0.05
+  weight_decay: 5e-4
+dataset: digits
+backbone: {name: mlp}
+"""
+
+Trace = list[dict[str, float]]
+
+
+def last_cycle(trace: Trace, metric: str) -> float:
+    """Mean over the epochs of the last cycle: `held-out-mean` with a window of one cycle."""
+    return fmean(row[metric] for row in trace[-PERIOD:])
+
+
+def last_epochs(trace: Trace, metric: str) -> float:
+    """Mean over the last two cycles."""
+    return fmean(row[metric] for row in trace[-2 * PERIOD :])
+
+
+def cycle_ends(trace: Trace, metric: str) -> float:
+    """Mean over the last epochs of the last cycles: `held-out-cycle-ends`."""
+    return fmean(row[metric] for row in trace[PERIOD - 1 :: PERIOD][-ENDS:])
+
+
+def last_epoch(trace: Trace, metric: str) -> float:
+    """Value of the last epoch alone."""
+    return trace[-1][metric]
+
+
+READINGS: dict[str, Callable[[Trace, str], float]] = {
+    f"mean of the last {PERIOD} epochs": last_cycle,
+    f"mean of the last {2 * PERIOD} epochs": last_epochs,
+    f"mean of the last {ENDS} cycle ends": cycle_ends,
+    "last epoch": last_epoch,
+}
+
+
+def write_pictures(folder: Path, data: Path) -> None:
+    """Write the first pictures of each class into `data.npz`."""
+    arrays: dict[str, Any] = {}
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
+        paths = [path for one in classes for path in sorted(one.iterdir())[:count]]
+        arrays[f"x_{split}"] = np.stack([np.asarray(Image.open(path)) for path in paths])
+        arrays[f"y_{split}"] = np.repeat(np.arange(len(classes)), count)
+    data.mkdir(parents=True)
+    np.savez(data / "data.npz", **arrays)
+
+
+def sweep(study: str, folder: Path) -> dict[float, list[Trace]]:
+    """Carry out a study; return the traces of its runs by λ."""
+    path = folder / "study.yaml"
+    path.write_text(study)
+    home = folder / "runs"
+    command = [sys.executable, "-m", "orchestrator", "sweep", str(path), "--yes"]
+    command += ["--home", str(home), "--data-dir", str(folder / "data")]
+    subprocess.run(command, cwd=CHECKOUT, check=True)
+    results = [json.loads(one.read_text()) for one in home.glob("runs/*/result.json")]
+
+    def lambda_of(result: dict[str, Any]) -> float:
+        return float(result["spec"]["hyperparameters"]["lambda"])
+
+    ordered = sorted(results, key=lambda_of)
+    return {value: [one["trace"] for one in runs] for value, runs in groupby(ordered, lambda_of)}
+
+
+def measured(traces: dict[float, list[Trace]]) -> dict[str, Any]:
+    """Deviation over seeds and mean of each reading, in points of accuracy."""
+    numbers: dict[str, Any] = {}
+    for metric in ("val/accuracy", "test/accuracy"):
+        for title, read in READINGS.items():
+            values = {
+                value: [100 * read(trace, metric) for trace in runs]
+                for value, runs in traces.items()
+            }
+            pooled = math.sqrt(fmean(variance(runs) for runs in values.values()))
+            numbers[f"{metric}, {title}"] = {
+                "deviation over seeds, pooled": round(pooled, 2),
+                "mean by lambda": {value: round(fmean(runs), 2) for value, runs in values.items()},
+            }
+    return numbers
+
+
+def main() -> None:
+    """Train what is to be read, read it in every way."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of class folders")
+    pictures = parser.parse_args().pictures
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for title, own in (("digits, MLP", DIGITS), ("3,000 pictures, resnet-w16", PICTURES)):
+            folder = Path(temporary) / own.split("dataset: ")[1].split()[0]
+            folder.mkdir()
+            if own is PICTURES:
+                write_pictures(pictures, folder / "data")
+            begun = time.perf_counter()
+            numbers[title] = measured(sweep(STUDY + own, folder))
+            numbers[title]["seconds"] = round(time.perf_counter() - begun)
+    keep("selection", numbers, ("torch", "numpy", "ray"))
+
+
+if __name__ == "__main__":
+    main()
