@@ -36,7 +36,7 @@ from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
 from orchestrator.tracking.recording import Recorder  # noqa: E402
 from reports.store import home_store  # noqa: E402
-from search_spaces.phases import Phase  # noqa: E402
+from search_spaces.schema import Phase  # noqa: E402
 from trainables.training.job import Job  # noqa: E402
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from rich.text import Text
 from orchestrator.planning.cost import MachineCost, duration
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import point
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.run.metrics import TEST, TRAIN_LOSS, VAL
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from search_spaces.fields import RECIPE_VALUES, Fixed, tunable_of, under
 from search_spaces.layers import dotted
 from search_spaces.length import scaled_recipe, scaled_value
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
 from trainables.methods.published import Published, Selection, matching

@@ -11,7 +11,7 @@ from rich.table import Column
 from orchestrator.commands.train import train_here
 from orchestrator.output import facts_table, headed_table, print_json
 from orchestrator.planning.loading import load_plan
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.noise import noise_of
 from trainables.run.result import LabelFacts
 from trainables.run_data.labels import keep_labels, pinned_labels

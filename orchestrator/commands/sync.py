@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator.commands.report import build_report
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import Tracker
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import HomeError, RecordError
 from trainables.run.record import Record
 

@@ -18,8 +18,7 @@ from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
 from reports.words import point
 from search_spaces.loader import parse_set
-from search_spaces.phases import Phase
-from search_spaces.schema import Study
+from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.methods import METHODS, check_state, method_of

@@ -25,8 +25,7 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search_spaces.phases import Phase
-    from search_spaces.schema import Study
+    from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.words import counted
-from search_spaces.phases import Phase
 from search_spaces.resolve import points_of, reference_of
+from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap
 from trainables.run_data.realisation import held_out_count

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
-from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
+from search_spaces.schema import Phase
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
 from trainables.run_data.labels import check_posterior

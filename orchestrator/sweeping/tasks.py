@@ -8,7 +8,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.sweeping.search import Proposal, Search, search_digest
 from orchestrator.sweeping.selection import Candidate, candidates, choose
 from orchestrator.sweeping.tasks import Batch, Task
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from reports.words import LETTERS
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.run.identity import digest_of
 

@@ -11,8 +11,7 @@ from search_spaces import identity as module
 from search_spaces.fields import is_neutral, later
 from search_spaces.identity import identity
 from search_spaces.loader import Change, load_study, parse_set
-from search_spaces.phases import ConfirmSettings, SearchSettings
-from search_spaces.schema import Resources, Study
+from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
 
 
 def of(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:

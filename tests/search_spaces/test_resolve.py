@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import Change, load_study, parse_set
-from search_spaces.phases import Phase
 from search_spaces.resolve import matched_recipe, reference_of, resolve
+from search_spaces.schema import Phase
 from trainables.datasets import SOURCES
 from trainables.errors import StudyError
 from trainables.methods import method_of

@@ -12,8 +12,8 @@ from orchestrator.planning.sizes import phase_sizes
 from reports.paper import lookup, paper_results, setting_of
 from search_spaces.files import study_names, study_titles
 from search_spaces.loader import load_study
-from search_spaces.phases import Phase
 from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
+from search_spaces.schema import Phase
 from search_spaces.yaml_lines import parse_yaml
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of

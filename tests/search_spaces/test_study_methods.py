@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search_spaces.loader import load_study
-from search_spaces.phases import Phase
 from search_spaces.resolve import reference_of, resolve
+from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.run.parameters import Space
 

@@ -8,8 +8,8 @@ import pytest
 from plans import Driver, small_plan, small_study
 
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.phases import Phase
 from search_spaces.resolve import points_of
+from search_spaces.schema import Phase
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:

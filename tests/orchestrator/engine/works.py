@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from factories import make_spec
 
 from orchestrator.sweeping.tasks import Answer, Task
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from orchestrator.planning.cost import (
     measure,
 )
 from orchestrator.planning.sizes import network_of, phase_sizes
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.phases import Phase
 from search_spaces.resolve import matched_recipe
+from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
 from trainables.methods import METHODS
 from trainables.run_data.labels import draw

@@ -10,7 +10,7 @@ from plans import made_up_data, small_plan, small_study
 from orchestrator.planning.loading import check_labels
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.datasets.base import Split
 from trainables.errors import DataError
 from trainables.run_data.realisation import labels_digest

@@ -11,7 +11,7 @@ from fake_runs import attempts, fake_result, record_run
 from plans import Driver, small_plan
 
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import NalError
 from trainables.run.record import Record
 from trainables.run.result import Status

@@ -10,7 +10,7 @@ from fake_runs import attempts, fake_result, record_run
 from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
 
 from orchestrator.sweeping.tasks import Answer
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.errors import NalError, RecordError
 from trainables.run.record import Record
 from trainables.run.result import Status

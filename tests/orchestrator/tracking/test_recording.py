@@ -10,7 +10,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.recording import Recorder, plan_record, values_source
-from search_spaces.phases import Phase
+from search_spaces.schema import Phase
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
