@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reports.words import counted
 from trainables.errors import RecordError
@@ -13,11 +13,10 @@ from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST
 from trainables.run.result import SAME_BITS, THEN
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
-
-    import pandas as pd
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reports.plan_record import CellRecord, PlanRecord
+    from reports.read import RecordedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +123,18 @@ class CellSummary:
         return not self.missing and not self.diverged and not self.out_of_memory
 
 
-def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
+def aggregate(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary]:
     """Summarise each cell of the confirm phase, in the plan's order.
 
     Args:
         plan: of the sweep.
-        runs: as `reports.read.read_sweep` gives them.
+        runs: recorded runs that the plan names.
 
     Raises:
         RecordError: at one seed of a scenario two methods saw different noisy labels, or runs were
             made under different revisions of the training code.
     """
-    by_digest: dict[str, Mapping[Hashable, Any]] = {
-        row["digest"]: row for row in runs.to_dict("records")
-    }
+    by_digest = {run.digest: run for run in runs}
     metrics = [*(reading.metric for reading in readings(plan)), *OTHER_METRICS]
     cells = [_summarise(cell, by_digest, metrics) for cell in plan.cells]
     _check_paired(cells)
@@ -146,43 +143,45 @@ def aggregate(plan: PlanRecord, runs: pd.DataFrame) -> list[CellSummary]:
 
 
 def _summarise(
-    cell: CellRecord, runs: Mapping[str, Mapping[Hashable, Any]], metrics: Sequence[str]
+    cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:
     # A run that was stopped on its way, and may be continued, is no result.
     found = {
         seed: runs[digest]
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
-        if digest in runs and runs[digest]["status"] != "stopped"
+        if digest in runs and runs[digest].status != "stopped"
     }
-    finished = [run for run in found.values() if run["status"] == "finished"]
-    statuses = [run["status"] for run in found.values()]
+    finished = [run for run in found.values() if run.status == "finished"]
+    statuses = [run.status for run in found.values()]
     flips = _numbers(found.values(), "flip_rate")
     return CellSummary(
         cell=cell,
         statistics={metric: Statistic.of(_numbers(finished, metric)) for metric in metrics},
         diverged=statuses.count("diverged"),
         out_of_memory=statuses.count("out of memory"),
-        not_converged=sum(not run["converged"] for run in found.values()),
+        not_converged=sum(not run.converged for run in found.values()),
         missing=tuple(seed for seed in cell.seeds if seed not in found),
         flip_rate=mean(flips) if flips else None,
         devices=frozenset(
-            device for run in found.values() for device in str(run["device"]).split(THEN)
+            device for run in found.values() for device in run.provenance["device"].split(THEN)
         ),
-        labels={seed: str(run["labels"]) for seed, run in found.items()},
-        revisions={seed: int(run["revision"]) for seed, run in found.items()},
+        labels={seed: run.labels for seed, run in found.items()},
+        revisions={seed: run.revision for seed, run in found.items()},
         moved={seed: text for seed, run in found.items() if (text := _moved(run))},
     )
 
 
-def _numbers(runs: Iterable[Mapping[Hashable, Any]], metric: str) -> list[float]:
+def _numbers(runs: Iterable[RecordedRun], metric: str) -> list[float]:
     """Return a metric of the runs that have it."""
-    return [float(run[metric]) for run in runs if not math.isnan(run[metric])]
+    values = (run.metrics.get(metric, math.nan) for run in runs)
+    return [value for value in values if not math.isnan(value)]
 
 
-def _moved(run: Mapping[Hashable, Any]) -> str:
+def _moved(run: RecordedRun) -> str:
     """Say what of a run's place and version changed when it was continued; "" if nothing."""
-    changes = {name: str(run[name]) for name in SAME_BITS}
-    return "; ".join(f"{name} {value}" for name, value in changes.items() if THEN in value)
+    return "; ".join(
+        f"{name} {run.provenance[name]}" for name in SAME_BITS if THEN in run.provenance[name]
+    )
 
 
 def _check_paired(cells: Iterable[CellSummary]) -> None:

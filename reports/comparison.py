@@ -15,23 +15,22 @@ from reports.words import point
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
-
     from reports.plan_record import CellRecord, PlanRecord
+    from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
 Place = tuple[str, str]
 """A scenario and a metric."""
 
 
-def comparison_table(plan: PlanRecord, runs: pd.DataFrame) -> Table:
+def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     """Make the table of a sweep from its plan and its recorded runs.
 
     One scenario: a column per reading. Several: a column per scenario, a section per reading.
 
     Args:
         plan: of the sweep.
-        runs: as `reports.read.read_sweep` gives them.
+        runs: recorded runs that the plan names.
 
     Raises:
         RecordError: at one seed of a scenario two methods saw different noisy labels.

@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import RecordError, UserError
-from trainables.run.metrics import (
-    PEAK_MEMORY,
-    SECONDS_PER_EPOCH,
-    TEST_BEST_CLEAN_VAL,
-    TEST_BEST_VAL,
-    TEST_LAST,
-    TEST_MEAN_LAST,
-    VAL_MEAN_LAST,
-)
+from trainables.run.result import SAME_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-METRICS = (
-    VAL_MEAN_LAST,
-    TEST_LAST,
-    TEST_MEAN_LAST,
-    TEST_BEST_VAL,
-    TEST_BEST_CLEAN_VAL,
-    SECONDS_PER_EPOCH,
-    PEAK_MEMORY,
-    "flip_rate",
-)
-COLUMNS = (
-    *("digest", "status", "converged", "method", "scenario", "seed", "labels"),
-    *("device", "torch", "revision"),
-    *METRICS,
-)
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run that has ended, as MLflow stores it.
+
+    Attributes:
+        digest: SHA-256 of the run's spec.
+        status: how the run ended, as `trainables.run.result.Status` spells it.
+        converged: whether the run converged.
+        labels: SHA-256 of the noisy labels that the run was trained on.
+        provenance: device and version of torch, by the names in `SAME_BITS`.
+        revision: revision of the training code.
+        metrics: last value of each metric, by name; accuracies are fractions.
+    """
+
+    digest: str
+    status: str
+    converged: bool
+    labels: str
+    provenance: Mapping[str, str]
+    revision: int
+    metrics: Mapping[str, float]
 
 
-def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataFrame]:
+def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
     """Read a sweep's plan and its runs.
 
     Args:
@@ -53,9 +51,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
             the latest of all.
 
     Returns:
-        The plan, and one row per recorded run that the plan names, with `COLUMNS` and the plan's
-        further numbers: a digest is counted once, accuracies are fractions, and a number that a run
-        has not is NaN.
+        The plan, and the recorded runs that it names, each digest once.
 
     Raises:
         UserError: there is no such sweep, or more than one.
@@ -68,9 +64,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, pd.DataF
         chosen = _choose(_sweeps(client), sweep, uri)
         plan = _read_plan(client, chosen)
         runs = _iter_runs(client, chosen.info.experiment_id, plan)
-        rows = [_row(run, plan.further) for run in runs]
-    further = [name for name in plan.further if name not in COLUMNS]
-    return plan, pd.DataFrame(rows, columns=[*COLUMNS, *further])
+        return plan, [_recorded_run(run) for run in runs]
 
 
 def _sweeps(client: MlflowClient) -> list[Run]:
@@ -132,18 +126,14 @@ def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Itera
                 return
 
 
-def _row(run: Run, further: Iterable[str]) -> dict[str, object]:
-    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    return {
-        "digest": tags["nal.digest"],
-        "status": tags["nal.status"],
-        "converged": tags.get("nal.converged", "yes") == "yes",
-        "method": params["method"],
-        "scenario": params["scenario"],
-        "seed": int(params["seed"]),
-        "labels": tags["nal.labels"],
-        "device": tags["nal.device"],
-        "torch": tags["nal.torch"],
-        "revision": int(params["revision"]),
-        **{name: metrics.get(name, float("nan")) for name in (*METRICS, *further)},
-    }
+def _recorded_run(run: Run) -> RecordedRun:
+    tags = run.data.tags
+    return RecordedRun(
+        digest=tags["nal.digest"],
+        status=tags["nal.status"],
+        converged=tags.get("nal.converged", "yes") == "yes",
+        labels=tags["nal.labels"],
+        provenance={name: tags[f"nal.{name}"] for name in SAME_BITS},
+        revision=int(run.data.params["revision"]),
+        metrics=run.data.metrics,
+    )

@@ -1,12 +1,11 @@
-"""Runs as `read_sweep` gives them, without a store."""
+"""Recorded runs as `read_sweep` returns them, made without a store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from reports.read import COLUMNS, METRICS
+from reports.read import RecordedRun
+from trainables.run.result import SAME_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,24 +13,18 @@ if TYPE_CHECKING:
     from trainables.run.result import RunResult
 
 
-def frame(results: Iterable[RunResult]) -> pd.DataFrame:
-    """One row per result."""
-    rows = [
-        {
-            "digest": result.digest,
-            "status": str(result.status),
-            "converged": result.converged,
-            "method": result.spec.method,
-            "scenario": result.spec.scenario,
-            "seed": result.spec.seeds.init,
-            "labels": result.labels.sha256,
-            "device": result.provenance["device"],
-            "torch": result.provenance["torch"],
-            "revision": result.spec.revision,
-            **{name: result.summary().get(name, float("nan")) for name in METRICS},
-            "flip_rate": float("nan") if rate is None else rate,
-        }
+def recorded_runs(results: Iterable[RunResult]) -> list[RecordedRun]:
+    """Return one recorded run per result."""
+    return [
+        RecordedRun(
+            digest=result.digest,
+            status=str(result.status),
+            converged=result.converged,
+            labels=result.labels.sha256,
+            provenance={name: result.provenance[name] for name in SAME_BITS},
+            revision=result.spec.revision,
+            metrics=result.summary()
+            | ({} if result.labels.flip_rate is None else {"flip_rate": result.labels.flip_rate}),
+        )
         for result in results
-        for rate in [result.labels.flip_rate]
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))

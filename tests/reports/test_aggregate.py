@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from factories import cell_specs, make_cell, make_plan, make_result
-from recorded import frame
+from recorded import recorded_runs
 
 from reports.aggregate import Statistic, aggregate
 from trainables.errors import RecordError
@@ -33,7 +33,7 @@ def test_the_deviation_is_that_of_a_sample() -> None:
 
 def test_a_cell_is_summarised_by_reading() -> None:
     plan = make_plan([make_cell(seeds=range(3))])
-    (summary,) = aggregate(plan, frame(results_of("nal", [0.90, 0.92, 0.97])))
+    (summary,) = aggregate(plan, recorded_runs(results_of("nal", [0.90, 0.92, 0.97])))
     last = summary.statistics["test/accuracy_last"]
     assert (last.mean, last.std) == (pytest.approx(0.93), pytest.approx(0.0360555, abs=1e-6))
     assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(0.94)
@@ -43,14 +43,14 @@ def test_a_cell_is_summarised_by_reading() -> None:
 
 def test_missing_and_diverged_seeds_are_counted_apart() -> None:
     plan = make_plan([make_cell(seeds=range(5))])
-    (summary,) = aggregate(plan, frame(results_of("nal", [0.9, None, 0.92])))
+    (summary,) = aggregate(plan, recorded_runs(results_of("nal", [0.9, None, 0.92])))
     assert summary.statistics["test/accuracy_last"].n == 2
     assert summary.statistics["test/accuracy_last"].mean == pytest.approx(0.91)
     assert (summary.diverged, summary.missing, summary.complete) == (1, (3, 4), False)
 
 
 def test_a_cell_without_runs_has_no_mean() -> None:
-    (summary,) = aggregate(make_plan([make_cell()]), frame([]))
+    (summary,) = aggregate(make_plan([make_cell()]), recorded_runs([]))
     assert summary.statistics["test/accuracy_last"] == Statistic(None, None, 0)
     assert (summary.missing, summary.flip_rate) == ((0, 1, 2), None)
 
@@ -59,34 +59,33 @@ def test_methods_that_saw_other_labels_are_not_compared() -> None:
     nal, ce = results_of("nal", [0.9, 0.9]), results_of("ce", [0.7, 0.7])
     other = replace(ce[1].labels, sha256="f" * 64)
     plan = make_plan([make_cell("nal", seeds=(0, 1)), make_cell("ce", seeds=(0, 1))])
-    aggregate(plan, frame([*nal, *ce]))
+    aggregate(plan, recorded_runs([*nal, *ce]))
     ours = nal[1].labels.sha256[:12]
     message = rf"^symmetric-0\.4, seed 1: nal .* {ours}, ce on ffffffffffff; methods that saw"
     with pytest.raises(RecordError, match=message):
-        aggregate(plan, frame([*nal, ce[0], replace(ce[1], labels=other)]))
+        aggregate(plan, recorded_runs([*nal, ce[0], replace(ce[1], labels=other)]))
 
 
 def test_scenarios_are_paired_each_by_itself() -> None:
     scenarios = ("symmetric-0.4", "symmetric-0.2")
     plan = make_plan([make_cell("nal", name, seeds=(0,)) for name in scenarios])
     runs = [result for name in scenarios for result in results_of("nal", [0.9], name)]
-    assert len(aggregate(plan, frame(runs))) == 2
+    assert len(aggregate(plan, recorded_runs(runs))) == 2
 
 
 def test_kinds_of_device_are_gathered() -> None:
     first, second = results_of("nal", [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
-    (cell,) = aggregate(make_plan([make_cell(seeds=(0, 1))]), frame([first, second]))
+    (cell,) = aggregate(make_plan([make_cell(seeds=(0, 1))]), recorded_runs([first, second]))
     assert cell.devices == {"cpu", "cuda: NVIDIA A100"}
 
 
 def test_runs_of_two_revisions_are_not_pooled() -> None:
     nal, ce = results_of("nal", [0.9]), results_of("ce", [0.7])
     plan = make_plan([make_cell("nal", seeds=(0,)), make_cell("ce", seeds=(0,))])
-    rows = frame([*nal, *ce])
-    rows.loc[1, "revision"] = 2
+    first, second = recorded_runs([*nal, *ce])
     with pytest.raises(RecordError) as refused:
-        aggregate(plan, rows)
+        aggregate(plan, [first, replace(second, revision=2)])
     assert str(refused.value) == (
         "runs of revisions 1 and 2 of the training code are not compared: type the sweep's command "
         "again, which trains those of the older one anew"
@@ -94,9 +93,9 @@ def test_runs_of_two_revisions_are_not_pooled() -> None:
 
 
 def test_a_run_that_was_stopped_on_its_way_is_missing() -> None:
-    rows = frame(results_of("nal", [0.9, 0.8]))
-    rows.loc[1, "status"] = "stopped"
-    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), rows)
+    first, second = recorded_runs(results_of("nal", [0.9, 0.8]))
+    runs = [first, replace(second, status="stopped")]
+    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), runs)
     assert (summary.missing, summary.statistics["test/accuracy_last"].n) == ((1,), 1)
 
 
@@ -104,6 +103,6 @@ def test_what_a_run_was_continued_with_is_gathered() -> None:
     one, other = results_of("nal", [0.9, 0.8])
     moved = {"device": "cpu: AVX2, then cuda: A100", "torch": "2.6.0, then 2.7.0"}
     moved = replace(other, provenance={**other.provenance, **moved})
-    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), frame([one, moved]))
+    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), recorded_runs([one, moved]))
     text = "device cpu: AVX2, then cuda: A100; torch 2.6.0, then 2.7.0"
     assert summary.moved == {1: text}

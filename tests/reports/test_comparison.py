@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from factories import cell_specs, make_cell, make_plan, make_result
-from recorded import frame
+from recorded import recorded_runs
 
 from reports.comparison import comparison_table
 from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
@@ -45,7 +45,7 @@ def trained(cell: CellRecord, accuracies: Sequence[float | None]) -> list[RunRes
 
 def table_of(cells: Sequence[tuple[CellRecord, Sequence[float | None]]], **changes: Any) -> Table:
     plan = make_plan([cell for cell, _ in cells], **changes)
-    return comparison_table(plan, frame(r for cell, a in cells for r in trained(cell, a)))
+    return comparison_table(plan, recorded_runs(r for cell, a in cells for r in trained(cell, a)))
 
 
 def texts(row: Row) -> list[str]:
@@ -83,9 +83,9 @@ def test_several_scenarios_have_columns_and_a_section_per_reading() -> None:
 def test_without_a_held_out_split_there_are_two_readings() -> None:
     cell = make_cell("ce", seeds=(0,))
     result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
-    runs = frame([result])
-    runs["test/accuracy_best_val"] = float("nan")
-    table = comparison_table(make_plan([cell]), runs)
+    (run,) = recorded_runs([result])
+    metrics = {name: v for name, v in run.metrics.items() if name != "test/accuracy_best_val"}
+    table = comparison_table(make_plan([cell]), [replace(run, metrics=metrics)])
     assert table.columns == ("last epoch", "mean of last 3 epochs")
 
 
@@ -211,7 +211,7 @@ def test_mixed_devices_are_said() -> None:
     cell = tuned(seeds=(0, 1))
     first, second = trained(cell, [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
-    notes = comparison_table(make_plan([cell]), frame([first, second])).notes
+    notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
     assert any("mixed (cpu; cuda: NVIDIA A100)" in note for note in notes)
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_was_continued_elsewhere_is_said() -> None:
     first, second = trained(cell, [0.9, 0.9])
     moved = {"device": "cpu, then cuda: NVIDIA A100"}
     second = replace(second, provenance={**second.provenance, **moved})
-    notes = comparison_table(make_plan([cell]), frame([first, second])).notes
+    notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
     assert notes[-2].startswith("Kinds of device are mixed (cpu; cuda: NVIDIA A100): ")
     assert notes[-1] == (
         "Interrupted and continued otherwise: NAL, λ = 1.5, α = 0.8, symmetric 40 %, seed 1 "

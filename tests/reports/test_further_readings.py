@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from factories import cell_specs, make_cell, make_plan, make_result
-from recorded import frame
+from recorded import recorded_runs
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
@@ -112,7 +112,7 @@ def test_the_four_numbers_of_webvision_stand_beside_the_papers(tmp_path: Path) -
 def test_a_table_says_where_all_seeds_see_one_draw(scenario: str, *, shared: bool) -> None:
     cell = make_cell("ce", scenario)
     specs = cell_specs("ce", scenario, cell.seeds, {})
-    table = comparison_table(make_plan([cell]), frame(make_result(spec) for spec in specs))
+    table = comparison_table(make_plan([cell]), recorded_runs(make_result(spec) for spec in specs))
     said = [note for note in table.notes if note.startswith("All seeds see one draw")]
     assert bool(said) == shared
 
@@ -123,7 +123,7 @@ def test_where_the_truth_is_not_known_no_rate_is_claimed() -> None:
         replace(result, labels=replace(result.labels, flip_rate=None))
         for result in (make_result(spec) for spec in cell_specs("ce", "clean", cell.seeds, {}))
     ]
-    table = comparison_table(make_plan([cell]), frame(results))
+    table = comparison_table(make_plan([cell]), recorded_runs(results))
     assert not any("really differ" in note for note in table.notes)
 
 
@@ -135,7 +135,9 @@ def test_a_pretrained_competitor_is_marked() -> None:
         for cell in cells
         for spec in cell_specs(cell.method, "clean", cell.seeds, cell.values)
     ]
-    table = comparison_table(make_plan(cells, dataset=data, backbone="ResNet-50"), frame(results))
+    table = comparison_table(
+        make_plan(cells, dataset=data, backbone="ResNet-50"), recorded_runs(results)
+    )
     rows = {row.name: row for row in table.sections[0].rows if row.kind == "quoted"}
     assert rows["Cross Entropy"].entries[0].text == "69.21‡"
     assert rows["NAL"].entries[0].text == "73.58"

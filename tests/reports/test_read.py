@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,22 +35,23 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     writer.record(make_result(cell_specs("ce", "symmetric-0.4", (9,), {})[0]), "train")
     read, runs = read_sweep(uri)
     assert read == plan
-    assert sorted(runs["digest"]) == sorted(plan.cells[0].digests)
-    assert sorted(runs["seed"]) == [0, 1]
-    row = runs[runs["seed"] == 0].iloc[0]
-    assert (row["status"], row["method"], row["device"]) == ("finished", "ce", "cpu")
-    assert row["test/accuracy_last"] == pytest.approx(0.9)
-    assert row["test/accuracy_best_val"] == pytest.approx(0.91)
-    assert row["flip_rate"] == 0.4
-    assert len(row["labels"]) == 64
+    assert sorted(run.digest for run in runs) == sorted(plan.cells[0].digests)
+    run = runs[0]
+    assert (run.status, run.converged, run.provenance["device"]) == ("finished", True, "cpu")
+    assert run.metrics["test/accuracy_last"] == pytest.approx(0.9)
+    assert run.metrics["test/accuracy_best_val"] == pytest.approx(0.91)
+    assert run.metrics["flip_rate"] == 0.4
+    assert len(run.labels) == 64
 
 
 def test_a_run_that_serves_two_sweeps_is_read_by_both(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
-    for name, seeds in (("a", (0,)), ("b", (0, 1))):
-        record(uri, tmp_path, make_plan([make_cell("ce", seeds=seeds)], sweep=name * 64))
-    assert sorted(read_sweep(uri, "aaaa")[1]["seed"]) == [0]
-    assert sorted(read_sweep(uri, "bbbb")[1]["seed"]) == [0, 1]
+    cells = {"a": make_cell("ce", seeds=(0,)), "b": make_cell("ce", seeds=(0, 1))}
+    for name, cell in cells.items():
+        record(uri, tmp_path, make_plan([cell], sweep=name * 64))
+    for name, cell in cells.items():
+        _, runs = read_sweep(uri, name * 4)
+        assert sorted(run.digest for run in runs) == sorted(cell.digests)
 
 
 def test_a_digest_recorded_twice_counts_once(tmp_path: Path) -> None:
@@ -77,17 +77,17 @@ def test_half_written_and_diverged_runs(tmp_path: Path) -> None:
     writer.record(make_result(half), "train")
     client = open_store(uri)
     client.update_run(writer._runs["", half.digest].run_id, status="RUNNING")
-    (row,) = read_sweep(uri)[1].to_dict("records")
-    assert (row["digest"], row["status"]) == (bad.digest, "diverged")
-    assert math.isnan(row["test/accuracy_last"])
+    (run,) = read_sweep(uri)[1]
+    assert (run.digest, run.status) == (bad.digest, "diverged")
+    assert "test/accuracy_last" not in run.metrics
 
 
-def test_a_plan_without_runs_has_the_columns(tmp_path: Path) -> None:
+def test_a_plan_without_runs_is_read(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     plan = make_plan(state="running")
     record(uri, tmp_path, plan, finish=False)
     read, runs = read_sweep(uri)
-    assert (read.state, len(runs), "test/accuracy_last" in runs.columns) == ("running", 0, True)
+    assert (read.state, runs) == ("running", [])
 
 
 def test_sweeps_are_chosen_by_study_or_prefix_the_latest_first(tmp_path: Path) -> None:
@@ -133,5 +133,5 @@ def test_own_runs_first(tmp_path: Path) -> None:
         w.start_sweep(plan, "")
         w.record(make_result(spec, accuracy=acc), "confirm", plan.cells[0])
     for name, acc in (("a", 0.5), ("b", 0.7)):
-        (row,) = read_sweep(uri, name * 4)[1].to_dict("records")
-        assert row["test/accuracy_last"] == pytest.approx(acc)
+        (run,) = read_sweep(uri, name * 4)[1]
+        assert run.metrics["test/accuracy_last"] == pytest.approx(acc)

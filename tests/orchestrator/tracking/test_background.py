@@ -36,7 +36,7 @@ def test_everything_told_is_written_in_order(tmp_path: Path) -> None:
         for spec in cell_specs("nal", "symmetric-0.4", (0, 1), cell.values):
             writer.record(make_result(spec), "confirm", cell)
         writer.flush()
-        assert set(read_sweep(uri)[1]["digest"]) == set(cell.digests)
+        assert {run.digest for run in read_sweep(uri)[1]} == set(cell.digests)
         writer.update_plan(plan)
         writer.finish_sweep(plan, {"table.md": "x"})
     assert sweep_status(uri) == "FINISHED"
