@@ -46,21 +46,21 @@ if TYPE_CHECKING:
 CELLS = 2
 
 
-class Silent:
-    """Notes when the first run was handed out."""
+class StartTimer:
+    """Listener that stores the time at which the first run was handed out."""
 
     def __init__(self) -> None:
-        self.first = 0.0
+        self.start_time = 0.0
 
-    def started(self, task: Task) -> None:  # noqa: ARG002
-        """Note the time of the first."""
-        self.first = self.first or time.perf_counter()
+    def on_start(self, task: Task) -> None:  # noqa: ARG002
+        """Store the time of the first run."""
+        self.start_time = self.start_time or time.perf_counter()
 
-    def reported(self, task: Task, row: Row) -> None:
-        """Say nothing."""
+    def on_report(self, task: Task, row: Row) -> None:
+        """Do nothing."""
 
-    def ended(self, task: Task) -> None:
-        """Say nothing."""
+    def on_end(self, task: Task) -> None:
+        """Do nothing."""
 
 
 def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
@@ -70,7 +70,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
     plan = Plan("small", loaded.study, made_up_data())
     storage = optuna.storages.RDBStorage(home.search_storage)
-    listener = Silent()
+    listener = StartTimer()
     job = Job(home.path, home.path, "small")
     with BackgroundTracker(home_store(home.path), home.artifacts, "small") as tracker:
         sweep = Sweep(plan, home.path, storage)
@@ -87,8 +87,8 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
         "runs": done,
         "trials among them": sweep.finished[Phase.SEARCH],
         "at once": slots,
-        "seconds per run until the last has ended": (ended - listener.first) / done,
-        "seconds per run until all stands in MLflow": (written - listener.first) / done,
+        "seconds per run until the last has ended": (ended - listener.start_time) / done,
+        "seconds per run until all stands in MLflow": (written - listener.start_time) / done,
     }
 
 
@@ -104,7 +104,7 @@ def bare_seconds(home: Path, runs: int) -> float:
         plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
     ]
     trainable = tune.with_parameters(RunTrainable, job=Job(home, home, "small"), opener=open_fake)
-    config = {"outcomes": [], "stops_after": [], "heard": 0}
+    config = {"outcomes": [], "stops_after": [], "reported_epoch": 0}
     begun = time.perf_counter()
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
@@ -132,7 +132,7 @@ def main() -> None:
     bare.mkdir()
     begun = time.perf_counter()
     try:
-        with RayEngine().opened(home.path):
+        with RayEngine().start(home.path):
             import ray
 
             start = time.perf_counter() - begun

@@ -79,19 +79,19 @@ class Bars(Progress):
         )
         self._bars: dict[str, TaskID] = {}
 
-    def started(self, task: Task) -> None:
+    def on_start(self, task: Task) -> None:
         """Show a bar."""
         spec = task.spec
         self._bars[spec.digest] = self.add_task(
             run_title(spec), total=spec.recipe.epochs, latest=""
         )
 
-    def reported(self, task: Task, row: Row) -> None:
+    def on_report(self, task: Task, row: Row) -> None:
         """Move the run's bar, and show its latest numbers."""
         latest = "  ".join(form.format(row[name]) for name, form in SHOWN.items() if name in row)
         self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
 
-    def ended(self, task: Task) -> None:
+    def on_end(self, task: Task) -> None:
         """Leave the run's bar where it is."""
 
 
@@ -128,12 +128,12 @@ class Display:
         if self._console.is_terminal:
             self._live.stop()
 
-    def started(self, task: Task) -> None:
+    def on_start(self, task: Task) -> None:
         """Show a run."""
         self._going[task.spec.digest] = _Going(task)
         self._speak()
 
-    def reported(self, task: Task, row: Row) -> None:
+    def on_report(self, task: Task, row: Row) -> None:
         """Move the run's bar."""
         going = self._going.get(task.spec.digest)
         if going is not None:
@@ -141,7 +141,7 @@ class Display:
             going.row = row or going.row
         self._speak()
 
-    def ended(self, task: Task) -> None:
+    def on_end(self, task: Task) -> None:
         """Take the run off the display."""
         self._going.pop(task.spec.digest, None)
 

@@ -24,7 +24,7 @@ class HomeTrainable(RunTrainable):
 def trial(spec: RunSpec, home: Path, **changes: Any) -> dict[str, Any]:
     """The configuration of a trial."""
     plain = {"spec": spec.to_json(), "home": str(home)}
-    return {**plain, "stops_after": [], "heard": 0, **changes}
+    return {**plain, "stops_after": [], "reported_epoch": 0, **changes}
 
 
 def rows_of(report: dict[str, Any]) -> list[dict[str, float]]:

@@ -23,8 +23,8 @@ class RunTrainable(tune.Trainable):
 
     Ray's own checkpoints are not used: a run finds its checkpoint by its digest, wherever and
     whenever it is begun again. The configuration of a trial holds the run's "spec" as canonical
-    JSON, the epochs after which it stops ("stops_after"), and the last epoch that the driver has
-    heard of ("heard"); with the key "idle" it keeps a worker ready without a run.
+    JSON, the epochs after which it stops ("stops_after"), and the last epoch that was reported to
+    the driver ("reported_epoch"); with the key "idle" it keeps a worker ready without a run.
 
     A report holds the "rows" of the epochs since the one before, as JSON text, and at the end
     whether the run has "stopped". A fault that has an explanation is reported under "error", any
@@ -44,8 +44,8 @@ class RunTrainable(tune.Trainable):
         if "idle" in config:
             self.warm_up()
             return
-        self._heard: int = config["heard"]
-        self._stops = [epoch for epoch in config["stops_after"] if epoch > self._heard]
+        self._reported_epoch: int = config["reported_epoch"]
+        self._stops = [epoch for epoch in config["stops_after"] if epoch > self._reported_epoch]
         self._begun = False
         self._attempt = Attempt(lambda: opener(RunSpec.from_dict(json.loads(config["spec"])), job))
 
@@ -75,9 +75,9 @@ class RunTrainable(tune.Trainable):
         return self._report(attempt, done=True)
 
     def _report(self, attempt: Attempt, *, done: bool) -> dict[str, Any]:
-        rows = attempt.rows_since(self._heard)
+        rows = attempt.rows_since(self._reported_epoch)
         if rows:
-            self._heard = int(rows[-1]["epoch"])
+            self._reported_epoch = int(rows[-1]["epoch"])
         report = {"done": done, "stopped": attempt.stopped, "rows": json.dumps(rows)}
         if isinstance(attempt.fault, NalError):
             report["error"] = str(attempt.fault)

@@ -161,7 +161,7 @@ def _carry_out(
             if not sweep.done:
                 with ExitStack() as stack:
                     with console.status("starting workers"):
-                        stack.enter_context(engine.opened(home.path))
+                        stack.enter_context(engine.start(home.path))
                     display = stack.enter_context(Display(console, sweep, cost))
                     engine.carry_out(sweep, job_of(places, plan), display)
         except BaseException as error:

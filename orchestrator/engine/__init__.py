@@ -1,1 +1,1 @@
-"""What carries out the runs of a work: Ray Tune, or this process."""
+"""Engines, which carry out the runs of a work: on Ray Tune, or in the calling process."""

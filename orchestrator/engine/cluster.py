@@ -1,4 +1,4 @@
-"""Ray, started quietly on this machine, or joined where the user says."""
+"""Start of a local Ray, connection to a Ray cluster, and checks of either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-QUIET = {
+RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
@@ -29,30 +29,39 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""No output, no statistics sent, no snapshots of an experiment that is never restored; and a worker
-that is given no GPU sees none."""
+"""Environment variables of the driver.
+
+They turn off Ray's output, its usage statistics and the snapshots of an experiment that is never
+restored, and hide the GPUs from workers that have none assigned.
+"""
 
 TEMP_PREFIX = "nal-"
-"""Prefix of the temporary folders of a process; its id follows."""
+"""Prefix of the names of temporary folders; the process ID follows."""
 
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Makes a local Ray take 127.0.0.1 as its address, as it does on macOS by default: its servers
-then listen on the loopback interface only. Read when ray is imported."""
+LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Environment variable that makes a local Ray use the address 127.0.0.1, as on macOS by default.
 
-NODE_PATIENCE_SECONDS = 120.0
-"""A node's first worker has to start and to import torch, perhaps from a slow disk."""
+Its servers then listen on the loopback interface only. Ray reads the variable at import.
+"""
+
+NODE_TIMEOUT_SECONDS = 120.0
+"""Time limit for the check of a node, whose first worker must start and import torch."""
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+"""Time limit for a connection to a cluster; Ray itself would wait for minutes."""
+
+HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
+"""Time limit for the health check of a cluster."""
 
 
-CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 7.0
-"""How long a cluster may take to be reached, and to answer: a library would wait for minutes."""
+def check_cluster(address: str) -> None:
+    """Raise an error if no Ray cluster responds at an address within ten seconds.
 
-
-def require_cluster(address: str) -> None:
-    """See that a Ray cluster answers at an address, within ten seconds.
+    Args:
+        address: HOST:PORT of the cluster's head node.
 
     Raises:
-        ServiceError: none does; says what to do.
+        ServiceError: if no cluster responds, or the address is malformed.
     """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
@@ -63,28 +72,28 @@ def require_cluster(address: str) -> None:
     _use_token()
     hint = "start the cluster (`ray start --head`) or correct the address"
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ServiceError(
             f"--ray-address {address} cannot be reached ({error}): {hint}"
         ) from error
-    # `ray.init` has no time limit; Ray's own health check is asked in a process that can be ended.
+    # `ray.init` has no time limit, so Ray's own health check runs in a process that can be killed.
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         healthy = not subprocess.run(  # noqa: S603 - our own interpreter
-            command, capture_output=True, timeout=ANSWER_SECONDS, check=False
+            command, capture_output=True, timeout=HEALTH_CHECK_TIMEOUT_SECONDS, check=False
         ).returncode
     except subprocess.TimeoutExpired:
         healthy = False
     if not healthy:
         raise ServiceError(
-            f"--ray-address {address} does not answer as a Ray cluster of this version, or not to "
-            f"this user's token: {hint}"
+            f"--ray-address {address} does not respond as a Ray cluster of this version, or "
+            f"rejects this user's token: {hint}"
         )
 
 
 def _use_token() -> None:
-    """Send the token that `ray start` made on this machine, where the user says nothing else."""
+    """Enable the token that `ray start` created on this machine, unless the user chose a mode."""
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -94,23 +103,26 @@ def _use_token() -> None:
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Start Ray on this machine, or join the cluster at `address`.
 
-    A cluster that happens to run here is never joined unasked, and a local one listens on the
-    loopback interface only.
+    Without an address, no running cluster is joined, and the local one listens on the loopback
+    interface only.
+
+    Args:
+        address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
 
     Raises:
-        ServiceError: the cluster does not answer, or Ray is not installed.
+        ServiceError: if the cluster does not respond, or Ray is not installed.
     """
-    os.environ.update(QUIET)
+    os.environ.update(RAY_ENVIRONMENT)
     if address is None:
-        os.environ.update(LOOPBACK)
+        os.environ.update(LOOPBACK_ENVIRONMENT)
     try:
         import ray
     except ImportError as error:
         raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
 
-    with own_folder() as folder:
+    with process_temp_dir() as temp_dir:
         local: dict[str, Any] = {
-            "_temp_dir": folder,
+            "_temp_dir": temp_dir,
             "include_dashboard": False,
             "num_cpus": os.cpu_count(),
         }
@@ -132,16 +144,19 @@ def ray_cluster(address: str | None) -> Iterator[None]:
 
 
 def check_nodes(home: Path) -> None:
-    """See that every node has the package and sees the home folder.
+    """Check that every node has this package and access to the home folder.
+
+    Args:
+        home: home folder.
 
     Raises:
-        ServiceError: names the first that does not, and what it lacks.
+        ServiceError: if a node lacks one of them; the message names the first such node.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # A function within a function travels by value: a node without the package can run it too.
-    def look(folder: str) -> str:
+    # A nested function is pickled by value, so a node without the package can run it too.
+    def find_problem(folder: str) -> str:
         import importlib
         import pathlib
 
@@ -153,40 +168,40 @@ def check_nodes(home: Path) -> None:
             return f"does not see --home {folder}: put it where all nodes see it"
         return ""
 
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    task = ray.remote(num_cpus=0, max_retries=0)(find_problem)
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    answers = {
+    problems = {
         node["NodeManagerAddress"]: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(str(home))
         for node in nodes
     }
-    for address, answer in answers.items():
+    for address, reference in problems.items():
         try:
-            lack = ray.get(answer, timeout=NODE_PATIENCE_SECONDS)
+            problem = ray.get(reference, timeout=NODE_TIMEOUT_SECONDS)
         except ray.exceptions.RayError as error:
             reason = (str(error).strip().splitlines() or ["no message"])[-1]
-            lack = f"cannot start a worker ({reason})"
-        if lack:
-            raise ServiceError(f"node {address} of the cluster {lack}")
+            problem = f"cannot start a worker ({reason})"
+        if problem:
+            raise ServiceError(f"node {address} of the cluster {problem}")
 
 
-def own_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder for as long as a context lasts; remove those of processes that were killed.
+def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary folder of this process, and remove those of processes that were killed.
 
-    Ray's sockets lie there, and their paths may have no more than 107 bytes: hence `/tmp`.
+    Ray puts its sockets there. Their paths are limited to 107 bytes, so the folder is in `/tmp`.
     """
     short = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
     parent = short if short.is_dir() else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{TEMP_PREFIX}*-*"):
-        pid = left.name.removeprefix(TEMP_PREFIX).split("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+    for folder in parent.glob(f"{TEMP_PREFIX}*-*"):
+        pid = folder.name.removeprefix(TEMP_PREFIX).split("-")[0]
+        if pid.isdecimal() and not _process_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
     prefix = f"{TEMP_PREFIX}{os.getpid()}-"
     return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
 
 
-def _lives(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -202,23 +217,28 @@ def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
-def gpus_there() -> bool:
-    """Tell whether the running cluster has any GPU."""
+def has_gpus() -> bool:
+    """Return whether the running cluster has any GPU."""
     return _resources().get("GPU", 0.0) > 0
 
 
 def count_slots(cpus: float, gpus: float) -> int:
-    """Return how many runs that need so much each can go at once on the running cluster.
+    """Return how many runs the running cluster can carry out at a time.
+
+    Args:
+        cpus: CPUs of one run.
+        gpus: GPUs of one run, or a fraction of one.
 
     Raises:
-        UserError: not even one.
+        UserError: if the cluster has too few CPUs or GPUs for one run.
     """
-    has = _resources()
-    needs = (("CPU", cpus), ("GPU", gpus))
-    slots = int(min(has.get(name, 0.0) // each for name, each in needs if each))
+    available = _resources()
+    required = (("CPU", cpus), ("GPU", gpus))
+    slots = int(min(available.get(name, 0.0) // count for name, count in required if count))
     if slots < 1:
         raise UserError(
             f"one run needs resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray has "
-            f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs: ask for less with --set"
+            f"{available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: "
+            "ask for less with --set"
         )
     return slots

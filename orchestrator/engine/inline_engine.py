@@ -1,4 +1,4 @@
-"""Runs in this process, one after the other: for a debugger, and for a machine without Ray."""
+"""Engine that carries out runs one after the other in the calling process, without Ray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatch import Dispatch, noting_interrupts
+from orchestrator.engine.dispatch import Dispatch, record_interrupts
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
 from trainables.training.job import Attempt, Job, Opener, crash_text, environment_of, open_run
@@ -23,36 +23,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InlineEngine:
-    """Carries out runs in this process, and reports to their work after every epoch.
+    """Engine of the calling process, which reports to the work after every epoch.
 
     Attributes:
-        opener: opens a run; tests stand in for the training here.
+        opener: function that opens a run; tests replace the training with it.
     """
 
     opener: Opener = open_run
 
     @property
     def slots(self) -> int:
-        """One run at a time."""
+        """Largest number of runs at a time, always 1."""
         return 1
 
     def check(self, resources: Resources) -> None:
-        """Let any resources pass: on fewer CPUs than a run has threads it is only slower."""
+        """Accept any resources: with fewer CPUs than threads a run is only slower."""
 
-    def opened(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
-        """Return a context that does nothing: this process is there already."""
+    def start(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
+        """Return a context that does nothing."""
         return nullcontext()
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
         """Carry out runs until the work is done.
 
+        Args:
+            work: work that provides the runs and receives their results.
+            job: settings that all runs share.
+            listener: callbacks on the progress of the runs.
+
         Raises:
-            NalError: a fault that would meet every run, or nothing can go on.
+            NalError: if an error would affect every run, or if no run can proceed.
         """
         os.environ.update(environment_of(job.gpus))
         dispatch = Dispatch(work, job.home, listener)
         interrupts: list[KeyboardInterrupt] = []
-        with noting_interrupts(interrupts.append):
+        with record_interrupts(interrupts.append):
             while (task := dispatch.next()) is not None:
                 self._run(task, dispatch, job, interrupts)
 
@@ -61,12 +66,12 @@ class InlineEngine:
     ) -> None:
         attempt = Attempt(partial(self.opener, task.spec, job))
         try:
-            answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
+            answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
             while attempt.goes_on and answer is Answer.CONTINUE:
                 attempt.advance()
                 if interrupts:
                     raise interrupts[0]
-                answer = dispatch.report(task, attempt.rows_since(dispatch.heard(task)))
+                answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
             if attempt.goes_on:
                 attempt.stop()
         finally:
@@ -74,11 +79,11 @@ class InlineEngine:
         if isinstance(attempt.fault, NalError):
             raise attempt.fault
         if attempt.stopped and attempt.fault is None and answer is Answer.WAIT:
-            dispatch.set_aside(task)
+            dispatch.park(task)
         else:
             dispatch.end(task, crash_text(attempt.fault))
 
 
-def from_places(places: Places) -> InlineEngine:  # noqa: ARG001 - it is where the command is typed
-    """Return the engine of this process."""
+def from_places(places: Places) -> InlineEngine:  # noqa: ARG001 - it uses no place
+    """Return the engine of the calling process."""
     return InlineEngine()

@@ -1,7 +1,8 @@
-"""Runs on Ray Tune.
+"""Engine that carries out runs on Ray Tune.
 
-Tune holds no truth here. Every start is a fresh Tune run whose searcher hands out what the work
-still lacks; a run finds its checkpoint by its digest, and what it gave is in its record.
+Tune's own state is never used again. Every start is a fresh Tune run whose searcher hands out the
+runs that the work still lacks; a run finds its checkpoint by its digest, and its result is in its
+record.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.cluster import (
+    check_cluster,
     check_nodes,
     count_slots,
-    gpus_there,
-    own_folder,
+    has_gpus,
+    process_temp_dir,
     ray_cluster,
-    require_cluster,
 )
-from orchestrator.engine.dispatch import Dispatch, noting_interrupts
-from orchestrator.engine.feed import MAX_FAILURES, Feed
+from orchestrator.engine.dispatch import Dispatch, record_interrupts
+from orchestrator.engine.tune_adapter import MAX_FAILURES, TuneAdapter
 from trainables.errors import FieldError
 from trainables.training.job import Job, Opener, open_run
 
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RayEngine:
-    """Carries out runs on Ray, many at once.
+    """Engine on Ray, which carries out many runs at a time.
 
     Attributes:
         address: HOST:PORT of a running cluster; None to start Ray on this machine.
-        opener: opens a run in a worker; tests stand in for the training here.
+        opener: function that opens a run in a worker; tests replace the training with it.
     """
 
     address: str | None = None
@@ -50,31 +51,37 @@ class RayEngine:
 
     @property
     def slots(self) -> None:
-        """As many runs at once as the machine has CPUs and GPUs for."""
+        """Largest number of runs at a time: None, since the CPUs and GPUs alone limit it."""
 
     def check(self, resources: Resources) -> None:
-        """See that the cluster answers, or that this machine has the CPUs that one run asks for.
+        """Check that the cluster responds, or that this machine has the CPUs for one run.
+
+        Args:
+            resources: CPUs and GPUs that one run requires.
 
         Raises:
-            ServiceError: it does not answer.
-            FieldError: it has not; Ray would wait for them for ever.
+            ServiceError: if the cluster does not respond.
+            FieldError: if one run requires more CPUs than this machine has; Ray would wait forever.
         """
         if self.address is not None:
-            require_cluster(self.address)
+            check_cluster(self.address)
             return
-        there = os.cpu_count() or 1
-        if resources.cpus > there:
+        cpus = os.cpu_count() or 1
+        if resources.cpus > cpus:
             raise FieldError(
                 "resources.cpus",
-                f"one run asks for {resources.cpus} CPUs, this machine has {there}",
+                f"one run asks for {resources.cpus} CPUs, this machine has {cpus}",
             )
 
     @contextmanager
-    def opened(self, home: Path) -> Iterator[None]:
+    def start(self, home: Path) -> Iterator[None]:
         """Start Ray, or join the cluster.
 
+        Args:
+            home: home folder, which every node must be able to access.
+
         Raises:
-            ServiceError: the cluster, or one of its nodes, cannot be used.
+            ServiceError: if the cluster or one of its nodes cannot be used.
         """
         with ray_cluster(self.address):
             if self.address is not None:
@@ -82,40 +89,45 @@ class RayEngine:
             yield
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work is done, on the Ray that `opened` started.
+        """Carry out runs until the work is done, on the Ray that `start` started.
+
+        Args:
+            work: work that provides the runs and receives their results.
+            job: settings that all runs share.
+            listener: callbacks on the progress of the runs.
 
         Raises:
-            NalError: a fault that would meet every run, or nothing can go on.
+            NalError: if an error would affect every run, or if no run can proceed.
         """
         from ray import tune
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-        from orchestrator.engine.searcher import FeedSearcher, FeedStopper
+        from orchestrator.engine.searcher import RunSearcher, TrialStopper
         from trainables.trainable import RunTrainable
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        gpus = job.gpus if gpus_there() else 0.0
-        feed = Feed(Dispatch(work, job.home, listener), count_slots(job.cpus, gpus))
+        gpus = job.gpus if has_gpus() else 0.0
+        adapter = TuneAdapter(Dispatch(work, job.home, listener), count_slots(job.cpus, gpus))
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        with own_folder() as storage, noting_interrupts(feed.fail):
+        with process_temp_dir() as storage, record_interrupts(adapter.fail):
             Tuner(
                 tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
-                    search_alg=FeedSearcher(feed), num_samples=-1, reuse_actors=True
+                    search_alg=RunSearcher(adapter), num_samples=-1, reuse_actors=True
                 ),
                 run_config=RunConfig(
                     name=uuid.uuid4().hex[:8],
                     storage_path=storage,
-                    stop=FeedStopper(feed),
+                    stop=TrialStopper(adapter),
                     verbose=0,
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
                 ),
             ).fit()
-        if feed.fault is not None:
-            raise feed.fault
+        if adapter.error is not None:
+            raise adapter.error
 
 
 def from_places(places: Places) -> RayEngine:
-    """Return the engine on the cluster that flags name, or on a Ray of its own."""
+    """Return the engine on the cluster that the flags name, or on a Ray started here."""
     return RayEngine(places.ray_address)

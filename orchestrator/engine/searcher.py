@@ -1,6 +1,6 @@
-"""The sweep's feed as Ray Tune's kinds of searcher and stopper.
+"""Ray Tune searcher and stopper that delegate to a `TuneAdapter`.
 
-Tune pickles both for a restore that is never made: the feed is left out.
+Tune pickles both for a restore that never happens, so the adapter is excluded from their state.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 if TYPE_CHECKING:
-    from orchestrator.engine.feed import Feed
+    from orchestrator.engine.tune_adapter import TuneAdapter
 
 
-class FeedSearcher(Searcher):
-    """Passes on; Tune's own idea of metrics and of saving a searcher is not used."""
+class RunSearcher(Searcher):
+    """Searcher whose suggestions are a work's runs; Tune's metric and saved state are not used."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, adapter: TuneAdapter) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._feed = feed
+        self._adapter = adapter
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the feed out."""
-        return {**self.__dict__, "_feed": None}
+        """Return the state without the adapter."""
+        return {**self.__dict__, "_adapter": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next configuration; None to wait; Ray's own word for the end."""
-        config = self._feed.suggest(trial_id)
+        """Return the next configuration, None to wait, or `Searcher.FINISHED` at the end."""
+        config = self._adapter.next_config(trial_id)
         finished = cast("dict[str, Any]", Searcher.FINISHED)
-        return finished if self._feed.over else config
+        return finished if self._adapter.finished else config
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on a report."""
-        self._feed.report(trial_id, result)
+        """Forward a report to the adapter."""
+        self._adapter.report(trial_id, result)
 
     def on_trial_complete(
         self,
@@ -41,30 +41,30 @@ class FeedSearcher(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's signature
     ) -> None:
-        """Pass on an end."""
-        self._feed.complete(trial_id, result, lost=error)
+        """Forward the end of a trial to the adapter."""
+        self._adapter.end_trial(trial_id, result, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the searches' database and the runs' records hold all there is."""
+        """Save nothing: the searches' database and the runs' records hold the whole state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing."""
 
 
-class FeedStopper(Stopper):
-    """Stops idle trials whose slot is wanted, and all of them on a fault."""
+class TrialStopper(Stopper):
+    """Stopper of idle trials whose slot is required, and of all trials after an error."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, adapter: TuneAdapter) -> None:
+        self._adapter = adapter
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the feed out."""
+        """Return an empty state, without the adapter."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Ray's
-        """Tell whether a trial that has just reported is to be stopped."""
-        return self._feed.stops(trial_id)
+        """Return whether a trial that has just reported must stop."""
+        return self._adapter.should_stop(trial_id)
 
     def stop_all(self) -> bool:
-        """Leave the end of all to the searcher."""
+        """Return False: the searcher ends the experiment."""
         return False

@@ -65,11 +65,11 @@ def test_runs_are_shown_as_they_go(tmp_path: Path) -> None:
     display, driver = opened(tmp_path)
     task = driver.sweep.next()
     assert task is not None
-    display.started(task)
+    display.on_start(task)
     assert "0 running" in shown(display)
-    display.reported(task, {})
+    display.on_report(task, {})
     assert "epoch 0/6" in shown(display)
-    display.reported(task, {"epoch": 3, "val/accuracy": 0.815})
+    display.on_report(task, {"epoch": 3, "val/accuracy": 0.815})
     text = shown(display)
     for words in ("search", "nal", "symmetric-0.4", "λ = 0.5, α = 0.9", "seed 1000"):
         assert words in text
@@ -77,7 +77,7 @@ def test_runs_are_shown_as_they_go(tmp_path: Path) -> None:
     assert "val 81.5 %" in text
     assert "1 running" in text
     driver.sweep.end(task, record_run(tmp_path, task.spec))
-    display.ended(task)
+    display.on_end(task)
     text = shown(display)
     assert "search 1 of 4" in text
     assert "0 running" in text
@@ -106,8 +106,8 @@ def test_failed_runs_are_counted(tmp_path: Path) -> None:
 def test_many_runs_are_not_all_shown(tmp_path: Path) -> None:
     display, driver = opened(tmp_path, trials=SHOWN_RUNS + 3)
     while (task := driver.sweep.next()) is not None:
-        display.started(task)
-        display.reported(task, {})
+        display.on_start(task)
+        display.on_report(task, {})
     text = shown(display)
     assert text.count("epoch 0/6") == SHOWN_RUNS
     assert "and 3 more" in text
@@ -117,8 +117,8 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
     display, driver = opened(tmp_path)
     task = driver.sweep.next()
     assert task is not None
-    display.reported(task, {"epoch": 3})
-    display.ended(task)
+    display.on_report(task, {"epoch": 3})
+    display.on_end(task)
     assert "0 running" in shown(display)
 
 
@@ -157,12 +157,12 @@ def test_without_a_terminal_a_line_now_and_then(tmp_path: Path, clock: Clock) ->
     with display:
         task = driver.sweep.next()
         assert task is not None
-        display.started(task)
+        display.on_start(task)
         for epoch in range(1, 6):
-            display.reported(task, {"epoch": epoch})
+            display.on_report(task, {"epoch": epoch})
         assert printed(display).count("\n") == 1
         clock.now += LINE_SECONDS
-        display.reported(task, {"epoch": 6})
+        display.on_report(task, {"epoch": 6})
     lines = printed(display).splitlines()
     assert len(lines) == 2
     assert all(line.startswith("search 0 of 4") for line in lines)
@@ -174,7 +174,7 @@ def test_on_a_terminal_the_picture_is_live_and_goes_away(tmp_path: Path) -> None
     with display:
         task = driver.sweep.next()
         assert task is not None
-        display.started(task)
+        display.on_start(task)
         display._live.refresh()
     text = printed(display)
     assert "search 0 of 4" in text

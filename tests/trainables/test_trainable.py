@@ -142,12 +142,14 @@ def outcome_status(home: Path, spec: RunSpec) -> Status:
 
 
 def test_a_run_stops_where_the_driver_is_to_be_asked(actor: Worker, tmp_path: Path) -> None:
-    heard = 0
+    reported_epoch = 0
     for epochs in ([1], [2, 3], [4]):
-        report = actor.train(trial(SPEC, tmp_path, stops_after=[1, 3], heard=heard))
+        report = actor.train(
+            trial(SPEC, tmp_path, stops_after=[1, 3], reported_epoch=reported_epoch)
+        )
         assert [row["epoch"] for row in rows_of(report)] == epochs
         assert report["stopped"] is (epochs != [4])
-        heard = epochs[-1]
+        reported_epoch = epochs[-1]
     complete_run(SPEC, tmp_path / "whole", digits)
     assert outcome(tmp_path, SPEC)[0].trace == outcome(tmp_path / "whole", SPEC)[0].trace
 

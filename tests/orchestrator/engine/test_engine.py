@@ -1,4 +1,4 @@
-"""What every engine does, of runs that do nothing or go wrong, and of real ones."""
+"""Behaviour of every engine with fake runs, with runs that fail, and with real runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factories import make_spec
 from fake_runs import FakeRun, attempts, misbehave, open_fake, record_run
 from plans import complete_trials, searches_of, small_plan, wanted_digests
 from small_runs import complete_run, digits, recipe, runnable
-from works import EPOCHS, SPECS, Ears, Script, at
+from works import EPOCHS, SPECS, RecordingListener, ScriptedWork, answer_at
 
 import orchestrator.engine as package
 from orchestrator.engine.base import engine_names, engine_of
@@ -37,191 +37,202 @@ if TYPE_CHECKING:
     from orchestrator.engine.base import Engine
     from trainables.run.result import RunResult
 
-WHOLE = list(range(1, EPOCHS + 1))
+ALL_EPOCHS = list(range(1, EPOCHS + 1))
 ENGINES: dict[str, Callable[..., Engine]] = {"inline": InlineEngine, "ray": RayEngine}
 
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    # Workers take over the driver's environment, but not its search path for modules.
+    # Workers inherit the driver's environment, but not its module search path.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        with RayEngine().opened(Path()):
+        with RayEngine().start(Path()):
             yield
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
-    """Each engine in turn, started."""
+    """The class of each engine in turn, after its start."""
     if request.param == "ray":
         request.getfixturevalue("_ray")
     return ENGINES[request.param]
 
 
-def carried(engine: Callable[..., Engine], home: Path, work: Any, ears: Ears | None = None) -> Any:
-    """Carry out a work of runs that do nothing."""
-    engine(opener=open_fake).carry_out(work, Job(home, home, "fake"), ears or Ears())
+def carry_out(
+    engine: Callable[..., Engine], home: Path, work: Any, listener: RecordingListener | None = None
+) -> Any:
+    """Carry out a work with fake runs and return it."""
+    engine(opener=open_fake).carry_out(
+        work, Job(home, home, "fake"), listener or RecordingListener()
+    )
     return work
 
 
-def swept(
-    engine: Callable[..., Engine], home: Path, ears: Ears | None = None, **flags: Any
+def sweep_of(
+    engine: Callable[..., Engine],
+    home: Path,
+    listener: RecordingListener | None = None,
+    **flags: Any,
 ) -> Sweep:
-    """Carry out the small study."""
+    """Carry out the small study with fake runs and return its sweep."""
     sweep = Sweep(small_plan(**flags), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
-    carried(engine, home, sweep, ears)
+    carry_out(engine, home, sweep, listener)
     return sweep
 
 
 def test_a_sweep_trains_each_run_once(engine: Callable[..., Engine], tmp_path: Path) -> None:
-    ears = Ears()
-    sweep = swept(engine, tmp_path, ears)
+    listener = RecordingListener()
+    sweep = sweep_of(engine, tmp_path, listener)
     assert sweep.done
     assert set(attempts(tmp_path)) == wanted_digests(sweep)
     assert set(attempts(tmp_path).values()) == {1}
     assert complete_trials(sweep) == [4]
-    assert sorted(ears.begun) == sorted(ears.over) == sorted(attempts(tmp_path))
+    assert sorted(listener.starts) == sorted(listener.ends) == sorted(attempts(tmp_path))
 
 
-def test_rows_come_once_and_in_order_before_the_end(
+def test_rows_are_reported_once_and_in_order_before_the_end(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carried(engine, tmp_path, Script())
-    assert [work.epochs(seed) for seed in range(3)] == [WHOLE] * 3
+    work = carry_out(engine, tmp_path, ScriptedWork())
+    assert [work.epochs(seed) for seed in range(3)] == [ALL_EPOCHS] * 3
     assert sorted(work.ends) == [(seed, "finished", work.ends[0][2]) for seed in range(3)]
 
 
-def test_rows_of_a_recorded_checkpoint_come_first(
+def test_rows_of_a_checkpoint_are_reported_first(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    stop = Script(SPECS[:1], (2,), at(2, Answer.STOP))
-    assert carried(engine, tmp_path, stop).epochs(0) == [1, 2]
-    again = carried(engine, tmp_path, Script(SPECS[:1]))
+    stop = ScriptedWork(SPECS[:1], (2,), answer_at(2, Answer.STOP))
+    assert carry_out(engine, tmp_path, stop).epochs(0) == [1, 2]
+    again = carry_out(engine, tmp_path, ScriptedWork(SPECS[:1]))
     assert again.rows[0][0][:2] == [1, 2]
-    assert again.epochs(0) == WHOLE
+    assert again.epochs(0) == ALL_EPOCHS
     assert set(attempts(tmp_path).values()) == {2}
 
 
-def test_a_run_is_stopped_exactly_where_the_work_says(
+def test_a_run_stops_at_the_epoch_that_the_work_chooses(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    def answer(_work: Script, seed: int, epoch: int) -> Answer:
+    def answer(_work: ScriptedWork, seed: int, epoch: int) -> Answer:
         return Answer.STOP if (seed, epoch) in {(0, 2), (1, 4)} else Answer.CONTINUE
 
-    ears = Ears()
-    work = carried(engine, tmp_path, Script(stops_after=(2, 4), answer=answer), ears)
-    assert [work.epochs(seed) for seed in range(3)] == [[1, 2], [1, 2, 3, 4], WHOLE]
+    listener = RecordingListener()
+    work = carry_out(engine, tmp_path, ScriptedWork(stops_after=(2, 4), answer=answer), listener)
+    assert [work.epochs(seed) for seed in range(3)] == [[1, 2], [1, 2, 3, 4], ALL_EPOCHS]
     assert sorted(end[:2] for end in work.ends) == [(0, "stopped"), (1, "stopped"), (2, "finished")]
     assert [len(work.results[seed].trace) for seed in range(3)] == [2, 4, 6]
-    groups_that_end = {group[-1] for group in work.rows[2]}
-    assert {2, 4, 6} <= groups_that_end
-    assert sorted(ears.begun) == sorted(ears.over) == sorted(spec.digest for spec in SPECS)
+    last_epochs = {group[-1] for group in work.rows[2]}
+    assert {2, 4, 6} <= last_epochs
+    assert sorted(listener.starts) == sorted(listener.ends) == sorted(spec.digest for spec in SPECS)
 
 
-def test_at_its_last_epoch_a_run_ends_whatever_the_answer(
+def test_the_last_epoch_ends_a_run_whatever_the_answer(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carried(engine, tmp_path, Script(SPECS[:1], (EPOCHS,), at(EPOCHS, Answer.WAIT)))
+    work = carry_out(
+        engine, tmp_path, ScriptedWork(SPECS[:1], (EPOCHS,), answer_at(EPOCHS, Answer.WAIT))
+    )
     assert [end[:2] for end in work.ends] == [(0, "finished")]
 
 
-def test_a_run_stops_nowhere_else(tmp_path: Path) -> None:
+def test_a_stop_at_another_epoch_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"STOP after epoch 1, which is none of \(2,\)"):
-        carried(InlineEngine, tmp_path, Script(stops_after=(2,), answer=at(1, Answer.STOP)))
+        carry_out(
+            InlineEngine, tmp_path, ScriptedWork(stops_after=(2,), answer=answer_at(1, Answer.STOP))
+        )
 
 
-def test_a_run_waits_until_others_have_come_as_far(
+def test_a_parked_run_waits_for_the_other_runs(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    def answer(work: Script, seed: int, epoch: int) -> Answer:
-        """After epoch 2 every run waits for all; then seed 1 ends and the others go on."""
+    def answer(work: ScriptedWork, seed: int, epoch: int) -> Answer:
+        """Let every run wait for all others after epoch 2, then stop seed 1 alone."""
         if epoch > 2 or any(2 not in work.epochs(other) for other in range(3)):
             return Answer.WAIT if epoch == 2 else Answer.CONTINUE
         return Answer.STOP if seed == 1 else Answer.CONTINUE
 
-    ears = Ears()
-    work = carried(engine, tmp_path, Script(stops_after=(2,), answer=answer), ears)
-    assert [work.epochs(seed) for seed in range(3)] == [WHOLE, [1, 2], WHOLE]
+    listener = RecordingListener()
+    work = carry_out(engine, tmp_path, ScriptedWork(stops_after=(2,), answer=answer), listener)
+    assert [work.epochs(seed) for seed in range(3)] == [ALL_EPOCHS, [1, 2], ALL_EPOCHS]
     assert sorted(end[:2] for end in work.ends) == [
         (0, "finished"),
         (1, "stopped"),
         (2, "finished"),
     ]
-    assert work.asked
-    assert sorted(ears.begun) == sorted(ears.over)
+    assert work.rechecks
+    assert sorted(listener.starts) == sorted(listener.ends)
 
 
-def test_a_run_beyond_an_epoch_to_stop_after_is_stopped_where_it_stands(
+def test_a_checkpoint_beyond_a_stop_epoch_stops_at_once(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    carried(engine, tmp_path, Script(SPECS[:1], (4,), at(4, Answer.STOP)))
+    carry_out(engine, tmp_path, ScriptedWork(SPECS[:1], (4,), answer_at(4, Answer.STOP)))
     waits = iter([Answer.WAIT, Answer.CONTINUE, Answer.CONTINUE])
-    work = Script(
+    work = ScriptedWork(
         SPECS[:1],
         (2,),
         lambda _work, _seed, epoch: next(waits) if epoch == 2 else Answer.CONTINUE,
     )
-    carried(engine, tmp_path, work)
+    carry_out(engine, tmp_path, work)
     assert work.rows[0][0] == [1, 2]
-    assert work.epochs(0) == WHOLE
-    assert work.asked == [0]
+    assert work.epochs(0) == ALL_EPOCHS
+    assert work.rechecks == [0]
 
 
 @pytest.mark.parametrize("stops_after", [(), (2,)])
-def test_a_work_that_waits_for_nothing_is_refused(
+def test_a_work_without_progress_is_an_error(
     engine: Callable[..., Engine], tmp_path: Path, stops_after: tuple[int, ...]
 ) -> None:
-    work = Script(SPECS, stops_after, at(2, Answer.WAIT) if stops_after else at(0, Answer.WAIT))
+    work = ScriptedWork(
+        SPECS, stops_after, answer_at(2, Answer.WAIT) if stops_after else answer_at(0, Answer.WAIT)
+    )
     if not stops_after:
-        work._left += 1
+        work.open_runs += 1
     waiting = len(SPECS) if stops_after else 0
-    with pytest.raises(NalError, match=f"nothing can go on: no run .* {waiting} wait for others"):
-        carried(engine, tmp_path, work)
+    with pytest.raises(NalError, match=f"no run can proceed: no run .* {waiting} wait for others"):
+        carry_out(engine, tmp_path, work)
 
 
-def test_a_run_comes_after_those_that_it_needs(
-    engine: Callable[..., Engine], tmp_path: Path
-) -> None:
+def test_a_run_starts_after_its_needs(engine: Callable[..., Engine], tmp_path: Path) -> None:
     first, second, other = SPECS
     second = replace(second, needs=FrozenMap({"teacher": first.digest}))
     ended: list[RunResult] = []
-    carried(engine, tmp_path, RunList([second, first, other], ended.append))
+    carry_out(engine, tmp_path, RunList([second, first, other], ended.append))
     order = [result.digest for result in ended]
     assert order.index(first.digest) < order.index(second.digest)
     assert len(order) == 3
 
 
-def test_a_bug_costs_the_runs_that_have_it_alone(
+def test_a_crash_fails_only_the_run_that_crashed(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     misbehave(tmp_path, crash_above=1.0)
-    sweep = swept(engine, tmp_path, trials=6)
+    sweep = sweep_of(engine, tmp_path, trials=6)
     assert sweep.done
     assert sweep.failed
-    assert all("ZeroDivisionError: a bug (" in words for words in sweep.failed)
+    assert all("ZeroDivisionError: a bug (" in text for text in sweep.failed)
     assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed())
     assert complete_trials(sweep) == [6 - len(sweep.failed)]
 
 
-def test_what_was_stopped_before_is_no_result_of_a_run_that_fails(
+def test_a_stopped_result_is_not_the_result_of_a_crashed_run(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     spec = make_spec(recipe=Recipe(EPOCHS, 64, 0.1, window=2))
-    carried(engine, tmp_path, Script([spec], (2,), at(2, Answer.STOP)))
+    carry_out(engine, tmp_path, ScriptedWork([spec], (2,), answer_at(2, Answer.STOP)))
     misbehave(tmp_path, crash_above=0.0)
-    work = carried(engine, tmp_path, Script([spec]))
+    work = carry_out(engine, tmp_path, ScriptedWork([spec]))
     ((_, status, reason),) = work.ends
     assert status == ""
     assert reason.startswith("ZeroDivisionError: a bug (")
     assert work.epochs(0) == [1, 2]
 
 
-class Deaf(Ears):
-    """Interrupts, and swallows the exception of it, as code of Ray's may."""
+class InterruptedListener(RecordingListener):
+    """A listener that sends SIGINT and swallows the exception, as Ray's code may."""
 
-    def started(self, task: Task) -> None:
-        super().started(task)
+    def on_start(self, task: Task) -> None:
+        super().on_start(task)
         with suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -229,32 +240,30 @@ class Deaf(Ears):
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_an_interrupt_is_not_lost(tmp_path: Path) -> None:
-    ears = Deaf()
+    listener = InterruptedListener()
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        swept(RayEngine, tmp_path, ears)
-    assert len(ears.begun) == 1
+        sweep_of(RayEngine, tmp_path, listener)
+    assert len(listener.starts) == 1
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_a_fault_that_is_explained_ends_the_sweep(
-    engine: Callable[..., Engine], tmp_path: Path
-) -> None:
+def test_a_user_error_ends_the_sweep(engine: Callable[..., Engine], tmp_path: Path) -> None:
     misbehave(tmp_path, explain="ce")
     with pytest.raises(NalError, match="the data went away: bring them back"):
-        swept(engine, tmp_path)
+        sweep_of(engine, tmp_path)
     misbehave(tmp_path)
-    assert swept(engine, tmp_path).done
+    assert sweep_of(engine, tmp_path).done
     assert set(attempts(tmp_path).values()) <= {1, 2}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
-def test_a_lost_worker_is_replaced_and_its_rows_come_once(tmp_path: Path) -> None:
+def test_a_lost_worker_is_replaced_and_rows_are_reported_once(tmp_path: Path) -> None:
     misbehave(tmp_path, die_once_after=4, seconds=0.3)
-    work = carried(RayEngine, tmp_path, Script(SPECS[:1], (2,)))
+    work = carry_out(RayEngine, tmp_path, ScriptedWork(SPECS[:1], (2,)))
     assert list(tmp_path.glob("died.*"))
-    assert work.epochs(0) == WHOLE
+    assert work.epochs(0) == ALL_EPOCHS
     assert [end[:2] for end in work.ends] == [(0, "finished")]
 
 
@@ -262,7 +271,7 @@ def test_a_lost_worker_is_replaced_and_its_rows_come_once(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("_ray")
 def test_a_sweep_goes_on_after_a_lost_worker(tmp_path: Path) -> None:
     misbehave(tmp_path, die_once_above=8.0)
-    sweep = swept(RayEngine, tmp_path, sets=("reference.nal.lambda=9",), trials=1)
+    sweep = sweep_of(RayEngine, tmp_path, sets=("reference.nal.lambda=9",), trials=1)
     assert list(tmp_path.glob("died.*"))
     assert sweep.done
     assert sweep.failed == []
@@ -271,7 +280,7 @@ def test_a_sweep_goes_on_after_a_lost_worker(tmp_path: Path) -> None:
 
 def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: Path) -> None:
     misbehave(tmp_path, diverge_above=1.0)
-    sweep = swept(engine, tmp_path, trials=6)
+    sweep = sweep_of(engine, tmp_path, trials=6)
     assert sweep.done
     assert complete_trials(sweep) == [6]
     for values, value in sweep.tunings[0].search.completed():
@@ -281,92 +290,98 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert chosen["lambda"] <= 1
 
 
-def test_a_real_run_that_was_stopped_goes_on_bit_for_bit(
+def test_a_stopped_real_run_continues_bit_for_bit(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     spec = runnable(recipe=recipe(5), values={"first_target_epoch": 2})
     job = Job(tmp_path / "stopped", tmp_path, "digits")
-    stop = Script([spec], (1, 3), at(3, Answer.STOP))
-    engine(opener=open_run).carry_out(stop, job, Ears())
+    stop = ScriptedWork([spec], (1, 3), answer_at(3, Answer.STOP))
+    engine(opener=open_run).carry_out(stop, job, RecordingListener())
     assert [end[:2] for end in stop.ends] == [(0, "stopped")]
     assert stop.epochs(0) == [1, 2, 3]
-    on = Script([spec])
-    engine(opener=open_run).carry_out(on, job, Ears())
-    assert on.epochs(0) == [1, 2, 3, 4, 5]
+    continued = ScriptedWork([spec])
+    engine(opener=open_run).carry_out(continued, job, RecordingListener())
+    assert continued.epochs(0) == [1, 2, 3, 4, 5]
     whole = complete_run(spec, tmp_path / "whole", digits)
-    found = Record(job.home, spec.digest).result()
-    assert found is not None
-    assert (found.trace, found.diagnostics) == (whole.trace, whole.diagnostics)
-    assert (found.status, found.labels, found.split) == (whole.status, whole.labels, whole.split)
+    result = Record(job.home, spec.digest).result()
+    assert result is not None
+    assert (result.trace, result.diagnostics) == (whole.trace, whole.diagnostics)
+    assert (result.status, result.labels, result.split) == (whole.status, whole.labels, whole.split)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
-def test_nodes_are_asked_for_the_package_and_the_home(tmp_path: Path) -> None:
+def test_nodes_are_checked_for_the_package_and_the_home(tmp_path: Path) -> None:
     check_nodes(tmp_path)
     missing = tmp_path / "elsewhere"
     with pytest.raises(ServiceError, match=f"does not see --home {missing}"):
         check_nodes(missing)
 
 
-def test_rows_of_a_recorded_run_all_come_whatever_the_answer(
+def test_all_rows_of_a_recorded_run_are_reported_whatever_the_answer(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     record_run(tmp_path, SPECS[0])
-    work = Script(SPECS[:1], stops_after=(2,), answer=at(2, Answer.STOP))
-    carried(engine, tmp_path, work)
-    assert work.epochs(0) == WHOLE
+    work = ScriptedWork(SPECS[:1], stops_after=(2,), answer=answer_at(2, Answer.STOP))
+    carry_out(engine, tmp_path, work)
+    assert work.epochs(0) == ALL_EPOCHS
     assert work.ends == [(0, "finished", "")]
 
 
-def test_a_run_ends_at_an_epoch_that_it_was_not_to_stop_after(
+def test_the_last_epoch_ends_a_run_even_if_it_is_no_stop_epoch(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carried(engine, tmp_path, Script(SPECS[:1], (2,), at(EPOCHS, Answer.WAIT)))
-    assert work.epochs(0) == WHOLE
+    work = carry_out(
+        engine, tmp_path, ScriptedWork(SPECS[:1], (2,), answer_at(EPOCHS, Answer.WAIT))
+    )
+    assert work.epochs(0) == ALL_EPOCHS
     assert work.ends == [(0, "finished", "")]
 
 
-def test_an_interrupt_that_a_library_swallows_ends_an_inline_work(
+def test_an_interrupt_swallowed_by_a_library_ends_an_inline_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance = FakeRun.advance
 
-    def swallowing(self: FakeRun) -> Any:
+    def advance_after_interrupt(self: FakeRun) -> Any:
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         return advance(self)
 
-    monkeypatch.setattr(FakeRun, "advance", swallowing)
-    work = Script(SPECS)
+    monkeypatch.setattr(FakeRun, "advance", advance_after_interrupt)
+    work = ScriptedWork(SPECS)
     with pytest.raises(KeyboardInterrupt):
-        carried(InlineEngine, tmp_path, work)
+        carry_out(InlineEngine, tmp_path, work)
     assert work.ends == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-# --- choosing one
+# --- look-up by name
 
 THIRD = """
 from orchestrator.engine.inline_engine import InlineEngine
 
 class Third(InlineEngine):
-    "An engine of somebody else's."
+    "An engine in a file of its own."
 
 def from_places(places):
     return Third()
 """
 
 
-def test_an_engine_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = engine_names()
-    assert {"inline", "ray"} <= set(known)
+def test_an_engine_in_a_file_of_its_own_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = engine_names()
+    assert {"inline", "ray"} <= set(names)
     (tmp_path / "third_engine.py").write_text(THIRD)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    assert engine_names() == sorted([*known, "third"])
+    assert engine_names() == sorted([*names, "third"])
     third = engine_of(Places(engine="third"))
     assert type(third).__name__ == "Third"
-    spec, ears = make_spec(), Ears()
+    spec, listener = make_spec(), RecordingListener()
     record_run(tmp_path, spec)
-    third.carry_out(RunList([spec], lambda _result: None), Job(tmp_path, tmp_path, "fake"), ears)
-    assert ears.over == [spec.digest]
+    third.carry_out(
+        RunList([spec], lambda _result: None), Job(tmp_path, tmp_path, "fake"), listener
+    )
+    assert listener.ends == [spec.digest]

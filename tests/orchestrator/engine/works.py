@@ -1,4 +1,4 @@
-"""Works and listeners that note what an engine tells them."""
+"""A scripted work and a listener that record the calls of an engine."""
 
 from __future__ import annotations
 
@@ -23,49 +23,51 @@ SPECS = [
 ]
 
 
-class Script:
-    """A work over given specs.
+class ScriptedWork:
+    """A work over given specs whose answers are scripted.
 
     Attributes:
-        rows: epochs that were reported of each run, in groups; by base seed.
-        asked: the runs that were asked for again while they waited, by base seed.
-        ends: base seed, status and reason of each run that was over, in order.
+        rows: epochs reported of each run in groups, by base seed.
+        rechecks: base seeds of the parked runs for which an answer was requested again, in order.
+        ends: base seed, status and reason of each ended run, in order.
+        results: results of the ended runs, by base seed.
     """
 
     def __init__(
         self,
         specs: Sequence[RunSpec] = SPECS,
         stops_after: tuple[int, ...] = (),
-        answer: Callable[[Script, int, int], Answer] = lambda *_: Answer.CONTINUE,
+        answer: Callable[[ScriptedWork, int, int], Answer] = lambda *_: Answer.CONTINUE,
     ) -> None:
-        """Describe the work.
+        """Create the work.
 
         Args:
-            specs: of its runs.
-            stops_after: of each task.
-            answer: given the work, a base seed and the last epoch it has heard of.
+            specs: specs of its runs.
+            stops_after: value of `Task.stops_after` of every task.
+            answer: function of the work, a run's base seed and its last reported epoch that
+                returns the answer.
         """
-        self._open = list(specs)
-        self._left = len(specs)
+        self._pending = list(specs)
+        self.open_runs = len(specs)
         self._stops_after = stops_after
         self._answer = answer
         self.rows: dict[int, list[list[int]]] = {}
-        self.asked: list[int] = []
+        self.rechecks: list[int] = []
         self.ends: list[tuple[int, str, str]] = []
         self.results: dict[int, RunResult] = {}
 
     @property
     def done(self) -> bool:
-        return self._left == 0
+        return self.open_runs == 0
 
     def next(self) -> Task | None:
-        if not self._open:
+        if not self._pending:
             return None
-        spec = self._open.pop(0)
+        spec = self._pending.pop(0)
         return Task(spec, Phase.CONFIRM, {}, lambda _: None, stops_after=self._stops_after)
 
     def epochs(self, seed: int) -> list[int]:
-        """The epochs that were reported of a run."""
+        """Return the epochs that were reported of a run."""
         return [epoch for group in self.rows.get(seed, []) for epoch in group]
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
@@ -73,35 +75,35 @@ class Script:
         if rows:
             self.rows.setdefault(seed, []).append([int(row["epoch"]) for row in rows])
         else:
-            self.asked.append(seed)
+            self.rechecks.append(seed)
         return self._answer(self, seed, self.epochs(seed)[-1])
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        self._left -= 1
+        self.open_runs -= 1
         seed = task.spec.seeds.init
         if result is not None:
             self.results[seed] = result
         self.ends.append((seed, "" if result is None else str(result.status), reason))
 
 
-def at(epoch: int, answer: Answer) -> Callable[[Script, int, int], Answer]:
-    """Answer so after an epoch, and let runs go on otherwise."""
+def answer_at(epoch: int, answer: Answer) -> Callable[[ScriptedWork, int, int], Answer]:
+    """Return a function that gives an answer after one epoch, and CONTINUE otherwise."""
     return lambda _work, _seed, last: answer if last == epoch else Answer.CONTINUE
 
 
-class Ears:
-    """A listener that notes what it hears."""
+class RecordingListener:
+    """A listener that stores the digests of the runs that start and end."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
-        self.over: list[str] = []
+        self.starts: list[str] = []
+        self.ends: list[str] = []
 
-    def started(self, task: Task) -> None:
-        self.begun.append(task.spec.digest)
+    def on_start(self, task: Task) -> None:
+        self.starts.append(task.spec.digest)
 
-    def reported(self, task: Task, row: Row) -> None:
-        assert task.spec.digest in self.begun
+    def on_report(self, task: Task, row: Row) -> None:
+        assert task.spec.digest in self.starts
         assert 0 <= row.get("epoch", 0) <= task.spec.recipe.epochs
 
-    def ended(self, task: Task) -> None:
-        self.over.append(task.spec.digest)
+    def on_end(self, task: Task) -> None:
+        self.ends.append(task.spec.digest)

@@ -1,0 +1,151 @@
+"""Adapter between a work's runs and Ray Tune's trials, with idle trials that keep workers warm."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.sweeping.tasks import Answer, Task
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.engine.dispatch import Dispatch
+
+MAX_FAILURES = 3
+"""Number of times that a run is started again after the loss of its worker."""
+
+MAX_WARM_SLOTS = 8
+"""Largest number of slots that get an idle trial at the start.
+
+Tune starts workers one after the other. Where hundreds of slots wait for runs of hours, the start
+of a worker costs no time.
+"""
+
+MAX_IDLE_SECONDS = 60.0
+"""Seconds after which an idle trial is stopped.
+
+Others may use the cluster too, so that there may be fewer slots than were counted.
+"""
+
+
+class TuneAdapter:
+    """Translates runs into Tune's trials, and Tune's reports into rows and ends of runs.
+
+    Tune assigns a waiting trial to the first free worker, even if it ends another worker whose
+    start (some seconds to import torch) is almost complete; and it ends workers without a trial.
+    Where runs take about as long as such a start, all of them would go through one worker. So
+    every slot first gets an idle trial, and so does each slot that becomes free while the work
+    waits for a run. One idle trial is stopped for each run that is handed out.
+
+    Attributes:
+        finished: whether no more trials will be created, since the work is done or an error
+            affects every run.
+        error: error to raise after Tune has returned, since Tune's own code would swallow it; None
+            if there is none.
+    """
+
+    def __init__(self, dispatch: Dispatch, slots: int) -> None:
+        """Create the adapter.
+
+        Args:
+            dispatch: dispatch of the work.
+            slots: number of runs that the cluster can carry out at a time.
+        """
+        self._dispatch = dispatch
+        self._slots = slots
+        self._slots_to_warm = min(slots, MAX_WARM_SLOTS)
+        self._tasks: dict[str, Task] = {}
+        self._idle_deadlines: dict[str, float] = {}
+        self.finished = False
+        self.error: BaseException | None = None
+
+    def next_config(self, trial_id: str) -> dict[str, Any] | None:
+        """Return a trial's configuration; None if there is none at present or `finished` is set."""
+        if self.finished:
+            return None
+        if self._slots_to_warm:
+            self._slots_to_warm -= 1
+            return self._add_idle(trial_id)
+        try:
+            task = self._dispatch.next()
+        except Exception as error:  # noqa: BLE001 - raised after Tune has returned
+            self.fail(error)
+            return None
+        if task is not None:
+            self._tasks[trial_id] = task
+            while self._idle_deadlines and self._used_slots > self._slots:
+                del self._idle_deadlines[next(iter(self._idle_deadlines))]
+            return {
+                "spec": task.spec.to_json(),
+                "stops_after": list(task.stops_after),
+                "reported_epoch": self._dispatch.reported_epoch(task),
+            }
+        if self._dispatch.done:
+            self.finished = True
+            return None
+        return self._add_idle(trial_id) if self._used_slots < self._slots else None
+
+    @property
+    def _used_slots(self) -> int:
+        """Number of slots in use; a run that lost its worker still counts."""
+        return len(self._tasks) + len(self._idle_deadlines)
+
+    def _add_idle(self, trial_id: str) -> dict[str, Any]:
+        self._idle_deadlines[trial_id] = time.monotonic() + MAX_IDLE_SECONDS
+        return {"idle": True}
+
+    def fail(self, error: BaseException) -> None:
+        """End the work with an error."""
+        self.error = error
+        self.finished = True
+
+    def should_stop(self, trial_id: str) -> bool:
+        """Return whether a trial must stop at its next report."""
+        if trial_id in self._tasks:
+            return self.error is not None
+        return self.finished or time.monotonic() > self._idle_deadlines.get(trial_id, 0.0)
+
+    def report(self, trial_id: str, report: dict[str, Any]) -> None:
+        """Forward the rows of a trial's report.
+
+        Args:
+            trial_id: Tune's ID of the trial.
+            report: report as `RunTrainable.step` returned it.
+        """
+        task = self._tasks.get(trial_id)
+        if task is not None:
+            try:
+                self._dispatch.report(task, json.loads(report["rows"]))
+            except Exception as error:  # noqa: BLE001 - raised after Tune has returned
+                self.fail(error)
+
+    def end_trial(self, trial_id: str, report: dict[str, Any] | None, *, lost: bool) -> None:
+        """Handle the end of a trial.
+
+        Args:
+            trial_id: Tune's ID of the trial.
+            report: last report of the trial; None if there was none.
+            lost: whether the trial ended because its worker was lost too often.
+        """
+        self._idle_deadlines.pop(trial_id, None)
+        task = self._tasks.pop(trial_id, None)
+        if task is None or self.error is not None:  # runs cut off by an error have not ended
+            return
+        try:
+            self._end_run(task, report or {}, lost=lost)
+        except Exception as error:  # noqa: BLE001 - raised after Tune has returned
+            self.fail(error)
+
+    def _end_run(self, task: Task, report: dict[str, Any], *, lost: bool) -> None:
+        if lost:
+            self._dispatch.end(task, f"its worker was lost {MAX_FAILURES + 1} times")
+            return
+        answer = self._dispatch.report(task, json.loads(report.get("rows", "[]")))
+        if "error" in report:
+            raise UserError(report["error"])
+        if report.get("stopped") and "crash" not in report and answer is not Answer.STOP:
+            actions = {Answer.WAIT: self._dispatch.park, Answer.CONTINUE: self._dispatch.resume}
+            actions[answer](task)
+        else:
+            self._dispatch.end(task, report.get("crash", ""))

@@ -1,0 +1,111 @@
+"""Assignment of slots to runs and idle trials by the adapter, without Ray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fake_runs import record_run
+from plans import searches_of, small_plan
+from works import RecordingListener
+
+from orchestrator.engine import tune_adapter
+from orchestrator.engine.dispatch import Dispatch
+from orchestrator.engine.tune_adapter import TuneAdapter
+from orchestrator.sweeping.sweep import Sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+IDLE = {"idle": True}
+
+
+def open_adapter(home: Path, slots: int = 2) -> tuple[TuneAdapter, Sweep]:
+    sweep = Sweep(small_plan(), home, searches_of(home))
+    sweep.resume(lambda _task, _result: None)
+    return TuneAdapter(Dispatch(sweep, home, RecordingListener()), slots), sweep
+
+
+def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:
+    adapter, _ = open_adapter(tmp_path)
+    assert adapter.next_config("w1") == adapter.next_config("w2") == IDLE
+    assert not adapter.should_stop("w1")
+    first = adapter.next_config("t1")
+    assert first is not None
+    assert "spec" in first
+    # One idle trial makes way for the new run; the other stays for the next run.
+    assert adapter.should_stop("w1")
+    assert not adapter.should_stop("w2")
+    adapter.next_config("t2")
+    assert adapter.should_stop("w2")
+
+
+def test_a_run_that_lost_its_worker_keeps_its_slot(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path)
+    adapter.next_config("w1")
+    adapter.next_config("w2")
+    wanted = sweep.tunings[0].search.wanted
+    # The first task was fetched when the sweep was resumed.
+    for number in range(wanted + 1):
+        adapter.next_config(f"t{number}")
+    adapter.end_trial("w1", None, lost=False)
+    adapter.end_trial("w2", None, lost=False)
+    assert adapter.next_config("more") is None
+
+
+def test_idle_trials_fill_free_slots_while_the_sweep_waits(tmp_path: Path) -> None:
+    adapter, _sweep = open_adapter(tmp_path, slots=8)
+    for number in range(8):
+        adapter.next_config(f"w{number}")
+    runs = 0
+    while (config := adapter.next_config(f"t{runs}")) is not None and "spec" in config:
+        runs += 1
+    assert runs == 4  # trials of the small study
+    assert config is None
+    assert sum(not adapter.should_stop(f"w{number}") for number in range(8)) == 8 - runs
+
+
+def test_idle_trials_stop_after_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(tune_adapter.time, "monotonic", lambda: now)
+    adapter, _ = open_adapter(tmp_path)
+    adapter.next_config("w1")
+    assert not adapter.should_stop("w1")
+    now += tune_adapter.MAX_IDLE_SECONDS + 1
+    assert adapter.should_stop("w1")
+
+
+def test_an_error_stops_every_trial(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path)
+    adapter.next_config("w1")
+    adapter.next_config("w2")
+    adapter.next_config("t1")
+    adapter.next_config("t2")
+    assert not adapter.should_stop("t2")
+    adapter.end_trial("t1", {"error": "the disk is full"}, lost=False)
+    assert adapter.finished
+    assert str(adapter.error) == "the disk is full"
+    assert adapter.should_stop("t2")
+    assert adapter.next_config("t3") is None
+    adapter.end_trial("t2", {"rows": "[]", "done": False, "stopped": False}, lost=False)
+    assert sweep.failed == []
+
+
+def test_the_adapter_finishes_with_the_sweep(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path)
+    number = 0
+    while not adapter.finished:
+        name = f"t{number}"
+        config = adapter.next_config(name)
+        task = adapter._tasks.get(name)
+        if task is not None:
+            record_run(tmp_path, task.spec)
+            adapter.end_trial(name, {"done": True}, lost=False)
+        elif config == IDLE:
+            adapter.end_trial(name, None, lost=False)
+        number += 1
+        assert number < 200
+    assert sweep.done
+    assert adapter.should_stop("w1")
