@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reports.words import counted
 from trainables.errors import RecordError
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
-from trainables.run.result import SAME_BITS, THEN
+from trainables.run.result import BIT_RELEVANT, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -163,7 +163,9 @@ def _summarise(
         missing=tuple(seed for seed in cell.seeds if seed not in found),
         flip_rate=mean(flips) if flips else None,
         devices=frozenset(
-            device for run in found.values() for device in run.provenance["device"].split(THEN)
+            device
+            for run in found.values()
+            for device in run.provenance["device"].split(HISTORY_SEPARATOR)
         ),
         labels={seed: run.labels for seed, run in found.items()},
         revisions={seed: run.revision for seed, run in found.items()},
@@ -180,7 +182,9 @@ def _numbers(runs: Iterable[RecordedRun], metric: str) -> list[float]:
 def _moved(run: RecordedRun) -> str:
     """Say what of a run's place and version changed when it was continued; "" if nothing."""
     return "; ".join(
-        f"{name} {run.provenance[name]}" for name in SAME_BITS if THEN in run.provenance[name]
+        f"{name} {run.provenance[name]}"
+        for name in BIT_RELEVANT
+        if HISTORY_SEPARATOR in run.provenance[name]
     )
 
 

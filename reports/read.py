@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import RecordError, UserError
-from trainables.run.result import SAME_BITS
+from trainables.run.result import BIT_RELEVANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class RecordedRun:
         status: how the run ended, as `trainables.run.result.Status` spells it.
         converged: whether the run converged.
         labels: SHA-256 of the noisy labels that the run was trained on.
-        provenance: device and version of torch, by the names in `SAME_BITS`.
+        provenance: device and version of torch, by the names in `BIT_RELEVANT`.
         revision: revision of the training code.
         metrics: last value of each metric, by name; accuracies are fractions.
     """
@@ -133,7 +133,7 @@ def _recorded_run(run: Run) -> RecordedRun:
         status=tags["nal.status"],
         converged=tags.get("nal.converged", "yes") == "yes",
         labels=tags["nal.labels"],
-        provenance={name: tags[f"nal.{name}"] for name in SAME_BITS},
+        provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
     )

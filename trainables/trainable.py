@@ -10,7 +10,7 @@ from ray import tune
 
 from trainables.errors import NalError
 from trainables.run.spec import RunSpec
-from trainables.training.job import Attempt, Job, Opener, crash_text
+from trainables.training.job import Attempt, Job, Opener, describe_crash
 
 REPORT_SECONDS = 0.5
 """Wall time between reports to the driver; shorter runs report once."""
@@ -65,11 +65,11 @@ class RunTrainable(tune.Trainable):
         begins, self._begun = not self._begun, True
         deadline = time.monotonic() + (0.0 if begins else REPORT_SECONDS)
         # A run that goes on from a checkpoint may be beyond an epoch to stop after.
-        while attempt.goes_on and not any(epoch <= attempt.epoch for epoch in self._stops):
+        while attempt.can_advance and not any(epoch <= attempt.epoch for epoch in self._stops):
             if time.monotonic() >= deadline:
                 return self._report(attempt, done=False)
             attempt.advance()
-        if attempt.goes_on:
+        if attempt.can_advance:
             attempt.stop()
         attempt.close()
         return self._report(attempt, done=True)
@@ -82,7 +82,7 @@ class RunTrainable(tune.Trainable):
         if isinstance(attempt.fault, NalError):
             report["error"] = str(attempt.fault)
         elif attempt.fault is not None:
-            report["crash"] = crash_text(attempt.fault)
+            report["crash"] = describe_crash(attempt.fault)
         return report
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.dispatch import Dispatch, record_interrupts
 from orchestrator.sweeping.tasks import Answer, Task, Work
 from trainables.errors import NalError
-from trainables.training.job import Attempt, Job, Opener, crash_text, environment_of, open_run
+from trainables.training.job import Attempt, Job, Opener, describe_crash, gpu_environment, open_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class InlineEngine:
         Raises:
             NalError: if an error would affect every run, or if no run can proceed.
         """
-        os.environ.update(environment_of(job.gpus))
+        os.environ.update(gpu_environment(job.gpus))
         dispatch = Dispatch(work, job.home, listener)
         interrupts: list[KeyboardInterrupt] = []
         with record_interrupts(interrupts.append):
@@ -67,12 +67,12 @@ class InlineEngine:
         attempt = Attempt(partial(self.opener, task.spec, job))
         try:
             answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
-            while attempt.goes_on and answer is Answer.CONTINUE:
+            while attempt.can_advance and answer is Answer.CONTINUE:
                 attempt.advance()
                 if interrupts:
                     raise interrupts[0]
                 answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
-            if attempt.goes_on:
+            if attempt.can_advance:
                 attempt.stop()
         finally:
             attempt.close()
@@ -81,7 +81,7 @@ class InlineEngine:
         if attempt.stopped and attempt.fault is None and answer is Answer.WAIT:
             dispatch.park(task)
         else:
-            dispatch.end(task, crash_text(attempt.fault))
+            dispatch.end(task, describe_crash(attempt.fault))
 
 
 def from_places(places: Places) -> InlineEngine:  # noqa: ARG001 - it uses no place

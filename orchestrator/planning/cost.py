@@ -16,7 +16,7 @@ from trainables.errors import NalError
 from trainables.methods import method_of
 from trainables.run.record import write_atomically
 from trainables.training.cost import Cost
-from trainables.training.job import environment_of
+from trainables.training.job import gpu_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | environment_of(plan.study.resources.gpus),
+        env=os.environ | gpu_environment(plan.study.resources.gpus),
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.read import RecordedRun
-from trainables.run.result import SAME_BITS
+from trainables.run.result import BIT_RELEVANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ def recorded_runs(results: Iterable[RunResult]) -> list[RecordedRun]:
             status=str(result.status),
             converged=result.converged,
             labels=result.labels.sha256,
-            provenance={name: result.provenance[name] for name in SAME_BITS},
+            provenance={name: result.provenance[name] for name in BIT_RELEVANT},
             revision=result.spec.revision,
             metrics=result.summary()
             | ({} if result.labels.flip_rate is None else {"flip_rate": result.labels.flip_rate}),

@@ -1,4 +1,4 @@
-"""How a network is optimised: everything about a training but its data, network and method."""
+"""The recipe of a training: all settings of the optimisation, apart from the method's own."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from trainables.run.identity import NEUTRAL
 from trainables.run.schedules import CONSTANT, Schedule, scaled_count
 
 AUGMENTATIONS = ("crop", "flip")
-"""What may be done to training images at random.
+"""Names of the random augmentations of training images.
 
-"crop" pads a small image by 4 pixels and cuts it back to its size at a random place; of a large one
-it cuts out a square of `crop_size`. "flip" mirrors an image left to right, half the time."""
+"crop" pads a small image by 4 pixels on each side and crops it to its size at a random position;
+from a large one it crops a square of `crop_size`. "flip" mirrors an image horizontally with
+probability 1/2."""
 
 Precision = Literal["float32", "bf16"]
 Optimizer = Literal["sgd", "radam"]
 
 COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
+"""Fields of a recipe that must be at least 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a network is optimised.
+    """Settings of the optimisation of a network.
 
     Attributes:
-        epochs: passes over the training part; counted from 1.
-        batch_size: samples per step; the last batch of an epoch may be smaller.
-        drop_last: whether such a smaller batch is left out.
-        learning_rate: base rate of the schedule.
-        optimizer: "sgd" throughout in the paper; "radam" for a method published with it, which has
-            no momentum of SGD's kind.
-        momentum: of SGD.
-        weight_decay: applied to every parameter that the loss depends on.
-        nesterov: whether the momentum is Nesterov's.
-        schedule: learning rate over the epochs.
-        augmentation: of the training images, from `AUGMENTATIONS`.
-        crop_size: side of the square part of a large picture that the network sees, from its
-            middle unless it is augmented by crop; None for small images, which are seen whole.
-        mean: per channel, in units of pixels scaled to [0, 1]; None: measured on the training part.
-        std: likewise.
-        window: how many last epochs the selection averages over.
+        epochs: number of passes over the training samples.
+        batch_size: number of samples per step; the last batch of an epoch may be smaller.
+        drop_last: whether a smaller last batch is dropped.
+        learning_rate: base learning rate, which the schedule scales.
+        optimizer: "sgd", the paper's optimiser, or "radam", which ignores `momentum`.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of every parameter that the loss depends on.
+        nesterov: whether SGD uses Nesterov momentum.
+        schedule: learning rate as a function of the epoch.
+        augmentation: names of the augmentations of training images, from `AUGMENTATIONS`.
+        crop_size: side in pixels of the square that the network receives of a large picture, cut
+            from the centre unless "crop" is among the augmentations; None for small images, which
+            are used whole.
+        mean: mean of each channel for pixels scaled to [0, 1]; None to measure it on the training
+            samples.
+        std: standard deviation of each channel for pixels scaled to [0, 1]; None as for `mean`.
+        window: number of last epochs that the selection averages over.
         evaluate_every: epochs between evaluations; the last `window` epochs are always evaluated.
-        precision: of the forward pass; losses are float32 always.
-        tf32: whether CUDA may use TF32 in float32 products.
+        precision: number format of the forward pass; losses are always float32.
+        tf32: whether CUDA may compute float32 products in TF32.
     """
 
     epochs: int
@@ -68,20 +71,20 @@ class Recipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        for name, allowed, holds in (
+        for name, allowed, is_valid in (
             *((name, "at least 1", getattr(self, name) >= 1) for name in COUNTS),
             ("learning_rate", "above 0", self.learning_rate > 0),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "at least 0", self.weight_decay >= 0),
         ):
-            if not holds:
+            if not is_valid:
                 value = getattr(self, name)
                 raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
         for name in ("learning_rate", "momentum", "weight_decay"):
-            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0: one digest
+            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 share one digest
         if self.crop_size is not None and self.crop_size < 1:
             raise FieldError("crop_size", f"crop_size must be at least 1, got {self.crop_size}")
-        if self.optimizer != "sgd":  # one name for the same bits
+        if self.optimizer != "sgd":  # ignored, so that its value must not change the digest
             object.__setattr__(self, "momentum", 0.0)
         if self.nesterov and self.momentum == 0:
             raise FieldError("nesterov", "nesterov needs momentum above 0, got 0")
@@ -89,9 +92,9 @@ class Recipe:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)
                 raise FieldError("augmentation", f"unknown augmentation '{name}'; known: {allowed}")
-        # Applied in one order whatever the order they are named in: one name for the same bits.
-        named = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
-        object.__setattr__(self, "augmentation", named)
+        # Augmentations are applied in one order; their order here must not change the digest.
+        ordered = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
+        object.__setattr__(self, "augmentation", ordered)
         self._check_statistics()
         if self.window > self.epochs:
             object.__setattr__(self, "window", self.epochs)
@@ -105,24 +108,24 @@ class Recipe:
             raise FieldError("std", "std must be above 0, and as many values as mean")
 
     def scaled(self, epochs: int, schedule: Schedule | None = None) -> Recipe:
-        """Return the recipe of a training of another length, the epochs it names scaled with it.
+        """Return the recipe for another number of epochs, with window and schedule scaled.
 
         Args:
-            epochs: of that training.
-            schedule: of that training; None: this one's, scaled.
+            epochs: number of epochs of the new recipe.
+            schedule: schedule of the new recipe; None to scale the present one.
         """
         schedule = schedule or self.schedule.scaled(epochs / self.epochs)
         window = scaled_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
         return replace(self, epochs=epochs, schedule=schedule, window=window)
 
     def input_shape(self, image: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        """Return the shape (C, H, W) of what a network sees.
+        """Return the shape (C, H, W) of a network's input images.
 
         Args:
-            image: of a dataset's images; None where they are files of any size.
+            image: shape of a dataset's images; None if they are files of any size.
 
         Raises:
-            FieldError: they are files, and no part is said.
+            FieldError: if the images are files and the recipe has no `crop_size`.
         """
         if image is not None:
             return image
@@ -131,5 +134,5 @@ class Recipe:
         return 3, self.crop_size, self.crop_size
 
     def evaluates(self, epoch: int) -> bool:
-        """Tell whether the held-out and test splits are evaluated after this epoch."""
+        """Return whether the held-out and test splits are evaluated after this epoch."""
         return epoch % self.evaluate_every == 0 or epoch > self.epochs - self.window

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its metric trace, how it ended, and where it ran."""
+"""The result of a run: its metrics per epoch, its status and its provenance."""
 
 from __future__ import annotations
 
@@ -31,33 +31,34 @@ if TYPE_CHECKING:
     from trainables.run_data.realisation import Realisation
 
 
-THEN = ", then "
-"""Stands in a run's provenance between the places where it was trained one after the other."""
-SAME_BITS = ("device", "torch")
-"""What of a run's provenance may change its bits, beside its spec."""
+HISTORY_SEPARATOR = ", then "
+"""Separator of successive values in the provenance of a run that was continued elsewhere."""
+BIT_RELEVANT = ("device", "torch")
+"""Keys of the provenance that may change a run's bits although its spec is the same."""
 
 
 class Status(StrEnum):
-    """How a run ended. A run that has not ended has no result."""
+    """How a run ended; a run that has not ended has no result."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
-    """The device's doing, not the spec's: such a run is tried again when it is next asked for."""
+    """The device lacked memory: the run is tried again when it is next requested."""
     STOPPED = "stopped"
-    """The sweep's doing: such a run goes on from its checkpoint when it is next asked for."""
+    """The sweep stopped the run, which continues from its checkpoint when it is next requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFacts:
-    """The noisy labels of a run, as recorded.
+    """Recorded facts about the noisy labels of a run.
 
     Attributes:
-        sha256: of the vector, little-endian int64.
-        count: its length.
-        flip_rate: fraction that differs from the true labels; None where those are not known.
-        transition: observed P(noisy = j | i in the dataset), K × K.
-        nominal_rate: what the scenario's name says; None if it says no rate.
+        sha256: SHA-256 of the label vector as little-endian int64.
+        count: number of labels.
+        flip_rate: fraction of the labels that differ from the true ones; None if the true labels
+            are unknown.
+        transition: observed probabilities of noisy class j given class i of the dataset, K × K.
+        nominal_rate: noise rate in the scenario's name; None if the name contains none.
     """
 
     sha256: str
@@ -68,7 +69,7 @@ class LabelFacts:
 
     @classmethod
     def of(cls, labels: Realisation, scenario: str) -> LabelFacts:
-        """Take them from a realisation of a scenario."""
+        """Return the facts about a realisation of a scenario."""
         return cls(
             labels.digest,
             len(labels.noisy),
@@ -80,26 +81,26 @@ class LabelFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A run that ended.
+    """Result of a run that ended.
 
     Attributes:
-        spec: what was trained.
-        status: how it ended.
-        trace: one row per epoch, the same for equal specs on equal devices: "epoch" and metrics
-            such as "train/loss", "val/accuracy"; accuracies are fractions.
-        seconds: wall time of each epoch; not part of what is reproduced.
-        peak_memory_mb: largest memory of the device (CUDA) or process (CPU), in 10^6 bytes.
-        labels: facts of the noisy labels.
+        spec: specification of the run.
+        status: how the run ended.
+        trace: one row per epoch with "epoch" and metrics such as "train/loss" and "val/accuracy",
+            accuracies as fractions; equal specs on equal devices give equal traces.
+        seconds: wall time of each epoch in seconds, which is not reproducible.
+        peak_memory_mb: peak memory of the device (CUDA) or the process (CPU), in 10^6 bytes.
+        labels: facts about the noisy labels.
         parameters: number of trained parameters of the network.
-        provenance: device, host, versions, commit, whether the tree was dirty.
-        reason: of a divergence or a lack of memory: the step or epoch, what was seen, and the last
-            good epoch; of a run that was stopped: after which epoch.
-        attempts: how often it was begun or gone on with; above 1 where it was interrupted.
-        split: SHA-256 of the positions in the training split that were trained on, little-endian
-            int64; "" where the training never began.
-        skipped: training pictures that were left out, since they could not be decoded.
-        diagnostics: series over the epochs that diagnostics were collected in, "epoch" and others;
-            empty where none were. The arrays behind them are in a file of their own.
+        provenance: device, host, versions, commit and whether the working tree was dirty.
+        reason: explanation of a status other than "finished": the step or epoch of a divergence or
+            of a lack of memory and the last good epoch, or the epoch at which the run was stopped.
+        attempts: number of times the run was started or continued; above 1 after an interruption.
+        split: SHA-256 of the positions in the training split of the samples that were trained on,
+            as little-endian int64; "" if training never started.
+        skipped: number of training pictures left out because they could not be decoded.
+        diagnostics: values of the diagnostics by name, one per collection, and their "epoch"; empty
+            if none were collected. The arrays behind them are stored in a file of their own.
     """
 
     spec: RunSpec
@@ -122,17 +123,17 @@ class RunResult:
 
     @property
     def final(self) -> bool:
-        """Whether there is nothing left to train."""
+        """Whether the run is over for good, so that it is never continued."""
         return self.status not in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @property
     def converged(self) -> bool:
-        """Whether the training got anywhere; where not, tables print the paper's ⊖.
+        """Whether the training converged; tables print the paper's ⊖ if it did not.
 
-        It did not if it diverged, or if in its last epoch fewer than a fraction 2 / K of the
-        training samples were predicted right, twice what guessing gives. Right by the true labels
-        where they are known: at high noise rates a network that has learned agrees with few of the
-        given ones. With fewer than 4 classes 2 / K tells nothing, and only a divergence counts.
+        A run failed to converge if it diverged, or if the training accuracy of its last epoch is
+        below 2 / K, twice the chance level. Accuracy refers to the true labels if they are known,
+        since at high noise rates even a trained network disagrees with most of the noisy labels.
+        With fewer than 4 classes the bound is meaningless, and only a divergence counts.
         """
         if self.status is Status.DIVERGED:
             return False
@@ -143,31 +144,31 @@ class RunResult:
         return accuracy is None or classes < 4 or accuracy >= 2 / classes
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """Return (epoch, value) wherever the metric was taken."""
+        """Return (epoch, value) for every epoch in which a metric was measured."""
         return [(int(row["epoch"]), row[metric]) for row in self.trace if metric in row]
 
     def last(self, metric: str) -> float | None:
-        """Return the last value of a metric; None if it was never taken or the run diverged."""
+        """Return the last value of a metric, or None if it has none or the run is not finished."""
         curve = self.curve(metric)
         return curve[-1][1] if curve and self.status is Status.FINISHED else None
 
     def mean_last(self, metric: str) -> float | None:
-        """Return a metric's mean over the last `recipe.window` epochs; None as for `last`."""
+        """Return a metric's mean over the last `recipe.window` epochs, or None as `last` does."""
         first = self.spec.recipe.epochs - self.spec.recipe.window
         values = [value for epoch, value in self.curve(metric) if epoch > first]
         finished = values and self.status is Status.FINISHED
         return sum(values) / len(values) if finished else None
 
     def at_best(self, metric: str, chooser: str) -> float | None:
-        """Return a metric at the (first) epoch where another is highest; None as for `last`."""
-        chosen = self.curve(chooser)
-        if not chosen or self.status is not Status.FINISHED:
+        """Return a metric at the first epoch that maximises `chooser`, or None as `last` does."""
+        points = self.curve(chooser)
+        if not points or self.status is not Status.FINISHED:
             return None
-        best = max(chosen, key=lambda point: point[1])[0]
+        best = max(points, key=lambda point: point[1])[0]
         return dict(self.curve(metric)).get(best)
 
     def summary(self) -> dict[str, float]:
-        """Return the numbers that tables and MLflow's list of runs show, where they exist."""
+        """Return the numbers shown in tables and in MLflow's list of runs, without missing ones."""
         numbers = {
             VAL_MEAN_LAST: self.mean_last(VAL),
             TEST_LAST: self.last(TEST),
@@ -203,10 +204,10 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> RunResult:
-        """Read a result back from its JSON values.
+        """Return the result that JSON values describe.
 
         Raises:
-            RecordError: it is not of this version, or its digest is not that of its spec.
+            RecordError: if the values are of another version or contradict the recorded digest.
         """
         try:
             result = cls(

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the epoch (from 1): nothing to keep in a checkpoint."""
+"""Learning rate schedules: pure functions of the epoch, which is counted from 1."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from trainables.errors import FieldError
 
 
 def scaled_epoch(epoch: int, factor: float, step: int = 1) -> int:
-    """Scale a number of epochs to the nearest whole multiple of `step`, at least once it."""
+    """Return an epoch count scaled by `factor`, rounded to a positive multiple of `step`."""
     return step * max(1, round(epoch * factor / step))
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The base rate throughout."""
+    """Schedule that keeps the base rate in every epoch."""
 
     kind: Literal["constant"] = "constant"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    def rate(self, base: float, epoch: int) -> float:  # noqa: ARG002 - one interface for all
+    def rate(self, base: float, epoch: int) -> float:  # noqa: ARG002 - interface of all schedules
         """Return the learning rate of an epoch."""
         return base
 
     @property
     def cycle(self) -> int | None:
-        """Epochs after which the rate repeats; None if it does not."""
+        """Number of epochs after which the rate repeats; None if it never does."""
         return None
 
     def scaled(self, factor: float) -> Constant:  # noqa: ARG002
@@ -38,10 +38,15 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class CosineRestarts:
-    """From the base rate down to `minimum` along a cosine, anew every `period` epochs.
+    """Schedule that anneals the base rate to `minimum` along a cosine every `period` epochs.
 
-    Epoch e is at position (e - 1) mod period, so that epochs divisible by the period are the
-    lowest of their cycle: CosineAnnealingWarmRestarts(T_0=period) stepped after each epoch.
+    Epoch e has position (e - 1) mod period in its cycle, so that the rate is lowest in the epochs
+    divisible by the period. This equals `CosineAnnealingWarmRestarts(T_0=period)` of torch, stepped
+    once after each epoch.
+
+    Attributes:
+        period: number of epochs per cycle.
+        minimum: learning rate that a cycle approaches at its end.
     """
 
     period: int
@@ -59,26 +64,31 @@ class CosineRestarts:
     def rate(self, base: float, epoch: int) -> float:
         """Return the learning rate of an epoch."""
         position = (epoch - 1) % self.period
-        wave = (1 + math.cos(math.pi * position / self.period)) / 2
-        return self.minimum + (base - self.minimum) * wave
+        weight = (1 + math.cos(math.pi * position / self.period)) / 2
+        return self.minimum + (base - self.minimum) * weight
 
     @property
     def cycle(self) -> int | None:
-        """Epochs after which the rate repeats."""
+        """Number of epochs after which the rate repeats."""
         return self.period
 
     def scaled(self, factor: float) -> CosineRestarts:
-        """Return the schedule of a training `factor` times as long; a rate that moves still does.
+        """Return the schedule of a training `factor` times as long.
 
-        With a period of 1 every epoch would have the base rate.
+        The period stays at least 2 if it was, since with a period of 1 the rate would be constant.
         """
-        shortest = min(self.period, 2)
-        return CosineRestarts(max(shortest, scaled_epoch(self.period, factor)), self.minimum)
+        min_period = min(self.period, 2)
+        return CosineRestarts(max(min_period, scaled_epoch(self.period, factor)), self.minimum)
 
 
 @dataclass(frozen=True, slots=True)
 class MultiStep:
-    """The base rate times `gamma` after each milestone: epoch m is the last at the old rate."""
+    """Schedule that multiplies the rate by `gamma` after each milestone.
+
+    Attributes:
+        milestones: last epoch before each change of the rate, ascending.
+        gamma: factor of each change.
+    """
 
     milestones: tuple[int, ...]
     gamma: float = 0.1
@@ -87,8 +97,8 @@ class MultiStep:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
-        if not self.milestones or self.milestones[0] < 1 or not rising:
+        ascending = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
+        if not self.milestones or self.milestones[0] < 1 or not ascending:
             raise FieldError(
                 "milestones", f"milestones must rise from 1, got {list(self.milestones)}"
             )
@@ -101,11 +111,11 @@ class MultiStep:
 
     @property
     def cycle(self) -> int | None:
-        """None: the rate does not repeat."""
+        """None, since the rate never repeats."""
         return None
 
     def scaled(self, factor: float) -> MultiStep:
-        """Return the schedule of a training `factor` times as long; milestones stay apart."""
+        """Return the schedule of a training `factor` times as long, with distinct milestones."""
         scaled: list[int] = []
         for milestone in self.milestones:
             scaled.append(max(scaled_epoch(milestone, factor), scaled[-1] + 1 if scaled else 1))
@@ -122,19 +132,19 @@ KINDS: dict[str, type[Schedule]] = {
 
 
 def whole_cycles(epochs: int, schedule: Schedule) -> bool:
-    """Tell whether epochs are a whole number of the schedule's cycles; of none they always are."""
+    """Return whether `epochs` is a multiple of the schedule's cycle; True if it has no cycle."""
     return epochs % (schedule.cycle or 1) == 0
 
 
-def scaled_count(count: int, before: tuple[int, Schedule], after: tuple[int, Schedule]) -> int:
-    """Scale what counts epochs from one training to another; whole cycles stay whole cycles.
+def scaled_count(count: int, source: tuple[int, Schedule], target: tuple[int, Schedule]) -> int:
+    """Return a number of epochs scaled from one training to another; whole cycles stay whole.
 
     Args:
-        count: number of epochs, in the training before.
-        before: epochs and schedule of that training.
-        after: epochs and schedule of the other; the count returned is at most its epochs.
+        count: number of epochs in the source training.
+        source: epochs and schedule of the source training.
+        target: epochs and schedule of the target training; the result is at most its epochs.
     """
-    (old_epochs, old), (epochs, new) = before, after
-    step = (new.cycle or 1) if whole_cycles(count, old) else 1
-    most = epochs - epochs % step or epochs
-    return min(scaled_epoch(count, epochs / old_epochs, step), most)
+    (source_epochs, source_schedule), (epochs, schedule) = source, target
+    step = (schedule.cycle or 1) if whole_cycles(count, source_schedule) else 1
+    maximum = epochs - epochs % step or epochs
+    return min(scaled_epoch(count, epochs / source_epochs, step), maximum)

@@ -1,4 +1,4 @@
-"""RunSpec: everything that decides the bits of one training, and its digest."""
+"""The specification of one run, which determines every bit of its training, and its digest."""
 
 from __future__ import annotations
 
@@ -19,47 +19,51 @@ if TYPE_CHECKING:
 
 
 REVISION = 1
-"""Raised whenever the training code gives the same spec other bits."""
+"""Revision of the training code; raised whenever it computes other bits for the same spec."""
 
 Unreadable = Literal["fail", "skip"]
 
 SPLITS = ("val", "clean_val", "test")
-"""val: held-out samples with their noisy labels; clean_val: the dataset's own validation split, or
-where it has none the held-out samples with their true labels, for published recipes that choose by
-them; test: all test splits of the dataset."""
+"""Names of the splits that a run may evaluate.
+
+"val" holds the held-out samples with their noisy labels; "clean_val" the dataset's own validation
+split or, if it has none, the held-out samples with their true labels, for published recipes that
+choose an epoch by it; "test" all test splits of the dataset."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One training, described completely: equal specs give equal bits on the same kind of device.
+    """Complete description of one run: equal specs give equal bits on the same kind of device.
 
-    Noisy labels are named by what they are drawn from, not by what came out, so that all specs of a
-    sweep are known before anything is trained: data, scenario, the seeds of `noise` and `subset`,
-    the run whose class probabilities they are drawn from (`needs["posterior"]`), the annotations.
+    A spec names the source of the noisy labels instead of the labels themselves, so that all specs
+    of a sweep are known before anything is trained. That source consists of the data, the scenario,
+    the seeds of the axes `noise` and `subset`, the run whose class probabilities the labels are
+    drawn from (`needs["posterior"]`) and the annotations.
 
     Attributes:
         dataset: name of the dataset.
-        data: SHA-256 of its content (images and true labels of all splits).
-        subset: number of training samples used; None for all.
+        data: SHA-256 of the dataset's content (images and true labels of all splits).
+        subset: number of training samples that are used; None for all.
         scenario: name of the label noise.
         backbone: name of the architecture.
-        backbone_parameters: its parameters, complete.
+        backbone_parameters: values of all parameters of the backbone.
         method: name of the method.
-        hyperparameters: its parameters, complete.
-        recipe: how it is optimised.
-        hold_out: fraction of the noisy training labels held out by the `split` axis.
-        evaluate: the splits that are evaluated, from `SPLITS`; the others are not looked at.
+        hyperparameters: values of all parameters of the method.
+        recipe: settings of the optimisation.
+        hold_out: fraction of the training samples held out, drawn with the `split` axis.
+        evaluate: names of the splits to evaluate, from `SPLITS`; the others are never read.
         seeds: base seed of each random axis.
-        annotations: SHA-256 of the labels that the scenario reads, of the whole training split as
-            little-endian int64: human annotations, or a file of the user's; "" where it reads none.
-        balanced: whether the subset has as many samples of each class, by the labels that come with
-            the dataset.
-        unreadable: what becomes of a picture that cannot be decoded: "fail" ends the run, "skip"
+        annotations: SHA-256 of the labels that the scenario reads (human annotations or a file of
+            the user's), as a little-endian int64 vector over the whole training split; "" if the
+            scenario reads none.
+        balanced: whether the subset has the same number of samples of every class, according to
+            the labels that come with the dataset.
+        unreadable: treatment of pictures that cannot be decoded: "fail" ends the run, "skip"
             leaves the sample out and counts it in the record.
-        needs: digests of the runs whose outcomes it takes, by role: "posterior" for its labels,
-            others for its method.
-        threads: CPU threads of one training.
-        revision: of the training code.
+        needs: digests of the runs whose outcomes this run uses, by role: "posterior" for its
+            labels, other roles for its method.
+        threads: number of CPU threads of the training.
+        revision: revision of the training code.
     """
 
     dataset: str
@@ -85,7 +89,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         if not 0 <= self.hold_out < 1:
             raise FieldError("hold_out", f"hold_out must be in [0, 1), got {self.hold_out:g}")
-        object.__setattr__(self, "hold_out", float(self.hold_out))  # 0 and 0.0: one digest
+        object.__setattr__(self, "hold_out", float(self.hold_out))  # 0 and 0.0 share one digest
         if self.subset is not None and self.subset < 1:
             raise FieldError("subset", f"subset must be at least 1, got {self.subset}")
         for name in self.evaluate:
@@ -97,14 +101,14 @@ class RunSpec:
             raise FieldError("threads", f"threads must be at least 1, got {self.threads}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as plain JSON values, complete."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        """Return all fields of the spec as plain JSON values."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
         for name in ("backbone_parameters", "hyperparameters", "needs"):
             plain[name] = dict(plain[name])
         return {**plain, "recipe": asdict(self.recipe), "seeds": asdict(self.seeds)}
 
     def identity(self) -> dict[str, Any]:
-        """Return what the digest is taken of: plain JSON values, without what is neutral."""
+        """Return the plain JSON values that are hashed: all fields but those at a neutral value."""
         return {
             **identity_of(self),
             "hyperparameters": without_neutral(
@@ -116,38 +120,38 @@ class RunSpec:
         }
 
     def to_json(self) -> str:
-        """Return the canonical JSON, from which `from_dict` reads the same spec."""
+        """Return the spec as canonical JSON, which `from_dict` reads back."""
         return canonical_json(self.identity())
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the run's name."""
-        if not self._digest:  # it is asked for many times a second, and costs 0.1 ms
+        """SHA-256 of the canonical JSON, which names the run."""
+        if not self._digest:  # cached: read many times a second, 0.1 ms to compute
             object.__setattr__(self, "_digest", digest_of(self.identity()))
         return self._digest
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> RunSpec:
-        """Read a spec back from its JSON values; what was neutral may be missing.
+        """Return the spec that JSON values describe; fields at a neutral value may be missing.
 
         Raises:
-            RecordError: a key is missing or unknown, or a value is not allowed.
+            RecordError: if a key is missing or unknown, or a value is not allowed.
         """
         try:
             recipe = dict(plain["recipe"])
             schedule = dict(recipe["schedule"])
-            recipe["schedule"] = KINDS[schedule["kind"]](**_tuples(schedule))
+            recipe["schedule"] = KINDS[schedule["kind"]](**_lists_to_tuples(schedule))
             method, backbone = plain["method"], plain["backbone"]
-            hyperparameters = FrozenMap(_tuples(plain["hyperparameters"]))
-            backbone_parameters = FrozenMap(_tuples(plain["backbone_parameters"]))
+            hyperparameters = FrozenMap(_lists_to_tuples(plain["hyperparameters"]))
+            backbone_parameters = FrozenMap(_lists_to_tuples(plain["backbone_parameters"]))
             return cls(
                 **{
-                    **_tuples(plain),
+                    **_lists_to_tuples(plain),
                     "backbone_parameters": with_neutral(
                         backbone_parameters, _parameters(BACKBONES, backbone)
                     ),
                     "hyperparameters": with_neutral(hyperparameters, _parameters(METHODS, method)),
-                    "recipe": Recipe(**_tuples(recipe)),
+                    "recipe": Recipe(**_lists_to_tuples(recipe)),
                     "seeds": Seeds(**plain["seeds"]),
                     "needs": FrozenMap(plain.get("needs", {})),
                 }
@@ -157,10 +161,10 @@ class RunSpec:
 
 
 def check_revision(spec: RunSpec) -> None:
-    """See that a spec was made under this revision of the training code.
+    """Check that a spec was made under the present revision of the training code.
 
     Raises:
-        RecordError: it was not, so that training it would give other bits than its record holds.
+        RecordError: if the revisions differ, since training would give other bits than recorded.
     """
     if spec.revision != REVISION:
         raise RecordError(
@@ -170,10 +174,10 @@ def check_revision(spec: RunSpec) -> None:
         )
 
 
-def _parameters(known: Mapping[str, Any], name: str) -> Sequence[Parameter]:
-    """Return the parameters of a method or backbone; none for one that is not known here."""
-    return known[name].parameters if name in known else ()
+def _parameters(registry: Mapping[str, Any], name: str) -> Sequence[Parameter]:
+    """Return the parameters of a method or backbone, or none if its name is unknown."""
+    return registry[name].parameters if name in registry else ()
 
 
-def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
+def _lists_to_tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}

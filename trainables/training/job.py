@@ -1,6 +1,6 @@
-"""What the runs of a sweep share, and how an engine handles one of them.
+"""The settings shared by all runs of a sweep, and the interface between an engine and a run.
 
-Importing this costs nothing: torch comes in when the first run is opened.
+This module is cheap to import: torch is imported when the first run is opened.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 Row = dict[str, float]
-"""What a run measured in one epoch: "epoch" and metrics such as "val/accuracy"."""
+"""Measurements of one epoch of a run: "epoch" and metrics such as "val/accuracy"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all runs of a sweep share, beside their specs.
+    """Settings that all runs of a sweep share, in addition to their specs.
 
     Attributes:
-        home: folder that holds `runs/`; every worker must see the same one.
-        data_dir: folder that holds the dataset.
-        study: name of the study that asks for the runs.
-        diagnostics_every: epochs between collections of diagnostics; None: about 20 in all.
-        cpus: CPUs of one run.
-        gpus: GPUs of one run, or a share of one; 0: the run sees none.
-        patience_seconds: how long a run waits for another process that works on it.
+        home: path of the folder that holds `runs/`; all workers must see the same folder.
+        data_dir: path of the folder that holds the dataset.
+        study: name of the study that the runs belong to.
+        diagnostics_every: number of epochs between collections of diagnostics; None for about 20
+            collections in the whole run.
+        cpus: number of CPUs per run.
+        gpus: number of GPUs per run, which may be a fraction; 0 hides all GPUs from the run.
+        patience_seconds: longest wait for another process that is working on the same run.
     """
 
     home: Path
@@ -50,32 +51,32 @@ class Job:
 
 
 class OpenRun(Protocol):
-    """What an engine drives: `trainables.training.running.Running`, or a stand-in."""
+    """An open run as an engine sees it: `trainables.training.running.Running` or a test double."""
 
     @property
     def result(self) -> RunResult | None:
-        """The result; None while there is something left to train."""
+        """Result of the run; None while epochs are left to train."""
 
     @property
     def epoch(self) -> int:
-        """Number of epochs that are trained."""
+        """Number of epochs trained so far."""
 
     def rows_since(self, epoch: int) -> list[Row]:
-        """Return the rows of the epochs after that one."""
+        """Return the rows of all epochs after `epoch`."""
 
     def advance(self) -> RunResult | None:
-        """Train one epoch; return the result once there is one."""
+        """Train one epoch and return the result if the run has ended."""
 
     def stop(self) -> None:
-        """Write a checkpoint and record that the run was stopped here."""
+        """Write a checkpoint and record the run as stopped after the current epoch."""
 
 
 Opener = Callable[["RunSpec", Job], AbstractContextManager[OpenRun]]
-"""Opens a run, given its spec and the job."""
+"""Function that opens the run of a spec under a job, as a context manager."""
 
 
-def environment_of(gpus: float) -> dict[str, str]:
-    """Return what a process outside Ray is told: a study that asks for no GPU sees none."""
+def gpu_environment(gpus: float) -> dict[str, str]:
+    """Return environment variables for a process outside Ray that hide all GPUs if `gpus` is 0."""
     return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -87,7 +88,7 @@ def _dataset(name: str, data_dir: Path, cache_dir: Path) -> Dataset:
 
 
 def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
-    """Open a run that trains; tests give engines another opener."""
+    """Open a run for training; the `Opener` that engines use unless a test replaces it."""
     from trainables.training.running import Running
 
     return Running(
@@ -101,64 +102,68 @@ def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
 
 
 class Attempt:
-    """A run in the hands of an engine: what goes wrong is kept here instead of raised.
+    """One attempt of an engine to train a run; stores exceptions instead of raising them.
 
     Attributes:
-        fault: what went wrong; None as long as nothing has.
-        stopped: whether the run was stopped before its end.
+        fault: first exception that training raised; None if there was none.
+        stopped: whether the run was stopped before its last epoch.
     """
 
     def __init__(self, open_: Callable[[], AbstractContextManager[OpenRun]]) -> None:
-        """Open the run until `close`."""
+        """Open the run, which stays open until `close`.
+
+        Args:
+            open_: function that opens the run.
+        """
         self.fault: Exception | None = None
         self.stopped = False
-        self._held = ExitStack()
+        self._stack = ExitStack()
         self._run: OpenRun | None = None
-        with self._keeping_fault():
-            self._run = self._held.enter_context(open_())
+        with self._store_fault():
+            self._run = self._stack.enter_context(open_())
 
     @contextmanager
-    def _keeping_fault(self) -> Iterator[None]:
+    def _store_fault(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - told to the work, which goes on with others
+        except Exception as error:  # noqa: BLE001 - reported to the work, which continues
             self.fault = error
 
     @property
-    def goes_on(self) -> bool:
-        """Whether there is something left to train, and nothing in the way."""
+    def can_advance(self) -> bool:
+        """Whether epochs are left to train and no exception was raised."""
         return self.fault is None and self._run is not None and self._run.result is None
 
     @property
     def epoch(self) -> int:
-        """Number of epochs that are trained."""
+        """Number of epochs trained so far."""
         return 0 if self._run is None else self._run.epoch
 
     def rows_since(self, epoch: int) -> list[Row]:
-        """Return the rows of the epochs after that one."""
+        """Return the rows of all epochs after `epoch`."""
         return [] if self._run is None else self._run.rows_since(epoch)
 
     def advance(self) -> None:
-        """Train one epoch more, if the run is open."""
-        with self._keeping_fault():
+        """Train one more epoch if the run is open."""
+        with self._store_fault():
             if self._run is not None:
                 self._run.advance()
 
     def stop(self) -> None:
-        """Stop the run where it stands; it goes on from there when it is opened again."""
+        """Stop the run after the current epoch, from which it continues when it is opened again."""
         self.stopped = True
-        with self._keeping_fault():
+        with self._store_fault():
             if self._run is not None:
                 self._run.stop()
 
     def close(self) -> None:
-        """Let go of the run, so that others can work on it."""
-        self._held.close()
+        """Release the run, so that other processes can open it."""
+        self._stack.close()
 
 
-def crash_text(fault: Exception | None) -> str:
-    """Describe a fault that has no explanation of its own, and where it happened; "" for others."""
+def describe_crash(fault: Exception | None) -> str:
+    """Return type, message and position of an unexpected exception; "" for a `NalError` or None."""
     if fault is None or isinstance(fault, NalError):
         return ""
-    where = traceback.extract_tb(fault.__traceback__)[-1]
-    return f"{type(fault).__name__}: {fault} ({where.filename}:{where.lineno})"
+    frame = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{type(fault).__name__}: {fault} ({frame.filename}:{frame.lineno})"

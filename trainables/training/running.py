@@ -1,4 +1,4 @@
-"""A run being carried out: from what its record holds to its result."""
+"""Training of one run, from the latest checkpoint in its record to its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.diagnostics.store import save
 from trainables.errors import DataError
 from trainables.run.provenance import keep_environment, provenance
 from trainables.run.record import Record, write_atomically
-from trainables.run.result import THEN, LabelFacts, RunResult, Status
+from trainables.run.result import HISTORY_SEPARATOR, LabelFacts, RunResult, Status
 from trainables.run.spec import RunSpec, check_revision
 from trainables.training.devices import (
     device_name,
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
 
 CHECKPOINT_SECONDS = 5.0
-"""Least wall time between checkpoints."""
+"""Minimum wall time between two checkpoints, in seconds."""
 CHECKPOINT_SHARE = 0.05
-"""Most of a run's time that writing checkpoints may take."""
+"""Largest fraction of a run's wall time that writing checkpoints may take."""
 
 
 class Running:
-    """Trains one run epoch by epoch, checkpointing on the way; use as a context.
+    """Context manager that trains one run epoch by epoch and writes checkpoints.
 
-    While it is open no other process can work on the same run. When and how often it checkpoints
-    depends on the clock, but changes no bit of the result.
+    While it is open, no other process can open the same run. The times of the checkpoints depend on
+    the clock; the result does not.
     """
 
     def __init__(
@@ -57,17 +57,18 @@ class Running:
         patience_seconds: float = 60.0,
         diagnostics_every: int | None = None,
     ) -> None:
-        """Describe the run.
+        """Read the result of the run, if it is recorded already.
 
         Args:
-            spec: what is trained.
-            home: folder that holds `runs/`.
-            read_dataset: called only if there is something left to train.
-            study: name of the study that asks for it; recorded, no part of its identity.
-            checkpoint_seconds: least wall time between checkpoints.
-            patience_seconds: how long to wait for another process that works on the run.
-            diagnostics_every: epochs between collections of diagnostics; None: about 20 in all;
-                0: none. It changes no bit of the run.
+            spec: specification of the run.
+            home: path of the folder that holds `runs/`.
+            read_dataset: function that reads the dataset; called only if epochs are left to train.
+            study: name of the study that the run is trained for, which is recorded but not part of
+                the run's identity.
+            checkpoint_seconds: minimum wall time between two checkpoints.
+            patience_seconds: longest wait for another process that is working on the run.
+            diagnostics_every: number of epochs between collections of diagnostics; None for about
+                20 collections in the whole run, 0 for none. It does not change the training.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
@@ -79,36 +80,36 @@ class Running:
         self._study = study
         self._checkpoint_seconds = checkpoint_seconds
         self._patience_seconds = patience_seconds
-        self._save_cost = 0.0
-        self._saved_at = time.monotonic()
+        self._checkpoint_cost = 0.0
+        self._last_checkpoint = time.monotonic()
         self._attempts = 0
         self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
         self._label_facts: LabelFacts
-        self._held = ExitStack()
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Claim the run and go back to its latest checkpoint; nothing to do if it has a result.
+        """Lock the run and load its latest checkpoint, unless its final result is recorded.
 
         Raises:
-            HomeError: the record cannot be written or is held by another process.
-            DataError: the data are not those of the spec, or a needed run is missing.
-            RecordError: the spec was made under another revision of the training code.
+            HomeError: if the record cannot be written or is locked by another process.
+            DataError: if the data differ from those of the spec, or a needed run is missing.
+            RecordError: if the spec was made under another revision of the training code.
         """
         if self.result is None:
             check_revision(self.spec)
             try:
-                self._held.enter_context(self.record.claimed(self._patience_seconds))
+                self._stack.enter_context(self.record.claimed(self._patience_seconds))
                 self.result = _final(self.record.result())
                 if self.result is None:
                     self._open()
             except BaseException:
-                self._held.close()
+                self._stack.close()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._stack.close()
 
     def _open(self) -> None:
         self._attempts = self.record.begin(self.spec)
@@ -136,10 +137,10 @@ class Running:
             return
         self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
         self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
-        with self._memory_permitting():
+        with self._end_if_out_of_memory():
             self._trainer = Trainer(self.spec, dataset, device, inputs.outcomes, inputs.labels)
             self._resume(self._trainer)
-        self._saved_at = time.monotonic()
+        self._last_checkpoint = time.monotonic()
 
     def _resume(self, trainer: Trainer) -> None:
         every = cadence(self.spec.recipe.epochs, self._diagnostics_every)
@@ -147,11 +148,11 @@ class Running:
         state = self.record.checkpoint_state()
         if state is None:
             return
-        for name in [name for name in self._provenance if name.startswith("input.")]:
-            if state["provenance"].get(name) != self._provenance[name]:
+        for name, sha256 in self._provenance.items():
+            if name.startswith("input.") and state["provenance"].get(name) != sha256:
                 raise DataError(
-                    f"the {name.removeprefix('input.')} that run {self.spec.digest[:12]} was begun "
-                    f"with is another one now: delete {self.record.folder} to begin it anew"
+                    f"the {name.removeprefix('input.')} that run {self.spec.digest[:12]} started "
+                    f"with has changed since: delete {self.record.folder} to train the run again"
                 )
         trainer.load_state_dict(state["trainer"])
         if self._collector is not None and state["diagnostics"] is not None:
@@ -159,16 +160,16 @@ class Running:
         self._provenance = _with_history(state["provenance"], self._provenance)
 
     @contextmanager
-    def _memory_permitting(self) -> Iterator[None]:
-        """Turn a lack of memory inside into the run's outcome."""
+    def _end_if_out_of_memory(self) -> Iterator[None]:
+        """End the run with the status "out of memory" if the block runs out of memory."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             trainer, self._trainer, self._collector = self._trainer, None, None
-            done = trainer.epoch if trainer else 0
-            said = (str(error).strip().splitlines() or ["no message"])[0]
+            last_epoch = trainer.epoch if trainer else 0
+            message = (str(error).strip().splitlines() or ["no message"])[0]
             self.result = RunResult(
                 spec=self.spec,
                 status=Status.OUT_OF_MEMORY,
@@ -178,47 +179,47 @@ class Running:
                 labels=self._label_facts,
                 parameters=trainer.parameters if trainer else 0,
                 provenance=self._provenance,
-                reason=f"in epoch {done + 1} ({said}); last good epoch {done}",
+                reason=f"in epoch {last_epoch + 1} ({message}); last good epoch {last_epoch}",
                 attempts=self._attempts,
             )
             self.record.finish(self.result)
 
     @property
     def epoch(self) -> int:
-        """Number of epochs that are trained."""
+        """Number of epochs trained so far."""
         return self.spec.recipe.epochs if self._trainer is None else self._trainer.epoch
 
     def rows_since(self, epoch: int) -> list[dict[str, float]]:
-        """Return the rows of the epochs after that one."""
+        """Return the rows of all epochs after `epoch`."""
         trace = self.result.trace if self.result else self._trainer.trace if self._trainer else []
         return trace[epoch:]
 
     def stop(self) -> None:
-        """Stop a run that has no result yet: checkpoint it, and record that it was stopped here.
+        """Write a checkpoint and record the run as stopped; it must not have a result yet.
 
         Raises:
-            HomeError: the disk is full.
+            HomeError: if the disk is full.
         """
         trainer = self._trainer
-        assert trainer is not None  # noqa: S101 - there is one while there is no result
+        assert trainer is not None  # noqa: S101 - set as long as there is no result
         self._checkpoint(trainer)
         epochs = self.spec.recipe.epochs
         self._finish(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
 
     def advance(self) -> RunResult | None:
-        """Train one epoch; return the result once there is one.
+        """Train one epoch and return the result if the run has ended.
 
         Raises:
-            HomeError: the disk is full.
+            HomeError: if the disk is full.
         """
         if self.result is None:
-            with self._memory_permitting():
+            with self._end_if_out_of_memory():
                 self._advance()
         return self.result
 
     def _advance(self) -> None:
         trainer = self._trainer
-        assert trainer is not None  # noqa: S101 - there is one while there is no result
+        assert trainer is not None  # noqa: S101 - set as long as there is no result
         try:
             if not trainer.done:
                 trainer.train_epoch(self._collector)
@@ -228,13 +229,13 @@ class Running:
         if trainer.done:
             self._checkpoint(trainer)
             self._finish(trainer, Status.FINISHED)
-        elif time.monotonic() - self._saved_at >= max(
-            self._checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE
+        elif time.monotonic() - self._last_checkpoint >= max(
+            self._checkpoint_seconds, self._checkpoint_cost / CHECKPOINT_SHARE
         ):
             self._checkpoint(trainer)
 
     def _checkpoint(self, trainer: Trainer) -> None:
-        begun = time.monotonic()
+        start = time.monotonic()
         buffer = io.BytesIO()
         state = {
             "trainer": trainer.state_dict(),
@@ -247,8 +248,8 @@ class Running:
         if self.record.checkpoint.exists():
             os.replace(self.record.checkpoint, self.record.previous_checkpoint)  # noqa: PTH105
         partial.replace(self.record.checkpoint)
-        self._saved_at = time.monotonic()
-        self._save_cost = self._saved_at - begun
+        self._last_checkpoint = time.monotonic()
+        self._checkpoint_cost = self._last_checkpoint - start
 
     def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
         if self._collector is not None:
@@ -275,10 +276,11 @@ def _final(result: RunResult | None) -> RunResult | None:
     return result if result is not None and result.final else None
 
 
-def _with_history(earlier: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """Put where a run was trained before in front of where it is: "cuda: A100, then cpu: AVX2"."""
+def _with_history(earlier: dict[str, str], current: dict[str, str]) -> dict[str, str]:
+    """Return the provenance of a continued run: "cuda: A100, then cpu: AVX2" where it changed."""
     merged = {}
-    for key, value in now.items():
-        before = earlier.get(key, value)
-        merged[key] = before if before.split(THEN)[-1] == value else f"{before}{THEN}{value}"
+    for key, value in current.items():
+        history = earlier.get(key, value)
+        unchanged = history.split(HISTORY_SEPARATOR)[-1] == value
+        merged[key] = history if unchanged else f"{history}{HISTORY_SEPARATOR}{value}"
     return merged

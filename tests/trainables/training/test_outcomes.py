@@ -134,7 +134,7 @@ def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> N
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     np.save(path, np.load(path)[::-1])
     (tmp_path / f"outcomes/{teacher.digest}.predictions.sha256").unlink()
-    with pytest.raises(DataError, match=r"the teacher that run .* was begun with is another one"):
+    with pytest.raises(DataError, match=r"the teacher that run .* started with has changed since"):
         complete_run(spec, tmp_path, digits, "study")
 
 
