@@ -1,4 +1,4 @@
-"""The command line: words and flags. What they do is imported when they are typed."""
+"""The command line: commands and their flags. Each command is imported when it is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.flags import Changes, Places, Varied, takes
+from orchestrator.flags import Changes, FlagOverride, Places, with_flags
 
 app = typer.Typer(
     name="nal-orchestrator",
@@ -21,26 +21,30 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-ONE_SCENARIO = Varied("scenarios", "Label noise. [default: the study's first]", once=True)
+ONE_SCENARIO = FlagOverride(
+    "scenarios", "Label noise. [default: the study's first scenario]", single=True
+)
 
 
 @app.command()
-@takes(
+@with_flags(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
     *("data_dir", "home_dir", "engine", "ray_address", "tracking_uri", "yes", "json", "dry_run"),
 )
 def sweep(
     changes: Changes,
     places: Places,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long plan.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Start a long sweep without confirmation.")
+    ] = False,
     json: Json = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
+        bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
     ] = False,
 ) -> None:
     """Search λ and α, confirm the best on fresh seeds, write the table.
 
-    Killed at any moment and typed again, the same command goes on where it was.
+    The same command continues an interrupted sweep.
     """
     from orchestrator.commands import sweep as command
 
@@ -48,15 +52,15 @@ def sweep(
 
 
 @app.command()
-@takes(
+@with_flags(
     *("study", "method", "seed", "epochs", ONE_SCENARIO, "subset"),
-    Varied("sets", "A parameter of the method (lambda=10) or any key of the study."),
+    FlagOverride("sets", "A parameter of the method (lambda=10) or any key of the study."),
     *("data_dir", "home_dir", "tracking_uri", "json"),
 )
 def train(
     changes: Changes,
     places: Places,
-    method: Annotated[str, typer.Option(help="What is trained.")] = "nal",
+    method: Annotated[str, typer.Option(help="Method to train.")] = "nal",
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the run.")] = 0,
     json: Json = False,
 ) -> None:
@@ -75,10 +79,12 @@ def studies(json: Json = False) -> None:
 
 
 @app.command()
-@takes("study", "epochs", "sets", "yaml")
+@with_flags("study", "epochs", "sets", "yaml")
 def show(
     changes: Changes,
-    yaml: Annotated[bool, typer.Option("--yaml", help="Print it as a study file.")] = False,
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the resolved study as a study file.")
+    ] = False,
 ) -> None:
     """Print a study resolved, with the source of each value."""
     from orchestrator.commands.studies import show as command
@@ -87,14 +93,17 @@ def show(
 
 
 @app.command()
-@takes("sweep", "home_dir", "tracking_uri", "markdown", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "markdown", "json")
 def report(
     places: Places,
     sweep: Annotated[
-        str | None, typer.Argument(help="A study, or a sweep's digest. [default: the latest]")
+        str | None,
+        typer.Argument(
+            help="A study, or the beginning of a sweep's digest. [default: the latest sweep]"
+        ),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the table as Markdown to this file too.")
+        Path | None, typer.Option(help="File to which the table is also written as Markdown.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -105,14 +114,14 @@ def report(
 
 
 @app.command()
-@takes("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "json")
+@with_flags("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "json")
 def noise(
     changes: Changes,
     places: Places,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
     json: Json = False,
 ) -> None:
-    """Draw a study's noisy labels at a seed, show what they are, and save them."""
+    """Draw a study's noisy labels for one seed, describe them, and save them."""
     from orchestrator.commands import noise as command
 
     raise typer.Exit(command.run(changes, places, seed, as_json=json))
@@ -122,77 +131,77 @@ data = typer.Typer(
     help="List, check and prepare datasets.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data, name="data")
-DatasetName = Annotated[str, typer.Argument(help="Name of a dataset: `data list` has them all.")]
+DatasetName = Annotated[str, typer.Argument(help="Name of a dataset, see `data list`.")]
 
 
 @data.command("list")
-@takes("home_dir", "data_dir", "json")
+@with_flags("home_dir", "data_dir", "json")
 def data_list(places: Places, json: Json = False) -> None:
-    """Say where each dataset is expected, whether it is there, and where it is offered."""
+    """List where each dataset is expected, whether it was found, and where to get it."""
     from orchestrator.commands import data as command
 
     raise typer.Exit(command.list_all(places.data, as_json=json))
 
 
 @data.command("check")
-@takes("dataset", "home_dir", "data_dir", "decode", "json")
+@with_flags("dataset", "home_dir", "data_dir", "decode", "json")
 def data_check(
     dataset: DatasetName,
     places: Places,
     decode: Annotated[
-        bool, typer.Option(help="Decode pictures that stay files too, every one.")
+        bool, typer.Option(help="Also decode every picture that trainings read from files.")
     ] = True,
     json: Json = False,
 ) -> None:
-    """Read a dataset, count its classes, and name what cannot be read."""
+    """Read a dataset, count the samples of each class, and list unreadable pictures."""
     from orchestrator.commands import data as command
 
     raise typer.Exit(command.check(dataset, places.data, decode=decode, as_json=json))
 
 
 @data.command("prepare")
-@takes("dataset", "home_dir", "data_dir")
+@with_flags("dataset", "home_dir", "data_dir")
 def data_prepare(dataset: DatasetName, places: Places) -> None:
-    """Download what may be downloaded, check it, and decode it for the runs."""
+    """Download a dataset where possible, check it, and decode it into the cache."""
     from orchestrator.commands import data as command
 
     raise typer.Exit(command.prepare(dataset, places.data, places.home))
 
 
 @app.command()
-@takes("run", "home_dir", "data_dir", "out", "count", "json")
+@with_flags("run", "home_dir", "data_dir", "out", "count", "json")
 def suspects(
-    run: Annotated[str, typer.Argument(help="A run: the beginning of its digest.")],
+    run: Annotated[str, typer.Argument(help="The beginning of a run's digest.")],
     places: Places,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to. [default: suspects-RUN]")
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures on the contact sheet.")] = 48,
+    out: Annotated[Path | None, typer.Option(help="Output folder. [default: suspects-RUN]")] = None,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of pictures on the contact sheet.")
+    ] = 48,
     json: Json = False,
 ) -> None:
-    """Rank a run's training samples that are likely mislabelled."""
+    """Rank a run's training samples by how likely they are mislabelled."""
     from orchestrator.commands import suspects as command
 
     raise typer.Exit(command.run(places, run, out, count, as_json=json))
 
 
 @app.command()
-@takes("home_dir", "tracking_uri")
+@with_flags("home_dir", "tracking_uri")
 def sync(places: Places) -> None:
-    """Write MLflow again from the runs under the home."""
+    """Rebuild MLflow's records from the runs under the home."""
     from orchestrator.commands import sync as command
 
     raise typer.Exit(command.run(places))
 
 
 @app.command()
-@takes("home_dir", "host", "port")
+@with_flags("home_dir", "host", "port")
 def ui(
     places: Places,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
-    """Open MLflow's pages over the runs under the home."""
+    """Serve MLflow's web interface for the runs under the home."""
     from orchestrator.commands import ui as command
 
     raise typer.Exit(command.run(places.home, host, port))

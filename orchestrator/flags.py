@@ -1,8 +1,9 @@
-"""The flags of the command line that say where things are, and what changes in a study.
+"""Command-line flags that locate data and results, and flags that change a study.
 
-Each is declared once, as a field of `Places` or `Changes`: its type, its text in --help, and the
-key of the study that it changes. From this follow the options of the commands (`takes`), the
-changes to the study, and the commands that are offered to be typed next (`command_line`).
+Each flag is declared once, as a field of `Places` or `Changes`: its type, its help text, and the
+key of the study that it changes. The options of the commands (`with_flags`), the changes to the
+study, and the commands that are suggested to the user (`command_line`) are derived from these
+declarations.
 """
 
 from __future__ import annotations
@@ -26,71 +27,74 @@ if TYPE_CHECKING:
 
     from search_spaces.loader import Change, LoadedStudy
 
-REPEATED, LISTED = tuple[str, ...], tuple[str, ...] | None
-"""Types of a flag that may be repeated, and of one whose values are divided by commas."""
-
-
-KEYWORD = inspect.Parameter.KEYWORD_ONLY
+REPEATED = tuple[str, ...]
+"""Type of a flag that may be repeated."""
+COMMA_SEPARATED = tuple[str, ...] | None
+"""Type of a flag whose value is a list separated by commas."""
 
 
 def _first_seeds(count: int) -> list[int]:
+    """Return the seeds 0 to count - 1."""
     if count < 1:
         raise ValueError(f"must be at least 1, got {count}")
     return list(range(count))
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """The key of a study that a flag changes.
+class StudyKey:
+    """Key of a study that a flag changes.
 
     Attributes:
-        path: of the key.
-        value: makes the key's value of the flag's; its `ValueError` is the user's fault.
+        path: dotted path of the key.
+        convert: function from the flag's value to the key's value; it raises `ValueError` for a
+            value that is not allowed.
     """
 
     path: str
-    value: Callable[[Any], object]
+    convert: Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A study, and what flags change in it.
+    """A study and the changes that flags make to it; None leaves the study as it is.
 
     Attributes:
-        study: name, or path of a YAML file.
-        trials: of each search.
-        epochs: of each training; what counts epochs is scaled with it.
-        seeds: number of confirm seeds, 0 to seeds - 1.
-        scenarios: those to keep; empty for all.
-        methods: those to compare; None for the study's.
+        study: name of a study, or path of a YAML file.
+        trials: target number of trials of each search.
+        epochs: number of epochs of each training; every setting counted in epochs scales with it.
+        seeds: number of confirm seeds; they are 0 to seeds - 1.
+        scenarios: scenarios to keep; empty for all of the study.
+        methods: methods to compare.
         subset: number of training samples.
-        sets: KEY=VALUE for any other key.
+        sets: assignments KEY=VALUE to any other keys of the study.
     """
 
     study: Annotated[str, typer.Argument(help="Name of a study, or path of a YAML file.")]
     trials: Annotated[
-        int | None, typer.Option(help="Trials of each search: a target."), Key("search.trials", int)
+        int | None,
+        typer.Option(help="Target number of trials of each search."),
+        StudyKey("search.trials", int),
     ] = None
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of a training; schedules are scaled with it.")
+        int | None, typer.Option(help="Epochs of each training; schedules are scaled with it.")
     ] = None
     seeds: Annotated[
         int | None,
-        typer.Option(help="Number of seeds of each cell."),
-        Key("confirm.seeds", _first_seeds),
+        typer.Option(help="Number of seeds in the confirm phase."),
+        StudyKey("confirm.seeds", _first_seeds),
     ] = None
     scenarios: Annotated[
         tuple[str, ...],
         typer.Option("--scenario", help="Label noise, such as symmetric-0.4; may be repeated."),
-        Key("scenarios", list),
+        StudyKey("scenarios", list),
     ] = ()
     methods: Annotated[
         tuple[str, ...] | None,
         typer.Option(help="Methods to compare, such as nal,ce."),
-        Key("methods", list),
+        StudyKey("methods", list),
     ] = None
     subset: Annotated[
-        int | None, typer.Option(help="Train on so many images only."), Key("subset", int)
+        int | None, typer.Option(help="Number of training images to use."), StudyKey("subset", int)
     ] = None
     sets: Annotated[
         tuple[str, ...],
@@ -101,17 +105,18 @@ class Changes:
         """Load the study and apply the flags.
 
         Raises:
-            StudyError: a flag, or the study, says something that cannot be.
+            StudyError: if a flag or the study is invalid.
         """
         from search_spaces.loader import load_study, parse_set
         from search_spaces.resolve import matched_recipe
 
-        loaded = load_study(self.study, [*map(parse_set, self.sets), *self._changes()])
+        loaded = load_study(self.study, [*map(parse_set, self.sets), *self._key_changes()])
         if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
             return loaded
         return loaded.with_epochs(self.epochs)
 
-    def _changes(self) -> Iterator[Change]:
+    def _key_changes(self) -> Iterator[Change]:
+        """Yield the changes made by flags that have a key of their own."""
         from search_spaces.loader import Change
 
         for flag in flags_of(Changes):
@@ -119,31 +124,29 @@ class Changes:
             if flag.key is None or value == flag.default:
                 continue
             try:
-                yield Change(flag.key.path, flag.key.value(value), flag.word)
+                yield Change(flag.key.path, flag.key.convert(value), flag.option)
             except ValueError as error:
-                raise StudyError(f"{flag.word}: {error}") from error
+                raise StudyError(f"{flag.option}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are, and where runs are carried out; paths are absolute.
+    """Locations of data and results, and the engine that carries out the runs.
 
     Attributes:
-        data_dir: where the datasets are; None for the home's own.
-        home_dir: where everything is written.
-        engine: what carries out the runs.
-        ray_address: of a running cluster; None to start Ray here.
-        tracking_uri: of an MLflow store; None for the home's own.
+        data_dir: absolute path of the folder of datasets; None for the one in the home.
+        home_dir: absolute path of the folder that everything is written to.
+        engine: name of the engine.
+        ray_address: address of a running Ray cluster; None to start Ray on this machine.
+        tracking_uri: URI of an MLflow store; None for the one in the home.
     """
 
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the dataset is. [default: HOME/data]")
+        Path | None, typer.Option(help="Folder of the datasets. [default: HOME/data]")
     ] = None
-    home_dir: Annotated[Path, typer.Option("--home", help="Where everything is written.")] = (
-        DEFAULT_HOME
-    )
+    home_dir: Annotated[Path, typer.Option("--home", help="Folder for all results.")] = DEFAULT_HOME
     engine: Annotated[
-        str, typer.Option(help=f"What carries out the runs: {', '.join(engine_names())}.")
+        str, typer.Option(help=f"Engine that carries out the runs: {', '.join(engine_names())}.")
     ] = "ray"
     ray_address: Annotated[
         str | None,
@@ -167,7 +170,7 @@ class Places:
 
     @property
     def data(self) -> Path:
-        """Where the datasets are."""
+        """Folder of the datasets."""
         return self.data_dir or self.home.data
 
     @property
@@ -177,102 +180,114 @@ class Places:
 
 
 def _absolute(value: object) -> object:
+    """Return a path as an absolute path, and any other value unchanged."""
     return value.expanduser().resolve() if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag, as the field of a class declares it.
+    """A flag as a field of `Changes` or `Places` declares it.
 
     Attributes:
-        name: of the field.
-        word: as it is typed, such as "--trials"; "" for an argument.
-        type: of the field.
-        default: of the field; paths are absolute.
-        info: as typer describes it.
-        key: of the study; None where it changes none, or more than one.
+        name: name of the field.
+        option: option on the command line, such as "--trials"; "" for a positional argument.
+        type: type of the field.
+        default: default of the field; paths are absolute.
+        info: typer's description of the flag.
+        key: key of the study that the flag changes; None for no key or more than one.
     """
 
     name: str
-    word: str
+    option: str
     type: object
     default: object
     info: Any
-    key: Key | None
+    key: StudyKey | None
 
 
-def flags_of(kind: type) -> Iterator[Flag]:
+def flags_of(flag_class: type) -> Iterator[Flag]:
     """Yield the flags that a class declares, in order."""
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
+    hints = get_type_hints(flag_class, include_extras=True)
+    for field in fields(flag_class):
         type_, info, *keys = get_args(hints[field.name])
-        # An option's own spelling is where typer keeps a default otherwise.
-        spelt = isinstance(info, typer.models.OptionInfo) and info.default
-        word = spelt if isinstance(spelt, str) else f"--{field.name.replace('_', '-')}"
+        # In an annotation, typer stores an explicit option name as the default.
+        explicit = isinstance(info, typer.models.OptionInfo) and info.default
+        option = explicit if isinstance(explicit, str) else f"--{field.name.replace('_', '-')}"
         if isinstance(info, typer.models.ArgumentInfo):
-            word = ""
+            option = ""
         default = _absolute(field.default)
-        yield Flag(field.name, word, type_, default, info, keys[0] if keys else None)
+        yield Flag(field.name, option, type_, default, info, keys[0] if keys else None)
 
 
-def command_line(verb: str, *typed: Changes | Places) -> str:
-    """Return the command that says the same as these objects."""
-    words = ["python", "-m", "orchestrator", verb]
-    for one in typed:
-        for flag in flags_of(type(one)):
-            value = getattr(one, flag.name)
+def command_line(command: str, *flag_values: Changes | Places) -> str:
+    """Return the command line that sets the given flags; flags at their defaults are omitted."""
+    words = ["python", "-m", "orchestrator", command]
+    for values in flag_values:
+        for flag in flags_of(type(values)):
+            value = getattr(values, flag.name)
             if value == flag.default:
                 continue
-            for part in value if flag.type == REPEATED else [value]:
-                text = ",".join(part) if isinstance(part, tuple) else str(part)
-                words += [flag.word, text] if flag.word else [text]
+            for item in value if flag.type == REPEATED else [value]:
+                text = ",".join(item) if isinstance(item, tuple) else str(item)
+                words += [flag.option, text] if flag.option else [text]
     return shlex.join(words)
 
 
 @dataclass(frozen=True, slots=True)
-class Varied:
-    """A flag that a command takes in a way of its own.
+class FlagOverride:
+    """Changes that one command makes to the declaration of a flag.
 
     Attributes:
-        name: of the field.
-        help: its text there.
-        once: whether it may be typed only once, where others repeat it.
+        name: name of the flag's field.
+        help: help text of the flag in this command.
+        single: whether a flag that may be repeated elsewhere accepts only one value here.
     """
 
     name: str
     help: str
-    once: bool = False
+    single: bool = False
 
 
-def takes(*names: str | Varied) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take flags, and hand them to its parameters `changes` and `places`.
+def with_flags(
+    *names: str | FlagOverride,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command with flags whose values are passed as `changes` and `places`.
 
     A home in another format is refused before the command begins.
 
     Args:
-        names: of the flags' fields and of the command's other parameters, in the order of --help.
+        names: names of the flags' fields and of the command's other parameters, in the order of
+            the help text.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
-        own = inspect.signature(command).parameters
-        kinds = {name: hints[name] for name in ("changes", "places") if name in own}
-        declared = {flag.name: flag for kind in kinds.values() for flag in flags_of(kind)}
+        command_parameters = inspect.signature(command).parameters
+        flag_classes = {
+            name: hints[name] for name in ("changes", "places") if name in command_parameters
+        }
+        flags = {
+            flag.name: flag for flag_class in flag_classes.values() for flag in flags_of(flag_class)
+        }
         parameters = []
         for entry in names:
-            varied = entry if isinstance(entry, Varied) else None
-            name = entry.name if isinstance(entry, Varied) else entry
-            if name in declared:
-                parameters.append(_parameter(declared[name], varied))
+            override = entry if isinstance(entry, FlagOverride) else None
+            name = entry.name if isinstance(entry, FlagOverride) else entry
+            if name in flags:
+                parameters.append(_typer_parameter(flags[name], override))
             else:
-                parameters.append(own[name].replace(annotation=hints[name], kind=KEYWORD))
+                parameters.append(
+                    command_parameters[name].replace(
+                        annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY
+                    )
+                )
 
-        def typed(**values: Any) -> None:  # noqa: ANN401 - of any flag
-            for name, kind in kinds.items():
-                values[name] = kind(
+        def wrapper(**values: Any) -> None:  # noqa: ANN401 - values of any flag
+            for name, flag_class in flag_classes.items():
+                values[name] = flag_class(
                     **{
-                        flag.name: _read(flag.type, values.pop(flag.name))
-                        for flag in flags_of(kind)
+                        flag.name: _field_value(flag.type, values.pop(flag.name))
+                        for flag in flags_of(flag_class)
                         if flag.name in values
                     }
                 )
@@ -280,38 +295,38 @@ def takes(*names: str | Varied) -> Callable[[Callable[..., None]], Callable[...,
                 values["places"].home.check()
             command(**values)
 
-        typed.__doc__, typed.__name__ = command.__doc__, command.__name__
-        typed.__annotations__ = {one.name: one.annotation for one in parameters}
-        typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return typed
+        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return wrapper
 
     return decorate
 
 
-def _parameter(flag: Flag, varied: Varied | None) -> inspect.Parameter:
-    """Describe a flag as typer reads it: it knows no tuples of any length."""
+def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Parameter:
+    """Return the parameter that declares a flag to typer, which has no tuples of any length."""
     info, type_, default = flag.info, flag.type, flag.default
-    if varied is not None:
+    if override is not None:
         info = copy(info)
-        info.help = varied.help
+        info.help = override.help
     if type_ == REPEATED:
-        type_, default = (str if varied and varied.once else list[str]) | None, None
-    elif type_ == LISTED:
+        type_, default = (str if override and override.single else list[str]) | None, None
+    elif type_ == COMMA_SEPARATED:
         type_ = str | None
     if isinstance(default, Path):
         default = DEFAULT_HOME
     return inspect.Parameter(
         flag.name,
-        KEYWORD,
-        default=default if flag.word else inspect.Parameter.empty,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default if flag.option else inspect.Parameter.empty,
         annotation=Annotated[type_, info],
     )
 
 
-def _read(type_: object, value: Any) -> Any:  # noqa: ANN401 - of any flag
-    """Return a flag's value as its field holds it."""
+def _field_value(type_: object, value: Any) -> Any:  # noqa: ANN401 - value of any flag
+    """Convert a value from typer to the type of the flag's field."""
     if type_ == REPEATED:
         return (value,) if isinstance(value, str) else tuple(value or ())
-    if type_ == LISTED and value is not None:
+    if type_ == COMMA_SEPARATED and value is not None:
         return tuple(filter(None, value.replace(" ", "").split(",")))
     return value

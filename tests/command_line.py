@@ -1,4 +1,4 @@
-"""Commands typed as a user types them, and what they leave in MLflow."""
+"""Commands of the command line in processes of their own, and their results in MLflow."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PATIENCE_SECONDS = 120.0
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    return {**kept, "COLUMNS": "200", "PYTHONPATH": str(CHECKOUT)}
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return {**inherited, "COLUMNS": "200", "PYTHONPATH": str(CHECKOUT)}
 
 
-def typed(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Type `python -m orchestrator ...` where there is no terminal, and wait for its end."""
+def run_command(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `python -m orchestrator ...` without a terminal and wait until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *map(str, words)],
         cwd=folder or CHECKOUT,
@@ -46,14 +46,14 @@ def typed(*words: object, folder: Path | None = None) -> subprocess.CompletedPro
 
 
 @dataclass
-class Going:
-    """A command that is being carried out, in a process group of its own."""
+class RunningCommand:
+    """A command that is running, in a process group of its own."""
 
     process: subprocess.Popen[str]
 
     @classmethod
-    def typed(cls, *words: object) -> Going:
-        """Type a command and do not wait for its end."""
+    def start(cls, *words: object) -> RunningCommand:
+        """Start a command without waiting for its end."""
         return cls(
             subprocess.Popen(
                 [sys.executable, "-m", "orchestrator", *map(str, words)],
@@ -67,37 +67,37 @@ class Going:
             )
         )
 
-    def wait_for(self, what: Callable[[], bool]) -> None:
-        """Wait until something has come about; the command must still be going then."""
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; the command must still be running then."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not what():
+        while not condition():
             assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline, "it never came about"
+            assert time.monotonic() < deadline, "the condition never held"
             time.sleep(0.02)
 
     def end_by(self, number: signal.Signals) -> tuple[int, str]:
-        """Send a signal: to the process alone, or, as a terminal does with Ctrl-C, to its group.
+        """Send a signal to the process, or, as a terminal does with Ctrl-C, to its group.
 
         Returns:
-            Its exit code and what it wrote to standard error, once no process of it is left.
+            The exit code and the text on standard error, once all child processes have ended.
         """
-        family = psutil.Process(self.process.pid).children(recursive=True)
+        children = psutil.Process(self.process.pid).children(recursive=True)
         if number is signal.SIGINT:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while alive := [process for process in family if _lives(process)]:
+        while alive := [process for process in children if _is_working(process)]:
             assert time.monotonic() < deadline, alive
             time.sleep(0.1)
         return self.process.returncode, errors
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Tell whether a process could still do something to a run.
+def _is_working(process: psutil.Process) -> bool:
+    """Return whether a process could still carry out a run.
 
-    Ray's agents outlive a killed raylet by a minute; they carry out nothing.
+    Ray's agents outlive a killed raylet by a minute, but carry out no runs.
     """
     try:
         agent = any("Agent" in word or "agent" in word for word in process.cmdline())
@@ -106,8 +106,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def begun_seeds(home: Path, *, ended: bool) -> Counter[int]:
-    """Base seeds of the runs under a home that have, or have not, ended."""
+def seeds_of_runs(home: Path, *, ended: bool) -> Counter[int]:
+    """Count the base seeds of the runs under a home that have, or have not, ended."""
     seeds: Counter[int] = Counter()
     for path in (home / "runs").glob("*/spec.json"):
         if (path.parent / "result.json").exists() is ended:
@@ -116,7 +116,7 @@ def begun_seeds(home: Path, *, ended: bool) -> Counter[int]:
 
 
 def results(home: Path) -> dict[str, dict[str, Any]]:
-    """The results under a home, by digest."""
+    """Return the results under a home, by digest."""
     return {
         path.parent.name: json.loads(path.read_text())
         for path in (home / "runs").glob("*/result.json")
@@ -124,14 +124,14 @@ def results(home: Path) -> dict[str, dict[str, Any]]:
 
 
 def runs_in_mlflow(uri: str, kind: str) -> list[Run]:
-    """The runs of MLflow of that kind: "run", "cell" or "sweep"."""
+    """Return the MLflow runs of one kind: "run", "cell" or "sweep"."""
     client = open_store(uri)
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, f"tags.`nal.kind` = '{kind}'", max_results=1000))
 
 
 def check_curves(uri: str, home: Path) -> None:
-    """Every recorded run stands in MLflow once, and each curve is the run's own."""
+    """Assert that MLflow has every recorded run once, with the metrics of its trace."""
     client = open_store(uri)
     recorded = results(home)
     runs = runs_in_mlflow(uri, "run")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import results, typed
+from command_line import results, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ SHORT = ("digits", "--epochs", 2, "--seeds", 1, "--set", "tune=[]", "--engine", 
 
 def refused(*words: object) -> str:
     """Type a command that is refused; return its one line."""
-    done = typed(*words)
+    done = run_command(*words)
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = (text for text in done.stderr.splitlines() if text.startswith("error: "))
     assert "Traceback" not in done.stderr
@@ -28,7 +28,7 @@ def refused(*words: object) -> str:
 
 def test_a_draw_that_changes_between_two_methods_of_one_sweep(tmp_path: Path) -> None:
     sweep = ("sweep", *SHORT, "--home", tmp_path)
-    assert typed(*sweep, "--methods", "ce").returncode == 0
+    assert run_command(*sweep, "--methods", "ce").returncode == 0
     (pin,) = (tmp_path / "realisations").iterdir()
     first = json.loads(pin.read_text())
     pin.write_text(json.dumps({**first, "sha256": "f" * 64}))
@@ -37,13 +37,13 @@ def test_a_draw_that_changes_between_two_methods_of_one_sweep(tmp_path: Path) ->
     assert "but ffffffffffff when labels were first drawn" in line
     assert len(results(tmp_path)) == 1
     pin.write_text(json.dumps(first))
-    assert typed(*sweep, "--methods", "ce,nal").returncode == 0
+    assert run_command(*sweep, "--methods", "ce,nal").returncode == 0
     assert len(results(tmp_path)) == 2
 
 
 def test_class_probabilities_that_are_damaged_after_labels_were_drawn(tmp_path: Path) -> None:
     one = ("train", "digits", "--scenario", "pmd-2-0.35", "--epochs", 12, "--home", tmp_path)
-    assert typed(*one, "--method", "ce").returncode == 0
+    assert run_command(*one, "--method", "ce").returncode == 0
     (path,) = tmp_path.glob("runs/*/predictions.npy")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -52,7 +52,7 @@ def test_class_probabilities_that_are_damaged_after_labels_were_drawn(tmp_path: 
         assert line.startswith(f"error: {path} has SHA-256 ")
         assert "when it was first taken" in line
     path.write_bytes(content)
-    assert typed(*one, "--method", "nal").returncode == 0
+    assert run_command(*one, "--method", "nal").returncode == 0
 
 
 def test_edits_of_a_label_file_break_nothing_that_was_planned(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_edits_of_a_label_file_break_nothing_that_was_planned(tmp_path: Path) ->
     home = tmp_path / "home"
     one = ("train", "digits", "--scenario", "file-mine", "--epochs", 2, "--home", home)
     command = (*one, "--data-dir", tmp_path / "data", "--method", "ce")
-    assert typed(*command).returncode == 0
+    assert run_command(*command).returncode == 0
     (before,) = results(home).values()
     np.save(folder / "mine.npy", np.arange(1437) % 7)
-    assert typed("sync", "--home", home).returncode == 0
-    assert typed(*command).returncode == 0
+    assert run_command("sync", "--home", home).returncode == 0
+    assert run_command(*command).returncode == 0
     after = results(home)
     assert len(after) == 2
     assert before in after.values()
@@ -74,7 +74,7 @@ def test_edits_of_a_label_file_break_nothing_that_was_planned(tmp_path: Path) ->
 
 
 def test_a_home_in_another_format(tmp_path: Path) -> None:
-    assert typed("noise", "digits", "--home", tmp_path).returncode == 0
+    assert run_command("noise", "digits", "--home", tmp_path).returncode == 0
     (tmp_path / "format").write_text("0")
     for words in (
         ("sweep", "digits"),

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import typed
+from command_line import run_command
 from plans import STUDY
 
 from orchestrator.__main__ import main
@@ -212,7 +212,7 @@ def test_no_disk_space(
 def test_a_second_sweep_of_the_same_study(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.claimed("digits"):
-        done = typed("sweep", "digits", "--home", tmp_path)
+        done = run_command("sweep", "digits", "--home", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: a sweep of 'digits' is already running")
     assert f"process {os.getpid()} on " in done.stderr
@@ -260,7 +260,9 @@ def test_a_service_that_does_not_answer(
 ) -> None:
     where = request.getfixturevalue(kind)
     address = where if service == "--ray-address" else f"http://{where}"
-    done = typed("sweep", "digits", service, address, "--home", tmp_path / "h", folder=tmp_path)
+    done = run_command(
+        "sweep", "digits", service, address, "--home", tmp_path / "h", folder=tmp_path
+    )
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
@@ -272,7 +274,7 @@ def test_a_service_that_does_not_answer(
 @pytest.mark.slow
 def test_a_real_process_says_it_in_one_line_too(tmp_path: Path) -> None:
     for command in ("sweep", "train", "show"):
-        done = typed(command, "digitz", folder=tmp_path)
+        done = run_command(command, "digitz", folder=tmp_path)
         assert done.returncode == 2
         assert done.stdout == ""
         assert done.stderr.startswith("error: ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import typed
+from command_line import run_command
 from PIL import Image
 from small_cifar import small_cifar10
 
@@ -97,13 +97,13 @@ def test_a_picture_that_cannot_be_read_ends_a_training_or_is_left_out(tmp_path: 
         "methods: [ce]\ntune: []\nconfirm: {hold_out: false}\nrecipe: {epochs: 2, window: 1}\n"
     )
     command = ("train", study, "--method", "ce", "--data-dir", tmp_path, "--home", tmp_path / "h")
-    failed = typed(*command)
+    failed = run_command(*command)
     assert failed.returncode == 2
     (line,) = failed.stderr.strip().splitlines()
     assert f"cannot read {tmp_path}/train/bee/1.png as a picture" in line
     assert "unreadable: skip" in line
 
-    done = typed(*command, "--set", "unreadable=skip", "--json")
+    done = run_command(*command, "--set", "unreadable=skip", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["skipped"] == 1

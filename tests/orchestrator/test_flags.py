@@ -16,22 +16,22 @@ from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[Changes, Places]:
-    """What the command line makes of a command."""
-    seen: list[tuple[Changes, Places]] = []
+def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[Changes, Places]:
+    """Return the flags that the command line passes to a command."""
+    calls: list[tuple[Changes, Places]] = []
 
-    def note(changes: Changes, places: Places, *_: Any, **__: Any) -> int:
-        seen.append((changes, places))
+    def fake_run(changes: Changes, places: Places, *_: Any, **__: Any) -> int:
+        calls.append((changes, places))
         return 0
 
-    monkeypatch.setattr(sweep_command, "run", note)
-    monkeypatch.setattr(noise_command, "run", note)
+    monkeypatch.setattr(sweep_command, "run", fake_run)
+    monkeypatch.setattr(noise_command, "run", fake_run)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     program, *words = shlex.split(command)[2:]
     assert program == "orchestrator"
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    return seen[0]
+    return calls[0]
 
 
 ALL = (
@@ -56,36 +56,40 @@ ALL = (
 
 
 @pytest.mark.parametrize("flags", [(Changes("digits"), Places()), ALL], ids=["none", "all"])
-def test_a_command_says_what_its_flags_say(
+def test_a_command_line_restores_its_flags(
     flags: tuple[Changes, Places], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert typed(monkeypatch, command_line("sweep", *flags)) == flags
+    assert parsed_flags(monkeypatch, command_line("sweep", *flags)) == flags
 
 
-def test_a_usual_command_is_short() -> None:
+def test_flags_at_their_defaults_are_omitted() -> None:
     assert command_line("sweep", Changes("digits", trials=8), Places()) == (
         "python -m orchestrator sweep digits --trials 8"
     )
     assert command_line("ui", Places()) == "python -m orchestrator ui"
 
 
-def test_each_flag_is_spelt_in_one_place() -> None:
-    words = [flag.word for kind in (Changes, Places) for flag in flags_of(kind)]
-    assert words == [
+def test_every_flag_has_its_option() -> None:
+    options = [flag.option for kind in (Changes, Places) for flag in flags_of(kind)]
+    assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
         *("--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
     ]
 
 
-def test_methods_may_be_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes, _ = typed(monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'")
+def test_spaces_between_methods_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, _ = parsed_flags(
+        monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'"
+    )
     assert changes.methods == ("nal", "ce")
 
 
-def test_a_command_may_take_a_flag_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes, _ = typed(monkeypatch, "python -m orchestrator noise digits --scenario clean")
+def test_a_command_may_restrict_a_flag_to_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, _ = parsed_flags(monkeypatch, "python -m orchestrator noise digits --scenario clean")
     assert changes == Changes("digits", scenarios=("clean",))
-    changes, _ = typed(monkeypatch, "python -m orchestrator noise digits --set a=1 --set b=2")
+    changes, _ = parsed_flags(
+        monkeypatch, "python -m orchestrator noise digits --set a=1 --set b=2"
+    )
     assert changes == Changes("digits", sets=("a=1", "b=2"))
 
 
@@ -111,20 +115,20 @@ def test_flags_change_the_study() -> None:
     assert loaded.sources["search.trials"] == "set by --trials"
 
 
-def test_epochs_scale_what_counts_epochs() -> None:
+def test_epochs_scale_settings_counted_in_epochs() -> None:
     study = Changes(study="digits", epochs=30).load().study
     assert matched_recipe(study).epochs == 30
     assert matched_recipe(study).window == 5
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
 
 
-def test_what_a_flag_sets_is_not_scaled() -> None:
+def test_a_value_set_by_a_flag_is_not_scaled() -> None:
     flags = Changes(study="digits", epochs=30, sets=("recipe.window=8",))
     assert matched_recipe(flags.load().study).window == 8
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
-def test_at_least_one_seed(seeds: int) -> None:
+def test_less_than_one_seed_is_refused(seeds: int) -> None:
     with pytest.raises(StudyError, match=f"--seeds: must be at least 1, got {seeds}"):
         Changes(study="digits", seeds=seeds).load()
 

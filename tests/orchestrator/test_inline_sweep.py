@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import CHECKOUT, Going, begun_seeds, check_curves, results, typed
+from command_line import CHECKOUT, RunningCommand, check_curves, results, run_command, seeds_of_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,16 +53,16 @@ def test_no_ray_is_needed(tmp_path: Path) -> None:
 
 def test_interrupted_killed_and_typed_again(tmp_path: Path) -> None:
     command = (*SHORT, "--epochs", 30, "--engine", "inline", "--home")
-    whole = typed(*command, tmp_path / "whole", "--json")
+    whole = run_command(*command, tmp_path / "whole", "--json")
     assert whole.returncode == 0, whole.stderr
     home = tmp_path / "home"
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        going = Going.typed(*command, home)
-        ended = begun_seeds(home, ended=True).total()
+        going = RunningCommand.start(*command, home)
+        ended = seeds_of_runs(home, ended=True).total()
         going.wait_for(
             lambda ended=ended: (
-                begun_seeds(home, ended=True).total() > ended
-                and begun_seeds(home, ended=False).total() == 1
+                seeds_of_runs(home, ended=True).total() > ended
+                and seeds_of_runs(home, ended=False).total() == 1
             )
         )
         found, errors = going.end_by(number)
@@ -71,7 +71,7 @@ def test_interrupted_killed_and_typed_again(tmp_path: Path) -> None:
             last = errors.splitlines()[-1]
             assert last.startswith("error: interrupted after ")
             assert last.endswith(" runs: type the same command to go on")
-    done = typed(*command, home, "--json")
+    done = run_command(*command, home, "--json")
     assert done.returncode == 0, done.stderr
     one, other = results(home), results(tmp_path / "whole")
     assert {digest: run["trace"] for digest, run in one.items()} == {

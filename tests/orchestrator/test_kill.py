@@ -9,7 +9,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import Going, begun_seeds, check_curves, results, runs_in_mlflow, typed
+from command_line import (
+    RunningCommand,
+    check_curves,
+    results,
+    run_command,
+    runs_in_mlflow,
+    seeds_of_runs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +36,8 @@ def test_killed_in_each_phase_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     )
 
     def interrupted() -> None:
-        going = Going.typed(*command)
-        going.wait_for(lambda: begun_seeds(home, ended=True)[SEARCH] >= 1)
+        going = RunningCommand.start(*command)
+        going.wait_for(lambda: seeds_of_runs(home, ended=True)[SEARCH] >= 1)
         code, errors = going.end_by(signal.SIGINT)
         assert code == 130
         assert errors.splitlines()[-1].startswith("error: interrupted after ")
@@ -38,11 +45,11 @@ def test_killed_in_each_phase_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
 
     def killed_in(phase: int, after: int) -> None:
         """Kill it when runs of a phase have ended and others are being trained."""
-        going = Going.typed(*command)
+        going = RunningCommand.start(*command)
         going.wait_for(
             lambda: (
-                begun_seeds(home, ended=True)[phase] >= after
-                and begun_seeds(home, ended=False)[phase] >= 1
+                seeds_of_runs(home, ended=True)[phase] >= after
+                and seeds_of_runs(home, ended=False)[phase] >= 1
             )
         )
         code, _ = going.end_by(signal.SIGKILL)
@@ -56,7 +63,7 @@ def test_killed_in_each_phase_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     killed_in(CONFIRM, after=1)
     before = results(home)
 
-    done = typed(*command, "--json")
+    done = run_command(*command, "--json")
     assert done.returncode == 0, done.stderr
     after = results(home)
     assert {digest: after[digest] for digest in before} == before

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from command_line import results, runs_in_mlflow, typed
+from command_line import results, run_command, runs_in_mlflow
 from small_runs import assert_same_bits, bits, complete_run, digits
 
 from search_spaces.loader import load_study
@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(home: Path) -> dict[str, Any]:
-    done = typed(
+    done = run_command(
         *("sweep", "digits-methods", "--epochs", EPOCHS, "--subset", 400, "--trials", 2),
         *("--seeds", 2, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
         *("--home", home, "--json"),
@@ -100,10 +100,10 @@ def test_every_cell_is_there_once(home: Path, told: dict[str, Any]) -> None:
 def test_one_method_with_stages_is_trained_alone(tmp_path: Path) -> None:
     command = ("train", "digits", "--method", "dac", "--epochs", EPOCHS, "--subset", 300)
     sets = ("--set", "warm_up_epochs=2", "--home", tmp_path)
-    done = typed(*command, *sets, "--json")
+    done = run_command(*command, *sets, "--json")
     assert done.returncode == 0, done.stderr
     found = results(tmp_path)
     assert sorted(plain["spec"]["method"] for plain in found.values()) == ["dac", "dac-abstain"]
-    again = typed(*command, *sets, "--json")
+    again = run_command(*command, *sets, "--json")
     assert again.stderr.count("is recorded already: nothing is left to train") == 2
     assert json.loads(again.stdout)["digest"] == json.loads(done.stdout)["digest"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import Going, results, runs_in_mlflow, typed
+from command_line import RunningCommand, results, run_command, runs_in_mlflow
 
 from trainables.run_data.realisation import labels_digest
 
@@ -26,10 +26,10 @@ def test_killed_while_it_trains_the_network_and_typed_again(tmp_path: Path) -> N
         *("--seeds", 2, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
         *("--home", home),
     )
-    going = Going.typed(*command)
+    going = RunningCommand.start(*command)
     going.wait_for(lambda: any((home / "runs").glob("*/spec.json")))
     going.end_by(signal.SIGKILL)
-    done = typed(*command, "--json")
+    done = run_command(*command, "--json")
     assert done.returncode == 0, done.stderr
 
     found = results(home)
@@ -50,6 +50,6 @@ def test_killed_while_it_trains_the_network_and_typed_again(tmp_path: Path) -> N
     assert table["state"] == "finished"
     uri = f"sqlite:///{home}/mlflow.db"
     assert {run.data.tags["nal.digest"] for run in runs_in_mlflow(uri, "run")} == set(found)
-    again = typed(*command, "--json")
+    again = run_command(*command, "--json")
     assert again.returncode == 0
     assert results(home) == found

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import check_curves, results, runs_in_mlflow, typed
+from command_line import check_curves, results, run_command, runs_in_mlflow
 
 from reports.store import open_store
 
@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(home: Path) -> subprocess.CompletedProcess[str]:
-    done = typed("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    done = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -125,7 +125,7 @@ def test_the_sweep_keeps_its_table_study_and_plan(uri: str) -> None:
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
     markdown = tmp_path / "table.md"
-    done = typed("report", "digits", "--home", home, "--json", "--markdown", markdown)
+    done = run_command("report", "digits", "--home", home, "--json", "--markdown", markdown)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()
@@ -139,16 +139,16 @@ def test_mlflow_can_be_written_again_from_the_records(
     (copy / "mlflow.db").unlink()
     shutil.rmtree(copy / "artifacts")
     for _ in range(2):  # what is there already stays as it is
-        done = typed("sync", "--home", copy)
+        done = run_command("sync", "--home", copy)
         assert done.returncode == 0, done.stderr
         check_curves(f"sqlite:///{copy}/mlflow.db", copy)
-    report = typed("report", "digits", "--home", copy, "--json")
+    report = run_command("report", "digits", "--home", copy, "--json")
     assert json.loads(report.stdout) == table
 
 
 def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
-    done = typed("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    done = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
     assert f"{len(results(home))} runs recorded already: nothing is left" in done.stderr
     assert json.loads(done.stdout) == table
@@ -158,7 +158,7 @@ def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: s
 
 def test_more_trials_only_add(home: Path, uri: str) -> None:
     before = results(home)
-    done = typed("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
+    done = run_command("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
     after = results(home)
     assert {digest: after[digest] for digest in before} == before
