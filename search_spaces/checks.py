@@ -1,14 +1,21 @@
-"""What must hold between the keys of a study, checked before a second is spent on it.
+"""Rules of a study that involve several keys, the dataset or the methods.
 
-Each check raises `FieldError` with the dotted path of the key that is at fault.
+Each check raises `FieldError` with the dotted key of the faulty value.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from search_spaces.fields import RECIPE_VALUES, Fixed, at, parameters_of, tunable_of, under
-from search_spaces.layers import dotted
+from search_spaces.fields import (
+    RECIPE_VALUES,
+    Fixed,
+    errors_at,
+    errors_under,
+    parameters_of,
+    tunable_of,
+)
+from search_spaces.layers import format_key
 from search_spaces.resolve import (
     Resolved,
     matched_recipe,
@@ -35,63 +42,66 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-WILD = frozenset("*?[")
-"""What makes a pattern of a scenario's name."""
+WILDCARDS = frozenset("*?[")
+"""Characters that turn the scenario name of an override into a pattern."""
 
 
-def check_study(study: Study, *, narrowed: bool = False) -> None:
-    """Check everything about a study whose keys have the right types.
+def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
+    """Check all rules of a study that conforms to the schema.
 
     Args:
-        study: as it is written.
-        narrowed: whether the scenarios were said after the overrides: those for others are idle.
+        study: study as it is written.
+        allow_unused_overrides: whether overrides may name scenarios that the study does not have,
+            because a later layer narrowed the scenarios.
 
     Raises:
-        FieldError: the first thing that cannot be.
+        FieldError: if a rule is broken; the error describes the first one.
     """
-    with at("dataset"):
+    with errors_at("dataset"):
         source = source_of(study.dataset)
     _check_names(study, source)
-    _check_patterns(study, narrowed=narrowed)
+    _check_override_scenarios(study, allow_unused=allow_unused_overrides)
     for path, recipe in _recipes(study):
         _check_recipe(study, source, recipe, path)
     _check_search(study)
     _check_methods(study, source)
     _check_seeds(study)
-    _check_posterior(study)
+    _check_subset(study)
     _check_samples(study, source)
 
 
 def _check_names(study: Study, source: Source) -> None:
+    """Check that all scenarios and methods exist, fit the dataset and are distinct."""
     _check_each("scenarios", study.scenarios, lambda name: noise_of(name).check(source))
     _check_each("methods", study.methods, method_of)
 
 
-def _check_patterns(study: Study, *, narrowed: bool) -> None:
-    """Refuse an override for what is no scenario, or for none of the study's."""
+def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
+    """Check that each override without wildcards names a scenario, and one of the study's."""
     for position, override in enumerate(study.overrides):
         name, path = override.scenario, f"overrides.{position}.scenario"
-        if WILD & set(name):
+        if WILDCARDS & set(name):
             continue
-        with at(path):
+        with errors_at(path):
             noise_of(name)
         _refuse(
             path,
             f"'{name}' is not among scenarios: {suggest(name, study.scenarios)}",
-            when=name not in study.scenarios and not narrowed,
+            when=name not in study.scenarios and not allow_unused,
         )
 
 
 def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
+    """Yield the dotted key and the complete recipe of everything trained as the study writes."""
     yield "recipe", matched_recipe(study)
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)
     for scenario in study.scenarios:
-        yield dotted(recipe_layers(study, scenario)[0][0]), matched_recipe(study, scenario)
+        yield format_key(recipe_layers(study, scenario)[0][0]), matched_recipe(study, scenario)
 
 
 def _check_recipe(study: Study, source: Source, recipe: Recipe, path: str) -> None:
-    """See that a recipe says what of the dataset's pictures a network sees."""
+    """Check that `crop_size`, `mean` and `std` of a recipe suit the images of the dataset."""
     _refuse(
         f"{path}.crop_size",
         f"the images of dataset {study.dataset} are seen whole: leave it out",
@@ -104,20 +114,20 @@ def _check_recipe(study: Study, source: Source, recipe: Recipe, path: str) -> No
             f"{name} must be given",
             when=source.from_files and getattr(recipe, name) is None,
         )
-    if source.image is not None or source.from_files:  # else known once the data are read
+    if source.image is not None or source.from_files:  # else the shape is known after reading
         check_shapes(study, recipe.input_shape(source.image), path)
 
 
 def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe") -> None:
-    """See that backbone and recipe take images of a shape.
+    """Check that the backbone and the recipe accept images of a shape.
 
     Args:
-        study: with both.
-        image: shape (C, H, W) of what the network sees.
-        path: of the recipe.
+        study: study with the backbone and the recipe.
+        image: shape (C, H, W) of the network's input.
+        path: dotted key of the recipe.
 
     Raises:
-        FieldError: one of them does not.
+        FieldError: if the backbone or the recipe does not accept the shape.
     """
     try:
         backbone_of(study.backbone.name).check(image)
@@ -135,6 +145,7 @@ def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe"
 
 
 def _check_seeds(study: Study) -> None:
+    """Check that the seeds of the phases are disjoint and that the fixed axes exist."""
     phases = {
         "search.seed": (study.search.seed,),
         "select.seeds": study.select.seeds,
@@ -159,13 +170,14 @@ def _check_seeds(study: Study) -> None:
         )
 
 
-def _check_posterior(study: Study) -> None:
-    asks = [name for name in study.scenarios if noise_of(name).needs_posterior]
-    if asks and study.subset is not None and "subset" not in study.fixed_seeds:
+def _check_subset(study: Study) -> None:
+    """Check that a subset has a size, and is the same for all seeds where PMD noise needs that."""
+    posterior_scenarios = [name for name in study.scenarios if noise_of(name).needs_posterior]
+    if posterior_scenarios and study.subset is not None and "subset" not in study.fixed_seeds:
         raise FieldError(
             "fixed_seeds",
-            f"{asks[0]} noise is drawn from one network for all seeds: they must train on one "
-            "subset (fixed_seeds.subset=0)",
+            f"{posterior_scenarios[0]} noise is drawn from one network for all seeds: "
+            "they must train on one subset (fixed_seeds.subset=0)",
         )
     _refuse(
         "balanced",
@@ -175,6 +187,7 @@ def _check_posterior(study: Study) -> None:
 
 
 def _check_samples(study: Study, source: Source) -> None:
+    """Check that the subset fits the data and that held-out parts leave samples on both sides."""
     size = source.train_size
     if study.subset is not None and size and study.subset > size:
         raise FieldError(
@@ -185,55 +198,56 @@ def _check_samples(study: Study, source: Source) -> None:
     count = study.subset or size
     if not count:
         return
-    chooses = bool(study.tune) or study.confirm.hold_out
-    fractions = {"search.hold_out": study.search.hold_out} if chooses else {}
+    holds_out = bool(study.tune) or study.confirm.hold_out
+    fractions = {"search.hold_out": study.search.hold_out} if holds_out else {}
     fractions |= {
-        f"{dotted(one.training.path)}.hold_out": one.training.hold_out
-        for one in _cells(study)
-        if one.training.hold_out
+        f"{format_key(resolved.training.path)}.hold_out": resolved.training.hold_out
+        for resolved in _resolve_all(study)
+        if resolved.training.hold_out
     }
     for path, fraction in fractions.items():
-        held = round(fraction * count)
+        hold_out_size = round(fraction * count)
         _refuse(
             "subset" if study.subset else path,
-            f"of {count} samples hold_out {fraction:g} leaves {held} to choose by "
-            f"and {count - held} to train on",
-            when=not 0 < held < count,
+            f"of {count} samples hold_out {fraction:g} leaves {hold_out_size} to choose by "
+            f"and {count - hold_out_size} to train on",
+            when=not 0 < hold_out_size < count,
         )
 
 
-def _cells(study: Study) -> Iterator[Resolved]:
+def _resolve_all(study: Study) -> Iterator[Resolved]:
+    """Yield what every method is trained with on every scenario."""
     for method in study.methods:
         for scenario in study.scenarios:
             yield resolve(study, method, scenario)
 
 
 def _check_methods(study: Study, source: Source) -> None:
-    """Check what is searched and fixed of each method, and how each is trained."""
-    _check_choices(study)
-    _check_truth(study, source)
+    """Check each method's searched, fixed and varied values, and its recipe."""
+    _check_recipe_choices(study)
+    _check_true_labels(study, source)
     for method, space in study.search.space.items():
-        with under("search.space"):
+        with errors_under("search.space"):
             _check_space(study, method, space)
     for method in dict.fromkeys([*study.reference, *study.methods]):
         _check_reference(study, method)
     for method, values in study.vary.items():
         _check_varied(study, method, values)
     _check_overrides(study)
-    for resolved in _cells(study):
+    for resolved in _resolve_all(study):
         _check_training(study, resolved, source)
-    for resolved in _cells(study):
-        _check_cell(resolved)
+    for resolved in _resolve_all(study):
+        _check_trainable(resolved)
 
 
-def _check_choices(study: Study) -> None:
-    """See that tuned methods are trained as the others are, and that each choice can be made."""
-    choices = {f"recipes.{method}": (method, one) for method, one in study.recipes.items()}
+def _check_recipe_choices(study: Study) -> None:
+    """Check that tuned methods have the matched recipe, and that every method can be resolved."""
+    choices = {f"recipes.{method}": (method, choice) for method, choice in study.recipes.items()}
     for position, override in enumerate(study.overrides):
-        for method, one in override.recipes.items():
-            choices[f"overrides.{position}.recipes.{method}"] = method, one
+        for method, choice in override.recipes.items():
+            choices[f"overrides.{position}.recipes.{method}"] = method, choice
     for path, (method, choice) in choices.items():
-        with at(path):
+        with errors_at(path):
             method_of(method)
         _refuse(
             path,
@@ -245,8 +259,8 @@ def _check_choices(study: Study) -> None:
             resolve(study, method, scenario)
 
 
-def _check_truth(study: Study, source: Source) -> None:
-    """See that no method asks for true labels where there are none."""
+def _check_true_labels(study: Study, source: Source) -> None:
+    """Check that no method needs true labels if the dataset has none."""
     for position, method in enumerate(study.methods):
         _refuse(
             f"methods.{position}",
@@ -256,6 +270,7 @@ def _check_truth(study: Study, source: Source) -> None:
 
 
 def _check_search(study: Study) -> None:
+    """Check the tuned methods and the searched scenario."""
     search = study.search
     for position, method in enumerate(study.tune):
         _refuse(
@@ -280,32 +295,45 @@ def _check_search(study: Study) -> None:
 
 
 def _real_number(
-    method: str, known: Mapping[str, Parameter], name: str, path: str, refusal: str
+    method: str, parameters: Mapping[str, Parameter], name: str, path: str, message: str
 ) -> Parameter:
-    """Return a parameter of a method that is a real number."""
+    """Return a parameter of a method, and check that it exists and is a real number.
+
+    Args:
+        method: name of the method, for messages.
+        parameters: parameters of the method by name.
+        name: name of the parameter.
+        path: dotted key at which the study names the parameter.
+        message: message of the error if the parameter is not a real number.
+    """
     _refuse(
         path,
-        f"method {method} has no parameter '{name}': {suggest(name, known)}",
-        when=name not in known,
+        f"method {method} has no parameter '{name}': {suggest(name, parameters)}",
+        when=name not in parameters,
     )
-    _refuse(path, refusal, when=not isinstance(known[name].default, float))
-    return known[name]
+    _refuse(path, message, when=not isinstance(parameters[name].default, float))
+    return parameters[name]
 
 
 def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
-    known = tunable_of(method)
+    """Check the searched ranges of a method that the study writes."""
+    parameters = tunable_of(method)
     for name, interval in space.items():
         path = f"{method}.{name}"
-        refusal = f"only real numbers are searched, {name} is not one: fix it"
-        parameter = _real_number(method, known, name, path, refusal)
+        message = (
+            f"only real numbers are searched, {name} is not one: "
+            f"set it in hyperparameters.{method} instead"
+        )
+        parameter = _real_number(method, parameters, name, path, message)
         for end in ("low", "high"):
-            with at(f"{path}.{end}"):
+            with errors_at(f"{path}.{end}"):
                 parameter.check(getattr(interval, end))
         if method in study.tune:
             _refuse_fixed(study, method, name, path)
 
 
 def _check_reference(study: Study, method: str) -> None:
+    """Check that a method's reference has exactly the searched values, inside their ranges."""
     values, space = reference_of(study, method), study.space_of(method)
     for name in values or ():
         path = f"reference.{method}.{name}"
@@ -325,33 +353,33 @@ def _check_reference(study: Study, method: str) -> None:
             f"widen search.space.{method}.{name}",
             when=not low <= value <= high,
         )
-    lacking = [name for name in space if name not in values]
+    missing = [name for name in space if name not in values]
     _refuse(
         f"reference.{method}",
-        f"lacks {', '.join(lacking)}, which the study searches",
-        when=bool(lacking),
+        f"lacks {', '.join(missing)}, which the study searches",
+        when=bool(missing),
     )
 
 
 def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float]]) -> None:
-    """See that what is varied can be, and is not searched too."""
+    """Check that varied hyperparameters are real numbers of a method that is not tuned."""
     _refuse(
         f"vary.{method}",
         f"it is not among methods: {suggest(method, study.methods)}",
         when=method not in study.methods,
     )
     _refuse(f"vary.{method}", "it is searched (tune): remove one", when=method in study.tune)
-    known = parameters_of(method)
+    parameters = parameters_of(method)
     for name, values in varied.items():
         path = f"vary.{method}.{name}"
-        refusal = f"only real numbers are varied, {name} is not one"
-        parameter = _real_number(method, known, name, path, refusal)
+        message = f"only real numbers are varied, {name} is not one"
+        parameter = _real_number(method, parameters, name, path, message)
         _refuse(path, "give at least one value, such as [0.1, 1, 10]", when=not values)
         _check_each(path, values, parameter.check)
 
 
 def _check_overrides(study: Study) -> None:
-    """Refuse to fix on a scenario what is searched, or what the reference fixes."""
+    """Check that overrides fix no hyperparameter that is searched or in the reference."""
     for position, override in enumerate(study.overrides):
         if not any(map(override.applies_to, study.scenarios)):
             continue
@@ -371,10 +399,11 @@ def _check_overrides(study: Study) -> None:
 
 
 def _check_training(study: Study, resolved: Resolved, source: Source) -> None:
+    """Check the epoch rule and the held-out fraction of a recipe that is not matched."""
     training, method = resolved.training, resolved.method
     if training.kind == "matched":
         return
-    path, selection = dotted(training.path), training.selection
+    path, selection = format_key(training.path), training.selection
     _refuse(
         f"{path}.selection",
         "the test split is never looked at while choosing",
@@ -386,11 +415,11 @@ def _check_training(study: Study, resolved: Resolved, source: Source) -> None:
         "use matched",
         when=selection is Selection.CLEAN and not source.true_labels,
     )
-    has_own = selection is Selection.CLEAN and source.validation
+    has_validation = selection is Selection.CLEAN and source.validation
     _refuse(
         f"{path}.hold_out",
         f"must be above 0 to take the {selection}",
-        when=selection is not Selection.LAST and not training.hold_out and not has_own,
+        when=selection is not Selection.LAST and not training.hold_out and not has_validation,
     )
     for name in RECIPE_VALUES:
         _refuse(
@@ -400,8 +429,8 @@ def _check_training(study: Study, resolved: Resolved, source: Source) -> None:
         )
 
 
-def _check_cell(resolved: Resolved) -> None:
-    """See that a method, and the runs it needs, can be trained with what the study says."""
+def _check_trainable(resolved: Resolved) -> None:
+    """Check that a method and its stages accept their hyperparameters and numbers of epochs."""
     try:
         method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
         for stage in resolved.stages.values():
@@ -409,11 +438,11 @@ def _check_cell(resolved: Resolved) -> None:
     except FieldError as error:
         sourced = resolved.values.get(error.field)
         path = sourced.path if sourced else ("hyperparameters", resolved.method, error.field)
-        raise FieldError(dotted(path), error.message) from error
+        raise FieldError(format_key(path), error.message) from error
 
 
 def _refuse_fixed(study: Study, method: str, name: str, path: str) -> None:
-    """Refuse a value at a path that the study fixes, too."""
+    """Refuse the value at a path if the study fixes the same hyperparameter as well."""
     _refuse(
         path,
         f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one",
@@ -422,15 +451,15 @@ def _refuse_fixed(study: Study, method: str, name: str, path: str) -> None:
 
 
 def _check_each(path: str, items: Sequence[Item], check: Callable[[Item], object]) -> None:
-    """Check each item of a list, and refuse one that stands in it twice."""
+    """Check each item of a list, and that no item is repeated."""
     for position, item in enumerate(items):
-        with at(f"{path}.{position}"):
+        with errors_at(f"{path}.{position}"):
             check(item)
     _check_distinct(path, items)
 
 
 def _check_distinct(path: str, items: Sequence[object]) -> None:
-    """Refuse a list with an item that stands in it twice."""
+    """Check that no item of a list is repeated."""
     for position, item in enumerate(items):
         _refuse(
             f"{path}.{position}",
@@ -440,6 +469,6 @@ def _check_distinct(path: str, items: Sequence[object]) -> None:
 
 
 def _refuse(path: str, message: str, *, when: bool) -> None:
-    """Refuse the study, the key at a path being at fault."""
+    """Raise `FieldError` for the key at a path if a condition holds."""
     if when:
         raise FieldError(path, message)

@@ -41,7 +41,7 @@ class Architecture:
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
-        with at("name"):
+        with errors_at("name"):
             backbone = backbone_of(name)
         return cls(name, complete(f"backbone {name}", backbone.parameters, keys))
 
@@ -84,7 +84,7 @@ def parameters_of(method: str) -> dict[str, Parameter]:
     Raises:
         FieldError: an unknown method; its path is the name, as where methods are keys.
     """
-    with at(method):
+    with errors_at(method):
         return {parameter.name: parameter for parameter in method_of(method).parameters}
 
 
@@ -114,8 +114,8 @@ def is_neutral(section: BaseModel, key: str) -> bool:
 
 
 @contextmanager
-def at(path: str) -> Iterator[None]:
-    """Show the faults inside at a path."""
+def errors_at(path: str) -> Iterator[None]:
+    """Attribute errors raised inside to the key at a path."""
     try:
         yield
     except FieldError as error:
@@ -123,8 +123,8 @@ def at(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def under(path: str) -> Iterator[None]:
-    """Put a path before that of the faults inside."""
+def errors_under(path: str) -> Iterator[None]:
+    """Prefix the keys of errors raised inside with a path."""
     try:
         yield
     except FieldError as error:
@@ -163,7 +163,7 @@ def _by_method(read: Callable[[str, object], Any], shape: str = _SHAPE) -> Plain
             parameters_of(method)
         by_method = {}
         for method, values in sections.items():
-            with under(method):
+            with errors_under(method):
                 by_method[method] = read(method, values)
         return by_method
 

@@ -1,4 +1,4 @@
-"""What flags change in a study, and what follows from it."""
+"""Changes that command-line flags make to a study, and their consequences for its search."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 
 FILE_ONLY = ("extends", "sources")
+"""Keys that only a study file can set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key of a study, changed by a flag.
+    """One key of a study changed by a flag.
 
     Attributes:
-        path: dotted path of the key: "search.trials".
-        value: its new value, as YAML would hold it; None takes back what the file says.
-        flag: as messages call it: "--trials".
+        path: dotted key: "search.trials".
+        value: new value as a YAML value; None removes the key.
+        flag: name of the flag in messages: "--trials".
     """
 
     path: str
@@ -33,10 +34,10 @@ class Change:
 
 
 def parse_set(text: str) -> Change:
-    """Read what follows `--set`: `recipe.epochs=5`, the value in YAML.
+    """Parse the argument of `--set`, such as `recipe.epochs=5` with the value in YAML.
 
     Raises:
-        StudyError: no KEY=VALUE, or a value that is no YAML.
+        StudyError: if the text is not KEY=VALUE or the value is not valid YAML.
     """
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not all(key.split(".")):
@@ -49,75 +50,86 @@ def parse_set(text: str) -> Change:
 
 
 def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -> None:
-    """Lay changes over a study's files.
+    """Merge changes into the layers of a study, and adapt the study's search to them.
 
-    What is searched follows, unless flags say it themselves: where scenarios or methods are
-    narrowed, the search keeps to those that are left; where a hyperparameter is fixed, it is
-    neither searched nor part of the reference; a method with all of them fixed is not searched.
+    The search is adapted unless flags set it themselves: if scenarios or methods are narrowed, it
+    is limited to the remaining ones; if a hyperparameter is fixed, it is removed from the search
+    space and the reference; a method with every hyperparameter fixed is no longer tuned.
+
+    Args:
+        layers: layers of the study, changed in place.
+        changes: changes in the order in which they are applied.
+        first_level: level of the first change's layer.
 
     Raises:
-        StudyError: a key that only a file can say.
+        StudyError: if a change sets a key of `FILE_ONLY`.
     """
     for level, change in enumerate(changes, start=first_level):
         keys = change.path.split(".")
         if keys[0] in FILE_ONLY:
-            raise StudyError(f"{change.flag}: '{keys[0]}' can only be said in a file")
-        layers.merge_at(keys, change.value, Origin(change.flag, level, flag_key=change.path))
+            raise StudyError(f"{change.flag}: '{keys[0]}' can only be set in a study file")
+        layers.merge_value(keys, change.value, Origin(change.flag, level, flag_key=change.path))
     _narrow_search(layers)
-    _free_fixed(layers)
+    _exclude_fixed_from_search(layers)
 
 
-def _said_by_flag(layers: Layers, path: KeyPath) -> Origin | None:
+def _flag_origin(layers: Layers, path: KeyPath) -> Origin | None:
+    """Return the origin of a key if a flag set exactly this key, else None."""
     origin = layers.origin(path)
     return origin if origin is not None and origin.flag_key is not None else None
 
 
 def _narrow_search(layers: Layers) -> None:
+    """Limit the searched scenario and the tuned methods to those that flags selected."""
     for key, path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
-        origin, kept = _said_by_flag(layers, (key,)), layers.value((key,))
+        origin, selection = _flag_origin(layers, (key,)), layers.value((key,))
         before = layers.value(path)
         if (
             origin is None
-            or not isinstance(kept, list)
-            or not kept
+            or not isinstance(selection, list)
+            or not selection
             or before is None
-            or _said_by_flag(layers, path)
+            or _flag_origin(layers, path)
         ):
             continue
         if isinstance(before, list):
-            left: Any = [item for item in before if item in kept]
+            after: Any = [item for item in before if item in selection]
         else:
-            left = before if before in kept else kept[0]
-        if left != before:
-            layers.merge_at(path, left, origin)
+            after = before if before in selection else selection[0]
+        if after != before:
+            layers.merge_value(path, after, origin)
 
 
-def _free_fixed(layers: Layers) -> None:
-    for path in layers.set_by_flags():
+def _exclude_fixed_from_search(layers: Layers) -> None:
+    """Remove hyperparameters fixed by flags from the search space and the reference."""
+    for path in layers.flag_keys():
         if path[:1] != ("hyperparameters",) or len(path) != 3:
             continue
         origin = layers.nearest_origin(path)
         method, name = map(str, path[1:])
         for section in (("search", "space", method), ("reference", method)):
-            freed = (*section, name)
-            if layers.origin(freed) and not _said_by_flag(layers, freed):
-                layers.merge_at(freed, None, origin)
-        _drop_if_nothing_is_left(layers, method, origin)
+            key = (*section, name)
+            if layers.origin(key) and not _flag_origin(layers, key):
+                layers.merge_value(key, None, origin)
+        _untune_if_fixed(layers, method, origin)
 
 
-def _drop_if_nothing_is_left(layers: Layers, method: str, origin: Origin) -> None:
-    if method not in METHODS or _searches(layers, method_of(method)):
+def _untune_if_fixed(layers: Layers, method: str, origin: Origin) -> None:
+    """Remove a method from `tune` if nothing of it is left to search."""
+    if method not in METHODS or _has_search_space(layers, method_of(method)):
         return
-    before = layers.value(("tune",))
-    if isinstance(before, list) and not _said_by_flag(layers, ("tune",)):
-        layers.merge_at(("tune",), [name for name in before if name != method], origin)
+    tune = layers.value(("tune",))
+    if isinstance(tune, list) and not _flag_origin(layers, ("tune",)):
+        layers.merge_value(("tune",), [name for name in tune if name != method], origin)
 
 
-def _searches(layers: Layers, method: type[Method]) -> bool:
-    """Tell whether anything of a method would be searched where it is tuned."""
+def _has_search_space(layers: Layers, method: type[Method]) -> bool:
+    """Return whether a method, when tuned, would have any hyperparameter to search."""
     space = layers.value(("search", "space", method.name))
     if isinstance(space, dict):
         return bool(space)
     fixed = layers.value(("hyperparameters", method.name)) or ()
-    declared = any(one.space and one.name not in fixed for one in method.parameters)
+    declared = any(
+        parameter.space and parameter.name not in fixed for parameter in method.parameters
+    )
     return declared or bool(method.recipe_space)

@@ -58,7 +58,7 @@ def identity(study: Study) -> dict[str, Any]:
             }
             for method in study.tune
         },
-        "searched": {name: sorted(serves) for name, serves in study.searched.items()},
+        "searched": {name: sorted(serves) for name, serves in study.search_scenarios.items()},
         "vary": {
             method: {name: sorted(values) for name, values in one.items()}
             for method, one in study.vary.items()

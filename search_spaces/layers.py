@@ -1,6 +1,6 @@
-"""A study as layers laid over one another: a file, those that extend it, and flags.
+"""Layers of a study: the base files, the file that extends them, and the flags.
 
-Every key remembers where it was said last, so that a fault can be shown where it was made.
+The origin of every key is recorded, so that an error names the place that set the faulty value.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ if TYPE_CHECKING:
 
     from search_spaces.yaml_lines import KeyPath, Plain
 
-IDENTITIES = ("kind", "name")
-"""A mapping that says another of these replaces what it is laid over: a multistep schedule takes
-nothing over from a cosine one."""
+VARIANT_KEYS = ("kind", "name")
+"""Keys that select which other keys a mapping has.
+
+A mapping with another value of one of them replaces the inherited mapping: a multistep schedule
+inherits nothing from a cosine one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value was said.
+    """Place at which a value is set.
 
     Attributes:
-        text: for people: "digits.yaml:12" or "--trials".
-        level: number of the layer; the higher, the later it was laid.
-        flag_key: the dotted key that a flag changed; None if a file said it.
+        text: place as messages show it: "digits.yaml:12" or "--trials".
+        level: number of the layer; later layers have higher numbers.
+        flag_key: dotted key that a flag set; None if a file set the value.
     """
 
     text: str
@@ -34,47 +37,69 @@ class Origin:
 
 
 class Layers:
-    """Nested mappings that later layers change key by key.
+    """Nested mappings merged key by key from successive layers, with the origin of every key.
 
-    Lists are replaced as a whole. A null takes back what earlier layers say of a key.
+    A list replaces the earlier list as a whole. Null removes a key of earlier layers.
+
+    Attributes:
+        tree: the merged mappings.
     """
 
     def __init__(self, root: Origin) -> None:
+        """Start without any keys.
+
+        Args:
+            root: origin of the top of the tree, reported for keys that no layer sets.
+        """
         self.tree: dict[str, Any] = {}
         self._origins: dict[KeyPath, Origin] = {(): root}
 
     def origin(self, path: KeyPath) -> Origin | None:
-        """Return where exactly this key was said; None if no layer says it."""
+        """Return the origin of exactly this key; None if no layer sets it."""
         return self._origins.get(path)
 
     def paths(self) -> set[KeyPath]:
-        """Return the path of every key that a layer says, taken back or not."""
+        """Return the path of every key that a layer sets or removes."""
         return set(self._origins)
 
     def value(self, path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
-        """Return what stands at a path; None if nothing does."""
+        """Return the value at a path; None if there is none."""
         value: Any = self.tree
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
-    def set_by_flags(self) -> frozenset[KeyPath]:
-        """Return the path of every key that a flag has set, those it takes back left out."""
-        said = [path for path, origin in self._origins.items() if origin.flag_key is not None]
-        return frozenset(path for path in said if self.value(path) is not None)
+    def flag_keys(self) -> frozenset[KeyPath]:
+        """Return the path of every key that a flag sets to a value other than null."""
+        return frozenset(
+            path
+            for path, origin in self._origins.items()
+            if origin.flag_key is not None and self.value(path) is not None
+        )
 
     def nearest_origin(self, path: KeyPath) -> Origin:
-        """Return where a key, or the innermost mapping around it, was said."""
+        """Return the origin of a key, or else of the innermost mapping around it that has one."""
         while path not in self._origins:
             path = path[:-1]
         return self._origins[path]
 
     def merge(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
-        """Lay one more layer over those that are there."""
+        """Merge the next layer into the tree.
+
+        Args:
+            layer: keys and values of the layer.
+            origin_of: function that returns the origin of the key at a path of the layer.
+        """
         self._merge(self.tree, layer, (), origin_of)
 
-    def merge_at(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
-        """Lay one value over what is there."""
+    def merge_value(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
+        """Merge a layer that holds a single value.
+
+        Args:
+            path: keys that lead to the value.
+            value: the new value.
+            origin: origin of the value.
+        """
         layer: dict[str, Plain] = {path[-1]: value}
         for key in reversed(path[:-1]):
             layer = {key: layer}
@@ -82,55 +107,66 @@ class Layers:
 
     def _merge(
         self,
-        below: dict[str, Any],
-        above: dict[str, Plain],
+        target: dict[str, Any],
+        layer: dict[str, Plain],
         path: KeyPath,
         origin_of: Callable[[KeyPath], Origin],
     ) -> None:
-        for key, value in above.items():
-            at = (*path, key)
-            old = below.get(key)
-            if isinstance(value, dict) and isinstance(old, dict) and not _replaces(value, old):
-                self._merge(old, value, at, origin_of)
+        for key, value in layer.items():
+            key_path = (*path, key)
+            before = target.get(key)
+            if (
+                isinstance(value, dict)
+                and isinstance(before, dict)
+                and not _is_other_variant(value, before)
+            ):
+                self._merge(before, value, key_path, origin_of)
                 continue
-            for known in [p for p in self._origins if p[: len(at)] == at]:
+            for known in [p for p in self._origins if p[: len(key_path)] == key_path]:
                 del self._origins[known]
-            self._origins[at] = origin_of(at)
+            self._origins[key_path] = origin_of(key_path)
             if value is None:
-                below.pop(key, None)
+                target.pop(key, None)
             elif isinstance(value, dict):
-                below[key] = {}
-                self._merge(below[key], value, at, origin_of)
+                target[key] = {}
+                self._merge(target[key], value, key_path, origin_of)
             else:
-                below[key] = value
+                target[key] = value
                 positions = range(len(value)) if isinstance(value, list) else ()
-                self._origins.update({(*at, n): origin_of((*at, n)) for n in positions})
+                self._origins.update({(*key_path, n): origin_of((*key_path, n)) for n in positions})
+
+
+def _is_other_variant(mapping: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two mappings differ in a key of `VARIANT_KEYS` that both have."""
+    return any(
+        key in mapping and key in other and mapping[key] != other[key] for key in VARIANT_KEYS
+    )
 
 
 def leaves(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield path and value of every key whose value is no mapping (or an empty one).
+    """Yield path and value of every key whose value is not a mapping, or is an empty one.
 
-    Mappings in a list have their position in the path.
+    A list of mappings is descended into; the path then contains the position in the list.
+
+    Args:
+        tree: nested mappings.
+        path: path of `tree` itself, put before every path.
     """
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, (*path, key))
-        elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-            for position, one in enumerate(value):
-                yield from leaves(one, (*path, key, position))
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            for position, item in enumerate(value):
+                yield from leaves(item, (*path, key, position))
         else:
             yield (*path, key), value
 
 
-def dotted(path: KeyPath) -> str:
-    """Write a path as flags and messages do: `search.space.nal.lambda`."""
+def format_key(path: KeyPath) -> str:
+    """Return a path as a dotted key: `search.space.nal.lambda`."""
     return ".".join(map(str, path))
 
 
-def key_path(text: str) -> KeyPath:
-    """Read a path that is written with dots."""
+def parse_key(text: str) -> KeyPath:
+    """Return the path that a dotted key stands for; numbers become positions in lists."""
     return tuple(int(key) if key.isdecimal() else key for key in text.split(".") if key)
-
-
-def _replaces(above: dict[str, Any], below: dict[str, Any]) -> bool:
-    return any(k in above and k in below and above[k] != below[k] for k in IDENTITIES)

@@ -1,6 +1,6 @@
-"""From a study's name and the flags that change it to a checked `Study`.
+"""Loading of a study: from its name and the changes made by flags to a checked `Study`.
 
-A fault is shown where it was made: `file.yaml:LINE: key: message` or `--flag: message`.
+Errors name the place of the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
+from search_spaces.export import export_study
 from search_spaces.files import StudyFile, open_study
 from search_spaces.flags import Change, apply_changes, parse_set
-from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
-from search_spaces.length import Length
+from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
 from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
-from search_spaces.reading import read_study
-from search_spaces.written import write_out
+from search_spaces.scaling import TrainingLength
+from search_spaces.validation import read_study
 from search_spaces.yaml_lines import KeyPath, Plain, dump_yaml
 from trainables.errors import FieldError, StudyError
 
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
 
-SAID_BY_METHOD = ("hyperparameters.", "overrides.", "recipes.", "reference.")
-"""Sections whose keys a fault of scaling has to name: the message alone does not say the method."""
+METHOD_SECTIONS = ("hyperparameters", "reference", "recipes")
+"""Sections of a study whose keys are method names."""
 
-BY_METHOD = ("hyperparameters", "reference", "recipes")
-"""Sections whose keys are methods."""
+METHOD_PREFIXES = ("hyperparameters.", "overrides.", "recipes.", "reference.")
+"""Beginnings of keys that contain a method name, which the message alone does not show."""
 
-MOST_FILES = 20
-"""A chain of `extends` longer than this is a circle (of paths written in ever other ways)."""
+MAX_FILES = 20
+"""Largest number of files in a chain of `extends`.
+
+A longer chain is circular, through paths that are written differently each time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
-    """One value that changed with the length of training.
+class ScaledValue:
+    """A value that changed with the length of training.
 
     Attributes:
-        path: its dotted key.
-        before: as the study has it.
-        after: as runs will have it.
+        path: dotted key of the value.
+        before: value in the study as it is written.
+        after: value that the runs use.
     """
 
     path: str
@@ -53,23 +56,23 @@ class Scaled:
     after: object
 
     def __str__(self) -> str:
-        """Write it as plans do: `epochs 500 -> 20`, `nal.first_target_epoch 60 -> 2`."""
+        """Format the change as in `epochs 500 -> 20` or `nal.first_target_epoch 60 -> 2`."""
         keys = self.path.split(".")
-        owners = [one for section, one in pairwise(keys) if section in BY_METHOD]
-        return f"{'.'.join([*owners, keys[-1]])} {self.before} -> {self.after}"
+        methods = [key for section, key in pairwise(keys) if section in METHOD_SECTIONS]
+        return f"{'.'.join([*methods, keys[-1]])} {self.before} -> {self.after}"
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A checked study, and where its values come from.
+    """A checked study with the sources of its values.
 
     Attributes:
-        study: the study.
-        name: stem of its file.
-        plain: the study as YAML values, with all that it resolves to written out.
-        sources: by dotted path of each of them: "paper, section 5.1", "set by --trials",
-            "default of method nal", or file and line where nothing else is said.
-        scaled: what changed with the length of training that was asked for.
+        study: the checked study.
+        name: stem of the study's file name.
+        plain: the study as YAML values, with every resolved value written out.
+        sources: source of each value by dotted key: "paper, section 5.1", "set by --trials",
+            "default of method nal", or file and line if no other source is stated.
+        scaled_values: values that changed with the requested length of training.
     """
 
     study: Study = field(compare=False)
@@ -77,130 +80,144 @@ class LoadedStudy:
     plain: Mapping[str, Any]
     sources: Mapping[str, str]
     _provenance: Provenance = field(repr=False, compare=False)
-    scaled: tuple[Scaled, ...] = ()
+    scaled_values: tuple[ScaledValue, ...] = ()
 
     def to_yaml(self) -> str:
-        """Write the study as YAML that loads as the same study with the same sources."""
+        """Return YAML text that loads as the same study with the same sources."""
         return dump_yaml({**self.plain, "sources": dict(self.sources)})
 
-    def source_of(self, one: SourcedValue) -> str:
-        """Say where a value that the study resolves to comes from."""
-        place = one.path if one.layer == "override" else ""
-        text = self._provenance.text(one.path, one.source or place)
-        if one.whole is None or self.study.length is None:
+    def source_of(self, value: SourcedValue) -> str:
+        """Return the text that names the source of a resolved value."""
+        place = value.path if value.layer == "override" else ""
+        text = self._provenance.text(value.path, value.source or place)
+        if value.whole is None or self.study.length is None:
             return text
-        return _scaled_text(self.study.length.flag, one.whole, text)
+        return _scaled_source(self.study.length.flag, value.whole, text)
 
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
-        """Return the study with another length of training, all that counts epochs scaled with it.
+        """Return the study with another length of training.
 
-        What flags have set is taken as it is.
+        Everything that counts epochs is scaled with it, except for values set by flags.
+
+        Args:
+            epochs: number of epochs of the study's own recipe.
+            flag: flag that requests the length, for messages.
 
         Raises:
-            StudyError: no number of epochs, or one that the study cannot have.
+            StudyError: if `epochs` is not positive or contradicts another value of the study.
         """
-        kept = self._provenance.layers.set_by_flags()
-        study = self.study.with_length(Length(epochs, flag, kept))
+        flag_keys = self._provenance.layers.flag_keys()
+        study = self.study.with_length(TrainingLength(epochs, flag, flag_keys))
         try:
             check_study(study)
         except FieldError as error:
-            key = f"{error.field}: " if error.field.startswith(SAID_BY_METHOD) else ""
+            key = f"{error.field}: " if error.field.startswith(METHOD_PREFIXES) else ""
             raise StudyError(f"{flag}: {key}{error.message}") from error
-        plain, _ = write_out(study)
+        plain, _ = export_study(study)
         before = dict(leaves(self.plain))
-        scaled = tuple(
-            Scaled(dotted(path), before[path], value)
+        scaled_values = tuple(
+            ScaledValue(format_key(path), before[path], value)
             for path, value in leaves(plain)
             if path in before and before[path] != value
         )
-        texts = {one.path: _scaled_text(flag, one.before, self.sources[one.path]) for one in scaled}
+        texts = {
+            scaled.path: _scaled_source(flag, scaled.before, self.sources[scaled.path])
+            for scaled in scaled_values
+        }
         sources = {**self.sources, **texts, "recipe.epochs": f"set by {flag}"}
-        return LoadedStudy(study, self.name, plain, sources, self._provenance, scaled)
+        return LoadedStudy(study, self.name, plain, sources, self._provenance, scaled_values)
 
     def explain(self, error: FieldError) -> StudyError:
-        """Turn a fault that shows later (a subset larger than the data) into its line for users."""
+        """Return the user's error for a fault found after loading, such as too large a subset."""
         return _explain(error, self._provenance.layers)
 
 
-def _scaled_text(flag: str, before: object, source: str) -> str:
+def _scaled_source(flag: str, before: object, source: str) -> str:
     return f"scaled by {flag} from {before} ({source})"
 
 
 def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy:
-    """Load a shipped study, or the user's own YAML file, and apply what flags change.
+    """Load a shipped study or the user's own YAML file, and apply the changes made by flags.
 
-    A study that extends another is laid over it key by key; lists are replaced, a null takes
-    back. For what follows from a flag, see `search_spaces.flags.apply_changes`.
+    A study that extends another is merged into it key by key; a list replaces the inherited list,
+    and null removes an inherited key. For the consequences of a flag, see
+    `search_spaces.flags.apply_changes`.
 
     Args:
-        name_or_path: a path if it has a slash or ends with .yaml or .yml.
-        changes: what flags change, in the order they are applied.
+        name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
+            or .yml.
+        changes: changes made by flags, in the order in which they are applied.
 
     Raises:
-        StudyError: one line: where, which key, what is wrong, what is allowed.
+        StudyError: if the study cannot be read or is not valid; the message is one line with the
+            place, the key, the fault and the allowed values.
     """
-    files = _chain(name_or_path)
+    files = _read_chain(name_or_path)
     layers = Layers(Origin(files[-1].label, level=len(files) - 1))
     statements: list[Statement] = []
     for level, file in enumerate(files):
-        origin_of = _origins(file, level)
-        tree = dict(_mapping(file))
+        origin_of = _origin_finder(file, level)
+        tree = dict(_root_mapping(file))
         tree.pop("extends", None)
         statements += read_statements(tree.pop("sources", None), origin_of)
         layers.merge(tree, origin_of)
-    said_by_files = layers.paths()
+    file_keys = layers.paths()
     apply_changes(layers, changes, first_level=len(files))
     try:
         study = read_study(layers.tree)
-        check_study(study, narrowed=_after(layers, "scenarios", "overrides"))
+        narrowed = _is_set_after(layers, "scenarios", "overrides")
+        check_study(study, allow_unused_overrides=narrowed)
     except FieldError as error:
         raise _explain(error, layers) from error
-    plain, taken = write_out(study)
-    check_statements([s for s in statements if s.level == len(files) - 1], plain, said_by_files)
+    plain, borrowed = export_study(study)
+    own_statements = [s for s in statements if s.level == len(files) - 1]
+    check_statements(own_statements, plain, file_keys)
     provenance = Provenance(layers, statements)
-    sources = provenance.source_texts(plain, taken)
+    sources = provenance.source_texts(plain, borrowed)
     return LoadedStudy(study, files[-1].name, plain, sources, provenance)
 
 
-def _chain(name_or_path: str) -> list[StudyFile]:
-    """Read a study and all that it extends, the outermost base first."""
+def _read_chain(name_or_path: str) -> list[StudyFile]:
+    """Read a study and all studies that it extends, the outermost base first."""
     files = [open_study(name_or_path)]
-    while "extends" in (tree := _mapping(files[0])):
-        base, where = tree["extends"], _origins(files[0], 0)(("extends",)).text
+    while "extends" in (tree := _root_mapping(files[0])):
+        base, where = tree["extends"], _origin_finder(files[0], 0)(("extends",)).text
         if not isinstance(base, str):
             raise StudyError(f"{where}: extends: must be the name or path of a study, got {base!r}")
         try:
             files.insert(0, open_study(base, files[0].folder))
         except StudyError as error:
             raise StudyError(f"{where}: extends: {error}") from error
-        if files[0].label in [file.label for file in files[1:]] or len(files) > MOST_FILES:
+        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_FILES:
             trail = " -> ".join(file.label for file in reversed(files))
             raise StudyError(f"{where}: extends: goes round in a circle: {trail}")
     return files
 
 
-def _mapping(file: StudyFile) -> dict[str, Plain]:
+def _root_mapping(file: StudyFile) -> dict[str, Plain]:
     value = file.document.value
     if not isinstance(value, dict):
-        said = "it is empty" if value is None else "it is no mapping"
-        raise StudyError(f"{file.label}: not a study, {said}: see `show digits` for an example")
+        reason = "it is empty" if value is None else "it is not a mapping"
+        raise StudyError(f"{file.label}: not a study, {reason}: see `show digits` for an example")
     return value
 
 
-def _origins(file: StudyFile, level: int) -> Callable[[KeyPath], Origin]:
+def _origin_finder(file: StudyFile, level: int) -> Callable[[KeyPath], Origin]:
+    """Return a function that maps the path of a key in a file to the key's origin."""
     lines = file.document.lines
     return lambda path: Origin(f"{file.label}:{lines[path]}", level)
 
 
-def _after(layers: Layers, later: str, earlier: str) -> bool:
-    """Tell whether one key was said in a later layer than another."""
-    last, first = layers.origin((later,)), layers.origin((earlier,))
-    return last is not None and first is not None and last.level > first.level
+def _is_set_after(layers: Layers, key: str, other: str) -> bool:
+    """Return whether one top-level key is set by a later layer than another."""
+    origin, other_origin = layers.origin((key,)), layers.origin((other,))
+    return origin is not None and other_origin is not None and origin.level > other_origin.level
 
 
 def _explain(error: FieldError, layers: Layers) -> StudyError:
-    path = key_path(error.field)
+    """Return the error for users, with the place at which the faulty key is set."""
+    path = parse_key(error.field)
     origin = layers.nearest_origin(path)
-    key = dotted(path[:-1] if path and isinstance(path[-1], int) else path)
-    shown = [origin.text, "" if key == origin.flag_key else key, error.message]
-    return StudyError(": ".join(part for part in shown if part))
+    key = format_key(path[:-1] if path and isinstance(path[-1], int) else path)
+    parts = [origin.text, "" if key == origin.flag_key else key, error.message]
+    return StudyError(": ".join(part for part in parts if part))

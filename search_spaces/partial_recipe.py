@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, GetPydanticSchema, create_model
 
-from search_spaces.fields import under
+from search_spaces.fields import errors_under
 from trainables.errors import FieldError, suggest
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import KINDS, Schedule
@@ -77,7 +77,7 @@ class PartialRecipe(PartialModel, extra="forbid"):
         """
         values = {name: value for name, value in self.values.items() if value is not None}
         if "schedule" in values:
-            with under("schedule"):
+            with errors_under("schedule"):
                 values["schedule"] = values["schedule"].complete()
         return _built(Recipe, values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
+from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
 from trainables.errors import StudyError, suggest
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read_statements(section: Plain, origin_of: Callable[[KeyPath], Origin]) -> l
         origin = origin_of(("sources", key))
         if not isinstance(text, str):
             raise StudyError(f"{origin.text}: sources: {key} must have a text, got {text!r}")
-        statements.append(Statement(key_path(key), text, origin))
+        statements.append(Statement(parse_key(key), text, origin))
     return statements
 
 
@@ -73,9 +73,10 @@ def check_statements(
     paths = {path[:n] for path, _ in leaves(plain) for n in range(1, len(path) + 1)} | said
     for statement in statements:
         if statement.path not in paths:
+            keys = {format_key(path) for path in paths if path}
             raise StudyError(
                 f"{statement.origin.text}: sources: the study has no key "
-                f"{_nearest(dotted(statement.path), {dotted(path) for path in paths if path})}"
+                f"{_quote_with_hint(format_key(statement.path), keys)}"
             )
 
 
@@ -134,7 +135,7 @@ class Provenance:
             taken: of values, or mappings around them, that the study takes from elsewhere.
         """
         return {
-            dotted(path): self._source(path, taken) or _default_of(path, plain, self.layers)
+            format_key(path): self._source(path, taken) or _default_of(path, plain, self.layers)
             for path, _ in leaves(plain)
             if path[0] not in WITHOUT_SOURCE
         }
@@ -158,6 +159,7 @@ def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
     return "default of the schema"
 
 
-def _nearest(wrong: str, known: set[str]) -> str:
+def _quote_with_hint(wrong: str, known: set[str]) -> str:
+    """Return a wrong key in quotes, followed by the most similar known key if there is one."""
     hint = suggest(wrong, known).partition(" known: ")[0]
     return f"'{wrong}'" + (f": {hint}" if hint.startswith("did you mean") else "")

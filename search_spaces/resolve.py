@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from search_spaces.fields import RECIPE_VALUES, Fixed, tunable_of, under
-from search_spaces.layers import dotted
-from search_spaces.length import scaled_recipe, scaled_value
+from search_spaces.fields import RECIPE_VALUES, Fixed, errors_under, tunable_of
+from search_spaces.layers import format_key
+from search_spaces.scaling import scale_recipe, scale_value
 from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from search_spaces.partial_recipe import PartialRecipe
-    from search_spaces.schema import OwnRecipe, Study, Word
+    from search_spaces.schema import OwnRecipe, RecipeChoice, Study
     from search_spaces.yaml_lines import KeyPath
 
 LEFT_TO_THE_STUDY = (
@@ -325,8 +325,8 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
     )
 
 
-def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, Word | OwnRecipe]:
-    for position, override in study.overrides_on(scenario):
+def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, RecipeChoice | OwnRecipe]:
+    for position, override in study.overrides_for(scenario):
         if method in override.recipes:
             return ("overrides", position, "recipes", method), override.recipes[method]
     return ("recipes", method), study.recipes.get(method, "matched")
@@ -336,7 +336,7 @@ def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     """Return what the study says of the matched recipe on a scenario; None: on no single one."""
     nearer = [
         (("overrides", position, "recipe"), override.recipe)
-        for position, override in (study.overrides_on(scenario) if scenario else ())
+        for position, override in (study.overrides_for(scenario) if scenario else ())
         if override.recipe.values
     ]
     return (*nearer, (("recipe",), study.recipe))
@@ -348,7 +348,7 @@ def _merged(layers: RecipeLayers) -> PartialRecipe:
 
 
 def _completed(layers: RecipeLayers) -> Recipe:
-    with under(dotted(layers[0][0])):
+    with errors_under(format_key(layers[0][0])):
         return _merged(layers).complete()
 
 
@@ -369,14 +369,14 @@ def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath)
     if published is None:
         known = ", ".join(f"{entry.dataset} {entry.noise}" for entry in method.published)
         raise FieldError(
-            dotted(path),
+            format_key(path),
             f"no recipe of {method.name} is published for {dataset} with {scenario}"
             + (f", only for {known}" if known else "")
             + ": use matched, or write it out",
         )
     if published.selection is Selection.TEST:
         raise FieldError(
-            dotted(path),
+            format_key(path),
             f"the published recipe of {method.name} on {dataset} takes the epoch with the best "
             "test accuracy: the test split is never looked at while choosing; use matched",
         )
@@ -405,12 +405,12 @@ def _lasting(
     if study.length is None:
         return recipe
     whole = _completed(recipe_layers(study, None))
-    return scaled_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
+    return scale_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
 
 
 def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
     """Return the values of a recipe that flags have set, and that nothing nearer says anew."""
-    flagged = study.length.kept - {("recipe", "epochs")} if study.length else frozenset()
+    flagged = study.length.flag_keys - {("recipe", "epochs")} if study.length else frozenset()
     kept: set[str] = set()
     for path, part in reversed(layers):
         if "schedule.kind" in part.names:
@@ -524,7 +524,7 @@ def _whole_values(study: Study, method: str, scenario: str) -> dict[str, Sourced
 
 def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
     """Yield what overrides say of a method's values on a scenario, the last entry first."""
-    for position, override in study.overrides_on(scenario):
+    for position, override in study.overrides_for(scenario):
         if method in override.hyperparameters:
             at = ("overrides", position, "hyperparameters", method)
             fixed = override.hyperparameters[method]
@@ -561,7 +561,7 @@ def _preset(
     if entry is None:
         known = ", ".join(entry.dataset for entry in entries)
         raise FieldError(
-            dotted((*at, "preset")),
+            format_key((*at, "preset")),
             f"preset {fixed.preset} of {method} has no values for dataset {study.dataset}, only "
             f"for {known}: write them out",
         )
@@ -577,7 +577,7 @@ def _taken(
     source: str,
 ) -> dict[str, SourcedValue]:
     """Return published values, but for those that are searched or in the reference."""
-    free = study.free_names(method)
+    free = study.unfixed_names(method)
     known = tunable_of(method)
     checked = {name: known[name].check(value) for name, value in values.items() if name not in free}
     return _sourced(checked, layer, at, source)
@@ -597,8 +597,8 @@ def _scaled(
     for name, one in values.items():
         of_study = scenario is None or is_shared(study, method, name, one)
         before, after = _lengths(study, method, None if of_study else scenario)
-        value = scaled_value(known[name], one.value, before, after)
-        moved = value != one.value and one.path not in study.length.kept
+        value = scale_value(known[name], one.value, before, after)
+        moved = value != one.value and one.path not in study.length.flag_keys
         scaled[name] = replace(one, value=value, whole=one.value) if moved else one
     return scaled
 

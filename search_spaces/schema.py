@@ -1,7 +1,8 @@
 """The schema of a study as it is written: every key, its type and its range.
 
-What its methods are trained with follows from it in `resolve`; what ties keys together is in
-`checks`; faults come out of `reading.read_study` as one line each.
+Neighbouring modules: `validation.read_study` turns violations of the schema into one-line errors,
+`checks` holds the rules that involve several keys, and `resolve` derives what each method is
+trained with.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from search_spaces.fields import (
     OverrideFixedField,
     ReferenceField,
 )
-from search_spaces.length import Length
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
+from search_spaces.scaling import TrainingLength
 from trainables.methods import method_of
 from trainables.methods.published import Selection
 from trainables.run.parameters import Space
@@ -33,12 +34,15 @@ Seed = Annotated[int, Field(ge=0)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
-Word: TypeAlias = Literal["matched", "published"]
-"""How a method is trained, where the study does not write a recipe for it."""
+RecipeChoice: TypeAlias = Literal["matched", "published"]
+"""Recipe of a method for which the study writes none itself."""
 
 
 class Phase(StrEnum):
-    """What a run is for. The phases' seeds are disjoint; only confirm evaluates the test split."""
+    """Purpose of a run within a sweep.
+
+    The seeds of the phases are disjoint; only confirm evaluates the test split.
+    """
 
     SEARCH = "search"
     SELECT = "select"
@@ -46,11 +50,12 @@ class Phase(StrEnum):
 
 
 class Resources(BaseModel, frozen=True, extra="forbid"):
-    """What one training is given.
+    """Computing resources of one training.
 
     Attributes:
-        cpus: its CPU threads; part of a run's identity, since sums depend on it.
-        gpus: GPUs where the cluster has any: 0 trains on the CPU, a fraction shares a GPU.
+        cpus: number of CPU threads; part of a run's identity, since sums depend on it.
+        gpus: number of GPUs on a machine that has any: 0 trains on the CPU, a fraction shares a
+            GPU among several trainings.
     """
 
     cpus: Count = 1
@@ -58,16 +63,17 @@ class Resources(BaseModel, frozen=True, extra="forbid"):
 
 
 class OwnRecipe(BaseModel, frozen=True, extra="forbid"):
-    """How a method is trained, written by the study itself.
+    """Recipe of one method, written by the study itself.
 
     Attributes:
-        recipe: what differs from that of the other methods.
-        kind: "published" in a study that was written out, where its authors' recipe is.
-        source: where it comes from.
-        hold_out: fraction of the noisy labels that its confirm runs hold out.
-        selection: which epoch the number that it reports is from.
-        stages: recipes in full of the runs that it needs, by role; those not named are trained
-            likewise.
+        recipe: values that differ from the matched recipe.
+        kind: "own"; "published" if the study is a written-out one, and the recipe is that of the
+            method's authors.
+        source: source of the recipe.
+        hold_out: fraction of the noisy labels held out in the method's confirm runs.
+        selection: rule for the epoch whose accuracy is reported.
+        stages: complete recipes of the method's stages by role; a stage that is not named is
+            trained with `recipe`.
     """
 
     recipe: RecipeField = PartialRecipe()
@@ -79,22 +85,22 @@ class OwnRecipe(BaseModel, frozen=True, extra="forbid"):
 
 
 TrainingField = Annotated[
-    Annotated[Word, Tag("word")] | Annotated[OwnRecipe, Tag("own")],
-    Discriminator(lambda value: "own" if isinstance(value, dict | OwnRecipe) else "word"),
+    Annotated[RecipeChoice, Tag("choice")] | Annotated[OwnRecipe, Tag("own")],
+    Discriminator(lambda value: "own" if isinstance(value, dict | OwnRecipe) else "choice"),
 ]
-TAGS = ("word", "own")
-"""What paths of pydantic's errors have in them, and a study has not."""
+UNION_TAGS = ("choice", "own")
+"""Tags of `TrainingField`: parts of the paths in pydantic's errors, but not keys of a study."""
 
 
 class Override(BaseModel, frozen=True, extra="forbid"):
-    """What is different on some scenarios.
+    """Values that apply to some scenarios only.
 
     Attributes:
-        scenario: name, or pattern of names such as asymmetric-*.
-        recipe: what differs from the study's.
-        hyperparameters: fixed values by method, over those of the study.
-        recipes: by method, over those of the study.
-        source: where all of it comes from; "" if that is not written.
+        scenario: name of a scenario, or a pattern of names such as asymmetric-*.
+        recipe: values that differ from the study's recipe.
+        hyperparameters: fixed values by method, which take precedence over the study's.
+        recipes: recipes by method, which take precedence over the study's.
+        source: source of all these values; "" if it is not stated.
     """
 
     scenario: str
@@ -104,17 +110,17 @@ class Override(BaseModel, frozen=True, extra="forbid"):
     source: str = ""
 
     def applies_to(self, scenario: str) -> bool:
-        """Tell whether it is about a scenario."""
+        """Return whether the override applies to a scenario."""
         return fnmatchcase(scenario, self.scenario)
 
 
 class Posterior(BaseModel, frozen=True, extra="forbid"):
-    """The network on clean labels whose class probabilities PMD noise is drawn from.
+    """The network, trained on clean labels, whose class probabilities PMD noise is drawn from.
 
     Attributes:
-        backbone: its architecture; None: the study's.
-        recipe: what differs from the study's; None: nothing.
-        seed: of all its axes: one network serves all seeds of the study.
+        backbone: architecture of the network; None for the study's.
+        recipe: values that differ from the study's recipe; None if there are none.
+        seed: seed of all axes; one network serves all seeds of the study.
     """
 
     backbone: ArchitectureField | None = None
@@ -123,28 +129,29 @@ class Posterior(BaseModel, frozen=True, extra="forbid"):
 
 
 class Diagnostics(BaseModel, frozen=True, extra="forbid"):
-    """What runs tell of their training.
+    """Diagnostics that runs collect during training.
 
     Attributes:
-        every: epochs between collections; None: about 20 in a run; 0: none. It changes no bit of a
-            run and is no part of its identity.
+        every: number of epochs between collections; None for about 20 collections in a run, 0 for
+            none. It changes no bit of a run and is not part of its identity.
     """
 
     every: Annotated[int, Field(ge=0)] | None = None
 
 
 class SearchSettings(BaseModel, frozen=True, extra="forbid"):
-    """The search for hyperparameters.
+    """Settings of the search for hyperparameters.
 
     Attributes:
-        scenario: searched where `scope` is "study"; None: the first of the study.
-        scope: "study": one search on one scenario serves all, as the paper has one λ per dataset;
-            "scenario": each scenario has its own.
-        trials: runs of each search, a target and not an increment; the same for every method.
-        seed: of all axes of its runs.
-        hold_out: fraction of the noisy labels held out to choose by, in search and select.
-        space: where to look, by method and parameter; a method that is not named here is searched
-            in the space it declares itself.
+        scenario: scenario that is searched if `scope` is "study"; None for the study's first.
+        scope: "study" for one search on one scenario whose result serves all scenarios, as the
+            paper has one λ per dataset; "scenario" for a search on each scenario.
+        trials: total number of trials of each search, including those of earlier calls; the same
+            for every method.
+        seed: seed of all axes of the search's runs.
+        hold_out: fraction of the noisy labels that search and select hold out to choose by.
+        space: searched ranges by method and parameter; a method that is not named is searched in
+            the space that it declares.
     """
 
     scenario: str | None = None
@@ -156,11 +163,11 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class SelectSettings(BaseModel, frozen=True, extra="forbid"):
-    """The choice among the search's best and the reference, on fresh seeds.
+    """Settings of the choice among the best trials and the reference, on fresh seeds.
 
     Attributes:
-        candidates: how many of the search's best take part.
-        seeds: each candidate is trained with each.
+        candidates: number of the search's best trials that become candidates.
+        seeds: seeds with each of which every candidate is trained.
     """
 
     candidates: Count = 3
@@ -168,12 +175,12 @@ class SelectSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
-    """What tables show: chosen values, reference and fixed methods, on fresh seeds.
+    """Settings of the runs that tables show: chosen values, reference and fixed methods.
 
     Attributes:
-        seeds: each cell is trained with each.
-        hold_out: whether runs keep `search.hold_out` held out (then tables also show the epoch
-            that noisy validation would have chosen) or train on all noisy labels.
+        seeds: seeds with each of which every cell is trained.
+        hold_out: whether runs hold out `search.hold_out` of the noisy labels, so that tables also
+            show the epoch that noisy validation would have chosen, or train on all of them.
     """
 
     seeds: SeedList = (0, 1, 2)
@@ -181,40 +188,41 @@ class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Study(BaseModel, frozen=True, extra="forbid"):
-    """What is to be found out, as it is written.
+    """A study as it is written.
 
-    Two studies are equal only if they are the same object; compare what they are written out as.
+    Studies compare by object identity; compare their written-out forms instead.
 
     Attributes:
-        title: as tables are headed.
+        title: heading of the study's tables.
         dataset: name of the dataset.
-        backbone: the architecture.
-        scenarios: label noise settings, by name.
-        recipe: how networks are optimised, whatever the method; see `resolve.matched_recipe`.
-        methods: those that are compared, in the order of the table's rows.
-        tune: those whose hyperparameters are searched, all with the same budget; the others run
-            with fixed ones.
-        hyperparameters: fixed values by method; what is not said has the published value for the
+        backbone: architecture that all methods train.
+        scenarios: names of the label-noise settings.
+        recipe: recipe of all methods without one of their own; see `resolve.matched_recipe`.
+        methods: methods to compare, in the order of the table's rows.
+        tune: methods whose hyperparameters are searched, all with the same budget; the others run
+            with fixed values.
+        hyperparameters: fixed values by method; any other value is the published one for the
             scenario, or the method's default.
-        reference: the paper's point by method: first trial of its search, candidate of select,
-            cell of confirm. A method that is not searched runs with it.
-        vary: values by method and hyperparameter, one varied at a time while the others are as
-            fixed or as in the reference: each is a cell of confirm.
-        recipes: by method, where one is not trained as the others are.
-        overrides: what is different on some scenarios; later entries go over earlier ones.
-        search: see `SearchSettings`.
-        select: see `SelectSettings`.
-        confirm: see `ConfirmSettings`.
-        fixed_seeds: axes that keep one seed while the others vary.
-        subset: number of training samples used; None: all.
-        balanced: whether the subset has as many samples of each class, by the labels that come with
-            the dataset.
-        unreadable: what becomes of pictures that cannot be decoded: "fail" ends the run and names
+        reference: the paper's values of the searched hyperparameters by method: first trial of
+            the method's search, a candidate of select and a cell of confirm. A method that is not
+            tuned runs with them.
+        vary: values by method and hyperparameter. One hyperparameter is varied at a time while
+            the others keep their fixed or reference values; each value is a cell of confirm.
+        recipes: recipes by method, for those not trained with the matched recipe.
+        overrides: values that apply to some scenarios only; later entries take precedence.
+        search: settings of the search.
+        select: settings of the selection.
+        confirm: settings of the confirmation.
+        fixed_seeds: seeds by axis, for axes that keep one seed while the others vary.
+        subset: number of training samples used; None for all.
+        balanced: whether the subset has equally many samples of each class, by the labels that
+            come with the dataset.
+        unreadable: treatment of pictures that cannot be decoded: "fail" ends the run and names
             the file, "skip" leaves the sample out and counts it in the record.
-        posterior: see `Posterior`.
-        resources: see `Resources`.
-        diagnostics: see `Diagnostics`.
-        deviations: where the study departs from the paper; printed under its tables.
+        posterior: the network that PMD noise is drawn from.
+        resources: computing resources of one training.
+        diagnostics: diagnostics that runs collect.
+        deviations: differences between the study and the paper, printed under the tables.
     """
 
     title: Annotated[str, Field(min_length=1)]
@@ -241,27 +249,27 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     diagnostics: Diagnostics = Diagnostics()
     deviations: tuple[str, ...] = ()
 
-    _length: Length | None = PrivateAttr(default=None)
+    _length: TrainingLength | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
     @property
-    def length(self) -> Length | None:
-        """The length of training that was asked for; None: as written."""
+    def length(self) -> TrainingLength | None:
+        """The requested length of training; None if the study is trained as it is written."""
         return self._length
 
-    def with_length(self, length: Length | None) -> Study:
-        """Return the study with another length of training; see `resolve`."""
+    def with_length(self, length: TrainingLength | None) -> Study:
+        """Return the study with another length of training, which `resolve` applies."""
         study = self.model_copy()
-        study._length = length  # noqa: SLF001 - its own
+        study._length = length  # noqa: SLF001 - an instance of this class
         return study
 
     def space_of(self, method: str) -> dict[str, Space]:
-        """Return where a method is searched: the study's space, else what the method declares.
+        """Return the search space of a method: the study's, or else the one it declares.
 
         Raises:
-            FieldError: an unknown method.
+            FieldError: if the method is unknown.
         """
         if method in self.search.space:
             return dict(self.search.space[method])
@@ -270,18 +278,23 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         declared = {p.name: p.space for p in kind.parameters if p.space and p.name not in fixed}
         return {**declared, **kind.recipe_space}
 
-    def free_names(self, method: str) -> set[str]:
-        """Return what of a method is searched or in the reference, and so is not fixed."""
-        searched = self.space_of(method) if method in self.tune else ()
-        return {*self.reference.get(method, ()), *searched}
+    def unfixed_names(self, method: str) -> set[str]:
+        """Return the names of a method's values that are searched or in the reference."""
+        space = self.space_of(method) if method in self.tune else ()
+        return {*self.reference.get(method, ()), *space}
 
-    def overrides_on(self, scenario: str) -> list[tuple[int, Override]]:
-        """Return what is different on a scenario, with positions, the last entry first."""
-        return [(n, one) for n, one in enumerate(self.overrides) if one.applies_to(scenario)][::-1]
+    def overrides_for(self, scenario: str) -> list[tuple[int, Override]]:
+        """Return the overrides that apply to a scenario with their positions, the last first."""
+        matches = [
+            (position, override)
+            for position, override in enumerate(self.overrides)
+            if override.applies_to(scenario)
+        ]
+        return matches[::-1]
 
     @property
-    def searched(self) -> dict[str, tuple[str, ...]]:
-        """The scenarios that are searched, each with those that its result serves."""
+    def search_scenarios(self) -> dict[str, tuple[str, ...]]:
+        """The scenarios that are searched, each with the scenarios that its result serves."""
         if not self.tune:
             return {}
         if self.search.scope == "scenario":

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from orchestrator.output import headed_table, print_json
 from search_spaces.files import study_titles
-from search_spaces.layers import dotted, leaves
+from search_spaces.layers import format_key, leaves
 
 if TYPE_CHECKING:
     from orchestrator.flags import Changes
@@ -50,7 +50,7 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
     folded = [Column(name, overflow="fold") for name in ("value", "source")]
     table = headed_table(Column("key", no_wrap=True), *folded)
     for path, value in leaves(loaded.plain):
-        key = dotted(path)
+        key = format_key(path)
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")
     console = Console(highlight=False)

@@ -92,7 +92,7 @@ class Plan:
         return tuple(
             TuningPlan(method, scenario, serves)
             for method in self.study.tune
-            for scenario, serves in self.study.searched.items()
+            for scenario, serves in self.study.search_scenarios.items()
         )
 
     def reference_of(self, method: str) -> Values | None:

@@ -12,8 +12,8 @@ from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, duration, size_text
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from reports.words import point
-from search_spaces.length import cut_cycle
 from search_spaces.resolve import matched_recipe
+from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -106,9 +106,12 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
 
 def _scaled(loaded: LoadedStudy) -> str:
     """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
-    changes = [str(change) for change in loaded.scaled if change.path != "recipe.epochs"]
+    changes = [str(change) for change in loaded.scaled_values if change.path != "recipe.epochs"]
     whole = matched_recipe(loaded.study.with_length(None))
-    parts = [", ".join(dict.fromkeys(changes)), cut_cycle(whole, matched_recipe(loaded.study))]
+    parts = [
+        ", ".join(dict.fromkeys(changes)),
+        describe_cut_cycle(whole, matched_recipe(loaded.study)),
+    ]
     said = "; ".join(part for part in parts if part)
     return f"with --epochs: {said}" if said else ""
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.layers import Layers, Origin, dotted, key_path, leaves
+from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
 
 
 def merge(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
@@ -57,5 +57,5 @@ def test_the_nearest_origin_is_that_of_the_innermost_mapping() -> None:
 def test_paths_and_leaves() -> None:
     tree = {"a": {"b": [1], "c": {}}, "d": None}
     assert list(leaves(tree)) == [(("a", "b"), [1]), (("a", "c"), {}), (("d",), None)]
-    assert key_path("confirm.seeds.1") == ("confirm", "seeds", 1)
-    assert dotted(("confirm", "seeds", 1)) == "confirm.seeds.1"
+    assert parse_key("confirm.seeds.1") == ("confirm", "seeds", 1)
+    assert format_key(("confirm", "seeds", 1)) == "confirm.seeds.1"

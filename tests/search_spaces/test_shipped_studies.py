@@ -185,7 +185,7 @@ def test_the_papers_studies() -> None:
         symmetric = (f"symmetric-0.{n}" for n in (2, 4, 6, 8))
         assert study.scenarios == (*symmetric, "asymmetric-0.4")
         assert resolve(study, "nal", "asymmetric-0.4").recipe.epochs == 300
-        assert study.searched == {"symmetric-0.4": study.scenarios}
+        assert study.search_scenarios == {"symmetric-0.4": study.scenarios}
         assert resolve(study, "nal", "symmetric-0.4").held_out(Phase.CONFIRM) == 0
         targets = {"first_target_epoch": 60, "target_interval": 10, "clamps": False, "beta": 0.0}
         assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()

@@ -46,7 +46,7 @@ def test_files_that_are_no_study(tmp_path: Path) -> None:
     path = beside(tmp_path / "x", "odd.yaml", "")
     assert fault(path).startswith(f"{path}: not a study, it is empty")
     path.write_text("- a\n- b\n")
-    assert fault(path).startswith(f"{path}: not a study, it is no mapping")
+    assert fault(path).startswith(f"{path}: not a study, it is not a mapping")
     path.write_text("title: x\nrecipe: [1\n")
     assert fault(path).startswith(f"{path}:2: not valid YAML: ")
     path.write_bytes(b"title: x\ndataset: \xff\xfe\n")
@@ -175,8 +175,8 @@ def test_changes_are_applied_in_order() -> None:
             "--set recipe.schedule.kind: recipe.schedule.milestones: is missing",
         ),
         (parse_set("hyperparameters.nal=[1]"), "--set hyperparameters.nal: must be a mapping"),
-        (parse_set("extends=cifar10"), "--set extends: 'extends' can only be said in a file"),
-        (parse_set("sources.subset=x"), "--set sources.subset: 'sources' can only be said in a"),
+        (parse_set("extends=cifar10"), "--set extends: 'extends' can only be set in a study file"),
+        (parse_set("sources.subset=x"), "--set sources.subset: 'sources' can only be set in a"),
     ],
 )
 def test_faults_of_flags_name_the_flag(change: Change, message: str) -> None:
@@ -198,7 +198,7 @@ def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
     assert loaded.study.tune == ()
     assert loaded.sources["tune"] == "set by --methods"
     loaded = load_study("cifar10", [Change("scenarios", ["symmetric-0.8"], "--scenario")])
-    assert loaded.study.searched == {"symmetric-0.8": ("symmetric-0.8",)}
+    assert loaded.study.search_scenarios == {"symmetric-0.8": ("symmetric-0.8",)}
     kept = ["symmetric-0.2", "symmetric-0.4"]
     loaded = load_study("cifar10", [Change("scenarios", kept, "--scenario")])
     assert loaded.study.search.scenario == "symmetric-0.4"
@@ -224,7 +224,7 @@ def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
     values = {"lambda": 3, "alpha": 0.8}
     sets = [parse_set(f"hyperparameters.nal.{name}={value}") for name, value in values.items()]
     study = load_study("digits", sets).study
-    assert study.searched == {}
+    assert study.search_scenarios == {}
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["lambda"] == 3.0
 
 

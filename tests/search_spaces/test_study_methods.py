@@ -85,11 +85,11 @@ def test_the_test_split_is_evaluated_in_confirm_alone(
 
 def test_searched_scenarios(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert study.searched == {"symmetric-0.4": ("symmetric-0.4", "clean")}
+    assert study.search_scenarios == {"symmetric-0.4": ("symmetric-0.4", "clean")}
     study = load_study(str(write_study("  trials: 4", "  scope: scenario"))).study
-    assert study.searched == {"symmetric-0.4": ("symmetric-0.4",), "clean": ("clean",)}
+    assert study.search_scenarios == {"symmetric-0.4": ("symmetric-0.4",), "clean": ("clean",)}
     study = load_study(str(write_study("  scenario: symmetric-0.4\n", ""))).study
-    assert study.searched == {"symmetric-0.4": ("symmetric-0.4", "clean")}
+    assert study.search_scenarios == {"symmetric-0.4": ("symmetric-0.4", "clean")}
 
 
 def test_fixed_axes_keep_their_seed(write_study: Callable[..., Path]) -> None:

@@ -177,4 +177,4 @@ def test_scenarios_of_a_study_that_searches_nothing_are_free(
     write_study: Callable[..., Path],
 ) -> None:
     study = load_study(str(write_study("tune: [nal]", "tune: []"))).study
-    assert study.searched == {}
+    assert study.search_scenarios == {}

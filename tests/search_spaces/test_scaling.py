@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.length import cut_cycle
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.resolve import matched_recipe, reference_of, resolve
+from search_spaces.scaling import describe_cut_cycle
 from trainables.errors import StudyError
 from trainables.run.schedules import CosineRestarts
 
@@ -36,7 +36,7 @@ def test_everything_that_counts_epochs_is_scaled() -> None:
     )
     assert reference_of(short, "nal") == reference_of(study, "nal")
     assert short.search == study.search
-    assert list(dict.fromkeys(str(change) for change in scaled.scaled)) == [
+    assert list(dict.fromkeys(str(change) for change in scaled.scaled_values)) == [
         "epochs 500 -> 50",
         "period 10 -> 2",
         "window 10 -> 2",
@@ -97,14 +97,14 @@ def test_a_cycle_that_the_last_epoch_cuts_is_said() -> None:
     loaded = load_study("cifar10")
     whole = matched_recipe(loaded.study)
     cut, short = (matched_recipe(loaded.with_epochs(epochs).study) for epochs in (75, 76))
-    assert cut_cycle(whole, cut) == (
+    assert describe_cut_cycle(whole, cut) == (
         "last epoch 75 does not end a cycle of 2: its learning rate is not the lowest"
     )
-    assert cut_cycle(whole, short) == ""
-    assert cut_cycle(cut, matched_recipe(loaded.with_epochs(25).study)) == ""  # it was cut before
+    assert describe_cut_cycle(whole, short) == ""
+    assert describe_cut_cycle(cut, matched_recipe(loaded.with_epochs(25).study)) == ""  # cut before
     digits = load_study("digits")
     shorter = matched_recipe(digits.with_epochs(7).study)
-    assert cut_cycle(matched_recipe(digits.study), shorter) == ""
+    assert describe_cut_cycle(matched_recipe(digits.study), shorter) == ""
 
 
 def test_a_longer_training_scales_too() -> None:
@@ -119,7 +119,7 @@ def test_the_same_length_changes_nothing() -> None:
     loaded = load_study("cifar100")
     same = loaded.with_epochs(500)
     assert same.plain == loaded.plain
-    assert same.scaled == ()
+    assert same.scaled_values == ()
 
 
 def test_one_epoch_is_possible() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from search_spaces.layers import dotted
-from search_spaces.schema import TAGS, Override, OwnRecipe, Study
+from search_spaces.layers import format_key
+from search_spaces.schema import UNION_TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
 from trainables.run.parameters import Space
@@ -63,14 +63,16 @@ def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
     error = min(errors, key=lambda one: one["type"] not in _UNKNOWN_KEY)
     loc = error["loc"]
     path = tuple(
-        key for n, key in enumerate(loc) if not (key in TAGS and "recipes" in loc[n - 2 : n - 1])
+        key
+        for n, key in enumerate(loc)
+        if not (key in UNION_TAGS and "recipes" in loc[n - 2 : n - 1])
     )
     if path[:1] == ("overrides",) and path[2:] == ("scenario",):
         path = path[:2]
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, FieldError):
-        return FieldError(".".join(filter(None, [dotted(path), inner.field])), inner.message)
-    return FieldError(dotted(path), _message(path, error, plain))
+        return FieldError(".".join(filter(None, [format_key(path), inner.field])), inner.message)
+    return FieldError(format_key(path), _message(path, error, plain))
 
 
 def _message(path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:

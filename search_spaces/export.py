@@ -37,7 +37,7 @@ _RECIPE = TypeAdapter(Recipe)
 _RESOLVED = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
 
 
-def write_out(study: Study) -> tuple[Tree, Sources]:
+def export_study(study: Study) -> tuple[Tree, Sources]:
     """Write a study with every value that it resolves to.
 
     What is the same on all scenarios stands with the study, the rest in one override for each
@@ -83,7 +83,7 @@ def _hyperparameters(study: Study, sources: Sources) -> Tree:
         method: {
             name: one
             for name, one in study_values(study, method).items()
-            if name not in {*study.free_names(method), *reference_values(study, method)}
+            if name not in {*study.unfixed_names(method), *reference_values(study, method)}
         }
         for method in _named_methods(study)
     }
@@ -156,14 +156,14 @@ def _overrides(study: Study, sources: Sources) -> list[Tree]:
 def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
     if not has_own_recipe(study, scenario):
         return {}
-    for position, override in reversed(study.overrides_on(scenario)):
+    for position, override in reversed(study.overrides_for(scenario)):
         source = override.source or ("overrides", position)
         sources |= {(*at, "recipe", name): source for name in override.recipe.values}
     return plain_recipe(matched_recipe(study, scenario))
 
 
 def _override_values(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    entries, named = study.overrides_on(scenario)[::-1], _named_methods(study)
+    entries, named = study.overrides_for(scenario)[::-1], _named_methods(study)
     methods = dict.fromkeys([*(m for _, one in entries for m in one.hyperparameters), *named])
     values = {
         method: {
