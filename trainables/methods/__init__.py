@@ -1,4 +1,4 @@
-"""Methods of learning from noisy labels, one file each; list a new one's class in `METHODS`."""
+"""Methods of learning from noisy labels, one file each; `METHODS` lists their classes."""
 
 from __future__ import annotations
 
@@ -6,52 +6,56 @@ from trainables.errors import FieldError, suggest
 from trainables.methods.base import Batch, Context, Method, check_state
 from trainables.methods.bootstrap import Bootstrap, HardBootstrap
 from trainables.methods.ce import CrossEntropy
-from trainables.methods.dac import Abstaining, Retrained
-from trainables.methods.elr import EarlyLearning
-from trainables.methods.forward import ForwardEstimated, ForwardGiven
-from trainables.methods.gce import GeneralisedCrossEntropy, TruncatedCrossEntropy
-from trainables.methods.joint import Joint, JointLabels
-from trainables.methods.lrt import LikelihoodRatio
-from trainables.methods.nal import NoiseAttention
-from trainables.methods.nal_ablations import WithoutAttention, WithoutTargets, WithReverse
-from trainables.methods.plc import ProgressiveCorrection
-from trainables.methods.sat import SelfAdaptive
+from trainables.methods.dac import DacAbstention, DacRetraining
+from trainables.methods.elr import EarlyLearningRegularisation
+from trainables.methods.forward import ForwardEstimatedTransition, ForwardTrueTransition
+from trainables.methods.gce import GeneralisedCrossEntropy, TruncatedGeneralisedCrossEntropy
+from trainables.methods.joint import JointOptimization, JointOptimizationLabels
+from trainables.methods.lrt import LikelihoodRatioTest
+from trainables.methods.nal import NoiseAttentionLearning
+from trainables.methods.nal_ablations import (
+    NalWithoutAttentionBranch,
+    NalWithoutTargetEstimation,
+    NalWithReverseTerm,
+)
+from trainables.methods.plc import ProgressiveLabelCorrection
+from trainables.methods.sat import SelfAdaptiveTraining
 from trainables.methods.sce import SymmetricCrossEntropy
-from trainables.methods.selc import SelfEnsemble
+from trainables.methods.selc import SelfEnsembleLabelCorrection
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
         CrossEntropy,
-        ForwardEstimated,
-        ForwardGiven,
+        ForwardEstimatedTransition,
+        ForwardTrueTransition,
         Bootstrap,
         HardBootstrap,
         GeneralisedCrossEntropy,
-        TruncatedCrossEntropy,
-        JointLabels,
-        Joint,
-        Abstaining,
-        Retrained,
+        TruncatedGeneralisedCrossEntropy,
+        JointOptimizationLabels,
+        JointOptimization,
+        DacAbstention,
+        DacRetraining,
         SymmetricCrossEntropy,
-        LikelihoodRatio,
-        ProgressiveCorrection,
-        EarlyLearning,
-        SelfAdaptive,
-        SelfEnsemble,
-        NoiseAttention,
-        WithoutTargets,
-        WithoutAttention,
-        WithReverse,
+        LikelihoodRatioTest,
+        ProgressiveLabelCorrection,
+        EarlyLearningRegularisation,
+        SelfAdaptiveTraining,
+        SelfEnsembleLabelCorrection,
+        NoiseAttentionLearning,
+        NalWithoutTargetEstimation,
+        NalWithoutAttentionBranch,
+        NalWithReverseTerm,
     )
 }
 
 
 def method_of(name: str) -> type[Method]:
-    """Return the method of that name.
+    """Return the class of the method with a name.
 
     Raises:
-        FieldError: there is none; names the nearest.
+        FieldError: if no method has the name; the message suggests similar names.
     """
     if name not in METHODS:
         raise FieldError("method", f"unknown method '{name}': {suggest(name, METHODS)}")

@@ -1,6 +1,6 @@
-"""What every method offers, and what its file is written in.
+"""Base class of the methods, and the names that a method's file imports.
 
-Nothing here imports torch: the command line reads the declarations.
+Nothing here imports torch, since the command line reads the declarations of all methods.
 """
 
 from __future__ import annotations
@@ -36,27 +36,29 @@ __all__ = [
 ]
 
 Predict = Callable[[], "torch.Tensor"]
-"""Softmax of the network as it is, of every training sample in order, float32, shape (n, outputs):
-in evaluation mode, without augmentation."""
+"""Function that predicts all training samples with the current network, in evaluation mode and
+without augmentation. It returns softmax probabilities in the order of the training part, float32,
+shape (n, outputs)."""
 
 STATE_LIMIT = 10**9
-"""Most bytes of per-sample state that is kept on the device and in every checkpoint."""
+"""Largest allowed size of a method's per-sample state in bytes; the state is kept on the device and
+in every checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a method is given once, before the first epoch.
+    """Constant inputs of a method, passed to its constructor before the first epoch.
 
     Attributes:
-        hyperparameters: complete values of the method's parameters.
+        hyperparameters: values of all of the method's parameters.
         labels: noisy labels of the training part, int64, shape (n,), on the run's device.
         classes: number of classes K.
-        epochs: length of the training.
+        epochs: number of epochs of the training.
         seed: base seed of the `method` axis.
-        inputs: outcomes of the runs that this one needs, by role; rows are samples of the same
+        inputs: outcomes of the runs that this one needs, by role; rows are the samples of the same
             training part.
         transition: observed P(noisy = j | true = i) of the training part, float32, shape (K, K);
-            None unless the method asks for it by `needs_truth`.
+            None unless the method sets `needs_truth`.
     """
 
     hyperparameters: FrozenMap
@@ -70,13 +72,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a method is given at each step.
+    """Inputs of the loss in one step of the training.
 
     Attributes:
-        logits: float32, shape (b, K) (or as many outputs as the method asks for).
-        attention: logit of the attention branch, float32, shape (b,).
-        index: positions in the training part, int64, shape (b,), each at most once.
-        epoch: counted from 1.
+        logits: outputs of the prediction branch, float32, shape (b, K), or as many columns as
+            `Method.outputs` returns.
+        attention: output of the attention branch, a logit, float32, shape (b,).
+        index: positions of the samples in the training part, int64, shape (b,), without repetition.
+        epoch: number of the epoch, counted from 1.
     """
 
     logits: torch.Tensor
@@ -86,44 +89,46 @@ class Batch:
 
 
 class Method(ABC):
-    """One way of learning from noisy labels.
+    """Base class of the methods of learning from noisy labels.
 
-    There are three kinds, and the training loop knows none of them. A stateless loss overrides
-    `loss` alone. A method with per-sample state keeps tensors on the labels' device, names them in
-    `state_dict` and their size in `state_bytes`. One that acts between epochs overrides
-    `end_epoch`. A method made of several trainings declares `stages`: runs of other methods, whose
-    outcomes it finds in `Context.inputs`.
+    A stateless loss overrides `loss` alone. A method with per-sample state keeps tensors on the
+    labels' device, and also overrides `state_dict` and `state_bytes`. A method that acts between
+    epochs overrides `end_epoch`. A method made of several trainings declares `stages`: runs of
+    other methods, whose outcomes are in `Context.inputs`. The training loop treats them all alike.
     """
 
     name: ClassVar[str]
+    """Name of the method in studies, flags and records."""
     title: ClassVar[str]
-    """As tables print it; the paper's, where the paper has it."""
+    """Name of the method in tables; the paper's, if the paper has the method."""
     source: ClassVar[str]
-    """Where it is defined."""
+    """Publication that defines the method, with the equations."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    """Hyperparameters of the method."""
     recipe_space: ClassVar[Mapping[str, Space]] = {}
-    """Values of the recipe that are searched with the method where it is tuned."""
+    """Search spaces of the recipe's values that are tuned together with the method."""
     settings: ClassVar[tuple[Setting, ...]] = ()
-    """Published values, the most special first."""
+    """Published hyperparameters, the most specific first."""
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
-    """Named groups of values, by the word that studies give as `preset`."""
+    """Named groups of hyperparameters, by the word that studies use as `preset`."""
     published: ClassVar[tuple[Published, ...]] = ()
-    """Published recipes, the most special first."""
+    """Published recipes, the most specific first."""
     stages: ClassVar[tuple[Stage, ...]] = ()
+    """Runs whose outcomes the method's own run needs."""
     outcomes: ClassVar[tuple[str, ...]] = ("predictions",)
-    """What other runs may take from a run of it."""
+    """Names of the outcomes that other runs can take from a run of this method."""
     needs_truth: ClassVar[bool] = False
-    """Whether it can be trained only where true labels are known."""
+    """Whether the method can be trained only if the true labels are known."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse combinations that cannot work, such as a first epoch after the last.
+        """Raise `FieldError` if hyperparameters do not work together or with the number of epochs.
 
         Raises:
-            FieldError: names the parameter, what it is and what is allowed.
+            FieldError: if a parameter marked `must_come` names an epoch after the last one.
         """
         for name in (parameter.name for parameter in cls.parameters if parameter.must_come):
             first = int(hyperparameters.number(name))
@@ -141,55 +146,58 @@ class Method(ABC):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the per-sample state."""
+        """Return the size of the per-sample state in bytes."""
         return 0
 
     @abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch (a float32 scalar), updating the state it needs first."""
+        """Update the batch's state if there is any, then return the mean loss, a float32 scalar."""
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: B027 - optional
-        """Act after an epoch's last step.
+        """Update the state between two epochs.
 
         Args:
-            epoch: that has ended, counted from 1.
-            predict: a pass over all training samples, for who needs one.
+            epoch: number of the epoch that has ended, counted from 1.
+            predict: function that predicts all training samples; it costs one pass over the data.
         """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that a checkpoint must hold; they are changed in place only."""
+        """Return the tensors to store in a checkpoint; they must only be changed in place."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the state of a checkpoint."""
+        """Restore the state from a checkpoint."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(state[name])
 
     def attention_logit(self, batch: Batch) -> torch.Tensor | None:  # noqa: ARG002
-        """Return the logit of the weight τ that the loss gives each sample; None without one."""
+        """Return the logit of each sample's weight τ in the loss, shape (b,); None without one."""
         return None
 
     def estimated_targets(self) -> torch.Tensor | None:
-        """Return what the method takes for the labels now, shape (n, K); None if as given."""
+        """Return the current targets, shape (n, K); None if they are the given labels."""
         return None
 
     def outcome(self, name: str, predict: Predict) -> torch.Tensor:  # noqa: ARG002
-        """Return what another run takes from this one after its last epoch.
+        """Return an outcome of the trained run, for a run that needs it.
 
         Args:
-            name: one of `outcomes`. "predictions": softmax of all training samples, shape (n, K).
-            predict: a pass over all training samples.
+            name: one of `outcomes`; "predictions" are the class probabilities of all training
+                samples, shape (n, K).
+            predict: function that predicts all training samples.
         """
         return predict()[:, : self.context.classes]
 
 
-def check_state(method: type[Method], values: FrozenMap, samples: int, classes: int) -> None:
-    """Refuse per-sample state that would not be reasonable.
+def check_state(
+    method: type[Method], hyperparameters: FrozenMap, samples: int, classes: int
+) -> None:
+    """Raise `FieldError` if a method's per-sample state is larger than `STATE_LIMIT`.
 
     Raises:
-        FieldError: says what it would need and how much is allowed.
+        FieldError: if it is larger; the message has the size and the limit.
     """
-    size = method.state_bytes(values, samples, classes)
+    size = method.state_bytes(hyperparameters, samples, classes)
     if size > STATE_LIMIT:
         raise FieldError(
             "",

@@ -19,10 +19,10 @@ BETA = Parameter(
 
 
 class Bootstrap(Method):
-    """L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p, the soft form.
+    """Soft bootstrapping: L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p.
 
-    The gradient flows through p in the target too, as in the ports in use. Which of the two forms
-    the paper's row "Bootstrap" is, it does not say.
+    The gradient flows through p in the target too, as in the common ports. The paper does not say
+    which of the two forms its row "Bootstrap" is.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -34,16 +34,16 @@ class Bootstrap(Method):
         """Return the mean loss of a batch."""
         beta = self.context.hyperparameters.number("beta")
         log_p = functional.log_softmax(batch.logits, dim=1)
-        given = functional.nll_loss(log_p, self.context.labels[batch.index], reduction="none")
-        return (beta * given + (1 - beta) * self._own(log_p)).mean()
+        label_loss = functional.nll_loss(log_p, self.context.labels[batch.index], reduction="none")
+        return (beta * label_loss + (1 - beta) * self._prediction_loss(log_p)).mean()
 
-    def _own(self, log_p: torch.Tensor) -> torch.Tensor:
-        """Cross entropy with the prediction itself, shape (b,)."""
+    def _prediction_loss(self, log_p: torch.Tensor) -> torch.Tensor:
+        """Return the cross entropy of the prediction with itself as target, shape (b,)."""
         return -(log_p.exp() * log_p).sum(dim=1)
 
 
 class HardBootstrap(Bootstrap):
-    """L = -(1/b) Σ (β e + (1 - β) onehot(argmax p))ᵀ log p."""
+    """Hard bootstrapping: L = -(1/b) Σ (β e + (1 - β) onehot(argmax p))ᵀ log p."""
 
     name: ClassVar[str] = "bootstrap-hard"
     title: ClassVar[str] = "Bootstrap (hard)"
@@ -52,5 +52,6 @@ class HardBootstrap(Bootstrap):
         Parameter("beta", default=0.8, low=0, high=1, help=BETA.help, space=Space(0.5, 0.99)),
     )
 
-    def _own(self, log_p: torch.Tensor) -> torch.Tensor:
+    def _prediction_loss(self, log_p: torch.Tensor) -> torch.Tensor:
+        """Return the cross entropy with the predicted class as target, shape (b,)."""
         return -log_p.max(dim=1).values

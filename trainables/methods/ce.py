@@ -1,4 +1,4 @@
-"""Cross entropy on the noisy labels: what every method is compared with."""
+"""Cross entropy on the noisy labels, the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CrossEntropy(Method):
-    """L = -(1/b) Σ log p_ỹ (eq. 1)."""
+    """Cross entropy on the noisy labels: L = -(1/b) Σ log p_ỹ (eq. 1)."""
 
     name: ClassVar[str] = "ce"
     title: ClassVar[str] = "Cross Entropy"

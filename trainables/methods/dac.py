@@ -19,12 +19,12 @@ from trainables.methods.base import (
     Space,
     Stage,
 )
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import cifar
 
 MU = 0.05
-"""Weight of the latest step in the moving average that α starts from."""
-START = 64.0
-"""α starts at the moving average divided by this."""
+"""Weight of the latest step in the moving average from which the initial α is computed."""
+ALPHA_DIVISOR = 64.0
+"""Ratio of the moving average to the initial α."""
 
 _REPOSITORY = "thulas/dac-label-noise"
 _RECIPE = cifar(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
@@ -42,17 +42,18 @@ PARAMETERS = (
         default=20,
         low=1,
         in_epochs=True,
-        help="epochs of cross entropy before abstention (DAC code: 20)",
+        help="epochs of plain cross entropy before abstention (DAC code: 20)",
     ),
 )
 
 
-class Abstaining(Method):
-    """L = (1/b) Σ (1 - p_a) CE(y over the K classes) - α log(1 - p_a), with K + 1 outputs.
+class DacAbstention(Method):
+    """First training of DAC, with K + 1 outputs of which the last one is abstention.
 
-    p_a, the last output, is the probability to abstain. After warm-up epochs of cross entropy over
-    all K + 1, α starts low, at a moving average of (1 - p_a) CE divided by 64, and rises linearly
-    with the epochs to `final_alpha`.
+    L = (1/b) Σ (1 - p_a) CE(y over the K classes) - α log(1 - p_a), p_a being the probability of
+    abstention. After the warm-up epochs, which use cross entropy over all K + 1 outputs, α starts
+    at a moving average of (1 - p_a) CE divided by 64 and rises linearly with the epochs to
+    `final_alpha`.
     """
 
     name: ClassVar[str] = "dac-abstain"
@@ -66,60 +67,66 @@ class Abstaining(Method):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.final = context.hyperparameters.number("final_alpha")
-        self.warm_up = int(context.hyperparameters.number("warm_up_epochs"))
-        unknown = torch.full((), math.nan, device=context.labels.device)
-        self.average, self.start = unknown, unknown.clone()
+        self.final_alpha = context.hyperparameters.number("final_alpha")
+        self.warm_up_epochs = int(context.hyperparameters.number("warm_up_epochs"))
+        # NaN until the first step, and until the first step after the warm-up.
+        self.average = torch.full((), math.nan, device=context.labels.device)
+        self.initial_alpha = self.average.clone()
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a warm-up that leaves no epoch for abstention."""
-        warm_up = int(hyperparameters.number("warm_up_epochs"))
-        if warm_up >= epochs:
+        """Raise `FieldError` if the warm-up leaves no epoch for abstention."""
+        warm_up_epochs = int(hyperparameters.number("warm_up_epochs"))
+        if warm_up_epochs >= epochs:
             raise FieldError(
                 "warm_up_epochs",
-                f"warm_up_epochs is {warm_up} of {epochs} epochs: leave at least one after it",
+                f"warm_up_epochs is {warm_up_epochs} of {epochs} epochs: leave at least one after "
+                "it",
             )
 
     @classmethod
     def outputs(cls, classes: int) -> int:
-        """Return K + 1."""
+        """Return K + 1: the classes and abstention."""
         return classes + 1
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Move the average, then return the mean loss."""
+        """Update the moving average, then return the mean loss."""
         labels = self.context.labels[batch.index]
-        among_classes = functional.cross_entropy(batch.logits[:, :-1], labels, reduction="none")
-        # log(1 - p_a) without its cancellation.
-        log_kept = batch.logits[:, :-1].logsumexp(dim=1) - batch.logits.logsumexp(dim=1)
-        weighted = log_kept.exp() * among_classes
-        now = weighted.detach().mean()
-        moved = MU * now + (1 - MU) * self.average
-        self.average.copy_(torch.where(self.average.isnan(), now, moved))
-        if batch.epoch <= self.warm_up:
+        class_losses = functional.cross_entropy(batch.logits[:, :-1], labels, reduction="none")
+        # log(1 - p_a) as a difference of logarithms, free of the cancellation in 1 - p_a.
+        log_not_abstained = batch.logits[:, :-1].logsumexp(dim=1) - batch.logits.logsumexp(dim=1)
+        weighted = log_not_abstained.exp() * class_losses
+        mean = weighted.detach().mean()
+        average = MU * mean + (1 - MU) * self.average
+        self.average.copy_(torch.where(self.average.isnan(), mean, average))
+        if batch.epoch <= self.warm_up_epochs:
             return functional.cross_entropy(batch.logits, labels)
-        self.start.copy_(torch.where(self.start.isnan(), self.average / START, self.start))
-        return (weighted - self._alpha(batch.epoch) * log_kept).mean()
+        self.initial_alpha.copy_(
+            torch.where(
+                self.initial_alpha.isnan(), self.average / ALPHA_DIVISOR, self.initial_alpha
+            )
+        )
+        return (weighted - self._alpha(batch.epoch) * log_not_abstained).mean()
 
     def _alpha(self, epoch: int) -> torch.Tensor:
         """Return α, which rises linearly from the first epoch of abstention to the last."""
-        first, last = self.warm_up + 1, self.context.epochs
-        share = (epoch - first) / (last - first) if last > first else 0.0
-        return self.start + share * (self.final - self.start)
+        first, last = self.warm_up_epochs + 1, self.context.epochs
+        progress = (epoch - first) / (last - first) if last > first else 0.0
+        return self.initial_alpha + progress * (self.final_alpha - self.initial_alpha)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the moving average and where α started."""
-        return {"average": self.average, "start": self.start}
+        """Return the moving average and the initial α."""
+        return {"average": self.average, "start": self.initial_alpha}
 
     def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return which samples are not abstained on, bool, shape (n,); or the predictions."""
+        """Return the mask of samples without abstention, bool, shape (n,), or the predictions."""
         if name == "retained":
             return predict().argmax(dim=1) < self.context.classes
         return super().outcome(name, predict)
 
 
-class Retrained(Method):
-    """Cross entropy on the samples that a `dac-abstain` run did not abstain on."""
+class DacRetraining(Method):
+    """Second training of DAC: cross entropy on the samples that a `dac-abstain` run retains."""
 
     name: ClassVar[str] = "dac"
     title: ClassVar[str] = "DAC"
@@ -130,7 +137,7 @@ class Retrained(Method):
             "cifar10*",
             "*symmetric*",
             _RECIPE,
-            f"{_REPOSITORY}; that it is retrained as it was first trained is inferred",
+            f"{_REPOSITORY}; that both trainings have the same recipe is inferred",
         ),
     )
     stages: ClassVar[tuple[Stage, ...]] = (
@@ -140,6 +147,6 @@ class Retrained(Method):
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean cross entropy over the retained samples of a batch; 0 without any."""
         labels = self.context.labels[batch.index]
-        kept = self.context.inputs["retained"][batch.index].to(batch.logits.dtype)
+        retained = self.context.inputs["retained"][batch.index].to(batch.logits.dtype)
         losses = functional.cross_entropy(batch.logits, labels, reduction="none")
-        return (kept * losses).sum() / kept.sum().clamp(min=1)
+        return (retained * losses).sum() / retained.sum().clamp(min=1)

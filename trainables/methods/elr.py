@@ -16,14 +16,15 @@ from trainables.methods.base import (
     Setting,
     Space,
 )
-from trainables.methods.cifar_recipes import cifar
-from trainables.methods.tables import TargetTable, one_hot
+from trainables.methods.per_sample_state import TargetTable, one_hot
+from trainables.methods.published import cifar
 
 if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
 
-FLOOR = 1e-4
-"""Predictions are clamped to [1e-4, 1 - 1e-4], so that log(1 - tᵀp) has a bounded gradient."""
+PREDICTION_FLOOR = 1e-4
+"""Smallest probability ε: predictions are clamped to [ε, 1 - ε], which bounds the gradient of
+log(1 - tᵀp)."""
 
 _REPOSITORY = "shengliu66/ELR"
 
@@ -32,11 +33,12 @@ def _published(dataset: str, noise: str, recipe: Recipe) -> Published:
     return Published(dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY)
 
 
-class EarlyLearning(TargetTable):
-    """L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss.
+class EarlyLearningRegularisation(TargetTable):
+    """Cross entropy with a regulariser that favours early predictions.
 
-    t starts at 0 and moves at every step from the first epoch on; p in its update is detached,
-    clamped and normalised again.
+    L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss is computed.
+    t is initially 0 and is updated at every step from the first epoch on; p in the update is
+    detached, clamped and normalised again.
     """
 
     name: ClassVar[str] = "elr"
@@ -84,22 +86,22 @@ class EarlyLearning(TargetTable):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.weight = context.hyperparameters.number("lambda")
-        self.momentum = context.hyperparameters.number("beta")
+        self.lambda_ = context.hyperparameters.number("lambda")
+        self.beta = context.hyperparameters.number("beta")
         self.targets.zero_()
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Move the batch's targets, then return the mean loss."""
-        p = batch.logits.softmax(dim=1).clamp(FLOOR, 1 - FLOOR)
-        own = p.detach()
-        own = own / own.sum(dim=1, keepdim=True)
-        targets = self.momentum * self.targets[batch.index] + (1 - self.momentum) * own
+        """Update the batch's targets, then return the mean loss."""
+        p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1 - PREDICTION_FLOOR)
+        p_detached = p.detach()
+        p_detached = p_detached / p_detached.sum(dim=1, keepdim=True)
+        targets = self.beta * self.targets[batch.index] + (1 - self.beta) * p_detached
         self.targets[batch.index] = targets
-        entropy = functional.cross_entropy(batch.logits, self.context.labels[batch.index])
-        return entropy + self.weight * (1 - (targets * p).sum(dim=1)).log().mean()
+        cross_entropy = functional.cross_entropy(batch.logits, self.context.labels[batch.index])
+        return cross_entropy + self.lambda_ * (1 - (targets * p).sum(dim=1)).log().mean()
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the targets normalised; the given label of a sample that has none yet."""
+        """Return normalised targets; the given label where a sample has no target yet."""
         total = self.targets.sum(dim=1, keepdim=True)
-        given = one_hot(self.context.labels, self.context.classes)
-        return torch.where(total > 0, self.targets / total.clamp(min=FLOOR), given)
+        labels = one_hot(self.context.labels, self.context.classes)
+        return torch.where(total > 0, self.targets / total.clamp(min=PREDICTION_FLOOR), labels)

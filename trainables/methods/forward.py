@@ -1,4 +1,4 @@
-"""Forward correction (Patrini et al., CVPR 2017), with T given or estimated from another run."""
+"""Forward correction (Patrini et al., CVPR 2017), with the true or an estimated transition T."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from trainables.methods.base import (
     Setting,
     Stage,
 )
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import cifar
 
 PROBABILITY_FLOOR = 1e-8
-"""Least entry of T: log (pᵀT)_ỹ is finite then, since some class has a p that is not tiny."""
+"""Smallest entry of T in the loss; it keeps log (pᵀT)_ỹ finite, since some class always has a p
+that is not tiny."""
 
 _REPOSITORY = "giorgiop/loss-correction"
-_RULE = "it chooses its epoch by the loss on noisy validation, here by the accuracy"
+_RULE = "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
 _RECIPES = (
     Published(
         "cifar10",
@@ -44,20 +45,21 @@ _RECIPES = (
 
 
 def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.Tensor:
-    """Estimate T_ij = P(ỹ = j | y = i) from a network trained on the noisy labels.
+    """Estimate T_ij = P(ỹ = j | y = i) from the predictions of a network trained on noisy labels.
 
-    For each class i the sample at the percentile of p_i over all training samples stands for those
-    that are surely of that class: its whole prediction is the row.
+    The anchor of class i is the sample at the percentile of p_i over all training samples; its
+    predicted probabilities are row i of the estimate.
 
     Args:
-        predictions: softmax of all training samples, shape (n, K).
-        percentile: 100 takes the highest; less leaves out outliers above it.
+        predictions: class probabilities of all training samples, shape (n, K).
+        percentile: percentile of p_i at the anchor; 100 is the sample with the highest p_i, less
+            leaves out outliers above it.
 
     Returns:
-        Rows that sum to 1, shape (K, K).
+        Estimated T, shape (K, K); its rows sum to 1.
     """
     count = len(predictions)
-    # NumPy's "higher" percentile: an actual sample, never one between two.
+    # NumPy's method "higher", which returns the value of a sample and never interpolates.
     rank = -((-(count - 1) * percentile) // 100)
     order = predictions.argsort(dim=0, stable=True)
     anchors = order[int(rank)]
@@ -68,14 +70,14 @@ def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.T
 def forward_losses(
     logits: torch.Tensor, labels: torch.Tensor, transition: torch.Tensor
 ) -> torch.Tensor:
-    """Return -log (pᵀT)_ỹ per sample, shape (b,), as a sum in log space."""
+    """Return -log (pᵀT)_ỹ of each sample, computed in log space, shape (b,)."""
     log_p = functional.log_softmax(logits, dim=1)
     columns = transition.clamp(min=PROBABILITY_FLOOR).log().T[labels]
     return -torch.logsumexp(log_p + columns, dim=1)
 
 
-class ForwardGiven(Method):
-    """L = -(1/b) Σ log (pᵀT)_ỹ with the transition that the noisy labels really have."""
+class ForwardTrueTransition(Method):
+    """L = -(1/b) Σ log (pᵀT)_ỹ with the true transition matrix T of the noisy labels."""
 
     name: ClassVar[str] = "forward-true"
     title: ClassVar[str] = "Forward T (given)"
@@ -88,7 +90,8 @@ class ForwardGiven(Method):
         self.transition = self._transition()
 
     def _transition(self) -> torch.Tensor:
-        assert self.context.transition is not None  # noqa: S101 - asked for by `needs_truth`
+        """Return the transition matrix T, shape (K, K)."""
+        assert self.context.transition is not None  # noqa: S101 - `needs_truth` is set
         return self.context.transition
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -97,7 +100,7 @@ class ForwardGiven(Method):
         return forward_losses(batch.logits, labels, self.transition).mean()
 
 
-class ForwardEstimated(ForwardGiven):
+class ForwardEstimatedTransition(ForwardTrueTransition):
     """Forward correction with T̂ estimated from the predictions of a cross entropy run."""
 
     name: ClassVar[str] = "forward"
@@ -111,7 +114,7 @@ class ForwardEstimated(ForwardGiven):
             default=97.0,
             low=0,
             high=100,
-            help="of p_i over the samples that stands for class i (code: 97, CIFAR-100: 100)",
+            help="percentile of p_i at the anchor of class i (code: 97, CIFAR-100: 100)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -120,5 +123,6 @@ class ForwardEstimated(ForwardGiven):
     )
 
     def _transition(self) -> torch.Tensor:
+        """Return the estimated transition matrix T̂, shape (K, K)."""
         percentile = self.context.hyperparameters.number("percentile")
         return estimate_transition(self.context.inputs["predictions"], percentile)

@@ -17,7 +17,7 @@ from trainables.methods.base import (
     Setting,
     Space,
 )
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import cifar
 
 _REPOSITORY = "AlanChou/Truncated-Loss"
 _RECIPES = (
@@ -30,24 +30,24 @@ Q = Parameter(
     low=0,
     low_open=True,
     high=1,
-    help="exponent q: towards 0 cross entropy, 1 mean absolute error (GCE paper: 0.7)",
+    help="exponent q: near 0 cross entropy, at 1 mean absolute error (GCE paper: 0.7)",
     space=Space(0.2, 1.0),
 )
 
 
-def generalised(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
-    """Return (1 - p_y^q) / q per sample, shape (b,).
+def generalised_losses(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
+    """Return (1 - p_y^q) / q of each sample, shape (b,).
 
-    As -expm1(q log p_y) / q it needs no floor under p_y: value and gradient are finite wherever the
-    logits are.
+    It is computed as -expm1(q log p_y) / q, whose value and gradient are finite wherever the logits
+    are, without a floor for p_y.
     """
     log_p = functional.log_softmax(logits, dim=1)
-    chosen = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
-    return -torch.expm1(q * chosen) / q
+    log_p_label = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return -torch.expm1(q * log_p_label) / q
 
 
 class GeneralisedCrossEntropy(Method):
-    """L_q = (1/b) Σ (1 - p_ỹ^q) / q."""
+    """Generalised cross entropy: L_q = (1/b) Σ (1 - p_ỹ^q) / q."""
 
     name: ClassVar[str] = "gce"
     title: ClassVar[str] = "GCE"
@@ -58,15 +58,15 @@ class GeneralisedCrossEntropy(Method):
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean loss of a batch."""
         q = self.context.hyperparameters.number("q")
-        return generalised(batch.logits, self.context.labels[batch.index], q).mean()
+        return generalised_losses(batch.logits, self.context.labels[batch.index], q).mean()
 
 
-class TruncatedCrossEntropy(Method):
-    """L_q of the samples with p_ỹ above k, and the constant L_q(k) for the others.
+class TruncatedGeneralisedCrossEntropy(Method):
+    """L_q of the samples with p_ỹ above k, and the constant L_q(k) of the other, pruned ones.
 
-    Which samples those are is decided after the epoch before `first_pruning_epoch`, and every
-    `pruning_interval` epochs after it, by a pass over the training samples. The network as it is
-    decides; the public port takes its checkpoint with the best accuracy so far.
+    Samples are pruned by a pass over the training samples after the epoch before
+    `first_pruning_epoch`, and again every `pruning_interval` epochs. The pass uses the current
+    network; the public port uses its checkpoint with the best accuracy so far.
     """
 
     name: ClassVar[str] = "gce-truncated"
@@ -80,7 +80,7 @@ class TruncatedCrossEntropy(Method):
             low=0,
             high=1,
             high_open=True,
-            help="samples with p of the given label up to k are pruned (GCE paper: 0.5)",
+            help="samples whose p of the given label is at most k are pruned (GCE paper: 0.5)",
         ),
         Parameter(
             "first_pruning_epoch",
@@ -106,31 +106,31 @@ class TruncatedCrossEntropy(Method):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        values = context.hyperparameters
-        self.q, self.k = values.number("q"), values.number("k")
-        self.first = int(values.number("first_pruning_epoch"))
-        self.interval = int(values.number("pruning_interval"))
-        self.kept = torch.ones_like(context.labels, dtype=torch.bool)
+        hyperparameters = context.hyperparameters
+        self.q, self.k = hyperparameters.number("q"), hyperparameters.number("k")
+        self.first_epoch = int(hyperparameters.number("first_pruning_epoch"))
+        self.interval = int(hyperparameters.number("pruning_interval"))
+        self.unpruned = torch.ones_like(context.labels, dtype=torch.bool)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the weights."""
+        """Return the size of the mask in bytes."""
         return samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch, pruned samples at their constant."""
-        losses = generalised(batch.logits, self.context.labels[batch.index], self.q)
+        """Return the mean loss of a batch; a pruned sample contributes a constant."""
+        losses = generalised_losses(batch.logits, self.context.labels[batch.index], self.q)
         constant = (1 - self.k**self.q) / self.q
-        # `where` on the finished losses: a pruned sample's gradient is 0.
-        return torch.where(self.kept[batch.index], losses, constant).mean()
+        # `where` on the losses themselves makes the gradient of a pruned sample 0.
+        return torch.where(self.unpruned[batch.index], losses, constant).mean()
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:
-        """Decide anew which samples count, where the next epoch asks for it."""
-        after = epoch + 1 - self.first
-        if after >= 0 and after % self.interval == 0:
-            p = predict().gather(1, self.context.labels.unsqueeze(1)).squeeze(1)
-            self.kept.copy_(p > self.k)
+        """Prune samples anew before the epochs in which that is due."""
+        epochs_since_first = epoch + 1 - self.first_epoch
+        if epochs_since_first >= 0 and epochs_since_first % self.interval == 0:
+            p_label = predict().gather(1, self.context.labels.unsqueeze(1)).squeeze(1)
+            self.unpruned.copy_(p_label > self.k)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return which samples count."""
-        return {"kept": self.kept}
+        """Return the mask of the samples that are not pruned."""
+        return {"kept": self.unpruned}

@@ -1,4 +1,4 @@
-"""Joint optimization (Tanaka et al., CVPR 2018): labels learned first, a network from them then."""
+"""Joint optimization (Tanaka et al., CVPR 2018): labels are learned, then a network from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from trainables.methods.base import (
     Space,
     Stage,
 )
-from trainables.methods.cifar_recipes import cifar
-from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes, soft_cross_entropy
+from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft_cross_entropy
+from trainables.methods.published import cifar
 
 WINDOW = 10
-"""Epochs over which predictions are averaged."""
+"""Number of epochs over which predictions are averaged."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
-_RULE = "that its 5,000 clean validation samples choose the epoch is inferred"
+_RULE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
 _FIRST = Published(
     "cifar10*",
     "*",
@@ -80,12 +80,13 @@ _SETTINGS = (
 )
 
 
-class JointLabels(Method):
-    """L = CE(y, p) + α L_p + β L_e, at a learning rate that is high throughout.
+class JointOptimizationLabels(Method):
+    """First training of Joint Optimization, which learns the labels.
 
+    L = CE(y, p) + α L_p + β L_e, at a learning rate that is high throughout.
     L_p = -Σ_k (1/K) log p̄_k with p̄ the mean prediction of the batch; L_e is the mean entropy of
-    the predictions. From `first_label_epoch` on, y is the mean of a sample's predictions in its
-    last 10 epochs (or its argmax).
+    the predictions. From `first_label_epoch` on, y is the mean of a sample's predictions over the
+    last 10 epochs, or the argmax of that mean.
     """
 
     name: ClassVar[str] = "joint-labels"
@@ -98,49 +99,53 @@ class JointLabels(Method):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        values = context.hyperparameters
-        self.prior, self.entropy = values.number("alpha"), values.number("beta")
-        self.first = int(values.number("first_label_epoch"))
-        self.hard = values["labels"] == "hard"
+        hyperparameters = context.hyperparameters
+        self.alpha = hyperparameters.number("alpha")
+        self.beta = hyperparameters.number("beta")
+        self.first_epoch = int(hyperparameters.number("first_label_epoch"))
+        self.hard = hyperparameters["labels"] == "hard"
         self.labels = one_hot(context.labels, context.classes)
-        self.recent = RecentPredictions(context.labels, WINDOW, context.classes)
+        self.predictions = RecentPredictions(context.labels, WINDOW, context.classes)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the ring and the labels."""
-        return ring_bytes(samples, WINDOW, classes) + 4 * samples * classes
+        """Return the size of the recent predictions and the learned labels in bytes."""
+        return RecentPredictions.size_bytes(samples, WINDOW, classes) + 4 * samples * classes
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Keep the predictions, then return the mean loss."""
-        self.recent.note(batch.logits, batch.index, batch.epoch)
+        """Record the predictions, then return the mean loss."""
+        self.predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
-        given = soft_cross_entropy(batch.logits, self.labels[batch.index]).mean()
+        cross_entropy = soft_cross_entropy(batch.logits, self.labels[batch.index]).mean()
         prior = -(torch.logsumexp(log_p, dim=0) - math.log(len(log_p))).mean()
         entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
-        return given + self.prior * prior + self.entropy * entropy
+        return cross_entropy + self.alpha * prior + self.beta * entropy
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Replace the labels, where the next epoch learns from replaced ones."""
-        if epoch + 1 < self.first:
+        """Update the labels if the next epoch is trained on learned labels."""
+        if epoch + 1 < self.first_epoch:
             return
-        mean = self.recent.mean(epoch)
+        mean = self.predictions.mean(epoch)
         self.labels.copy_(one_hot(mean.argmax(dim=1), mean.shape[1]) if self.hard else mean)
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the labels as they are now."""
+        """Return the current labels, shape (n, K)."""
         return self.labels
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the labels and the recent predictions."""
-        return {"labels": self.labels, "recent": self.recent.ring}
+        """Return the current labels and the recent predictions."""
+        return {"labels": self.labels, "recent": self.predictions.ring}
 
     def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return the learned labels, float32, shape (n, K); or the predictions."""
+        """Return the learned labels, float32, shape (n, K), or the predictions."""
         return self.labels if name == "labels" else super().outcome(name, predict)
 
 
-class Joint(Method):
-    """A fresh network on the labels that a `joint-labels` run has learned, by cross entropy."""
+class JointOptimization(Method):
+    """Second training of Joint Optimization: cross entropy to the labels of a `joint-labels` run.
+
+    It starts from a newly initialised network.
+    """
 
     name: ClassVar[str] = "joint"
     title: ClassVar[str] = "Joint Opt"
@@ -156,7 +161,7 @@ class Joint(Method):
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept what the parameters' ranges do: it is the first stage that learns labels."""
+        """Accept all values: `first_label_epoch` concerns the first training alone."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean cross entropy to the learned labels."""

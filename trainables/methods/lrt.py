@@ -1,4 +1,4 @@
-"""Likelihood ratio test (Zheng et al., ICML 2020): labels that the network contradicts flip."""
+"""Likelihood ratio test (Zheng et al., ICML 2020): correction of labels the network contradicts."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from trainables.methods.base import (
     Published,
     Space,
 )
-from trainables.methods.cifar_recipes import cifar
-from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes
+from trainables.methods.per_sample_state import RecentPredictions, one_hot
+from trainables.methods.published import cifar
 
 WINDOW = 10
-"""Epochs over which predictions are averaged."""
+"""Number of epochs over which predictions are averaged."""
 RHO = 0.9
+"""Constant ρ of the retroactive term's matrix."""
 EPSILON = 1e-4
+"""Constant ε of the retroactive term's matrix."""
 
 _REPOSITORY = "pingqingsheng/LRT"
 
 
-class LikelihoodRatio(Method):
-    """Cross entropy, a retroactive term, and labels corrected by a ratio test after each epoch.
+class LikelihoodRatioTest(Method):
+    """Cross entropy plus a retroactive term, on labels corrected by a ratio test after each epoch.
 
-    With f the mean of a sample's predictions in its last 10 epochs, its label becomes argmax f
-    where max f / f_ỹ is above a threshold, which grows by `growth` with each epoch of correction.
+    With f the mean of a sample's predictions over the last 10 epochs, its label becomes argmax f
+    if max f / f_ỹ is above a threshold, which grows by `growth` with each epoch of correction.
 
-    The retroactive term -(A s)ᵀ log p pulls towards the label s that a sample had when its matrix
-    A was made. A has ρ - ε/(K - 1) throughout the row of that label and ε throughout the others,
-    and s sums to 1: so A s has these numbers as entries, and one class index per sample does for
-    n × K × K numbers. Before a matrix is made, A s is uniform.
+    The retroactive term is -(A s)ᵀ log p, where A is a matrix per sample, computed from the label
+    that the sample has at that time, and s a soft label. The row of that label in A is
+    ρ - ε/(K - 1) throughout, the other rows are ε throughout, and s sums to 1. So the entries of
+    A s are these numbers, and one class index per sample replaces n × K × K numbers. Before the
+    matrices are computed, A s is uniform.
     """
 
     name: ClassVar[str] = "lrt"
@@ -47,14 +50,14 @@ class LikelihoodRatio(Method):
             "threshold",
             default=1.2,
             low=1,
-            help="ratio max f / f of the label above which it flips, at first (LRT code: 1.2)",
+            help="initial ratio max f / f_label above which a label is corrected (LRT code: 1.2)",
             space=Space(1.05, 5, log=True),
         ),
         Parameter(
             "growth",
             default=0.02,
             low=0,
-            help="of the threshold with each epoch of correction (LRT code: 0.02)",
+            help="increase of the threshold with each epoch of correction (LRT code: 0.02)",
         ),
         Parameter(
             "first_correction_epoch",
@@ -76,7 +79,7 @@ class LikelihoodRatio(Method):
             default=40,
             low=1,
             in_epochs=True,
-            help="epochs between the two times its matrices are made (LRT code: 40)",
+            help="epochs between the two computations of its matrices (LRT code: 40)",
         ),
         Parameter("retro", default=True, help="whether the loss has the retroactive term"),
     )
@@ -85,65 +88,65 @@ class LikelihoodRatio(Method):
             "cifar10*",
             "*",
             cifar(180, 0.01, MultiStep((60, 120, 160), 0.5), 5e-4, optimizer="radam"),
-            f"{_REPOSITORY}; its optimiser is made anew each epoch, here once",
+            f"{_REPOSITORY}; it has a new optimiser in each epoch, here one",
         ),
     )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        values = context.hyperparameters
-        self.threshold = values.number("threshold")
-        self.growth = values.number("growth")
-        self.first = int(values.number("first_correction_epoch"))
-        self.first_retro = int(values.number("first_retro_epoch"))
-        self.interval = int(values.number("retro_interval"))
-        self.retro = bool(values["retro"])
+        hyperparameters = context.hyperparameters
+        self.threshold = hyperparameters.number("threshold")
+        self.growth = hyperparameters.number("growth")
+        self.first_epoch = int(hyperparameters.number("first_correction_epoch"))
+        self.first_retro_epoch = int(hyperparameters.number("first_retro_epoch"))
+        self.retro_interval = int(hyperparameters.number("retro_interval"))
+        self.retro = bool(hyperparameters["retro"])
         self.labels = context.labels.clone()
-        self.remembered = torch.full_like(context.labels, -1)
-        self.recent = RecentPredictions(context.labels, WINDOW, context.classes)
+        self.retro_labels = torch.full_like(context.labels, -1)  # -1: no matrix computed yet
+        self.predictions = RecentPredictions(context.labels, WINDOW, context.classes)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the ring, and of two class indices per sample."""
-        return ring_bytes(samples, WINDOW, classes) + 16 * samples
+        """Return the size of the recent predictions and two class indices per sample in bytes."""
+        return RecentPredictions.size_bytes(samples, WINDOW, classes) + 16 * samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Keep the predictions, then return the mean loss."""
-        self.recent.note(batch.logits, batch.index, batch.epoch)
+        """Record the predictions, then return the mean loss."""
+        self.predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
         loss = functional.nll_loss(log_p, self.labels[batch.index])
-        if self.retro and batch.epoch >= self.first_retro:
-            loss = loss - (self._past(batch.index) * log_p).sum(dim=1).mean()
+        if self.retro and batch.epoch >= self.first_retro_epoch:
+            loss = loss - (self._retro_targets(batch.index) * log_p).sum(dim=1).mean()
         return loss
 
-    def _past(self, index: torch.Tensor) -> torch.Tensor:
-        """Return A s of some samples, shape (b, K)."""
+    def _retro_targets(self, index: torch.Tensor) -> torch.Tensor:
+        """Return A s of the samples at `index`, shape (b, K)."""
         classes = self.context.classes
-        known = self.remembered[index]
-        hot = functional.one_hot(known.clamp(min=0), classes).bool()
-        made = torch.where(hot, RHO - EPSILON / (classes - 1), EPSILON)
-        return torch.where(known.unsqueeze(1) >= 0, made, 1 / classes)
+        labels = self.retro_labels[index]
+        is_label = functional.one_hot(labels.clamp(min=0), classes).bool()
+        product = torch.where(is_label, RHO - EPSILON / (classes - 1), EPSILON)
+        return torch.where(labels.unsqueeze(1) >= 0, product, 1 / classes)
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Remember labels when it is time for it, then correct them."""
-        if epoch + 1 in (self.first_retro, self.first_retro + self.interval):
-            self.remembered.copy_(self.labels)
-        if epoch >= self.first:
-            f = self.recent.mean(epoch)
-            highest, best = f.max(dim=1)
-            own = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
-            limit = self.threshold + self.growth * (epoch - self.first + 1)
-            # As a product: the ratio of a label that is never predicted has no value.
-            self.labels.copy_(torch.where(highest > limit * own, best, self.labels))
+        """Store the labels for the retroactive term in its epochs, then correct the labels."""
+        if epoch + 1 in (self.first_retro_epoch, self.first_retro_epoch + self.retro_interval):
+            self.retro_labels.copy_(self.labels)
+        if epoch >= self.first_epoch:
+            f = self.predictions.mean(epoch)
+            f_max, likeliest = f.max(dim=1)
+            f_label = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+            limit = self.threshold + self.growth * (epoch - self.first_epoch + 1)
+            # A product, since the ratio is undefined for a label that is never predicted.
+            self.labels.copy_(torch.where(f_max > limit * f_label, likeliest, self.labels))
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the labels as they are now, one-hot."""
+        """Return the current labels, one-hot."""
         return one_hot(self.labels, self.context.classes)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return current and remembered labels and the recent predictions."""
+        """Return the labels, those of the retroactive term and the recent predictions."""
         return {
             "labels": self.labels,
-            "remembered": self.remembered,
-            "recent": self.recent.ring,
+            "remembered": self.retro_labels,
+            "recent": self.predictions.ring,
         }

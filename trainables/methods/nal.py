@@ -8,53 +8,55 @@ from typing import TYPE_CHECKING, ClassVar
 from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
-from trainables.methods.tables import TargetTable
+from trainables.methods.per_sample_state import TargetTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 LABEL_FLOOR = 1e-4
-"""Least entry of a label row in the public code; also the A of the reverse term, log A = -9.21."""
-WEIGHT_FLOOR = 1e-12
-"""Least attention weight and least probability in the public code."""
-PREDICTION_FLOOR = 1e-7
-"""Least entry of τ(p - t) + t in the public code."""
+"""Smallest entry of a label row in the public code, and of t in the logarithm of the reverse term,
+whose smallest value is thus log 1e-4 = -9.21."""
+PROBABILITY_FLOOR = 1e-12
+"""Smallest attention weight and smallest class probability in the public code."""
+MIXTURE_FLOOR = 1e-7
+"""Smallest entry of the mixture τ(p - t) + t in the public code."""
 
 
 def attention_loss(
     logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Attention term of eq. 3 per sample: -tᵀ log(τ(p - t) + t), without clamps.
+    """Return the attention term of eq. 3 of each sample, -tᵀ log(τ(p - t) + t), without clamps.
 
-    It is evaluated in log space, as logaddexp(log τ + log p, log(1 - τ) + log t), which is finite
+    It is computed in log space, as logaddexp(log τ + log p, log(1 - τ) + log t), which is finite
     wherever the logits are; an entry with t = 0 contributes neither value nor gradient.
 
     Args:
-        logits: prediction branch, shape (b, K).
-        attention: attention branch before the sigmoid (h of eq. 2), shape (b,).
-        targets: rows that sum to 1, shape (b, K).
+        logits: outputs of the prediction branch, shape (b, K).
+        attention: outputs of the attention branch before the sigmoid (h of eq. 2), shape (b,).
+        targets: target rows that sum to 1, shape (b, K).
 
     Returns:
         Losses, shape (b,).
     """
     h = attention.unsqueeze(1)
-    predicted = functional.logsigmoid(h) + functional.log_softmax(logits, dim=1)
-    kept = functional.logsigmoid(-h) + targets.log()
-    return -(targets * torch.logaddexp(predicted, kept)).sum(dim=1)
+    log_prediction_part = functional.logsigmoid(h) + functional.log_softmax(logits, dim=1)
+    log_target_part = functional.logsigmoid(-h) + targets.log()
+    return -(targets * torch.logaddexp(log_prediction_part, log_target_part)).sum(dim=1)
 
 
 def boost_loss(attention: torch.Tensor) -> torch.Tensor:
-    """Boost term of eq. 3 per sample: -log τ, shape (b,)."""
+    """Return the boost term of eq. 3 of each sample, -log τ, shape (b,)."""
     return functional.softplus(-attention)
 
 
 def reverse_loss(
     logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Reverse term (RNAL, section 5.4) per sample: -(τ(p - t) + t)ᵀ log max(t, 1e-4), shape (b,).
+    """Return the reverse term (RNAL, section 5.4) of each sample, shape (b,).
 
-    As in symmetric cross entropy, with the mixture in the place of the prediction.
+    It is -(τ(p - t) + t)ᵀ log max(t, 1e-4): the reverse term of symmetric cross entropy, with the
+    mixture in the place of the prediction.
     """
     weight = attention.sigmoid().unsqueeze(1)
     mixture = weight * logits.softmax(dim=1) + (1 - weight) * targets
@@ -64,23 +66,23 @@ def reverse_loss(
 def clamped_losses(
     logits: torch.Tensor, attention: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The three terms per sample as the public code computes them (loss.py).
+    """Return the three terms of each sample as the public code computes them (loss.py).
 
     Args:
-        logits: prediction branch, shape (b, K).
-        attention: attention branch before the sigmoid, shape (b,).
-        labels: rows floored at 1e-4 and not normalised again, shape (b, K).
+        logits: outputs of the prediction branch, shape (b, K).
+        attention: outputs of the attention branch before the sigmoid, shape (b,).
+        labels: label rows clamped to at least 1e-4 and not normalised again, shape (b, K).
 
     Returns:
         Attention, boost and reverse term, shape (b,) each.
     """
     # In float32 the upper bounds are 1 itself.
-    weight = attention.sigmoid().clamp(WEIGHT_FLOOR, 1 - WEIGHT_FLOOR)
-    p = logits.softmax(dim=1).clamp(WEIGHT_FLOOR, 1 - WEIGHT_FLOOR)
-    h = weight.unsqueeze(1)
-    mixture = (h * p + (1 - h) * labels).clamp(PREDICTION_FLOOR, 1.0)
-    attended = -(labels * mixture.log()).sum(dim=1)
-    return attended, -weight.log(), -(mixture * labels.log()).sum(dim=1)
+    tau = attention.sigmoid().clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    p = logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    weight = tau.unsqueeze(1)
+    mixture = (weight * p + (1 - weight) * labels).clamp(MIXTURE_FLOOR, 1.0)
+    attention_term = -(labels * mixture.log()).sum(dim=1)
+    return attention_term, -tau.log(), -(mixture * labels.log()).sum(dim=1)
 
 
 LAMBDA = Parameter(
@@ -118,7 +120,7 @@ TARGET_INTERVAL = Parameter(
 CLAMPS = Parameter(
     "clamps",
     default=False,
-    help="the public code's clamps (labels floored at 1e-4 without renormalisation, and others)",
+    help="whether to clamp as the public code does (labels to at least 1e-4, and others)",
 )
 DELTA = Parameter(
     "delta",
@@ -126,7 +128,7 @@ DELTA = Parameter(
     low=0,
     high=1,
     high_open=True,
-    help="only samples with attention weight above δ have their targets updated (public code: 0)",
+    help="attention weight δ above which a sample's target is updated (public code: 0)",
 )
 BETA = Parameter(
     "beta",
@@ -136,19 +138,20 @@ BETA = Parameter(
 )
 
 _CODE = "public code"
-_SWITCHES = {"clamps": True, "delta": 0.0}
+_CODE_VALUES = {"clamps": True, "delta": 0.0}
+"""Values that the public code uses on all datasets."""
 
 
-class NoiseAttention(TargetTable):
+class NoiseAttentionLearning(TargetTable):
     """L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ, with targets t by temporal ensembling.
 
-    A sample's target starts as its one-hot noisy label. In target epochs (the first, and every
-    `target_interval` epochs after it) it becomes α t + (1 - α) p before the loss is taken, p being
-    the training prediction of the step, detached (eq. 4). The paper's Algorithm 1 is
-    first_target_epoch = target_interval = 1.
+    A sample's target is initially its one-hot noisy label. In target epochs
+    (`first_target_epoch`, and every `target_interval` epochs after it) it becomes α t + (1 - α) p
+    before the loss is computed, p being the training prediction of the step, detached (eq. 4). The
+    paper's Algorithm 1 is first_target_epoch = target_interval = 1.
 
-    With `clamps` the loss is the public code's, value for value: label rows are floored at 1e-4
-    and not normalised again, the whole table of targets after every update likewise.
+    With `clamps` the loss has the values of the public code: label rows are clamped to at least
+    1e-4 and not normalised again, and so is the whole table of targets after every update.
     """
 
     name: ClassVar[str] = "nal"
@@ -176,25 +179,25 @@ class NoiseAttention(TargetTable):
             Setting(
                 "cifar10*",
                 "*",
-                {"first_target_epoch": 60, "target_interval": 10, **_SWITCHES},
+                {"first_target_epoch": 60, "target_interval": 10, **_CODE_VALUES},
                 f"{_CODE}, train_cifar.py and loss.py",
             ),
             Setting(
                 "animal10n",
                 "*",
-                {"first_target_epoch": 41, "target_interval": 1, **_SWITCHES},
-                f"{_CODE}, train_animal10n.py (epoch 40 there, which counts from 0)",
+                {"first_target_epoch": 41, "target_interval": 1, **_CODE_VALUES},
+                f"{_CODE}, train_animal10n.py (epoch 40 there, counted from 0)",
             ),
             Setting(
                 "clothing1m",
                 "*",
-                {"first_target_epoch": 60, "target_interval": 10, "beta": 0.1, **_SWITCHES},
+                {"first_target_epoch": 60, "target_interval": 10, "beta": 0.1, **_CODE_VALUES},
                 f"{_CODE}, train_clothing1m.py and loss.py",
             ),
             Setting(
                 "webvision",
                 "*",
-                {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1, **_SWITCHES},
+                {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1, **_CODE_VALUES},
                 f"{_CODE}, train_webvision.py and loss.py",
             ),
         ),
@@ -202,61 +205,70 @@ class NoiseAttention(TargetTable):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        values = context.hyperparameters
-        self.boost = values.number("lambda")
-        self.momentum = values.number("alpha")
-        self.first = int(values.number("first_target_epoch"))
-        self.interval = int(values.number("target_interval"))
-        self.clamps = bool(values["clamps"])
-        self.delta = values.number("delta")
-        self.reverse = values.number("beta")
+        hyperparameters = context.hyperparameters
+        self.lambda_ = hyperparameters.number("lambda")
+        self.alpha = hyperparameters.number("alpha")
+        self.first_epoch = int(hyperparameters.number("first_target_epoch"))
+        self.interval = int(hyperparameters.number("target_interval"))
+        self.clamps = bool(hyperparameters["clamps"])
+        self.delta = hyperparameters.number("delta")
+        self.beta = hyperparameters.number("beta")
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Refuse a first target epoch that never comes, or that gave NaN in the public code."""
+        """Raise `FieldError` if targets are never updated, or if the public code's loss is NaN.
+
+        Raises:
+            FieldError: if the first target epoch is after the last epoch, or with `clamps` if it is
+                no multiple of the interval.
+        """
         super().check(hyperparameters, epochs)
         first = int(hyperparameters.number("first_target_epoch"))
         interval = int(hyperparameters.number("target_interval"))
         if hyperparameters["clamps"] and first % interval:
-            near = math.ceil(first / interval) * interval
+            next_multiple = math.ceil(first / interval) * interval
             raise FieldError(
                 "first_target_epoch",
                 f"first_target_epoch {first} is no multiple of target_interval {interval}: with "
-                "clamps, as in the public code, the labels' zeros would not be floored before "
-                f"they are used, and the loss would be NaN; choose {near}, or clamps false",
+                "clamps, as in the public code, zeros of the labels would not be clamped before "
+                f"their logarithm, and the loss would be NaN; choose {next_multiple}, or clamps "
+                "false",
             )
 
     def updates_targets(self, epoch: int) -> bool:
-        """Tell whether the targets move in this epoch."""
-        return epoch >= self.first and (epoch - self.first) % self.interval == 0
+        """Return whether targets are updated in an epoch."""
+        return epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
         """Return h of eq. 2, shape (b,)."""
         return batch.attention
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets where the epoch says so, then return eq. 3."""
+        """Update the batch's targets in a target epoch, then return eq. 3."""
         attention = self.attention_logit(batch)
         if self.updates_targets(batch.epoch):
-            self._update(batch, attention.detach())
+            self._update_targets(batch, attention.detach())
         targets = self.targets[batch.index]
         if self.clamps:
             targets = targets.clamp(min=LABEL_FLOOR)
-            attended, boosted, reversed_ = clamped_losses(batch.logits, attention, targets)
-            return attended.mean() + self.boost * boosted.mean() + self.reverse * reversed_.mean()
+            attention_term, boost_term, reverse_term = (
+                losses.mean() for losses in clamped_losses(batch.logits, attention, targets)
+            )
+            return attention_term + self.lambda_ * boost_term + self.beta * reverse_term
         losses = attention_loss(batch.logits, attention, targets)
-        losses = losses + self.boost * boost_loss(attention)
-        if self.reverse:
-            losses = losses + self.reverse * reverse_loss(batch.logits, attention, targets)
+        losses = losses + self.lambda_ * boost_loss(attention)
+        if self.beta:
+            losses = losses + self.beta * reverse_loss(batch.logits, attention, targets)
         return losses.mean()
 
-    def _update(self, batch: Batch, attention: torch.Tensor) -> None:
-        before = self.targets[batch.index]
+    def _update_targets(self, batch: Batch, attention: torch.Tensor) -> None:
+        """Update the batch's targets by eq. 4, where the attention weight is above δ."""
+        old = self.targets[batch.index]
         p = batch.logits.detach().softmax(dim=1)
-        after = self.momentum * before + (1 - self.momentum) * p
+        new = self.alpha * old + (1 - self.alpha) * p
         if self.delta:
-            attended = attention.sigmoid() > self.delta
-            after = torch.where(attended.unsqueeze(1), after, before)
-        self.targets[batch.index] = after
+            above_delta = attention.sigmoid() > self.delta
+            new = torch.where(above_delta.unsqueeze(1), new, old)
+        self.targets[batch.index] = new
         if self.clamps:
             self.targets.clamp_(min=LABEL_FLOOR)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import torch
 from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting
-from trainables.methods.nal import BETA, CLAMPS, LAMBDA, NoiseAttention
+from trainables.methods.nal import BETA, CLAMPS, LAMBDA, NoiseAttentionLearning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,16 +19,16 @@ _TABLE = "paper, section 5.4 and Table 6"
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
     """Return the logit of the highest probability, log(max p / (1 - max p)), shape (b,).
 
-    As the highest logit less the logarithm of the others' sum, it is finite where 1 - max p would
-    be rounded to 0.
+    It is computed as the highest logit minus the log-sum-exp of the others, which is finite where
+    1 - max p would be rounded to 0.
     """
-    highest, which = logits.max(dim=1)
-    others = logits.scatter(1, which.unsqueeze(1), -torch.inf)
+    highest, likeliest = logits.max(dim=1)
+    others = logits.scatter(1, likeliest.unsqueeze(1), -torch.inf)
     return highest - others.logsumexp(dim=1)
 
 
-class WithoutTargets(NoiseAttention):
-    """NAL on the noisy labels themselves: targets stay one-hot in all epochs."""
+class NalWithoutTargetEstimation(NoiseAttentionLearning):
+    """NAL without target estimation: the targets are the one-hot noisy labels in all epochs."""
 
     name: ClassVar[str] = "nal-no-targets"
     title: ClassVar[str] = "NAL w/o target estimation"
@@ -37,27 +37,27 @@ class WithoutTargets(NoiseAttention):
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
 
     def __init__(self, context: Context) -> None:
-        never = {"alpha": 0.9, "first_target_epoch": 1, "target_interval": 1, "delta": 0.0}
-        values = FrozenMap({**never, **context.hyperparameters})
-        super().__init__(replace(context, hyperparameters=values))
+        unused = {"alpha": 0.9, "first_target_epoch": 1, "target_interval": 1, "delta": 0.0}
+        hyperparameters = FrozenMap({**unused, **context.hyperparameters})
+        super().__init__(replace(context, hyperparameters=hyperparameters))
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept what the parameters' ranges do: there is no schedule of targets."""
+        """Accept all values: there is no schedule of targets to check."""
 
     def updates_targets(self, epoch: int) -> bool:  # noqa: ARG002
-        """Return False."""
+        """Return False: targets are never updated."""
         return False
 
     def estimated_targets(self) -> None:
-        """Return None: the labels are taken as given."""
+        """Return None: the targets are the given labels."""
 
 
-class WithoutAttention(NoiseAttention):
+class NalWithoutAttentionBranch(NoiseAttentionLearning):
     """NAL with the confidence τ = max p in the place of the attention branch.
 
-    The gradient flows through it into the prediction branch, with which, as the paper finds, it
-    interferes.
+    The gradient flows through τ into the prediction branch, where it disturbs training, as the
+    paper reports.
     """
 
     name: ClassVar[str] = "nal-no-attention"
@@ -69,13 +69,13 @@ class WithoutAttention(NoiseAttention):
         return confidence_logit(batch.logits)
 
 
-class WithReverse(NoiseAttention):
-    """NAL with the reverse term (RNAL) added."""
+class NalWithReverseTerm(NoiseAttentionLearning):
+    """NAL with the additional reverse term (RNAL)."""
 
     name: ClassVar[str] = "nal-rnal"
     title: ClassVar[str] = "NAL + RNAL"
     source: ClassVar[str] = f"{_TABLE}; the weight of the term is the public code's"
     parameters: ClassVar[tuple[Parameter, ...]] = tuple(
         replace(parameter, default=0.1) if parameter is BETA else parameter
-        for parameter in NoiseAttention.parameters
+        for parameter in NoiseAttentionLearning.parameters
     )

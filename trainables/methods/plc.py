@@ -18,23 +18,25 @@ from trainables.methods.base import (
     Setting,
     Space,
 )
-from trainables.methods.cifar_recipes import ANIMAL10N, cifar
-from trainables.methods.tables import RecentPredictions, one_hot, ring_bytes
+from trainables.methods.per_sample_state import RecentPredictions, one_hot
+from trainables.methods.published import ANIMAL10N, cifar
 
-STEP = 0.1
-HIGHEST = 0.9
-FEW = 0.001
-"""Fewer corrections than this fraction of the samples raise the threshold."""
+DELTA_STEP = 0.1
+"""Increase of the threshold δ after an epoch with few corrections."""
+DELTA_MAX = 0.9
+"""Largest threshold δ."""
+FEW_CORRECTIONS = 0.001
+"""Fraction of the samples; fewer corrections than that raise the threshold δ."""
 
 _REPOSITORY = "pxiangwu/PLC"
 
 
-class ProgressiveCorrection(Method):
+class ProgressiveLabelCorrection(Method):
     """Cross entropy on labels that are corrected after each epoch.
 
-    With f the mean of a sample's predictions over the `window` last epochs, its label becomes
-    argmax f where f_ỹ / max f is below δ. A round that corrects fewer than 0.1 % of the samples
-    raises δ by 0.1, up to 0.9. Corrections are cumulative.
+    With f the mean of a sample's predictions over the last `window` epochs, its label becomes
+    argmax f if f_ỹ / max f is below δ. If fewer than 0.1 % of the samples are corrected after an
+    epoch, δ grows by 0.1, up to 0.9. Corrections are cumulative.
     """
 
     name: ClassVar[str] = "plc"
@@ -46,7 +48,7 @@ class ProgressiveCorrection(Method):
             default=0.3,
             low=0,
             high=0.9,
-            help="ratio f of the label / max f below which it is corrected, at first (PLC: 0.3)",
+            help="initial ratio f_label / max f below which a label is corrected (PLC: 0.3)",
             space=Space(0.05, 0.8),
         ),
         Parameter(
@@ -57,7 +59,7 @@ class ProgressiveCorrection(Method):
             must_come=True,
             help="first epoch after which labels are corrected (PLC code: 8, from 0)",
         ),
-        Parameter("window", default=5, low=1, help="epochs that f is the mean of (PLC code: 5)"),
+        Parameter("window", default=5, low=1, help="epochs over which f is averaged (PLC code: 5)"),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("cifar10*", "*", {"first_correction_epoch": 9, "window": 5}, _REPOSITORY),
@@ -77,54 +79,50 @@ class ProgressiveCorrection(Method):
                 mean=(0.4914, 0.4822, 0.4465),
                 std=(0.2023, 0.1994, 0.2010),
             ),
-            f"{_REPOSITORY}; statistics of CIFAR-10 for both",
+            f"{_REPOSITORY}; it uses the statistics of CIFAR-10 for CIFAR-100 too",
             hold_out=0.1,
             selection=Selection.CLEAN,
         ),
-        Published(
-            "animal10n",
-            "*",
-            ANIMAL10N,
-            _REPOSITORY,
-        ),
+        Published("animal10n", "*", ANIMAL10N, _REPOSITORY),
     )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        values = context.hyperparameters
-        self.first = int(values.number("first_correction_epoch"))
-        window = int(values.number("window"))
+        hyperparameters = context.hyperparameters
+        self.first_epoch = int(hyperparameters.number("first_correction_epoch"))
+        window = int(hyperparameters.number("window"))
         self.labels = context.labels.clone()
-        self.delta = torch.tensor(values.number("delta"), device=context.labels.device)
-        self.recent = RecentPredictions(context.labels, window, context.classes)
+        self.delta = torch.tensor(hyperparameters.number("delta"), device=context.labels.device)
+        self.predictions = RecentPredictions(context.labels, window, context.classes)
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:
-        """Return the size of the ring and the labels."""
+        """Return the size of the recent predictions and the current labels in bytes."""
         window = int(hyperparameters.number("window"))
-        return ring_bytes(samples, window, classes) + 8 * samples
+        return RecentPredictions.size_bytes(samples, window, classes) + 8 * samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Keep the predictions, then return the mean cross entropy to the current labels."""
-        self.recent.note(batch.logits, batch.index, batch.epoch)
+        """Record the predictions, then return the mean cross entropy to the current labels."""
+        self.predictions.record(batch.logits, batch.index, batch.epoch)
         return functional.cross_entropy(batch.logits, self.labels[batch.index])
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Correct labels, and raise δ where there was little to correct."""
-        if epoch < self.first:
+        """Correct labels, and raise δ if there were few corrections."""
+        if epoch < self.first_epoch:
             return
-        f = self.recent.mean(epoch)
-        highest, best = f.max(dim=1)
-        own = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
-        corrected = own < self.delta * highest
-        self.labels.copy_(torch.where(corrected, best, self.labels))
-        few = corrected.sum() < FEW * len(self.labels)
-        self.delta.copy_(torch.where(few, (self.delta + STEP).clamp(max=HIGHEST), self.delta))
+        f = self.predictions.mean(epoch)
+        f_max, likeliest = f.max(dim=1)
+        f_label = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+        corrected = f_label < self.delta * f_max
+        self.labels.copy_(torch.where(corrected, likeliest, self.labels))
+        few = corrected.sum() < FEW_CORRECTIONS * len(self.labels)
+        raised = (self.delta + DELTA_STEP).clamp(max=DELTA_MAX)
+        self.delta.copy_(torch.where(few, raised, self.delta))
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the labels as they are now, one-hot."""
+        """Return the current labels, one-hot."""
         return one_hot(self.labels, self.context.classes)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return current labels, δ and the recent predictions."""
-        return {"labels": self.labels, "delta": self.delta, "recent": self.recent.ring}
+        """Return the current labels, δ and the recent predictions."""
+        return {"labels": self.labels, "delta": self.delta, "recent": self.predictions.ring}

@@ -1,4 +1,4 @@
-"""What is published of a method beside its formula: values, recipes, and the runs it is made of."""
+"""Published details of a method beside its formula: hyperparameters, recipes and stages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CONSTANT, MultiStep, Schedule
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trainables.run.parameters import Value
-    from trainables.run.recipe import Recipe
 
 
 class Selection(StrEnum):
-    """Which epoch's network a number is taken from."""
+    """Rule that selects the epoch whose network is evaluated."""
 
     LAST = "last epoch"
     NOISY = "epoch chosen by noisy validation"
     CLEAN = "epoch chosen by clean validation"
     TEST = "epoch chosen by test accuracy"
-    """Published by some, and refused: the test split is never looked at while choosing."""
+    """Rule of some publications; studies refuse it, since the test split must not select."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,10 @@ class Setting:
     """Published values of some of a method's hyperparameters.
 
     Attributes:
-        dataset: pattern of the datasets' names: "cifar10", "cifar*", "*".
-        noise: pattern of the scenarios' names: "symmetric*-0.2", "asymmetric-*", "*".
-        values: by hyperparameter.
-        source: where they are published.
+        dataset: glob pattern of dataset names: "cifar10", "cifar*", "*".
+        noise: glob pattern of scenario names: "symmetric*-0.2", "asymmetric-*", "*".
+        values: hyperparameter values by name.
+        source: publication or public code that has the values.
     """
 
     dataset: str
@@ -43,15 +45,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The recipe under which a method's own authors trained it.
+    """Recipe that a method's authors published.
 
     Attributes:
-        dataset: pattern of the datasets' names.
-        noise: pattern of the scenarios' names.
-        recipe: in full; what it leaves open (mean and std, None) is as in the study.
-        hold_out: fraction of the training labels that it holds out.
-        selection: which epoch its numbers are from.
-        source: where it is published, and what had to be inferred.
+        dataset: glob pattern of dataset names.
+        noise: glob pattern of scenario names.
+        recipe: complete recipe; `mean` and `std` are the study's where they are None.
+        source: publication or public code that has the recipe, and what had to be inferred.
+        hold_out: fraction of the training labels that is held out.
+        selection: rule that selects the epoch of the published numbers.
     """
 
     dataset: str
@@ -64,13 +66,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run that a method's own run needs, at the same seeds and on the same data.
+    """Run that a method's own run needs, with the same seeds and data.
 
     Attributes:
-        role: what its outcome is to the method: key of `RunSpec.needs` and of `Context.inputs`.
-        method: name of the method that it trains.
-        outcome: which of that method's outcomes is taken.
-        passes: hyperparameters that are handed on to it under the same names.
+        role: key of the outcome in `RunSpec.needs` and `Context.inputs`.
+        method: name of the method of the needed run.
+        outcome: name of the outcome that is taken from the needed run.
+        passes: names of the hyperparameters whose values the needed run shares.
     """
 
     role: str
@@ -83,8 +85,53 @@ Entry = TypeVar("Entry", Setting, Published)
 
 
 def matching(entries: Iterable[Entry], dataset: str, scenario: str) -> Entry | None:
-    """Return the first entry for a dataset and a scenario; None if there is none."""
+    """Return the first entry that matches a dataset and a scenario; None if there is none."""
     for entry in entries:
         if fnmatchcase(dataset, entry.dataset) and fnmatchcase(scenario, entry.noise):
             return entry
     return None
+
+
+ANIMAL10N = Recipe(
+    epochs=100,
+    batch_size=128,
+    drop_last=True,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=1e-3,
+    schedule=MultiStep((50, 75), 0.2),
+    augmentation=("flip",),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+"""Recipe of PLC for ANIMAL-10N, which SELC and NAL share: SGD without momentum, images normalised
+with the statistics of ImageNet."""
+
+
+def cifar(
+    epochs: int,
+    learning_rate: float,
+    schedule: Schedule = CONSTANT,
+    weight_decay: float = 1e-4,
+    batch_size: int = 128,
+    **fields: object,
+) -> Recipe:
+    """Return a recipe of SGD with momentum 0.9 on cropped and flipped images.
+
+    Args:
+        epochs: number of epochs.
+        learning_rate: base rate of the schedule.
+        schedule: learning rate over the epochs.
+        weight_decay: weight decay of all parameters.
+        batch_size: number of samples per step.
+        fields: further fields of `Recipe`; without `mean` and `std` the study's are used.
+    """
+    return Recipe(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        augmentation=("crop", "flip"),
+        **fields,  # type: ignore[arg-type]
+    )

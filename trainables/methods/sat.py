@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.methods.base import Batch, CosineRestarts, Parameter, Published
-from trainables.methods.cifar_recipes import cifar
-from trainables.methods.tables import (
-    MOMENTUM,
+from trainables.methods.per_sample_state import (
+    TARGET_MOMENTUM,
     MovingTargets,
     first_target_epoch,
     soft_cross_entropy,
 )
+from trainables.methods.published import cifar
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _REPOSITORY = "LayneH/self-adaptive-training"
 
 
-class SelfAdaptive(MovingTargets):
-    """Cross entropy to the label, then to moving targets, weighted by how sure they are.
+class SelfAdaptiveTraining(MovingTargets):
+    """Cross entropy to the label, later to moving targets, weighted by their confidence.
 
     From `first_target_epoch` on, t ← α t + (1 - α) p at each step, w_i = max_k t_ik, and
     L = Σ w_i CE(t_i, p_i) / Σ w_i over the batch.
@@ -31,7 +31,7 @@ class SelfAdaptive(MovingTargets):
     title: ClassVar[str] = "SAT"
     source: ClassVar[str] = "Huang et al., NeurIPS 2020, Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        MOMENTUM,
+        TARGET_MOMENTUM,
         first_target_epoch(61, "SAT code: 60, counted from 0"),
     )
     published: ClassVar[tuple[Published, ...]] = (
@@ -44,10 +44,10 @@ class SelfAdaptive(MovingTargets):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Move the batch's targets from the first target epoch on, then return the mean loss."""
-        targets = self.moved(batch)
+        """Update the batch's targets from the first target epoch on; return the mean loss."""
+        targets = self.update_targets(batch)
         losses = soft_cross_entropy(batch.logits, targets)
-        if batch.epoch < self.first:
+        if batch.epoch < self.first_epoch:
             return losses.mean()
         weights = targets.max(dim=1).values
         return (weights * losses).sum() / weights.sum()

@@ -7,20 +7,24 @@ from typing import ClassVar
 
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Method, MultiStep, Parameter, Published, Setting, Space
-from trainables.methods.cifar_recipes import cifar
+from trainables.methods.published import cifar
 
 LABEL_FLOOR = 1e-4
+"""Smallest entry of a one-hot label in the reverse term."""
 PREDICTION_FLOOR = 1e-7
+"""Smallest probability in the reverse term."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
-_DECAY = "its weight decay is that of the port by HanxunH"
+_DECAY = "the weight decay is that of the port by HanxunH"
 
 
 class SymmetricCrossEntropy(Method):
-    """L = (1/b) Σ a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
+    """Cross entropy plus reverse cross entropy.
 
-    p is floored at 1e-7 in RCE, as published. CE has no floor: its gradient does not vanish where
-    the prediction is certain and wrong.
+    L = (1/b) Σ a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
+
+    p has a floor of 1e-7 in RCE, as published. CE has no floor, so that its gradient does not
+    vanish where the prediction is certain and wrong.
     """
 
     name: ClassVar[str] = "sce"
@@ -57,10 +61,10 @@ class SymmetricCrossEntropy(Method):
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean loss of a batch."""
-        values = self.context.hyperparameters
+        hyperparameters = self.context.hyperparameters
         labels = self.context.labels[batch.index]
         forward = functional.cross_entropy(batch.logits, labels)
         p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1.0)
-        others = p.sum(dim=1) - p.gather(1, labels.unsqueeze(1)).squeeze(1)
-        reverse = -math.log(LABEL_FLOOR) * others.mean()
-        return values.number("a") * forward + values.number("b") * reverse
+        other_classes = p.sum(dim=1) - p.gather(1, labels.unsqueeze(1)).squeeze(1)
+        reverse = -math.log(LABEL_FLOOR) * other_classes.mean()
+        return hyperparameters.number("a") * forward + hyperparameters.number("b") * reverse

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.methods.base import Batch, MultiStep, Parameter, Published, Selection, Setting
-from trainables.methods.cifar_recipes import ANIMAL10N, cifar
-from trainables.methods.tables import (
-    MOMENTUM,
+from trainables.methods.per_sample_state import (
+    TARGET_MOMENTUM,
     MovingTargets,
     first_target_epoch,
     soft_cross_entropy,
 )
+from trainables.methods.published import ANIMAL10N, cifar
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,34 +19,50 @@ if TYPE_CHECKING:
 
 
 _REPOSITORY = "MacLLL/SELC"
-_CIFAR10 = {"symmetric*-0.2": 40, "symmetric*-0.4": 30, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
-_CIFAR100 = {"symmetric*-0.2": 30, "symmetric*-0.4": 20, "symmetric*-0.6": 30, "symmetric*-0.8": 40}
+_CIFAR10_ES = {
+    "symmetric*-0.2": 40,
+    "symmetric*-0.4": 30,
+    "symmetric*-0.6": 30,
+    "symmetric*-0.8": 40,
+    "asymmetric-0.4": 40,
+    "pmd-*": 40,
+}
+"""Value of `es` in the public code by noise: the last epoch that is trained on the labels."""
+_CIFAR100_ES = {
+    "symmetric*-0.2": 30,
+    "symmetric*-0.4": 20,
+    "symmetric*-0.6": 30,
+    "symmetric*-0.8": 40,
+    "asymmetric-0.4": 20,
+    "pmd-*": 40,
+}
 
 
-def _last_plain(dataset: str, epochs: dict[str, int]) -> tuple[Setting, ...]:
+def _es_settings(dataset: str, es: dict[str, int]) -> tuple[Setting, ...]:
+    """Return the settings that values of the public code's `es` amount to."""
     return tuple(
-        Setting(dataset, noise, {"first_target_epoch": last + 1}, _REPOSITORY)
-        for noise, last in epochs.items()
+        Setting(dataset, noise, {"first_target_epoch": epoch + 1}, _REPOSITORY)
+        for noise, epoch in es.items()
     )
 
 
-class SelfEnsemble(MovingTargets):
-    """Cross entropy to the label, then to targets t that become α t + (1 - α) p in each epoch.
+class SelfEnsembleLabelCorrection(MovingTargets):
+    """Cross entropy to the label, later to targets t that become α t + (1 - α) p in each epoch.
 
-    `first_target_epoch` is the first with targets: one more than the code's `es`, the last epoch
-    without.
+    `first_target_epoch` is the first epoch with targets; the public code's `es` is the epoch before
+    it.
     """
 
     name: ClassVar[str] = "selc"
     title: ClassVar[str] = "SELC"
     source: ClassVar[str] = "Lu and He, IJCAI 2022, eq. 3 and 4"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        MOMENTUM,
+        TARGET_MOMENTUM,
         first_target_epoch(41, "SELC code: 21 to 41"),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
-        *_last_plain("cifar10", {**_CIFAR10, "asymmetric-0.4": 40, "pmd-*": 40}),
-        *_last_plain("cifar100", {**_CIFAR100, "asymmetric-0.4": 20, "pmd-*": 40}),
+        *_es_settings("cifar10", _CIFAR10_ES),
+        *_es_settings("cifar100", _CIFAR100_ES),
         Setting(
             "animal10n",
             "*",
@@ -63,16 +79,11 @@ class SelfEnsemble(MovingTargets):
         Published(
             "cifar10*",
             "pmd-*",
-            # Its optimiser of an epoch is made with the rate of the epoch before.
+            # The public code creates an epoch's optimiser with the rate of the epoch before.
             cifar(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
-            f"{_REPOSITORY}; its optimiser is made anew, without momentum, each epoch, here once",
+            f"{_REPOSITORY}; it has a new optimiser, without momentum, in each epoch, here one",
         ),
-        Published(
-            "animal10n",
-            "*",
-            ANIMAL10N,
-            _REPOSITORY,
-        ),
+        Published("animal10n", "*", ANIMAL10N, _REPOSITORY),
         Published(
             "clothing1m",
             "*",
@@ -84,7 +95,7 @@ class SelfEnsemble(MovingTargets):
                 schedule=MultiStep((10, 20)),
                 augmentation=("crop", "flip"),
             ),
-            f"{_REPOSITORY}; from ImageNet weights, which the backbone has to be told",
+            f"{_REPOSITORY}; from ImageNet weights, which the study must set for the backbone",
             selection=Selection.TEST,
         ),
         Published(
@@ -98,10 +109,10 @@ class SelfEnsemble(MovingTargets):
                 schedule=MultiStep((40, 80)),
                 augmentation=("crop", "flip"),
             ),
-            f"{_REPOSITORY}; that the last epoch's numbers are meant is inferred",
+            f"{_REPOSITORY}; that its numbers are those of the last epoch is inferred",
         ),
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Move the batch's targets from the first target epoch on, then return the mean loss."""
-        return soft_cross_entropy(batch.logits, self.moved(batch)).mean()
+        """Update the batch's targets from the first target epoch on; return the mean loss."""
+        return soft_cross_entropy(batch.logits, self.update_targets(batch)).mean()

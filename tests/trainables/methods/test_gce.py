@@ -20,7 +20,7 @@ from driving import (
 )
 
 from trainables.errors import FieldError
-from trainables.methods.gce import TruncatedCrossEntropy
+from trainables.methods.gce import TruncatedGeneralisedCrossEntropy
 from trainables.run.parameters import FrozenMap
 
 
@@ -94,9 +94,9 @@ def test_the_port_prunes_after_epoch_40_and_every_10_epochs() -> None:
 
 def test_it_may_prune_from_the_first_epoch_but_not_after_the_last() -> None:
     values = FrozenMap({"first_pruning_epoch": 11})
-    TruncatedCrossEntropy.check(values, 11)
+    TruncatedGeneralisedCrossEntropy.check(values, 11)
     with pytest.raises(FieldError, match="first_pruning_epoch is 11, after the last epoch") as late:
-        TruncatedCrossEntropy.check(values, 10)
+        TruncatedGeneralisedCrossEntropy.check(values, 10)
     assert late.value.message.endswith("(10): choose one from 1 to 10")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from trainables.errors import FieldError
 from trainables.methods import Batch, Context, method_of
-from trainables.methods.nal import NoiseAttention, attention_loss, boost_loss
+from trainables.methods.nal import NoiseAttentionLearning, attention_loss, boost_loss
 from trainables.run.parameters import complete
 
 if TYPE_CHECKING:
@@ -182,13 +182,17 @@ def test_extreme_inputs_stay_finite() -> None:
     assert dh.item() == pytest.approx(-50)
 
 
-def make(labels: torch.Tensor, classes: int, epochs: int = 10, **values: object) -> NoiseAttention:
+def make(
+    labels: torch.Tensor, classes: int, epochs: int = 10, **values: object
+) -> NoiseAttentionLearning:
     named: Mapping[str, object] = {name.replace("boost", "lambda"): v for name, v in values.items()}
-    taken = complete("method nal", NoiseAttention.parameters, named)
-    return NoiseAttention(Context(taken, labels, classes, epochs, seed=0))
+    taken = complete("method nal", NoiseAttentionLearning.parameters, named)
+    return NoiseAttentionLearning(Context(taken, labels, classes, epochs, seed=0))
 
 
-def step(method: NoiseAttention, logits: torch.Tensor, index: torch.Tensor, epoch: int) -> float:
+def step(
+    method: NoiseAttentionLearning, logits: torch.Tensor, index: torch.Tensor, epoch: int
+) -> float:
     attention = torch.linspace(-2, 2, len(index))
     return float(method.loss(Batch(logits, attention, index, epoch)))
 
@@ -266,17 +270,17 @@ def test_state_comes_back() -> None:
 
 
 def test_a_first_target_epoch_that_never_comes_is_refused() -> None:
-    taken = complete("method nal", NoiseAttention.parameters, {"first_target_epoch": 11})
-    NoiseAttention.check(taken, 11)
+    taken = complete("method nal", NoiseAttentionLearning.parameters, {"first_target_epoch": 11})
+    NoiseAttentionLearning.check(taken, 11)
     with pytest.raises(
         FieldError, match=r"is 11, after the last epoch \(10\): .* 1 to 10"
     ) as caught:
-        NoiseAttention.check(taken, 10)
+        NoiseAttentionLearning.check(taken, 10)
     assert caught.value.field == "first_target_epoch"
 
 
 def test_defaults_are_the_papers() -> None:
-    assert dict(complete("method nal", NoiseAttention.parameters, {})) == {
+    assert dict(complete("method nal", NoiseAttentionLearning.parameters, {})) == {
         "lambda": 0.5,
         "alpha": 0.9,
         "first_target_epoch": 1,
@@ -285,7 +289,7 @@ def test_defaults_are_the_papers() -> None:
         "delta": 0.0,
         "beta": 0.0,
     }
-    assert method_of("nal") is NoiseAttention
+    assert method_of("nal") is NoiseAttentionLearning
     assert math.isclose(boost_loss(torch.zeros(1)).item(), math.log(2), rel_tol=1e-6)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from trainables.errors import FieldError
 from trainables.methods import Batch, Context, method_of
-from trainables.methods.nal import NoiseAttention, clamped_losses, reverse_loss
+from trainables.methods.nal import NoiseAttentionLearning, clamped_losses, reverse_loss
 from trainables.methods.published import matching
 from trainables.run.parameters import complete
 
@@ -50,12 +50,12 @@ class PublicCode:
         return float(main + self.boost * boost + self.beta * reverse)
 
 
-def official(labels: np.ndarray, classes: int, boost: float, beta: float) -> NoiseAttention:
-    setting = matching(NoiseAttention.presets["official"], "cifar10", "symmetric-0.4")
+def official(labels: np.ndarray, classes: int, boost: float, beta: float) -> NoiseAttentionLearning:
+    setting = matching(NoiseAttentionLearning.presets["official"], "cifar10", "symmetric-0.4")
     assert setting is not None
     given = {**setting.values, "lambda": boost, "alpha": 0.9, "beta": beta}
-    values = complete("method nal", NoiseAttention.parameters, given)
-    return NoiseAttention(Context(values, torch.from_numpy(labels), classes, 100, seed=0))
+    values = complete("method nal", NoiseAttentionLearning.parameters, given)
+    return NoiseAttentionLearning(Context(values, torch.from_numpy(labels), classes, 100, seed=0))
 
 
 @pytest.mark.parametrize("classes", CLASSES)
@@ -129,8 +129,8 @@ def test_the_floor_of_the_reverse_term_is_that_of_sce() -> None:
 
 def test_delta_keeps_targets_of_samples_with_little_attention() -> None:
     labels = np.arange(3)
-    values = complete("method nal", NoiseAttention.parameters, {"delta": 0.5})
-    method = NoiseAttention(Context(values, torch.from_numpy(labels), 3, 5, seed=0))
+    values = complete("method nal", NoiseAttentionLearning.parameters, {"delta": 0.5})
+    method = NoiseAttentionLearning(Context(values, torch.from_numpy(labels), 3, 5, seed=0))
     before = method.targets.clone()
     attention = torch.tensor([-1.0, 1.0, 2.0])
     method.loss(Batch(torch.randn(3, 3), attention, torch.arange(3), 1))
@@ -139,18 +139,19 @@ def test_delta_keeps_targets_of_samples_with_little_attention() -> None:
 
 
 def test_what_gave_nan_in_the_public_code_is_refused() -> None:
-    given = {"first_target_epoch": 65, "target_interval": 10, "clamps": True}
-    values = complete("method nal", NoiseAttention.parameters, given)
+    parameters = NoiseAttentionLearning.parameters
+    options = {"first_target_epoch": 65, "target_interval": 10, "clamps": True}
+    values = complete("method nal", parameters, options)
     with pytest.raises(FieldError) as refused:
-        NoiseAttention.check(values, 100)
+        NoiseAttentionLearning.check(values, 100)
     assert refused.value.field == "first_target_epoch"
     assert refused.value.message == (
         "first_target_epoch 65 is no multiple of target_interval 10: with clamps, as in the public "
-        "code, the labels' zeros would not be floored before they are used, and the loss would be "
-        "NaN; choose 70, or clamps false"
+        "code, zeros of the labels would not be clamped before their logarithm, and the loss would "
+        "be NaN; choose 70, or clamps false"
     )
-    unclamped = complete("method nal", NoiseAttention.parameters, {**given, "clamps": False})
-    NoiseAttention.check(unclamped, 100)
+    unclamped = complete("method nal", parameters, {**options, "clamps": False})
+    NoiseAttentionLearning.check(unclamped, 100)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
-"""Per-sample tables that several methods keep: of recent predictions, and of targets.
-
-Targets may move from the labels to the predictions, as SAT's and SELC's do.
-"""
+"""Per-sample state that several methods share: rings of recent predictions, and targets."""
 
 from __future__ import annotations
 
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, FrozenMap, Method, Parameter, Space
 
-MOMENTUM = Parameter(
+TARGET_MOMENTUM = Parameter(
     "alpha",
     default=0.9,
     low=0,
@@ -20,48 +17,48 @@ MOMENTUM = Parameter(
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return labels as rows, float32, shape (n, K)."""
+    """Return one-hot rows of labels, float32, shape (n, K)."""
     return functional.one_hot(labels, classes).to(torch.float32)
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return -tᵀ log p per sample, shape (b,)."""
+    """Return -tᵀ log p of each sample, shape (b,)."""
     return -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 class RecentPredictions:
-    """Softmax of each sample in the latest epochs, as training saw it: a ring over epochs.
+    """Ring buffer of each sample's softmax predictions in the latest epochs, in training mode.
 
-    A sample that an epoch left out keeps what the slot had of it.
+    The slot of an epoch keeps its old prediction of a sample that the epoch leaves out.
     """
 
     def __init__(self, labels: torch.Tensor, epochs: int, classes: int) -> None:
-        """Make an empty ring.
+        """Create an empty ring.
 
         Args:
-            labels: of the samples, shape (n,); says where the ring is kept.
-            epochs: how many it holds.
+            labels: labels of the samples, shape (n,), on the device that the ring is kept on.
+            epochs: number of epochs that the ring holds.
             classes: number of classes K.
         """
         self.ring = torch.zeros(len(labels), epochs, classes, device=labels.device)
 
-    def note(self, logits: torch.Tensor, index: torch.Tensor, epoch: int) -> None:
-        """Keep the predictions of a step, detached."""
+    def record(self, logits: torch.Tensor, index: torch.Tensor, epoch: int) -> None:
+        """Store the predictions of a step, detached."""
         self.ring[index, (epoch - 1) % self.ring.shape[1]] = logits.detach().softmax(dim=1)
 
     def mean(self, epoch: int) -> torch.Tensor:
-        """Return the mean over the latest epochs, up to this one, shape (n, K)."""
-        held = min(epoch, self.ring.shape[1])
-        return self.ring.sum(dim=1) / held
+        """Return the mean prediction over the latest epochs up to `epoch`, shape (n, K)."""
+        count = min(epoch, self.ring.shape[1])
+        return self.ring.sum(dim=1) / count
 
-
-def ring_bytes(samples: int, epochs: int, classes: int) -> int:
-    """Return the size of `RecentPredictions`."""
-    return 4 * samples * epochs * classes
+    @staticmethod
+    def size_bytes(samples: int, epochs: int, classes: int) -> int:
+        """Return the size of a ring in bytes."""
+        return 4 * samples * epochs * classes
 
 
 def first_target_epoch(default: int, source: str) -> Parameter:
-    """Return the parameter that says when targets take the place of labels."""
+    """Return the parameter for the first epoch in which moving targets replace the labels."""
     return Parameter(
         "first_target_epoch",
         default=default,
@@ -73,9 +70,9 @@ def first_target_epoch(default: int, source: str) -> Parameter:
 
 
 class TargetTable(Method):
-    """Keeps a target t of each sample, float32, shape (n, K).
+    """Base class of methods with a target t of each sample, float32, shape (n, K).
 
-    It begins as the sample's one-hot label where a subclass doesn't change it.
+    A target is initially the sample's one-hot label, unless a subclass overwrites it.
     """
 
     def __init__(self, context: Context) -> None:
@@ -84,7 +81,7 @@ class TargetTable(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets."""
+        """Return the size of the targets in bytes."""
         return 4 * samples * classes
 
     def estimated_targets(self) -> torch.Tensor | None:
@@ -97,21 +94,22 @@ class TargetTable(Method):
 
 
 class MovingTargets(TargetTable):
-    """Keeps t, which from `first_target_epoch` on becomes α t + (1 - α) p at each step.
+    """Base class of methods whose targets are moving averages of the predictions.
 
-    p is the step's prediction in training mode, detached. A subclass says what it makes of t.
+    From `first_target_epoch` on, t becomes α t + (1 - α) p at each step, p being the step's
+    prediction in training mode, detached. A subclass defines the loss.
     """
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.momentum = context.hyperparameters.number("alpha")
-        self.first = int(context.hyperparameters.number("first_target_epoch"))
+        self.alpha = context.hyperparameters.number("alpha")
+        self.first_epoch = int(context.hyperparameters.number("first_target_epoch"))
 
-    def moved(self, batch: Batch) -> torch.Tensor:
-        """Move the batch's targets if it is time; return them, shape (b, K)."""
+    def update_targets(self, batch: Batch) -> torch.Tensor:
+        """Update the batch's targets from the first target epoch on; return them, shape (b, K)."""
         targets = self.targets[batch.index]
-        if batch.epoch >= self.first:
+        if batch.epoch >= self.first_epoch:
             p = batch.logits.detach().softmax(dim=1)
-            targets = self.momentum * targets + (1 - self.momentum) * p
+            targets = self.alpha * targets + (1 - self.alpha) * p
             self.targets[batch.index] = targets
         return targets
