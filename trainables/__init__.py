@@ -1,1 +1,1 @@
-"""The training room: what one run does, and a Ray Tune trainable around it."""
+"""Training of a single run, and the Ray Tune trainable that wraps it."""

@@ -1,4 +1,7 @@
-"""The errors a user may meet. Each message is one line: what, where, what is allowed, what next."""
+"""Errors that are shown to the user.
+
+Each message is one line that says what is wrong, where, what is allowed and what to do next.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class NalError(Exception):
-    """Any fault that is explained to the user in one line, without a traceback."""
+    """Base class of errors that are shown to the user as one line, without a traceback."""
 
     exit_code = 1
 
 
 class UserError(NalError):
-    """What was asked for cannot be done as asked: exit code 2."""
+    """An error in the user's request, which ends the command with exit code 2."""
 
     exit_code = 2
 
 
 class StudyError(UserError):
-    """A study, or a flag that changes it, says something that cannot be."""
+    """A study, or a flag that changes it, is invalid."""
 
 
 class DataError(UserError):
-    """A dataset is missing, incomplete or not what it claims to be."""
+    """A dataset is missing, incomplete or inconsistent."""
 
 
 class HomeError(UserError):
@@ -42,7 +45,12 @@ class RecordError(NalError):
 
 
 class FieldError(ValueError):
-    """A value that its field does not allow; `field` names it for whoever knows file and line."""
+    """A value that its field does not allow.
+
+    Attributes:
+        field: name of the field, from which callers find the file and line.
+        message: explanation of the error.
+    """
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -54,8 +62,8 @@ class FieldError(ValueError):
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
-    """Say which names are known, nearest first: the tail of an "unknown name" message."""
+    """Return the end of an "unknown name" message: the closest match and all known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    matches = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{matches[0]}'? " if matches else ""
     return f"{hint}known: {', '.join(names)}"

@@ -1,7 +1,8 @@
-"""Modules that are imported when first used, torch's above all.
+"""Modules that are imported at their first use, above all torch.
 
-The command line and the driver read what methods, backbones and datasets declare; only a process
-that trains may pay for torch (3 s, 400 MB).
+The command line and the driver import methods, backbones and datasets only for their declarations;
+torch (3 s, 400 MB) is to be loaded only in processes that train. Modules that are imported without
+torch take it from here: ``from trainables.lazy import torch``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ __all__ = ["LazyModule", "functional", "nn", "resnet", "timm", "torch", "vgg"]
 
 
 class LazyModule(ModuleType):
-    """Stands for a module until an attribute of it is asked for.
+    """Proxy of a module that imports it when an attribute is first read.
 
-    Unlike `importlib.util.LazyLoader` it leaves `sys.modules` alone: libraries that look there for
-    torch, and then ask it for a type, would import it.
+    Unlike `importlib.util.LazyLoader`, it does not enter the module into `sys.modules`: libraries
+    that find torch there read its types, which would import it.
     """
 
     def __getattr__(self, name: str) -> object:

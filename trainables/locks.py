@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLL_SECONDS = 0.2
+"""Time between two attempts to lock a file, in seconds."""
 
 
 def acquire(file: IO[Any], patience_seconds: float = math.inf) -> None:
     """Lock an open file until it is closed.
 
     Args:
-        file: open for writing.
-        patience_seconds: how long to wait for another process; 0 does not wait.
+        file: file object that is open for writing.
+        patience_seconds: longest wait for another process; 0 to try once.
 
     Raises:
-        TimeoutError: another process still holds the lock.
-        OSError: the file system has no locks.
+        TimeoutError: if another process still holds the lock.
+        OSError: if the file system does not support locks.
     """
     if patience_seconds == math.inf:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -43,11 +44,15 @@ def acquire(file: IO[Any], patience_seconds: float = math.inf) -> None:
 
 @contextmanager
 def locked(path: Path, patience_seconds: float = math.inf) -> Iterator[None]:
-    """Hold the lock of a file, which is created where it is missing.
+    """Lock a file for the duration of the context; the file is created if it is missing.
+
+    Args:
+        path: path of the file.
+        patience_seconds: longest wait for another process; 0 to try once.
 
     Raises:
-        TimeoutError: another process still holds the lock after `patience_seconds`.
-        OSError: the file cannot be opened.
+        TimeoutError: if another process still holds the lock after `patience_seconds`.
+        OSError: if the file cannot be opened.
     """
     with path.open("w") as file:
         acquire(file, patience_seconds)

@@ -1,4 +1,4 @@
-"""The Ray Tune trainable around a run: the only module of this package that imports Ray."""
+"""The Ray Tune trainable that trains runs; the only module of this package that imports Ray."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from trainables.run.spec import RunSpec
 from trainables.training.job import Attempt, Job, Opener, describe_crash
 
 REPORT_SECONDS = 0.5
-"""Wall time between reports to the driver; shorter runs report once."""
+"""Wall time between two reports to the driver, in seconds; shorter runs report once."""
 IDLE_SECONDS = 0.05
-"""Wall time between reports of an idle trial, which is stopped when its slot is wanted."""
+"""Wall time between two reports of an idle trial, in seconds; it bounds the delay of a stop."""
 
 
 class RunTrainable(tune.Trainable):
-    """Trains one run after another; what it leaves is in the runs' records.
+    """Ray Tune trainable that trains one run after another and writes the runs' records.
 
-    Ray's own checkpoints are not used: a run finds its checkpoint by its digest, wherever and
-    whenever it is begun again. The configuration of a trial holds the run's "spec" as canonical
+    Ray's own checkpoints are not used: a run finds its checkpoint by its digest, wherever it is
+    continued. The configuration of a trial holds the run's "spec" as canonical
     JSON, the epochs after which it stops ("stops_after"), and the last epoch that was reported to
     the driver ("reported_epoch"); with the key "idle" it keeps a worker ready without a run.
 
-    A report holds the "rows" of the epochs since the one before, as JSON text, and at the end
-    whether the run has "stopped". A fault that has an explanation is reported under "error", any
-    other under "crash": it would meet the run again, so that a new worker is no help.
+    A report holds the "rows" of the epochs since the previous report, as JSON text, and whether
+    the run has "stopped". A `NalError` is reported under "error", any other exception under
+    "crash", instead of being raised: it would occur again in a new worker.
     """
 
     def setup(self, config: dict[str, Any], **bound: Any) -> None:  # noqa: ANN401
         """Open the run that the trial's configuration describes.
 
         Args:
-            config: of the trial.
-            bound: the `job` and the `opener`, by `tune.with_parameters`.
+            config: configuration of the trial.
+            bound: `job` and `opener`, which `tune.with_parameters` passes.
         """
         job: Job = bound["job"]
         opener: Opener = bound["opener"]
@@ -46,25 +46,25 @@ class RunTrainable(tune.Trainable):
             return
         self._reported_epoch: int = config["reported_epoch"]
         self._stops = [epoch for epoch in config["stops_after"] if epoch > self._reported_epoch]
-        self._begun = False
+        self._first_step = True
         self._attempt = Attempt(lambda: opener(RunSpec.from_dict(json.loads(config["spec"])), job))
 
     def warm_up(self) -> None:
-        """Import what training needs, so that the first run in this process does not wait."""
+        """Import the training code, so that the first run in this process starts faster."""
         import trainables.training.running  # noqa: F401
 
     def step(self) -> dict[str, Any]:
-        """Train for about `REPORT_SECONDS`; tell what the run has measured.
+        """Train for about `REPORT_SECONDS` and return a report.
 
-        The first report of a run comes at once: the run has begun. An idle trial only waits.
+        The first report of a run follows at once, to announce its start. An idle trial only sleeps.
         """
         attempt = self._attempt
         if attempt is None:
             time.sleep(IDLE_SECONDS)
             return {"done": False}
-        begins, self._begun = not self._begun, True
-        deadline = time.monotonic() + (0.0 if begins else REPORT_SECONDS)
-        # A run that goes on from a checkpoint may be beyond an epoch to stop after.
+        deadline = time.monotonic() + (0.0 if self._first_step else REPORT_SECONDS)
+        self._first_step = False
+        # A run that continues from a checkpoint may be past an epoch at which it stops.
         while attempt.can_advance and not any(epoch <= attempt.epoch for epoch in self._stops):
             if time.monotonic() >= deadline:
                 return self._report(attempt, done=False)
@@ -86,12 +86,12 @@ class RunTrainable(tune.Trainable):
         return report
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up another run in the same process."""
+        """Close the present run and open that of a new configuration in the same process."""
         self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
-        """Let go of the run."""
+        """Close the run, so that other processes can open it."""
         if self._attempt is not None:
             self._attempt.close()

@@ -32,7 +32,7 @@ class Text(Parameter):
         """Say which values are allowed, for people."""
         return "a text"
 
-    def _typed(self, value: object) -> Value | None:
+    def _convert(self, value: object) -> Value | None:
         return value if isinstance(value, str) else None
 
 

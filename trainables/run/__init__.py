@@ -1,1 +1,1 @@
-"""What a run is: its spec and digest, its record and its result."""
+"""Definition of a run: its spec and digest, its record and its result."""

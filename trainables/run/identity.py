@@ -1,8 +1,8 @@
-"""Digests that survive the project's growth.
+"""Digests that stay valid when fields are added.
 
-A thing is named by the SHA-256 of its canonical JSON. A field or parameter that is added later has
-a *neutral* value, under which everything is as it was before it existed; while it has that value it
-is left out of the canonical JSON, and older digests stay what they are.
+Objects are named by the SHA-256 of their canonical JSON. A field or parameter that is added later
+has a *neutral* value, under which everything behaves as before. While it has that value, it is
+omitted from the canonical JSON, so that older digests do not change.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from typing import Any
 NEUTRAL = {"neutral": True}
 """Metadata of a dataclass field whose default is its neutral value.
 
-Once released, that default must never change."""
+The default must never change once it is released."""
 
 
 def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """Return what identifies a dataclass instance, as plain JSON values.
+    """Return the fields that identify a dataclass instance, as plain JSON values.
 
-    Fields at their neutral value are left out, and those that the constructor does not take.
+    Fields at their neutral value are omitted, as are fields that the constructor does not accept.
     """
     return {
-        one.name: _plain(getattr(instance, one.name))
-        for one in fields(instance)
-        if one.init and (one.metadata != NEUTRAL or getattr(instance, one.name) != one.default)
+        entry.name: _plain(getattr(instance, entry.name))
+        for entry in fields(instance)
+        if entry.init
+        and (entry.metadata != NEUTRAL or getattr(instance, entry.name) != entry.default)
     }
 
 
 def canonical_json(plain: object) -> str:
-    """Write JSON values in the one form that digests are taken of.
+    """Return JSON values as text in canonical form, of which digests are computed.
 
     Keys are sorted, there are no spaces, and numbers have their shortest form.
 
     Raises:
-        ValueError: a NaN or an infinity.
+        ValueError: if a number is NaN or infinite.
     """
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -54,4 +55,4 @@ def _plain(value: object) -> object:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
-    return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0: one digest
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0 share one digest

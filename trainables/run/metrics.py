@@ -1,4 +1,4 @@
-"""Names of the numbers that runs are read by, in traces, records, MLflow and tables."""
+"""Names of metrics and summary numbers in traces, records, MLflow and tables."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
 
 TRAIN_LOSS = "train/loss"
+"""Mean loss over the training samples of an epoch."""
 TRAIN_ACCURACY, TRAIN_ACCURACY_TRUE = "train/accuracy", "train/accuracy_true"
-"""Accuracy on the training samples, by the labels that the run sees and by the true ones."""
+"""Accuracy on the training samples with respect to their noisy and their true labels."""
 
 VAL, CLEAN_VAL, TEST = "val/accuracy", "clean_val/accuracy", "test/accuracy"
-"""Accuracy on held-out noisy labels, on a validation split with checked labels, and on the main
-test split."""
+"""Accuracy on held-out samples with noisy labels, on a validation split with clean labels, and on
+the main test split."""
 
 LAST = "_last"
-"""Suffix of a number that is read at the last epoch."""
+"""Suffix of the name of a metric's value in the last epoch."""
 
 VAL_MEAN_LAST = "val/accuracy_mean_last"
 TEST_LAST = f"{TEST}{LAST}"
 TEST_MEAN_LAST = "test/accuracy_mean_last"
 TEST_BEST_VAL = "test/accuracy_best_val"
 TEST_BEST_CLEAN_VAL = "test/accuracy_best_clean_val"
-"""Numbers of a run: the mean over the last epochs, the last epoch, and the epoch with the best
-`VAL` or `CLEAN_VAL`."""
+"""Summary numbers of a run: the mean over the last epochs, the value in the last epoch, and the
+value in the epoch with the highest `VAL` or `CLEAN_VAL`."""
 
 CELL_MEAN, CELL_STD = "test/accuracy_mean", "test/accuracy_std"
 """Mean and sample standard deviation of `TEST_LAST` over the seeds of a cell."""
 
 SECONDS_PER_EPOCH, PEAK_MEMORY = "seconds_per_epoch", "peak_memory_mb"
+"""Mean wall time of an epoch in seconds, and peak memory in 10^6 bytes."""
 
 
 def test_metric(name: str, k: int) -> str:
-    """Return the name of a top-k accuracy on one of several test splits."""
+    """Return the name of the top-k accuracy on one of several test splits."""
     return f"test/{name}/top{k}"
 
 
 def test_metrics(dataset: Dataset, name: str) -> dict[str, int]:
-    """Return the k of further accuracies on a test split, by their names.
+    """Return the additional top-k accuracies on a test split, as k by metric name.
 
-    There are none where the dataset has one test split and only top-1 is measured.
+    The result is empty if the dataset has a single test split and reports only top-1 accuracy.
     """
     if len(dataset.tests) == 1 and dataset.top == (1,):
         return {}
@@ -48,7 +50,7 @@ def test_metrics(dataset: Dataset, name: str) -> dict[str, int]:
 
 
 def further_readings(dataset: Dataset) -> dict[str, str]:
-    """Return the column titles of numbers that only some datasets have, by the number's name."""
+    """Return the column titles of summary numbers that only some datasets have, by their names."""
     titles = {}
     if dataset.validation is not None:
         titles[TEST_BEST_CLEAN_VAL] = "epoch chosen by clean validation"

@@ -1,4 +1,4 @@
-"""What a method or a backbone can be told: names, defaults, allowed values, where to search."""
+"""Parameters of methods and backbones: names, defaults, allowed values and search spaces."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class FrozenMap(Mapping[str, Value]):
         return f"FrozenMap({self._items!r})"
 
     def number(self, key: str) -> float:
-        """Return a value that is known to be a number.
+        """Return a numeric value as a float.
 
         Raises:
-            TypeError: it is text or a tuple.
+            TypeError: if the value is a string or a tuple.
         """
         value = self._items[key]
         if isinstance(value, str | tuple):
@@ -50,7 +50,13 @@ class FrozenMap(Mapping[str, Value]):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Where a search looks for one number: uniform in [low, high], or uniform in its logarithm."""
+    """Search space of one number: the interval [low, high].
+
+    Attributes:
+        low: lower bound.
+        high: upper bound.
+        log: whether the space is logarithmic.
+    """
 
     low: float
     high: float
@@ -64,34 +70,35 @@ class Space:
         if self.log and self.low <= 0:
             raise FieldError("low", f"must be above 0 in a log space, got {self.low:g}")
         for end in ("low", "high"):
-            object.__setattr__(self, end, float(getattr(self, end)))  # 1 and 1.0: one digest
+            object.__setattr__(self, end, float(getattr(self, end)))  # 1 and 1.0 share one digest
 
     def position(self, value: float) -> float:
-        """Place a value in the space: 0 at low, 1 at high, in logarithms where the space is so."""
-        low, high, at = self.low, self.high, value
+        """Return the position of a value in the (logarithmic) space: 0 at `low`, 1 at `high`."""
+        low, high = self.low, self.high
         if self.log:
-            low, high, at = math.log(low), math.log(high), math.log(value)
-        return (at - low) / (high - low)
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return (value - low) / (high - low)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One value that a method or backbone takes; its type is that of its default.
+    """Parameter of a method or backbone; its values have the type of its default.
 
     Attributes:
-        name: the word used in studies, flags and MLflow.
-        default: used where a study says nothing.
-        help: one line for the user, with the source.
-        low: smallest allowed number, itself excluded if `low_open`.
-        high: largest allowed number, itself excluded if `high_open`.
-        low_open: see `low`.
-        high_open: see `high`.
-        choices: the allowed words of a text.
-        in_epochs: counts epochs, so that it is scaled when a study is shortened.
-        must_come: names the first epoch of something, refused where a training ends before it.
-        space: where a search looks unless the study says otherwise; None where it is not searched.
-        neutral: value under which its owner is what it was before there was the parameter, for one
-            that was added after a release; it is left out of digests, and never changes.
+        name: name in studies, flags and MLflow.
+        default: value used if a study does not set the parameter.
+        help: description for the user in one line, with the source.
+        low: lower bound of a number.
+        high: upper bound of a number.
+        low_open: whether `low` itself is not allowed.
+        high_open: whether `high` itself is not allowed.
+        choices: allowed values of a string.
+        in_epochs: whether the value counts epochs, so that it is scaled with a training's length.
+        must_come: whether the value is an epoch at which the method starts something, which the
+            training must not end before.
+        space: default search space; None if the parameter is not searched by default.
+        neutral: value under which the owner behaves as it did without the parameter, for one that
+            was added after a release; it is omitted from digests and must never change.
     """
 
     name: str
@@ -109,7 +116,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """Say which values are allowed, for people."""
+        """Description of the allowed values, for messages."""
         if isinstance(self.default, bool):
             return "true or false"
         if isinstance(self.default, str):
@@ -124,17 +131,17 @@ class Parameter:
         return " ".join([kind, " and ".join(bounds)]).strip()
 
     def check(self, value: object) -> Value:
-        """Return the value in the parameter's type.
+        """Return the value, converted to the parameter's type.
 
         Raises:
-            FieldError: another type, or out of range.
+            FieldError: if the value has another type or is out of range.
         """
-        checked = self._typed(value)
-        if checked is None:
+        converted = self._convert(value)
+        if converted is None:
             raise FieldError(self.name, f"{self.name} must be {self.allowed}, got {value!r}")
-        return checked
+        return converted
 
-    def _typed(self, value: object) -> Value | None:
+    def _convert(self, value: object) -> Value | None:
         if isinstance(self.default, bool):
             return value if isinstance(value, bool) else None
         if isinstance(self.default, str):
@@ -142,11 +149,11 @@ class Parameter:
         if isinstance(self.default, tuple):
             if isinstance(value, str) or not isinstance(value, Sequence) or not value:
                 return None
-            numbers = tuple(self._number(item) for item in value)
+            numbers = tuple(self._convert_number(item) for item in value)
             return None if None in numbers else tuple(int(n) for n in numbers if n is not None)
-        return self._number(value)
+        return self._convert_number(value)
 
-    def _number(self, value: object) -> float | int | None:
+    def _convert_number(self, value: object) -> float | int | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         whole = isinstance(self.default, int | tuple)
@@ -156,40 +163,42 @@ class Parameter:
         above = value >= self.high if self.high_open else value > self.high
         if below or above:
             return None
-        return int(value) if whole else value + 0.0  # never -0.0, which would be another digest
+        return int(value) if whole else value + 0.0  # turns -0.0 into 0.0: one digest
 
 
-def complete(owner: str, parameters: Sequence[Parameter], given: Mapping[str, object]) -> FrozenMap:
-    """Check given values against their parameters and add the defaults of the others.
+def complete(
+    owner: str, parameters: Sequence[Parameter], values: Mapping[str, object]
+) -> FrozenMap:
+    """Return values of all parameters: the checked `values`, and the defaults of the others.
 
     Args:
-        owner: who takes them, for the message: "method nal".
-        parameters: all that it takes.
-        given: what a study or a flag says.
+        owner: method or backbone that has the parameters, such as "method nal", for messages.
+        parameters: all parameters of the owner.
+        values: values by parameter name, from a study or a flag.
 
     Raises:
-        FieldError: an unknown name (with the nearest known) or a value that is not allowed.
+        FieldError: if a name is unknown or a value is not allowed.
     """
     known = {parameter.name: parameter for parameter in parameters}
-    for name in given:
+    for name in values:
         if name not in known:
             tail = suggest(name, known) if known else "it takes none"
             raise FieldError(name, f"{owner} has no parameter '{name}': {tail}")
     return FrozenMap(
         {
-            name: parameter.check(given[name]) if name in given else parameter.default
+            name: parameter.check(values[name]) if name in values else parameter.default
             for name, parameter in known.items()
         }
     )
 
 
 def without_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> dict[str, Value]:
-    """Return values without those at their parameter's neutral value, as digests have them."""
+    """Return the values that enter digests: all but those at their parameter's neutral value."""
     neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
     return {k: v for k, v in values.items() if k not in neutral or v != neutral[k]}
 
 
 def with_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> FrozenMap:
-    """Return values with the neutral ones that they lack, as records older than those do."""
+    """Return values with the neutral values of missing parameters, which older records lack."""
     neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
     return FrozenMap({**neutral, **values})

@@ -1,4 +1,4 @@
-"""Where a run ran: recorded beside its spec, never part of it."""
+"""The provenance of a run (device, host, versions, commit), recorded beside its spec."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from trainables.run.identity import canonical_json, digest_of
 from trainables.run.record import write_once
 
 PACKAGES = ("torch", "torchvision", "numpy", "ray", "optuna")
+"""Names of the packages whose versions are recorded with every run."""
+
+ENVIRONMENTS = "environments"
+"""Name of the folder under the home that holds the lists of installed distributions."""
 
 
 @cache
 def code_provenance() -> dict[str, str]:
-    """Return commit and state of the code's git checkout; "not a checkout" for an installation."""
+    """Return the commit of the code's git checkout and whether it is dirty, if it is a checkout."""
     folder = Path(__file__).resolve().parent
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed words
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed arguments
 
     try:
         if not git("ls-files", "provenance.py"):
@@ -36,38 +40,36 @@ def code_provenance() -> dict[str, str]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this project and of the packages a run depends on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, of this project and of `PACKAGES`, by name."""
+    installed = {"python": platform.python_version()}
     for package in ("nal-orchestrator", *PACKAGES):
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            installed[package] = "absent"
+    return installed
 
 
 def provenance(device: str) -> dict[str, str]:
-    """Return all that is recorded of where a run ran."""
+    """Return the provenance of a run on a device in the present process."""
     return {"device": device, "host": platform.node(), **versions(), **code_provenance()}
-
-
-ENVIRONMENTS = "environments"
 
 
 @cache
 def distributions() -> dict[str, str]:
-    """Return the version of every installed distribution by its name, in lower case."""
-    installed = metadata.distributions()
-    return {one.metadata["Name"].lower(): one.version for one in installed if one.metadata["Name"]}
+    """Return the version of every installed distribution by its name in lower case."""
+    named = ((entry.metadata["Name"], entry.version) for entry in metadata.distributions())
+    return {name.lower(): version for name, version in named if name}
 
 
-def keep_environment(home: Path) -> str:
-    """Keep the installed distributions under the home, once for equal ones; return their SHA-256.
+def store_environment(home: Path) -> str:
+    """Store the list of installed distributions under the home and return its SHA-256.
 
     Raises:
-        HomeError: the home cannot be written.
+        HomeError: if the home cannot be written.
     """
-    found = distributions()
-    sha256 = digest_of(found)
-    write_once(home / ENVIRONMENTS / f"{sha256}.json", canonical_json(found).encode())
+    versions_by_name = distributions()
+    sha256 = digest_of(versions_by_name)
+    content = canonical_json(versions_by_name).encode()
+    write_once(home / ENVIRONMENTS / f"{sha256}.json", content)
     return sha256

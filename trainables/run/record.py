@@ -1,8 +1,7 @@
-"""The one truth per run: a folder `runs/<digest>/` under the home.
+"""The record of a run: the folder `runs/<digest>/` under the home.
 
-It holds `spec.json`, the checkpoints while it trains, and `result.json`, renamed into place when
-it ended: a result that is final means that nothing is left to train; one of a run that was stopped
-or lacked memory, that it may be continued.
+It holds `spec.json`, the checkpoints and, once the run has ended, `result.json`. A final result
+means that nothing is left to train; a run that was stopped or ran out of memory may be continued.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import HomeError, RecordError
+from trainables.lazy import torch
 from trainables.locks import locked
 from trainables.run.result import RunResult
 from trainables.run.spec import RunSpec
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file that is seen whole or not at all, also after a power cut.
+    """Write a file atomically, so that readers never find half of it, even after a power cut.
 
     Raises:
-        HomeError: the disk is full or the folder not writable.
+        HomeError: if the disk is full or the folder is not writable.
     """
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -45,15 +45,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bytes:
-    """Write a file unless there is one, and its folder where that is missing.
+    """Write a file and its folder unless the file exists.
 
-    Of several processes that write at once, one does.
+    If several processes write the file at the same time, one of them succeeds.
 
     Returns:
-        What the file holds.
+        Content of the file, which may be that of an earlier write.
 
     Raises:
-        HomeError: the disk is full or the folder not writable.
+        HomeError: if the disk is full or the folder is not writable.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -73,57 +73,55 @@ def write_once(path: Path, content: bytes) -> bytes:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; None where there is none, or one that the disk has damaged.
+    """Return the content of a checkpoint, or None if it is missing or damaged.
 
-    The checksums are compared first: `torch.load` itself would take flipped bits for weights.
+    The checksums are verified first, since `torch.load` does not detect flipped bits.
     """
-    import torch
-
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001 - a damaged file raises anything; the one before it serves
+    except Exception:  # noqa: BLE001 - a damaged file may raise any exception
         return None
     return state
 
 
 CONTENT = "content_sha256"
-"""Key of a record's digest of all else that it holds."""
+"""Key of the digest of all other entries of a result file."""
 
 
-def _sealed(plain: dict[str, Any]) -> str:
-    """Write a record as JSON, with the digest of its content."""
+def _to_json(plain: dict[str, Any]) -> str:
+    """Return JSON values as text, with the digest of their content."""
     return json.dumps({**plain, CONTENT: _content_digest(plain)})
 
 
-def _opened(text: str) -> dict[str, Any]:
-    """Read what `_sealed` wrote.
+def _from_json(text: str) -> dict[str, Any]:
+    """Return the JSON values that `_to_json` wrote.
 
     Raises:
-        ValueError: it is no JSON, or its content is not what was written.
+        ValueError: if the text is not JSON or does not match its digest.
     """
     plain = json.loads(text)
     if not isinstance(plain, dict) or plain.pop(CONTENT, None) != _content_digest(plain):
-        raise ValueError("its content is not what was recorded")
+        raise ValueError("its content does not match its checksum")
     return plain
 
 
 def _content_digest(plain: dict[str, Any]) -> str:
-    # Unlike a spec, a record may hold a NaN.
+    # Unlike `canonical_json`, NaN is allowed.
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Record:
-    """The folder of one run.
+    """Folder of one run under the home.
 
     Attributes:
-        digest: of its spec.
-        folder: where it is.
-        checkpoint: the latest one.
-        previous_checkpoint: the one before the latest.
+        digest: digest of the run's spec.
+        folder: path of the folder.
+        checkpoint: path of the latest checkpoint.
+        previous_checkpoint: path of the checkpoint before the latest.
     """
 
     def __init__(self, home: Path, digest: str) -> None:
@@ -134,14 +132,14 @@ class Record:
         self._result = self.folder / "result.json"
 
     def result(self) -> RunResult | None:
-        """Read the result; None if the run is not finished.
+        """Return the result, or None if the run has not ended.
 
         Raises:
-            RecordError: the file is damaged or belongs to another run.
-            HomeError: the folder cannot be read.
+            RecordError: if the file is damaged or belongs to another run.
+            HomeError: if the folder cannot be read.
         """
         try:
-            result = RunResult.from_dict(_opened(self._result.read_text()))
+            result = RunResult.from_dict(_from_json(self._result.read_text()))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -155,15 +153,15 @@ class Record:
         return result
 
     def checkpoint_state(self) -> dict[str, Any] | None:
-        """Read the latest checkpoint that can be read; None if there is none."""
+        """Return the latest checkpoint that is not damaged, or None if there is none."""
         return read_checkpoint(self.checkpoint) or read_checkpoint(self.previous_checkpoint)
 
     def spec(self) -> RunSpec | None:
-        """Read the spec; None if the run was never begun.
+        """Return the spec, or None if the run was never started.
 
         Raises:
-            RecordError: the file is damaged or of another version.
-            HomeError: the folder cannot be read.
+            RecordError: if the file is damaged or of another version.
+            HomeError: if the folder cannot be read.
         """
         path = self.folder / "spec.json"
         try:
@@ -176,40 +174,42 @@ class Record:
             raise RecordError(f"{path} cannot be read: {error}") from error
 
     def begin(self, spec: RunSpec) -> int:
-        """Note that a process begins or goes on with the run; return how many have, with this one.
+        """Write the spec and return the number of times that the run was started, with this one.
 
-        The run must be claimed: what killed processes left half-written is removed.
+        The run must be claimed, since partial files of killed processes are removed.
 
         Raises:
-            HomeError: the folder cannot be written.
+            HomeError: if the folder cannot be written.
         """
-        for remains in self.folder.glob(".*.partial"):
-            remains.unlink(missing_ok=True)
+        for partial in self.folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
         write_atomically(self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1))
         path = self.folder / "attempts"
-        before = path.read_text() if path.exists() else ""
-        attempts = 1 + (int(before) if before.isdecimal() else 0)
+        previous = path.read_text() if path.exists() else ""
+        attempts = 1 + (int(previous) if previous.isdecimal() else 0)
         write_atomically(path, str(attempts))
         return attempts
 
     def finish(self, result: RunResult) -> None:
-        """Rename the result into place; after the last epoch one checkpoint is enough.
+        """Write the result; if it is final, delete the previous checkpoint.
 
         Raises:
-            HomeError: the folder cannot be written.
+            HomeError: if the folder cannot be written.
         """
-        write_atomically(self._result, _sealed(result.to_dict()))
+        write_atomically(self._result, _to_json(result.to_dict()))
         if result.final:
             self.previous_checkpoint.unlink(missing_ok=True)
 
     @contextmanager
     def claimed(self, patience_seconds: float = 60.0) -> Iterator[None]:
-        """Hold the run while working on it, so that two processes never train it at once.
+        """Lock the run for the duration of the context, so that no other process trains it.
 
-        A worker of a killed sweep may live on for some seconds: wait for it.
+        Args:
+            patience_seconds: longest wait for another process, such as a worker of a killed sweep,
+                which may run for some more seconds.
 
         Raises:
-            HomeError: the folder cannot be written, or another process still holds it in the end.
+            HomeError: if the folder cannot be written, or another process still holds the lock.
         """
         with ExitStack() as stack:
             try:

@@ -1,9 +1,9 @@
 """Random numbers from named axes.
 
-A draw is a pure function of (axis, base seed, keys): no generator is carried from one draw to the
-next, so nothing of it belongs in a checkpoint, and who draws, where and in which order changes
-nothing. Bits come from Philox counters, whose stream NumPy guarantees, never from NumPy's
-distributions, whose streams may change between its versions.
+A draw is a pure function of (axis, base seed, keys). No generator keeps a state between draws, so
+that checkpoints need none, and neither the process nor the order of the draws changes them. Bits
+come from Philox counters, whose stream NumPy guarantees, never from NumPy's distributions, whose
+streams may change between versions.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AXES = ("noise", "split", "subset", "init", "order", "augment", "method")
-"""noise: label flips; split: the held-out labels; subset: which samples of a larger set; init:
-initial weights; order: of samples in an epoch; augment: crops and flips; method: dropout and what
-a method draws for itself."""
+"""Names of the random axes.
+
+"noise" draws label noise, "split" the held-out samples, "subset" the samples that are used, "init"
+the initial weights, "order" the order of samples in an epoch, "augment" crops and flips, and
+"method" dropout and the random numbers of a method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """The base seed of each axis; 0 is a seed like any other.
+    """Base seed of each axis, a non-negative integer.
 
-    An axis that is split off another one later has the neutral value None: it draws as the other
-    one does, which is what runs did before there was such an axis.
+    An axis that is later split off another has the neutral value None, under which it draws with
+    the seed of the other axis, as before the split.
     """
 
     noise: int
@@ -52,16 +54,16 @@ class Seeds:
 
     @classmethod
     def same(cls, seed: int, **fixed: int) -> Seeds:
-        """Give every axis `seed`, but those named in `fixed` theirs.
+        """Return seeds that are `seed` for all axes but those named in `fixed`.
 
         Raises:
-            TypeError: `fixed` names what is no axis.
+            TypeError: if `fixed` names an unknown axis.
         """
         return cls(**{**dict.fromkeys(AXES, seed), **fixed})
 
 
 def derive(axis: str, seed: int, *keys: int | str) -> int:
-    """Derive a 128-bit integer from an axis, its base seed and further keys (SHA-256)."""
+    """Return a 128-bit integer derived from an axis, its base seed and further keys by SHA-256."""
     text = "/".join([axis, str(seed), *map(str, keys)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 

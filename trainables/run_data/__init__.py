@@ -1,1 +1,1 @@
-"""What of a dataset one run sees: its noisy labels, its splits, and batches of them."""
+"""The data of one run: its noisy labels, its splits and their batches."""

@@ -1,1 +1,1 @@
-"""Carrying out a run: network, training loop, checkpoints, and the outcomes of other runs."""
+"""Training of a run: network, training loop, checkpoints and outcomes of needed runs."""

@@ -14,7 +14,7 @@ import torch
 from trainables.diagnostics.collector import Collector, cadence
 from trainables.diagnostics.store import save
 from trainables.errors import DataError
-from trainables.run.provenance import keep_environment, provenance
+from trainables.run.provenance import provenance, store_environment
 from trainables.run.record import Record, write_atomically
 from trainables.run.result import HISTORY_SEPARATOR, LabelFacts, RunResult, Status
 from trainables.run.spec import RunSpec, check_revision
@@ -117,7 +117,7 @@ class Running:
         self._provenance = {
             "study": self._study,
             **provenance(device_name(device)),
-            "environment": keep_environment(self._home),
+            "environment": store_environment(self._home),
         }
         reset_peak_memory()
         dataset = self._read_dataset()

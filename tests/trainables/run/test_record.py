@@ -102,7 +102,7 @@ def test_a_record_whose_content_was_changed_is_refused(record: Record) -> None:
     plain["trace"][-1]["test/accuracy"] = 0.99
     for changed in (plain, {k: v for k, v in plain.items() if k != "content_sha256"}):
         path.write_text(json.dumps(changed))
-        with pytest.raises(RecordError, match=r"its content is not what was recorded\): delete"):
+        with pytest.raises(RecordError, match=r"its content does not match its checksum\): delete"):
             record.result()
 
 
