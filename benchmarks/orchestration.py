@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the workers
 
 import optuna  # noqa: E402 - found beside the checkout from here on
 from fake_runs import open_fake  # noqa: E402
-from plans import made_up_data, small_study  # noqa: E402
+from plans import random_data, small_study  # noqa: E402
 
 from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
@@ -68,7 +68,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     trials = 30
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
-    plan = Plan("small", loaded.study, made_up_data())
+    plan = Plan("small", loaded.study, random_data())
     storage = optuna.storages.RDBStorage(home.search_storage)
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
@@ -82,10 +82,10 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
         recorder.update()
         tracker.flush()
         written = time.perf_counter()
-    done = sum(sweep.finished.values())
+    done = sum(sweep.ended_runs.values())
     return {
         "runs": done,
-        "trials among them": sweep.finished[Phase.SEARCH],
+        "trials among them": sweep.ended_runs[Phase.SEARCH],
         "at once": slots,
         "seconds per run until the last has ended": (ended - listener.start_time) / done,
         "seconds per run until all stands in MLflow": (written - listener.start_time) / done,
@@ -99,7 +99,7 @@ def bare_seconds(home: Path, runs: int) -> float:
     from trainables.trainable import RunTrainable
 
     study = small_study()
-    plan = Plan("small", study.study, made_up_data())
+    plan = Plan("small", study.study, random_data())
     specs = [
         plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
     ]

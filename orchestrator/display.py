@@ -163,11 +163,11 @@ class Display:
         specs = [spec for batch in batches for spec in batch.specs]
         needed = [need for spec in specs for need in plan.needs_of(spec)]
         digests = {spec.digest for spec in (*specs, *needed)}
-        return sum(self._sweep.counted.get(digest, phase) is phase for digest in digests)
+        return sum(self._sweep.run_phases.get(digest, phase) is phase for digest in digests)
 
     def _done_seconds(self) -> float:
         ended = sum(
-            self._sweep.finished[phase] * seconds for phase, (_, seconds) in self._weights.items()
+            self._sweep.ended_runs[phase] * seconds for phase, (_, seconds) in self._weights.items()
         )
         return ended + sum(
             going.share * self._weights[going.task.phase][1] for going in self._going.values()
@@ -189,10 +189,10 @@ class Display:
         text = Text()
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
-            text.append(f"{phase} {self._sweep.finished[phase]} of {total}   ", style=style)
+            text.append(f"{phase} {self._sweep.ended_runs[phase]} of {total}   ", style=style)
         text.append(f"{len(self._running())} running   ")
-        if self._sweep.failed:
-            text.append(f"{len(self._sweep.failed)} failed   ", style="red")
+        if self._sweep.failures:
+            text.append(f"{len(self._sweep.failures)} failed   ", style="red")
         text.append(f"about {duration(self.seconds_left())} left")
         return text
 

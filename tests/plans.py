@@ -1,4 +1,4 @@
-"""Plans of small studies over made-up data, and sweeps carried out without Ray."""
+"""Plans of a small study over random data, and sweeps of it without Ray."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ TWO_SCENARIOS = ("symmetric-0.4", "symmetric-0.2")
 
 
 @cache
-def made_up_data() -> Dataset:
-    """100 training and 40 test images of ten classes."""
+def random_data() -> Dataset:
+    """Return a dataset of 100 training and 40 test images of ten classes with random pixels."""
     random = np.random.default_rng(0)
 
     def split(count: int) -> Split:
@@ -66,7 +66,7 @@ def made_up_data() -> Dataset:
 
 
 def small_study(**flags: Any) -> LoadedStudy:
-    """The small study as flags change it."""
+    """Return the small study with changes by flags."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "small.yaml")
         path.write_text(STUDY)
@@ -74,8 +74,8 @@ def small_study(**flags: Any) -> LoadedStudy:
 
 
 def small_plan(**flags: Any) -> Plan:
-    """The plan of the small study as flags change it."""
-    return Plan("small", small_study(**flags).study, made_up_data())
+    """Return the plan of the small study with changes by flags."""
+    return Plan("small", small_study(**flags).study, random_data())
 
 
 def machine_cost(
@@ -84,7 +84,7 @@ def machine_cost(
     checkpoint_bytes: int = 1000,
     slots: int = 2,
 ) -> MachineCost:
-    """A machine on which every network costs the same."""
+    """Return a machine cost that is the same for every network."""
     cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, "cpu")
     return MachineCost(defaultdict(lambda: cost), "cpu", slots=slots)
 
@@ -98,24 +98,26 @@ def _empty_searches() -> bytes:
 
 
 def searches_of(home: Path) -> optuna.storages.RDBStorage:
-    """Open the database of searches of a home, as a new process would; create it where needed."""
+    """Open a home's database of searches as a new process would, or create it."""
     path = home / "optuna.db"
     if not path.exists():
         path.write_bytes(_empty_searches())
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}", skip_table_creation=True)
-    # No power will fail here: without waiting for the disk a trial takes a tenth of the time.
+    # Without waiting for the disk, a trial takes a tenth of the time.
     event.listen(storage.engine, "connect", lambda db, _: db.execute("PRAGMA synchronous = OFF"))
     storage.engine.dispose()
     return storage
 
 
 class Driver:
-    """A process that carries out a sweep, one run after another or some at once.
+    """Carries out a sweep with fake results, without an engine.
 
     Attributes:
+        home: home folder.
         sweep: the sweep.
-        trained: the tasks that were carried out here, in order.
-        heard: what a listener was told.
+        tasks: tasks carried out by this driver, in order.
+        results: tasks and results passed to the sweep's callback, in order.
+        recorded_count: number of recorded runs that the sweep began with.
     """
 
     def __init__(
@@ -123,37 +125,44 @@ class Driver:
     ) -> None:
         self.home = home
         self.sweep = Sweep(plan, home, storage or searches_of(home))
-        self.trained: list[Task] = []
-        self.heard: list[tuple[Task, RunResult]] = []
-        self.recorded = self.sweep.resume(lambda task, result: self.heard.append((task, result)))
+        self.tasks: list[Task] = []
+        self.results: list[tuple[Task, RunResult]] = []
+        self.recorded_count = self.sweep.resume(
+            lambda task, result: self.results.append((task, result))
+        )
 
-    def run(self, most: int | None = None, at_once: int = 1) -> Driver:
-        """Carry out runs until none is left, or `most` of them; the latest begun ends first."""
-        going: list[Task] = []
-        while most is None or len(self.trained) < most:
-            while len(going) < at_once and (task := self.sweep.next()) is not None:
-                going.append(task)
-            if not going:
+    def run(self, max_runs: int | None = None, concurrency: int = 1) -> Driver:
+        """Carry out runs; the run that started last ends first.
+
+        Args:
+            max_runs: number of runs after which to return; None for no limit.
+            concurrency: number of runs at a time.
+        """
+        running: list[Task] = []
+        while max_runs is None or len(self.tasks) < max_runs:
+            while len(running) < concurrency and (task := self.sweep.next()) is not None:
+                running.append(task)
+            if not running:
                 break
-            task = going.pop()
-            self.trained.append(task)
+            task = running.pop()
+            self.tasks.append(task)
             self.sweep.end(task, record_run(self.home, task.spec))
         return self
 
     @property
     def specs(self) -> Sequence[RunSpec]:
-        """Specs of the runs carried out here."""
-        return [task.spec for task in self.trained]
+        """Specs of the runs carried out by this driver."""
+        return [task.spec for task in self.tasks]
 
 
-def wanted_digests(sweep: Sweep) -> set[str]:
-    """The runs that a finished sweep rests on."""
+def sweep_digests(sweep: Sweep) -> set[str]:
+    """Return the digests of all trials, candidates' runs and cells' runs of a finished sweep."""
     batches = [batch for tuning in sweep.tunings for _, batch in tuning.candidates]
     batches += [cell.batch for cell in sweep.cells]
-    found = {spec.digest for batch in batches for spec in batch.specs}
-    return found.union(*(tuning.digests for tuning in sweep.tunings))
+    digests = {spec.digest for batch in batches for spec in batch.specs}
+    return digests.union(*(tuning.digests for tuning in sweep.tunings))
 
 
 def complete_trials(sweep: Sweep) -> list[int]:
-    """Number of COMPLETE trials of each search."""
-    return [len(tuning.search.completed()) for tuning in sweep.tunings]
+    """Return the number of complete trials of each search."""
+    return [len(tuning.search.completed_trials()) for tuning in sweep.tunings]

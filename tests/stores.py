@@ -1,4 +1,4 @@
-"""Real MLflow stores for tests; creating the tables costs seconds, so it is done once."""
+"""Empty MLflow stores for tests, copied from one database since its creation takes seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _empty_database() -> bytes:
 
 
 def fresh_store(folder: Path) -> str:
-    """Put an empty SQLite store into a folder and return its URI."""
+    """Create an empty SQLite store in a folder and return its URI."""
     path = folder / "mlflow.db"
     path.write_bytes(_empty_database())
     return f"sqlite:///{path}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plans import made_up_data, searches_of
+from plans import random_data, searches_of
 
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.search import search_digest
@@ -147,7 +147,7 @@ def sweep_digest(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> st
     path = folder / "study.yaml"
     path.write_text(STUDY)
     changes = [Change(key, value, "--set") for key, value in SWEEPS[name].items()]
-    dataset = replace(made_up_data(), digest=DATA)
+    dataset = replace(random_data(), digest=DATA)
     annotations = {"file-mine": OTHER} if name == "pmd" else {}
     return Plan("study", load_study(str(path), changes).study, dataset, annotations).digest
 
@@ -199,7 +199,7 @@ def test_digests_of_sweeps_are_what_they_always_were(
 def test_a_sweep_opens_its_search_under_the_digest_that_it_always_had(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     study = load_study(str(tmp_path / "study.yaml")).study
-    plan = Plan("study", study, replace(made_up_data(), digest=DATA))
+    plan = Plan("study", study, replace(random_data(), digest=DATA))
     (tuning,) = Sweep(plan, tmp_path, searches_of(tmp_path)).tunings
     assert tuning.search.study.study_name == SWEEP_SEARCH
 

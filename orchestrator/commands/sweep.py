@@ -167,7 +167,7 @@ def _carry_out(
         except BaseException as error:
             tracker.abandon()
             if isinstance(error, KeyboardInterrupt):
-                ended = sum(sweep.finished.values())
+                ended = sum(sweep.ended_runs.values())
                 raise Interrupted(
                     f"interrupted after {ended} runs: type the same command to go on"
                 ) from None
@@ -179,7 +179,7 @@ def _carry_out(
     if as_json:
         print_json(report.plain)
     report.show(console)
-    return sweep.failed
+    return sweep.failures
 
 
 @contextmanager

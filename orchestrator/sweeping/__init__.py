@@ -1,1 +1,1 @@
-"""A plan being carried out, as a state machine: search, select, confirm."""
+"""State machine of a sweep, with the phases search, select and confirm."""

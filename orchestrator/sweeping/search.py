@@ -1,7 +1,7 @@
-"""One search: Optuna proposes values, through ask and tell, over a database that outlives us.
+"""Hyperparameter search with Optuna's ask-and-tell interface and a persistent database.
 
-The Optuna study bears the search's own digest, so that raising the budget, or typing the command
-again after a kill, goes on with it. What a trial's run gave is read from the run's record.
+The Optuna study is named by the search's digest, so that a larger budget, or the same command
+after an interruption, continues it. Objectives are computed from the records of the runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 SIGNIFICANT_DIGITS = 4
-"""Of a proposed value: enough for any search, few enough to be typed again by hand."""
+"""Number of significant digits of a proposed value, few enough to be typed by hand."""
 
 
 LABELS = "labels"
@@ -36,10 +36,13 @@ LABELS = "labels"
 
 
 def open_searches(url: str) -> optuna.storages.RDBStorage:
-    """Open the searches' database, or create it.
+    """Open the database of searches, or create it.
+
+    Args:
+        url: SQLAlchemy URL of the database.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it is no database, or cannot be written.
+        sqlalchemy.exc.SQLAlchemyError: if the file is no database or cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     return optuna.storages.RDBStorage(url)
@@ -50,12 +53,12 @@ def search_digest(
 ) -> str:
     """Name a search: its base spec without the searched values, its space and its protocol.
 
-    The number of trials is no part of it.
+    The number of trials does not enter the digest.
 
     Args:
-        base: any trial's spec.
-        space: where is searched; names of hyperparameters and of values of the recipe.
-        protocol: which number chooses, as keys: never as a sentence that may be reworded.
+        base: spec of any trial.
+        space: search space by name of a hyperparameter or of a value of the recipe.
+        protocol: identity of the protocol, without any printed text.
     """
     plain = base.identity()
     for section in ("hyperparameters", "recipe"):
@@ -66,7 +69,12 @@ def search_digest(
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Values that a trial is to try."""
+    """Values that Optuna proposes for a trial.
+
+    Attributes:
+        number: Optuna's number of the trial.
+        values: values of the searched hyperparameters.
+    """
 
     number: int
     values: Values
@@ -74,21 +82,21 @@ class Proposal:
 
 @dataclass
 class Search:
-    """A search over one method's space.
+    """A search over the space of one method.
 
     Attributes:
-        study: Optuna's, open.
-        space: where to look.
-        trials: how many are wanted in all.
-        first: values of the first trial; None if the sampler chose them.
+        study: open Optuna study.
+        space: search space by name of hyperparameter.
+        trials: target number of complete trials.
+        first_values: values of the first trial; None if the sampler chooses them.
     """
 
     study: optuna.Study
     space: Mapping[str, Space]
     trials: int
-    first: Values | None = None
-    _asked: dict[int, optuna.Trial] = field(default_factory=dict)
-    _told: int = 0
+    first_values: Values | None = None
+    _pending: dict[int, optuna.Trial] = field(default_factory=dict)
+    _completed_count: int = 0
     _labels: str | None = None
 
     @classmethod
@@ -99,18 +107,18 @@ class Search:
         space: Mapping[str, Space],
         trials: int,
         seed: int,
-        first: Values | None,
+        first_values: Values | None,
     ) -> Search:
-        """Create the Optuna study of that digest, or go on with it.
+        """Open the search of a digest, or create it.
 
         Args:
-            storage: where it lives.
-            digest: its name.
-            space: where to look.
-            trials: how many are wanted in all.
-            seed: of the sampler; its stream starts anew at each start, so the number of trials so
-                far is mixed in.
-            first: values of the first trial; None to let the sampler choose.
+            storage: storage of the Optuna study.
+            digest: digest of the search, which is the name of the Optuna study.
+            space: search space by name of hyperparameter.
+            trials: target number of complete trials.
+            seed: seed of the sampler; combined with the number of existing trials, since the
+                sampler's random stream begins again at each start.
+            first_values: values of the first trial; None to let the sampler choose.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -120,95 +128,115 @@ class Search:
             study.sampler = optuna.samplers.TPESampler(
                 seed=derive("search", seed, len(study.trials)) % 2**32, constant_liar=True
             )
-        if first is not None and not study.trials:
-            study.enqueue_trial(dict(first))
-        return cls(study, space, trials, first)
+        if first_values is not None and not study.trials:
+            study.enqueue_trial(dict(first_values))
+        return cls(study, space, trials, first_values)
 
     def resume(self, value_of: Callable[[Values], float | None]) -> None:
-        """Settle the trials that a dead sweep left running, and count those that are complete.
+        """Close the trials that an interrupted sweep left running, and count the complete ones.
 
-        A trial whose run has ended since is told its value; of any other the values are proposed
-        again.
+        A trial whose run has ended since becomes complete. The values of any other trial are
+        proposed again.
 
         Args:
-            value_of: objective of the recorded run of such values; None if it has not ended.
+            value_of: function that returns the objective of the recorded run of given values, or
+                None if that run has not ended.
         """
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            drawn = set(trial.params) == set(self.space)
-            value = value_of(self.values_of(trial.params)) if drawn else None
+            is_sampled = set(trial.params) == set(self.space)
+            value = value_of(self.values_of(trial.params)) if is_sampled else None
             if value is not None:
                 self.study.tell(trial.number, value)
                 continue
-            # Queued values that a trial took up but died before it had drawn them.
+            # Values of a queued trial that was started but interrupted before they were sampled.
             queued = trial.system_attrs.get("fixed_params", {})
             params = {**queued, **trial.params}
             if set(params) == set(self.space):
                 self.study.enqueue_trial(params, skip_if_exists=False)
             self.study.tell(trial.number, state=TrialState.FAIL)
-        self._told = len(self.completed())
+        self._completed_count = len(self.completed_trials())
 
     @property
-    def wanted(self) -> int:
-        """How many more trials may be asked for now."""
-        return max(0, self.trials - self._told - len(self._asked))
+    def remaining(self) -> int:
+        """Number of further trials that may be proposed now."""
+        return max(0, self.trials - self._completed_count - len(self._pending))
 
     @property
     def done(self) -> bool:
-        """Whether as many trials as wanted have been told."""
-        return self._told >= self.trials
+        """Whether the target number of trials is complete."""
+        return self._completed_count >= self.trials
 
     def values_of(self, params: Mapping[str, float]) -> Values:
-        """Return what a trial tries: rounded values within the space; the first ones unchanged."""
-        values = rounded(params)
-        if self.first is not None and values == rounded(self.first):
-            return dict(self.first)
+        """Return the values of a trial, rounded and clipped to the space.
+
+        The values given for the first trial are returned unchanged.
+
+        Args:
+            params: Optuna's parameters of the trial.
+        """
+        values = round_values(params)
+        if self.first_values is not None and values == round_values(self.first_values):
+            return dict(self.first_values)
         return {n: min(max(v, self.space[n].low), self.space[n].high) for n, v in values.items()}
 
     def ask(self) -> Proposal:
-        """Propose the next values."""
+        """Return the values of the next trial."""
         distributions: dict[str, BaseDistribution] = {
             name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
             for name, space in self.space.items()
         }
         trial = self.study.ask(distributions)
-        self._asked[trial.number] = trial
+        self._pending[trial.number] = trial
         return Proposal(trial.number, self.values_of(trial.params))
 
     def require_labels(self, sha256: str) -> None:
-        """See that a trial saw the noisy labels that the search was made on.
+        """Check that a trial saw the same noisy labels as the other trials of the search.
 
-        The first trial that ends says which these are.
+        The first trial that ends determines the labels of the search.
+
+        Args:
+            sha256: SHA-256 of the labels that the trial saw.
 
         Raises:
-            NalError: it saw others, so that its value cannot be compared with the others'.
+            NalError: if the labels differ, so that objectives cannot be compared.
         """
-        first = self.study.user_attrs.get(LABELS) if self._labels is None else self._labels
-        if first is None:
+        expected = self.study.user_attrs.get(LABELS) if self._labels is None else self._labels
+        if expected is None:
             self.study.set_user_attr(LABELS, sha256)
-        elif first != sha256:
+        elif expected != sha256:
             raise NalError(
-                f"search {self.study.study_name[:12]} was made on noisy labels {first[:12]}, and a "
-                f"trial has seen {sha256[:12]}: values on different labels are not compared; "
+                f"search {self.study.study_name[:12]} was made on noisy labels {expected[:12]}, "
+                f"and a trial has seen {sha256[:12]}: values on different labels are not compared; "
                 "choose another folder with --home"
             )
         self._labels = sha256
 
     def tell(self, proposal: Proposal, value: float, digest: str) -> None:
-        """Note what a proposal's run gave."""
-        trial = self._asked.pop(proposal.number)
+        """Complete a trial.
+
+        Args:
+            proposal: proposal as `ask` returned it.
+            value: objective of the trial's run.
+            digest: digest of the trial's run.
+        """
+        trial = self._pending.pop(proposal.number)
         trial.set_user_attr("digest", digest)
         self.study.tell(trial, value)
-        self._told += 1
+        self._completed_count += 1
 
-    def give_up(self, proposal: Proposal) -> None:
-        """Note that a proposal's run could not be carried out; it counts as tried in this sweep."""
-        self.study.tell(self._asked.pop(proposal.number), state=TrialState.FAIL)
+    def fail(self, proposal: Proposal) -> None:
+        """Fail a trial whose run could not be carried out, and lower this sweep's target by one.
+
+        Args:
+            proposal: proposal as `ask` returned it.
+        """
+        self.study.tell(self._pending.pop(proposal.number), state=TrialState.FAIL)
         self.trials -= 1
 
-    def completed(self) -> list[tuple[Values, float]]:
-        """Return values and objective of the complete trials, in the order they were proposed.
+    def completed_trials(self) -> list[tuple[Values, float]]:
+        """Return values and objective of the complete trials, in the order of their proposal.
 
-        A search that had more trials once and wants fewer now goes by its first ones.
+        If the search has more complete trials than its target, only the first ones are returned.
         """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [
@@ -217,6 +245,6 @@ class Search:
         ]
 
 
-def rounded(params: Mapping[str, Any]) -> Values:
-    """Round proposed values to `SIGNIFICANT_DIGITS`."""
+def round_values(params: Mapping[str, Any]) -> Values:
+    """Return values rounded to `SIGNIFICANT_DIGITS`, by name."""
     return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in params.items()}

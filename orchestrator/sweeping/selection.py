@@ -1,4 +1,4 @@
-"""Which values are tried on fresh seeds, and which of them are chosen."""
+"""Selection of the candidates after a search, and of the winner among them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Candidate:
     """Values that the select phase tries on fresh seeds.
 
     Attributes:
-        values: of the searched parameters.
-        origin: "search" or "reference"; the reference is always tried.
+        values: values of the searched hyperparameters.
+        origin: "search" for values of a trial, "reference" for the reference.
     """
 
     values: Values
     origin: Literal["search", "reference"]
 
 
-def candidates(
+def select_candidates(
     completed: Sequence[tuple[Values, float]], count: int, reference: Values | None
 ) -> list[Candidate]:
-    """Return the best distinct values of a search, and the reference.
+    """Return the best distinct values of a search, best first, and the reference.
 
     Args:
-        completed: values and objective of the search's trials.
-        count: how many of the best.
-        reference: the paper's point; None if there is none.
+        completed: values and objective of each complete trial.
+        count: largest number of candidates from the search.
+        reference: the paper's values; None if there are none.
     """
     best: list[Candidate] = []
     for values, _ in sorted(completed, key=lambda trial: -trial[1]):
-        if len(best) < count and all(values != known.values for known in best):
+        if len(best) < count and all(values != other.values for other in best):
             best.append(Candidate(values, "reference" if values == reference else "search"))
-    if reference is not None and all(reference != known.values for known in best):
+    if reference is not None and all(reference != other.values for other in best):
         best.append(Candidate(dict(reference), "reference"))
     return best
 
@@ -52,17 +52,18 @@ def choose(
     reference: Values | None,
     single_error: float,
 ) -> Candidate:
-    """Return the candidate with the best mean; ties go to the one nearest the reference.
+    """Return the candidate with the best mean, or the tied one nearest the reference.
 
-    Candidates within one standard error of the best mean (of the best candidate's own seeds, ddof
-    1; `single_error` where it has only one) are tied. Distances are measured in the search space,
-    in logarithms where it is so.
+    Candidates whose mean is within one standard error of the best mean are tied. The standard
+    error is that of the best candidate's mean over its seeds (ddof 1), or `single_error` if it has
+    one seed only. Distances are Euclidean in the unit cube of the search space, logarithmic where
+    the space is.
 
     Args:
-        scores: each candidate with its value at every select seed.
-        space: where was searched.
-        reference: the paper's point; without one the best mean wins.
-        single_error: standard error of one run's value.
+        scores: each candidate with its objective at every select seed.
+        space: search space by name of hyperparameter.
+        reference: the paper's values; if None, the best mean wins.
+        single_error: standard error of one run's objective.
     """
     means = [fmean(values) for _, values in scores]
     top = max(range(len(scores)), key=means.__getitem__)

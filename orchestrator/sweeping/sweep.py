@@ -1,7 +1,7 @@
-"""A sweep as a state machine: what is to be run next, and what the results so far mean.
+"""State machine of a sweep, which decides on the next run from the results so far.
 
-It knows neither Ray nor MLflow nor the terminal. Runs that are recorded as ended are taken from
-their records and never handed out again, so that a sweep begun anew goes on where it was.
+It is independent of Ray, MLflow and the terminal. Runs with a final record are not handed out
+again, so that a restarted sweep continues where it was.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class PendingTasks:
-    """Knows which runs are being carried out, and which tasks wait for them.
+    """Running runs, and the tasks that wait for them.
 
-    A task waits for the runs that its spec needs, and for its own run where another task has
-    that one carried out already.
+    A task waits for the runs that its spec needs, or for its own run if another task has started
+    the same one.
 
     Attributes:
         running: digests of the runs that are being carried out.
@@ -44,15 +44,19 @@ class PendingTasks:
         self._waiting: dict[str, list[Task]] = {}
         self._ready: deque[Task] = deque()
 
-    def take(self) -> Task | None:
-        """Return a task that is to be looked at before any new one; None if there is none."""
+    def pop(self) -> Task | None:
+        """Remove and return a task that precedes any new one; None if there is none."""
         return self._ready.popleft() if self._ready else None
 
     def wait(self, task: Task, needed: Task) -> bool:
-        """Let a task wait for a run; queue that run unless it is queued or running already.
+        """Let a task wait for a run, and queue that run unless it is queued or running.
+
+        Args:
+            task: task that waits.
+            needed: task of the run that it waits for.
 
         Returns:
-            Whether it was queued.
+            Whether the run was queued by this call.
         """
         digest = needed.spec.digest
         queued = digest not in self._waiting and digest not in self.running
@@ -62,12 +66,16 @@ class PendingTasks:
         return queued
 
     def end(self, digest: str) -> list[Task]:
-        """Note that a run is over; return the tasks that waited for it."""
+        """Mark a run as ended and return the tasks that waited for it.
+
+        Args:
+            digest: digest of the run.
+        """
         self.running.discard(digest)
         return self._waiting.pop(digest, [])
 
     def release(self, tasks: Iterable[Task]) -> None:
-        """Have tasks looked at again, before any new one."""
+        """Queue tasks again, before any new one."""
         self._ready.extendleft(tasks)
 
 
@@ -76,11 +84,11 @@ class Cell:
     """All seeds of one method, scenario and values.
 
     Attributes:
-        method: what is trained.
-        scenario: on which label noise.
+        method: name of the method.
+        scenario: name of the scenario.
         origin: "tuned", "reference", "tuned, equals reference", "fixed" or "varied".
-        tuning: where its values come from, if a search has to do with them.
-        batch: its runs.
+        tuning: tuning of the method on the scenario; None if the method is not tuned.
+        batch: runs of the cell.
     """
 
     method: str
@@ -91,132 +99,143 @@ class Cell:
 
 
 class Sweep:
-    """A plan being carried out.
+    """A plan being carried out; the work of the command `sweep`.
 
     Attributes:
-        plan: what is to be done.
-        tunings: its searches.
-        cells: of the confirm phase; empty before all values are chosen.
-        finished: number of runs that ended in each phase, records included.
-        counted: the phase that each of these runs is counted in, by its digest.
-        failed: descriptions of runs that could not be carried out.
+        plan: plan of the sweep.
+        tunings: tunings of the sweep.
+        cells: cells of the confirm phase; empty until all values are chosen.
+        ended_runs: number of runs that have ended in each phase, including recorded ones.
+        run_phases: phase in which each of these runs is counted, by digest.
+        failures: descriptions of the runs that could not be carried out.
     """
 
     def __init__(self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage) -> None:
-        """Open the sweep's searches, or go on with them.
+        """Open the sweep's searches, or create them.
 
         Args:
-            plan: what is to be done.
-            home: folder that holds `runs/`.
-            storage: of the searches.
+            plan: plan of the sweep.
+            home: home folder, which contains `runs/`.
+            storage: storage of the searches.
         """
         self.plan = plan
         self._home = home
         self._listener: Callable[[Task, RunResult], None] = lambda _task, _result: None
-        self.finished = dict.fromkeys(Phase, 0)
-        self.failed: list[str] = []
+        self.ended_runs = dict.fromkeys(Phase, 0)
+        self.failures: list[str] = []
         self.cells: list[Cell] = []
-        self._waiting: Task | None = None
-        self._room = PendingTasks()
-        self.counted: dict[str, Phase] = {}
-        self._blocked: set[str] = set()
-        self._label_sources = {spec.digest for spec in plan.posteriors}
+        self._next_task: Task | None = None
+        self._pending = PendingTasks()
+        self.run_phases: dict[str, Phase] = {}
+        self._blocked_digests: set[str] = set()
+        self._posterior_digests = {spec.digest for spec in plan.posteriors}
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
     def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
-        """Take up what is recorded; from now on tell `listener` of every run that has ended.
+        """Process the recorded runs and set the callback for runs that end.
+
+        Args:
+            listener: callback that receives the task and the result of every run that has ended,
+                recorded ones included.
 
         Returns:
-            How many recorded runs were taken up.
+            Number of recorded runs.
         """
         self._listener = listener
         for tuning in self.tunings:
             for task, result in tuning.resume(self._record):
-                self._take_up_needs(task)
+                self._count_needs(task)
                 self._count(task)
                 listener(task, result)
-        self._waiting = self.next()
-        return sum(self.finished.values())
+        self._next_task = self.next()
+        return sum(self.ended_runs.values())
 
     def _record(self, spec: RunSpec) -> RunResult | None:
         result = Record(self._home, spec.digest).result()
         return result if result is not None and result.final else None
 
     def next(self) -> Task | None:
-        """Return a run to be carried out now; None if there is none before others have ended."""
-        if (waiting := self._waiting) is not None:
-            self._waiting = None
-            return waiting
+        """Return the next task; None if there is none before other runs have ended."""
+        if (task := self._next_task) is not None:
+            self._next_task = None
+            return task
         while True:
-            task = self._room.take() or next(self._tasks(), None)
+            task = self._pending.pop() or next(self._tasks(), None)
             if task is None:
                 if self._advance():
                     continue
                 return None
             result = self._record(task.spec)
-            if result is None and self._has_to_wait(task):
+            if result is None and self._must_wait(task):
                 continue
-            self._take_up_needs(task)
+            self._count_needs(task)
             if result is None:
-                self._room.running.add(task.spec.digest)
+                self._pending.running.add(task.spec.digest)
                 return task
             self.end(task, result)
 
-    def _has_to_wait(self, task: Task) -> bool:
-        if task.spec.digest in self._room.running:
-            self._room.wait(task, task)
+    def _must_wait(self, task: Task) -> bool:
+        if task.spec.digest in self._pending.running:
+            self._pending.wait(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
             result = self._record(spec)
             if result is None:
-                if not self._room.wait(task, _needed(spec, task)):
-                    self._blocked.add(task.spec.digest)
+                if not self._pending.wait(task, _need_task(spec, task)):
+                    self._blocked_digests.add(task.spec.digest)
                 return True
-            self._check_source(spec, result)
+            self._check_posterior(spec, result)
         return False
 
-    def _check_source(self, spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
-        """End the sweep where a run that labels are drawn from has not ended well.
+    def _check_posterior(self, spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
+        """Raise an error if a run is a posterior and has not finished.
 
-        Without labels there is nothing to compare; a run that one method needs costs that method.
+        Without the labels drawn from it, there is nothing to compare. A failed stage of a method,
+        in contrast, only excludes that method.
+
+        Raises:
+            NalError: if the run is a posterior and has not finished.
         """
-        if spec.digest in self._label_sources:
+        if spec.digest in self._posterior_digests:
             check_posterior(spec.digest, result, reason)
 
-    def _take_up_needs(self, task: Task) -> None:
-        """Count the recorded runs that a recorded run needed, as if they had ended just now."""
+    def _count_needs(self, task: Task) -> None:
+        """Count the recorded needs of a recorded run, as if they had ended just now."""
         for spec in self.plan.needs_of(task.spec):
-            if spec.digest in self.counted:
+            if spec.digest in self.run_phases:
                 continue
             if (result := self._record(spec)) is not None:
-                need = _needed(spec, task)
+                need = _need_task(spec, task)
                 self._count(need)
                 self._listener(need, result)
 
     def _count(self, task: Task) -> bool:
-        """Count a run that has ended; one that others need is counted once, however many do."""
-        new = task.spec.digest not in self.counted
-        self.counted.setdefault(task.spec.digest, task.phase)
-        # Two trials may propose the same values: both count, since the budget is in trials.
-        if new or (task.phase is Phase.SEARCH and not task.needed):
-            self.finished[task.phase] += 1
+        """Count a run that has ended, and return whether it is the first task of that run.
+
+        A need is counted once, whatever the number of runs that need it.
+        """
+        new = task.spec.digest not in self.run_phases
+        self.run_phases.setdefault(task.spec.digest, task.phase)
+        # Two trials may have the same values; both count, since the budget is a number of trials.
+        if new or (task.phase is Phase.SEARCH and not task.is_need):
+            self.ended_runs[task.phase] += 1
         return new
 
     def _tasks(self) -> Iterator[Task]:
         for tuning in self.tunings:
-            # While a trial waits for a run that all of them need, more proposals would only be
-            # made without knowing what the first ones gave.
-            if not self._blocked & tuning.asked:
+            # While a trial waits for a run that all trials need, further proposals would be made
+            # without the results of the first ones.
+            if not self._blocked_digests & tuning.pending_digests:
                 yield from tuning.tasks()
         for cell in self.cells:
             yield from cell.batch.tasks()
 
     def _advance(self) -> bool:
-        """Choose and plan what follows, where that has become possible; tell whether it has."""
+        """Plan the confirm phase if all values are chosen; return whether it was planned."""
         if self.cells:
             return False
         for tuning in self.tunings:
-            tuning.settle()
+            tuning.choose_values()
         if any(tuning.chosen is None for tuning in self.tunings):
             return False
         self.cells = list(self._confirm_cells())
@@ -228,9 +247,9 @@ class Sweep:
             for method in study.methods:
                 tuning = next(
                     (
-                        t
-                        for t in self.tunings
-                        if t.plan.method == method and scenario in t.plan.serves
+                        each
+                        for each in self.tunings
+                        if each.plan.method == method and scenario in each.plan.serves
                     ),
                     None,
                 )
@@ -255,52 +274,60 @@ class Sweep:
         return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Ask the task whether its run goes on; without a rule to stop runs, all do."""
-        return task.reported(rows)
-
-    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Note that a task's run has ended, or could not be carried out.
+        """Return the answer of the task's own callback.
 
         Args:
-            task: as `next` returned it.
-            result: of the run; None if there is none.
-            reason: why there is none.
+            task: task as `next` returned it.
+            rows: new rows of the run.
+        """
+        return task.on_report(rows)
+
+    def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Process the end of a task's run.
+
+        Args:
+            task: task as `next` returned it.
+            result: result of the run; None if it could not be carried out.
+            reason: reason why there is no result.
+
+        Raises:
+            NalError: if the run is a posterior and has not finished.
         """
         spec = task.spec
-        self._check_source(spec, result, reason)
-        # Another device may have the memory: that is no value of the search, nor of a candidate.
+        self._check_posterior(spec, result, reason)
+        # Another device may have enough memory, so this is no objective of a trial or candidate.
         lacked_memory = result is not None and result.status is Status.OUT_OF_MEMORY
-        task.ended(None if lacked_memory else result)
+        task.on_end(None if lacked_memory else result)
         name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
-        waited = self._room.end(spec.digest)
-        self._blocked.difference_update(other.spec.digest for other in waited)
+        dependents = self._pending.end(spec.digest)
+        self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
             self._count(task)
             self._listener(task, result)
         if result is None or lacked_memory:
             reason = f"{result.status} {result.reason}" if result is not None else reason
-            self.failed.append(f"{name}: {reason}")
-            for other in waited:
+            self.failures.append(f"{name}: {reason}")
+            for other in dependents:
                 self.end(other, None, reason=f"it needs {name}, which could not be carried out")
         else:
-            self._room.release(waited)
+            self._pending.release(dependents)
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to be run."""
+        """Whether no run is left to carry out."""
         return bool(self.cells) and all(cell.batch.done for cell in self.cells)
 
     @property
     def phase(self) -> Phase:
-        """The earliest phase that is not over."""
+        """Earliest phase that is not complete; confirm if all are."""
         if self.cells:
             return Phase.CONFIRM
-        searched = all(tuning.search.done for tuning in self.tunings)
-        return Phase.SELECT if searched else Phase.SEARCH
+        search_done = all(tuning.search.done for tuning in self.tunings)
+        return Phase.SELECT if search_done else Phase.SEARCH
 
     @property
     def best(self) -> tuple[float, Values] | None:
-        """The highest objective of a trial so far, over all searches, and its values."""
+        """Highest objective of a trial over all searches, with its values; None without trials."""
         return max(
             (tuning.best for tuning in self.tunings if tuning.best is not None),
             key=lambda best: best[0],
@@ -308,6 +335,6 @@ class Sweep:
         )
 
 
-def _needed(spec: RunSpec, task: Task) -> Task:
-    """Return the task of a run that another one needs."""
-    return Task(spec, task.phase, task.values, lambda _result: None, needed=True)
+def _need_task(spec: RunSpec, task: Task) -> Task:
+    """Return the task of a run that another task's run needs."""
+    return Task(spec, task.phase, task.values, lambda _result: None, is_need=True)

@@ -1,4 +1,4 @@
-"""Runs that are wanted, one by one, in batches or in a list."""
+"""Tasks (runs to carry out), the interface of a work, and works over known runs."""
 
 from __future__ import annotations
 
@@ -21,121 +21,131 @@ if TYPE_CHECKING:
 
 
 class Answer(Enum):
-    """What becomes of a run that has reported."""
+    """Decision of a work about a run that has reported."""
 
     CONTINUE = auto()
-    """The run goes on."""
+    """The run continues."""
     STOP = auto()
-    """The run ends where it stands, recorded as stopped; a later sweep may continue it."""
+    """The run ends here with the status *stopped*; a later sweep may continue it."""
     WAIT = auto()
-    """The run stands still and its slot goes to another; the work is asked about it again."""
+    """The run is parked and its slot is free for another one; the answer is requested again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A run that is wanted, and what for.
+    """A run to carry out, with its purpose in the work.
 
     Attributes:
-        spec: what is trained.
-        phase: of the sweep.
-        values: of the searched hyperparameters.
-        ended: takes the result; None if the run could not be carried out.
-        needed: whether it is wanted only because another run needs it.
-        stops_after: epochs after which the run stands still until `Work.report` has answered.
-        reported: takes the rows that `Work.report` is given, and answers.
+        spec: spec of the run.
+        phase: phase of the sweep.
+        values: values of the searched hyperparameters.
+        on_end: callback that receives the result; None if the run could not be carried out.
+        is_need: whether the run is carried out only because another run needs it.
+        stops_after: epochs after which the run stops until `Work.report` has answered.
+        on_report: callback that receives the rows given to `Work.report` and returns the answer.
     """
 
     spec: RunSpec
     phase: Phase
     values: Values
-    ended: Callable[[RunResult | None], None]
-    needed: bool = False
+    on_end: Callable[[RunResult | None], None]
+    is_need: bool = False
     stops_after: tuple[int, ...] = ()
-    reported: Callable[[Sequence[Row]], Answer] = lambda _rows: Answer.CONTINUE
+    on_report: Callable[[Sequence[Row]], Answer] = lambda _rows: Answer.CONTINUE
 
 
 class Work(Protocol):
-    """Says what is to be run, one run known after the other; an `Engine` carries it out."""
+    """Source of tasks, one at a time; an `Engine` carries them out."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to be run."""
+        """Whether no run is left to carry out."""
 
     def next(self) -> Task | None:
-        """Return a run to be carried out now; None if there is none before others have ended.
+        """Return the next task; None if there is none before other runs have ended.
 
-        No run is handed out a second time before it has ended.
+        A run is not returned again before it has ended.
         """
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Take the rows of a run's latest epochs; say whether the run goes on.
+        """Process the rows of a run's latest epochs and return whether the run continues.
 
-        Every row comes once and in order, those from before an interruption first. Rows come in
-        groups of one epoch or more, as the engine has them; a group ends at each epoch of
-        `task.stops_after`, and there alone may the answer be other than CONTINUE. A run that was
-        handed out beyond such an epoch is stopped where it stands. At its last epoch a run ends,
-        whatever the answer. Answers may depend on rows, not on how often they are asked for.
+        Each row is reported once and in order of epochs; rows of a checkpoint come first. A call
+        covers one epoch or more, as the engine has them, but ends at each epoch of
+        `task.stops_after`. Only there may the answer differ from CONTINUE. A run whose checkpoint
+        is beyond such an epoch stops at the checkpoint. After the last epoch a run ends whatever
+        the answer is. Answers may depend on the rows, but not on the number of calls.
 
-        A run that waits is asked for again, without rows, when another one has reported or ended,
-        and when `next` has nothing.
+        For a parked run this method is called again without rows whenever another run has reported
+        or ended, and when `next` has returned None.
+
+        Args:
+            task: task as `next` returned it.
+            rows: new rows of the run; empty for a parked run.
         """
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Note that a run has ended or was stopped, or why it could not be carried out."""
+        """Process the end of a run.
+
+        Args:
+            task: task as `next` returned it.
+            result: result of the run; None if it could not be carried out.
+            reason: reason why there is no result.
+        """
 
 
 @dataclass
 class Batch:
-    """Runs that are known beforehand: those of one candidate or one cell.
+    """Known runs that belong together: those of one candidate or of one cell.
 
     Attributes:
-        specs: in the order of their seeds.
-        values: of the searched hyperparameters.
-        phase: of the sweep.
-        results: of the runs that have ended.
+        specs: specs of the runs in the order of their seeds.
+        values: values of the searched hyperparameters.
+        phase: phase of the sweep.
+        results: results of the runs that have ended, by digest.
     """
 
     specs: list[RunSpec]
     values: Values
     phase: Phase
     results: dict[str, RunResult] = field(default_factory=dict)
-    _open: deque[RunSpec] = field(init=False)
-    _failed: int = 0
+    _pending: deque[RunSpec] = field(init=False)
+    _failures: int = 0
 
     def __post_init__(self) -> None:
-        self._open = deque(self.specs)
+        self._pending = deque(self.specs)
 
     @property
     def done(self) -> bool:
-        """Whether every run has ended or was given up."""
-        return len(self.results) + self._failed == len(self.specs)
+        """Whether every run has ended or could not be carried out."""
+        return len(self.results) + self._failures == len(self.specs)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the runs that were not handed out yet."""
-        while self._open:
-            spec = self._open.popleft()
-            yield Task(spec, self.phase, self.values, partial(self._take, spec))
+        """Yield the tasks of the runs that have not been handed out."""
+        while self._pending:
+            spec = self._pending.popleft()
+            yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
 
-    def _take(self, spec: RunSpec, result: RunResult | None) -> None:
+    def _add_result(self, spec: RunSpec, result: RunResult | None) -> None:
         if result is None:
-            self._failed += 1
+            self._failures += 1
         else:
             self.results[spec.digest] = result
 
 
 class RunList:
-    """The work of `train`: runs in an order in which each comes after those that it needs."""
+    """Work of the command `train`: a list of runs, each carried out after its needs."""
 
-    def __init__(self, specs: Sequence[RunSpec], listener: Callable[[RunResult], None]) -> None:
-        """List the runs.
+    def __init__(self, specs: Sequence[RunSpec], on_result: Callable[[RunResult], None]) -> None:
+        """Create the work.
 
         Args:
-            specs: of the runs.
-            listener: is told of every run that has ended.
+            specs: specs of the runs.
+            on_result: callback that receives the result of every run that has ended.
         """
-        self._open = list(specs)
+        self._pending = list(specs)
         self._unfinished = {spec.digest for spec in specs}
-        self._listener = listener
+        self._on_result = on_result
 
     @property
     def done(self) -> bool:
@@ -143,22 +153,27 @@ class RunList:
         return not self._unfinished
 
     def next(self) -> Task | None:
-        """Return the first run that waits for no other; None if there is none now."""
-        for spec in self._open:
+        """Return the first task whose needs have ended; None if there is none at present."""
+        for spec in self._pending:
             if self._unfinished.isdisjoint(map(str, spec.needs.values())):
-                self._open.remove(spec)
+                self._pending.remove(spec)
                 return Task(spec, Phase.CONFIRM, {}, lambda _result: None)
         return None
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
-        """Let every run go on to its end."""
+        """Return CONTINUE: every run is trained to its last epoch."""
         return Answer.CONTINUE
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Note that a run has ended.
+        """Process the end of a run.
+
+        Args:
+            task: task as `next` returned it.
+            result: result of the run; None if it could not be carried out.
+            reason: reason why there is no result.
 
         Raises:
-            NalError: it could not be carried out; says why.
+            NalError: if the run could not be carried out.
         """
         spec = task.spec
         if result is None:
@@ -167,4 +182,4 @@ class RunList:
                 f"{reason}"
             )
         self._unfinished.remove(spec.digest)
-        self._listener(result)
+        self._on_result(result)

@@ -1,4 +1,4 @@
-"""Search and select of one method on one scenario, up to the chosen values."""
+"""Search and select phases of one method, up to the chosen values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.search import Proposal, Search, search_digest
-from orchestrator.sweeping.selection import Candidate, candidates, choose
+from orchestrator.sweeping.selection import Candidate, choose, select_candidates
 from orchestrator.sweeping.tasks import Batch, Task
 from search_spaces.schema import Phase
 from trainables.errors import NalError
@@ -22,30 +22,36 @@ if TYPE_CHECKING:
 
 
 class Tuning:
-    """Search and select of one method on one scenario, up to the chosen values.
+    """Search and select phases of one method, up to the chosen values.
 
     Attributes:
-        plan: the search's own.
-        search: Optuna's side of it.
-        reference: the paper's point; None if there is none.
-        asked: digests of the trials' runs that have not ended.
-        digests: of the trials' runs that ended, in order.
-        candidates: with their runs on fresh seeds; empty before the search is done.
-        chosen: the winner; None while it is not known.
-        best: highest objective of a trial so far.
+        plan: plan of the search.
+        search: the search itself.
+        reference: the paper's values; None if there are none.
+        pending_digests: digests of the trials' runs that have not ended.
+        digests: digests of the trials' runs that have ended, in that order.
+        candidates: each candidate with its runs on fresh seeds; empty until the search is done.
+        chosen: values of the winner; None until the select phase is done.
+        best: highest objective of a trial so far, with its values; None before the first trial.
     """
 
     def __init__(
         self, sweep_plan: Plan, plan: TuningPlan, storage: optuna.storages.BaseStorage
     ) -> None:
-        """Open the search, or go on with it."""
+        """Open the search, or create it.
+
+        Args:
+            sweep_plan: plan of the whole sweep.
+            plan: plan of the search.
+            storage: storage of the searches.
+        """
         study = sweep_plan.study
         self._plan = sweep_plan
         self.plan = plan
         self.protocol = sweep_plan.protocol
         self.space = study.space_of(plan.method)
         self.reference = sweep_plan.reference_of(plan.method)
-        self.asked: set[str] = set()
+        self.pending_digests: set[str] = set()
         self.digests: list[str] = []
         self.candidates: list[tuple[Candidate, Batch]] = []
         self.chosen: Values | None = None
@@ -63,9 +69,12 @@ class Tuning:
     def resume(
         self, record_of: Callable[[RunSpec], RunResult | None]
     ) -> Iterator[tuple[Task, RunResult]]:
-        """Go on with what a dead sweep left; yield the complete trials.
+        """Continue the search of an interrupted sweep, and yield its complete trials.
 
-        A trial whose run has lost its record is not among them: what it told still counts.
+        A complete trial whose run has no record any more is not yielded, but its objective counts.
+
+        Args:
+            record_of: function that returns the recorded result of a run; None if it has not ended.
         """
 
         def value_of(values: Values) -> float | None:
@@ -73,12 +82,12 @@ class Tuning:
             return None if result is None else self._value(result)
 
         self.search.resume(value_of)
-        for values, value in self.search.completed():
+        for values, value in self.search.completed_trials():
             spec = self._trial_spec(values)
             result = record_of(spec)
             if result is not None:
                 self.search.require_labels(result.labels.sha256)
-                self._note(values, value, result)
+                self._add_trial(values, value, result)
                 yield Task(spec, Phase.SEARCH, values, lambda _result: None), result
 
     def _trial_spec(self, values: Values) -> RunSpec:
@@ -95,40 +104,42 @@ class Tuning:
         self.search.require_labels(result.labels.sha256)
         return self.protocol.value(result)
 
-    def _note(self, values: Values, value: float, result: RunResult) -> None:
+    def _add_trial(self, values: Values, value: float, result: RunResult) -> None:
         self.digests.append(result.digest)
         if self.best is None or value > self.best[0]:
             self.best = (value, values)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield what can be run now."""
-        while self.search.wanted:
+        """Yield the tasks that can be carried out now."""
+        while self.search.remaining:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
-            self.asked.add(spec.digest)
+            self.pending_digests.add(spec.digest)
             yield Task(
-                spec, Phase.SEARCH, proposal.values, partial(self._trial_ended, proposal, spec)
+                spec, Phase.SEARCH, proposal.values, partial(self._end_trial, proposal, spec)
             )
         if self.search.done and not self.candidates:
-            self._begin_select()
+            self._start_select()
         for _, batch in self.candidates:
             yield from batch.tasks()
 
-    def _trial_ended(self, proposal: Proposal, spec: RunSpec, result: RunResult | None) -> None:
-        self.asked.discard(spec.digest)
+    def _end_trial(self, proposal: Proposal, spec: RunSpec, result: RunResult | None) -> None:
+        self.pending_digests.discard(spec.digest)
         if result is None:
-            self.search.give_up(proposal)
+            self.search.fail(proposal)
         else:
             value = self._value(result)
             self.search.tell(proposal, value, result.digest)
-            self._note(proposal.values, value, result)
+            self._add_trial(proposal.values, value, result)
 
-    def _begin_select(self) -> None:
+    def _start_select(self) -> None:
         study = self._plan.study
-        found = candidates(self.search.completed(), study.select.candidates, self.reference)
-        if not found:
+        best = select_candidates(
+            self.search.completed_trials(), study.select.candidates, self.reference
+        )
+        if not best:
             raise NalError(f"no trial of the search for {self.plan.method} could be carried out")
-        for candidate in found:
+        for candidate in best:
             specs = [
                 self._plan.spec(
                     Phase.SELECT, self.plan.method, self.plan.scenario, candidate.values, seed
@@ -137,10 +148,14 @@ class Tuning:
             ]
             self.candidates.append((candidate, Batch(specs, candidate.values, Phase.SELECT)))
 
-    def settle(self) -> None:
-        """Choose, once every candidate has been tried."""
-        tried = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
-        if tried and self.chosen is None:
+    def choose_values(self) -> None:
+        """Set `chosen` if every candidate's runs have ended.
+
+        Raises:
+            NalError: if no run of any candidate could be carried out.
+        """
+        done = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
+        if done and self.chosen is None:
             scores = [
                 (candidate, [self.protocol.value(result) for result in batch.results.values()])
                 for candidate, batch in self.candidates

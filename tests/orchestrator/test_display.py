@@ -134,7 +134,7 @@ def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: Cloc
 def test_the_time_left_learns_from_how_it_goes(tmp_path: Path, clock: Clock) -> None:
     display, driver = opened(tmp_path)
     expected = display.seconds_left()
-    driver.run(most=10)
+    driver.run(max_runs=10)
     clock.now += 1000.0  # far slower than measured
     slow = display.seconds_left()
     assert slow > 10 * expected
@@ -145,9 +145,9 @@ def test_the_time_left_learns_from_how_it_goes(tmp_path: Path, clock: Clock) -> 
 def test_what_was_recorded_before_is_no_progress_of_this_start(
     tmp_path: Path, clock: Clock
 ) -> None:
-    Driver(small_plan(), tmp_path).run(most=8)
+    Driver(small_plan(), tmp_path).run(max_runs=8)
     display, driver = opened(tmp_path)
-    assert driver.recorded == 8
+    assert driver.recorded_count == 8
     clock.now += 100.0
     assert 0 < display.seconds_left() < 10
 

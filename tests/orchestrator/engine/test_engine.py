@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from factories import make_spec
 from fake_runs import FakeRun, attempts, misbehave, open_fake, record_run
-from plans import complete_trials, searches_of, small_plan, wanted_digests
+from plans import complete_trials, searches_of, small_plan, sweep_digests
 from small_runs import complete_run, digits, recipe, runnable
 from works import EPOCHS, SPECS, RecordingListener, ScriptedWork, answer_at
 
@@ -85,7 +85,7 @@ def test_a_sweep_trains_each_run_once(engine: Callable[..., Engine], tmp_path: P
     listener = RecordingListener()
     sweep = sweep_of(engine, tmp_path, listener)
     assert sweep.done
-    assert set(attempts(tmp_path)) == wanted_digests(sweep)
+    assert set(attempts(tmp_path)) == sweep_digests(sweep)
     assert set(attempts(tmp_path).values()) == {1}
     assert complete_trials(sweep) == [4]
     assert sorted(listener.starts) == sorted(listener.ends) == sorted(attempts(tmp_path))
@@ -209,10 +209,10 @@ def test_a_crash_fails_only_the_run_that_crashed(
     misbehave(tmp_path, crash_above=1.0)
     sweep = sweep_of(engine, tmp_path, trials=6)
     assert sweep.done
-    assert sweep.failed
-    assert all("ZeroDivisionError: a bug (" in text for text in sweep.failed)
-    assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed())
-    assert complete_trials(sweep) == [6 - len(sweep.failed)]
+    assert sweep.failures
+    assert all("ZeroDivisionError: a bug (" in text for text in sweep.failures)
+    assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed_trials())
+    assert complete_trials(sweep) == [6 - len(sweep.failures)]
 
 
 def test_a_stopped_result_is_not_the_result_of_a_crashed_run(
@@ -274,7 +274,7 @@ def test_a_sweep_goes_on_after_a_lost_worker(tmp_path: Path) -> None:
     sweep = sweep_of(RayEngine, tmp_path, sets=("reference.nal.lambda=9",), trials=1)
     assert list(tmp_path.glob("died.*"))
     assert sweep.done
-    assert sweep.failed == []
+    assert sweep.failures == []
     assert complete_trials(sweep) == [1]
 
 
@@ -283,7 +283,7 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     sweep = sweep_of(engine, tmp_path, trials=6)
     assert sweep.done
     assert complete_trials(sweep) == [6]
-    for values, value in sweep.tunings[0].search.completed():
+    for values, value in sweep.tunings[0].search.completed_trials():
         assert (value == 0.1) is (values["lambda"] > 1)
     chosen = sweep.tunings[0].chosen
     assert chosen is not None

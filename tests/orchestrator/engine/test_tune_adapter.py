@@ -46,7 +46,7 @@ def test_a_run_that_lost_its_worker_keeps_its_slot(tmp_path: Path) -> None:
     adapter, sweep = open_adapter(tmp_path)
     adapter.next_config("w1")
     adapter.next_config("w2")
-    wanted = sweep.tunings[0].search.wanted
+    wanted = sweep.tunings[0].search.remaining
     # The first task was fetched when the sweep was resumed.
     for number in range(wanted + 1):
         adapter.next_config(f"t{number}")
@@ -90,7 +90,7 @@ def test_an_error_stops_every_trial(tmp_path: Path) -> None:
     assert adapter.should_stop("t2")
     assert adapter.next_config("t3") is None
     adapter.end_trial("t2", {"rows": "[]", "done": False, "stopped": False}, lost=False)
-    assert sweep.failed == []
+    assert sweep.failures == []
 
 
 def test_the_adapter_finishes_with_the_sweep(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plans import TWO_SCENARIOS, Driver, made_up_data, small_plan, small_study
+from plans import TWO_SCENARIOS, Driver, random_data, small_plan, small_study
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
@@ -65,7 +65,7 @@ def test_a_spec_holds_all_that_the_study_says() -> None:
 
 def labels_of(spec: RunSpec) -> str:
     """The hash of the labels that a run sees."""
-    return draw(spec, made_up_data(), Path()).digest
+    return draw(spec, random_data(), Path()).digest
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -129,7 +129,7 @@ def test_the_plan_counts_the_runs_that_a_sweep_asks_for(
     plan = small_plan(**flags)
     driver = Driver(plan, tmp_path).run()
     assert driver.sweep.done
-    asked = Counter(task.phase for task in driver.trained)
+    asked = Counter(task.phase for task in driver.tasks)
     # The reference may be among the best, or be chosen: then there is less to do than planned.
     tunings = driver.sweep.tunings
     lucky = {Phase.SEARCH: 0, Phase.SELECT: 0, Phase.CONFIRM: 0}
@@ -199,7 +199,7 @@ def test_anything_else_is_another_sweep(flags: dict[str, Any]) -> None:
 
 
 def test_other_data_or_another_name_is_another_sweep() -> None:
-    study, data = small_study().study, made_up_data()
+    study, data = small_study().study, random_data()
     other = Dataset(
         "digits", data.classes, data.train, Split(data.test.images + 1, data.test.labels)
     )
@@ -213,7 +213,7 @@ def test_other_data_or_another_name_is_another_sweep() -> None:
 
 def test_the_phases_share_no_seed(tmp_path: Path) -> None:
     seeds: dict[Phase, set[int]] = {phase: set() for phase in Phase}
-    for task in Driver(small_plan(), tmp_path).run().trained:
+    for task in Driver(small_plan(), tmp_path).run().tasks:
         seeds[task.phase].add(task.spec.seeds.init)
         assert ("test" in task.spec.evaluate) is (task.phase is Phase.CONFIRM)
     assert seeds == {Phase.SEARCH: {1000}, Phase.SELECT: {2000, 2001}, Phase.CONFIRM: {0, 1}}

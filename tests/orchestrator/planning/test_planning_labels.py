@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from plans import made_up_data, small_plan, small_study
+from plans import random_data, small_plan, small_study
 
 from orchestrator.planning.loading import check_labels
 from orchestrator.planning.plan import Plan
@@ -23,14 +23,14 @@ PMD = "pmd-2-0.35"
 
 def plan_at(folder: Path, *, writes: bool = True, **flags: Any) -> Plan:
     """The small study with data under `data` and a home."""
-    study, dataset = small_study(**flags).study, made_up_data()
+    study, dataset = small_study(**flags).study, random_data()
     home = folder / "home" if writes else None
     return Plan("small", study, dataset, check_labels(study, dataset, folder / "data", home))
 
 
 def write_labels(folder: Path, shift: int = 1) -> np.ndarray:
     (folder / "data/labels").mkdir(parents=True, exist_ok=True)
-    noisy = (made_up_data().train.labels + shift) % 10
+    noisy = (random_data().train.labels + shift) % 10
     np.save(folder / "data/labels/mine.npy", noisy)
     return noisy
 
@@ -136,8 +136,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_subset_that_cannot_be_balanced_is_refused_before_anything_is_trained(
     tmp_path: Path,
 ) -> None:
-    images = made_up_data().train.images
-    few = replace(made_up_data(), train=Split(images, np.arange(100) % 9), digest="")
+    images = random_data().train.images
+    few = replace(random_data(), train=Split(images, np.arange(100) % 9), digest="")
     for scenario in ("symmetric-0.4", PMD):
         study = small_study(scenarios=(scenario,), sets=("balanced=true",), subset=50).study
         with pytest.raises(DataError, match="takes 5 samples of class '9', which has 0"):

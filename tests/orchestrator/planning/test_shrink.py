@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from plans import TWO_SCENARIOS, machine_cost, made_up_data
+from plans import TWO_SCENARIOS, machine_cost, random_data
 
 from orchestrator.flags import Changes
 from orchestrator.planning.plan import Plan
@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 def plan_of(flags: Changes, samples: int = 50_000) -> Plan:
     """The plan of a shipped study over images of one pixel."""
-    data = made_up_data()
+    data = random_data()
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, samples).astype(np.int64)
     train = Split(np.zeros((samples, 1, 1, 1), dtype=np.uint8), labels)

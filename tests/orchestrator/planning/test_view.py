@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from plans import machine_cost, made_up_data
+from plans import machine_cost, random_data
 from rich.console import Console
 
 from orchestrator.flags import Changes, Places
@@ -18,7 +18,7 @@ SYMMETRIC = ("symmetric-0.4",)
 def shown(changes: Changes) -> str:
     """The plan of these flags, as text."""
     loaded = changes.load()
-    dataset = replace(made_up_data(), name="cifar10")
+    dataset = replace(random_data(), name="cifar10")
     loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
     cost = machine_cost(0.01, 0.001, 10**6)
     console = Console(width=300)

@@ -1,4 +1,4 @@
-"""Sweeps of methods that are made of several trainings."""
+"""Sweeps with methods of several stages and with PMD noise."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 STAGED = ("ce", "forward", "joint", "dac")
-LABELS = ("hyperparameters.joint.first_label_epoch=3", "hyperparameters.dac.warm_up_epochs=2")
+OVERRIDES = ("hyperparameters.joint.first_label_epoch=3", "hyperparameters.dac.warm_up_epochs=2")
 
 
 def plan_of(*methods: str, sets: tuple[str, ...] = (), **flags: Any) -> Plan:
-    own = tuple(text for text in LABELS if text.split(".")[1] in methods)
-    return small_plan(methods=methods or STAGED, sets=(*own, *sets), **flags)
+    overrides = tuple(text for text in OVERRIDES if text.split(".")[1] in methods)
+    return small_plan(methods=methods or STAGED, sets=(*overrides, *sets), **flags)
 
 
 def staged(**flags: Any) -> Plan:
-    return small_plan(methods=STAGED, sets=LABELS, **flags)
+    return small_plan(methods=STAGED, sets=OVERRIDES, **flags)
 
 
 def names(specs: list[RunSpec]) -> list[str]:
     return [spec.method for spec in specs]
 
 
-def test_the_plan_expands_a_method_into_runs_that_need_runs() -> None:
+def test_a_stage_of_a_method_becomes_a_run_of_its_own() -> None:
     plan = staged()
     spec = plan.spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
     (need,) = plan.needs_of(spec)
@@ -51,59 +51,59 @@ def test_the_plan_expands_a_method_into_runs_that_need_runs() -> None:
     assert plan.needs_of(need) == []
 
 
-def test_what_a_stage_is_told_changes_who_needs_it() -> None:
+def test_hyperparameters_of_a_stage_change_the_needed_digest() -> None:
     one = staged().spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
     other = staged().spec(Phase.CONFIRM, "joint", "symmetric-0.4", {"alpha": 3.0}, 0)
     assert one.needs["labels"] != other.needs["labels"]
 
 
-def test_a_stage_that_the_study_has_anyway_is_that_run() -> None:
+def test_a_stage_with_the_spec_of_another_run_is_that_run() -> None:
     plan = staged()
     forward = plan.spec(Phase.CONFIRM, "forward", "symmetric-0.4", {}, 0)
     ce = plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, 0)
     assert plan.needs_of(forward) == [ce]
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 20])
-def test_needed_runs_come_first_and_once(at_once: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 20])
+def test_needs_are_carried_out_first_and_once(concurrency: int, tmp_path: Path) -> None:
     plan = staged()
     driver = Driver(plan, tmp_path)
-    begun: list[RunSpec] = []
+    started: list[RunSpec] = []
     ended: set[str] = set()
-    going = []
+    running = []
     while True:
-        while len(going) < at_once and (task := driver.sweep.next()) is not None:
+        while len(running) < concurrency and (task := driver.sweep.next()) is not None:
             assert {str(digest) for digest in task.spec.needs.values()} <= ended
-            begun.append(task.spec)
-            going.append(task)
-        if not going:
+            started.append(task.spec)
+            running.append(task)
+        if not running:
             break
-        task = going.pop()
+        task = running.pop()
         driver.sweep.end(task, record_run(tmp_path, task.spec))
         ended.add(task.spec.digest)
     assert driver.sweep.done
-    assert sorted(names(begun)) == sorted(
+    assert sorted(names(started)) == sorted(
         ["ce", "forward", "joint-labels", "joint", "dac-abstain", "dac"] * 2
     )
     assert set(attempts(tmp_path).values()) == {1}
     (confirm,) = phase_sizes(plan)
-    assert driver.sweep.finished[Phase.CONFIRM] == confirm.runs == 12
+    assert driver.sweep.ended_runs[Phase.CONFIRM] == confirm.runs == 12
     assert confirm.arithmetic.endswith("and the runs that forward, joint, dac need")
 
 
-def test_taken_up_again_all_are_counted(tmp_path: Path) -> None:
-    Driver(staged(), tmp_path).run(most=7)
+def test_a_resumed_sweep_counts_all_runs(tmp_path: Path) -> None:
+    Driver(staged(), tmp_path).run(max_runs=7)
     again = Driver(staged(), tmp_path)
-    assert 5 <= again.recorded <= 7
+    assert 5 <= again.recorded_count <= 7
     again.run()
-    assert again.sweep.finished[Phase.CONFIRM] == 12
+    assert again.sweep.ended_runs[Phase.CONFIRM] == 12
     done = Driver(staged(), tmp_path)
-    assert done.recorded == 12
+    assert done.recorded_count == 12
     assert done.sweep.next() is None
     assert set(attempts(tmp_path).values()) == {1}
 
 
-def test_a_lost_need_is_trained_again(tmp_path: Path) -> None:
+def test_a_need_without_record_is_trained_again(tmp_path: Path) -> None:
     plan = staged()
     spec = plan.spec(Phase.CONFIRM, "joint", "symmetric-0.4", {}, 0)
     Driver(plan, tmp_path).run()
@@ -113,7 +113,7 @@ def test_a_lost_need_is_trained_again(tmp_path: Path) -> None:
     assert names(list(again.specs)) == ["joint-labels", "joint"]
 
 
-def test_who_needs_a_run_that_cannot_be_carried_out_is_given_up(tmp_path: Path) -> None:
+def test_a_run_whose_need_fails_fails_too(tmp_path: Path) -> None:
     sweep = Driver(plan_of("joint", seeds=1), tmp_path).sweep
     need = sweep.next()
     assert need is not None
@@ -122,51 +122,51 @@ def test_who_needs_a_run_that_cannot_be_carried_out_is_given_up(tmp_path: Path) 
     sweep.end(need, None, reason="a bug")
     assert sweep.done
     name = f"joint-labels on symmetric-0.4, {need.spec.digest[:12]}"
-    assert sweep.failed[0] == f"{name}: a bug"
-    assert sweep.failed[1].endswith(f": it needs {name}, which could not be carried out")
+    assert sweep.failures[0] == f"{name}: a bug"
+    assert sweep.failures[1].endswith(f": it needs {name}, which could not be carried out")
 
 
-def test_a_run_out_of_memory_is_said_and_tried_again_next_time(tmp_path: Path) -> None:
-    def fall_short(driver: Driver) -> None:
+def test_a_run_out_of_memory_is_reported_and_tried_again_next_time(tmp_path: Path) -> None:
+    def run_out_of_memory(driver: Driver) -> None:
         task = driver.sweep.next()
         assert task is not None
-        ended = fake_result(task.spec, reason="in epoch 1 (short)")
-        short = replace(ended, status=Status.OUT_OF_MEMORY)
+        finished = fake_result(task.spec, reason="in epoch 1 (short)")
+        result = replace(finished, status=Status.OUT_OF_MEMORY)
         record = Record(tmp_path, task.spec.digest)
         record.folder.mkdir(parents=True, exist_ok=True)
         record.begin(task.spec)
-        record.finish(short)
-        driver.sweep.end(task, short)
+        record.finish(result)
+        driver.sweep.end(task, result)
 
     first = Driver(plan_of("ce", seeds=1), tmp_path)
-    fall_short(first)
+    run_out_of_memory(first)
     assert first.sweep.done
-    assert first.sweep.failed[0].endswith(": out of memory in epoch 1 (short)")
-    assert first.heard[0][1].status is Status.OUT_OF_MEMORY
+    assert first.sweep.failures[0].endswith(": out of memory in epoch 1 (short)")
+    assert first.results[0][1].status is Status.OUT_OF_MEMORY
     again = Driver(plan_of("ce", seeds=1), tmp_path)
-    assert again.recorded == 0
-    assert len(again.run().trained) == 1
-    assert again.sweep.failed == []
+    assert again.recorded_count == 0
+    assert len(again.run().tasks) == 1
+    assert again.sweep.failures == []
 
 
 def test_a_method_with_stages_can_be_tuned(tmp_path: Path) -> None:
     sets = ("tune=[joint]", "search.trials=3", "search.space={}", "reference={}")
     plan = plan_of("ce", "joint", sets=sets)
-    driver = Driver(plan, tmp_path).run(at_once=2)
+    driver = Driver(plan, tmp_path).run(concurrency=2)
     assert driver.sweep.done
-    searched = [task for task in driver.trained if task.phase is Phase.SEARCH]
+    searched = [task for task in driver.tasks if task.phase is Phase.SEARCH]
     assert sorted(names([task.spec for task in searched])) == ["joint"] * 3 + ["joint-labels"] * 3
     search, select, _ = phase_sizes(plan)
-    assert driver.sweep.finished[Phase.SEARCH] == search.runs == 6
-    assert driver.sweep.finished[Phase.SELECT] == select.runs
+    assert driver.sweep.ended_runs[Phase.SEARCH] == search.runs == 6
+    assert driver.sweep.ended_runs[Phase.SELECT] == select.runs
 
 
-# --- labels that are drawn from a run
+# --- labels drawn from a posterior
 
 PMD = "pmd-2-0.35"
 
 
-def test_runs_that_need_no_network_go_beside_it(tmp_path: Path) -> None:
+def test_runs_without_needs_run_beside_the_posterior(tmp_path: Path) -> None:
     plan = plan_of("ce", scenarios=(PMD, "symmetric-0.4"), sets=("tune=[]",))
     (posterior,) = plan.posteriors
     sweep = Driver(plan, tmp_path).sweep
@@ -176,41 +176,41 @@ def test_runs_that_need_no_network_go_beside_it(tmp_path: Path) -> None:
     assert scenarios == ["clean", "symmetric-0.4", "symmetric-0.4"]
     first = tasks[0]
     assert first is not None
-    assert (first.spec, first.needed) == (posterior, True)
+    assert (first.spec, first.is_need) == (posterior, True)
     sweep.end(first, record_run(tmp_path, posterior))
     after = sweep.next()
     assert after is not None
     assert after.spec.scenario == PMD
 
 
-def test_the_network_is_trained_and_counted_once_for_all_phases(tmp_path: Path) -> None:
+def test_the_posterior_is_trained_and_counted_once_for_all_phases(tmp_path: Path) -> None:
     plan = plan_of("ce", "nal", scenarios=(PMD,))
-    driver = Driver(plan, tmp_path).run(at_once=3)
+    driver = Driver(plan, tmp_path).run(concurrency=3)
     assert driver.sweep.done
     assert set(attempts(tmp_path).values()) == {1}
     sizes = {size.phase: size.runs for size in phase_sizes(plan)}
-    assert driver.sweep.finished[Phase.SEARCH] == sizes[Phase.SEARCH] == 5
-    assert driver.sweep.finished[Phase.SELECT] <= sizes[Phase.SELECT]
-    heard = [task for task, result in driver.heard if result.spec.scenario == "clean"]
-    assert [(task.phase, task.needed) for task in heard] == [(Phase.SEARCH, True)]
+    assert driver.sweep.ended_runs[Phase.SEARCH] == sizes[Phase.SEARCH] == 5
+    assert driver.sweep.ended_runs[Phase.SELECT] <= sizes[Phase.SELECT]
+    posterior_tasks = [task for task, result in driver.results if result.spec.scenario == "clean"]
+    assert [(task.phase, task.is_need) for task in posterior_tasks] == [(Phase.SEARCH, True)]
     again = Driver(plan_of("ce", "nal", scenarios=(PMD,)), tmp_path)
     assert again.sweep.next() is None
-    assert again.sweep.finished == driver.sweep.finished
+    assert again.sweep.ended_runs == driver.sweep.ended_runs
 
 
-def test_no_more_is_proposed_while_trials_wait_for_a_run_that_all_need(tmp_path: Path) -> None:
+def test_no_trial_is_proposed_while_all_wait_for_the_posterior(tmp_path: Path) -> None:
     plan = plan_of("nal", scenarios=(PMD,))
     sweep = Driver(plan, tmp_path).sweep
     first = sweep.next()
     assert first is not None
     assert sweep.next() is None
     (tuning,) = sweep.tunings
-    assert len(tuning.asked) <= 2
+    assert len(tuning.pending_digests) <= 2
     sweep.end(first, record_run(tmp_path, first.spec))
     assert sweep.next() is not None
 
 
-def test_a_network_that_cannot_be_trained_ends_the_sweep(tmp_path: Path) -> None:
+def test_a_posterior_that_fails_ends_the_sweep(tmp_path: Path) -> None:
     plan = plan_of("ce", scenarios=(PMD,), sets=("tune=[]",))
     (posterior,) = plan.posteriors
     sweep = Driver(plan, tmp_path).sweep
@@ -226,4 +226,4 @@ def test_a_network_that_cannot_be_trained_ends_the_sweep(tmp_path: Path) -> None
     with pytest.raises(NalError, match=re.escape(message)):
         sweep.end(task, diverged)
     with pytest.raises(NalError, match=re.escape(message)):
-        Driver(plan, tmp_path)  # the same command typed again
+        Driver(plan, tmp_path)  # as the same command again

@@ -10,7 +10,7 @@ from factories import make_spec
 from optuna.trial import TrialState
 from plans import searches_of
 
-from orchestrator.sweeping.search import Search, rounded, search_digest
+from orchestrator.sweeping.search import Search, round_values, search_digest
 from trainables.errors import NalError
 from trainables.run.parameters import Space
 
@@ -22,154 +22,161 @@ MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 3}
 REFERENCE = {"lambda": 0.5, "alpha": 0.9}
 
 
-def opened(home: Path, trials: int = 4, **changes: Any) -> Search:
-    """Open the search as a new process would."""
+def open_search(home: Path, trials: int = 4, **changes: Any) -> Search:
+    """Open a search as a new process would."""
     value_of = changes.pop("value_of", lambda _values: None)
-    given: dict[str, Any] = {"seed": 1000, "first": REFERENCE, "digest": "d" * 64, **changes}
-    search = Search.open(searches_of(home), space=SPACE, trials=trials, **given)
+    arguments: dict[str, Any] = {
+        "seed": 1000,
+        "first_values": REFERENCE,
+        "digest": "d" * 64,
+        **changes,
+    }
+    search = Search.open(searches_of(home), space=SPACE, trials=trials, **arguments)
     search.resume(value_of)
     return search
 
 
-def carry_on(search: Search) -> list[dict[str, float]]:
-    tried = []
-    while search.wanted:
+def complete_trials(search: Search) -> list[dict[str, float]]:
+    proposals = []
+    while search.remaining:
         proposal = search.ask()
-        tried.append(proposal.values)
+        proposals.append(proposal.values)
         search.tell(proposal, proposal.values["alpha"], "run")
-    return tried
+    return proposals
 
 
-def states(search: Search) -> Counter[str]:
+def state_counts(search: Search) -> Counter[str]:
     return Counter(trial.state.name for trial in search.study.trials)
 
 
 def test_the_first_trial_is_the_reference(tmp_path: Path) -> None:
-    tried = carry_on(opened(tmp_path))
-    assert tried[0] == REFERENCE
-    assert len(tried) == 4
-    assert REFERENCE not in tried[1:]
+    proposals = complete_trials(open_search(tmp_path))
+    assert proposals[0] == REFERENCE
+    assert len(proposals) == 4
+    assert REFERENCE not in proposals[1:]
 
 
-def test_without_a_reference_the_sampler_begins(tmp_path: Path) -> None:
-    tried = carry_on(opened(tmp_path, first=None))
-    assert len(tried) == 4
-    assert REFERENCE not in tried
+def test_without_a_reference_the_sampler_chooses_the_first_trial(tmp_path: Path) -> None:
+    proposals = complete_trials(open_search(tmp_path, first_values=None))
+    assert len(proposals) == 4
+    assert REFERENCE not in proposals
 
 
 def test_proposals_lie_in_the_space_and_have_four_digits(tmp_path: Path) -> None:
-    for values in carry_on(opened(tmp_path, trials=12)):
+    for values in complete_trials(open_search(tmp_path, trials=12)):
         for name, value in values.items():
             assert SPACE[name].low <= value <= SPACE[name].high
             assert value == float(f"{value:.4g}")
 
 
 def test_rounding_keeps_small_numbers() -> None:
-    assert rounded({"lambda": 0.000123456, "alpha": 0.98766}) == {
+    assert round_values({"lambda": 0.000123456, "alpha": 0.98766}) == {
         "lambda": 0.0001235,
         "alpha": 0.9877,
     }
 
 
 def test_the_number_of_trials_is_a_target(tmp_path: Path) -> None:
-    first = carry_on(opened(tmp_path, trials=3))
-    again = opened(tmp_path, trials=3)
+    first = complete_trials(open_search(tmp_path, trials=3))
+    again = open_search(tmp_path, trials=3)
     assert again.done
-    assert again.wanted == 0
-    more = opened(tmp_path, trials=5)
+    assert again.remaining == 0
+    more = open_search(tmp_path, trials=5)
     assert not more.done
-    assert more.wanted == 2
-    second = carry_on(more)
+    assert more.remaining == 2
+    second = complete_trials(more)
     assert len(second) == 2
-    assert [values for values, _ in more.completed()] == first + second
+    assert [values for values, _ in more.completed_trials()] == first + second
     assert all(values not in first for values in second)
 
 
-def test_each_start_draws_anew(tmp_path: Path) -> None:
-    tried = [tuple(carry_on(opened(tmp_path, trials=n))[-1].items()) for n in (2, 3, 4, 5)]
-    assert len(set(tried)) == 4
+def test_each_start_samples_other_values(tmp_path: Path) -> None:
+    proposals = [
+        tuple(complete_trials(open_search(tmp_path, trials=n))[-1].items()) for n in (2, 3, 4, 5)
+    ]
+    assert len(set(proposals)) == 4
 
 
-def test_one_seed_gives_one_search(tmp_path: Path) -> None:
+def test_the_seed_determines_the_proposals(tmp_path: Path) -> None:
     homes = [tmp_path / name for name in "abc"]
     for home in homes:
         home.mkdir()
-    first, second = (carry_on(opened(home, trials=4)) for home in homes[:2])
-    other = carry_on(opened(homes[2], trials=4, seed=1001))
+    first, second = (complete_trials(open_search(home, trials=4)) for home in homes[:2])
+    other = complete_trials(open_search(homes[2], trials=4, seed=1001))
     assert first == second
     assert other[1:] != first[1:]
 
 
-def test_a_running_trial_whose_run_has_ended_is_told(tmp_path: Path) -> None:
-    dead = opened(tmp_path)
-    first, second = dead.ask(), dead.ask()
+def test_a_running_trial_whose_run_has_ended_becomes_complete(tmp_path: Path) -> None:
+    interrupted = open_search(tmp_path)
+    first, second = interrupted.ask(), interrupted.ask()
     ended = {tuple(second.values.values()): 0.75}
-    search = opened(tmp_path, value_of=lambda values: ended.get(tuple(values.values())))
-    assert search.completed() == [(second.values, 0.75)]
-    assert states(search) == {"FAIL": 1, "COMPLETE": 1, "WAITING": 1}
-    assert search.wanted == 3
+    search = open_search(tmp_path, value_of=lambda values: ended.get(tuple(values.values())))
+    assert search.completed_trials() == [(second.values, 0.75)]
+    assert state_counts(search) == {"FAIL": 1, "COMPLETE": 1, "WAITING": 1}
+    assert search.remaining == 3
     assert search.ask().values == first.values == REFERENCE
 
 
-def test_values_of_an_unfinished_trial_come_out_next(tmp_path: Path) -> None:
-    dead = opened(tmp_path)
-    done = dead.ask()
-    dead.tell(done, 0.6, "run")
-    lost = [dead.ask().values, dead.ask().values]
-    search = opened(tmp_path)
-    assert search.wanted == 3
+def test_values_of_an_unfinished_trial_are_proposed_again(tmp_path: Path) -> None:
+    interrupted = open_search(tmp_path)
+    done = interrupted.ask()
+    interrupted.tell(done, 0.6, "run")
+    lost = [interrupted.ask().values, interrupted.ask().values]
+    search = open_search(tmp_path)
+    assert search.remaining == 3
     assert [search.ask().values, search.ask().values] == lost
     assert search.ask().values not in [done.values, *lost]
-    assert search.wanted == 0
+    assert search.remaining == 0
 
 
-def test_a_trial_that_died_before_it_had_values_loses_nothing(tmp_path: Path) -> None:
-    opened(tmp_path).study.ask()  # took the reference from the queue, but drew no value
-    search = opened(tmp_path)
-    tried = carry_on(search)
-    assert tried[0] == REFERENCE
-    assert len(tried) == 4
-    assert states(search) == {"FAIL": 1, "COMPLETE": 4}
+def test_an_interruption_before_sampling_keeps_the_queued_values(tmp_path: Path) -> None:
+    open_search(tmp_path).study.ask()  # removes the reference from the queue, but samples no value
+    search = open_search(tmp_path)
+    proposals = complete_trials(search)
+    assert proposals[0] == REFERENCE
+    assert len(proposals) == 4
+    assert state_counts(search) == {"FAIL": 1, "COMPLETE": 4}
 
 
-def test_killed_again_and_again_it_ends_with_the_same_number(tmp_path: Path) -> None:
+def test_repeated_interruptions_keep_the_number_of_trials(tmp_path: Path) -> None:
     lost = None
     for _ in range(3):
-        search = opened(tmp_path)
+        search = open_search(tmp_path)
         search.tell(search.ask(), 0.5, "run")
         values = search.ask().values
         assert values != lost
         lost = values
-    carry_on(opened(tmp_path))
-    assert states(opened(tmp_path)) == {"COMPLETE": 4, "FAIL": 3}
+    complete_trials(open_search(tmp_path))
+    assert state_counts(open_search(tmp_path)) == {"COMPLETE": 4, "FAIL": 3}
 
 
-def test_a_proposal_that_is_given_up_counts_in_this_sweep_only(tmp_path: Path) -> None:
-    search = opened(tmp_path, trials=2)
-    search.give_up(search.ask())
-    assert search.wanted == 1
+def test_a_failed_trial_counts_in_this_sweep_only(tmp_path: Path) -> None:
+    search = open_search(tmp_path, trials=2)
+    search.fail(search.ask())
+    assert search.remaining == 1
     search.tell(search.ask(), 0.5, "run")
     assert search.done
-    assert states(search) == {"FAIL": 1, "COMPLETE": 1}
-    assert opened(tmp_path, trials=2).wanted == 1
+    assert state_counts(search) == {"FAIL": 1, "COMPLETE": 1}
+    assert open_search(tmp_path, trials=2).remaining == 1
 
 
-def test_a_told_trial_names_its_run(tmp_path: Path) -> None:
-    search = opened(tmp_path, trials=1)
+def test_a_complete_trial_stores_the_digest_of_its_run(tmp_path: Path) -> None:
+    search = open_search(tmp_path, trials=1)
     search.tell(search.ask(), 0.5, "abc")
     (trial,) = search.study.trials
     assert trial.user_attrs == {"digest": "abc"}
     assert trial.state is TrialState.COMPLETE
 
 
-def test_the_search_lives_under_its_digest(tmp_path: Path) -> None:
-    carry_on(opened(tmp_path, digest="1" * 64))
-    other = opened(tmp_path, digest="2" * 64)
-    assert other.wanted == 4
+def test_the_study_is_named_by_the_digest(tmp_path: Path) -> None:
+    complete_trials(open_search(tmp_path, digest="1" * 64))
+    other = open_search(tmp_path, digest="2" * 64)
+    assert other.remaining == 4
     assert sorted(optuna.get_all_study_names(searches_of(tmp_path))) == ["1" * 64, "2" * 64]
 
 
-def test_tuned_values_do_not_name_a_search() -> None:
+def test_searched_values_do_not_enter_the_digest() -> None:
     low, high = ({"lambda": value, "alpha": value} for value in (0.6, 0.9))
     one, two = (search_digest(make_spec(values=v), SPACE, MEAN) for v in (low, high))
     assert one == two
@@ -194,14 +201,14 @@ def test_tuned_values_do_not_name_a_search() -> None:
         ({}, SPACE, {**MEAN, "protocol": "held-out-cycle-ends"}),
     ],
 )
-def test_anything_else_does(
+def test_all_other_settings_enter_the_digest(
     changes: dict[str, Any], space: dict[str, Space], protocol: dict[str, str | int]
 ) -> None:
     usual = search_digest(make_spec(), SPACE, MEAN)
     assert search_digest(make_spec(**changes), space, protocol) != usual
 
 
-def test_a_searched_value_of_the_recipe_does_not_name_a_search() -> None:
+def test_a_searched_value_of_the_recipe_does_not_enter_the_digest() -> None:
     space = {"learning_rate": Space(0.01, 1, log=True)}
     recipes = (replace(make_spec().recipe, learning_rate=rate) for rate in (0.01, 1.0))
     one, two = (search_digest(make_spec(recipe=recipe), space, MEAN) for recipe in recipes)
@@ -209,21 +216,21 @@ def test_a_searched_value_of_the_recipe_does_not_name_a_search() -> None:
 
 
 def test_a_search_refuses_trials_on_other_labels(tmp_path: Path) -> None:
-    opened(tmp_path).require_labels("a" * 64)
-    again = opened(tmp_path)
+    open_search(tmp_path).require_labels("a" * 64)
+    again = open_search(tmp_path)
     again.require_labels("a" * 64)
-    with pytest.raises(NalError) as refused:
+    with pytest.raises(NalError) as info:
         again.require_labels("b" * 64)
-    assert str(refused.value) == (
+    assert str(info.value) == (
         "search dddddddddddd was made on noisy labels aaaaaaaaaaaa, and a trial has seen "
         "bbbbbbbbbbbb: values on different labels are not compared; choose another folder with "
         "--home"
     )
 
 
-def test_the_reference_is_tried_as_it_is_and_no_value_leaves_the_space(tmp_path: Path) -> None:
+def test_the_reference_is_not_rounded_and_values_stay_in_the_space(tmp_path: Path) -> None:
     exact = {"lambda": 0.123456, "alpha": 0.987654}
-    search = opened(tmp_path, first=exact)
+    search = open_search(tmp_path, first_values=exact)
     assert search.ask().values == exact
     search.space = {"lambda": SPACE["lambda"], "alpha": Space(0.5, 0.99999)}
     assert search.values_of({"lambda": 1.0, "alpha": 0.999985}) == {"lambda": 1.0, "alpha": 0.99999}

@@ -6,19 +6,19 @@ import pytest
 from factories import make_result, make_spec
 
 from orchestrator.planning.protocol import HeldOutAccuracy
-from orchestrator.sweeping.selection import Candidate, candidates, choose
+from orchestrator.sweeping.selection import Candidate, choose, select_candidates
 from trainables.run.parameters import Space
 
 SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
 REFERENCE = {"lambda": 1.0, "alpha": 0.75}
 
 
-def at(boost: float, alpha: float = 0.75) -> dict[str, float]:
-    return {"lambda": boost, "alpha": alpha}
+def values_at(lambda_: float, alpha: float = 0.75) -> dict[str, float]:
+    return {"lambda": lambda_, "alpha": alpha}
 
 
-def candidate(boost: float, alpha: float = 0.75) -> Candidate:
-    return Candidate(at(boost, alpha), "search")
+def candidate(lambda_: float, alpha: float = 0.75) -> Candidate:
+    return Candidate(values_at(lambda_, alpha), "search")
 
 
 def test_the_value_is_the_mean_of_the_last_epochs() -> None:
@@ -33,7 +33,7 @@ def test_a_diverged_run_counts_as_chance() -> None:
     assert HeldOutAccuracy(window=3, classes=10, held_out=431).value(result) == 0.1
 
 
-def test_the_test_split_does_not_choose() -> None:
+def test_the_test_split_is_not_used() -> None:
     spec = make_spec(evaluate=("test",))
     assert HeldOutAccuracy(3, 10, 431).value(make_result(spec, accuracy=0.9)) == 0.1
 
@@ -43,43 +43,51 @@ def test_the_standard_error_is_binomial() -> None:
     assert HeldOutAccuracy(10, 10, 10_000).standard_error == 0.005
 
 
-@pytest.mark.parametrize(("window", "words"), [(1, "last epoch"), (10, "last 10 epochs")])
-def test_the_protocol_says_its_name(window: int, words: str) -> None:
+@pytest.mark.parametrize(("window", "epochs"), [(1, "last epoch"), (10, "last 10 epochs")])
+def test_the_name_of_the_protocol(window: int, epochs: str) -> None:
     name = HeldOutAccuracy(window, 10, 431).name
-    assert name == f"mean accuracy on held-out noisy labels over the {words}"
+    assert name == f"mean accuracy on held-out noisy labels over the {epochs}"
 
 
-def test_candidates_are_the_best_in_order_and_the_reference() -> None:
-    found = candidates([(at(1), 0.5), (at(2), 0.9), (at(3), 0.7), (at(4), 0.8)], 2, REFERENCE)
-    assert found == [
-        Candidate(at(2), "search"),
-        Candidate(at(4), "search"),
-        Candidate(at(1), "reference"),
+def test_candidates_are_the_best_trials_in_order_and_the_reference() -> None:
+    result = select_candidates(
+        [(values_at(1), 0.5), (values_at(2), 0.9), (values_at(3), 0.7), (values_at(4), 0.8)],
+        2,
+        REFERENCE,
+    )
+    assert result == [
+        Candidate(values_at(2), "search"),
+        Candidate(values_at(4), "search"),
+        Candidate(values_at(1), "reference"),
     ]
 
 
-def test_the_reference_takes_a_place_where_it_is_among_the_best() -> None:
-    found = candidates([(at(1), 0.95), (at(2), 0.9), (at(3), 0.7)], 2, REFERENCE)
-    assert found == [Candidate(at(1), "reference"), Candidate(at(2), "search")]
+def test_a_reference_among_the_best_counts_as_one_of_them() -> None:
+    result = select_candidates(
+        [(values_at(1), 0.95), (values_at(2), 0.9), (values_at(3), 0.7)], 2, REFERENCE
+    )
+    assert result == [Candidate(values_at(1), "reference"), Candidate(values_at(2), "search")]
 
 
 def test_candidates_are_distinct() -> None:
-    found = candidates([(at(2), 0.9), (at(2), 0.9), (at(3), 0.7)], 2, None)
-    assert [one.values for one in found] == [at(2), at(3)]
+    result = select_candidates(
+        [(values_at(2), 0.9), (values_at(2), 0.9), (values_at(3), 0.7)], 2, None
+    )
+    assert [one.values for one in result] == [values_at(2), values_at(3)]
 
 
 def test_fewer_trials_than_candidates() -> None:
-    assert candidates([(at(2), 0.9)], 3, None) == [Candidate(at(2), "search")]
-    assert candidates([], 3, REFERENCE) == [Candidate(REFERENCE, "reference")]
-    assert candidates([], 3, None) == []
+    assert select_candidates([(values_at(2), 0.9)], 3, None) == [Candidate(values_at(2), "search")]
+    assert select_candidates([], 3, REFERENCE) == [Candidate(REFERENCE, "reference")]
+    assert select_candidates([], 3, None) == []
 
 
-def test_a_clear_winner_wins_however_far_it_is() -> None:
+def test_a_clear_winner_is_chosen_at_any_distance() -> None:
     scores = [(candidate(10), [0.90, 0.91, 0.92]), (candidate(1), [0.80, 0.81, 0.82])]
     assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(10)
 
 
-def test_a_tie_goes_to_the_one_nearest_the_reference() -> None:
+def test_a_tie_goes_to_the_candidate_nearest_the_reference() -> None:
     # Standard error of the best: 0.03 / sqrt(3) = 0.0173.
     best = [0.87, 0.90, 0.93]
     error = 0.03 / math.sqrt(3)
@@ -93,7 +101,7 @@ def test_a_tie_goes_to_the_one_nearest_the_reference() -> None:
     ) == candidate(10)
 
 
-def test_the_tied_that_is_nearest_wins_and_not_the_second_best() -> None:
+def test_the_nearest_tied_candidate_wins_not_the_second_best() -> None:
     scores = [
         (candidate(10), [0.8, 1.0]),
         (candidate(5), [0.89, 0.89]),
@@ -109,19 +117,19 @@ def test_distance_is_measured_in_logarithms() -> None:
     assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(5)
 
 
-def test_distance_counts_every_parameter() -> None:
+def test_distance_uses_every_hyperparameter() -> None:
     tied = [0.8, 1.0]
     # λ a factor 2 away is 0.15 of its range; α 0.2 away is 0.4 of its range.
     scores = [(candidate(1, 0.95), tied), (candidate(2, 0.75), tied)]
     assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(2, 0.75)
 
 
-def test_with_one_seed_the_error_of_a_single_run_ties() -> None:
+def test_with_one_seed_the_error_of_a_single_run_decides_ties() -> None:
     single = [(candidate(10), [0.9]), (candidate(1), [0.89])]
     assert choose(single, SPACE, REFERENCE, 0.02) == candidate(1)
     assert choose(single, SPACE, REFERENCE, 0.005) == candidate(10)
 
 
-def test_no_reference_leaves_the_best_mean() -> None:
+def test_without_a_reference_the_best_mean_wins() -> None:
     several = [(candidate(10), [0.8, 1.0]), (candidate(1), [0.8, 0.9])]
     assert choose(several, SPACE, None, 0.02) == candidate(10)

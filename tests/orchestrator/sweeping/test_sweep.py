@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 from fake_runs import attempts, fake_result, record_run
-from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, wanted_digests
+from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, sweep_digests
 
 from orchestrator.sweeping.tasks import Answer
 from search_spaces.schema import Phase
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from orchestrator.sweeping.sweep import Sweep
 
 ALL_RUNS = 16
-"""4 trials, 3 candidates × 2 seeds, 3 cells × 2 seeds: what the small study has at the most."""
+"""Largest number of runs of the small study: 4 trials, 3 × 2 for select, 3 × 2 for confirm."""
 
 
-def finished(home: Path, **flags: Any) -> Sweep:
-    """Open a sweep that is done; taking it up asks for nothing."""
+def finished_sweep(home: Path, **flags: Any) -> Sweep:
+    """Open a sweep that is done, and check that it hands out no run."""
     driver = Driver(small_plan(**flags), home)
     assert driver.sweep.next() is None
     assert driver.sweep.done
@@ -34,38 +34,38 @@ def finished(home: Path, **flags: Any) -> Sweep:
 
 def test_the_phases_come_in_order(tmp_path: Path) -> None:
     driver = Driver(small_plan(), tmp_path)
-    assert driver.recorded == 0
+    assert driver.recorded_count == 0
     assert driver.sweep.phase is Phase.SEARCH
     driver.run()
-    phases = [task.phase for task in driver.trained]
+    phases = [task.phase for task in driver.tasks]
     assert phases == sorted(phases, key=list(Phase).index)
     assert phases[:4] == [Phase.SEARCH] * 4
     assert driver.sweep.done
     assert driver.sweep.phase is Phase.CONFIRM
-    assert driver.sweep.finished == {phase: phases.count(phase) for phase in Phase}
+    assert driver.sweep.ended_runs == {phase: phases.count(phase) for phase in Phase}
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 5, 50])
-def test_nothing_is_handed_out_twice(at_once: int, tmp_path: Path) -> None:
-    driver = Driver(small_plan(scenarios=TWO_SCENARIOS), tmp_path).run(at_once=at_once)
+@pytest.mark.parametrize("concurrency", [1, 2, 5, 50])
+def test_no_run_is_handed_out_twice(concurrency: int, tmp_path: Path) -> None:
+    driver = Driver(small_plan(scenarios=TWO_SCENARIOS), tmp_path).run(concurrency=concurrency)
     digests = [spec.digest for spec in driver.specs]
     assert driver.sweep.done
     assert len(digests) == len(set(digests))
-    assert set(digests) == wanted_digests(driver.sweep)
+    assert set(digests) == sweep_digests(driver.sweep)
     assert set(attempts(tmp_path).values()) == {1}
-    assert [result.digest for _, result in driver.heard] == digests
+    assert [result.digest for _, result in driver.results] == digests
 
 
-def test_a_phase_waits_for_the_one_before(tmp_path: Path) -> None:
+def test_a_phase_begins_after_the_previous_one(tmp_path: Path) -> None:
     sweep = Driver(small_plan(), tmp_path).sweep
-    going = []
+    running = []
     while (task := sweep.next()) is not None:
-        going.append(task)
-    assert [task.phase for task in going] == [Phase.SEARCH] * 4
-    for task in going[:-1]:
+        running.append(task)
+    assert [task.phase for task in running] == [Phase.SEARCH] * 4
+    for task in running[:-1]:
         sweep.end(task, record_run(tmp_path, task.spec))
         assert sweep.next() is None
-    sweep.end(going[-1], record_run(tmp_path, going[-1].spec))
+    sweep.end(running[-1], record_run(tmp_path, running[-1].spec))
     following = sweep.next()
     assert following is not None
     assert following.phase is Phase.SELECT
@@ -87,7 +87,7 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
     }
     assert scores[tuple(tuning.chosen.items())] == max(scores.values())
     assert sweep.best is not None
-    assert sweep.best[0] == max(value for _, value in tuning.search.completed())
+    assert sweep.best[0] == max(value for _, value in tuning.search.completed_trials())
 
 
 def test_a_reference_that_wins_is_confirmed_once(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_reference_that_wins_is_confirmed_once(tmp_path: Path) -> None:
 def test_a_recorded_run_is_never_handed_out(tmp_path: Path) -> None:
     first = Driver(small_plan(), tmp_path).run()
     again = Driver(small_plan(), tmp_path).run()
-    assert again.trained == []
+    assert again.tasks == []
     assert again.sweep.done
-    assert again.recorded == len(first.trained)
-    assert {result.digest for _, result in again.heard} == wanted_digests(first.sweep)
+    assert again.recorded_count == len(first.tasks)
+    assert {result.digest for _, result in again.results} == sweep_digests(first.sweep)
     assert [cell.batch.values for cell in again.sweep.cells] == [
         cell.batch.values for cell in first.sweep.cells
     ]
@@ -115,64 +115,64 @@ def test_a_lost_database_of_searches_trains_nothing_that_is_recorded(tmp_path: P
     first = Driver(small_plan(), tmp_path).run()
     (tmp_path / "optuna.db").unlink()
     Driver(small_plan(), tmp_path).run()
-    # The sampler has the same seed again, and proposes the same.
+    # The sampler has the same seed and proposes the same values.
     assert set(attempts(tmp_path)) == {spec.digest for spec in first.specs}
     assert set(attempts(tmp_path).values()) == {1}
 
 
-def interrupted(home: Path, ended: int, *, recorded: bool, at_once: int) -> None:
-    """Carry out some runs of a sweep, then die with others handed out.
+def interrupt(home: Path, ended: int, *, recorded: bool, concurrency: int) -> None:
+    """Carry out some runs of a sweep, then stop while others are running.
 
     Args:
-        home: of the sweep.
-        ended: how many runs end before.
-        recorded: whether the others leave their record before their end is noted.
-        at_once: how many go at once.
+        home: home folder.
+        ended: number of runs that end before the interruption.
+        recorded: whether the others write their records, although the sweep does not process them.
+        concurrency: number of runs at a time.
     """
-    driver = Driver(small_plan(), home, STORAGE[home])
-    driver.run(most=ended, at_once=at_once)
+    driver = Driver(small_plan(), home, STORAGES[home])
+    driver.run(max_runs=ended, concurrency=concurrency)
     while recorded and (task := driver.sweep.next()) is not None:
         record_run(home, task.spec)
-        driver.trained.append(task)
+        driver.tasks.append(task)
 
 
-STORAGE: dict[Path, optuna.storages.InMemoryStorage] = {}
-"""Databases of searches that outlive a sweep; one on disk is used elsewhere, and takes longer."""
+STORAGES: dict[Path, optuna.storages.InMemoryStorage] = {}
+"""Storages of searches by home; in memory, since databases on disk take longer."""
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("recorded", [False, True], ids=["nothing", "recorded"])
-def test_begun_anew_at_any_point_it_trains_each_run_once(
+def test_a_sweep_restarted_at_any_point_trains_each_run_once(
     recorded: bool,  # noqa: FBT001 - a parameter of the test
-    at_once: int,
+    concurrency: int,
     tmp_path: Path,
 ) -> None:
     for ended in range(ALL_RUNS + 1):
         home = tmp_path / str(ended)
         home.mkdir()
-        STORAGE[home] = optuna.storages.InMemoryStorage()
-        interrupted(home, ended, recorded=recorded, at_once=at_once)
+        STORAGES[home] = optuna.storages.InMemoryStorage()
+        interrupt(home, ended, recorded=recorded, concurrency=concurrency)
         before = set(attempts(home))
-        driver = Driver(small_plan(), home, STORAGE.pop(home)).run(at_once=at_once)
+        driver = Driver(small_plan(), home, STORAGES.pop(home)).run(concurrency=concurrency)
         trained = {spec.digest for spec in driver.specs}
         assert driver.sweep.done, ended
         assert not before & trained, ended
-        assert before | trained == wanted_digests(driver.sweep), ended
+        assert before | trained == sweep_digests(driver.sweep), ended
         assert set(attempts(home).values()) == {1}, ended
         assert complete_trials(driver.sweep) == [4], ended
-        assert sum(driver.sweep.finished.values()) == len(before | trained), ended
-        heard = [result.digest for _, result in driver.heard]
-        assert sorted(heard) == sorted(before | trained), ended
+        assert sum(driver.sweep.ended_runs.values()) == len(before | trained), ended
+        digests = [result.digest for _, result in driver.results]
+        assert sorted(digests) == sorted(before | trained), ended
 
 
-def test_killed_after_every_run_it_ends_all_the_same(tmp_path: Path) -> None:
+def test_a_sweep_interrupted_after_every_run_finishes(tmp_path: Path) -> None:
     for _ in range(ALL_RUNS + 1):
         driver = Driver(small_plan(), tmp_path)
-        driver.run(most=1)
+        driver.run(max_runs=1)
         driver.sweep.next()
-    sweep = finished(tmp_path)
+    sweep = finished_sweep(tmp_path)
     assert complete_trials(sweep) == [4]
-    assert set(attempts(tmp_path)) == wanted_digests(sweep)
+    assert set(attempts(tmp_path)) == sweep_digests(sweep)
     assert set(attempts(tmp_path).values()) == {1}
 
 
@@ -181,7 +181,7 @@ def test_more_trials_and_seeds_add_only_what_is_missing(tmp_path: Path) -> None:
     more = Driver(small_plan(trials=6, seeds=3), tmp_path).run()
     assert more.sweep.done
     assert complete_trials(more.sweep) == [6]
-    assert sum(task.phase is Phase.SEARCH for task in more.trained) == 2
+    assert sum(task.phase is Phase.SEARCH for task in more.tasks) == 2
     assert not {spec.digest for spec in more.specs} & {spec.digest for spec in first.specs}
     seeds = [spec.seeds.init for spec in more.specs if spec.method == "ce"]
     assert seeds == [2]
@@ -190,7 +190,7 @@ def test_more_trials_and_seeds_add_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_a_scenario_may_have_its_own_search(tmp_path: Path) -> None:
     plan = small_plan(scenarios=TWO_SCENARIOS, sets=("search.scope=scenario",))
-    sweep = Driver(plan, tmp_path).run(at_once=3).sweep
+    sweep = Driver(plan, tmp_path).run(concurrency=3).sweep
     assert [tuning.plan.scenario for tuning in sweep.tunings] == list(TWO_SCENARIOS)
     assert complete_trials(sweep) == [4, 4]
     for tuning in sweep.tunings:
@@ -216,28 +216,28 @@ def test_a_study_without_a_search_only_confirms(flags: dict[str, Any], tmp_path:
     driver = Driver(small_plan(**flags), tmp_path)
     assert driver.sweep.phase is Phase.SELECT or driver.sweep.cells
     driver.run()
-    assert {task.phase for task in driver.trained} == {Phase.CONFIRM}
+    assert {task.phase for task in driver.tasks} == {Phase.CONFIRM}
     assert {cell.origin for cell in driver.sweep.cells} == {"fixed"}
     assert driver.sweep.done
     assert driver.sweep.best is None
 
 
-def test_runs_that_cannot_be_carried_out_do_not_stop_the_others(tmp_path: Path) -> None:
+def test_failed_runs_do_not_stop_the_others(tmp_path: Path) -> None:
     sweep = Driver(small_plan(), tmp_path).sweep
     number = 0
     while (task := sweep.next()) is not None:
         number += 1
-        lost = number in {2, 6, 12}  # one of each phase
-        sweep.end(task, None if lost else record_run(tmp_path, task.spec), "its worker was lost")
+        fails = number in {2, 6, 12}  # one of each phase
+        sweep.end(task, None if fails else record_run(tmp_path, task.spec), "its worker was fails")
     assert sweep.done
-    assert len(sweep.failed) == 3
+    assert len(sweep.failures) == 3
     assert complete_trials(sweep) == [3]
-    assert all("its worker was lost" in words for words in sweep.failed)
-    assert sweep.failed[0].startswith("nal on symmetric-0.4, ")
+    assert all("its worker was fails" in text for text in sweep.failures)
+    assert sweep.failures[0].startswith("nal on symmetric-0.4, ")
     again = Driver(small_plan(), tmp_path).run()
     assert again.sweep.done
     assert complete_trials(again.sweep) == [4]
-    assert again.sweep.failed == []
+    assert again.sweep.failures == []
 
 
 def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
@@ -246,11 +246,11 @@ def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
     assert task is not None
     sweep.end(task, record_run(tmp_path, task.spec, diverged_at=2))
     (tuning,) = sweep.tunings
-    assert tuning.search.completed() == [({"lambda": 0.5, "alpha": 0.9}, 0.1)]
-    assert sweep.finished[Phase.SEARCH] == 1
+    assert tuning.search.completed_trials() == [({"lambda": 0.5, "alpha": 0.9}, 0.1)]
+    assert sweep.ended_runs[Phase.SEARCH] == 1
 
 
-def test_a_search_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
+def test_a_search_without_a_complete_trial_is_an_error(tmp_path: Path) -> None:
     plan = small_plan(sets=("reference.nal=null",), trials=1)
     sweep = Driver(plan, tmp_path).sweep
     task = sweep.next()
@@ -260,7 +260,7 @@ def test_a_search_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
         sweep.next()
 
 
-def test_candidates_of_which_none_is_left_say_so(tmp_path: Path) -> None:
+def test_a_select_phase_without_results_is_an_error(tmp_path: Path) -> None:
     sweep = Driver(small_plan(), tmp_path).sweep
     with pytest.raises(NalError, match="no candidate for nal could be tried"):  # noqa: PT012
         while (task := sweep.next()) is not None:
@@ -269,7 +269,7 @@ def test_candidates_of_which_none_is_left_say_so(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_explained(tmp_path: Path) -> None:
-    driver = Driver(small_plan(), tmp_path).run(most=2)
+    driver = Driver(small_plan(), tmp_path).run(max_runs=2)
     path = Record(tmp_path, driver.specs[0].digest).folder / "result.json"
     path.write_text("{")
     with pytest.raises(RecordError, match="delete its folder"):
@@ -277,7 +277,7 @@ def test_a_damaged_record_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_trial_on_other_labels_than_the_search_was_made_on_ends_the_sweep(tmp_path: Path) -> None:
-    driver = Driver(small_plan(), tmp_path).run(most=2)
+    driver = Driver(small_plan(), tmp_path).run(max_runs=2)
     task = driver.sweep.next()
     assert task is not None
     labels = replace(fake_result(task.spec).labels, sha256="f" * 64)
@@ -285,22 +285,22 @@ def test_a_trial_on_other_labels_than_the_search_was_made_on_ends_the_sweep(tmp_
         driver.sweep.end(task, record_run(tmp_path, task.spec, labels=labels))
 
 
-def test_a_trial_that_lacked_memory_is_no_value_of_the_search(tmp_path: Path) -> None:
+def test_a_trial_out_of_memory_has_no_objective(tmp_path: Path) -> None:
     driver = Driver(small_plan(), tmp_path)
     task = driver.sweep.next()
     assert task is not None
     driver.sweep.end(task, record_run(tmp_path, task.spec, status=Status.OUT_OF_MEMORY))
     (tuning,) = driver.sweep.tunings
-    assert (tuning.search.completed(), tuning.best) == ([], None)
-    assert ": out of memory" in driver.sweep.failed[0]
+    assert (tuning.search.completed_trials(), tuning.best) == ([], None)
+    assert ": out of memory" in driver.sweep.failures[0]
 
 
-def test_a_task_answers_for_its_run(tmp_path: Path) -> None:
+def test_the_callback_of_a_task_gives_the_answer(tmp_path: Path) -> None:
     driver = Driver(small_plan(), tmp_path)
     task = driver.sweep.next()
     assert task is not None
     assert driver.sweep.report(task, [{"epoch": 1.0}]) is Answer.CONTINUE
-    stopping = replace(task, reported=lambda _rows: Answer.STOP)
+    stopping = replace(task, on_report=lambda _rows: Answer.STOP)
     assert driver.sweep.report(stopping, [{"epoch": 1.0}]) is Answer.STOP
     driver.sweep.end(stopping, record_run(tmp_path, task.spec, status=Status.STOPPED))
-    assert driver.sweep.failed == []
+    assert driver.sweep.failures == []

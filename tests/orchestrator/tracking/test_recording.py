@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from fake_runs import record_run
-from plans import Driver, made_up_data, searches_of, small_study
+from plans import Driver, random_data, searches_of, small_study
 
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
@@ -47,7 +47,7 @@ def loaded() -> LoadedStudy:
 
 
 def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, Paper]:
-    plan = Plan("small", loaded.study, made_up_data())
+    plan = Plan("small", loaded.study, random_data())
     sweep, paper = Sweep(plan, home, searches_of(home)), Paper()
     archive = SweepArchive.of(home, plan.digest)
     recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", paper))
@@ -99,7 +99,7 @@ def test_what_a_dead_sweep_left_is_told_again(tmp_path: Path, loaded: LoadedStud
 
 
 def test_a_plan_says_what_was_found_and_why(tmp_path: Path, loaded: LoadedStudy) -> None:
-    plan = Plan("small", loaded.study, made_up_data())
+    plan = Plan("small", loaded.study, random_data())
     sweep = Driver(plan, tmp_path).run().sweep
     record = plan_record(sweep, loaded)
     assert (record.sweep, record.study, record.epochs, record.window) == (
@@ -126,8 +126,8 @@ def test_a_plan_says_what_was_found_and_why(tmp_path: Path, loaded: LoadedStudy)
 
 
 def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> None:
-    plan = Plan("small", loaded.study, made_up_data())
-    record = plan_record(Driver(plan, tmp_path).run(most=5).sweep, loaded)
+    plan = Plan("small", loaded.study, random_data())
+    record = plan_record(Driver(plan, tmp_path).run(max_runs=5).sweep, loaded)
     assert record.state == "running"
     assert len(record.searches[0].digests) == 4
     assert record.cells == []
