@@ -135,7 +135,19 @@ class Rated(Noise):
     rate: float
 
     variants: ClassVar[dict[str, tuple[bool, ...]]]
-    """Values of the other attributes, by what stands before the rate in the name."""
+    """Values of the other attributes, by what stands before the rate in the scenario's name.
+
+    A subclass that does not declare them has one variant, under the name of the class: the
+    scenarios of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `forms` follows from
+    the variants in the same way.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Fill in `variants` and `forms` where the subclass does not declare them."""
+        if "variants" not in vars(cls):
+            cls.variants = {cls.__name__: ()}
+        if "forms" not in vars(cls):
+            cls.forms = tuple(f"{variant}-RATE" for variant in cls.variants)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
