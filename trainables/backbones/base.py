@@ -1,9 +1,13 @@
-"""What every backbone offers, and what several share. Nothing here imports torch."""
+"""Base class of backbones, and everything that the file of a backbone needs.
+
+Nothing here imports torch: the command line reads the declarations.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
 from trainables.lazy import nn
@@ -25,11 +29,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Text(Parameter):
-    """A parameter that takes any text."""
+    """Parameter whose value is any text."""
 
     @property
     def allowed(self) -> str:
-        """Say which values are allowed, for people."""
+        """Description of the allowed values, for messages."""
         return "a text"
 
     def _convert(self, value: object) -> Value | None:
@@ -43,18 +47,18 @@ HEAD = Parameter(
     help="attention branch: one linear layer on the shared representation (paper, section 3.1), or "
     "a second MLP beside the classifier's (public code, vgg.py)",
 )
-"""For backbones whose representation is itself made by an MLP."""
+"""Parameter of backbones whose representation is computed by an MLP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A network without its heads.
+    """Network without its heads.
 
     Attributes:
-        features: from images (b, C, H, W) to features (b, F).
-        representation: makes a new module from features to representations (b, M): the MLP before
-            the classifier, or an identity.
-        width: M.
+        features: module that maps images (b, C, H, W) to features (b, F).
+        representation: function that builds a new module, which maps features to representations
+            (b, M): the MLP before the classifier, or an identity.
+        width: width M of the representation.
     """
 
     features: nn.Module
@@ -62,47 +66,66 @@ class Body:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class Backbone:
-    """An architecture up to its representation, on which `training.network` puts the heads.
+class Backbone(ABC):
+    """An architecture up to its representation, on which the project puts both branches.
 
-    Attributes:
-        name: the word used in studies.
-        title: as tables print it.
-        source: where it is defined.
-        build: from (parameters, input shape (C, H, W)) to the body.
-        parameters: what it can be told; `HEAD` among them if it has a choice of attention branch.
-        image: the input shape (C, H, W) it takes; None for more than one.
-        smallest: least height and width where `image` is None, of pictures with 3 channels; 0 for
-            images of any shape.
+    To add a backbone, write a subclass that declares `name`, `title` and `source` and builds its
+    body in `build`. `docs/adding-a-backbone.md` shows a whole file. Import torch from
+    `trainables.lazy`, so that the command line can read the declarations without it:
+
+        class LeNet(Backbone):
+            name = "lenet"
+            title = "LeNet"
+            source = "after LeCun et al., 1998"
+
+            def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+                ...
     """
 
-    name: str
-    title: str
-    source: str
-    build: Callable[[FrozenMap, tuple[int, int, int]], Body]
-    parameters: tuple[Parameter, ...] = ()
-    image: tuple[int, int, int] | None = None
-    smallest: int = 0
+    name: ClassVar[str]
+    """Name in studies: `backbone: {name: lenet}`."""
+    title: ClassVar[str]
+    """Name in tables."""
+    source: ClassVar[str]
+    """Publication or public code that defines the architecture."""
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    """Parameters that studies can set; with `HEAD` among them, the attention branch may have an MLP
+    of its own."""
+    image: ClassVar[tuple[int, int, int] | None] = None
+    """Only input shape (C, H, W) that the backbone accepts; None if it accepts several."""
+    smallest: ClassVar[int] = 0
+    """Smallest height and width of images with 3 channels, where `image` is None; 0 accepts images
+    of every shape."""
+
+    @abstractmethod
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+        """Build the body with freshly drawn weights, on the CPU.
+
+        Torch's generator has been seeded from the run's seed; draw from no other one.
+
+        Args:
+            parameters: complete values of `parameters`.
+            image: input shape (C, H, W), which `check` has accepted.
+        """
 
     def check(self, image: tuple[int, int, int]) -> None:
-        """Refuse images that the backbone was not made for.
+        """Check that the backbone accepts images of a shape.
 
         Args:
             image: input shape (C, H, W).
 
         Raises:
-            FieldError: says which it takes.
+            FieldError: if it does not; the message names the accepted shapes.
         """
-        takes = ""
+        accepted = ""
         if self.image is not None and image != self.image:
-            takes = _shape(self.image)
+            accepted = _shape(self.image)
         elif self.smallest and (image[0] != 3 or min(image[1:]) < self.smallest):
-            takes = f"at least {_shape((3, self.smallest, self.smallest))}"
-        if takes:
+            accepted = f"at least {_shape((3, self.smallest, self.smallest))}"
+        if accepted:
             raise FieldError(
                 "backbone",
-                f"backbone {self.name} takes images of {takes}, got {_shape(image)}: "
+                f"backbone {self.name} takes images of {accepted}, got {_shape(image)}: "
                 "choose another backbone",
             )
 
@@ -112,10 +135,10 @@ def _shape(image: tuple[int, int, int]) -> str:
 
 
 def initialise_convolutions(body: nn.Module) -> None:
-    """Draw every convolution from N(0, 2 / fan-out) and set its bias to 0.
+    """Draw the weights of every convolution from N(0, 2 / fan-out) and set biases to 0.
 
-    He et al., ICCV 2015, as torchvision has it. Batch normalisations keep the scale 1 and the
-    shift 0 that they are made with.
+    Source: He et al., ICCV 2015, as implemented in torchvision. Batch normalisations keep their
+    default scale 1 and shift 0.
     """
     for module in body.modules():
         if isinstance(module, nn.Conv2d):

@@ -6,20 +6,24 @@ from trainables.backbones.base import Backbone, Body, FrozenMap
 from trainables.lazy import nn, timm
 
 WIDTH = 1536
-"""Channels of the last convolution, averaged over the map."""
+"""Number of channels of the last convolution, which are averaged over the map."""
 
 
-def _build(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
-    """The one of timm, initialised by it, without a classifier (batch normalisation: ε = 10⁻³)."""
-    body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
-    return Body(body, nn.Identity, WIDTH)
+class InceptionResNetV2(Backbone):
+    """InceptionResNetV2 of timm."""
 
+    name = "inception-resnet-v2"
+    title = "InceptionResNetV2"
+    source = (
+        "paper, section 5.1 (mini-WebVision); public code, InceptionResNetV2.py: from scratch, "
+        "227×227"
+    )
+    smallest = 75
 
-INCEPTION_RESNET_V2 = Backbone(
-    name="inception-resnet-v2",
-    title="InceptionResNetV2",
-    source="paper, section 5.1 (mini-WebVision); public code, InceptionResNetV2.py: from scratch, "
-    "227×227",
-    build=_build,
-    smallest=75,
-)
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build timm's network without its classifier, with timm's initial weights.
+
+        Its batch normalisations have ε = 10⁻³.
+        """
+        body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
+        return Body(body, nn.Identity, WIDTH)

@@ -9,26 +9,26 @@ from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, Parameter
 from trainables.lazy import nn
 
 
-def _build(parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-    hidden = parameters["hidden"]
-    assert isinstance(hidden, tuple)  # noqa: S101 - by its declaration below
+class MLP(Backbone):
+    """Multilayer perceptron with ReLU."""
 
-    def representation() -> nn.Module:
-        layers: list[nn.Module] = []
-        for wide, narrow in pairwise((prod(image), *hidden)):
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
-        return nn.Sequential(*layers)
-
-    return Body(nn.Flatten(), representation, hidden[-1])
-
-
-MLP = Backbone(
-    name="mlp",
-    title="MLP",
-    source="this project",
-    build=_build,
-    parameters=(
+    name = "mlp"
+    title = "MLP"
+    source = "this project"
+    parameters = (
         Parameter("hidden", default=(128, 128), low=1, help="widths of the hidden layers"),
         HEAD,
-    ),
-)
+    )
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
+        """Flatten the images; all hidden layers belong to the representation."""
+        hidden = parameters["hidden"]
+        assert isinstance(hidden, tuple)  # noqa: S101 - by its declaration above
+
+        def representation() -> nn.Module:
+            layers: list[nn.Module] = []
+            for inputs, outputs in pairwise((prod(image), *hidden)):
+                layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+            return nn.Sequential(*layers)
+
+        return Body(nn.Flatten(), representation, hidden[-1])

@@ -1,4 +1,4 @@
-"""Pre-activation ResNets for 32×32 images: the paper's, and the one that its code has for it."""
+"""Pre-activation ResNets for 32×32 images: the paper's, and the one that its public code builds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ else:
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 
 WIDTHS = (64, 128, 256, 512)
-"""Of the stages."""
+"""Channels of the four stages."""
 
 
 def _stages(blocks: tuple[int, int, int, int], *, shared: bool) -> list[nn.Module]:
-    """Make the stages, each but the first of which halves height and width."""
+    """Build the blocks of all stages; every stage after the first halves height and width.
+
+    Args:
+        blocks: number of blocks in each stage.
+        shared: argument `shared` of every block.
+    """
     layers: list[nn.Module] = []
     inputs = WIDTHS[0]
     for width, count in zip(WIDTHS, blocks, strict=True):
@@ -34,38 +39,41 @@ def _body(layers: list[nn.Module]) -> Body:
     return Body(body, nn.Identity, WIDTHS[-1])
 
 
-def _build_preact34(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
-    """A bare 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
-    stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
-    last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
-    return _body([stem, *_stages((3, 4, 6, 3), shared=False), *last])
+class PreAct34(Backbone):
+    """Pre-activation ResNet-34 of the paper."""
+
+    name = "preact34"
+    title = "PreAct ResNet-34 (32×32)"
+    source = (
+        "He et al., ECCV 2016, with the stages [3, 4, 6, 3] and a 3×3 stem: what the paper "
+        "names for PMD noise"
+    )
+    image = (3, 32, 32)
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build a plain 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
+        stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
+        return _body([stem, *_stages((3, 4, 6, 3), shared=False), *last])
 
 
-def _build_preact18(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
-    """What the public code builds under the name of a pre-activation ResNet-34.
+class PreAct18(Backbone):
+    """Network that the public code builds under the name of a pre-activation ResNet-34."""
 
-    It has 18 layers, the stages [2, 2, 2, 2]; its stem is normalised and activated; every shortcut
-    starts behind a block's first activation, so that none is the identity; and nothing normalises
-    or activates the last stage before it is pooled.
-    """
-    stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
-    return _body([*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shared=True)])
+    name = "preact18"
+    title = "PreAct ResNet-18 (32×32)"
+    source = (
+        "public code, resnet.py, PreResNet34: 18 layers in spite of its name, without a last "
+        "normalisation and ReLU"
+    )
+    image = (3, 32, 32)
 
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build the 18 layers of the public code.
 
-PREACT34 = Backbone(
-    name="preact34",
-    title="PreAct ResNet-34 (32×32)",
-    source="He et al., ECCV 2016, with the stages [3, 4, 6, 3] and a 3×3 stem: what the paper "
-    "names for PMD noise",
-    build=_build_preact34,
-    image=(3, 32, 32),
-)
-
-PREACT18 = Backbone(
-    name="preact18",
-    title="PreAct ResNet-18 (32×32)",
-    source="public code, resnet.py, PreResNet34: 18 layers in spite of its name, without a last "
-    "normalisation and ReLU",
-    build=_build_preact18,
-    image=(3, 32, 32),
-)
+        The stages are [2, 2, 2, 2]. The stem is normalised and activated, every shortcut starts
+        after a block's first activation, so that none is the identity, and the last stage is pooled
+        without normalisation or activation.
+        """
+        stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
+        return _body([*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shared=True)])

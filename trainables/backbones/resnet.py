@@ -1,4 +1,4 @@
-"""ResNets of torchvision's blocks: for 32×32 images with the CIFAR literature's stem, and whole."""
+"""ResNets of torchvision's blocks: with the CIFAR literature's stem for 32×32 images, and whole."""
 
 from __future__ import annotations
 
@@ -8,82 +8,57 @@ from trainables.errors import DataError
 from trainables.lazy import nn, resnet
 
 WIDTHS = (16, 32, 64)
-"""Of the stages of the small ResNet; each has three blocks."""
+"""Channels of the stages of the small ResNet, which have three blocks each."""
 
 
-def _build_resnet34(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-    """A 3×3 stem of stride 1 without max-pooling, then the stages [3, 4, 6, 3] of ResNet-34."""
-    body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
-    body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
-    initialise_convolutions(body.conv1)
-    body.maxpool = nn.Identity()
-    width = body.fc.in_features
-    body.fc = nn.Identity()
-    return Body(body, nn.Identity, width)
+class ResNet34(Backbone):
+    """ResNet-34 with a stem for 32×32 images."""
+
+    name = "resnet34"
+    title = "ResNet-34 (32×32)"
+    source = "paper, section 5.1; stem of the public code: 3×3, stride 1, no max-pooling"
+    image = (3, 32, 32)
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build a 3×3 stem of stride 1 without max-pooling, and the stages [3, 4, 6, 3]."""
+        body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
+        body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
+        initialise_convolutions(body.conv1)
+        body.maxpool = nn.Identity()
+        width = body.fc.in_features
+        body.fc = nn.Identity()
+        return Body(body, nn.Identity, width)
 
 
-def _build_resnet_w16(_parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
-    """A 3×3 stem to 16 channels, then three stages of three blocks, 16, 32 and 64 wide."""
-    layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
-    layers.append(nn.ReLU(inplace=True))
-    inputs = WIDTHS[0]
-    for width in WIDTHS:
-        for stride in (1 if width == inputs else 2, 1, 1):
-            layers.append(_basic_block(inputs, width, stride))
-            inputs = width
-    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    initialise_convolutions(body)
-    return Body(body, nn.Identity, inputs)
+class ResNetW16(Backbone):
+    """ResNet-20 of the CIFAR literature, whose first stage is 16 channels wide."""
+
+    name = "resnet-w16"
+    title = "ResNet-20 (32×32)"
+    source = "He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change"
+    image = (3, 32, 32)
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build a 3×3 stem of 16 channels, and three stages of three blocks."""
+        layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
+        layers.append(nn.ReLU(inplace=True))
+        inputs = WIDTHS[0]
+        for width in WIDTHS:
+            for stride in (1 if width == inputs else 2, 1, 1):
+                layers.append(_basic_block(inputs, width, stride))
+                inputs = width
+        body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        initialise_convolutions(body)
+        return Body(body, nn.Identity, inputs)
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+class ResNet50(Backbone):
+    """ResNet-50 of torchvision, from scratch or from weights that the user provides."""
 
-
-def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
-    """Make one of torchvision's; where the shape changes, with a projection for a shortcut."""
-    projection = None
-    if inputs != width:
-        projection = nn.Sequential(_convolution(inputs, width, 1, stride), nn.BatchNorm2d(width))
-    block: nn.Module = resnet.BasicBlock(inputs, width, stride, projection)
-    return block
-
-
-def _build_resnet50(parameters: FrozenMap, _image: tuple[int, int, int]) -> Body:
-    """All of torchvision's ResNet-50 but its classifier."""
-    weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
-    if digest and not weights:
-        raise DataError("weights_sha256 is given without weights: name the file, or leave it out")
-    body = resnet.resnet50(weights=None)
-    width = body.fc.in_features
-    body.fc = nn.Identity()
-    if weights:
-        load_weights(body, weights, digest, head="fc.")
-    return Body(body, nn.Identity, width)
-
-
-RESNET34 = Backbone(
-    name="resnet34",
-    title="ResNet-34 (32×32)",
-    source="paper, section 5.1; stem of the public code: 3×3, stride 1, no max-pooling",
-    build=_build_resnet34,
-    image=(3, 32, 32),
-)
-
-RESNET_W16 = Backbone(
-    name="resnet-w16",
-    title="ResNet-20 (32×32)",
-    source="He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change",
-    build=_build_resnet_w16,
-    image=(3, 32, 32),
-)
-
-RESNET50 = Backbone(
-    name="resnet50",
-    title="ResNet-50",
-    source="paper, section 5.1 (Clothing1M): from scratch, 224×224",
-    build=_build_resnet50,
-    parameters=(
+    name = "resnet50"
+    title = "ResNet-50"
+    source = "paper, section 5.1 (Clothing1M): from scratch, 224×224"
+    parameters = (
         Text(
             "weights",
             default="",
@@ -95,6 +70,36 @@ RESNET50 = Backbone(
             default="",
             help="SHA-256 of that file: what a run starts from is part of its spec",
         ),
-    ),
-    smallest=64,
-)
+    )
+    smallest = 64
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build torchvision's network without its classifier.
+
+        Raises:
+            DataError: if the file of weights cannot be used.
+        """
+        weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
+        if digest and not weights:
+            raise DataError(
+                "weights_sha256 is given without weights: name the file, or leave it out"
+            )
+        body = resnet.resnet50(weights=None)
+        width = body.fc.in_features
+        body.fc = nn.Identity()
+        if weights:
+            load_weights(body, weights, digest, head="fc.")
+        return Body(body, nn.Identity, width)
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+
+
+def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
+    """Build a block of torchvision, whose shortcut is a projection where the shape changes."""
+    projection = None
+    if inputs != width:
+        projection = nn.Sequential(_convolution(inputs, width, 1, stride), nn.BatchNorm2d(width))
+    block: nn.Module = resnet.BasicBlock(inputs, width, stride, projection)
+    return block

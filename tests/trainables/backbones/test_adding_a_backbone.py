@@ -32,7 +32,7 @@ def test_it_is_a_backbone(example: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(BACKBONES, "lenet", module.LENET)
+    monkeypatch.setitem(BACKBONES, "lenet", module.LeNet())
     network = build("lenet", (1, 8, 8), outputs=4, values={"width": 32})
 
     assert count(network) == (25 * 32 + 32) + (32 * 4 + 4) + 33
@@ -42,7 +42,7 @@ def test_it_is_a_backbone(example: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_its_declaration_needs_no_torch(example: Path) -> None:
     code = (
-        "import sys, lenet, trainables.backbones; print('torch' in sys.modules, lenet.LENET.name)"
+        "import sys, lenet, trainables.backbones; print('torch' in sys.modules, lenet.LeNet.name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

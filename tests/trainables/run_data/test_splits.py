@@ -31,15 +31,22 @@ if TYPE_CHECKING:
 CROP, K = 16, 6
 
 
-def build_tiny(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-    assert image == (3, CROP, CROP)
-    layers = (nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return Body(nn.Sequential(*layers, nn.Dropout(0.3)), nn.Identity, 32)
+class Tiny(Backbone):
+    """A small convolutional network."""
+
+    name = "tiny"
+    title = "tiny"
+    source = "these tests"
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        assert image == (3, CROP, CROP)
+        layers = (nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        return Body(nn.Sequential(*layers, nn.Dropout(0.3)), nn.Identity, 32)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "tiny", Backbone("tiny", "tiny", "these tests", build_tiny))
+    monkeypatch.setitem(BACKBONES, "tiny", Tiny())
 
 
 @pytest.fixture

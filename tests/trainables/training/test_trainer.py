@@ -107,15 +107,22 @@ def test_an_interruption_changes_no_bit(method: str) -> None:
         assert_same_bits(bits(resumed(spec, digits(), after).state_dict()), expected)
 
 
-def build_tiny(_parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-    layers = (nn.Conv2d(image[0], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-    return Body(nn.Sequential(*layers, nn.Flatten()), nn.Identity, 8)
+class Tiny(Backbone):
+    """A small convolutional network."""
+
+    name = "tiny"
+    title = "tiny"
+    source = "these tests"
+
+    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        layers = (nn.Conv2d(image[0], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        return Body(nn.Sequential(*layers, nn.Flatten()), nn.Identity, 8)
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of a small convolutional backbone with batch normalisation."""
-    monkeypatch.setitem(BACKBONES, "tiny", Backbone("tiny", "tiny", "these tests", build_tiny))
+    monkeypatch.setitem(BACKBONES, "tiny", Tiny())
     return "tiny"
 
 
