@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
-from small_cifar import small_cifar10, small_cifar100
+from small_cifar import declare, small_cifar10, small_cifar100
 
-from trainables.datasets import animal10n, cifar, cifar_human, clothing1m, webvision
-from trainables.datasets.animal10n import Sizes
-from trainables.datasets.clothing1m import Lists
-from trainables.datasets.webvision import Part
+from trainables.datasets import animal10n, clothing1m, webvision
+from trainables.datasets.animal10n import Animal10N
+from trainables.datasets.cifar_human import Cifar10N, HumanCifar
+from trainables.datasets.clothing1m import Clothing1M
+from trainables.datasets.webvision import MiniWebVision
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
     from numpy.typing import NDArray
-
-    from trainables.datasets.cifar_human import HumanLabels
 
 SIDE = 64
 """Of ANIMAL-10N's pictures."""
@@ -42,7 +40,7 @@ def save_jpeg(path: Path, seed: int, height: int, width: int) -> None:
 
 def write_animal10n(
     data_dir: Path, form: Literal["raw", "binary"], train: int = 20, test: int = 10
-) -> Sizes:
+) -> Animal10N:
     """Pictures by name, or binary records in two training files; labels go 0, 1, ... 9, 0."""
     root = data_dir / animal10n.FOLDER
     for split, count in (("train", train), ("test", test)):
@@ -61,7 +59,7 @@ def write_animal10n(
         )
         for name, content in names.items():
             (root / name).write_bytes(content)
-    return Sizes(train=train, test=test, side=SIDE)
+    return declare(Animal10N, train_size=train, test_size=test)
 
 
 def _record(number: int) -> bytes:
@@ -72,7 +70,7 @@ def _record(number: int) -> bytes:
 
 def write_clothing1m(
     data_dir: Path, *, images: bool = True, train: int = 28, others: int = 14
-) -> Lists:
+) -> Clothing1M:
     """Key lists, label files and pictures, under images/ or one level up."""
     root = data_dir / clothing1m.FOLDER
     root.mkdir(parents=True)
@@ -91,7 +89,7 @@ def write_clothing1m(
     (root / clothing1m.NOISY_LABELS).write_text("".join(noisy))
     clean = [f"{key} {label}\n" for key, label in labelled.items() if key not in keys["train"]]
     (root / clothing1m.CLEAN_LABELS).write_text("".join(clean))
-    return Lists(classes=14, train=train, validation=others, test=others)
+    return declare(Clothing1M, train_size=train, validation_size=others, test_size=others)
 
 
 def hash_of(text: str) -> int:
@@ -99,7 +97,7 @@ def hash_of(text: str) -> int:
     return int.from_bytes(text.encode()[-6:], "little")
 
 
-def write_webvision(data_dir: Path, *, flat: bool = False) -> Part:
+def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
     """Lists and pictures of 4 classes of which 3 count; ILSVRC's in folders, or flat."""
     root, imagenet = data_dir / webvision.FOLDER, data_dir / webvision.ILSVRC
     (root / "info").mkdir(parents=True)
@@ -122,17 +120,16 @@ def write_webvision(data_dir: Path, *, flat: bool = False) -> Part:
     (root / webvision.TEST_LIST).write_text("".join(test))
     if flat:
         (imagenet / webvision.ILSVRC_LIST).write_text("".join(listed))
-    return Part(classes=3, all_classes=4, train=15, per_class=2)
+    return declare(MiniWebVision, classes=3, all_classes=4, train_size=15, per_class=2)
 
 
 def write_cifar_human(
-    data_dir: Path, human: HumanLabels = cifar_human.CIFAR10N, *, legacy: bool = False
-) -> HumanLabels:
+    data_dir: Path, human: type[HumanCifar] = Cifar10N, *, legacy: bool = False
+) -> HumanCifar:
     """CIFAR's archive in small, and a file of annotations as `torch.save` writes it."""
-    write = small_cifar10 if human.archive.classes == 10 else small_cifar100
-    archive = write(data_dir)
-    labels = cifar.source(archive).read(data_dir).train.labels
-    sets = {key: (labels + n) % archive.classes for n, (_, key) in enumerate(human.sets, 1)}
+    images = (small_cifar10 if human is Cifar10N else small_cifar100)(data_dir)
+    labels = images.read(data_dir).train.labels
+    sets = {key: (labels + n) % images.classes for n, key in enumerate(human.keys.values(), 1)}
     content = {"clean_label": labels, **sets}
     torch.save(content, data_dir / human.file, _use_new_zipfile_serialization=not legacy)
-    return replace(human, archive=archive)
+    return declare(human, images=images)

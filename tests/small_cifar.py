@@ -7,15 +7,19 @@ import io
 import pickle
 import tarfile
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from PIL import Image
 
-from trainables.datasets.cifar import CIFAR10, CIFAR100, Archive
+from trainables.datasets.cifar import Archive, Cifar, Cifar10, Cifar100
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trainables.datasets import Source
+
+T = TypeVar("T", bound="Source")
 
 FINE_CLASSES = tuple(f"kind{number:03d}" for number in range(100))
 CLASSES = (
@@ -141,19 +145,27 @@ def described(archive: Archive, members: dict[str, bytes], packed: bytes) -> Arc
     )
 
 
-def write_packed(data_dir: Path, archive: Archive, members: dict[str, bytes]) -> Archive:
-    packed = pack(archive, members)
+def declare(base: type[T], **declarations: object) -> T:
+    """A dataset with some declarations of its own."""
+    return cast("T", type(base.__name__, (base,), declarations)())
+
+
+def write_packed(data_dir: Path, base: type[Cifar], members: dict[str, bytes]) -> Cifar:
+    """Write an archive, and return the dataset that is read from it."""
+    packed = pack(base.archive, members)
     data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / archive.file).write_bytes(packed)
-    return described(archive, members, packed)
+    (data_dir / base.archive.file).write_bytes(packed)
+    return declare(base, archive=described(base.archive, members, packed))
 
 
-def small_cifar10(data_dir: Path) -> Archive:
-    return write_packed(data_dir, CIFAR10, cifar10_members())
+def small_cifar10(data_dir: Path) -> Cifar:
+    """A small CIFAR-10."""
+    return write_packed(data_dir, Cifar10, cifar10_members())
 
 
-def small_cifar100(data_dir: Path) -> Archive:
-    return write_packed(data_dir, CIFAR100, cifar100_members())
+def small_cifar100(data_dir: Path) -> Cifar:
+    """A small CIFAR-100."""
+    return write_packed(data_dir, Cifar100, cifar100_members())
 
 
 def write_pictures(

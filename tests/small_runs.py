@@ -12,7 +12,7 @@ import torch
 from factories import make_spec
 
 from trainables.datasets.base import Dataset, Split
-from trainables.datasets.digits import DIGITS
+from trainables.datasets.digits import Digits
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap, complete
 from trainables.run.recipe import Recipe
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 @cache
 def digits() -> Dataset:
     """The digits, read once."""
-    return DIGITS.read(Path())
+    return Digits().read(Path())
 
 
 def pictures(count: int, classes: int = 4) -> Dataset:

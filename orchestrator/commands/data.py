@@ -50,7 +50,7 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
                     "missing": missing,
                     "layout": SOURCES[name].layout,
                     "offered": SOURCES[name].offered,
-                    "downloads": SOURCES[name].fetch is not None,
+                    "downloads": SOURCES[name].downloads,
                     "licence": SOURCES[name].licence,
                 }
                 for name, missing in found.items()
@@ -60,9 +60,7 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
 
 
 def _offer(source: Source) -> str:
-    how = (
-        f"; `data prepare {source.name}` downloads the archive" if source.fetch is not None else ""
-    )
+    how = f"; `data prepare {source.name}` downloads the archive" if source.downloads else ""
     return f"by {source.offered}{how} ({source.licence})"
 
 
@@ -158,8 +156,9 @@ def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) ->
     image = dataset.image
     shape = "files of any size" if image is None else "×".join(map(str, image))
     console.print(f"SHA-256 {dataset.digest}, images: {shape}\n", soft_wrap=True)
-    if source.sums is not None:
-        console.print(f"{source.sums(data_dir)}\n", soft_wrap=True)
+    checksums = source.checksums(data_dir)
+    if checksums is not None:
+        console.print(f"{checksums}\n", soft_wrap=True)
     table = headed_table("class", *(Column(word, justify="right") for word in dataset.splits))
     for label, name in enumerate(dataset.classes):
         counts = [str(_counts(dataset, split)[label]) for split in dataset.splits.values()]

@@ -93,8 +93,7 @@ def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
     images = dataset.train.images
     if isinstance(images, Pictures):
         return [images.name(position) for position in range(len(images))]
-    list_files = source_of(dataset.name).list_files
-    return None if list_files is None else list_files(data_dir)
+    return source_of(dataset.name).list_files(data_dir)
 
 
 def pixels_of(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:

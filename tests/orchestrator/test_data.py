@@ -14,7 +14,7 @@ from small_cifar import small_cifar10
 from orchestrator.commands import data, noise
 from orchestrator.flags import Changes, Places
 from orchestrator.home import Home
-from trainables.datasets import SOURCES, cifar, load
+from trainables.datasets import SOURCES, load
 from trainables.errors import DataError, UserError
 from trainables.run.seeds import Seeds
 from trainables.run_data.realisation import labels_digest, realise
@@ -75,8 +75,9 @@ def test_a_check_counts_classes_and_names_what_cannot_be_read(
 def test_a_check_says_which_checksums_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive = small_cifar10(tmp_path)
-    monkeypatch.setitem(SOURCES, "cifar10", cifar.source(archive))
+    source = small_cifar10(tmp_path)
+    archive = source.archive
+    monkeypatch.setitem(SOURCES, "cifar10", source)
     assert data.check("cifar10", tmp_path, decode=True, as_json=False) == 0
     page = capsys.readouterr().out.replace("\n", " ")
     assert f"{archive.file} has the published md5, {archive.md5}; so has each file in it" in page

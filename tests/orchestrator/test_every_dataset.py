@@ -13,7 +13,8 @@ from small_cifar import small_cifar10, small_cifar100
 from orchestrator.commands import train
 from orchestrator.flags import Changes, Places
 from trainables.backbones import backbone_of
-from trainables.datasets import SOURCES, animal10n, cifar, cifar_human, clothing1m, webvision
+from trainables.datasets import SOURCES
+from trainables.datasets.cifar_human import Cifar100N
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 WRITERS: dict[str, Callable[[Path], Source]] = {
-    "cifar10": lambda folder: cifar.source(small_cifar10(folder)),
-    "cifar100": lambda folder: cifar.source(small_cifar100(folder)),
-    "cifar10n": lambda folder: cifar_human.source(write_cifar_human(folder)),
-    "cifar100n": lambda folder: cifar_human.source(
-        write_cifar_human(folder, cifar_human.CIFAR100N)
-    ),
-    "animal10n": lambda folder: animal10n.source(write_animal10n(folder, "raw")),
-    "clothing1m": lambda folder: clothing1m.source(write_clothing1m(folder)),
-    "webvision": lambda folder: webvision.source(write_webvision(folder)),
+    "cifar10": small_cifar10,
+    "cifar100": small_cifar100,
+    "cifar10n": write_cifar_human,
+    "cifar100n": lambda folder: write_cifar_human(folder, Cifar100N),
+    "animal10n": lambda folder: write_animal10n(folder, "raw"),
+    "clothing1m": write_clothing1m,
+    "webvision": write_webvision,
 }
 SHORT = (
     *("recipe.epochs=1", "recipe.window=1", "recipe.evaluate_every=1", "recipe.batch_size=8"),

@@ -18,8 +18,8 @@ from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Places
 from orchestrator.home import Home
 from reports.suspects import COLUMNS, rank_suspects
-from trainables.datasets.folder import FOLDER
-from trainables.datasets.picture_folder import PICTURES
+from trainables.datasets.folder import Folder
+from trainables.datasets.picture_folder import PictureFolder
 from trainables.diagnostics.store import Diagnostics, load
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record
@@ -160,7 +160,7 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
                 path = tmp_path / "own" / split / name / f"{n}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (8, 8), (9 * n, 200 * label, 0)).save(path)
-    own = PICTURES.read(tmp_path / "own")
+    own = PictureFolder().read(tmp_path / "own")
     short = recipe(1, window=1, mean=(0.5,) * 3, std=(0.5,) * 3, crop_size=8, batch_size=8)
     spec = runnable(own, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
     Home(tmp_path / "home").create()
@@ -181,9 +181,8 @@ def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> 
                 path = tmp_path / split / name / f"{n}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (4, 4), (10 * n, label, 0)).save(path)
-    dataset = FOLDER.read(tmp_path)
-    assert FOLDER.list_files is not None
-    files = FOLDER.list_files(tmp_path)
+    dataset = Folder().read(tmp_path)
+    files = Folder().list_files(tmp_path)
     assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
     for file, image in zip(files, dataset.train.images, strict=True):
         with Image.open(tmp_path / file) as picture:

@@ -11,6 +11,7 @@ from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.resolve import matched_recipe, reference_of, resolve
 from search_spaces.schema import Phase
 from trainables.datasets import SOURCES
+from trainables.datasets.digits import Digits
 from trainables.errors import StudyError
 from trainables.methods import method_of
 from trainables.methods.published import Selection
@@ -316,8 +317,10 @@ def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: 
 def test_what_a_dataset_has_not_is_refused(
     sets: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unknown = replace(SOURCES["digits"], true_labels=False)
-    monkeypatch.setitem(SOURCES, "digits", unknown)
+    class NoisyDigits(Digits):
+        true_labels = False
+
+    monkeypatch.setitem(SOURCES, "digits", NoisyDigits())
     with pytest.raises(StudyError) as refused:
         load("digits-methods", *sets)
     assert message in str(refused.value)

@@ -1,15 +1,20 @@
-"""Datasets: where each lies, how it is read, its splits. One file each; list a new one below."""
+"""Datasets: one file each. List a new one in `SOURCES`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.datasets import animal10n, cache, cifar, cifar_human, clothing1m, webvision
+from trainables.datasets import cache
+from trainables.datasets.animal10n import Animal10N
 from trainables.datasets.base import Dataset, Progress, Source, Split
-from trainables.datasets.digits import DIGITS
-from trainables.datasets.folder import FOLDER
-from trainables.datasets.npz import NPZ
-from trainables.datasets.picture_folder import PICTURES
+from trainables.datasets.cifar import Cifar10, Cifar100
+from trainables.datasets.cifar_human import Cifar10N, Cifar100N
+from trainables.datasets.clothing1m import Clothing1M
+from trainables.datasets.digits import Digits
+from trainables.datasets.folder import Folder
+from trainables.datasets.npz import Npz
+from trainables.datasets.picture_folder import PictureFolder
+from trainables.datasets.webvision import MiniWebVision
 from trainables.errors import FieldError, suggest
 
 if TYPE_CHECKING:
@@ -18,26 +23,19 @@ if TYPE_CHECKING:
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        DIGITS,
-        cifar.source(cifar.CIFAR10),
-        cifar.source(cifar.CIFAR100),
-        cifar_human.source(cifar_human.CIFAR10N),
-        cifar_human.source(cifar_human.CIFAR100N),
-        animal10n.source(animal10n.ANIMAL10N),
-        clothing1m.source(clothing1m.CLOTHING1M),
-        webvision.source(webvision.MINI),
-        FOLDER,
-        PICTURES,
-        NPZ,
+        *(Digits(), Cifar10(), Cifar100(), Cifar10N(), Cifar100N()),
+        *(Animal10N(), Clothing1M(), MiniWebVision()),
+        *(Folder(), PictureFolder(), Npz()),
     )
 }
+"""All datasets, by name."""
 
 
 def source_of(name: str) -> Source:
-    """Return what is known of the dataset of that name.
+    """Return the declaration of the dataset of a name.
 
     Raises:
-        FieldError: there is none; names the nearest.
+        FieldError: if there is none; the message suggests the nearest name.
     """
     if name not in SOURCES:
         raise FieldError("dataset", f"unknown dataset '{name}': {suggest(name, SOURCES)}")
@@ -48,30 +46,30 @@ def load(name: str, data_dir: Path, cache_dir: Path | None) -> Dataset:
     """Read a dataset.
 
     Args:
-        name: from `SOURCES`.
-        data_dir: where its files are.
-        cache_dir: where decoded arrays are kept and mapped from; None decodes in memory and writes
-            nothing.
+        name: name of the dataset in `SOURCES`.
+        data_dir: data folder, which contains its files.
+        cache_dir: folder in which decoded arrays are stored, to be mapped from there; None decodes
+            into memory and writes nothing.
 
     Raises:
-        FieldError: an unknown name.
-        DataError: it is missing, incomplete or not what it claims to be.
-        HomeError: the cache cannot be written.
+        FieldError: if there is no dataset of that name.
+        DataError: if files are missing, incomplete or damaged.
+        HomeError: if the cache cannot be written.
     """
     source = source_of(name)
     return source.read(data_dir) if cache_dir is None else cache.load(source, data_dir, cache_dir)
 
 
 def ensure(name: str, data_dir: Path, progress: Progress) -> None:
-    """Download into the data folder what is missing there and may be downloaded.
+    """Download the files of a dataset that are missing in the data folder.
+
+    A dataset that cannot be downloaded is left as it is.
 
     Raises:
-        FieldError: an unknown name.
-        DataError: no place gives it, or the folder cannot be written.
+        FieldError: if there is no dataset of that name.
+        DataError: if the download fails, or the folder cannot be written.
     """
-    source = source_of(name)
-    if source.fetch is not None:
-        source.fetch(data_dir, progress)
+    source_of(name).fetch(data_dir, progress)
 
 
 __all__ = ["SOURCES", "Dataset", "Progress", "Source", "Split", "ensure", "load", "source_of"]

@@ -1,15 +1,13 @@
 """ANIMAL-10N: pictures of five pairs of animals that people confuse, labelled by people.
 
 H. Song, M. Kim and J.-G. Lee, SELFIE: Refurbishing Unclean Samples for Robust Deep Learning, ICML
-2019. About 8 % of the labels are wrong; which is not known. It is offered as pictures, whose file
-names begin with their labels, and as binary records.
+2019. About 8 % of the labels are wrong; which ones is not known. It is distributed as pictures,
+whose file names begin with their labels, and as binary records.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,7 +21,9 @@ if TYPE_CHECKING:
 
 FOLDER = "animal10n"
 RAW = {"train": "training", "test": "testing"}
+"""Folder of the pictures of each split."""
 BINARY = {"train": "data_batch_*.bin", "test": "test_batch.bin"}
+"""Pattern of the binary files of each split."""
 CLASSES = (
     *("cat", "lynx", "wolf", "coyote", "cheetah"),
     *("jaguar", "chimpanzee", "orangutan", "hamster", "guinea pig"),
@@ -31,46 +31,67 @@ CLASSES = (
 SITE = "https://dm.kaist.ac.kr/datasets/animal-10n"
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the distributor offers; tests describe less.
+class Animal10N(Source):
+    """ANIMAL-10N, as pictures or as binary records."""
 
-    Attributes:
-        train: samples of the training split.
-        test: of the test split.
-        side: of the square pictures, in pixels.
-    """
-
-    train: int
-    test: int
-    side: int
-
-
-ANIMAL10N = Sizes(train=50_000, test=5_000, side=64)
-
-
-def source(sizes: Sizes) -> Source:
-    """Return the dataset of these sizes."""
-    return Source(
-        name="animal10n",
-        title="ANIMAL-10N",
-        classes=len(CLASSES),
-        train_size=sizes.train,
-        image=(3, sizes.side, sizes.side),
-        read=partial(_read, sizes),
-        signature=_signature,
-        licence="for research alone; see its site",
-        true_labels=False,
-        list_files=_list_files,
-        layout=f"{FOLDER}/ with training/ and testing/ full of <label>_<name>.jpg, or with "
-        "data_batch_1.bin and so on and test_batch.bin",
-        offered=SITE,
+    name = "animal10n"
+    title = "ANIMAL-10N"
+    licence = "for research alone; see its site"
+    classes = len(CLASSES)
+    train_size = 50_000
+    test_size: ClassVar[int] = 5_000
+    """Number of test samples."""
+    image = (3, 64, 64)
+    true_labels = False
+    layout = (
+        f"{FOLDER}/ with training/ and testing/ full of <label>_<name>.jpg, or with "
+        "data_batch_1.bin and so on and test_batch.bin"
     )
+    offered = SITE
+
+    def read(self, data_dir: Path) -> Dataset:
+        """Decode the pictures, or read the records where there are no pictures."""
+        root = _root(data_dir)
+        read_split = _read_pictures if _has_pictures(root) else _read_binary
+        sizes = {"train": self.train_size, "test": self.test_size}
+        splits = {split: read_split(root, split) for split in sizes}
+        for split, size in sizes.items():
+            if len(splits[split]) != size:
+                raise DataError(
+                    f"{root} has {len(splits[split])} pictures to {split}, the dataset has {size}: "
+                    "unpack it again, all of it"
+                )
+        return Dataset(self.name, CLASSES, splits["train"], splits["test"], true_labels=False)
+
+    def signature(self, data_dir: Path) -> str:
+        """Return the paths, sizes and times of all files."""
+        root = _root(data_dir)
+        files_of = _pictures if _has_pictures(root) else _binaries
+        paths = [root.resolve(), *(path for split in RAW for path in files_of(root, split))]
+        states = [(path, status(path)) for path in paths]
+        return "\n".join(
+            f"{shown(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states
+        )
+
+    def list_files(self, data_dir: Path) -> tuple[str, ...]:
+        """Return the names of the training pictures, or the numbers of the records."""
+        root = _root(data_dir)
+        if not _has_pictures(root):
+            return tuple(
+                f"{path.name} record {number}"
+                for path in _binaries(root, "train")
+                for number in range(path.stat().st_size // RECORD.itemsize)
+            )
+        return tuple(shown(path.relative_to(data_dir)) for path in _pictures(root, "train"))
+
+
+RECORD = np.dtype([("id", "<i4"), ("label", "<i4"), ("image", np.uint8, Animal10N.image)])
+"""Binary record: an id, a label and the colour planes."""
 
 
 def _root(data_dir: Path) -> Path:
     root = data_dir / FOLDER
-    if not (root / RAW["train"]).is_dir() and not _binary(root, "train"):
+    if not _has_pictures(root) and not _binaries(root, "train"):
         raise DataError(
             f"animal10n is not in {data_dir.absolute()} (looked for {FOLDER}/training/ and "
             f"{FOLDER}/data_batch_1.bin): get it from {SITE}, unpack it there, or name the folder "
@@ -79,52 +100,24 @@ def _root(data_dir: Path) -> Path:
     return root
 
 
-def _binary(root: Path, split: str) -> list[Path]:
-    return sorted(root.glob(BINARY[split]), key=lambda path: (len(path.name), path.name))
+def _has_pictures(root: Path) -> bool:
+    return (root / RAW["train"]).is_dir()
 
 
 def _pictures(root: Path, split: str) -> list[Path]:
-    """List a split's pictures by name, so that a sample's position depends on no file system."""
+    """List a split's pictures by name, so that the order depends on no file system."""
     return visible(root / RAW[split])
 
 
-def _signature(data_dir: Path) -> str:
-    root = _root(data_dir)
-    files_of = _pictures if (root / RAW["train"]).is_dir() else _binary
-    found = [root.resolve(), *(path for split in RAW for path in files_of(root, split))]
-    states = [(path, status(path)) for path in found]
-    return "\n".join(f"{shown(path)}/{s.st_size}/{s.st_mtime_ns}" for path, s in states)
+def _binaries(root: Path, split: str) -> list[Path]:
+    """List a split's binary files; the tenth one comes after the ninth."""
+    return sorted(root.glob(BINARY[split]), key=lambda path: (len(path.name), path.name))
 
 
-def _list_files(data_dir: Path) -> tuple[str, ...]:
-    root = _root(data_dir)
-    if not (root / RAW["train"]).is_dir():
-        return tuple(
-            f"{path.name} record {number}"
-            for path in _binary(root, "train")
-            for number in range(path.stat().st_size // _record(ANIMAL10N).itemsize)
-        )
-    return tuple(shown(path.relative_to(data_dir)) for path in _pictures(root, "train"))
-
-
-def _read(sizes: Sizes, data_dir: Path) -> Dataset:
-    root = _root(data_dir)
-    read = _read_raw if (root / RAW["train"]).is_dir() else _read_binary
-    splits = {split: read(sizes, root, split) for split in RAW}
-    for split, found in splits.items():
-        wanted = getattr(sizes, split)
-        if len(found) != wanted:
-            raise DataError(
-                f"{root} has {len(found)} pictures to {split}, the dataset has {wanted}: unpack it "
-                "again, all of it"
-            )
-    return Dataset("animal10n", CLASSES, splits["train"], splits["test"], true_labels=False)
-
-
-def _read_raw(sizes: Sizes, root: Path, split: str) -> Split:
+def _read_pictures(root: Path, split: str) -> Split:
     paths = _pictures(root, split)
     labels = np.array([_label(path) for path in paths], dtype=np.int64)
-    images, unreadable = decode_all(paths, (sizes.side, sizes.side), "animal10n has")
+    images, unreadable = decode_all(paths, Animal10N.image[1:], "animal10n has")
     return Split(images, labels, unreadable)
 
 
@@ -137,24 +130,16 @@ def _label(path: Path) -> int:
     return int(text)
 
 
-def _record(sizes: Sizes) -> np.dtype[np.void]:
-    return np.dtype(
-        [("id", "<i4"), ("label", "<i4"), ("image", np.uint8, (3, sizes.side, sizes.side))]
-    )
-
-
-def _read_binary(sizes: Sizes, root: Path, split: str) -> Split:
-    """Read records of an id, a label and the colour planes, each of four or so many bytes."""
-    record = _record(sizes)
+def _read_binary(root: Path, split: str) -> Split:
     images, labels = [], []
-    for path in _binary(root, split):
+    for path in _binaries(root, split):
         size = path.stat().st_size
-        if size == 0 or size % record.itemsize:
+        if size == 0 or size % RECORD.itemsize:
             raise DataError(
-                f"{path} has {size} bytes, no multiple of a record's {record.itemsize}: it is cut "
+                f"{path} has {size} bytes, no multiple of a record's {RECORD.itemsize}: it is cut "
                 "short, unpack it again"
             )
-        content = np.fromfile(path, dtype=record)
+        content = np.fromfile(path, dtype=RECORD)
         wrong = np.flatnonzero((content["label"] < 0) | (content["label"] >= len(CLASSES)))
         if len(wrong):
             label = content["label"][wrong[0]]

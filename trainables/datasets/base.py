@@ -1,14 +1,19 @@
-"""What every dataset offers. NumPy only: the driver reads labels and hashes without torch."""
+"""Base class of datasets, and everything that the file of a dataset needs.
+
+NumPy only: the driver reads labels and digests without torch.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from trainables.datasets.class_folders import file_stamp
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 
@@ -17,23 +22,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Progress = Callable[[int, int | None], None]
-"""Told of a download: bytes so far, and bytes in all where the server says."""
+__all__ = [
+    "MAIN_TEST",
+    "DataError",
+    "Dataset",
+    "Pictures",
+    "Progress",
+    "Source",
+    "Split",
+    "content_digest",
+    "file_stamp",
+]
 
+Progress = Callable[[int, int | None], None]
+"""Function that is called during a download, with the bytes received so far and the bytes in total;
+None if the server does not say the total."""
 
 MAIN_TEST = "test"
-"""Name of the test split that a dataset has by itself."""
+"""Name of the main test split of a dataset that does not name it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and the labels that come with them.
+    """Images and their labels.
 
     Attributes:
-        images: small ones: uint8, shape (n, C, H, W), which may be mapped from a file and then are
-            not to be written to; large ones: their files, read when they are needed.
-        labels: int64, shape (n,), in 0..K-1.
-        unreadable: what is wrong with pictures that could not be decoded, by position; their pixels
+        images: small images as an array, uint8, shape (n, C, H, W), which may be mapped from a file
+            and must not be written to; large ones as files that are read when they are needed.
+        labels: labels in 0..K-1, int64, shape (n,).
+        unreadable: error messages of pictures that could not be decoded, by position; their pixels
             are 0.
     """
 
@@ -47,27 +64,28 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset whose labels are in memory, and whose images are there, mapped or in files.
+    """Dataset with its labels in memory, and its images in memory, mapped or in files.
 
     Attributes:
-        name: the word used in studies.
-        classes: names, in the order of their labels.
-        train: the samples that runs train on.
-        test: the main test split, looked at only by runs whose spec evaluates "test".
-        digest: `content_digest` of the splits; computed where it is not given.
+        name: name in studies.
+        classes: names of the classes, in the order of their labels.
+        train: training split.
+        test: main test split, evaluated only by runs whose spec names "test".
+        digest: `content_digest` of the splits; computed if it is empty.
         other_tests: further test splits, by name.
-        test_name: of the main test split where there are others.
-        validation: a split with checked labels that is neither trained nor tested on; None where
+        test_name: name of the main test split.
+        validation: split with checked labels, used neither for training nor for testing; None if
             the dataset has none.
-        annotations: what people said of the training samples, by name; int64, shape (n,) each.
-        top: the k of the top-k accuracies that are measured on its test splits.
+        annotations: labels that people assigned to the training samples, by name; int64, shape (n,)
+            each.
+        top: values of k for which top-k accuracy is measured on the test splits.
         true_labels: whether the training labels are known to be the true ones.
-        own: whether it is the user's: then its labels count as true where noise is laid over them,
-            and nothing is known of them where none is.
+        own: whether the dataset is the user's own. Its labels count as the true ones under label
+            noise; without noise nothing is known about them.
 
     Raises:
-        DataError: images and labels differ in number, a split is empty, or a label is not in
-            0..K-1.
+        DataError: if images and labels differ in number, a split is empty, there are fewer than two
+            classes, or a label is not in 0..K-1.
     """
 
     name: str
@@ -88,8 +106,8 @@ class Dataset:
             raise DataError(
                 f"{self.name}: it has {len(self.classes)} class, at least 2 are needed to learn"
             )
-        for word, split in self.splits.items():
-            _check(f"{self.name}, {word} split", split, len(self.classes))
+        for name, split in self.splits.items():
+            _check(f"{self.name}, {name} split", split, len(self.classes))
         if not self.digest:
             object.__setattr__(self, "digest", content_digest(*self.splits.values()))
 
@@ -100,73 +118,125 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, Split]:
-        """All splits by name, in the order in which the digest has them."""
+        """All splits by name, in the order in which they enter the digest."""
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **self.tests, **validation}
 
     @property
     def image(self) -> tuple[int, int, int] | None:
-        """Shape (C, H, W) of an image; None where they are files of any size."""
+        """Shape (C, H, W) of an image; None if images are files of any size."""
         if isinstance(self.train.images, Pictures):
             return None
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is known of a dataset before it is read.
+class Source(ABC):
+    """A dataset as it is declared, before any file of it is read.
 
-    Attributes:
-        name: the word used in studies.
-        title: as tables print it.
-        classes: number of classes K; None where only the files tell.
-        train_size: samples of the training split as published; None where only the files tell.
-        image: shape (C, H, W); None where only the files tell.
-        read: from a data folder to the dataset, decoding it; a DataError says what is missing.
-        signature: from a data folder to a text that changes when its files do: names the cache;
-            a DataError says what is missing.
-        licence: where it comes from, for people.
-        fetch: downloads into a data folder what is missing there and may be downloaded; None where
-            nothing can be.
-        list_files: from a data folder to the names of the training split's files, in the order of
-            its samples; None where samples are no files.
-        true_labels: whether its training labels are known to be the true ones.
-        annotations: names of the sets of labels that people gave its training samples.
-        validation: whether it has a split with checked labels to validate on.
-        from_files: whether its images are files of any size, read when they are needed: a study's
-            recipe then says which part of them a network sees.
-        sums: from a data folder to which published checksums its files have, for people, once they
-            have been read; None where none are published.
-        layout: what is expected in a data folder, for people.
-        offered: where its distributor offers it, for people.
+    To add a dataset, write a subclass that declares `name`, `title` and `licence` and overrides
+    `read` and `signature`. The other declarations default to "only the files tell" or "has none",
+    and the other methods to "not available":
+
+        class Mine(Source):
+            name = "mine"
+            title = "my pictures"
+            licence = "my own"
+            layout = "mine.npz"
+
+            def signature(self, data_dir: Path) -> str:
+                return file_stamp(data_dir / "mine.npz")
+
+            def read(self, data_dir: Path) -> Dataset:
+                with np.load(data_dir / "mine.npz") as file:
+                    train = Split(file["x"], file["y"])
+                    test = Split(file["x_test"], file["y_test"])
+                return Dataset(self.name, ("cat", "dog"), train, test)
     """
 
-    name: str
-    title: str
-    classes: int | None
-    train_size: int | None
-    image: tuple[int, int, int] | None
-    read: Callable[[Path], Dataset]
-    signature: Callable[[Path], str]
-    licence: str
-    fetch: Callable[[Path, Progress], None] | None = None
-    list_files: Callable[[Path], tuple[str, ...]] | None = None
-    true_labels: bool = True
-    annotations: tuple[str, ...] = ()
-    validation: bool = False
-    from_files: bool = False
-    sums: Callable[[Path], str] | None = None
-    layout: str = ""
-    offered: str = ""
+    name: ClassVar[str]
+    """Name in studies: `dataset: cifar10`."""
+    title: ClassVar[str]
+    """Name in tables."""
+    licence: ClassVar[str]
+    """Licence or publication, for messages."""
+    classes: ClassVar[int | None] = None
+    """Number of classes K; None if only the files tell."""
+    train_size: ClassVar[int | None] = None
+    """Number of training samples as published; None if only the files tell."""
+    image: ClassVar[tuple[int, int, int] | None] = None
+    """Shape (C, H, W) of an image; None if only the files tell."""
+    true_labels: ClassVar[bool] = True
+    """Whether the training labels are known to be the true ones."""
+    annotations: ClassVar[tuple[str, ...]] = ()
+    """Names of the sets of labels that people assigned to the training samples."""
+    validation: ClassVar[bool] = False
+    """Whether there is a validation split with checked labels."""
+    from_files: ClassVar[bool] = False
+    """Whether the images are files of any size, which are read when they are needed. A study's
+    recipe then says which part of them a network sees."""
+    layout: ClassVar[str] = ""
+    """Files that are expected in the data folder, for messages."""
+    offered: ClassVar[str] = ""
+    """Place where the distributor offers the dataset, for messages."""
+
+    @abstractmethod
+    def read(self, data_dir: Path) -> Dataset:
+        """Read and decode the dataset.
+
+        Raises:
+            DataError: if files are missing, incomplete or damaged; the message says which, and
+                what to do.
+        """
+
+    @abstractmethod
+    def signature(self, data_dir: Path) -> str:
+        """Return a text that changes whenever the files of the dataset change.
+
+        It names the decoded copy in the cache, and is computed at every start: use names, sizes and
+        times of files, as `file_stamp` does, not their content.
+
+        Raises:
+            DataError: if files are missing; the message says which, and what to do.
+        """
+
+    @property
+    def downloads(self) -> bool:
+        """Whether the dataset can be downloaded: whether `fetch` is overridden."""
+        return type(self).fetch is not Source.fetch
+
+    def fetch(self, data_dir: Path, progress: Progress) -> None:  # noqa: B027 - optional
+        """Download the files that are missing in the data folder.
+
+        Args:
+            data_dir: data folder; it is created if it does not exist.
+            progress: function to call after each block.
+
+        Raises:
+            DataError: if the download fails, or the folder cannot be written.
+        """
+
+    def list_files(self, data_dir: Path) -> tuple[str, ...] | None:  # noqa: ARG002
+        """Return the names of the training files, in the order of the samples.
+
+        Names are relative to the data folder. None if samples are not files.
+        """
+        return None
+
+    def checksums(self, data_dir: Path) -> str | None:  # noqa: ARG002
+        """Return a sentence on the published checksums of files that have been read.
+
+        None if no checksums are published.
+        """
+        return None
 
 
 def content_digest(*splits: Split) -> str:
-    """Return the SHA-256 of images and labels of all splits.
+    """Return the SHA-256 of the images and labels of splits.
 
-    Of small images shapes and pixels enter, and the form of the files does not: an archive and
-    class folders with the same pixels in the same order give the same digest. Of pictures that stay
-    files, names and sizes in bytes enter, since reading all of them would take hours.
+    For images in arrays it covers shapes and pixels, not the form of the files: an archive and
+    class folders with the same pixels in the same order have the same digest. For pictures in files
+    it covers names and sizes in bytes, since reading all of them would take hours.
     """
     content = hashlib.sha256()
     for split in splits:
@@ -186,5 +256,5 @@ def _check(where: str, split: Split, classes: int) -> None:
         raise DataError(f"{where}: it has no images")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        raise DataError(f"{where}: label {wrong} is outside 0..{classes - 1}")
+        label = low if low < 0 else high
+        raise DataError(f"{where}: label {label} is outside 0..{classes - 1}")

@@ -1,4 +1,4 @@
-"""CIFAR-10N and CIFAR-100N: what people said of CIFAR's training images, laid over them.
+"""CIFAR-10N and CIFAR-100N: CIFAR with labels that people assigned to its training images.
 
 J. Wei, Z. Zhu, H. Cheng, T. Liu, G. Niu and Y. Liu, Learning with Noisy Labels Revisited: A Study
 Using Real-World Human Annotations, ICLR 2022.
@@ -8,128 +8,131 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from trainables.datasets import cifar
+from trainables.datasets.base import Source
+from trainables.datasets.cifar import Cifar, Cifar10, Cifar100
 from trainables.datasets.class_folders import file_stamp
 from trainables.datasets.unpickle import load_arrays
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from trainables.datasets.base import Dataset, Progress, Source
-    from trainables.datasets.cifar import Archive
+    from trainables.datasets.base import Dataset, Progress
 
 CLEAN = "clean_label"
-_LEGACY_PARTS = 4
-"""Pickles of a file of torch before 1.6, one after the other; the last one holds the values."""
+"""Key of CIFAR's own labels in a file of annotations."""
+SITE = "https://github.com/UCSC-REAL/cifar-10-100n"
+LICENCE = f"{Cifar.licence}; annotations CC BY-NC 4.0"
+LEGACY_PICKLES = 4
+"""Number of pickles, one after the other, in a file of torch before 1.6; the last one holds the
+values."""
 
 
-@dataclass(frozen=True, slots=True)
-class HumanLabels:
-    """A file of annotations; tests describe small ones.
+class HumanCifar(Source):
+    """CIFAR with labels that people assigned to its training images.
 
-    Attributes:
-        name: the word used in studies.
-        title: as tables print it.
-        file: name of the file.
-        archive: the images that were annotated.
-        sets: key in the file by the name that scenarios use.
+    A subclass specifies the images and the file of annotations.
     """
 
-    name: str
-    title: str
-    file: str
-    archive: Archive
-    sets: tuple[tuple[str, str], ...]
+    images: ClassVar[Cifar]
+    """Dataset whose images were annotated."""
+    file: ClassVar[str]
+    """Name of the file of annotations."""
+    keys: ClassVar[Mapping[str, str]]
+    """Key of each set of labels in that file, by the name that scenarios use."""
+    licence = LICENCE
+    image = Cifar.image
+    train_size = Cifar.train_size
+
+    def read(self, data_dir: Path) -> Dataset:
+        """Read the images and the annotations, and check that they belong together."""
+        path = self._path(data_dir)
+        dataset = self.images.read(data_dir)
+        return replace(dataset, name=self.name, annotations=self._annotations(path, dataset))
+
+    def signature(self, data_dir: Path) -> str:
+        """Return the signature of the images and the stamp of the file of annotations."""
+        stamp = file_stamp(self._path(data_dir))
+        return f"{self.images.signature(data_dir)}\n{stamp}"
+
+    def fetch(self, data_dir: Path, progress: Progress) -> None:
+        """Download the images; the annotations must be there already."""
+        self._path(data_dir)  # without it, the images would be downloaded in vain
+        self.images.fetch(data_dir, progress)
+
+    def checksums(self, data_dir: Path) -> str:
+        """Return a sentence on the md5s of the images."""
+        return self.images.checksums(data_dir)
+
+    def _path(self, data_dir: Path) -> Path:
+        path = data_dir / self.file
+        if not path.is_file():
+            raise DataError(
+                f"{self.name}: no {self.file} in {data_dir.absolute()}: get it from "
+                f"{SITE} (data/) and put it there"
+            )
+        return path
+
+    def _annotations(self, path: Path, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+        try:
+            content = _unpickle(path)
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} is not a file of label arrays ({error}): get it again"
+            ) from error
+        if not isinstance(content, dict):
+            raise DataError(f"{path} is not a file of label arrays: get it again")
+        clean = _labels(path, content, CLEAN, dataset)
+        differing = np.flatnonzero(clean != dataset.train.labels)
+        if len(differing):
+            raise DataError(
+                f"{path}: its {CLEAN} is not that of the images ({len(differing)} differ, the "
+                f"first at {differing[0]}): it goes with the order of {self.images.archive.file}, "
+                "not of class folders"
+            )
+        return {name: _labels(path, content, key, dataset) for name, key in self.keys.items()}
 
 
-CIFAR10N = HumanLabels(
-    name="cifar10n",
-    title="CIFAR-10N",
-    file="CIFAR-10_human.pt",
-    archive=cifar.CIFAR10,
-    sets=(
-        ("aggre", "aggre_label"),
-        ("random1", "random_label1"),
-        ("random2", "random_label2"),
-        ("random3", "random_label3"),
-        ("worse", "worse_label"),
-    ),
-)
-CIFAR100N = HumanLabels(
-    name="cifar100n",
-    title="CIFAR-100N",
-    file="CIFAR-100_human.pt",
-    archive=cifar.CIFAR100,
-    sets=(("noisy", "noisy_label"),),
-)
+class Cifar10N(HumanCifar):
+    """CIFAR-10 with three labels of people for each training image, and two aggregates."""
+
+    name = "cifar10n"
+    title = "CIFAR-10N"
+    classes = Cifar10.classes
+    images = Cifar10()
+    file = "CIFAR-10_human.pt"
+    keys: ClassVar[Mapping[str, str]] = {
+        "aggre": "aggre_label",
+        "random1": "random_label1",
+        "random2": "random_label2",
+        "random3": "random_label3",
+        "worse": "worse_label",
+    }
+    annotations = tuple(keys)
+    layout = f"{Cifar10.layout}; {file}"
+    offered = f"{Cifar10.offered}; {SITE}, data/{file}"
 
 
-def source(human: HumanLabels) -> Source:
-    """Return the dataset with what people said of it."""
-    images = cifar.source(human.archive)
+class Cifar100N(HumanCifar):
+    """CIFAR-100 with one label of people for each training image."""
 
-    def read(data_dir: Path) -> Dataset:
-        path = _path(human, data_dir)
-        dataset = images.read(data_dir)
-        annotations = _annotations(human, path, dataset)
-        return replace(dataset, name=human.name, annotations=annotations)
-
-    def signature(data_dir: Path) -> str:
-        stamp = file_stamp(_path(human, data_dir))
-        return f"{images.signature(data_dir)}\n{stamp}"
-
-    def fetch(data_dir: Path, progress: Progress) -> None:
-        _path(human, data_dir)  # lacking it, the images would be downloaded for nothing
-        assert images.fetch is not None  # noqa: S101 - CIFAR's archives may be downloaded
-        images.fetch(data_dir, progress)
-
-    return replace(
-        images,
-        fetch=fetch,
-        name=human.name,
-        title=human.title,
-        read=read,
-        signature=signature,
-        licence=f"{images.licence}; annotations CC BY-NC 4.0",
-        annotations=tuple(name for name, _ in human.sets),
-        layout=f"{images.layout}; {human.file}",
-        offered=f"{images.offered}; https://github.com/UCSC-REAL/cifar-10-100n, data/{human.file}",
-    )
-
-
-def _path(human: HumanLabels, data_dir: Path) -> Path:
-    path = data_dir / human.file
-    if not path.is_file():
-        raise DataError(
-            f"{human.name}: no {human.file} in {data_dir.absolute()}: get it from "
-            "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it there"
-        )
-    return path
-
-
-def _annotations(human: HumanLabels, path: Path, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    try:
-        content = _unpickled(path)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a file of label arrays ({error}): get it again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a file of label arrays: get it again")
-    clean = _labels(path, content, CLEAN, dataset)
-    differs = np.flatnonzero(clean != dataset.train.labels)
-    if len(differs):
-        raise DataError(
-            f"{path}: its {CLEAN} is not that of the images ({len(differs)} differ, the first at "
-            f"{differs[0]}): it goes with the order of {human.archive.file}, not of class folders"
-        )
-    return {name: _labels(path, content, key, dataset) for name, key in human.sets}
+    name = "cifar100n"
+    title = "CIFAR-100N"
+    classes = Cifar100.classes
+    images = Cifar100()
+    file = "CIFAR-100_human.pt"
+    keys: ClassVar[Mapping[str, str]] = {"noisy": "noisy_label"}
+    annotations = tuple(keys)
+    layout = f"{Cifar100.layout}; {file}"
+    offered = f"{Cifar100.offered}; {SITE}, data/{file}"
 
 
 def _labels(
@@ -146,14 +149,14 @@ def _labels(
     return labels
 
 
-def _unpickled(path: Path) -> object:
-    """Read what `torch.save` wrote, without torch and without calling anything it names."""
+def _unpickle(path: Path) -> object:
+    """Read a file of `torch.save`, without torch and without running any code of the file."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             (member,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             return load_arrays(archive.read(member))
     stream = io.BytesIO(path.read_bytes())
     values: object = None
-    for _ in range(_LEGACY_PARTS):
+    for _ in range(LEGACY_PICKLES):
         values = load_arrays(stream)
     return values

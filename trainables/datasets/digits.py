@@ -12,43 +12,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEST_EVERY = 5
-"""The dataset has no test split of its own: it is every fifth picture, whatever the seed."""
+"""Distance of the pictures in the test split: the dataset has no test split of its own, so every
+fifth picture is in it, whatever the seed."""
 
 
-def read(_data_dir: Path) -> Dataset:
-    """Return the digits: uint8 images (n, 1, 8, 8) with values 0..16, in the original order.
+class Digits(Source):
+    """Handwritten digits of scikit-learn.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test
-    part, as scikit-learn ships it).
+    part, as shipped by scikit-learn).
     """
-    from sklearn.datasets import load_digits
 
-    pixels, labels = load_digits(return_X_y=True)
-    images = pixels.astype(np.uint8).reshape(-1, 1, 8, 8)
-    labels = labels.astype(np.int64)
-    test = np.arange(len(labels)) % TEST_EVERY == 0
-    return Dataset(
-        name=DIGITS.name,
-        classes=tuple(str(digit) for digit in range(10)),
-        train=Split(images[~test], labels[~test]),
-        test=Split(images[test], labels[test]),
+    name = "digits"
+    title = "digits"
+    licence = (
+        "UCI Optical Recognition of Handwritten Digits (CC BY 4.0), as shipped by scikit-learn"
     )
+    classes = 10
+    train_size = 1437
+    image = (1, 8, 8)
+    layout = "nothing: it comes with scikit-learn"
+    offered = "scikit-learn"
 
+    def read(self, data_dir: Path) -> Dataset:  # noqa: ARG002
+        """Return the digits in their original order, with pixel values 0..16."""
+        from sklearn.datasets import load_digits
 
-def signature(_data_dir: Path) -> str:
-    """Return a constant: the library has shipped the same pictures since its first version."""
-    return "scikit-learn"
+        pixels, labels = load_digits(return_X_y=True)
+        images = pixels.astype(np.uint8).reshape(-1, 1, 8, 8)
+        labels = labels.astype(np.int64)
+        test = np.arange(len(labels)) % TEST_EVERY == 0
+        return Dataset(
+            name=self.name,
+            classes=tuple(str(digit) for digit in range(10)),
+            train=Split(images[~test], labels[~test]),
+            test=Split(images[test], labels[test]),
+        )
 
-
-DIGITS = Source(
-    name="digits",
-    title="digits",
-    classes=10,
-    train_size=1437,
-    image=(1, 8, 8),
-    read=read,
-    signature=signature,
-    licence="UCI Optical Recognition of Handwritten Digits (CC BY 4.0), as shipped by scikit-learn",
-    layout="nothing: it comes with scikit-learn",
-    offered="scikit-learn",
-)
+    def signature(self, data_dir: Path) -> str:  # noqa: ARG002
+        """Return a constant: scikit-learn has shipped the same pictures since its first version."""
+        return "scikit-learn"

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.datasets import class_folders
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
-    LAYOUT,
     SPLITS,
     Listing,
     check_classes,
-    list_files,
     list_pictures,
     shown,
-    signature,
 )
 from trainables.errors import DataError
 
@@ -41,18 +39,21 @@ def read_folders(
     name: str,
     classes: int | None = None,
     image: tuple[int, int, int] | None = None,
+    *,
+    own: bool = False,
 ) -> Dataset:
-    """Decode all pictures to RGB.
+    """Decode all pictures of class folders to RGB.
 
     Args:
-        data_dir: the folder that holds `train/` and `test/`.
-        name: of the dataset.
-        classes: how many class folders there must be; None for any number from 2.
-        image: shape (3, H, W) that every picture must have; None: that of the first.
+        data_dir: folder that contains `train/` and `test/`.
+        name: name of the dataset.
+        classes: number of class folders that there must be; None allows any number from 2.
+        image: shape (3, H, W) that every picture must have; None requires that of the first one.
+        own: whether the dataset is the user's own.
 
     Raises:
-        DataError: no class folders, an empty one, classes that differ between the splits, a picture
-            that cannot be read or has another size, or more than fits into memory.
+        DataError: if class folders are missing or empty, classes differ between the splits, a
+            picture has another size, no picture can be read, or they do not fit into memory.
     """
     listings = {split: list_pictures(data_dir, split) for split in SPLITS}
     names = check_classes(data_dir, name, listings, classes)
@@ -60,7 +61,7 @@ def read_folders(
     count = sum(len(pictures) for listing in listings.values() for pictures in listing.values())
     _check_memory(data_dir, count * 3 * height * width)
     train, test = (_read_split(listings[split], (height, width), wanted) for split in SPLITS)
-    return Dataset(name, names, train, test, own=name == FOLDER.name)
+    return Dataset(name, names, train, test, own=own)
 
 
 def _size(
@@ -157,21 +158,23 @@ def decode(path: Path) -> NDArray[np.uint8]:
     raise DataError(f"{shown(path)} is not an 8-bit picture (mode {mode}): convert it")
 
 
-def read(data_dir: Path) -> Dataset:
-    """Read the user's own pictures: any number of classes, any uniform size."""
-    return read_folders(data_dir, FOLDER.name)
+class Folder(Source):
+    """The user's own small pictures: any number of classes, any uniform size."""
 
+    name = "folder"
+    title = "class folders"
+    licence = "the user's own"
+    layout = f"{class_folders.LAYOUT}, small pictures of one size"
+    offered = "you"
 
-FOLDER = Source(
-    name="folder",
-    title="class folders",
-    classes=None,
-    train_size=None,
-    image=None,
-    read=read,
-    signature=signature,
-    licence="the user's own",
-    list_files=list_files,
-    layout=f"{LAYOUT}, small pictures of one size",
-    offered="you",
-)
+    def read(self, data_dir: Path) -> Dataset:
+        """Decode all pictures; see `read_folders`."""
+        return read_folders(data_dir, self.name, own=True)
+
+    def signature(self, data_dir: Path) -> str:
+        """Return a digest of the names, sizes and times of all pictures."""
+        return class_folders.signature(data_dir)
+
+    def list_files(self, data_dir: Path) -> tuple[str, ...]:
+        """Return the names of the training pictures, in the order of the samples."""
+        return class_folders.list_files(data_dir)

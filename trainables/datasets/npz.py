@@ -23,30 +23,43 @@ LAYOUT = (
 )
 
 
-def read(data_dir: Path) -> Dataset:
-    """Read the arrays; pickled objects in them are refused.
+class Npz(Source):
+    """The user's own arrays."""
 
-    Raises:
-        DataError: the file is missing, damaged, or lacks an array or holds one of another kind.
-    """
-    path = _path(data_dir)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read as NumPy arrays: write it with numpy.savez, without objects "
-            "(classes are texts)"
-        ) from error
-    splits = {split: _split(path, arrays, split) for split in SPLITS}
-    shapes = {split: found.images.shape[1:] for split, found in splits.items()}  # type: ignore[union-attr]
-    if shapes["train"] != shapes["test"]:
-        raise DataError(
-            f"{path}: images of x_train have shape {shapes['train']}, of x_test {shapes['test']}: "
-            "both need the same"
-        )
-    names = _classes(path, arrays, splits)
-    return Dataset(NPZ.name, names, splits["train"], splits["test"], own=True)
+    name = "npz"
+    title = "arrays"
+    licence = "the user's own"
+    layout = LAYOUT
+    offered = "you"
+
+    def read(self, data_dir: Path) -> Dataset:
+        """Read the arrays; pickled objects in them are refused.
+
+        Raises:
+            DataError: if the file is missing or damaged, or an array is missing or of a wrong kind.
+        """
+        path = _path(data_dir)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} cannot be read as NumPy arrays: write it with numpy.savez, without "
+                "objects (classes are texts)"
+            ) from error
+        splits = {split: _split(path, arrays, split) for split in SPLITS}
+        shapes = {name: split.images.shape[1:] for name, split in splits.items()}  # type: ignore[union-attr]
+        if shapes["train"] != shapes["test"]:
+            raise DataError(
+                f"{path}: images of x_train have shape {shapes['train']}, of x_test "
+                f"{shapes['test']}: both need the same"
+            )
+        names = _classes(path, arrays, splits)
+        return Dataset(self.name, names, splits["train"], splits["test"], own=True)
+
+    def signature(self, data_dir: Path) -> str:
+        """Return the path, size and time of the file."""
+        return file_stamp(_path(data_dir))
 
 
 def _path(data_dir: Path) -> Path:
@@ -98,26 +111,3 @@ def _classes(
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
         raise DataError(f"{path}: classes must be a vector of different texts")
     return tuple(names.tolist())
-
-
-def signature(data_dir: Path) -> str:
-    """Return place, size and time of the file.
-
-    Raises:
-        DataError: it is missing.
-    """
-    return file_stamp(_path(data_dir))
-
-
-NPZ = Source(
-    name="npz",
-    title="arrays",
-    classes=None,
-    train_size=None,
-    image=None,
-    read=read,
-    signature=signature,
-    licence="the user's own",
-    layout=LAYOUT,
-    offered="you",
-)

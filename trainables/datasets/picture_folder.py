@@ -1,7 +1,7 @@
 """Pictures of any size in class folders: `train/`, `test/` and, if wanted, `validation/`.
 
-They are a user's own, as in `folder`, but too large or too many to be kept decoded: they stay
-files. Pictures in `validation/` have labels that were checked.
+They are a user's own, as in `folder`, but too large or too many to be kept decoded: they are read
+from their files when they are needed. Pictures in `validation/` have checked labels.
 """
 
 from __future__ import annotations
@@ -24,37 +24,51 @@ from trainables.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-
 VALIDATION = "validation"
 RESIZE = 256
-"""The short side, before a part is cut out."""
+"""Short side, in pixels, to which a picture is resized before a part is cut out."""
 
 
-def read(data_dir: Path) -> Dataset:
-    """Index the user's pictures.
+class PictureFolder(Source):
+    """The user's own pictures of any size."""
 
-    Raises:
-        DataError: as for `folder.read_folders`, but for pictures that cannot be decoded.
-    """
-    listings = {split: list_pictures(data_dir, split) for split in ("train", "test")}
-    names = check_classes(data_dir, PICTURES.name, listings, None)
-    validation = None
-    if (data_dir / VALIDATION).is_dir():
-        listing = list_pictures(data_dir, VALIDATION)
-        unknown = sorted(set(listing) - set(names))
-        if unknown:
-            raise DataError(
-                f"{data_dir / VALIDATION / unknown[0]} is no class of train/ and test/: rename or "
-                "remove it"
-            )
-        validation = _split(data_dir, VALIDATION, listing, names)
-    train, test = (_split(data_dir, split, listing, names) for split, listing in listings.items())
-    return Dataset(PICTURES.name, names, train, test, validation=validation, own=True)
+    name = "pictures"
+    title = "pictures in class folders"
+    licence = "the user's own"
+    from_files = True
+    layout = (
+        "train/<class>/<picture>, test/<class>/<picture> and, if wanted, "
+        "validation/<class>/<picture>, of any size"
+    )
+    offered = "you"
 
+    def read(self, data_dir: Path) -> Dataset:
+        """Index the pictures; none is decoded.
 
-def _signature(data_dir: Path) -> str:
-    checked = (VALIDATION,) if (data_dir / VALIDATION).is_dir() else ()
-    return signature(data_dir, (*SPLITS, *checked))
+        Raises:
+            DataError: if class folders are missing or empty, or differ between the splits.
+        """
+        listings = {split: list_pictures(data_dir, split) for split in SPLITS}
+        classes = check_classes(data_dir, self.name, listings, None)
+        validation = None
+        if (data_dir / VALIDATION).is_dir():
+            listing = list_pictures(data_dir, VALIDATION)
+            unknown = sorted(set(listing) - set(classes))
+            if unknown:
+                raise DataError(
+                    f"{data_dir / VALIDATION / unknown[0]} is no class of train/ and test/: rename "
+                    "or remove it"
+                )
+            validation = _split(data_dir, VALIDATION, listing, classes)
+        train, test = (
+            _split(data_dir, split, listing, classes) for split, listing in listings.items()
+        )
+        return Dataset(self.name, classes, train, test, validation=validation, own=True)
+
+    def signature(self, data_dir: Path) -> str:
+        """Return a digest of the names, sizes and times of all pictures."""
+        validation = (VALIDATION,) if (data_dir / VALIDATION).is_dir() else ()
+        return signature(data_dir, (*SPLITS, *validation))
 
 
 def _split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:
@@ -64,19 +78,3 @@ def _split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...
     names = [str(path.relative_to(root)).encode("utf-8", "surrogateescape") for path in paths]
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     return Split(Pictures.of(root, names, RESIZE), labels)
-
-
-PICTURES = Source(
-    name="pictures",
-    title="pictures in class folders",
-    classes=None,
-    train_size=None,
-    image=None,
-    read=read,
-    signature=_signature,
-    licence="the user's own",
-    from_files=True,
-    layout="train/<class>/<picture>, test/<class>/<picture> and, if wanted, "
-    "validation/<class>/<picture>, of any size",
-    offered="you",
-)

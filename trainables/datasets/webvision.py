@@ -1,15 +1,13 @@
 """mini-WebVision: the first 50 classes of the Google part of WebVision 1.0.
 
 W. Li, L. Wang, W. Li, E. Agustsson and L. Van Gool, WebVision Database: Visual Learning and
-Understanding from Web Data, 2017. It is tested on WebVision's own validation set and on ILSVRC12's,
-whose classes are the same.
+Understanding from Web Data, 2017. The test sets are WebVision's own validation set and that of
+ILSVRC12, which has the same classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -28,49 +26,106 @@ SYNSETS = "info/synsets.txt"
 TEST_IMAGES = "val_images_256"
 ILSVRC_LIST, ILSVRC_IMAGES = "val.txt", "val"
 ILSVRC_RESIZE = 256
-"""The short side of its pictures, as in the public code, dataloader_webvision.py; WebVision's are
-the release that has been made small already."""
+"""Short side, in pixels, to which ILSVRC12's pictures are resized before a part is cut out, as in
+the public code, dataloader_webvision.py. WebVision's pictures are from the release that has been
+resized already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What part of WebVision is used; tests describe a small one.
+class MiniWebVision(Source):
+    """The first classes of WebVision's Google part, tested on two validation sets."""
 
-    Attributes:
-        classes: the first so many.
-        all_classes: of the lists.
-        train: samples of these classes in the Google part.
-        per_class: pictures of each class in either test set.
-    """
-
-    classes: int
-    all_classes: int
-    train: int
-    per_class: int
-
-
-MINI = Part(classes=50, all_classes=1000, train=65_944, per_class=50)
-
-
-def source(part: Part) -> Source:
-    """Return the dataset that a part of WebVision makes."""
-    return Source(
-        name="webvision",
-        title="mini-WebVision",
-        classes=part.classes,
-        train_size=part.train,
-        image=None,
-        read=partial(_read, part),
-        signature=_signature,
-        licence="for research alone; see its site and ImageNet's",
-        true_labels=False,
-        from_files=True,
-        layout=f"{FOLDER}/ with {TRAIN_LIST}, {TEST_LIST}, {SYNSETS}, google/ and {TEST_IMAGES}/; "
+    name = "webvision"
+    title = "mini-WebVision"
+    licence = "for research alone; see its site and ImageNet's"
+    classes: ClassVar[int] = 50
+    all_classes: ClassVar[int] = 1000
+    """Number of classes in the lists, of which the first `classes` are used."""
+    train_size: ClassVar[int] = 65_944
+    per_class: ClassVar[int] = 50
+    """Number of pictures of each class in either test set."""
+    true_labels = False
+    from_files = True
+    layout = (
+        f"{FOLDER}/ with {TRAIN_LIST}, {TEST_LIST}, {SYNSETS}, google/ and {TEST_IMAGES}/; "
         f"{ILSVRC}/{ILSVRC_IMAGES}/ with a folder for each WordNet id, or flat with "
-        f"{ILSVRC}/{ILSVRC_LIST} of '<file> <class, 0 to {part.all_classes - 1}, by sorted id>'",
-        offered="https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html (the pictures made "
-        "small) and https://image-net.org (validation images of ILSVRC 2012)",
+        f"{ILSVRC}/{ILSVRC_LIST} of '<file> <class, 0 to {all_classes - 1}, by sorted id>'"
     )
+    offered = (
+        "https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html (the pictures made "
+        "small) and https://image-net.org (validation images of ILSVRC 2012)"
+    )
+
+    def read(self, data_dir: Path) -> Dataset:
+        """Read the lists, and look up the pictures that they name."""
+        root = _root(data_dir)
+        synsets = read_texts(root / SYNSETS)[: self.classes]
+        if len(synsets) < self.classes:
+            raise DataError(
+                f"{root / SYNSETS} names fewer than {self.classes} classes: get it again"
+            )
+        train = self._read_list(root / TRAIN_LIST, root)
+        if len(train) != self.train_size:
+            raise DataError(
+                f"{root / TRAIN_LIST} names {len(train)} pictures of the first {self.classes} "
+                f"classes, the dataset has {self.train_size}: get it again"
+            )
+        test = self._read_list(root / TEST_LIST, root / TEST_IMAGES)
+        wnids = [line.split(maxsplit=1)[0] for line in synsets]
+        ilsvrc = self._read_ilsvrc(data_dir / ILSVRC, wnids)
+        for name, split in ((TEST_LIST, test), (ILSVRC, ilsvrc)):
+            counts = np.bincount(split.labels, minlength=self.classes)
+            if counts.min() < self.per_class or counts.max() > self.per_class:
+                label = int(np.flatnonzero(counts != self.per_class)[0])
+                raise DataError(
+                    f"{name}: {counts[label]} pictures of class {wnids[label]}, the dataset has "
+                    f"{self.per_class}: unpack it again"
+                )
+        return Dataset(
+            name=self.name,
+            classes=tuple(line.split(maxsplit=1)[-1].split(",")[0] for line in synsets),
+            train=train,
+            test=test,
+            test_name="webvision",
+            other_tests={"imagenet": ilsvrc},
+            top=(1, 5),
+            true_labels=False,
+        )
+
+    def signature(self, data_dir: Path) -> str:
+        """Return the stamps of the lists and of the folders of ILSVRC12's pictures."""
+        root = _root(data_dir)
+        images, labels = data_dir / ILSVRC / ILSVRC_IMAGES, data_dir / ILSVRC / ILSVRC_LIST
+        files = [root / TRAIN_LIST, root / TEST_LIST, root / SYNSETS, images]
+        if labels.is_file():
+            files.append(labels)
+        files += sorted(path for path in images.iterdir() if path.is_dir())
+        return "\n".join(map(file_stamp, files))
+
+    def _read_list(self, path: Path, root: Path, resize: int | None = None) -> Split:
+        """Read the samples of the first classes from a list of files and labels."""
+        names, labels = read_pairs(path, self.all_classes)
+        check_unique(path, names)
+        positions = np.flatnonzero(labels < self.classes)
+        names = [names[position] for position in positions.tolist()]
+        return Split(Pictures.of(root, names, resize), labels[positions])
+
+    def _read_ilsvrc(self, root: Path, wnids: list[str]) -> Split:
+        """Read ILSVRC12's validation set, in folders of WordNet ids or flat with a list."""
+        images = root / ILSVRC_IMAGES
+        if (root / ILSVRC_LIST).is_file():
+            return self._read_list(root / ILSVRC_LIST, images, ILSVRC_RESIZE)
+        names: list[bytes] = []
+        labels: list[int] = []
+        for label, wnid in enumerate(wnids):
+            if not (images / wnid).is_dir():
+                raise DataError(
+                    f"{images} has no folder {wnid} and there is no {root / ILSVRC_LIST}: the "
+                    "pictures are sorted into folders of WordNet ids, or a list says their classes"
+                )
+            files = sorted(file.name for file in (images / wnid).iterdir() if file.name[0] != ".")
+            names += [f"{wnid}/{name}".encode("utf-8", "surrogateescape") for name in files]
+            labels += [label] * len(files)
+        return Split(Pictures.of(images, names, ILSVRC_RESIZE), np.array(labels, dtype=np.int64))
 
 
 def _root(data_dir: Path) -> Path:
@@ -89,75 +144,3 @@ def _root(data_dir: Path) -> Path:
             "https://image-net.org"
         )
     return root
-
-
-def _signature(data_dir: Path) -> str:
-    root = _root(data_dir)
-    images, labels = data_dir / ILSVRC / ILSVRC_IMAGES, data_dir / ILSVRC / ILSVRC_LIST
-    files = [root / TRAIN_LIST, root / TEST_LIST, root / SYNSETS, images]
-    if labels.is_file():
-        files.append(labels)
-    files += sorted(path for path in images.iterdir() if path.is_dir())
-    return "\n".join(map(file_stamp, files))
-
-
-def _read(part: Part, data_dir: Path) -> Dataset:
-    root = _root(data_dir)
-    synsets = read_texts(root / SYNSETS)[: part.classes]
-    if len(synsets) < part.classes:
-        raise DataError(f"{root / SYNSETS} names fewer than {part.classes} classes: get it again")
-    train = _listed(part, root / TRAIN_LIST, root)
-    if len(train) != part.train:
-        raise DataError(
-            f"{root / TRAIN_LIST} names {len(train)} pictures of the first {part.classes} classes, "
-            f"the dataset has {part.train}: get it again"
-        )
-    test = _listed(part, root / TEST_LIST, root / TEST_IMAGES)
-    wnids = [line.split(maxsplit=1)[0] for line in synsets]
-    ilsvrc = _ilsvrc(part, data_dir / ILSVRC, wnids)
-    for name, split in ((TEST_LIST, test), (ILSVRC, ilsvrc)):
-        counts = np.bincount(split.labels, minlength=part.classes)
-        if counts.min() < part.per_class or counts.max() > part.per_class:
-            label = int(np.flatnonzero(counts != part.per_class)[0])
-            raise DataError(
-                f"{name}: {counts[label]} pictures of class {wnids[label]}, the dataset has "
-                f"{part.per_class}: unpack it again"
-            )
-    return Dataset(
-        name="webvision",
-        classes=tuple(line.split(maxsplit=1)[-1].split(",")[0] for line in synsets),
-        train=train,
-        test=test,
-        test_name="webvision",
-        other_tests={"imagenet": ilsvrc},
-        top=(1, 5),
-        true_labels=False,
-    )
-
-
-def _listed(part: Part, path: Path, root: Path, resize: int | None = None) -> Split:
-    """Take the first classes out of a list of files and labels."""
-    names, labels = read_pairs(path, part.all_classes)
-    check_unique(path, names)
-    wanted = np.flatnonzero(labels < part.classes)
-    chosen = [names[position] for position in wanted.tolist()]
-    return Split(Pictures.of(root, chosen, resize), labels[wanted])
-
-
-def _ilsvrc(part: Part, root: Path, wnids: list[str]) -> Split:
-    """Read ILSVRC12's validation set, in folders of WordNet ids or flat with a list."""
-    images = root / ILSVRC_IMAGES
-    if (root / ILSVRC_LIST).is_file():
-        return _listed(part, root / ILSVRC_LIST, images, ILSVRC_RESIZE)
-    names: list[bytes] = []
-    labels: list[int] = []
-    for label, wnid in enumerate(wnids):
-        if not (images / wnid).is_dir():
-            raise DataError(
-                f"{images} has no folder {wnid} and there is no {root / ILSVRC_LIST}: the pictures "
-                "are sorted into folders of WordNet ids, or a list says their classes"
-            )
-        files = sorted(file.name for file in (images / wnid).iterdir() if file.name[0] != ".")
-        names += [f"{wnid}/{name}".encode("utf-8", "surrogateescape") for name in files]
-        labels += [label] * len(files)
-    return Split(Pictures.of(images, names, ILSVRC_RESIZE), np.array(labels, dtype=np.int64))

@@ -11,8 +11,9 @@ import pytest
 import small_cifar
 
 from trainables import datasets
-from trainables.datasets import cifar, download
+from trainables.datasets import download
 from trainables.datasets.base import Dataset, Split
+from trainables.datasets.cifar import Cifar10
 from trainables.errors import DataError, FieldError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_unknown_name_gets_the_nearest() -> None:
 def test_digest_is_the_same_with_and_without_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = cifar.source(small_cifar.small_cifar10(tmp_path / "data"))
+    source = small_cifar.small_cifar10(tmp_path / "data")
     monkeypatch.setitem(datasets.SOURCES, "cifar10", source)
     plain = datasets.load("cifar10", tmp_path / "data", None)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -108,8 +109,9 @@ def test_ensure_leaves_what_is_present(
 
 
 def test_failed_download_names_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = replace(cifar.CIFAR10, places=("http://127.0.0.1:1/cifar-10-python.tar.gz",))
-    monkeypatch.setitem(datasets.SOURCES, "cifar10", cifar.source(archive))
+    archive = replace(Cifar10.archive, places=("http://127.0.0.1:1/cifar-10-python.tar.gz",))
+    source = small_cifar.declare(Cifar10, archive=archive)
+    monkeypatch.setitem(datasets.SOURCES, "cifar10", source)
     monkeypatch.setenv("no_proxy", "*")
 
     with pytest.raises(DataError, match=r"cannot download cifar-10-python.tar.gz .*--data-dir"):

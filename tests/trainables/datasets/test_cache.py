@@ -22,44 +22,41 @@ import numpy as np
 from trainables.datasets import cache
 from trainables.datasets.base import Dataset, Source, Split
 
-def read(data_dir):
-    with (data_dir / "log").open("a") as log:
-        log.write("read\\n")
-    time.sleep(0.5)
-    split = Split(np.full((50, 3, 8, 8), 7, np.uint8), np.arange(50) % 2)
-    return Dataset("counted", ("a", "b"), split, split)
+class Counted(Source):
+    name = "counted"
 
-source = Source("counted", "", 2, 50, (3, 8, 8), read, lambda data_dir: "same", "")
-dataset = cache.load(source, Path(sys.argv[1]), Path(sys.argv[1]) / "cache")
+    def read(self, data_dir):
+        with (data_dir / "log").open("a") as log:
+            log.write("read\\n")
+        time.sleep(0.5)
+        split = Split(np.full((50, 3, 8, 8), 7, np.uint8), np.arange(50) % 2)
+        return Dataset("counted", ("a", "b"), split, split)
+
+    def signature(self, data_dir):
+        return "same"
+
+dataset = cache.load(Counted(), Path(sys.argv[1]), Path(sys.argv[1]) / "cache")
 print(dataset.digest, int(dataset.train.images.sum()), type(dataset.train.images).__name__)
 """
 
 
-class Counted:
+class Counted(Source):
     """A dataset that counts how often it is decoded."""
+
+    name = "counted"
 
     def __init__(self) -> None:
         self.state = "first"
         self.reads = 0
 
-    @property
-    def source(self) -> Source:
-        return Source(
-            name="counted",
-            title="counted",
-            classes=2,
-            train_size=6,
-            image=(1, 2, 2),
-            read=self.read,
-            signature=lambda _: self.state,
-            licence="",
-        )
-
-    def read(self, _data_dir: Path) -> Dataset:
+    def read(self, data_dir: Path) -> Dataset:  # noqa: ARG002
         self.reads += 1
         images = np.arange(24, dtype=np.uint8).reshape(6, 1, 2, 2)
         labels = np.array([0, 1, 0, 1, 1, 1])
         return Dataset("counted", ("né", "b"), Split(images, labels), Split(images[:2], labels[:2]))
+
+    def signature(self, data_dir: Path) -> str:  # noqa: ARG002
+        return self.state
 
 
 def folders(cache_dir: Path) -> list[Path]:
@@ -69,8 +66,8 @@ def folders(cache_dir: Path) -> list[Path]:
 def test_miss_stores_and_hit_maps(tmp_path: Path) -> None:
     counted = Counted()
     fresh = counted.read(tmp_path)
-    miss = cache.load(counted.source, tmp_path, tmp_path / "cache")
-    hit = cache.load(counted.source, tmp_path, tmp_path / "cache")
+    miss = cache.load(counted, tmp_path, tmp_path / "cache")
+    hit = cache.load(counted, tmp_path, tmp_path / "cache")
 
     assert counted.reads == 2
     assert fresh.digest == miss.digest == hit.digest
@@ -87,26 +84,26 @@ def test_miss_stores_and_hit_maps(tmp_path: Path) -> None:
 
 def test_hit_takes_the_stored_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted()
-    stored = cache.load(counted.source, tmp_path, tmp_path).digest
+    stored = cache.load(counted, tmp_path, tmp_path).digest
     monkeypatch.setattr("trainables.datasets.base.content_digest", lambda *_: "hashed again")
 
-    assert cache.load(counted.source, tmp_path, tmp_path).digest == stored
+    assert cache.load(counted, tmp_path, tmp_path).digest == stored
 
 
 def test_arrays_are_writable_without_reaching_the_file(tmp_path: Path) -> None:
     counted = Counted()
-    first = cache.load(counted.source, tmp_path, tmp_path)
+    first = cache.load(counted, tmp_path, tmp_path)
     assert first.train.images.flags.writeable
     first.train.images[0] = 99
 
-    assert cache.load(counted.source, tmp_path, tmp_path).train.images[0].max() == 3
+    assert cache.load(counted, tmp_path, tmp_path).train.images[0].max() == 3
 
 
 def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
     counted = Counted()
-    cache.load(counted.source, tmp_path, tmp_path / "cache")
+    cache.load(counted, tmp_path, tmp_path / "cache")
     counted.state = "second"
-    cache.load(counted.source, tmp_path, tmp_path / "cache")
+    cache.load(counted, tmp_path, tmp_path / "cache")
 
     assert counted.reads == 2
     assert len(folders(tmp_path / "cache")) == 2
@@ -116,13 +113,13 @@ def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["cut", "gone"])
 def test_damaged_cache_is_decoded_again(tmp_path: Path, damage: str, way: str) -> None:
     counted = Counted()
-    whole = cache.load(counted.source, tmp_path, tmp_path / "cache")
+    whole = cache.load(counted, tmp_path, tmp_path / "cache")
     (folder,) = folders(tmp_path / "cache")
     content = (folder / damage).read_bytes()
     (folder / damage).unlink()
     if way == "cut":
         (folder / damage).write_bytes(content[:-1])
-    again = cache.load(counted.source, tmp_path, tmp_path / "cache")
+    again = cache.load(counted, tmp_path, tmp_path / "cache")
 
     assert counted.reads == 2
     assert again.digest == whole.digest
@@ -131,10 +128,10 @@ def test_damaged_cache_is_decoded_again(tmp_path: Path, damage: str, way: str) -
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     counted = Counted()
-    cache.load(counted.source, tmp_path, tmp_path)
+    cache.load(counted, tmp_path, tmp_path)
     (folder,) = folders(tmp_path)
     folder.rename(tmp_path / f".{folder.name}.0badcafe")
-    cache.load(counted.source, tmp_path, tmp_path)
+    cache.load(counted, tmp_path, tmp_path)
 
     assert folders(tmp_path) == [folder]
 
@@ -157,7 +154,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(HomeError, match=rf"cannot write the cache {tmp_path}: No space left"):
-        cache.load(Counted().source, tmp_path, tmp_path)
+        cache.load(Counted(), tmp_path, tmp_path)
     assert folders(tmp_path) == []
 
 
@@ -165,14 +162,14 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
 
     with pytest.raises(HomeError, match=rf"cannot write the cache {tmp_path / 'cache'}"):
-        cache.load(Counted().source, tmp_path, tmp_path / "cache")
+        cache.load(Counted(), tmp_path, tmp_path / "cache")
 
 
 def test_faults_of_the_data_are_not_the_caches(tmp_path: Path) -> None:
-    def read(_data_dir: Path) -> Dataset:
-        raise DataError("picture 7 is broken")
+    class Broken(Counted):
+        def read(self, data_dir: Path) -> Dataset:  # noqa: ARG002
+            raise DataError("picture 7 is broken")
 
-    source = Source("x", "x", 2, 1, None, read, lambda _: "", "")
     with pytest.raises(DataError, match="picture 7 is broken"):
-        cache.load(source, tmp_path, tmp_path / "cache")
+        cache.load(Broken(), tmp_path, tmp_path / "cache")
     assert folders(tmp_path / "cache") == []

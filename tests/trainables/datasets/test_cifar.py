@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import small_cifar
-from small_cifar import CIFAR10, CLASSES, FINE_CLASSES
+from small_cifar import CLASSES, FINE_CLASSES, declare
 
-from trainables.datasets import cifar
+from trainables.datasets.cifar import Archive, Cifar10, Cifar100
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def unpack(data_dir: Path, members: dict[str, bytes]) -> Path:
-    folder = data_dir / CIFAR10.folder
+    folder = data_dir / Cifar10.archive.folder
     folder.mkdir(parents=True)
     for name, content in members.items():
         (folder / name).write_bytes(content)
@@ -26,7 +26,7 @@ def unpack(data_dir: Path, members: dict[str, bytes]) -> Path:
 
 
 def test_cifar10_archive_gives_planes_and_labels_in_the_batches_order(tmp_path: Path) -> None:
-    source = cifar.source(small_cifar.small_cifar10(tmp_path))
+    source = small_cifar.small_cifar10(tmp_path)
     dataset = source.read(tmp_path)
 
     assert dataset.name == "cifar10"
@@ -54,7 +54,7 @@ def test_small_archives_are_written_as_python_2_wrote_them() -> None:
 
 
 def test_cifar100_takes_the_fine_labels(tmp_path: Path) -> None:
-    dataset = cifar.source(small_cifar.small_cifar100(tmp_path)).read(tmp_path)
+    dataset = small_cifar.small_cifar100(tmp_path).read(tmp_path)
 
     assert dataset.classes == FINE_CLASSES
     np.testing.assert_array_equal(dataset.train.labels, 7 * np.arange(200) % 100)
@@ -63,7 +63,7 @@ def test_cifar100_takes_the_fine_labels(tmp_path: Path) -> None:
 
 
 def test_archive_unpacked_and_class_folders_have_one_digest(tmp_path: Path) -> None:
-    source = cifar.source(small_cifar.small_cifar10(tmp_path / "packed"))
+    source = small_cifar.small_cifar10(tmp_path / "packed")
     packed = source.read(tmp_path / "packed")
     unpack(tmp_path / "unpacked", small_cifar.cifar10_members())
     unpacked = source.read(tmp_path / "unpacked")
@@ -80,86 +80,86 @@ def test_archive_unpacked_and_class_folders_have_one_digest(tmp_path: Path) -> N
 
 def test_digest_follows_pixels_labels_and_order(tmp_path: Path) -> None:
     members = small_cifar.cifar10_members()
-    first = cifar.source(small_cifar.write_packed(tmp_path / "a", CIFAR10, members))
+    first = small_cifar.write_packed(tmp_path / "a", Cifar10, members)
     members["data_batch_1"], members["data_batch_2"] = (
         members["data_batch_2"],
         members["data_batch_1"],
     )
-    second = cifar.source(small_cifar.write_packed(tmp_path / "b", CIFAR10, members))
+    second = small_cifar.write_packed(tmp_path / "b", Cifar10, members)
 
     assert first.read(tmp_path / "a").digest != second.read(tmp_path / "b").digest
 
 
 def test_truncated_archive_is_refused_by_its_md5(tmp_path: Path) -> None:
-    archive = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / archive.file
+    source = small_cifar.small_cifar10(tmp_path)
+    path = tmp_path / source.archive.file
     path.write_bytes(path.read_bytes()[:-1000])
 
     with pytest.raises(DataError, match=rf"{path} is damaged or incomplete \(md5 .*delete it"):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 20, 5000])
 def test_archive_that_cannot_be_read_is_one_line(tmp_path: Path, keep: int) -> None:
-    archive = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / archive.file
+    source = small_cifar.small_cifar10(tmp_path)
+    path = tmp_path / source.archive.file
     path.write_bytes(path.read_bytes()[:keep])
-    archive = replace(archive, md5=small_cifar.md5(path.read_bytes()))
+    archive = replace(source.archive, md5=small_cifar.md5(path.read_bytes()))
 
     with pytest.raises(DataError, match=rf"{path} (cannot be read|lacks)") as caught:
-        cifar.source(archive).read(tmp_path)
+        declare(Cifar10, archive=archive).read(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_archive_without_a_member_names_it(tmp_path: Path) -> None:
     members = small_cifar.cifar10_members()
     del members["data_batch_3"]
-    archive = small_cifar.write_packed(tmp_path, CIFAR10, members)
+    source = small_cifar.write_packed(tmp_path, Cifar10, members)
 
     with pytest.raises(DataError, match="lacks cifar-10-batches-py/data_batch_3"):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
 
 
 def test_member_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(small_cifar.cifar10_members()["batches.meta"])
-    path = tmp_path / CIFAR10.file
+    path = tmp_path / Cifar10.archive.file
     with tarfile.open(path, "w:gz") as tar:
-        for name in CIFAR10.members:
-            entry = tarfile.TarInfo(f"{CIFAR10.folder}/{name}")
+        for name in Cifar10.archive.members:
+            entry = tarfile.TarInfo(f"{Cifar10.archive.folder}/{name}")
             entry.type, entry.linkname = tarfile.SYMTYPE, str(secret)
             tar.addfile(entry)
-    archive = replace(CIFAR10, md5=small_cifar.md5(path.read_bytes()))
+    archive = replace(Cifar10.archive, md5=small_cifar.md5(path.read_bytes()))
 
     with pytest.raises(DataError, match="lacks"):
-        cifar.source(archive).read(tmp_path)
+        declare(Cifar10, archive=archive).read(tmp_path)
 
 
 def test_reading_an_archive_writes_nothing(tmp_path: Path) -> None:
-    archive = small_cifar.small_cifar10(tmp_path)
-    cifar.source(archive).read(tmp_path)
+    source = small_cifar.small_cifar10(tmp_path)
+    source.read(tmp_path)
 
-    assert [path.name for path in tmp_path.iterdir()] == [archive.file]
+    assert [path.name for path in tmp_path.iterdir()] == [source.archive.file]
 
 
 def test_unpacked_member_with_wrong_md5_is_named(tmp_path: Path) -> None:
-    archive = small_cifar.small_cifar10(tmp_path / "packed")
+    source = small_cifar.small_cifar10(tmp_path / "packed")
     members = small_cifar.cifar10_members()
     members["data_batch_4"] += b"x"
     folder = unpack(tmp_path, members)
 
     with pytest.raises(DataError, match=rf"{folder / 'data_batch_4'} is damaged or incomplete"):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
 
 
 def test_half_unpacked_folder_names_what_is_missing(tmp_path: Path) -> None:
-    archive = small_cifar.small_cifar10(tmp_path / "packed")
+    source = small_cifar.small_cifar10(tmp_path / "packed")
     members = small_cifar.cifar10_members()
     del members["test_batch"]
     unpack(tmp_path, members)
 
     with pytest.raises(DataError, match="is incomplete, test_batch cannot be read"):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
 
 
 class Malicious:
@@ -175,10 +175,10 @@ def test_malicious_pickle_is_refused_and_runs_nothing(tmp_path: Path, protocol: 
     trap = tmp_path / "trap"
     members = small_cifar.cifar10_members()
     members["data_batch_1"] = pickle.dumps({"data": Malicious(trap)}, protocol=protocol)
-    archive = small_cifar.write_packed(tmp_path, CIFAR10, members)
+    source = small_cifar.write_packed(tmp_path, Cifar10, members)
 
     with pytest.raises(DataError, match=r"data_batch_1 is not a pickle of arrays: it names .*open"):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
     assert not trap.exists()
 
 
@@ -200,20 +200,20 @@ def test_batch_that_is_something_else_is_refused(
 ) -> None:
     members = small_cifar.cifar10_members()
     members["test_batch"] = small_cifar.python2_pickle(batch)
-    archive = small_cifar.write_packed(tmp_path, CIFAR10, members)
+    source = small_cifar.write_packed(tmp_path, Cifar10, members)
 
     with pytest.raises(DataError, match=message):
-        cifar.source(archive).read(tmp_path)
+        source.read(tmp_path)
 
 
 def test_missing_data_says_what_where_and_which_flag(tmp_path: Path) -> None:
-    source = cifar.source(CIFAR10)
+    source = Cifar10()
     for ask in (source.read, source.signature):
         with pytest.raises(DataError) as caught:
             ask(tmp_path)
         message = str(caught.value)
         assert "\n" not in message
-        for part in ("cifar10 is not in", str(tmp_path), CIFAR10.file, "train/<class>/"):
+        for part in ("cifar10 is not in", str(tmp_path), Cifar10.archive.file, "train/<class>/"):
             assert part in message
         assert "--data-dir" in message
 
@@ -225,7 +225,7 @@ def test_class_folders_must_be_ten_for_cifar10(tmp_path: Path) -> None:
         )
 
     with pytest.raises(DataError, match="has 3 class folders: cifar10 has exactly 10"):
-        cifar.source(CIFAR10).read(tmp_path)
+        Cifar10().read(tmp_path)
 
 
 def test_class_folders_must_hold_32_by_32_pictures(tmp_path: Path) -> None:
@@ -234,17 +234,16 @@ def test_class_folders_must_hold_32_by_32_pictures(tmp_path: Path) -> None:
         small_cifar.write_pictures(tmp_path / split, images, np.arange(10), CLASSES)
 
     with pytest.raises(DataError, match=r"00000.png is 30×28 pixels but cifar10 has 32×32"):
-        cifar.source(CIFAR10).read(tmp_path)
+        Cifar10().read(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["packed", "unpacked"])
 def test_signature_changes_with_the_files(tmp_path: Path, form: str) -> None:
-    archive = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / archive.file
+    source = small_cifar.small_cifar10(tmp_path)
+    path = tmp_path / source.archive.file
     if form == "unpacked":
         path.unlink()
         path = unpack(tmp_path, small_cifar.cifar10_members()) / "data_batch_1"
-    source = cifar.source(archive)
     before = source.signature(tmp_path)
 
     assert source.signature(tmp_path) == before
@@ -252,8 +251,8 @@ def test_signature_changes_with_the_files(tmp_path: Path, form: str) -> None:
     assert source.signature(tmp_path) != before
 
 
-@pytest.mark.parametrize("archive", [cifar.CIFAR10, cifar.CIFAR100])
-def test_places_are_https_and_offer_the_file(archive: cifar.Archive) -> None:
+@pytest.mark.parametrize("archive", [Cifar10.archive, Cifar100.archive])
+def test_places_are_https_and_offer_the_file(archive: Archive) -> None:
     assert archive.places[0].startswith("https://www.cs.toronto.edu/~kriz/")
     assert len(archive.places) >= 2
     for place in archive.places:

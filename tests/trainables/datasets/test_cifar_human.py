@@ -9,37 +9,36 @@ import numpy as np
 import pytest
 import torch
 from layouts import write_cifar_human
-from small_cifar import small_cifar10
+from small_cifar import declare, small_cifar10
 
-from trainables.datasets import cifar
-from trainables.datasets.cifar_human import CIFAR10N, CIFAR100N, HumanLabels, source
+from trainables.datasets.cifar_human import Cifar10N, Cifar100N, HumanCifar
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refused(human: HumanLabels, data_dir: Path) -> str:
+def refused(human: HumanCifar, data_dir: Path) -> str:
     with pytest.raises(DataError) as caught:
-        source(human).read(data_dir)
+        human.read(data_dir)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(str(data_dir), "DIR")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("given", [CIFAR10N, CIFAR100N])
+@pytest.mark.parametrize("base", [Cifar10N, Cifar100N])
 def test_what_people_said_lies_over_the_images(
-    given: HumanLabels, tmp_path: Path, *, legacy: bool
+    base: type[HumanCifar], tmp_path: Path, *, legacy: bool
 ) -> None:
-    human = write_cifar_human(tmp_path, given, legacy=legacy)
-    dataset = source(human).read(tmp_path)
-    plain = cifar.source(human.archive).read(tmp_path)
+    human = write_cifar_human(tmp_path, base, legacy=legacy)
+    dataset = human.read(tmp_path)
+    plain = human.images.read(tmp_path)
 
-    assert dataset.name == given.name
+    assert dataset.name == base.name
     assert dataset.digest == plain.digest
-    assert list(dataset.annotations) == [name for name, _ in given.sets]
-    assert source(human).annotations == tuple(dataset.annotations)
+    assert list(dataset.annotations) == list(base.keys)
+    assert human.annotations == tuple(dataset.annotations)
     for n, labels in enumerate(dataset.annotations.values(), start=1):
         expected = (plain.train.labels + n) % len(plain.classes)
         np.testing.assert_array_equal(labels, expected)
@@ -57,8 +56,7 @@ def test_another_order_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
-    archive = small_cifar10(tmp_path)
-    human = HumanLabels("cifar10n", "CIFAR-10N", CIFAR10N.file, archive, CIFAR10N.sets)
+    human: HumanCifar = declare(Cifar10N, images=small_cifar10(tmp_path))
     assert refused(human, tmp_path) == (
         "cifar10n: no CIFAR-10_human.pt in DIR: get it from "
         "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it there"

@@ -4,20 +4,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from layouts import save_jpeg, write_clothing1m
+from small_cifar import declare
 
-from trainables.datasets.clothing1m import Lists, source
+from trainables.datasets.clothing1m import Clothing1M
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LISTS = Lists(classes=14, train=28, validation=14, test=14)
+SMALL = declare(Clothing1M, train_size=28, validation_size=14, test_size=14)
 
 
-def refused(data_dir: Path, lists: Lists = LISTS) -> str:
+def refused(data_dir: Path, source: Clothing1M = SMALL) -> str:
     with pytest.raises(DataError) as caught:
-        source(lists).read(data_dir)
+        source.read(data_dir)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(f"{data_dir}/clothing1m", "DIR").replace(str(data_dir), "TOP")
@@ -25,8 +26,8 @@ def refused(data_dir: Path, lists: Lists = LISTS) -> str:
 
 @pytest.mark.parametrize("images", [True, False])
 def test_keys_labels_and_splits(tmp_path: Path, *, images: bool) -> None:
-    lists = write_clothing1m(tmp_path, images=images)
-    dataset = source(lists).read(tmp_path)
+    source = write_clothing1m(tmp_path, images=images)
+    dataset = source.read(tmp_path)
 
     assert isinstance(dataset.train.images, Pictures)
     assert dataset.train.labels.tolist() == [(n % 14 + 1) % 14 for n in range(28)]
@@ -45,13 +46,13 @@ def test_keys_labels_and_splits(tmp_path: Path, *, images: bool) -> None:
 def test_the_digest_follows_labels_and_files(tmp_path: Path) -> None:
     write_clothing1m(tmp_path)
     root = tmp_path / "clothing1m"
-    seen = [source(LISTS).read(tmp_path).digest]
-    assert source(LISTS).read(tmp_path).digest == seen[0]
+    seen = [SMALL.read(tmp_path).digest]
+    assert SMALL.read(tmp_path).digest == seen[0]
     save_jpeg(root / "images/3/03/train3,3.jpg", 5, 300, 400)
-    seen.append(source(LISTS).read(tmp_path).digest)
+    seen.append(SMALL.read(tmp_path).digest)
     labels = root / "noisy_label_kv.txt"
     labels.write_text(labels.read_text().replace("train3,3.jpg 4", "train3,3.jpg 5"))
-    seen.append(source(LISTS).read(tmp_path).digest)
+    seen.append(SMALL.read(tmp_path).digest)
     assert len(set(seen)) == 3
 
 
@@ -60,7 +61,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
         "clothing1m is not in TOP (no clothing1m/category_names_eng.txt): ask its authors for it"
     )
     write_clothing1m(tmp_path)
-    assert refused(tmp_path, Lists(14, 1_000_000, 14, 14)) == (
+    assert refused(tmp_path, Clothing1M()) == (
         "DIR/noisy_train_key_list.txt has 28 keys, the dataset 1000000: get it again"
     )
     for n in (3, 4, 5):

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from trainables.datasets.digits import DIGITS
+from trainables.datasets.digits import Digits
 
 # Of the pictures as scikit-learn ships them; another value means other runs.
 DIGEST = "f588ca9cd852a1003e7c85752c3231b28f2263c434d8dde6bac1a333a4fec361"
 
 
 def test_every_fifth_picture_is_the_test_split() -> None:
-    dataset = DIGITS.read(Path())
+    dataset = Digits().read(Path())
     pixels, labels = load_digits(return_X_y=True)
 
-    assert (len(dataset.train), len(dataset.test)) == (DIGITS.train_size, 360) == (1437, 360)
-    assert dataset.image == DIGITS.image == (1, 8, 8)
+    assert (len(dataset.train), len(dataset.test)) == (Digits.train_size, 360) == (1437, 360)
+    assert dataset.image == Digits.image == (1, 8, 8)
     assert dataset.train.images.dtype == np.uint8
     np.testing.assert_array_equal(dataset.test.images[7].ravel(), pixels[35])
     np.testing.assert_array_equal(dataset.train.images[4].ravel(), pixels[6])
@@ -25,7 +25,7 @@ def test_every_fifth_picture_is_the_test_split() -> None:
 
 
 def test_content_is_what_it_always_was() -> None:
-    dataset = DIGITS.read(Path())
+    dataset = Digits().read(Path())
 
     assert dataset.digest == DIGEST
     assert dataset.classes == tuple("0123456789")

@@ -9,7 +9,7 @@ from PIL import Image
 from small_cifar import pixels, write_pictures
 
 from trainables.datasets import folder as folders
-from trainables.datasets.folder import FOLDER
+from trainables.datasets.folder import Folder
 from trainables.errors import DataError
 
 
@@ -23,7 +23,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_pictures_are_ordered_by_class_then_name(data_dir: Path) -> None:
-    dataset = FOLDER.read(data_dir)
+    dataset = Folder().read(data_dir)
 
     order = np.argsort(np.arange(12) % 3, kind="stable")
     assert dataset.name == "folder"
@@ -35,13 +35,13 @@ def test_pictures_are_ordered_by_class_then_name(data_dir: Path) -> None:
 
 
 def test_order_does_not_follow_the_file_system(data_dir: Path) -> None:
-    before = FOLDER.read(data_dir)
+    before = Folder().read(data_dir)
     last = data_dir / "train/ant/00000.png"
     content = last.read_bytes()
     last.unlink()
     last.write_bytes(content)
 
-    assert FOLDER.read(data_dir).digest == before.digest
+    assert Folder().read(data_dir).digest == before.digest
 
 
 def test_many_pictures_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +50,11 @@ def test_many_pictures_keep_their_places(tmp_path: Path, monkeypatch: pytest.Mon
     for split in ("train", "test"):
         write_pictures(tmp_path / split, images, np.arange(20) // 10, ("a", "b"))
 
-    np.testing.assert_array_equal(FOLDER.read(tmp_path).train.images, images)
+    np.testing.assert_array_equal(Folder().read(tmp_path).train.images, images)
 
 
 def test_what_the_files_alone_tell_is_not_known_before() -> None:
-    assert (FOLDER.classes, FOLDER.train_size, FOLDER.image) == (None, None, None)
+    assert (Folder.classes, Folder.train_size, Folder.image) == (None, None, None)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGBA", "P", "CMYK"])
@@ -64,7 +64,7 @@ def test_other_eight_bit_modes_become_rgb(data_dir: Path, mode: str) -> None:
         converted = picture.convert(mode)
     path.unlink()
     converted.save(path.with_suffix(".tif"))
-    image = FOLDER.read(data_dir).train.images[0]
+    image = Folder().read(data_dir).train.images[0]
 
     np.testing.assert_array_equal(image, np.asarray(converted.convert("RGB")).transpose(2, 0, 1))
 
@@ -73,7 +73,7 @@ def test_sixteen_bit_picture_is_refused(data_dir: Path) -> None:
     path = data_dir / "train/ant/00000.png"
     Image.fromarray(np.full((9, 7), 40_000, dtype=np.uint16)).save(path)
 
-    (line,) = FOLDER.read(data_dir).train.unreadable.values()
+    (line,) = Folder().read(data_dir).train.unreadable.values()
     assert line.startswith(f"{path} is not an 8-bit picture (mode I;16")
 
 
@@ -82,7 +82,7 @@ def test_unreadable_picture_is_named(data_dir: Path, content: bytes | None) -> N
     path = data_dir / "test/cow/00005.png"
     path.write_bytes(path.read_bytes()[:120] if content is None else content)
 
-    dataset = FOLDER.read(data_dir)
+    dataset = Folder().read(data_dir)
     assert not dataset.train.unreadable
     ((position, line),) = dataset.test.unreadable.items()
     assert line.startswith(f"cannot read {path} as a picture")
@@ -96,7 +96,7 @@ def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
     Image.new("RGB", (5, 6)).save(path)
 
     with pytest.raises(DataError) as caught:
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
     assert str(caught.value) == (
         f"{path} is 5×6 pixels but {data_dir}/train/ant/00000.png is 7×9: "
         "all pictures must have one size"
@@ -107,7 +107,7 @@ def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
 def test_missing_split_is_named(data_dir: Path, split: str) -> None:
     (data_dir / split).rename(data_dir / "elsewhere")
 
-    for ask in (FOLDER.read, FOLDER.signature):
+    for ask in (Folder().read, Folder().signature):
         with pytest.raises(
             DataError, match=rf"no folder {data_dir / split}: expected train/<class"
         ):
@@ -120,14 +120,14 @@ def test_pictures_without_class_folders(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / split / "a.png")
 
     with pytest.raises(DataError, match=rf"no class folders in {tmp_path / 'train'}"):
-        FOLDER.read(tmp_path)
+        Folder().read(tmp_path)
 
 
 def test_empty_class_is_named(data_dir: Path) -> None:
     (data_dir / "train/dog").mkdir()
 
     with pytest.raises(DataError, match=rf"class folder {data_dir}/train/dog is empty"):
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
 
 
 @pytest.mark.parametrize(("split", "lacks"), [("train", "test"), ("test", "train")])
@@ -137,7 +137,7 @@ def test_classes_that_differ_between_splits_are_named(
     write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("dog",))
 
     with pytest.raises(DataError, match=rf"{split}/ has class .* that {lacks}/ has not \(dog\)"):
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
         write_pictures(tmp_path / split, pixels(2, 0), np.zeros(2, int), ("a",))
 
     with pytest.raises(DataError, match="has 1 class folders: folder has at least 2"):
-        FOLDER.read(tmp_path)
+        Folder().read(tmp_path)
 
 
 def test_classes_that_differ_by_case_alone_are_refused(data_dir: Path) -> None:
@@ -153,7 +153,7 @@ def test_classes_that_differ_by_case_alone_are_refused(data_dir: Path) -> None:
         write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("Ant",))
 
     with pytest.raises(DataError, match=r"train/Ant and .*train/ant differ by case alone"):
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
 
 
 def test_class_name_that_is_not_utf8_is_refused(data_dir: Path) -> None:
@@ -161,17 +161,17 @@ def test_class_name_that_is_not_utf8_is_refused(data_dir: Path) -> None:
     (data_dir / "train" / name).mkdir()
 
     with pytest.raises(DataError) as caught:
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
     assert r"train/caf\udce9 is not UTF-8" in str(caught.value)
     str(caught.value).encode()
 
 
 def test_hidden_files_are_passed_over(data_dir: Path) -> None:
-    before = FOLDER.read(data_dir).digest
+    before = Folder().read(data_dir).digest
     (data_dir / "train/.hidden").mkdir()
     (data_dir / "train/ant/.DS_Store").write_bytes(b"x")
 
-    assert FOLDER.read(data_dir).digest == before
+    assert Folder().read(data_dir).digest == before
 
 
 def test_pictures_that_do_not_fit_into_memory_are_refused(
@@ -180,21 +180,21 @@ def test_pictures_that_do_not_fit_into_memory_are_refused(
     monkeypatch.setattr(os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 2000)
 
     with pytest.raises(DataError, match="more than half of this machine's"):
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)
 
 
 def test_signature_follows_names_sizes_and_times(data_dir: Path) -> None:
-    seen = [FOLDER.signature(data_dir)]
+    seen = [Folder().signature(data_dir)]
     path = data_dir / "train/ant/00000.png"
 
-    assert FOLDER.signature(Path(os.path.relpath(data_dir))) == seen[0]
+    assert Folder().signature(Path(os.path.relpath(data_dir))) == seen[0]
     os.utime(path, ns=(1, 1))
-    seen.append(FOLDER.signature(data_dir))
+    seen.append(Folder().signature(data_dir))
     path.rename(path.with_name("00001.png"))
-    seen.append(FOLDER.signature(data_dir))
+    seen.append(Folder().signature(data_dir))
     path.with_name("00001.png").write_bytes(b"")
     os.utime(path.with_name("00001.png"), ns=(1, 1))
-    seen.append(FOLDER.signature(data_dir))
+    seen.append(Folder().signature(data_dir))
     assert len(set(seen)) == 4
 
 
@@ -203,8 +203,8 @@ def test_dangling_link_is_named(data_dir: Path) -> None:
     link.symlink_to(data_dir / "nowhere.png")
 
     with pytest.raises(DataError, match=f"cannot read {link}"):
-        FOLDER.signature(data_dir)
-    (line,) = FOLDER.read(data_dir).train.unreadable.values()
+        Folder().signature(data_dir)
+    (line,) = Folder().read(data_dir).train.unreadable.values()
     assert line.startswith(f"cannot read {link}")
 
 
@@ -212,4 +212,4 @@ def test_not_one_picture_that_can_be_read(data_dir: Path) -> None:
     for path in data_dir.glob("train/*/*"):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="not one of its pictures can be read"):
-        FOLDER.read(data_dir)
+        Folder().read(data_dir)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from trainables.datasets.npz import NPZ
+from trainables.datasets.npz import Npz
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def arrays(*shape: int) -> dict[str, Any]:
 def refused(folder: Path, **given: Any) -> str:
     np.savez(folder / "data.npz", **given)
     with pytest.raises(DataError) as caught:
-        NPZ.read(folder)
+        Npz().read(folder)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(str(folder), "DIR")
@@ -38,7 +38,7 @@ def test_images_in_any_of_the_usual_orders(
 ) -> None:
     given = arrays(*shape)
     np.savez(tmp_path / "data.npz", **given)
-    dataset = NPZ.read(tmp_path)
+    dataset = Npz().read(tmp_path)
 
     assert dataset.image == image
     assert dataset.classes == ("0", "1", "2")
@@ -50,12 +50,12 @@ def test_images_in_any_of_the_usual_orders(
 
 def test_names_of_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **arrays(8, 8), classes=np.array(["a", "b", "c", "d"]))
-    assert NPZ.read(tmp_path).classes == ("a", "b", "c", "d")
+    assert Npz().read(tmp_path).classes == ("a", "b", "c", "d")
 
 
 def test_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no data\.npz in .*: expected data\.npz with x_train"):
-        NPZ.read(tmp_path)
+        Npz().read(tmp_path)
     good = arrays(8, 8)
     less = {name: array for name, array in good.items() if name != "y_test"}
     assert refused(tmp_path, **less).startswith("DIR/data.npz has no array 'y_test': expected ")
@@ -94,7 +94,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     with (tmp_path / "data.npz").open("wb") as file:
         np.save(file, LABELS)
     with pytest.raises(DataError, match=r"data\.npz cannot be read as NumPy arrays"):
-        NPZ.read(tmp_path)
+        Npz().read(tmp_path)
     (tmp_path / "data.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="cannot be read as NumPy arrays"):
-        NPZ.read(tmp_path)
+        Npz().read(tmp_path)

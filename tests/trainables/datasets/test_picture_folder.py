@@ -6,7 +6,7 @@ import pytest
 from layouts import save_jpeg
 
 from trainables.datasets import cache
-from trainables.datasets.picture_folder import PICTURES
+from trainables.datasets.picture_folder import PictureFolder
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.errors import DataError
 
@@ -26,7 +26,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_classes_files_and_splits(data_dir: Path) -> None:
-    dataset = PICTURES.read(data_dir)
+    dataset = PictureFolder().read(data_dir)
 
     assert dataset.classes == ("ant", "bee")
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -41,37 +41,37 @@ def test_classes_files_and_splits(data_dir: Path) -> None:
 def test_validation_is_no_must_and_may_lack_classes(data_dir: Path) -> None:
     (data_dir / "validation/ant/0.jpg").unlink()
     (data_dir / "validation/ant").rmdir()
-    validation = PICTURES.read(data_dir).validation
+    validation = PictureFolder().read(data_dir).validation
     assert validation is not None
     assert validation.labels.tolist() == [1]
     (data_dir / "validation/bee").rename(data_dir / "elsewhere")
     (data_dir / "validation").rmdir()
-    assert PICTURES.read(data_dir).validation is None
+    assert PictureFolder().read(data_dir).validation is None
 
 
 def test_a_validation_class_that_is_not_trained_on_is_named(data_dir: Path) -> None:
     (data_dir / "validation/bee").rename(data_dir / "validation/wasp")
     with pytest.raises(DataError, match=f"{data_dir}/validation/wasp is no class of train/"):
-        PICTURES.read(data_dir)
+        PictureFolder().read(data_dir)
 
 
 def test_the_cache_sees_a_validation_split_that_comes_later(data_dir: Path, tmp_path: Path) -> None:
     (data_dir / "validation").rename(tmp_path / "later")
-    assert cache.load(PICTURES, data_dir, tmp_path / "cache").validation is None
+    assert cache.load(PictureFolder(), data_dir, tmp_path / "cache").validation is None
     (tmp_path / "later").rename(data_dir / "validation")
-    assert cache.load(PICTURES, data_dir, tmp_path / "cache").validation is not None
+    assert cache.load(PictureFolder(), data_dir, tmp_path / "cache").validation is not None
 
 
 def test_an_empty_class_is_named(data_dir: Path) -> None:
     (data_dir / "train/cat").mkdir()
     with pytest.raises(DataError, match=f"class folder {data_dir}/train/cat is empty"):
-        PICTURES.read(data_dir)
+        PictureFolder().read(data_dir)
 
 
 def test_the_cache_keeps_the_index(data_dir: Path, tmp_path: Path) -> None:
-    read = PICTURES.read(data_dir)
+    read = PictureFolder().read(data_dir)
     for _ in range(2):
-        cached = cache.load(PICTURES, data_dir, tmp_path / "cache")
+        cached = cache.load(PictureFolder(), data_dir, tmp_path / "cache")
         assert cached.digest == read.digest
         assert isinstance(cached.train.images, Pictures)
         assert cached.train.images.path(2) == f"{data_dir}/train/ant/2.jpg"
@@ -82,7 +82,7 @@ def test_the_cache_keeps_the_index(data_dir: Path, tmp_path: Path) -> None:
 
 def test_thumbnails_are_small_squares_and_black_where_there_is_no_picture(data_dir: Path) -> None:
     (data_dir / "train/ant/1.jpg").write_bytes(b"no picture")
-    train = PICTURES.read(data_dir).train
+    train = PictureFolder().read(data_dir).train
     assert isinstance(train.images, Pictures)
     found = thumbnails(train.images, train.labels[:3] * 0 + [0, 1, 2], side=16)
     assert found.shape == (3, 3, 16, 16)

@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from layouts import write_webvision
+from small_cifar import declare
 
 from trainables.datasets.pictures import Pictures
-from trainables.datasets.webvision import Part, source
+from trainables.datasets.webvision import MiniWebVision
 from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PART = Part(classes=3, all_classes=4, train=15, per_class=2)
+SMALL = declare(MiniWebVision, classes=3, all_classes=4, train_size=15, per_class=2)
 
 
-def refused(data_dir: Path, part: Part = PART) -> str:
+def refused(data_dir: Path, source: MiniWebVision = SMALL) -> str:
     with pytest.raises(DataError) as caught:
-        source(part).read(data_dir)
+        source.read(data_dir)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(str(data_dir), "DIR")
@@ -26,7 +27,7 @@ def refused(data_dir: Path, part: Part = PART) -> str:
 
 @pytest.mark.parametrize("flat", [True, False])
 def test_the_first_classes_and_both_test_sets(tmp_path: Path, *, flat: bool) -> None:
-    dataset = source(write_webvision(tmp_path, flat=flat)).read(tmp_path)
+    dataset = write_webvision(tmp_path, flat=flat).read(tmp_path)
 
     assert dataset.train.labels.tolist() == [n // 5 for n in range(15)]
     assert dataset.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -53,11 +54,11 @@ def test_what_is_missing(tmp_path: Path) -> None:
         "the validation images of ILSVRC 2012 are not in DIR (no imagenet/val/), and webvision is "
     )
     shutil.move(tmp_path / "elsewhere", tmp_path / "imagenet")
-    assert refused(tmp_path, Part(3, 4, 65_944, 2)) == (
+    assert refused(tmp_path, declare(MiniWebVision, classes=3, all_classes=4, per_class=2)) == (
         "DIR/webvision/info/train_filelist_google.txt names 15 pictures of the first 3 classes, "
         "the dataset has 65944: get it again"
     )
-    assert refused(tmp_path, Part(3, 4, 15, 50)) == (
+    assert refused(tmp_path, declare(MiniWebVision, classes=3, all_classes=4, train_size=15)) == (
         "info/val_filelist.txt: 2 pictures of class n00000000, the dataset has 50: unpack it again"
     )
     shutil.rmtree(tmp_path / "imagenet/val/n00000001")
