@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIDE = 64
-"""Of ANIMAL-10N's pictures."""
+"""Side of ANIMAL-10N's pictures, in pixels."""
 
 
 def random_pixels(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A picture in colour."""
+    """Return a random colour picture."""
     random = np.random.Generator(np.random.Philox(seed))
     small = random.integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
     return small.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
 
 
 def save_jpeg(path: Path, seed: int, height: int, width: int) -> None:
-    """Write a JPEG, and its folder."""
+    """Write a JPEG, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(random_pixels(seed, height, width)).save(path, quality=95)
 
@@ -41,7 +41,7 @@ def save_jpeg(path: Path, seed: int, height: int, width: int) -> None:
 def write_animal10n(
     data_dir: Path, form: Literal["raw", "binary"], train: int = 20, test: int = 10
 ) -> Animal10N:
-    """Pictures by name, or binary records in two training files; labels go 0, 1, ... 9, 0."""
+    """Write pictures, or binary records in two training files, with labels 0, 1, ... 9, 0."""
     root = data_dir / animal10n.FOLDER
     for split, count in (("train", train), ("test", test)):
         if form == "raw":
@@ -63,7 +63,7 @@ def write_animal10n(
 
 
 def _record(number: int) -> bytes:
-    """A four-byte id, a four-byte label, and the planes of the picture."""
+    """Return a record: a four-byte id, a four-byte label, and the planes of the picture."""
     head = np.array([1000 + number, number % 10], dtype="<i4").tobytes()
     return head + random_pixels(number, SIDE, SIDE).transpose(2, 0, 1).tobytes()
 
@@ -71,7 +71,7 @@ def _record(number: int) -> bytes:
 def write_clothing1m(
     data_dir: Path, *, images: bool = True, train: int = 28, others: int = 14
 ) -> Clothing1M:
-    """Key lists, label files and pictures, under images/ or one level up."""
+    """Write key lists, label files and pictures, under images/ or one level up."""
     root = data_dir / clothing1m.FOLDER
     root.mkdir(parents=True)
     names = [f"Class {label}" for label in range(14)]
@@ -84,7 +84,7 @@ def write_clothing1m(
             path = root / (key if images else key.removeprefix("images/"))
             save_jpeg(path, hash_of(key), 240 + number, 320)
     labelled = {key: n % 14 for split in keys for n, key in enumerate(keys[split])}
-    # The noisy labels are in another order than the keys, and there are more of them.
+    # The noisy labels are in another order than the keys, and cover more pictures.
     noisy = [f"{key} {(label + 1) % 14}\n" for key, label in reversed(labelled.items())]
     (root / clothing1m.NOISY_LABELS).write_text("".join(noisy))
     clean = [f"{key} {label}\n" for key, label in labelled.items() if key not in keys["train"]]
@@ -93,12 +93,12 @@ def write_clothing1m(
 
 
 def hash_of(text: str) -> int:
-    """A number that depends on the text alone."""
+    """Return a number that depends only on the text."""
     return int.from_bytes(text.encode()[-6:], "little")
 
 
 def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
-    """Lists and pictures of 4 classes of which 3 count; ILSVRC's in folders, or flat."""
+    """Write lists and pictures of 4 classes, of which 3 are used; ILSVRC's in folders or flat."""
     root, imagenet = data_dir / webvision.FOLDER, data_dir / webvision.ILSVRC
     (root / "info").mkdir(parents=True)
     wnids = [f"n0000000{n}" for n in range(4)]
@@ -126,7 +126,7 @@ def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
 def write_cifar_human(
     data_dir: Path, human: type[HumanCifar] = Cifar10N, *, legacy: bool = False
 ) -> HumanCifar:
-    """CIFAR's archive in small, and a file of annotations as `torch.save` writes it."""
+    """Write a small CIFAR archive, and a file of annotations as `torch.save` writes it."""
     images = (small_cifar10 if human is Cifar10N else small_cifar100)(data_dir)
     labels = images.read(data_dir).train.labels
     sets = {key: (labels + n) % images.classes for n, key in enumerate(human.keys.values(), 1)}

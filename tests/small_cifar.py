@@ -29,7 +29,7 @@ CLASSES = (
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes protocol 2 as Python 2 did: text and bytes alike as byte strings, old NumPy names."""
+    """Pickler of protocol 2 as in Python 2: byte strings for text and bytes, old NumPy names."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
@@ -68,7 +68,7 @@ def pixels(count: int, seed: int) -> np.ndarray:
 
 
 def cifar10_members(per_class: int = 2) -> dict[str, bytes]:
-    """Five training batches and a test batch; labels ascend over the whole training split."""
+    """Return five training batches and a test batch; labels ascend over the training split."""
     labels = np.repeat(np.arange(10), 5 * per_class)
     images = pixels(len(labels), seed=0)
     size = len(labels) // 5
@@ -131,7 +131,7 @@ def pack(archive: Archive, members: dict[str, bytes]) -> bytes:
 
 
 def described(archive: Archive, members: dict[str, bytes], packed: bytes) -> Archive:
-    """Describe other content in the layout of a real archive."""
+    """Return the description of an archive with other members in the layout of a real one."""
 
     def sum_of(name: str) -> tuple[str, str]:
         return (name, md5(members.get(name, b"")))
@@ -146,7 +146,7 @@ def described(archive: Archive, members: dict[str, bytes], packed: bytes) -> Arc
 
 
 def declare(base: type[T], **declarations: object) -> T:
-    """A dataset with some declarations of its own."""
+    """Return a dataset that differs from a class in some declarations."""
     return cast("T", type(base.__name__, (base,), declarations)())
 
 
@@ -159,12 +159,12 @@ def write_packed(data_dir: Path, base: type[Cifar], members: dict[str, bytes]) -
 
 
 def small_cifar10(data_dir: Path) -> Cifar:
-    """A small CIFAR-10."""
+    """Write a small CIFAR-10."""
     return write_packed(data_dir, Cifar10, cifar10_members())
 
 
 def small_cifar100(data_dir: Path) -> Cifar:
-    """A small CIFAR-100."""
+    """Write a small CIFAR-100."""
     return write_packed(data_dir, Cifar100, cifar100_members())
 
 

@@ -1,6 +1,6 @@
-"""Average pooling to a fixed size. Imports torch: reach it by `LazyModule`.
+"""Average pooling to a fixed size. This module imports torch: import it by `LazyModule`.
 
-`nn.AdaptiveAvgPool2d` has no deterministic gradient on CUDA; a product with a fixed matrix has.
+`nn.AdaptiveAvgPool2d` has no deterministic gradient on CUDA; the product with a fixed matrix has.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 
-def averaging(inputs: int, outputs: int) -> torch.Tensor:
+def pooling_matrix(inputs: int, outputs: int) -> torch.Tensor:
     """Return the matrix of adaptive average pooling along one axis.
 
-    Output i is the mean of inputs from ⌊i · inputs / outputs⌋ to, but without,
+    Output i is the mean of the inputs from ⌊i · inputs / outputs⌋ up to but excluding
     ⌈(i + 1) · inputs / outputs⌉; the windows may overlap.
 
     Args:
-        inputs: length of the axis before.
-        outputs: length after.
+        inputs: length of the axis before pooling.
+        outputs: length of the axis after pooling.
 
     Returns:
-        float64, shape (outputs, inputs), rows of sum 1.
+        Matrix, float64, shape (outputs, inputs); every row has the sum 1.
     """
     matrix = torch.zeros(outputs, inputs, dtype=torch.float64)
     for output in range(outputs):
@@ -33,20 +33,20 @@ def averaging(inputs: int, outputs: int) -> torch.Tensor:
 class AveragePool(nn.Module):
     """`nn.AdaptiveAvgPool2d` for maps of one size, as one matrix product.
 
-    The matrix is no part of the state: it follows from the sizes.
+    The matrix is not part of the state dict, since it follows from the sizes.
     """
 
     matrix: torch.Tensor
 
     def __init__(self, inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
-        """Prepare the matrix.
+        """Compute the matrix.
 
         Args:
-            inputs: height and width of the maps that come.
-            outputs: height and width that they are averaged to.
+            inputs: height and width of the maps before pooling.
+            outputs: height and width of the maps after pooling.
         """
         super().__init__()
-        rows, columns = (averaging(*sizes) for sizes in zip(inputs, outputs, strict=True))
+        rows, columns = (pooling_matrix(*sizes) for sizes in zip(inputs, outputs, strict=True))
         self.outputs = outputs
         matrix = torch.kron(rows, columns).T.contiguous()
         self.register_buffer("matrix", matrix.float(), persistent=False)

@@ -1,4 +1,4 @@
-"""The block of pre-activation ResNets. Imports torch: reach it by `LazyModule`."""
+"""Block of pre-activation ResNets. This module imports torch: import it by `LazyModule`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3×3 convolutions, each behind a normalisation and ReLU, beside a shortcut.
+    """Two 3×3 convolutions, each after a normalisation and ReLU, and a shortcut.
 
-    He et al., ECCV 2016, figure 1b.
+    Source: He et al., ECCV 2016, figure 1b.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, shared: bool) -> None:
-        """Make a block.
+        """Create the layers.
 
         Args:
-            inputs: channels that come in.
-            outputs: channels that go out.
-            stride: of the first convolution and of the shortcut.
-            shared: whether a shortcut that keeps the shape starts behind the first activation too,
-                as in the public code, or is the identity, as in the reference. One that changes
-                the shape is a 1×1 convolution, and starts there in both.
+            inputs: number of input channels.
+            outputs: number of output channels.
+            stride: stride of the first convolution and of the shortcut.
+            shared: whether a shortcut that keeps the shape starts after the first activation, as in
+                the public code, instead of being the identity, as in the reference. A shortcut that
+                changes the shape is a 1×1 convolution after the first activation in both.
         """
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)

@@ -1,4 +1,4 @@
-"""Weights that a body starts from, read from a file that the user names."""
+"""Initial weights from a file that the user names."""
 
 from __future__ import annotations
 
@@ -13,49 +13,51 @@ UNREADABLE = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),
     *(ValueError, KeyError, IndexError, AttributeError, TypeError),
 )
-"""What reading a file that torch did not write, or not whole, may raise."""
+"""Exceptions of `torch.load` on a file that torch has not written, or not completely."""
 
 
 def load_weights(body: nn.Module, name: str, digest: str, head: str) -> None:
-    """Put the weights of a state dict into a body.
+    """Load the weights of a state dict into a body, in place.
 
     Args:
-        body: what is loaded into; in place.
-        name: absolute path of a file that `torch.save` wrote. Only tensors are read from it, no
-            code is run.
-        digest: SHA-256 that the file must have, in hexadecimal: the file is part of what is
-            trained, and so of its spec.
-        head: prefix of the keys that are left out, those of the classifier.
+        body: module whose weights are replaced.
+        name: absolute path of a file written by `torch.save`. Only tensors are read from it; no
+            code in it is run.
+        digest: SHA-256 that the file must have, in hexadecimal. It is in the spec, since the result
+            of a run depends on the file's content.
+        head: prefix of the keys of the classifier, which are left out.
 
     Raises:
-        DataError: no such file, another digest, not a state dict, or one of another network.
+        DataError: if the file cannot be read, has another digest, or is not a state dict of the
+            same architecture.
     """
     path = Path(name)
     if not path.is_absolute():
         raise DataError(f"weights '{name}': give an absolute path, since runs begin in any folder")
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
             f"weights '{name}' cannot be read ({error.strerror}): name a file written by "
             "torch.save, or '' to start from scratch"
         ) from error
     if not digest:
-        raise DataError(f"weights '{name}': give weights_sha256 too, its SHA-256 is {found}")
-    if found != digest.lower():
+        raise DataError(f"weights '{name}': give weights_sha256 too, its SHA-256 is {actual}")
+    if actual != digest.lower():
         raise DataError(
-            f"weights '{name}' have SHA-256 {found[:12]}, weights_sha256 says "
+            f"weights '{name}' have SHA-256 {actual[:12]}, weights_sha256 says "
             f"{digest[:12].lower()}: name the right file, or correct weights_sha256"
         )
-    given = {key: value for key, value in _read(path).items() if not key.startswith(head)}
-    own = body.state_dict()
-    wrong = _difference(given, own)
-    if wrong:
+    weights = {key: value for key, value in _read(path).items() if not key.startswith(head)}
+    initial = body.state_dict()
+    difference = _difference(weights, initial)
+    if difference:
         raise DataError(
-            f"weights '{name}' are of another network: {wrong}; name some of the same architecture"
+            f"weights '{name}' are of another network: {difference}; "
+            "name some of the same architecture"
         )
-    body.load_state_dict({**own, **given})
+    body.load_state_dict({**initial, **weights})
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -75,19 +77,19 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def _difference(given: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> str:
-    """Say how the names and shapes differ first; "" where they do not.
+def _difference(weights: dict[str, torch.Tensor], initial: dict[str, torch.Tensor]) -> str:
+    """Return the first difference of names, shapes or types; "" if there is none.
 
-    Files older than PyTorch 0.4.1 lack `num_batches_tracked`, which nothing depends on.
+    Files older than PyTorch 0.4.1 lack `num_batches_tracked`, on which nothing depends.
     """
-    for key, value in own.items():
-        if key not in given:
+    for key, value in initial.items():
+        if key not in weights:
             if key.endswith(".num_batches_tracked"):
                 continue
             return f"{key} is missing"
-        if given[key].shape != value.shape:
-            return f"{key} has shape {tuple(given[key].shape)} instead of {tuple(value.shape)}"
-        if given[key].is_floating_point() != value.is_floating_point():
-            return f"{key} is of {given[key].dtype} instead of {value.dtype}"
-    unknown = next((key for key in given if key not in own), None)
+        if weights[key].shape != value.shape:
+            return f"{key} has shape {tuple(weights[key].shape)} instead of {tuple(value.shape)}"
+        if weights[key].is_floating_point() != value.is_floating_point():
+            return f"{key} is of {weights[key].dtype} instead of {value.dtype}"
+    unknown = next((key for key in weights if key not in initial), None)
     return "" if unknown is None else f"{unknown} is not in it"

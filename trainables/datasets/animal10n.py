@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
-from trainables.datasets.class_folders import shown, status, visible
+from trainables.datasets.class_folders import file_status, list_visible, printable
 from trainables.datasets.folder import decode_all
 from trainables.errors import DataError
 
@@ -68,9 +68,9 @@ class Animal10N(Source):
         root = _root(data_dir)
         files_of = _pictures if _has_pictures(root) else _binaries
         paths = [root.resolve(), *(path for split in RAW for path in files_of(root, split))]
-        states = [(path, status(path)) for path in paths]
+        states = [(path, file_status(path)) for path in paths]
         return "\n".join(
-            f"{shown(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states
+            f"{printable(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states
         )
 
     def list_files(self, data_dir: Path) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Animal10N(Source):
                 for path in _binaries(root, "train")
                 for number in range(path.stat().st_size // RECORD.itemsize)
             )
-        return tuple(shown(path.relative_to(data_dir)) for path in _pictures(root, "train"))
+        return tuple(printable(path.relative_to(data_dir)) for path in _pictures(root, "train"))
 
 
 RECORD = np.dtype([("id", "<i4"), ("label", "<i4"), ("image", np.uint8, Animal10N.image)])
@@ -106,7 +106,7 @@ def _has_pictures(root: Path) -> bool:
 
 def _pictures(root: Path, split: str) -> list[Path]:
     """List a split's pictures by name, so that the order depends on no file system."""
-    return visible(root / RAW[split])
+    return list_visible(root / RAW[split])
 
 
 def _binaries(root: Path, split: str) -> list[Path]:
@@ -125,7 +125,8 @@ def _label(path: Path) -> int:
     text = path.name.partition("_")[0]
     if not (text.isascii() and text.isdigit()) or int(text) >= len(CLASSES):
         raise DataError(
-            f"{shown(path)}: a picture's name begins with its label, 0 to {len(CLASSES) - 1}, and _"
+            f"{printable(path)}: a picture's name begins with its label, 0 to {len(CLASSES) - 1}, "
+            "and _"
         )
     return int(text)
 

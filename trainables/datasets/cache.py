@@ -1,4 +1,4 @@
-"""Decoded images and indices of files, kept as .npy files that every run maps and shares."""
+"""Cache of decoded images and file indices, as .npy files that all runs map and share."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 2
-"""Raised when the same files would be decoded or stored otherwise."""
+"""Version of the stored form; increase it when the same files are decoded or stored differently."""
 _INDEX = ("names", "ends", "sizes")
-"""Arrays of `Pictures`."""
+"""Attributes of `Pictures` that are stored as arrays."""
 
 
 def load(source: Source, data_dir: Path, cache_dir: Path) -> Dataset:
-    """Map the cached arrays of a dataset; decode and store them first where there are none.
+    """Map the cached arrays of a dataset; decode and store them first if they are missing.
 
-    Of several processes that ask at once, one decodes and the others wait for it.
+    If several processes load it at once, one decodes and the others wait.
 
     Raises:
-        DataError: the dataset is missing or not what it claims to be.
-        HomeError: the cache cannot be written.
+        DataError: if files are missing, incomplete or damaged.
+        HomeError: if the cache cannot be written.
     """
     folder = cache_dir / f"{source.name}-{_key(source, data_dir)}"
-    cached = _mapped(source, folder)
+    cached = _open_dataset(source, folder)
     if cached is not None:
         return cached
     with _locked(folder):
-        cached = _mapped(source, folder)
+        cached = _open_dataset(source, folder)
         if cached is not None:
             return cached
         dataset = source.read(data_dir)
-        with _explained(folder):
+        with _home_errors(folder):
             _clear(folder)
             _store(dataset, folder)
-    stored = _mapped(source, folder)
+    stored = _open_dataset(source, folder)
     if stored is None:
         raise HomeError(f"{folder} cannot be read back: check the disk")
     return stored
@@ -61,11 +61,11 @@ def _key(source: Source, data_dir: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _mapped(source: Source, folder: Path) -> Dataset | None:
-    """Open a stored dataset; None where there is none, or a damaged one."""
+def _open_dataset(source: Source, folder: Path) -> Dataset | None:
+    """Open a stored dataset; return None if it is missing or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        splits = {name: _open(folder, name, split) for name, split in meta["splits"].items()}
+        splits = {name: _open_split(folder, name, split) for name, split in meta["splits"].items()}
         test, *others = meta["tests"]
         return Dataset(
             name=source.name,
@@ -87,7 +87,7 @@ def _mapped(source: Source, folder: Path) -> Dataset | None:
         return None
 
 
-def _open(folder: Path, name: str, meta: dict[str, Any]) -> Split:
+def _open_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
     images: NDArray[np.uint8] | Pictures
     if meta["root"] is None:
         images = _map(folder / f"{name}_images.npy")
@@ -95,17 +95,19 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> Split:
         names, ends, sizes = (_map(folder / f"{name}_{array}.npy") for array in _INDEX)
         images = Pictures(Path(meta["root"]), names, ends, sizes, meta["resize"])
     labels = _map(folder / f"{name}_labels.npy")
-    return Split(images, labels, {int(at): why for at, why in meta["unreadable"].items()})
+    return Split(
+        images, labels, {int(position): error for position, error in meta["unreadable"].items()}
+    )
 
 
 def _map(path: Path) -> NDArray[Any]:
-    # Copy-on-write: torch takes writable arrays alone, and no write reaches the file.
+    # Copy-on-write: torch accepts only writable arrays, and no write reaches the file.
     array: NDArray[Any] = np.load(path, mmap_mode="c")
     return array
 
 
 def _store(dataset: Dataset, folder: Path) -> None:
-    """Write all files under a temporary name, then rename the folder into place."""
+    """Write all files into a temporary folder, then rename it into place."""
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     partial.mkdir()
     try:
@@ -160,23 +162,23 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a damaged folder and what killed processes have left of it."""
-    for remains in (folder, *folder.parent.glob(f".{folder.name}.*")):
-        if remains.is_dir():
-            shutil.rmtree(remains)
+    """Remove a damaged folder and the temporary folders of killed processes."""
+    for leftover in (folder, *folder.parent.glob(f".{folder.name}.*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        with _explained(folder):
+        with _home_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
         yield
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _home_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = (3, 32, 32)
+"""Shape (C, H, W) of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Cifar(Source):
 
     def _is_present(self, data_dir: Path) -> bool:
         packed, unpacked = data_dir / self.archive.file, data_dir / self.archive.folder
-        return packed.is_file() or unpacked.is_dir() or class_folders.present(data_dir)
+        return packed.is_file() or unpacked.is_dir() or class_folders.any_split(data_dir)
 
     def _check_present(self, data_dir: Path) -> None:
         if not self._is_present(data_dir):
@@ -203,13 +204,13 @@ class Cifar100(Cifar):
 
 def _read_packed(archive: Archive, packed: Path) -> dict[str, bytes]:
     """Read the members in one pass; nothing is unpacked to disk, so no path in it matters."""
-    wanted = {f"{archive.folder}/{name}": name for name in archive.members}
+    names = {f"{archive.folder}/{name}": name for name in archive.members}
     members: dict[str, bytes] = {}
     try:
         _check_md5(packed, download.file_md5(packed), archive.md5)
         with tarfile.open(packed, "r|gz") as tar:
             for entry in tar:
-                name = wanted.get(entry.name.removeprefix("./"))
+                name = names.get(entry.name.removeprefix("./"))
                 file = tar.extractfile(entry) if name and entry.isreg() else None
                 if name and file:
                     members[name] = file.read()
@@ -238,23 +239,23 @@ def _read_unpacked(archive: Archive, unpacked: Path) -> dict[str, bytes]:
     return members
 
 
-def _check_md5(path: Path, found: str, expected: str) -> None:
-    if found != expected:
+def _check_md5(path: Path, digest: str, expected: str) -> None:
+    if digest != expected:
         raise DataError(
-            f"{path} is damaged or incomplete (md5 {found}, expected {expected}): "
+            f"{path} is damaged or incomplete (md5 {digest}, expected {expected}): "
             "delete it to have it downloaded again"
         )
 
 
-def _value(key: str, content: bytes, path: Path) -> object:
+def _value(key: str, pickled: bytes, path: Path) -> object:
     try:
-        values = load_arrays(content)
+        content = load_arrays(pickled)
     except ValueError as error:
         raise DataError(f"{path} is not a pickle of arrays: {error}") from error
-    found: Mapping[object, object] = values if isinstance(values, dict) else {}
-    if key not in found:
+    values: Mapping[object, object] = content if isinstance(content, dict) else {}
+    if key not in values:
         raise DataError(f"{path} has no '{key}': not a file of this dataset")
-    return found[key]
+    return values[key]
 
 
 def _split(archive: Archive, content: bytes, path: Path) -> Split:

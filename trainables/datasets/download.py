@@ -1,4 +1,4 @@
-"""Downloads from a list of places: resumed where they stopped; the md5 decides what is kept."""
+"""Downloads from a list of places, resumed after an interruption and verified by md5."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Progress
 
 TIMEOUT_S = 10.0
-"""For connecting, and for a pause between bytes: a place that is silent for longer is left."""
-_BLOCK = 1 << 18
+"""Longest time, in seconds, for connecting and between two blocks; then the next place is tried."""
+BLOCK_BYTES = 1 << 18
+"""Number of bytes that are read at a time."""
 
 
 class _PlaceError(Exception):
-    """A place does not give the file; says why in a few words."""
+    """Failure of one place, with its reason in a few words."""
 
 
 def fetch(urls: Sequence[str], target: Path, md5: str, progress: Progress) -> None:
-    """Download a file from the first place that gives it whole; a no-op if it is there.
+    """Download a file from the first place that provides it whole, unless it exists.
 
-    Bytes are gathered in `<target>.partial`, which an interrupted download leaves behind and the
-    next one, from whichever place, goes on with.
+    Bytes are collected in `<target>.partial`. An interrupted download leaves this file behind, and
+    the next one continues it from any place.
 
     Args:
-        urls: places (http or https), tried in this order.
-        target: where the file belongs; its folder is made.
-        md5: of the whole file.
-        progress: told after each block.
+        urls: URLs of the places (http or https), tried in this order.
+        target: path of the file; its folder is created.
+        md5: md5 of the whole file.
+        progress: function that is called after each block.
 
     Raises:
-        DataError: no place gives it, another process is downloading it, or it cannot be written.
+        DataError: if no place provides the file, another process is downloading it, or it cannot
+            be written.
     """
     if target.is_file():
         return
@@ -71,7 +73,7 @@ def file_md5(path: Path) -> str:
 
 
 def _lock(file: IO[bytes], target: Path) -> None:
-    """Keep other processes from adding to the same partial file; ends with its closing."""
+    """Lock the partial file against other processes until it is closed."""
     try:
         acquire(file, patience_seconds=0)
     except TimeoutError:
@@ -83,11 +85,11 @@ def _lock(file: IO[bytes], target: Path) -> None:
 def _download(
     urls: Sequence[str], partial: Path, file: IO[bytes], md5: str, progress: Progress
 ) -> None:
-    """Fill the partial file with the right content."""
+    """Try the places in turn until one completes the partial file."""
     reasons = []
     for url in urls:
         try:
-            _from_place(url, partial, file, md5, progress)
+            _download_from(url, partial, file, md5, progress)
         except _PlaceError as error:
             reasons.append(f"{urlsplit(url).netloc}: {error}")
         else:
@@ -101,61 +103,70 @@ def _download(
     )
 
 
-def _from_place(url: str, partial: Path, file: IO[bytes], md5: str, progress: Progress) -> None:
-    """Ask one place until the file is whole, as long as each answer adds to it."""
-    inherited = file.tell() > 0
+def _download_from(url: str, partial: Path, file: IO[bytes], md5: str, progress: Progress) -> None:
+    """Request the rest of the file from one place until it is whole.
+
+    Another request follows a failed one only if that one has added bytes.
+
+    Raises:
+        _PlaceError: if the place does not provide the file.
+    """
+    continued = file.tell() > 0
     while True:
-        before = file.tell()
+        size = file.tell()
         try:
-            resumed = _answer(url, file, progress)
+            resumed = _request(url, file, progress)
         except _PlaceError:
-            if file.tell() <= before:
+            if file.tell() <= size:
                 raise
             continue
         file.flush()
         if file_md5(partial) == md5:
             return
         _empty(file)
-        if not (inherited and resumed):
+        if not (continued and resumed):
             raise _PlaceError("its file has the wrong md5")
-        inherited = False  # what was there before may be to blame: ask once more, for all of it
+        continued = False  # the earlier bytes may be wrong: request the whole file once
 
 
-def _answer(url: str, file: IO[bytes], progress: Progress) -> bool:
-    """Append one answer to the file; return whether the bytes before it were kept.
+def _request(url: str, file: IO[bytes], progress: Progress) -> bool:
+    """Append the response to one request to the file.
+
+    Returns:
+        Whether the bytes that were in the file before are still part of it.
 
     Raises:
-        _PlaceError: no answer, or one that ends too early; what came is in the file.
+        _PlaceError: if there is no response, or it ends too early; its bytes are in the file.
     """
-    kept = file.tell()
-    opener = _opener(kept)
+    start = file.tell()
+    opener = _opener(start)
     try:
         response = opener.open(url, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and kept:
-            return True  # nothing is left to send: the md5 will tell
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            return True  # the file has all bytes: its md5 decides
         raise _PlaceError(f"HTTP {error.code}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _PlaceError(_reason(error)) from error
     with closing(response):
         resumed = response.status == http.client.PARTIAL_CONTENT
         if not resumed:
-            kept = 0
+            start = 0
             _empty(file)
         length = response.headers.get("Content-Length")
-        total = kept + int(length) if length and length.isdigit() else None
-        while block := _block(response):
+        total = start + int(length) if length and length.isdigit() else None
+        while block := _read_block(response):
             file.write(block)
             progress(file.tell(), total)
         if total is not None and file.tell() < total:
             raise _PlaceError(f"ended after {file.tell()} of {total} bytes")
-    return resumed and kept > 0
+    return resumed and start > 0
 
 
-def _block(response: IO[bytes]) -> bytes:
+def _read_block(response: IO[bytes]) -> bytes:
     try:
-        return response.read(_BLOCK)
+        return response.read(BLOCK_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise _PlaceError(_reason(error)) from error
 
@@ -172,7 +183,7 @@ def _reason(error: Exception) -> str:
 
 
 def _opener(start: int) -> urllib.request.OpenerDirector:
-    """Return an opener for http and https alone that asks for the bytes from `start` on."""
+    """Return an opener for http and https only, which requests the bytes from `start` on."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,7 +1,7 @@
-"""Pictures in class folders, small ones of one size.
+"""Small pictures of one size in class folders.
 
-It is how users bring data of their own, and a second form of the small public datasets. Labels are
-the alphabetical ranks of the class names; pictures are ordered by class, then by file name.
+Users can bring their own data in this form, and CIFAR can be read from it. Labels are the
+alphabetical ranks of the class names; pictures are ordered by class, then by file name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainables.datasets.class_folders import (
     Listing,
     check_classes,
     list_pictures,
-    shown,
+    printable,
 )
 from trainables.errors import DataError
 
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHUNK = 500
-_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
+CHUNK_SIZE = 500
+"""Number of pictures that a thread decodes at a time."""
+EIGHT_BIT_MODES = frozenset(
+    {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+)
+"""Pillow's modes of pictures that convert to RGB without loss of range."""
 
 
 def read_folders(
@@ -57,23 +61,23 @@ def read_folders(
     """
     listings = {split: list_pictures(data_dir, split) for split in SPLITS}
     names = check_classes(data_dir, name, listings, classes)
-    (height, width), wanted = _size(listings["train"], name, image)
+    (height, width), origin = _size(listings["train"], name, image)
     count = sum(len(pictures) for listing in listings.values() for pictures in listing.values())
     _check_memory(data_dir, count * 3 * height * width)
-    train, test = (_read_split(listings[split], (height, width), wanted) for split in SPLITS)
+    train, test = (_read_split(listings[split], (height, width), origin) for split in SPLITS)
     return Dataset(name, names, train, test, own=own)
 
 
 def _size(
     listing: Listing, name: str, image: tuple[int, int, int] | None
 ) -> tuple[tuple[int, int], str]:
-    """Return the height and width that all pictures must have, and whose they are."""
+    """Return height and width that all pictures must have, and whose they are, for messages."""
     if image is not None:
         return image[1:], f"{name} has"
     for path in (path for pictures in listing.values() for path in pictures):
         with suppress(DataError):
             height, width = decode(path).shape[:2]
-            return (height, width), f"{shown(path)} is"
+            return (height, width), f"{printable(path)} is"
     raise DataError(f"{name}: not one of its pictures can be read")
 
 
@@ -86,36 +90,36 @@ def _check_memory(data_dir: Path, size: int) -> None:
         )
 
 
-def _read_split(listing: Listing, size: tuple[int, int], wanted: str) -> Split:
+def _read_split(listing: Listing, size: tuple[int, int], origin: str) -> Split:
     paths = [path for pictures in listing.values() for path in pictures]
     counts = [len(pictures) for pictures in listing.values()]
-    images, unreadable = decode_all(paths, size, wanted)
+    images, unreadable = decode_all(paths, size, origin)
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     return Split(images, labels, unreadable)
 
 
 def decode_all(
-    paths: Sequence[Path], size: tuple[int, int], wanted: str
+    paths: Sequence[Path], size: tuple[int, int], origin: str
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Decode pictures to RGB.
 
     Args:
-        paths: of the pictures.
-        size: height and width that all must have.
-        wanted: whose size that is, for messages: "cifar10 has".
+        paths: paths of the pictures.
+        size: height and width that all pictures must have.
+        origin: subject and verb of the message about another size: "cifar10 has".
 
     Returns:
-        Pixels, uint8, shape (n, 3, H, W), and what is wrong with pictures that could not be
+        Pixels, uint8, shape (n, 3, H, W), and the error messages of pictures that could not be
         decoded, by position; their pixels are 0.
 
     Raises:
-        DataError: a picture has another size.
+        DataError: if a picture has another size.
     """
     images = np.zeros((len(paths), 3, *size), dtype=np.uint8)
     unreadable: dict[int, str] = {}
 
     def decode_chunk(start: int) -> None:
-        for position, path in enumerate(paths[start : start + _CHUNK], start):
+        for position, path in enumerate(paths[start : start + CHUNK_SIZE], start):
             try:
                 pixels = decode(path)
             except DataError as error:
@@ -123,7 +127,7 @@ def decode_all(
                 continue
             if pixels.shape[:2] != size:
                 raise DataError(
-                    f"{shown(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but {wanted} "
+                    f"{printable(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but {origin} "
                     f"{size[1]}×{size[0]}: all pictures must have one size"
                 )
             images[position] = pixels.transpose(2, 0, 1)
@@ -131,7 +135,7 @@ def decode_all(
     # Pillow releases the GIL while it decodes: threads help with larger pictures.
     pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
     try:
-        for _ in pool.map(decode_chunk, range(0, len(paths), _CHUNK)):
+        for _ in pool.map(decode_chunk, range(0, len(paths), CHUNK_SIZE)):
             pass
     finally:
         pool.shutdown(cancel_futures=True)
@@ -142,20 +146,20 @@ def decode(path: Path) -> NDArray[np.uint8]:
     """Decode a picture to RGB, uint8, shape (H, W, 3).
 
     Raises:
-        DataError: it cannot be read, or is no 8-bit picture; names it.
+        DataError: if the file cannot be read or is not an 8-bit picture.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
             mode = picture.mode
-            if mode in _EIGHT_BIT:
+            if mode in EIGHT_BIT_MODES:
                 return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"cannot read {shown(path)} as a picture: replace it or take it out of the folder"
+            f"cannot read {printable(path)} as a picture: replace it or take it out of the folder"
         ) from error
-    raise DataError(f"{shown(path)} is not an 8-bit picture (mode {mode}): convert it")
+    raise DataError(f"{printable(path)} is not an 8-bit picture (mode {mode}): convert it")
 
 
 class Folder(Source):

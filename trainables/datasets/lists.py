@@ -1,7 +1,7 @@
-"""Lists of files and labels as large datasets come with: one `<name> <label>` a line.
+"""Lists of files and labels of large datasets: one `<name> <label>` a line.
 
-They are read line by line: a list of a million lines held twice would take more memory than all
-that is kept of it.
+They are read line by line, since a whole list of a million lines would take more memory than the
+names and labels in it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each line.
+    """Yield the number, counted from 1, and the content of each line.
 
     Raises:
-        DataError: the list cannot be read, or is empty.
+        DataError: if the list cannot be read or is empty.
     """
     number = 0
     try:
@@ -38,10 +38,10 @@ def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Read one text a line, such as the title of a class.
+    """Read a list with one text a line, such as the title of a class.
 
     Raises:
-        DataError: as for `iter_lines`, or a line is empty or not UTF-8.
+        DataError: if the list cannot be read or is empty, or a line is empty or not UTF-8.
     """
     texts = []
     for number, line in iter_lines(path):
@@ -49,7 +49,7 @@ def read_texts(path: Path) -> list[str]:
             text = line.decode().strip()
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}:{number}: {_shown(line)} is not UTF-8: get it again"
+                f"{path}:{number}: {_printable(line)} is not UTF-8: get it again"
             ) from error
         if not text:
             raise DataError(f"{path}:{number}: the line is empty: get it again")
@@ -58,40 +58,41 @@ def read_texts(path: Path) -> list[str]:
 
 
 def read_names(path: Path) -> list[bytes]:
-    """Read one name a line, none of them twice.
+    """Read a list with one name a line.
 
     Raises:
-        DataError: as for `iter_lines`, or a line is no name, or one that stood there before.
+        DataError: if the list cannot be read or is empty, or a line is not one name or repeats one.
     """
     names = []
     for number, line in iter_lines(path):
         words = line.split()
         if len(words) != 1:
-            raise DataError(f"{path}:{number}: expected one name, got {_shown(line)}")
+            raise DataError(f"{path}:{number}: expected one name, got {_printable(line)}")
         names.append(words[0])
     check_unique(path, names)
     return names
 
 
 def read_pairs(path: Path, classes: int) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Read a name and a label a line.
+    """Read a list with a name and a label a line.
 
     Args:
-        path: of the list.
+        path: path of the list.
         classes: number of classes K.
 
     Returns:
         Names and labels, in the order of the lines.
 
     Raises:
-        DataError: as for `iter_lines`, or a line is no such pair, or a label is outside 0..K-1.
+        DataError: if the list cannot be read or is empty, a line is not a name and a label, or a
+            label is outside 0..K-1.
     """
     names: list[bytes] = []
     labels = array("q")
     for number, line in iter_lines(path):
         words = line.split()
         if len(words) != 2 or not words[1].isdigit():
-            raise DataError(f"{path}:{number}: expected '<name> <label>', got {_shown(line)}")
+            raise DataError(f"{path}:{number}: expected '<name> <label>', got {_printable(line)}")
         label = int(words[1])
         if label >= classes:
             raise DataError(f"{path}:{number}: label {label} is outside 0..{classes - 1}")
@@ -101,18 +102,18 @@ def read_pairs(path: Path, classes: int) -> tuple[list[bytes], NDArray[np.int64]
 
 
 def check_unique(path: Path, names: list[bytes]) -> None:
-    """See that no name stands in a list twice.
+    """Check that no name is in a list twice.
 
     Raises:
-        DataError: one does.
+        DataError: if one is; the message names its line.
     """
     if len(set(names)) < len(names):
         seen: set[bytes] = set()
         for number, name in enumerate(names, start=1):
             if name in seen:
-                raise DataError(f"{path}:{number}: {_shown(name)} stands there twice")
+                raise DataError(f"{path}:{number}: {_printable(name)} is in the list twice")
             seen.add(name)
 
 
-def _shown(line: bytes) -> str:
+def _printable(line: bytes) -> str:
     return repr(line.strip()[:80].decode("utf-8", "backslashreplace"))

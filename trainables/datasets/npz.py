@@ -1,4 +1,4 @@
-"""A user's own arrays, in `data.npz`."""
+"""The user's own arrays, in `data.npz`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "data.npz"
+"""Name of the file in the data folder."""
 LAYOUT = (
     f"{FILE} with x_train, y_train, x_test, y_test (x: uint8 images of shape (n, H, W), "
     "(n, H, W, C) or (n, C, H, W); y: integer labels from 0) and, if wanted, classes (names)"
 )
+"""Description of the arrays, for messages."""
 
 
 class Npz(Source):
@@ -97,17 +99,17 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Split:
 def _classes(
     path: Path, arrays: dict[str, NDArray[Any]], splits: dict[str, Split]
 ) -> tuple[str, ...]:
-    needed = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
+    count = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     names = arrays.get("classes")
     if names is None:
         present = np.unique(splits["train"].labels)
-        if len(present) < needed:
+        if len(present) < count:
             missing = int(np.setdiff1d(np.arange(len(present) + 1), present)[0])
             raise DataError(
-                f"{path}: y_train has no sample of class {missing}, but labels up to {needed - 1}: "
+                f"{path}: y_train has no sample of class {missing}, but labels up to {count - 1}: "
                 "number the classes from 0 without a gap, or name them all in 'classes'"
             )
-        return tuple(str(label) for label in range(needed))
+        return tuple(str(label) for label in range(count))
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
         raise DataError(f"{path}: classes must be a vector of different texts")
     return tuple(names.tolist())

@@ -1,4 +1,4 @@
-"""Pictures that stay files: an index of millions of them in little memory."""
+"""Pictures that stay in their files, and a memory-saving index of millions of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Files of a folder, in an order; 8-bit colour once decoded.
+    """Picture files of a folder, in a fixed order; 8-bit colour once decoded.
 
     Attributes:
-        root: the folder.
-        names: all names one after the other, UTF-8, relative to the folder; uint8.
-        ends: where each name ends in `names`, int64, shape (n,).
-        sizes: of the files in bytes, int64, shape (n,).
-        resize: what the short side is brought to before a part is cut out; None: nothing is
-            resized unless it is smaller than the part.
+        root: folder that contains the files.
+        names: file names relative to the folder, UTF-8, one after the other; uint8.
+        ends: end of each name in `names`, int64, shape (n,).
+        sizes: sizes of the files in bytes, int64, shape (n,).
+        resize: short side, in pixels, to which a picture is resized before a part is cut out; None
+            resizes only pictures that are smaller than the part.
     """
 
     root: Path
@@ -40,15 +40,15 @@ class Pictures:
 
     @classmethod
     def of(cls, root: Path, names: Sequence[bytes], resize: int | None = None) -> Self:
-        """Index files, looking each up.
+        """Look up files and return their index.
 
         Args:
-            root: the folder.
-            names: relative to it.
-            resize: see the attribute.
+            root: folder that contains the files.
+            names: file names relative to the folder.
+            resize: value of the attribute `resize`.
 
         Raises:
-            DataError: a file is missing, or a name leaves the folder; names the first and how many.
+            DataError: if files are missing, or a name is not UTF-8 or leaves the folder.
         """
         check_inside(names)
         sizes, missing = _sizes(root, names)
@@ -77,7 +77,7 @@ class Pictures:
         return f"{self.root}/{self.name(position)}"
 
     def fingerprint(self) -> bytes:
-        """Return a digest of names, sizes and how they are read."""
+        """Return a digest of the names, the sizes and `resize`."""
         content = hashlib.sha256(str(self.resize).encode())
         for array in (self.names, self.ends, self.sizes):
             content.update(np.ascontiguousarray(array).data)
@@ -87,46 +87,51 @@ class Pictures:
 def thumbnails(
     pictures: Pictures, positions: NDArray[np.integer], side: int = 128
 ) -> NDArray[np.uint8]:
-    """Return the middle squares of some pictures made small, uint8, shape (n, 3, side, side).
+    """Return small versions of the central squares of pictures, uint8, shape (n, 3, side, side).
 
     A picture that cannot be decoded is black.
+
+    Args:
+        pictures: index of the pictures.
+        positions: positions of the wanted ones in it, shape (n,).
+        side: side of a thumbnail, in pixels.
     """
     from PIL import Image, ImageOps
 
-    found = np.zeros((len(positions), 3, side, side), dtype=np.uint8)
-    for row, position in zip(found, positions, strict=True):
+    pixels = np.zeros((len(positions), 3, side, side), dtype=np.uint8)
+    for row, position in zip(pixels, positions, strict=True):
         with suppress(OSError, ValueError), Image.open(pictures.path(int(position))) as picture:
             row[:] = np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side))).transpose(
                 2, 0, 1
             )
-    return found
+    return pixels
 
 
 def check_inside(names: Iterable[bytes]) -> None:
-    """See that names are UTF-8 and stay inside the folder that they are relative to.
+    """Check that names are UTF-8 and do not leave the folder that they are relative to.
 
     Raises:
-        DataError: one does not.
+        DataError: if a name is not UTF-8 or leaves the folder.
     """
     for name in names:
         if name.startswith(b"/") or (b".." in name and b".." in name.split(b"/")):
-            shown = name.decode("utf-8", "backslashreplace")
-            raise DataError(f"'{shown}' leaves the data folder: names are relative to it")
+            text = name.decode("utf-8", "backslashreplace")
+            raise DataError(f"'{text}' leaves the data folder: names are relative to it")
         if not name.isascii():
             try:
                 name.decode()
             except UnicodeDecodeError as error:
-                shown = name.decode("utf-8", "backslashreplace")
-                raise DataError(f"the name '{shown}' is not UTF-8: rename the file") from error
+                text = name.decode("utf-8", "backslashreplace")
+                raise DataError(f"the name '{text}' is not UTF-8: rename the file") from error
 
 
 def _sizes(root: Path, names: Sequence[bytes]) -> tuple[NDArray[np.int64], list[bytes]]:
-    base = os.fsencode(root) + b"/"
+    prefix = os.fsencode(root) + b"/"
     sizes = np.empty(len(names), dtype=np.int64)
     missing = []
     for position, name in enumerate(names):
         try:
-            sizes[position] = os.stat(base + name).st_size  # noqa: PTH116 - a million Paths are slow
+            sizes[position] = os.stat(prefix + name).st_size  # noqa: PTH116 - a million Paths are slow
         except OSError:
             missing.append(name)
     return sizes, missing

@@ -1,8 +1,8 @@
-"""Pickles of arrays, read with an allow-list: nothing that a file names is ever called.
+"""Safe reading of pickled arrays.
 
-`pickle.load` runs whatever a file asks for. The distributors' files need three names, those of
-NumPy's array reconstruction and Python 2's way of writing bytes; every other name is refused before
-it is looked up.
+`pickle.load` calls any function that a file names. The distributors' files need only those that
+rebuild NumPy arrays, and the one with which Python 2 wrote bytes; every other name is refused
+before it is looked up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RECONSTRUCT = np.empty(0).__reduce__()[0]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `codecs.encode`, with which pickles before protocol 3 write bytes."""
+    """Replace `codecs.encode`, with which pickles before protocol 3 write bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in {encoding} are not allowed")
     return text.encode("latin1")
@@ -40,13 +40,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_arrays(content: bytes | IO[bytes]) -> object:
-    """Read plain values and NumPy arrays from a pickle; Python 2's text is read as Latin-1.
+    """Read plain values and NumPy arrays from a pickle; text of Python 2 is decoded as Latin-1.
 
     Args:
-        content: the pickle, or a stream whose next one is read.
+        content: bytes of the pickle, or a stream from which the next pickle is read.
 
     Raises:
-        ValueError: not a pickle, cut short, or one that names anything else than arrays.
+        ValueError: if the content is not a whole pickle, or contains other objects than arrays and
+            plain values.
     """
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content

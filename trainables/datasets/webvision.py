@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER, ILSVRC = "webvision", "imagenet"
+"""Folders of WebVision and of ILSVRC12's validation images."""
 TRAIN_LIST, TEST_LIST = "info/train_filelist_google.txt", "info/val_filelist.txt"
 SYNSETS = "info/synsets.txt"
 TEST_IMAGES = "val_images_256"
@@ -130,10 +131,10 @@ class MiniWebVision(Source):
 
 def _root(data_dir: Path) -> Path:
     root = data_dir / FOLDER
-    lacking = [name for name in (TRAIN_LIST, TEST_LIST, SYNSETS) if not (root / name).is_file()]
-    if lacking:
+    missing = [name for name in (TRAIN_LIST, TEST_LIST, SYNSETS) if not (root / name).is_file()]
+    if missing:
         raise DataError(
-            f"webvision is not in {data_dir.absolute()} (no {FOLDER}/{lacking[0]}): get it from "
+            f"webvision is not in {data_dir.absolute()} (no {FOLDER}/{missing[0]}): get it from "
             "https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html, unpack it there, or "
             f"name the folder that holds {FOLDER}/ with --data-dir"
         )

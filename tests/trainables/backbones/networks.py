@@ -1,4 +1,4 @@
-"""Networks for the tests of backbones, and their layers written out from a state dict."""
+"""Networks for the tests of backbones, and their layers as plain functions of a state dict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CIFAR = (3, 32, 32)
 
 
 def image_of(name: str) -> tuple[int, int, int]:
-    """The smallest images that a backbone takes."""
+    """Return the shape of the smallest images that a backbone accepts."""
     backbone = backbone_of(name)
     if backbone.smallest:
         return (3, backbone.smallest, backbone.smallest)
@@ -37,7 +37,7 @@ def build(
 
 
 def build_without_memory(name: str, outputs: int = 10, **values: object) -> Network:
-    """The network without its numbers: what has shapes, and takes neither time nor memory."""
+    """Build a network on the meta device: it has shapes, but takes neither time nor memory."""
     with torch.device("meta"):
         return build(name, outputs=outputs, values=values)
 
@@ -47,7 +47,7 @@ def count(module: torch.nn.Module) -> int:
 
 
 def give_statistics(network: torch.nn.Module) -> torch.Generator:
-    """Draw all that batch normalisations hold: with 0 and 1 in it, mistakes would not show."""
+    """Draw the state of all batch normalisations, since the initial 0 and 1 would hide mistakes."""
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in network.modules():
@@ -64,7 +64,7 @@ def give_statistics(network: torch.nn.Module) -> torch.Generator:
 
 
 class Plain:
-    """The layers of ResNets as functions of a state dict, in evaluation."""
+    """Layers of ResNets in evaluation mode, as functions of a state dict."""
 
     def __init__(self, network: Network) -> None:
         self.weights = network.state_dict()
@@ -90,6 +90,6 @@ class Plain:
         return logits, attention[:, 0]
 
 
-def assert_same(found: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor, ...]) -> None:
-    for value, wanted in zip(found, expected, strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-4)
+def assert_same(actual: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor, ...]) -> None:
+    for value, reference in zip(actual, expected, strict=True):
+        torch.testing.assert_close(value, reference, rtol=1e-4, atol=1e-4)

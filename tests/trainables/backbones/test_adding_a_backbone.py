@@ -1,4 +1,4 @@
-"""The example of docs/adding-a-backbone.md, as a user would add it."""
+"""Example of docs/adding-a-backbone.md, added as a user would add it."""
 
 from __future__ import annotations
 

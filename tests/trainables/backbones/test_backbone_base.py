@@ -21,11 +21,11 @@ from trainables.run.parameters import complete
     ],
 )
 def test_other_images_are_refused(name: str, image: tuple[int, int, int], takes: str) -> None:
-    with pytest.raises(FieldError) as caught:
+    with pytest.raises(FieldError) as error:
         backbone_of(name).check(image)
 
-    assert caught.value.field == "backbone"
-    assert caught.value.message == (
+    assert error.value.field == "backbone"
+    assert error.value.message == (
         f"backbone {name} takes images of {takes}, got {'×'.join(map(str, image))}: "
         "choose another backbone"
     )
@@ -46,8 +46,8 @@ def test_its_images_are_taken(name: str, image: tuple[int, int, int]) -> None:
 def test_a_text_is_any_text() -> None:
     parameters = backbone_of("resnet50").parameters
 
-    given = complete("backbone resnet50", parameters, {"weights": "/a b/ü.pth"})
-    assert dict(given) == {"weights": "/a b/ü.pth", "weights_sha256": ""}
+    values = complete("backbone resnet50", parameters, {"weights": "/a b/ü.pth"})
+    assert dict(values) == {"weights": "/a b/ü.pth", "weights_sha256": ""}
     with pytest.raises(FieldError, match=r"^weights must be a text, got 5$"):
         complete("backbone resnet50", parameters, {"weights": 5})
 
@@ -59,10 +59,10 @@ def test_convolutions_are_drawn_by_their_fan_out() -> None:
     initialise_convolutions(body)
     weight = body[0].weight.detach()
 
-    wanted = (2 / (200 * 5 * 5)) ** 0.5
-    assert abs(weight.std().item() / wanted - 1) < 0.02  # of 40,000 draws: 6 standard errors
-    assert abs(weight.mean().item()) < 5 * wanted / 200
-    assert weight.abs().max().item() > 3.5 * wanted  # normal, not uniform
+    deviation = (2 / (200 * 5 * 5)) ** 0.5
+    assert abs(weight.std().item() / deviation - 1) < 0.02  # of 40,000 draws: 6 standard errors
+    assert abs(weight.mean().item()) < 5 * deviation / 200
+    assert weight.abs().max().item() > 3.5 * deviation  # normal, not uniform
     assert body[0].bias is not None
     assert not body[0].bias.any()
     assert bool((body[1].weight == 1).all())

@@ -17,7 +17,7 @@ WITHOUT_DETERMINISTIC_GRADIENT = (
     *(nn.AdaptiveMaxPool2d, nn.FractionalMaxPool2d, nn.MaxUnpool2d, nn.MaxPool3d, nn.AvgPool3d),
     *(nn.ReflectionPad2d, nn.Upsample, nn.EmbeddingBag),
 )
-"""On CUDA, by the documentation of `torch.use_deterministic_algorithms`."""
+"""Layers without it on CUDA, from the documentation of `torch.use_deterministic_algorithms`."""
 
 
 @pytest.mark.parametrize(

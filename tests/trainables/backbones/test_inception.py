@@ -8,21 +8,21 @@ from torch import nn
 
 def test_its_normalisations_are_those_of_the_public_code() -> None:
     network = build_without_memory("inception-resnet-v2", 50)
-    found = {(m.eps, m.momentum) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
+    settings = {(m.eps, m.momentum) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
 
-    assert found == {(1e-3, 0.1)}
+    assert settings == {(1e-3, 0.1)}
 
 
 def test_inception_is_that_of_timm_averaged_over_its_map() -> None:
     network = build("inception-resnet-v2", (3, 227, 227), outputs=50).eval()
     images = torch.randn(1, 3, 227, 227, generator=give_statistics(network))
-    theirs = timm.create_model("inception_resnet_v2", pretrained=False).eval()
+    reference = timm.create_model("inception_resnet_v2", pretrained=False).eval()
     state = network.features.state_dict()
-    missing, unexpected = theirs.load_state_dict(state, strict=False)
+    missing, unexpected = reference.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (["classif.weight", "classif.bias"], [])
 
     with torch.no_grad():
-        maps = theirs.forward_features(images)
+        maps = reference.forward_features(images)
         assert maps.shape == (1, 1536, 5, 5)
         representation = network.representation(network.features(images))
         torch.testing.assert_close(representation, maps.mean(dim=(2, 3)), rtol=1e-5, atol=1e-6)

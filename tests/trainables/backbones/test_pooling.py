@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.backbones.pooling import AveragePool, averaging
+from trainables.backbones.pooling import AveragePool, pooling_matrix
 
 
 def test_the_matrix_from_two_to_seven() -> None:
-    assert averaging(2, 7).tolist() == [*[[1, 0]] * 3, [0.5, 0.5], *[[0, 1]] * 3]
+    assert pooling_matrix(2, 7).tolist() == [*[[1, 0]] * 3, [0.5, 0.5], *[[0, 1]] * 3]
 
 
 @pytest.mark.parametrize("inputs", [(2, 2), (1, 1), (7, 7), (3, 5), (8, 7), (10, 15)])
@@ -20,17 +20,19 @@ def test_it_equals_adaptive_average_pooling(
     maps = torch.randn(4, 5, *inputs, generator=random, dtype=torch.float64, requires_grad=True)
     cotangent = torch.randn(4, 5, *outputs, generator=random, dtype=torch.float64)
     pool = AveragePool(inputs, outputs)
-    pool.matrix = torch.kron(averaging(inputs[0], outputs[0]), averaging(inputs[1], outputs[1])).T
+    pool.matrix = torch.kron(
+        pooling_matrix(inputs[0], outputs[0]), pooling_matrix(inputs[1], outputs[1])
+    ).T
     results = []
     for module in (pool, nn.AdaptiveAvgPool2d(outputs)):
         pooled = module(maps)
         (gradient,) = torch.autograd.grad(pooled, maps, cotangent)
         results.append((pooled, gradient))
 
-    (ours, our_gradient), (theirs, their_gradient) = results
-    assert ours.shape == (4, 5, *outputs)
-    torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-14)
-    torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-13, atol=1e-14)
+    (pooled, gradient), (reference, reference_gradient) = results
+    assert pooled.shape == (4, 5, *outputs)
+    torch.testing.assert_close(pooled, reference, rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(gradient, reference_gradient, rtol=1e-13, atol=1e-14)
 
 
 def test_from_two_to_seven_it_is_the_same_in_every_precision() -> None:

@@ -9,7 +9,7 @@ WIDTHS = (64, 128, 256, 512)
 def plain_preact(
     plain: Plain, images: torch.Tensor, blocks: tuple[int, ...], *, published: bool
 ) -> torch.Tensor:
-    """Representation, shape (b, 512): of the public code's network, or of He et al., ECCV 2016."""
+    """Return the representation, shape (b, 512), of the public code or of He et al., ECCV 2016."""
     position = iter(range(100))
     x = plain.convolve(images, str(next(position)))
     if published:

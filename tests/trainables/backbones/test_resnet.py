@@ -55,20 +55,20 @@ def test_the_small_resnet_is_the_one_written_out_here() -> None:
 
 
 def test_resnet50_is_that_of_torchvision_and_starts_from_a_file(tmp_path: Path) -> None:
-    theirs = resnet.resnet50(weights=None).eval()
-    images = torch.randn(2, 3, 64, 96, generator=give_statistics(theirs))
+    reference = resnet.resnet50(weights=None).eval()
+    images = torch.randn(2, 3, 64, 96, generator=give_statistics(reference))
     file = tmp_path / "weights.pth"
-    torch.save(theirs.state_dict(), file)
+    torch.save(reference.state_dict(), file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     values = {"weights": str(file), "weights_sha256": digest.upper()}
     network = build("resnet50", (3, 64, 96), outputs=14, values=values).eval()
     scratch = build("resnet50", (3, 64, 96), outputs=14).eval()
 
     assert torch.equal(network.prediction.weight, scratch.prediction.weight)
-    theirs.fc = torch.nn.Identity()
+    reference.fc = torch.nn.Identity()
     with torch.no_grad():
-        assert torch.equal(network.features(images), theirs(images))
-        assert not torch.equal(scratch.features(images), theirs(images))
+        assert torch.equal(network.features(images), reference(images))
+        assert not torch.equal(scratch.features(images), reference(images))
         assert network.features(images).shape == (2, 2048)
 
 

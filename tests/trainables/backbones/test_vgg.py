@@ -14,37 +14,37 @@ def test_vgg_is_that_of_torchvision_and_its_dropout_is_of_the_seed() -> None:
     network = build("vgg19-bn").eval()
     images = torch.randn(2, *IMAGE, generator=give_statistics(network))
     with torch.device("meta"):
-        theirs = vgg.vgg19_bn(weights=None, init_weights=False)
-    theirs.eval()
-    own = network.state_dict()
+        reference = vgg.vgg19_bn(weights=None, init_weights=False)
+    reference.eval()
+    state_dict = network.state_dict()
     convolutions, mlp = "features.0.", "representation."
     state = {
         f"features.{k[len(convolutions) :]}": v
-        for k, v in own.items()
+        for k, v in state_dict.items()
         if k.startswith(convolutions)
     }
-    state |= {f"classifier.{k[len(mlp) :]}": v for k, v in own.items() if k.startswith(mlp)}
-    theirs.classifier[6] = nn.Identity()
-    theirs.load_state_dict(state, assign=True)
+    state |= {f"classifier.{k[len(mlp) :]}": v for k, v in state_dict.items() if k.startswith(mlp)}
+    reference.classifier[6] = nn.Identity()
+    reference.load_state_dict(state, assign=True)
 
     with torch.no_grad():
         features = network.features(images)
         assert features.shape == (2, 25_088)
-        pooled = theirs.avgpool(theirs.features(images)).flatten(1)
+        pooled = reference.avgpool(reference.features(images)).flatten(1)
         torch.testing.assert_close(features, pooled, rtol=1e-5, atol=1e-6)
         representation = network.representation(features)
         assert representation.shape == (2, 4096)
-        torch.testing.assert_close(representation, theirs(images), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(representation, reference(images), rtol=1e-4, atol=1e-6)
 
         network.representation.train()
-        drawn = []
+        outputs = []
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
-            drawn.append(network.representation(features))
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    kept = (drawn[0] != 0).sum() / (representation > 0).sum()
-    assert 0.4 < kept < 0.65  # a last layer that drops half
+            outputs.append(network.representation(features))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+    share = (outputs[0] != 0).sum() / (representation > 0).sum()
+    assert 0.4 < share < 0.65  # a last layer that drops half
 
     first, second = network.representation[0], network.representation[3]
     for linear in (first, second):

@@ -47,71 +47,71 @@ def test_files_of_old_have_no_count_of_batches(tmp_path: Path) -> None:
 
 
 def digest_of(name: str) -> str:
-    """The SHA-256 of a file; of nothing where it cannot be read."""
+    """Return the SHA-256 of a file; that of no bytes if it cannot be read."""
     path = Path(name)
     return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
-def refused(tmp_path: Path, name: str, digest: str | None = None) -> str:
-    """The message, with the folder written as `TMP`; the body is left as it was."""
+def error_message(tmp_path: Path, name: str, digest: str | None = None) -> str:
+    """Return the message, with `TMP` for the folder; the body must be left unchanged."""
     digest = digest_of(name) if digest is None else digest
     loaded = body()
     before = {key: value.clone() for key, value in loaded.state_dict().items()}
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         load_weights(loaded, name, digest, "fc.")
     assert all(torch.equal(value, before[key]) for key, value in loaded.state_dict().items())
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(str(tmp_path), "TMP")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path, str(tmp_path / "none.pth")) == (
+    assert error_message(tmp_path, str(tmp_path / "none.pth")) == (
         "weights 'TMP/none.pth' cannot be read (No such file or directory): name a file written by "
         "torch.save, or '' to start from scratch"
     )
-    assert "(Is a directory)" in refused(tmp_path, str(tmp_path))
-    assert refused(tmp_path, "w.pth") == (
+    assert "(Is a directory)" in error_message(tmp_path, str(tmp_path))
+    assert error_message(tmp_path, "w.pth") == (
         "weights 'w.pth': give an absolute path, since runs begin in any folder"
     )
 
 
 def test_another_digest(tmp_path: Path) -> None:
     name = save(tmp_path / "w.pth", body().state_dict())
-    found = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
 
-    assert refused(tmp_path, name, "ABCDEF" * 10 + "0000") == (
-        f"weights 'TMP/w.pth' have SHA-256 {found[:12]}, weights_sha256 says abcdefabcdef: "
+    assert error_message(tmp_path, name, "ABCDEF" * 10 + "0000") == (
+        f"weights 'TMP/w.pth' have SHA-256 {digest[:12]}, weights_sha256 says abcdefabcdef: "
         "name the right file, or correct weights_sha256"
     )
 
 
 def test_a_file_without_its_digest_is_told_it(tmp_path: Path) -> None:
     name = save(tmp_path / "w.pth", body().state_dict())
-    assert refused(tmp_path, name, "") == (
+    assert error_message(tmp_path, name, "") == (
         f"weights 'TMP/w.pth': give weights_sha256 too, its SHA-256 is {digest_of(name)}"
     )
 
 
 class Harmful:
-    """Would run code when it is unpickled as Python does."""
+    """Object that runs code when `pickle.load` reads it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('code of a file was run')",))
 
 
 def test_what_torch_did_not_write(tmp_path: Path) -> None:
-    written = tmp_path / "whole.pth"
-    save(written, body().state_dict())
+    whole = tmp_path / "whole.pth"
+    save(whole, body().state_dict())
     contents = {
         "empty": b"",
         "text": b"these are no weights\n",
-        "cut": written.read_bytes()[:-200],
+        "cut": whole.read_bytes()[:-200],
         "harmful": pickle.dumps(Harmful(), protocol=2),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        assert refused(tmp_path, str(tmp_path / name)) == (
+        assert error_message(tmp_path, str(tmp_path / name)) == (
             f"weights 'TMP/{name}' are not a file of tensors written by torch.save: "
             "name another, or '' to start from scratch"
         )
@@ -119,7 +119,7 @@ def test_what_torch_did_not_write(tmp_path: Path) -> None:
 
 def test_what_is_no_state_dict(tmp_path: Path) -> None:
     for content in ([torch.zeros(2)], {"state_dict": body().state_dict()}, torch.zeros(2)):
-        assert refused(tmp_path, save(tmp_path / "w.pth", content)) == (
+        assert error_message(tmp_path, save(tmp_path / "w.pth", content)) == (
             "weights 'TMP/w.pth' are not a state dict, from names to tensors: "
             "save model.state_dict()"
         )
@@ -128,7 +128,7 @@ def test_what_is_no_state_dict(tmp_path: Path) -> None:
 def test_weights_of_another_network(tmp_path: Path) -> None:
     state = body().state_dict()
     less = {name: value for name, value in state.items() if name != "norm.running_var"}
-    for content, wrong in (
+    for content, difference in (
         ({**state, "conv.bias": torch.zeros(5)}, "conv.bias has shape (5,) instead of (4,)"),
         (
             {**state, "conv.bias": torch.zeros(4).int()},
@@ -137,7 +137,7 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         (less, "norm.running_var is missing"),
         ({**state, "layer9.weight": torch.zeros(1)}, "layer9.weight is not in it"),
     ):
-        assert refused(tmp_path, save(tmp_path / "w.pth", content)) == (
-            f"weights 'TMP/w.pth' are of another network: {wrong}; "
+        assert error_message(tmp_path, save(tmp_path / "w.pth", content)) == (
+            f"weights 'TMP/w.pth' are of another network: {difference}; "
             "name some of the same architecture"
         )

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refused(source: Animal10N, data_dir: Path) -> str:
-    with pytest.raises(DataError) as caught:
+def error_message(source: Animal10N, data_dir: Path) -> str:
+    with pytest.raises(DataError) as error:
         source.read(data_dir)
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(str(data_dir), "DIR")
 
@@ -31,8 +31,8 @@ def test_pictures_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert dataset.train.labels.tolist() == [int(name[0]) for name in names]
     assert source.list_files(tmp_path) == tuple(f"animal10n/training/{name}" for name in names)
     first = random_pixels(int(names[0].split("_")[2].split(".")[0]), SIDE, SIDE)
-    found = np.asarray(dataset.train.images)[0].transpose(1, 2, 0)
-    assert np.abs(found.astype(int) - first).mean() < 12  # a JPEG of it
+    pixels = np.asarray(dataset.train.images)[0].transpose(1, 2, 0)
+    assert np.abs(pixels.astype(int) - first).mean() < 12  # a JPEG of it
     assert (dataset.image, len(dataset.test)) == ((3, 64, 64), 10)
     assert dataset.classes[:2] == ("cat", "lynx")
     assert not dataset.true_labels
@@ -61,19 +61,21 @@ def test_the_tenth_file_comes_after_the_ninth(tmp_path: Path) -> None:
 def test_too_few_pictures(form: Literal["raw", "binary"], tmp_path: Path) -> None:
     write_animal10n(tmp_path, form)
     larger = declare(Animal10N, train_size=21, test_size=10)
-    assert refused(larger, tmp_path) == (
+    assert error_message(larger, tmp_path) == (
         "DIR/animal10n has 20 pictures to train, the dataset has 21: unpack it again, all of it"
     )
 
 
 def test_what_is_missing_or_not_as_it_should_be(tmp_path: Path) -> None:
     source = declare(Animal10N, train_size=20, test_size=10)
-    assert refused(source, tmp_path).startswith("animal10n is not in DIR (looked for animal10n/tr")
+    assert error_message(source, tmp_path).startswith(
+        "animal10n is not in DIR (looked for animal10n/tr"
+    )
     write_animal10n(tmp_path, "raw")
     training = tmp_path / "animal10n/training"
     extra = training / "11_img_0.jpg"
     extra.write_bytes(b"")
-    assert refused(source, tmp_path) == (
+    assert error_message(source, tmp_path) == (
         "DIR/animal10n/training/11_img_0.jpg: a picture's name begins with its label, 0 to 9, and _"
     )
     extra.unlink()
@@ -88,11 +90,11 @@ def test_records_that_are_cut_or_have_other_labels(tmp_path: Path) -> None:
     path = tmp_path / "animal10n/data_batch_2.bin"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    assert refused(source, tmp_path) == (
+    assert error_message(source, tmp_path) == (
         f"DIR/animal10n/data_batch_2.bin has {len(content) - 1} bytes, no multiple of a record's "
         "12296: it is cut short, unpack it again"
     )
     path.write_bytes(content[:4] + (10).to_bytes(4, "little") + content[8:])
-    assert refused(source, tmp_path) == (
+    assert error_message(source, tmp_path) == (
         "DIR/animal10n/data_batch_2.bin: record 0 has label 10, outside 0..9"
     )

@@ -27,8 +27,8 @@ def ignore(done: int, total: int | None) -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
-    """Stands for the network: notes what would be downloaded."""
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
+    """Targets and md5s of downloads, which are recorded instead of made."""
     calls: list[tuple[Path, str]] = []
 
     def fetch(_urls: Sequence[str], target: Path, md5: str, _progress: Progress) -> None:
@@ -49,9 +49,9 @@ def test_sources_go_by_their_names() -> None:
 
 
 def test_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(FieldError, match=r"'cifar-10': did you mean 'cifar10'\? known: ") as caught:
+    with pytest.raises(FieldError, match=r"'cifar-10': did you mean 'cifar10'\? known: ") as error:
         datasets.load("cifar-10", Path(), None)
-    assert caught.value.field == "dataset"
+    assert error.value.field == "dataset"
 
 
 def test_digest_is_the_same_with_and_without_cache(
@@ -75,11 +75,13 @@ def test_missing_data_through_the_cache(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ensure_downloads_what_is_missing(tmp_path: Path, asked: list[tuple[Path, str]]) -> None:
+def test_ensure_downloads_what_is_missing(
+    tmp_path: Path, downloads: list[tuple[Path, str]]
+) -> None:
     datasets.ensure("cifar10", tmp_path, ignore)
     datasets.ensure("cifar100", tmp_path, ignore)
 
-    assert asked == [
+    assert downloads == [
         (tmp_path / "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
         (tmp_path / "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
     ]
@@ -97,7 +99,7 @@ def test_ensure_downloads_what_is_missing(tmp_path: Path, asked: list[tuple[Path
     ],
 )
 def test_ensure_leaves_what_is_present(
-    tmp_path: Path, asked: list[tuple[Path, str]], name: str, present: str
+    tmp_path: Path, downloads: list[tuple[Path, str]], name: str, present: str
 ) -> None:
     if present.endswith("/"):
         (tmp_path / present).mkdir()
@@ -105,7 +107,7 @@ def test_ensure_leaves_what_is_present(
         (tmp_path / present).write_bytes(b"")
     datasets.ensure(name, tmp_path, ignore)
 
-    assert asked == []
+    assert downloads == []
 
 
 def test_failed_download_names_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

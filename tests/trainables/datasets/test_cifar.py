@@ -106,9 +106,9 @@ def test_archive_that_cannot_be_read_is_one_line(tmp_path: Path, keep: int) -> N
     path.write_bytes(path.read_bytes()[:keep])
     archive = replace(source.archive, md5=small_cifar.md5(path.read_bytes()))
 
-    with pytest.raises(DataError, match=rf"{path} (cannot be read|lacks)") as caught:
+    with pytest.raises(DataError, match=rf"{path} (cannot be read|lacks)") as error:
         declare(Cifar10, archive=archive).read(tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_archive_without_a_member_names_it(tmp_path: Path) -> None:
@@ -208,10 +208,10 @@ def test_batch_that_is_something_else_is_refused(
 
 def test_missing_data_says_what_where_and_which_flag(tmp_path: Path) -> None:
     source = Cifar10()
-    for ask in (source.read, source.signature):
-        with pytest.raises(DataError) as caught:
-            ask(tmp_path)
-        message = str(caught.value)
+    for method in (source.read, source.signature):
+        with pytest.raises(DataError) as error:
+            method(tmp_path)
+        message = str(error.value)
         assert "\n" not in message
         for part in ("cifar10 is not in", str(tmp_path), Cifar10.archive.file, "train/<class>/"):
             assert part in message

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refused(human: HumanCifar, data_dir: Path) -> str:
-    with pytest.raises(DataError) as caught:
+def error_message(human: HumanCifar, data_dir: Path) -> str:
+    with pytest.raises(DataError) as error:
         human.read(data_dir)
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(str(data_dir), "DIR")
 
@@ -49,7 +49,7 @@ def test_another_order_is_refused(tmp_path: Path) -> None:
     content = torch.load(tmp_path / human.file, weights_only=False)
     content["clean_label"] = content["clean_label"][::-1].copy()
     torch.save(content, tmp_path / human.file)
-    assert refused(human, tmp_path) == (
+    assert error_message(human, tmp_path) == (
         "DIR/CIFAR-10_human.pt: its clean_label is not that of the images (100 differ, the first "
         "at 0): it goes with the order of cifar-10-python.tar.gz, not of class folders"
     )
@@ -57,14 +57,14 @@ def test_another_order_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
     human: HumanCifar = declare(Cifar10N, images=small_cifar10(tmp_path))
-    assert refused(human, tmp_path) == (
+    assert error_message(human, tmp_path) == (
         "cifar10n: no CIFAR-10_human.pt in DIR: get it from "
         "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it there"
     )
     path = tmp_path / human.file
     for content in (b"", b"nothing of the kind", pickle.dumps([1, 2])):
         path.write_bytes(content)
-        assert refused(human, tmp_path).startswith(
+        assert error_message(human, tmp_path).startswith(
             "DIR/CIFAR-10_human.pt is not a file of label arrays"
         )
     human = write_cifar_human(tmp_path)
@@ -76,11 +76,11 @@ def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
         ("random_label2", None, "'random_label2' is not 100 integers"),
     ):
         torch.save({**saved, key: value}, path)
-        assert message in refused(human, tmp_path)
+        assert message in error_message(human, tmp_path)
 
 
 class Harmful:
-    """Would run a command when it is unpickled as Python does."""
+    """Object that runs a command when `pickle.load` reads it."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -93,10 +93,10 @@ def test_a_file_runs_nothing(tmp_path: Path) -> None:
     human = write_cifar_human(tmp_path)
     path, trace = tmp_path / human.file, tmp_path / "trace"
     path.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
-    first = refused(human, tmp_path)
+    first = error_message(human, tmp_path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", pickle.dumps(Harmful(trace), protocol=2))
-    second = refused(human, tmp_path)
+    second = error_message(human, tmp_path)
     for message in (first, second):
         assert "which is not allowed" in message
     assert not trace.exists()

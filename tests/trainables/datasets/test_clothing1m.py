@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 SMALL = declare(Clothing1M, train_size=28, validation_size=14, test_size=14)
 
 
-def refused(data_dir: Path, source: Clothing1M = SMALL) -> str:
-    with pytest.raises(DataError) as caught:
+def error_message(data_dir: Path, source: Clothing1M = SMALL) -> str:
+    with pytest.raises(DataError) as error:
         source.read(data_dir)
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(f"{data_dir}/clothing1m", "DIR").replace(str(data_dir), "TOP")
 
@@ -46,27 +46,27 @@ def test_keys_labels_and_splits(tmp_path: Path, *, images: bool) -> None:
 def test_the_digest_follows_labels_and_files(tmp_path: Path) -> None:
     write_clothing1m(tmp_path)
     root = tmp_path / "clothing1m"
-    seen = [SMALL.read(tmp_path).digest]
-    assert SMALL.read(tmp_path).digest == seen[0]
+    digests = [SMALL.read(tmp_path).digest]
+    assert SMALL.read(tmp_path).digest == digests[0]
     save_jpeg(root / "images/3/03/train3,3.jpg", 5, 300, 400)
-    seen.append(SMALL.read(tmp_path).digest)
+    digests.append(SMALL.read(tmp_path).digest)
     labels = root / "noisy_label_kv.txt"
     labels.write_text(labels.read_text().replace("train3,3.jpg 4", "train3,3.jpg 5"))
-    seen.append(SMALL.read(tmp_path).digest)
-    assert len(set(seen)) == 3
+    digests.append(SMALL.read(tmp_path).digest)
+    assert len(set(digests)) == 3
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
-    assert refused(tmp_path).startswith(
+    assert error_message(tmp_path).startswith(
         "clothing1m is not in TOP (no clothing1m/category_names_eng.txt): ask its authors for it"
     )
     write_clothing1m(tmp_path)
-    assert refused(tmp_path, Clothing1M()) == (
+    assert error_message(tmp_path, Clothing1M()) == (
         "DIR/noisy_train_key_list.txt has 28 keys, the dataset 1000000: get it again"
     )
     for n in (3, 4, 5):
         (tmp_path / f"clothing1m/images/{n}/0{n}/train{n},{n}.jpg").unlink()
-    assert refused(tmp_path) == (
+    assert error_message(tmp_path) == (
         "DIR lacks images/3/03/train3,3.jpg and 2 more of the 28 files that its lists name: unpack "
         "the pictures there, all of them"
     )
@@ -99,7 +99,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
             "noisy_train_key_list.txt",
             "images/4/04/train4,4.jpg",
             "images/3/03/train3,3.jpg",
-            "DIR/noisy_train_key_list.txt:5: 'images/3/03/train3,3.jpg' stands there twice",
+            "DIR/noisy_train_key_list.txt:5: 'images/3/03/train3,3.jpg' is in the list twice",
         ),
         (
             "noisy_train_key_list.txt",
@@ -123,7 +123,7 @@ def test_lists_that_contradict(
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
-    assert refused(tmp_path) == message
+    assert error_message(tmp_path) == message
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_names_that_leave_the_folder_or_are_not_utf8(
     for file in ("noisy_train_key_list.txt", "noisy_label_kv.txt"):
         path = tmp_path / "clothing1m" / file
         path.write_bytes(path.read_bytes().replace(b"images/4/04/train4,4.jpg", key))
-    assert refused(tmp_path) == message
+    assert error_message(tmp_path) == message

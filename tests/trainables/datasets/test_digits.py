@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from trainables.datasets.digits import Digits
 
-# Of the pictures as scikit-learn ships them; another value means other runs.
+# Digest of the pictures in scikit-learn; another value would mean other runs.
 DIGEST = "f588ca9cd852a1003e7c85752c3231b28f2263c434d8dde6bac1a333a4fec361"
 
 

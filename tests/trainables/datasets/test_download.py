@@ -24,22 +24,24 @@ HALF = len(CONTENT) // 2
 
 @dataclass
 class Place:
-    """How a server answers: `cuts[i]` is how many bytes the i-th answer sends before it ends."""
+    """Behaviour of a server: the i-th response ends after `cuts[i]` bytes."""
 
     content: bytes = CONTENT
     ranges: bool = True
     statuses: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
-    asked: list[str | None] = field(default_factory=list)
+    requests: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        wanted = handler.headers.get("Range")
-        self.asked.append(wanted)
+        byte_range = handler.headers.get("Range")
+        self.requests.append(byte_range)
         if self.statuses and (status := self.statuses.pop(0)) != 200:
             handler.send_error(status)
             return
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        start = (
+            int(byte_range.removeprefix("bytes=").rstrip("-")) if byte_range and self.ranges else 0
+        )
         if start >= len(self.content):
             handler.send_error(416)
             return
@@ -88,14 +90,14 @@ def get(tmp_path: Path, *places: Place) -> bytes:
 
 def test_whole_file_with_progress(tmp_path: Path, serve: Any) -> None:
     place = serve(Place())
-    seen: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     target = tmp_path / "new" / "folder" / "data.tar.gz"
-    fetch([place.url], target, md5(CONTENT), lambda done, total: seen.append((done, total)))
+    fetch([place.url], target, md5(CONTENT), lambda done, total: calls.append((done, total)))
 
     assert target.read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert place.asked == [None]
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert place.requests == [None]
 
 
 def test_present_file_is_left_alone(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_cut_connection_is_taken_up_where_it_ended(tmp_path: Path, serve: Any) -
     place = serve(Place(cuts=[HALF, 1000]))
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked == [None, f"bytes={HALF}-", f"bytes={HALF + 1000}-"]
+    assert place.requests == [None, f"bytes={HALF}-", f"bytes={HALF + 1000}-"]
 
 
 def test_next_command_goes_on_with_the_partial_file(tmp_path: Path, serve: Any) -> None:
@@ -123,7 +125,7 @@ def test_next_command_goes_on_with_the_partial_file(tmp_path: Path, serve: Any) 
     place = serve(Place())
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked == [f"bytes={HALF}-"]
+    assert place.requests == [f"bytes={HALF}-"]
 
 
 def test_next_place_goes_on_where_the_first_ended(tmp_path: Path, serve: Any) -> None:
@@ -131,14 +133,14 @@ def test_next_place_goes_on_where_the_first_ended(tmp_path: Path, serve: Any) ->
     second = serve(Place())
 
     assert get(tmp_path, first, second) == CONTENT
-    assert second.asked == [f"bytes={HALF}-"]
+    assert second.requests == [f"bytes={HALF}-"]
 
 
 def test_server_that_ignores_range_begins_anew(tmp_path: Path, serve: Any) -> None:
     place = serve(Place(ranges=False, cuts=[HALF]))
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked == [None, f"bytes={HALF}-"]
+    assert place.requests == [None, f"bytes={HALF}-"]
 
 
 def test_wrong_md5_then_next_place(tmp_path: Path, serve: Any) -> None:
@@ -146,7 +148,7 @@ def test_wrong_md5_then_next_place(tmp_path: Path, serve: Any) -> None:
     right = serve(Place())
 
     assert get(tmp_path, wrong, right) == CONTENT
-    assert (wrong.asked, right.asked) == ([None], [None])
+    assert (wrong.requests, right.requests) == ([None], [None])
 
 
 def test_wrong_beginning_from_elsewhere_is_thrown_away(tmp_path: Path, serve: Any) -> None:
@@ -156,7 +158,7 @@ def test_wrong_beginning_from_elsewhere_is_thrown_away(tmp_path: Path, serve: An
     partial.write_bytes(b"x" * HALF)
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked == [f"bytes={HALF}-", None]
+    assert place.requests == [f"bytes={HALF}-", None]
 
 
 def test_wrong_place_that_also_cuts_is_left(tmp_path: Path, serve: Any) -> None:
@@ -164,7 +166,7 @@ def test_wrong_place_that_also_cuts_is_left(tmp_path: Path, serve: Any) -> None:
     right = serve(Place())
 
     assert get(tmp_path, wrong, right) == CONTENT
-    assert wrong.asked == [None, f"bytes={HALF}-"]
+    assert wrong.requests == [None, f"bytes={HALF}-"]
 
 
 def test_place_is_asked_for_all_of_it_only_once(tmp_path: Path, serve: Any) -> None:
@@ -175,7 +177,7 @@ def test_place_is_asked_for_all_of_it_only_once(tmp_path: Path, serve: Any) -> N
     partial.write_bytes(b"x" * 1000)
 
     assert get(tmp_path, wrong, right) == CONTENT
-    assert wrong.asked == ["bytes=1000-", None, f"bytes={HALF}-"]
+    assert wrong.requests == ["bytes=1000-", None, f"bytes={HALF}-"]
 
 
 @pytest.mark.parametrize("content", [CONTENT, CONTENT + b"too long"])
@@ -186,7 +188,7 @@ def test_partial_file_that_needs_nothing_more(tmp_path: Path, serve: Any, conten
     partial.write_bytes(content)
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked[0] == f"bytes={len(content)}-"
+    assert place.requests[0] == f"bytes={len(content)}-"
 
 
 def test_all_places_fail_in_one_line(tmp_path: Path, serve: Any) -> None:
@@ -194,10 +196,10 @@ def test_all_places_fail_in_one_line(tmp_path: Path, serve: Any) -> None:
     wrong = serve(Place(content=b"other"))
     target = tmp_path / "data.tar.gz"
     urls = [gone.url, wrong.url, "http://127.0.0.1:1/x", "file:///etc/hostname", "nonsense"]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         fetch(urls, target, md5(CONTENT), ignore)
 
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     assert message.startswith("cannot download data.tar.gz (127.0.0.1:")
     for part in ("HTTP 404", "wrong md5", "Connection refused", f"put it into {tmp_path} by hand"):
@@ -212,7 +214,7 @@ def test_silent_place_is_left(tmp_path: Path, serve: Any, monkeypatch: pytest.Mo
 
     class Silent(Place):
         def answer(self, handler: BaseHTTPRequestHandler) -> None:
-            self.asked.append(handler.headers.get("Range"))
+            self.requests.append(handler.headers.get("Range"))
             released.wait(10)
 
     silent, place = serve(Silent()), serve(Place())
@@ -220,7 +222,7 @@ def test_silent_place_is_left(tmp_path: Path, serve: Any, monkeypatch: pytest.Mo
         assert get(tmp_path, silent, place) == CONTENT
     finally:
         released.set()
-    assert silent.asked == [None]
+    assert silent.requests == [None]
 
 
 def test_two_processes_do_not_write_one_file(tmp_path: Path, serve: Any) -> None:
@@ -230,7 +232,7 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path, serve: Any) -> None
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=f"another process is downloading {target}"):
             fetch([place.url], target, md5(CONTENT), ignore)
-    assert place.asked == []
+    assert place.requests == []
 
 
 def test_file_that_another_process_has_just_finished(
@@ -241,7 +243,7 @@ def test_file_that_another_process_has_just_finished(
     monkeypatch.setattr(download, "_lock", lambda *_: target.write_bytes(CONTENT))
 
     assert get(tmp_path, place) == CONTENT
-    assert place.asked == []
+    assert place.requests == []
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, serve: Any) -> None:

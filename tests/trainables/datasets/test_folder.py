@@ -95,9 +95,9 @@ def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
     path = data_dir / "test/bee/00001.png"
     Image.new("RGB", (5, 6)).save(path)
 
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         Folder().read(data_dir)
-    assert str(caught.value) == (
+    assert str(error.value) == (
         f"{path} is 5×6 pixels but {data_dir}/train/ant/00000.png is 7×9: "
         "all pictures must have one size"
     )
@@ -107,11 +107,11 @@ def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
 def test_missing_split_is_named(data_dir: Path, split: str) -> None:
     (data_dir / split).rename(data_dir / "elsewhere")
 
-    for ask in (Folder().read, Folder().signature):
+    for method in (Folder().read, Folder().signature):
         with pytest.raises(
             DataError, match=rf"no folder {data_dir / split}: expected train/<class"
         ):
-            ask(data_dir)
+            method(data_dir)
 
 
 def test_pictures_without_class_folders(tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_class_name_that_is_not_utf8_is_refused(data_dir: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     (data_dir / "train" / name).mkdir()
 
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError) as error:
         Folder().read(data_dir)
-    assert r"train/caf\udce9 is not UTF-8" in str(caught.value)
-    str(caught.value).encode()
+    assert r"train/caf\udce9 is not UTF-8" in str(error.value)
+    str(error.value).encode()
 
 
 def test_hidden_files_are_passed_over(data_dir: Path) -> None:
@@ -184,18 +184,18 @@ def test_pictures_that_do_not_fit_into_memory_are_refused(
 
 
 def test_signature_follows_names_sizes_and_times(data_dir: Path) -> None:
-    seen = [Folder().signature(data_dir)]
+    signatures = [Folder().signature(data_dir)]
     path = data_dir / "train/ant/00000.png"
 
-    assert Folder().signature(Path(os.path.relpath(data_dir))) == seen[0]
+    assert Folder().signature(Path(os.path.relpath(data_dir))) == signatures[0]
     os.utime(path, ns=(1, 1))
-    seen.append(Folder().signature(data_dir))
+    signatures.append(Folder().signature(data_dir))
     path.rename(path.with_name("00001.png"))
-    seen.append(Folder().signature(data_dir))
+    signatures.append(Folder().signature(data_dir))
     path.with_name("00001.png").write_bytes(b"")
     os.utime(path.with_name("00001.png"), ns=(1, 1))
-    seen.append(Folder().signature(data_dir))
-    assert len(set(seen)) == 4
+    signatures.append(Folder().signature(data_dir))
+    assert len(set(signatures)) == 4
 
 
 def test_dangling_link_is_named(data_dir: Path) -> None:

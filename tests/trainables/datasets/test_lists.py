@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refused(folder: Path, content: bytes) -> list[str]:
-    """What reading a list of names, and one of pairs with labels 0 to 9, says of it."""
+def error_messages(folder: Path, content: bytes) -> list[str]:
+    """Return the messages of reading a file as names and as pairs; "" for no error."""
     path = folder / "list.txt"
     path.write_bytes(content)
-    said = []
+    messages = []
     for read in (lambda: read_names(path), lambda: read_pairs(path, 10)):
         try:
             read()
         except DataError as error:
-            said.append(str(error).replace(str(path), "LIST"))
+            messages.append(str(error).replace(str(path), "LIST"))
         else:
-            said.append("")
-    return said
+            messages.append("")
+    return messages
 
 
 def test_names_and_pairs(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_names_and_pairs(tmp_path: Path) -> None:
     names, labels = read_pairs(path, 10)
     assert names == [b"a/b.jpg", b"c.jpg", b"d.jpg"]
     assert labels.tolist() == [3, 9, 0]
-    labels[0] = 1  # it is ours
+    labels[0] = 1  # the array is writable
     path.write_bytes(b"a\nb\n")
     assert read_names(path) == [b"a", b"b"]
 
@@ -61,13 +61,13 @@ NAME, PAIR = "expected one name, got", "expected '<name> <label>', got"
             f"LIST:1: {PAIR} 'a -1'",
         ),
         (b"a 10\n", f"LIST:1: {NAME} 'a 10'", "LIST:1: label 10 is outside 0..9"),
-        (b"a\na\n", "LIST:2: 'a' stands there twice", f"LIST:1: {PAIR} 'a'"),
+        (b"a\na\n", "LIST:2: 'a' is in the list twice", f"LIST:1: {PAIR} 'a'"),
     ],
 )
 def test_the_line_that_is_wrong_is_named(
     content: bytes, names: str, pairs: str, tmp_path: Path
 ) -> None:
-    assert refused(tmp_path, content) == [names, pairs]
+    assert error_messages(tmp_path, content) == [names, pairs]
 
 
 def test_texts(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ def arrays(*shape: int) -> dict[str, Any]:
     return {"x_train": images, "y_train": LABELS, "x_test": images[:2], "y_test": LABELS[:2]}
 
 
-def refused(folder: Path, **given: Any) -> str:
-    np.savez(folder / "data.npz", **given)
-    with pytest.raises(DataError) as caught:
+def error_message(folder: Path, **content: Any) -> str:
+    np.savez(folder / "data.npz", **content)
+    with pytest.raises(DataError) as error:
         Npz().read(folder)
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(str(folder), "DIR")
 
@@ -36,15 +36,15 @@ def refused(folder: Path, **given: Any) -> str:
 def test_images_in_any_of_the_usual_orders(
     shape: tuple[int, ...], image: tuple[int, ...], tmp_path: Path
 ) -> None:
-    given = arrays(*shape)
-    np.savez(tmp_path / "data.npz", **given)
+    content = arrays(*shape)
+    np.savez(tmp_path / "data.npz", **content)
     dataset = Npz().read(tmp_path)
 
     assert dataset.image == image
     assert dataset.classes == ("0", "1", "2")
     assert dataset.train.labels.tolist() == LABELS.tolist()
     place = {2: (4, 5), 3: (4, 5, 0) if shape[0] == 8 else (0, 4, 5)}[len(shape)]
-    expected = given["x_train"][2][place]
+    expected = content["x_train"][2][place]
     assert np.asarray(dataset.train.images)[2, 0, 4, 5] == expected
 
 
@@ -58,37 +58,39 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         Npz().read(tmp_path)
     good = arrays(8, 8)
     less = {name: array for name, array in good.items() if name != "y_test"}
-    assert refused(tmp_path, **less).startswith("DIR/data.npz has no array 'y_test': expected ")
-    assert refused(tmp_path, **{**good, "x_train": good["x_train"] / 255}) == (
+    assert error_message(tmp_path, **less).startswith(
+        "DIR/data.npz has no array 'y_test': expected "
+    )
+    assert error_message(tmp_path, **{**good, "x_train": good["x_train"] / 255}) == (
         "DIR/data.npz: x_train is float64 of shape (4, 8, 8), it must be uint8 and (n, H, W), "
         "(n, H, W, C) or (n, C, H, W)"
     )
-    assert refused(tmp_path, **{**good, "y_train": np.eye(4)}) == (
+    assert error_message(tmp_path, **{**good, "y_train": np.eye(4)}) == (
         "DIR/data.npz: y_train is float64 of shape (4, 4), it must be integers of shape (n,)"
     )
-    assert refused(tmp_path, **{**good, "y_train": LABELS[:3]}) == (
+    assert error_message(tmp_path, **{**good, "y_train": LABELS[:3]}) == (
         "npz, train split: 4 images but 3 labels"
     )
-    assert refused(tmp_path, **{**good, "y_train": LABELS - 1}) == (
+    assert error_message(tmp_path, **{**good, "y_train": LABELS - 1}) == (
         "npz, train split: label -1 is outside 0..1"
     )
-    assert refused(tmp_path, **{**good, "x_test": good["x_test"][:, :7]}) == (
+    assert error_message(tmp_path, **{**good, "x_test": good["x_test"][:, :7]}) == (
         "DIR/data.npz: images of x_train have shape (1, 8, 8), of x_test (1, 7, 8): both need the "
         "same"
     )
-    assert refused(tmp_path, **arrays(4, 8, 8)).endswith("4 channels, allowed are 1 and 3")
-    assert refused(tmp_path, **good, classes=np.array(["a", "a", "b"])) == (
+    assert error_message(tmp_path, **arrays(4, 8, 8)).endswith("4 channels, allowed are 1 and 3")
+    assert error_message(tmp_path, **good, classes=np.array(["a", "a", "b"])) == (
         "DIR/data.npz: classes must be a vector of different texts"
     )
-    assert refused(tmp_path, **{**good, "y_train": LABELS * 0, "y_test": LABELS[:2] * 0}) == (
+    assert error_message(tmp_path, **{**good, "y_train": LABELS * 0, "y_test": LABELS[:2] * 0}) == (
         "npz: it has 1 class, at least 2 are needed to learn"
     )
-    assert refused(tmp_path, **{**good, "y_train": np.array([0, 2, 5, 2])}) == (
+    assert error_message(tmp_path, **{**good, "y_train": np.array([0, 2, 5, 2])}) == (
         "DIR/data.npz: y_train has no sample of class 1, but labels up to 5: number the classes "
         "from 0 without a gap, or name them all in 'classes'"
     )
     objects = np.array([{}, {}, {}, {}], dtype=object)
-    assert refused(tmp_path, **{**good, "x_train": objects}).startswith(
+    assert error_message(tmp_path, **{**good, "x_train": objects}).startswith(
         "DIR/data.npz cannot be read as NumPy arrays: "
     )
     with (tmp_path / "data.npz").open("wb") as file:

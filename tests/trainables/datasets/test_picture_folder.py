@@ -84,7 +84,7 @@ def test_thumbnails_are_small_squares_and_black_where_there_is_no_picture(data_d
     (data_dir / "train/ant/1.jpg").write_bytes(b"no picture")
     train = PictureFolder().read(data_dir).train
     assert isinstance(train.images, Pictures)
-    found = thumbnails(train.images, train.labels[:3] * 0 + [0, 1, 2], side=16)
-    assert found.shape == (3, 3, 16, 16)
-    assert found[0].any()
-    assert not found[1].any()
+    pixels = thumbnails(train.images, train.labels[:3] * 0 + [0, 1, 2], side=16)
+    assert pixels.shape == (3, 3, 16, 16)
+    assert pixels[0].any()
+    assert not pixels[1].any()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 SMALL = declare(MiniWebVision, classes=3, all_classes=4, train_size=15, per_class=2)
 
 
-def refused(data_dir: Path, source: MiniWebVision = SMALL) -> str:
-    with pytest.raises(DataError) as caught:
+def error_message(data_dir: Path, source: MiniWebVision = SMALL) -> str:
+    with pytest.raises(DataError) as error:
         source.read(data_dir)
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message.replace(str(data_dir), "DIR")
 
@@ -45,29 +45,33 @@ def test_the_first_classes_and_both_test_sets(tmp_path: Path, *, flat: bool) -> 
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
-    assert refused(tmp_path).startswith(
+    assert error_message(tmp_path).startswith(
         "webvision is not in DIR (no webvision/info/train_filelist_google.txt): get it from https"
     )
     write_webvision(tmp_path)
     shutil.move(tmp_path / "imagenet", tmp_path / "elsewhere")
-    assert refused(tmp_path).startswith(
+    assert error_message(tmp_path).startswith(
         "the validation images of ILSVRC 2012 are not in DIR (no imagenet/val/), and webvision is "
     )
     shutil.move(tmp_path / "elsewhere", tmp_path / "imagenet")
-    assert refused(tmp_path, declare(MiniWebVision, classes=3, all_classes=4, per_class=2)) == (
+    assert error_message(
+        tmp_path, declare(MiniWebVision, classes=3, all_classes=4, per_class=2)
+    ) == (
         "DIR/webvision/info/train_filelist_google.txt names 15 pictures of the first 3 classes, "
         "the dataset has 65944: get it again"
     )
-    assert refused(tmp_path, declare(MiniWebVision, classes=3, all_classes=4, train_size=15)) == (
+    assert error_message(
+        tmp_path, declare(MiniWebVision, classes=3, all_classes=4, train_size=15)
+    ) == (
         "info/val_filelist.txt: 2 pictures of class n00000000, the dataset has 50: unpack it again"
     )
     shutil.rmtree(tmp_path / "imagenet/val/n00000001")
-    assert refused(tmp_path) == (
+    assert error_message(tmp_path) == (
         "DIR/imagenet/val has no folder n00000001 and there is no DIR/imagenet/val.txt: the "
         "pictures are sorted into folders of WordNet ids, or a list says their classes"
     )
     shutil.rmtree(tmp_path / "webvision/google/q0001")
-    assert refused(tmp_path) == (
+    assert error_message(tmp_path) == (
         "DIR/webvision lacks google/q0001/picture0.jpg and 4 more of the 15 files that its lists "
         "name: unpack the pictures there, all of them"
     )
@@ -77,4 +81,6 @@ def test_a_label_beyond_the_lists_classes(tmp_path: Path) -> None:
     write_webvision(tmp_path)
     path = tmp_path / "webvision/info/val_filelist.txt"
     path.write_text(path.read_text().replace("val21.jpg 2", "val21.jpg 4"))
-    assert refused(tmp_path) == ("DIR/webvision/info/val_filelist.txt:6: label 4 is outside 0..3")
+    assert error_message(tmp_path) == (
+        "DIR/webvision/info/val_filelist.txt:6: label 4 is outside 0..3"
+    )
