@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
@@ -153,3 +154,59 @@ assert not {"torch", "mlflow", "optuna", "pydantic", "ray"} & set(sys.modules), 
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+OUTSIDE = '''
+"""A dataset in a file of its own."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.datasets.base import Dataset, Source, Split, file_stamp
+
+
+class Mine(Source):
+    name = "mine"
+    title = "my pictures"
+    licence = "my own"
+    layout = "mine.npz"
+
+    def signature(self, data_dir: Path) -> str:
+        return file_stamp(data_dir / "mine.npz")
+
+    def read(self, data_dir: Path) -> Dataset:
+        with np.load(data_dir / "mine.npz") as file:
+            train = Split(file["x"], file["y"])
+        return Dataset(self.name, ("cat", "dog"), train, train)
+'''
+
+
+def test_a_dataset_may_be_a_class_in_a_file_outside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(OUTSIDE)
+    spec = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(datasets.SOURCES, "mine", module.Mine())
+    source = datasets.source_of("mine")
+
+    assert (source.classes, source.image, source.from_files) == (None, None, False)
+    assert not source.downloads
+    assert source.list_files(tmp_path) is None
+    assert source.checksums(tmp_path) is None
+    datasets.ensure("mine", tmp_path, ignore)
+    with pytest.raises(DataError, match=f"cannot read {tmp_path}/mine.npz: No such file"):
+        datasets.load("mine", tmp_path, tmp_path / "cache")
+    images = np.zeros((4, 1, 2, 2), np.uint8)
+    np.savez(tmp_path / "mine.npz", x=images, y=np.array([0, 1, 0, 1]))
+    dataset = datasets.load("mine", tmp_path, tmp_path / "cache")
+    assert dataset.digest == module.Mine().read(tmp_path).digest
+
+
+def test_only_sources_with_a_fetch_of_their_own_can_be_downloaded() -> None:
+    names = {name for name, source in datasets.SOURCES.items() if source.downloads}
+    assert names == {"cifar10", "cifar100", "cifar10n", "cifar100n"}

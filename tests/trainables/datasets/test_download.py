@@ -209,7 +209,7 @@ def test_all_places_fail_in_one_line(tmp_path: Path, serve: Any) -> None:
 
 
 def test_silent_place_is_left(tmp_path: Path, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT_S", 1.0)
     released = threading.Event()
 
     class Silent(Place):
