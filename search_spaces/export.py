@@ -1,4 +1,4 @@
-"""A resolved study written out as a study: what `show` prints, and what loads as the same again."""
+"""Export of a resolved study as plain values that load as the same study; `show` prints them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from search_spaces.fields import listed
+from search_spaces.fields import yaml_values
 from search_spaces.resolve import (
     AS_IN_THE_STUDY,
     SourcedValue,
@@ -31,20 +31,22 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]
 Sources = dict["KeyPath", "str | KeyPath"]
-"""By path in what is written out: a text, or the path at which the study says the value."""
+"""Sources by path in the export: a text, or the path at which the study sets the value."""
 
 _RECIPE = TypeAdapter(Recipe)
 _RESOLVED = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
+"""Keys of a study that are exported as they are resolved, not as they are written."""
 
 
 def export_study(study: Study) -> tuple[Tree, Sources]:
-    """Write a study with every value that it resolves to.
+    """Return a study with every resolved value written out.
 
-    What is the same on all scenarios stands with the study, the rest in one override for each
-    scenario.
+    Values that hold for all scenarios are keys of the study; the others form one override for
+    each scenario.
 
     Returns:
-        The study as YAML values, and where those come from that it does not say at their paths.
+        The study as YAML values, and the sources of the values that the study does not set at
+        the same path.
     """
     sources: Sources = {}
     plain = study.model_dump(mode="json", exclude=_RESOLVED) | {
@@ -74,41 +76,48 @@ def _without_empty(section: Tree) -> Tree:
     return {key: value for key, value in section.items() if value}
 
 
-def _named_methods(study: Study) -> dict[str, None]:
+def _exported_methods(study: Study) -> dict[str, None]:
+    """Return the methods whose hyperparameters are exported, in order, as keys."""
     return dict.fromkeys([*study.methods, *study.hyperparameters])
 
 
 def _hyperparameters(study: Study, sources: Sources) -> Tree:
     values = {
         method: {
-            name: one
-            for name, one in study_values(study, method).items()
+            name: value
+            for name, value in study_values(study, method).items()
             if name not in {*study.unfixed_names(method), *reference_values(study, method)}
         }
-        for method in _named_methods(study)
+        for method in _exported_methods(study)
     }
     return _without_empty(_by_method(values, ("hyperparameters",), sources))
 
 
 def _references(study: Study, sources: Sources) -> Tree:
-    methods = [*study.reference, *_named_methods(study)]
+    methods = [*study.reference, *_exported_methods(study)]
     values = {method: reference_values(study, method) for method in methods}
     section = _by_method(values, ("reference",), sources)
     return {method: {} for method in study.reference} | _without_empty(section)
 
 
 def _by_method(
-    values: Mapping[str, Mapping[str, SourcedValue]], at: KeyPath, sources: Sources
+    values: Mapping[str, Mapping[str, SourcedValue]], path: KeyPath, sources: Sources
 ) -> Tree:
-    """Write values by method at a path, with the sources of what is not said there."""
+    """Return values by method, and add the sources of those that the study sets elsewhere.
+
+    Args:
+        values: values by method and name.
+        path: path of the exported section.
+        sources: sources of the export, extended in place.
+    """
     sources |= {
-        (*at, method, name): one.source or one.path
+        (*path, method, name): value.source or value.path
         for method, section in values.items()
-        for name, one in section.items()
-        if one.layer == "override" or (one.source and one.layer != "default")
+        for name, value in section.items()
+        if value.layer == "override" or (value.source and value.layer != "default")
     }
     return {
-        method: listed({name: section[name].value for name in sorted(section)})
+        method: yaml_values({name: section[name].value for name in sorted(section)})
         for method, section in values.items()
     }
 
@@ -116,19 +125,22 @@ def _by_method(
 def _recipes(study: Study, sources: Sources) -> Tree:
     return {
         method: _plain_training(training, ("recipes", method), sources)
-        for method in _trained_apart(study)
+        for method in _methods_with_recipe(study)
         if (training := shared_training(study, method)) is not None
     }
 
 
-def _trained_apart(study: Study) -> Iterable[str]:
-    """Return the methods for which the study says how they are trained."""
-    applied = [one for one in study.overrides if any(map(one.applies_to, study.scenarios))]
-    return dict.fromkeys([*study.recipes, *(name for one in applied for name in one.recipes)])
+def _methods_with_recipe(study: Study) -> Iterable[str]:
+    """Return the methods whose recipe the study or one of its overrides chooses."""
+    overrides = [
+        override for override in study.overrides if any(map(override.applies_to, study.scenarios))
+    ]
+    overridden = [method for override in overrides for method in override.recipes]
+    return dict.fromkeys([*study.recipes, *overridden])
 
 
-def _plain_training(training: Training, at: KeyPath, sources: Sources) -> Tree:
-    sources |= {(*at, *path): text for path, text in training.sources.items()}
+def _plain_training(training: Training, path: KeyPath, sources: Sources) -> Tree:
+    sources |= {(*path, *key): text for key, text in training.sources.items()}
     return {
         "recipe": plain_recipe(training.recipe),
         "kind": training.kind,
@@ -142,54 +154,58 @@ def _plain_training(training: Training, at: KeyPath, sources: Sources) -> Tree:
 def _overrides(study: Study, sources: Sources) -> list[Tree]:
     entries: list[Tree] = []
     for scenario in study.scenarios:
-        at = ("overrides", len(entries))
+        path = ("overrides", len(entries))
         entry = {
-            "recipe": _override_recipe(study, scenario, at, sources),
-            "hyperparameters": _override_values(study, scenario, at, sources),
-            "recipes": _override_trainings(study, scenario, at, sources),
+            "recipe": _override_recipe(study, scenario, path, sources),
+            "hyperparameters": _override_values(study, scenario, path, sources),
+            "recipes": _override_trainings(study, scenario, path, sources),
         }
         if content := _without_empty(entry):
             entries.append({"scenario": scenario, **content})
     return entries
 
 
-def _override_recipe(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
+def _override_recipe(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
     if not has_own_recipe(study, scenario):
         return {}
     for position, override in reversed(study.overrides_for(scenario)):
         source = override.source or ("overrides", position)
-        sources |= {(*at, "recipe", name): source for name in override.recipe.values}
+        sources |= {(*path, "recipe", name): source for name in override.recipe.values}
     return plain_recipe(matched_recipe(study, scenario))
 
 
-def _override_values(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
-    entries, named = study.overrides_for(scenario)[::-1], _named_methods(study)
-    methods = dict.fromkeys([*(m for _, one in entries for m in one.hyperparameters), *named])
+def _override_values(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
+    exported = _exported_methods(study)
+    overridden = [
+        method
+        for _, override in reversed(study.overrides_for(scenario))
+        for method in override.hyperparameters
+    ]
     values = {
         method: {
-            name: one
-            for name, one in resolve(study, method, scenario).values.items()
-            if not is_shared(study, method, name, one)
-            and (method in named or one.layer == "override")
+            name: value
+            for name, value in resolve(study, method, scenario).values.items()
+            if not is_shared(study, method, name, value)
+            and (method in exported or value.layer == "override")
         }
-        for method in methods
+        for method in dict.fromkeys([*overridden, *exported])
     }
-    return _without_empty(_by_method(values, (*at, "hyperparameters"), sources))
+    return _without_empty(_by_method(values, (*path, "hyperparameters"), sources))
 
 
-def _override_trainings(study: Study, scenario: str, at: KeyPath, sources: Sources) -> Tree:
+def _override_trainings(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
     return {
-        method: _plain_training(training, (*at, "recipes", method), sources)
-        for method in _trained_apart(study)
+        method: _plain_training(training, (*path, "recipes", method), sources)
+        for method in _methods_with_recipe(study)
         if shared_training(study, method) is None
         and (training := resolve(study, method, scenario).training).kind != "matched"
     }
 
 
 def _posterior(study: Study, sources: Sources) -> Tree:
-    own = study.posterior.recipe
-    if own is not None:
-        unsaid = [one.name for one in fields(Recipe) if one.name not in own.values]
-        sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in unsaid}
+    recipe = study.posterior.recipe
+    if recipe is not None:
+        inherited = [field.name for field in fields(Recipe) if field.name not in recipe.values]
+        sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in inherited}
     plain = study.posterior.model_dump(mode="json")
-    return plain | {"recipe": None if own is None else plain_recipe(posterior_recipe(study))}
+    return plain | {"recipe": None if recipe is None else plain_recipe(posterior_recipe(study))}

@@ -1,4 +1,4 @@
-"""Fields of a study whose keys depend on what is chosen: backbones' and methods' parameters."""
+"""Fields of a study whose keys depend on a choice: parameters of backbones and of methods."""
 
 from __future__ import annotations
 
@@ -20,24 +20,30 @@ RECIPE_VALUES: dict[str, Parameter] = {
     ),
     "weight_decay": Parameter("weight_decay", default=0.0, low=0, help="of the optimiser"),
 }
-"""Values of the recipe that can be searched with a method."""
+"""Values of the recipe that can be searched together with a method's hyperparameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A backbone and its parameters, complete."""
+    """A backbone with all of its parameters.
+
+    Attributes:
+        name: name of the backbone.
+        parameters: value of every parameter of the backbone.
+    """
 
     name: str
     parameters: FrozenMap
 
     @classmethod
     def read(cls, value: object) -> Architecture:
-        """Read `{name: mlp, hidden: [128, 128]}`.
+        """Return the architecture that a study writes as `{name: mlp, hidden: [128, 128]}`.
 
         Raises:
-            FieldError: no mapping with a name, an unknown backbone, or a value it does not take.
+            FieldError: if the value is not a mapping with a name, the backbone is unknown, or a
+                parameter is unknown or not allowed.
         """
-        keys = dict(_mapping(value, "a mapping like {name: resnet34}"))
+        keys = dict(_require_mapping(value, "a mapping like {name: resnet34}"))
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
@@ -46,8 +52,8 @@ class Architecture:
         return cls(name, complete(f"backbone {name}", backbone.parameters, keys))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what `read` reads."""
-        return {"name": self.name, **listed(self.parameters)}
+        """Return the architecture as the YAML values that `read` accepts."""
+        return {"name": self.name, **yaml_values(self.parameters)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,8 @@ class Fixed:
     """Hyperparameters of one method that a study fixes.
 
     Attributes:
-        values: those that it writes.
-        preset: name of a published group of values for the others; None without one.
+        values: values that the study writes.
+        preset: name of a published group of values for the other hyperparameters; None for none.
     """
 
     values: FrozenMap = field(default_factory=FrozenMap)
@@ -64,53 +70,59 @@ class Fixed:
 
     @classmethod
     def read(cls, method: str, values: object) -> Fixed:
-        """Read `{preset: official, alpha: 0.9}`.
+        """Return the fixed hyperparameters that a study writes as `{preset: official, alpha: 0.9}`.
 
         Raises:
-            FieldError: an unknown preset or parameter, or a value that is not allowed.
+            FieldError: if the preset or a parameter is unknown, or a value is not allowed.
         """
-        keys = dict(_mapping(values, "a mapping like {alpha: 0.9}"))
+        keys = dict(_require_mapping(values, "a mapping like {alpha: 0.9}"))
         preset = keys.pop("preset", None)
         presets = method_of(method).presets
         if preset is not None and (not isinstance(preset, str) or preset not in presets):
-            tail = suggest(str(preset), presets) if presets else "it has none"
-            raise FieldError("preset", f"method {method} has no preset '{preset}': {tail}")
-        return cls(_checked(method, parameters_of(method), keys), preset)
+            hint = suggest(str(preset), presets) if presets else "it has none"
+            raise FieldError("preset", f"method {method} has no preset '{preset}': {hint}")
+        return cls(_check_values(method, parameters_of(method), keys), preset)
 
 
 def parameters_of(method: str) -> dict[str, Parameter]:
-    """Return a method's parameters by name.
+    """Return the parameters of a method by name.
 
     Raises:
-        FieldError: an unknown method; its path is the name, as where methods are keys.
+        FieldError: if the method is unknown; the error's field is the name of the method, which
+            suits sections whose keys are methods.
     """
     with errors_at(method):
         return {parameter.name: parameter for parameter in method_of(method).parameters}
 
 
 def tunable_of(method: str) -> dict[str, Parameter]:
-    """Return all that can be searched for a method, by name.
+    """Return everything that can be searched for a method, by name.
 
     Raises:
-        FieldError: an unknown method.
+        FieldError: if the method is unknown.
     """
     return {**parameters_of(method), **RECIPE_VALUES}
 
 
-def later(neutral: Any) -> Any:  # noqa: ANN401 - the type of the field
-    """Declare a key that is added to the schema after a release.
+def added_key(neutral: Any) -> Any:  # noqa: ANN401 - the type of the field
+    """Return the pydantic field of a key that was added to the schema after a release.
 
     Args:
-        neutral: its default, under which a study does what it did without the key. It never
-            changes: a sweep's digest leaves the key out while it has this value.
+        neutral: default of the key, with which a study behaves as it did before the key existed.
+            It must never change: a sweep's digest leaves the key out while it has this value.
     """
-    return Field(default=neutral, json_schema_extra={"later": True})
+    return Field(default=neutral, json_schema_extra={"added": True})
 
 
 def is_neutral(section: BaseModel, key: str) -> bool:
-    """Tell whether a key was added later and has its neutral value."""
-    known = type(section).model_fields[key]
-    return known.json_schema_extra == {"later": True} and getattr(section, key) == known.default
+    """Return whether a key was added after a release and has its neutral value.
+
+    Args:
+        section: section of a study, or the study itself.
+        key: name of one of the section's fields.
+    """
+    info = type(section).model_fields[key]
+    return info.json_schema_extra == {"added": True} and getattr(section, key) == info.default
 
 
 @contextmanager
@@ -131,34 +143,53 @@ def errors_under(path: str) -> Iterator[None]:
         raise FieldError(f"{path}.{error.field}".strip("."), error.message) from error
 
 
-def listed(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Return values as YAML holds them: lists for tuples."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return values as YAML holds them, with lists instead of tuples."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
 
 
-def _mapping(value: object, shape: str) -> Mapping[str, object]:
+def _require_mapping(value: object, shape: str) -> Mapping[str, object]:
+    """Return a value that must be a mapping.
+
+    Args:
+        value: the value.
+        shape: description of the mapping for the error message.
+    """
     if not isinstance(value, Mapping):
         raise FieldError("", f"must be {shape}, got {value!r}")
     return value
 
 
-def _checked(
-    method: str, known: Mapping[str, Parameter], values: Mapping[str, object]
+def _check_values(
+    method: str, parameters: Mapping[str, Parameter], values: Mapping[str, object]
 ) -> FrozenMap:
-    checked = complete(f"method {method}", list(known.values()), values)
+    """Return the values after checking them against the parameters, without adding defaults."""
+    checked = complete(f"method {method}", list(parameters.values()), values)
     return FrozenMap({name: checked[name] for name in values})
 
 
 def _read_reference(method: str, values: object) -> FrozenMap:
-    return _checked(method, tunable_of(method), _mapping(values, "a mapping like {alpha: 0.9}"))
+    mapping = _require_mapping(values, "a mapping like {alpha: 0.9}")
+    return _check_values(method, tunable_of(method), mapping)
 
 
-_SHAPE = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
+_METHOD_MAPPING = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
 
 
-def _by_method(read: Callable[[str, object], Any], shape: str = _SHAPE) -> PlainValidator:
-    def validated(value: object) -> dict[str, Any]:
-        sections = _mapping(value, shape)
+def _method_mapping(
+    read: Callable[[str, object], Any], shape: str = _METHOD_MAPPING
+) -> PlainValidator:
+    """Return the validator of a mapping from method names to sections.
+
+    Args:
+        read: function that converts the section of a method.
+        shape: description of the mapping for the error message.
+    """
+
+    def validate(value: object) -> dict[str, Any]:
+        sections = _require_mapping(value, shape)
         for method in sections:
             parameters_of(method)
         by_method = {}
@@ -167,7 +198,7 @@ def _by_method(read: Callable[[str, object], Any], shape: str = _SHAPE) -> Plain
                 by_method[method] = read(method, values)
         return by_method
 
-    return PlainValidator(validated)
+    return PlainValidator(validate)
 
 
 ArchitectureField = Annotated[
@@ -175,7 +206,7 @@ ArchitectureField = Annotated[
     PlainValidator(Architecture.read),
     PlainSerializer(Architecture.to_plain, return_type=dict[str, Any]),
 ]
-FixedField = Annotated[Mapping[str, Fixed], _by_method(Fixed.read)]
-OverrideFixedField = Annotated[Mapping[str, Fixed], _by_method(Fixed.read, "a mapping")]
-ReferenceField = Annotated[Mapping[str, FrozenMap], _by_method(_read_reference)]
-"""Of what may be searched: a method's parameters, and values of the recipe."""
+FixedField = Annotated[Mapping[str, Fixed], _method_mapping(Fixed.read)]
+OverrideFixedField = Annotated[Mapping[str, Fixed], _method_mapping(Fixed.read, "a mapping")]
+ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping(_read_reference)]
+"""Values by method of what can be searched: parameters of the method, values of the recipe."""

@@ -1,4 +1,4 @@
-"""Where studies lie: those that come with the package, and the user's own YAML files."""
+"""Files of studies: those shipped with the package, and the user's own YAML files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """One YAML file.
+    """YAML file of a study.
 
     Attributes:
-        name: its stem: the name of the study.
-        label: as messages call it: its path, or the file name of a shipped one.
-        document: what it says.
-        folder: what `extends: other.yaml` is relative to; None for a shipped one.
+        name: name of the study: the stem of the file name.
+        label: name of the file in messages: its path, or the file name of a shipped study.
+        document: content of the file.
+        folder: folder that a path in `extends` is relative to; None for a shipped study.
     """
 
     name: str
@@ -43,7 +43,7 @@ def study_titles() -> dict[str, str]:
     """Return the title of each shipped study by its name, in alphabetical order.
 
     Raises:
-        StudyError: one of the files is broken.
+        StudyError: if one of the files is not valid YAML.
     """
     titles = {}
     for name in study_names():
@@ -53,14 +53,15 @@ def study_titles() -> dict[str, str]:
 
 
 def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
-    """Read the YAML of a study.
+    """Read the YAML file of a study.
 
     Args:
-        name_or_path: a path if it has a slash or ends with .yaml or .yml, else a shipped name.
-        folder: what a relative path is relative to; None for the working directory.
+        name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
+            or .yml.
+        folder: folder that a relative path starts from; None for the working directory.
 
     Raises:
-        StudyError: there is no such study, or it cannot be read, or it is no YAML.
+        StudyError: if the study does not exist, cannot be read or is not valid YAML.
     """
     if "/" not in name_or_path and not name_or_path.endswith(SUFFIXES):
         shipped = _shipped()
@@ -87,6 +88,7 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
 
 @cache
 def _shipped() -> dict[str, Traversable]:
+    """Return the files of the shipped studies by name."""
     files = resources.files("search_spaces").iterdir()
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 

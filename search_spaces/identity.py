@@ -1,4 +1,4 @@
-"""What of a study decides what is trained and chosen: what enters the digest of its sweep."""
+"""Identity of a study: the values that change what is trained or chosen, for its sweep's digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESOLVED = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
     *("tune", "reference", "vary", "backbone", "posterior"),
 )
-"""Keys of a study that enter as what follows from them."""
+"""Keys of a study that enter the identity as they are resolved, not as they are written."""
 
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", *RESOLVED),
@@ -32,18 +32,21 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "confirm": ("seeds",),
     "resources": ("gpus",),
 }
-"""Keys that do not enter as they are, by section: those above, how much is done, what is shown."""
+"""Keys that do not enter the identity as they are written, by section.
+
+They are resolved, or only change how much is done, what is shown or where runs are trained.
+"""
 
 
 def identity(study: Study) -> dict[str, Any]:
-    """Return everything of a study that changes what is trained or chosen, as JSON values.
+    """Return all values of a study that change what is trained or chosen, as JSON values.
 
-    Neither the order of methods and scenarios changes it, nor where a value is said. A key of the
-    schema that is marked by `fields.later` is left out while it has its neutral value.
+    The order of methods and scenarios does not matter, nor does the place at which a value is
+    set. A key declared with `fields.added_key` is left out while it has its neutral value.
     """
     keys = _keys(study, "study")
     if not study.tune:
-        del keys["search"]  # what confirm holds out is said of each cell
+        del keys["search"]  # the held-out fraction of confirm is part of each cell
     return {
         **keys,
         "backbone": _architecture(study.backbone),
@@ -53,21 +56,24 @@ def identity(study: Study) -> dict[str, Any]:
         },
         "searches": {
             method: {
-                "space": {name: identity_of(one) for name, one in study.space_of(method).items()},
+                "space": {
+                    name: identity_of(space) for name, space in study.space_of(method).items()
+                },
                 "reference": dict(reference_of(study, method) or {}),
             }
             for method in study.tune
         },
-        "searched": {name: sorted(serves) for name, serves in study.search_scenarios.items()},
+        "searched": {name: sorted(served) for name, served in study.search_scenarios.items()},
         "vary": {
-            method: {name: sorted(values) for name, values in one.items()}
-            for method, one in study.vary.items()
+            method: {name: sorted(values) for name, values in varied.items()}
+            for method, varied in study.vary.items()
         },
         "posterior": _posterior(study),
     }
 
 
 def _keys(section: BaseModel, name: str) -> dict[str, Any]:
+    """Return the keys of a section that enter the identity as they are written."""
     plain = section.model_dump(mode="json", exclude=set(LEFT_OUT.get(name, ())))
     for key in list(plain):
         value = getattr(section, key)

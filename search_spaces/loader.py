@@ -90,9 +90,9 @@ class LoadedStudy:
         """Return the text that names the source of a resolved value."""
         place = value.path if value.layer == "override" else ""
         text = self._provenance.text(value.path, value.source or place)
-        if value.whole is None or self.study.length is None:
+        if value.unscaled is None or self.study.length is None:
             return text
-        return _scaled_source(self.study.length.flag, value.whole, text)
+        return _scaled_source(self.study.length.flag, value.unscaled, text)
 
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
         """Return the study with another length of training.

@@ -1,4 +1,4 @@
-"""Part of a recipe, as a study writes it: what is laid over another recipe."""
+"""Part of a recipe, as a study writes it: values that take precedence over another recipe."""
 
 from __future__ import annotations
 
@@ -17,38 +17,49 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
-Built = TypeVar("Built", bound="DataclassInstance")
+Instance = TypeVar("Instance", bound="DataclassInstance")
 
 
 class PartialModel(BaseModel, frozen=True):
-    """Some keys of a mapping; the value None takes back what the part below says of a key."""
+    """Some keys of a mapping; None as a value removes a key of the mapping below."""
 
     @property
     def values(self) -> dict[str, Any]:
         """The keys that are written, with their values."""
-        known = [name for name in type(self).model_fields if name in self.model_fields_set]
-        return {**{name: getattr(self, name) for name in known}, **(self.model_extra or {})}
+        names = [name for name in type(self).model_fields if name in self.model_fields_set]
+        return {**{name: getattr(self, name) for name in names}, **(self.model_extra or {})}
 
 
 class PartialSchedule(PartialModel, extra="allow"):
-    """Some keys of a schedule; which are known depends on the kind, so on what it is laid over."""
+    """Some keys of a schedule.
+
+    Unknown keys are refused by `complete` only, since the allowed ones depend on the kind of the
+    schedule, which may be written in another part.
+    """
 
     def over(self, below: PartialSchedule) -> PartialSchedule:
-        """Return this part laid over another; a schedule of another kind takes nothing over."""
-        above, under = self.values, below.values
-        other_kind = "kind" in above and "kind" in under and above["kind"] != under["kind"]
-        return self if other_kind else _ScheduleKeys.model_construct(**_laid(above, under))
+        """Return this part merged over another one.
+
+        If the kinds of the schedules differ, nothing is inherited.
+        """
+        values, inherited = self.values, below.values
+        is_other_kind = (
+            "kind" in values and "kind" in inherited and values["kind"] != inherited["kind"]
+        )
+        if is_other_kind:
+            return self
+        return _ScheduleKeys.model_construct(**_merge(values, inherited))
 
     def complete(self) -> Schedule:
         """Return the schedule.
 
         Raises:
-            FieldError: the kind or a key is missing, unknown or not allowed.
+            FieldError: if the kind or a key is missing, unknown or not allowed.
         """
         values = {name: value for name, value in self.values.items() if value is not None}
         if "kind" not in values:
             raise FieldError("", f"kind is missing: {suggest('None', KINDS)}")
-        return _built(KINDS[values["kind"]], values)
+        return _instantiate(KINDS[values["kind"]], values)
 
 
 class PartialRecipe(PartialModel, extra="forbid"):
@@ -56,70 +67,73 @@ class PartialRecipe(PartialModel, extra="forbid"):
 
     @property
     def names(self) -> set[str]:
-        """Names of the keys that are written, those of the schedule with a dot."""
+        """Dotted names of the keys that are written, such as `schedule.period`."""
         schedule = self.values.get("schedule")
         inner = schedule.values if isinstance(schedule, PartialSchedule) else {}
         return {*(self.values.keys() - {"schedule"}), *(f"schedule.{key}" for key in inner)}
 
     def over(self, below: PartialRecipe) -> PartialRecipe:
-        """Return this part laid over another."""
-        above, under = self.values, below.values
-        laid = _laid(above, under)
-        if isinstance(above.get("schedule"), PartialSchedule) and "schedule" in under:
-            laid["schedule"] = above["schedule"].over(under["schedule"])
-        return _RecipeKeys.model_construct(**laid)
+        """Return this part merged over another one."""
+        values, inherited = self.values, below.values
+        merged = _merge(values, inherited)
+        if isinstance(values.get("schedule"), PartialSchedule) and "schedule" in inherited:
+            merged["schedule"] = values["schedule"].over(inherited["schedule"])
+        return _RecipeKeys.model_construct(**merged)
 
     def complete(self) -> Recipe:
-        """Return the recipe, with the defaults of what is not written.
+        """Return the recipe, with the default of every key that is not written.
 
         Raises:
-            FieldError: a key is missing, or its value is not allowed.
+            FieldError: if a required key is missing, or a value is not allowed.
         """
         values = {name: value for name, value in self.values.items() if value is not None}
         if "schedule" in values:
             with errors_under("schedule"):
                 values["schedule"] = values["schedule"].complete()
-        return _built(Recipe, values)
+        return _instantiate(Recipe, values)
 
 
-def _laid(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
-    laid = {**below, **above}
-    return {name: value for name, value in laid.items() if value is not None}
+def _merge(values: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of two mappings, the first taking precedence, without those set to None."""
+    merged = {**inherited, **values}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
-def _built(kind: type[Built], values: Mapping[str, Any]) -> Built:
-    known = {field.name: field for field in fields(kind)}
+def _instantiate(cls: type[Instance], values: Mapping[str, Any]) -> Instance:
+    """Return an instance of a dataclass, or raise `FieldError` for an unknown or missing key."""
+    known = {field.name: field for field in fields(cls)}
     for name in values:
         if name not in known:
             raise FieldError(name, f"unknown key '{name}': {suggest(name, known)}")
     for name, field in known.items():
         if name not in values and field.default is MISSING:
             raise FieldError(name, "is missing")
-    return kind(**values)
+    return cls(**values)
 
 
 def _check_kind(kind: object) -> object:
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
-        tail = suggest(str(kind), KINDS)
-        raise FieldError("", f"unknown kind of schedule {kind!r}: {tail}")
+        hint = suggest(str(kind), KINDS)
+        raise FieldError("", f"unknown kind of schedule {kind!r}: {hint}")
     return kind
 
 
-def _optional(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: (hints[field.name] | None, None) for field in fields(kind)}
+def _optional_fields(cls: type) -> dict[str, Any]:
+    """Return pydantic definitions of a dataclass's fields, each optional with default None."""
+    hints = get_type_hints(cls)
+    return {field.name: (hints[field.name] | None, None) for field in fields(cls)}
 
 
 _ScheduleKeys = create_model(
     "_ScheduleKeys",
     __base__=PartialSchedule,
-    **{name: key for kind in KINDS.values() for name, key in _optional(kind).items()}
+    **{name: key for kind in KINDS.values() for name, key in _optional_fields(kind).items()}
     | {"kind": (Annotated[str | None, BeforeValidator(_check_kind)], None)},
 )
 _RecipeKeys = create_model(
     "_RecipeKeys",
     __base__=PartialRecipe,
-    **_optional(Recipe) | {"schedule": (_ScheduleKeys | None, None)},
+    **_optional_fields(Recipe) | {"schedule": (_ScheduleKeys | None, None)},
 )
 RecipeField = Annotated[
     PartialRecipe, GetPydanticSchema(lambda _source, handler: handler(_RecipeKeys))

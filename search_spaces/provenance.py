@@ -1,4 +1,4 @@
-"""Where each value of a study comes from: the paper, the public code, a flag, a default."""
+"""Sources of a study's values: the paper, public code, a flag, a default, or a line of a file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath, Plain
 
 WITHOUT_SOURCE = ("title", "deviations")
-"""Words about the study, not values of it."""
+"""Keys that describe the study and need no source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One line of a file's `sources`: `recipe.learning_rate: public code, train_cifar.py`.
+    """One entry of a file's `sources`: `recipe.learning_rate: public code, train_cifar.py`.
 
     Attributes:
-        path: the key, or the mapping around the keys, that it speaks of.
-        text: where the value comes from.
-        origin: where the line stands.
+        path: path of the key, or of the mapping, whose source is stated.
+        text: source of the value.
+        origin: place of the entry.
     """
 
     path: KeyPath
@@ -33,15 +33,19 @@ class Statement:
 
     @property
     def level(self) -> int:
-        """The layer that it belongs to: it speaks of what this one and those below it say."""
+        """Level of the statement's layer; it covers values of this layer and of those below."""
         return self.origin.level
 
 
 def read_statements(section: Plain, origin_of: Callable[[KeyPath], Origin]) -> list[Statement]:
-    """Read the `sources` of one file.
+    """Return the statements in the `sources` of one file.
+
+    Args:
+        section: value of `sources`; None if the file has none.
+        origin_of: function that returns the origin of a key of the file.
 
     Raises:
-        StudyError: not a mapping from dotted keys to texts.
+        StudyError: if the section is not a mapping from dotted keys to texts.
     """
     if section is None:
         return []
@@ -58,19 +62,19 @@ def read_statements(section: Plain, origin_of: Callable[[KeyPath], Origin]) -> l
 
 
 def check_statements(
-    statements: Iterable[Statement], plain: dict[str, Any], said: set[KeyPath]
+    statements: Iterable[Statement], plain: dict[str, Any], file_keys: set[KeyPath]
 ) -> None:
-    """Refuse statements about keys that the study does not have.
+    """Check that statements are about keys that the study has.
 
     Args:
-        statements: of the file that was asked for.
+        statements: statements of the study's own file.
         plain: the study with every default written out.
-        said: keys of the files, before flags changed them.
+        file_keys: keys of the study's files, before flags changed them.
 
     Raises:
-        StudyError: one speaks of no key; names the nearest.
+        StudyError: if a statement is about no key; the message names the most similar one.
     """
-    paths = {path[:n] for path, _ in leaves(plain) for n in range(1, len(path) + 1)} | said
+    paths = {path[:n] for path, _ in leaves(plain) for n in range(1, len(path) + 1)} | file_keys
     for statement in statements:
         if statement.path not in paths:
             keys = {format_key(path) for path in paths if path}
@@ -81,73 +85,82 @@ def check_statements(
 
 
 class Provenance:
-    """What a study's files and flags say of where its values come from."""
+    """Sources of a study's values, as its files and flags state them.
+
+    Attributes:
+        layers: layers of the study.
+    """
 
     def __init__(self, layers: Layers, statements: Iterable[Statement]) -> None:
-        """Gather it.
+        """Store the layers and the statements.
 
         Args:
-            layers: what files and flags say.
-            statements: of all files.
+            layers: layers of the study, with its files and flags.
+            statements: statements of all files.
         """
         self.layers = layers
         self._statements = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
 
-    def text(self, path: KeyPath, taken: str | KeyPath = "", *, instead: bool = True) -> str:
-        """Say where a value comes from; "" if nothing says it.
+    def text(self, path: KeyPath, borrowed: str | KeyPath = "", *, instead: bool = True) -> str:
+        """Return the source of a value; "" if there is none.
 
-        A flag goes first; then the statement with the longest matching path, if its file says the
-        value itself or extends the one that does; then what the value is taken from; then file and
-        line.
+        The order of precedence: a flag; the statement with the longest matching path, if its
+        file sets the value or extends the file that does; the borrowed source; file and line.
 
         Args:
-            path: of the value.
-            taken: what it is taken from: a text, or the path at which it is said; "" if from
-                nowhere else.
-            instead: whether it stands in the place of what was said at its path and taken back.
+            path: path of the value.
+            borrowed: source of a value that the study takes from elsewhere: a text, or the path at
+                which the study sets it; "" for a value of the study's own.
+            instead: whether a borrowed value replaces one that was set at `path` and removed.
         """
         origin = self.layers.origin(path)
-        taken_back = bool(taken) and instead and origin is not None
-        if not taken_back and (statement := self._statement(path)):
+        is_replaced = bool(borrowed) and instead and origin is not None
+        if not is_replaced and (statement := self._statement(path)):
             return statement
-        if taken:
-            return taken if isinstance(taken, str) else self.layers.nearest_origin(taken).text
-        return "" if origin is None else origin.text
+        if not borrowed:
+            return "" if origin is None else origin.text
+        return borrowed if isinstance(borrowed, str) else self.layers.nearest_origin(borrowed).text
 
     def _statement(self, path: KeyPath) -> str:
+        """Return the source that a flag or a statement gives for a value; "" if there is none."""
         origin = self.layers.origin(path)
         if origin is not None and origin.flag_key is not None:
             return f"set by {origin.text}"
         for statement in self._statements:
-            exact = statement.path == path
-            speaks = path[: len(statement.path)] == statement.path
-            if exact if origin is None else speaks and statement.level >= origin.level:
+            if origin is None:
+                applies = statement.path == path
+            else:
+                is_around = path[: len(statement.path)] == statement.path
+                applies = is_around and statement.level >= origin.level
+            if applies:
                 return statement.text
         return ""
 
     def source_texts(
-        self, plain: dict[str, Any], taken: Mapping[KeyPath, str | KeyPath]
+        self, plain: dict[str, Any], borrowed: Mapping[KeyPath, str | KeyPath]
     ) -> dict[str, str]:
-        """Say where each value of a study comes from, by dotted path.
+        """Return the source of each value of a study by dotted key.
 
         Args:
             plain: the study written out.
-            taken: of values, or mappings around them, that the study takes from elsewhere.
+            borrowed: sources of values, or of mappings around them, that the study takes from
+                elsewhere, by path.
         """
         return {
-            format_key(path): self._source(path, taken) or _default_of(path, plain, self.layers)
+            format_key(path): self._source(path, borrowed) or _default_of(path, plain, self.layers)
             for path, _ in leaves(plain)
             if path[0] not in WITHOUT_SOURCE
         }
 
-    def _source(self, path: KeyPath, taken: Mapping[KeyPath, str | KeyPath]) -> str:
+    def _source(self, path: KeyPath, borrowed: Mapping[KeyPath, str | KeyPath]) -> str:
         for length in range(len(path), 0, -1):
-            if path[:length] in taken:
-                return self.text(path, taken[path[:length]], instead=length == len(path))
+            if path[:length] in borrowed:
+                return self.text(path, borrowed[path[:length]], instead=length == len(path))
         return self.text(path)
 
 
 def _default_of(path: KeyPath, plain: dict[str, Any], layers: Layers) -> str:
+    """Return the text that names the default of a value that no file or flag sets."""
     if path[0] == "backbone":
         return f"default of backbone {plain['backbone']['name']}"
     if path[0] in ("overrides", "recipes") and len(path) > 1:

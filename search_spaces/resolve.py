@@ -1,12 +1,12 @@
-"""What a method is trained with on a scenario: the one resolution of a study.
+"""Resolution of a study: the recipe and hyperparameters of each method on each scenario.
 
-Layers lie over one another; the first that says a value wins. Of hyperparameters: an override for
-the scenario, what the study fixes, its preset, a published setting, the method's default; over all
-of them lies the reference. Of recipes: an override for the scenario, the study's; over both of them
-a method's own, or in their place its published one. A length of training that is asked for scales
-the result.
+Values are taken from the first layer that has them. The layers of hyperparameters are the
+reference, an override for the scenario, the study's fixed values, its preset, a published setting
+and the method's default. The layers of a recipe are the method's own recipe, an override for the
+scenario and the study's recipe; a published recipe replaces all of them. A requested length of
+training scales the result.
 
-Every value knows the path at which the study says it, or could say it: a fault is shown there.
+Every value has the path at which the study sets it, or could set it, for error messages.
 """
 
 from __future__ import annotations
@@ -35,51 +35,57 @@ if TYPE_CHECKING:
 LEFT_TO_THE_STUDY = (
     *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
 )
-"""Of a published recipe: what does not belong to the optimisation, or is not published."""
-AS_IN_THE_STUDY = "as in the study"
-DEFAULT = "default of the schema"
+"""Values that a published recipe takes from the study: unpublished, or not about optimisation."""
 
-cached = lru_cache(maxsize=8192)
-"""A study is resolved once: every run of a plan asks for its cell."""
+AS_IN_THE_STUDY = "as in the study"
+"""Source text of values that a recipe takes from the study's recipe."""
+
+SCHEMA_DEFAULT = "default of the schema"
+"""Source text of values that have the default of the schema."""
+
+study_cache = lru_cache(maxsize=8192)
+"""Decorator that caches functions of a study, since every run of a plan requests its cell."""
 
 Layer = Literal["reference", "override", "fixed", "preset", "setting", "default"]
 RecipeLayers = tuple[tuple["KeyPath", "PartialRecipe"], ...]
-"""Parts of a recipe with their paths, the nearest to the run first."""
+"""Parts of a recipe with their paths, the one with the highest precedence first."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A value, and where it comes from.
+    """Value of a hyperparameter with its source.
 
     Attributes:
         value: the value.
-        layer: that says it.
-        path: where the study says it, or could.
-        source: where it comes from; "" if only the study says.
-        whole: the value before it was scaled; None if it was not.
+        layer: layer that the value is taken from.
+        path: path at which the study sets the value, or could set it.
+        source: source of the value; "" if only the study states it.
+        unscaled: value before it was scaled; None if it was not scaled.
     """
 
     value: Value
     layer: Layer
     path: KeyPath
     source: str = ""
-    whole: Value | None = None
+    unscaled: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a method is trained on a scenario.
+    """Recipe of a method on a scenario, with its held-out fraction and epoch rule.
 
     Attributes:
-        kind: "matched": as the other methods; "published" by its authors; or the study's "own".
-        source: where a recipe that is not matched comes from.
-        recipe: in full.
-        hold_out: fraction of the noisy labels that confirm runs hold out, where not matched.
-        selection: which epoch the number that it reports is from.
-        stages: recipes of the runs that the method needs, by role, where they are not this one.
-        sources: of single values of a recipe that is not matched, by path below `recipes.METHOD`.
-        path: where the study says which it is.
-        kept: values of the recipe that flags have set.
+        kind: "matched" for the recipe of the study, "published" for that of the method's authors,
+            "own" for one that the study writes for the method.
+        source: source of a recipe that is not matched.
+        recipe: complete recipe.
+        hold_out: fraction of the noisy labels that confirm runs hold out, unless matched.
+        selection: rule for the epoch whose accuracy is reported.
+        stages: recipes of the method's stages by role, where they differ from `recipe`.
+        sources: sources of values of a recipe that is not matched, by path below
+            `recipes.METHOD`.
+        path: path at which the study chooses the recipe, or could choose it.
+        flag_names: names of the recipe's values that flags set, which are not scaled.
     """
 
     kind: Literal["matched", "published", "own"]
@@ -90,18 +96,18 @@ class Training:
     stages: Mapping[str, Recipe] = field(default_factory=dict)
     sources: Mapping[KeyPath, str] = field(default_factory=dict)
     path: KeyPath = field(default=(), compare=False)
-    kept: frozenset[str] = field(default=frozenset(), compare=False)
+    flag_names: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedStage:
-    """A run that a method's own run needs.
+    """Stage of a method: a run that the method's own run needs.
 
     Attributes:
-        method: that it trains.
-        hyperparameters: of that method, complete.
-        recipe: in full.
-        passes: hyperparameters that it takes from the run that needs it.
+        method: method that the stage trains.
+        hyperparameters: all hyperparameters of that method.
+        recipe: complete recipe.
+        passes: names of hyperparameters that the stage takes from the run that needs it.
     """
 
     method: str
@@ -109,27 +115,27 @@ class ResolvedStage:
     recipe: Recipe
     passes: tuple[str, ...]
 
-    def passing(self, values: FrozenMap) -> ResolvedStage:
-        """Return the stage of a run with these hyperparameters."""
-        passed = {**self.hyperparameters, **{name: values[name] for name in self.passes}}
-        checked = complete(f"method {self.method}", method_of(self.method).parameters, passed)
+    def with_values(self, values: FrozenMap) -> ResolvedStage:
+        """Return the stage of a method's run with these hyperparameters."""
+        merged = {**self.hyperparameters, **{name: values[name] for name in self.passes}}
+        checked = complete(f"method {self.method}", method_of(self.method).parameters, merged)
         return replace(self, hyperparameters=checked)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a method is trained with on a scenario.
+    """Recipe and hyperparameters of a method on a scenario.
 
     Attributes:
-        method: what is trained.
-        scenario: on which label noise.
-        recipe: in full, with what of it is in the reference.
-        hyperparameters: complete.
-        values: the same by name, each with its source, before searched ones are laid over.
-        training: how it is trained.
-        stages: the runs that it needs, by role.
-        choosing_hold_out: fraction of the noisy labels held out in search and select.
-        confirm_hold_out: likewise in confirm.
+        method: name of the method.
+        scenario: name of the scenario.
+        recipe: complete recipe, including values of the reference.
+        hyperparameters: all hyperparameters of the method.
+        values: hyperparameters with their sources, before searched values replace them.
+        training: recipe as the study chooses it, with its held-out fraction and epoch rule.
+        stages: stages of the method by role.
+        search_hold_out: fraction of the noisy labels held out in search and select.
+        confirm_hold_out: fraction of the noisy labels held out in confirm.
     """
 
     method: str
@@ -139,90 +145,98 @@ class Resolved:
     values: Mapping[str, SourcedValue]
     training: Training
     stages: Mapping[str, ResolvedStage]
-    choosing_hold_out: float
+    search_hold_out: float
     confirm_hold_out: float
 
     @property
     def selection(self) -> Selection:
-        """Which epoch the number that it reports is from."""
+        """Rule for the epoch whose accuracy is reported."""
         return self.training.selection
 
-    def held_out(self, phase: Phase) -> float:
-        """Return which fraction of the noisy training labels runs of a phase hold out."""
-        return self.confirm_hold_out if phase is Phase.CONFIRM else self.choosing_hold_out
+    def hold_out(self, phase: Phase) -> float:
+        """Return the fraction of the noisy training labels that runs of a phase hold out."""
+        return self.confirm_hold_out if phase is Phase.CONFIRM else self.search_hold_out
 
-    def evaluates(self, phase: Phase, *, validated: bool = False) -> tuple[str, ...]:
-        """Return the splits that runs of a phase evaluate: "test" in confirm alone.
+    def evaluated_splits(self, phase: Phase, *, has_validation: bool = False) -> tuple[str, ...]:
+        """Return the splits that runs of a phase evaluate: "test" in confirm only.
 
         Args:
-            phase: of the sweep.
-            validated: whether the dataset has a validation split with checked labels. Nothing is
-                chosen by it but a run's epoch, so that it is evaluated in confirm too.
+            phase: phase of the sweep.
+            has_validation: whether the dataset has a validation split with checked labels. It
+                chooses only the epoch of a run, and is therefore evaluated in confirm only.
         """
-        held_out = ("val",) if self.held_out(phase) else ()
+        noisy_val = ("val",) if self.hold_out(phase) else ()
         if phase is not Phase.CONFIRM:
-            return held_out
-        clean = validated or self.selection is Selection.CLEAN
-        return (*held_out, *(("clean_val",) if clean else ()), "test")
+            return noisy_val
+        has_clean_val = has_validation or self.selection is Selection.CLEAN
+        return (*noisy_val, *(("clean_val",) if has_clean_val else ()), "test")
 
     def with_values(self, values: Mapping[str, Value]) -> Resolved:
-        """Return the same with searched or varied values laid over, of the recipe too.
+        """Return a copy with searched or varied values, which may be values of the recipe.
 
         Raises:
-            FieldError: an unknown name, or a value that is not allowed.
+            FieldError: if a name is unknown or a value is not allowed.
         """
-        own = {name: value for name, value in values.items() if name not in RECIPE_VALUES}
+        changes = {name: value for name, value in values.items() if name not in RECIPE_VALUES}
         parameters = method_of(self.method).parameters
-        laid = complete(f"method {self.method}", parameters, {**self.hyperparameters, **own})
+        merged = {**self.hyperparameters, **changes}
+        hyperparameters = complete(f"method {self.method}", parameters, merged)
         return replace(
             self,
-            hyperparameters=laid,
-            recipe=_with_values(self.recipe, values),
-            stages={role: stage.passing(laid) for role, stage in self.stages.items()},
+            hyperparameters=hyperparameters,
+            recipe=_recipe_with_values(self.recipe, values),
+            stages={
+                role: stage.with_values(hyperparameters) for role, stage in self.stages.items()
+            },
         )
 
 
-@cached
+@study_cache
 def resolve(study: Study, method: str, scenario: str) -> Resolved:
-    """Resolve what a method is trained with on a scenario.
+    """Return the recipe and hyperparameters of a method on a scenario.
 
     Raises:
-        FieldError: an unknown method, or what the study asks for cannot be: a preset without values
-            for the dataset, an unpublished recipe, a part of a recipe that gives no whole one.
+        FieldError: if the method is unknown, its preset has no values for the dataset, its recipe
+            is not published for the scenario, or its recipe lacks a key.
     """
     training = _training(study, method, scenario)
     values = _values(study, method, scenario)
-    hyperparameters = _bare(values)
+    hyperparameters = _without_sources(values)
     stages = {
         stage.role: ResolvedStage(
             stage.method,
-            _bare(_values(study, stage.method, scenario)),
+            _without_sources(_values(study, stage.method, scenario)),
             training.stages.get(stage.role, training.recipe),
             stage.passes,
-        ).passing(hyperparameters)
+        ).with_values(hyperparameters)
         for stage in method_of(method).stages
     }
-    chosen_by = study.search.hold_out
+    search_hold_out = study.search.hold_out
+    if training.kind != "matched":
+        confirm_hold_out = training.hold_out
+    else:
+        confirm_hold_out = search_hold_out if study.confirm.hold_out else 0.0
     return Resolved(
         method=method,
         scenario=scenario,
-        recipe=_with_values(training.recipe, _bare(reference_values(study, method))),
+        recipe=_recipe_with_values(
+            training.recipe, _without_sources(reference_values(study, method))
+        ),
         hyperparameters=hyperparameters,
         values=values,
         training=training,
         stages=stages,
-        choosing_hold_out=chosen_by,
-        confirm_hold_out=training.hold_out
-        if training.kind != "matched"
-        else (chosen_by if study.confirm.hold_out else 0.0),
+        search_hold_out=search_hold_out,
+        confirm_hold_out=confirm_hold_out,
     )
 
 
-def _bare(values: Mapping[str, SourcedValue]) -> FrozenMap:
-    return FrozenMap({name: one.value for name, one in values.items()})
+def _without_sources(values: Mapping[str, SourcedValue]) -> FrozenMap:
+    return FrozenMap({name: sourced.value for name, sourced in values.items()})
 
 
-def _with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+def _recipe_with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+    """Return a recipe with those values that belong to a recipe."""
     changes: Any = {name: values[name] for name in RECIPE_VALUES if name in values}
     return replace(recipe, **changes)
 
@@ -230,88 +244,93 @@ def _with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
 # --- recipes
 
 
-@cached
+@study_cache
 def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
     """Return the recipe of all methods that have none of their own.
 
     Args:
         study: the study.
-        scenario: on which label noise; None: where no override speaks of it.
+        scenario: name of the scenario; None for the recipe without overrides.
 
     Raises:
-        FieldError: it lacks a key, or a value is not allowed.
+        FieldError: if the recipe lacks a key, or a value is not allowed.
     """
     layers = recipe_layers(study, scenario)
     epochs = study.length.epochs if study.length and not has_own_recipe(study, scenario) else None
-    return _lasting(study, _completed(layers), _kept(study, layers), epochs)
+    return _scale(study, _complete(layers), _flag_names(study, layers), epochs)
 
 
 def has_own_recipe(study: Study, scenario: str | None) -> bool:
-    """Tell whether overrides change the matched recipe on a scenario."""
-    return _completed(recipe_layers(study, scenario)) != _completed(recipe_layers(study, None))
+    """Return whether overrides change the matched recipe on a scenario."""
+    return _complete(recipe_layers(study, scenario)) != _complete(recipe_layers(study, None))
 
 
 def posterior_recipe(study: Study) -> Recipe:
     """Return the recipe of the network that PMD noise is drawn from.
 
     Raises:
-        FieldError: it lacks a key, or a value is not allowed.
+        FieldError: if the recipe lacks a key, or a value is not allowed.
     """
     if study.posterior.recipe is None:
         return matched_recipe(study)
     own = (("posterior", "recipe"), study.posterior.recipe)
-    return _completed((own, *recipe_layers(study, None)))
+    return _complete((own, *recipe_layers(study, None)))
 
 
-@cached
+@study_cache
 def shared_training(study: Study, method: str) -> Training | None:
-    """Return how a method is trained on all scenarios alike, if that is not matched."""
-    first, *others = (_whole_training(study, method, scenario) for scenario in study.scenarios)
-    alike = first.kind != "matched" and all(other == first for other in others)
-    return _training(study, method, study.scenarios[0]) if alike else None
+    """Return the training of a method that all scenarios share.
+
+    None if scenarios differ, or if the method has the matched recipe.
+    """
+    first, *others = (_unscaled_training(study, method, scenario) for scenario in study.scenarios)
+    is_shared_recipe = first.kind != "matched" and all(other == first for other in others)
+    return _training(study, method, study.scenarios[0]) if is_shared_recipe else None
 
 
-@cached
+@study_cache
 def _training(study: Study, method: str, scenario: str) -> Training:
-    whole = _whole_training(study, method, scenario)
-    if whole.kind == "matched":
-        return replace(whole, recipe=matched_recipe(study, scenario))
-    stages = {role: _lasting(study, one) for role, one in whole.stages.items()}
-    return replace(whole, recipe=_lasting(study, whole.recipe, whole.kept), stages=stages)
+    """Return the training of a method at the requested length."""
+    unscaled = _unscaled_training(study, method, scenario)
+    if unscaled.kind == "matched":
+        return replace(unscaled, recipe=matched_recipe(study, scenario))
+    recipe = _scale(study, unscaled.recipe, unscaled.flag_names)
+    stages = {role: _scale(study, stage) for role, stage in unscaled.stages.items()}
+    return replace(unscaled, recipe=recipe, stages=stages)
 
 
-@cached
-def _whole_training(study: Study, method: str, scenario: str) -> Training:
-    """Return how a method is trained, as long as it is written."""
-    path, choice = _choice(study, method, scenario)
+@study_cache
+def _unscaled_training(study: Study, method: str, scenario: str) -> Training:
+    """Return the training of a method at the length that is written."""
+    path, choice = _recipe_choice(study, method, scenario)
     layers = recipe_layers(study, scenario)
     if choice == "matched":
-        return Training("matched", "", _completed(layers), path=path)
+        return Training("matched", "", _complete(layers), path=path)
     if choice != "published":
         own: RecipeLayers = (((*path, "recipe"), choice.recipe), *layers)
         return Training(
             choice.kind,
             choice.source,
-            _completed(own),
+            _complete(own),
             hold_out=choice.hold_out,
             selection=choice.selection,
             stages={
-                role: _completed((((*path, "stages", role), part),))
+                role: _complete((((*path, "stages", role), part),))
                 for role, part in choice.stages.items()
             },
-            sources=_sources_of_own(choice),
+            sources=_own_sources(choice),
             path=path,
-            kept=_kept(study, own),
+            flag_names=_flag_names(study, own),
         )
-    published = _published(method_of(method), study.dataset, scenario, path)
-    base = _merged(layers).values
-    recipe, open_names = _published_recipe(published, base)
-    stages, sources = {}, {(): published.source, **_as_in_the_study(("recipe",), open_names)}
+    published = _find_published(method_of(method), study.dataset, scenario, path)
+    study_recipe = _merge(layers).values
+    recipe, study_names = _published_recipe(published, study_recipe)
+    stages, sources = {}, {(): published.source, **_study_sources(("recipe",), study_names)}
     for stage in method_of(method).stages:
-        of_stage = matching(method_of(stage.method).published, study.dataset, scenario) or published
-        stages[stage.role], left = _published_recipe(of_stage, base)
-        at = ("stages", stage.role)
-        sources |= {at: of_stage.source, **_as_in_the_study(at, left)}
+        entry = matching(method_of(stage.method).published, study.dataset, scenario) or published
+        stages[stage.role], stage_names = _published_recipe(entry, study_recipe)
+        stage_path = ("stages", stage.role)
+        sources |= {stage_path: entry.source, **_study_sources(stage_path, stage_names)}
     return Training(
         "published",
         published.source,
@@ -321,11 +340,14 @@ def _whole_training(study: Study, method: str, scenario: str) -> Training:
         stages=stages,
         sources=sources,
         path=path,
-        kept=_kept(study, layers).intersection(open_names),
+        flag_names=_flag_names(study, layers).intersection(study_names),
     )
 
 
-def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, RecipeChoice | OwnRecipe]:
+def _recipe_choice(
+    study: Study, method: str, scenario: str
+) -> tuple[KeyPath, RecipeChoice | OwnRecipe]:
+    """Return the recipe that the study chooses for a method, and the path of the choice."""
     for position, override in study.overrides_for(scenario):
         if method in override.recipes:
             return ("overrides", position, "recipes", method), override.recipes[method]
@@ -333,38 +355,47 @@ def _choice(study: Study, method: str, scenario: str) -> tuple[KeyPath, RecipeCh
 
 
 def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
-    """Return what the study says of the matched recipe on a scenario; None: on no single one."""
-    nearer = [
+    """Return the parts of the matched recipe on a scenario; None for those without overrides."""
+    overrides = [
         (("overrides", position, "recipe"), override.recipe)
         for position, override in (study.overrides_for(scenario) if scenario else ())
         if override.recipe.values
     ]
-    return (*nearer, (("recipe",), study.recipe))
+    return (*overrides, (("recipe",), study.recipe))
 
 
-def _merged(layers: RecipeLayers) -> PartialRecipe:
+def _merge(layers: RecipeLayers) -> PartialRecipe:
     (_, part), *below = layers
-    return part.over(_merged(tuple(below))) if below else part
+    return part.over(_merge(tuple(below))) if below else part
 
 
-def _completed(layers: RecipeLayers) -> Recipe:
+def _complete(layers: RecipeLayers) -> Recipe:
+    """Return the recipe of layers; errors name the key in the layer of highest precedence."""
     with errors_under(format_key(layers[0][0])):
-        return _merged(layers).complete()
+        return _merge(layers).complete()
 
 
 def _published_recipe(
-    published: Published, base: Mapping[str, Any]
+    published: Published, study_recipe: Mapping[str, Any]
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """Return a published recipe in full, and which of its values are the study's."""
-    values = {one.name: getattr(published.recipe, one.name) for one in fields(Recipe)}
-    open_names = tuple(
+    """Return a complete published recipe, and the names of the values taken from the study.
+
+    Args:
+        published: entry of the method's published recipes.
+        study_recipe: values of the study's recipe on the scenario.
+    """
+    values = {key.name: getattr(published.recipe, key.name) for key in fields(Recipe)}
+    study_names = tuple(
         name for name in LEFT_TO_THE_STUDY if name not in ("mean", "std") or values[name] is None
     )
-    values |= {name: base[name] for name in open_names if base.get(name) is not None}
-    return Recipe(**values), open_names
+    values |= {
+        name: study_recipe[name] for name in study_names if study_recipe.get(name) is not None
+    }
+    return Recipe(**values), study_names
 
 
-def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath) -> Published:
+def _find_published(method: type[Method], dataset: str, scenario: str, path: KeyPath) -> Published:
+    """Return the published recipe of a method, or raise `FieldError` for the key at a path."""
     published = matching(method.published, dataset, scenario)
     if published is None:
         known = ", ".join(f"{entry.dataset} {entry.noise}" for entry in method.published)
@@ -383,57 +414,68 @@ def _published(method: type[Method], dataset: str, scenario: str, path: KeyPath)
     return published
 
 
-def _sources_of_own(own: OwnRecipe) -> dict[KeyPath, str]:
-    unsaid = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
-    others = [one.name for one in fields(Recipe) if one.name not in own.recipe.values]
+def _own_sources(own: OwnRecipe) -> dict[KeyPath, str]:
+    """Return the sources of a recipe written by the study, by path below `recipes.METHOD`."""
+    defaults = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
+    inherited = [key.name for key in fields(Recipe) if key.name not in own.recipe.values]
     stated: dict[KeyPath, str] = {(): own.source} if "source" in own.model_fields_set else {}
     return {
         **stated,
-        **{(name,): DEFAULT for name in unsaid},
-        **_as_in_the_study(("recipe",), others),
+        **{(name,): SCHEMA_DEFAULT for name in defaults},
+        **_study_sources(("recipe",), inherited),
     }
 
 
-def _as_in_the_study(at: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
-    return {(*at, name): AS_IN_THE_STUDY for name in names}
+def _study_sources(path: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
+    return {(*path, name): AS_IN_THE_STUDY for name in names}
 
 
-def _lasting(
-    study: Study, recipe: Recipe, kept: Collection[str] = (), epochs: int | None = None
+def _scale(
+    study: Study, recipe: Recipe, unscaled: Collection[str] = (), epochs: int | None = None
 ) -> Recipe:
-    """Return a recipe at the length of training that is asked for."""
+    """Return a recipe at the requested length of training.
+
+    Args:
+        study: study with the requested length.
+        recipe: recipe as it is written.
+        unscaled: names of the values that are not scaled.
+        epochs: number of epochs of the new recipe; None scales the old number.
+    """
     if study.length is None:
         return recipe
-    whole = _completed(recipe_layers(study, None))
-    return scale_recipe(recipe, study.length.epochs / whole.epochs, kept, epochs)
+    study_epochs = _complete(recipe_layers(study, None)).epochs
+    return scale_recipe(recipe, study.length.epochs / study_epochs, unscaled, epochs)
 
 
-def _kept(study: Study, layers: RecipeLayers) -> frozenset[str]:
-    """Return the values of a recipe that flags have set, and that nothing nearer says anew."""
-    flagged = study.length.flag_keys - {("recipe", "epochs")} if study.length else frozenset()
-    kept: set[str] = set()
+def _flag_names(study: Study, layers: RecipeLayers) -> frozenset[str]:
+    """Return the names of a recipe's values that are set by flags.
+
+    A value that a layer of higher precedence sets again is left out.
+    """
+    flag_keys = study.length.flag_keys - {("recipe", "epochs")} if study.length else frozenset()
+    names: set[str] = set()
     for path, part in reversed(layers):
         if "schedule.kind" in part.names:
-            kept = {name for name in kept if not name.startswith("schedule.")}
-        set_here = {name for name in part.names if (*path, *name.split(".")) in flagged}
-        kept = (kept - part.names) | set_here
-    return frozenset(kept)
+            names = {name for name in names if not name.startswith("schedule.")}
+        own_names = {name for name in part.names if (*path, *name.split(".")) in flag_keys}
+        names = (names - part.names) | own_names
+    return frozenset(names)
 
 
 # --- hyperparameters
 
 
 def reference_of(study: Study, method: str) -> FrozenMap | None:
-    """Return the paper's point of a method; None if the study has none."""
-    values = _bare(reference_values(study, method))
+    """Return the reference of a method; None if the study has none."""
+    values = _without_sources(reference_values(study, method))
     return values if values or method in study.reference else None
 
 
-def points_of(study: Study, method: str) -> list[dict[str, float]]:
-    """Return the points at which a method that is not tuned is confirmed.
+def confirm_points(study: Study, method: str) -> list[dict[str, float]]:
+    """Return the values of each cell of a method that is not tuned.
 
-    The fixed one, named by no values, unless some are varied; then each of those beside what the
-    reference says.
+    With `vary`, there is one cell for each varied value, completed by the reference. Without it,
+    there is a single cell, whose mapping is empty since all of its values are fixed.
     """
     reference = reference_of(study, method) or FrozenMap()
     numbers = {name: reference.number(name) for name in reference}
@@ -446,34 +488,34 @@ def points_of(study: Study, method: str) -> list[dict[str, float]]:
     return unique or [{}]
 
 
-@cached
+@study_cache
 def reference_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
-    """Return the paper's point of a method with its sources; empty if the study has none.
+    """Return the reference of a method with its sources; empty if the study has none.
 
-    A published setting that gives all that is searched, on all scenarios, is a tuned method's
-    reference where the study says none.
+    A tuned method without a reference in the study has a published setting as its reference, if
+    that setting holds on all scenarios and has all searched hyperparameters.
     """
-    point, source = study.reference.get(method), ""
-    if point is None and method in study.tune:
+    reference, source = study.reference.get(method), ""
+    if reference is None and method in study.tune:
         settings = [
             matching(method_of(method).settings, study.dataset, scenario)
             for scenario in study.scenarios
         ]
-        setting, searched = settings[0], study.space_of(method)
-        shared = setting is not None and settings.count(setting) == len(settings)
-        if setting is not None and shared and searched.keys() <= setting.values.keys():
-            point = FrozenMap({name: setting.values[name] for name in searched})
+        setting, space = settings[0], study.space_of(method)
+        holds_everywhere = settings.count(setting) == len(settings)
+        if setting is not None and holds_everywhere and space.keys() <= setting.values.keys():
+            reference = FrozenMap({name: setting.values[name] for name in space})
             source = setting.source
-    known = tunable_of(method)
-    checked = {name: known[name].check(value) for name, value in (point or {}).items()}
-    values = _sourced(checked, "reference", ("reference", method), source)
-    return _scaled(study, method, None, values)
+    parameters = tunable_of(method)
+    checked = {name: parameters[name].check(value) for name, value in (reference or {}).items()}
+    values = _with_source(checked, "reference", ("reference", method), source)
+    return _scale_values(study, method, None, values)
 
 
-@cached
+@study_cache
 def shared_names(study: Study, method: str) -> frozenset[str]:
-    """Return the hyperparameters for which the same value is published on all scenarios."""
-    cells = [_whole_values(study, method, scenario) for scenario in study.scenarios]
+    """Return the names of the hyperparameters with the same published value on all scenarios."""
+    cells = [_unscaled_values(study, method, scenario) for scenario in study.scenarios]
     return frozenset(
         name
         for name, first in cells[0].items()
@@ -484,76 +526,80 @@ def shared_names(study: Study, method: str) -> frozenset[str]:
     )
 
 
-def is_shared(study: Study, method: str, name: str, one: SourcedValue) -> bool:
-    """Tell whether a value is the study's, rather than that of one scenario."""
-    published = one.layer in ("preset", "setting")
-    return one.layer != "override" and (not published or name in shared_names(study, method))
+def is_shared(study: Study, method: str, name: str, value: SourcedValue) -> bool:
+    """Return whether a value holds for all scenarios of the study."""
+    is_published = value.layer in ("preset", "setting")
+    holds_everywhere = not is_published or name in shared_names(study, method)
+    return value.layer != "override" and holds_everywhere
 
 
-@cached
+@study_cache
 def _values(study: Study, method: str, scenario: str) -> Mapping[str, SourcedValue]:
-    values = _scaled(study, method, scenario, _whole_values(study, method, scenario))
-    return values | {
-        name: one for name, one in reference_values(study, method).items() if name in values
-    }
+    """Return the hyperparameters of a method on a scenario at the requested length of training."""
+    values = _scale_values(study, method, scenario, _unscaled_values(study, method, scenario))
+    reference = reference_values(study, method)
+    return values | {name: value for name, value in reference.items() if name in values}
 
 
-@cached
+@study_cache
 def study_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
-    """Return the values of a method that are not those of single scenarios."""
+    """Return the hyperparameters of a method as they are without values of single scenarios."""
     scenario = study.scenarios[0]
     layers = list(_study_layers(study, method, scenario))
     values = {
-        name: one if is_shared(study, method, name, one) else layers[-1][name]
-        for name, one in _nearest(layers).items()
+        name: value if is_shared(study, method, name, value) else layers[-1][name]
+        for name, value in _merge_values(layers).items()
     }
-    return _scaled(study, method, None, values)
+    return _scale_values(study, method, None, values)
 
 
-def _nearest(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, SourcedValue]:
-    """Return each value as the nearest layer says it; the last says all."""
+def _merge_values(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, SourcedValue]:
+    """Return each value from the first layer that has it; the last layer has all values."""
     return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
 
 
-@cached
-def _whole_values(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
-    """Return the values under the reference, as they are written."""
+@study_cache
+def _unscaled_values(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
+    """Return the hyperparameters of a method as they are written, without the reference."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
-    return _nearest(layers)
+    return _merge_values(layers)
 
 
 def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
-    """Yield what overrides say of a method's values on a scenario, the last entry first."""
+    """Yield the layers that overrides form for a method on a scenario, the last entry first."""
     for position, override in study.overrides_for(scenario):
         if method in override.hyperparameters:
-            at = ("overrides", position, "hyperparameters", method)
+            path = ("overrides", position, "hyperparameters", method)
             fixed = override.hyperparameters[method]
-            yield _sourced(fixed.values, "override", at, override.source)
-            yield _preset(study, method, scenario, fixed, at, "override")
+            yield _with_source(fixed.values, "override", path, override.source)
+            yield _preset_values(study, method, scenario, fixed, path, "override")
 
 
 def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
-    """Yield what else says values of a method on a scenario, the nearest first, all of it last."""
-    kind, at = method_of(method), ("hyperparameters", method)
+    """Yield the other layers for a method on a scenario; the last, its defaults, has all values."""
+    kind, path = method_of(method), ("hyperparameters", method)
     fixed = study.hyperparameters.get(method, Fixed())
-    yield _sourced(fixed.values, "fixed", at)
-    yield _preset(study, method, scenario, fixed, at, "preset")
+    yield _with_source(fixed.values, "fixed", path)
+    yield _preset_values(study, method, scenario, fixed, path, "preset")
     setting = matching(kind.settings, study.dataset, scenario)
     if setting is not None:
-        yield _taken(study, method, setting.values, "setting", at, setting.source)
+        yield _published_values(study, method, setting.values, "setting", path, setting.source)
     defaults = {parameter.name: parameter.default for parameter in kind.parameters}
-    yield _sourced(defaults, "default", at, f"default of method {method}")
+    yield _with_source(defaults, "default", path, f"default of method {method}")
 
 
-def _sourced(
-    values: Mapping[str, Value], layer: Layer, at: KeyPath, source: str = ""
+def _with_source(
+    values: Mapping[str, Value], layer: Layer, path: KeyPath, source: str = ""
 ) -> dict[str, SourcedValue]:
-    return {name: SourcedValue(value, layer, (*at, name), source) for name, value in values.items()}
+    return {
+        name: SourcedValue(value, layer, (*path, name), source) for name, value in values.items()
+    }
 
 
-def _preset(
-    study: Study, method: str, scenario: str, fixed: Fixed, at: KeyPath, layer: Layer
+def _preset_values(
+    study: Study, method: str, scenario: str, fixed: Fixed, path: KeyPath, layer: Layer
 ) -> dict[str, SourcedValue]:
+    """Return the values of the preset that a method has, if any, for the dataset and scenario."""
     if fixed.preset is None:
         return {}
     entries = method_of(method).presets[fixed.preset]
@@ -561,53 +607,57 @@ def _preset(
     if entry is None:
         known = ", ".join(entry.dataset for entry in entries)
         raise FieldError(
-            format_key((*at, "preset")),
+            format_key((*path, "preset")),
             f"preset {fixed.preset} of {method} has no values for dataset {study.dataset}, only "
             f"for {known}: write them out",
         )
-    return _taken(study, method, entry.values, layer, at, f"preset {fixed.preset}: {entry.source}")
+    source = f"preset {fixed.preset}: {entry.source}"
+    return _published_values(study, method, entry.values, layer, path, source)
 
 
-def _taken(
+def _published_values(
     study: Study,
     method: str,
     values: Mapping[str, Value],
     layer: Layer,
-    at: KeyPath,
+    path: KeyPath,
     source: str,
 ) -> dict[str, SourcedValue]:
-    """Return published values, but for those that are searched or in the reference."""
-    free = study.unfixed_names(method)
-    known = tunable_of(method)
-    checked = {name: known[name].check(value) for name, value in values.items() if name not in free}
-    return _sourced(checked, layer, at, source)
+    """Return published values except those that are searched or in the reference."""
+    unfixed, parameters = study.unfixed_names(method), tunable_of(method)
+    checked = {
+        name: parameters[name].check(value) for name, value in values.items() if name not in unfixed
+    }
+    return _with_source(checked, layer, path, source)
 
 
-def _scaled(
+def _scale_values(
     study: Study, method: str, scenario: str | None, values: dict[str, SourcedValue]
 ) -> dict[str, SourcedValue]:
-    """Return values in trainings of the length asked for, but for those that flags have set.
+    """Return values at the requested length of training; those set by flags stay unscaled.
 
-    What is said for the study is scaled with the training that its scenarios share, what is said
-    for one scenario with that one's.
+    A value that holds for all scenarios is scaled with the recipe that they share, any other with
+    the recipe of its scenario.
     """
     if study.length is None:
         return values
-    known, scaled = tunable_of(method), {}
-    for name, one in values.items():
-        of_study = scenario is None or is_shared(study, method, name, one)
-        before, after = _lengths(study, method, None if of_study else scenario)
-        value = scale_value(known[name], one.value, before, after)
-        moved = value != one.value and one.path not in study.length.flag_keys
-        scaled[name] = replace(one, value=value, whole=one.value) if moved else one
+    parameters, scaled = tunable_of(method), {}
+    for name, sourced in values.items():
+        holds_everywhere = scenario is None or is_shared(study, method, name, sourced)
+        before, after = _recipes_of_lengths(study, method, None if holds_everywhere else scenario)
+        value = scale_value(parameters[name], sourced.value, before, after)
+        if value != sourced.value and sourced.path not in study.length.flag_keys:
+            scaled[name] = replace(sourced, value=value, unscaled=sourced.value)
+        else:
+            scaled[name] = sourced
     return scaled
 
 
-def _lengths(study: Study, method: str, scenario: str | None) -> tuple[Recipe, Recipe]:
-    """Return a method's recipe before and after it was scaled; on no scenario the shared one."""
+def _recipes_of_lengths(study: Study, method: str, scenario: str | None) -> tuple[Recipe, Recipe]:
+    """Return a method's recipe before and after scaling; the shared recipe if scenario is None."""
     if scenario is None:
         if shared_training(study, method) is None:
-            return _completed(recipe_layers(study, None)), matched_recipe(study)
+            return _complete(recipe_layers(study, None)), matched_recipe(study)
         scenario = study.scenarios[0]
-    before = _whole_training(study, method, scenario).recipe
+    before = _unscaled_training(study, method, scenario).recipe
     return before, _training(study, method, scenario).recipe

@@ -1,4 +1,4 @@
-"""From plain values to a `Study`, or to the one fault to show first."""
+"""Validation of a study's YAML values against the schema, with one readable error."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
     from search_spaces.yaml_lines import KeyPath
 
-PARTS = ("resources", "confirm", "select", "search", "recipe")
-OWNERS: dict[str, type] = {
+ABBREVIATED_SECTIONS = ("resources", "confirm", "select", "search", "recipe")
+"""Sections whose keys are recognised without the section's name, to suggest the full key."""
+
+SECTION_TYPES: dict[str, type] = {
     "recipe": Recipe,
     "space": Space,
     "stages": Recipe,
     "recipes": OwnRecipe,
     "overrides": Override,
 }
-"""What the innermost of these keys holds, the inner ones first."""
+"""Types of the mappings inside sections; of several sections in a path, the first here applies."""
+
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
-_WORDS = (
+_REPLACEMENTS = (
     ("Input should be", "must be"),
     ("Input should have", "must have"),
     ("Tuple should have", "must have"),
@@ -42,25 +45,28 @@ _WORDS = (
     (" an object", " a mapping"),
     (" a dictionary", " a mapping"),
 )
+"""Texts in pydantic's messages and their replacements, in the order in which they are applied."""
 
 
 def read_study(plain: dict[str, Any]) -> Study:
-    """Read a study, key by key; what ties keys together is not looked at.
+    """Return the study that YAML values describe, without checking rules that involve several keys.
 
-    Types are strict, as in JSON: "60" is no integer.
+    Types are strict, as in JSON: the text "60" is not an integer.
 
     Raises:
-        FieldError: the first fault; its field is the dotted path of the key.
+        FieldError: if a value violates the schema; the error describes the first fault, and its
+            field is the dotted key.
     """
     try:
         return Study.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        raise _fault(error.errors(), plain) from error
+        raise _field_error(error.errors(), plain) from error
 
 
-def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
-    # A misspelt key that is also missing is best shown as misspelt.
-    error = min(errors, key=lambda one: one["type"] not in _UNKNOWN_KEY)
+def _field_error(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
+    """Return the error to show for pydantic's errors."""
+    # A misspelt required key is reported twice, as unknown and as missing: unknown says more.
+    error = min(errors, key=lambda details: details["type"] not in _UNKNOWN_KEY)
     loc = error["loc"]
     path = tuple(
         key
@@ -69,30 +75,31 @@ def _fault(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
     )
     if path[:1] == ("overrides",) and path[2:] == ("scenario",):
         path = path[:2]
-    inner = error.get("ctx", {}).get("error")
-    if isinstance(inner, FieldError):
-        return FieldError(".".join(filter(None, [format_key(path), inner.field])), inner.message)
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):
+        return FieldError(".".join(filter(None, [format_key(path), cause.field])), cause.message)
     return FieldError(format_key(path), _message(path, error, plain))
 
 
 def _message(path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
+    """Return the message for one of pydantic's errors at a path."""
     if error["type"] in _UNKNOWN_KEY:
-        elsewhere = _inner_keys(plain).get(str(path[-1])) if len(path) == 1 else None
-        if elsewhere:
-            return f"unknown key '{path[-1]}': did you mean '{elsewhere}'?"
+        full_key = _full_keys(plain).get(str(path[-1])) if len(path) == 1 else None
+        if full_key:
+            return f"unknown key '{path[-1]}': did you mean '{full_key}'?"
         return f"unknown key '{path[-1]}': {suggest(str(path[-1]), _known_keys(path))}"
     if shape := _shape(path, error["input"]):
         return f"must be {shape}"
     if error["type"] == "missing":
         return "is missing"
     text = error["msg"].partition(", not ")[0]
-    for theirs, ours in _WORDS:
-        text = text.replace(theirs, ours)
+    for phrase, replacement in _REPLACEMENTS:
+        text = text.replace(phrase, replacement)
     return f"{text}, got {error['input']!r}"
 
 
 def _shape(path: KeyPath, value: object) -> str:
-    """Say what the value at a path is to be, where that says more than its type; else ""."""
+    """Return a description of the value required at a path; "" if its type describes it best."""
     match path:
         case ("overrides",):
             shape = "a list of mappings like {scenario: asymmetric-*}"
@@ -111,25 +118,25 @@ def _shape(path: KeyPath, value: object) -> str:
     return shape
 
 
-def _inner_keys(plain: dict[str, Any]) -> dict[str, str]:
-    """Map the last words of inner keys to whole keys: `epochs` is short for `recipe.epochs`."""
+def _full_keys(plain: dict[str, Any]) -> dict[str, str]:
+    """Return the full key of each key that users may abbreviate: `recipe.epochs` of `epochs`."""
     methods = plain.get("methods")
-    owners = {
+    sections = {
         f"hyperparameters.{name}": [parameter.name for parameter in METHODS[name].parameters]
         for name in (methods if isinstance(methods, list) else ())
         if isinstance(name, str) and name in METHODS
     }
-    owners |= {part: _known_keys((part, "")) for part in PARTS}
-    return {key: f"{owner}.{key}" for owner, keys in owners.items() for key in keys}
+    sections |= {section: _known_keys((section, "")) for section in ABBREVIATED_SECTIONS}
+    return {key: f"{section}.{key}" for section, keys in sections.items() for key in keys}
 
 
 def _known_keys(path: KeyPath) -> list[str]:
-    """Return the keys that may stand where the last key of a path does."""
-    inner = path[:-1]
-    if not inner:
+    """Return the keys allowed in the mapping that contains the last key of a path."""
+    sections = path[:-1]
+    if not sections:
         return [*Study.model_fields, "extends", "sources"]
-    owners = [owner for key, owner in OWNERS.items() if key in inner]
-    owner: Any = owners[0] if owners else Study.model_fields[str(inner[0])].annotation
-    if is_dataclass(owner):
-        return [field.name for field in fields(owner)]
-    return list(owner.model_fields)
+    types = [cls for section, cls in SECTION_TYPES.items() if section in sections]
+    cls: Any = types[0] if types else Study.model_fields[str(sections[0])].annotation
+    if is_dataclass(cls):
+        return [field.name for field in fields(cls)]
+    return list(cls.model_fields)

@@ -1,7 +1,7 @@
-"""YAML with the line of every key, and nothing in it that surprises.
+"""A strict subset of YAML, parsed with the line number of every key.
 
-Scalars follow YAML 1.2 (`1e-3` is a number, `no` is a word), a key may stand once, and what
-PyYAML adds (anchors, merge keys, tags, dates, infinities) is refused: a study is plain data.
+Scalars follow YAML 1.2 (`1e-3` is a number, `no` is a text) and duplicate keys are refused, as
+are anchors, merge keys, tags, dates and infinities: a study is plain data.
 """
 
 from __future__ import annotations
@@ -14,30 +14,39 @@ from typing import TypeAlias
 import yaml
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
-"""A value as YAML or JSON holds it."""
+"""Value that YAML and JSON can represent."""
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Keys, and positions in lists, from the top of a document down to a value."""
+"""Path of a value: the keys and list positions that lead to it from the top of a document."""
 
-WIDTH = 80
+MAX_FLOW_LENGTH = 80
+"""Length, in characters of its `str`, up to which a collection is written in one line."""
+
 _PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
 _FLOAT = (
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
-_IMPLICIT = (
+_SCALAR_PATTERNS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", _NUMBER_START),
     ("float", _FLOAT, _NUMBER_START),
 )
+"""Kinds of untagged scalars: name, pattern and possible first characters, the first match applies.
+"""
 
-SCALARS = {"str", *(kind for kind, _, _ in _IMPLICIT)}
+SCALAR_KINDS = {"str", *(kind for kind, _, _ in _SCALAR_PATTERNS)}
 
 
 class YamlError(ValueError):
-    """What is wrong in a YAML text, and in which line of it (from 1)."""
+    """Fault in a YAML text.
+
+    Attributes:
+        line: number of the faulty line, from 1.
+        message: description of the fault.
+    """
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(line, message)
@@ -47,16 +56,21 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML text as values, with the line of each key and list item."""
+    """Parsed YAML text.
+
+    Attributes:
+        value: content of the document.
+        lines: line number, from 1, of each key and list item.
+    """
 
     value: Plain
     lines: dict[KeyPath, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; aliases are refused, so that a document is a tree of bounded size."""
+    """Loader that refuses aliases, so that a document is a tree of bounded size."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML has it
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's interface
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -68,13 +82,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Short collections of scalars stand in one line, everything else in lines of its own."""
+    """Dumper that writes short collections of scalars in one line, others over several lines."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML has it
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's interface
 
     def represent_data(self, data: object) -> yaml.Node:
         node: yaml.Node = super().represent_data(data)
-        if isinstance(node, yaml.CollectionNode) and len(str(data)) > WIDTH:
+        if isinstance(node, yaml.CollectionNode) and len(str(data)) > MAX_FLOW_LENGTH:
             node.flow_style = False
         return node
 
@@ -82,25 +96,24 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _kind, _pattern, _first in _IMPLICIT:
+for _kind, _pattern, _first in _SCALAR_PATTERNS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_PREFIX + _kind, re.compile(f"^(?:{_pattern})$"), _first)
 
 
 def parse_yaml(text: str) -> Document:
-    """Read a YAML text.
+    """Parse a YAML text.
 
     Raises:
-        YamlError: it is no YAML, has a key twice, or holds what is not plain data.
+        YamlError: if the text is not valid YAML, repeats a key or contains more than plain data.
     """
     try:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         if error.context_mark and (mark is None or not text[mark.index :].strip()):
-            mark = (
-                error.context_mark
-            )  # what is open at the end of the file is at fault, not the end
+            # A bracket or quote left open is at fault, not the end of the text that reveals it.
+            mark = error.context_mark
         reason = " ".join(str(error.problem or error.context).split())
         raise YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
     except yaml.YAMLError as error:
@@ -113,7 +126,7 @@ def parse_yaml(text: str) -> Document:
 
 
 def dump_yaml(tree: dict[str, Plain]) -> str:
-    """Write values so that `parse_yaml` reads the same back; keys keep their order."""
+    """Return YAML text that `parse_yaml` parses to the same values; keys keep their order."""
     text: str = yaml.dump(
         tree,
         Dumper=_Dumper,
@@ -126,6 +139,7 @@ def dump_yaml(tree: dict[str, Plain]) -> str:
 
 
 def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Plain:
+    """Return the value of a node, and record the lines of the keys and items inside it."""
     kind = node.tag.removeprefix(_PREFIX)
     if isinstance(node, yaml.MappingNode) and kind == "map":
         return _mapping(node, path, lines)
@@ -135,7 +149,7 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Plain:
             lines[*path, position] = item.start_mark.line + 1
             items.append(_value(item, (*path, position), lines))
         return items
-    if isinstance(node, yaml.ScalarNode) and kind in SCALARS:
+    if isinstance(node, yaml.ScalarNode) and kind in SCALAR_KINDS:
         return _scalar(node, kind)
     raise YamlError(node.start_mark.line + 1, f"tags are not read here: remove {node.tag}")
 

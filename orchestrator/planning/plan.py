@@ -139,8 +139,10 @@ class Plan:
             method=method,
             hyperparameters=resolved.hyperparameters,
             recipe=resolved.recipe,
-            hold_out=resolved.held_out(phase),
-            evaluate=resolved.evaluates(phase, validated=self.dataset.validation is not None),
+            hold_out=resolved.hold_out(phase),
+            evaluate=resolved.evaluated_splits(
+                phase, has_validation=self.dataset.validation is not None
+            ),
             seeds=study.seeds(seed),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.words import counted
-from search_spaces.resolve import points_of, reference_of
+from search_spaces.resolve import confirm_points, reference_of
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap
@@ -134,7 +134,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                 ),
             ),
         ]
-    varied = sum(len(points_of(study, method)) for method in study.vary)
+    varied = sum(len(confirm_points(study, method)) for method in study.vary)
     fixed = len(study.methods) - len(study.vary)
     points = counted(fixed, "method") if fixed or not varied else ""
     if varied:
@@ -196,7 +196,7 @@ def _confirmed(plan: Plan) -> Iterator[Share]:
     needs: dict[str, Share] = {}
     for scenario in study.scenarios:
         for method in study.methods:
-            points: list[Values] = points_of(study, method)
+            points: list[Values] = confirm_points(study, method)
             if method in study.tune:
                 points = [{n: interval.low for n, interval in study.space_of(method).items()}]
                 reference = plan.reference_of(method)

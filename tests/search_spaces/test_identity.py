@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search_spaces import identity as module
-from search_spaces.fields import is_neutral, later
+from search_spaces.fields import added_key, is_neutral
 from search_spaces.identity import identity
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
@@ -105,13 +105,13 @@ def test_a_study_written_out_is_the_same(tmp_path: Any) -> None:
 class LaterResources(Resources, frozen=True):
     """Resources with a key more."""
 
-    memory: float = later(0.0)
+    memory: float = added_key(0.0)
 
 
 class LaterSearch(SearchSettings, frozen=True):
     """A search with keys more, one of them marked as added later."""
 
-    pruner: str = later("none")
+    pruner: str = added_key("none")
     sampler: str = "tpe"
 
 

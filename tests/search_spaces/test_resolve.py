@@ -138,14 +138,14 @@ def test_a_published_recipe() -> None:
         "published",
     )
     assert resolve(taken, "gce", "symmetric-0.2").recipe == matched_recipe(taken)
-    assert resolve(taken, "elr", "symmetric-0.2").held_out(Phase.CONFIRM) == 0.1
-    assert resolve(taken, "elr", "symmetric-0.2").evaluates(Phase.CONFIRM) == ("val", "test")
-    assert resolve(taken, "gce", "symmetric-0.2").evaluates(Phase.CONFIRM) == ("test",)
+    assert resolve(taken, "elr", "symmetric-0.2").hold_out(Phase.CONFIRM) == 0.1
+    assert resolve(taken, "elr", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("val", "test")
+    assert resolve(taken, "gce", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("test",)
 
 
 def test_a_rule_that_needs_clean_validation() -> None:
     taken = study("cifar10", "methods=[plc]", "tune=[]", "recipes.plc=published")
-    assert resolve(taken, "plc", "symmetric-0.2").evaluates(Phase.CONFIRM) == (
+    assert resolve(taken, "plc", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == (
         "val",
         "clean_val",
         "test",
@@ -170,7 +170,7 @@ def test_a_recipe_of_the_studys_own() -> None:
     recipe = resolve(taken, "ce", "symmetric-0.4").recipe
     assert (recipe.epochs, recipe.window) == (20, 5)
     assert recipe.learning_rate == matched_recipe(taken).learning_rate
-    assert resolve(taken, "ce", "symmetric-0.4").held_out(Phase.CONFIRM) == 0.2
+    assert resolve(taken, "ce", "symmetric-0.4").hold_out(Phase.CONFIRM) == 0.2
 
 
 def test_epochs_scale_recipes_and_their_values_too() -> None:

@@ -164,7 +164,7 @@ def test_digits() -> None:
     assert study.space_of("nal")["lambda"] == Space(0.05, 20, log=True)
     assert (study.search.trials, study.select.candidates) == (12, 3)
     assert (len(study.select.seeds), len(study.confirm.seeds)) == (3, 5)
-    assert resolve(study, "nal", "symmetric-0.4").held_out(Phase.CONFIRM) == 0.3
+    assert resolve(study, "nal", "symmetric-0.4").hold_out(Phase.CONFIRM) == 0.3
     assert (matched_recipe(study).learning_rate, matched_recipe(study).weight_decay) == (
         0.05,
         0.0005,
@@ -186,7 +186,7 @@ def test_the_papers_studies() -> None:
         assert study.scenarios == (*symmetric, "asymmetric-0.4")
         assert resolve(study, "nal", "asymmetric-0.4").recipe.epochs == 300
         assert study.search_scenarios == {"symmetric-0.4": study.scenarios}
-        assert resolve(study, "nal", "symmetric-0.4").held_out(Phase.CONFIRM) == 0
+        assert resolve(study, "nal", "symmetric-0.4").hold_out(Phase.CONFIRM) == 0
         targets = {"first_target_epoch": 60, "target_interval": 10, "clamps": False, "beta": 0.0}
         assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()
     assert matched_recipe(ten).mean != matched_recipe(hundred).mean

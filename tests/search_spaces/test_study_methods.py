@@ -77,10 +77,10 @@ def test_the_test_split_is_evaluated_in_confirm_alone(
     study = load_study(str(write_study("hold_out: true", f"hold_out: {keeps}"))).study
     resolved = resolve(study, "nal", "symmetric-0.4")
     for phase in (Phase.SEARCH, Phase.SELECT):
-        assert resolved.held_out(phase) == 0.3
-        assert resolved.evaluates(phase) == ("val",)
-    assert resolved.held_out(Phase.CONFIRM) == fraction
-    assert resolved.evaluates(Phase.CONFIRM) == splits
+        assert resolved.hold_out(phase) == 0.3
+        assert resolved.evaluated_splits(phase) == ("val",)
+    assert resolved.hold_out(Phase.CONFIRM) == fraction
+    assert resolved.evaluated_splits(Phase.CONFIRM) == splits
 
 
 def test_searched_scenarios(write_study: Callable[..., Path]) -> None:

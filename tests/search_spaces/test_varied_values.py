@@ -8,7 +8,7 @@ import pytest
 from plans import Driver, small_plan, small_study
 
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.resolve import points_of
+from search_spaces.resolve import confirm_points
 from search_spaces.schema import Phase
 from trainables.errors import StudyError
 
@@ -26,8 +26,8 @@ POINTS = [
 
 def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Path) -> None:
     plan = small_plan(sets=VARIED)
-    assert points_of(plan.study, "nal") == POINTS
-    assert points_of(plan.study, "ce") == [{}]
+    assert confirm_points(plan.study, "nal") == POINTS
+    assert confirm_points(plan.study, "ce") == [{}]
     assert [size.runs for size in phase_sizes(plan)] == [2 * (1 + 4)]
 
     sweep = Driver(plan, tmp_path).run().sweep
