@@ -45,7 +45,7 @@ def test_order_does_not_follow_the_file_system(data_dir: Path) -> None:
 
 
 def test_many_pictures_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_CHUNK", 3)
+    monkeypatch.setattr(folders, "CHUNK_SIZE", 3)
     images = pixels(20, 0)[:, :, :4, :4]
     for split in ("train", "test"):
         write_pictures(tmp_path / split, images, np.arange(20) // 10, ("a", "b"))
