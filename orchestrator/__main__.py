@@ -1,4 +1,4 @@
-"""Entry point: `python -m orchestrator`, or `nal-orchestrator`."""
+"""Entry point of the commands `python -m orchestrator` and `nal-orchestrator`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.cli import app
 from trainables.errors import NalError
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-"""Of click, wherever this version of typer keeps it."""
+"""Class of click's usage errors, whose module depends on the version of typer."""
 
 
 def main() -> None:
-    """Run the command line; a fault that is explained is one line, without a traceback."""
+    """Run the command line and exit; errors with an explanation are printed without traceback."""
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except NalError as error:

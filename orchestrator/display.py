@@ -1,4 +1,4 @@
-"""The one place that prints while a sweep goes on; workers write to files only."""
+"""Progress display of a sweep in the driver; workers do not print."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
     from trainables.training.job import Row
 
-LINE_SECONDS = 10.0
-"""Between lines where the output is no terminal."""
-COLUMNS = 8
-"""Of the table of runs."""
-SHOWN = {
+STATUS_LINE_SECONDS = 10.0
+"""Seconds between two status lines if the output is not a terminal."""
+
+TABLE_COLUMNS = 8
+"""Number of columns of the table of runs."""
+
+METRIC_FORMATS = {
     TRAIN_LOSS: "loss {:.3f}",
     VAL: "val {:.1%}",
     TEST: "test {:.1%}",
 }
-"""Metrics beside a bar."""
-SHOWN_RUNS = 8
-"""Runs shown one by one; a cluster may have hundreds."""
+"""Format of each metric that is shown beside a progress bar."""
+
+MAX_SHOWN_RUNS = 8
+"""Largest number of runs in the table; a cluster may train hundreds at a time."""
 
 
-class _Going:
-    """A run that is being trained."""
+class _RunProgress:
+    """Progress of a run that has been handed out."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.begun = False
+        self.is_training = False
         self.row: Row = {}
 
     @property
@@ -60,12 +63,12 @@ class _Going:
         return int(self.row.get("epoch", 0))
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         return self.epoch / self.task.spec.recipe.epochs
 
 
-class Bars(Progress):
-    """A listener that shows a bar for each run."""
+class ProgressBars(Progress):
+    """Listener that shows a progress bar for each run."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -80,30 +83,43 @@ class Bars(Progress):
         self._bars: dict[str, TaskID] = {}
 
     def on_start(self, task: Task) -> None:
-        """Show a bar."""
+        """Add a progress bar for the run."""
         spec = task.spec
         self._bars[spec.digest] = self.add_task(
             run_title(spec), total=spec.recipe.epochs, latest=""
         )
 
     def on_report(self, task: Task, row: Row) -> None:
-        """Move the run's bar, and show its latest numbers."""
-        latest = "  ".join(form.format(row[name]) for name, form in SHOWN.items() if name in row)
+        """Update the run's progress bar and latest metrics."""
+        latest = "  ".join(
+            form.format(row[name]) for name, form in METRIC_FORMATS.items() if name in row
+        )
         self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
 
     def on_end(self, task: Task) -> None:
-        """Leave the run's bar where it is."""
+        """Keep the run's progress bar."""
 
 
 def run_title(spec: RunSpec) -> str:
-    """Name a run for people."""
+    """Return the title of a run, such as "nal on symmetric-0.4, seed 0"."""
     return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
 class Display:
-    """Live on a terminal; a line now and then elsewhere. Use as a context, and as a listener."""
+    """Listener and context manager that shows the progress of a sweep.
+
+    A terminal shows a live table of runs; any other output gets a status line every
+    `STATUS_LINE_SECONDS`.
+    """
 
     def __init__(self, console: Console, sweep: Sweep, cost: MachineCost) -> None:
+        """Create the display of a sweep.
+
+        Args:
+            console: console to print on.
+            sweep: sweep that has been resumed.
+            cost: measured cost of runs, from which the time left is estimated.
+        """
         self._console = console
         self._sweep = sweep
         self._weights = {
@@ -111,10 +127,10 @@ class Display:
             for size in phase_sizes(sweep.plan)
         }
         self._slots = cost.slots
-        self._going: dict[str, _Going] = {}
-        self._begun = time.monotonic()
-        self._recorded_share = self._done_seconds()
-        self._spoken = 0.0
+        self._runs: dict[str, _RunProgress] = {}
+        self._start_time = time.monotonic()
+        self._initial_seconds = self._completed_seconds()
+        self._last_line_time = 0.0
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
         )
@@ -129,24 +145,24 @@ class Display:
             self._live.stop()
 
     def on_start(self, task: Task) -> None:
-        """Show a run."""
-        self._going[task.spec.digest] = _Going(task)
-        self._speak()
+        """Add the run to the display."""
+        self._runs[task.spec.digest] = _RunProgress(task)
+        self._print_status_line()
 
     def on_report(self, task: Task, row: Row) -> None:
-        """Move the run's bar."""
-        going = self._going.get(task.spec.digest)
-        if going is not None:
-            going.begun = True
-            going.row = row or going.row
-        self._speak()
+        """Update the run's progress."""
+        run = self._runs.get(task.spec.digest)
+        if run is not None:
+            run.is_training = True
+            run.row = row or run.row
+        self._print_status_line()
 
     def on_end(self, task: Task) -> None:
-        """Take the run off the display."""
-        self._going.pop(task.spec.digest, None)
+        """Remove the run from the display."""
+        self._runs.pop(task.spec.digest, None)
 
     def _totals(self) -> dict[Phase, int]:
-        """Return how many runs each phase has: exact where known, else at the most."""
+        """Return the number of runs of each phase: exact if known, otherwise an upper bound."""
         totals = {phase: runs for phase, (runs, _) in self._weights.items()}
         selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
@@ -158,29 +174,29 @@ class Display:
         return totals
 
     def _count(self, phase: Phase, batches: Iterable[Batch]) -> int:
-        """Count the runs of a phase, those that they need included, each once in all phases."""
+        """Return the number of a phase's runs and their needs that no other phase counts."""
         plan = self._sweep.plan
         specs = [spec for batch in batches for spec in batch.specs]
         needed = [need for spec in specs for need in plan.needs_of(spec)]
         digests = {spec.digest for spec in (*specs, *needed)}
         return sum(self._sweep.run_phases.get(digest, phase) is phase for digest in digests)
 
-    def _done_seconds(self) -> float:
+    def _completed_seconds(self) -> float:
         ended = sum(
             self._sweep.ended_runs[phase] * seconds for phase, (_, seconds) in self._weights.items()
         )
         return ended + sum(
-            going.share * self._weights[going.task.phase][1] for going in self._going.values()
+            run.fraction * self._weights[run.task.phase][1] for run in self._runs.values()
         )
 
     def seconds_left(self) -> float:
-        """Estimate the time left from the measured cost, corrected by how it has gone so far."""
+        """Return the estimated seconds left, from the measured cost and the speed so far."""
         totals = self._totals()
         whole = sum(totals[phase] * seconds for phase, (_, seconds) in self._weights.items())
-        done = self._done_seconds()
-        progress = done - self._recorded_share
-        elapsed = time.monotonic() - self._begun
-        # Until a twentieth has gone by, the measured cost is the better guess.
+        done = self._completed_seconds()
+        progress = done - self._initial_seconds
+        elapsed = time.monotonic() - self._start_time
+        # During the first twentieth, the measured cost is the better estimate.
         rate = progress / elapsed if progress > whole / 20 else self._slots
         return max(0.0, whole - done) / max(rate, 1e-9)
 
@@ -190,7 +206,7 @@ class Display:
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
             text.append(f"{phase} {self._sweep.ended_runs[phase]} of {total}   ", style=style)
-        text.append(f"{len(self._running())} running   ")
+        text.append(f"{len(self._training_runs())} running   ")
         if self._sweep.failures:
             text.append(f"{len(self._sweep.failures)} failed   ", style="red")
         text.append(f"about {duration(self.seconds_left())} left")
@@ -205,33 +221,36 @@ class Display:
             f"best so far: {100 * accuracy:.1f} % on held-out noisy labels at {point(values)}"
         )
 
-    def _running(self) -> list[_Going]:
-        # A copy: the Tune loop goes on in another thread than the live display.
-        return [run for run in list(self._going.values()) if run.begun]
+    def _training_runs(self) -> list[_RunProgress]:
+        # A copy, since the live display runs in another thread than the Tune loop.
+        return [run for run in list(self._runs.values()) if run.is_training]
 
     def _render(self) -> RenderableType:
-        runs = Table.grid(*(Column(no_wrap=True) for _ in range(COLUMNS)), padding=(0, 2))
-        going = self._running()
-        for run in going[:SHOWN_RUNS]:
+        table = Table.grid(*(Column(no_wrap=True) for _ in range(TABLE_COLUMNS)), padding=(0, 2))
+        runs = self._training_runs()
+        for run in runs[:MAX_SHOWN_RUNS]:
             spec = run.task.spec
             accuracy = run.row.get(VAL)
-            runs.add_row(
+            table.add_row(
                 Text(str(run.task.phase), style="cyan"),
                 spec.method,
                 spec.scenario,
                 point(run.task.values),
                 f"seed {spec.seeds.init}",
-                ProgressBar(total=1.0, completed=run.share, width=20),
+                ProgressBar(total=1.0, completed=run.fraction, width=20),
                 f"epoch {run.epoch}/{spec.recipe.epochs}",
                 "" if accuracy is None else f"val {100 * accuracy:.1f} %",
             )
-        more = len(going) - SHOWN_RUNS
+        more = len(runs) - MAX_SHOWN_RUNS
         if more > 0:
-            runs.add_row(Text(f"and {more} more", style="dim"))
-        return Group(self._status(), self._best(), runs)
+            table.add_row(Text(f"and {more} more", style="dim"))
+        return Group(self._status(), self._best(), table)
 
-    def _speak(self) -> None:
-        if self._console.is_terminal or time.monotonic() - self._spoken < LINE_SECONDS:
+    def _print_status_line(self) -> None:
+        if (
+            self._console.is_terminal
+            or time.monotonic() - self._last_line_time < STATUS_LINE_SECONDS
+        ):
             return
-        self._spoken = time.monotonic()
+        self._last_line_time = time.monotonic()
         self._console.print(Text.assemble(self._status(), "   ", self._best()), soft_wrap=True)

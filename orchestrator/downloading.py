@@ -1,4 +1,4 @@
-"""Datasets that may be downloaded, with a bar that shows how far it is."""
+"""Download of datasets with a progress bar."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 def download(dataset: str, data_dir: Path, console: Console) -> None:
-    """Download what a dataset lacks, if its distributor allows it; interrupted, it goes on later.
+    """Download the missing files of a dataset; an interrupted download is continued.
+
+    Args:
+        dataset: name of the dataset.
+        data_dir: folder for the dataset.
+        console: console that shows the progress bar.
 
     Raises:
-        DataError: no place gives it, or the folder cannot be written.
+        DataError: if no source provides a file, or the folder cannot be written.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -33,7 +38,7 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
     with ExitStack() as stack:
 
         def show(done: int, total: int | None) -> None:
-            if not bar.live.is_started:  # nothing may be lacking: then nothing is shown
+            if not bar.live.is_started:  # without a missing file no bar is shown
                 stack.enter_context(bar)
             bar.update(task, completed=done, total=total)
 

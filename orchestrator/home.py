@@ -1,15 +1,15 @@
-"""The home folder: all that the orchestrator writes lies under it.
+"""Home folder, under which the orchestrator writes all its files.
 
-format           number of the form in which all this is written
-runs/<digest>/   one run each: spec, checkpoints, result
-labels/          labels from files of the user's, by their hash
-realisations/    what came out when noisy labels were first drawn
+format           version of the folder's layout
+runs/<digest>/   spec, checkpoints and result of each run
+labels/          labels from files of the user, by their hash
+realisations/    hash, flip rate and transition matrix of each first draw of noisy labels
 environments/    installed packages and their versions, by their hash
-sweeps/          which sweep of a study is running now
+sweeps/          plans of sweeps, and the lock of each study
 cache/           decoded datasets, measured costs
-data/            downloaded datasets, unless --data-dir says otherwise
+data/            downloaded datasets, unless --data-dir is given
 optuna.db        searches
-mlflow.db        MLflow's runs, unless --tracking-uri says otherwise; artifacts/ beside it
+mlflow.db        MLflow's runs, unless --tracking-uri is given; artifacts/ beside it
 """
 
 from __future__ import annotations
@@ -30,65 +30,74 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_HOME = Path("runs")
+"""Home folder without the flag --home."""
 
 FORMAT = "1"
-"""How a home is laid out. One in another format is refused: it could be misread."""
+"""Version of the layout of a home; a home of another version is rejected."""
 
 DISK_RESERVE = 200e6
-"""Bytes that databases, logs and caches may need beside the checkpoints."""
+"""Disk space in bytes that is reserved for databases, logs and caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home folder, by its absolute path."""
+    """A home folder.
+
+    Attributes:
+        path: absolute path of the folder.
+    """
 
     path: Path
 
     @property
     def cache(self) -> Path:
-        """Where decoded datasets are kept."""
+        """Folder for decoded datasets and measured costs."""
         return self.path / "cache"
 
     @property
     def data(self) -> Path:
-        """Where datasets are downloaded to and looked for by default."""
+        """Default folder for datasets."""
         return self.path / "data"
 
     @property
     def search_storage(self) -> str:
-        """The database of the searches, as a URL."""
+        """SQLAlchemy URL of the database of searches."""
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     @property
     def artifacts(self) -> Path:
-        """Where MLflow keeps artifacts."""
+        """Folder for MLflow's artifacts."""
         return self.path / "artifacts"
 
     def artifacts_for(self, tracking_uri: str) -> Path | None:
-        """Return where artifacts go: a server has a place of its own, a file has none."""
+        """Return the folder for artifacts; None if an MLflow server determines their location.
+
+        Args:
+            tracking_uri: URI of the MLflow store.
+        """
         return None if tracking_uri.startswith(("http://", "https://")) else self.artifacts
 
     def check(self) -> None:
-        """See that what is recorded there, if anything, is in the format of this version.
+        """Check that the home, if it exists, has the layout of this version.
 
         Raises:
-            HomeError: it is in another one.
+            HomeError: if it has another one.
         """
         try:
-            found = (self.path / "format").read_text(errors="replace").strip()
+            version = (self.path / "format").read_text(errors="replace").strip()
         except OSError:
-            found = "none" if any(self.path.glob("runs/*/spec.json")) else FORMAT
-        if found != FORMAT:
+            version = "none" if any(self.path.glob("runs/*/spec.json")) else FORMAT
+        if version != FORMAT:
             raise HomeError(
-                f"--home {self.path} was written in another format ({found}; this version has "
+                f"--home {self.path} was written in another format ({version}; this version has "
                 f"{FORMAT}): choose another folder with --home, or use the version that wrote it"
             )
 
     def create(self) -> None:
-        """Create the folder, see that it can be used and written to, and note its format.
+        """Create the folder if it is missing, and write the version of its layout.
 
         Raises:
-            HomeError: it cannot.
+            HomeError: if the folder cannot be written, or has another layout.
         """
         self.check()
         partial = self.path / f".format.{os.getpid()}"
@@ -103,13 +112,13 @@ class Home:
             ) from error
 
     def require_space(self, needed: float) -> None:
-        """See that the disk has room for what is to come.
+        """Check that the disk has enough free space.
 
         Args:
-            needed: bytes of checkpoints.
+            needed: size of the checkpoints to write, in bytes.
 
         Raises:
-            HomeError: it has not.
+            HomeError: if there is too little space.
         """
         existing = next(path for path in (self.path, *self.path.parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -122,23 +131,26 @@ class Home:
 
     @contextmanager
     def claimed(self, study: str) -> Iterator[None]:
-        """Hold a study in this home, so that two sweeps never work on it at once.
+        """Lock a study in this home for the duration of the context.
+
+        Args:
+            study: name of the study.
 
         Raises:
-            HomeError: another process holds it; says which.
+            HomeError: if another process has locked the study; the message names it.
         """
         path = self.path / "sweeps" / f"{study}.lock"
         try:
             path.parent.mkdir(exist_ok=True)
-            opened = path.open("a+")
+            file = path.open("a+")
         except OSError as error:
             raise HomeError(f"cannot write {path}: {error.strerror}") from error
-        with opened as lock:
+        with file as lock:
             try:
                 acquire(lock, patience_seconds=0)
             except OSError:
                 lock.seek(0)
-                holder = _holder(lock.read())
+                holder = _describe_holder(lock.read())
                 raise HomeError(
                     f"a sweep of '{study}' is already running in {self.path} ({holder}): "
                     "wait for it, end it, or choose another folder with --home"
@@ -150,9 +162,9 @@ class Home:
             yield
 
 
-def _holder(text: str) -> str:
+def _describe_holder(text: str) -> str:
     try:
-        who = json.loads(text)
-        return f"process {who['pid']} on {who['host']}, since {who['at']}"
+        holder = json.loads(text)
+        return f"process {holder['pid']} on {holder['host']}, since {holder['at']}"
     except (ValueError, KeyError):
         return "its process has just begun"

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, and the two kinds of table for people."""
+"""Output of the commands: JSON for programs, and two kinds of table for people."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, in one line on standard output."""
+    """Print a value as one line of JSON on standard output."""
     sys.stdout.write(json.dumps(value) + "\n")
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Return a table of facts, each with its name at its left."""
+    """Return a table with a row for each fact.
+
+    Args:
+        facts: name and text of each fact.
+    """
     table = Table.grid(Column(style="dim"), Column(overflow="fold"), padding=(0, 3))
     for name, text in facts:
         table.add_row(name, text)
@@ -26,10 +30,10 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
 
 
 def headed_table(*headers: Column | str, gap: int = 3) -> Table:
-    """Return an empty table without lines.
+    """Return an empty table with headers and without lines.
 
     Args:
-        headers: of the columns.
-        gap: width between two columns.
+        headers: headers of the columns.
+        gap: number of spaces between two columns.
     """
     return Table(*headers, box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))

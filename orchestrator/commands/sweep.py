@@ -165,7 +165,7 @@ def _carry_out(
                     display = stack.enter_context(Display(console, sweep, cost))
                     engine.carry_out(sweep, job_of(places, plan), display)
         except BaseException as error:
-            tracker.abandon()
+            tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
                 ended = sum(sweep.ended_runs.values())
                 raise Interrupted(

@@ -45,7 +45,7 @@ def run(places: Places) -> int:
             if plan.state == "finished":
                 tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
             else:
-                tracker.abandon()
+                tracker.mark_interrupted()
     alone = 0
     for result in _others(home.path, written):
         Tracker(uri, artifacts, result.provenance["study"]).record(result, "train")

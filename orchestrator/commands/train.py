@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.display import Bars, run_title
+from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import facts_table, print_json
 from orchestrator.planning.cost import MachineCost, duration, measure_run
@@ -126,7 +126,7 @@ def train_here(
     if not lacking:
         return
     job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
-    with Bars(console) as bars:
+    with ProgressBars(console) as bars:
         InlineEngine().carry_out(RunList(lacking, take), job, bars)
 
 

@@ -1,1 +1,1 @@
-"""Writing down what a sweep does: under the home, and in MLflow."""
+"""Records of a sweep under the home and in MLflow."""

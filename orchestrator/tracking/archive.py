@@ -1,4 +1,4 @@
-"""What is kept of each sweep under the home, so that MLflow can be written again from there."""
+"""Archive of each sweep under the home, from which MLflow can be restored."""
 
 from __future__ import annotations
 
@@ -14,24 +14,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STUDY_FILE = "study.yaml"
+"""Name of the file that holds the resolved study of a sweep."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepArchive:
-    """The folder `sweeps/<digest>/` of a home: the plan as far as it is known, and the study."""
+    """Folder `sweeps/<digest>/` of a home, with the plan of a sweep and its study.
+
+    Attributes:
+        folder: path of the folder.
+    """
 
     folder: Path
 
     @classmethod
     def of(cls, home: Path, sweep: str) -> SweepArchive:
-        """Return the archive of a sweep by its digest."""
+        """Return the archive of a sweep.
+
+        Args:
+            home: home folder.
+            sweep: digest of the sweep.
+        """
         return cls(home / "sweeps" / sweep)
 
     def write(self, plan: PlanRecord, study_yaml: str) -> None:
-        """Keep a plan and its resolved study.
+        """Write a plan and its resolved study.
+
+        Args:
+            plan: plan of the sweep.
+            study_yaml: resolved study as YAML text.
 
         Raises:
-            HomeError: the folder cannot be written.
+            HomeError: if the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -41,32 +55,36 @@ class SweepArchive:
         self.write_plan(plan)
 
     def write_plan(self, plan: PlanRecord) -> None:
-        """Keep a plan that has come further.
+        """Write an updated plan.
+
+        Args:
+            plan: plan of the sweep.
 
         Raises:
-            HomeError: the folder cannot be written.
+            HomeError: if the folder cannot be written.
         """
         write_atomically(self.folder / PLAN_FILE, plan.to_json())
 
     def plan(self) -> PlanRecord | None:
-        """Return the plan; None where there is none that can be read."""
+        """Return the plan; None if it is missing or damaged."""
         try:
             return self.read()[0]
         except (FileNotFoundError, RecordError):
             return None
 
     def read(self) -> tuple[PlanRecord, str]:
-        """Return plan and study.
+        """Return the plan and the resolved study as YAML text.
 
         Raises:
-            RecordError: the plan is damaged.
+            FileNotFoundError: if there is no plan.
+            RecordError: if the plan is damaged.
         """
         plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_text())
         return plan, (self.folder / STUDY_FILE).read_text()
 
 
 def iter_archives(home: Path) -> Iterator[SweepArchive]:
-    """Yield the archives of all sweeps of a home, the oldest first."""
+    """Yield the archives of all sweeps of a home, oldest first by time of the last change."""
     plans = (home / "sweeps").glob(f"*/{PLAN_FILE}")
     for plan in sorted(plans, key=lambda path: path.stat().st_mtime):
         yield SweepArchive(plan.parent)

@@ -1,4 +1,4 @@
-"""The tracker in a thread of its own, so that a sweep never waits for the store."""
+"""Tracker in a background thread, so that a sweep does not wait for the MLflow store."""
 
 from __future__ import annotations
 
@@ -17,64 +17,65 @@ if TYPE_CHECKING:
     from reports.plan_record import CellRecord, PlanRecord
     from trainables.run.result import RunResult
 
-    Job = Callable[[Tracker], None]
+    Operation = Callable[[Tracker], None]
 
 
 class BackgroundTracker:
-    """Takes what a `Tracker` takes, returns at once, and writes in the order it was told.
+    """A `Tracker` whose methods return at once and are executed in order by a thread.
 
-    Importing MLflow and creating its database happen in the thread too. What fails there is raised
-    by the next call, by `flush` or at the end of the context; nothing more is written then, and the
-    same command typed again writes what is missing from the runs' records.
+    The import of MLflow and the creation of its database happen in the thread too. An error there
+    is raised by the next call, by `flush` or at the end of the context. Nothing is written after
+    an error; the same command, when run again, writes what is missing from the runs' records.
 
     Args:
-        uri: of the store.
-        artifact_root: folder for artifacts; None leaves the place to the server.
-        study: name of the study, and of its experiment.
+        uri: URI of the store.
+        artifact_root: folder for artifacts; None if the server determines their location.
+        study: name of the study and of its experiment.
 
     Raises:
-        ServiceError: the server does not answer (said within ten seconds).
-        HomeError: the SQLite file's folder cannot be used.
+        ServiceError: if the server does not respond within ten seconds.
+        HomeError: if the folder of the SQLite file cannot be used.
     """
 
     def __init__(self, uri: str, artifact_root: Path | None, study: str) -> None:
         check_store(uri)
-        self._jobs: queue.SimpleQueue[Job | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Operation | threading.Event | None] = queue.SimpleQueue()
         self._error: Exception | None = None
-        # A daemon, so that a driver that fails elsewhere ends; what is half-written is replaced.
+        # A daemon thread does not keep a failing driver alive; incomplete runs are replaced later.
         self._thread = threading.Thread(
-            target=self._work, args=(uri, artifact_root, study), name="tracker", daemon=True
+            target=self._process, args=(uri, artifact_root, study), name="tracker", daemon=True
         )
         self._thread.start()
 
     def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
         """See `Tracker.start_sweep`."""
-        self._tell(lambda tracker: tracker.start_sweep(plan, study_yaml))
+        self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml))
 
     def update_plan(self, plan: PlanRecord) -> None:
         """See `Tracker.update_plan`."""
-        self._tell(lambda tracker: tracker.update_plan(plan))
+        self._enqueue(lambda tracker: tracker.update_plan(plan))
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
         """See `Tracker.record`."""
-        self._tell(lambda tracker: tracker.record(result, phase, cell))
+        self._enqueue(lambda tracker: tracker.record(result, phase, cell))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """See `Tracker.finish_sweep`."""
-        self._tell(lambda tracker: tracker.finish_sweep(plan, tables))
+        self._enqueue(lambda tracker: tracker.finish_sweep(plan, tables))
 
-    def abandon(self) -> None:
-        """See `Tracker.abandon`."""
-        self._tell(lambda tracker: tracker.abandon())
+    def mark_interrupted(self) -> None:
+        """See `Tracker.mark_interrupted`."""
+        self._enqueue(lambda tracker: tracker.mark_interrupted())
 
     def flush(self) -> None:
-        """Wait until all that was told is written.
+        """Wait until everything has been written.
 
         Raises:
-            ServiceError, HomeError: writing failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         written = threading.Event()
-        self._jobs.put(written)
+        self._queue.put(written)
         while not written.wait(timeout=1.0) and self._thread.is_alive():
             pass
         self._raise()
@@ -86,30 +87,31 @@ class BackgroundTracker:
         """Write what is left, then end the thread.
 
         Raises:
-            ServiceError, HomeError: writing failed, and nothing went wrong before.
+            ServiceError: if the server has failed and the context raised no error.
+            HomeError: if the home cannot be written and the context raised no error.
         """
-        self._jobs.put(None)
+        self._queue.put(None)
         self._thread.join()
-        # What went wrong first is what the user must see.
+        # The first error is the one that the user must see.
         if error is None:
             self._raise()
 
-    def _tell(self, job: Job) -> None:
+    def _enqueue(self, operation: Operation) -> None:
         self._raise()
-        self._jobs.put(job)
+        self._queue.put(operation)
 
     def _raise(self) -> None:
         if self._error:
             raise self._error
 
-    def _work(self, uri: str, artifact_root: Path | None, study: str) -> None:
+    def _process(self, uri: str, artifact_root: Path | None, study: str) -> None:
         tracker: Tracker | None = None
-        while (job := self._jobs.get()) is not None:
-            if isinstance(job, threading.Event):
-                job.set()
+        while (operation := self._queue.get()) is not None:
+            if isinstance(operation, threading.Event):
+                operation.set()
             elif self._error is None:
                 try:
                     tracker = tracker or Tracker(uri, artifact_root, study)
-                    job(tracker)
+                    operation(tracker)
                 except Exception as error:  # noqa: BLE001 - raised again in the driver's thread
                     self._error = error

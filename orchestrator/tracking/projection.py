@@ -1,4 +1,4 @@
-"""What MLflow is told of a run: its result as tags, parameters, metric points and artifacts."""
+"""Conversion of a run's result into MLflow tags, parameters, metrics and artifacts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,24 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 Purpose = Phase | Literal["train"]
+"""Phase of a sweep that a run is part of, or "train" for a run of the command `train`."""
 
-PARENT = "mlflow.parentRunId"
-_LONGEST = 500
+PARENT_TAG = "mlflow.parentRunId"
+"""Tag that holds the ID of the MLflow run below which a run is nested."""
+
+MAX_VALUE_LENGTH = 500
+"""Largest length of the value of a tag or parameter, in characters."""
 
 
 def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
-    """Name the cell of a run: its spec without seeds and what they decide.
+    """Return the digest of a run's cell: that of its spec without seeds and needs.
 
-    Cells of two sweeps that differ in their seeds alone have the same name. Axes of randomness that
-    are held fixed belong to it: ± means something else then.
+    Cells of two sweeps that differ only in their seeds have the same digest. Seeds that are held
+    fixed enter it, since they change the meaning of the standard deviation.
+
+    Args:
+        spec: spec of the run.
+        fixed_seeds: seeds that are held fixed, by axis of randomness.
     """
     plain = spec.identity()
     plain.pop("needs", None)  # follows from the seeds
@@ -41,13 +49,13 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
 
 
 def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:
-    """Return what describes a run beside its spec: how it ended and where it ran.
+    """Return a run's tags: its status, its provenance and its place in the study.
 
     Args:
-        result: of the run.
-        phase: what it is written for.
+        result: result of the run.
+        phase: purpose of the run.
         study: name of its study.
-        sweep: digest of the sweep that it is written for; "" for none.
+        sweep: digest of its sweep; "" for none.
     """
     tags = {
         **{f"nal.{name}": value for name, value in result.provenance.items()},
@@ -68,16 +76,21 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
         tags["nal.sweep"] = sweep
     if commit := result.provenance.get("commit"):
         tags["mlflow.source.git.commit"] = commit
-    return {name: value[:_LONGEST] for name, value in tags.items()}
+    return {name: value[:MAX_VALUE_LENGTH] for name, value in tags.items()}
 
 
 def run_name(spec: RunSpec, phase: Purpose) -> str:
-    """Return a run's name as MLflow lists it, what tells it from its neighbours first.
+    """Return the name of a run in MLflow, which begins with what differs between its siblings.
 
-    A seed of a cell: "seed 0 nal λ=1 α=0.9 symmetric-0.4"; any other: "λ=1 α=0.9 nal ... seed 0".
+    A seed of a cell is named "seed 0 nal λ=1 α=0.9 symmetric-0.4", any other run
+    "λ=1 α=0.9 nal symmetric-0.4 seed 0".
+
+    Args:
+        spec: spec of the run.
+        phase: purpose of the run.
     """
     tunable = [p.name for p in method_of(spec.method).parameters if p.space is not None]
-    values = _values({name: spec.hyperparameters[name] for name in tunable})
+    values = _format_values({name: spec.hyperparameters[name] for name in tunable})
     seed = f"seed {spec.seeds.init}"
     words = [values, spec.method, spec.scenario, seed]
     if phase == Phase.CONFIRM:
@@ -86,16 +99,16 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
 
 
 def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
-    """Return the name of a cell: "nal λ=1 α=0.9 symmetric-0.4"."""
-    return " ".join(filter(None, [method, _values(values), scenario]))
+    """Return the name of a cell in MLflow, such as "nal λ=1 α=0.9 symmetric-0.4"."""
+    return " ".join(filter(None, [method, _format_values(values), scenario]))
 
 
-def _values(values: Mapping[str, Value]) -> str:
-    return " ".join(f"{LETTERS.get(name, name)}={_brief(v)}" for name, v in values.items())
+def _format_values(values: Mapping[str, Value]) -> str:
+    return " ".join(f"{LETTERS.get(name, name)}={_format_value(v)}" for name, v in values.items())
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:
-    """Return a run's settings under the words that studies use."""
+    """Return a run's settings as parameters, under the keys of a study."""
     recipe = spec.recipe
     params: dict[str, object] = {
         **{f"{spec.backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
@@ -120,17 +133,17 @@ def run_params(spec: RunSpec) -> dict[str, str]:
         "augmentation": ", ".join(recipe.augmentation) or "none",
         "precision": recipe.precision,
     }
-    return {name: str(value)[:_LONGEST] for name, value in params.items()}
+    return {name: str(value)[:MAX_VALUE_LENGTH] for name, value in params.items()}
 
 
-def setting_numbers(values: Mapping[str, Value]) -> dict[str, float]:
-    """Return the numbers among hyperparameters as metrics, since parameters sort as texts.
+def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
+    """Return the numeric hyperparameters as metrics, since MLflow sorts parameters as texts.
 
     Args:
-        values: of the hyperparameters, by name.
+        values: values of hyperparameters by name.
 
     Returns:
-        Values by "hp/" and the name.
+        Numeric values by "hp/" and the name.
     """
     return {
         f"hp/{name}": float(value)
@@ -140,12 +153,12 @@ def setting_numbers(values: Mapping[str, Value]) -> dict[str, float]:
 
 
 def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Metric]:
-    """Return every metric of every epoch at its step; summary and settings at the last.
+    """Return the metrics of every epoch, and summary and settings at the last epoch.
 
     Args:
-        result: of the run.
-        ended_ms: when the run ended, milliseconds since 1970; None for now. Earlier epochs are
-            placed by the seconds they took.
+        result: result of the run.
+        ended_ms: end of the run in milliseconds since 1970; None for now. The times of earlier
+            epochs follow from the seconds that the epochs took.
     """
     from mlflow.entities import Metric
 
@@ -174,19 +187,19 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Metric
         **result.summary(),
         **{name: rate for name, rate in rates.items() if rate is not None},
         "skipped": float(result.skipped),
-        **setting_numbers(result.spec.hyperparameters),
+        **numeric_settings(result.spec.hyperparameters),
         "seed": float(result.spec.seeds.init),
     }
     return points + [Metric(name, value, end, last) for name, value in numbers.items()]
 
 
 def artifacts(result: RunResult) -> dict[str, str]:
-    """Return the files kept with a run, by name."""
+    """Return the contents of a run's artifacts by file name."""
     return {
         "spec.json": json.dumps(result.spec.to_dict(), indent=1),
         "transition.json": json.dumps(result.labels.transition),
     }
 
 
-def _brief(value: Value) -> str:
+def _format_value(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Writing down a sweep as it goes: in its archive under the home, and in MLflow."""
+"""Records of a sweep in progress, in its archive under the home and in MLflow."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Listens to a sweep and writes down what it hears."""
+    """Writes each run that ends and the plan of a sweep to its archive and to MLflow."""
 
     def __init__(
         self, sweep: Sweep, loaded: LoadedStudy, archive: SweepArchive, tracker: BackgroundTracker
     ) -> None:
-        """Begin to write, before the sweep does.
+        """Create the recorder of a sweep and write the sweep's plan.
 
         Args:
-            sweep: about to be carried out.
-            loaded: its study, with the sources of its values.
-            archive: of the sweep.
-            tracker: of its study.
+            sweep: sweep that has not been resumed yet.
+            loaded: study of the sweep, with the sources of its values.
+            archive: archive of the sweep.
+            tracker: tracker of the study.
         """
         self._sweep = sweep
         self._loaded = loaded
@@ -54,7 +54,7 @@ class Recorder:
         self._phase = sweep.phase
         self._resumed = False
         study_yaml = loaded.to_yaml()
-        # What an earlier start found out stays on record until this one has come as far.
+        # The plan of an earlier start stays until this start has made the same progress.
         plan = archive.plan()
         if plan is None:
             plan = plan_record(sweep, loaded)
@@ -62,18 +62,18 @@ class Recorder:
         tracker.start_sweep(plan, study_yaml)
 
     def resume(self) -> int:
-        """Let the sweep take up what is recorded, then write down where that has brought it.
+        """Resume the sweep from the recorded runs and write its plan.
 
         Returns:
-            How many recorded runs were taken up.
+            Number of recorded runs.
         """
-        recorded = self._sweep.resume(self._ended)
+        recorded = self._sweep.resume(self._on_end)
         self._resumed = True
         self.update()
         return recorded
 
-    def _ended(self, task: Task, result: RunResult) -> None:
-        """Write down a run that ended, and how far that brings the sweep."""
+    def _on_end(self, task: Task, result: RunResult) -> None:
+        """Write a run that has ended, and the plan of the sweep."""
         if not self._cells:
             cells = [cell_record(cell, self._loaded) for cell in self._sweep.cells]
             self._cells = {digest: cell for cell in cells for digest in cell.digests}
@@ -86,7 +86,7 @@ class Recorder:
             self.update()
 
     def update(self) -> PlanRecord:
-        """Write down how far the sweep is, in MLflow too."""
+        """Write the current plan to the archive and to MLflow, and return it."""
         self._phase = self._sweep.phase
         plan = plan_record(self._sweep, self._loaded)
         self._archive.write_plan(plan)
@@ -95,11 +95,11 @@ class Recorder:
 
 
 def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
-    """Write down how far a sweep is.
+    """Return the record of a sweep's plan in its current state.
 
     Args:
-        sweep: being carried out, or done.
-        loaded: its study, with the sources of its values.
+        sweep: sweep in progress or done.
+        loaded: study of the sweep, with the sources of its values.
     """
     plan, study, dataset = sweep.plan, sweep.plan.study, sweep.plan.dataset
     return PlanRecord(
@@ -123,7 +123,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         standard_error=plan.protocol.standard_error,
         headline="last epoch",
         deviations=list(study.deviations),
-        searches=[_search(tuning, loaded, study.search.trials) for tuning in sweep.tunings],
+        searches=[_tuning_record(tuning, loaded, study.search.trials) for tuning in sweep.tunings],
         cells=[cell_record(cell, loaded) for cell in sweep.cells],
         scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
@@ -133,14 +133,14 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
 
 
 def _scenario_epochs(study: Study) -> dict[str, int]:
-    """Return the length of a matched training where it is not the study's."""
+    """Return the matched number of epochs by scenario, where it differs from the study's."""
     lengths = {name: matched_recipe(study, name).epochs for name in study.scenarios}
     return {
         name: epochs for name, epochs in lengths.items() if epochs != matched_recipe(study).epochs
     }
 
 
-def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> TuningRecord:
+def _tuning_record(tuning: Tuning, loaded: LoadedStudy, trials: int) -> TuningRecord:
     method, reference = tuning.plan.method, tuning.reference
     return TuningRecord(
         method=method,
@@ -164,7 +164,12 @@ def _search(tuning: Tuning, loaded: LoadedStudy, trials: int) -> TuningRecord:
 
 
 def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
-    """Write down a cell of the confirm phase."""
+    """Return the record of a cell of the confirm phase.
+
+    Args:
+        cell: cell of a sweep.
+        loaded: study of the sweep, with the sources of its values.
+    """
     trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
     training = resolve(loaded.study, cell.method, cell.scenario).training
     return CellRecord(
@@ -188,7 +193,7 @@ READINGS = {
     Selection.NOISY: TEST_BEST_VAL,
     Selection.CLEAN: TEST_BEST_CLEAN_VAL,
 }
-"""Metric of the number that a recipe reports, by the epoch that it takes it from."""
+"""Metric that a published recipe reports, by its rule for the epoch."""
 
 
 def _in_words(training: Training) -> str:
@@ -210,11 +215,24 @@ def _source(cell: Cell, loaded: LoadedStudy) -> str:
 
 
 def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str) -> str:
-    """Say where a method's fixed or reference values come from; its definition if it has none."""
+    """Return the sources of a method's fixed or reference values as text.
+
+    Args:
+        loaded: study, with the sources of its values.
+        method: name of the method.
+        values: fixed or reference values.
+        scenario: name of the scenario.
+
+    Returns:
+        Distinct sources, separated by semicolons; the source of the method itself if there are
+        none.
+    """
     reference = reference_values(loaded.study, method)
     sourced = resolve(loaded.study, method, scenario).values
-    chosen = [reference[name] for name in values if name in reference]
+    sourced_values = [reference[name] for name in values if name in reference]
     if not values:
-        chosen = [sourced[name] for name in sorted(sourced) if name not in reference]
-    texts = dict.fromkeys(loaded.source_of(one) for one in chosen if one.layer != "default")
+        sourced_values = [sourced[name] for name in sorted(sourced) if name not in reference]
+    texts = dict.fromkeys(
+        loaded.source_of(value) for value in sourced_values if value.layer != "default"
+    )
     return "; ".join(texts) or method_of(method).source

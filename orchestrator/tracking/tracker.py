@@ -1,7 +1,7 @@
-"""The one writer of MLflow: runs, cells and sweeps, written from the runs' records.
+"""Writer of runs, cells and sweeps to MLflow, from the runs' records.
 
-A run of MLflow stands for a run in one sweep: one that serves two sweeps is written below both, so
-that each has all its trials, candidates, cells and seeds below itself.
+An MLflow run represents a run in one sweep. A run that two sweeps share is written below both, so
+that each sweep has all its trials, candidates, cells and seeds below itself.
 
 Whatever is written can be written again: a run that is there is left alone, one that a killed
 driver left half-written is replaced, so that no curve has a hole or a double.
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.tracking.archive import STUDY_FILE
 from orchestrator.tracking.projection import (
-    PARENT,
+    PARENT_TAG,
     Purpose,
     artifacts,
     cell_id,
     cell_name,
     metric_points,
+    numeric_settings,
     run_name,
     run_params,
     run_tags,
-    setting_numbers,
 )
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
@@ -44,70 +44,74 @@ if TYPE_CHECKING:
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the experiment in the pages for model training, not those for language models."""
-_BATCH = 900
-_LONGEST_NOTE = 5000
+"""Tags that make MLflow show an experiment in the pages for model training."""
+
+MAX_BATCH_METRICS = 900
+"""Largest number of metrics in one request to the store."""
+
+MAX_NOTE_LENGTH = 5000
+"""Largest length of a sweep's description, in characters."""
 
 
-def is_whole(run: Run) -> bool:
-    """Return whether all of a run was written: its status comes last."""
+def is_complete(run: Run) -> bool:
+    """Return whether an MLflow run is complete; its status is written last."""
     return run.info.status in ("FINISHED", "FAILED")
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRun:
-    """What the tracker knows of a run that is in the MLflow store.
+class StoredRun:
+    """A run in the MLflow store.
 
     Attributes:
-        run_id: MLflow's name of it.
-        whole: whether all of it was written.
-        parent: MLflow run that it is nested below; "" for none.
-        accuracy: test accuracy after the last epoch, where there is one.
-        status: how the training ended.
+        run_id: MLflow's ID of the run.
+        complete: whether the run was written completely.
+        parent: ID of the MLflow run below which it is nested; "" for none.
+        accuracy: test accuracy after the last epoch; None if it was not evaluated.
+        status: status of the training.
     """
 
     run_id: str
-    whole: bool
+    complete: bool
     parent: str
     accuracy: float | None
     status: str
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the training lacked memory or was stopped, and will go on when next asked for."""
+    def resumable(self) -> bool:
+        """Whether the training ran out of memory or was stopped, so that it may continue later."""
         return self.status in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @classmethod
-    def of(cls, run: Run) -> KnownRun:
-        """Take it from the store."""
+    def of(cls, run: Run) -> StoredRun:
+        """Return the stored run of an MLflow run."""
         tags, accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
-        parent = tags.get(PARENT, "")
-        return cls(run.info.run_id, is_whole(run), parent, accuracy, tags["nal.status"])
+        parent = tags.get(PARENT_TAG, "")
+        return cls(run.info.run_id, is_complete(run), parent, accuracy, tags["nal.status"])
 
 
 @dataclass(slots=True)
 class CellRun:
-    """A cell run in the store.
+    """A cell in the MLflow store.
 
     Attributes:
-        run_id: MLflow's name of it.
-        shown: number of ended seeds that its last point stands for.
-        described: whether its settings were written.
-        whole: whether it shows all its seeds.
+        run_id: MLflow's ID of the cell.
+        logged_seeds: number of ended seeds that the last logged mean includes.
+        has_settings: whether the settings of the cell were written.
+        complete: whether the last logged mean includes all seeds.
     """
 
     run_id: str
-    shown: int = 0
-    described: bool = False
-    whole: bool = False
+    logged_seeds: int = 0
+    has_settings: bool = False
+    complete: bool = False
 
 
 class CellRuns:
-    """The cells of a study's experiment, each the cell of one sweep.
+    """Cells in a study's experiment, by sweep and cell digest.
 
     Args:
-        client: of the store.
-        create: creates a run of a name with tags in the experiment; returns MLflow's name of it.
+        client: client of the store.
+        create: function that creates an MLflow run with a name and tags, and returns its ID.
     """
 
     def __init__(
@@ -117,55 +121,57 @@ class CellRuns:
         self._create = create
         self._cell_runs: dict[tuple[str, str], CellRun] = {}
 
-    def note(self, run: Run) -> None:
-        """Take note of a cell that is in the store."""
+    def add(self, run: Run) -> None:
+        """Add a cell that is in the store."""
         tags, metrics = run.data.tags, run.data.metrics
         self._cell_runs[tags.get("nal.sweep", ""), tags["nal.cell"]] = CellRun(
             run.info.run_id,
-            shown=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
-            described=bool(run.data.params),
-            whole=is_whole(run),
+            logged_seeds=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
+            has_settings=bool(run.data.params),
+            complete=is_complete(run),
         )
 
-    def find(self, sweep: str, name: str, record: CellRecord, parent: str) -> CellRun:
-        """Return a sweep's cell, which is created if it is not there.
+    def get_or_create(self, sweep: str, name: str, record: CellRecord, parent: str) -> CellRun:
+        """Return a sweep's cell, and create it in the store if it is missing.
 
         Args:
-            sweep: its digest.
-            name: of the cell, see `cell_id`.
-            record: the cell in the sweep's plan.
-            parent: MLflow run of the sweep.
+            sweep: digest of the sweep.
+            name: digest of the cell, see `cell_id`.
+            record: record of the cell in the sweep's plan.
+            parent: ID of the sweep's MLflow run.
         """
-        found = self._cell_runs.get((sweep, name))
-        if found is None:
-            tags = {"nal.kind": "cell", "nal.cell": name, "nal.sweep": sweep, PARENT: parent}
+        cell = self._cell_runs.get((sweep, name))
+        if cell is None:
+            tags = {"nal.kind": "cell", "nal.cell": name, "nal.sweep": sweep, PARENT_TAG: parent}
             title = cell_name(record.method, record.scenario, record.values)
-            found = self._cell_runs[sweep, name] = CellRun(self._create(title, tags))
-        if not found.described:
+            cell = self._cell_runs[sweep, name] = CellRun(self._create(title, tags))
+        if not cell.has_settings:
             settings = {"method": record.method, "scenario": record.scenario, **record.values}
             params = {name: str(value) for name, value in settings.items()}
-            self._log(found, setting_numbers(record.values), len(record.seeds), params)
-            found.described = True
-        return found
+            self._log(cell, numeric_settings(record.values), len(record.seeds), params)
+            cell.has_settings = True
+        return cell
 
-    def unfinished(self, sweep: str) -> list[str]:
-        """Return MLflow's names of a sweep's cells that lack seeds."""
-        return [c.run_id for (of, _), c in self._cell_runs.items() if of == sweep and not c.whole]
+    def incomplete_ids(self, sweep: str) -> list[str]:
+        """Return the IDs of a sweep's cells whose seeds have not all ended."""
+        return [
+            c.run_id for (of, _), c in self._cell_runs.items() if of == sweep and not c.complete
+        ]
 
-    def show(self, cell: CellRun, seeds: Sequence[KnownRun], planned: int) -> None:
-        """Log a cell's mean over its seeds, once for each number of them.
+    def log_mean(self, cell: CellRun, seeds: Sequence[StoredRun], planned: int) -> None:
+        """Log a cell's mean over its ended seeds, unless it was logged for that number of seeds.
 
         Args:
-            cell: to show.
-            seeds: its runs that ended.
-            planned: how many it is to have.
+            cell: cell in the store.
+            seeds: ended runs of the cell.
+            planned: number of seeds of the complete cell.
         """
-        if len(seeds) > cell.shown:
-            self._log(cell, _numbers(seeds), step=len(seeds))
-            cell.shown = len(seeds)
-        if not cell.whole and cell.shown >= planned:
+        if len(seeds) > cell.logged_seeds:
+            self._log(cell, _cell_metrics(seeds), step=len(seeds))
+            cell.logged_seeds = len(seeds)
+        if not cell.complete and cell.logged_seeds >= planned:
             self._client.set_terminated(cell.run_id, "FINISHED")
-            cell.whole = True
+            cell.complete = True
 
     def _log(
         self,
@@ -184,7 +190,7 @@ class CellRuns:
         )
 
 
-def _numbers(seeds: Sequence[KnownRun]) -> dict[str, float]:
+def _cell_metrics(seeds: Sequence[StoredRun]) -> dict[str, float]:
     ended = [run.accuracy for run in seeds if run.status == Status.FINISHED]
     accuracies = [accuracy for accuracy in ended if accuracy is not None]
     numbers = {"n": float(len(ended)), "diverged": float(len(seeds) - len(ended))}
@@ -196,40 +202,45 @@ def _numbers(seeds: Sequence[KnownRun]) -> dict[str, float]:
 
 
 class Tracker:
-    """Writes one study's runs into its experiment.
+    """Writer of one study's runs to its MLflow experiment.
 
     Args:
-        uri: of the store: sqlite:///PATH or http(s)://HOST:PORT.
-        artifact_root: folder for artifacts; None leaves the place to the server.
-        study: name of the study, and of its experiment.
+        uri: URI of the store, sqlite:///PATH or http(s)://HOST:PORT.
+        artifact_root: folder for artifacts; None if the server determines their location.
+        study: name of the study and of its experiment.
+
+    Attributes:
+        uri: URI of the store.
+        study: name of the study.
 
     Raises:
-        ServiceError: the server does not answer (said within ten seconds).
-        HomeError: the SQLite file or the artifacts' folder cannot be used.
+        ServiceError: if the server does not respond within ten seconds.
+        HomeError: if the SQLite file or the folder for artifacts cannot be used.
     """
 
     def __init__(self, uri: str, artifact_root: Path | None, study: str) -> None:
         self.uri = uri
         self.study = study
         self._client = open_store(uri)
-        self._runs: dict[tuple[str, str], KnownRun] = {}
+        self._runs: dict[tuple[str, str], StoredRun] = {}
         self._cell_runs = CellRuns(self._client, self._create)
         self._sweeps: dict[str, str] = {}
         self._plan: PlanRecord | None = None
         self._sweep_run = ""
         with explained(uri):
             self._experiment = self._open_experiment(artifact_root)
-            self._read_known()
+            self._read_stored()
 
     def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
-        """Find or create the run of a sweep, and keep its plan and study there.
+        """Find or create the MLflow run of a sweep, and write its plan and study.
 
         Args:
-            plan: as far as it is known.
-            study_yaml: the resolved study.
+            plan: plan of the sweep.
+            study_yaml: resolved study as YAML text.
 
         Raises:
-            ServiceError, HomeError: the store failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         with explained(self.uri):
             run_id = self._sweeps.get(plan.sweep)
@@ -245,26 +256,31 @@ class Tracker:
             self._write_plan(plan)
 
     def update_plan(self, plan: PlanRecord) -> None:
-        """Keep a plan that has come further: winners known, more trials finished.
+        """Write an updated plan of the sweep.
+
+        Args:
+            plan: plan of the sweep.
 
         Raises:
-            ServiceError, HomeError: the store failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         with explained(self.uri):
             self._write_plan(plan)
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """Write a run that ended, once in each sweep; one that is there is left as it is.
+        """Write a run that has ended, unless the sweep has it already.
 
-        What lacked memory before is written anew when it ends otherwise.
+        A run that was stopped or out of memory before is replaced once its result is final.
 
         Args:
-            result: of the run.
-            phase: which part of the sweep it was made for; "train" stands alone.
-            cell: in the confirm phase, the cell it belongs to.
+            result: result of the run.
+            phase: purpose of the run; with "train" it is written below no sweep.
+            cell: cell of the run in the confirm phase; None in other phases.
 
         Raises:
-            ServiceError, HomeError: the store failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         with explained(self.uri):
             plan = self._plan if phase != "train" else None
@@ -272,83 +288,85 @@ class Tracker:
             cell_run = None
             if plan and cell:
                 name = cell_id(result.spec, plan.fixed_seeds)
-                cell_run = self._cell_runs.find(sweep, name, cell, parent)
+                cell_run = self._cell_runs.get_or_create(sweep, name, cell, parent)
                 parent = cell_run.run_id
-            known = self._runs.get((sweep, result.digest))
-            outdated = known is not None and known.unfinished and result.final
-            if known is None or not known.whole or outdated:
-                if known:
-                    self._client.delete_run(known.run_id)
+            stored = self._runs.get((sweep, result.digest))
+            outdated = stored is not None and stored.resumable and result.final
+            if stored is None or not stored.complete or outdated:
+                if stored:
+                    self._client.delete_run(stored.run_id)
                 self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
             if cell_run and cell:
                 ended = [
                     run
                     for run in self._runs.values()
-                    if run.parent == cell_run.run_id and run.whole and not run.unfinished
+                    if run.parent == cell_run.run_id and run.complete and not run.resumable
                 ]
-                self._cell_runs.show(cell_run, ended, len(cell.seeds))
+                self._cell_runs.log_mean(cell_run, ended, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """Keep the final plan and the tables, and mark the sweep finished.
+        """Write the final plan and the tables, and mark the sweep as finished.
 
         Args:
-            plan: in its final state.
-            tables: texts by file name; `table.md` becomes the description in MLflow's pages.
+            plan: final plan of the sweep.
+            tables: texts by file name; `table.md` becomes the sweep's description in MLflow.
 
         Raises:
-            ServiceError, HomeError: the store failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         with explained(self.uri):
             self._write_plan(plan)
             for name, text in tables.items():
                 self._client.log_text(self._sweep_run, text, name)
-            if note := tables.get("table.md", "")[:_LONGEST_NOTE]:
+            if note := tables.get("table.md", "")[:MAX_NOTE_LENGTH]:
                 self._client.set_tag(self._sweep_run, "mlflow.note.content", note)
             self._client.set_terminated(self._sweep_run, "FINISHED")
 
-    def abandon(self) -> None:
-        """Mark the sweep interrupted; the same command goes on with it.
+    def mark_interrupted(self) -> None:
+        """Mark the sweep and its incomplete cells as killed.
 
         Raises:
-            ServiceError, HomeError: the store failed.
+            ServiceError: if the server has failed.
+            HomeError: if the home cannot be written.
         """
         with explained(self.uri):
             if self._plan:
-                for run_id in [*self._cell_runs.unfinished(self._plan.sweep), self._sweep_run]:
+                for run_id in [*self._cell_runs.incomplete_ids(self._plan.sweep), self._sweep_run]:
                     self._client.set_terminated(run_id, "KILLED")
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(self.study)
-        if found is None:
-            place = (artifact_root / self.study).resolve().as_uri() if artifact_root else None
+        experiment = self._client.get_experiment_by_name(self.study)
+        if experiment is None:
+            location = (artifact_root / self.study).resolve().as_uri() if artifact_root else None
             try:
                 return self._client.create_experiment(
-                    self.study, artifact_location=place, tags=EXPERIMENT_TAGS
+                    self.study, artifact_location=location, tags=EXPERIMENT_TAGS
                 )
             except MlflowException:
-                # Another process may have been quicker.
-                found = self._client.get_experiment_by_name(self.study)
-                if found is None:
+                # Another process may have created it meanwhile.
+                experiment = self._client.get_experiment_by_name(self.study)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise ServiceError(
                 f"experiment '{self.study}' was deleted from {shown(self.uri)}: restore it with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
-    def _read_known(self) -> None:
+    def _read_stored(self) -> None:
         for run in search_runs(self._client, [self._experiment], "tags.`nal.kind` LIKE '%'"):
             tags = run.data.tags
             match tags["nal.kind"]:
                 case "run":
                     key = tags.get("nal.sweep", ""), tags["nal.digest"]
-                    if not (known := self._runs.get(key)) or not known.whole:
-                        self._runs[key] = KnownRun.of(run)
+                    if not (stored := self._runs.get(key)) or not stored.complete:
+                        self._runs[key] = StoredRun.of(run)
                 case "cell":
-                    self._cell_runs.note(run)
+                    self._cell_runs.add(run)
                 case "sweep":
                     self._sweeps[tags["nal.sweep"]] = run.info.run_id
 
@@ -367,10 +385,10 @@ class Tracker:
         self._client.set_tag(self._sweep_run, "nal.state", plan.state)
         self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
 
-    def _write(self, result: RunResult, phase: Purpose, sweep: str, parent: str) -> KnownRun:
+    def _write(self, result: RunResult, phase: Purpose, sweep: str, parent: str) -> StoredRun:
         from mlflow.entities import Param
 
-        tags = run_tags(result, phase, self.study, sweep) | ({PARENT: parent} if parent else {})
+        tags = run_tags(result, phase, self.study, sweep) | ({PARENT_TAG: parent} if parent else {})
         start = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         run_id = self._create(run_name(result.spec, phase), tags, start)
         with tempfile.TemporaryDirectory() as folder:
@@ -379,12 +397,16 @@ class Tracker:
             self._client.log_artifacts(run_id, folder)
         points = metric_points(result)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
-        for first in range(0, len(points), _BATCH):
+        for first in range(0, len(points), MAX_BATCH_METRICS):
             self._client.log_batch(
-                run_id, metrics=points[first : first + _BATCH], params=[] if first else params
+                run_id,
+                metrics=points[first : first + MAX_BATCH_METRICS],
+                params=[] if first else params,
             )
-        # The status comes last: a run without it is known to be half-written.
+        # The status is written last, so that a run without it is incomplete.
         finished = result.status is Status.FINISHED
         self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
         accuracy = result.summary().get(TEST_LAST)
-        return KnownRun(run_id, whole=True, parent=parent, accuracy=accuracy, status=result.status)
+        return StoredRun(
+            run_id, complete=True, parent=parent, accuracy=accuracy, status=result.status
+        )

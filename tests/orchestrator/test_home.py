@@ -15,23 +15,23 @@ from trainables.errors import HomeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOLD = """
+LOCK_SCRIPT = """
 import sys
 from pathlib import Path
 from orchestrator.home import Home
 with Home(Path(sys.argv[1])).claimed("digits"):
-    print("held", flush=True)
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
 
-def test_everything_lies_under_the_home(tmp_path: Path) -> None:
+def test_all_paths_are_under_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert home.search_storage == f"sqlite:///{tmp_path}/optuna.db"
     assert {home.cache.parent, home.data.parent, home.artifacts.parent} == {tmp_path}
 
 
-def test_preparing_makes_the_folder_and_notes_its_format(tmp_path: Path) -> None:
+def test_create_makes_the_folder_and_writes_its_format(tmp_path: Path) -> None:
     home = Home(tmp_path / "a" / "b")
     home.check()
     home.create()
@@ -40,14 +40,14 @@ def test_preparing_makes_the_folder_and_notes_its_format(tmp_path: Path) -> None
     assert (home.path / "format").read_text() == f"{FORMAT}\n"
 
 
-def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
+def test_a_home_in_another_format_is_rejected(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
     (tmp_path / "format").write_text("0\n")
-    for refuses in (home.check, home.create):
-        with pytest.raises(HomeError) as refused:
-            refuses()
-        assert str(refused.value) == (
+    for method in (home.check, home.create):
+        with pytest.raises(HomeError) as info:
+            method()
+        assert str(info.value) == (
             f"--home {tmp_path} was written in another format (0; this version has 1): choose "
             "another folder with --home, or use the version that wrote it"
         )
@@ -65,18 +65,18 @@ def test_a_home_that_cannot_be_written_to_is_explained(tmp_path: Path) -> None:
         Home(tmp_path / "file" / "home").create()
 
 
-def test_another_process_is_named(tmp_path: Path) -> None:
+def test_the_process_with_the_lock_is_named(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
+        [sys.executable, "-c", LOCK_SCRIPT, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        words = rf"a sweep of 'digits' is already running in .*\(process {other.pid} on "
-        with pytest.raises(HomeError, match=words), home.claimed("digits"):
+        assert other.stdout.readline() == "locked\n"
+        message = rf"a sweep of 'digits' is already running in .*\(process {other.pid} on "
+        with pytest.raises(HomeError, match=message), home.claimed("digits"):
             pass
         with home.claimed("cifar10"):
             pass
@@ -85,12 +85,12 @@ def test_another_process_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_context(tmp_path: Path) -> None:
     home = Home(tmp_path)
     for _ in range(2):
         with home.claimed("digits"):
-            held = (tmp_path / "sweeps" / "digits.lock").read_text()
-            assert f'"pid": {os.getpid()}' in held
+            lock_text = (tmp_path / "sweeps" / "digits.lock").read_text()
+            assert f'"pid": {os.getpid()}' in lock_text
             with (
                 pytest.raises(HomeError, match=f"process {os.getpid()} on "),
                 home.claimed("digits"),
@@ -98,7 +98,7 @@ def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
                 pass
 
 
-def test_a_claim_of_a_process_that_has_just_begun(tmp_path: Path) -> None:
+def test_a_lock_without_content_is_explained(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.claimed("digits"):
         (tmp_path / "sweeps" / "digits.lock").write_text("")
@@ -106,13 +106,13 @@ def test_a_claim_of_a_process_that_has_just_begun(tmp_path: Path) -> None:
             pass
 
 
-def test_disk_space_is_looked_at_where_the_home_will_be(
+def test_disk_space_is_measured_where_the_home_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
+    paths: list[Path] = []
 
     def usage(path: Path) -> SimpleNamespace:
-        asked.append(path)
+        paths.append(path)
         return SimpleNamespace(free=int(DISK_RESERVE) + 1000)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
@@ -122,4 +122,4 @@ def test_disk_space_is_looked_at_where_the_home_will_be(
         home.require_space(1001)
     with pytest.raises(HomeError, match=r"about 5\.2 GB: make room"):
         home.require_space(5e9)
-    assert set(asked) == {tmp_path}
+    assert set(paths) == {tmp_path}

@@ -22,7 +22,7 @@ def test_plan_and_study_are_read_back(tmp_path: Path) -> None:
     assert sorted(path.name for path in archive.folder.iterdir()) == ["plan.json", "study.yaml"]
 
 
-def test_what_is_written_last_counts(tmp_path: Path) -> None:
+def test_the_last_write_counts(tmp_path: Path) -> None:
     archive = SweepArchive.of(tmp_path, "a" * 64)
     archive.write(make_plan(state="running"), "old\n")
     archive.write(make_plan(state="finished"), "new\n")
@@ -37,8 +37,8 @@ def test_archives_come_oldest_first(tmp_path: Path) -> None:
         archive.write(make_plan(sweep=digest), "")
         os.utime(archive.folder / "plan.json", (1000 - age, 1000 - age))
     (tmp_path / "sweeps" / "digits.lock").write_text("")
-    found = [archive.read()[0].sweep for archive in iter_archives(tmp_path)]
-    assert found == digests[::-1]
+    sweeps = [archive.read()[0].sweep for archive in iter_archives(tmp_path)]
+    assert sweeps == digests[::-1]
 
 
 def test_a_home_without_sweeps_has_no_archives(tmp_path: Path) -> None:

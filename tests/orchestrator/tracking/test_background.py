@@ -27,7 +27,7 @@ def sweep_status(uri: str) -> str:
     return str(sweep.info.status)
 
 
-def test_everything_told_is_written_in_order(tmp_path: Path) -> None:
+def test_all_operations_are_executed_in_order(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     cell = make_cell(seeds=(0, 1))
     plan = make_plan([cell])
@@ -42,21 +42,21 @@ def test_everything_told_is_written_in_order(tmp_path: Path) -> None:
     assert sweep_status(uri) == "FINISHED"
 
 
-def test_an_interrupted_sweep_is_marked(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_is_marked_as_killed(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     with BackgroundTracker(uri, tmp_path / "artifacts", "digits") as writer:
         writer.start_sweep(make_plan([make_cell()], state="running"), "")
-        writer.abandon()
+        writer.mark_interrupted()
     assert sweep_status(uri) == "KILLED"
 
 
-def test_what_fails_in_the_thread_is_raised_by_the_next_call(
+def test_an_error_in_the_thread_is_raised_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def raise_disk_full(*_: Any) -> None:
         raise HomeError("no space left")
 
-    monkeypatch.setattr(Tracker, "start_sweep", full)
+    monkeypatch.setattr(Tracker, "start_sweep", raise_disk_full)
     writer = BackgroundTracker(fresh_store(tmp_path), tmp_path, "digits")
     writer.start_sweep(make_plan(), "")
     with pytest.raises(HomeError, match="no space left"):
@@ -67,25 +67,23 @@ def test_what_fails_in_the_thread_is_raised_by_the_next_call(
         pass
 
 
-def test_an_error_of_the_driver_is_not_hidden_by_one_of_the_thread(
+def test_an_error_of_the_driver_takes_precedence_over_one_of_the_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def raise_disk_full(*_: Any) -> None:
         raise HomeError("no space left")
 
-    monkeypatch.setattr(Tracker, "start_sweep", full)
+    monkeypatch.setattr(Tracker, "start_sweep", raise_disk_full)
     writer = BackgroundTracker(fresh_store(tmp_path), tmp_path, "digits")
     writer.start_sweep(make_plan(), "")
     with pytest.raises(ZeroDivisionError), writer:
         raise ZeroDivisionError
 
 
-def test_telling_does_not_wait_for_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_do_not_wait_for_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = threading.Event()
 
-    class Slow:
+    class SlowTracker:
         def __init__(self, *_: object) -> None:
             opened.wait()
 
@@ -93,7 +91,7 @@ def test_telling_does_not_wait_for_the_store(
             written.append(1)
 
     written: list[int] = []
-    monkeypatch.setattr(background, "Tracker", Slow)
+    monkeypatch.setattr(background, "Tracker", SlowTracker)
     with BackgroundTracker(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, "digits") as writer:
         writer.record(make_result(), "train")
         writer.record(make_result(), "train")
@@ -102,7 +100,7 @@ def test_telling_does_not_wait_for_the_store(
     assert written == [1, 1]
 
 
-def test_an_unreachable_server_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1: cannot be reached"):
         BackgroundTracker("http://127.0.0.1:1", tmp_path, "digits")
 

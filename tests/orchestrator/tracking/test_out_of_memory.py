@@ -1,4 +1,4 @@
-"""A run that lacked memory in MLflow and in tables, before and after it is tried again."""
+"""A run out of memory in MLflow and in tables, before and after its retry."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_it_says_so_until_it_has_been_trained(tmp_path: Path) -> None:
+def test_a_run_out_of_memory_is_replaced_by_its_retry(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     cell = make_cell("ce")
     plan = make_plan([cell])
-    good, short, other = (
+    good, complete_retry, other = (
         make_result(spec, accuracy=0.5)
         for spec in cell_specs(cell.method, cell.scenario, cell.seeds, cell.values)
     )
-    lacking = replace(short, status=Status.OUT_OF_MEMORY, reason="in epoch 1 (short)", trace=[])
+    out_of_memory = replace(
+        complete_retry, status=Status.OUT_OF_MEMORY, reason="in epoch 1 (short)", trace=[]
+    )
 
     def entry() -> tuple[str, str]:
         table = comparison_table(*read_sweep(uri))
@@ -35,13 +37,13 @@ def test_it_says_so_until_it_has_been_trained(tmp_path: Path) -> None:
 
     tracker = Tracker(uri, tmp_path / "artifacts", "digits")
     tracker.start_sweep(plan, "title: x\n")
-    for result in (good, lacking, other):
+    for result in (good, out_of_memory, other):
         tracker.record(result, "confirm", cell)
     assert entry() == ("50.00 ± 0.00", "1 out of memory")
 
     again = Tracker(uri, tmp_path / "artifacts", "digits")
     again.start_sweep(plan, "title: x\n")
-    for result in (good, lacking, short, other):
+    for result in (good, out_of_memory, complete_retry, other):
         again.record(result, "confirm", cell)
     assert entry() == ("50.00 ± 0.00", "")
     client = open_store(uri)
@@ -49,5 +51,5 @@ def test_it_says_so_until_it_has_been_trained(tmp_path: Path) -> None:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`nal.kind` = 'run'")
     assert sorted(run.data.tags["nal.status"] for run in runs) == ["finished"] * 3
-    (shown,) = client.search_runs([experiment.experiment_id], "tags.`nal.kind` = 'cell'")
-    assert (shown.data.metrics["n"], shown.info.status) == (3, "FINISHED")
+    (cell_run,) = client.search_runs([experiment.experiment_id], "tags.`nal.kind` = 'cell'")
+    assert (cell_run.data.metrics["n"], cell_run.info.status) == (3, "FINISHED")

@@ -6,14 +6,14 @@ from orchestrator.tracking.projection import (
     cell_id,
     cell_name,
     metric_points,
+    numeric_settings,
     run_name,
     run_params,
     run_tags,
-    setting_numbers,
 )
 
 
-def test_a_cell_is_all_of_a_spec_but_its_seeds() -> None:
+def test_the_seeds_do_not_enter_the_digest_of_a_cell() -> None:
     first = cell_id(make_spec(seed=0), {})
     assert cell_id(make_spec(seed=5), {}) == first
     others = [
@@ -28,7 +28,7 @@ def test_a_cell_is_all_of_a_spec_but_its_seeds() -> None:
     assert cell_id(make_spec(), {"noise": 0}) != first
 
 
-def test_points_are_one_per_metric_and_epoch_placed_by_the_seconds_taken() -> None:
+def test_each_metric_has_one_point_per_epoch_at_the_time_of_its_end() -> None:
     result = make_result(make_spec(epochs=3), seconds=[1.0, 2.0, 3.0])
     points = metric_points(result, ended_ms=100_000)
     losses = [(p.step, p.timestamp) for p in points if p.key == "train/loss"]
@@ -38,26 +38,26 @@ def test_points_are_one_per_metric_and_epoch_placed_by_the_seconds_taken() -> No
     assert not [p for p in points if p.key == "epoch"]
 
 
-def test_names_are_for_people() -> None:
+def test_names_of_runs_and_cells() -> None:
     assert run_name(make_spec(method="ce", seed=3), "train") == "ce symmetric-0.4 seed 3"
     values = {"lambda": 1.23456789, "alpha": 0.9}
     assert cell_name("nal", "clean", values) == "nal λ=1.235 α=0.9 clean"
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     result = make_result(diverged_at=1, reason="x" * 600)
     assert len(run_tags(result, "train", "digits")["nal.reason"]) == 500
 
 
-def test_settings_have_the_words_of_studies() -> None:
+def test_parameters_use_the_keys_of_a_study() -> None:
     params = run_params(make_spec(values={"lambda": 2.5}, subset=100))
     assert (params["lambda"], params["subset"], params["backbone"]) == ("2.5", "100", "mlp")
     assert params["mlp.hidden"] == "(128, 128)"
     assert params["schedule"] == "constant"
 
 
-def test_numbers_among_the_settings_are_metrics_too() -> None:
-    assert setting_numbers({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
+def test_numeric_hyperparameters_are_metrics_too() -> None:
+    assert numeric_settings({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
         "hp/a": 2.0,
         "hp/b": 0.5,
     }
@@ -66,6 +66,6 @@ def test_numbers_among_the_settings_are_metrics_too() -> None:
     assert (numbers["hp/lambda"], numbers["seed"]) == ((3, 2.5), (3, 7.0))
 
 
-def test_a_run_is_tagged_with_the_sweep_that_it_is_written_for() -> None:
+def test_a_run_is_tagged_with_its_sweep() -> None:
     assert "nal.sweep" not in run_tags(make_result(), "train", "digits")
     assert run_tags(make_result(), "train", "digits", "ab" * 32)["nal.sweep"] == "ab" * 32

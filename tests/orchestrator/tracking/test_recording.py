@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trainables.run.result import RunResult
 
 
-class Paper:
-    """Stands in for the tracker: notes what it is told."""
+class FakeTracker:
+    """A tracker that stores the plans and runs it receives."""
 
     def __init__(self) -> None:
         self.plans: list[PlanRecord] = []
@@ -46,59 +46,61 @@ def loaded() -> LoadedStudy:
     return small_study()
 
 
-def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, Paper]:
+def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, FakeTracker]:
     plan = Plan("small", loaded.study, random_data())
-    sweep, paper = Sweep(plan, home, searches_of(home)), Paper()
+    sweep, tracker = Sweep(plan, home, searches_of(home)), FakeTracker()
     archive = SweepArchive.of(home, plan.digest)
-    recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", paper))
+    recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", tracker))
     recorder.resume()
-    return sweep, recorder, paper
+    return sweep, recorder, tracker
 
 
-def carry_on(sweep: Sweep, home: Path) -> None:
+def finish_sweep(sweep: Sweep, home: Path) -> None:
     while (task := sweep.next()) is not None:
         sweep.end(task, record_run(home, task.spec))
 
 
-def test_each_run_is_told_once_with_its_phase_and_cell(tmp_path: Path, loaded: LoadedStudy) -> None:
-    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
-    carry_on(sweep, tmp_path)
+def test_each_run_is_recorded_once_with_its_phase_and_cell(
+    tmp_path: Path, loaded: LoadedStudy
+) -> None:
+    sweep, recorder, tracker = recorded_sweep(tmp_path, loaded)
+    finish_sweep(sweep, tmp_path)
     final = recorder.update()
     assert final.state == "finished"
-    assert {digest for digest, _, _ in paper.runs} == final.digests
-    assert len(paper.runs) == len(final.digests)
+    assert {digest for digest, _, _ in tracker.runs} == final.digests
+    assert len(tracker.runs) == len(final.digests)
     cells = {digest: cell for cell in final.cells for digest in cell.digests}
-    for digest, phase, cell in paper.runs:
+    for digest, phase, cell in tracker.runs:
         assert (phase is Phase.CONFIRM) is (digest in cells)
         assert cell == cells.get(digest)
 
 
 def test_the_plan_is_written_as_phases_begin(tmp_path: Path, loaded: LoadedStudy) -> None:
-    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
-    first = paper.plans[0]
+    sweep, recorder, tracker = recorded_sweep(tmp_path, loaded)
+    first = tracker.plans[0]
     assert first.state == "running"
     assert first.cells == []
     assert first.searches[0].chosen is None
-    carry_on(sweep, tmp_path)
+    finish_sweep(sweep, tmp_path)
     recorder.update()
-    chosen = [plan.searches[0].chosen for plan in paper.plans]
+    chosen = [plan.searches[0].chosen for plan in tracker.plans]
     assert chosen[-2] == chosen[-1] == sweep.tunings[0].chosen
     plan, _ = SweepArchive.of(tmp_path, sweep.plan.digest).read()
-    assert plan == paper.plans[-1]
+    assert plan == tracker.plans[-1]
 
 
-def test_what_a_dead_sweep_left_is_told_again(tmp_path: Path, loaded: LoadedStudy) -> None:
-    carry_on(recorded_sweep(tmp_path, loaded)[0], tmp_path)
-    sweep, recorder, paper = recorded_sweep(tmp_path, loaded)
+def test_a_resumed_sweep_records_its_runs_again(tmp_path: Path, loaded: LoadedStudy) -> None:
+    finish_sweep(recorded_sweep(tmp_path, loaded)[0], tmp_path)
+    sweep, recorder, tracker = recorded_sweep(tmp_path, loaded)
     assert sweep.done
     final = recorder.update()
-    assert {digest for digest, _, _ in paper.runs} == final.digests
-    assert sum(cell is not None for _, _, cell in paper.runs) == sum(
+    assert {digest for digest, _, _ in tracker.runs} == final.digests
+    assert sum(cell is not None for _, _, cell in tracker.runs) == sum(
         len(cell.digests) for cell in final.cells
     )
 
 
-def test_a_plan_says_what_was_found_and_why(tmp_path: Path, loaded: LoadedStudy) -> None:
+def test_the_plan_of_a_finished_sweep(tmp_path: Path, loaded: LoadedStudy) -> None:
     plan = Plan("small", loaded.study, random_data())
     sweep = Driver(plan, tmp_path).run().sweep
     record = plan_record(sweep, loaded)
@@ -125,7 +127,7 @@ def test_a_plan_says_what_was_found_and_why(tmp_path: Path, loaded: LoadedStudy)
     assert tuned.seeds == [0, 1]
 
 
-def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> None:
+def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) -> None:
     plan = Plan("small", loaded.study, random_data())
     record = plan_record(Driver(plan, tmp_path).run(max_runs=5).sweep, loaded)
     assert record.state == "running"
@@ -133,7 +135,7 @@ def test_an_unfinished_sweep_says_so(tmp_path: Path, loaded: LoadedStudy) -> Non
     assert record.cells == []
 
 
-def test_values_name_their_source(loaded: LoadedStudy) -> None:
+def test_the_sources_of_values(loaded: LoadedStudy) -> None:
     source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
     assert "small.yaml:9" in source
     assert values_source(loaded, "ce", {}, "symmetric-0.4") == method_of("ce").source

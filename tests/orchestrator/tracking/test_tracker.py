@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PARENT = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def runs(client: MlflowClient, kind: str) -> list[Run]:
     return list(found)
 
 
-def of_sweep(client: MlflowClient, kind: str, sweep: str) -> list[Run]:
+def runs_of_sweep(client: MlflowClient, kind: str, sweep: str) -> list[Run]:
     return [run for run in runs(client, kind) if run.data.tags.get("nal.sweep") == sweep]
 
 
-def only(client: MlflowClient, kind: str) -> Run:
+def only_run(client: MlflowClient, kind: str) -> Run:
     (run,) = runs(client, kind)
     return run
 
@@ -61,13 +61,13 @@ def artifact(client: MlflowClient, run: Run, name: str, folder: Path) -> str:
     return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text()
 
 
-def test_a_run_is_written_with_its_curves_settings_and_facts(
+def test_a_run_is_written_with_metrics_parameters_and_tags(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     spec = make_spec(seed=7, values={"lambda": 1.5, "alpha": 0.8})
     result = make_result(spec, accuracy=0.93)
     tracker(uri, tmp_path).record(result, "train")
-    run = only(client, "run")
+    run = only_run(client, "run")
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "λ=1.5 α=0.8 nal symmetric-0.4 seed 7"
     assert curve(client, run, "test/accuracy") == result.curve("test/accuracy")
@@ -90,7 +90,7 @@ def test_a_run_is_written_with_its_curves_settings_and_facts(
         "0123abc",
         "false",
     )
-    assert PARENT not in tags
+    assert PARENT_TAG not in tags
     written = json.loads(artifact(client, run, "spec.json", tmp_path))
     assert type(spec).from_dict(written).digest == result.digest
     assert json.loads(artifact(client, run, "transition.json", tmp_path))[0][0] == 0.6
@@ -103,7 +103,7 @@ def test_writing_twice_doubles_no_point(uri: str, client: MlflowClient, tmp_path
     first.record(result, "train")
     first.record(result, "train")
     tracker(uri, tmp_path).record(result, "train")
-    run = only(client, "run")
+    run = only_run(client, "run")
     for metric in ("train/loss", "train/accuracy", "val/accuracy", "test/accuracy"):
         assert [step for step, _ in curve(client, run, metric)] == list(range(1, 61))
     assert len(curve(client, run, "test/accuracy_last")) == 1
@@ -112,7 +112,7 @@ def test_writing_twice_doubles_no_point(uri: str, client: MlflowClient, tmp_path
 def test_a_long_trace_is_written_whole(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     result = make_result(make_spec(epochs=500, window=10))
     tracker(uri, tmp_path).record(result, "train")
-    run = only(client, "run")
+    run = only_run(client, "run")
     assert [step for step, _ in curve(client, run, "learning_rate")] == list(range(1, 501))
     assert len(curve(client, run, "test/accuracy")) == 500
 
@@ -134,19 +134,19 @@ def test_a_half_written_run_is_replaced(
     monkeypatch.setattr(first._client, killed_in, killed)
     with pytest.raises(KeyboardInterrupt):
         first.record(result, "train")
-    assert only(client, "run").info.status == "RUNNING"
-    half = only(client, "run").info.run_id
+    assert only_run(client, "run").info.status == "RUNNING"
+    half = only_run(client, "run").info.run_id
     tracker(uri, tmp_path).record(result, "train")
-    run = only(client, "run")
+    run = only_run(client, "run")
     assert run.info.run_id != half
     assert run.info.status == "FINISHED"
     assert curve(client, run, "train/loss") == result.curve("train/loss")
 
 
-def test_a_diverged_run_says_so(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_diverged_run_is_marked_as_failed(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     result = make_result(diverged_at=3)
     tracker(uri, tmp_path).record(result, "train")
-    run = only(client, "run")
+    run = only_run(client, "run")
     assert run.info.status == "FAILED"
     assert run.data.tags["nal.status"] == "diverged"
     assert run.data.tags["nal.reason"] == "loss is nan in epoch 3, step 1"
@@ -155,7 +155,7 @@ def test_a_diverged_run_says_so(uri: str, client: MlflowClient, tmp_path: Path) 
     assert math.isnan(losses[-1][1])
     assert "test/accuracy_last" not in run.data.metrics
     tracker(uri, tmp_path).record(result, "train")
-    assert only(client, "run").info.run_id == run.info.run_id
+    assert only_run(client, "run").info.run_id == run.info.run_id
 
 
 def test_a_sweep_keeps_its_plan_study_and_tables(
@@ -164,40 +164,38 @@ def test_a_sweep_keeps_its_plan_study_and_tables(
     plan = make_plan([make_cell()], state="running")
     writer = tracker(uri, tmp_path)
     writer.start_sweep(plan, "title: digits\n")
-    sweep = only(client, "sweep")
+    sweep = only_run(client, "sweep")
     assert (sweep.info.status, sweep.data.tags["nal.sweep"]) == ("RUNNING", plan.sweep)
     assert artifact(client, sweep, "study.yaml", tmp_path) == "title: digits\n"
     done = replace(plan, state="finished", deviations=["ß"])
     writer.finish_sweep(done, {"table.md": "# table", "table.txt": "table"})
-    sweep = only(client, "sweep")
+    sweep = only_run(client, "sweep")
     assert (sweep.info.status, sweep.data.tags["nal.state"]) == ("FINISHED", "finished")
     assert PlanRecord.from_json(artifact(client, sweep, "plan.json", tmp_path)) == done
     assert artifact(client, sweep, "table.txt", tmp_path) == "table"
     assert sweep.data.tags["mlflow.note.content"] == "# table"
 
 
-def test_an_interrupted_sweep_is_gone_on_with(
-    uri: str, client: MlflowClient, tmp_path: Path
-) -> None:
+def test_an_interrupted_sweep_is_continued(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     cell = make_cell(seeds=(0, 1))
     specs = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
     plan = make_plan([cell], state="running")
     writer = tracker(uri, tmp_path)
     writer.start_sweep(plan, "")
     writer.record(make_result(specs[0]), "confirm", cell)
-    writer.abandon()
-    assert only(client, "sweep").info.status == "KILLED"
-    assert only(client, "cell").info.status == "KILLED"
+    writer.mark_interrupted()
+    assert only_run(client, "sweep").info.status == "KILLED"
+    assert only_run(client, "cell").info.status == "KILLED"
     again = tracker(uri, tmp_path)
     again.start_sweep(plan, "")
-    assert only(client, "sweep").info.status == "RUNNING"
+    assert only_run(client, "sweep").info.status == "RUNNING"
     for spec in specs:
         again.record(make_result(spec), "confirm", cell)
-    assert only(client, "cell").info.status == "FINISHED"
-    assert curve(client, only(client, "cell"), "n") == [(1, 1.0), (2, 2.0)]
+    assert only_run(client, "cell").info.status == "FINISHED"
+    assert curve(client, only_run(client, "cell"), "n") == [(1, 1.0), (2, 2.0)]
 
 
-def test_runs_nest_below_their_sweep_or_cell(
+def test_runs_are_nested_below_their_sweep_or_cell(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     cell = make_cell(seeds=(0, 1, 2))
@@ -208,15 +206,15 @@ def test_runs_nest_below_their_sweep_or_cell(
     specs = cell_specs("nal", "symmetric-0.4", cell.seeds, cell.values)
     for spec, accuracy in zip(specs, (0.91, 0.93, 0.98), strict=True):
         writer.record(make_result(spec, accuracy=accuracy), "confirm", cell)
-    sweep, shown = only(client, "sweep"), only(client, "cell")
-    assert shown.data.tags[PARENT] == sweep.info.run_id
+    sweep, shown = only_run(client, "sweep"), only_run(client, "cell")
+    assert shown.data.tags[PARENT_TAG] == sweep.info.run_id
     assert shown.data.params == {
         "method": "nal",
         "scenario": "symmetric-0.4",
         "lambda": "0.5",
         "alpha": "0.9",
     }
-    parents = {run.data.tags["nal.phase"]: run.data.tags[PARENT] for run in runs(client, "run")}
+    parents = {run.data.tags["nal.phase"]: run.data.tags[PARENT_TAG] for run in runs(client, "run")}
     assert parents == {
         "search": sweep.info.run_id,
         "select": sweep.info.run_id,
@@ -232,7 +230,7 @@ def test_each_sweep_has_its_own_cell_and_seeds_below_itself(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     searched = make_result(make_spec(seed=1000, evaluate=["val"]))
-    # The last is the first again: all it needs is there.
+    # The last sweep is the first one again, and finds all its runs in the store.
     for sweep, seeds in (("a", (0, 1)), ("b", (0, 1, 2)), ("a", (0, 1))):
         cell = make_cell(seeds=seeds)
         writer = tracker(uri, tmp_path)
@@ -243,13 +241,13 @@ def test_each_sweep_has_its_own_cell_and_seeds_below_itself(
             writer.record(result, "confirm", cell)
     assert len(runs(client, "sweep")) == 2
     for sweep, expected in (("a", [0.9, 0.905]), ("b", [0.9, 0.905, 0.91])):
-        below = {kind: of_sweep(client, kind, sweep * 64) for kind in ("sweep", "cell", "run")}
+        below = {kind: runs_of_sweep(client, kind, sweep * 64) for kind in ("sweep", "cell", "run")}
         (top,), (shown,) = below["sweep"], below["cell"]
-        assert shown.data.tags[PARENT] == top.info.run_id
+        assert shown.data.tags[PARENT_TAG] == top.info.run_id
         means = curve(client, shown, "test/accuracy_mean")
         assert [step for step, _ in means] == list(range(1, len(expected) + 1))
         assert [value for _, value in means] == pytest.approx(expected)
-        parents = [run.data.tags[PARENT] for run in below["run"]]
+        parents = [run.data.tags[PARENT_TAG] for run in below["run"]]
         assert parents.count(top.info.run_id) == 1
         assert parents.count(shown.info.run_id) == len(expected) == len(parents) - 1
     assert len(runs(client, "run")) == 3 + 4
@@ -264,7 +262,7 @@ def test_a_sweep_replaces_only_its_own_half_written_runs(
         writer = tracker(uri, tmp_path)
         writer.start_sweep(plan, "")
         writer.record(result, "search")
-    halves = {plan.sweep: of_sweep(client, "run", plan.sweep)[0].info.run_id for plan in plans}
+    halves = {plan.sweep: runs_of_sweep(client, "run", plan.sweep)[0].info.run_id for plan in plans}
     for run_id in halves.values():
         client.update_run(run_id, status="RUNNING")
     writer = tracker(uri, tmp_path)
@@ -276,7 +274,7 @@ def test_a_sweep_replaces_only_its_own_half_written_runs(
     assert list(states.values()) == ["FINISHED"]
 
 
-def test_a_cell_killed_before_its_settings_gets_them(
+def test_the_settings_of_an_interrupted_cell_are_written_later(
     uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = make_cell(seeds=(0,))
@@ -293,7 +291,7 @@ def test_a_cell_killed_before_its_settings_gets_them(
     again = tracker(uri, tmp_path)
     again.start_sweep(make_plan([cell]), "")
     again.record(make_result(spec), "confirm", cell)
-    shown = only(client, "cell")
+    shown = only_run(client, "cell")
     assert (shown.data.params["method"], shown.info.status) == ("nal", "FINISHED")
     assert curve(client, shown, "hp/lambda") == [(1, 0.5)]
 
@@ -321,21 +319,23 @@ def test_settings_sort_as_numbers(uri: str, client: MlflowClient, tmp_path: Path
     assert [run.data.metrics["hp/alpha"] for run in runs(client, "cell")] == [0.9] * 3
 
 
-def test_a_cell_counts_diverged_seeds_apart(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_cell_counts_diverged_seeds_separately(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
     cell = make_cell(seeds=(0, 1))
     writer = tracker(uri, tmp_path)
     writer.start_sweep(make_plan([cell]), "")
     good, bad = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
     writer.record(make_result(good, accuracy=0.9), "confirm", cell)
     writer.record(make_result(bad, diverged_at=2), "confirm", cell)
-    shown = only(client, "cell")
+    shown = only_run(client, "cell")
     assert (shown.data.metrics["n"], shown.data.metrics["diverged"]) == (1.0, 1.0)
     assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
     assert "test/accuracy_std" not in shown.data.metrics
     assert shown.info.status == "FINISHED"
 
 
-def test_cells_differ_by_what_is_held_fixed_and_by_length(
+def test_cells_differ_in_fixed_seeds_and_epochs(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     cell = make_cell(seeds=(0,))
@@ -348,27 +348,27 @@ def test_cells_differ_by_what_is_held_fixed_and_by_length(
     assert len(runs(client, "cell")) == 3
 
 
-def test_a_run_trained_by_itself_stays_and_is_written_below_its_cell_too(
+def test_a_run_of_train_stays_and_is_written_below_its_cell_too(
     uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     cell = make_cell(seeds=(0,))
     (spec,) = cell_specs("nal", "symmetric-0.4", (0,), cell.values)
     tracker(uri, tmp_path).record(make_result(spec, accuracy=0.9), "train")
-    alone = only(client, "run").info.run_id
+    alone = only_run(client, "run").info.run_id
     plan = make_plan([cell])
     for _ in range(2):
         writer = tracker(uri, tmp_path)
         writer.start_sweep(plan, "")
         writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
         writer.record(make_result(spec, accuracy=0.9), "train")
-    shown = only(client, "cell")
-    parents = {run.info.run_id: run.data.tags.get(PARENT) for run in runs(client, "run")}
+    shown = only_run(client, "cell")
+    parents = {run.info.run_id: run.data.tags.get(PARENT_TAG) for run in runs(client, "run")}
     assert parents.pop(alone) is None
     assert list(parents.values()) == [shown.info.run_id]
     assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
 
 
-def test_a_deleted_experiment_is_named(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_deleted_experiment_is_an_error(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     tracker(uri, tmp_path)
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
