@@ -1,4 +1,4 @@
-"""A small study in a file, of which tests change a line."""
+"""Fixtures: a small study file, of which tests change a line."""
 
 from __future__ import annotations
 
@@ -52,13 +52,16 @@ confirm:
 
 @pytest.fixture
 def study_text() -> str:
-    """The small study."""
+    """Text of the small study."""
     return STUDY
 
 
 @pytest.fixture
 def write_study(tmp_path: Path) -> Callable[..., Path]:
-    """Write the small study, one text in it replaced by another; return the path."""
+    """Return a function that writes the small study to a file and returns its path.
+
+    The first occurrence of `old` in the study is replaced by `new`.
+    """
 
     def write(old: str = "", new: str = "", name: str = "small.yaml") -> Path:
         assert old in STUDY

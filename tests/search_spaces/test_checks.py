@@ -1,4 +1,4 @@
-"""What a study says of its methods, and what follows from it elsewhere."""
+"""Rules and sources of the values that a study sets for its methods."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def load(name: str, *sets: str) -> LoadedStudy:
 
 
 def fault(name: str, *sets: str) -> str:
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(StudyError) as error_info:
         load(name, *sets)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    assert "\n" not in str(error_info.value)
+    return str(error_info.value)
 
 
 SPACE = "search.space.elr={lambda: {low: 1, high: 5}}"
 
 
-def test_a_space_that_is_not_searched_leaves_the_published_value() -> None:
+def test_a_space_of_an_untuned_method_keeps_the_published_value() -> None:
     only = "scenarios=[symmetric-0.2, symmetric-0.4]"
     loaded = load("cifar10", "tune=[nal]", SPACE, only)
     assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 3.0
@@ -39,7 +39,7 @@ def test_a_space_that_is_not_searched_leaves_the_published_value() -> None:
     assert reference_of(searched.study, "elr") == {"lambda": 3.0}
 
 
-def test_a_method_with_all_of_its_own_space_fixed_is_not_searched(
+def test_a_method_with_every_searched_value_fixed_is_not_tuned(
     write_study: Callable[..., Path],
 ) -> None:
     path = write_study("methods: [ce, nal]\ntune: [nal]", "methods: [gce, nal]\ntune: [nal, gce]")
@@ -49,42 +49,44 @@ def test_a_method_with_all_of_its_own_space_fixed_is_not_searched(
     assert resolve(fixed, "gce", "clean").hyperparameters == {"q": 0.5}
 
 
-def test_a_recipe_and_a_reference_cannot_both_say_the_learning_rate() -> None:
-    said = "recipes.ce={recipe: {learning_rate: 0.5}}"
-    assert fault("digits-methods", "tune=[nal]", said) == (
+def test_a_recipe_and_a_reference_cannot_both_set_the_learning_rate() -> None:
+    recipe = "recipes.ce={recipe: {learning_rate: 0.5}}"
+    assert fault("digits-methods", "tune=[nal]", recipe) == (
         "--set recipes.ce: learning_rate is also given, by reference.ce.learning_rate: remove one"
     )
-    study = load("digits-methods", "tune=[nal]", "reference.ce=null", said).study
+    study = load("digits-methods", "tune=[nal]", "reference.ce=null", recipe).study
     assert resolve(study, "ce", "symmetric-0.4").recipe.learning_rate == 0.5
 
 
 def test_a_recipe_holds_out_at_least_one_sample() -> None:
-    said = ("tune=[]", "confirm.hold_out=false")
-    assert fault("digits", *said, "recipes.ce={hold_out: 1e-4}") == (
+    sets = ("tune=[]", "confirm.hold_out=false")
+    assert fault("digits", *sets, "recipes.ce={hold_out: 1e-4}") == (
         "--set recipes.ce: recipes.ce.hold_out: of 1437 samples hold_out 0.0001 leaves 0 to choose "
         "by and 1437 to train on"
     )
-    assert fault("digits", *said, "recipes.ce={hold_out: 0.1}", "subset=4") == (
+    assert fault("digits", *sets, "recipes.ce={hold_out: 0.1}", "subset=4") == (
         "--set subset: of 4 samples hold_out 0.1 leaves 0 to choose by and 4 to train on"
     )
 
 
-def test_a_recipe_says_where_each_of_its_values_is_from() -> None:
-    taken = load("cifar100", "recipes.elr=published", "recipes.forward=published").sources
-    assert taken["recipes.elr.recipe.mean"] == "shengliu66/ELR"
-    assert taken["recipes.elr.recipe.window"] == "as in the study"
-    assert taken["recipes.forward.stages.predictions.window"] == "as in the study"
-    assert taken["recipes.forward.recipe.epochs"] != "as in the study"
-    ten = load("cifar10", "recipes.elr=published", "scenarios=[symmetric-0.4]").sources
-    assert ten["recipes.elr.recipe.mean"] == "as in the study"
+def test_every_value_of_a_published_recipe_has_a_source() -> None:
+    sources = load("cifar100", "recipes.elr=published", "recipes.forward=published").sources
+    assert sources["recipes.elr.recipe.mean"] == "shengliu66/ELR"
+    assert sources["recipes.elr.recipe.window"] == "as in the study"
+    assert sources["recipes.forward.stages.predictions.window"] == "as in the study"
+    assert sources["recipes.forward.recipe.epochs"] != "as in the study"
+    sources = load("cifar10", "recipes.elr=published", "scenarios=[symmetric-0.4]").sources
+    assert sources["recipes.elr.recipe.mean"] == "as in the study"
 
 
-def test_a_recipe_of_the_studys_own_states_its_source_once(
+def test_the_source_of_an_own_recipe_covers_all_its_values(
     write_study: Callable[..., Path],
 ) -> None:
-    said = "recipes:\n  ce:\n    recipe: {epochs: 20}\n    hold_out: 0.2\n"
-    stated = load(str(write_study("select:\n", f"{said}    source: a letter\nselect:\n"))).sources
-    bare = load(str(path := write_study("select:\n", f"{said}select:\n"))).sources
+    recipes = "recipes:\n  ce:\n    recipe: {epochs: 20}\n    hold_out: 0.2\n"
+    stated = load(
+        str(write_study("select:\n", f"{recipes}    source: a letter\nselect:\n"))
+    ).sources
+    bare = load(str(path := write_study("select:\n", f"{recipes}select:\n"))).sources
     assert (stated["recipes.ce.recipe.epochs"], stated["recipes.ce.hold_out"]) == ("a letter",) * 2
     assert (bare["recipes.ce.recipe.epochs"], bare["recipes.ce.hold_out"]) == (
         f"{path}:34",
@@ -94,16 +96,16 @@ def test_a_recipe_of_the_studys_own_states_its_source_once(
         assert sources["recipes.ce.recipe.momentum"] == "as in the study"
         assert sources["recipes.ce.selection"] == "default of the schema"
     flagged = load(
-        str(write_study("select:\n", f"{said}    source: a letter\nselect:\n")),
+        str(write_study("select:\n", f"{recipes}    source: a letter\nselect:\n")),
         "recipes.ce.recipe.epochs=30",
     ).sources
     assert flagged["recipes.ce.recipe.epochs"] == "set by --set recipes.ce.recipe.epochs"
 
 
-def test_too_few_epochs_name_the_value_that_they_are_too_few_for() -> None:
-    with pytest.raises(StudyError) as refused:
+def test_too_few_epochs_are_refused_with_the_value_that_needs_more() -> None:
+    with pytest.raises(StudyError) as error_info:
         load("cifar10").with_epochs(1)
-    assert str(refused.value) == (
+    assert str(error_info.value) == (
         "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs: leave at "
         "least one after it"
     )

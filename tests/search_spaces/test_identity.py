@@ -1,4 +1,4 @@
-"""What of a study enters the digest of its sweep."""
+"""Values of a study that enter the digest of its sweep."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
 
 
-def of(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:
+def identity_with(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:
     loaded = load_study(name, [parse_set(text) for text in sets])
     return identity((loaded if epochs is None else loaded.with_epochs(epochs)).study)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sets",
     [
         "search.trials=7",
         "select.seeds=[7, 8]",
@@ -33,17 +33,17 @@ def of(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:
         "methods=[nal, selc, sat, elr, sce, dac, joint, gce, bootstrap, forward, ce]",
         "scenarios=[asymmetric-0.4, symmetric-0.8, symmetric-0.6, symmetric-0.4, symmetric-0.2]",
         "hyperparameters.gce.q=0.7",  # its default
-        "recipe.window=10",  # said by the file
+        "recipe.window=10",  # value of the file
         "posterior.seed=5",  # no noise of the study is drawn from it
         "recipes.ce=matched",
     ],
 )
-def test_how_much_is_done_and_what_is_shown_does_not_enter(said: str) -> None:
-    assert of("cifar10", said) == of("cifar10")
+def test_amounts_and_presentation_do_not_enter(sets: str) -> None:
+    assert identity_with("cifar10", sets) == identity_with("cifar10")
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sets",
     [
         "search.seed=7",
         "search.hold_out=0.2",
@@ -68,24 +68,29 @@ def test_how_much_is_done_and_what_is_shown_does_not_enter(said: str) -> None:
         "posterior.seed=5; scenarios=[pmd-1-0.35]; search.scenario=pmd-1-0.35",
     ],
 )
-def test_what_changes_a_run_or_a_choice_enters(said: str) -> None:
-    sets = said.split("; ")
-    assert of("cifar10", *sets) != of("cifar10", *sets[1:])
+def test_values_that_change_a_run_or_a_choice_enter(sets: str) -> None:
+    changes = sets.split("; ")
+    assert identity_with("cifar10", *changes) != identity_with("cifar10", *changes[1:])
 
 
-def test_the_length_asked_for_enters_as_what_it_changes() -> None:
-    assert of("cifar10", epochs=50)["methods"]["nal"]["symmetric-0.4"]["recipe"]["epochs"] == 50
-    assert of("cifar10", epochs=500) == of("cifar10")
+def test_a_requested_length_enters_as_the_values_it_changes() -> None:
+    assert (
+        identity_with("cifar10", epochs=50)["methods"]["nal"]["symmetric-0.4"]["recipe"]["epochs"]
+        == 50
+    )
+    assert identity_with("cifar10", epochs=500) == identity_with("cifar10")
 
 
-def test_what_is_varied_enters_in_any_order() -> None:
+def test_varied_values_enter_in_any_order() -> None:
     sets = ("tune=[]", "vary={nal: {lambda: [1, 10]}}")
-    assert of("cifar10", *sets)["vary"] == {"nal": {"lambda": [1.0, 10.0]}}
-    assert of("cifar10", *sets) == of("cifar10", "tune=[]", "vary={nal: {lambda: [10, 1]}}")
+    assert identity_with("cifar10", *sets)["vary"] == {"nal": {"lambda": [1.0, 10.0]}}
+    assert identity_with("cifar10", *sets) == identity_with(
+        "cifar10", "tune=[]", "vary={nal: {lambda: [10, 1]}}"
+    )
 
 
-def test_it_holds_keys_and_values_and_no_words_for_people() -> None:
-    plain = of("cifar10", "recipes.elr=published")
+def test_the_identity_contains_keys_and_values_but_no_printed_text() -> None:
+    plain = identity_with("cifar10", "recipes.elr=published")
     text = json.dumps(plain)
     assert json.loads(text) == plain
     cell = plain["methods"]["elr"]["symmetric-0.2"]
@@ -94,7 +99,7 @@ def test_it_holds_keys_and_values_and_no_words_for_people() -> None:
         assert word not in text
 
 
-def test_a_study_written_out_is_the_same(tmp_path: Any) -> None:
+def test_an_exported_study_has_the_same_identity(tmp_path: Any) -> None:
     changes = [Change("scenarios", ["symmetric-0.4", "asymmetric-0.4"], "--scenario")]
     loaded = load_study("cifar10", [*changes, parse_set("recipes.elr=published")])
     path = tmp_path / "again.yaml"
@@ -102,33 +107,33 @@ def test_a_study_written_out_is_the_same(tmp_path: Any) -> None:
     assert identity(load_study(str(path)).study) == identity(loaded.study)
 
 
-class LaterResources(Resources, frozen=True):
-    """Resources with a key more."""
+class ExtendedResources(Resources, frozen=True):
+    """Resources with an added key."""
 
     memory: float = added_key(0.0)
 
 
-class LaterSearch(SearchSettings, frozen=True):
-    """A search with keys more, one of them marked as added later."""
+class ExtendedSearch(SearchSettings, frozen=True):
+    """Search settings with two more keys, one of them declared as added."""
 
     pruner: str = added_key("none")
     sampler: str = "tpe"
 
 
-def test_a_key_added_later_enters_once_it_says_something() -> None:
+def test_an_added_key_enters_once_it_is_not_neutral() -> None:
     study = load_study("digits").study
     before = identity(study)
-    neutral = {"resources": LaterResources(gpus=0), "confirm": ConfirmSettings(hold_out=True)}
+    neutral = {"resources": ExtendedResources(gpus=0), "confirm": ConfirmSettings(hold_out=True)}
     assert identity(study.model_copy(update=neutral)) == before
-    more = study.model_copy(update={"resources": LaterResources(memory=2)})
+    more = study.model_copy(update={"resources": ExtendedResources(memory=2)})
     assert identity(more)["resources"] == {"cpus": 1, "memory": 2.0}
 
-    said = study.search.model_dump()
-    assert is_neutral(LaterSearch(**said), "pruner")
-    kept = identity(study.model_copy(update={"search": LaterSearch(**said)}))["search"]
-    assert kept == {**before["search"], "sampler": "tpe"}
+    values = study.search.model_dump()
+    assert is_neutral(ExtendedSearch(**values), "pruner")
+    keys = identity(study.model_copy(update={"search": ExtendedSearch(**values)}))["search"]
+    assert keys == {**before["search"], "sampler": "tpe"}
 
 
-def test_every_key_that_is_named_is_one_of_the_schema() -> None:
+def test_every_listed_key_is_in_the_schema() -> None:
     assert set(module.RESOLVED) <= set(Study.model_fields)
     assert set(module.LEFT_OUT) - {"study"} <= set(Study.model_fields)

@@ -26,15 +26,15 @@ def test_mappings_merge_and_lists_are_replaced() -> None:
     assert layers.origin(("l", 1)) is None
 
 
-def test_null_takes_back_but_remembers_where() -> None:
+def test_null_removes_a_key_but_keeps_its_origin() -> None:
     layers = stack({"a": {"x": 1, "y": 2}}, {"a": {"x": None}, "b": {"c": None}})
     assert layers.tree == {"a": {"y": 2}, "b": {}}
     assert layers.origin(("a", "x")) == Origin("layer 1", 1)
 
 
-def test_another_kind_or_name_replaces_the_mapping() -> None:
-    below = {"schedule": {"kind": "cosine-restarts", "period": 10}, "backbone": {"name": "mlp"}}
-    layers = stack(below, {"schedule": {"kind": "constant"}, "backbone": {"hidden": [3]}})
+def test_a_mapping_of_another_kind_or_name_is_replaced() -> None:
+    base = {"schedule": {"kind": "cosine-restarts", "period": 10}, "backbone": {"name": "mlp"}}
+    layers = stack(base, {"schedule": {"kind": "constant"}, "backbone": {"hidden": [3]}})
     assert layers.tree == {
         "schedule": {"kind": "constant"},
         "backbone": {"name": "mlp", "hidden": [3]},
@@ -42,7 +42,7 @@ def test_another_kind_or_name_replaces_the_mapping() -> None:
     assert layers.origin(("schedule", "period")) is None
 
 
-def test_layers_do_not_change_what_they_are_made_of() -> None:
+def test_merging_does_not_change_the_given_mappings() -> None:
     first: dict[str, Any] = {"a": {"x": 1}}
     stack(first, {"a": {"y": 2}})
     assert first == {"a": {"x": 1}}

@@ -1,4 +1,4 @@
-"""What a study says of single scenarios, and where a fault in it is shown."""
+"""Overrides: values of single scenarios, and the places of their faults."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FIRST = 32
-"""Line of the small study at which tests write overrides or recipes."""
+EXTRA_LINE = 32
+"""Line of the small study at which tests insert overrides or recipes."""
 
 
 def fault(path: Path, *changes: Change) -> str:
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(StudyError) as error_info:
         load_study(str(path), changes)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    assert "\n" not in str(error_info.value)
+    return str(error_info.value)
 
 
-TWO = """\
+TWO_OVERRIDES = """\
 overrides:
   - scenario: clean
     recipe: {epochs: 30}
@@ -35,7 +35,7 @@ overrides:
 
 
 @pytest.mark.parametrize(
-    ("said", "key", "message"),
+    ("text", "key", "message"),
     [
         ("recipe: {epoch: 30}", "recipe.epoch", "unknown key 'epoch': did you mean 'epochs'?"),
         ("recipe: 5", "recipe", "must be a mapping, got 5"),
@@ -66,31 +66,31 @@ overrides:
         ("recipes: {nal: {hold_out: 0.1}}", "recipes.nal", "a tuned method is trained under"),
     ],
 )
-def test_a_fault_is_shown_at_the_override_that_has_it(
-    write_study: Callable[..., Path], said: str, key: str, message: str
+def test_a_fault_names_the_override_that_has_it(
+    write_study: Callable[..., Path], text: str, key: str, message: str
 ) -> None:
-    """Not at the resolved one: those are in the order of scenarios, here the other way round."""
-    path = write_study("select:\n", f"{TWO}    {said}\nselect:\n")
-    assert fault(path).startswith(f"{path}:{FIRST + 3}: overrides.1.{key}: {message}")
+    """The position is that in the study, not that in the export, which follows the scenarios."""
+    path = write_study("select:\n", f"{TWO_OVERRIDES}    {text}\nselect:\n")
+    assert fault(path).startswith(f"{path}:{EXTRA_LINE + 3}: overrides.1.{key}: {message}")
 
 
-def test_a_fault_of_a_published_value_is_shown_where_it_can_be_mended() -> None:
-    with pytest.raises(StudyError) as refused:
+def test_a_fault_of_a_published_value_names_the_key_that_can_replace_it() -> None:
+    with pytest.raises(StudyError) as error_info:
         load_study("cifar10", [parse_set("methods=[selc]"), parse_set("recipe.epochs=35")])
     assert ": hyperparameters.selc.first_target_epoch: first_target_epoch is 41" in str(
-        refused.value
+        error_info.value
     )
 
 
-def test_an_override_for_no_scenario_of_the_study_is_refused_unless_they_were_narrowed(
+def test_an_unused_override_is_refused_unless_scenarios_were_narrowed(
     write_study: Callable[..., Path],
 ) -> None:
     path = write_study("select:\n", "overrides:\n  - scenario: symmetric-0.5\nselect:\n")
     assert fault(path) == (
-        f"{path}:{FIRST + 1}: overrides.0.scenario: 'symmetric-0.5' is not among scenarios: "
+        f"{path}:{EXTRA_LINE + 1}: overrides.0.scenario: 'symmetric-0.5' is not among scenarios: "
         "did you mean 'symmetric-0.4'? known: clean, symmetric-0.4"
     )
-    path = write_study("select:\n", f"{TWO}select:\n")
+    path = write_study("select:\n", f"{TWO_OVERRIDES}select:\n")
     narrowed = load_study(str(path), [Change("scenarios", ["symmetric-0.4"], "--scenario")])
     assert narrowed.plain["overrides"] == []
     above = path.with_name("above.yaml")
@@ -106,46 +106,46 @@ def test_an_override_for_no_scenario_of_the_study_is_refused_unless_they_were_na
         ("reference=null", "lambda is searched: fix it on all scenarios or on none"),
     ],
 )
-def test_an_override_cannot_fix_what_is_searched_or_in_the_reference(
+def test_an_override_cannot_fix_a_searched_or_reference_value(
     write_study: Callable[..., Path], sets: str, message: str
 ) -> None:
-    said = "overrides:\n  - scenario: clean\n    hyperparameters: {nal: {lambda: 1}}\nselect:\n"
-    path = write_study("select:\n", said)
+    text = "overrides:\n  - scenario: clean\n    hyperparameters: {nal: {lambda: 1}}\nselect:\n"
+    path = write_study("select:\n", text)
     assert fault(path, parse_set(sets)) == (
-        f"{path}:{FIRST + 1}: overrides.0.hyperparameters.nal.lambda: {message}"
+        f"{path}:{EXTRA_LINE + 1}: overrides.0.hyperparameters.nal.lambda: {message}"
     )
 
 
-def test_an_override_takes_a_preset_for_its_scenario_alone(
+def test_an_override_applies_a_preset_to_its_scenario_only(
     write_study: Callable[..., Path],
 ) -> None:
-    said = (
+    text = (
         "overrides:\n  - scenario: clean\n"
         "    hyperparameters: {nal: {preset: paper, target_interval: 3}}\nselect:\n"
     )
-    loaded = load_study(str(write_study("select:\n", said)))
+    loaded = load_study(str(write_study("select:\n", text)))
     own = resolve(loaded.study, "nal", "clean").hyperparameters
     assert (own["first_target_epoch"], own["target_interval"], own["alpha"]) == (1, 3, 0.9)
     others = resolve(loaded.study, "nal", "symmetric-0.4").hyperparameters
     assert (others["first_target_epoch"], others["target_interval"]) == (10, 1)
     path = "overrides.0.hyperparameters.nal"
     assert loaded.sources[f"{path}.first_target_epoch"] == "preset paper: paper, Algorithm 1"
-    assert loaded.sources[f"{path}.target_interval"].endswith(f"small.yaml:{FIRST + 1}")
+    assert loaded.sources[f"{path}.target_interval"].endswith(f"small.yaml:{EXTRA_LINE + 1}")
 
 
-def test_part_of_a_schedule_keeps_the_rest_of_it() -> None:
-    said = "overrides=[{scenario: symmetric-0.8, recipe: {schedule: {period: 5}}}]"
-    study = load_study("cifar10", [parse_set(said)]).study
+def test_part_of_a_schedule_inherits_the_rest() -> None:
+    text = "overrides=[{scenario: symmetric-0.8, recipe: {schedule: {period: 5}}}]"
+    study = load_study("cifar10", [parse_set(text)]).study
     assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
     assert resolve(study, "ce", "symmetric-0.2").recipe.schedule == CosineRestarts(10, 1e-3)
-    said = "recipes.ce={recipe: {schedule: {period: 5}}}"
-    study = load_study("cifar10", [parse_set(said)]).study
+    text = "recipes.ce={recipe: {schedule: {period: 5}}}"
+    study = load_study("cifar10", [parse_set(text)]).study
     assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
 
 
-def test_a_recipe_as_the_studys_is_no_override() -> None:
-    said = "overrides=[{scenario: symmetric-0.4, recipe: {epochs: 60}}]"
-    assert load_study("digits", [parse_set(said)]).plain["overrides"] == []
+def test_a_recipe_equal_to_the_studys_is_not_exported_as_an_override() -> None:
+    text = "overrides=[{scenario: symmetric-0.4, recipe: {epochs: 60}}]"
+    assert load_study("digits", [parse_set(text)]).plain["overrides"] == []
 
 
 MIXED = """\
@@ -161,7 +161,7 @@ overrides:
 """
 
 
-def test_a_scenario_has_recipes_of_its_own_and_all_of_it_loads_again(tmp_path: Path) -> None:
+def test_recipes_of_single_scenarios_survive_export(tmp_path: Path) -> None:
     path = tmp_path / "mixed.yaml"
     path.write_text(MIXED)
     loaded = load_study(str(path))
@@ -173,7 +173,7 @@ def test_a_scenario_has_recipes_of_its_own_and_all_of_it_loads_again(tmp_path: P
     assert resolve(study, "ce", "symmetric-0.8").recipe.mean is None
     assert resolve(study, "ce", "symmetric-0.2").recipe.mean == matched_recipe(study).mean
     again = tmp_path / "again.yaml"
-    for one in (loaded, loaded.with_epochs(50)):
-        again.write_text(one.to_yaml())
-        assert load_study(str(again)).plain == one.plain
-        assert load_study(str(again)).sources == one.sources
+    for version in (loaded, loaded.with_epochs(50)):
+        again.write_text(version.to_yaml())
+        assert load_study(str(again)).plain == version.plain
+        assert load_study(str(again)).sources == version.sources

@@ -1,4 +1,4 @@
-"""Parts of recipes, laid over one another."""
+"""Parts of recipes, merged over one another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.errors import FieldError
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import Constant, CosineRestarts
 
-READ = TypeAdapter[PartialRecipe](RecipeField)
+ADAPTER = TypeAdapter[PartialRecipe](RecipeField)
 BASE = {
     "epochs": 50,
     "batch_size": 8,
@@ -26,38 +26,38 @@ BASE = {
 
 
 def part(**keys: Any) -> PartialRecipe:
-    return READ.validate_json(json.dumps(keys), strict=True)
+    return ADAPTER.validate_json(json.dumps(keys), strict=True)
 
 
 def test_every_key_of_a_recipe_can_be_written_alone() -> None:
-    for one in fields(Recipe):
-        keys = {"schedule": {}} if one.name == "schedule" else {one.name: None}
-        assert list(part(**keys).values) == [one.name]
+    for field in fields(Recipe):
+        keys = {"schedule": {}} if field.name == "schedule" else {field.name: None}
+        assert list(part(**keys).values) == [field.name]
 
 
-def test_a_part_keeps_what_it_does_not_say() -> None:
-    laid = part(epochs=5, schedule={"period": 3}).over(part(**BASE)).complete()
-    assert laid.epochs == 5
-    assert laid.batch_size == 8
-    assert laid.schedule == CosineRestarts(3, 1e-3)
-    assert laid.mean == (0.5,)
+def test_a_part_inherits_the_keys_that_it_does_not_set() -> None:
+    recipe = part(epochs=5, schedule={"period": 3}).over(part(**BASE)).complete()
+    assert recipe.epochs == 5
+    assert recipe.batch_size == 8
+    assert recipe.schedule == CosineRestarts(3, 1e-3)
+    assert recipe.mean == (0.5,)
 
 
-def test_a_schedule_of_another_kind_takes_nothing_over() -> None:
-    laid = part(schedule={"kind": "constant"}).over(part(**BASE)).complete()
-    assert laid.schedule == Constant()
+def test_a_schedule_of_another_kind_inherits_nothing() -> None:
+    recipe = part(schedule={"kind": "constant"}).over(part(**BASE)).complete()
+    assert recipe.schedule == Constant()
 
 
-def test_null_takes_back() -> None:
-    laid = part(mean=None, std=None, schedule=None).over(part(**BASE)).complete()
-    assert (laid.mean, laid.std, laid.schedule) == (None, None, Constant())
-    with pytest.raises(FieldError) as refused:
+def test_null_removes_an_inherited_key() -> None:
+    recipe = part(mean=None, std=None, schedule=None).over(part(**BASE)).complete()
+    assert (recipe.mean, recipe.std, recipe.schedule) == (None, None, Constant())
+    with pytest.raises(FieldError) as error_info:
         part(epochs=None).over(part(**BASE)).complete()
-    assert (refused.value.field, refused.value.message) == ("epochs", "is missing")
+    assert (error_info.value.field, error_info.value.message) == ("epochs", "is missing")
 
 
-def test_what_is_laid_over_is_what_is_written_and_not_what_follows_from_it() -> None:
-    """A window is cut to the epochs, and is whole again in a longer training."""
+def test_merging_uses_the_written_values_not_the_derived_ones() -> None:
+    """A window is limited to the epochs, and has its full length in a longer training."""
     short = part(**{**BASE, "epochs": 5, "window": 10})
     assert short.complete().window == 5
     assert part(epochs=30).over(short).complete().window == 10
@@ -72,10 +72,10 @@ def test_what_is_laid_over_is_what_is_written_and_not_what_follows_from_it() -> 
         ({"period": 0}, "schedule.period", "period must be at least 1, got 0"),
     ],
 )
-def test_faults_of_a_schedule_show_when_it_is_whole(
+def test_faults_of_a_schedule_are_found_when_it_is_completed(
     schedule: dict[str, Any], field: str, message: str
 ) -> None:
-    with pytest.raises(FieldError) as refused:
+    with pytest.raises(FieldError) as error_info:
         part(schedule=schedule).over(part(**BASE)).complete()
-    assert refused.value.field == field
-    assert refused.value.message.startswith(message)
+    assert error_info.value.field == field
+    assert error_info.value.message.startswith(message)

@@ -1,4 +1,4 @@
-"""What a study takes from what is published: presets, values, recipes, and overrides."""
+"""Resolution: published values, presets, recipes, overrides and their precedence."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def load(name: str, *sets: str) -> LoadedStudy:
     return load_study(name, [parse_set(text) for text in sets])
 
 
-def study(name: str, *sets: str) -> Study:
+def study_with(name: str, *sets: str) -> Study:
     return load(name, *sets).study
 
 
 # --- values
 
 
-def test_published_values_stand_where_the_study_says_none() -> None:
+def test_published_values_apply_if_the_study_sets_none() -> None:
     loaded = load("cifar100", "methods=[sce, elr, nal]")
     values = resolve(loaded.study, "sce", "symmetric-0.2").hyperparameters
     assert values == {"a": 6.0, "b": 0.1}
@@ -52,13 +52,13 @@ def test_published_values_stand_where_the_study_says_none() -> None:
     )
 
 
-def test_what_the_study_says_goes_before_what_is_published() -> None:
+def test_values_of_the_study_precede_published_ones() -> None:
     loaded = load("cifar10", "hyperparameters.elr.lambda=9")
     assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 9.0
     assert loaded.sources["hyperparameters.elr.lambda"] == "set by --set hyperparameters.elr.lambda"
 
 
-def test_values_that_differ_between_scenarios_stand_with_each() -> None:
+def test_values_that_differ_between_scenarios_are_exported_as_overrides() -> None:
     loaded = load("cifar10")
     first = {
         name: resolve(loaded.study, "selc", name).hyperparameters["first_target_epoch"]
@@ -66,25 +66,24 @@ def test_values_that_differ_between_scenarios_stand_with_each() -> None:
     }
     assert list(first.values()) == [41, 31, 31, 41, 41]
     assert loaded.sources["overrides.1.hyperparameters.selc.first_target_epoch"] == "MacLLL/SELC"
-    one = load_study("cifar10", [Change("scenarios", ["symmetric-0.4"], "--scenario")])
+    narrowed = load_study("cifar10", [Change("scenarios", ["symmetric-0.4"], "--scenario")])
     assert (
-        resolve(one.study, "selc", one.study.scenarios[0]).hyperparameters["first_target_epoch"]
-        == 31
+        resolve(narrowed.study, "selc", "symmetric-0.4").hyperparameters["first_target_epoch"] == 31
     )
-    assert one.plain["overrides"] == []
+    assert narrowed.plain["overrides"] == []
 
 
-def test_published_values_that_cover_the_space_are_the_first_trial() -> None:
+def test_published_values_that_cover_the_space_are_the_reference() -> None:
     loaded = load("cifar100", "tune=[nal, sce]")
     assert reference_of(loaded.study, "sce") == {"a": 6.0, "b": 0.1}
     assert "YisenWang" in loaded.sources["reference.sce.a"]
-    assert reference_of(study("digits", "methods=[sce]", "tune=[sce]"), "sce") is None
+    assert reference_of(study_with("digits", "methods=[sce]", "tune=[sce]"), "sce") is None
 
 
 # --- presets
 
 
-def test_the_official_preset_is_written_out() -> None:
+def test_the_official_preset_is_exported_as_values() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
     loaded = load("cifar100", *(f"hyperparameters.nal.{text}" for text in sets))
     values = resolve(loaded.study, "nal", "symmetric-0.4").hyperparameters
@@ -95,27 +94,27 @@ def test_the_official_preset_is_written_out() -> None:
     assert "preset" not in loaded.plain["hyperparameters"]["nal"]
 
 
-def test_values_of_the_study_go_before_those_of_its_preset() -> None:
-    taken = study("cifar10", "hyperparameters.nal.preset=official")
-    values = resolve(taken, "nal", "symmetric-0.4").hyperparameters
+def test_values_of_the_study_precede_those_of_its_preset() -> None:
+    study = study_with("cifar10", "hyperparameters.nal.preset=official")
+    values = resolve(study, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["clamps"]) == (60, True)
     own = "hyperparameters.nal={preset: official, target_interval: 5, first_target_epoch: 50}"
-    values = resolve(study("cifar10", own), "nal", "symmetric-0.4").hyperparameters
+    values = resolve(study_with("cifar10", own), "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["target_interval"]) == (50, 5)
 
 
 def test_the_papers_preset_is_algorithm_1() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=paper")
-    taken = study("cifar10", *(f"hyperparameters.nal.{text}" for text in sets))
-    values = resolve(taken, "nal", "symmetric-0.4").hyperparameters
+    study = study_with("cifar10", *(f"hyperparameters.nal.{text}" for text in sets))
+    values = resolve(study, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
 
 
 def test_a_preset_on_top_of_an_ablation() -> None:
-    taken = study(
+    study = study_with(
         "cifar10", "methods=[nal-rnal]", "tune=[]", "hyperparameters.nal-rnal.preset=official"
     )
-    values = resolve(taken, "nal-rnal", "symmetric-0.2").hyperparameters
+    values = resolve(study, "nal-rnal", "symmetric-0.2").hyperparameters
     assert (values["first_target_epoch"], values["clamps"], values["beta"]) == (60, True, 0.1)
 
 
@@ -123,57 +122,57 @@ def test_a_preset_on_top_of_an_ablation() -> None:
 
 
 def test_a_published_recipe() -> None:
-    taken = study("cifar10", "recipes.elr=published")
-    training = resolve(taken, "elr", "symmetric-0.2").training
-    recipe = resolve(taken, "elr", "symmetric-0.2").recipe
+    study = study_with("cifar10", "recipes.elr=published")
+    training = resolve(study, "elr", "symmetric-0.2").training
+    recipe = resolve(study, "elr", "symmetric-0.2").recipe
     assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (
         150,
         128,
         CosineRestarts(10, 1e-3),
     )
-    assert recipe.mean == matched_recipe(taken).mean
+    assert recipe.mean == matched_recipe(study).mean
     assert (training.hold_out, training.selection, training.kind) == (
         0.1,
         Selection.NOISY,
         "published",
     )
-    assert resolve(taken, "gce", "symmetric-0.2").recipe == matched_recipe(taken)
-    assert resolve(taken, "elr", "symmetric-0.2").hold_out(Phase.CONFIRM) == 0.1
-    assert resolve(taken, "elr", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("val", "test")
-    assert resolve(taken, "gce", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("test",)
+    assert resolve(study, "gce", "symmetric-0.2").recipe == matched_recipe(study)
+    assert resolve(study, "elr", "symmetric-0.2").hold_out(Phase.CONFIRM) == 0.1
+    assert resolve(study, "elr", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("val", "test")
+    assert resolve(study, "gce", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == ("test",)
 
 
 def test_a_rule_that_needs_clean_validation() -> None:
-    taken = study("cifar10", "methods=[plc]", "tune=[]", "recipes.plc=published")
-    assert resolve(taken, "plc", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == (
+    study = study_with("cifar10", "methods=[plc]", "tune=[]", "recipes.plc=published")
+    assert resolve(study, "plc", "symmetric-0.2").evaluated_splits(Phase.CONFIRM) == (
         "val",
         "clean_val",
         "test",
     )
-    assert resolve(taken, "plc", "symmetric-0.2").recipe.nesterov
+    assert resolve(study, "plc", "symmetric-0.2").recipe.nesterov
 
 
 def test_stages_have_their_own_published_recipes() -> None:
-    taken = study("cifar10", "methods=[joint]", "tune=[]", "recipes.joint=published")
-    second = resolve(taken, "joint", "symmetric-0.2").recipe
-    first = resolve(taken, "joint", "symmetric-0.2").stages["labels"].recipe
+    study = study_with("cifar10", "methods=[joint]", "tune=[]", "recipes.joint=published")
+    second = resolve(study, "joint", "symmetric-0.2").recipe
+    first = resolve(study, "joint", "symmetric-0.2").stages["labels"].recipe
     assert (second.epochs, second.schedule) == (120, MultiStep((40, 80)))
     assert (first.epochs, first.learning_rate, first.schedule) == (200, 0.08, Constant())
-    matched = study("cifar10", "methods=[joint]", "tune=[]")
+    matched = study_with("cifar10", "methods=[joint]", "tune=[]")
     assert resolve(matched, "joint", "symmetric-0.2").stages["labels"].recipe == matched_recipe(
         matched
     )
 
 
-def test_a_recipe_of_the_studys_own() -> None:
-    taken = study("digits", "recipes.ce={recipe: {epochs: 20, window: 5}, hold_out: 0.2}")
-    recipe = resolve(taken, "ce", "symmetric-0.4").recipe
+def test_a_recipe_written_by_the_study() -> None:
+    study = study_with("digits", "recipes.ce={recipe: {epochs: 20, window: 5}, hold_out: 0.2}")
+    recipe = resolve(study, "ce", "symmetric-0.4").recipe
     assert (recipe.epochs, recipe.window) == (20, 5)
-    assert recipe.learning_rate == matched_recipe(taken).learning_rate
-    assert resolve(taken, "ce", "symmetric-0.4").hold_out(Phase.CONFIRM) == 0.2
+    assert recipe.learning_rate == matched_recipe(study).learning_rate
+    assert resolve(study, "ce", "symmetric-0.4").hold_out(Phase.CONFIRM) == 0.2
 
 
-def test_epochs_scale_recipes_and_their_values_too() -> None:
+def test_epochs_scale_published_recipes_and_values() -> None:
     loaded = load("cifar10", "recipes.elr=published").with_epochs(50)
     assert (
         resolve(loaded.study, "elr", "symmetric-0.2").recipe.epochs == 15 + 1
@@ -194,28 +193,28 @@ def test_a_scenario_overrides_the_recipe(write_study: Callable[..., Path]) -> No
         "select:\n"
     )
     loaded = load_study(str(write_study("select:\n", extra)))
-    taken = loaded.study
-    assert resolve(taken, "nal", "symmetric-0.4").recipe.epochs == 30
+    study = loaded.study
+    assert resolve(study, "nal", "symmetric-0.4").recipe.epochs == 30
     assert (
-        resolve(taken, "nal", "symmetric-0.4").recipe.learning_rate
-        == matched_recipe(taken).learning_rate
+        resolve(study, "nal", "symmetric-0.4").recipe.learning_rate
+        == matched_recipe(study).learning_rate
     )
-    assert resolve(taken, "nal", "clean").recipe.epochs == 60
-    assert resolve(taken, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
-    assert resolve(taken, "nal", "clean").hyperparameters["first_target_epoch"] == 10
+    assert resolve(study, "nal", "clean").recipe.epochs == 60
+    assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
+    assert resolve(study, "nal", "clean").hyperparameters["first_target_epoch"] == 10
     assert loaded.sources["overrides.0.recipe.epochs"] == "a letter"
     assert loaded.sources["overrides.0.recipe.batch_size"] == "as in the study"
     short = loaded.with_epochs(20).study
     assert resolve(short, "nal", "symmetric-0.4").recipe.epochs == 10
 
 
-def test_a_pattern_without_a_scenario_is_left_out() -> None:
-    symmetric = study("cifar10", "scenarios=[symmetric-0.2, symmetric-0.4]")
+def test_a_pattern_that_matches_no_scenario_has_no_effect() -> None:
+    symmetric = study_with("cifar10", "scenarios=[symmetric-0.2, symmetric-0.4]")
     assert matched_recipe(symmetric, "symmetric-0.4") == matched_recipe(symmetric)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits-methods"])
-def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
+def test_an_exported_study_loads_as_the_same_study(name: str, tmp_path: Path) -> None:
     loaded = load(name, "recipes.elr=published") if name == "cifar10" else load(name)
     path = tmp_path / f"{name}.yaml"
     path.write_text(loaded.to_yaml())
@@ -228,13 +227,13 @@ def test_a_resolved_study_loads_as_the_same(name: str, tmp_path: Path) -> None:
 
 
 def test_values_of_the_recipe_can_be_searched() -> None:
-    taken = study("digits-methods")
-    assert set(taken.space_of("ce")) == {"learning_rate", "weight_decay"}
-    laid = resolve(taken, "ce", "symmetric-0.4").with_values({"learning_rate": 0.01})
-    recipe = laid.recipe
+    study = study_with("digits-methods")
+    assert set(study.space_of("ce")) == {"learning_rate", "weight_decay"}
+    resolved = resolve(study, "ce", "symmetric-0.4").with_values({"learning_rate": 0.01})
+    recipe = resolved.recipe
     assert (recipe.learning_rate, recipe.weight_decay) == (0.01, 5e-4)
-    assert laid.hyperparameters == {}
-    assert taken.tune == ("ce", "nal")
+    assert resolved.hyperparameters == {}
+    assert study.tune == ("ce", "nal")
 
 
 # --- faults
@@ -296,9 +295,9 @@ def test_values_of_the_recipe_can_be_searched() -> None:
     ],
 )
 def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: str) -> None:
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(StudyError) as error_info:
         load(name, sets)
-    text = str(refused.value)
+    text = str(error_info.value)
     assert text.startswith(f"--set {sets.partition('=')[0]}: "), text
     assert message in text
     assert "\n" not in text
@@ -314,28 +313,28 @@ def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: 
         ),
     ],
 )
-def test_what_a_dataset_has_not_is_refused(
+def test_methods_and_rules_without_the_true_labels_they_need_are_refused(
     sets: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NoisyDigits(Digits):
         true_labels = False
 
     monkeypatch.setitem(SOURCES, "digits", NoisyDigits())
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(StudyError) as error_info:
         load("digits-methods", *sets)
-    assert message in str(refused.value)
+    assert message in str(error_info.value)
 
 
-def test_a_published_rule_that_looks_at_the_test_split_is_refused_by_name(
+def test_a_published_rule_that_uses_the_test_split_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = method_of("selc")
-    tested = [one for one in kind.published if one.selection is Selection.TEST]
-    assert [one.dataset for one in tested] == ["clothing1m"]
-    monkeypatch.setattr(kind, "published", tuple(_on_digits(one) for one in tested))
-    with pytest.raises(StudyError) as refused:
+    tested = [entry for entry in kind.published if entry.selection is Selection.TEST]
+    assert [entry.dataset for entry in tested] == ["clothing1m"]
+    monkeypatch.setattr(kind, "published", tuple(_on_digits(entry) for entry in tested))
+    with pytest.raises(StudyError) as error_info:
         load("digits-methods", "recipes.selc=published")
-    assert str(refused.value) == (
+    assert str(error_info.value) == (
         "--set recipes.selc: the published recipe of selc on digits takes the epoch with the best "
         "test accuracy: the test split is never looked at while choosing; use matched"
     )
@@ -348,18 +347,22 @@ def _on_digits(published: object) -> object:
 # --- layers and sources
 
 
-def test_the_first_layer_that_says_a_value_wins() -> None:
+def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
     sets = ("reference=null", "tune=[]", "hyperparameters.nal={preset: official, alpha: 0.7}")
-    said = "overrides=[{scenario: symmetric-0.2, hyperparameters: {nal: {alpha: 0.6}}, source: me}]"
-    loaded = load("cifar10", *sets, said)
-    on = {name: resolve(loaded.study, "nal", name) for name in ("symmetric-0.2", "symmetric-0.4")}
-    near, far = on["symmetric-0.2"].values, on["symmetric-0.4"].values
-    assert [(one["alpha"].value, one["alpha"].layer) for one in (near, far)] == [
+    override = (
+        "overrides=[{scenario: symmetric-0.2, hyperparameters: {nal: {alpha: 0.6}}, source: me}]"
+    )
+    loaded = load("cifar10", *sets, override)
+    overridden, other = (
+        resolve(loaded.study, "nal", name).values for name in ("symmetric-0.2", "symmetric-0.4")
+    )
+    alphas = [values["alpha"] for values in (overridden, other)]
+    assert [(alpha.value, alpha.layer) for alpha in alphas] == [
         (0.6, "override"),
         (0.7, "fixed"),
     ]
-    assert near["alpha"].path == ("overrides", 0, "hyperparameters", "nal", "alpha")
-    assert {name: one.layer for name, one in far.items()} == {
+    assert overridden["alpha"].path == ("overrides", 0, "hyperparameters", "nal", "alpha")
+    assert {name: value.layer for name, value in other.items()} == {
         "lambda": "default",
         "alpha": "fixed",
         "first_target_epoch": "fixed",
@@ -368,13 +371,13 @@ def test_the_first_layer_that_says_a_value_wins() -> None:
         "delta": "preset",
         "beta": "default",
     }
-    assert loaded.source_of(near["alpha"]) == "me"
-    assert loaded.source_of(far["alpha"]) == "set by --set hyperparameters.nal"
-    assert loaded.source_of(far["lambda"]) == "default of method nal"
-    assert loaded.source_of(far["clamps"]).startswith("preset official: public code")
+    assert loaded.source_of(overridden["alpha"]) == "me"
+    assert loaded.source_of(other["alpha"]) == "set by --set hyperparameters.nal"
+    assert loaded.source_of(other["lambda"]) == "default of method nal"
+    assert loaded.source_of(other["clamps"]).startswith("preset official: public code")
 
 
-def test_the_source_of_a_scaled_value_says_from_what() -> None:
+def test_the_source_of_a_scaled_value_names_the_original_value() -> None:
     short = load("cifar10").with_epochs(50)
     values = resolve(short.study, "selc", "symmetric-0.4").values
     assert short.source_of(values["first_target_epoch"]) == (

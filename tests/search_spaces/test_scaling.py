@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from search_spaces.schema import Study
-
-
-def schedule(study: Study) -> tuple[object, object]:
-    """When NAL's targets move first, and how often."""
-    values = resolve(study, "nal", study.scenarios[0]).hyperparameters
-    return values["first_target_epoch"], values["target_interval"]
-
 
 def test_everything_that_counts_epochs_is_scaled() -> None:
     loaded = load_study("cifar10")
@@ -74,7 +66,7 @@ def test_whole_cycles_stay_whole_cycles(
     assert matched_recipe(study).window == window
 
 
-def test_targets_move_at_the_lowest_rate_whatever_the_length() -> None:
+def test_targets_move_at_the_lowest_rate_at_every_length() -> None:
     only = Change("scenarios", ["symmetric-0.4"], "--scenario")
     whole = load_study("cifar10", [only])
     for epochs in range(4, 500):
@@ -93,7 +85,7 @@ def test_targets_move_at_the_lowest_rate_whatever_the_length() -> None:
         assert {rates[e - 1] for e in range(first, epochs + 1, interval)} == {min(rates)}, epochs
 
 
-def test_a_cycle_that_the_last_epoch_cuts_is_said() -> None:
+def test_a_cut_last_cycle_is_described() -> None:
     loaded = load_study("cifar10")
     whole = matched_recipe(loaded.study)
     cut, short = (matched_recipe(loaded.with_epochs(epochs).study) for epochs in (75, 76))
@@ -135,7 +127,7 @@ def test_a_reference_that_counts_epochs_is_scaled(write_study: Callable[..., Pat
     assert reference_of(study, "nal") == {"lambda": 0.5, "target_interval": 3}
 
 
-def test_a_loaded_study_says_what_scaled_its_values() -> None:
+def test_sources_name_the_flag_that_scaled_a_value() -> None:
     loaded = load_study("digits")
     short = loaded.with_epochs(6)
     assert short.sources["recipe.epochs"] == "set by --epochs"
@@ -147,7 +139,7 @@ def test_a_loaded_study_says_what_scaled_its_values() -> None:
         loaded.with_epochs(0)
 
 
-def test_what_flags_have_set_is_not_scaled() -> None:
+def test_values_set_by_flags_are_not_scaled() -> None:
     sets = ["hyperparameters.nal.first_target_epoch=4", "recipe.window=3"]
     short = load_study("cifar10", [parse_set(text) for text in sets]).with_epochs(50)
     assert matched_recipe(short.study).window == 3
@@ -159,7 +151,7 @@ def test_what_flags_have_set_is_not_scaled() -> None:
     assert matched_recipe(short.study).schedule.cycle == 2
 
 
-def test_a_cycle_that_flags_have_set_is_what_counts() -> None:
+def test_values_scale_with_a_cycle_set_by_flags() -> None:
     sets = [parse_set("recipe.schedule.period=5"), parse_set("recipe.schedule.minimum=0.002")]
     short = load_study("cifar10", sets).with_epochs(50).study
     assert matched_recipe(short).schedule == CosineRestarts(5, 0.002)
@@ -172,17 +164,17 @@ def test_a_cycle_that_flags_have_set_is_what_counts() -> None:
     assert matched_recipe(lowest).schedule == CosineRestarts(5, 0.002)
 
 
-def test_what_flags_have_set_is_kept_on_scenarios_with_a_recipe_of_their_own() -> None:
+def test_values_set_by_flags_are_not_scaled_on_overridden_scenarios() -> None:
     short = load_study("cifar10", [parse_set("recipe.window=3")]).with_epochs(50).study
     recipe = matched_recipe(short, "asymmetric-0.4")
     assert (recipe.epochs, recipe.window) == (30, 3)
-    said = "overrides=[{scenario: asymmetric-*, recipe: {window: 10}}]"
-    sets = [parse_set("recipe.window=3"), parse_set(said)]
+    override = "overrides=[{scenario: asymmetric-*, recipe: {window: 10}}]"
+    sets = [parse_set("recipe.window=3"), parse_set(override)]
     nearer = load_study("cifar10", sets).with_epochs(50).study
     assert matched_recipe(nearer, "asymmetric-0.4").window == 2
 
 
-def test_what_flags_take_back_is_scaled() -> None:
+def test_values_removed_by_flags_are_scaled() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
     changes = [parse_set(f"hyperparameters.nal.{text}") for text in sets]
     short = load_study("cifar10", changes).with_epochs(50)

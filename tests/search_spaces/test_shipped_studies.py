@@ -55,7 +55,7 @@ TABLES = {
     "cifar10-ablation": (6, "CIFAR-10"),
     "cifar100-ablation": (6, "CIFAR-100"),
 }
-"""Which of the paper's tables a study is."""
+"""Number and dataset of the paper's table that each study reproduces."""
 
 
 def test_the_list_of_studies() -> None:
@@ -64,7 +64,7 @@ def test_the_list_of_studies() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_study_has_the_columns_and_the_rows_of_its_table(name: str) -> None:
+def test_a_study_has_the_columns_and_rows_of_its_table(name: str) -> None:
     study = load_study(name).study
     number, dataset = TABLES[name]
     table = [
@@ -74,8 +74,8 @@ def test_a_study_has_the_columns_and_the_rows_of_its_table(name: str) -> None:
         and (r.mean is not None or "converge" in r.note)
     ]
     settings = {setting_of(scenario) for scenario in study.scenarios}
-    said = {(r.noise_type, 0.0 if r.noise_type == "real" else r.noise_rate) for r in table}
-    assert {(s.noise_type, s.noise_rate) for s in settings if s} == said
+    noises = {(r.noise_type, 0.0 if r.noise_type == "real" else r.noise_rate) for r in table}
+    assert {(s.noise_type, s.noise_rate) for s in settings if s} == noises
 
     titles = {method_of(method).title for method in METHODS}
     rows = {r.method for r in table} & titles
@@ -87,8 +87,8 @@ def test_a_study_has_the_columns_and_the_rows_of_its_table(name: str) -> None:
     assert rows <= {r.method for r in shown} | {"NAL + RNAL"}
 
 
-def made_up(source: Source) -> Dataset:
-    """Data of the right sizes and shapes without pixels, to plan with."""
+def fake_dataset(source: Source) -> Dataset:
+    """Return a dataset with the sizes and shapes of a source but without pixels, for planning."""
     classes = source.classes or 10
 
     def split(count: int) -> Split:
@@ -115,7 +115,7 @@ def made_up(source: Source) -> Dataset:
 def test_every_study_can_be_planned(name: str) -> None:
     study = load_study(name).study
     source = source_of(study.dataset)
-    plan = Plan(name, study, made_up(source))
+    plan = Plan(name, study, fake_dataset(source))
     assert all(size.runs > 0 for size in phase_sizes(plan))
     for size in phase_sizes(plan):
         for load in size.loads:
@@ -131,17 +131,17 @@ def test_every_study_can_be_planned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_value_that_a_study_gives_has_a_source(name: str) -> None:
+def test_every_value_of_a_study_has_a_source(name: str) -> None:
     loaded = load_study(name)
     assert loaded.name == name
-    unsaid = {k: v for k, v in loaded.sources.items() if re.search(r"\.yaml:\d+$", v)}
-    assert unsaid == {}
+    unsourced = {k: v for k, v in loaded.sources.items() if re.search(r"\.yaml:\d+$", v)}
+    assert unsourced == {}
     assert loaded.study.deviations
     assert not any("\n" in text for text in loaded.study.deviations)
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_study_survives_its_yaml(name: str, tmp_path: Path) -> None:
+def test_every_study_survives_export(name: str, tmp_path: Path) -> None:
     loaded = load_study(name)
     path = tmp_path / f"{name}.yaml"
     path.write_text(loaded.to_yaml())

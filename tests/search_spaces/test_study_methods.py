@@ -1,4 +1,4 @@
-"""What a study tells the plan."""
+"""Values of a study's methods that a plan uses: spaces, references, splits and seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[..., Path]) -> None:
+def test_hyperparameters_are_complete_and_replaced_by_tuned_ones(
+    write_study: Callable[..., Path],
+) -> None:
     study = load_study(str(write_study())).study
     assert resolve(study, "ce", "symmetric-0.4").hyperparameters == {}
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters == {
@@ -39,7 +41,7 @@ def test_hyperparameters_are_complete_and_tuned_ones_win(write_study: Callable[.
         resolve(study, "nall", "symmetric-0.4")
 
 
-def test_a_method_that_is_not_searched_runs_with_the_reference(
+def test_an_untuned_method_has_the_values_of_the_reference(
     write_study: Callable[..., Path],
 ) -> None:
     path = write_study("tune: [nal]", "tune: []")
@@ -48,13 +50,15 @@ def test_a_method_that_is_not_searched_runs_with_the_reference(
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["lambda"] == 7.0
 
 
-def test_the_space_is_the_studys_else_the_methods(write_study: Callable[..., Path]) -> None:
+def test_the_space_is_that_of_the_study_or_else_of_the_method(
+    write_study: Callable[..., Path],
+) -> None:
     study = load_study(str(write_study())).study
     assert study.space_of("nal") == {
         "lambda": Space(0.05, 20, log=True),
         "alpha": Space(0.5, 0.99),
     }
-    assert set(study.space_of("ce")) == {"learning_rate", "weight_decay"}  # none of its own
+    assert set(study.space_of("ce")) == {"learning_rate", "weight_decay"}  # values of the recipe
     assert study.space_of("bootstrap").keys() == {"beta"}
     path = write_study()
     path.write_text(path.read_text().partition("  space:")[0])
@@ -69,12 +73,12 @@ def test_reference(write_study: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keeps", "fraction", "splits"), [("true", 0.3, ("val", "test")), ("false", 0.0, ("test",))]
+    ("hold_out", "fraction", "splits"), [("true", 0.3, ("val", "test")), ("false", 0.0, ("test",))]
 )
-def test_the_test_split_is_evaluated_in_confirm_alone(
-    write_study: Callable[..., Path], keeps: str, fraction: float, splits: tuple[str, ...]
+def test_the_test_split_is_evaluated_in_confirm_only(
+    write_study: Callable[..., Path], hold_out: str, fraction: float, splits: tuple[str, ...]
 ) -> None:
-    study = load_study(str(write_study("hold_out: true", f"hold_out: {keeps}"))).study
+    study = load_study(str(write_study("hold_out: true", f"hold_out: {hold_out}"))).study
     resolved = resolve(study, "nal", "symmetric-0.4")
     for phase in (Phase.SEARCH, Phase.SELECT):
         assert resolved.hold_out(phase) == 0.3

@@ -1,4 +1,4 @@
-"""Each rule about a study, with the file and line that the user is shown."""
+"""Every rule of a study, with the file, line and key that its error names."""
 
 from __future__ import annotations
 
@@ -143,37 +143,37 @@ def test_a_broken_rule_names_file_line_and_key(
     write_study: Callable[..., Path], old: str, new: str, key: str, part: str
 ) -> None:
     path = write_study(old, new)
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError) as error_info:
         load_study(str(path))
-    message = str(caught.value)
+    message = str(error_info.value)
     line = int(message.removeprefix(f"{path}:").partition(":")[0])
     assert message.startswith(f"{path}:{line}: {key}: ")
     assert part in message
     assert "\n" not in message
-    word = next(k for k in reversed(key.split(".")) if not k.isdecimal())
-    assert f"{word}:" in path.read_text().splitlines()[line - 1]
+    name = next(k for k in reversed(key.split(".")) if not k.isdecimal())
+    assert f"{name}:" in path.read_text().splitlines()[line - 1]
 
 
 def test_a_missing_key_names_the_mapping_that_lacks_it(write_study: Callable[..., Path]) -> None:
     path = write_study("  batch_size: 64\n", "")
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError) as error_info:
         load_study(str(path))
-    assert str(caught.value) == f"{path}:7: recipe.batch_size: is missing"
+    assert str(error_info.value) == f"{path}:7: recipe.batch_size: is missing"
 
     path = write_study("dataset: digits\n", "")
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError) as error_info:
         load_study(str(path))
-    assert str(caught.value) == f"{path}: dataset: is missing"
+    assert str(error_info.value) == f"{path}: dataset: is missing"
 
 
-def test_the_small_study_itself_is_sound(write_study: Callable[..., Path]) -> None:
+def test_the_small_study_is_valid(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
     assert study.backbone.parameters == {"hidden": (16,), "attention": "linear"}
     targets = {"first_target_epoch": 10, "target_interval": 1}
     assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()
 
 
-def test_scenarios_of_a_study_that_searches_nothing_are_free(
+def test_the_searched_scenario_is_ignored_if_nothing_is_tuned(
     write_study: Callable[..., Path],
 ) -> None:
     study = load_study(str(write_study("tune: [nal]", "tune: []"))).study

@@ -1,4 +1,4 @@
-"""`vary`: one hyperparameter at a time."""
+"""`vary`: cells that differ from the reference in one hyperparameter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POINTS = [
 ]
 
 
-def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Path) -> None:
+def test_each_varied_value_is_a_cell_with_the_other_reference_values(tmp_path: Path) -> None:
     plan = small_plan(sets=VARIED)
     assert confirm_points(plan.study, "nal") == POINTS
     assert confirm_points(plan.study, "ce") == [{}]
@@ -43,7 +43,7 @@ def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("varied", "message"),
     [
         ("{nal: {lambda: [0]}}", "lambda must be a number above 0, got 0.0"),
         ("{nal: {lambda: []}}", "give at least one value, such as [0.1, 1, 10]"),
@@ -53,12 +53,12 @@ def test_each_value_is_confirmed_beside_the_others_of_the_reference(tmp_path: Pa
         ("{gce: {q: [0.7]}}", "it is not among methods"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(said: str, message: str) -> None:
-    with pytest.raises(StudyError) as caught:
-        small_study(sets=("tune=[]", f"vary={said}"))
-    assert message in str(caught.value)
+def test_values_that_cannot_be_varied_are_refused(varied: str, message: str) -> None:
+    with pytest.raises(StudyError) as error_info:
+        small_study(sets=("tune=[]", f"vary={varied}"))
+    assert message in str(error_info.value)
 
 
-def test_what_is_searched_is_not_varied_too() -> None:
+def test_a_tuned_method_cannot_be_varied() -> None:
     with pytest.raises(StudyError, match=r"it is searched \(tune\): remove one"):
         small_study(sets=("vary={nal: {lambda: [1]}}",))

@@ -71,15 +71,15 @@ def test_every_key_and_item_has_its_line() -> None:
         ("a: 1\n---\nb: 2\n", 2, "not valid YAML: "),
     ],
 )
-def test_a_fault_has_a_line_and_is_one_line(text: str, line: int, part: str) -> None:
-    with pytest.raises(YamlError) as caught:
+def test_a_fault_has_a_line_number_and_a_one_line_message(text: str, line: int, part: str) -> None:
+    with pytest.raises(YamlError) as error_info:
         parse_yaml(text)
-    assert caught.value.line == line
-    assert part in caught.value.message
-    assert "\n" not in caught.value.message
+    assert error_info.value.line == line
+    assert part in error_info.value.message
+    assert "\n" not in error_info.value.message
 
 
-def test_what_is_dumped_reads_the_same() -> None:
+def test_dumped_values_parse_to_the_same_values() -> None:
     tree: dict[str, Plain] = {
         "word": "1e-3",
         "truth": "true",
@@ -97,6 +97,6 @@ def test_what_is_dumped_reads_the_same() -> None:
     assert list(again) == list(tree)
 
 
-def test_a_shared_list_is_written_out_twice() -> None:
+def test_a_shared_list_is_dumped_twice() -> None:
     shared: list[Plain] = [1, 2]
     assert dump_yaml({"a": shared, "b": shared}) == "a: [1, 2]\nb: [1, 2]\n"

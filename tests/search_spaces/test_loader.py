@@ -1,4 +1,4 @@
-"""Files that extend files, flags that change them, and where each value comes from."""
+"""Loading: files that extend files, changes made by flags, and the source of each value."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def fault(study: Path | str, changes: Sequence[Change] = ()) -> str:
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError) as error_info:
         load_study(str(study), changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(error_info.value)
+    return str(error_info.value)
 
 
-def beside(path: Path, name: str, text: str) -> Path:
+def write_beside(path: Path, name: str, text: str) -> Path:
     other = path.with_name(name)
     other.write_text(text)
     return other
@@ -42,8 +42,8 @@ def test_unknown_studies_name_the_nearest(tmp_path: Path) -> None:
     assert "cannot read" in fault(f"{tmp_path}/")
 
 
-def test_files_that_are_no_study(tmp_path: Path) -> None:
-    path = beside(tmp_path / "x", "odd.yaml", "")
+def test_files_that_are_not_studies(tmp_path: Path) -> None:
+    path = write_beside(tmp_path / "x", "odd.yaml", "")
     assert fault(path).startswith(f"{path}: not a study, it is empty")
     path.write_text("- a\n- b\n")
     assert fault(path).startswith(f"{path}: not a study, it is not a mapping")
@@ -70,7 +70,7 @@ def test_a_path_is_relative_to_the_working_directory(
 def test_a_study_extends_another_by_name_and_by_relative_path(
     write_study: Callable[..., Path],
 ) -> None:
-    path = beside(write_study(), "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
+    path = write_beside(write_study(), "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
     loaded = load_study(str(path))
     assert loaded.name == "mine"
     assert matched_recipe(loaded.study).epochs == 20
@@ -81,37 +81,37 @@ def test_a_study_extends_another_by_name_and_by_relative_path(
     assert (study.title, study.confirm.seeds, study.confirm.hold_out) == ("longer", (7,), True)
 
 
-def test_faults_show_the_file_that_said_it(write_study: Callable[..., Path]) -> None:
+def test_faults_name_the_file_that_set_the_value(write_study: Callable[..., Path]) -> None:
     small = write_study("  batch_size: 64", "  batch_size: 0")
-    path = beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
+    path = write_beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
     assert fault(path).startswith(f"{small}:9: recipe.batch_size: ")
     path.write_text("extends: small.yaml\nrecipe:\n  batch_size: 8\n  epochs: -1\n")
     assert fault(path).startswith(f"{path}:4: recipe.epochs: ")
 
 
-def test_a_null_takes_back_what_is_inherited(write_study: Callable[..., Path]) -> None:
+def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None:
     text = "extends: small.yaml\nhyperparameters: {nal: null}\nrecipe: {window: null}\n"
-    study = load_study(str(beside(write_study(), "mine.yaml", text))).study
+    study = load_study(str(write_beside(write_study(), "mine.yaml", text))).study
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 1
     assert matched_recipe(study).window == 10
 
 
-def test_another_schedule_takes_nothing_over(write_study: Callable[..., Path]) -> None:
+def test_a_schedule_of_another_kind_inherits_nothing(write_study: Callable[..., Path]) -> None:
     small = write_study("    kind: constant", "    kind: cosine-restarts\n    period: 5")
     text = "extends: small.yaml\nrecipe:\n  schedule: {kind: multistep, milestones: [3, 5]}\n"
-    study = load_study(str(beside(small, "mine.yaml", text))).study
+    study = load_study(str(write_beside(small, "mine.yaml", text))).study
     assert matched_recipe(study).schedule.rate(1.0, 6) == pytest.approx(0.01)
 
 
 def test_faults_of_extends(write_study: Callable[..., Path]) -> None:
     small = write_study()
-    path = beside(small, "mine.yaml", "title: x\nextends: cifar1\n")
+    path = write_beside(small, "mine.yaml", "title: x\nextends: cifar1\n")
     assert fault(path).startswith(f"{path}:2: extends: unknown study 'cifar1': did you mean")
     path.write_text("extends: [digits]\n")
     assert fault(path).startswith(f"{path}:1: extends: must be the name or path")
     path.write_text("extends: mine.yaml\n")
     assert "goes round in a circle" in fault(path)
-    other = beside(small, "other.yaml", "extends: ../other/../mine.yaml\n")
+    other = write_beside(small, "other.yaml", "extends: ../other/../mine.yaml\n")
     (small.parent / "other").mkdir()
     path.write_text("extends: other.yaml\n")
     assert str(other) in fault(path)
@@ -136,7 +136,7 @@ def test_set_reads_yaml(text: str, path: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["recipe.epochs", "=5", ".=5", "a..b=5", ""])
-def test_set_wants_key_and_value(text: str) -> None:
+def test_set_requires_key_and_value(text: str) -> None:
     with pytest.raises(StudyError, match=r"^--set: write KEY=VALUE, as in --set recipe.epochs=5"):
         parse_set(text)
 
@@ -183,7 +183,7 @@ def test_faults_of_flags_name_the_flag(change: Change, message: str) -> None:
     assert fault("digits", [change]).startswith(message)
 
 
-def test_a_flag_that_makes_a_files_value_impossible_names_the_file(
+def test_a_value_of_a_file_that_a_flag_makes_invalid_names_the_file(
     write_study: Callable[..., Path],
 ) -> None:
     path = write_study()
@@ -199,13 +199,13 @@ def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
     assert loaded.sources["tune"] == "set by --methods"
     loaded = load_study("cifar10", [Change("scenarios", ["symmetric-0.8"], "--scenario")])
     assert loaded.study.search_scenarios == {"symmetric-0.8": ("symmetric-0.8",)}
-    kept = ["symmetric-0.2", "symmetric-0.4"]
-    loaded = load_study("cifar10", [Change("scenarios", kept, "--scenario")])
+    selection = ["symmetric-0.2", "symmetric-0.4"]
+    loaded = load_study("cifar10", [Change("scenarios", selection, "--scenario")])
     assert loaded.study.search.scenario == "symmetric-0.4"
     assert loaded.sources["search.scenario"] == load_study("cifar10").sources["search.scenario"]
 
 
-def test_a_flag_that_says_what_is_searched_is_believed() -> None:
+def test_a_flag_that_sets_the_searched_scenario_is_not_adapted() -> None:
     changes = [
         Change("scenarios", ["clean"], "--scenario"),
         parse_set("search.scenario=symmetric-0.4"),
@@ -215,7 +215,7 @@ def test_a_flag_that_says_what_is_searched_is_believed() -> None:
     )
 
 
-def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
+def test_a_fixed_hyperparameter_is_not_searched() -> None:
     study = load_study("digits", [parse_set("hyperparameters.nal.alpha=0.8")]).study
     assert list(study.space_of("nal")) == ["lambda"]
     assert reference_of(study, "nal") == {"lambda": 0.5}
@@ -231,7 +231,7 @@ def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
 # --- sources
 
 
-def test_each_value_says_where_it_comes_from(write_study: Callable[..., Path]) -> None:
+def test_each_value_has_a_source(write_study: Callable[..., Path]) -> None:
     path = write_study(
         "title: a small study",
         "title: a small study\nsources: {recipe: a book, recipe.epochs: a letter, subset: a wish}",
@@ -270,11 +270,11 @@ def test_defaults_of_method_and_backbone_are_named(write_study: Callable[..., Pa
     assert sources["search.space.nal.lambda.low"] == "default of method nal"
 
 
-def test_a_source_does_not_speak_for_values_that_an_extending_file_changes(
+def test_a_source_does_not_cover_values_changed_by_an_extending_file(
     write_study: Callable[..., Path],
 ) -> None:
     small = write_study("title: a small study", "title: a small study\nsources: {recipe: a book}")
-    path = beside(small, "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
+    path = write_beside(small, "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
     sources = load_study(str(path)).sources
     assert sources["recipe.epochs"] == f"{path}:2"
     assert sources["recipe.batch_size"] == "a book"
@@ -297,18 +297,18 @@ def test_faults_of_sources(write_study: Callable[..., Path], sources: str, part:
     assert part in message
 
 
-# --- what is loaded
+# --- loaded studies
 
 
 def test_to_yaml_loads_as_the_same_study(write_study: Callable[..., Path]) -> None:
     loaded = load_study(str(write_study()), [Change("search.trials", 9, "--trials")])
-    again = load_study(str(beside(write_study(), "again.yaml", loaded.to_yaml())))
+    again = load_study(str(write_beside(write_study(), "again.yaml", loaded.to_yaml())))
     assert again.plain == loaded.plain
     assert again.sources == loaded.sources
     assert again.to_yaml() == loaded.to_yaml()
 
 
-def test_faults_that_show_later_find_their_line(write_study: Callable[..., Path]) -> None:
+def test_faults_found_after_loading_name_their_line(write_study: Callable[..., Path]) -> None:
     path = write_study("dataset: digits", "dataset: digits\nsubset: 100")
     error = load_study(str(path)).explain(FieldError("subset", "only 90 samples are there"))
     assert str(error) == f"{path}:3: subset: only 90 samples are there"
