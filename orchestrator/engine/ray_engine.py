@@ -70,7 +70,7 @@ class RayEngine:
         if resources.cpus > cpus:
             raise FieldError(
                 "resources.cpus",
-                f"one run asks for {resources.cpus} CPUs, this machine has {cpus}",
+                f"one run requires {resources.cpus} CPUs, this machine has {cpus}",
             )
 
     @contextmanager

@@ -120,7 +120,7 @@ class Sweep:
         """
         self.plan = plan
         self._home = home
-        self._listener: Callable[[Task, RunResult], None] = lambda _task, _result: None
+        self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
         self.ended_runs = dict.fromkeys(Phase, 0)
         self.failures: list[str] = []
         self.cells: list[Cell] = []
@@ -131,26 +131,27 @@ class Sweep:
         self._posterior_digests = {spec.digest for spec in plan.posteriors}
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
-    def resume(self, listener: Callable[[Task, RunResult], None]) -> int:
+    def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
         """Process the recorded runs and set the callback for runs that end.
 
         Args:
-            listener: callback that receives the task and the result of every run that has ended,
+            on_result: callback that receives the task and the result of every run that has ended,
                 recorded ones included.
 
         Returns:
             Number of recorded runs.
         """
-        self._listener = listener
+        self._on_result = on_result
         for tuning in self.tunings:
-            for task, result in tuning.resume(self._record):
+            for task, result in tuning.resume(self._final_result):
                 self._count_needs(task)
                 self._count(task)
-                listener(task, result)
+                on_result(task, result)
         self._next_task = self.next()
         return sum(self.ended_runs.values())
 
-    def _record(self, spec: RunSpec) -> RunResult | None:
+    def _final_result(self, spec: RunSpec) -> RunResult | None:
+        """Return the recorded result of a run; None if there is none or it is not final."""
         result = Record(self._home, spec.digest).result()
         return result if result is not None and result.final else None
 
@@ -165,7 +166,7 @@ class Sweep:
                 if self._advance():
                     continue
                 return None
-            result = self._record(task.spec)
+            result = self._final_result(task.spec)
             if result is None and self._must_wait(task):
                 continue
             self._count_needs(task)
@@ -175,11 +176,12 @@ class Sweep:
             self.end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
+        """Return whether a task must wait for a run; if so, queue it behind that run."""
         if task.spec.digest in self._pending.running:
             self._pending.wait(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
-            result = self._record(spec)
+            result = self._final_result(spec)
             if result is None:
                 if not self._pending.wait(task, _need_task(spec, task)):
                     self._blocked_digests.add(task.spec.digest)
@@ -204,22 +206,18 @@ class Sweep:
         for spec in self.plan.needs_of(task.spec):
             if spec.digest in self.run_phases:
                 continue
-            if (result := self._record(spec)) is not None:
+            if (result := self._final_result(spec)) is not None:
                 need = _need_task(spec, task)
                 self._count(need)
-                self._listener(need, result)
+                self._on_result(need, result)
 
-    def _count(self, task: Task) -> bool:
-        """Count a run that has ended, and return whether it is the first task of that run.
-
-        A need is counted once, whatever the number of runs that need it.
-        """
-        new = task.spec.digest not in self.run_phases
+    def _count(self, task: Task) -> None:
+        """Count a run that has ended; a need is counted once, whatever the number of dependents."""
+        is_new = task.spec.digest not in self.run_phases
         self.run_phases.setdefault(task.spec.digest, task.phase)
         # Two trials may have the same values; both count, since the budget is a number of trials.
-        if new or (task.phase is Phase.SEARCH and not task.is_need):
+        if is_new or (task.phase is Phase.SEARCH and not task.is_need):
             self.ended_runs[task.phase] += 1
-        return new
 
     def _tasks(self) -> Iterator[Task]:
         for tuning in self.tunings:
@@ -296,15 +294,15 @@ class Sweep:
         spec = task.spec
         self._check_posterior(spec, result, reason)
         # Another device may have enough memory, so this is no objective of a trial or candidate.
-        lacked_memory = result is not None and result.status is Status.OUT_OF_MEMORY
-        task.on_end(None if lacked_memory else result)
+        out_of_memory = result is not None and result.status is Status.OUT_OF_MEMORY
+        task.on_end(None if out_of_memory else result)
         name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
         dependents = self._pending.end(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
             self._count(task)
-            self._listener(task, result)
-        if result is None or lacked_memory:
+            self._on_result(task, result)
+        if result is None or out_of_memory:
             reason = f"{result.status} {result.reason}" if result is not None else reason
             self.failures.append(f"{name}: {reason}")
             for other in dependents:

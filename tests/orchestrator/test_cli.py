@@ -152,7 +152,7 @@ def test_a_wrong_engine(
 
 def test_more_cpus_than_there_are(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "digits", "--set", "resources.cpus=1000")
-    assert f"one run asks for 1000 CPUs, this machine has {os.cpu_count()}" in line
+    assert f"one run requires 1000 CPUs, this machine has {os.cpu_count()}" in line
     assert home_is_untouched(tmp_path)
 
 
