@@ -1,6 +1,6 @@
 """What diagnostics cost: the same training with and without them, in turns.
 
-At the default cadence, on networks so small that little else takes time: an MLP on the digits, and
+At the default interval, on networks so small that little else takes time: an MLP on the digits, and
 one on pictures of CIFAR's size with 100 classes. Run it from the checkout:
 
     python benchmarks/diagnostics.py
@@ -24,7 +24,7 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 from small_runs import CPU, digits, recipe, runnable  # noqa: E402 - the checkout's own
 
 from trainables.datasets.base import Dataset, Split  # noqa: E402
-from trainables.diagnostics.collector import Collector, cadence  # noqa: E402
+from trainables.diagnostics.collector import Collector, collection_interval  # noqa: E402
 from trainables.run.parameters import FrozenMap  # noqa: E402
 from trainables.training.trainer import Trainer  # noqa: E402
 
@@ -46,7 +46,9 @@ def seconds(dataset: Dataset, *, collects: bool) -> float:
         parameters = FrozenMap({**spec.backbone_parameters, "hidden": (256, 128)})
         spec = replace(spec, backbone_parameters=parameters)
     trainer = Trainer(spec, dataset, CPU)
-    collector = Collector.of(trainer, cadence(EPOCHS, None)) if collects else None
+    collector = (
+        Collector.from_trainer(trainer, collection_interval(EPOCHS, None)) if collects else None
+    )
     gc.collect()
     begun = time.perf_counter()
     while not trainer.done:

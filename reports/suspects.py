@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.diagnostics.reduce import weight
+from trainables.diagnostics.reduce import attention_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
     tau = None
     if "last_attention" in diagnostics:
         logit = diagnostics.floats("last_attention")[seen]
-        tau = weight(logit)
+        tau = attention_weight(logit)
         low, high = np.percentile(tau, [5, 95])
         signs.append(_rank(-logit))
         weights.append(float(high - low))

@@ -1,1 +1,1 @@
-"""What the paper's figures are drawn from, collected while a run trains."""
+"""Per-sample diagnostics of a training, from which the paper's figures are drawn."""

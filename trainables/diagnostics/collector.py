@@ -1,10 +1,10 @@
-"""Collects what the paper's figures are drawn from, while a run trains and without changing it.
+"""Collection of diagnostics during a training, without any effect on it.
 
-In a watched epoch each step leaves its samples' logits, attention weights and gradients on the
-run's device; the epoch's end brings them into the samples' order and reduces them. So the numbers
-are those of the training passes themselves: in training mode, on augmented images, each sample
-once. A sample that an epoch leaves out (with the smaller last batch, or an unreadable picture)
-keeps what it had.
+In a collected epoch, each step stores its samples' logits, attention weights and gradients on the
+run's device; the end of the epoch sorts them by sample and reduces them. So the values are those of
+the training passes themselves: in training mode, on augmented images, each sample once. A sample
+that an epoch leaves out (with the smaller last batch, or an unreadable picture) keeps its old
+values.
 """
 
 from __future__ import annotations
@@ -24,156 +24,162 @@ if TYPE_CHECKING:
     from trainables.training.trainer import Trainer
 
 _Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
-"""Positions in the training part, logits, logits of the attention weights, gradients."""
+"""Positions in the training part, logits, logits of the attention weights, and gradients."""
 
 DEFAULT_COLLECTIONS = 20
-"""About how many epochs of a run are watched, unless a study says otherwise."""
+"""Approximate number of collected epochs of a run, unless a study sets the interval."""
 
 
-def cadence(epochs: int, wanted: int | None) -> int:
-    """Return the number of epochs between collections; 0 for none.
+def collection_interval(epochs: int, requested: int | None) -> int:
+    """Return the number of epochs between collections; 0 disables them.
 
     Args:
-        epochs: of the training.
-        wanted: as a study says it; None for about 20 collections in all.
+        epochs: number of epochs of the training.
+        requested: interval that the study sets; None for about 20 collections in total.
     """
-    return math.ceil(epochs / DEFAULT_COLLECTIONS) if wanted is None else wanted
+    return math.ceil(epochs / DEFAULT_COLLECTIONS) if requested is None else requested
 
 
 class Collector:
-    """An observer of a training; see `trainables.training.trainer.Observer`."""
+    """Observer that collects diagnostics; see `trainables.training.trainer.Observer`."""
 
     def __init__(
         self,
-        given: torch.Tensor,
-        true: torch.Tensor | None,
-        position: NDArray[np.integer],
+        noisy_labels: torch.Tensor,
+        true_labels: torch.Tensor | None,
+        positions: NDArray[np.integer],
         classes: int,
         epochs: int,
-        every: int,
+        interval: int,
     ) -> None:
-        """Prepare for the first epoch.
+        """Allocate the per-sample tensors.
 
         Args:
-            given: noisy labels of the training part, on the run's device, shape (n,).
-            true: true labels; None where they are not known.
-            position: of these samples in the dataset's training split, shape (n,).
+            noisy_labels: noisy labels of the training part, on the run's device, shape (n,).
+            true_labels: true labels, shape (n,); None if they are not known.
+            positions: positions of the samples in the dataset's training split, shape (n,).
             classes: number of classes K.
-            epochs: of the training.
-            every: epochs between collections, at least 1; the first and the last are watched too.
+            epochs: number of epochs of the training.
+            interval: number of epochs between collections, at least 1; the first and the last epoch
+                are collected too.
         """
-        self._given, self._true, self._position = given, true, position
-        self._classes, self._epochs, self._every = classes, epochs, every
-        count, device = len(given), given.device
+        self._noisy_labels, self._true_labels = noisy_labels, true_labels
+        self._positions = positions
+        self._classes, self._epochs, self._interval = classes, epochs, interval
+        count, device = len(noisy_labels), noisy_labels.device
         self._logits = torch.zeros(count, classes, device=device)
-        self._numbers = torch.zeros(3, count, device=device)  # attention, gradient, its label's
-        self._seen = torch.zeros(count, dtype=torch.bool, device=device)
-        self._attends = False
+        # Rows: attention logit, L1 norm of the gradient, the gradient's entry at the noisy label.
+        self._values = torch.zeros(3, count, device=device)
+        self._collected_mask = torch.zeros(count, dtype=torch.bool, device=device)
+        self._has_attention = False
         self._steps: list[_Step] = []
-        self._collected: list[dict[str, torch.Tensor]] = []
-        self._series: list[dict[str, float]] = []
-        self._watched: list[int] = []
-        self._last: dict[str, torch.Tensor] = {}
+        self._epoch_arrays: list[dict[str, torch.Tensor]] = []
+        self._epoch_scalars: list[dict[str, float]] = []
+        self._collected_epochs: list[int] = []
+        self._final_arrays: dict[str, torch.Tensor] = {}
 
     @classmethod
-    def of(cls, trainer: Trainer, every: int) -> Self:
-        """Make an observer for a trainer."""
+    def from_trainer(cls, trainer: Trainer, interval: int) -> Self:
+        """Return a collector for a trainer's run."""
         return cls(
-            given=trainer.data.train.labels,
-            true=trainer.data.true if trainer.labels.truth_known else None,
-            position=trainer.data.train.index,
+            noisy_labels=trainer.data.train.labels,
+            true_labels=trainer.data.true if trainer.labels.truth_known else None,
+            positions=trainer.data.train.index,
             classes=trainer.labels.classes,
             epochs=trainer.spec.recipe.epochs,
-            every=every,
+            interval=interval,
         )
 
     def watches(self, epoch: int) -> bool:
-        """Tell whether this epoch is collected: every so many, the first and the last."""
-        return epoch % self._every == 0 or epoch in (1, self._epochs)
+        """Return whether an epoch is collected: the first, the last and every `interval` epochs."""
+        return epoch % self._interval == 0 or epoch in (1, self._epochs)
 
     def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
-        """Keep what a step shows of its samples."""
-        weight = None if attention is None else attention.detach()
-        self._steps.append((batch.index, batch.logits.detach(), weight, gradient))
+        """Store the logits, attention weights and gradients of a step."""
+        attention = None if attention is None else attention.detach()
+        self._steps.append((batch.index, batch.logits.detach(), attention, gradient))
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Reduce what the epoch's steps left."""
-        self._gather()
-        attention, gradient, label = self._numbers.cpu().numpy()
-        seen = reduce.Epoch(
+        """Reduce the values that the epoch's steps stored."""
+        self._sort_by_sample()
+        attention, gradient, gradient_label = self._values.cpu().numpy()
+        true_labels = self._true_labels
+        values = reduce.EpochValues(
             log_p=self._logits.log_softmax(dim=1).cpu().numpy(),
-            attention=attention if self._attends else None,
+            attention=attention if self._has_attention else None,
             gradient=gradient,
-            gradient_label=label,
-            given=self._given.cpu().numpy(),
-            true=None if self._true is None else self._true.cpu().numpy(),
-            corrected=None if targets is None else targets.argmax(dim=1).cpu().numpy(),
+            gradient_label=gradient_label,
+            noisy_labels=self._noisy_labels.cpu().numpy(),
+            true_labels=None if true_labels is None else true_labels.cpu().numpy(),
+            corrected_labels=None if targets is None else targets.argmax(dim=1).cpu().numpy(),
         )
-        self._watched.append(epoch)
-        self._series.append(reduce.series(seen))
-        small = np.uint8 if self._classes <= 256 else np.int32
-        collected: dict[str, NDArray[Any]] = {"predicted": seen.predicted.astype(small)}
-        if seen.attention is not None:
-            collected["attention"] = seen.attention.astype(np.float16)
-            collected["histogram"], collected["log_histogram"] = reduce.histograms(seen)
-        self._collected.append({k: torch.from_numpy(v) for k, v in collected.items()})
+        self._collected_epochs.append(epoch)
+        self._epoch_scalars.append(reduce.scalars(values))
+        class_dtype = np.uint8 if self._classes <= 256 else np.int32
+        arrays: dict[str, NDArray[Any]] = {"predicted": values.predicted.astype(class_dtype)}
+        if values.attention is not None:
+            arrays["attention"] = values.attention.astype(np.float16)
+            arrays["histogram"], arrays["log_histogram"] = reduce.histograms(values)
+        self._epoch_arrays.append({name: torch.from_numpy(array) for name, array in arrays.items()})
         if epoch == self._epochs:
-            self._last = self._last_epoch(seen, targets)
+            self._final_arrays = self._arrays_of_last_epoch(values, targets)
 
-    def _gather(self) -> None:
-        """Bring what the steps left into the order of the samples."""
-        at = torch.cat([index for index, _, _, _ in self._steps])
+    def _sort_by_sample(self) -> None:
+        """Write the values of the epoch's steps into the per-sample tensors."""
+        index = torch.cat([index for index, _, _, _ in self._steps])
         logits = torch.cat([logits for _, logits, _, _ in self._steps])
-        self._logits[at] = logits[:, : self._classes]
-        self._seen[at] = True
+        self._logits[index] = logits[:, : self._classes]
+        self._collected_mask[index] = True
         gradients = torch.cat([gradient for _, _, _, gradient in self._steps])
-        attention = [weight for _, _, weight, _ in self._steps if weight is not None]
-        self._attends = bool(attention)
+        attention = [logit for _, _, logit, _ in self._steps if logit is not None]
+        self._has_attention = bool(attention)
         if attention:
-            self._numbers[0, at] = torch.cat(attention)
-        self._numbers[1, at] = gradients.abs().sum(dim=1)
-        self._numbers[2, at] = gradients.gather(1, self._given[at].unsqueeze(1)).squeeze(1)
+            self._values[0, index] = torch.cat(attention)
+        self._values[1, index] = gradients.abs().sum(dim=1)
+        labels = self._noisy_labels[index].unsqueeze(1)
+        self._values[2, index] = gradients.gather(1, labels).squeeze(1)
         self._steps.clear()
 
-    def _last_epoch(
-        self, seen: reduce.Epoch, targets: torch.Tensor | None
+    def _arrays_of_last_epoch(
+        self, values: reduce.EpochValues, targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
-        kept: dict[str, NDArray[Any]] = {
-            "seen": self._seen.cpu().numpy(),
-            "loss": seen.loss.astype(np.float32),
+        """Return the arrays that are stored for the last epoch only, by name."""
+        arrays: dict[str, NDArray[Any]] = {
+            "seen": self._collected_mask.cpu().numpy(),
+            "loss": values.loss.astype(np.float32),
         }
-        if seen.attention is not None:
-            kept["last_attention"] = seen.attention.copy()
-        if seen.true is not None:
-            kept |= {f"matrix/{name}": m for name, m in reduce.matrices(seen).items()}
+        if values.attention is not None:
+            arrays["last_attention"] = values.attention.copy()
+        if values.true_labels is not None:
+            arrays |= {f"matrix/{name}": m for name, m in reduce.matrices(values).items()}
         rows = self._logits.softmax(dim=1) if targets is None else targets
-        highest, best = rows.max(dim=1)
+        highest, likeliest = rows.max(dim=1)
         return {
-            **{name: torch.from_numpy(array) for name, array in kept.items()},
-            "target": best.cpu(),
+            **{name: torch.from_numpy(array) for name, array in arrays.items()},
+            "target": likeliest.cpu(),
             "target_probability": (highest / rows.sum(dim=1)).cpu(),
         }
 
     def series(self) -> dict[str, list[float]]:
-        """Return scalars over the watched epochs; "epoch" among them, NaN where there is none."""
-        names = dict.fromkeys(name for row in self._series for name in row)
-        numbers = {name: [row.get(name, math.nan) for row in self._series] for name in names}
-        return {"epoch": [float(epoch) for epoch in self._watched], **numbers}
+        """Return "epoch" and the scalars over the collected epochs; NaN where one is missing."""
+        names = dict.fromkeys(name for row in self._epoch_scalars for name in row)
+        columns = {name: [row.get(name, math.nan) for row in self._epoch_scalars] for name in names}
+        return {"epoch": [float(epoch) for epoch in self._collected_epochs], **columns}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything as arrays, see `store.Diagnostics`; nothing before the first epoch."""
-        if not self._watched:
+        """Return the arrays of `store.Diagnostics`; an empty dict before the first collection."""
+        if not self._collected_epochs:
             return {}
         arrays = {
-            "epochs": np.array(self._watched),
-            "position": np.asarray(self._position),
-            "given": self._given.cpu().numpy(),
-            **{name: value.numpy() for name, value in self._last.items()},
+            "epochs": np.array(self._collected_epochs),
+            "position": np.asarray(self._positions),
+            "given": self._noisy_labels.cpu().numpy(),
+            **{name: value.numpy() for name, value in self._final_arrays.items()},
         }
-        if self._true is not None:
-            arrays["true"] = self._true.cpu().numpy()
-        for name in self._collected[-1]:
-            arrays[name] = np.stack([epoch[name].numpy() for epoch in self._collected])
+        if self._true_labels is not None:
+            arrays["true"] = self._true_labels.cpu().numpy()
+        for name in self._epoch_arrays[-1]:
+            arrays[name] = np.stack([epoch[name].numpy() for epoch in self._epoch_arrays])
         if "true" in arrays and "attention" in arrays:
             masks = reduce.group_samples(arrays["predicted"], arrays["given"], arrays["true"])
             over_time = reduce.attention_over_time(arrays["attention"], masks)
@@ -184,23 +190,23 @@ class Collector:
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was collected so far."""
+        """Return everything collected so far, for a checkpoint."""
         return {
-            "watched": self._watched,
-            "series": self._series,
-            "collected": self._collected,
-            "last": self._last,
+            "watched": self._collected_epochs,
+            "series": self._epoch_scalars,
+            "collected": self._epoch_arrays,
+            "last": self._final_arrays,
             "logits": self._logits,
-            "numbers": self._numbers,
-            "seen": self._seen,
+            "numbers": self._values,
+            "seen": self._collected_mask,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what was collected before an interruption."""
-        self._watched = list(state["watched"])
-        self._series = list(state["series"])
-        self._collected = list(state["collected"])
-        self._last = dict(state["last"])
+        """Restore everything collected before an interruption from a checkpoint."""
+        self._collected_epochs = list(state["watched"])
+        self._epoch_scalars = list(state["series"])
+        self._epoch_arrays = list(state["collected"])
+        self._final_arrays = dict(state["last"])
         self._logits.copy_(state["logits"])
-        self._numbers.copy_(state["numbers"])
-        self._seen.copy_(state["seen"])
+        self._values.copy_(state["numbers"])
+        self._collected_mask.copy_(state["seen"])

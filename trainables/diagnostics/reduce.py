@@ -1,4 +1,4 @@
-"""From what was seen of each sample in an epoch to the paper's figures; NumPy only."""
+"""Reduction of an epoch's per-sample values to the numbers of the paper's figures; NumPy only."""
 
 from __future__ import annotations
 
@@ -14,198 +14,207 @@ if TYPE_CHECKING:
     Integers = NDArray[np.integer]
     Mask = NDArray[np.bool_]
 
-LINEAR_BINS = np.linspace(0, 1, 51)
-"""Of τ."""
+TAU_BINS = np.linspace(0, 1, 51)
+"""Bin edges of the histogram of τ."""
 LOG_BINS = np.linspace(-8, 0, 41)
-"""Of log10(1 - τ): with λ ≥ 10 the optimum of τ stays above 0.9 for every sample, so that only
-1 - τ tells samples apart."""
+"""Bin edges of the histogram of log10(1 - τ). With λ ≥ 10 the optimal τ of every sample is above
+0.9, so that samples differ in 1 - τ alone."""
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What was seen of the n training samples in one epoch, in their order.
+class EpochValues:
+    """Values of the n training samples in one epoch, in the order of the training part.
 
     Attributes:
         log_p: log softmax over the K classes in training mode, shape (n, K).
-        attention: logit h of the weight τ that the loss gave; None if it gives none.
-        gradient: L1 norm of the gradient of each sample's loss with respect to its logits.
-        gradient_label: entry of that gradient at the given label.
-        given: noisy labels.
-        true: true labels; None where they are not known.
-        corrected: class that the method takes for the label at the epoch's end; None if as given.
+        attention: logit h of the weight τ in the loss, shape (n,); None if the loss has no weights.
+        gradient: L1 norm of the gradient of each sample's loss with respect to its logits, shape
+            (n,).
+        gradient_label: entry of that gradient at the noisy label, shape (n,).
+        noisy_labels: noisy labels, shape (n,).
+        true_labels: true labels, shape (n,); None if they are not known.
+        corrected_labels: classes of the method's targets at the end of the epoch, shape (n,); None
+            if the targets are the noisy labels.
     """
 
     log_p: Floats
     attention: Floats | None
     gradient: Floats
     gradient_label: Floats
-    given: Integers
-    true: Integers | None
-    corrected: Integers | None
+    noisy_labels: Integers
+    true_labels: Integers | None
+    corrected_labels: Integers | None
 
     @property
     def predicted(self) -> Integers:
-        """Class of the highest probability."""
+        """Predicted class of each sample, shape (n,)."""
         predicted: Integers = self.log_p.argmax(axis=1)
         return predicted
 
     @property
     def loss(self) -> Floats:
-        """Cross entropy to the given label."""
-        return -self.log_p[np.arange(len(self.given)), self.given]
+        """Cross entropy to the noisy label of each sample, shape (n,)."""
+        return -self.log_p[np.arange(len(self.noisy_labels)), self.noisy_labels]
 
     @property
     def groups(self) -> dict[str, Mask]:
-        """The samples to tell apart: clean and mislabelled where that is known, else all."""
-        if self.true is None:
-            return {"all": np.ones(len(self.given), dtype=bool)}
-        wrong = self.true != self.given
-        return {"clean": ~wrong, "mislabelled": wrong}
+        """Masks of the "clean" and "mislabelled" samples; of "all" if true labels are unknown."""
+        if self.true_labels is None:
+            return {"all": np.ones(len(self.noisy_labels), dtype=bool)}
+        mislabelled = self.true_labels != self.noisy_labels
+        return {"clean": ~mislabelled, "mislabelled": mislabelled}
 
 
-def series(epoch: Epoch) -> dict[str, float]:
-    """Return the scalars of an epoch; NaN for a group without samples.
+def scalars(values: EpochValues) -> dict[str, float]:
+    """Return the scalars of an epoch by name; NaN for a group without samples.
 
-    Fractions of clean samples predicted right, and of mislabelled ones predicted as the true class,
-    as the given label (memorised) or as neither (Fig. 1); mean τ and mean gradients by group
-    (Fig. 3); AUROC of low τ and of high loss as detectors of wrong labels (Fig. 2); fraction of
-    samples whose corrected label is the true one (Fig. 4 d).
+    They are the fraction of clean samples predicted correctly, and of mislabelled samples predicted
+    as the true class, as the noisy label (memorised) or as neither (Fig. 1); the mean τ, loss and
+    gradients by group (Fig. 3); the AUROC of low τ and of high loss as detectors of wrong labels
+    (Fig. 2); and the fraction of samples whose corrected label is the true one (Fig. 4 d).
     """
-    numbers: dict[str, float] = {}
-    for name, mask in epoch.groups.items():
-        numbers[f"gradient/{name}"] = _mean(epoch.gradient[mask])
-        numbers[f"gradient_label/{name}"] = _mean(epoch.gradient_label[mask])
-        numbers[f"loss/{name}"] = _mean(epoch.loss[mask])
-        if epoch.attention is not None:
-            numbers[f"attention/{name}"] = _mean(weight(epoch.attention[mask]))
-    if epoch.true is None:
-        return numbers
-    wrong = epoch.groups["mislabelled"]
-    right = epoch.predicted == epoch.true
-    memorised = epoch.predicted == epoch.given
-    numbers |= {
-        "clean/correct": _mean(right[~wrong]),
-        "mislabelled/correct": _mean(right[wrong]),
-        "mislabelled/memorised": _mean(memorised[wrong]),
-        "mislabelled/other": _mean(~(right | memorised)[wrong]),
-        "loss/auroc": auroc(epoch.loss, wrong),
+    result: dict[str, float] = {}
+    for name, mask in values.groups.items():
+        result[f"gradient/{name}"] = _mean(values.gradient[mask])
+        result[f"gradient_label/{name}"] = _mean(values.gradient_label[mask])
+        result[f"loss/{name}"] = _mean(values.loss[mask])
+        if values.attention is not None:
+            result[f"attention/{name}"] = _mean(attention_weight(values.attention[mask]))
+    if values.true_labels is None:
+        return result
+    mislabelled = values.groups["mislabelled"]
+    correct = values.predicted == values.true_labels
+    memorised = values.predicted == values.noisy_labels
+    result |= {
+        "clean/correct": _mean(correct[~mislabelled]),
+        "mislabelled/correct": _mean(correct[mislabelled]),
+        "mislabelled/memorised": _mean(memorised[mislabelled]),
+        "mislabelled/other": _mean(~(correct | memorised)[mislabelled]),
+        "loss/auroc": auroc(values.loss, mislabelled),
     }
-    if epoch.attention is not None:
-        numbers["attention/auroc"] = auroc(-epoch.attention, wrong)
-    if epoch.corrected is not None:
-        numbers["correction/accuracy"] = _mean(epoch.corrected == epoch.true)
-    return numbers
+    if values.attention is not None:
+        result["attention/auroc"] = auroc(-values.attention, mislabelled)
+    if values.corrected_labels is not None:
+        result["correction/accuracy"] = _mean(values.corrected_labels == values.true_labels)
+    return result
 
 
-def histograms(epoch: Epoch) -> tuple[Integers, Integers]:
-    """Count samples by τ and by log10(1 - τ); what lies beyond the last bin is counted in it.
+def histograms(values: EpochValues) -> tuple[Integers, Integers]:
+    """Return histograms of τ and of log10(1 - τ); values outside the bins count in the outermost.
 
     Returns:
-        Counts by group, in the order of `Epoch.groups`, and bin: shapes (G, 50) and (G, 40).
+        Counts by group, in the order of `EpochValues.groups`, and bin: shapes (G, 50) and (G, 40).
     """
-    assert epoch.attention is not None  # noqa: S101 - asked for only with attention
-    linear, logarithmic = [], []
-    tau, log_rest = weight(epoch.attention), log10_rest(epoch.attention)
-    for mask in epoch.groups.values():
-        linear.append(np.histogram(tau[mask], LINEAR_BINS)[0])
-        inside = log_rest[mask].clip(LOG_BINS[0], LOG_BINS[-1])
-        logarithmic.append(np.histogram(inside, LOG_BINS)[0])
-    return np.stack(linear).astype(np.int32), np.stack(logarithmic).astype(np.int32)
+    assert values.attention is not None  # noqa: S101 - checked by the caller
+    tau_counts, log_counts = [], []
+    tau = attention_weight(values.attention)
+    log_complement = log10_complement(values.attention)
+    for mask in values.groups.values():
+        tau_counts.append(np.histogram(tau[mask], TAU_BINS)[0])
+        clipped = log_complement[mask].clip(LOG_BINS[0], LOG_BINS[-1])
+        log_counts.append(np.histogram(clipped, LOG_BINS)[0])
+    return np.stack(tau_counts).astype(np.int32), np.stack(log_counts).astype(np.int32)
 
 
-def matrices(epoch: Epoch) -> dict[str, Floats | Integers]:
-    """Return the K × K matrices of Fig. 4 a to c: rows are true classes, columns labels.
+def matrices(values: EpochValues) -> dict[str, Floats | Integers]:
+    """Return the K × K matrices of Fig. 4 a to c; rows are true classes, columns are labels.
 
-    "attention": mean τ by true and given class (NaN where there is no sample); "noisy" and
-    "corrected": counts by true class and given or corrected label.
+    "attention" is the mean τ by true class and noisy label (NaN where there is no sample); "noisy"
+    and "corrected" are counts of samples by true class and noisy or corrected label.
     """
-    assert epoch.true is not None  # noqa: S101 - asked for only with truth
-    classes = epoch.log_p.shape[1]
-    counts = confusion(epoch.true, epoch.given, classes)
-    found: dict[str, Floats | Integers] = {"noisy": counts}
-    if epoch.corrected is not None:
-        found["corrected"] = confusion(epoch.true, epoch.corrected, classes)
-    if epoch.attention is not None:
+    assert values.true_labels is not None  # noqa: S101 - checked by the caller
+    classes = values.log_p.shape[1]
+    counts = confusion(values.true_labels, values.noisy_labels, classes)
+    result: dict[str, Floats | Integers] = {"noisy": counts}
+    if values.corrected_labels is not None:
+        result["corrected"] = confusion(values.true_labels, values.corrected_labels, classes)
+    if values.attention is not None:
         total = np.zeros((classes, classes))
-        np.add.at(total, (epoch.true, epoch.given), weight(epoch.attention))
+        cells = (values.true_labels, values.noisy_labels)
+        np.add.at(total, cells, attention_weight(values.attention))
         mean = np.full_like(total, np.nan)
-        found["attention"] = np.divide(total, counts, out=mean, where=counts > 0).astype(np.float32)
-    return found
+        np.divide(total, counts, out=mean, where=counts > 0)
+        result["attention"] = mean.astype(np.float32)
+    return result
 
 
-def group_samples(predicted: Integers, given: Integers, true: Integers) -> dict[str, Mask]:
-    """Sort samples into easy, hard and mislabelled (paper, section 5.4).
+def group_samples(
+    predicted: Integers, noisy_labels: Integers, true_labels: Integers
+) -> dict[str, Mask]:
+    """Divide samples into easy, hard and mislabelled ones (paper, section 5.4).
 
-    A clean sample is learned in the first watched epoch from which it is predicted right until the
-    end. Hard are the clean samples that are learned late: at or after the epoch by which three
-    quarters of them are, and not in the first; those never learned are among them.
+    A clean sample is learned in the first collected epoch from which on all its predictions are
+    correct. It is hard if it is learned at or after the epoch by which three quarters of the clean
+    samples are, and not in the first epoch; samples that are never learned are hard too.
 
     Args:
-        predicted: class predicted in each watched epoch, shape (E, n).
-        given: noisy labels, shape (n,).
-        true: true labels, shape (n,).
+        predicted: predicted class in each collected epoch, shape (E, n).
+        noisy_labels: noisy labels, shape (n,).
+        true_labels: true labels, shape (n,).
 
     Returns:
-        A mask of shape (n,) for each of "easy", "hard" and "mislabelled".
+        Masks of shape (n,) under the names "easy", "hard" and "mislabelled".
     """
-    clean = given == true
-    wrong_at = predicted != true
+    clean = noisy_labels == true_labels
+    wrong = predicted != true_labels
     epochs = len(predicted)
-    last_wrong = epochs - 1 - np.argmax(wrong_at[::-1], axis=0)
-    learned = np.where(wrong_at.any(axis=0), last_wrong + 1, 0)
-    late = np.percentile(learned[clean], 75, method="lower") if clean.any() else 0
-    hard = clean & (learned >= max(late, 1))
+    last_wrong = epochs - 1 - np.argmax(wrong[::-1], axis=0)
+    learned_in = np.where(wrong.any(axis=0), last_wrong + 1, 0)
+    late = np.percentile(learned_in[clean], 75, method="lower") if clean.any() else 0
+    hard = clean & (learned_in >= max(late, 1))
     return {"easy": clean & ~hard, "hard": hard, "mislabelled": ~clean}
 
 
 def attention_over_time(
     attention: Floats, masks: dict[str, Mask]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean τ of each group in each watched epoch, shape (E,); NaN without samples.
+    """Return the mean τ of each group in each collected epoch, shape (E,); NaN without samples.
 
     Args:
         attention: logits of τ, shape (E, n).
-        masks: of `group_samples`.
+        masks: masks of the groups, from `group_samples`.
     """
-    tau = weight(attention)
+    tau = attention_weight(attention)
     return {
         name: tau[:, mask].mean(axis=1) if mask.any() else np.full(len(tau), np.nan)
         for name, mask in masks.items()
     }
 
 
-def confusion(true: Integers, label: Integers, classes: int) -> Integers:
-    """Count samples by true class (row) and label (column)."""
+def confusion(true_labels: Integers, labels: Integers, classes: int) -> Integers:
+    """Return the number of samples by true class (row) and label (column), shape (K, K)."""
     counts = np.zeros((classes, classes), dtype=np.int32)
-    np.add.at(counts, (true, label), 1)
+    np.add.at(counts, (true_labels, labels), 1)
     return counts
 
 
-def weight(attention: Floats) -> Floats:
+def attention_weight(attention: Floats) -> Floats:
     """Return τ, the sigmoid of its logit."""
     tau: Floats = np.exp(-np.logaddexp(0, -attention.astype(np.float64)))
     return tau
 
 
-def log10_rest(attention: Floats) -> Floats:
-    """Return log10(1 - τ) from the logit of τ, which keeps what 1 - τ itself would round away."""
-    rest: Floats = -np.logaddexp(0, attention.astype(np.float64)) / np.log(10)
-    return rest
+def log10_complement(attention: Floats) -> Floats:
+    """Return log10(1 - τ) from the logit of τ, without the rounding error of 1 - τ near τ = 1."""
+    log_complement: Floats = -np.logaddexp(0, attention.astype(np.float64)) / np.log(10)
+    return log_complement
 
 
 def auroc(score: Floats, positive: Mask) -> float:
-    """Return the probability that a positive scores above a negative, ties counting half.
+    """Return the area under the ROC curve, ties counting half; NaN if there is only one class.
 
-    NaN unless there are both.
+    It is the probability that a positive sample has a higher score than a negative one.
     """
-    count = int(positive.sum())
-    others = len(positive) - count
-    if not count or not others:
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
         return float("nan")
     _, inverse, ties = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(ties) - (ties - 1) / 2)[inverse]
-    return float((rank[positive].sum() - count * (count + 1) / 2) / (count * others))
+    rank_sum = rank[positive].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _mean(values: Floats | Mask) -> float:
+    """Return the mean; NaN if there are no values."""
     return float(values.mean()) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""Diagnostics as they are kept with a run: the arrays of `diagnostics.npz`; NumPy only."""
+"""Storage of a run's diagnostics, the arrays of `diagnostics.npz`; NumPy only."""
 
 from __future__ import annotations
 
@@ -20,27 +20,40 @@ if TYPE_CHECKING:
 
     from trainables.diagnostics.collector import Collector
 
-FILE = "diagnostics.npz"
+DIAGNOSTICS_FILE = "diagnostics.npz"
+"""Name of the file with a run's diagnostics in the run's folder."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was collected while a run trained.
+    """Diagnostics of a run, with E collected epochs, K classes and n training samples.
 
     Attributes:
-        arrays: by name. Of the E watched epochs, K classes and n training samples:
-            "epochs" (E,); "predicted" (E, n), class in training mode; "attention" (E, n), logit of
-            τ in float16; "histogram" (E, G, 50) and "log_histogram" (E, G, 40), see
-            `reduce.histograms`, G being clean and mislabelled, or all where truth is not known;
-            "position" (n,) in the dataset's training split; "given" (n,); "true" (n,);
-            after the last epoch, "seen" (n,), whether a watched epoch had the sample at all (a
-            picture that cannot be decoded is in none), "loss" (n,), cross entropy to the given
-            label, "last_attention" (n,) in float32, "target" (n,), class that the method takes for
-            the label (or predicts, where it takes it as given), and "target_probability" (n,);
-            "matrix/..." (K, K), see `reduce.matrices`; "series/..." (E,), see `reduce.series`;
-            "over_time/..." (E,), mean τ of easy, hard and mislabelled samples, see
-            `reduce.group_samples`.
-            What a run does not have (attention, truth) is not there.
+        arrays: arrays by name; those that need attention weights or true labels are missing where a
+            run has none.
+
+            - "epochs", shape (E,): numbers of the collected epochs.
+            - "predicted", shape (E, n): predicted class in training mode.
+            - "attention", shape (E, n): logit of τ, float16.
+            - "histogram", shape (E, G, 50), and "log_histogram", shape (E, G, 40): counts from
+              `reduce.histograms`; the G groups are clean and mislabelled samples, or all samples if
+              true labels are unknown.
+            - "position", shape (n,): position in the dataset's training split.
+            - "given" and "true", shape (n,): noisy and true labels.
+            - "series/...", shape (E,): scalars from `reduce.scalars`.
+            - "over_time/...", shape (E,): mean τ of easy, hard and mislabelled samples, from
+              `reduce.attention_over_time`.
+
+            Of the last epoch only:
+
+            - "seen", shape (n,): whether any collected epoch has values of the sample; a picture
+              that cannot be decoded has none.
+            - "loss", shape (n,): cross entropy to the noisy label.
+            - "last_attention", shape (n,): logit of τ, float32.
+            - "target", shape (n,): class of the method's target; the predicted class if the method
+              does not estimate targets.
+            - "target_probability", shape (n,): probability of that class.
+            - "matrix/...", shape (K, K): matrices from `reduce.matrices`.
     """
 
     arrays: Mapping[str, NDArray[np.generic]]
@@ -49,11 +62,11 @@ class Diagnostics:
         return self.arrays[name]
 
     def integers(self, name: str) -> NDArray[np.int64]:
-        """Return an array of whole numbers."""
+        """Return an array as int64."""
         return self.arrays[name].astype(np.int64)
 
     def floats(self, name: str) -> NDArray[np.float64]:
-        """Return an array of numbers."""
+        """Return an array as float64."""
         return self.arrays[name].astype(np.float64)
 
     def __contains__(self, name: str) -> bool:
@@ -61,30 +74,30 @@ class Diagnostics:
 
     @property
     def truth_known(self) -> bool:
-        """Whether true labels are known."""
+        """Whether the run's true labels are known."""
         return "true" in self.arrays
 
 
 def save(folder: Path, collector: Collector) -> None:
-    """Keep a run's diagnostics in its folder.
+    """Write a run's diagnostics to its folder; write nothing if no epoch was collected.
 
     Raises:
-        HomeError: it cannot be written.
+        HomeError: if the file cannot be written.
     """
     arrays = collector.arrays()
     if arrays:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomically(folder / FILE, buffer.getvalue())
+        write_atomically(folder / DIAGNOSTICS_FILE, buffer.getvalue())
 
 
 def load(folder: Path) -> Diagnostics | None:
-    """Read a run's diagnostics; None if it has none.
+    """Return a run's diagnostics from its folder; None if there is no file.
 
     Raises:
-        RecordError: the file is damaged.
+        RecordError: if the file cannot be read.
     """
-    path = folder / FILE
+    path = folder / DIAGNOSTICS_FILE
     try:
         with np.load(path, allow_pickle=False) as file:
             return Diagnostics({name: file[name] for name in file.files})

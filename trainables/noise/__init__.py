@@ -1,7 +1,7 @@
-"""Label noise: one file per kind. A scenario's name says all: `clean`, `symmetric-0.4`.
+"""Kinds of label noise, one file each; a scenario's name (`symmetric-0.4`) is its whole definition.
 
-To add a kind, add a file whose `Noise` subclass reads its own names in `parse`, and list the class
-in `KINDS`.
+To add a kind, add a file with a `Noise` subclass whose `parse` reads the kind's scenario names, and
+list the class in `KINDS`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from trainables.errors import FieldError
 from trainables.noise.asymmetric import Asymmetric
 from trainables.noise.base import Noise, NoiseContext
 from trainables.noise.clean import Clean
-from trainables.noise.combined import JOIN, Combined
+from trainables.noise.combined import SEPARATOR, Combined
 from trainables.noise.from_file import FromFile
 from trainables.noise.human import Human
 from trainables.noise.official import Official
@@ -18,23 +18,29 @@ from trainables.noise.pmd import Pmd
 from trainables.noise.symmetric import Symmetric
 
 KINDS: tuple[type[Noise], ...] = (Clean, Symmetric, Asymmetric, Official, Pmd, Human, FromFile)
-SECOND = (Symmetric, Asymmetric)
-"""Kinds that can be laid over another one."""
+"""All kinds of label noise, except `Combined`."""
+SECOND_KINDS = (Symmetric, Asymmetric)
+"""Kinds that can be the second noise of `Combined`."""
 
 
 def noise_of(scenario: str) -> Noise:
-    """Return the noise that a scenario names.
+    """Return the label noise of a scenario.
 
     Raises:
-        FieldError: no kind of noise has such a name, or its rate is out of range.
+        FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
     """
-    first, join, second = scenario.partition(JOIN)
-    if join:
-        return _combined(scenario, _simple(first), _simple(second))
-    return _simple(scenario)
+    first, separator, second = scenario.partition(SEPARATOR)
+    if separator:
+        return _combined_noise(scenario, _single_noise(first), _single_noise(second))
+    return _single_noise(scenario)
 
 
-def _simple(scenario: str) -> Noise:
+def _single_noise(scenario: str) -> Noise:
+    """Return the label noise of a scenario without a "+".
+
+    Raises:
+        FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
+    """
     for kind in KINDS:
         noise = kind.parse(scenario)
         if noise is not None:
@@ -43,8 +49,14 @@ def _simple(scenario: str) -> Noise:
     raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
 
 
-def _combined(scenario: str, first: Noise, second: Noise) -> Combined:
-    if isinstance(first, (Clean, Official, *SECOND)) or not isinstance(second, SECOND):
+def _combined_noise(scenario: str, first: Noise, second: Noise) -> Combined:
+    """Return the combination of two kinds of noise.
+
+    Raises:
+        FieldError: if these kinds cannot be combined.
+    """
+    excluded = (Clean, Official, *SECOND_KINDS)
+    if isinstance(first, excluded) or not isinstance(second, SECOND_KINDS):
         raise FieldError(
             "scenario",
             f"scenario '{scenario}': symmetric or asymmetric noise can be laid over PMD, human or "

@@ -1,4 +1,4 @@
-"""Asymmetric label noise: a class is taken for one that is similar, or is said to be."""
+"""Asymmetric label noise: labels of a class are flipped to one particular other class."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 CIFAR10_FLIPS = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
-"""truck to automobile, bird to airplane, cat and dog to each other, deer to horse; G. Patrini et
-al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017."""
+"""Flipped classes of CIFAR-10: truck to automobile, bird to airplane, cat and dog to each other,
+deer to horse. G. Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017."""
 
-BLOCK = 5
-"""Fine classes in one superclass of CIFAR-100."""
+BLOCK_SIZE = 5
+"""Number of fine classes in a superclass of CIFAR-100."""
 
 # fmt: off
 CIFAR100_SUPERCLASS = (
@@ -30,54 +30,55 @@ CIFAR100_SUPERCLASS = (
     16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16,
     12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
 )
-"""Superclass of each fine class of CIFAR-100, as its files have it."""
+"""Superclass of each fine class of CIFAR-100, from the dataset's files."""
 # fmt: on
 
 
 def cifar10_map() -> Labels:
-    """Return the class that each class of CIFAR-10 is turned into, itself where it is kept."""
-    target = np.arange(10)
-    for source, wrong in CIFAR10_FLIPS.items():
-        target[source] = wrong
-    return target
+    """Return the target class of each class of CIFAR-10; the class itself if it is not flipped."""
+    targets = np.arange(10)
+    for true_class, target in CIFAR10_FLIPS.items():
+        targets[true_class] = target
+    return targets
 
 
 def block_map(classes: int = 100) -> Labels:
-    """Return the next class inside blocks of five consecutive ids, circularly.
+    """Return the next class within blocks of five consecutive ids, circularly, for each class.
 
-    The literature does this on CIFAR-100, whose fine ids are alphabetical: only 6 of the 100 pairs
-    share a superclass.
+    This is the usual map for CIFAR-100, whose fine classes are in alphabetical order: only 6 of the
+    100 pairs share a superclass.
     """
     ids = np.arange(classes)
-    return ids // BLOCK * BLOCK + (ids % BLOCK + 1) % BLOCK
+    return ids // BLOCK_SIZE * BLOCK_SIZE + (ids % BLOCK_SIZE + 1) % BLOCK_SIZE
 
 
 def superclass_map() -> Labels:
-    """Return the next class of the same superclass of CIFAR-100, by ascending id, circularly."""
-    superclass = np.array(CIFAR100_SUPERCLASS)
-    target = np.empty(len(superclass), dtype=np.int64)
-    for one in range(int(superclass.max()) + 1):
-        members = np.flatnonzero(superclass == one)
-        target[members] = np.roll(members, -1)
-    return target
+    """Return the next class of the same superclass, circularly by id, for each CIFAR-100 class."""
+    superclasses = np.array(CIFAR100_SUPERCLASS)
+    targets = np.empty(len(superclasses), dtype=np.int64)
+    for superclass in range(int(superclasses.max()) + 1):
+        members = np.flatnonzero(superclasses == superclass)
+        targets[members] = np.roll(members, -1)
+    return targets
 
 
 MAPS: dict[str, Callable[[], Labels]] = {"cifar10": cifar10_map, "cifar100": block_map}
+"""Default class maps by dataset."""
 SUPERCLASS_MAPS: dict[str, Callable[[], Labels]] = {"cifar100": superclass_map}
-"""By the dataset whose images and true labels they are."""
+"""Class maps within superclasses, by dataset."""
 
 
-def flips_of(dataset: str, *, superclass: bool) -> Labels:
-    """Return the class that each class of a dataset is turned into.
+def target_classes(dataset: str, *, within_superclass: bool) -> Labels:
+    """Return the class that each class of a dataset is flipped to.
 
     Raises:
-        FieldError: no such map is known for the dataset.
+        FieldError: if there is no class map for the dataset.
     """
-    maps = SUPERCLASS_MAPS if superclass else MAPS
+    maps = SUPERCLASS_MAPS if within_superclass else MAPS
     family = dataset.removesuffix("n")
     if family not in maps:
         known = " and ".join(maps)
-        word = "superclasses" if superclass else "classes that are taken for each other"
+        word = "superclasses" if within_superclass else "classes that are taken for each other"
         raise FieldError(
             "scenario", f"{word} are known for {known} alone, not for '{dataset}': use symmetric"
         )
@@ -86,22 +87,22 @@ def flips_of(dataset: str, *, superclass: bool) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class Asymmetric(Rated):
-    """In each class that has a similar one, a fraction of the labels is turned into that one.
+    """Asymmetric noise: a fraction of each affected class is flipped to its target class.
 
     On CIFAR-10 five classes are affected, so that the true rate is half the nominal one. On
-    CIFAR-100 all are: by default to the next id in a block of five, as in the public code and
-    nearly all the literature, although such neighbours are alphabetical and not similar;
-    `asymmetric-superclass-R` goes to the next class of the true superclass.
+    CIFAR-100 all classes are. By default their target is the next id in a block of five, as in the
+    public code and nearly all the literature, although such neighbours are alphabetical and not
+    similar; `asymmetric-superclass-R` uses the next class of the same superclass.
 
     Attributes:
-        rate: fraction of an affected class's samples.
-        superclass: whether it stays in the true superclass.
-        each: whether each sample of an affected class is turned with that probability, or
-            exactly round(rate × n_c) of its n_c samples.
+        rate: fraction of the samples of an affected class that are flipped.
+        within_superclass: whether the target is in the same superclass.
+        per_sample: whether each sample of an affected class is flipped independently with
+            probability `rate`, rather than exactly round(rate × n_c) of its n_c samples.
     """
 
-    superclass: bool = False
-    each: bool = False
+    within_superclass: bool = False
+    per_sample: bool = False
 
     variants: ClassVar[dict[str, tuple[bool, ...]]] = {
         f"asymmetric{superclass}{each}": (bool(superclass), bool(each))
@@ -117,28 +118,28 @@ class Asymmetric(Rated):
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
+        """Title of the scenario in tables."""
         return (
             f"asymmetric {percent(self.rate)}"
-            + (" in superclass" if self.superclass else "")
-            + (", each label by chance" if self.each else "")
+            + (" in superclass" if self.within_superclass else "")
+            + (", each label by chance" if self.per_sample else "")
         )
 
     def check(self, source: Source) -> None:
-        """Refuse datasets without a map."""
-        flips_of(source.name, superclass=self.superclass)
+        """Raise `FieldError` if there is no class map for the dataset."""
+        target_classes(source.name, within_superclass=self.within_superclass)
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Turn the samples of each affected class that have the smallest draws."""
-        target = flips_of(context.dataset, superclass=self.superclass)
-        which = uniform(context.reach, "noise", seed, "which")[context.index]
+        """Flip the samples with the smallest draws in each affected class."""
+        targets = target_classes(context.dataset, within_superclass=self.within_superclass)
+        draws = uniform(context.reach, "noise", seed, "which")[context.index]
         true, noisy = context.true, context.true
-        for source in np.flatnonzero(target != np.arange(len(target))):
-            members = np.flatnonzero(true == source)
-            if self.each:
-                chosen = members[which[members] < self.rate]
+        for true_class in np.flatnonzero(targets != np.arange(len(targets))):
+            members = np.flatnonzero(true == true_class)
+            if self.per_sample:
+                flipped = members[draws[members] < self.rate]
             else:
-                order = members[np.argsort(which[members], kind="stable")]
-                chosen = order[: round(self.rate * len(members))]
-            noisy[chosen] = target[source]
+                order = members[np.argsort(draws[members], kind="stable")]
+                flipped = order[: round(self.rate * len(members))]
+            noisy[flipped] = targets[true_class]
         return noisy

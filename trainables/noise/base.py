@@ -1,4 +1,4 @@
-"""What every kind of label noise offers."""
+"""Base classes of the kinds of label noise."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 Labels = NDArray[np.int64]
-"""Numbers of classes, such as one for each sample."""
+"""Class indices, such as the labels of samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseContext:
-    """What label noise is laid over.
+    """Inputs from which noisy labels are drawn.
 
     Attributes:
-        labels: of the dataset's whole training split, in its order, in 0..classes-1, shape (N,).
-        index: positions in it of the samples that are used, shape (n,).
+        labels: labels of the dataset's whole training split, in its order, from 0 to K - 1, shape
+            (N,).
+        index: positions of the used samples in the training split, shape (n,).
         classes: number of classes K.
         dataset: name of the dataset.
-        annotations: labels of the whole split that kinds of noise read, by name; each of shape
-            (N,).
-        posterior: class probabilities of the used samples, shape (n, K), for noise that asks for
-            them.
+        annotations: recorded labels of the whole training split by name, each of shape (N,), for
+            noise that reads them (`Noise.annotation`).
+        posterior: class probabilities of the used samples, shape (n, K), for noise that needs them
+            (`Noise.needs_posterior`).
     """
 
     labels: Labels
@@ -44,106 +45,109 @@ class NoiseContext:
 
     @property
     def true(self) -> Labels:
-        """Labels of the used samples, a copy, shape (n,)."""
+        """Copy of the labels of the used samples, shape (n,)."""
         return self.labels[self.index]
 
     @property
     def reach(self) -> int:
-        """How many draws are needed for each used sample to have that of its position."""
+        """Number of draws that covers the positions of all used samples."""
         return int(self.index.max(initial=-1)) + 1
 
 
 class Noise(ABC):
-    """One setting of label noise; NumPy only, so that the driver can draw it too."""
+    """Base class of the kinds of label noise; an instance is the noise of one scenario.
+
+    Subclasses use NumPy only, since the driver draws labels too.
+    """
 
     forms: ClassVar[tuple[str, ...]]
-    """How its scenario names look, for messages and help."""
+    """Patterns of the kind's scenario names, such as "symmetric-RATE", for messages and help."""
 
     @classmethod
     @abstractmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Read a scenario's name; None if it names another kind.
+        """Return the noise of a scenario; None if the scenario is of another kind.
 
         Raises:
-            FieldError: it names this kind, with a value that is not allowed.
+            FieldError: if the scenario is of this kind but has a value that is not allowed.
         """
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """The setting as tables head a column with it: "symmetric 40 %"."""
+        """Title of the scenario in tables, such as "symmetric 40 %"."""
 
     @property
     def nominal_rate(self) -> float | None:
-        """The rate that its name says, a fraction; None if it says none."""
+        """Rate in the scenario's name, a fraction; None if the name has none."""
         return None
 
     @property
     def one_draw(self) -> bool:
-        """Whether all seeds see one draw, so that ± does not include it."""
+        """Whether all seeds share the same noisy labels, whose variance ± then excludes."""
         return False
 
     @property
     def needs_posterior(self) -> bool:
-        """Whether it asks for class probabilities, which a run on clean labels has to give."""
+        """Whether the noise needs class probabilities from a run trained on clean labels."""
         return False
 
     @property
     def annotation(self) -> str:
-        """Name of the labels in `NoiseContext.annotations` that it reads; "" if it reads none."""
+        """Name of the labels that are read from `NoiseContext.annotations`; "" if none are."""
         return ""
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file that holds those labels; "" if the dataset has them."""
+        """Name of the user's file with those labels; "" if they come with the dataset."""
         return ""
 
-    def check(self, source: Source) -> None:  # noqa: B027 - most kinds can be laid over anything
-        """See that it can be laid over a dataset.
+    def check(self, source: Source) -> None:  # noqa: B027 - most kinds accept every dataset
+        """Raise `FieldError` if the noise cannot be applied to a dataset.
 
         Raises:
-            FieldError: it cannot; says over which it can.
+            FieldError: if it cannot; the message names the datasets that are possible.
         """
 
     @abstractmethod
     def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Draw noisy labels.
 
-        Draws are keyed by the sample's position in the whole training split, so that a subset's
-        samples are drawn as they are in the whole.
+        Draws are keyed by the sample's position in the whole training split, so that a sample has
+        the same draw in every subset.
 
         Args:
-            context: what it is laid over.
+            context: true labels, used samples and whatever else the noise is drawn from.
             seed: base seed of the `noise` axis.
 
         Returns:
             Noisy labels of the used samples, shape (n,).
 
         Raises:
-            DataError: the data do not allow it.
+            DataError: if the noise cannot be drawn from these data.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Rated(Noise):
-    """Label noise whose name ends with its rate.
+    """Base class of label noise whose scenario name ends with a rate.
 
     Attributes:
-        rate: fraction of the labels that it concerns.
+        rate: fraction of the labels that are selected for a change.
     """
 
     rate: float
 
     variants: ClassVar[dict[str, tuple[bool, ...]]]
-    """Values of the other attributes, by what stands before the rate in the scenario's name.
+    """Values of the attributes after `rate`, by the part of the scenario name before the rate.
 
-    A subclass that does not declare them has one variant, under the name of the class: the
-    scenarios of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `forms` follows from
-    the variants in the same way.
+    A subclass that does not declare `variants` has one variant, named as the class: the scenarios
+    of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `forms` has the default
+    "VARIANT-RATE" for each variant.
     """
 
     def __init_subclass__(cls) -> None:
-        """Fill in `variants` and `forms` where the subclass does not declare them."""
+        """Set the defaults of `variants` and `forms` if the subclass does not declare them."""
         if "variants" not in vars(cls):
             cls.variants = {cls.__name__: ()}
         if "forms" not in vars(cls):
@@ -151,7 +155,7 @@ class Rated(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Read a name such as `symmetric-0.4`."""
+        """Return the noise of a scenario such as `symmetric-0.4`; None if it is of another kind."""
         variant, _, rate = scenario.rpartition("-")
         if variant not in cls.variants:
             return None
@@ -159,29 +163,33 @@ class Rated(Noise):
 
     @property
     def nominal_rate(self) -> float:
-        """The rate that its name says."""
+        """Rate in the scenario's name, a fraction."""
         return self.rate
 
 
 class FixedLabels(Noise):
-    """One set of labels for all seeds, which comes with the data."""
+    """Base class of noise that is read from recorded labels, the same for all seeds."""
 
     @property
     def one_draw(self) -> bool:
-        """All seeds see the same labels."""
+        """True: all seeds share the recorded labels."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
-        """Return those of the used samples."""
+        """Return the recorded labels of the used samples, shape (n,)."""
         return context.annotations[self.annotation][context.index]
 
 
 def parse_rate(scenario: str, text: str) -> float:
-    """Read the rate at the end of a scenario's name.
+    """Return the rate at the end of a scenario's name.
+
+    Args:
+        scenario: name of the scenario, for messages.
+        text: the part of the name that is the rate.
 
     Raises:
-        FieldError: not a number in (0, 1), or not written in the shortest way, which would give
-            one setting two names.
+        FieldError: if the text is not a number in (0, 1), or not its shortest form, without which
+            one scenario could have two names.
     """
     try:
         rate = float(text)
@@ -197,19 +205,24 @@ def parse_rate(scenario: str, text: str) -> float:
 
 
 def percent(rate: float) -> str:
-    """Write a rate as titles do: "40 %"."""
+    """Return a rate as a percentage for titles, such as "40 %"."""
     return f"{100 * rate:g} %"
 
 
-def check_labels(what: str, labels: Labels, classes: int) -> None:
-    """See that labels are of known classes.
+def check_labels(origin: str, labels: Labels, classes: int) -> None:
+    """Raise `DataError` if a label is outside 0..classes-1.
+
+    Args:
+        origin: file or name of the labels, for the message.
+        labels: class indices to check.
+        classes: number of classes K.
 
     Raises:
-        DataError: one is not; names the first.
+        DataError: if a label is outside; the message has the first such label.
     """
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        first = int(wrong[0])
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(outside):
+        first = int(outside[0])
         raise DataError(
-            f"{what}: label {labels[first]} at position {first} is outside 0..{classes - 1}"
+            f"{origin}: label {labels[first]} at position {first} is outside 0..{classes - 1}"
         )

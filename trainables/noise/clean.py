@@ -1,4 +1,4 @@
-"""No label noise."""
+"""The scenario without label noise."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ CLEAN = "clean"
 
 
 class Clean(Noise):
-    """The labels as they come with the dataset."""
+    """No noise: the labels of the dataset."""
 
     forms: ClassVar[tuple[str, ...]] = (CLEAN,)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Read `clean`."""
+        """Return the noise of the scenario `clean`; None for another scenario."""
         return cls() if scenario == CLEAN else None
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
+        """Title of the scenario in tables."""
         return CLEAN
 
     @property
     def nominal_rate(self) -> float | None:
-        """None is added."""
+        """Rate 0: no noise is added."""
         return 0.0
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
-        """Return a copy of the labels."""
+        """Return a copy of the labels of the used samples, shape (n,)."""
         return context.true

@@ -1,4 +1,4 @@
-"""Labels that people gave: CIFAR-10N and CIFAR-100N."""
+"""Labels by human annotators: CIFAR-10N and CIFAR-100N."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFIX = "human-"
 
 @dataclass(frozen=True, slots=True)
 class Human(FixedLabels):
-    """What annotators said, one fixed set of labels.
+    """Labels by human annotators, from a set that comes with the dataset.
 
     Attributes:
-        name: of the set, as the dataset has it: "worse".
+        name: name of the dataset's set of labels, such as "worse".
     """
 
     name: str
@@ -28,22 +28,22 @@ class Human(FixedLabels):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Read `human-worse`."""
+        """Return the noise of a scenario such as `human-worse`; None if it is of another kind."""
         name = scenario.removeprefix(_PREFIX)
         return cls(name) if name and scenario.startswith(_PREFIX) else None
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
+        """Title of the scenario in tables."""
         return f"human, {self.name}"
 
     @property
     def annotation(self) -> str:
-        """Name of the set."""
+        """Name of the set of labels."""
         return self.name
 
     def check(self, source: Source) -> None:
-        """Refuse a set that the dataset has not."""
+        """Raise `FieldError` if the dataset does not have the set of labels."""
         if self.name in source.annotations:
             return
         if not source.annotations:

@@ -1,6 +1,6 @@
-"""The label noise of the public code, draw for draw.
+"""Label noise of the paper's public code, draw for draw.
 
-It draws with Python's `random` from one seed, whatever the run's: all its trials share one
+The public code draws with Python's `random` from one fixed seed, so that all runs share one
 realisation.
 """
 
@@ -13,28 +13,29 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.errors import DataError
-from trainables.noise.asymmetric import flips_of
+from trainables.noise.asymmetric import target_classes
 from trainables.noise.base import Labels, NoiseContext, Rated, percent
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 SEED = 345
-"""Default of its command line."""
+"""Default seed on the public code's command line."""
 ARCHIVES = ("cifar10", "cifar100")
-"""Datasets that the public code draws for; as class folders they are in another order."""
+"""Datasets whose archives the public code reads; as class folders they have another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Official(Rated):
-    """Noise as the public code's `dataloader_cifar.py` draws it, with its default seed.
+    """Noise of the public code's `dataloader_cifar.py` with its default seed.
 
-    Of the whole training split, int(rate × N) samples are chosen. Symmetric: each gets any class,
-    the true one included. Asymmetric: each is turned into its similar class, if it has one.
+    int(rate × N) samples of the whole training split are selected. With symmetric noise each gets
+    a class drawn from all classes, the true one included; with asymmetric noise each is flipped to
+    the target class of its class, if there is one.
 
     Attributes:
-        rate: fraction of all samples that are chosen.
-        asymmetric: whether they are turned or drawn anew.
+        rate: fraction of all samples that are selected.
+        asymmetric: whether the noise is asymmetric rather than symmetric.
     """
 
     asymmetric: bool
@@ -47,38 +48,40 @@ class Official(Rated):
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
+        """Title of the scenario in tables."""
         if self.asymmetric:
             return f"asymmetric {percent(self.rate)}, public code's draw"
         return f"symmetric {percent(self.rate)} incl. true class, public code's draw"
 
     @property
     def one_draw(self) -> bool:
-        """All seeds see the same labels."""
+        """True: all seeds share the public code's draw."""
         return True
 
     def check(self, source: Source) -> None:
-        """Refuse datasets without a map, where one is needed."""
+        """Raise `FieldError` if asymmetric noise has no class map for the dataset."""
         if self.asymmetric:
-            flips_of(source.name, superclass=False)
+            target_classes(source.name, within_superclass=False)
 
-    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - it has its own
-        """Draw for the whole split, in its order, and return the labels of the used samples."""
+    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - `SEED` is used
+        """Draw labels of the whole split in its order; return those of the used samples."""
         if context.dataset in ARCHIVES and not np.any(np.diff(context.labels) < 0):
             raise DataError(
                 f"{self.title} goes with the order of the images in {context.dataset}'s archive, "
                 "not of class folders: put the archive into the data folder, or use another noise"
             )
-        stream = random.Random(SEED)  # noqa: S311 - the public code's stream
+        generator = random.Random(SEED)  # noqa: S311 - the public code's generator
         count = len(context.labels)
         order = list(range(count))
-        stream.shuffle(order)
+        generator.shuffle(order)
         noisy = context.labels.copy()
-        target = flips_of(context.dataset, superclass=False) if self.asymmetric else None
+        targets = None
+        if self.asymmetric:
+            targets = target_classes(context.dataset, within_superclass=False)
         for position in sorted(order[: int(self.rate * count)]):
             noisy[position] = (
-                stream.randint(0, context.classes - 1)
-                if target is None
-                else target[noisy[position]]
+                generator.randint(0, context.classes - 1)
+                if targets is None
+                else targets[noisy[position]]
             )
         return noisy[context.index]

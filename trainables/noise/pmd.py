@@ -1,9 +1,9 @@
-"""Polynomial-margin-diminishing label noise: what is hard to tell apart is mislabelled.
+"""Polynomial-margin-diminishing (PMD) label noise: samples near a class boundary are mislabelled.
 
 Y. Zhang, S. Zheng, P. Wu, M. Goswami and C. Chen, Learning with Feature-Dependent Label Noise: A
-Progressive Approach, ICLR 2021. A network trained on clean labels gives each sample its class
-probabilities η; u is the likeliest class, s the second, D = η_u - η_s. The label is u, flipped to
-s with a probability that falls with the margin D.
+Progressive Approach, ICLR 2021. A network trained on clean labels predicts the class probabilities
+η of each sample; u is the likeliest class, s the second, D = η_u - η_s their margin. The label is
+u, flipped to s with a probability that decreases with D.
 """
 
 from __future__ import annotations
@@ -24,31 +24,34 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FLIPS: dict[int, Callable[[Floats], Floats]] = {
+FLIP_PROBABILITIES: dict[int, Callable[[Floats], Floats]] = {
     1: lambda margin: 0.5 - 0.5 * margin**2,
     2: lambda margin: 1 - margin**3,
     3: lambda margin: 1 - (margin + margin**2 + margin**3) / 3,
 }
-"""Probability of a flip by margin, before the level is set, by type."""
+"""Flip probability as a function of the margin by type, before it is scaled to the noise rate."""
 
 TOLERANCE = 1e-3
-"""Most that the expected rate may be off the level."""
-_STEPS = 80
-_WIDEST = 1e6
-_KINDS = {"pmd": False, "pmd-keep": True}
+"""Largest allowed difference between the expected and the nominal rate."""
+_BISECTION_STEPS = 80
+_CONSTANT_MAX = 1e6
+"""Largest scaling constant that is tried."""
+_DIVIDES_KEEP = {"pmd": False, "pmd-keep": True}
+"""Value of `Pmd.divides_keep` by the first part of the scenario name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pmd(Noise):
-    """PMD noise of a type, at a level.
+    """PMD noise of one of three types.
 
     Attributes:
-        type: 1, 2 or 3.
-        rate: expected fraction of labels that differ from the true ones; where the network errs,
-            its likeliest class counts as noise too.
-        divides_keep: how the level is reached: the paper multiplies the probability of a flip by a
-            constant (`pmd-T-R`); its authors' code divides that of keeping the label
-            (`pmd-keep-T-R`), so that even the largest margin is flipped at times.
+        type: number of the flip probability function: 1, 2 or 3.
+        rate: expected fraction of labels that differ from the true ones; wrong predictions of the
+            likeliest class count as noise too.
+        divides_keep: whether the rate is reached by dividing the probability of keeping the label
+            by a constant, as the authors' code does (`pmd-keep-T-R`), so that even samples with the
+            largest margin can be flipped; otherwise the flip probability is multiplied by a
+            constant, as in the paper (`pmd-T-R`).
     """
 
     type: int
@@ -59,22 +62,26 @@ class Pmd(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Read `pmd-1-0.35` or `pmd-keep-1-0.35`."""
-        kind, _, level = scenario.rpartition("-")
-        kind, _, type_ = kind.rpartition("-")
-        if kind not in _KINDS:
+        """Return the noise of a scenario such as `pmd-1-0.35`; None if it is of another kind.
+
+        Raises:
+            FieldError: if the type or the rate is not allowed.
+        """
+        prefix, _, rate = scenario.rpartition("-")
+        prefix, _, type_ = prefix.rpartition("-")
+        if prefix not in _DIVIDES_KEEP:
             return None
-        if type_ not in map(str, FLIPS):
+        if type_ not in map(str, FLIP_PROBABILITIES):
             raise FieldError(
                 "scenario", f"scenario '{scenario}': the type must be 1, 2 or 3, got '{type_}'"
             )
-        return cls(int(type_), parse_rate(scenario, level), divides_keep=_KINDS[kind])
+        return cls(int(type_), parse_rate(scenario, rate), divides_keep=_DIVIDES_KEEP[prefix])
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
-        how = ", keep divided" if self.divides_keep else ""
-        return f"PMD {'I' * self.type} {percent(self.rate)}{how}"
+        """Title of the scenario in tables."""
+        variant = ", keep divided" if self.divides_keep else ""
+        return f"PMD {'I' * self.type} {percent(self.rate)}{variant}"
 
     @property
     def nominal_rate(self) -> float | None:
@@ -83,14 +90,14 @@ class Pmd(Noise):
 
     @property
     def needs_posterior(self) -> bool:
-        """It asks for η."""
+        """True: the class probabilities η are needed."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> NDArray[np.int64]:
-        """Draw the labels of the used samples from their η.
+        """Draw the labels of the used samples from their class probabilities η.
 
         Raises:
-            DataError: no constant reaches the level.
+            DataError: if there are no class probabilities, or if no constant gives the rate.
         """
         if context.posterior is None:
             raise DataError(f"{self.title} noise needs class probabilities, and none are given")
@@ -98,44 +105,44 @@ class Pmd(Noise):
         first, second = ranks[:, 0], ranks[:, 1]
         rows = np.arange(len(first))
         margin = context.posterior[rows, first] - context.posterior[rows, second]
-        flip = self.flip_probability(margin, first == context.true, second == context.true)
+        probability = self.flip_probability(margin, first == context.true, second == context.true)
         draws = uniform(context.reach, "noise", seed, "pmd")[context.index]
-        return np.where(draws < flip, second, first).astype(np.int64)
+        return np.where(draws < probability, second, first).astype(np.int64)
 
     def flip_probability(
         self, margin: Floats, first_true: NDArray[np.bool_], second_true: NDArray[np.bool_]
     ) -> Floats:
-        """Return the probability of each sample's flip, with the constant that gives the level.
+        """Return each sample's flip probability, scaled by the constant that gives the rate.
 
         Args:
-            margin: D, shape (n,).
+            margin: margin D between the two likeliest classes, shape (n,).
             first_true: whether the likeliest class is the true one, shape (n,).
-            second_true: whether the second is.
+            second_true: whether the second likeliest class is the true one, shape (n,).
 
         Raises:
-            DataError: no constant gives the level.
+            DataError: if no constant gives the rate.
         """
-        base = FLIPS[self.type](margin)
+        unscaled = FLIP_PROBABILITIES[self.type](margin)
 
-        def flips(constant: float) -> Floats:
+        def scaled(constant: float) -> Floats:
             if self.divides_keep:
-                return np.clip(1 - (1 - base) / constant, 0, 1)
-            return np.minimum(1, constant * base)
+                return np.clip(1 - (1 - unscaled) / constant, 0, 1)
+            return np.minimum(1, constant * unscaled)
 
-        def rate(constant: float) -> float:
-            flip = flips(constant)
+        def expected_rate(constant: float) -> float:
+            flip = scaled(constant)
             wrong = np.where(first_true, flip, np.where(second_true, 1 - flip, 1))
             return float(wrong.mean())
 
-        low, high = (1 / _WIDEST, _WIDEST) if self.divides_keep else (0.0, _WIDEST)
-        for _ in range(_STEPS):
+        low, high = (1 / _CONSTANT_MAX if self.divides_keep else 0.0), _CONSTANT_MAX
+        for _ in range(_BISECTION_STEPS):
             middle = np.sqrt(low * high) if low > 0 else (low + high) / 2
-            low, high = (middle, high) if rate(middle) < self.rate else (low, middle)
-        if abs(rate(high) - self.rate) > TOLERANCE:
+            low, high = (middle, high) if expected_rate(middle) < self.rate else (low, middle)
+        if abs(expected_rate(high) - self.rate) > TOLERANCE:
             raise DataError(
                 f"{self.title} noise cannot be reached: the network's own errors are "
                 f"{100 * float((~first_true).mean()):.1f} % and flips bring it to "
-                f"{100 * rate(_WIDEST):.1f} % at the most: train it longer "
+                f"{100 * expected_rate(_CONSTANT_MAX):.1f} % at the most: train it longer "
                 "(posterior.recipe.epochs), or choose another rate"
             )
-        return flips(high)
+        return scaled(high)

@@ -1,4 +1,4 @@
-"""Symmetric (uniform) label noise, in the paper's convention and in that of its public code."""
+"""Symmetric (uniform) label noise, in the conventions of the paper and of its public code."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from trainables.run.seeds import uniform
 
 @dataclass(frozen=True, slots=True)
 class Symmetric(Rated):
-    """Labels are replaced by a class drawn uniformly.
+    """Symmetric noise: labels are replaced by a class drawn uniformly.
 
     Attributes:
-        rate: fraction of the samples whose label is drawn anew.
-        including: whether the true class may be drawn (`symmetric-incl-R`, as the public code does:
-            the true rate is then about rate × (K - 1) / K) or only another class (`symmetric-R`,
-            as the paper writes, section 5.1).
-        each: whether each sample's label is drawn anew with that probability (`symmetric-each-R`),
-            or those of exactly round(rate × n) samples.
+        rate: fraction of the samples whose label is replaced.
+        include_true_class: whether the true class may be drawn (`symmetric-incl-R`, as in the
+            public code, with a true rate of about rate × (K - 1) / K), rather than the other
+            classes only (`symmetric-R`, as in the paper, section 5.1).
+        per_sample: whether each sample's label is replaced independently with probability `rate`
+            (`symmetric-each-R`), rather than those of exactly round(rate × n) samples.
     """
 
-    including: bool
-    each: bool = False
+    include_true_class: bool
+    per_sample: bool = False
 
     variants: ClassVar[dict[str, tuple[bool, ...]]] = {
         f"symmetric{incl}{each}": (bool(incl), bool(each))
@@ -41,29 +41,29 @@ class Symmetric(Rated):
 
     @property
     def title(self) -> str:
-        """The setting as tables head a column with it."""
+        """Title of the scenario in tables."""
         return (
             f"symmetric {percent(self.rate)}"
-            + (" incl. true class" if self.including else "")
-            + (", each label by chance" if self.each else "")
+            + (" incl. true class" if self.include_true_class else "")
+            + (", each label by chance" if self.per_sample else "")
         )
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Replace the labels of the samples with the smallest draws.
 
-        The draws do not depend on the rate: at one seed a lower rate flips a subset of what a
-        higher one flips, to the same classes.
+        The draws do not depend on the rate: with the same seed, a lower rate flips a subset of the
+        samples that a higher rate flips, to the same classes.
         """
-        which = uniform(context.reach, "noise", seed, "which")[context.index]
-        if self.each:
-            chosen = np.flatnonzero(which < self.rate)
+        draws = uniform(context.reach, "noise", seed, "which")[context.index]
+        if self.per_sample:
+            selected = np.flatnonzero(draws < self.rate)
         else:
-            chosen = np.argsort(which, kind="stable")[: round(self.rate * len(which))]
-        draw = uniform(context.reach, "noise", seed, "class")[context.index[chosen]]
+            selected = np.argsort(draws, kind="stable")[: round(self.rate * len(draws))]
+        class_draws = uniform(context.reach, "noise", seed, "class")[context.index[selected]]
         noisy = context.true
-        if self.including:
-            noisy[chosen] = np.floor(draw * context.classes).astype(np.int64)
+        if self.include_true_class:
+            noisy[selected] = np.floor(class_draws * context.classes).astype(np.int64)
         else:
-            shift = 1 + np.floor(draw * (context.classes - 1)).astype(np.int64)
-            noisy[chosen] = (noisy[chosen] + shift) % context.classes
+            shift = 1 + np.floor(class_draws * (context.classes - 1)).astype(np.int64)
+            noisy[selected] = (noisy[selected] + shift) % context.classes
         return noisy

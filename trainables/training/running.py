@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from trainables.diagnostics.collector import Collector, cadence
+from trainables.diagnostics.collector import Collector, collection_interval
 from trainables.diagnostics.store import save
 from trainables.errors import DataError
 from trainables.run.provenance import provenance, store_environment
@@ -143,8 +143,8 @@ class Running:
         self._last_checkpoint = time.monotonic()
 
     def _resume(self, trainer: Trainer) -> None:
-        every = cadence(self.spec.recipe.epochs, self._diagnostics_every)
-        self._collector = Collector.of(trainer, every) if every else None
+        every = collection_interval(self.spec.recipe.epochs, self._diagnostics_every)
+        self._collector = Collector.from_trainer(trainer, every) if every else None
         state = self.record.checkpoint_state()
         if state is None:
             return

@@ -1,4 +1,4 @@
-"""The numbers of the figures against loops over samples."""
+"""Reductions for the paper's figures, compared with loops over samples."""
 
 from __future__ import annotations
 
@@ -9,56 +9,63 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from trainables.diagnostics import reduce
-from trainables.diagnostics.reduce import Epoch, attention_over_time, auroc, group_samples
+from trainables.diagnostics.reduce import EpochValues, attention_over_time, auroc, group_samples
 
 
-def seen(count: int = 60, classes: int = 4, *, truth: bool = True, attends: bool = True) -> Epoch:
+def random_values(
+    count: int = 60, classes: int = 4, *, truth_known: bool = True, has_attention: bool = True
+) -> EpochValues:
     random = np.random.default_rng(0)
     logits = 3 * random.standard_normal((count, classes))
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    true = random.integers(0, classes, count)
-    given = np.where(random.random(count) < 0.4, random.integers(0, classes, count), true)
-    return Epoch(
+    true_labels = random.integers(0, classes, count)
+    noisy_labels = np.where(
+        random.random(count) < 0.4, random.integers(0, classes, count), true_labels
+    )
+    return EpochValues(
         log_p=log_p.astype(np.float32),
-        attention=random.standard_normal(count).astype(np.float32) if attends else None,
+        attention=random.standard_normal(count).astype(np.float32) if has_attention else None,
         gradient=random.random(count).astype(np.float32),
         gradient_label=-random.random(count).astype(np.float32),
-        given=given,
-        true=true if truth else None,
-        corrected=random.integers(0, classes, count),
+        noisy_labels=noisy_labels,
+        true_labels=true_labels if truth_known else None,
+        corrected_labels=random.integers(0, classes, count),
     )
 
 
-def test_fractions_and_means_are_those_of_a_loop() -> None:
-    epoch = seen()
-    assert epoch.true is not None
+def test_scalars_match_a_loop_over_samples() -> None:
+    epoch = random_values()
+    assert epoch.true_labels is not None
     assert epoch.attention is not None
-    found = reduce.series(epoch)
+    scalars = reduce.scalars(epoch)
     tally: dict[str, list[float]] = {}
-    for i in range(len(epoch.given)):
+    for i in range(len(epoch.noisy_labels)):
         predicted = int(np.argmax(epoch.log_p[i]))
-        group = "clean" if epoch.given[i] == epoch.true[i] else "mislabelled"
+        group = "clean" if epoch.noisy_labels[i] == epoch.true_labels[i] else "mislabelled"
         values = {
             f"gradient/{group}": epoch.gradient[i],
             f"gradient_label/{group}": epoch.gradient_label[i],
-            f"loss/{group}": -epoch.log_p[i, epoch.given[i]],
+            f"loss/{group}": -epoch.log_p[i, epoch.noisy_labels[i]],
             f"attention/{group}": 1 / (1 + math.exp(-epoch.attention[i])),
-            f"{group}/correct": predicted == epoch.true[i],
+            f"{group}/correct": predicted == epoch.true_labels[i],
         }
         if group == "mislabelled":
-            values[f"{group}/memorised"] = predicted == epoch.given[i]
-            values[f"{group}/other"] = predicted not in (epoch.given[i], epoch.true[i])
-        values["correction/accuracy"] = epoch.corrected[i] == epoch.true[i]  # type: ignore[index]
+            values[f"{group}/memorised"] = predicted == epoch.noisy_labels[i]
+            values[f"{group}/other"] = predicted not in (
+                epoch.noisy_labels[i],
+                epoch.true_labels[i],
+            )
+        values["correction/accuracy"] = epoch.corrected_labels[i] == epoch.true_labels[i]  # type: ignore[index]
         for name, value in values.items():
             tally.setdefault(name, []).append(float(value))
     for name, numbers in tally.items():
-        assert found[name] == pytest.approx(np.mean(numbers), rel=1e-5), name
-    wrong = epoch.true != epoch.given
-    assert found["loss/auroc"] == pytest.approx(roc_auc_score(wrong, epoch.loss))
-    assert found["attention/auroc"] == pytest.approx(roc_auc_score(wrong, -epoch.attention))
-    assert set(found) == {*tally, "loss/auroc", "attention/auroc"}
-    three = [found[f"mislabelled/{name}"] for name in ("correct", "memorised", "other")]
-    assert sum(three) == pytest.approx(1)
+        assert scalars[name] == pytest.approx(np.mean(numbers), rel=1e-5), name
+    mislabelled = epoch.true_labels != epoch.noisy_labels
+    assert scalars["loss/auroc"] == pytest.approx(roc_auc_score(mislabelled, epoch.loss))
+    assert scalars["attention/auroc"] == pytest.approx(roc_auc_score(mislabelled, -epoch.attention))
+    assert set(scalars) == {*tally, "loss/auroc", "attention/auroc"}
+    fractions = [scalars[f"mislabelled/{name}"] for name in ("correct", "memorised", "other")]
+    assert sum(fractions) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("levels", [2, 5, 1000])
@@ -70,53 +77,58 @@ def test_auroc_with_ties(levels: int) -> None:
     assert math.isnan(auroc(score, np.zeros(200, dtype=bool)))
 
 
-def test_without_truth_nothing_needs_it() -> None:
-    found = reduce.series(seen(truth=False))
-    assert set(found) == {"gradient/all", "gradient_label/all", "loss/all", "attention/all"}
-    assert set(reduce.series(seen(truth=False, attends=False))) == {
+def test_scalars_without_true_labels() -> None:
+    scalars = reduce.scalars(random_values(truth_known=False))
+    assert set(scalars) == {"gradient/all", "gradient_label/all", "loss/all", "attention/all"}
+    assert set(reduce.scalars(random_values(truth_known=False, has_attention=False))) == {
         *("gradient/all", "gradient_label/all", "loss/all"),
     }
 
 
 def test_histograms_count_every_sample_once() -> None:
-    epoch = seen(500)
-    assert epoch.true is not None
-    linear, logarithmic = reduce.histograms(epoch)
-    wrong = int((epoch.true != epoch.given).sum())
-    assert linear.shape == (2, 50)
-    assert linear.sum(axis=1).tolist() == [500 - wrong, wrong]
-    assert logarithmic.sum(axis=1).tolist() == [500 - wrong, wrong]
-    tau = 1 / (1 + np.exp(-epoch.attention[epoch.true == epoch.given]))  # type: ignore[index]
-    assert linear[0, 25] == ((tau >= 0.5) & (tau < 0.52)).sum()
+    epoch = random_values(500)
+    assert epoch.true_labels is not None
+    tau_counts, log_counts = reduce.histograms(epoch)
+    mislabelled = int((epoch.true_labels != epoch.noisy_labels).sum())
+    assert tau_counts.shape == (2, 50)
+    assert tau_counts.sum(axis=1).tolist() == [500 - mislabelled, mislabelled]
+    assert log_counts.sum(axis=1).tolist() == [500 - mislabelled, mislabelled]
+    tau = 1 / (1 + np.exp(-epoch.attention[epoch.true_labels == epoch.noisy_labels]))  # type: ignore[index]
+    assert tau_counts[0, 25] == ((tau >= 0.5) & (tau < 0.52)).sum()
 
 
-def test_the_rest_of_an_attention_near_one_keeps_its_digits() -> None:
+def test_log10_complement_is_precise_where_tau_is_near_one() -> None:
     attention = np.array([30.0, 18.0, -2.0], dtype=np.float32)
-    rest = reduce.log10_rest(attention)
-    np.testing.assert_allclose(rest[:2], -attention[:2] / np.log(10), rtol=1e-6)
-    np.testing.assert_allclose(10 ** rest[2], 1 - reduce.weight(attention)[2], rtol=1e-6)
+    log_complement = reduce.log10_complement(attention)
+    np.testing.assert_allclose(log_complement[:2], -attention[:2] / np.log(10), rtol=1e-6)
+    np.testing.assert_allclose(
+        10 ** log_complement[2], 1 - reduce.attention_weight(attention)[2], rtol=1e-6
+    )
 
 
 def test_matrices_have_true_classes_in_rows() -> None:
-    epoch = seen()
-    assert epoch.true is not None
+    epoch = random_values()
+    assert epoch.true_labels is not None
     assert epoch.attention is not None
-    found = reduce.matrices(epoch)
+    matrices = reduce.matrices(epoch)
     for i in range(4):
         for j in range(4):
-            cell = (epoch.true == i) & (epoch.given == j)
-            assert found["noisy"][i, j] == cell.sum()
-            assert found["corrected"][i, j] == ((epoch.true == i) & (epoch.corrected == j)).sum()
+            cell = (epoch.true_labels == i) & (epoch.noisy_labels == j)
+            assert matrices["noisy"][i, j] == cell.sum()
+            assert (
+                matrices["corrected"][i, j]
+                == ((epoch.true_labels == i) & (epoch.corrected_labels == j)).sum()
+            )
             if cell.any():
-                mean = reduce.weight(epoch.attention[cell]).mean()
-                assert found["attention"][i, j] == pytest.approx(mean, rel=1e-6)
+                mean = reduce.attention_weight(epoch.attention[cell]).mean()
+                assert matrices["attention"][i, j] == pytest.approx(mean, rel=1e-6)
             else:
-                assert np.isnan(found["attention"][i, j])
+                assert np.isnan(matrices["attention"][i, j])
 
 
-def test_hard_samples_are_clean_ones_learned_late() -> None:
-    true = np.zeros(9, dtype=int)
-    given = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1])
+def test_hard_samples_are_clean_and_learned_late() -> None:
+    true_labels = np.zeros(9, dtype=int)
+    noisy_labels = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1])
     predicted = np.array(
         [
             [0, 0, 0, 0, 1, 1, 1, 1, 0],
@@ -125,8 +137,8 @@ def test_hard_samples_are_clean_ones_learned_late() -> None:
             [0, 0, 0, 0, 0, 0, 0, 1, 1],
         ]
     )
-    masks = group_samples(predicted, given, true)
-    # Learned in epoch 0, 0, 0, 2 (forgotten once), 1, 2, 3 and never (4): three quarters by 2.
+    masks = group_samples(predicted, noisy_labels, true_labels)
+    # Learned in epochs 0, 0, 0, 2 (forgotten once), 1, 2, 3 and never (4): three quarters by 2.
     assert masks["hard"].tolist() == [*[False] * 3, True, False, True, True, True, False]
     assert masks["easy"].tolist() == [*[True] * 3, False, True, False, False, False, False]
     assert masks["mislabelled"].tolist() == [*[False] * 8, True]

@@ -98,7 +98,7 @@ def test_json_that_does_not_fit(content: object, message: str, tmp_path: Path) -
     ("content", "message"),
     [
         ("label\n1\nx\n", "DIR/mine.csv:3: label must be an integer, got 'x'"),
-        ("label,index\n1\n", "DIR/mine.csv:2: 1 values, the head has 2"),
+        ("label,index\n1\n", "DIR/mine.csv:2: 1 values, the header has 2"),
         (
             "1\n2\n",
             "DIR/mine.csv: its columns must be label, and if wanted index and true_label: "

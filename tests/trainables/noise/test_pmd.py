@@ -7,7 +7,7 @@ import pytest
 
 from trainables.errors import DataError, FieldError
 from trainables.noise import NoiseContext, noise_of
-from trainables.noise.pmd import FLIPS, Pmd
+from trainables.noise.pmd import FLIP_PROBABILITIES, Pmd
 from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def draw(scenario: str, seed: int = 0, eta: NDArray[np.float64] | None = None) -
 def test_the_probability_of_a_flip_falls_with_the_margin() -> None:
     margin = np.linspace(0, 1, 101)
     for kind, at_zero in ((1, 0.5), (2, 1.0), (3, 1.0)):
-        flips = FLIPS[kind](margin)
+        flips = FLIP_PROBABILITIES[kind](margin)
         assert flips[0] == at_zero
         assert flips[-1] == pytest.approx(0, abs=1e-15)
         assert (np.diff(flips) < 0).all()
-    assert FLIPS[1](np.array([0.5]))[0] == 0.375
-    assert FLIPS[2](np.array([0.5]))[0] == 0.875
-    assert FLIPS[3](np.array([0.5]))[0] == pytest.approx(1 - 0.875 / 3)
+    assert FLIP_PROBABILITIES[1](np.array([0.5]))[0] == 0.375
+    assert FLIP_PROBABILITIES[2](np.array([0.5]))[0] == 0.875
+    assert FLIP_PROBABILITIES[3](np.array([0.5]))[0] == pytest.approx(1 - 0.875 / 3)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

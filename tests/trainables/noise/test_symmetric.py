@@ -122,8 +122,8 @@ def test_two_classes_leave_one_other() -> None:
 
 
 def test_names_are_read() -> None:
-    assert noise_of("symmetric-0.4") == Symmetric(0.4, including=False)
-    assert noise_of("symmetric-incl-0.45") == Symmetric(0.45, including=True)
+    assert noise_of("symmetric-0.4") == Symmetric(0.4, include_true_class=False)
+    assert noise_of("symmetric-incl-0.45") == Symmetric(0.45, include_true_class=True)
     assert isinstance(noise_of("clean"), Clean)
     assert noise_of("symmetric-0.4").title == "symmetric 40 %"
     assert noise_of("symmetric-incl-0.45").title == "symmetric 45 % incl. true class"
