@@ -14,7 +14,7 @@ from orchestrator.planning.loading import load_plan
 from search_spaces.schema import Phase
 from trainables.noise import noise_of
 from trainables.run.result import LabelFacts
-from trainables.run_data.labels import keep_labels, pinned_labels
+from trainables.run_data.labels import pinned_labels, store_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     plan = load_plan(changes, places, console, writes=True).plan
     scenario = plan.study.scenarios[0]
     labels = _labels(plan, scenario, seed, places, console)
-    path = keep_labels(labels.noisy, places.home_dir)
+    path = store_labels(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
         print_json(
@@ -74,9 +74,9 @@ def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Conso
         return pinned_labels(spec, plan.dataset, places.home_dir)
     train_here(plan.needs_of(spec), plan, places, console, lambda _result: None)
     from trainables.training.devices import pick_device
-    from trainables.training.outcomes import take_labels
+    from trainables.training.outcomes import load_labels
 
-    return take_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
+    return load_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
 
 
 def _show(

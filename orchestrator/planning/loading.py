@@ -15,8 +15,8 @@ from trainables.errors import DataError, FieldError
 from trainables.methods import check_state, method_of
 from trainables.noise import noise_of
 from trainables.noise.from_file import read_label_file
-from trainables.run_data.labels import keep_labels
-from trainables.run_data.realisation import labels_digest, realise, subset_of
+from trainables.run_data.labels import store_labels
+from trainables.run_data.realisation import labels_digest, realise, subset_positions
 from trainables.training.job import Job
 
 if TYPE_CHECKING:
@@ -139,11 +139,11 @@ def check_labels(
             labels = read_label_file(folder, noise.label_file, dataset.train.labels, classes)
             annotations[noise.annotation] = labels
             if home is not None:
-                keep_labels(labels, home)
+                store_labels(labels, home)
         if noise.annotation:
             digests[scenario] = labels_digest(annotations[noise.annotation])
         if noise.needs_posterior:
-            subset_of(dataset, seeds, study.subset, balanced=study.balanced)
+            subset_positions(dataset, seeds, study.subset, balanced=study.balanced)
         else:
             realise(
                 dataset,

@@ -50,7 +50,7 @@ def test_class_probabilities_that_are_damaged_after_labels_were_drawn(tmp_path: 
     for command in (one, (*one, "--seed", 1)):
         line = refused(*command, "--method", "nal")
         assert line.startswith(f"error: {path} has SHA-256 ")
-        assert "when it was first taken" in line
+        assert "when it was first used" in line
     path.write_bytes(content)
     assert run_command(*one, "--method", "nal").returncode == 0
 

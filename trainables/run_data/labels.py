@@ -1,11 +1,11 @@
-"""The noisy labels of a run: drawn as its spec says, and pinned when they are first drawn.
+"""The noisy labels of a run, drawn according to its spec and pinned at the first draw.
 
-A spec names what labels are drawn from. What came out is recorded under the home at the first draw,
-in `realisations/`, and every later run with the same key compares its labels before it trains: a
-draw that has changed meanwhile can never stand beside an older one in a table.
+A spec names only the source of its labels. The SHA-256 of the labels is recorded under the home at
+the first draw, in `realisations/`, and every later run with the same key compares its labels with
+it before training. A draw that has changed can therefore never share a table with an older one.
 
-Labels from a file of the user's are kept in `labels/` under their SHA-256, as vectors of the whole
-training split, and read from there ever after: the file itself may be edited or removed.
+Labels from a file of the user's are copied to `labels/` under their SHA-256, as vectors over the
+whole training split, and read from there, so that the file may be edited or removed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from trainables.run.result import LabelFacts, RunResult, Status
 from trainables.run_data.realisation import (
     Realisation,
     labels_digest,
+    realisation_of,
     realise,
-    realise_with,
-    subset_of,
+    subset_positions,
 )
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 LABELS = "labels"
+"""Name of the folder under the home that holds label vectors."""
 REALISATIONS = "realisations"
+"""Name of the folder under the home that holds the records of first draws."""
 
 POSTERIOR = "posterior"
-"""Role of the run on clean labels whose class probabilities labels are drawn from."""
+"""Role of the run on clean labels from whose class probabilities noisy labels are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +52,23 @@ class Posterior:
     """Class probabilities that labels are drawn from.
 
     Attributes:
-        probabilities: of the samples that the run was trained on, shape (n, K).
-        folder: of the run that left them.
+        probabilities: probabilities for the samples that the run was trained on, shape (n, K).
+        folder: path of the record of that run.
     """
 
     probabilities: NDArray[np.float64]
     folder: Path
 
 
-def keep_labels(labels: NDArray[np.int64], home: Path) -> Path:
-    """Write a label vector under the home, named by its SHA-256; a damaged file is replaced.
+def store_labels(labels: NDArray[np.int64], home: Path) -> Path:
+    """Write a label vector under the home, named by its SHA-256, and return the file's path.
+
+    A damaged file of the same name is replaced.
 
     Raises:
-        HomeError: the home cannot be written.
+        HomeError: if the home cannot be written.
     """
-    path = _kept(labels_digest(labels), home)
+    path = _stored_path(labels_digest(labels), home)
     content = _npy(labels)
     if write_once(path, content) != content:
         write_atomically(path, content)
@@ -74,26 +78,26 @@ def keep_labels(labels: NDArray[np.int64], home: Path) -> Path:
 def pinned_labels(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior | None = None
 ) -> Realisation:
-    """Return the labels that a run sees, the same as at the first draw.
+    """Return the noisy labels of a run after comparing them with those of the first draw.
 
     Args:
-        spec: of the run.
-        dataset: with its labels and annotations.
-        home: that holds `labels/` and `realisations/`.
-        posterior: of the run that the spec needs as "posterior", if any.
+        spec: specification of the run.
+        dataset: dataset of the run, with labels and annotations.
+        home: path of the folder that holds `labels/` and `realisations/`.
+        posterior: class probabilities from the run that the spec needs as "posterior", if any.
 
     Raises:
-        DataError: the data do not allow the noise, annotations are missing or other ones than the
-            spec names, or other labels came out at the first draw.
-        RecordError: the record of the first draw cannot be read.
-        HomeError: the home cannot be written.
+        DataError: if the data do not allow the noise, annotations are missing or differ from those
+            that the spec names, or the labels differ from those of the first draw.
+        RecordError: if the record of the first draw cannot be read.
+        HomeError: if the home cannot be written.
     """
     key = _key(spec)
     name = digest_of(key)
     if posterior is None:
         labels = draw(spec, dataset, home)
     else:
-        labels = _drawn_once(spec, dataset, home, posterior, f"noise-{name[:16]}.npy")
+        labels = _frozen_draw(spec, dataset, home, posterior, f"noise-{name[:16]}.npy")
     facts = LabelFacts.of(labels, spec.scenario)
     path = home / REALISATIONS / f"{name}.json"
     content = json.dumps({"key": key, **asdict(facts)}, indent=1)
@@ -117,11 +121,11 @@ def pinned_labels(
 def draw(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior | None = None
 ) -> Realisation:
-    """Draw the labels that a spec describes, without looking at earlier draws.
+    """Draw the noisy labels of a run without comparing them with earlier draws.
 
     Raises:
-        DataError: the data do not allow the noise, or annotations are missing or other ones than
-            the spec names.
+        DataError: if the data do not allow the noise, or annotations are missing or differ from
+            those that the spec names.
     """
     return realise(
         dataset,
@@ -130,20 +134,20 @@ def draw(
         spec.subset,
         balanced=spec.balanced,
         annotations=_annotations(spec, dataset, home),
-        posterior=None if posterior is None else _of_all_samples(spec, dataset, posterior),
+        posterior=None if posterior is None else _complete_probabilities(spec, dataset, posterior),
     )
 
 
 def check_posterior(digest: str, result: RunResult | None, reason: str = "") -> None:
-    """See that a run that labels are drawn from has ended well.
+    """Check that a run whose class probabilities labels are drawn from is finished.
 
     Args:
-        digest: of the run.
-        result: of the run; None if there is none.
-        reason: why there is none.
+        digest: digest of the run.
+        result: result of the run; None if there is none.
+        reason: reason why there is no result, for the message.
 
     Raises:
-        NalError: it has not; says why.
+        NalError: if the run is not finished.
     """
     if result is None or result.status is not Status.FINISHED:
         why = reason or "not trained yet" if result is None else f"{result.status} {result.reason}"
@@ -154,7 +158,7 @@ def check_posterior(digest: str, result: RunResult | None, reason: str = "") -> 
 
 
 def _key(spec: RunSpec) -> dict[str, Any]:
-    """Return all that a draw of labels depends on."""
+    """Return all values that a draw of labels depends on."""
     return {
         "data": spec.data,
         "scenario": spec.scenario,
@@ -168,53 +172,57 @@ def _key(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _drawn_once(
+def _frozen_draw(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior, name: str
 ) -> Realisation:
-    """Return labels drawn from a posterior, frozen in the folder of the run that left it."""
+    """Return labels drawn from a posterior, which are stored in the folder of its run."""
     path = posterior.folder / name
     if not path.exists():
         write_once(path, _npy(draw(spec, dataset, home, posterior).noisy))
     noisy = _load(path, "delete it to have them drawn again")
-    return realise_with(
+    return realisation_of(
         dataset, spec.scenario, noisy, spec.seeds, spec.subset, balanced=spec.balanced
     )
 
 
 def _annotations(spec: RunSpec, dataset: Dataset, home: Path) -> dict[str, NDArray[np.int64]]:
-    """Return the labels that the scenario reads, by name, if it reads any."""
+    """Return the annotations that the scenario reads by name, or {} if it reads none."""
     noise = noise_of(spec.scenario)
     if not noise.annotation:
         return {}
     if noise.label_file:
-        labels = _load(_kept(spec.annotations, home), "type the command that planned it again")
+        labels = _load(
+            _stored_path(spec.annotations, home), "run the command that planned it again"
+        )
     else:
         labels = dataset.annotations[noise.annotation]
     if labels_digest(labels) != spec.annotations:
         raise DataError(
             f"the annotations '{noise.annotation}' of {spec.dataset} have SHA-256 "
             f"{labels_digest(labels)[:12]}, the run was planned with {spec.annotations[:12]}: "
-            "restore them, or type the command again to plan it anew"
+            "restore them, or run the command again to plan it anew"
         )
     return {noise.annotation: labels}
 
 
-def _of_all_samples(spec: RunSpec, dataset: Dataset, posterior: Posterior) -> NDArray[np.float64]:
-    """Return class probabilities of all used samples, shape (n, K).
+def _complete_probabilities(
+    spec: RunSpec, dataset: Dataset, posterior: Posterior
+) -> NDArray[np.float64]:
+    """Return the class probabilities of all used samples, shape (n, K).
 
-    Those whose pictures could not be decoded were left out of the training: all classes alike.
+    The posterior lacks samples whose pictures could not be decoded; these get equal probabilities.
     """
-    index = subset_of(dataset, spec.seeds, spec.subset, balanced=spec.balanced)
+    index = subset_positions(dataset, spec.seeds, spec.subset, balanced=spec.balanced)
     readable = ~np.isin(index, list(dataset.train.unreadable))
     if readable.all():
         return posterior.probabilities
     classes = posterior.probabilities.shape[1]
-    whole = np.full((len(index), classes), 1 / classes)
-    whole[readable] = posterior.probabilities
-    return whole
+    probabilities = np.full((len(index), classes), 1 / classes)
+    probabilities[readable] = posterior.probabilities
+    return probabilities
 
 
-def _kept(sha256: str, home: Path) -> Path:
+def _stored_path(sha256: str, home: Path) -> Path:
     return home / LABELS / f"{sha256}.npy"
 
 
@@ -230,6 +238,6 @@ def _load(path: Path, remedy: str) -> NDArray[np.int64]:
             labels: NDArray[np.int64] = np.lib.format.read_array(file).astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} is missing or damaged, and holds the labels of a run: {remedy}"
+            f"{path}, which holds the labels of a run, is missing or damaged: {remedy}"
         ) from error
     return labels

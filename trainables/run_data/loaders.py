@@ -1,6 +1,6 @@
-"""The samples of a split that a run trains on or evaluates: drawn, augmented, normalised.
+"""Batches of the samples that a run trains on or evaluates: order, augmentation, normalisation.
 
-Small images are in memory, as an `ArrayLoader`; for those that stay files see `picture_parts`.
+`ArrayLoader` serves small images from memory; for pictures in files see `picture_loader`.
 """
 
 from __future__ import annotations
@@ -21,54 +21,54 @@ if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
 
 PADDING = 4
-"""Pixels added on each side before a crop of the original size."""
+"""Number of pixels added on each side before a crop of the original size."""
 
 
 class EpochDraws:
-    """Order, crops and flips of one epoch.
+    """Random order, crops and flips of the samples of a loader in one epoch.
 
-    A sample's draws depend on its position in the whole training split, so that they are the same
-    whichever samples are held out or left out.
+    A sample's draws depend on its position in the whole training split, so that they do not change
+    with the other samples of the loader.
 
     Attributes:
-        order: positions in the part, each once, shape (n,).
-        crop: where in the range of possible crops each sample's is, from the top and from the left,
-            uniform in [0, 1), each of shape (n,); None without crops.
-        flip: which samples are mirrored, shape (n,); None without flips.
+        order: permutation of the positions in the loader, shape (n,).
+        crop: vertical and horizontal positions of the crops, relative to the range of possible
+            ones, uniform in [0, 1), each of shape (n,); None without crops.
+        flip: whether each sample is mirrored, shape (n,); None without flips.
     """
 
     def __init__(self, index: NDArray[np.int64], recipe: Recipe, seeds: Seeds, epoch: int) -> None:
-        """Draw.
+        """Draw order and augmentation.
 
         Args:
-            index: positions of the part's samples in the whole split, shape (n,).
-            recipe: says how samples are augmented.
-            seeds: base seeds of the axes `order` and `augment`.
-            epoch: counted from 1.
+            index: positions of the loader's samples in the whole split, shape (n,).
+            recipe: recipe of the run, which names the augmentations.
+            seeds: base seeds of the random axes, of which `order` and `augment` are used.
+            epoch: number of the epoch, counted from 1.
         """
-        reach = int(index.max()) + 1
+        count = int(index.max()) + 1
 
-        def draw(what: str) -> NDArray[np.float64]:
-            return uniform(reach, "augment", seeds.augment, epoch, what)[index]
+        def draw(key: str) -> NDArray[np.float64]:
+            return uniform(count, "augment", seeds.augment, epoch, key)[index]
 
-        keys = raw(reach, "order", seeds.order, epoch)[index]
+        keys = raw(count, "order", seeds.order, epoch)[index]
         self.order = np.argsort(keys, kind="stable")
         self.crop = (draw("top"), draw("left")) if "crop" in recipe.augmentation else None
         self.flip = draw("flip") < 0.5 if "flip" in recipe.augmentation else None
 
 
 def batches_of(order: NDArray[np.int64], size: int, *, drop_last: bool) -> list[NDArray[np.int64]]:
-    """Cut an order into batches; the last one may be smaller, or be left out."""
-    most = len(order) - len(order) % size if drop_last else len(order)
-    return [order[start : start + size] for start in range(0, most, size)]
+    """Return an order of samples in batches; a smaller last one is dropped if `drop_last`."""
+    stop = len(order) - len(order) % size if drop_last else len(order)
+    return [order[start : start + size] for start in range(0, stop, size)]
 
 
 class Loader(Protocol):
-    """Some samples of a split, with the labels that go with them.
+    """Samples of a split with their labels, which are loaded in batches.
 
     Attributes:
         index: positions of the samples in the split, shape (n,).
-        labels: on the run's device, int64, shape (n,).
+        labels: labels of the samples, int64, shape (n,), on the run's device.
     """
 
     index: NDArray[np.int64]
@@ -79,22 +79,38 @@ class Loader(Protocol):
 
     @property
     def unreadable(self) -> list[int]:
-        """Positions in the split of samples whose pictures turned out to be unreadable."""
+        """Positions in the split of pictures that could not be decoded so far, ascending."""
 
     def epoch(
         self, draws: EpochDraws, size: int, *, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (uint8 images (b, C, H, W), positions in the part (b,)), augmented, as drawn."""
+        """Yield augmented batches of an epoch.
+
+        Args:
+            draws: random order and augmentation of the epoch.
+            size: number of samples per batch.
+            drop_last: whether a smaller last batch is dropped.
+
+        Yields:
+            Images, uint8, shape (b, C, H, W), and their positions in the loader, shape (b,).
+        """
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (uint8 images (b, C, H, W), positions in the part (b,)) in order, as they are."""
+        """Yield all samples in order, without augmentation.
+
+        Args:
+            size: number of samples per batch.
+
+        Yields:
+            Images, uint8, shape (b, C, H, W), and their positions in the loader, shape (b,).
+        """
 
 
 class ArrayLoader:
-    """Small images.
+    """Loader of small images in one array.
 
-    On the CPU they stay where they are (they may be mapped from a file that all runs share); on
-    another device the part is moved there once, and augmented there.
+    On the CPU the array is not copied, since it may be a memory map that all runs share. On another
+    device the images are copied there once and augmented there.
     """
 
     def __init__(
@@ -104,13 +120,13 @@ class ArrayLoader:
         labels: NDArray[np.int64],
         device: torch.device,
     ) -> None:
-        """Take a part.
+        """Select samples of a split.
 
         Args:
-            images: of the whole split, shape (N, C, H, W).
-            index: positions of the part in the split, shape (n,).
-            labels: of the part, shape (n,).
-            device: where batches are wanted.
+            images: images of the whole split, shape (N, C, H, W).
+            index: positions of the samples in the split, shape (n,).
+            labels: labels of the samples, shape (n,).
+            device: device of the batches.
         """
         self.index = index
         self.device = device
@@ -126,13 +142,13 @@ class ArrayLoader:
         return len(self.index)
 
     def images(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return the images at positions of the part, uint8, shape (b, C, H, W)."""
+        """Return the images at positions in the loader, uint8, shape (b, C, H, W)."""
         return self._pixels[self._rows[positions]]
 
     def epoch(
         self, draws: EpochDraws, size: int, *, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (uint8 images, positions in the part), augmented, in the drawn order."""
+        """Yield augmented batches of an epoch, see `Loader.epoch`."""
         shifts = np.full((2, len(self)), PADDING)
         if draws.crop is not None:
             shifts = np.floor(np.stack(draws.crop) * (2 * PADDING + 1)).astype(np.int64)
@@ -148,7 +164,7 @@ class ArrayLoader:
             yield images, positions
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (images, positions) in order, as they are."""
+        """Yield all samples in order, see `Loader.batches`."""
         for positions in torch.split(torch.arange(len(self), device=self.device), size):
             yield self.images(positions), positions
 
@@ -156,16 +172,16 @@ class ArrayLoader:
 def channel_statistics(
     images: NDArray[np.uint8], index: NDArray[np.int64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Measure mean and standard deviation per channel, in units of pixels scaled to [0, 1].
+    """Return mean and standard deviation of each channel, for pixels scaled to [0, 1].
 
-    They are taken from counts of the 256 values, so that no float copy of the images is made.
+    They are computed from a histogram of the 256 values, which avoids a float copy of the images.
 
     Args:
-        images: shape (n, C, H, W).
-        index: the images that count.
+        images: images of the whole split, uint8, shape (N, C, H, W).
+        index: positions of the images to use, shape (n,).
 
     Returns:
-        Means and (population) deviations, C each; a constant channel has deviation 1.
+        C means and C population standard deviations; that of a constant channel is 1.
     """
     levels = np.arange(256) / 255
     means, deviations = [], []
@@ -174,13 +190,13 @@ def channel_statistics(
         mean = float((counts * levels).sum() / counts.sum())
         variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
         means.append(mean)
-        # The variance of a constant may be a rounding error instead of 0: ask the counts.
+        # Rounding may give a constant channel a tiny variance, so that counts decide.
         deviations.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
     return tuple(means), tuple(deviations)
 
 
 class Normalise:
-    """From uint8 images to float32 ones with the given mean and deviation per channel."""
+    """Transform of uint8 images to float32 that subtracts the mean and divides by the deviation."""
 
     def __init__(
         self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
@@ -191,21 +207,21 @@ class Normalise:
         )
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise images of shape (b, C, H, W)."""
-        # In place: fresh memory for large batches costs more than the sums.
+        """Return normalised images of shape (b, C, H, W)."""
+        # In place, since allocating memory for large batches costs more than the arithmetic.
         return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
 
 
 def crop_and_flip(
     images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, flip: torch.Tensor
 ) -> torch.Tensor:
-    """Pad with zeros, cut the original size at (top, left), mirror where `flip`; one gather.
+    """Return images padded with zeros, cropped to their size and mirrored, in one gather.
 
     Args:
-        images: uint8, shape (b, C, H, W).
-        top: int64 in 0..2·PADDING, shape (b,).
-        left: likewise.
-        flip: bool, shape (b,).
+        images: images, uint8, shape (b, C, H, W).
+        top: first row of each crop, int64 in 0..2·PADDING, shape (b,).
+        left: first column of each crop, int64 in 0..2·PADDING, shape (b,).
+        flip: whether each image is mirrored horizontally, bool, shape (b,).
     """
     count, channels, height, width = images.shape
     device = images.device

@@ -1,7 +1,7 @@
-"""Samples whose pictures stay files: decoded in threads while the network trains on others.
+"""Loader of pictures in files, which threads decode while the network trains.
 
-torchvision's decoders let go of Python's lock, so that threads decode side by side without the
-copies between processes that a `DataLoader` makes. Never more than a few batches are in memory.
+torchvision's decoders release Python's global lock, so that threads decode in parallel without the
+copies between processes that a `DataLoader` makes. Only a few batches are in memory at a time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from trainables.datasets.pictures import Pictures
     from trainables.run.spec import Unreadable
 
-# torchvision 0.29 announces a successor, torchcodec; it says so once for every import.
+# torchvision 0.29 warns at every import that torchcodec will replace its decoders.
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities")
 
-AHEAD = 3
-"""Batches that are decoded while one is trained on."""
+PREFETCH_BATCHES = 3
+"""Number of batches that are decoded in advance."""
 
 
 class PictureLoader:
-    """Large pictures, of which the network sees a square part."""
+    """Loader of large pictures in files, from each of which a square is cut."""
 
     def __init__(
         self,
@@ -48,16 +48,16 @@ class PictureLoader:
         threads: int = 1,
         policy: Unreadable = "fail",
     ) -> None:
-        """Take a part.
+        """Select samples of a split.
 
         Args:
-            pictures: of the whole split.
-            index: positions of the part in the split, shape (n,).
-            labels: of the part, shape (n,).
-            device: where batches are wanted.
-            crop_size: side of the part that the network sees.
-            threads: that decode.
-            policy: what becomes of pictures that cannot be decoded.
+            pictures: pictures of the whole split.
+            index: positions of the samples in the split, shape (n,).
+            labels: labels of the samples, shape (n,).
+            device: device of the batches.
+            crop_size: side of the square that is cut from each picture, in pixels.
+            threads: number of decoding threads.
+            policy: treatment of pictures that cannot be decoded, see `RunSpec.unreadable`.
         """
         self.index = index
         self.labels = torch.from_numpy(labels).to(device)
@@ -79,76 +79,81 @@ class PictureLoader:
     def epoch(
         self, draws: EpochDraws, size: int, *, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (uint8 images, positions in the part), augmented, in the drawn order."""
-        return self._decoded(batches_of(draws.order, size, drop_last=drop_last), draws)
-
-    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (images, positions) in order, from the middle of each picture.
+        """Yield augmented batches of an epoch, see `Loader.epoch`.
 
         Raises:
-            DataError: a picture cannot be decoded, and the policy is to fail.
+            DataError: if a picture cannot be decoded and the policy is "fail".
+        """
+        return self._decode_batches(batches_of(draws.order, size, drop_last=drop_last), draws)
+
+    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the centres of all pictures in order, see `Loader.batches`.
+
+        Raises:
+            DataError: if a picture cannot be decoded and the policy is "fail".
         """
         order = torch.arange(len(self)).numpy()
-        return self._decoded(batches_of(order, size, drop_last=False), None)
+        return self._decode_batches(batches_of(order, size, drop_last=False), None)
 
-    def _decoded(
+    def _decode_batches(
         self, batches: Sequence[NDArray[np.int64]], draws: EpochDraws | None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decoder")
-        waiting: deque[tuple[NDArray[np.int64], list[Future[torch.Tensor | None]]]] = deque()
-        rest = iter(batches)
+        queue: deque[tuple[NDArray[np.int64], list[Future[torch.Tensor | None]]]] = deque()
+        remaining = iter(batches)
 
-        def begin() -> None:
-            batch = next(rest, None)
+        def submit_next() -> None:
+            batch = next(remaining, None)
             if batch is not None:
-                begun = [pool.submit(self._picture, int(position), draws) for position in batch]
-                waiting.append((batch, begun))
+                futures = [pool.submit(self._picture, int(position), draws) for position in batch]
+                queue.append((batch, futures))
 
         try:
-            for _ in range(AHEAD):
-                begin()
-            while waiting:
-                batch, begun = waiting.popleft()
-                images = [future.result() for future in begun]
-                begin()
-                read = [n for n, image in enumerate(images) if image is not None]
-                if read:
-                    positions = torch.from_numpy(batch[read]).to(self._device)
-                    found = torch.stack([image for image in images if image is not None])
-                    yield found.to(self._device), positions
+            for _ in range(PREFETCH_BATCHES):
+                submit_next()
+            while queue:
+                batch, futures = queue.popleft()
+                images = [future.result() for future in futures]
+                submit_next()
+                readable = [row for row, image in enumerate(images) if image is not None]
+                if readable:
+                    positions = torch.from_numpy(batch[readable]).to(self._device)
+                    stack = torch.stack([image for image in images if image is not None])
+                    yield stack.to(self._device), positions
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _picture(self, position: int, draws: EpochDraws | None) -> torch.Tensor | None:
-        """Return the part of a picture that the network sees, (3, S, S); None to skip it."""
-        place = int(self.index[position])
-        path = self._pictures.path(place)
+        """Return the square cut from a picture, shape (3, S, S), or None if it is unreadable."""
+        split_position = int(self.index[position])
+        path = self._pictures.path(split_position)
         try:
             image = decode(path)
         except DataError:
             if self._policy == "fail":
                 raise
-            self._unreadable.add(place)
+            self._unreadable.add(split_position)
             return None
-        image = self._resized(image)
-        spare = [side - self._crop_size for side in image.shape[1:]]
+        image = self._resize(image)
+        margins = [side - self._crop_size for side in image.shape[1:]]
         if draws is None or draws.crop is None:
-            top, left = (round(rest / 2) for rest in spare)
+            top, left = (round(margin / 2) for margin in margins)
         else:
             top, left = (
-                int(u[position] * (rest + 1)) for u, rest in zip(draws.crop, spare, strict=True)
+                int(u[position] * (margin + 1))
+                for u, margin in zip(draws.crop, margins, strict=True)
             )
         image = image[:, top : top + self._crop_size, left : left + self._crop_size]
-        mirrored = draws is not None and draws.flip is not None and bool(draws.flip[position])
-        return image.flip(2) if mirrored else image
+        flip = draws is not None and draws.flip is not None and bool(draws.flip[position])
+        return image.flip(2) if flip else image
 
-    def _resized(self, image: torch.Tensor) -> torch.Tensor:
-        """Bring the short side to what the pictures say, and to the part's at the least."""
-        short = min(image.shape[1:])
-        wanted = max(self._pictures.resize or short, self._crop_size)
-        if short == wanted:
+    def _resize(self, image: torch.Tensor) -> torch.Tensor:
+        """Scale the shorter side to the dataset's `resize`, and to at least `crop_size`."""
+        short_side = min(image.shape[1:])
+        target = max(self._pictures.resize or short_side, self._crop_size)
+        if short_side == target:
             return image
-        size = [max(wanted, int(side * wanted / short)) for side in image.shape[1:]]
+        size = [max(target, int(side * target / short_side)) for side in image.shape[1:]]
         resized: torch.Tensor = functional.interpolate(
             image[None], size=size, mode="bilinear", antialias=True, align_corners=False
         )
@@ -156,14 +161,14 @@ class PictureLoader:
 
 
 def decode(path: str) -> torch.Tensor:
-    """Decode a picture to RGB, uint8, shape (3, H, W).
+    """Return the RGB pixels of a picture file, uint8, shape (3, H, W).
 
     Raises:
-        DataError: it cannot be read, or is no 8-bit picture; names it.
+        DataError: if the file cannot be read or is not an 8-bit picture.
     """
     try:
         image: torch.Tensor = decode_image(read_file(path), mode=ImageReadMode.RGB)
-        image = image[0] if image.ndim == 4 else image  # the first picture of an animation
+        image = image[0] if image.ndim == 4 else image  # first frame of an animation
     except (RuntimeError, ValueError) as error:
         raise DataError(
             f"cannot read {path} as a picture: replace it, take it out, or leave it out with "

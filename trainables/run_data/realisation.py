@@ -1,4 +1,4 @@
-"""The labels that one run sees: which samples, which noisy labels, which of them held out."""
+"""The realisation of a scenario: the samples of a run, their noisy labels and their split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def held_out_count(fraction: float, samples: int) -> int:
-    """Return how many of some samples are held out: the fraction of them, rounded."""
+    """Return the number of samples that a held-out fraction amounts to."""
     return round(fraction * samples)
 
 
@@ -38,11 +38,11 @@ class Realisation:
     """One draw of a scenario over a dataset's training samples.
 
     Attributes:
-        index: position of each sample in the dataset's training split, shape (n,).
-        true: labels as the dataset has them, shape (n,).
-        noisy: labels that a method sees, shape (n,).
+        index: positions of the samples in the dataset's training split, shape (n,).
+        true: labels that come with the dataset, shape (n,).
+        noisy: labels that a method is trained on, shape (n,).
         classes: number of classes K.
-        truth_known: whether it is known which of the noisy labels are wrong.
+        truth_known: whether `true` holds the true labels, so that wrong noisy labels are known.
     """
 
     index: NDArray[np.int64]
@@ -58,31 +58,32 @@ class Realisation:
 
     @property
     def flip_rate(self) -> float:
-        """Fraction of labels that differ from those of the dataset."""
+        """Fraction of the noisy labels that differ from those of the dataset."""
         return float(np.mean(self.noisy != self.true))
 
     @property
     def transition(self) -> list[list[float]]:
-        """Observed P(noisy = j | i in the dataset), K × K; a class without samples has zeros."""
+        """Observed probabilities of noisy class j given class i, K × K; 0 for an absent class."""
         counts = np.zeros((self.classes, self.classes))
         np.add.at(counts, (self.true, self.noisy), 1)
         totals = counts.sum(axis=1, keepdims=True)
         rows = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-        return [[float(cell) for cell in row] for row in rows]
+        return [[float(value) for value in row] for row in rows]
 
     def hold_out(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Split the samples into a training part and `held_out_count` held-out ones.
+        """Split the samples at random into training samples and held-out samples.
 
         Args:
-            fraction: of the samples that is held out.
+            fraction: fraction of the samples to hold out.
             seed: base seed of the `split` axis.
 
         Returns:
-            Positions in this realisation, both ascending: training part, held-out part.
+            Positions of the training samples and of the held-out samples in this realisation, both
+            ascending.
         """
         order = permutation(len(self.noisy), "split", seed)
-        held = held_out_count(fraction, len(self.noisy))
-        return np.sort(order[held:]), np.sort(order[:held])
+        count = held_out_count(fraction, len(self.noisy))
+        return np.sort(order[count:]), np.sort(order[:count])
 
 
 def realise(
@@ -98,20 +99,21 @@ def realise(
     """Draw the subset (axis `subset`) and its noisy labels (axis `noise`).
 
     Args:
-        dataset: with its labels.
+        dataset: dataset whose training split is used.
         scenario: name of the label noise.
         seeds: base seed of each axis.
-        subset: how many samples to keep; None for all.
-        balanced: whether each class, by the labels that come with the dataset, gives as many.
-        annotations: labels of the whole training split that the scenario reads, by name; None: the
-            dataset's own.
+        subset: number of samples in the subset; None for all.
+        balanced: whether the subset has the same number of samples of every class, according to
+            the labels that come with the dataset.
+        annotations: labels of the whole training split that the scenario may read, by name; None
+            for the dataset's own.
         posterior: class probabilities of the samples of the subset, for noise that needs them.
 
     Raises:
-        FieldError: an unknown scenario.
-        DataError: the data do not allow it.
+        FieldError: if the scenario is unknown.
+        DataError: if the data do not allow the scenario or the subset.
     """
-    index = subset_of(dataset, seeds, subset, balanced=balanced)
+    index = subset_positions(dataset, seeds, subset, balanced=balanced)
     classes = len(dataset.classes)
     context = NoiseContext(
         dataset.train.labels,
@@ -125,7 +127,7 @@ def realise(
     return Realisation(index, context.true, noisy, classes, _truth_known(dataset, scenario))
 
 
-def realise_with(
+def realisation_of(
     dataset: Dataset,
     scenario: str,
     noisy: NDArray[np.int64],
@@ -134,15 +136,15 @@ def realise_with(
     *,
     balanced: bool = False,
 ) -> Realisation:
-    """Take noisy labels that were drawn before, in the place of `realise`'s.
+    """Return the realisation of a scenario with noisy labels that were drawn before.
 
     Raises:
-        DataError: they are not as many as the subset has samples, or of unknown classes.
+        DataError: if the labels are not as many as the subset has samples, or not valid classes.
     """
-    index = subset_of(dataset, seeds, subset, balanced=balanced)
+    index = subset_positions(dataset, seeds, subset, balanced=balanced)
     classes = len(dataset.classes)
     if len(noisy) != len(index):
-        raise DataError(f"{len(noisy)} noisy labels were kept for {len(index)} samples")
+        raise DataError(f"{len(noisy)} noisy labels are stored for {len(index)} samples")
     check_labels("noisy labels", noisy, classes)
     true = dataset.train.labels[index]
     return Realisation(index, true, noisy, classes, _truth_known(dataset, scenario))
@@ -153,19 +155,20 @@ def _truth_known(dataset: Dataset, scenario: str) -> bool:
     return dataset.true_labels and (adds_noise or not dataset.own)
 
 
-def subset_of(
+def subset_positions(
     dataset: Dataset, seeds: Seeds, subset: int | None, *, balanced: bool = False
 ) -> NDArray[np.int64]:
-    """Return the positions of the samples that are used, ascending.
+    """Return the positions of the subset's samples in the training split, ascending.
 
     Args:
-        dataset: of which.
+        dataset: dataset whose training split is used.
         seeds: base seed of each axis.
-        subset: how many; None for all.
-        balanced: as for `realise`; the first classes give one more where it cannot be exact.
+        subset: number of samples in the subset; None for all.
+        balanced: whether the subset has the same number of samples of every class, or one more of
+            the first classes if `subset` is not a multiple of the number of classes.
 
     Raises:
-        DataError: a class has too few samples for its share.
+        DataError: if a class has too few samples for a balanced subset.
     """
     labels = dataset.train.labels
     if subset is None:
@@ -174,7 +177,7 @@ def subset_of(
     if not balanced:
         return np.sort(order[:subset])
     classes = len(dataset.classes)
-    taken = []
+    selection = []
     for label in range(classes):
         share = subset // classes + (label < subset % classes)
         members = order[labels[order] == label][:share]
@@ -183,5 +186,5 @@ def subset_of(
                 f"a balanced subset of {subset} takes {share} samples of class "
                 f"'{dataset.classes[label]}', which has {len(members)}: make it smaller"
             )
-        taken.append(members)
-    return np.sort(np.concatenate(taken))
+        selection.append(members)
+    return np.sort(np.concatenate(selection))

@@ -1,4 +1,4 @@
-"""What of a dataset one run sees: its training part, and the parts that it evaluates."""
+"""The splits of a run: the samples that it trains on and those that it evaluates."""
 
 from __future__ import annotations
 
@@ -21,30 +21,37 @@ if TYPE_CHECKING:
 
 
 class RunSplits:
-    """The parts of a dataset as a spec asks for them.
+    """Loaders of the samples that a spec trains on and evaluates.
 
     Attributes:
-        train: what is trained on, with its noisy labels.
-        true: labels of those samples as the dataset has them, int64, shape (n,).
-        evaluated: by name of the metric its top-1 accuracy has.
-        top: by the same names, further metrics and the k of their top-k accuracies.
-        normalise: from uint8 images to what the network sees.
-        image: shape (C, H, W) of that.
+        train: loader of the training samples, with their noisy labels.
+        true: labels of the training samples in the dataset, int64, shape (n,).
+        evaluated: loaders of the evaluated splits, by the metric name of their top-1 accuracy.
+        top: additional top-k accuracies of the evaluated splits as k by metric name, by the metric
+            name of their top-1 accuracy.
+        normalise: transform of uint8 images to the network's inputs.
+        image: shape (C, H, W) of the network's inputs.
     """
 
     def __init__(
         self, spec: RunSpec, dataset: Dataset, labels: Realisation, device: torch.device
     ) -> None:
-        """Take the parts.
+        """Create the loaders.
+
+        Args:
+            spec: specification of the run.
+            dataset: dataset of the run.
+            labels: noisy labels of the run.
+            device: device of the batches.
 
         Raises:
-            DataError: a picture of a part cannot be decoded and the spec says to fail, or what the
-                spec asks for is not there.
+            DataError: if a needed picture is unreadable and `spec.unreadable` is "fail", or a split
+                to evaluate is missing.
         """
         self._spec, self._dataset, self._device = spec, dataset, device
         self.image = spec.recipe.input_shape(dataset.image)
         training, held_out = labels.hold_out(spec.hold_out, spec.seeds.split)
-        self.left_out: list[int] = []
+        self._excluded: list[int] = []
         training = self._readable(training, labels)
         held_out = self._readable(held_out, labels)
         self.train = self._loader(dataset.train, labels.index[training], labels.noisy[training])
@@ -55,47 +62,48 @@ class RunSplits:
             index = labels.index[held_out]
             self.evaluated[VAL] = self._loader(dataset.train, index, labels.noisy[held_out])
         if "clean_val" in spec.evaluate:
-            self.evaluated[CLEAN_VAL] = self._clean(labels, held_out)
+            self.evaluated[CLEAN_VAL] = self._clean_validation(labels, held_out)
         if "test" in spec.evaluate:
             for name, split in dataset.tests.items():
                 metric = TEST if name == dataset.test_name else test_metric(name, 1)
-                self.evaluated[metric] = self._whole(split)
+                self.evaluated[metric] = self._whole_split(split)
                 self.top[metric] = test_metrics(dataset, name)
         self.normalise = Normalise(*self._statistics(), device)
 
     @property
     def split(self) -> str:
-        """SHA-256 of the positions that are trained on, little-endian int64."""
+        """SHA-256 of the training samples' positions in the split, as little-endian int64."""
         return labels_digest(self.train.index)
 
     @property
     def unreadable(self) -> int:
-        """How many training pictures were left out so far, since they could not be decoded."""
-        return len({*self.left_out, *self.train.unreadable})
+        """Number of training pictures left out so far because they could not be decoded."""
+        return len({*self._excluded, *self.train.unreadable})
 
     def _readable(self, positions: NDArray[np.int64], labels: Realisation) -> NDArray[np.int64]:
-        """Leave out samples whose pictures could not be decoded when the dataset was read."""
+        """Return the positions of samples that could be decoded when the dataset was read."""
         unreadable = self._dataset.train.unreadable
-        found = [int(at) for at in labels.index[positions] if int(at) in unreadable]
-        if not found:
+        index = labels.index[positions]
+        excluded = [int(position) for position in index if int(position) in unreadable]
+        if not excluded:
             return positions
         if self._spec.unreadable == "fail":
-            raise DataError(unreadable[found[0]])
-        self.left_out += found
-        return positions[~np.isin(labels.index[positions], found)]
+            raise DataError(unreadable[excluded[0]])
+        self._excluded += excluded
+        return positions[~np.isin(index, excluded)]
 
-    def _clean(self, labels: Realisation, held_out: NDArray[np.int64]) -> Loader:
+    def _clean_validation(self, labels: Realisation, held_out: NDArray[np.int64]) -> Loader:
         validation = self._dataset.validation
         if validation is not None:
-            return self._whole(validation)
+            return self._whole_split(validation)
         if not len(held_out):
             raise DataError(
-                f"'{self._dataset.name}' has no validation split, and the run holds nothing out "
-                "to take the place of one"
+                f"'{self._dataset.name}' has no validation split, and the run holds out no samples "
+                "to replace it"
             )
         return self._loader(self._dataset.train, labels.index[held_out], labels.true[held_out])
 
-    def _whole(self, split: Split) -> Loader:
+    def _whole_split(self, split: Split) -> Loader:
         readable = np.setdiff1d(np.arange(len(split)), list(split.unreadable))
         if split.unreadable and self._spec.unreadable == "fail":
             raise DataError(next(iter(split.unreadable.values())))
@@ -123,5 +131,5 @@ class RunSplits:
             return mean, std
         images = self._dataset.train.images
         if isinstance(images, Pictures):
-            raise DataError("the pictures are files: the recipe must say mean and std")
+            raise DataError("the pictures are files: mean and std must be given in the recipe")
         return channel_statistics(images, self.train.index)

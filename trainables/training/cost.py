@@ -1,4 +1,4 @@
-"""Cost of a run on a machine, as `probe` measures it; importing this module needs no torch."""
+"""The cost of a run on a machine, as measured by `probe`; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Measured with one run alone.
+    """Cost of a run, measured while no other run is trained.
 
     Attributes:
-        step_seconds: a training step of a whole batch.
-        evaluation_seconds: evaluation of one sample.
-        checkpoint_bytes: a checkpoint without the method's per-sample state.
-        device: where it was measured.
-        devices: how many such devices the machine has; 1 for the CPU.
+        step_seconds: time of a training step with a full batch, in seconds.
+        evaluation_seconds: time to evaluate one sample, in seconds.
+        checkpoint_bytes: size of a checkpoint without the method's per-sample state, in bytes.
+        device: name of the device.
+        devices: number of such devices in the machine; 1 for the CPU.
     """
 
     step_seconds: float

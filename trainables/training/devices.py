@@ -1,4 +1,4 @@
-"""The device a run trains on, made deterministic."""
+"""The device that a run trains on: choice, deterministic settings, memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 
 def pick_device() -> torch.device:
-    """Return the CUDA device that this process may use, else the CPU."""
+    """Return the CUDA device if this process may use one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def make_deterministic(recipe: Recipe, threads: int) -> None:
-    """Bind this process to what the spec says: algorithms, threads, TF32.
+    """Configure torch in this process: deterministic algorithms, TF32 and number of threads.
 
-    Two threads add in another order than one, so that the number of threads is part of a spec.
+    The number of threads is part of a spec, since it determines the order of additions.
+
+    Args:
+        recipe: recipe of the run, of which `tf32` is used.
+        threads: number of CPU threads.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True)
@@ -34,18 +38,21 @@ def make_deterministic(recipe: Recipe, threads: int) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Name the device as records do: "cuda: NVIDIA H200", "cpu: AVX2"."""
+    """Return the name of a device as in records, such as "cuda: NVIDIA H200" or "cpu: AVX2"."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {torch.backends.cpu.get_cpu_capability()}"
 
 
 _PEAK_RESET = "5"
-"""Written to Linux's `clear_refs`, sets a process's peak memory back to what it uses now."""
+"""Code that, written to Linux's `clear_refs`, resets the peak memory of a process."""
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure peak memory anew, where the system can: a worker trains many runs."""
+    """Reset the measurement of peak memory, if the system supports it.
+
+    A worker trains several runs in one process.
+    """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
@@ -53,9 +60,9 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory used since `reset_peak_memory`, in 10^6 bytes.
+    """Return the peak memory since `reset_peak_memory`, in 10^6 bytes.
 
-    On a GPU that of tensors; on the CPU that of the process, with all its libraries.
+    On a GPU this is the memory of tensors, on the CPU that of the whole process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
@@ -68,7 +75,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory is short, on the GPU or on the CPU."""
+    """Return whether an error reports a lack of memory, on the GPU or on the CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""A backbone with the two branches of NAL on its representation."""
+"""The network of all methods: a backbone with NAL's prediction and attention branches."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Network(nn.Module):
-    """Prediction and attention branch on a backbone (section 3.1).
+    """Backbone with a prediction branch and an attention branch (section 3.1 of the paper).
 
-    Every method trains the same network; one that ignores the attention branch leaves it as it
-    was initialised.
+    Every method trains the same network; methods that ignore the attention branch leave it at its
+    initial weights.
     """
 
     def __init__(self, body: Body, outputs: int, *, parallel: bool) -> None:
-        """Put the heads on a body.
+        """Add the two branches to a body.
 
         Args:
-            body: of the backbone.
-            outputs: of the prediction branch.
-            parallel: whether the attention branch has an MLP of its own on the features, as in
-                the public code for ANIMAL-10N, or shares the representation, as in the paper.
+            body: layers of the backbone.
+            outputs: number of outputs of the prediction branch.
+            parallel: whether the attention branch has its own MLP on the features, as in the public
+                code for ANIMAL-10N, instead of sharing the representation, as in the paper.
         """
         super().__init__()
         self.features = body.features
@@ -39,31 +39,31 @@ class Network(nn.Module):
         self.attention = nn.Linear(body.width, 1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map images (b, C, H, W) to logits (b, outputs) and attention logits (b,)."""
+        """Return logits (b, outputs) and attention logits (b,) of images (b, C, H, W)."""
         features = self.features(images)
         representation = self.representation(features)
-        own = representation if self.parallel is None else self.parallel(features)
-        return self.prediction(representation), self.attention(own).squeeze(1)
+        attended = representation if self.parallel is None else self.parallel(features)
+        return self.prediction(representation), self.attention(attended).squeeze(1)
 
 
 def build_network(
     backbone: str, parameters: FrozenMap, image: tuple[int, int, int], outputs: int, seed: int
 ) -> Network:
-    """Build a network on the CPU, initialised from the `init` axis alone.
+    """Return a new network on the CPU, initialised from the `init` axis alone.
 
     Args:
         backbone: name of the architecture.
-        parameters: its parameters, complete.
-        image: input shape (C, H, W).
-        outputs: of the prediction branch.
+        parameters: values of all parameters of the backbone.
+        image: shape (C, H, W) of the input images.
+        outputs: number of outputs of the prediction branch.
         seed: base seed of the `init` axis.
 
     Raises:
-        FieldError: the backbone was not made for such images.
+        FieldError: if the backbone does not support images of this shape.
     """
-    chosen = backbone_of(backbone)
-    chosen.check(image)
+    architecture = backbone_of(backbone)
+    architecture.check(image)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive("init", seed) % 2**63)
-        body = chosen.build(parameters, image)
+        body = architecture.build(parameters, image)
         return Network(body, outputs, parallel=parameters.get(HEAD.name) == "mlp")

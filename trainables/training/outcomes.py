@@ -1,11 +1,11 @@
-"""What a run leaves to the runs that need it: an array, frozen as a file beside its result.
+"""Outcomes: arrays that a run provides to the runs that need it, stored beside its result.
 
-A spec names the runs it needs by their digests: "posterior" for the class probabilities that its
-labels are drawn from, others for the stages of its method. Since a run is a pure function of its
-spec, the digest stands for the outcome before there is one. An outcome is computed from the needed
-run's last checkpoint when it is first asked for. Its SHA-256 is pinned under the home when it is
-first taken, in `outcomes/`: one that is damaged later, or that another device gave when the run was
-trained again, is refused. It is recorded with every run that took it.
+A spec names the runs that it needs by digest: "posterior" for the run whose class probabilities its
+labels are drawn from, other roles for the stages of its method. Since a run is a pure function of
+its spec, the digest identifies the outcome before it exists. An outcome is computed from the needed
+run's last checkpoint at its first use, when its SHA-256 is also pinned under the home, in
+`outcomes/`. An outcome that differs later, because the file is damaged or because the run was
+trained again on another device, is refused. Every run records the SHA-256 of the outcomes it used.
 """
 
 from __future__ import annotations
@@ -35,12 +35,17 @@ if TYPE_CHECKING:
     from trainables.run_data.realisation import Realisation
 
 OUTCOMES = "outcomes"
+"""Name of the folder under the home that holds the SHA-256 of every outcome."""
 PREDICTIONS = "predictions"
-"""The outcome that every run leaves: the softmax of all training samples after its last epoch."""
+"""Name of the outcome of every run: softmax of all training samples after the last epoch."""
 
 
 class NeedDivergedError(ArithmeticError):
-    """A needed run diverged, and with it the one that needs it."""
+    """A needed run diverged, so that the run that needs it counts as diverged too.
+
+    Attributes:
+        need: result of the needed run.
+    """
 
     def __init__(self, need: RunResult) -> None:
         super().__init__(
@@ -51,12 +56,12 @@ class NeedDivergedError(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a run takes from the home before its first step.
+    """Inputs that a run reads from the home before its first step.
 
     Attributes:
-        labels: the noisy labels that it sees.
-        outcomes: of the runs that its method needs, by role.
-        hashes: SHA-256 of everything taken from other runs, by role.
+        labels: noisy labels of the run.
+        outcomes: outcomes of the runs that its method needs, by role.
+        hashes: SHA-256 of all outcomes of other runs that are used, by role.
     """
 
     labels: Realisation
@@ -64,45 +69,60 @@ class Inputs:
     hashes: Mapping[str, str]
 
 
-def take_labels(
+def load_labels(
     spec: RunSpec, home: Path, dataset: Dataset, device: torch.device
 ) -> tuple[Realisation, dict[str, str]]:
-    """Return the labels that a run sees, and the SHA-256 of what they are drawn from, by role.
+    """Return the noisy labels of a run, and the SHA-256 of the posterior, if any, by its role.
+
+    Args:
+        spec: specification of the run.
+        home: path of the folder that holds `runs/`.
+        dataset: dataset of the run.
+        device: device that computes the posterior if it is not stored yet.
 
     Raises:
-        NalError: the run that they are drawn from has not ended well, or they cannot be drawn.
+        NalError: if the run that gives the posterior is not finished, or the labels cannot be
+            drawn.
     """
     digest = str(spec.needs.get(POSTERIOR, ""))
     if not digest:
         return pinned_labels(spec, dataset, home), {}
     record = Record(home, digest)
     check_posterior(digest, record.result())
-    content, sha256 = _take(digest, PREDICTIONS, POSTERIOR, home, dataset, device)
+    content, sha256 = _load_outcome(digest, PREDICTIONS, POSTERIOR, home, dataset, device)
     posterior = Posterior(content.astype(np.float64), record.folder)
     return pinned_labels(spec, dataset, home, posterior), {POSTERIOR: sha256}
 
 
-def take_inputs(spec: RunSpec, home: Path, dataset: Dataset, device: torch.device) -> Inputs:
-    """Take what a run needs: its labels, and the outcomes of the runs that its method needs.
+def load_inputs(spec: RunSpec, home: Path, dataset: Dataset, device: torch.device) -> Inputs:
+    """Return the noisy labels of a run and the outcomes of the runs that its method needs.
+
+    Args:
+        spec: specification of the run.
+        home: path of the folder that holds `runs/`.
+        dataset: dataset of the run.
+        device: device that computes outcomes that are not stored yet.
 
     Raises:
-        NalError: see `take_labels`; or a needed run has not been trained, or its outcome is
-            damaged or cannot be computed any more.
-        NeedDivergedError: a run that the method needs diverged.
+        NalError: if a needed run has not been trained, its outcome is damaged or can no longer be
+            computed, or the labels cannot be drawn.
+        NeedDivergedError: if a run that the method needs diverged.
     """
-    labels, hashes = take_labels(spec, home, dataset, device)
+    labels, hashes = load_labels(spec, home, dataset, device)
     outcomes = {}
     for stage in method_of(spec.method).stages:
         digest = str(spec.needs.get(stage.role, ""))
-        array, hashes[stage.role] = _take(digest, stage.outcome, stage.role, home, dataset, device)
+        array, hashes[stage.role] = _load_outcome(
+            digest, stage.outcome, stage.role, home, dataset, device
+        )
         outcomes[stage.role] = torch.from_numpy(array)
     return Inputs(labels, outcomes, hashes)
 
 
-def _take(
+def _load_outcome(
     digest: str, outcome: str, role: str, home: Path, dataset: Dataset, device: torch.device
 ) -> tuple[np.ndarray, str]:
-    """Return an outcome of a run and the SHA-256 of its file, which is written first if missing."""
+    """Return an outcome and the SHA-256 of its file, which is computed if it is missing."""
     record = Record(home, digest)
     result = record.result() if digest else None
     if result is None or not result.final:
@@ -124,9 +144,9 @@ def _take(
     first = write_once(pin, sha256.encode()).decode()
     if first != sha256:
         raise DataError(
-            f"{path} has SHA-256 {sha256[:12]}, but {first[:12]} when it was first taken ({pin}): "
-            "runs that took different ones are not compared; delete it to have it computed again, "
-            "and if it differs even so, choose another folder with --home"
+            f"{path} has SHA-256 {sha256[:12]}, but {first[:12]} when it was first used ({pin}): "
+            "runs that use different outcomes are not compared; delete it to compute it again, "
+            "and if it still differs, choose another folder with --home"
         )
     return np.load(io.BytesIO(content), allow_pickle=False), sha256
 
@@ -134,15 +154,15 @@ def _take(
 def _compute(
     record: Record, spec: RunSpec, outcome: str, home: Path, dataset: Dataset, device: torch.device
 ) -> bytes:
-    """Compute an outcome from a run's last checkpoint, as the content of an .npy file."""
+    """Return an outcome computed from a run's last checkpoint, as the content of an .npy file."""
     check_revision(spec)
     state = record.checkpoint_state()
     if state is None or state["trainer"]["epoch"] != spec.recipe.epochs:
         raise RecordError(
-            f"{record.checkpoint} is missing or damaged, and another run needs what it gives: "
+            f"{record.checkpoint}, which another run needs, is missing or damaged: "
             f"delete {record.folder} to train that run again"
         )
-    inputs = take_inputs(spec, home, dataset, device)
+    inputs = load_inputs(spec, home, dataset, device)
     trainer = Trainer(spec, dataset, device, inputs.outcomes, inputs.labels)
     trainer.load_state_dict(state["trainer"])
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
-"""What a run of a spec costs on this machine: `python -m trainables.training.probe < spec.json`.
+"""Measure the cost of a run on this machine: `python -m trainables.training.probe < spec.json`.
 
-It trains a few steps on random images of the right shape, in a process of its own, so that the
-driver needs no torch, and prints a `Cost` as JSON. It reads no data and writes nothing.
+The program trains a few steps on random images of the right shape and prints a `Cost` as JSON. It
+is a process of its own, so that the driver needs no torch. It reads no data and writes no files.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASURE_SECONDS = 0.7
-"""Wall time to spend on steps, unless one step takes longer."""
+"""Wall time spent on training steps, in seconds, unless a single step takes longer."""
 
 
 def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
-    """Time steps and evaluation of a spec on random data.
+    """Return the cost of a run, measured on random data.
 
     Args:
-        spec: its backbone, method, recipe and threads count; its data and noise do not.
-        image: shape (C, H, W).
+        spec: specification of the run, of which data and noise are ignored.
+        image: shape (C, H, W) of the images.
         classes: number of classes.
     """
     batch = spec.recipe.batch_size
@@ -65,9 +65,9 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
     positions = torch.arange(batch, device=trainer.device)
 
     def step() -> float:
-        begun = time.perf_counter()
-        trainer.step(pixels, positions, 1)[0].item()  # asking for the value waits for the device
-        return time.perf_counter() - begun
+        start = time.perf_counter()
+        trainer.step(pixels, positions, 1)[0].item()  # reading the value waits for the device
+        return time.perf_counter() - start
 
     first = step()
     seconds = [first]
@@ -78,7 +78,7 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
     return Cost(
         step_seconds=sorted(seconds)[len(seconds) // 2],
         evaluation_seconds=_evaluation_seconds(trainer, images, labels),
-        checkpoint_bytes=2 * buffer.tell(),  # momentum buffers double it after the first step
+        checkpoint_bytes=2 * buffer.tell(),  # optimiser buffers double it after the first step
         device=device_name(trainer.device),
         devices=max(1, torch.cuda.device_count()),
     )
@@ -87,18 +87,18 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
 def _evaluation_seconds(
     trainer: Trainer, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> float:
-    part = ArrayLoader(images, np.arange(len(labels)), labels, trainer.device)
-    begun = time.perf_counter()
-    trainer.accuracies(part, {"accuracy": 1})
-    return (time.perf_counter() - begun) / len(part)
+    loader = ArrayLoader(images, np.arange(len(labels)), labels, trainer.device)
+    start = time.perf_counter()
+    trainer.accuracies(loader, {"accuracy": 1})
+    return (time.perf_counter() - start) / len(loader)
 
 
 def main() -> None:
-    """Read {"spec", "image", "classes"} from standard input, print the cost."""
-    asked = json.load(sys.stdin)
-    spec = RunSpec.from_dict(asked["spec"])
-    channels, height, width = asked["image"]
-    cost = measure(spec, (channels, height, width), asked["classes"])
+    """Read {"spec", "image", "classes"} from standard input and print the cost."""
+    request = json.load(sys.stdin)
+    spec = RunSpec.from_dict(request["spec"])
+    channels, height, width = request["image"]
+    cost = measure(spec, (channels, height, width), request["classes"])
     sys.stdout.write(json.dumps(asdict(cost)))
 
 

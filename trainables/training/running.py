@@ -25,7 +25,7 @@ from trainables.training.devices import (
     pick_device,
     reset_peak_memory,
 )
-from trainables.training.outcomes import NeedDivergedError, take_inputs
+from trainables.training.outcomes import NeedDivergedError, load_inputs
 from trainables.training.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Running:
         reset_peak_memory()
         dataset = self._read_dataset()
         try:
-            inputs = take_inputs(self.spec, self._home, dataset, device)
+            inputs = load_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
             self.result = replace(
                 error.need,

@@ -1,4 +1,4 @@
-"""One training, epoch by epoch: a pure function of its spec and its data."""
+"""The training loop: trains a network epoch by epoch, as a pure function of spec and data."""
 
 from __future__ import annotations
 
@@ -26,42 +26,53 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 500
 EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64
-"""Most images and pixels that are evaluated at once."""
+"""Largest numbers of images and of pixels per batch of an evaluation."""
 LOSS_BOUND = 1e6
-"""A mean loss above this is a divergence, though still a number."""
+"""Largest mean loss of a step; a training with a larger one counts as diverged."""
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no number, or out of bounds: an outcome of the run, not a fault of the sweep."""
+    """The loss is not a number or out of bounds, which is a result of the run, not a bug."""
 
 
 class Observer(Protocol):
-    """Looks on while a run trains; what it does must not change a bit of it."""
+    """Observer of a training, which must not influence it."""
 
     def watches(self, epoch: int) -> bool:
-        """Tell whether it wants to see this epoch."""
+        """Return whether the steps of an epoch are observed."""
 
     def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
-        """Take note of a step.
+        """Record a step of an observed epoch.
 
         Args:
-            batch: of the step.
-            attention: logit of the weight τ that the loss gives each sample, shape (b,), if it
-                gives one.
-            gradient: of each sample's loss with respect to its logits, shape (b, outputs).
+            batch: batch of the step.
+            attention: logits of the weights τ of the samples in the loss, shape (b,); None if the
+                method has no such weights.
+            gradient: gradient of each sample's loss with respect to its logits, shape
+                (b, outputs).
         """
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Take note of an epoch's end, and of what the method takes for the labels then."""
+        """Record the end of an observed epoch.
+
+        Args:
+            epoch: number of the epoch, counted from 1.
+            targets: the method's present estimate of the labels; None if it has none.
+        """
 
 
 class Trainer:
-    """Trains a spec; between epochs, `state_dict` holds all that is needed to go on elsewhere.
+    """Training of one spec, which can be continued elsewhere from `state_dict` after any epoch.
 
     Attributes:
-        epoch: epochs done.
-        trace: one row of metrics per epoch done; equal specs give equal rows.
-        seconds: wall time of each.
+        epoch: number of epochs trained so far.
+        trace: one row of metrics per epoch; equal specs give equal rows.
+        seconds: wall time of each epoch in seconds.
+        labels: noisy labels of the run.
+        data: loaders of the training and evaluated samples.
+        network: network that is trained.
+        method: method that computes the loss.
+        optimizer: optimiser of the network's parameters.
     """
 
     def __init__(
@@ -75,20 +86,20 @@ class Trainer:
         """Prepare the first epoch.
 
         Args:
-            spec: what is trained.
-            dataset: on what.
-            device: where.
+            spec: specification of the run.
+            dataset: dataset of the run.
+            device: device of the training.
             inputs: outcomes of the runs that the spec needs, by role.
-            labels: what the run sees; None: drawn as the spec says.
+            labels: noisy labels of the run; None to draw them according to the spec.
 
         Raises:
-            DataError: the data are not those of the spec, or a picture cannot be decoded.
-            FieldError: the method would keep more state than is reasonable.
+            DataError: if the data differ from those of the spec, or a picture is unreadable.
+            FieldError: if the method's per-sample state would be too large.
         """
         if dataset.digest != spec.data:
             raise DataError(
                 f"the data of '{dataset.name}' have SHA-256 {dataset.digest[:12]}, the run was "
-                f"planned with {spec.data[:12]}: restore them, or plan it anew"
+                f"planned with {spec.data[:12]}: restore them, or plan it again"
             )
         make_deterministic(spec.recipe, spec.threads)
         self.spec = spec
@@ -135,12 +146,12 @@ class Trainer:
 
     @property
     def skipped(self) -> int:
-        """How many training pictures were left out, since they could not be decoded."""
+        """Number of training pictures left out because they could not be decoded."""
         return max(self._skipped, self.data.unreadable)
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch has been trained."""
+        """Whether all epochs are trained."""
         return self.epoch == self.spec.recipe.epochs
 
     @property
@@ -149,35 +160,39 @@ class Trainer:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def train_epoch(self, observer: Observer | None = None) -> dict[str, float]:
-        """Train the next epoch, evaluate where the recipe says so, and return its row.
+        """Train the next epoch, evaluate if the recipe requires it, and return the epoch's row.
+
+        Args:
+            observer: observer of the training, if any.
 
         Raises:
-            DivergedError: a step's loss was no number or out of bounds; the epoch is not counted
-                as done.
+            DivergedError: if the loss of a step is not a number or out of bounds; `epoch` does not
+                change then.
         """
-        begun = time.perf_counter()
+        start = time.perf_counter()
         epoch = self.epoch + 1
         recipe = self.spec.recipe
         rate = recipe.schedule.rate(recipe.learning_rate, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        row = {"epoch": epoch, "learning_rate": rate, **self._pass(epoch, observer)}
+        row = {"epoch": epoch, "learning_rate": rate, **self._train_steps(epoch, observer)}
         if recipe.evaluates(epoch):
-            for metric, part in self.data.evaluated.items():
+            for metric, loader in self.data.evaluated.items():
                 further = self.data.top.get(metric, {})
-                row |= self.accuracies(part, {metric: 1, **further})
+                row |= self.accuracies(loader, {metric: 1, **further})
         self.epoch = epoch
         self.trace.append(row)
-        self.seconds.append(time.perf_counter() - begun)
+        self.seconds.append(time.perf_counter() - start)
         return row
 
-    def _pass(self, epoch: int, observer: Observer | None) -> dict[str, float]:
+    def _train_steps(self, epoch: int, observer: Observer | None) -> dict[str, float]:
+        """Train on all batches of an epoch and return the training metrics."""
         self.network.train()
         if observer is not None and not observer.watches(epoch):
             observer = None
         recipe, train = self.spec.recipe, self.data.train
         draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
-        # Dropout draws from torch's own generator: begun anew, so that it needs no checkpoint.
+        # Dropout uses torch's generator, which is seeded per epoch and so needs no checkpoint.
         torch.manual_seed(derive("method", self.spec.seeds.method, "torch", epoch) % 2**63)
         losses, sizes = [], []
         correct = torch.zeros(2, dtype=torch.int64, device=self.device)
@@ -186,25 +201,25 @@ class Trainer:
             losses.append(loss)
             sizes.append(len(positions))
             predicted = logits[:, : self.labels.classes].argmax(dim=1)
-            wanted = torch.stack([self.data.train.labels[positions], self.data.true[positions]])
-            correct += (predicted == wanted).sum(dim=1)
-        # One transfer per epoch: asking for each step's loss would make the GPU wait.
-        per_step = torch.stack(losses).double().cpu()
-        bad = (~(per_step.abs() <= LOSS_BOUND)).nonzero()
-        if len(bad):
-            step = int(bad[0])
+            targets = torch.stack([self.data.train.labels[positions], self.data.true[positions]])
+            correct += (predicted == targets).sum(dim=1)
+        # One transfer per epoch, since reading the loss of every step would stall the GPU.
+        step_losses = torch.stack(losses).double().cpu()
+        invalid = (~(step_losses.abs() <= LOSS_BOUND)).nonzero()
+        if len(invalid):
+            step = int(invalid[0])
             raise DivergedError(
-                f"loss {per_step[step].item():g} at step {step + 1} of epoch {epoch}; "
+                f"loss {step_losses[step].item():g} at step {step + 1} of epoch {epoch}; "
                 f"last good epoch {epoch - 1}"
             )
         self.method.end_epoch(epoch, self.predict)
         if observer is not None:
             observer.end_epoch(epoch, self.method.estimated_targets())
-        seen = sum(sizes)
-        mean = float((per_step * torch.tensor(sizes)).sum()) / seen
-        given, true = (int(count) / seen for count in correct)
-        row = {TRAIN_LOSS: mean, TRAIN_ACCURACY: given}
-        return row | {TRAIN_ACCURACY_TRUE: true} if self.labels.truth_known else row
+        samples = sum(sizes)
+        mean_loss = float((step_losses * torch.tensor(sizes)).sum()) / samples
+        noisy_accuracy, true_accuracy = (int(count) / samples for count in correct)
+        row = {TRAIN_LOSS: mean_loss, TRAIN_ACCURACY: noisy_accuracy}
+        return row | {TRAIN_ACCURACY_TRUE: true_accuracy} if self.labels.truth_known else row
 
     def step(
         self,
@@ -213,7 +228,14 @@ class Trainer:
         epoch: int,
         observer: Observer | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step of the optimiser; return the loss and the logits, both detached."""
+        """Train one step and return its loss and logits, both detached.
+
+        Args:
+            images: images, uint8, shape (b, C, H, W).
+            positions: positions of the samples among the training samples, shape (b,).
+            epoch: number of the epoch, counted from 1.
+            observer: observer of the training, if any.
+        """
         logits, attention = self._forward(images)
         batch = Batch(logits.float(), attention.float(), positions, epoch)
         if observer is not None:
@@ -236,29 +258,29 @@ class Trainer:
         return logits, attention
 
     @torch.no_grad()
-    def accuracies(self, part: Loader, metrics: Mapping[str, int]) -> dict[str, float]:
-        """Return top-k accuracies: how often a sample's label is among the k likeliest.
+    def accuracies(self, loader: Loader, metrics: Mapping[str, int]) -> dict[str, float]:
+        """Return top-k accuracies: the fractions of labels among the k most probable classes.
 
         Args:
-            part: what is predicted.
-            metrics: k by the metric's name.
+            loader: loader of the samples to evaluate.
+            metrics: k by metric name.
         """
         self.network.eval()
         correct = torch.zeros(len(metrics), dtype=torch.int64, device=self.device)
-        seen = 0
-        for images, positions in part.batches(self._evaluation_batch):
-            labels = part.labels[positions]
+        samples = 0
+        for images, positions in loader.batches(self._evaluation_batch):
+            labels = loader.labels[positions]
             logits = self._forward(images)[0][:, : self.labels.classes]
-            first = logits.argmax(dim=1) == labels
-            above = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
-            hits = [first if k == 1 else above < k for k in metrics.values()]
+            top1 = logits.argmax(dim=1) == labels
+            rank = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+            hits = [top1 if k == 1 else rank < k for k in metrics.values()]
             correct += torch.stack(hits).sum(dim=1)
-            seen += len(labels)
-        return {name: int(count) / seen for name, count in zip(metrics, correct, strict=True)}
+            samples += len(labels)
+        return {name: int(count) / samples for name, count in zip(metrics, correct, strict=True)}
 
     @property
     def _evaluation_batch(self) -> int:
-        """Images at once, fewer of large ones."""
+        """Number of images per batch of an evaluation, which is smaller for large images."""
         pixels = self.data.image[1] * self.data.image[2]
         return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
@@ -266,24 +288,24 @@ class Trainer:
     def predict(self) -> torch.Tensor:
         """Return the softmax of all training samples in order, float32, shape (n, outputs).
 
-        Taken in evaluation mode, without augmentation; the mode is left as it was. A picture that
-        cannot be decoded has the same probability for all.
+        It is computed in evaluation mode without augmentation; the mode is restored afterwards. A
+        picture that cannot be decoded gets equal probabilities.
         """
         training = self.network.training
         self.network.eval()
-        found: torch.Tensor | None = None
+        predictions: torch.Tensor | None = None
         for images, positions in self.data.train.batches(self._evaluation_batch):
             probabilities = self._forward(images)[0].float().softmax(dim=1)
-            if found is None:
+            if predictions is None:
                 outputs = probabilities.shape[1]
-                found = probabilities.new_full((len(self.data.train), outputs), 1 / outputs)
-            found[positions] = probabilities
+                predictions = probabilities.new_full((len(self.data.train), outputs), 1 / outputs)
+            predictions[positions] = probabilities
         self.network.train(training)
-        assert found is not None  # noqa: S101 - a part has samples
-        return found
+        assert predictions is not None  # noqa: S101 - a loader is never empty
+        return predictions
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that decides the epochs to come, and what was seen in those done."""
+        """Return the state that determines the remaining epochs, and the trace so far."""
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
@@ -295,7 +317,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same spec."""
+        """Continue from the state of a trainer of the same spec."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])

@@ -14,7 +14,7 @@ from trainables.errors import DataError, RecordError
 from trainables.noise.symmetric import Symmetric
 from trainables.run.identity import digest_of
 from trainables.run.spec import REVISION
-from trainables.run_data.labels import keep_labels, pinned_labels
+from trainables.run_data.labels import pinned_labels, store_labels
 from trainables.run_data.realisation import labels_digest, realise
 from trainables.training.trainer import Trainer
 
@@ -112,9 +112,9 @@ def test_a_damaged_record_of_the_first_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
-    path = keep_labels(noisy_labels(), tmp_path)
+    path = store_labels(noisy_labels(), tmp_path)
     assert path == tmp_path / f"labels/{labels_digest(noisy_labels())}.npy"
-    assert keep_labels(noisy_labels(), tmp_path) == path
+    assert store_labels(noisy_labels(), tmp_path) == path
     spec = from_file(noisy_labels())
     labels = pinned_labels(spec, digits(), tmp_path)
 
@@ -128,23 +128,23 @@ def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
 
 
 def test_damaged_labels_of_a_file_are_written_again_when_a_run_is_planned(tmp_path: Path) -> None:
-    path = keep_labels(noisy_labels(), tmp_path)
+    path = store_labels(noisy_labels(), tmp_path)
     whole = path.read_bytes()
     for broken in (b"", whole[:50], b"PK" + whole[2:]):
         path.write_bytes(broken)
-        assert keep_labels(noisy_labels(), tmp_path).read_bytes() == whole
+        assert store_labels(noisy_labels(), tmp_path).read_bytes() == whole
 
 
 def test_missing_damaged_or_other_labels_of_a_file_are_refused(tmp_path: Path) -> None:
-    path = keep_labels(noisy_labels(), tmp_path)
+    path = store_labels(noisy_labels(), tmp_path)
     spec = from_file(noisy_labels())
     content = path.read_bytes()
     for broken in (content[:50], b"", b"PK" + content[2:]):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match=f"{path} is missing or damaged, and holds the labels"):
+        with pytest.raises(DataError, match=f"{path}, which holds the labels of a run, is missing"):
             pinned_labels(spec, digits(), tmp_path)
     path.unlink()
-    with pytest.raises(DataError, match="type the command that planned it again"):
+    with pytest.raises(DataError, match="run the command that planned it again"):
         pinned_labels(spec, digits(), tmp_path)
     for wrong in (noisy_labels()[:-1], (noisy_labels() + 1) % 10):
         np.save(path, wrong)

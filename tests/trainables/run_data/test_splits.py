@@ -180,7 +180,7 @@ def test_the_split_is_on_record(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_what_the_recipe_must_say_of_files(dataset: Dataset) -> None:
     spec = spec_of(dataset)
-    with pytest.raises(DataError, match="the recipe must say mean and std"):
+    with pytest.raises(DataError, match="mean and std must be given in the recipe"):
         Trainer(replace(spec, recipe=replace(spec.recipe, mean=None, std=None)), dataset, CPU)
 
 
@@ -189,5 +189,5 @@ def test_a_dataset_without_validation_uses_the_held_out_samples_with_their_true_
     trainer = Trainer(spec, digits(), CPU)
     part = trainer.data.evaluated["clean_val/accuracy"]
     np.testing.assert_array_equal(part.labels.numpy(), digits().train.labels[part.index])
-    with pytest.raises(DataError, match="'digits' has no validation split, and the run holds noth"):
+    with pytest.raises(DataError, match="'digits' has no validation split, and the run holds out"):
         Trainer(replace(spec, hold_out=0.0), digits(), CPU)

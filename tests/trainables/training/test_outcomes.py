@@ -22,7 +22,7 @@ from trainables.run.parameters import FrozenMap
 from trainables.run.record import Record
 from trainables.run.result import Status
 from trainables.run_data.realisation import labels_digest
-from trainables.training.outcomes import NeedDivergedError, take_inputs
+from trainables.training.outcomes import NeedDivergedError, load_inputs
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_the_digest_of_a_need_is_part_of_the_name() -> None:
 def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
-    inputs = take_inputs(spec, tmp_path, digits(), CPU)
+    inputs = load_inputs(spec, tmp_path, digits(), CPU)
     found, hashes = inputs.outcomes, inputs.hashes
 
     trainer = Trainer(teacher, digits(), CPU)
@@ -81,9 +81,9 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
 def test_it_is_frozen_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
-    first = take_inputs(spec, tmp_path, digits(), CPU).hashes
+    first = load_inputs(spec, tmp_path, digits(), CPU).hashes
     Record(tmp_path, teacher.digest).checkpoint.unlink()
-    assert take_inputs(spec, tmp_path, digits(), CPU).hashes == first
+    assert load_inputs(spec, tmp_path, digits(), CPU).hashes == first
 
 
 def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
     ended = complete_run(teacher, tmp_path, digits, "study")
     assert ended.status is Status.DIVERGED
     with pytest.raises(NeedDivergedError):
-        take_inputs(spec, tmp_path, digits(), CPU)
+        load_inputs(spec, tmp_path, digits(), CPU)
     result = complete_run(spec, tmp_path, digits, "study")
     assert (result.status, result.trace, result.spec) == (Status.DIVERGED, [], spec)
     assert result.reason == (
@@ -147,7 +147,7 @@ def test_a_damaged_outcome_is_refused(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     other = replace(spec, seeds=replace(spec.seeds, init=9))
-    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first taken"):
+    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first used"):
         complete_run(other, tmp_path, digits, "study")
     path.unlink()
     assert complete_run(other, tmp_path, digits, "study").status is Status.FINISHED
@@ -202,13 +202,13 @@ def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     other = replace(spec, seeds=replace(spec.seeds, init=9))
-    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first taken"):
+    with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first used"):
         complete_run(other, tmp_path, digits, "study")
 
     # Trained again on another device: whole, but not what the first labels were drawn from.
     np.save(path, np.load(path)[::-1])
     for later in (other, pmd_chain(seed=7)[1]):
-        with pytest.raises(DataError, match="runs that took different ones are not compared"):
+        with pytest.raises(DataError, match="runs that use different outcomes are not compared"):
             complete_run(later, tmp_path, digits, "study")
 
 
