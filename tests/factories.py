@@ -1,4 +1,4 @@
-"""Specs and results that were never trained, for tests of everything that comes after training."""
+"""Factories of specs, results and plans for tests that do not train."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLASSES = 10
 
 
 def text_hash(*parts: object) -> str:
-    """A SHA-256 that depends on the parts alone."""
+    """Return a SHA-256 that depends only on the arguments."""
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
 
 
 def labels_hash(spec: RunSpec) -> str:
-    """The hash of a run's labels: of scenario and noise seed alone, so that methods are paired."""
+    """Return a hash of a run's labels that depends only on scenario and noise seed."""
     return text_hash("labels", spec.scenario, spec.seeds.noise)
 
 
@@ -42,7 +42,7 @@ def make_spec(
     evaluate: Sequence[str] = ("val", "test"),
     **changes: Any,
 ) -> RunSpec:
-    """A spec of digits; `values` are the method's hyperparameters, `changes` any other field."""
+    """Return a spec of digits; `values` are hyperparameters, `changes` any other fields."""
     kind = method_of(method)
     fields: dict[str, Any] = {
         "dataset": "digits",
@@ -68,16 +68,16 @@ def make_result(
     device: str = "cpu",
     **changes: Any,
 ) -> RunResult:
-    """A result whose evaluated accuracies rise to `accuracy`, reached exactly in the last epoch.
+    """Return a result whose accuracies rise with the epoch and end at `accuracy`.
 
-    The epoch before the last has the best noisy validation, where the test accuracy is 0.01 above
-    the last. With `diverged_at` the trace ends there, with a loss that is not a number.
+    All accuracies are highest in the last epoch but one, 0.01 above their last value. A run that
+    diverged ends with a NaN loss in epoch `diverged_at`.
     """
     spec = spec or make_spec()
     epochs = diverged_at or spec.recipe.epochs
     trace = []
     for epoch in range(1, epochs + 1):
-        left = spec.recipe.epochs - epoch
+        remaining = spec.recipe.epochs - epoch
         row = {
             "epoch": float(epoch),
             "train/loss": 1.0 / epoch,
@@ -87,16 +87,16 @@ def make_result(
         if diverged_at == epoch:
             row["train/loss"] = math.nan
         elif spec.recipe.evaluates(epoch):
-            shape = {0: 0.0, 1: 0.01}.get(left, -0.01 * left)
-            row |= {f"{split}/accuracy": accuracy + shape for split in spec.evaluate}
+            offset = {0: 0.0, 1: 0.01}.get(remaining, -0.01 * remaining)
+            row |= {f"{split}/accuracy": accuracy + offset for split in spec.evaluate}
         trace.append(row)
-    cell = 0.4 / (CLASSES - 1)
-    rows = [[0.6 if i == j else cell for j in range(CLASSES)] for i in range(CLASSES)]
+    flip = 0.4 / (CLASSES - 1)
+    transition = [[0.6 if i == j else flip for j in range(CLASSES)] for i in range(CLASSES)]
     fields: dict[str, Any] = {
         "status": Status.FINISHED if diverged_at is None else Status.DIVERGED,
         "seconds": [0.02] * epochs,
         "peak_memory_mb": 350.5,
-        "labels": LabelFacts(labels_hash(spec), 1437, 0.4, rows),
+        "labels": LabelFacts(labels_hash(spec), 1437, 0.4, transition),
         "parameters": 26_123,
         "provenance": {
             "device": device,
@@ -118,7 +118,7 @@ def make_cell(
     values: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> CellRecord:
-    """A cell whose digests are those of `make_spec` with the same method, scenario and values."""
+    """Return a cell with the digests of `make_spec` for the same method, scenario and values."""
     values = {"lambda": 0.5, "alpha": 0.9} if values is None and method == "nal" else values or {}
     fields: dict[str, Any] = {
         "method_title": method_of(method).title,
@@ -140,12 +140,12 @@ def make_cell(
 def cell_specs(
     method: str, scenario: str, seeds: Sequence[int], values: Mapping[str, Any]
 ) -> list[RunSpec]:
-    """The specs of a cell's runs."""
+    """Return the specs of a cell's runs."""
     return [make_spec(seed=seed, method=method, scenario=scenario, values=values) for seed in seeds]
 
 
 def make_plan(cells: Sequence[CellRecord] = (), **changes: Any) -> PlanRecord:
-    """A finished sweep of digits with these cells."""
+    """Return the record of a finished sweep of digits with these cells."""
     fields: dict[str, Any] = {
         "sweep": text_hash("sweep"),
         "study": "digits",

@@ -1,4 +1,4 @@
-"""Small real runs for the tests of training: digits, or random pictures, with true digests."""
+"""Small real runs for tests of the training, on digits or random pictures."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CPU = torch.device("cpu")
 
 @cache
 def digits() -> Dataset:
-    """The digits, read once."""
+    """Return the digits dataset, which is read once."""
     return Digits().read(Path())
 
 
 def pictures(count: int, classes: int = 4) -> Dataset:
-    """Random 32×32 pictures in colour."""
+    """Return a dataset of random 32×32 colour pictures."""
     random = np.random.Generator(np.random.Philox(0))
     images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
     split = Split(images, np.arange(count) % classes)
@@ -42,13 +42,13 @@ def pictures(count: int, classes: int = 4) -> Dataset:
 
 
 def recipe(epochs: int = 3, **changes: Any) -> Recipe:
-    """The recipe of the digits, shorter."""
+    """Return a short recipe for the digits."""
     fields: dict[str, Any] = {"learning_rate": 0.05, "weight_decay": 5e-4, "window": 2, **changes}
     return Recipe(epochs=epochs, batch_size=fields.pop("batch_size", 64), **fields)
 
 
 def runnable(dataset: Dataset | None = None, **options: Any) -> RunSpec:
-    """A spec, as `factories.make_spec` takes it, with the digest of a dataset."""
+    """Return a spec with the options of `factories.make_spec` and the digest of a dataset."""
     dataset = dataset or digits()
     spec = make_spec(**{"recipe": recipe(), **options})
     return replace(spec, dataset=dataset.name, data=dataset.digest)
@@ -61,7 +61,7 @@ def complete_run(
     study: str = "study",
     **options: Any,
 ) -> RunResult:
-    """Train a run to its end in this process; return at once what is already recorded."""
+    """Train a run to its end in this process, or return its recorded result."""
     with Running(spec, home, read_dataset, study, **options) as running:
         while (result := running.advance()) is None:
             pass
@@ -69,7 +69,7 @@ def complete_run(
 
 
 def with_needs(spec: RunSpec) -> list[RunSpec]:
-    """The spec with its needs, after the runs that it needs."""
+    """Return the specs of the runs that a spec needs, followed by the spec with its needs."""
     chain: list[RunSpec] = []
     needs = {}
     for stage in method_of(spec.method).stages:
@@ -82,10 +82,7 @@ def with_needs(spec: RunSpec) -> list[RunSpec]:
 
 
 def short_values(method: str, epochs: int) -> dict[str, Any]:
-    """Values with which all that a method does happens within some epochs.
-
-    What counts epochs is scaled down from a training of 200.
-    """
+    """Return a method's hyperparameters that count epochs, scaled down from 200 epochs."""
     return {
         parameter.name: max(int(parameter.low), round(float(parameter.default) * epochs / 200))  # type: ignore[arg-type]
         for parameter in method_of(method).parameters
@@ -93,23 +90,23 @@ def short_values(method: str, epochs: int) -> dict[str, Any]:
     }
 
 
-def assert_same_bits(found: Any, expected: Any) -> None:
-    """Compare states of any nesting: tensors bit for bit, all else by equality."""
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """Assert that nested states are equal, tensors bit for bit."""
     if isinstance(expected, torch.Tensor):
-        assert found.dtype == expected.dtype
-        assert torch.equal(found, expected)
+        assert actual.dtype == expected.dtype
+        assert torch.equal(actual, expected)
     elif isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for key in expected:
-            assert_same_bits(found[key], expected[key])
+            assert_same_bits(actual[key], expected[key])
     elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same_bits(one, other)
+        assert len(actual) == len(expected)
+        for actual_entry, expected_entry in zip(actual, expected, strict=True):
+            assert_same_bits(actual_entry, expected_entry)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 def bits(state: dict[str, Any]) -> dict[str, Any]:
-    """What of a checkpoint is reproduced: all but the wall times."""
+    """Return the reproducible entries of a checkpoint: all but the wall times."""
     return {key: value for key, value in state.items() if key != "seconds"}

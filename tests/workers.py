@@ -1,4 +1,4 @@
-"""The trainable of Ray, driven without Tune."""
+"""Helpers that drive the Ray Tune trainable without Tune."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HomeTrainable(RunTrainable):
-    """Trains real runs in the home that a trial's configuration names."""
+    """Trainable of real runs that takes the home from the trial's configuration."""
 
     def setup(self, config: dict[str, Any], **_bound: Any) -> None:
         home = Path(config["home"])
@@ -22,12 +22,12 @@ class HomeTrainable(RunTrainable):
 
 
 def trial(spec: RunSpec, home: Path, **changes: Any) -> dict[str, Any]:
-    """The configuration of a trial."""
+    """Return the configuration of a trial."""
     plain = {"spec": spec.to_json(), "home": str(home)}
     return {**plain, "stops_after": [], "reported_epoch": 0, **changes}
 
 
 def rows_of(report: dict[str, Any]) -> list[dict[str, float]]:
-    """The rows of a report."""
+    """Return the rows of a report."""
     rows: list[dict[str, float]] = json.loads(report["rows"])
     return rows

@@ -1,4 +1,4 @@
-"""Every method gives the same bits wherever, however often interrupted, and observed or not."""
+"""Bit equality of every method after interruptions, in other processes and when observed."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ pytestmark = pytest.mark.slow
 EPOCHS = 8
 SAMPLES = 400
 PROCESSES = multiprocessing.get_context("forkserver")
-"""Children are forked from a process that has torch imported and has computed nothing."""
+"""Context whose children are forked from a process that only imported torch."""
 PROCESSES.set_forkserver_preload(["trainables.training.running", "small_runs"])
 
 
 def chain_of(method: str) -> list[RunSpec]:
-    """The runs that a short training of a method takes; the last is the method's own."""
+    """Return the specs of a short training of a method, of which the last is its own run."""
     spec = runnable(
         method=method,
         recipe=recipe(EPOCHS),
@@ -59,7 +59,7 @@ def train(home: Path, specs: list[RunSpec], **options: Any) -> None:
 
 
 def train_and_wait(home: Path, spec: RunSpec, last: int, pipe: Connection) -> None:
-    """Train to an epoch, every one checkpointed, then wait for the end."""
+    """Train up to an epoch with a checkpoint after each, then wait to be killed."""
     running.CHECKPOINT_SHARE = math.inf
     with Running(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
         while run.epoch < last:
@@ -69,11 +69,11 @@ def train_and_wait(home: Path, spec: RunSpec, last: int, pipe: Connection) -> No
 
 
 def killed_at(home: Path, spec: RunSpec, epoch: int) -> None:
-    """Train a run in a process of its own and kill it while it is in or after an epoch."""
-    ours, theirs = PROCESSES.Pipe()
-    child = PROCESSES.Process(target=train_and_wait, args=(home, spec, epoch, theirs))
+    """Train a run in a new process and kill the process during or after an epoch."""
+    receiver, sender = PROCESSES.Pipe()
+    child = PROCESSES.Process(target=train_and_wait, args=(home, spec, epoch, sender))
     child.start()
-    while ours.recv() < epoch:
+    while receiver.recv() < epoch:
         pass
     child.kill()
     child.join()
@@ -81,23 +81,24 @@ def killed_at(home: Path, spec: RunSpec, epoch: int) -> None:
     assert Record(home, spec.digest).result() is None
 
 
-def assert_same(found: Path, expected: Path, spec: RunSpec) -> None:
-    """Weights, momentum, per-sample state, trace and what others may need are equal."""
+def assert_same(home: Path, reference: Path, spec: RunSpec) -> None:
+    """Assert that a run has the same checkpoint and result under two homes."""
     states = [
-        torch.load(Record(home, spec.digest).checkpoint, weights_only=True)["trainer"]
-        for home in (found, expected)
+        torch.load(Record(folder, spec.digest).checkpoint, weights_only=True)["trainer"]
+        for folder in (home, reference)
     ]
     assert states[0]["epoch"] == EPOCHS
     assert_same_bits(*map(bits, states))
-    one, other = (Record(home, spec.digest).result() for home in (found, expected))
-    assert one is not None
-    assert other is not None
-    assert (one.trace, one.status, one.labels) == (other.trace, other.status, other.labels)
+    actual, expected = (Record(folder, spec.digest).result() for folder in (home, reference))
+    assert actual is not None
+    assert expected is not None
+    assert (actual.trace, actual.status) == (expected.trace, expected.status)
+    assert actual.labels == expected.labels
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which every method was trained undisturbed."""
+    """Return a home in which every method was trained without interruption."""
     home = tmp_path_factory.mktemp("whole")
     for method in METHODS:
         train(home, chain_of(method))
@@ -111,15 +112,17 @@ def test_killed_and_continued(method: str, whole: Path, tmp_path: Path) -> None:
     for spec in chain:
         killed_at(tmp_path, spec, epoch)
         complete_run(spec, tmp_path, digits, "study")
-        found, expected = (Record(home, spec.digest).result() for home in (tmp_path, whole))
-        assert found is not None
+        actual, expected = (Record(home, spec.digest).result() for home in (tmp_path, whole))
+        assert actual is not None
         assert expected is not None
-        assert found.attempts == 2, f"killed at epoch {epoch}"
-        assert found.diagnostics == expected.diagnostics
+        assert actual.attempts == 2, f"killed at epoch {epoch}"
+        assert actual.diagnostics == expected.diagnostics
         assert_same(tmp_path, whole, spec)
         for name in (path.name for path in Record(whole, spec.digest).folder.glob("*.npy")):
-            one, other = (Record(home, spec.digest).folder / name for home in (tmp_path, whole))
-            assert not one.exists() or one.read_bytes() == other.read_bytes()
+            path, expected_path = (
+                Record(home, spec.digest).folder / name for home in (tmp_path, whole)
+            )
+            assert not path.exists() or path.read_bytes() == expected_path.read_bytes()
 
 
 def test_without_diagnostics(whole: Path, tmp_path: Path) -> None:
@@ -133,8 +136,7 @@ def test_without_diagnostics(whole: Path, tmp_path: Path) -> None:
 
 
 def test_one_worker_after_the_other_methods(whole: Path, tmp_path: Path) -> None:
-    """The same worker trains every method in turn, in another order than the plain process did."""
-
+    """One worker trains all methods, in another order than the reference process."""
     specs = [spec for method in reversed(METHODS) for spec in chain_of(method)]
     worker = HomeTrainable(trial(specs[0], tmp_path))
     for spec in specs:

@@ -1,4 +1,4 @@
-"""The trainable in real Ray workers."""
+"""The Ray Tune trainable in real Ray workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = runnable(recipe=recipe(2, momentum=0.0), method="ce", seed=3, hold_out=0
 
 @pytest.fixture(scope="module")
 def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One worker, made for SPEC in its `first` home, not yet trained."""
+    """Return an untrained worker of `SPEC`, whose home is its attribute `first`."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from workers import HomeTrainable
@@ -48,14 +48,14 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 class Worker:
-    """A worker that trains one run after another, as Ray Tune's reused actors do."""
+    """Worker that trains one run after another, like Ray Tune's reused actors."""
 
     def __init__(self, handle: Any, first: Path) -> None:
         self.handle = handle
         self.first = first
 
     def finish(self) -> dict[str, Any]:
-        """Take steps until the run is done; return the last report."""
+        """Train the run to its end and return the last report."""
         import ray
 
         while True:
@@ -64,7 +64,7 @@ class Worker:
                 return report
 
     def train(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        """Take up another run and finish it."""
+        """Train another run to its end and return the last report."""
         import ray
 
         assert ray.get(self.handle.reset.remote(configuration))

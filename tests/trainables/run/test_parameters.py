@@ -17,7 +17,7 @@ ALL = (RATE, COUNT, SWITCH, WORD, WIDTHS)
 
 
 @pytest.mark.parametrize(
-    ("parameter", "given", "value"),
+    ("parameter", "raw", "value"),
     [
         (RATE, 1, 1.0),
         (RATE, 1e-9, 1e-9),
@@ -29,11 +29,11 @@ ALL = (RATE, COUNT, SWITCH, WORD, WIDTHS)
     ],
 )
 def test_values_come_back_in_the_type_of_the_default(
-    parameter: Parameter, given: object, value: object
+    parameter: Parameter, raw: object, value: object
 ) -> None:
-    checked = parameter.check(given)
-    assert checked == value
-    assert type(checked) is type(parameter.default)
+    converted = parameter.check(raw)
+    assert converted == value
+    assert type(converted) is type(parameter.default)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_file_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "folder/file"
     assert write_once(path, b"first") == b"first"
     assert write_once(path, b"second") == b"first"
-    assert [one.name for one in path.parent.iterdir()] == ["file"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
 def test_what_killed_processes_left_half_written_is_removed(record: Record) -> None:
@@ -146,7 +146,7 @@ def test_a_claim_is_held_by_one_process_until_it_ends(record: Record) -> None:
         ):
             pass
         with Record(home, "0" * 64).claimed(patience_seconds=0.1):
-            pass  # another run is free
+            pass  # another run is not locked
         holder.kill()
-    with record.claimed(patience_seconds=10):  # a killed process holds nothing
+    with record.claimed(patience_seconds=10):  # the lock of a killed process is released
         pass

@@ -1,4 +1,4 @@
-"""Literal numbers below may never change: every recorded run depends on them."""
+"""Random draws, whose literal numbers must never change: every recorded run depends on them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_axes_seeds_and_keys_each_give_their_own_draws() -> None:
     draws = np.stack([uniform(4000, *key) for key in keyed])
     correlations = np.corrcoef(draws) - np.eye(len(keyed))
 
-    # Independent draws correlate by about 1/sqrt(4000) = 0.016; five times that is out of reach.
+    # The correlation of independent draws has a deviation of 1/sqrt(4000) = 0.016; allow five.
     assert np.abs(correlations).max() < 0.08
 
 

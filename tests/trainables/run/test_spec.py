@@ -43,7 +43,7 @@ SPEC = RunSpec(
     revision=1,
 )
 
-# Of the spec above. Another value means that all recorded runs lose their names.
+# Digest of the spec above; if it changes, recorded runs are no longer found.
 DIGEST = "9f0a454c0f6503975e13823293bdf10b95a7afa02b819e7de06a2cde6ee6bde2"
 CANONICAL = (
     '{"backbone":"resnet34","backbone_parameters":{"hidden":[128,64]},'
@@ -131,11 +131,11 @@ def test_every_field_is_part_of_the_name(name: str) -> None:
 
 
 def test_a_number_has_one_name_however_it_is_written() -> None:
-    taken = method_of("nal").parameters
+    parameters = method_of("nal").parameters
     whole, decimal = ({"lambda": value, "first_target_epoch": value} for value in (10, 10.0))
     assert (
-        replace(SPEC, hyperparameters=complete("nal", taken, whole)).digest
-        == replace(SPEC, hyperparameters=complete("nal", taken, decimal)).digest
+        replace(SPEC, hyperparameters=complete("nal", parameters, whole)).digest
+        == replace(SPEC, hyperparameters=complete("nal", parameters, decimal)).digest
     )
     as_integers = Recipe(1, 1, learning_rate=1, momentum=0, weight_decay=0)
     as_decimals = Recipe(1, 1, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
@@ -151,14 +151,14 @@ def test_zero_has_one_sign() -> None:
 
 
 def test_a_spec_cannot_be_changed() -> None:
-    for part, name in ((SPEC, "method"), (SPEC.recipe, "epochs"), (SPEC.seeds, "noise")):
+    for instance, name in ((SPEC, "method"), (SPEC.recipe, "epochs"), (SPEC.seeds, "noise")):
         with pytest.raises(FrozenInstanceError):
-            setattr(part, name, 1)
+            setattr(instance, name, 1)
 
 
 def test_new_specs_have_the_revision_of_the_code() -> None:
-    given = {f.name: getattr(SPEC, f.name) for f in fields(SPEC) if f.init and f.name != "revision"}
-    assert RunSpec(**given).revision == REVISION
+    names = {field.name for field in fields(SPEC) if field.init} - {"revision"}
+    assert RunSpec(**{name: getattr(SPEC, name) for name in names}).revision == REVISION
 
 
 def test_what_is_no_number_has_no_canonical_form() -> None:
@@ -250,11 +250,11 @@ def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
     short = SPEC.recipe.scaled(12)
 
     assert (short.epochs, short.window, short.schedule) == (12, 2, CosineRestarts(2, 1e-3))
-    kept = SPEC.recipe.scaled(12, SPEC.recipe.schedule)
-    assert (kept.window, kept.schedule) == (10, SPEC.recipe.schedule)
-    untouched = {"epochs", "window", "schedule"}
+    unscaled = SPEC.recipe.scaled(12, SPEC.recipe.schedule)
+    assert (unscaled.window, unscaled.schedule) == (10, SPEC.recipe.schedule)
+    scaled = {"epochs", "window", "schedule"}
     for field in dataclasses.fields(Recipe):
-        if field.name not in untouched:
+        if field.name not in scaled:
             assert getattr(short, field.name) == getattr(SPEC.recipe, field.name)
     assert Recipe(epochs=5, batch_size=1, learning_rate=1.0, window=10).window == 5
 
@@ -276,5 +276,5 @@ def test_a_digest_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = spec.digest
     monkeypatch.setattr("trainables.run.spec.digest_of", None)
     assert spec.digest == first
-    assert replace(SPEC) == SPEC  # what is kept takes no part in comparisons
+    assert replace(SPEC) == SPEC  # the cached digest is not compared
     assert hash(spec) == hash(RunSpec.from_dict(spec.to_dict()))

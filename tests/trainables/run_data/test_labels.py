@@ -1,4 +1,4 @@
-"""Labels as runs see them: drawn, read from annotations, and pinned at the first draw."""
+"""Noisy labels of runs: drawn, read from annotations, and pinned at the first draw."""
 
 from __future__ import annotations
 

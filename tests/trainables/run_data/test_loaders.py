@@ -28,30 +28,30 @@ def recipe(*augmentation: str, batch_size: int = 64) -> Recipe:
     return Recipe(epochs=1, batch_size=batch_size, learning_rate=1.0, augmentation=augmentation)
 
 
-def part_of(images: np.ndarray, index: np.ndarray) -> ArrayLoader:
+def loader_of(images: np.ndarray, index: np.ndarray) -> ArrayLoader:
     return ArrayLoader(images, index, index % 10, CPU)
 
 
 def epoch_of(
-    part: ArrayLoader, recipe: Recipe, seeds: Seeds = SEEDS, epoch: int = 1
+    loader: ArrayLoader, recipe: Recipe, seeds: Seeds = SEEDS, epoch: int = 1
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The batches of an epoch."""
-    draws = EpochDraws(part.index, recipe, seeds, epoch)
-    return list(part.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last))
+    """Return the batches of an epoch."""
+    draws = EpochDraws(loader.index, recipe, seeds, epoch)
+    return list(loader.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last))
 
 
-def visited(part: ArrayLoader, recipe: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
-    """The image that an epoch shows of each sample, by position in the split, in its order."""
+def images_of(loader: ArrayLoader, recipe: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
+    """Return the image of each sample in an epoch by its position in the split, in order."""
     return {
-        int(part.index[position]): image
-        for images, positions in epoch_of(part, recipe, epoch=epoch)
+        int(loader.index[position]): image
+        for images, positions in epoch_of(loader, recipe, epoch=epoch)
         for image, position in zip(images, positions.tolist(), strict=True)
     }
 
 
 def test_statistics_of_the_channels_are_numpys() -> None:
     images = pictures(200)
-    images[:, 2] = 7  # 7/255 has a mean that differs from it by a rounding
+    images[:, 2] = 7  # the mean of 7/255 differs from it by rounding
     index = np.arange(0, 200, 3)
     mean, std = channel_statistics(images, index)
 
@@ -67,11 +67,11 @@ def test_statistics_of_the_channels_are_numpys() -> None:
 def test_normalising_is_subtracting_and_dividing() -> None:
     images = pictures(4)
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    found = Normalise(mean, std, CPU)(torch.from_numpy(images))
+    actual = Normalise(mean, std, CPU)(torch.from_numpy(images))
 
     expected = (images / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+    assert actual.dtype == torch.float32
+    np.testing.assert_allclose(actual.numpy(), expected, atol=2e-6)
 
 
 def test_crops_and_flips_are_those_of_a_plain_loop() -> None:
@@ -80,54 +80,56 @@ def test_crops_and_flips_are_those_of_a_plain_loop() -> None:
     random = np.random.Generator(np.random.Philox(1))
     top, left = random.integers(0, 2 * PADDING + 1, (2, count))
     flip = random.random(count) < 0.5
-    found = crop_and_flip(
+    actual = crop_and_flip(
         *(torch.from_numpy(array) for array in (images, top, left, flip)),
     )
 
     for i in range(count):
         padded = np.pad(images[i], ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))
-        cut = padded[:, top[i] : top[i] + height, left[i] : left[i] + width]
-        np.testing.assert_array_equal(found[i].numpy(), cut[:, :, ::-1] if flip[i] else cut)
-    assert found.dtype == torch.uint8
+        cropped = padded[:, top[i] : top[i] + height, left[i] : left[i] + width]
+        np.testing.assert_array_equal(
+            actual[i].numpy(), cropped[:, :, ::-1] if flip[i] else cropped
+        )
+    assert actual.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("augmentation", [(), ("crop",), ("flip",), ("crop", "flip")])
 def test_an_epoch_shows_each_sample_once(augmentation: tuple[str, ...]) -> None:
     images = pictures(150)
     index = np.arange(150)[::2]
-    part = part_of(images, index)
-    batches = epoch_of(part, recipe(*augmentation, batch_size=32))
+    loader = loader_of(images, index)
+    batches = epoch_of(loader, recipe(*augmentation, batch_size=32))
 
     assert [len(positions) for _, positions in batches] == [32, 32, 11]
     positions = torch.cat([positions for _, positions in batches])
     assert sorted(positions.tolist()) == list(range(75))
     assert positions.tolist() != list(range(75))
-    torch.testing.assert_close(part.labels[positions], torch.from_numpy(index)[positions] % 10)
+    torch.testing.assert_close(loader.labels[positions], torch.from_numpy(index)[positions] % 10)
     if not augmentation:
-        shown = torch.cat([shown for shown, _ in batches])
-        assert torch.equal(shown, torch.from_numpy(images[index])[positions])
+        images_by_sample = torch.cat([images_by_sample for images_by_sample, _ in batches])
+        assert torch.equal(images_by_sample, torch.from_numpy(images[index])[positions])
 
 
 def test_draws_belong_to_the_sample_whatever_is_held_out() -> None:
     images = pictures(400)
-    whole = visited(part_of(images, np.arange(400)), recipe("crop", "flip"))
-    kept = np.sort(np.random.Generator(np.random.Philox(3)).permutation(400)[:250])
-    part = visited(part_of(images, kept), recipe("crop", "flip", batch_size=7))
+    whole = images_of(loader_of(images, np.arange(400)), recipe("crop", "flip"))
+    subset = np.sort(np.random.Generator(np.random.Philox(3)).permutation(400)[:250])
+    loader = images_of(loader_of(images, subset), recipe("crop", "flip", batch_size=7))
 
-    assert set(part) == set(kept.tolist())
-    for sample, image in part.items():
+    assert set(loader) == set(subset.tolist())
+    for sample, image in loader.items():
         assert torch.equal(image, whole[sample])
-    assert list(part) == [sample for sample in whole if sample in part]
+    assert list(loader) == [sample for sample in whole if sample in loader]
 
 
 def test_epochs_and_axes_draw_anew() -> None:
-    part = part_of(pictures(400), np.arange(400))
-    first, second = (visited(part, recipe("crop", "flip"), epoch) for epoch in (1, 2))
+    loader = loader_of(pictures(400), np.arange(400))
+    first, second = (images_of(loader, recipe("crop", "flip"), epoch) for epoch in (1, 2))
 
     assert list(first) != list(second)
     changed = sum(not torch.equal(first[i], second[i]) for i in range(400))
     assert changed > 380  # 1 of 162 draws is the same by chance
-    other = epoch_of(part, recipe("crop", "flip"), Seeds.same(0, augment=1))
+    other = epoch_of(loader, recipe("crop", "flip"), Seeds.same(0, augment=1))
     order = torch.cat([positions for _, positions in other]).tolist()
     assert order == list(first)
 
@@ -135,31 +137,31 @@ def test_epochs_and_axes_draw_anew() -> None:
 def test_crops_reach_every_corner_and_half_are_flipped() -> None:
     count = 8100
     images = np.zeros((count, 1, 9, 9), np.uint8)
-    images[:, 0, 4, 3] = 1  # off the middle, so that a flip can be told
-    shown = visited(part_of(images, np.arange(count)), recipe("flip"))
-    flipped = int(torch.stack(list(shown.values()))[:, 0, 4, 5].sum())
+    images[:, 0, 4, 3] = 1  # off-centre, so that a flip is visible
+    images_by_sample = images_of(loader_of(images, np.arange(count)), recipe("flip"))
+    flipped = int(torch.stack(list(images_by_sample.values()))[:, 0, 4, 5].sum())
     assert flipped == pytest.approx(count / 2, abs=5 * (count / 4) ** 0.5)
 
     images[:, 0, 4, 3], images[:, 0, 4, 4] = 0, 1
-    shown = visited(part_of(images, np.arange(count)), recipe("crop"))
-    landed = torch.stack(list(shown.values())).double().sum(dim=0)[0]
-    assert landed.shape == (9, 9)  # a shift of -4..4 each way takes the middle to every pixel
+    images_by_sample = images_of(loader_of(images, np.arange(count)), recipe("crop"))
+    landed = torch.stack(list(images_by_sample.values())).double().sum(dim=0)[0]
+    assert landed.shape == (9, 9)  # shifts of -4..4 move the centre to every pixel
     assert (landed - 100).abs().max() < 5 * 100**0.5
 
 
 def test_batches_in_order() -> None:
     images = pictures(10)
     index = np.array([1, 4, 5, 9])
-    (a, first), (b, second) = part_of(images, index).batches(3)
+    (a, first), (b, second) = loader_of(images, index).batches(3)
 
     np.testing.assert_array_equal(torch.cat([a, b]).numpy(), images[index])
     assert [*first.tolist(), *second.tolist()] == [0, 1, 2, 3]
 
 
 def test_the_smaller_last_batch_may_be_left_out() -> None:
-    part = part_of(pictures(150), np.arange(150))
+    loader = loader_of(pictures(150), np.arange(150))
     drop = Recipe(epochs=1, batch_size=64, learning_rate=1.0, drop_last=True)
-    whole, cut = epoch_of(part, recipe()), epoch_of(part, drop)
+    whole, cropped = epoch_of(loader, recipe()), epoch_of(loader, drop)
 
-    assert [len(positions) for _, positions in cut] == [64, 64]
-    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(whole[:2], cut, strict=True))
+    assert [len(positions) for _, positions in cropped] == [64, 64]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(whole[:2], cropped, strict=True))

@@ -1,4 +1,4 @@
-"""Large pictures, against a plain loop over them."""
+"""The loader of large pictures, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SEEDS = Seeds.same(0)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of many sizes, some smaller than the crop."""
+    """Return a folder of pictures of many sizes, some of them smaller than the crop."""
     for n in range(COUNT):
         picture = Image.fromarray(random_pixels(n, 20 + 3 * n, 60 - n))
         picture.save(tmp_path / f"{n:02d}.{'png' if n % 3 else 'jpg'}")
     return tmp_path
 
 
-def part_of(
+def loader_of(
     folder: Path,
     index: np.ndarray | None = None,
     resize: int | None = None,
@@ -60,17 +60,17 @@ def recipe(*augmentation: str, batch_size: int = 8, drop_last: bool = False) -> 
 
 
 def epoch_of(
-    part: PictureLoader, how: Recipe, epoch: int = 1
+    loader: PictureLoader, options: Recipe, epoch: int = 1
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    draws = EpochDraws(part.index, how, SEEDS, epoch)
-    return list(part.epoch(draws, how.batch_size, drop_last=how.drop_last))
+    draws = EpochDraws(loader.index, options, SEEDS, epoch)
+    return list(loader.epoch(draws, options.batch_size, drop_last=options.drop_last))
 
 
-def shown(part: PictureLoader, how: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
-    """What an epoch shows of each sample, by position in the split, in its order."""
+def images_of(loader: PictureLoader, options: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
+    """Return the image of each sample in an epoch by its position in the split, in order."""
     return {
-        int(part.index[position]): image
-        for images, positions in epoch_of(part, how, epoch)
+        int(loader.index[position]): image
+        for images, positions in epoch_of(loader, options, epoch)
         for image, position in zip(images, positions.tolist(), strict=True)
     }
 
@@ -80,66 +80,66 @@ def shown(part: PictureLoader, how: Recipe, epoch: int = 1) -> dict[int, torch.T
 def test_what_the_network_sees_is_what_a_plain_loop_makes(
     folder: Path, augmentation: tuple[str, ...], resize: int | None
 ) -> None:
-    part, how = part_of(folder, resize=resize), recipe(*augmentation)
-    draws = EpochDraws(part.index, how, SEEDS, 1)
-    found = shown(part, how)
+    loader, options = loader_of(folder, resize=resize), recipe(*augmentation)
+    draws = EpochDraws(loader.index, options, SEEDS, 1)
+    actual = images_of(loader, options)
 
-    assert list(found) == draws.order.tolist()
+    assert list(actual) == draws.order.tolist()
     for n, path in enumerate(sorted(folder.iterdir())):
         image = decode_image(str(path), mode=ImageReadMode.RGB)
         short = min(image.shape[1:])
-        wanted = max(resize or short, CROP)
-        if short != wanted:
-            size = [max(wanted, int(side * wanted / short)) for side in image.shape[1:]]
+        target = max(resize or short, CROP)
+        if short != target:
+            size = [max(target, int(side * target / short)) for side in image.shape[1:]]
             image = torch.nn.functional.interpolate(
                 image[None], size=size, mode="bilinear", antialias=True
             )[0]
-        room = [side - CROP for side in image.shape[1:]]
+        margins = [side - CROP for side in image.shape[1:]]
         if "crop" in augmentation:
             assert draws.crop is not None
-            top, left = (int(u[n] * (r + 1)) for u, r in zip(draws.crop, room, strict=True))
+            top, left = (int(u[n] * (r + 1)) for u, r in zip(draws.crop, margins, strict=True))
         else:
-            top, left = (round(r / 2) for r in room)
+            top, left = (round(r / 2) for r in margins)
         image = image[:, top : top + CROP, left : left + CROP]
         if "flip" in augmentation:
             assert draws.flip is not None
             image = image.flip(2) if draws.flip[n] else image
-        assert found[n].dtype == torch.uint8
-        assert torch.equal(found[n], image), n
+        assert actual[n].dtype == torch.uint8
+        assert torch.equal(actual[n], image), n
 
 
 def test_threads_change_nothing(folder: Path) -> None:
-    how = recipe("crop", "flip")
-    one, four = (shown(part_of(folder, threads=t), how) for t in (1, 4))
+    options = recipe("crop", "flip")
+    one, four = (images_of(loader_of(folder, threads=t), options) for t in (1, 4))
     assert list(one) == list(four)
     assert all(torch.equal(one[n], four[n]) for n in one)
 
 
 def test_draws_belong_to_the_sample_whatever_is_held_out(folder: Path) -> None:
-    how = recipe("crop", "flip")
-    whole = shown(part_of(folder), how)
-    kept = np.array([1, 4, 5, 11, 19])
-    part = shown(part_of(folder, kept), recipe("crop", "flip", batch_size=2))
-    assert list(part) == [n for n in whole if n in part]
-    assert all(torch.equal(part[n], whole[n]) for n in part)
-    second = shown(part_of(folder), how, epoch=2)
+    options = recipe("crop", "flip")
+    whole = images_of(loader_of(folder), options)
+    subset = np.array([1, 4, 5, 11, 19])
+    loader = images_of(loader_of(folder, subset), recipe("crop", "flip", batch_size=2))
+    assert list(loader) == [n for n in whole if n in loader]
+    assert all(torch.equal(loader[n], whole[n]) for n in loader)
+    second = images_of(loader_of(folder), options, epoch=2)
     assert any(not torch.equal(second[n], whole[n]) for n in whole)
 
 
 def test_batches_in_order_from_the_middle(folder: Path) -> None:
-    part = part_of(folder, np.arange(0, COUNT, 2))
-    batches = list(part.batches(5))
+    loader = loader_of(folder, np.arange(0, COUNT, 2))
+    batches = list(loader.batches(5))
     assert [len(images) for images, _ in batches] == [5, 5, 2]
     assert torch.cat([p for _, p in batches]).tolist() == list(range(12))
-    plain = shown(part, recipe())
+    plain = images_of(loader, recipe())
     for images, positions in batches:
         for image, position in zip(images, positions.tolist(), strict=True):
             assert torch.equal(image, plain[2 * position])
 
 
 def test_the_smaller_last_batch_may_be_left_out(folder: Path) -> None:
-    assert [len(p) for _, p in epoch_of(part_of(folder), recipe())] == [8, 8, 7]
-    assert [len(p) for _, p in epoch_of(part_of(folder), recipe(drop_last=True))] == [8, 8]
+    assert [len(p) for _, p in epoch_of(loader_of(folder), recipe())] == [8, 8, 7]
+    assert [len(p) for _, p in epoch_of(loader_of(folder), recipe(drop_last=True))] == [8, 8]
 
 
 def test_grey_cmyk_and_palette_pictures_become_colours(tmp_path: Path) -> None:
@@ -147,20 +147,20 @@ def test_grey_cmyk_and_palette_pictures_become_colours(tmp_path: Path) -> None:
     for mode, name in (("L", "grey.jpg"), ("CMYK", "cmyk.jpg"), ("P", "palette.png")):
         converted = colour.convert(mode)
         converted.save(tmp_path / name)
-        found = decode(str(tmp_path / name))
-        assert tuple(found.shape) == (3, 32, 40)
+        actual = decode(str(tmp_path / name))
+        assert tuple(actual.shape) == (3, 32, 40)
         with Image.open(tmp_path / name) as again:
             expected = np.asarray(again.convert("RGB"), dtype=int).transpose(2, 0, 1)
-        assert np.abs(found.numpy().astype(int) - expected).mean() < 8
+        assert np.abs(actual.numpy().astype(int) - expected).mean() < 8
 
 
 def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path) -> None:
     frames = [Image.fromarray(random_pixels(number, 32, 40)) for number in (1, 2, 3)]
     for name, more in (("one.gif", []), ("three.gif", frames[1:])):
         frames[0].save(tmp_path / name, save_all=True, append_images=more)
-    found = decode(str(tmp_path / "three.gif"))
-    assert tuple(found.shape) == (3, 32, 40)
-    assert torch.equal(found, decode(str(tmp_path / "one.gif")))
+    actual = decode(str(tmp_path / "three.gif"))
+    assert tuple(actual.shape) == (3, 32, 40)
+    assert torch.equal(actual, decode(str(tmp_path / "one.gif")))
 
 
 @pytest.mark.parametrize("content", ["empty", "text", "cut", "deep"])
@@ -173,28 +173,28 @@ def test_what_cannot_be_decoded(content: str, folder: Path) -> None:
         path.write_bytes({"empty": b"", "text": b"no picture", "cut": whole[:60]}[content])
 
     with pytest.raises(DataError, match=str(path)) as caught:
-        epoch_of(part_of(folder), recipe())
+        epoch_of(loader_of(folder), recipe())
     assert "\n" not in str(caught.value)
 
-    part = part_of(folder, policy="skip")
-    found = shown(part, recipe("crop"))
-    assert 4 not in found
-    assert len(found) == COUNT - 1
-    assert part.unreadable == [4]
-    assert [len(p) for _, p in part.batches(10)] == [9, 10, 3]
+    loader = loader_of(folder, policy="skip")
+    actual = images_of(loader, recipe("crop"))
+    assert 4 not in actual
+    assert len(actual) == COUNT - 1
+    assert loader.unreadable == [4]
+    assert [len(p) for _, p in loader.batches(10)] == [9, 10, 3]
 
 
 def test_a_picture_that_has_gone_is_named(folder: Path) -> None:
-    part = part_of(folder)
+    loader = loader_of(folder)
     (folder / "07.png").unlink()
     with pytest.raises(DataError, match=r"07\.png"):
-        list(part.batches(4))
+        list(loader.batches(4))
 
 
 def test_an_iteration_that_is_left_leaves_no_thread_behind(folder: Path) -> None:
     import threading
 
-    batches = part_of(folder).batches(2)
+    batches = loader_of(folder).batches(2)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name.startswith("decoder") and t.is_alive()]

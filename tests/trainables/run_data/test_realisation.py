@@ -42,16 +42,16 @@ def test_a_subset_depends_on_its_own_axis() -> None:
     assert set(draw(subset=200).index) < set(drawn.index)
 
 
-@pytest.mark.parametrize(("hold_out", "held"), [(0.0, 0), (0.1, 144), (0.3, 431)])
-def test_parts_share_no_sample_and_leave_none_out(hold_out: float, held: int) -> None:
+@pytest.mark.parametrize(("hold_out", "count"), [(0.0, 0), (0.1, 144), (0.3, 431)])
+def test_the_two_splits_are_disjoint_and_complete(hold_out: float, count: int) -> None:
     training, held_out = draw().hold_out(hold_out, 0)
 
-    assert len(held_out) == held
+    assert len(held_out) == count
     np.testing.assert_array_equal(np.sort([*training, *held_out]), np.arange(1437))
     assert (np.diff(training) > 0).all()
 
 
-def test_parts_are_paired_over_scenarios_and_nested_over_fractions() -> None:
+def test_held_out_samples_are_paired_over_scenarios_and_nested_over_fractions() -> None:
     _, held_out = draw().hold_out(0.3, 0)
 
     for same in (draw(), draw(scenario="clean"), draw(noise=1)):
@@ -62,7 +62,8 @@ def test_parts_are_paired_over_scenarios_and_nested_over_fractions() -> None:
 
 def test_held_out_labels_are_as_noisy_as_the_others() -> None:
     drawn = draw()
-    rates = [np.mean(drawn.noisy[part] != drawn.true[part]) for part in drawn.hold_out(0.3, 0)]
+    splits = drawn.hold_out(0.3, 0)
+    rates = [np.mean(drawn.noisy[split] != drawn.true[split]) for split in splits]
     assert rates == pytest.approx([0.4, 0.4], abs=5 * np.sqrt(0.24 / 431))
 
 
@@ -87,7 +88,7 @@ def test_unknown_scenario() -> None:
 
 
 def uneven() -> Dataset:
-    """Classes of 500, 300 and 100 samples."""
+    """Return a dataset with classes of 500, 300 and 100 samples."""
     labels = np.repeat(np.arange(3), [500, 300, 100])
     split = Split(np.zeros((900, 1, 1, 1), dtype=np.uint8), labels)
     return Dataset("uneven", ("a", "b", "c"), split, split)

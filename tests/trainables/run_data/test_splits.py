@@ -1,4 +1,4 @@
-"""Trainings on pictures that stay files, with several test sets and a validation split."""
+"""Trainings on picture files with several test splits and a validation split."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def trained(spec: RunSpec, dataset: Dataset) -> Trainer:
     return trainer
 
 
-def ranks(trainer: Trainer, split: Split) -> np.ndarray:
-    """How many classes come before the right one, picture by picture, from a plain loop."""
+def label_ranks(trainer: Trainer, split: Split) -> np.ndarray:
+    """Return the rank of each picture's label among the logits, computed in a plain loop."""
     assert isinstance(split.images, Pictures)
-    found = []
+    ranks = []
     trainer.network.eval()
     for n, label in enumerate(split.labels):
         with Image.open(split.images.path(n)) as picture:
@@ -105,8 +105,8 @@ def ranks(trainer: Trainer, split: Split) -> np.ndarray:
         inputs = torch.from_numpy((cut[None] / 255 - 0.5) / 0.25).float()
         with torch.no_grad():
             logits = trainer.network(inputs)[0][0]
-        found.append(int((logits > logits[label]).sum()))
-    return np.array(found)
+        ranks.append(int((logits > logits[label]).sum()))
+    return np.array(ranks)
 
 
 def test_every_test_set_has_its_numbers(dataset: Dataset) -> None:
@@ -115,13 +115,13 @@ def test_every_test_set_has_its_numbers(dataset: Dataset) -> None:
 
     assert row["test/accuracy"] == row["test/first/top1"]
     for name, split in dataset.tests.items():
-        before = ranks(trainer, split)
+        ranks = label_ranks(trainer, split)
         for k in (1, 5):
             # A tie within rounding may fall either way between two decoders.
-            expected = float(np.mean(before < k))
+            expected = float(np.mean(ranks < k))
             assert row[f"test/{name}/top{k}"] == pytest.approx(expected, abs=1.01 / len(split))
     assert dataset.validation is not None
-    clean = float(np.mean(ranks(trainer, dataset.validation) < 1))
+    clean = float(np.mean(label_ranks(trainer, dataset.validation) < 1))
     assert row["clean_val/accuracy"] == pytest.approx(clean, abs=1.01 / 6)
     assert "val/accuracy" in row
 
@@ -133,7 +133,7 @@ def test_an_interruption_changes_no_bit_with_files_and_dropout(dataset: Dataset)
         first = Trainer(spec, dataset, CPU)
         for _ in range(after):
             first.train_epoch()
-        torch.rand(17)  # whatever else draws in the meantime
+        torch.rand(17)  # other code may use the generator in between
         second = Trainer(spec, dataset, CPU)
         second.load_state_dict(first.state_dict())
         while not second.done:
@@ -187,7 +187,7 @@ def test_what_the_recipe_must_say_of_files(dataset: Dataset) -> None:
 def test_a_dataset_without_validation_uses_the_held_out_samples_with_their_true_labels() -> None:
     spec = replace(runnable(), evaluate=("clean_val",))
     trainer = Trainer(spec, digits(), CPU)
-    part = trainer.data.evaluated["clean_val/accuracy"]
-    np.testing.assert_array_equal(part.labels.numpy(), digits().train.labels[part.index])
+    loader = trainer.data.evaluated["clean_val/accuracy"]
+    np.testing.assert_array_equal(loader.labels.numpy(), digits().train.labels[loader.index])
     with pytest.raises(DataError, match="'digits' has no validation split, and the run holds out"):
         Trainer(replace(spec, hold_out=0.0), digits(), CPU)

@@ -1,4 +1,4 @@
-"""Runs that need runs: what is handed on, and what becomes of it when something goes wrong."""
+"""Outcomes of needed runs: computation, storage, and errors when they are missing or damaged."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 
 class Student(CrossEntropy):
-    """Learns from the predictions of another run instead of the labels."""
+    """Method that learns from the predictions of another run instead of the labels."""
 
     name = "student"
     title = "Student"
     stages = (Stage("teacher", "ce", "predictions"),)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        taught = self.context.inputs["teacher"][batch.index]
-        return -(taught * batch.logits.log_softmax(dim=1)).sum(dim=1).mean()
+        targets = self.context.inputs["teacher"][batch.index]
+        return -(targets * batch.logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +64,14 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     inputs = load_inputs(spec, tmp_path, digits(), CPU)
-    found, hashes = inputs.outcomes, inputs.hashes
+    outcomes, hashes = inputs.outcomes, inputs.hashes
 
     trainer = Trainer(teacher, digits(), CPU)
     while not trainer.done:
         trainer.train_epoch()
-    assert torch.equal(found["teacher"], trainer.predict())
-    assert found["teacher"].shape == (1006, 10)
-    torch.testing.assert_close(found["teacher"].sum(1), torch.ones(1006))
+    assert torch.equal(outcomes["teacher"], trainer.predict())
+    assert outcomes["teacher"].shape == (1006, 10)
+    torch.testing.assert_close(outcomes["teacher"].sum(1), torch.ones(1006))
     file = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     assert hashes == {"teacher": hashlib.sha256(file.read_bytes()).hexdigest()}
     result = complete_run(spec, tmp_path, digits, "study")
@@ -104,7 +104,9 @@ def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None
     complete_run(teacher, tmp_path, digits, "study")
     record = Record(tmp_path, teacher.digest)
     record.checkpoint.write_bytes(b"damaged")
-    with pytest.raises(RecordError, match=r"checkpoint.pt is missing or damaged.*delete .*again"):
+    with pytest.raises(
+        RecordError, match=r"checkpoint.pt, which another run needs, is missing.*delete .*again"
+    ):
         complete_run(spec, tmp_path, digits, "study")
 
 
@@ -159,7 +161,7 @@ PMD = "pmd-2-0.35"
 
 
 def pmd_chain(**options: object) -> list[RunSpec]:
-    """A network on clean labels, and a run whose labels are drawn from it."""
+    """Return the specs of a run on clean labels and of a run with labels drawn from it."""
     source = runnable(method="ce", scenario="clean", recipe=recipe(30), evaluate=())
     spec = runnable(scenario=PMD, recipe=recipe(2), **options)
     return [source, replace(spec, needs=FrozenMap({"posterior": source.digest}))]
@@ -174,13 +176,13 @@ def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
 
     folder = Record(tmp_path, source.digest).folder
     predictions = folder / "predictions.npy"
-    given = NoiseContext(
+    context = NoiseContext(
         digits().train.labels,
         np.arange(1437),
         10,
         posterior=np.load(predictions).astype(np.float64),
     )
-    noisy = noise_of(PMD).apply(given, spec.seeds.noise)
+    noisy = noise_of(PMD).apply(context, spec.seeds.noise)
     assert result.labels.sha256 == labels_digest(noisy)
     assert result.labels.flip_rate == pytest.approx(0.35, abs=0.05)
     (frozen,) = folder.glob("noise-*.npy")
@@ -205,7 +207,7 @@ def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{path} has SHA-256 .* when it was first used"):
         complete_run(other, tmp_path, digits, "study")
 
-    # Trained again on another device: whole, but not what the first labels were drawn from.
+    # As if trained again on another device: undamaged, but not the posterior of the first draw.
     np.save(path, np.load(path)[::-1])
     for later in (other, pmd_chain(seed=7)[1]):
         with pytest.raises(DataError, match="runs that use different outcomes are not compared"):
@@ -226,7 +228,7 @@ def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path:
     whole = digits()
     unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
     dataset = replace(whole, train=unreadable)
-    source, spec = (replace(one, unreadable="skip") for one in pmd_chain())
+    source, spec = (replace(entry, unreadable="skip") for entry in pmd_chain())
     spec = replace(spec, needs=FrozenMap({"posterior": source.digest}))
     complete_run(source, tmp_path, lambda: dataset, "study")
     result = complete_run(spec, tmp_path, lambda: dataset, "study")

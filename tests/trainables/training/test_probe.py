@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 def test_costs_are_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(60))
-    asked = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10}
-    done = subprocess.run(
+    request = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10}
+    process = subprocess.run(
         [sys.executable, "-m", "trainables.training.probe"],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    cost = Cost(**json.loads(done.stdout))
+    assert process.returncode == 0, process.stderr
+    cost = Cost(**json.loads(process.stdout))
 
     assert 1e-6 < cost.step_seconds < 1
     assert 1e-9 < cost.evaluation_seconds < 0.1

@@ -1,4 +1,4 @@
-"""Real processes, killed and damaged: what is left must be what an undisturbed run leaves."""
+"""Runs that are interrupted, killed or damaged and continued give the same result as others."""
 
 from __future__ import annotations
 
@@ -49,23 +49,24 @@ def checkpoint(home: Path, spec: RunSpec) -> dict[str, Any]:
     return state
 
 
-def assert_same_outcome(found: Path, expected: Path, spec: RunSpec) -> None:
-    """Weights, momentum, targets and trace are equal bit for bit."""
-    assert_same_bits(bits(checkpoint(found, spec)), bits(checkpoint(expected, spec)))
-    one, other = (Record(home, spec.digest).result() for home in (found, expected))
-    assert one is not None
-    assert other is not None
-    assert (one.trace, one.labels, one.status) == (other.trace, other.labels, other.status)
+def assert_same_outcome(home: Path, reference: Path, spec: RunSpec) -> None:
+    """Assert that a run has the same checkpoint and result under two homes."""
+    assert_same_bits(bits(checkpoint(home, spec)), bits(checkpoint(reference, spec)))
+    actual, expected = (Record(folder, spec.digest).result() for folder in (home, reference))
+    assert actual is not None
+    assert expected is not None
+    assert (actual.trace, actual.status) == (expected.trace, expected.status)
+    assert actual.labels == expected.labels
 
 
 @pytest.fixture
 def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoint as often as asked for, whatever it costs."""
+    """Allow a checkpoint after every epoch, whatever it costs."""
     monkeypatch.setattr(running, "CHECKPOINT_SHARE", math.inf)
 
 
 def advance(spec: RunSpec, home: Path, epochs: int) -> None:
-    """Train some epochs, checkpointing each, and leave the run as if the process had ended."""
+    """Train some epochs with a checkpoint after each, and leave the run unfinished."""
     with Running(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
         for _ in range(epochs):
             run.advance()
@@ -74,11 +75,11 @@ def advance(spec: RunSpec, home: Path, epochs: int) -> None:
 def test_a_result_says_what_was_done(tmp_path: Path) -> None:
     spec = runnable()
     with Running(spec, tmp_path, digits, "my-study") as run:
-        seen = [(run.epoch, run.rows_since(0))]
+        progress = [(run.epoch, run.rows_since(0))]
         while (result := run.advance()) is None:
-            seen.append((run.epoch, run.rows_since(run.epoch - 1)))
+            progress.append((run.epoch, run.rows_since(run.epoch - 1)))
 
-    assert seen == [(0, []), *((n, [result.trace[n - 1]]) for n in (1, 2))]
+    assert progress == [(0, []), *((n, [result.trace[n - 1]]) for n in (1, 2))]
     assert (result.status, result.attempts, result.reason) == (Status.FINISHED, 1, "")
     labels = realise(digits(), spec.scenario, spec.seeds)
     assert (result.labels.sha256, result.labels.count) == (labels.digest, 1437)
@@ -89,8 +90,8 @@ def test_a_result_says_what_was_done(tmp_path: Path) -> None:
     assert result.provenance["study"] == "my-study"
     assert torch.__version__.startswith(result.provenance["torch"])
     assert {"device", "host", "python", "commit", "dirty"} <= result.provenance.keys()
-    kept = tmp_path / f"environments/{result.provenance['environment']}.json"
-    assert json.loads(kept.read_text())["numpy"] == np.__version__
+    environment = tmp_path / f"environments/{result.provenance['environment']}.json"
+    assert json.loads(environment.read_text())["numpy"] == np.__version__
     assert Record(tmp_path, spec.digest).result() == result
 
 
@@ -114,7 +115,7 @@ def test_a_divergence_is_a_result(tmp_path: Path) -> None:
 
 
 class Hungry(CrossEntropy):
-    """Asks for more memory than there is, in its second epoch."""
+    """Method that runs out of memory in its second epoch."""
 
     name = "hungry"
     shortage: ClassVar[BaseException | None]
@@ -141,9 +142,9 @@ def test_a_lack_of_memory_is_a_result_that_is_tried_again(
     spec = runnable(method="hungry")
     result = complete_run(spec, tmp_path, digits, "study")
 
-    said = str(shortage).splitlines()[0]
+    message = str(shortage).splitlines()[0]
     assert result.status is Status.OUT_OF_MEMORY
-    assert result.reason == f"in epoch 2 ({said}); last good epoch 1"
+    assert result.reason == f"in epoch 2 ({message}); last good epoch 1"
     assert [row["epoch"] for row in result.trace] == [1]
     assert result.summary().keys() == {"seconds_per_epoch", "peak_memory_mb"}
     assert Record(tmp_path, spec.digest).result() == result
@@ -236,7 +237,7 @@ def empty(path: Path) -> None:
 
 def flip_one_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1  # amid the weights: torch alone would load it
+    content[len(content) // 2] ^= 1  # among the weights, where torch does not notice it
     path.write_bytes(content)
 
 
@@ -264,10 +265,10 @@ def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> No
     spec = runnable()
     expected = complete_run(spec, tmp_path, digits, "study")
     (Record(tmp_path, spec.digest).folder / "result.json").unlink()
-    found = complete_run(spec, tmp_path, digits, "study")
+    actual = complete_run(spec, tmp_path, digits, "study")
 
-    assert found == replace(
-        expected, attempts=2, peak_memory_mb=found.peak_memory_mb, provenance=found.provenance
+    assert actual == replace(
+        expected, attempts=2, peak_memory_mb=actual.peak_memory_mb, provenance=actual.provenance
     )
 
 
@@ -275,11 +276,11 @@ def test_what_a_run_is_continued_with_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = runnable(recipe=recipe(5))
-    real = running.provenance
+    original = running.provenance
 
     def advance(torch_version: str, device: str) -> RunResult | None:
-        places = {"torch": torch_version, "device": device}
-        monkeypatch.setattr(running, "provenance", lambda name: {**real(name), **places})
+        changes = {"torch": torch_version, "device": device}
+        monkeypatch.setattr(running, "provenance", lambda name: {**original(name), **changes})
         with Running(spec, tmp_path, digits, "study") as run:
             result = run.advance()
             if result is None:
@@ -328,7 +329,7 @@ with running.Running(spec, Path(sys.argv[1]), digits, "study", checkpoint_second
     while run.advance() is None:
         print(run.epoch, flush=True)
         if run.epoch == spec.recipe.epochs - 1:
-            signal.pause()  # the kill is late
+            signal.pause()  # wait to be killed
 """
 
 
@@ -338,7 +339,7 @@ def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> N
     spec = runnable(recipe=recipe(epochs), values={"first_target_epoch": 5})
     expected = complete_run(spec, tmp_path / "whole", digits, "study")
     kills = sorted(random.sample(range(2, epochs - 1), 2))
-    began = []
+    first_epochs = []
     for kill in kills:
         child = subprocess.Popen(
             [sys.executable, "-c", TRAIN, str(tmp_path / "killed"), spec.to_json()],
@@ -348,18 +349,18 @@ def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> N
         )
         with child:
             assert child.stdout is not None
-            began.append(int(child.stdout.readline()))
+            first_epochs.append(int(child.stdout.readline()))
             while int(child.stdout.readline()) < kill:
                 pass
             child.kill()
         assert child.returncode == -signal.SIGKILL
         assert Record(tmp_path / "killed", spec.digest).result() is None, f"killed at {kills}"
-    found = complete_run(spec, tmp_path / "killed", digits, "study")
+    actual = complete_run(spec, tmp_path / "killed", digits, "study")
 
-    assert began[0] == 0
-    assert began[1] >= kills[0], f"killed at {kills}"  # an epoch is told when it is checkpointed
-    assert found.attempts == 3
-    assert found.trace == expected.trace, f"killed at {kills}"
+    assert first_epochs[0] == 0
+    assert first_epochs[1] >= kills[0], f"killed at {kills}"  # printed after the checkpoint
+    assert actual.attempts == 3
+    assert actual.trace == expected.trace, f"killed at {kills}"
     assert_same_outcome(tmp_path / "killed", tmp_path / "whole", spec)
 
 

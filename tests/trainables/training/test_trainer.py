@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trainables.methods import Batch
     from trainables.run.spec import RunSpec
 
-# Epochs 1, 2 and 4 of four on digits, seed 0: training loss, then accuracies on the training part,
-# the held-out noisy labels and the test split.
+# Epochs 1, 2 and 4 of four on digits, seed 0: training loss, then accuracies on the training
+# samples, the held-out noisy labels and the test split.
 GOLDEN = {
     "ce": {
         1: (2.2375259, 0.225646, 0.417633, 0.630556),
@@ -56,7 +56,7 @@ def test_traces_are_what_they_always_were(method: str) -> None:
 
     assert [row["epoch"] for row in trainer.trace] == [1, 2, 3, 4]
     assert {row["learning_rate"] for row in trainer.trace} == {0.05}
-    # Another CPU adds in another order: losses by a part in 10^4, accuracies by two samples.
+    # CPUs differ in the order of additions: allow 10^-4 for losses, two samples for accuracies.
     for epoch, (loss, training, held_out, test) in GOLDEN[method].items():
         row = trainer.trace[epoch - 1]
         assert row["train/loss"] == pytest.approx(loss, rel=1e-4), RAISE
@@ -84,7 +84,7 @@ def test_every_axis_moves_the_run(axis: str) -> None:
 
 
 def resumed(spec: RunSpec, dataset: Dataset, after: int) -> Trainer:
-    """Train with an interruption after some epochs, by way of a file's bytes."""
+    """Train with an interruption after some epochs, through a serialised state."""
     first = Trainer(spec, dataset, CPU)
     for _ in range(after):
         first.train_epoch()
@@ -121,7 +121,7 @@ class Tiny(Backbone):
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a small convolutional backbone with batch normalisation."""
+    """Return the name of a small convolutional backbone with batch normalisation."""
     monkeypatch.setitem(BACKBONES, "tiny", Tiny())
     return "tiny"
 
@@ -133,8 +133,8 @@ def test_an_interruption_changes_no_bit_with_batch_normalisation_and_crops(tiny:
     expected = train(spec, dataset)
 
     for after in (1, 2):
-        found = resumed(spec, dataset, after)
-        assert_same_bits(bits(found.state_dict()), bits(expected.state_dict()))
+        trainer = resumed(spec, dataset, after)
+        assert_same_bits(bits(trainer.state_dict()), bits(expected.state_dict()))
 
 
 def test_evaluation_takes_statistics_as_they_are_and_training_moves_them(tiny: str) -> None:
@@ -144,8 +144,8 @@ def test_evaluation_takes_statistics_as_they_are_and_training_moves_them(tiny: s
     trainer = train(spec, dataset)
     before = {name: buffer.clone() for name, buffer in trainer.network.named_buffers()}
     accuracies: dict[str, float] = {}
-    for metric, part in trainer.data.evaluated.items():
-        accuracies |= trainer.accuracies(part, {metric: 1})
+    for metric, loader in trainer.data.evaluated.items():
+        accuracies |= trainer.accuracies(loader, {metric: 1})
 
     assert before["features.1.num_batches_tracked"] == 3 * 5  # 17 pictures in batches of 4
     assert_same_bits(dict(trainer.network.named_buffers()), before)
@@ -178,10 +178,10 @@ def test_nothing_is_learnt_from_what_is_held_out() -> None:
 
 
 class Sealed:
-    """A split that must not be touched."""
+    """Split that must not be read."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        pytest.fail(f"the test split was asked for {name}")
+        pytest.fail(f"{name} of the test split was read")
 
 
 def test_a_split_that_is_not_evaluated_is_not_touched() -> None:
@@ -240,17 +240,17 @@ def test_bf16_trains_with_losses_in_float32(monkeypatch: pytest.MonkeyPatch) -> 
         for precision in ("float32", "bf16")
     )
     original = half.method.loss
-    seen: set[torch.dtype] = set()
+    dtypes: set[torch.dtype] = set()
 
     def loss(batch: Batch) -> torch.Tensor:
         value = original(batch)
-        seen.update((batch.logits.dtype, batch.attention.dtype, value.dtype))
+        dtypes.update((batch.logits.dtype, batch.attention.dtype, value.dtype))
         return value
 
     monkeypatch.setattr(half.method, "loss", loss)
-    expected, found = full.train_epoch(), half.train_epoch()
+    expected, actual = full.train_epoch(), half.train_epoch()
 
-    assert seen == {torch.float32}
+    assert dtypes == {torch.float32}
     assert {weight.dtype for weight in half.network.parameters()} == {torch.float32}
-    assert found["train/loss"] != expected["train/loss"]
-    assert found["train/loss"] == pytest.approx(expected["train/loss"], rel=0.02)
+    assert actual["train/loss"] != expected["train/loss"]
+    assert actual["train/loss"] == pytest.approx(expected["train/loss"], rel=0.02)
