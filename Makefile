@@ -13,6 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := -c requirements.lock
 PACKAGES := orchestrator trainables search_spaces reports
 
+COVERAGE := $(PACKAGES:%=--cov=%)
+# The slow tests run one after the other: they start Ray, which takes every core itself.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 # One after the other, whatever -j says: all targets share .venv and the terminal.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -27,10 +31,11 @@ sweep: $(VENV)/installed ## install, then carry out the study 'digits' to its ta
 	$(BIN)/python -m orchestrator sweep digits
 
 test: $(VENV)/installed-dev ## run the whole test suite, with coverage
-	$(BIN)/python -m pytest $(PACKAGES:%=--cov=%) --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
+	$(BIN)/python -m pytest -m slow $(COVERAGE) --cov-append --cov-report=term:skip-covered
 
 test-fast: $(VENV)/installed-dev ## run the tests, without those that take long
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 lint: $(VENV)/installed-dev ## check style
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +93,7 @@ def _shipped() -> dict[str, Traversable]:
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
+@lru_cache(maxsize=32)
 def _parse(content: bytes, label: str) -> Document:
     try:
         return parse_yaml(content.decode())

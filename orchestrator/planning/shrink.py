@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from search_spaces.resolve import matched_recipe
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MOST_TRIALS = 8
 MOST_SEEDS = 3
 EPOCHS = (200, 100, 50, 20, 10, 4)
-SUBSETS = (None, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
+SUBSETS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 MARGIN = 0.8
 """Largest fraction of the time limit that a suggested plan may use."""
 
@@ -39,15 +40,14 @@ def smaller_changes(
         cost: measured on this machine.
         limit_seconds: allowed wall time.
     """
-    fitting = [
-        (matched_recipe(candidate_plan.study).epochs * candidate_plan.samples, candidate)
-        for candidate, candidate_plan in _candidates(changes, plan)
-        if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds
-    ]
-    return max(fitting, key=lambda found: found[0])[1] if fitting else None
+    for candidate, candidate_plan in _candidates(changes, plan):
+        if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds:
+            return candidate
+    return None
 
 
 def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
+    """Yield smaller changes and their plans, those that show the networks most samples first."""
     study, whole = plan.study, matched_recipe(plan.study)
     few = replace(
         changes,
@@ -57,24 +57,27 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         if len(study.scenarios) > 1
         else changes.scenarios,
     )
-    for epochs in (whole.epochs, *EPOCHS):
-        for subset in SUBSETS:
-            if epochs > whole.epochs or (subset or 0) >= plan.samples:
-                continue
-            shorter = epochs < whole.epochs
-            candidate = replace(
-                few,
-                epochs=epochs if shorter else changes.epochs,
-                subset=subset or changes.subset,
-                # Evaluating the whole test split often is what short trainings spend time on.
-                sets=(*changes.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
-                if shorter
-                else changes.sets,
-            )
-            try:
-                loaded = candidate.load()
-            except StudyError:
-                continue
-            if shorter and not whole_cycles(epochs, matched_recipe(loaded.study).schedule):
-                continue
-            yield candidate, replace(plan, study=loaded.study)
+    lengths = (whole.epochs, *(epochs for epochs in EPOCHS if epochs < whole.epochs))
+    subsets = (None, *(subset for subset in SUBSETS if subset < plan.samples))
+    for epochs, subset in sorted(
+        product(lengths, subsets),
+        key=lambda size: size[0] * (size[1] or plan.samples),
+        reverse=True,
+    ):
+        shorter = epochs < whole.epochs
+        candidate = replace(
+            few,
+            epochs=epochs if shorter else changes.epochs,
+            subset=subset or changes.subset,
+            # Evaluating the whole test split often is what short trainings spend time on.
+            sets=(*changes.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
+            if shorter
+            else changes.sets,
+        )
+        try:
+            loaded = candidate.load()
+        except StudyError:
+            continue
+        if shorter and not whole_cycles(epochs, matched_recipe(loaded.study).schedule):
+            continue
+        yield candidate, replace(plan, study=loaded.study)
