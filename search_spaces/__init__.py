@@ -1,1 +1,1 @@
-"""The studies: what is to be found out, one YAML file each, and the schema that reads them."""
+"""Studies, one YAML file each, and the modules that load, check and resolve them."""

@@ -92,7 +92,7 @@ def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
 
 
 def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
-    """Yield the dotted key and the complete recipe of everything trained as the study writes."""
+    """Yield the recipes of the study, its posterior and its scenarios, each with its dotted key."""
     yield "recipe", matched_recipe(study)
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)

@@ -169,11 +169,11 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
         check_study(study, allow_unused_overrides=narrowed)
     except FieldError as error:
         raise _explain(error, layers) from error
-    plain, borrowed = export_study(study)
+    plain, export_sources = export_study(study)
     own_statements = [s for s in statements if s.level == len(files) - 1]
     check_statements(own_statements, plain, file_keys)
     provenance = Provenance(layers, statements)
-    sources = provenance.source_texts(plain, borrowed)
+    sources = provenance.source_texts(plain, export_sources)
     return LoadedStudy(study, files[-1].name, plain, sources, provenance)
 
 

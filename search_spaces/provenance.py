@@ -101,25 +101,26 @@ class Provenance:
         self.layers = layers
         self._statements = sorted(statements, key=lambda s: (len(s.path), s.level), reverse=True)
 
-    def text(self, path: KeyPath, borrowed: str | KeyPath = "", *, instead: bool = True) -> str:
+    def text(self, path: KeyPath, source: str | KeyPath = "", *, replaces: bool = True) -> str:
         """Return the source of a value; "" if there is none.
 
         The order of precedence: a flag; the statement with the longest matching path, if its
-        file sets the value or extends the file that does; the borrowed source; file and line.
+        file sets the value or extends the file that does; `source`; file and line.
 
         Args:
             path: path of the value.
-            borrowed: source of a value that the study takes from elsewhere: a text, or the path at
-                which the study sets it; "" for a value of the study's own.
-            instead: whether a borrowed value replaces one that was set at `path` and removed.
+            source: source of a value that the study does not set at `path`: a text, or the path
+                at which the study sets it; "" for other values.
+            replaces: whether a value with `source` replaces one that was set at `path` and
+                removed.
         """
         origin = self.layers.origin(path)
-        is_replaced = bool(borrowed) and instead and origin is not None
+        is_replaced = bool(source) and replaces and origin is not None
         if not is_replaced and (statement := self._statement(path)):
             return statement
-        if not borrowed:
+        if not source:
             return "" if origin is None else origin.text
-        return borrowed if isinstance(borrowed, str) else self.layers.nearest_origin(borrowed).text
+        return source if isinstance(source, str) else self.layers.nearest_origin(source).text
 
     def _statement(self, path: KeyPath) -> str:
         """Return the source that a flag or a statement gives for a value; "" if there is none."""
@@ -137,25 +138,25 @@ class Provenance:
         return ""
 
     def source_texts(
-        self, plain: dict[str, Any], borrowed: Mapping[KeyPath, str | KeyPath]
+        self, plain: dict[str, Any], sources: Mapping[KeyPath, str | KeyPath]
     ) -> dict[str, str]:
         """Return the source of each value of a study by dotted key.
 
         Args:
             plain: the study written out.
-            borrowed: sources of values, or of mappings around them, that the study takes from
-                elsewhere, by path.
+            sources: sources by path of values, or of mappings around them, that the study does
+                not set at these paths.
         """
         return {
-            format_key(path): self._source(path, borrowed) or _default_of(path, plain, self.layers)
+            format_key(path): self._source(path, sources) or _default_of(path, plain, self.layers)
             for path, _ in leaves(plain)
             if path[0] not in WITHOUT_SOURCE
         }
 
-    def _source(self, path: KeyPath, borrowed: Mapping[KeyPath, str | KeyPath]) -> str:
+    def _source(self, path: KeyPath, sources: Mapping[KeyPath, str | KeyPath]) -> str:
         for length in range(len(path), 0, -1):
-            if path[:length] in borrowed:
-                return self.text(path, borrowed[path[:length]], instead=length == len(path))
+            if path[:length] in sources:
+                return self.text(path, sources[path[:length]], replaces=length == len(path))
         return self.text(path)
 
 
