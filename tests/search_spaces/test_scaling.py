@@ -66,6 +66,7 @@ def test_whole_cycles_stay_whole_cycles(
     assert matched_recipe(study).window == window
 
 
+@pytest.mark.slow
 def test_targets_move_at_the_lowest_rate_at_every_length() -> None:
     only = Change("scenarios", ["symmetric-0.4"], "--scenario")
     whole = load_study("cifar10", [only])

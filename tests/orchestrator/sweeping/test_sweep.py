@@ -140,6 +140,7 @@ STORAGES: dict[Path, optuna.storages.InMemoryStorage] = {}
 """Storages of searches by home; in memory, since databases on disk take longer."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("recorded", [False, True], ids=["nothing", "recorded"])
 def test_a_sweep_restarted_at_any_point_trains_each_run_once(
@@ -165,6 +166,7 @@ def test_a_sweep_restarted_at_any_point_trains_each_run_once(
         assert sorted(digests) == sorted(before | trained), ended
 
 
+@pytest.mark.slow
 def test_a_sweep_interrupted_after_every_run_finishes(tmp_path: Path) -> None:
     for _ in range(ALL_RUNS + 1):
         driver = Driver(small_plan(), tmp_path)

@@ -10,9 +10,8 @@ from trainables.errors import FieldError
 from trainables.run.parameters import FrozenMap, complete
 from trainables.training.network import build_network
 
-EVERY = [
-    pytest.param(name, marks=pytest.mark.slow if name == "vgg19-bn" else ()) for name in BACKBONES
-]
+QUICK = ("mlp", "resnet-w16", "preact18")
+EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BACKBONES]
 WITHOUT_DETERMINISTIC_GRADIENT = (
     *(nn.AdaptiveMaxPool2d, nn.FractionalMaxPool2d, nn.MaxUnpool2d, nn.MaxPool3d, nn.AvgPool3d),
     *(nn.ReflectionPad2d, nn.Upsample, nn.EmbeddingBag),

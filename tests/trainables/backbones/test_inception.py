@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import timm
 import torch
 from networks import build, build_without_memory, give_statistics
@@ -13,6 +14,7 @@ def test_its_normalisations_are_those_of_the_public_code() -> None:
     assert settings == {(1e-3, 0.1)}
 
 
+@pytest.mark.slow
 def test_inception_is_that_of_timm_averaged_over_its_map() -> None:
     network = build("inception-resnet-v2", (3, 227, 227), outputs=50).eval()
     images = torch.randn(1, 3, 227, 227, generator=give_statistics(network))

@@ -54,6 +54,7 @@ def test_the_small_resnet_is_the_one_written_out_here() -> None:
     assert count(network) < 300_000
 
 
+@pytest.mark.slow
 def test_resnet50_is_that_of_torchvision_and_starts_from_a_file(tmp_path: Path) -> None:
     reference = resnet.resnet50(weights=None).eval()
     images = torch.randn(2, 3, 64, 96, generator=give_statistics(reference))

@@ -167,6 +167,7 @@ def pmd_chain(**options: object) -> list[RunSpec]:
     return [source, replace(spec, needs=FrozenMap({"posterior": source.digest}))]
 
 
+@pytest.mark.slow
 def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
     tmp_path: Path,
 ) -> None:
@@ -196,6 +197,7 @@ def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
     assert pinned == sha256
 
 
+@pytest.mark.slow
 def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
     source, spec = pmd_chain()
     complete_run(source, tmp_path, digits, "study")
@@ -224,6 +226,7 @@ def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path: Path) -> None:
     whole = digits()
     unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
