@@ -1,7 +1,7 @@
 """ANIMAL-10N: pictures of five pairs of animals that people confuse, labelled by people.
 
 H. Song, M. Kim and J.-G. Lee, SELFIE: Refurbishing Unclean Samples for Robust Deep Learning, ICML
-2019. About 8 % of the labels are wrong; which ones is not known. It is distributed as pictures,
+2019. About 8 % of the labels are wrong, but it is not known which. It is distributed as pictures,
 whose file names begin with their labels, and as binary records.
 """
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "animal10n"
+"""Folder of the dataset in the data folder."""
 RAW = {"train": "training", "test": "testing"}
 """Folder of the pictures of each split."""
 BINARY = {"train": "data_batch_*.bin", "test": "test_batch.bin"}
@@ -141,11 +142,11 @@ def _read_binary(root: Path, split: str) -> Split:
                 "short, unpack it again"
             )
         content = np.fromfile(path, dtype=RECORD)
-        wrong = np.flatnonzero((content["label"] < 0) | (content["label"] >= len(CLASSES)))
-        if len(wrong):
-            label = content["label"][wrong[0]]
+        invalid = np.flatnonzero((content["label"] < 0) | (content["label"] >= len(CLASSES)))
+        if len(invalid):
+            label = content["label"][invalid[0]]
             raise DataError(
-                f"{path}: record {wrong[0]} has label {label}, outside 0..{len(CLASSES) - 1}"
+                f"{path}: record {invalid[0]} has label {label}, outside 0..{len(CLASSES) - 1}"
             )
         images.append(content["image"])
         labels.append(content["label"].astype(np.int64))

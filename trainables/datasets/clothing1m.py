@@ -1,7 +1,7 @@
 """Clothing1M: a million pictures from web shops, labelled by the text around them.
 
 T. Xiao, T. Xia, Y. Yang, C. Huang and X. Wang, Learning from Massive Noisy Labeled Data for Image
-Classification, CVPR 2015. About 38.5 % of the labels are wrong; which ones is not known. The
+Classification, CVPR 2015. About 38.5 % of the labels are wrong, but it is not known which. The
 47,570 training pictures with checked labels are not used, as in the paper.
 """
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDER = "clothing1m"
+"""Folder of the dataset in the data folder."""
 PREFIX = b"images/"
 """Folder with which every key begins."""
 RESIZE = 256
 """Short side, in pixels, to which a picture is resized before a part is cut out. Source: public
 code, dataloader_clothing1m.py."""
 NAMES = "category_names_eng.txt"
+"""List of the class names."""
 NOISY_LABELS, CLEAN_LABELS = "noisy_label_kv.txt", "clean_label_kv.txt"
-
-
+"""Lists of the noisy and of the checked labels, by key."""
 SPLITS = {
     "train": ("noisy_train_key_list.txt", NOISY_LABELS),
     "validation": ("clean_val_key_list.txt", CLEAN_LABELS),
@@ -38,6 +39,7 @@ SPLITS = {
 }
 """List of keys and file of labels of each split."""
 FILES = (NAMES, NOISY_LABELS, CLEAN_LABELS, *(keys for keys, _ in SPLITS.values()))
+"""All lists."""
 
 
 class Clothing1M(Source):

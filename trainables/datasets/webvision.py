@@ -24,7 +24,9 @@ FOLDER, ILSVRC = "webvision", "imagenet"
 """Folders of WebVision and of ILSVRC12's validation images."""
 TRAIN_LIST, TEST_LIST = "info/train_filelist_google.txt", "info/val_filelist.txt"
 SYNSETS = "info/synsets.txt"
+"""List of the classes: a WordNet id and its words a line."""
 TEST_IMAGES = "val_images_256"
+"""Folder of the pictures of WebVision's validation set."""
 ILSVRC_LIST, ILSVRC_IMAGES = "val.txt", "val"
 ILSVRC_RESIZE = 256
 """Short side, in pixels, to which ILSVRC12's pictures are resized before a part is cut out, as in
