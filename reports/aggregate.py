@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from reports.words import counted
 from trainables.errors import RecordError
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
 from trainables.run.result import BIT_RELEVANT, HISTORY_SEPARATOR
@@ -37,7 +36,7 @@ def readings(plan: PlanRecord) -> tuple[Reading, ...]:
     further = [Reading(metric, title) for metric, title in plan.further.items()]
     return (
         Reading(TEST_LAST, "last epoch"),
-        Reading(TEST_MEAN_LAST, f"mean of last {counted(plan.window, 'epoch')}"),
+        Reading(TEST_MEAN_LAST, f"mean of {plan.averaged}"),
         Reading(TEST_BEST_VAL, "epoch chosen by noisy validation"),
         *further,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import RecordError
 from trainables.run.parameters import Space
+from trainables.run.protocols import HeldOutMean, read_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +163,7 @@ class PlanRecord:
         backbone: title of the architecture.
         subset: how many training samples were used; None for all.
         epochs: length of a training.
-        window: how many last epochs the selection averages over.
+        window: `recipe.window` of the study: number of last epochs that are always evaluated.
         scope: whether one search serves all scenarios ("study") or each has its own.
         protocol: which number chooses, in words.
         standard_error: binomial standard error of one run's held-out accuracy, a fraction.
@@ -174,6 +175,8 @@ class PlanRecord:
         fixed_seeds: axes of randomness held fixed while the others vary.
         scenario_epochs: length of a training on the scenarios where it is another one.
         further: titles of what a table shows beside what all have, by a run's number.
+        protocols: identity of the protocol that chooses, by scenario; empty in plans of before
+            there were others than the mean over the last `window` epochs.
     """
 
     sweep: str
@@ -195,6 +198,18 @@ class PlanRecord:
     fixed_seeds: dict[str, int] = field(default_factory=dict)
     scenario_epochs: dict[str, int] = field(default_factory=dict)
     further: dict[str, str] = field(default_factory=dict)
+    protocols: dict[str, dict[str, str | int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for identity in self.protocols.values():
+            read_protocol(identity)
+
+    @property
+    def averaged(self) -> str:
+        """The epochs over which the means of runs are taken, in words."""
+        protocols = map(read_protocol, self.protocols.values())
+        words = [one.averaged for one in protocols] or [HeldOutMean(self.window).averaged]
+        return " or ".join(dict.fromkeys(words))
 
     @property
     def digests(self) -> set[str]:

@@ -20,6 +20,7 @@ from search_spaces.resolve import (
     Resolved,
     matched_recipe,
     posterior_recipe,
+    protocol_on,
     recipe_layers,
     reference_of,
     resolve,
@@ -30,6 +31,7 @@ from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.methods.published import Selection
 from trainables.noise import noise_of
+from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
 from trainables.run.seeds import AXES
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     for path, recipe in _recipes(study):
         _check_recipe(study, source, recipe, path)
     _check_search(study)
+    for scenario in study.scenarios:
+        _check_protocol(study, scenario)
     _check_methods(study, source)
     _check_seeds(study)
     _check_subset(study)
@@ -291,6 +295,35 @@ def _check_search(study: Study) -> None:
         f"'{search.scenario}' is not among scenarios: "
         f"{suggest(search.scenario or '', study.scenarios)}",
         when=bool(study.tune) and search.scenario not in (None, *study.scenarios),
+    )
+
+
+def _check_protocol(study: Study, scenario: str) -> None:
+    """Check that trainings on a scenario have the cycle ends that choose, and evaluate them."""
+    recipe, protocol = matched_recipe(study, scenario), protocol_on(study, scenario)
+    if not isinstance(protocol, HeldOutCycleEnds):
+        return
+    period, ends = recipe.schedule.cycle, protocol.epochs(recipe)
+    _refuse(
+        "search.protocol",
+        f"{protocol.key} needs a learning rate that restarts, the schedule on {scenario} is "
+        f"{recipe.schedule.kind}: use {HeldOutMean.key}",
+        when=period is None,
+    )
+    _refuse(
+        "search.protocol",
+        f"{protocol.key} needs a whole cycle of {period} epochs, a training on {scenario} has "
+        f"{recipe.epochs}: use {HeldOutMean.key}",
+        when=not ends,
+    )
+    skipped = ", ".join(str(epoch) for epoch in ends if not recipe.evaluates(epoch))
+    layers = recipe_layers(study, scenario)
+    written = [path for path, part in layers if "evaluate_every" in part.names]
+    _refuse(
+        f"{format_key(written[0] if written else ('recipe',))}.evaluate_every",
+        f"evaluate_every {recipe.evaluate_every} skips cycle ends that choose (epochs {skipped}): "
+        f"use a divisor of {period}, or search.protocol={HeldOutMean.key}",
+        when=bool(skipped),
     )
 
 

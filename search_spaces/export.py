@@ -16,6 +16,7 @@ from search_spaces.resolve import (
     is_shared,
     matched_recipe,
     posterior_recipe,
+    protocol_on,
     reference_values,
     resolve,
     shared_training,
@@ -34,6 +35,8 @@ Sources = dict["KeyPath", "str | KeyPath"]
 """Sources by path in the export: a text, or the path at which the study sets the value."""
 
 _RECIPE = TypeAdapter(Recipe)
+BY_THE_SCHEDULE = "by the schedule"
+"""Source of a protocol that the study leaves open."""
 _RESOLVED = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
 """Keys of a study that are exported as they are resolved, not as they are written."""
 
@@ -63,6 +66,10 @@ def export_study(study: Study) -> tuple[Tree, Sources]:
     }
     if study.tune:
         plain["search"]["scenario"] = study.search.scenario or study.scenarios[0]
+    keys = {protocol_on(study, scenario).key for scenario in study.scenarios}
+    if study.search.protocol is None and len(keys) == 1:
+        (plain["search"]["protocol"],) = keys
+        sources["search", "protocol"] = BY_THE_SCHEDULE
     return {key: plain[key] for key in Study.model_fields}, sources
 
 

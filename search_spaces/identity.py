@@ -13,6 +13,7 @@ from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.run.identity import identity_of
 from trainables.run.parameters import FrozenMap, without_neutral
+from trainables.run.protocols import HeldOutCycleEnds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ RESOLVED = (
 
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", *RESOLVED),
-    "search": ("trials", "scenario", "scope", "space"),
+    "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds",),
     "resources": ("gpus",),
@@ -85,7 +86,11 @@ def _keys(section: BaseModel, name: str) -> dict[str, Any]:
 
 
 def _cell(resolved: Resolved) -> dict[str, Any]:
+    # The mean over the last epochs is what chose before there were other protocols: left out.
+    protocol = resolved.protocol
+    cycle_ends = {"protocol": protocol.identity} if isinstance(protocol, HeldOutCycleEnds) else {}
     return {
+        **cycle_ends,
         "hyperparameters": _values(resolved.method, resolved.hyperparameters),
         "recipe": identity_of(resolved.recipe),
         "hold_out": resolved.confirm_hold_out,

@@ -23,6 +23,7 @@ from trainables.errors import FieldError
 from trainables.methods import Method, method_of
 from trainables.methods.published import Published, Selection, matching
 from trainables.run.parameters import FrozenMap, Value, complete
+from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Resolved:
         stages: stages of the method by role.
         search_hold_out: fraction of the noisy labels held out in search and select.
         confirm_hold_out: fraction of the noisy labels held out in confirm.
+        protocol: protocol over whose epochs means of its runs are taken: the study's for a matched
+            recipe; for any other recipe, the default of its own schedule.
     """
 
     method: str
@@ -147,6 +150,7 @@ class Resolved:
     stages: Mapping[str, ResolvedStage]
     search_hold_out: float
     confirm_hold_out: float
+    protocol: Protocol
 
     @property
     def selection(self) -> Selection:
@@ -228,6 +232,9 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         stages=stages,
         search_hold_out=search_hold_out,
         confirm_hold_out=confirm_hold_out,
+        protocol=protocol_on(study, scenario)
+        if training.kind == "matched"
+        else protocol_of(training.recipe),
     )
 
 
@@ -258,6 +265,12 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
     layers = recipe_layers(study, scenario)
     epochs = study.length.epochs if study.length and not has_own_recipe(study, scenario) else None
     return _scale(study, _complete(layers), _flag_names(study, layers), epochs)
+
+
+def protocol_on(study: Study, scenario: str) -> Protocol:
+    """Return the protocol that chooses hyperparameters on a scenario."""
+    recipe = matched_recipe(study, scenario)
+    return protocol_of(recipe, study.search.protocol, study.search.cycles)
 
 
 def has_own_recipe(study: Study, scenario: str | None) -> bool:

@@ -20,12 +20,14 @@ from search_spaces.fields import (
     FixedField,
     OverrideFixedField,
     ReferenceField,
+    added_key,
 )
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
 from trainables.methods import method_of
 from trainables.methods.published import Selection
 from trainables.run.parameters import Space
+from trainables.run.protocols import DEFAULT_CYCLES, ProtocolKey
 from trainables.run.seeds import Seeds
 from trainables.run.spec import Unreadable
 
@@ -150,6 +152,11 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
             for every method.
         seed: seed of all axes of the search's runs.
         hold_out: fraction of the noisy labels that search and select hold out to choose by.
+        protocol: number that search and select choose by: "held-out-mean" for the mean accuracy on
+            held-out noisy labels over the last `recipe.window` epochs, "held-out-cycle-ends" for
+            the mean over the last ends of the learning rate's cycles; None for cycle ends where the
+            learning rate of the matched recipe restarts, and the mean elsewhere.
+        cycles: number of cycle ends that "held-out-cycle-ends" averages.
         space: searched ranges by method and parameter; a method that is not named is searched in
             the space that it declares.
     """
@@ -159,6 +166,8 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     trials: Count = 30
     seed: Seed = 1000
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    protocol: ProtocolKey | None = added_key(None)
+    cycles: Count = added_key(DEFAULT_CYCLES)
     space: Mapping[str, Mapping[str, Space]] = {}
 
 

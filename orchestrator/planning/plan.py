@@ -9,8 +9,8 @@ from orchestrator.planning.protocol import HeldOutAccuracy
 from search_spaces.identity import identity
 from search_spaces.resolve import (
     ResolvedStage,
-    matched_recipe,
     posterior_recipe,
+    protocol_on,
     reference_of,
     resolve,
 )
@@ -106,14 +106,30 @@ class Plan:
         """Number of samples held out to choose by."""
         return held_out_count(self.study.search.hold_out, self.samples)
 
-    @property
-    def protocol(self) -> HeldOutAccuracy:
-        """Which number chooses."""
+    def objective(self, scenario: str) -> HeldOutAccuracy:
+        """Return the number that chooses on a scenario."""
         return HeldOutAccuracy(
-            window=matched_recipe(self.study).window,
+            protocol=protocol_on(self.study, scenario),
             classes=len(self.dataset.classes),
             held_out=self.held_out,
         )
+
+    @property
+    def chosen_by(self) -> str:
+        """The protocols that choose, in words; by scenario where they differ.
+
+        Those of the searched scenarios, or of all where nothing is searched.
+        """
+        scenarios = self.study.search_scenarios or self.study.scenarios
+        names = {scenario: protocol_on(self.study, scenario).name for scenario in scenarios}
+        if len(set(names.values())) == 1:
+            return next(iter(names.values()))
+        return "; ".join(f"on {scenario}: {name}" for scenario, name in names.items())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of one run's value of the number that chooses."""
+        return self.objective(self.study.scenarios[0]).standard_error
 
     def spec(
         self, phase: Phase, method: str, scenario: str, values: Mapping[str, Value], seed: int

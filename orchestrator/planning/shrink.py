@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from search_spaces.resolve import matched_recipe
+from search_spaces.resolve import matched_recipe, protocol_on
 from trainables.errors import StudyError
+from trainables.run.protocols import HeldOutCycleEnds
 from trainables.run.schedules import whole_cycles
 
 if TYPE_CHECKING:
@@ -57,27 +59,40 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         if len(study.scenarios) > 1
         else changes.scenarios,
     )
-    lengths = (whole.epochs, *(epochs for epochs in EPOCHS if epochs < whole.epochs))
+    lengths = {whole.epochs: few}
+    lengths |= {epochs: _shorter(few, epochs) for epochs in EPOCHS if epochs < whole.epochs}
     subsets = (None, *(subset for subset in SUBSETS if subset < plan.samples))
     for epochs, subset in sorted(
         product(lengths, subsets),
         key=lambda size: size[0] * (size[1] or plan.samples),
         reverse=True,
     ):
-        shorter = epochs < whole.epochs
-        candidate = replace(
-            few,
-            epochs=epochs if shorter else changes.epochs,
-            subset=subset or changes.subset,
-            # Evaluating the whole test split often is what short trainings spend time on.
-            sets=(*changes.sets, "recipe.window=1", f"recipe.evaluate_every={epochs}")
-            if shorter
-            else changes.sets,
-        )
+        candidate = replace(lengths[epochs], subset=subset or changes.subset)
         try:
             loaded = candidate.load()
         except StudyError:
             continue
-        if shorter and not whole_cycles(epochs, matched_recipe(loaded.study).schedule):
+        recipe = matched_recipe(loaded.study)
+        if epochs < whole.epochs and not whole_cycles(recipe.epochs, recipe.schedule):
             continue
         yield candidate, replace(plan, study=loaded.study)
+
+
+def _shorter(changes: Changes, epochs: int) -> Changes:
+    """Return changes to a shorter training that is evaluated at the epochs that choose alone.
+
+    Evaluating the whole test split often is what short trainings spend their time on.
+    """
+    sets = (*changes.sets, "recipe.window=1")
+    shorter = replace(changes, epochs=epochs, sets=(*sets, "recipe.evaluate_every=1"))
+    try:
+        study = shorter.load().study
+    except StudyError:
+        return shorter
+    periods = [
+        matched_recipe(study, scenario).schedule.cycle or epochs
+        for scenario in study.scenarios
+        if isinstance(protocol_on(study, scenario), HeldOutCycleEnds)
+    ]
+    # Without cycle ends, the last epoch is evaluated alone.
+    return replace(shorter, sets=(*sets, f"recipe.evaluate_every={math.gcd(*periods) or epochs}"))

@@ -81,13 +81,12 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
                 f"reference.{search.method}.{next(iter(reference))}"
             )
             facts.append(("first trial", f"{point(reference)}" + (f" ({said})" if said else "")))
-    protocol = plan.protocol
     if plan.searches:
         facts.append(
             (
                 "chosen by",
-                f"{protocol.name}; standard error of one run "
-                f"{100 * protocol.standard_error:.1f} points ({protocol.held_out} labels)",
+                f"{plan.chosen_by}; standard error of one run "
+                f"{100 * plan.standard_error:.1f} points ({plan.held_out} labels)",
             )
         )
     decoding = "; reading the pictures is not counted" if source.from_files else ""
@@ -133,8 +132,8 @@ def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dic
             }
             for size in phase_sizes(plan)
         ],
-        "protocol": plan.protocol.name,
-        "standard_error": plan.protocol.standard_error,
+        "protocol": plan.chosen_by,
+        "standard_error": plan.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
         "resolved": loaded_plan.loaded.plain,

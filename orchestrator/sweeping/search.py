@@ -31,6 +31,13 @@ SIGNIFICANT_DIGITS = 4
 """Number of significant digits of a proposed value, few enough to be typed by hand."""
 
 
+MULTIVARIATE = True
+"""Whether TPE models the searched hyperparameters together: Optuna 5's default, not Optuna 4's."""
+CONSTANT_LIAR = True
+"""Whether TPE counts running trials as bad ones, so that workers do not try the same region."""
+SAMPLER = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
+"""What of the sampler enters the digest of a search."""
+
 LABELS = "labels"
 """Attribute of an Optuna study: SHA-256 of the noisy labels that its trials saw."""
 
@@ -51,7 +58,7 @@ def open_searches(url: str) -> optuna.storages.RDBStorage:
 def search_digest(
     base: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
 ) -> str:
-    """Name a search: its base spec without the searched values, its space and its protocol.
+    """Name a search: base spec without the searched values, space, protocol and sampler.
 
     The number of trials does not enter the digest.
 
@@ -64,7 +71,9 @@ def search_digest(
     for section in ("hyperparameters", "recipe"):
         plain[section] = {k: v for k, v in plain[section].items() if k not in space}
     bounds = {name: [s.low, s.high, s.log] for name, s in space.items()}
-    return digest_of({"base": plain, "space": bounds, "objective": dict(protocol)})
+    return digest_of(
+        {"base": plain, "space": bounds, "objective": dict(protocol), "sampler": SAMPLER}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,9 @@ class Search:
                 storage=storage, study_name=digest, direction="maximize", load_if_exists=True
             )
             study.sampler = optuna.samplers.TPESampler(
-                seed=derive("search", seed, len(study.trials)) % 2**32, constant_liar=True
+                seed=derive("search", seed, len(study.trials)) % 2**32,
+                multivariate=MULTIVARIATE,
+                constant_liar=CONSTANT_LIAR,
             )
         if first_values is not None and not study.trials:
             study.enqueue_trial(dict(first_values))

@@ -48,7 +48,7 @@ class Tuning:
         study = sweep_plan.study
         self._plan = sweep_plan
         self.plan = plan
-        self.protocol = sweep_plan.protocol
+        self.objective = sweep_plan.objective(plan.scenario)
         self.space = study.space_of(plan.method)
         self.reference = sweep_plan.reference_of(plan.method)
         self.pending_digests: set[str] = set()
@@ -59,7 +59,7 @@ class Tuning:
         middle = {name: space.low for name, space in self.space.items()}
         self.search = Search.open(
             storage,
-            search_digest(self._trial_spec(middle), self.space, self.protocol.identity),
+            search_digest(self._trial_spec(middle), self.space, self.objective.protocol.identity),
             self.space,
             study.search.trials,
             study.search.seed,
@@ -102,7 +102,7 @@ class Tuning:
     def _value(self, result: RunResult) -> float:
         """Return a trial's objective."""
         self.search.require_labels(result.labels.sha256)
-        return self.protocol.value(result)
+        return self.objective.value(result)
 
     def _add_trial(self, values: Values, value: float, result: RunResult) -> None:
         self.digests.append(result.digest)
@@ -157,12 +157,12 @@ class Tuning:
         done = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
         if done and self.chosen is None:
             scores = [
-                (candidate, [self.protocol.value(result) for result in batch.results.values()])
+                (candidate, [self.objective.value(result) for result in batch.results.values()])
                 for candidate, batch in self.candidates
                 if batch.results
             ]
             if not scores:
                 raise NalError(f"no candidate for {self.plan.method} could be tried on fresh seeds")
             self.chosen = choose(
-                scores, self.space, self.reference, self.protocol.standard_error
+                scores, self.space, self.reference, self.objective.standard_error
             ).values

@@ -12,13 +12,16 @@ from reports.words import LETTERS
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.run.identity import digest_of
+from trainables.run.protocols import HeldOutMean, protocol_of, read_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow.entities import Metric
 
+    from reports.plan_record import CellRecord, PlanRecord
     from trainables.run.parameters import Value
+    from trainables.run.protocols import Protocol
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
@@ -152,13 +155,40 @@ def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
     }
 
 
-def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Metric]:
+def protocol_in(
+    plan: PlanRecord | None, result: RunResult, phase: Purpose, cell: CellRecord | None
+) -> Protocol:
+    """Return the protocol over whose epochs the means of a run are taken in a sweep.
+
+    It is the sweep's for runs under the matched recipe; a run with a recipe of its own, one that
+    others need in confirm and one that stands alone have the default of their schedules.
+
+    Args:
+        plan: of the sweep; None for a run that stands alone.
+        result: of the run.
+        phase: what the run is written for.
+        cell: in the confirm phase, the cell it belongs to.
+    """
+    recipe, scenario = result.spec.recipe, result.spec.scenario
+    if plan is None:
+        return protocol_of(recipe)
+    if not plan.protocols:  # recorded before there were other protocols
+        return HeldOutMean(recipe.window)
+    matched = not cell.recipe if cell else phase in (Phase.SEARCH, Phase.SELECT)
+    identity = plan.protocols.get(scenario) if matched else None
+    return read_protocol(identity) if identity else protocol_of(recipe)
+
+
+def metric_points(
+    result: RunResult, ended_ms: int | None = None, protocol: Protocol | None = None
+) -> list[Metric]:
     """Return the metrics of every epoch, and summary and settings at the last epoch.
 
     Args:
         result: result of the run.
         ended_ms: end of the run in milliseconds since 1970; None for now. The times of earlier
             epochs follow from the seconds that the epochs took.
+        protocol: protocol whose epochs are averaged; None for the default of the run's schedule.
     """
     from mlflow.entities import Metric
 
@@ -184,7 +214,7 @@ def metric_points(result: RunResult, ended_ms: int | None = None) -> list[Metric
     last = int(result.trace[-1]["epoch"]) if result.trace else 0
     rates = {"flip_rate": result.labels.flip_rate, "nominal_rate": result.labels.nominal_rate}
     numbers = {
-        **result.summary(),
+        **result.summary(protocol),
         **{name: rate for name, rate in rates.items() if rate is not None},
         "skipped": float(result.skipped),
         **numeric_settings(result.spec.hyperparameters),

@@ -12,7 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     TuningRecord,
 )
-from search_spaces.resolve import Training, matched_recipe, reference_values, resolve
+from search_spaces.resolve import Resolved, matched_recipe, protocol_on, reference_values, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
     from search_spaces.schema import Study
+    from trainables.run.protocols import Protocol
     from trainables.run.result import RunResult
 
 
@@ -119,8 +120,8 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         epochs=matched_recipe(study).epochs,
         window=matched_recipe(study).window,
         scope=study.search.scope,
-        protocol=plan.protocol.name,
-        standard_error=plan.protocol.standard_error,
+        protocol=plan.chosen_by,
+        standard_error=plan.standard_error,
         headline="last epoch",
         deviations=list(study.deviations),
         searches=[_tuning_record(tuning, loaded, study.search.trials) for tuning in sweep.tunings],
@@ -129,6 +130,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
         further=further_readings(dataset),
+        protocols={name: protocol_on(study, name).identity for name in study.scenarios},
     )
 
 
@@ -171,7 +173,8 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         loaded: study of the sweep, with the sources of its values.
     """
     trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
-    training = resolve(loaded.study, cell.method, cell.scenario).training
+    resolved = resolve(loaded.study, cell.method, cell.scenario)
+    training = resolved.training
     return CellRecord(
         method=cell.method,
         method_title=method_of(cell.method).title,
@@ -183,7 +186,7 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         source=_source(cell, loaded),
         seeds=[spec.seeds.init for spec in cell.batch.specs],
         digests=[spec.digest for spec in cell.batch.specs],
-        recipe=_in_words(training),
+        recipe=_in_words(resolved, protocol_on(loaded.study, cell.scenario)),
         reading="" if training.kind == "matched" else READINGS[training.selection],
     )
 
@@ -196,13 +199,16 @@ READINGS = {
 """Metric that a published recipe reports, by its rule for the epoch."""
 
 
-def _in_words(training: Training) -> str:
+def _in_words(resolved: Resolved, matched: Protocol) -> str:
+    """Describe a recipe that is not matched; "" for one that is."""
+    training, own = resolved.training, resolved.protocol
     if training.kind == "matched":
         return ""
+    mean = f"; mean of {own.averaged}" if own.averaged != matched.averaged else ""
     held = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
     return (
         f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{held}, "
-        f"{training.selection}"
+        f"{training.selection}{mean}"
     )
 
 

@@ -26,6 +26,7 @@ from orchestrator.tracking.projection import (
     cell_name,
     metric_points,
     numeric_settings,
+    protocol_in,
     run_name,
     run_params,
     run_tags,
@@ -33,7 +34,7 @@ from orchestrator.tracking.projection import (
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import explained, open_store, search_runs, shown
 from trainables.errors import ServiceError
-from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_LAST
+from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST, TEST_LAST
 from trainables.run.result import RunResult, Status
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+    from trainables.run.protocols import Protocol
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -295,7 +298,10 @@ class Tracker:
             if stored is None or not stored.complete or outdated:
                 if stored:
                     self._client.delete_run(stored.run_id)
-                self._runs[sweep, result.digest] = self._write(result, phase, sweep, parent)
+                protocol = protocol_in(plan, result, phase, cell)
+                self._runs[sweep, result.digest] = self._write(
+                    result, phase, sweep, parent, protocol
+                )
             if cell_run and cell:
                 ended = [
                     run
@@ -385,7 +391,9 @@ class Tracker:
         self._client.set_tag(self._sweep_run, "nal.state", plan.state)
         self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
 
-    def _write(self, result: RunResult, phase: Purpose, sweep: str, parent: str) -> StoredRun:
+    def _write(
+        self, result: RunResult, phase: Purpose, sweep: str, parent: str, protocol: Protocol
+    ) -> StoredRun:
         from mlflow.entities import Param
 
         tags = run_tags(result, phase, self.study, sweep) | ({PARENT_TAG: parent} if parent else {})
@@ -395,7 +403,7 @@ class Tracker:
             for name, text in artifacts(result).items():
                 Path(folder, name).write_text(text)
             self._client.log_artifacts(run_id, folder)
-        points = metric_points(result)
+        points = metric_points(result, protocol=protocol)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
         for first in range(0, len(points), MAX_BATCH_METRICS):
             self._client.log_batch(
@@ -406,7 +414,7 @@ class Tracker:
         # The status is written last, so that a run without it is incomplete.
         finished = result.status is Status.FINISHED
         self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
-        accuracy = result.summary().get(TEST_LAST)
+        accuracy = result.last(TEST)
         return StoredRun(
             run_id, complete=True, parent=parent, accuracy=accuracy, status=result.status
         )

@@ -24,8 +24,9 @@ TEST_LAST = f"{TEST}{LAST}"
 TEST_MEAN_LAST = "test/accuracy_mean_last"
 TEST_BEST_VAL = "test/accuracy_best_val"
 TEST_BEST_CLEAN_VAL = "test/accuracy_best_clean_val"
-"""Summary numbers of a run: the mean over the last epochs, the value in the last epoch, and the
-value in the epoch with the highest `VAL` or `CLEAN_VAL`."""
+"""Summary numbers of a run: the mean over the epochs of a protocol (see
+`trainables.run.protocols`; by default that of the run's schedule), the value in the last epoch, and
+the value in the epoch with the highest `VAL` or `CLEAN_VAL`."""
 
 CELL_MEAN, CELL_STD = "test/accuracy_mean", "test/accuracy_std"
 """Mean and sample standard deviation of `TEST_LAST` over the seeds of a cell."""

@@ -44,7 +44,8 @@ class Recipe:
         mean: mean of each channel for pixels scaled to [0, 1]; None to measure it on the training
             samples.
         std: standard deviation of each channel for pixels scaled to [0, 1]; None as for `mean`.
-        window: number of last epochs that the selection averages over.
+        window: number of last epochs that are always evaluated, and that the protocol
+            `held-out-mean` averages.
         evaluate_every: epochs between evaluations; the last `window` epochs are always evaluated.
         precision: number format of the forward pass; losses are always float32.
         tf32: whether CUDA may compute float32 products in TF32.

@@ -23,11 +23,13 @@ from trainables.run.metrics import (
     VAL,
     VAL_MEAN_LAST,
 )
+from trainables.run.protocols import protocol_of
 from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trainables.run.protocols import Protocol
     from trainables.run_data.realisation import Realisation
 
 
@@ -152,10 +154,10 @@ class RunResult:
         curve = self.curve(metric)
         return curve[-1][1] if curve and self.status is Status.FINISHED else None
 
-    def mean_last(self, metric: str) -> float | None:
-        """Return a metric's mean over the last `recipe.window` epochs, or None as `last` does."""
-        first = self.spec.recipe.epochs - self.spec.recipe.window
-        values = [value for epoch, value in self.curve(metric) if epoch > first]
+    def mean(self, metric: str, protocol: Protocol) -> float | None:
+        """Return a metric's mean over a protocol's epochs, or None as `last` does."""
+        averaged = protocol.epochs(self.spec.recipe)
+        values = [value for epoch, value in self.curve(metric) if epoch in averaged]
         finished = values and self.status is Status.FINISHED
         return sum(values) / len(values) if finished else None
 
@@ -167,12 +169,17 @@ class RunResult:
         best = max(points, key=lambda point: point[1])[0]
         return dict(self.curve(metric)).get(best)
 
-    def summary(self) -> dict[str, float]:
-        """Return the numbers shown in tables and in MLflow's list of runs, without missing ones."""
+    def summary(self, protocol: Protocol | None = None) -> dict[str, float]:
+        """Return the numbers shown in tables and in MLflow's list of runs, without missing ones.
+
+        Args:
+            protocol: protocol whose epochs are averaged; None for that of the run's schedule.
+        """
+        protocol = protocol or protocol_of(self.spec.recipe)
         numbers = {
-            VAL_MEAN_LAST: self.mean_last(VAL),
+            VAL_MEAN_LAST: self.mean(VAL, protocol),
             TEST_LAST: self.last(TEST),
-            TEST_MEAN_LAST: self.mean_last(TEST),
+            TEST_MEAN_LAST: self.mean(TEST, protocol),
             TEST_BEST_VAL: self.at_best(TEST, VAL),
             TEST_BEST_CLEAN_VAL: self.at_best(TEST, CLEAN_VAL),
             SECONDS_PER_EPOCH: sum(self.seconds) / len(self.seconds) if self.seconds else None,

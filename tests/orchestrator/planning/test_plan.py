@@ -8,11 +8,13 @@ import pytest
 from plans import TWO_SCENARIOS, Driver, random_data, small_plan, small_study
 
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.protocol import HeldOutAccuracy
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.resolve import matched_recipe
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
 from trainables.methods import METHODS
+from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
 from trainables.run_data.labels import draw
 
 if TYPE_CHECKING:
@@ -99,9 +101,44 @@ def test_the_reference_lies_in_the_search_space() -> None:
 
 
 def test_the_protocol_knows_the_labels_it_chooses_by() -> None:
-    protocol = small_plan().protocol
-    assert (protocol.window, protocol.classes, protocol.held_out) == (3, 10, 30)
-    assert small_plan(subset=50).protocol.held_out == 15
+    objective = small_plan().objective("symmetric-0.4")
+    assert objective == HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=30)
+    assert small_plan(subset=50).objective("symmetric-0.4").held_out == 15
+
+
+RESTARTS = ("recipe.schedule={kind: cosine-restarts, period: 2}",)
+
+
+def test_cycle_ends_choose_where_the_learning_rate_restarts() -> None:
+    plan = small_plan(sets=RESTARTS)
+    assert plan.objective("symmetric-0.4").protocol == HeldOutCycleEnds(3)
+    assert plan.chosen_by == (
+        "mean accuracy on held-out noisy labels over the last 3 cycle ends (epochs at the lowest "
+        "learning rate)"
+    )
+    usual = small_plan(sets=(*RESTARTS, "search.protocol=held-out-mean"))
+    assert usual.chosen_by == small_plan().chosen_by
+    assert usual.digest != plan.digest
+    digests = {
+        small_plan(sets=(*RESTARTS, f"search.cycles={cycles}")).digest for cycles in (1, 2, 3, 4)
+    }
+    assert len(digests) == 3  # a training of 6 epochs has 3 cycles
+    assert plan.digest in digests
+
+
+def test_each_searched_scenario_has_the_protocol_of_its_schedule() -> None:
+    override = (
+        "overrides=[{scenario: symmetric-0.2, recipe: "
+        "{schedule: {kind: cosine-restarts, period: 3}}}]"
+    )
+    plan = small_plan(scenarios=TWO_SCENARIOS, sets=(override, "search.scope=scenario"))
+    assert plan.chosen_by == (
+        "on symmetric-0.4: mean accuracy on held-out noisy labels over the last 3 epochs; "
+        "on symmetric-0.2: mean accuracy on held-out noisy labels over the last 2 cycle ends "
+        "(epochs at the lowest learning rate)"
+    )
+    shared = small_plan(scenarios=TWO_SCENARIOS, sets=(override,))
+    assert shared.chosen_by == small_plan().chosen_by  # searched on symmetric-0.4 alone
 
 
 STUDIES: dict[str, dict[str, Any]] = {

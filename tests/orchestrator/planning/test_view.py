@@ -34,7 +34,8 @@ def test_a_plan_says_what_was_scaled() -> None:
         "nal.target_interval 10 -> 5"
     )
     assert f"with --epochs: {changes} " in text
-    assert "cycle" not in text
+    assert "does not end a cycle" not in text
+    assert "chosen by     mean accuracy on held-out noisy labels over the last 3 cycle ends" in text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from factories import make_result, make_spec
 from orchestrator.planning.protocol import HeldOutAccuracy
 from orchestrator.sweeping.selection import Candidate, choose, select_candidates
 from trainables.run.parameters import Space
+from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CosineRestarts
 
 SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
 REFERENCE = {"lambda": 1.0, "alpha": 0.75}
@@ -24,29 +27,34 @@ def candidate(lambda_: float, alpha: float = 0.75) -> Candidate:
 def test_the_value_is_the_mean_of_the_last_epochs() -> None:
     # Held-out accuracies of the last three epochs are 0.88, 0.91 and 0.90.
     result = make_result(make_spec(epochs=6, window=3), accuracy=0.9)
-    value = HeldOutAccuracy(window=3, classes=10, held_out=431).value(result)
+    value = HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=431).value(result)
     assert value == pytest.approx((0.88 + 0.91 + 0.90) / 3)
 
 
 def test_a_diverged_run_counts_as_chance() -> None:
     result = make_result(accuracy=0.9, diverged_at=5)
-    assert HeldOutAccuracy(window=3, classes=10, held_out=431).value(result) == 0.1
+    assert HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=431).value(result) == 0.1
 
 
 def test_the_test_split_is_not_used() -> None:
     spec = make_spec(evaluate=("test",))
-    assert HeldOutAccuracy(3, 10, 431).value(make_result(spec, accuracy=0.9)) == 0.1
+    assert HeldOutAccuracy(HeldOutMean(3), 10, 431).value(make_result(spec, accuracy=0.9)) == 0.1
 
 
 def test_the_standard_error_is_binomial() -> None:
-    assert HeldOutAccuracy(10, 10, 431).standard_error == pytest.approx(0.02408, abs=1e-5)
-    assert HeldOutAccuracy(10, 10, 10_000).standard_error == 0.005
+    assert HeldOutAccuracy(HeldOutMean(10), 10, 431).standard_error == pytest.approx(
+        0.02408, abs=1e-5
+    )
+    assert HeldOutAccuracy(HeldOutMean(10), 10, 10_000).standard_error == 0.005
 
 
-@pytest.mark.parametrize(("window", "epochs"), [(1, "last epoch"), (10, "last 10 epochs")])
-def test_the_name_of_the_protocol(window: int, epochs: str) -> None:
-    name = HeldOutAccuracy(window, 10, 431).name
-    assert name == f"mean accuracy on held-out noisy labels over the {epochs}"
+def test_cycle_ends_are_averaged_where_they_choose() -> None:
+    recipe = Recipe(6, 64, 0.05, schedule=CosineRestarts(2), window=1)
+    # Held-out accuracies after epochs 2, 4 and 6 are 0.86, 0.88 and 0.90.
+    result = make_result(make_spec(recipe=recipe), accuracy=0.9)
+    for cycles, mean in ((1, 0.90), (2, 0.89), (3, 0.88)):
+        objective = HeldOutAccuracy(HeldOutCycleEnds(cycles), classes=10, held_out=431)
+        assert objective.value(result) == pytest.approx(mean)
 
 
 def test_candidates_are_the_best_trials_in_order_and_the_reference() -> None:

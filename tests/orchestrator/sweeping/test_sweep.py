@@ -82,7 +82,7 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
         ("nal", "reference", {"lambda": 0.5, "alpha": 0.9}),
     ]
     scores = {
-        tuple(candidate.values.items()): fmean(map(tuning.protocol.value, batch.results.values()))
+        tuple(candidate.values.items()): fmean(map(tuning.objective.value, batch.results.values()))
         for candidate, batch in tuning.candidates
     }
     assert scores[tuple(tuning.chosen.items())] == max(scores.values())

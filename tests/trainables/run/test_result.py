@@ -8,6 +8,7 @@ import pytest
 from factories import make_result, make_spec
 
 from trainables.errors import RecordError
+from trainables.run.protocols import HeldOutMean
 from trainables.run.result import LabelFacts, RunResult, Status
 from trainables.run_data.realisation import Realisation
 
@@ -29,10 +30,14 @@ RESULT = replace(
 def test_numbers_of_a_trace() -> None:
     assert RESULT.curve("val/accuracy") == [(2, 0.5), (3, 0.6), (4, 0.6), (5, 0.4)]
     assert RESULT.last("test/accuracy") == 0.70
-    assert RESULT.mean_last("val/accuracy") == pytest.approx((0.6 + 0.6 + 0.4) / 3)
+    assert RESULT.mean("val/accuracy", HeldOutMean(3)) == pytest.approx((0.6 + 0.6 + 0.4) / 3)
     assert RESULT.at_best("test/accuracy", "val/accuracy") == 0.90  # the first of two best epochs
     assert RESULT.at_best("train/loss", "test/accuracy") == 1.2
-    for number in (RESULT.last("x"), RESULT.mean_last("x"), RESULT.at_best("x", "val/accuracy")):
+    for number in (
+        RESULT.last("x"),
+        RESULT.mean("x", HeldOutMean(3)),
+        RESULT.at_best("x", "val/accuracy"),
+    ):
         assert number is None
     assert RESULT.at_best("test/accuracy", "x") is None
 
