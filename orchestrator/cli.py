@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.flags import Changes, FlagOverride, Places, with_flags
+from orchestrator.flags import AllowCode, Changes, FlagOverride, Places, with_flags
 
 app = typer.Typer(
     name="nal-orchestrator",
@@ -28,8 +28,8 @@ ONE_SCENARIO = FlagOverride(
 
 @app.command()
 @with_flags(
-    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
-    *("data_dir", "home_dir", "engine", "ray_address", "tracking_uri", "yes", "json", "dry_run"),
+    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
+    *("home_dir", "engine", "ray_address", "tracking_uri", "allow_code", "yes", "json", "dry_run"),
 )
 def sweep(
     changes: Changes,
@@ -55,7 +55,7 @@ def sweep(
 @with_flags(
     *("study", "method", "seed", "epochs", ONE_SCENARIO, "subset"),
     FlagOverride("sets", "A parameter of the method (lambda=10) or any key of the study."),
-    *("data_dir", "home_dir", "tracking_uri", "json"),
+    *("data_dir", "home_dir", "tracking_uri", "allow_code", "json"),
 )
 def train(
     changes: Changes,
@@ -79,7 +79,7 @@ def studies(json: Json = False) -> None:
 
 
 @app.command()
-@with_flags("study", "epochs", "sets", "yaml")
+@with_flags("study", "epochs", "sets", "allow_code", "yaml")
 def show(
     changes: Changes,
     yaml: Annotated[
@@ -114,7 +114,9 @@ def report(
 
 
 @app.command()
-@with_flags("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "json")
+@with_flags(
+    *("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "allow_code"), "json"
+)
 def noise(
     changes: Changes,
     places: Places,
@@ -144,32 +146,35 @@ def data_list(places: Places, json: Json = False) -> None:
 
 
 @data.command("check")
-@with_flags("dataset", "home_dir", "data_dir", "decode", "json")
+@with_flags("dataset", "home_dir", "data_dir", "decode", "allow_code", "json")
 def data_check(
     dataset: DatasetName,
     places: Places,
     decode: Annotated[
         bool, typer.Option(help="Also decode every picture that trainings read from files.")
     ] = True,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Read a dataset, count the samples of each class, and list unreadable pictures."""
     from orchestrator.commands import data as command
 
-    raise typer.Exit(command.check(dataset, places.data, decode=decode, as_json=json))
+    name = command.dataset_name(dataset, allow_code=allow_code)
+    raise typer.Exit(command.check(name, places.data, decode=decode, as_json=json))
 
 
 @data.command("prepare")
-@with_flags("dataset", "home_dir", "data_dir")
-def data_prepare(dataset: DatasetName, places: Places) -> None:
+@with_flags("dataset", "home_dir", "data_dir", "allow_code")
+def data_prepare(dataset: DatasetName, places: Places, allow_code: AllowCode = False) -> None:
     """Download a dataset where possible, check it, and decode it into the cache."""
     from orchestrator.commands import data as command
 
-    raise typer.Exit(command.prepare(dataset, places.data, places.home))
+    name = command.dataset_name(dataset, allow_code=allow_code)
+    raise typer.Exit(command.prepare(name, places.data, places.home))
 
 
 @app.command()
-@with_flags("run", "home_dir", "data_dir", "out", "count", "json")
+@with_flags("run", "home_dir", "data_dir", "out", "count", "allow_code", "json")
 def suspects(
     run: Annotated[str, typer.Argument(help="The beginning of a run's digest.")],
     places: Places,
@@ -177,12 +182,13 @@ def suspects(
     count: Annotated[
         int, typer.Option(min=1, help="Number of pictures on the contact sheet.")
     ] = 48,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Rank a run's training samples by how likely they are mislabelled."""
     from orchestrator.commands import suspects as command
 
-    raise typer.Exit(command.run(places, run, out, count, as_json=json))
+    raise typer.Exit(command.run(places, run, out, count, allow_code=allow_code, as_json=json))
 
 
 @app.command()

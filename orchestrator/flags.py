@@ -12,6 +12,7 @@ import inspect
 import shlex
 from copy import copy
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -38,6 +39,12 @@ def _first_seeds(count: int) -> list[int]:
     if count < 1:
         raise ValueError(f"must be at least 1, got {count}")
     return list(range(count))
+
+
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Execute the files that the study names without asking."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Changes:
         methods: methods to compare.
         subset: number of training samples.
         sets: assignments KEY=VALUE to any other keys of the study.
+        allow_code: whether files that the study names are executed without asking.
     """
 
     study: Annotated[str, typer.Argument(help="Name of a study, or path of a YAML file.")]
@@ -100,17 +108,24 @@ class Changes:
         tuple[str, ...],
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study; may be repeated."),
     ] = ()
+    allow_code: AllowCode = False
 
     def load(self) -> LoadedStudy:
         """Load the study and apply the flags.
 
         Raises:
             StudyError: if a flag or the study is invalid.
+            CodeError: if the study names code that has not been allowed or cannot be executed.
         """
+        from orchestrator.approval import is_allowed
         from search_spaces.loader import load_study, parse_set
         from search_spaces.resolve import matched_recipe
 
-        loaded = load_study(self.study, [*map(parse_set, self.sets), *self._key_changes()])
+        loaded = load_study(
+            self.study,
+            [*map(parse_set, self.sets), *self._key_changes()],
+            partial(is_allowed, allow_code=self.allow_code),
+        )
         if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
             return loaded
         return loaded.with_epochs(self.epochs)
@@ -226,6 +241,9 @@ def command_line(command: str, *flag_values: Changes | Places) -> str:
         for flag in flags_of(type(values)):
             value = getattr(values, flag.name)
             if value == flag.default:
+                continue
+            if flag.type is bool:
+                words.append(flag.option)
                 continue
             for item in value if flag.type == REPEATED else [value]:
                 text = ",".join(item) if isinstance(item, tuple) else str(item)

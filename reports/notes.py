@@ -6,8 +6,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
-from reports.words import LETTERS, counted, point
-from trainables.noise import noise_of
+from reports.words import LETTERS, code_text, counted, point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
         *_of_subset(plan),
         *_of_paper(plan, cells),
         *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
+        *_of_code(plan),
         *_of_devices(cells),
         *_of_moves(cells),
     )
@@ -128,7 +128,7 @@ def _of_noise(cells: Sequence[CellSummary]) -> Iterator[str]:
     if rates:
         shown = "; ".join(f"{title}: {100 * mean(found):.2f} %" for title, found in rates.items())
         yield f"Labels that really differ from the true ones: {shown}."
-    shared = {s.cell.scenario_title for s in cells if noise_of(s.cell.scenario).one_draw}
+    shared = {s.cell.scenario_title for s in cells if s.cell.one_draw}
     if shared:
         names = "; ".join(sorted(shared))
         yield f"All seeds see one draw of the noise, so that ± does not include it: {names}."
@@ -170,6 +170,12 @@ def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
             f"The paper's numbers for this noise are with {', '.join(sorted(elsewhere))}: "
             "not shown beside another backbone."
         )
+
+
+def _of_code(plan: PlanRecord) -> Iterator[str]:
+    if plan.code:
+        files = "; ".join(code_text(name, sha256) for name, sha256 in plan.code.items())
+        yield f"Code from outside this package: {files}."
 
 
 def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:

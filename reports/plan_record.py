@@ -118,6 +118,7 @@ class CellRecord:
         digests: of their runs, in the order of `seeds`.
         recipe: how they are trained, in words; "" for the recipe of the study ("matched").
         reading: metric of the number that its own recipe reports; "" for the table's headline.
+        one_draw: whether all seeds are trained on one draw of the label noise.
     """
 
     method: str
@@ -132,6 +133,7 @@ class CellRecord:
     digests: list[str]
     recipe: str = ""
     reading: str = ""
+    one_draw: bool = False
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):
@@ -177,6 +179,7 @@ class PlanRecord:
         further: titles of what a table shows beside what all have, by a run's number.
         protocols: identity of the protocol that chooses, by scenario; empty in plans of before
             there were others than the mean over the last `window` epochs.
+        code: SHA-256 of the source of each extension, by the extension's name.
     """
 
     sweep: str
@@ -198,6 +201,7 @@ class PlanRecord:
     fixed_seeds: dict[str, int] = field(default_factory=dict)
     scenario_epochs: dict[str, int] = field(default_factory=dict)
     further: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     protocols: dict[str, dict[str, str | int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

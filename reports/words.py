@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trainables.extensions import without_hash
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,3 +25,8 @@ def point(values: Mapping[str, Value]) -> str:
 def counted(count: int, thing: str, things: str = "") -> str:
     """Write a number of things: "1 seed", "3 seeds"."""
     return f"{count} {thing if count == 1 else things or thing + 's'}"
+
+
+def code_text(name: str, sha256: object) -> str:
+    """Return the text for an extension: "LabelSmoothing, SHA-256 1f3c9a2b7d4e"."""
+    return f"{without_hash(name)}, SHA-256 {str(sha256)[:12]}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import Layers, Origin
+from search_spaces.layers import Layers, Origin, split_key
 from search_spaces.yaml_lines import KeyPath, YamlError, parse_yaml
 from trainables.errors import StudyError
-from trainables.methods import METHODS, Method, method_of
+from trainables.methods import Method, is_method, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from search_spaces.references import StudyExtensions
 
 
 FILE_ONLY = ("extends", "sources")
@@ -40,7 +43,7 @@ def parse_set(text: str) -> Change:
         StudyError: if the text is not KEY=VALUE or the value is not valid YAML.
     """
     key, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not all(key.split(".")):
+    if not equals or not all(split_key(key)):
         raise StudyError(f"--set: write KEY=VALUE, as in --set recipe.epochs=5, got '{text}'")
     flag = f"--set {key}"
     try:
@@ -49,7 +52,9 @@ def parse_set(text: str) -> Change:
         raise StudyError(f"{flag}: {error.message}") from error
 
 
-def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -> None:
+def apply_changes(
+    layers: Layers, changes: Sequence[Change], first_level: int, extensions: StudyExtensions
+) -> None:
     """Merge changes into the layers of a study, and adapt the study's search to them.
 
     The search is adapted unless flags set it themselves: if scenarios or methods are narrowed, it
@@ -60,17 +65,27 @@ def apply_changes(layers: Layers, changes: Sequence[Change], first_level: int) -
         layers: layers of the study, changed in place.
         changes: changes in the order in which they are applied.
         first_level: level of the first change's layer.
+        extensions: extensions that the study refers to.
 
     Raises:
         StudyError: if a change sets a key of `FILE_ONLY`.
     """
     for level, change in enumerate(changes, start=first_level):
-        keys = change.path.split(".")
+        keys = split_key(change.path)
         if keys[0] in FILE_ONLY:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be set in a study file")
-        layers.merge_value(keys, change.value, Origin(change.flag, level, flag_key=change.path))
+        tree: Any = change.value
+        for key in reversed(keys):
+            tree = {key: tree}
+        origin = Origin(change.flag, level, flag_key=change.path)
+        layers.merge(*extensions.to_names(tree, partial(_constant, origin)))
     _narrow_search(layers)
     _exclude_fixed_from_search(layers)
+
+
+def _constant(origin: Origin, _path: KeyPath) -> Origin:
+    """Return the origin of every key that one flag sets."""
+    return origin
 
 
 def _flag_origin(layers: Layers, path: KeyPath) -> Origin | None:
@@ -116,7 +131,7 @@ def _exclude_fixed_from_search(layers: Layers) -> None:
 
 def _untune_if_fixed(layers: Layers, method: str, origin: Origin) -> None:
     """Remove a method from `tune` if nothing of it is left to search."""
-    if method not in METHODS or _has_search_space(layers, method_of(method)):
+    if not is_method(method) or _has_search_space(layers, method_of(method)):
         return
     tune = layers.value(("tune",))
     if isinstance(tune, list) and not _flag_origin(layers, ("tune",)):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from search_spaces.fields import Architecture, is_neutral
 from search_spaces.resolve import Resolved, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
+from trainables.extensions import code_of
 from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.run.identity import identity_of
@@ -48,8 +49,10 @@ def identity(study: Study) -> dict[str, Any]:
     keys = _keys(study, "study")
     if not study.tune:
         del keys["search"]  # the held-out fraction of confirm is part of each cell
+    code = study_code(study)
     return {
         **keys,
+        **({"code": code} if code else {}),
         "backbone": _architecture(study.backbone),
         "methods": {
             method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}
@@ -71,6 +74,19 @@ def identity(study: Study) -> dict[str, Any]:
         },
         "posterior": _posterior(study),
     }
+
+
+def study_code(study: Study) -> dict[str, str]:
+    """Return the SHA-256 of the source of each extension of a study, by the extension's name."""
+    return code_of(
+        (
+            ("dataset", study.dataset),
+            ("backbone", study.backbone.name),
+            ("backbone", (study.posterior.backbone or study.backbone).name),
+            *(("method", method) for method in study.methods),
+            *(("noise", scenario) for scenario in study.scenarios),
+        )
+    )
 
 
 def _keys(section: BaseModel, name: str) -> dict[str, Any]:

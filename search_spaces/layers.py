@@ -5,6 +5,7 @@ The origin of every key is recorded, so that an error names the place that set t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,11 @@ def format_key(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
+def split_key(text: str) -> list[str]:
+    """Return the keys of a dotted key; `FILE.py:CLASS` is one of them."""
+    return re.split(r"\.(?!py:)", text)
+
+
 def parse_key(text: str) -> KeyPath:
     """Return the path that a dotted key stands for; numbers become positions in lists."""
-    return tuple(int(key) if key.isdecimal() else key for key in text.split(".") if key)
+    return tuple(int(key) if key.isdecimal() else key for key in split_key(text) if key)

@@ -5,8 +5,9 @@ Errors name the place of the faulty value: `file.yaml:LINE: key: message` or `--
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
@@ -15,6 +16,7 @@ from search_spaces.files import StudyFile, open_study
 from search_spaces.flags import Change, apply_changes, parse_set
 from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
 from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
+from search_spaces.references import StudyExtensions
 from search_spaces.scaling import TrainingLength
 from search_spaces.validation import read_study
 from search_spaces.yaml_lines import KeyPath, Plain, dump_yaml
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from search_spaces.resolve import SourcedValue
     from search_spaces.schema import Study
+    from trainables.extensions import CodeFile
 
 __all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
 
@@ -72,6 +75,7 @@ class LoadedStudy:
         plain: the study as YAML values, with every resolved value written out.
         sources: source of each value by dotted key: "paper, section 5.1", "set by --trials",
             "default of method nal", or file and line if no other source is stated.
+        extensions: methods, backbones, noise and datasets from outside the package.
         scaled_values: values that changed with the requested length of training.
     """
 
@@ -80,11 +84,21 @@ class LoadedStudy:
     plain: Mapping[str, Any]
     sources: Mapping[str, str]
     _provenance: Provenance = field(repr=False, compare=False)
+    extensions: StudyExtensions = field(repr=False, compare=False)
     scaled_values: tuple[ScaledValue, ...] = ()
 
     def to_yaml(self) -> str:
         """Return YAML text that loads as the same study with the same sources."""
-        return dump_yaml({**self.plain, "sources": dict(self.sources)})
+        plain, sources = self.with_references()
+        return dump_yaml({**plain, "sources": dict(sources)})
+
+    def with_references(self) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Return `plain` and `sources` with extensions written as in the study file."""
+        sources = {
+            format_key(self.extensions.path_with_references(parse_key(key))): text
+            for key, text in self.sources.items()
+        }
+        return self.extensions.to_references(self.plain), sources
 
     def source_of(self, value: SourcedValue) -> str:
         """Return the text that names the source of a resolved value."""
@@ -125,18 +139,24 @@ class LoadedStudy:
             for scaled in scaled_values
         }
         sources = {**self.sources, **texts, "recipe.epochs": f"set by {flag}"}
-        return LoadedStudy(study, self.name, plain, sources, self._provenance, scaled_values)
+        return LoadedStudy(
+            study, self.name, plain, sources, self._provenance, self.extensions, scaled_values
+        )
 
     def explain(self, error: FieldError) -> StudyError:
         """Return the user's error for a fault found after loading, such as too large a subset."""
-        return _explain(error, self._provenance.layers)
+        return _explain(error, self._provenance.layers, self.extensions)
 
 
 def _scaled_source(flag: str, before: object, source: str) -> str:
     return f"scaled by {flag} from {before} ({source})"
 
 
-def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy:
+def load_study(
+    name_or_path: str,
+    changes: Sequence[Change] = (),
+    is_allowed: Callable[[CodeFile], bool] = lambda _file: False,
+) -> LoadedStudy:
     """Load a shipped study or the user's own YAML file, and apply the changes made by flags.
 
     A study that extends another is merged into it key by key; a list replaces the inherited list,
@@ -147,34 +167,41 @@ def load_study(name_or_path: str, changes: Sequence[Change] = ()) -> LoadedStudy
         name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
             or .yml.
         changes: changes made by flags, in the order in which they are applied.
+        is_allowed: function that decides whether a file that the study names may be executed.
 
     Raises:
+        CodeError: if the study names code that may not or cannot be executed.
         StudyError: if the study cannot be read or is not valid; the message is one line with the
             place, the key, the fault and the allowed values.
     """
     files = _read_chain(name_or_path)
+    extensions = StudyExtensions(files[-1].folder or Path(), is_allowed)
     layers = Layers(Origin(files[-1].label, level=len(files) - 1))
     statements: list[Statement] = []
     for level, file in enumerate(files):
         origin_of = _origin_finder(file, level)
         tree = dict(_root_mapping(file))
         tree.pop("extends", None)
-        statements += read_statements(tree.pop("sources", None), origin_of)
-        layers.merge(tree, origin_of)
+        statement_section = tree.pop("sources", None)
+        layers.merge(*extensions.to_names(tree, origin_of))
+        statements += [
+            replace(statement, path=extensions.path_with_names(statement.path))
+            for statement in read_statements(statement_section, origin_of)
+        ]
     file_keys = layers.paths()
-    apply_changes(layers, changes, first_level=len(files))
+    apply_changes(layers, changes, len(files), extensions)
     try:
         study = read_study(layers.tree)
         narrowed = _is_set_after(layers, "scenarios", "overrides")
         check_study(study, allow_unused_overrides=narrowed)
     except FieldError as error:
-        raise _explain(error, layers) from error
+        raise _explain(error, layers, extensions) from error
     plain, export_sources = export_study(study)
     own_statements = [s for s in statements if s.level == len(files) - 1]
     check_statements(own_statements, plain, file_keys)
     provenance = Provenance(layers, statements)
     sources = provenance.source_texts(plain, export_sources)
-    return LoadedStudy(study, files[-1].name, plain, sources, provenance)
+    return LoadedStudy(study, files[-1].name, plain, sources, provenance, extensions)
 
 
 def _read_chain(name_or_path: str) -> list[StudyFile]:
@@ -214,10 +241,11 @@ def _is_set_after(layers: Layers, key: str, other: str) -> bool:
     return origin is not None and other_origin is not None and origin.level > other_origin.level
 
 
-def _explain(error: FieldError, layers: Layers) -> StudyError:
+def _explain(error: FieldError, layers: Layers, extensions: StudyExtensions) -> StudyError:
     """Return the error for users, with the place at which the faulty key is set."""
     path = parse_key(error.field)
     origin = layers.nearest_origin(path)
+    path = extensions.path_with_references(path)
     key = format_key(path[:-1] if path and isinstance(path[-1], int) else path)
     parts = [origin.text, "" if key == origin.flag_key else key, error.message]
     return StudyError(": ".join(part for part in parts if part))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from search_spaces.layers import format_key
 from search_spaces.schema import UNION_TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
-from trainables.methods import METHODS
+from trainables.methods import is_method, method_of
 from trainables.run.parameters import Space
 from trainables.run.recipe import Recipe
 
@@ -122,9 +122,9 @@ def _full_keys(plain: dict[str, Any]) -> dict[str, str]:
     """Return the full key of each key that users may abbreviate: `recipe.epochs` of `epochs`."""
     methods = plain.get("methods")
     sections = {
-        f"hyperparameters.{name}": [parameter.name for parameter in METHODS[name].parameters]
+        f"hyperparameters.{name}": [parameter.name for parameter in method_of(name).parameters]
         for name in (methods if isinstance(methods, list) else ())
-        if isinstance(name, str) and name in METHODS
+        if isinstance(name, str) and is_method(name)
     }
     sections |= {section: _known_keys((section, "")) for section in ABBREVIATED_SECTIONS}
     return {key: f"{section}.{key}" for section, keys in sections.items() for key in keys}

@@ -40,6 +40,10 @@ class ServiceError(UserError):
     """A Ray cluster or a tracking server does not answer."""
 
 
+class CodeError(UserError):
+    """Code outside the package that cannot be used, or that the user has not allowed."""
+
+
 class RecordError(NalError):
     """A recorded run contradicts its spec, or cannot be read."""
 

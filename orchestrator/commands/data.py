@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from orchestrator.approval import is_allowed
 from orchestrator.downloading import download
 from orchestrator.output import headed_table, print_json
+from search_spaces.references import StudyExtensions
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orchestrator.home import Home
 
@@ -107,6 +110,20 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     if decode or dataset.image is not None:
         console.print(f"\n{len(bad)} pictures cannot be decoded." if bad else "\nall can be read.")
     return 1 if bad else 0
+
+
+def dataset_name(reference: str, *, allow_code: bool) -> str:
+    """Return the name of a dataset.
+
+    Args:
+        reference: its name, or FILE.py:CLASS below the working directory.
+        allow_code: whether the file is executed without asking.
+
+    Raises:
+        CodeError: if the file has not been allowed, or cannot be executed.
+    """
+    extensions = StudyExtensions(Path(), partial(is_allowed, allow_code=allow_code))
+    return extensions.name_of("dataset", reference)
 
 
 def _source(name: str) -> Source:

@@ -49,10 +49,11 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
         return 0
     folded = [Column(name, overflow="fold") for name in ("value", "source")]
     table = headed_table(Column("key", no_wrap=True), *folded)
-    for path, value in leaves(loaded.plain):
+    plain, sources = loaded.with_references()
+    for path, value in leaves(plain):
         key = format_key(path)
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        table.add_row(key, shown, f"[dim]{loaded.sources.get(key, '')}[/]")
+        table.add_row(key, shown, f"[dim]{sources.get(key, '')}[/]")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

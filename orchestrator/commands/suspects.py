@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.approval import is_allowed
 from orchestrator.output import print_json
 from reports.contact_sheet import contact_sheet
 from reports.suspects import Suspects, rank_suspects, to_csv
 from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
-from trainables.errors import DataError, HomeError, UserError
+from trainables.errors import CodeError, DataError, HomeError, UserError
+from trainables.extensions import is_extension, load_file
 from trainables.run.record import Record, write_atomically
 from trainables.run_data.realisation import held_out_count
 
@@ -32,7 +34,9 @@ SHOWN = 10
 """Rows printed."""
 
 
-def run(places: Places, name: str, out: Path | None, count: int, *, as_json: bool) -> int:
+def run(
+    places: Places, name: str, out: Path | None, count: int, *, allow_code: bool, as_json: bool
+) -> int:
     """Rank a run's training samples into a CSV and a contact sheet.
 
     Args:
@@ -40,6 +44,7 @@ def run(places: Places, name: str, out: Path | None, count: int, *, as_json: boo
         name: the beginning of its digest.
         out: folder for the files; None: `suspects-<digest>` in the current one.
         count: pictures on the contact sheet.
+        allow_code: whether the code of the run's dataset is executed without asking.
         as_json: print JSON on standard output.
 
     Raises:
@@ -59,6 +64,8 @@ def run(places: Places, name: str, out: Path | None, count: int, *, as_json: boo
         )
     suspects = rank_suspects(diagnostics)
     spec = result.spec
+    if is_extension(spec.dataset):
+        _load_code(record, spec.code[spec.dataset], allow_code=allow_code)
     with console.status(f"reading {spec.dataset}"):
         dataset = load(spec.dataset, places.data, home.cache)
     if dataset.digest != spec.data:
@@ -86,6 +93,22 @@ def run(places: Places, name: str, out: Path | None, count: int, *, as_json: boo
             soft_wrap=True,
         )
     return 0
+
+
+def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
+    """Execute the file that the run's dataset is defined in.
+
+    Raises:
+        CodeError: if the user has not allowed it, or it cannot be executed.
+    """
+    for file in record.code():
+        if file.sha256 == sha256:
+            if not is_allowed(file, allow_code=allow_code):
+                raise CodeError(
+                    f"{file.path} is code that would be executed, and has not been allowed: read "
+                    "it, then add --allow-code"
+                )
+            load_file(file)
 
 
 def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:

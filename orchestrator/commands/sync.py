@@ -38,7 +38,7 @@ def run(places: Places) -> int:
         plan, study_yaml = archive.read()
         with home.claimed(plan.study):
             tracker = Tracker(uri, artifacts, plan.study)
-            tracker.start_sweep(plan, study_yaml)
+            tracker.start_sweep(plan, study_yaml, archive.code())
             for result, phase, cell in _runs_of(plan, home.path):
                 tracker.record(result, phase, cell)
                 written.add(result.digest)

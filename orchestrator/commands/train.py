@@ -16,12 +16,12 @@ from orchestrator.planning.sizes import Load, network_of
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
-from reports.words import point
+from reports.words import code_text, point
 from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
-from trainables.methods import METHODS, check_state, method_of
+from trainables.methods import check_state, method_of
 from trainables.noise import noise_of
 from trainables.run.record import Record
 from trainables.run.result import LabelFacts, RunResult, Status
@@ -59,8 +59,11 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
         NalError: one line for the user.
     """
     console = Console(stderr=as_json, highlight=False)
-    if method not in METHODS:
-        raise StudyError(f"--method: unknown method '{method}': {suggest(method, METHODS)}")
+    try:
+        method = replace(changes, sets=()).load().extensions.name_of("method", method)
+        method_of(method)
+    except FieldError as error:
+        raise StudyError(f"--method: {error.message}") from error
     changes, values = _split_sets(changes, method)
     changes.load()
     if places.tracking_uri is not None:
@@ -184,6 +187,7 @@ def _view(result: RunResult, values: Mapping[str, Value], available: int, folder
     images = "all images" if used == available else f"{used} of {available} images"
     if held_out:
         images += f"; the noisy labels of {held_out} others are held out"
+    facts += [("code", code_text(name, sha256)) for name, sha256 in result.spec.code.items()]
     facts += [("trained on", images), ("labels", labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))

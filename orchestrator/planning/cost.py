@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.sizes import Load, Network, PhaseSize, network_of, phase_sizes
 from trainables.errors import NalError
+from trainables.extensions import loaded_files
 from trainables.methods import method_of
 from trainables.run.record import write_atomically
 from trainables.training.cost import Cost
@@ -156,6 +158,7 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         "spec": spec.to_dict(),
         "image": spec.recipe.input_shape(plan.dataset.image),
         "classes": len(plan.dataset.classes),
+        "code": {file.path: base64.b64encode(file.content).decode() for file in loaded_files()},
     }
     done = subprocess.run(
         [sys.executable, "-m", "trainables.training.probe"],

@@ -12,6 +12,7 @@ from search_spaces.checks import check_shapes
 from search_spaces.resolve import matched_recipe
 from trainables.datasets import Dataset, load
 from trainables.errors import DataError, FieldError
+from trainables.extensions import loaded_files
 from trainables.methods import check_state, method_of
 from trainables.noise import noise_of
 from trainables.noise.from_file import read_label_file
@@ -77,6 +78,7 @@ def job_of(places: Places, plan: Plan) -> Job:
         diagnostics_every=plan.study.diagnostics.every,
         cpus=resources.cpus,
         gpus=resources.gpus,
+        code=loaded_files(),
     )
 
 

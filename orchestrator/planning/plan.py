@@ -14,6 +14,7 @@ from search_spaces.resolve import (
     reference_of,
     resolve,
 )
+from trainables.extensions import code_of
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of
@@ -176,7 +177,7 @@ class Plan:
             return None
         study, posterior = self.study, self.study.posterior
         backbone = posterior.backbone or study.backbone
-        return RunSpec(
+        spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
             subset=study.subset,
@@ -193,6 +194,7 @@ class Plan:
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
+        return _with_code(spec)
 
     @property
     def posteriors(self) -> list[RunSpec]:
@@ -219,7 +221,7 @@ class Plan:
             )
             self._needed[needed.digest] = needed
             needs[role] = needed.digest
-        return replace(spec, needs=FrozenMap(needs))
+        return _with_code(replace(spec, needs=FrozenMap(needs)))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:
         """Return the runs that a run of this plan needs, each after those that it needs itself."""
@@ -229,3 +231,16 @@ class Plan:
             found |= {other.digest: other for other in self.needs_of(need)}
             found[need.digest] = need
         return list(found.values())
+
+
+def _with_code(spec: RunSpec) -> RunSpec:
+    """Return a spec with the SHA-256 of the sources of its extensions."""
+    code = code_of(
+        (
+            ("dataset", spec.dataset),
+            ("backbone", spec.backbone),
+            ("method", spec.method),
+            ("noise", spec.scenario),
+        )
+    )
+    return replace(spec, code=FrozenMap(code))

@@ -11,7 +11,8 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, duration, size_text
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import point
+from reports.words import code_text, point
+from search_spaces.identity import study_code
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
@@ -56,6 +57,7 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
             f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
         ),
     ]
+    facts += [("code", code_text(name, digest)) for name, digest in study_code(study).items()]
     scaled = _scaled(loaded_plan.loaded)
     if scaled:
         facts.append(("scaled", scaled))
@@ -136,5 +138,5 @@ def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dic
         "standard_error": plan.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
-        "resolved": loaded_plan.loaded.plain,
+        "resolved": loaded_plan.loaded.with_references()[0],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
@@ -10,11 +11,14 @@ from trainables.errors import HomeError, RecordError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 STUDY_FILE = "study.yaml"
 """Name of the file that holds the resolved study of a sweep."""
+
+NO_CODE: Mapping[str, str] = MappingProxyType({})
+"""Code of a study that uses nothing from outside the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +41,24 @@ class SweepArchive:
         """
         return cls(home / "sweeps" / sweep)
 
-    def write(self, plan: PlanRecord, study_yaml: str) -> None:
+    def write(self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE) -> None:
         """Write a plan and its resolved study.
 
         Args:
             plan: plan of the sweep.
             study_yaml: resolved study as YAML text.
+            code: contents of the files that the study names, by their path relative to it.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (STUDY_FILE, *code):
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
-        write_atomically(self.folder / STUDY_FILE, study_yaml)
+        for path, content in {**code, STUDY_FILE: study_yaml}.items():
+            write_atomically(self.folder / path, content)
         self.write_plan(plan)
 
     def write_plan(self, plan: PlanRecord) -> None:
@@ -81,6 +88,11 @@ class SweepArchive:
         """
         plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_text())
         return plan, (self.folder / STUDY_FILE).read_text()
+
+    def code(self) -> dict[str, str]:
+        """Return the contents of the files that the study names, by their path relative to it."""
+        files = sorted(self.folder.rglob("*.py"))
+        return {file.relative_to(self.folder).as_posix(): file.read_text() for file in files}
 
 
 def iter_archives(home: Path) -> Iterator[SweepArchive]:

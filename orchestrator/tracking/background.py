@@ -6,6 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.tracking.archive import NO_CODE
 from orchestrator.tracking.tracker import Tracker
 from reports.store import check_store
 
@@ -47,9 +48,11 @@ class BackgroundTracker:
         )
         self._thread.start()
 
-    def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
+    def start_sweep(
+        self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE
+    ) -> None:
         """See `Tracker.start_sweep`."""
-        self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml))
+        self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml, code))
 
     def update_plan(self, plan: PlanRecord) -> None:
         """See `Tracker.update_plan`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reports.words import LETTERS
 from search_spaces.schema import Phase
+from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
 from trainables.run.identity import digest_of
 from trainables.run.protocols import HeldOutMean, protocol_of, read_protocol
@@ -92,13 +93,19 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
         spec: spec of the run.
         phase: purpose of the run.
     """
-    tunable = [p.name for p in method_of(spec.method).parameters if p.space is not None]
-    values = _format_values({name: spec.hyperparameters[name] for name in tunable})
+    values = _format_values({name: spec.hyperparameters[name] for name in _tunable(spec)})
     seed = f"seed {spec.seeds.init}"
     words = [values, spec.method, spec.scenario, seed]
     if phase == Phase.CONFIRM:
         words = [seed, spec.method, values, spec.scenario]
     return " ".join(filter(None, words))
+
+
+def _tunable(spec: RunSpec) -> list[str]:
+    """Return the hyperparameters that a search may vary, without importing outside code."""
+    if is_extension(spec.method):
+        return [name for name, value in spec.hyperparameters.items() if isinstance(value, float)]
+    return [p.name for p in method_of(spec.method).parameters if p.space is not None]
 
 
 def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
@@ -112,9 +119,9 @@ def _format_values(values: Mapping[str, Value]) -> str:
 
 def run_params(spec: RunSpec) -> dict[str, str]:
     """Return a run's settings as parameters, under the keys of a study."""
-    recipe = spec.recipe
+    recipe, backbone = spec.recipe, without_hash(spec.backbone)
     params: dict[str, object] = {
-        **{f"{spec.backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
+        **{f"{backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
         **spec.hyperparameters,
         "method": spec.method,
         "scenario": spec.scenario,

@@ -12,6 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     TuningRecord,
 )
+from search_spaces.identity import study_code
 from search_spaces.resolve import Resolved, matched_recipe, protocol_on, reference_values, resolve
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -59,8 +60,8 @@ class Recorder:
         plan = archive.plan()
         if plan is None:
             plan = plan_record(sweep, loaded)
-            archive.write(plan, study_yaml)
-        tracker.start_sweep(plan, study_yaml)
+            archive.write(plan, study_yaml, loaded.extensions.files)
+        tracker.start_sweep(plan, study_yaml, loaded.extensions.files)
 
     def resume(self) -> int:
         """Resume the sweep from the recorded runs and write its plan.
@@ -131,6 +132,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
         fixed_seeds=dict(study.fixed_seeds),
         further=further_readings(dataset),
         protocols={name: protocol_on(study, name).identity for name in study.scenarios},
+        code=study_code(study),
     )
 
 
@@ -180,6 +182,7 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         method_title=method_of(cell.method).title,
         scenario=cell.scenario,
         scenario_title=noise_of(cell.scenario).title,
+        one_draw=noise_of(cell.scenario).one_draw,
         values=dict(cell.batch.values),
         origin=cell.origin,
         trials=trials,

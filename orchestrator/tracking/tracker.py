@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.archive import STUDY_FILE
+from orchestrator.tracking.archive import NO_CODE, STUDY_FILE
 from orchestrator.tracking.projection import (
     PARENT_TAG,
     Purpose,
@@ -234,12 +234,15 @@ class Tracker:
             self._experiment = self._open_experiment(artifact_root)
             self._read_stored()
 
-    def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
+    def start_sweep(
+        self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE
+    ) -> None:
         """Find or create the MLflow run of a sweep, and write its plan and study.
 
         Args:
             plan: plan of the sweep.
             study_yaml: resolved study as YAML text.
+            code: contents of the files that the study names, by their path relative to it.
 
         Raises:
             ServiceError: if the server has failed.
@@ -255,7 +258,8 @@ class Tracker:
             self._sweep_run = run_id
             self._client.update_run(run_id, status="RUNNING")
             self._client.set_tag(run_id, "nal.started", datetime.now(UTC).isoformat())
-            self._client.log_text(run_id, study_yaml, STUDY_FILE)
+            for path, content in {**code, STUDY_FILE: study_yaml}.items():
+                self._client.log_text(run_id, content, path)
             self._write_plan(plan)
 
     def update_plan(self, plan: PlanRecord) -> None:

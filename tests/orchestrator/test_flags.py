@@ -73,7 +73,7 @@ def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (Changes, Places) for flag in flags_of(kind)]
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
+        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainables.errors import FieldError, suggest
+from trainables.extensions import announced, extension_class, is_extension
 from trainables.methods.base import Batch, Context, Method, check_state
 from trainables.methods.bootstrap import Bootstrap, HardBootstrap
 from trainables.methods.ce import CrossEntropy
@@ -51,15 +52,24 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+def is_method(name: str) -> bool:
+    """Return whether a method has this name."""
+    return name in METHODS or is_extension(name)
+
+
 def method_of(name: str) -> type[Method]:
     """Return the class of the method with a name.
 
     Raises:
         FieldError: if no method has the name; the message suggests similar names.
+        CodeError: if the method comes from outside the package and is not complete.
     """
+    if is_extension(name):
+        return extension_class("method", name, Method)  # type: ignore[type-abstract]
     if name not in METHODS:
-        raise FieldError("method", f"unknown method '{name}': {suggest(name, METHODS)}")
+        known = [*METHODS, *announced("method")]
+        raise FieldError("method", f"unknown method '{name}': {suggest(name, known)}")
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Batch", "Context", "Method", "check_state", "method_of"]
+__all__ = ["METHODS", "Batch", "Context", "Method", "check_state", "is_method", "method_of"]

@@ -7,6 +7,7 @@ list the class in `KINDS`.
 from __future__ import annotations
 
 from trainables.errors import FieldError
+from trainables.extensions import MARK, class_name_of, extension_class, is_extension
 from trainables.noise.asymmetric import Asymmetric
 from trainables.noise.base import Noise, NoiseContext
 from trainables.noise.clean import Clean
@@ -30,7 +31,7 @@ def noise_of(scenario: str) -> Noise:
         FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
     """
     first, separator, second = scenario.partition(SEPARATOR)
-    if separator:
+    if separator and not is_extension(scenario):
         return _combined_noise(scenario, _single_noise(first), _single_noise(second))
     return _single_noise(scenario)
 
@@ -41,12 +42,30 @@ def _single_noise(scenario: str) -> Noise:
     Raises:
         FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
     """
+    if is_extension(scenario):
+        return _outside_noise(scenario)
     for kind in KINDS:
         noise = kind.parse(scenario)
         if noise is not None:
             return noise
     forms = ", ".join([form for kind in KINDS for form in kind.forms] + list(Combined.forms))
     raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
+
+
+def _outside_noise(scenario: str) -> Noise:
+    """Return the label noise of a scenario whose kind is defined outside the package.
+
+    Raises:
+        FieldError: if the kind has no such scenario, or its source is not available.
+    """
+    stem, _, digits = scenario.partition(MARK)
+    name = f"{class_name_of(stem)}{MARK}{digits}"
+    kind = extension_class("noise", name, Noise)  # type: ignore[type-abstract]
+    noise = kind.parse(stem)
+    if noise is None:
+        forms = ", ".join(kind.forms)
+        raise FieldError("scenario", f"{kind.__name__} has no scenario '{stem}'; known: {forms}")
+    return noise
 
 
 def _combined_noise(scenario: str, first: Noise, second: Noise) -> Combined:

@@ -11,9 +11,11 @@ import json
 import os
 import zipfile
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import HomeError, RecordError
+from trainables.extensions import CodeFile, loaded_files
 from trainables.lazy import torch
 from trainables.locks import locked
 from trainables.run.result import RunResult
@@ -21,7 +23,6 @@ from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -130,6 +131,7 @@ class Record:
         self.checkpoint = self.folder / "checkpoint.pt"
         self.previous_checkpoint = self.folder / "checkpoint.previous.pt"
         self._result = self.folder / "result.json"
+        self._code = self.folder / "code"
 
     def result(self) -> RunResult | None:
         """Return the result, or None if the run has not ended.
@@ -189,6 +191,30 @@ class Record:
         attempts = 1 + (int(previous) if previous.isdecimal() else 0)
         write_atomically(path, str(attempts))
         return attempts
+
+    def keep_code(self, spec: RunSpec) -> None:
+        """Write the files that a run's extensions come from into `code/`, by their SHA-256.
+
+        Code of installed packages is not copied: the record names their versions.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        for file in loaded_files():
+            if file.sha256 in spec.code.values():
+                write_once(self._code / f"{file.sha256}.py", file.content)
+
+    def code(self) -> list[CodeFile]:
+        """Return the files in `code/`, each of them unchanged since it was written.
+
+        Raises:
+            RecordError: if one has been changed.
+        """
+        files = [CodeFile(str(path), path.read_bytes()) for path in sorted(self._code.glob("*.py"))]
+        for file in files:
+            if Path(file.path).stem != file.sha256:
+                raise RecordError(f"{file.path} has been changed: its SHA-256 is {file.sha256}")
+        return files
 
     def finish(self, result: RunResult) -> None:
         """Write the result; if it is final, delete the previous checkpoint.

@@ -62,6 +62,8 @@ class RunSpec:
             leaves the sample out and counts it in the record.
         needs: digests of the runs whose outcomes this run uses, by role: "posterior" for its
             labels, other roles for its method.
+        code: SHA-256 of the source of each extension (method, backbone, noise or dataset from
+            outside the package), by the extension's name.
         threads: number of CPU threads of the training.
         revision: revision of the training code.
     """
@@ -82,6 +84,7 @@ class RunSpec:
     balanced: bool = field(default=False, metadata=NEUTRAL)
     unreadable: Unreadable = field(default="fail", metadata=NEUTRAL)
     needs: FrozenMap = field(default=FrozenMap(), metadata=NEUTRAL)
+    code: FrozenMap = field(default=FrozenMap(), metadata=NEUTRAL)
     threads: int = 1
     revision: int = REVISION
     _digest: str = field(default="", init=False, repr=False, compare=False)
@@ -103,7 +106,7 @@ class RunSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return all fields of the spec as plain JSON values."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
-        for name in ("backbone_parameters", "hyperparameters", "needs"):
+        for name in ("backbone_parameters", "hyperparameters", "needs", "code"):
             plain[name] = dict(plain[name])
         return {**plain, "recipe": asdict(self.recipe), "seeds": asdict(self.seeds)}
 
@@ -154,6 +157,7 @@ class RunSpec:
                     "recipe": Recipe(**_lists_to_tuples(recipe)),
                     "seeds": Seeds(**plain["seeds"]),
                     "needs": FrozenMap(plain.get("needs", {})),
+                    "code": FrozenMap(plain.get("code", {})),
                 }
             )
         except (KeyError, TypeError, FieldError) as error:

@@ -14,11 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.errors import NalError
+from trainables.extensions import load_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
+    from trainables.extensions import CodeFile
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
@@ -39,6 +41,7 @@ class Job:
         cpus: number of CPUs per run.
         gpus: number of GPUs per run, which may be a fraction; 0 hides all GPUs from the run.
         patience_seconds: longest wait for another process that is working on the same run.
+        code: files with the extensions that the runs use; every worker executes them.
     """
 
     home: Path
@@ -48,6 +51,7 @@ class Job:
     cpus: int = 1
     gpus: float = 0.0
     patience_seconds: float = math.inf
+    code: tuple[CodeFile, ...] = ()
 
 
 class OpenRun(Protocol):
@@ -91,6 +95,8 @@ def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
     """Open a run for training; the `Opener` that engines use unless a test replaces it."""
     from trainables.training.running import Running
 
+    for file in job.code:
+        load_file(file)
     return Running(
         spec,
         job.home,

@@ -6,6 +6,7 @@ is a process of its own, so that the driver needs no torch. It reads no data and
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from trainables.datasets.base import Dataset, Split
+from trainables.extensions import CodeFile, load_file
 from trainables.noise.clean import CLEAN
 from trainables.run.spec import RunSpec
 from trainables.run_data.loaders import ArrayLoader
@@ -94,8 +96,10 @@ def _evaluation_seconds(
 
 
 def main() -> None:
-    """Read {"spec", "image", "classes"} from standard input and print the cost."""
+    """Read {"spec", "image", "classes", "code"} from standard input and print the cost."""
     request = json.load(sys.stdin)
+    for path, content in request["code"].items():
+        load_file(CodeFile(path, base64.b64decode(content)))
     spec = RunSpec.from_dict(request["spec"])
     channels, height, width = request["image"]
     cost = measure(spec, (channels, height, width), request["classes"])

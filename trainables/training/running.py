@@ -113,6 +113,7 @@ class Running:
 
     def _open(self) -> None:
         self._attempts = self.record.begin(self.spec)
+        self.record.keep_code(self.spec)
         device = pick_device()
         self._provenance = {
             "study": self._study,

@@ -14,6 +14,7 @@ from search_spaces.schema import Phase
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.tracking.background import BackgroundTracker
@@ -30,7 +31,8 @@ class FakeTracker:
         self.plans: list[PlanRecord] = []
         self.runs: list[tuple[str, Purpose, CellRecord | None]] = []
 
-    def start_sweep(self, plan: PlanRecord, study_yaml: str) -> None:
+    def start_sweep(self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str]) -> None:
+        assert code == {}
         assert "title: a small study" in study_yaml
         self.plans.append(plan)
 

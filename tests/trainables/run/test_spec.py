@@ -75,6 +75,7 @@ CHANGED: dict[str, Any] = {
     "hold_out": 0.2,
     "evaluate": ("val", "test"),
     "needs": FrozenMap({"labels": "2" * 64}),
+    "code": FrozenMap({"Mine@333333333333": "3" * 64}),
     "threads": 2,
     "revision": 2,
 }

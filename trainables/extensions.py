@@ -1,0 +1,335 @@
+"""Methods, backbones, label noise and datasets that are defined outside this package.
+
+An extension is a class in a Python file of the user's, or in an installed package that announces
+it under an entry point. Its name is the class name and the first digits of the SHA-256 of its
+source, such as `LabelSmoothing@1f3c9a2b7d4e`: a changed source is another extension, and where the
+source lies does not matter. `RunSpec.code` holds the whole SHA-256.
+
+Executing a file is a decision of the caller: `load_file` does it, nothing else here does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+import sysconfig
+import traceback
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from trainables.errors import CodeError, FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+Kind = Literal["method", "backbone", "noise", "dataset"]
+Base = TypeVar("Base")
+
+GROUPS: dict[Kind, str] = {
+    "method": "nal_orchestrator.methods",
+    "backbone": "nal_orchestrator.backbones",
+    "noise": "nal_orchestrator.noise",
+    "dataset": "nal_orchestrator.datasets",
+}
+"""Entry-point groups under which installed packages announce extensions."""
+
+MARK = "@"
+DIGITS = 12
+"""Hexadecimal digits of the SHA-256 in the name of an extension."""
+
+OWN_PACKAGES = ("orchestrator", "reports", "search_spaces", "trainables")
+_CLASS = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFile:
+    """A Python file that defines extensions, as it was read.
+
+    Attributes:
+        path: where it was read, for messages and tracebacks.
+        content: its bytes; these are hashed, and these are executed.
+    """
+
+    path: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+_files: dict[str, CodeFile] = {}
+_modules: dict[str, ModuleType] = {}
+"""The files that this process has executed, and their modules, by SHA-256."""
+
+
+def is_extension(name: str) -> bool:
+    """Return whether a name in a study or spec stands for an extension."""
+    return MARK in name
+
+
+def extension_name(class_name: str, sha256: str) -> str:
+    """Return the name of an extension.
+
+    Args:
+        class_name: name of its class; of label noise, the scenario, which begins with it.
+        sha256: of its source.
+    """
+    return f"{class_name}{MARK}{sha256[:DIGITS]}"
+
+
+def without_hash(name: str) -> str:
+    """Return a name without the digits of its source's SHA-256."""
+    return name.partition(MARK)[0]
+
+
+def loaded_files() -> tuple[CodeFile, ...]:
+    """Return the files that this process has executed."""
+    return tuple(_files.values())
+
+
+def load_file(file: CodeFile) -> None:
+    """Execute a file, unless this process has executed the same bytes before.
+
+    Raises:
+        CodeError: if the file imports something that is no installed package, or cannot be
+            executed.
+    """
+    if file.sha256 in _modules:
+        return
+    _check_imports(file)
+    module = ModuleType(f"nal_extension_{file.sha256[:DIGITS]}")
+    # Dataclasses and type hints look their module up by name.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(file.content, file.path, "exec"), module.__dict__)  # noqa: S102 - the caller decided
+    except Exception as error:
+        del sys.modules[module.__name__]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == file.path]
+        line = f":{lines[-1]}" if lines else ""
+        raise CodeError(
+            f"{file.path}{line} cannot be executed: {type(error).__name__}: {error}"
+        ) from error
+    _files[file.sha256] = file
+    _modules[file.sha256] = module
+
+
+def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
+    """Return the class of an extension, ready for use.
+
+    Its `name` is set to that of the extension; `title` and `source` have defaults.
+
+    Args:
+        kind: what it extends.
+        name: such as `LabelSmoothing@1f3c9a2b7d4e`.
+        base: the class that it has to be derived from.
+
+    Raises:
+        FieldError: if its source has not been loaded and no installed package announces it.
+        CodeError: if it is not a complete subclass of `base`.
+    """
+    class_name, _, digits = name.partition(MARK)
+    for sha256, module in _modules.items():
+        if sha256.startswith(digits):
+            where = _files[sha256].path
+            return _prepared(getattr(module, class_name, None), base, name, where)
+    for entry_point in announced(kind).values():
+        if entry_point.attr == class_name and package_sha256(entry_point).startswith(digits):
+            where = f"entry point {entry_point.name} of {_distribution_name(entry_point)}"
+            return _prepared(_imported(entry_point), base, name, where)
+    raise FieldError(
+        kind,
+        f"the source of {kind} {name} is not available here: it is neither a file of the study nor "
+        f"in an installed package whose source has this SHA-256",
+    )
+
+
+def class_name_of(scenario: str) -> str:
+    """Return the class name that a scenario of outside label noise begins with."""
+    match = _CLASS.match(scenario)
+    return match.group() if match else ""
+
+
+def sha256_of(kind: Kind, name: str) -> str:
+    """Return the SHA-256 of the source of an extension that can be used here.
+
+    Raises:
+        FieldError: if its source has not been loaded and no installed package announces it.
+    """
+    class_name, _, digits = name.partition(MARK)
+    if kind == "noise":
+        class_name = class_name_of(class_name)
+    for sha256 in _modules:
+        if sha256.startswith(digits):
+            return sha256
+    for entry_point in announced(kind).values():
+        sha256 = package_sha256(entry_point)
+        if entry_point.attr == class_name and sha256.startswith(digits):
+            return sha256
+    raise FieldError(kind, f"the source of {kind} {name} is not available here")
+
+
+def code_of(names: Iterable[tuple[Kind, str]]) -> dict[str, str]:
+    """Return the SHA-256 of the source of every extension among some names, by its name."""
+    return {name: sha256_of(kind, name) for kind, name in names if is_extension(name)}
+
+
+@cache
+def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
+    """Return the extensions that installed packages announce, by the name of the entry point."""
+    return {one.name: one for one in metadata.entry_points(group=GROUPS[kind])}
+
+
+def announced_name(kind: Kind, word: str) -> str | None:
+    """Return the name of an extension that a study calls by its entry point.
+
+    Args:
+        kind: what it extends.
+        word: name of the entry point; of label noise, a scenario that begins with it.
+
+    Returns:
+        The name with the hash of the package's source; None if no package announces it.
+    """
+    for name, entry_point in announced(kind).items():
+        rest = word.removeprefix(name)
+        if rest != word and (not rest or (kind == "noise" and rest.startswith("-"))):
+            return extension_name(f"{entry_point.attr}{rest}", package_sha256(entry_point))
+    return None
+
+
+@cache
+def package_sha256(entry_point: metadata.EntryPoint) -> str:
+    """Return the SHA-256 of the Python files of the distribution that has an entry point.
+
+    Names and contents of the files enter, in the order of their names. Of an editable
+    installation these are the files of the package that the entry point is in.
+    """
+    content = hashlib.sha256()
+    for name, path in sorted(_python_files(entry_point)):
+        content.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return content.hexdigest()
+
+
+def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]]:
+    top = entry_point.module.partition(".")[0]
+    files = _files_of(entry_point.dist, top)
+    if files:
+        yield from ((one.as_posix(), Path(str(one.locate()))) for one in files)
+        return
+    # An editable installation lists no files: its packages lie in the developer's folder.
+    spec = importlib.util.find_spec(top)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in Path(folder).rglob("*.py"):
+            yield path.relative_to(Path(folder).parent).as_posix(), path
+    if spec and not spec.submodule_search_locations and spec.origin:
+        yield Path(spec.origin).name, Path(spec.origin)
+
+
+def _files_of(distribution: metadata.Distribution | None, top: str) -> list[metadata.PackagePath]:
+    """Return the Python files of a distribution that has a top-level name in it, else none."""
+    files = [one for one in (distribution and distribution.files) or () if one.suffix == ".py"]
+    return files if any(one.parts[0] in (top, f"{top}.py") for one in files) else []
+
+
+def _distribution_name(entry_point: metadata.EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist else "an installed package"
+
+
+def _imported(entry_point: metadata.EntryPoint) -> object:
+    try:
+        return entry_point.load()
+    except Exception as error:
+        raise CodeError(
+            f"entry point {entry_point.name} of {_distribution_name(entry_point)} cannot be "
+            f"imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Base]:
+    """Check the class of an extension and complete its declarations."""
+    class_name, _, digits = name.partition(MARK)
+    if not isinstance(value, type) or not issubclass(value, base):
+        fault = "has no such class" if value is None else f"is no subclass of {base.__name__}"
+        raise CodeError(
+            f"{where}: {class_name} {fault}: write `class {class_name}({base.__name__})`"
+        )
+    declared: Any = value
+    if inspect.isabstract(declared):
+        missing = ", ".join(sorted(declared.__abstractmethods__))
+        raise CodeError(f"{where}: class {class_name} does not define {missing}")
+    if "name" in base.__annotations__:
+        declared.name = name
+        defaults = {"title": class_name, "source": f"{Path(where).name}, SHA-256 {digits}"}
+        for attribute, default in defaults.items():
+            if not isinstance(getattr(value, attribute, None), str):
+                setattr(declared, attribute, default)
+    return value
+
+
+def _check_imports(file: CodeFile) -> None:
+    """Check that a file imports nothing but installed packages.
+
+    A module beside it would be executed without being hashed or sent to workers.
+
+    Raises:
+        CodeError: if it imports something else, or is no Python.
+    """
+    try:
+        tree = ast.parse(file.content.decode(), file.path)
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise CodeError(f"{file.path}{line} is no Python: {text}") from error
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names = ["." * node.level + (node.module or "")]
+        for name in names:
+            if not _is_installed(name.partition(".")[0]):
+                raise CodeError(
+                    f"{file.path}:{node.lineno}: '{name}' is no installed package: a file that a "
+                    "study names may import installed packages only; put its content into the "
+                    "same file, or install it"
+                )
+
+
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """Return the names of the distributions that provide each top-level name."""
+    return metadata.packages_distributions()
+
+
+@cache
+def _is_installed(top: str) -> bool:
+    """Return whether a top-level name belongs to Python, this project or an installed package."""
+    if top in OWN_PACKAGES:
+        return True
+    distributions = _distributions().get(top, ())
+    if top not in sys.stdlib_module_names and not distributions:
+        return False
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return spec is not None
+    # A module of the same name in the working directory would be imported in its place.
+    origin = Path(spec.origin or next(iter(spec.submodule_search_locations or ())))
+    if top in sys.stdlib_module_names:
+        roots = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+        return any(origin.is_relative_to(root) for root in roots)
+    installed = [
+        Path(str(file.locate()))
+        for name in distributions
+        for file in _files_of(metadata.distribution(name), top)
+    ]
+    return not installed or origin in installed
