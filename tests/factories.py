@@ -123,6 +123,7 @@ def make_cell(
     fields: dict[str, Any] = {
         "method_title": method_of(method).title,
         "scenario_title": noise_of(scenario).title,
+        "one_draw": noise_of(scenario).one_draw,
         "origin": "fixed",
         "trials": 0,
         "source": method_of(method).source,
