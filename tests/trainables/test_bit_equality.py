@@ -135,7 +135,7 @@ def test_without_diagnostics(whole: Path, tmp_path: Path) -> None:
             assert_same(tmp_path, whole, spec)
 
 
-def test_one_worker_after_the_other_methods(whole: Path, tmp_path: Path) -> None:
+def test_one_worker_trains_all_methods(whole: Path, tmp_path: Path) -> None:
     """One worker trains all methods, in another order than the reference process."""
     specs = [spec for method in reversed(METHODS) for spec in chain_of(method)]
     worker = HomeTrainable(trial(specs[0], tmp_path))

@@ -78,9 +78,7 @@ def outcome(home: Path, spec: RunSpec) -> tuple[RunResult, dict[str, Any]]:
     return result, bits(torch.load(record.checkpoint, weights_only=True)["trainer"])
 
 
-def test_a_worker_gives_the_bits_of_a_plain_process_at_its_first_run_and_its_third(
-    actor: Worker, tmp_path: Path
-) -> None:
+def test_a_reused_worker_gives_the_bits_of_a_plain_process(actor: Worker, tmp_path: Path) -> None:
     first = actor.finish()
     second = actor.train(trial(OTHER, tmp_path / "worker"))
     third = actor.train(trial(SPEC, tmp_path / "worker"))
@@ -109,7 +107,7 @@ def test_a_finished_run_is_not_trained_again(actor: Worker, tmp_path: Path) -> N
     assert outcome(tmp_path, SPEC)[0] == result
 
 
-def test_faults_are_reported_and_the_worker_lives_on(actor: Worker, tmp_path: Path) -> None:
+def test_errors_are_reported_and_the_worker_continues(actor: Worker, tmp_path: Path) -> None:
     other_data = actor.train(trial(replace(SPEC, data="0" * 64), tmp_path))
     assert other_data["error"].startswith("the data of 'digits' have SHA-256 f588ca9cd852")
     assert rows_of(other_data) == []
@@ -141,7 +139,7 @@ def outcome_status(home: Path, spec: RunSpec) -> Status:
     return result.status
 
 
-def test_a_run_stops_where_the_driver_is_to_be_asked(actor: Worker, tmp_path: Path) -> None:
+def test_a_run_stops_after_the_requested_epochs(actor: Worker, tmp_path: Path) -> None:
     reported_epoch = 0
     for epochs in ([1], [2, 3], [4]):
         report = actor.train(
@@ -154,7 +152,7 @@ def test_a_run_stops_where_the_driver_is_to_be_asked(actor: Worker, tmp_path: Pa
     assert outcome(tmp_path, SPEC)[0].trace == outcome(tmp_path / "whole", SPEC)[0].trace
 
 
-def test_a_run_beyond_that_epoch_stops_where_it_stands(actor: Worker, tmp_path: Path) -> None:
+def test_a_run_past_the_requested_epoch_stops_at_once(actor: Worker, tmp_path: Path) -> None:
     with Running(SPEC, tmp_path, digits, "digits") as run:
         run.advance()
         run.advance()

@@ -46,14 +46,14 @@ def test_values_come_back_in_the_type_of_the_default(
         *((WIDTHS, bad) for bad in ([], 8, "88", [8, 0], [8, 1.5], [True], None)),
     ],
 )
-def test_what_is_not_allowed_is_refused(parameter: Parameter, bad: object) -> None:
+def test_invalid_values_are_refused(parameter: Parameter, bad: object) -> None:
     with pytest.raises(FieldError) as caught:
         parameter.check(bad)
     assert caught.value.field == parameter.name
     assert str(caught.value) == f"{parameter.name} must be {parameter.allowed}, got {bad!r}"
 
 
-def test_what_is_allowed_is_said() -> None:
+def test_description_of_allowed_values() -> None:
     assert [parameter.allowed for parameter in ALL] == [
         "a number above 0 and at most 1",
         "an integer at least 1 and below 9",
@@ -83,18 +83,18 @@ def test_completing_adds_defaults_and_refuses_unknown_names() -> None:
 
 
 def test_frozen_maps_are_values() -> None:
-    one, other = FrozenMap({"a": 1, "b": (2, 3)}), FrozenMap({"b": (2, 3), "a": 1})
+    first, second = FrozenMap({"a": 1, "b": (2, 3)}), FrozenMap({"b": (2, 3), "a": 1})
 
-    assert one == other == pickle.loads(pickle.dumps(one))  # noqa: S301 - written just before
-    assert len({one, other}) == 1
-    assert one.number("a") == 1.0
+    assert first == second == pickle.loads(pickle.dumps(first))  # noqa: S301 - written just before
+    assert len({first, second}) == 1
+    assert first.number("a") == 1.0
     with pytest.raises(TypeError, match="b is not a number"):
-        one.number("b")
+        first.number("b")
     with pytest.raises(TypeError, match="item assignment"):
-        one["a"] = 2  # type: ignore[index]
+        first["a"] = 2  # type: ignore[index]
 
 
-def test_a_value_has_a_place_in_a_space() -> None:
+def test_position_of_a_value_in_a_space() -> None:
     assert Space(0.5, 0.99).position(0.745) == pytest.approx(0.5)
     assert Space(0.1, 10, log=True).position(1) == pytest.approx(0.5)
     assert Space(0.1, 10, log=True).position(0.1) == 0
@@ -109,7 +109,7 @@ def test_a_value_has_a_place_in_a_space() -> None:
         (0, 1, True, "low"),
     ],
 )
-def test_a_space_that_is_none_is_refused(low: float, high: float, log: bool, field: str) -> None:  # noqa: FBT001
+def test_invalid_spaces_are_refused(low: float, high: float, log: bool, field: str) -> None:  # noqa: FBT001
     with pytest.raises(FieldError) as caught:
         Space(low, high, log=log)
     assert caught.value.field == field

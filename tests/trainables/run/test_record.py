@@ -25,7 +25,7 @@ def record(tmp_path: Path) -> Record:
     return record
 
 
-def test_a_run_from_begin_to_finish(record: Record) -> None:
+def test_a_record_from_start_to_result(record: Record) -> None:
     assert record.spec() is None
     assert record.begin(SPEC) == 1
     assert record.begin(SPEC) == 2
@@ -43,9 +43,7 @@ def test_a_run_from_begin_to_finish(record: Record) -> None:
     }
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, "before")
 
@@ -63,7 +61,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(
     assert path.read_bytes() == b"after"
 
 
-def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     record = Record(tmp_path / "home", SPEC.digest)
     with pytest.raises(HomeError, match=r"^cannot write .*: Not a directory$"), record.claimed():
@@ -76,7 +74,7 @@ def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"digest": ', b"[]", b"\xff\xfe\x00", b"{}", b"null"])
-def test_a_damaged_result_says_what_to_do(record: Record, damage: bytes) -> None:
+def test_a_damaged_result_is_refused_with_a_remedy(record: Record, damage: bytes) -> None:
     (record.folder / "result.json").write_bytes(damage)
     with pytest.raises(RecordError, match=r"result.json cannot be read .*: delete its folder"):
         record.result()
@@ -113,7 +111,7 @@ def test_a_file_is_written_once(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
-def test_what_killed_processes_left_half_written_is_removed(record: Record) -> None:
+def test_partial_files_of_killed_processes_are_removed(record: Record) -> None:
     (record.folder / ".checkpoint.next.pt.4711.partial").write_bytes(b"half")
     record.begin(SPEC)
     assert {path.name for path in record.folder.iterdir()} == {"spec.json", "attempts"}
@@ -129,7 +127,7 @@ with Record(Path(sys.argv[1]), sys.argv[2]).claimed():
 """
 
 
-def test_a_claim_is_held_by_one_process_until_it_ends(record: Record) -> None:
+def test_one_process_claims_a_run_until_it_ends(record: Record) -> None:
     home = record.folder.parents[1]
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(home), SPEC.digest],

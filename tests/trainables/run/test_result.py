@@ -64,7 +64,7 @@ def test_a_diverged_run_has_no_accuracy() -> None:
     assert at_once.summary() == {"peak_memory_mb": 512.0}
 
 
-def test_a_result_comes_back_from_its_json() -> None:
+def test_a_result_is_read_back_from_its_json() -> None:
     for result in (RESULT, make_result(attempts=3), replace(RESULT, status=Status.DIVERGED)):
         assert RunResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
@@ -79,7 +79,7 @@ def test_a_result_of_another_run_is_refused() -> None:
     "damage",
     [{"status": "running"}, {"labels": {}}, {"spec": {}}, {"trace": None}, {"attempts": "many"}],
 )
-def test_what_is_no_result_is_refused(damage: dict[str, object]) -> None:
+def test_invalid_results_are_refused(damage: dict[str, object]) -> None:
     with pytest.raises(RecordError, match="not a "):
         RunResult.from_dict(RESULT.to_dict() | damage)
     with pytest.raises(RecordError, match="not a result of this version"):

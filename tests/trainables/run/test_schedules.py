@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_cosine_of_the_public_code() -> None:
+def test_cosine_equals_the_public_code() -> None:
     schedule = CosineRestarts(period=10, minimum=1e-3)
     cycle = [round(schedule.rate(0.02, epoch), 6) for epoch in range(1, 11)]
 
@@ -36,7 +36,7 @@ def test_cosine_of_the_public_code() -> None:
 
 
 @pytest.mark.parametrize("schedule", [CosineRestarts(7, 1e-3), MultiStep((3, 8, 15), 0.2)])
-def test_rates_are_torchs_stepped_after_each_epoch(schedule: Schedule) -> None:
+def test_rates_equal_those_of_torch(schedule: Schedule) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.02)
     reference: LRScheduler
     if isinstance(schedule, CosineRestarts):
@@ -101,7 +101,7 @@ def test_whole_cycles_stay_whole_cycles(count: int, epochs: int, scaled: int) ->
     assert scaled_count(count, (500, before), (epochs, after)) == scaled
 
 
-def test_without_cycles_a_count_is_rounded_alone() -> None:
+def test_without_cycles_a_count_is_only_rounded() -> None:
     assert scaled_count(10, (60, CONSTANT), (15, CONSTANT)) == 2
     assert scaled_count(60, (60, CONSTANT), (7, CONSTANT)) == 7
 
@@ -118,7 +118,7 @@ def test_without_cycles_a_count_is_rounded_alone() -> None:
         (lambda: MultiStep((5,), 1.5), "gamma"),
     ],
 )
-def test_what_is_no_schedule_is_refused(build: Callable[[], Schedule], field: str) -> None:
+def test_invalid_schedules_are_refused(build: Callable[[], Schedule], field: str) -> None:
     with pytest.raises(FieldError, match=f"^{field} must ") as caught:
         build()
     assert caught.value.field == field

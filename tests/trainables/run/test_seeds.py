@@ -11,7 +11,7 @@ from trainables.errors import FieldError
 from trainables.run.seeds import AXES, Seeds, derive, permutation, raw, uniform
 
 
-def test_draws_are_what_they_always_were() -> None:
+def test_draws_never_change() -> None:
     assert derive("noise", 0) == 140673921179883930645448401978129051761
     assert derive("order", 7, 3, "top") == 2343158767281400579965463532838109676
     assert raw(4, "order", 3, 2).tolist() == [
@@ -30,7 +30,7 @@ def test_draws_are_what_they_always_were() -> None:
     assert permutation(8, "split", 1).tolist() == [0, 3, 7, 2, 5, 6, 4, 1]
 
 
-def test_axes_seeds_and_keys_each_give_their_own_draws() -> None:
+def test_axes_seeds_and_keys_give_independent_draws() -> None:
     keyed: list[tuple[Any, ...]] = [
         *((axis, seed) for axis in AXES for seed in (0, 1)),
         *(("augment", 0, epoch, key) for epoch in (1, 2) for key in ("top", "left")),
@@ -44,7 +44,7 @@ def test_axes_seeds_and_keys_each_give_their_own_draws() -> None:
     assert np.abs(correlations).max() < 0.08
 
 
-def test_draws_are_uniform_and_a_longer_draw_begins_with_the_shorter() -> None:
+def test_draws_are_uniform_and_a_shorter_draw_is_a_prefix() -> None:
     draws = uniform(100_000, "order", 5)
 
     counts = np.bincount((draws * 10).astype(int), minlength=10)
@@ -54,7 +54,7 @@ def test_draws_are_uniform_and_a_longer_draw_begins_with_the_shorter() -> None:
     np.testing.assert_array_equal(uniform(10, "order", 5), draws[:10])
 
 
-def test_a_permutation_has_every_position_once() -> None:
+def test_a_permutation_contains_every_position_once() -> None:
     order = permutation(1000, "order", 0, 1)
 
     assert order.dtype == np.int64
@@ -72,7 +72,7 @@ def test_one_base_seed_for_all_axes_but_the_fixed_ones() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, True, 1.0, "1", None])
-def test_what_is_no_seed_is_refused(bad: object) -> None:
+def test_invalid_seeds_are_refused(bad: object) -> None:
     with pytest.raises(FieldError, match="an integer from 0, got") as caught:
         Seeds.same(0, split=bad)  # type: ignore[arg-type]
     assert caught.value.field == "split"

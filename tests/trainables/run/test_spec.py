@@ -100,13 +100,13 @@ CHANGED_RECIPE: dict[str, Any] = {
 }
 
 
-def test_the_canonical_form_is_what_it_always_was() -> None:
+def test_the_canonical_form_never_changes() -> None:
     assert SPEC.to_json() == CANONICAL
     assert SPEC.digest == DIGEST == hashlib.sha256(CANONICAL.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("schedule", [CosineRestarts(10), MultiStep((60, 90), 0.2), None])
-def test_a_spec_comes_back_from_its_json(schedule: CosineRestarts | MultiStep | None) -> None:
+def test_a_spec_is_read_back_from_its_json(schedule: CosineRestarts | MultiStep | None) -> None:
     recipe = SPEC.recipe if schedule is None else replace(SPEC.recipe, schedule=schedule)
     spec = replace(SPEC, recipe=recipe)
     back = RunSpec.from_dict(json.loads(spec.to_json()))
@@ -117,7 +117,7 @@ def test_a_spec_comes_back_from_its_json(schedule: CosineRestarts | MultiStep | 
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunSpec) if field.init])
-def test_every_field_is_part_of_the_name(name: str) -> None:
+def test_every_field_changes_the_digest(name: str) -> None:
     nested = {"recipe": CHANGED_RECIPE, "seeds": dict.fromkeys(AXES, 1)}
     if name not in nested:
         assert replace(SPEC, **{name: CHANGED[name]}).digest != SPEC.digest
@@ -131,7 +131,7 @@ def test_every_field_is_part_of_the_name(name: str) -> None:
     assert len({SPEC.digest, *changed}) == len(changed) + 1
 
 
-def test_a_number_has_one_name_however_it_is_written() -> None:
+def test_integers_and_floats_share_a_digest() -> None:
     parameters = method_of("nal").parameters
     whole, decimal = ({"lambda": value, "first_target_epoch": value} for value in (10, 10.0))
     assert (
@@ -145,13 +145,13 @@ def test_a_number_has_one_name_however_it_is_written() -> None:
     assert integers.digest == decimals.digest
 
 
-def test_zero_has_one_sign() -> None:
+def test_positive_and_negative_zero_share_a_digest() -> None:
     recipe = replace(SPEC.recipe, weight_decay=0.0, mean=(0.0, 0.5, 0.5))
     other = replace(SPEC.recipe, weight_decay=-0.0, mean=(-0.0, 0.5, 0.5))
     assert replace(SPEC, recipe=recipe).digest == replace(SPEC, recipe=other).digest
 
 
-def test_a_spec_cannot_be_changed() -> None:
+def test_a_spec_is_immutable() -> None:
     for instance, name in ((SPEC, "method"), (SPEC.recipe, "epochs"), (SPEC.seeds, "noise")):
         with pytest.raises(FrozenInstanceError):
             setattr(instance, name, 1)
@@ -162,7 +162,7 @@ def test_new_specs_have_the_revision_of_the_code() -> None:
     assert RunSpec(**{name: getattr(SPEC, name) for name in names}).revision == REVISION
 
 
-def test_what_is_no_number_has_no_canonical_form() -> None:
+def test_nan_and_infinity_have_no_canonical_form() -> None:
     for number in (math.nan, math.inf):
         with pytest.raises(ValueError, match="not JSON compliant"):
             canonical_json({"a": number})
@@ -179,7 +179,7 @@ def test_what_is_no_number_has_no_canonical_form() -> None:
         ({"threads": 0}, "threads"),
     ],
 )
-def test_what_a_run_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
+def test_invalid_specs_are_refused(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(FieldError) as caught:
         replace(SPEC, **changes)
     assert caught.value.field == field
@@ -203,7 +203,7 @@ def test_what_a_run_cannot_be_is_refused(changes: dict[str, Any], field: str) ->
         ({"std": (0.2, 0.2, 0.0)}, "std"),
     ],
 )
-def test_what_a_recipe_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
+def test_invalid_recipes_are_refused(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(FieldError) as caught:
         replace(SPEC.recipe, **changes)
     assert caught.value.field == field
@@ -247,7 +247,7 @@ def test_which_epochs_are_evaluated() -> None:
     assert all(every.evaluates(epoch) for epoch in range(1, 24))
 
 
-def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
+def test_a_shorter_recipe_scales_window_and_schedule() -> None:
     short = SPEC.recipe.scaled(12)
 
     assert (short.epochs, short.window, short.schedule) == (12, 2, CosineRestarts(2, 1e-3))
@@ -260,7 +260,7 @@ def test_a_shorter_recipe_scales_what_it_names_in_epochs() -> None:
     assert Recipe(epochs=5, batch_size=1, learning_rate=1.0, window=10).window == 5
 
 
-def test_a_spec_of_another_revision_is_refused_and_both_are_named() -> None:
+def test_a_spec_of_another_revision_is_refused_naming_both() -> None:
     check_revision(replace(SPEC, revision=REVISION))
     old = replace(SPEC, revision=REVISION + 1)
     with pytest.raises(RecordError) as refused:

@@ -39,7 +39,7 @@ def from_file(labels: NDArray[np.int64], **options: object) -> RunSpec:
 # --- the first draw
 
 
-def test_the_first_draw_is_recorded_with_what_it_was_drawn_from(tmp_path: Path) -> None:
+def test_the_first_draw_is_recorded_with_its_source(tmp_path: Path) -> None:
     spec = runnable(seed=3)
     labels = pinned_labels(spec, digits(), tmp_path)
 
@@ -62,7 +62,7 @@ def test_the_first_draw_is_recorded_with_what_it_was_drawn_from(tmp_path: Path) 
     assert np.array(stored["transition"]).shape == (10, 10)
 
 
-def test_methods_phases_and_recipes_share_a_draw_and_seeds_do_not(tmp_path: Path) -> None:
+def test_methods_and_recipes_share_a_draw_and_seeds_do_not(tmp_path: Path) -> None:
     for spec in (
         runnable(),
         runnable(method="ce"),
@@ -82,8 +82,8 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
     first = pinned_labels(runnable(method="ce"), digits(), tmp_path)
     draw = Symmetric.apply
 
-    def one_flip_more(self: Symmetric, given: NoiseContext, seed: int) -> NDArray[np.int64]:
-        labels = draw(self, given, seed)
+    def one_flip_more(self: Symmetric, context: NoiseContext, seed: int) -> NDArray[np.int64]:
+        labels = draw(self, context, seed)
         labels[0] = (labels[0] + 1) % 10
         return labels
 
@@ -127,7 +127,7 @@ def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
     np.testing.assert_array_equal(some.noisy, noisy_labels()[some.index])
 
 
-def test_damaged_labels_of_a_file_are_written_again_when_a_run_is_planned(tmp_path: Path) -> None:
+def test_damaged_labels_are_replaced_when_stored_again(tmp_path: Path) -> None:
     path = store_labels(noisy_labels(), tmp_path)
     whole = path.read_bytes()
     for broken in (b"", whole[:50], b"PK" + whole[2:]):
@@ -135,7 +135,7 @@ def test_damaged_labels_of_a_file_are_written_again_when_a_run_is_planned(tmp_pa
         assert store_labels(noisy_labels(), tmp_path).read_bytes() == whole
 
 
-def test_missing_damaged_or_other_labels_of_a_file_are_refused(tmp_path: Path) -> None:
+def test_missing_damaged_or_different_labels_are_refused(tmp_path: Path) -> None:
     path = store_labels(noisy_labels(), tmp_path)
     spec = from_file(noisy_labels())
     content = path.read_bytes()
@@ -152,7 +152,7 @@ def test_missing_damaged_or_other_labels_of_a_file_are_refused(tmp_path: Path) -
             pinned_labels(spec, digits(), tmp_path)
 
 
-def test_other_human_annotations_than_the_spec_names_are_refused(tmp_path: Path) -> None:
+def test_annotations_that_differ_from_the_spec_are_refused(tmp_path: Path) -> None:
     dataset = replace(digits(), annotations={"worse": noisy_labels()})
     spec = replace(
         runnable(dataset, scenario="human-worse"), annotations=labels_digest(noisy_labels())

@@ -49,7 +49,7 @@ def images_of(loader: ArrayLoader, recipe: Recipe, epoch: int = 1) -> dict[int, 
     }
 
 
-def test_statistics_of_the_channels_are_numpys() -> None:
+def test_channel_statistics_equal_numpy() -> None:
     images = pictures(200)
     images[:, 2] = 7  # the mean of 7/255 differs from it by rounding
     index = np.arange(0, 200, 3)
@@ -74,7 +74,7 @@ def test_normalising_is_subtracting_and_dividing() -> None:
     np.testing.assert_allclose(actual.numpy(), expected, atol=2e-6)
 
 
-def test_crops_and_flips_are_those_of_a_plain_loop() -> None:
+def test_crops_and_flips_equal_a_plain_loop() -> None:
     count, height, width = 300, 6, 9
     images = pictures(count, 2, height, width)
     random = np.random.Generator(np.random.Philox(1))
@@ -110,7 +110,7 @@ def test_an_epoch_shows_each_sample_once(augmentation: tuple[str, ...]) -> None:
         assert torch.equal(images_by_sample, torch.from_numpy(images[index])[positions])
 
 
-def test_draws_belong_to_the_sample_whatever_is_held_out() -> None:
+def test_draws_of_a_sample_do_not_depend_on_held_out_samples() -> None:
     images = pictures(400)
     whole = images_of(loader_of(images, np.arange(400)), recipe("crop", "flip"))
     subset = np.sort(np.random.Generator(np.random.Philox(3)).permutation(400)[:250])
@@ -122,7 +122,7 @@ def test_draws_belong_to_the_sample_whatever_is_held_out() -> None:
     assert list(loader) == [sample for sample in whole if sample in loader]
 
 
-def test_epochs_and_axes_draw_anew() -> None:
+def test_epochs_and_axes_draw_independently() -> None:
     loader = loader_of(pictures(400), np.arange(400))
     first, second = (images_of(loader, recipe("crop", "flip"), epoch) for epoch in (1, 2))
 
@@ -158,7 +158,7 @@ def test_batches_in_order() -> None:
     assert [*first.tolist(), *second.tolist()] == [0, 1, 2, 3]
 
 
-def test_the_smaller_last_batch_may_be_left_out() -> None:
+def test_the_smaller_last_batch_can_be_dropped() -> None:
     loader = loader_of(pictures(150), np.arange(150))
     drop = Recipe(epochs=1, batch_size=64, learning_rate=1.0, drop_last=True)
     whole, cropped = epoch_of(loader, recipe()), epoch_of(loader, drop)

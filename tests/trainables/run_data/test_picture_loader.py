@@ -77,7 +77,7 @@ def images_of(loader: PictureLoader, options: Recipe, epoch: int = 1) -> dict[in
 
 @pytest.mark.parametrize("augmentation", [(), ("flip",), ("crop",), ("crop", "flip")])
 @pytest.mark.parametrize("resize", [None, 32])
-def test_what_the_network_sees_is_what_a_plain_loop_makes(
+def test_images_equal_a_plain_loop(
     folder: Path, augmentation: tuple[str, ...], resize: int | None
 ) -> None:
     loader, options = loader_of(folder, resize=resize), recipe(*augmentation)
@@ -110,12 +110,12 @@ def test_what_the_network_sees_is_what_a_plain_loop_makes(
 
 def test_threads_change_nothing(folder: Path) -> None:
     options = recipe("crop", "flip")
-    one, four = (images_of(loader_of(folder, threads=t), options) for t in (1, 4))
-    assert list(one) == list(four)
-    assert all(torch.equal(one[n], four[n]) for n in one)
+    single, four = (images_of(loader_of(folder, threads=t), options) for t in (1, 4))
+    assert list(single) == list(four)
+    assert all(torch.equal(single[n], four[n]) for n in single)
 
 
-def test_draws_belong_to_the_sample_whatever_is_held_out(folder: Path) -> None:
+def test_draws_of_a_sample_do_not_depend_on_held_out_samples(folder: Path) -> None:
     options = recipe("crop", "flip")
     whole = images_of(loader_of(folder), options)
     subset = np.array([1, 4, 5, 11, 19])
@@ -126,7 +126,7 @@ def test_draws_belong_to_the_sample_whatever_is_held_out(folder: Path) -> None:
     assert any(not torch.equal(second[n], whole[n]) for n in whole)
 
 
-def test_batches_in_order_from_the_middle(folder: Path) -> None:
+def test_batches_in_order_are_centre_crops(folder: Path) -> None:
     loader = loader_of(folder, np.arange(0, COUNT, 2))
     batches = list(loader.batches(5))
     assert [len(images) for images, _ in batches] == [5, 5, 2]
@@ -137,7 +137,7 @@ def test_batches_in_order_from_the_middle(folder: Path) -> None:
             assert torch.equal(image, plain[2 * position])
 
 
-def test_the_smaller_last_batch_may_be_left_out(folder: Path) -> None:
+def test_the_smaller_last_batch_can_be_dropped(folder: Path) -> None:
     assert [len(p) for _, p in epoch_of(loader_of(folder), recipe())] == [8, 8, 7]
     assert [len(p) for _, p in epoch_of(loader_of(folder), recipe(drop_last=True))] == [8, 8]
 
@@ -154,7 +154,7 @@ def test_grey_cmyk_and_palette_pictures_become_colours(tmp_path: Path) -> None:
         assert np.abs(actual.numpy().astype(int) - expected).mean() < 8
 
 
-def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.fromarray(random_pixels(number, 32, 40)) for number in (1, 2, 3)]
     for name, more in (("one.gif", []), ("three.gif", frames[1:])):
         frames[0].save(tmp_path / name, save_all=True, append_images=more)
@@ -164,7 +164,7 @@ def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["empty", "text", "cut", "deep"])
-def test_what_cannot_be_decoded(content: str, folder: Path) -> None:
+def test_unreadable_pictures_are_refused_or_skipped(content: str, folder: Path) -> None:
     path = folder / "04.png"
     if content == "deep":
         Image.fromarray(np.full((30, 30), 40_000, dtype=np.uint16)).save(path)
@@ -184,14 +184,14 @@ def test_what_cannot_be_decoded(content: str, folder: Path) -> None:
     assert [len(p) for _, p in loader.batches(10)] == [9, 10, 3]
 
 
-def test_a_picture_that_has_gone_is_named(folder: Path) -> None:
+def test_a_missing_picture_is_named(folder: Path) -> None:
     loader = loader_of(folder)
     (folder / "07.png").unlink()
     with pytest.raises(DataError, match=r"07\.png"):
         list(loader.batches(4))
 
 
-def test_an_iteration_that_is_left_leaves_no_thread_behind(folder: Path) -> None:
+def test_an_abandoned_iteration_ends_its_threads(folder: Path) -> None:
     import threading
 
     batches = loader_of(folder).batches(2)

@@ -19,7 +19,7 @@ def draw(subset: int | None = None, scenario: str = "symmetric-0.4", **seeds: in
     return realise(DATA, scenario, Seeds.same(0, **seeds), subset)
 
 
-def test_the_whole_set_in_its_order() -> None:
+def test_without_a_subset_all_samples_are_used_in_order() -> None:
     drawn = draw()
 
     np.testing.assert_array_equal(drawn.index, np.arange(1437))
@@ -67,7 +67,7 @@ def test_held_out_labels_are_as_noisy_as_the_others() -> None:
     assert rates == pytest.approx([0.4, 0.4], abs=5 * np.sqrt(0.24 / 431))
 
 
-def test_only_the_noise_axis_moves_the_labels() -> None:
+def test_only_the_noise_axis_changes_the_labels() -> None:
     others = draw(split=1, init=1, order=1, augment=1, method=1)
     assert others.digest == draw().digest
     assert draw(noise=1).digest != draw().digest
@@ -94,7 +94,7 @@ def uneven() -> Dataset:
     return Dataset("uneven", ("a", "b", "c"), split, split)
 
 
-def test_a_balanced_subset_has_as_many_of_each_class() -> None:
+def test_a_balanced_subset_has_equal_class_counts() -> None:
     drawn = realise(uneven(), "clean", Seeds.same(0), 200, balanced=True)
 
     assert np.bincount(drawn.true).tolist() == [67, 67, 66]

@@ -109,7 +109,7 @@ def label_ranks(trainer: Trainer, split: Split) -> np.ndarray:
     return np.array(ranks)
 
 
-def test_every_test_set_has_its_numbers(dataset: Dataset) -> None:
+def test_every_test_split_is_evaluated(dataset: Dataset) -> None:
     trainer = trained(spec_of(dataset), dataset)
     row = trainer.trace[-1]
 
@@ -141,7 +141,7 @@ def test_an_interruption_changes_no_bit_with_files_and_dropout(dataset: Dataset)
         assert_same_bits(bits(second.state_dict()), bits(expected.state_dict()))
 
 
-def test_what_is_left_out_is_counted_in_the_record(dataset: Dataset, tmp_path: Path) -> None:
+def test_unreadable_pictures_are_counted_in_the_record(dataset: Dataset, tmp_path: Path) -> None:
     images = dataset.train.images
     assert isinstance(images, Pictures)
     spec = replace(spec_of(dataset), hold_out=0.0, evaluate=("test",))
@@ -169,7 +169,7 @@ def test_small_images_that_could_not_be_decoded_are_left_out() -> None:
     assert trainer.skipped == 1
 
 
-def test_the_split_is_on_record(dataset: Dataset, tmp_path: Path) -> None:
+def test_the_split_is_recorded(dataset: Dataset, tmp_path: Path) -> None:
     spec = spec_of(dataset, epochs=1)
     result = complete_run(spec, tmp_path, lambda: dataset, "t")
     training, _ = Trainer(spec, dataset, CPU).labels.hold_out(spec.hold_out, spec.seeds.split)
@@ -178,7 +178,7 @@ def test_the_split_is_on_record(dataset: Dataset, tmp_path: Path) -> None:
     assert complete_run(other, tmp_path, lambda: dataset, "t").split != result.split
 
 
-def test_what_the_recipe_must_say_of_files(dataset: Dataset) -> None:
+def test_picture_files_need_mean_and_std(dataset: Dataset) -> None:
     spec = spec_of(dataset)
     with pytest.raises(DataError, match="mean and std must be given in the recipe"):
         Trainer(replace(spec, recipe=replace(spec.recipe, mean=None, std=None)), dataset, CPU)

@@ -54,13 +54,13 @@ def student_chain(**options: object) -> list[RunSpec]:
     return with_needs(runnable(method="student", **options))
 
 
-def test_the_digest_of_a_need_is_part_of_the_name() -> None:
-    one, other = student_chain()[-1], student_chain(recipe=recipe(3))[-1]
-    assert one.needs["teacher"] == student_chain()[0].digest
-    assert replace(one, needs=other.needs).digest != one.digest
+def test_the_digest_of_a_need_changes_the_digest() -> None:
+    spec, longer = student_chain()[-1], student_chain(recipe=recipe(3))[-1]
+    assert spec.needs["teacher"] == student_chain()[0].digest
+    assert replace(spec, needs=longer.needs).digest != spec.digest
 
 
-def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
+def test_inputs_are_the_predictions_of_the_needed_run(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     inputs = load_inputs(spec, tmp_path, digits(), CPU)
@@ -78,7 +78,7 @@ def test_what_is_handed_on_is_what_the_needed_run_gives(tmp_path: Path) -> None:
     assert result.provenance["input.teacher"] == hashes["teacher"]
 
 
-def test_it_is_frozen_once(tmp_path: Path) -> None:
+def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     first = load_inputs(spec, tmp_path, digits(), CPU).hashes
@@ -86,7 +86,7 @@ def test_it_is_frozen_once(tmp_path: Path) -> None:
     assert load_inputs(spec, tmp_path, digits(), CPU).hashes == first
 
 
-def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> None:
+def test_a_missing_need_is_refused_before_training(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     with pytest.raises(DataError) as refused:
         complete_run(spec, tmp_path, digits, "study")
@@ -99,7 +99,7 @@ def test_a_missing_need_is_one_line_before_training_starts(tmp_path: Path) -> No
         complete_run(nameless, tmp_path, digits, "study")
 
 
-def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None:
+def test_a_need_without_checkpoint_is_refused_with_a_remedy(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     record = Record(tmp_path, teacher.digest)
@@ -110,7 +110,7 @@ def test_a_need_whose_checkpoint_is_lost_says_what_to_do(tmp_path: Path) -> None
         complete_run(spec, tmp_path, digits, "study")
 
 
-def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
+def test_a_run_whose_need_diverged_counts_as_diverged(tmp_path: Path) -> None:
     teacher, spec = student_chain(recipe=recipe(2, learning_rate=1e30))
     ended = complete_run(teacher, tmp_path, digits, "study")
     assert ended.status is Status.DIVERGED
@@ -125,7 +125,7 @@ def test_who_needs_a_run_that_diverged_has_diverged(tmp_path: Path) -> None:
     assert not math.isnan(result.labels.flip_rate)
 
 
-def test_another_outcome_than_the_one_begun_with_is_refused(tmp_path: Path) -> None:
+def test_an_outcome_that_changed_since_the_start_is_refused(tmp_path: Path) -> None:
     from trainables.training.running import Running
 
     teacher, spec = student_chain(recipe=recipe(4))
@@ -168,7 +168,7 @@ def pmd_chain(**options: object) -> list[RunSpec]:
 
 
 @pytest.mark.slow
-def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
+def test_labels_are_drawn_from_the_posterior_and_stored_in_its_folder(
     tmp_path: Path,
 ) -> None:
     source, spec = pmd_chain()
@@ -198,7 +198,7 @@ def test_labels_are_drawn_from_the_run_that_gives_them_and_frozen_in_its_folder(
 
 
 @pytest.mark.slow
-def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_or_changed_posterior_is_refused(tmp_path: Path) -> None:
     source, spec = pmd_chain()
     complete_run(source, tmp_path, digits, "study")
     complete_run(spec, tmp_path, digits, "study")
@@ -216,7 +216,7 @@ def test_a_damaged_or_exchanged_posterior_is_refused(tmp_path: Path) -> None:
             complete_run(later, tmp_path, digits, "study")
 
 
-def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Path) -> None:
+def test_labels_cannot_be_drawn_from_an_unfinished_run(tmp_path: Path) -> None:
     source, spec = pmd_chain()
     with pytest.raises(NalError) as refused:
         complete_run(spec, tmp_path, digits, "study")
@@ -227,7 +227,7 @@ def test_labels_cannot_be_drawn_from_a_run_that_has_not_ended_well(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_noise_is_drawn_for_samples_too_that_the_network_could_not_see(tmp_path: Path) -> None:
+def test_noise_is_also_drawn_for_unreadable_samples(tmp_path: Path) -> None:
     whole = digits()
     unreadable = replace(whole.train, unreadable={7: "sample 7 cannot be read"})
     dataset = replace(whole, train=unreadable)

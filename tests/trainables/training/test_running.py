@@ -72,7 +72,7 @@ def advance(spec: RunSpec, home: Path, epochs: int) -> None:
             run.advance()
 
 
-def test_a_result_says_what_was_done(tmp_path: Path) -> None:
+def test_contents_of_a_result(tmp_path: Path) -> None:
     spec = runnable()
     with Running(spec, tmp_path, digits, "my-study") as run:
         progress = [(run.epoch, run.rows_since(0))]
@@ -134,7 +134,7 @@ class Hungry(CrossEntropy):
         MemoryError("out"),
     ],
 )
-def test_a_lack_of_memory_is_a_result_that_is_tried_again(
+def test_a_run_out_of_memory_is_tried_again(
     tmp_path: Path, shortage: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(METHODS, "hungry", Hungry)
@@ -169,9 +169,7 @@ def test_a_loss_out_of_bounds_is_a_divergence(
     assert not result.converged
 
 
-def test_another_fault_is_no_lack_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "hungry", Hungry)
     monkeypatch.setattr(Hungry, "shortage", RuntimeError("a bug"), raising=False)
     with pytest.raises(RuntimeError, match="a bug"):
@@ -205,7 +203,7 @@ def test_no_checkpointed_epoch_is_trained_twice(tmp_path: Path) -> None:
     assert result.attempts == 2
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     for epoch in (1, 3):
         with Running(spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9) as run:
@@ -243,7 +241,7 @@ def flip_one_bit(path: Path) -> None:
 
 @pytest.mark.usefixtures("every_epoch")
 @pytest.mark.parametrize("damage", [truncate, empty, flip_one_bit, Path.unlink])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage: Any) -> None:
+def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path, damage: Any) -> None:
     spec = runnable(recipe=recipe(4))
     advance(spec, tmp_path / "damaged", 3)
     record = Record(tmp_path / "damaged", spec.digest)
@@ -261,7 +259,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
 
 
 @pytest.mark.usefixtures("every_epoch")
-def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> None:
+def test_a_run_interrupted_between_last_epoch_and_result(tmp_path: Path) -> None:
     spec = runnable()
     expected = complete_run(spec, tmp_path, digits, "study")
     (Record(tmp_path, spec.digest).folder / "result.json").unlink()
@@ -272,7 +270,7 @@ def test_a_run_ended_between_its_last_epoch_and_its_result(tmp_path: Path) -> No
     )
 
 
-def test_what_a_run_is_continued_with_is_recorded(
+def test_changed_versions_and_devices_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = runnable(recipe=recipe(5))
@@ -308,7 +306,7 @@ def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_fault_lets_go_of_the_run(tmp_path: Path) -> None:
+def test_an_error_releases_the_run(tmp_path: Path) -> None:
     spec = replace(runnable(), data="0" * 64)
     with pytest.raises(DataError), Running(spec, tmp_path, digits, "study"):
         pass

@@ -50,7 +50,7 @@ def train(spec: RunSpec, dataset: Dataset | None = None) -> Trainer:
 
 
 @pytest.mark.parametrize("method", GOLDEN)
-def test_traces_are_what_they_always_were(method: str) -> None:
+def test_traces_equal_the_golden_ones(method: str) -> None:
     values = {"lambda": 1.0, "first_target_epoch": 2} if method == "nal" else {}
     trainer = train(runnable(method=method, values=values, recipe=recipe(4)))
 
@@ -75,7 +75,7 @@ def test_equal_specs_give_equal_bits() -> None:
 
 
 @pytest.mark.parametrize("axis", ["noise", "split", "init", "order"])
-def test_every_axis_moves_the_run(axis: str) -> None:
+def test_every_axis_changes_the_run(axis: str) -> None:
     base = runnable(recipe=recipe(1))
     moved = replace(base, seeds=replace(base.seeds, **{axis: 5}))
     moved = runnable(seeds=moved.seeds, recipe=recipe(1))
@@ -137,7 +137,7 @@ def test_an_interruption_changes_no_bit_with_batch_normalisation_and_crops(tiny:
         assert_same_bits(bits(trainer.state_dict()), bits(expected.state_dict()))
 
 
-def test_evaluation_takes_statistics_as_they_are_and_training_moves_them(tiny: str) -> None:
+def test_evaluation_does_not_change_batch_statistics(tiny: str) -> None:
     dataset = pictures(24)
     options = recipe(3, batch_size=4)
     spec = runnable(dataset, backbone=tiny, backbone_parameters=FrozenMap(), recipe=options)
@@ -161,7 +161,7 @@ def test_methods_at_one_seed_see_the_same_samples_with_the_same_labels() -> None
     assert_same_bits(nal.network.state_dict(), ce.network.state_dict())
 
 
-def test_nothing_is_learnt_from_what_is_held_out() -> None:
+def test_held_out_samples_do_not_influence_training() -> None:
     spec = runnable(scenario="clean", recipe=recipe(2))
     trainer = train(spec)
     _, held_out = trainer.labels.hold_out(spec.hold_out, spec.seeds.split)
@@ -184,7 +184,7 @@ class Sealed:
         pytest.fail(f"{name} of the test split was read")
 
 
-def test_a_split_that_is_not_evaluated_is_not_touched() -> None:
+def test_a_split_that_is_not_evaluated_is_not_read() -> None:
     spec = runnable(evaluate=("val",))
     dataset = Dataset("digits", digits().classes, digits().train, digits().test, digits().digest)
     object.__setattr__(dataset, "test", Sealed())
@@ -197,7 +197,7 @@ def test_a_split_that_is_not_evaluated_is_not_touched() -> None:
     assert "val/accuracy" not in train(runnable(evaluate=("test",), hold_out=0.0)).trace[-1]
 
 
-def test_evaluation_keeps_to_its_epochs_and_changes_nothing() -> None:
+def test_evaluation_epochs_do_not_influence_training() -> None:
     often = train(runnable(recipe=recipe(5, window=1)))
     seldom = train(runnable(recipe=recipe(5, window=1, evaluate_every=3)))
 
@@ -206,7 +206,7 @@ def test_evaluation_keeps_to_its_epochs_and_changes_nothing() -> None:
     assert seldom.trace[2] == often.trace[2]
 
 
-def test_accuracy_is_the_fraction_that_is_right() -> None:
+def test_accuracy_is_the_fraction_of_correct_predictions() -> None:
     trainer = train(runnable(evaluate=("test",), hold_out=0.0))
     test = digits().test
     mean, std = digits().train.images.mean() / 255, digits().train.images.std() / 255
@@ -218,7 +218,7 @@ def test_accuracy_is_the_fraction_that_is_right() -> None:
     assert trainer.parameters == 26_251
 
 
-def test_other_data_than_planned_are_refused() -> None:
+def test_data_that_differ_from_the_spec_are_refused() -> None:
     spec = replace(runnable(), data="0" * 64)
     with pytest.raises(DataError, match=r"of 'digits' have SHA-256 \w{12}, .* with 0{12}: restore"):
         Trainer(spec, digits(), CPU)
