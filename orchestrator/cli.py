@@ -142,7 +142,7 @@ def data_list(places: Places, json: Json = False) -> None:
     """List where each dataset is expected, whether it was found, and where to get it."""
     from orchestrator.commands import data as command
 
-    raise typer.Exit(command.list_all(places.data, as_json=json))
+    raise typer.Exit(command.list_datasets(places.data, as_json=json))
 
 
 @data.command("check")

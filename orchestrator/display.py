@@ -19,9 +19,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.planning.cost import MachineCost, duration
+from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.sizes import phase_sizes
-from reports.words import point
+from reports.words import format_values
 from search_spaces.schema import Phase
 from trainables.run.metrics import TEST, TRAIN_LOSS, VAL
 
@@ -123,7 +123,7 @@ class Display:
         self._console = console
         self._sweep = sweep
         self._weights = {
-            size.phase: (size.runs, cost.mean_run_seconds(size.loads))
+            size.phase: (size.runs, cost.mean_run_seconds(size.groups))
             for size in phase_sizes(sweep.plan)
         }
         self._slots = cost.slots
@@ -209,7 +209,7 @@ class Display:
         text.append(f"{len(self._training_runs())} running   ")
         if self._sweep.failures:
             text.append(f"{len(self._sweep.failures)} failed   ", style="red")
-        text.append(f"about {duration(self.seconds_left())} left")
+        text.append(f"about {format_duration(self.seconds_left())} left")
         return text
 
     def _best(self) -> Text:
@@ -218,7 +218,8 @@ class Display:
             return Text("no trial has ended yet", style="dim")
         accuracy, values = best
         return Text(
-            f"best so far: {100 * accuracy:.1f} % on held-out noisy labels at {point(values)}"
+            f"best so far: {100 * accuracy:.1f} % on held-out noisy labels at "
+            f"{format_values(values)}"
         )
 
     def _training_runs(self) -> list[_RunProgress]:
@@ -235,7 +236,7 @@ class Display:
                 Text(str(run.task.phase), style="cyan"),
                 spec.method,
                 spec.scenario,
-                point(run.task.values),
+                format_values(run.task.values),
                 f"seed {spec.seeds.init}",
                 ProgressBar(total=1.0, completed=run.fraction, width=20),
                 f"epoch {run.epoch}/{spec.recipe.epochs}",

@@ -1,1 +1,1 @@
-"""From recorded runs to tables. Imports neither Ray nor torch."""
+"""Tables, rankings and contact sheets made from recorded runs, without Ray or torch."""

@@ -10,7 +10,7 @@ from reports.aggregate import CellSummary, Reading, aggregate, readings
 from reports.notes import notes_of
 from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, PaperResult, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
-from reports.words import point
+from reports.words import format_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def _key(cell: CellRecord) -> RowKey:
 
 
 def _reference_key(cell: CellRecord) -> RowKey:
-    return (cell.method, "fixed", point(cell.values))
+    return (cell.method, "fixed", format_values(cell.values))
 
 
 def _section(
@@ -138,7 +138,7 @@ def _section(
 
 
 def _name(cells: Sequence[CellSummary]) -> str:
-    points = {point(summary.cell.values) for summary in cells}
+    points = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
     if len(points) > 1:
         return f"{title}, values below"

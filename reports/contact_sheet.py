@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in a grid, each with a caption."""
+"""Contact sheets: images in a grid, each with a caption."""
 
 from __future__ import annotations
 
@@ -13,66 +13,73 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-COLUMNS = 8
+MAX_COLUMNS = 8
+"""Largest number of images in a row."""
 CELL = 120
-"""Pixels of a picture's longer side, and of a caption's width."""
+"""Longer side of an image and width of its caption, in pixels."""
 MARGIN = 10
-LINE = 14
+"""Space between images, in pixels."""
+LINE_HEIGHT = 14
+"""Height of a line of text, in pixels."""
 
 
 def contact_sheet(
     images: NDArray[np.uint8], captions: Sequence[Sequence[str]], title: str
 ) -> bytes:
-    """Draw pictures with captions below them.
+    """Draw images with captions below them.
 
     Args:
-        images: shape (n, C, H, W), C being 1 or 3.
-        captions: lines of text for each.
-        title: above all.
+        images: images, shape (n, C, H, W) with C = 1 or 3.
+        captions: lines of text below each image.
+        title: text above the images.
 
     Returns:
-        The sheet as PNG.
+        The contact sheet as PNG.
     """
-    columns = min(COLUMNS, max(1, len(images)))
+    columns = min(MAX_COLUMNS, max(1, len(images)))
     rows = -(-len(images) // columns)
     lines = max((len(caption) for caption in captions), default=0)
-    step = CELL + lines * LINE + MARGIN
+    step = CELL + lines * LINE_HEIGHT + MARGIN
     width = max(columns * (CELL + MARGIN) + MARGIN, 4 * CELL)
-    sheet = Image.new("RGB", (width, rows * step + 2 * LINE + MARGIN), "white")
+    sheet = Image.new("RGB", (width, rows * step + 2 * LINE_HEIGHT + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
     draw.text((MARGIN, MARGIN), title, fill="black", font=font)
-    # Some data use a part of the range only: digits' pixels end at 16.
-    bright = 255 / max(1, int(images.max(initial=0)))
+    # Some datasets use a part of the range only: the digits' largest pixel value is 16.
+    brightness = 255 / max(1, int(images.max(initial=0)))
     for n, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = MARGIN + (n % columns) * (CELL + MARGIN)
-        top = 2 * LINE + MARGIN + (n // columns) * step
-        picture = _enlarged((image * bright).astype(np.uint8))
+        top = 2 * LINE_HEIGHT + MARGIN + (n // columns) * step
+        picture = _resize((image * brightness).astype(np.uint8))
         sheet.paste(picture, (left + (CELL - picture.width) // 2, top))
         for i, text in enumerate(caption):
             draw.text(
-                (left, top + CELL + i * LINE), _fitting(text, draw, font), fill="black", font=font
+                (left, top + CELL + i * LINE_HEIGHT),
+                _truncate(text, draw, font),
+                fill="black",
+                font=font,
             )
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _enlarged(image: NDArray[np.uint8]) -> Image.Image:
+def _resize(image: NDArray[np.uint8]) -> Image.Image:
+    """Return an image of shape (C, H, W) resized to the size of a cell."""
     channels, height, width = image.shape
     pixels = image[0] if channels == 1 else np.moveaxis(image[:3], 0, -1)
-    # Small pictures by whole pixels: what the network saw, not what an interpolation makes of it.
+    # Enlarge small images without interpolation, which would blur what the network saw.
     scale = CELL / max(height, width)
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, method)
 
 
-def _fitting(
+def _truncate(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
-    """Cut a text that is wider than a cell."""
-    shown = text
-    while draw.textlength(shown, font=font) > CELL and len(shown) > 2:
-        shown = shown[:-2] + "…"
-    return shown
+    """Shorten a text that is wider than a cell."""
+    shortened = text
+    while draw.textlength(shortened, font=font) > CELL and len(shortened) > 2:
+        shortened = shortened[:-2] + "…"
+    return shortened

@@ -6,7 +6,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
-from reports.words import LETTERS, code_text, counted, point
+from reports.words import LETTERS, code_text, format_count, format_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,14 +78,14 @@ def _of_searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str
     for search in plan.searches:
         spaces = ", ".join(_space(name, space) for name, space in search.space.items())
         where = titles.get(search.scenario, search.scenario)
-        found = point(search.chosen) if search.chosen else "not chosen yet"
+        found = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
             f"{search.method_title}: {found}, from {len(search.digests)} of "
-            f"{counted(search.trials, 'trial')} on {where} ({spaces})"
+            f"{format_count(search.trials, 'trial')} on {where} ({spaces})"
         )
         if seeds := max((len(candidate.digests) for candidate in search.candidates), default=0):
-            tried = counted(len(search.candidates), "candidate")
-            text += f", then {tried} on {counted(seeds, 'fresh seed')}"
+            tried = format_count(len(search.candidates), "candidate")
+            text += f", then {tried} on {format_count(seeds, 'fresh seed')}"
         yield f"{text}; {_served(plan, search)}."
 
 
@@ -199,4 +199,6 @@ def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
 
 def _label(summary: CellSummary) -> str:
     cell = summary.cell
-    return ", ".join(filter(None, [cell.method_title, point(cell.values), cell.scenario_title]))
+    return ", ".join(
+        filter(None, [cell.method_title, format_values(cell.values), cell.scenario_title])
+    )

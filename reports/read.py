@@ -1,4 +1,4 @@
-"""Reading a sweep back: its plan, and the runs that the plan names by digest, from MLflow alone."""
+"""Reading of a sweep from MLflow: its plan, and the runs that the plan names by digest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import explained, open_store, search_runs, shown
+from reports.store import open_store, search_runs, translate_store_errors, without_password
 from trainables.errors import RecordError, UserError
 from trainables.run.result import BIT_RELEVANT
 
@@ -43,59 +43,76 @@ class RecordedRun:
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
-    """Read a sweep's plan and its runs.
+    """Read the plan and the runs of a sweep.
 
     Args:
-        uri: of the store.
-        sweep: name of a study (its latest sweep), or the beginning of a sweep's digest; None for
-            the latest of all.
+        uri: URI of the MLflow store.
+        sweep: name of a study, for its latest sweep, or the beginning of a sweep's digest; None
+            for the latest sweep of all studies.
 
     Returns:
         The plan, and the recorded runs that it names, each digest once.
 
     Raises:
-        UserError: there is no such sweep, or more than one.
-        RecordError: the plan is damaged.
-        ServiceError: the server does not answer.
-        HomeError: the SQLite file cannot be used.
+        UserError: if no sweep or more than one matches.
+        RecordError: if the plan is damaged.
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
     """
     client = open_store(uri)
-    with explained(uri):
-        chosen = _choose(_sweeps(client), sweep, uri)
-        plan = _read_plan(client, chosen)
-        runs = _iter_runs(client, chosen.info.experiment_id, plan)
+    with translate_store_errors(uri):
+        sweep_run = _choose(_sweeps(client), sweep, uri)
+        plan = _read_plan(client, sweep_run)
+        runs = _iter_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_recorded_run(run) for run in runs]
 
 
 def _sweeps(client: MlflowClient) -> list[Run]:
-    """Return the runs of all sweeps, the one whose command was last typed first."""
+    """Return the MLflow runs of all sweeps, the most recently started first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = search_runs(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
 def _choose(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
+    """Return the MLflow run of the sweep that the user asked for.
+
+    Args:
+        runs: MLflow runs of all sweeps, the most recently started first.
+        sweep: name of a study, or the beginning of a sweep's digest; None for the first run.
+        uri: URI of the MLflow store, for messages.
+
+    Raises:
+        UserError: if no sweep or more than one matches.
+    """
     if not runs:
         raise UserError(
-            f"no sweep is recorded in {shown(uri)}: run `python -m orchestrator sweep STUDY` first"
+            f"no sweep is recorded in {without_password(uri)}: run `python -m orchestrator sweep "
+            "STUDY` first"
         )
     if sweep is None:
         return runs[0]
     # A study's name means the latest of its sweeps.
     latest = [run for run in runs if run.data.tags["nal.study"] == sweep][:1]
-    found = latest or [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(map(_named, (found or runs)[:10]))
-    what = f"{len(found)} sweeps begin with '{sweep}'" if found else f"no sweep '{sweep}'"
-    raise UserError(f"{what} in {shown(uri)}; recorded, latest first: {listed}")
+    matches = latest or [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
+    if len(matches) == 1:
+        return matches[0]
+    candidates = ", ".join(map(_sweep_label, (matches or runs)[:10]))
+    problem = f"{len(matches)} sweeps begin with '{sweep}'" if matches else f"no sweep '{sweep}'"
+    raise UserError(f"{problem} in {without_password(uri)}; recorded, latest first: {candidates}")
 
 
-def _named(run: Run) -> str:
+def _sweep_label(run: Run) -> str:
+    """Return the study and the beginning of the digest of a sweep."""
     return f"{run.data.tags['nal.study']} {run.data.tags['nal.sweep'][:12]}"
 
 
 def _read_plan(client: MlflowClient, run: Run) -> PlanRecord:
+    """Read the plan of a sweep.
+
+    Raises:
+        RecordError: if the plan is missing or damaged.
+    """
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = client.download_artifacts(run.info.run_id, PLAN_FILE, folder)
@@ -109,14 +126,15 @@ def _read_plan(client: MlflowClient, run: Run) -> PlanRecord:
 
 
 def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Iterator[Run]:
-    """Give each run of a plan once, as soon as it is found whole; stop when all are.
+    """Yield a completely written MLflow run for each digest of a plan, as far as there is one.
 
-    The sweep's own are taken first; what it lacks is looked for among all runs.
+    The runs recorded below the sweep come first; digests that it lacks are searched for among all
+    runs of the experiment.
     """
     missing = set(plan.digests)
-    # MLflow has no query for a set of tags: a pass over the runs, latest first.
-    every = "tags.`nal.kind` = 'run'"
-    for query in (f"{every} AND tags.`nal.sweep` = '{plan.sweep}'", every):
+    # MLflow cannot search for a set of tag values, so all runs are read, latest first.
+    all_runs = "tags.`nal.kind` = 'run'"
+    for query in (f"{all_runs} AND tags.`nal.sweep` = '{plan.sweep}'", all_runs):
         for run in search_runs(client, [experiment], query) if missing else ():
             digest = run.data.tags["nal.digest"]
             if digest in missing and run.info.status in ("FINISHED", "FAILED"):
@@ -127,6 +145,7 @@ def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Itera
 
 
 def _recorded_run(run: Run) -> RecordedRun:
+    """Convert an MLflow run."""
     tags = run.data.tags
     return RecordedRun(
         digest=tags["nal.digest"],

@@ -1,7 +1,7 @@
-"""Opening an MLflow store: checked before MLflow, whose own retries take minutes, is asked.
+"""Access to MLflow stores, which are checked first, because MLflow's own retries take minutes.
 
-Nothing here imports MLflow at module level: it costs two seconds, which whoever opens a store in
-a thread of its own does not wait for.
+MLflow is imported inside functions: the import takes two seconds, for which callers that open a
+store in another thread need not wait.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PATIENCE_S = 8.0
-"""How long a server may take to answer, name resolution included."""
+TIMEOUT_S = 8.0
+"""Time that a server may take to answer, including name resolution, in seconds."""
 
-_PAGE = 1000
+_PAGE_SIZE = 1000
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ALLOWED = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
 def home_store(home: Path) -> str:
-    """Return the URI of a home's own store."""
+    """Return the URI of the MLflow store in a home."""
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
 def existing_store(home: Path) -> str:
-    """Return the URI of a home's own store, which must be there.
+    """Return the URI of the MLflow store in a home, after checking that it exists.
 
     Raises:
-        HomeError: it is not, or it cannot be read.
+        HomeError: if the store is missing or cannot be read.
     """
     uri = home_store(home)
     path = home / "mlflow.db"
@@ -63,17 +63,18 @@ def existing_store(home: Path) -> str:
 
 
 def check_store(uri: str) -> None:
-    """See whether a store can be there at all, within ten seconds and without importing MLflow.
+    """Check within ten seconds, and without importing MLflow, that a store can be used.
 
     Raises:
-        ServiceError: no server answers, or the URI is of a kind that is not supported.
-        HomeError: the folder of an SQLite file is missing or not writable, or the file is damaged.
+        ServiceError: if no server answers, or the URI is of a kind that is not supported.
+        HomeError: if the folder of an SQLite file is missing or not writable, or the file is
+            damaged.
     """
     scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
     if scheme in ("http", "https"):
-        _within_patience(uri, lambda: _ask_health(uri))
+        _check_server(uri, lambda: _server_fault(uri))
     elif scheme in _PORTS:
-        _within_patience(uri, lambda: _connect(uri, _PORTS[scheme]))
+        _check_server(uri, lambda: _port_fault(uri, _PORTS[scheme]))
     elif scheme == "sqlite":
         _check_file(uri)
     elif scheme in ("", "file"):
@@ -85,11 +86,11 @@ def check_store(uri: str) -> None:
 
 
 def open_store(uri: str) -> MlflowClient:
-    """Check a store, import MLflow quietly and return a client; an SQLite file is made if missing.
+    """Return a client of a store; a missing SQLite file is created.
 
     Raises:
-        ServiceError: the server does not answer, or is not one of MLflow's.
-        HomeError: the SQLite file cannot be used.
+        ServiceError: if the server does not answer, or is not an MLflow server.
+        HomeError: if the SQLite file cannot be used.
     """
     check_store(uri)
     os.environ |= {
@@ -100,22 +101,25 @@ def open_store(uri: str) -> MlflowClient:
     }
     from mlflow import MlflowClient
 
-    # Whatever fails is said once, by `explained`, and not with a traceback before it.
+    # `translate_store_errors` reports failures; these loggers would print tracebacks before it.
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     path = _sqlite_path(uri)
     # Two processes that create one SQLite database at once crash each other.
-    with locked(path.with_name(path.name + ".lock")) if path else nullcontext(), explained(uri):
+    with (
+        locked(path.with_name(path.name + ".lock")) if path else nullcontext(),
+        translate_store_errors(uri),
+    ):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
 
 
 def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    """Yield the runs of some experiments that a query is true of, the latest first."""
+    """Yield the runs of some experiments that match a query, the latest first."""
     token: str | None = None
     while True:
-        page = client.search_runs(experiments, query, max_results=_PAGE, page_token=token)
+        page = client.search_runs(experiments, query, max_results=_PAGE_SIZE, page_token=token)
         yield from page
         token = page.token
         if not token:
@@ -123,12 +127,12 @@ def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Ite
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn whatever a store raises into one line.
+def translate_store_errors(uri: str) -> Iterator[None]:
+    """Translate errors of a store into errors with a message of one line.
 
     Raises:
-        HomeError: of an SQLite store.
-        ServiceError: of any other.
+        HomeError: if an SQLite store failed.
+        ServiceError: if another store failed.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -139,70 +143,83 @@ def explained(uri: str) -> Iterator[None]:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
         kind = HomeError if _sqlite_path(uri) else ServiceError
-        raise kind(f"MLflow store {shown(uri)} failed: {first_cause(error)}") from error
+        raise kind(f"MLflow store {without_password(uri)} failed: {first_cause(error)}") from error
 
 
 def first_cause(error: BaseException) -> str:
-    """Return the first line of what a chain of errors began with: "database or disk is full"."""
+    """Return the first line of an error's root cause, for example "database or disk is full"."""
     cause = error
-    while deeper := getattr(cause, "orig", None) or cause.__cause__:
-        cause = deeper
+    while inner := getattr(cause, "orig", None) or cause.__cause__:
+        cause = inner
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
 
 
-def shown(uri: str) -> str:
-    """Return a URI without the password it may hold."""
+def without_password(uri: str) -> str:
+    """Return a URI with its password, if any, replaced by ***."""
     password = urllib.parse.urlsplit(uri).password
     return uri if password is None else uri.replace(f":{password}@", ":***@", 1)
 
 
-def _within_patience(uri: str, ask: Callable[[], str]) -> None:
-    """Ask in a thread that is left behind if it does not come back: resolvers know no timeout."""
-    answers: list[str] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+def _check_server(uri: str, find_fault: Callable[[], str]) -> None:
+    """Raise `ServiceError` if a server has a fault or does not answer in time.
+
+    Args:
+        uri: URI of the store, for messages.
+        find_fault: function that returns the fault of the server, "" for none. It runs in a
+            thread that is abandoned after the timeout, because name resolution has no timeout.
+    """
+    faults: list[str] = []
+    thread = threading.Thread(target=lambda: faults.append(find_fault()), daemon=True)
     thread.start()
-    thread.join(PATIENCE_S)
-    fault = answers[0] if answers else f"no answer within {PATIENCE_S:g} s"
+    thread.join(TIMEOUT_S)
+    fault = faults[0] if faults else f"no answer within {TIMEOUT_S:g} s"
     if fault:
         raise ServiceError(
-            f"tracking server {shown(uri)}: {fault}; start it, correct --tracking-uri, "
+            f"tracking server {without_password(uri)}: {fault}; start it, correct --tracking-uri, "
             "or leave the flag out to record under the home"
         )
 
 
-def _ask_health(uri: str) -> str:
-    """Return what is wrong with an MLflow server; "" if it answers."""
+def _server_fault(uri: str) -> str:
+    """Return the fault of an MLflow server; "" if it answers."""
     request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - http(s) only
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S / 2):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S / 2):  # noqa: S310
             return ""
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            return ""  # behind a login the health page may be closed; MLflow sends credentials
-        what = "does not work" if error.code >= 500 else "is not one of MLflow's"
-        return f"{what} (GET /health: {error.code})"
+            return ""  # the health page may require a login, for which MLflow sends credentials
+        problem = "does not work" if error.code >= 500 else "is not one of MLflow's"
+        return f"{problem} (GET /health: {error.code})"
     except urllib.error.URLError as error:
         return f"cannot be reached ({error.reason})"
     except (OSError, ValueError) as error:
         return f"cannot be reached ({error})"
 
 
-def _connect(uri: str, usual_port: int) -> str:
-    """Return what is wrong with a database server's port; "" if it is open."""
+def _port_fault(uri: str, default_port: int) -> str:
+    """Return the fault of a database server's port; "" if it is open."""
     try:
         parts = urllib.parse.urlsplit(uri)
-        address = (parts.hostname or "localhost", parts.port or usual_port)
-        socket.create_connection(address, timeout=PATIENCE_S / 2).close()
+        address = (parts.hostname or "localhost", parts.port or default_port)
+        socket.create_connection(address, timeout=TIMEOUT_S / 2).close()
     except (OSError, ValueError) as error:
         return f"cannot be reached ({error})"
     return ""
 
 
 def _sqlite_path(uri: str) -> Path | None:
+    """Return the path of an SQLite store; None for another kind of store."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def _check_file(uri: str) -> None:
+    """Check the file of an SQLite store.
+
+    Raises:
+        ServiceError: if the URI names no file.
+        HomeError: if the folder is missing or not writable, or the file is damaged.
+    """
     path = _sqlite_path(uri)
     if path is None or not path.name:
         raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, the path with its file")
@@ -215,9 +232,9 @@ def _check_file(uri: str) -> None:
 
 
 def _check_database(path: Path) -> None:
-    """See that SQLite can read a file's tables: MLflow's pages would print a traceback."""
+    """Raise `HomeError` if SQLite cannot read a file; MLflow would print a traceback."""
     try:
-        with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+        with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
             database.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError as error:
         raise HomeError(f"MLflow store {path} cannot be opened: {error}") from error

@@ -1,4 +1,4 @@
-"""Training samples that are likely mislabelled, by what a run's last epoch showed of them."""
+"""Ranking of training samples that are likely mislabelled, from a run's last epoch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ COLUMNS = (
     *("rank", "index", "file", "given", "proposed", "score"),
     *("attention_weight", "loss", "proposed_probability", "true"),
 )
+"""Columns of the CSV file."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """The training samples of a run, the most suspect first; arrays of shape (n,).
+    """Training samples of a run, the most suspect first; all arrays have shape (n,).
 
     Attributes:
-        index: position in the dataset's training split.
-        given: label that the run was trained on.
-        proposed: class that the method takes for the label in the end.
-        score: from 0 to 1, see `rank_suspects`.
-        attention: weight τ that the loss gave the sample; None if the method gives none.
-        loss: cross entropy to the given label.
-        probability: of the proposed class.
-        true: true label; None where it is not known.
+        index: positions in the dataset's training split.
+        given: labels that the run was trained on.
+        proposed: classes that the method assigns to the samples at the end of the training.
+        score: scores from 0 to 1, see `rank_suspects`.
+        attention: attention weights τ; None if the method has none.
+        loss: cross entropies to the given labels.
+        probability: probabilities of the proposed classes.
+        true: true labels; None if they are not known.
     """
 
     index: NDArray[np.integer]
@@ -53,39 +54,39 @@ class Suspects:
 
     @property
     def mislabelled(self) -> int | None:
-        """Number of samples whose label is wrong; None where that is not known."""
+        """Number of samples whose label is wrong; None if the true labels are not known."""
         return None if self.true is None else int((self.true != self.given).sum())
 
     def precision(self, count: int) -> float | None:
-        """Return the fraction of the first `count` whose label is wrong; None if not known."""
+        """Return the fraction of wrong labels among the first `count` samples; None if unknown."""
         if self.true is None or not count:
             return None
         return float((self.true != self.given)[:count].mean())
 
 
 def rank_suspects(diagnostics: Diagnostics) -> Suspects:
-    """Rank a run's training samples, but those whose pictures could never be decoded.
+    """Rank a run's training samples, except those whose pictures could not be decoded.
 
-    The score is a mean of ranks among all samples, each from 0 to 1: of a high loss, of a target
-    that is sure of another class than the given one, and of a low attention weight. The last counts
-    by its spread (5th to 95th percentile of τ): once targets agree with predictions τ goes to 1 for
-    every sample, and no longer tells them apart.
+    The score is a weighted mean of ranks among all samples, each scaled to [0, 1]: the rank by
+    loss, by confidence of the target in another class than the given one, and by low attention
+    weight. The last rank is weighted by the spread of τ (5th to 95th percentile), because τ
+    approaches 1 for every sample once targets agree with predictions.
     """
     seen = diagnostics["seen"].astype(bool)
     given: NDArray[np.int64] = diagnostics.integers("given")[seen]
     proposed = diagnostics.integers("target")[seen]
     probability = diagnostics.floats("target_probability")[seen]
     loss = diagnostics.floats("loss")[seen]
-    signs = [_rank(loss), _rank(np.where(proposed != given, probability, -probability))]
+    ranks = [_rank(loss), _rank(np.where(proposed != given, probability, -probability))]
     weights = [1.0, 1.0]
     tau = None
     if "last_attention" in diagnostics:
         logit = diagnostics.floats("last_attention")[seen]
         tau = attention_weight(logit)
         low, high = np.percentile(tau, [5, 95])
-        signs.append(_rank(-logit))
+        ranks.append(_rank(-logit))
         weights.append(float(high - low))
-    score = np.average(signs, axis=0, weights=weights)
+    score = np.average(ranks, axis=0, weights=weights)
     order = np.argsort(-score, kind="stable")
     return Suspects(
         index=diagnostics.integers("position")[seen][order],
@@ -100,20 +101,20 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
 
 
 def _rank(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return ranks from 0 (smallest) to 1, equal values sharing theirs."""
+    """Return ranks scaled to [0, 1], in increasing order; equal values share their mean rank."""
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(ties) - (ties + 1) / 2
-    ranks: NDArray[np.float64] = middle[inverse] / max(1, len(values) - 1)
+    mean_ranks = np.cumsum(ties) - (ties + 1) / 2
+    ranks: NDArray[np.float64] = mean_ranks[inverse] / max(1, len(values) - 1)
     return ranks
 
 
 def to_csv(suspects: Suspects, classes: Sequence[str], files: Sequence[str] | None) -> str:
-    """Write suspects as CSV, one line each; what is not known is left empty.
+    """Return a ranking as CSV with one line per sample; unknown values are empty.
 
     Args:
-        suspects: in order.
+        suspects: ranked samples.
         classes: names of the classes.
-        files: of the training split, in its order; None if the samples are no files.
+        files: file names of the training split, in its order; None if the samples are not files.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

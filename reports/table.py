@@ -1,4 +1,4 @@
-"""A table between its making and its rendering: what is said, not how it looks."""
+"""Content of a table, independent of the format in which it is rendered."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands in one place of a table.
+    """One entry of a table.
 
     Attributes:
-        text: "93.49 ± 0.07"; "" for an empty place.
-        remark: what keeps it from being whole: "2 of 5 seeds".
-        bold: whether it is the best of its column.
-        mean: in percent.
-        std: in percent; None for fewer than two runs.
-        n: number of runs behind it; None where that is not ours to say.
+        text: text of the entry, such as "93.49 ± 0.07"; "" for an empty entry.
+        remark: remark on missing or failed runs, such as "2 of 5 seeds"; "" for none.
+        bold: whether the entry is the best of its column.
+        mean: mean accuracy in percent; None if there is none.
+        std: standard deviation in percent; None for fewer than two runs.
+        n: number of runs averaged; None for a number quoted from the paper.
         diverged: number of runs that diverged.
     """
 
@@ -34,10 +34,10 @@ class Row:
     """One line of a table.
 
     Attributes:
-        name: "NAL, λ = 1.2, α = 0.9".
-        marker: how it came about: "tuned (16 trials)", "fixed (paper, eq. 1)", "paper".
-        kind: whether the sweep measured it or it is quoted.
-        entries: one per column.
+        name: method and values, such as "NAL, λ = 1.2, α = 0.9".
+        marker: origin of the values, such as "tuned (16 trials)" or "fixed (paper, eq. 1)".
+        kind: "measured" by the sweep or "quoted" from the paper.
+        entries: one entry per column.
     """
 
     name: str
@@ -48,7 +48,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Rows under one heading; "" for a table with a single section."""
+    """Rows under one heading.
+
+    Attributes:
+        title: heading; "" in a table with a single section.
+        rows: rows in order.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -56,14 +61,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Accuracies in percent.
+    """A table of accuracies in percent.
 
     Attributes:
-        title: of the study.
-        subtitle: dataset, backbone, length.
-        columns: headings of the entries.
-        sections: rows in order.
-        notes: what must be known to read it, one sentence or two each.
+        title: title of the study.
+        subtitle: dataset, backbone and length of the trainings.
+        columns: headings of the columns.
+        sections: sections in order.
+        notes: notes below the table, one or two sentences each.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Numbers and values as sentences have them."""
+"""Formatting of numbers and hyperparameter values in sentences."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from trainables.run.parameters import Value
 
 LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
-"""The paper's letters for the names that studies use."""
+"""Greek letters that the paper uses for hyperparameters, by name."""
 
 
-def point(values: Mapping[str, Value]) -> str:
-    """Write hyperparameter values for people: "λ = 1.2, α = 0.9"."""
-    shown = {n: f"{v:.4g}" if isinstance(v, float) else str(v) for n, v in values.items()}
-    names = sorted(shown, key=lambda name: name not in LETTERS)
-    return ", ".join(f"{LETTERS.get(name, name)} = {shown[name]}" for name in names)
+def format_values(values: Mapping[str, Value]) -> str:
+    """Format hyperparameter values, for example "λ = 1.2, α = 0.9"."""
+    texts = {n: f"{v:.4g}" if isinstance(v, float) else str(v) for n, v in values.items()}
+    names = sorted(texts, key=lambda name: name not in LETTERS)
+    return ", ".join(f"{LETTERS.get(name, name)} = {texts[name]}" for name in names)
 
 
-def counted(count: int, thing: str, things: str = "") -> str:
-    """Write a number of things: "1 seed", "3 seeds"."""
-    return f"{count} {thing if count == 1 else things or thing + 's'}"
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Format a number with a noun, for example "1 seed" or "3 seeds"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def code_text(name: str, sha256: object) -> str:

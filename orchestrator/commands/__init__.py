@@ -1,1 +1,1 @@
-"""What each word of the command line does, one file each; imported when it is typed."""
+"""Implementations of the commands, one module each, imported when the command is called."""

@@ -1,4 +1,4 @@
-"""`data`: where each dataset is expected, what is there, and what is wrong with it."""
+"""The `data` commands: list, check and prepare datasets."""
 
 from __future__ import annotations
 
@@ -25,16 +25,24 @@ if TYPE_CHECKING:
 
     from orchestrator.home import Home
 
-SHOWN = 20
-"""Wrong files named one by one on the terminal."""
+MAX_PRINTED = 20
+"""Largest number of unreadable pictures that are listed on the terminal."""
 
 
-def list_all(data_dir: Path, *, as_json: bool) -> int:
-    """Say of every dataset where it is expected, whether it is there, and where it is offered."""
+def list_datasets(data_dir: Path, *, as_json: bool) -> int:
+    """Print where each dataset is expected, whether it was found, and where to get it.
+
+    Args:
+        data_dir: folder of the datasets.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
+    """
     console = Console(stderr=as_json, highlight=False)
-    found = {name: _missing(source, data_dir) for name, source in SOURCES.items()}
+    missing_data = {name: _missing(source, data_dir) for name, source in SOURCES.items()}
     console.print(f"looked for in {data_dir}:\n", soft_wrap=True)
-    for name, missing in found.items():
+    for name, missing in missing_data.items():
         source = SOURCES[name]
         state = Text("there", style="green") if missing is None else Text("missing", style="yellow")
         console.print(Text(f"{name:<12}", style="bold"), state, Text(f"  {source.title}"))
@@ -56,19 +64,22 @@ def list_all(data_dir: Path, *, as_json: bool) -> int:
                     "downloads": SOURCES[name].downloads,
                     "licence": SOURCES[name].licence,
                 }
-                for name, missing in found.items()
+                for name, missing in missing_data.items()
             }
         )
     return 0
 
 
 def _offer(source: Source) -> str:
-    how = f"; `data prepare {source.name}` downloads the archive" if source.downloads else ""
-    return f"by {source.offered}{how} ({source.licence})"
+    """Return where a dataset can be obtained, and under which licence."""
+    download_hint = (
+        f"; `data prepare {source.name}` downloads the archive" if source.downloads else ""
+    )
+    return f"by {source.offered}{download_hint} ({source.licence})"
 
 
 def _missing(source: Source, data_dir: Path) -> str | None:
-    """Say what of a dataset is missing; None if it seems to be there."""
+    """Return which part of a dataset is missing; None if the dataset seems complete."""
     try:
         source.signature(data_dir)
     except DataError as error:
@@ -77,39 +88,48 @@ def _missing(source: Source, data_dir: Path) -> str | None:
 
 
 def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
-    """Read a dataset anew, count its samples, and name every picture that cannot be decoded.
+    """Read a dataset without the cache, count its samples, and list unreadable pictures.
 
     Args:
-        name: of the dataset.
-        data_dir: where it is.
-        decode: whether pictures that stay files are decoded too, which may take long.
-        as_json: print JSON on standard output.
+        name: name of the dataset.
+        data_dir: folder of the datasets.
+        decode: whether to decode every picture that trainings read from files, which may take
+            long.
+        as_json: whether to print JSON on standard output.
 
     Returns:
-        Exit code: 0, or 1 if pictures cannot be decoded.
+        The exit code: 0, or 1 if some pictures cannot be decoded.
 
     Raises:
-        UserError: it is missing or not what it claims to be; says why.
+        UserError: if the dataset is missing or damaged.
     """
     console = Console(stderr=as_json, highlight=False)
     source = _source(name)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
-    wrong = {word: dict(split.unreadable) for word, split in dataset.splits.items()}
+    unreadable = {name: dict(split.unreadable) for name, split in dataset.splits.items()}
     if decode:
-        for word, split in dataset.splits.items():
-            wrong[word] |= dict(_undecodable(split, f"{name}, {word}", console))
-    bad = [f"{word}: {what}" for word, found in wrong.items() for what in found.values()]
+        for split_name, split in dataset.splits.items():
+            unreadable[split_name] |= dict(_undecodable(split, f"{name}, {split_name}", console))
+    problems = [
+        f"{split_name}: {problem}"
+        for split_name, by_position in unreadable.items()
+        for problem in by_position.values()
+    ]
     if as_json:
-        print_json(_plain(dataset, wrong))
+        print_json(_json_values(dataset, unreadable))
     _show(console, dataset, source, data_dir)
-    for line in bad[:SHOWN]:
+    for line in problems[:MAX_PRINTED]:
         console.print(Text(line, style="red"), soft_wrap=True)
-    if len(bad) > SHOWN:
-        console.print(f"and {len(bad) - SHOWN} more: add --json to have all", style="red")
+    if len(problems) > MAX_PRINTED:
+        console.print(
+            f"and {len(problems) - MAX_PRINTED} more: add --json to list all", style="red"
+        )
     if decode or dataset.image is not None:
-        console.print(f"\n{len(bad)} pictures cannot be decoded." if bad else "\nall can be read.")
-    return 1 if bad else 0
+        console.print(
+            f"\n{len(problems)} pictures cannot be decoded." if problems else "\nall can be read."
+        )
+    return 1 if problems else 0
 
 
 def dataset_name(reference: str, *, allow_code: bool) -> str:
@@ -127,6 +147,11 @@ def dataset_name(reference: str, *, allow_code: bool) -> str:
 
 
 def _source(name: str) -> Source:
+    """Return the source of a dataset.
+
+    Raises:
+        UserError: if there is no dataset of this name.
+    """
     try:
         return source_of(name)
     except FieldError as error:
@@ -134,6 +159,7 @@ def _source(name: str) -> Source:
 
 
 def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[int, str]]:
+    """Yield position and error message of each picture file that cannot be decoded."""
     if not isinstance(split.images, Pictures):
         return
     from trainables.run_data.picture_loader import decode
@@ -147,22 +173,23 @@ def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[i
                 yield position, str(error)
 
 
-def _counts(dataset: Dataset, split: Split) -> list[int]:
+def _class_counts(dataset: Dataset, split: Split) -> list[int]:
+    """Return the number of samples of each class."""
     return list(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
 
 
-def _plain(dataset: Dataset, wrong: dict[str, dict[int, str]]) -> dict[str, object]:
+def _json_values(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> dict[str, object]:
     return {
         "name": dataset.name,
         "digest": dataset.digest,
         "classes": list(dataset.classes),
         "splits": {
-            word: {
+            split_name: {
                 "samples": len(split),
-                "per_class": _counts(dataset, split),
-                "unreadable": list(wrong[word].values()),
+                "per_class": _class_counts(dataset, split),
+                "unreadable": list(unreadable[split_name].values()),
             }
-            for word, split in dataset.splits.items()
+            for split_name, split in dataset.splits.items()
         },
         "annotations": list(dataset.annotations),
     }
@@ -176,9 +203,9 @@ def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) ->
     checksums = source.checksums(data_dir)
     if checksums is not None:
         console.print(f"{checksums}\n", soft_wrap=True)
-    table = headed_table("class", *(Column(word, justify="right") for word in dataset.splits))
+    table = headed_table("class", *(Column(name, justify="right") for name in dataset.splits))
     for label, name in enumerate(dataset.classes):
-        counts = [str(_counts(dataset, split)[label]) for split in dataset.splits.values()]
+        counts = [str(_class_counts(dataset, split)[label]) for split in dataset.splits.values()]
         table.add_row(name, *counts)
     table.add_row(*("", *(f"= {len(split)}" for split in dataset.splits.values())))
     console.print(table)
@@ -188,10 +215,10 @@ def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) ->
 
 
 def prepare(name: str, data_dir: Path, home: Home) -> int:
-    """Download what is missing and may be downloaded, and decode it into the cache.
+    """Download a dataset where possible, and decode it into the cache.
 
     Raises:
-        UserError: it cannot be had; says why and where it is offered.
+        UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
     console = Console(highlight=False)
     source = _source(name)
@@ -199,7 +226,9 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
     download(name, data_dir, console)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, home.cache)
-    sizes = ", ".join(f"{len(split)} to {word}" for word, split in dataset.splits.items())
+    sizes = ", ".join(
+        f"{len(split)} to {split_name}" for split_name, split in dataset.splits.items()
+    )
     console.print(
         f"{source.title} is ready: {sizes}; SHA-256 {dataset.digest[:12]}, cached in {home.cache}",
         soft_wrap=True,

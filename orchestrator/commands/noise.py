@@ -1,4 +1,4 @@
-"""`noise`: one realisation of a study's label noise, shown and saved."""
+"""The `noise` command: draw, describe and save one realisation of a study's label noise."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from trainables.run_data.realisation import Realisation
 
-WIDEST = 12
-"""Most classes whose whole transition matrix fits on a page."""
-MOST = 15
-"""Flips shown where it does not."""
+MAX_MATRIX_CLASSES = 12
+"""Largest number of classes for which the whole transition matrix is printed."""
+MAX_FLIPS = 15
+"""Number of flips printed where the transition matrix is too large."""
 
 
 def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
-    """Draw the labels that the study's runs see at a seed, show what they are, and save them.
+    """Draw the noisy labels of a study's runs for one seed, describe them, and save them.
 
     Args:
-        changes: the study, and what flags change in it; the first scenario is drawn.
-        places: where the data and the home are.
+        changes: the study and the changes that flags make to it; labels are drawn for its first
+            scenario.
+        places: locations of the data and the home.
         seed: base seed of every axis that the study does not hold fixed.
-        as_json: print JSON on standard output.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if the labels cannot be drawn.
     """
     console = Console(stderr=as_json, highlight=False)
     plan = load_plan(changes, places, console, writes=True).plan
@@ -68,7 +72,7 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
 
 
 def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Console) -> Realisation:
-    """Draw the labels, from a network that is trained first where the noise needs one."""
+    """Draw the labels, after training the network that the noise depends on, if any."""
     spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
     if not spec.needs:
         return pinned_labels(spec, plan.dataset, places.home_dir)
@@ -102,20 +106,22 @@ def _show(
 
 def _show_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
     matrix = np.array(labels.transition)
-    if len(classes) <= WIDEST:
-        console.print("\nof each class (rows), in percent, the noisy label (columns):")
+    if len(classes) <= MAX_MATRIX_CLASSES:
+        console.print(
+            "\ntransition matrix in percent, true classes in rows, noisy labels in columns:"
+        )
         table = headed_table("", *(Column(name[:10], justify="right") for name in classes), gap=2)
         for name, row in zip(classes, matrix, strict=True):
-            table.add_row(name, *(f"{100 * share:.1f}" if share else "·" for share in row))
+            table.add_row(name, *(f"{100 * p:.1f}" if p else "·" for p in row))
         console.print(table)
         return
     flips = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-flips, axis=None, kind="stable")[:MOST]
-    console.print(f"\nthe {MOST} most frequent of its flips, in percent of the class:")
+    order = np.argsort(-flips, axis=None, kind="stable")[:MAX_FLIPS]
+    console.print(f"\nthe {MAX_FLIPS} most frequent flips, in percent of the true class:")
     table = headed_table("class", "noisy label", Column("%", justify="right"), gap=2)
-    for place in order:
-        true, noisy = divmod(int(place), len(classes))
+    for position in order:
+        true, noisy = divmod(int(position), len(classes))
         if flips[true, noisy]:
             table.add_row(classes[true], classes[noisy], f"{100 * flips[true, noisy]:.1f}")
     console.print(table)
-    console.print("\nThe whole matrix: the same command with --json.")
+    console.print("\nAdd --json to get the whole matrix.")

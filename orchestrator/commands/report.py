@@ -1,4 +1,4 @@
-"""`report`: the table of a sweep, from MLflow alone."""
+"""The `report` command: print the table of a sweep, read from MLflow alone."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A sweep's table in every form.
+    """The table of a sweep in each output format.
 
     Attributes:
-        table: for rich.
-        files: texts by file name.
-        plain: as JSON values.
+        table: table to render.
+        files: contents of the files `table.md` and `table.txt`, by file name.
+        plain: table as values that can be written as JSON.
     """
 
     table: Table
@@ -37,20 +37,20 @@ class Report:
     plain: dict[str, Any]
 
     def show(self, console: Console) -> None:
-        """Print the table, the best marked with * where bold cannot be seen."""
+        """Print the table; where bold cannot be seen, * marks the best values."""
         console.print(terminal(self.table, stars=not console.is_terminal))
 
 
 def build_report(uri: str, sweep: str | None) -> Report:
-    """Read a sweep from MLflow and make its table.
+    """Read a sweep from MLflow and build its report.
 
     Args:
-        uri: of the store.
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest.
+        uri: URI of the MLflow store.
+        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
 
     Raises:
-        UserError: there is no such sweep, or no such store.
-        RecordError: what is recorded contradicts itself.
+        UserError: if there is no such sweep or store, or the sweep has no confirmed runs.
+        RecordError: if the recorded runs are inconsistent.
     """
     plan, runs = read_sweep(uri, sweep)
     if not plan.cells:
@@ -67,10 +67,19 @@ def build_report(uri: str, sweep: str | None) -> Report:
 
 
 def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_json: bool) -> int:
-    """Print the table; write it as Markdown where asked.
+    """Print the table of a sweep, and optionally write it as Markdown.
+
+    Args:
+        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
+        places: locations of the home and the MLflow store.
+        markdown_file: path of the Markdown file; None to write none.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if the table cannot be made.
     """
     uri = places.tracking_uri or existing_store(places.home_dir)
     report = build_report(uri, sweep)

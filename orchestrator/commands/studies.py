@@ -1,4 +1,4 @@
-"""`studies` and `show`: what there is to be carried out, and one of them resolved."""
+"""The commands `studies`, which lists the shipped studies, and `show`, which prints one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from orchestrator.flags import Changes
 
 PIPED_WIDTH = 200
-"""Where the output is no terminal: wide enough for every key and most sources in one line."""
+"""Width of output that is not a terminal; fits every key and most sources in one line."""
 
 
 def list_studies(*, as_json: bool) -> int:
-    """Print the shipped studies."""
+    """Print the names and titles of the shipped studies; return the exit code."""
     titles = study_titles()
     if as_json:
         print_json(titles)
@@ -32,28 +32,32 @@ def list_studies(*, as_json: bool) -> int:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        "\npython -m orchestrator show STUDY prints one; the path of a YAML file works too."
+        "\n`python -m orchestrator show STUDY` prints one; STUDY may be the path of a YAML file."
     )
     return 0
 
 
 def show(changes: Changes, *, as_yaml: bool) -> int:
-    """Print a study resolved, each value with its source.
+    """Print a resolved study, each value with its source; return the exit code.
+
+    Args:
+        changes: the study and the changes that flags make to it.
+        as_yaml: whether to print a study file instead of a table.
 
     Raises:
-        StudyError: it cannot be read; says why.
+        StudyError: if the study is invalid.
     """
     loaded = changes.load()
     if as_yaml:
         sys.stdout.write(loaded.to_yaml())
         return 0
-    folded = [Column(name, overflow="fold") for name in ("value", "source")]
-    table = headed_table(Column("key", no_wrap=True), *folded)
+    columns = [Column(name, overflow="fold") for name in ("value", "source")]
+    table = headed_table(Column("key", no_wrap=True), *columns)
     plain, sources = loaded.with_references()
     for path, value in leaves(plain):
         key = format_key(path)
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        table.add_row(key, shown, f"[dim]{sources.get(key, '')}[/]")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        table.add_row(key, text, f"[dim]{sources.get(key, '')}[/]")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

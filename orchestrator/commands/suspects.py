@@ -1,4 +1,4 @@
-"""`suspects`: the training samples of a run that are likely mislabelled."""
+"""The `suspects` command: rank the training samples of a run that are likely mislabelled."""
 
 from __future__ import annotations
 
@@ -30,29 +30,38 @@ if TYPE_CHECKING:
     from orchestrator.home import Home
     from trainables.run.result import RunResult
 
-SHOWN = 10
-"""Rows printed."""
+MAX_PRINTED = 10
+"""Largest number of samples printed on the terminal."""
 
 
 def run(
-    places: Places, name: str, out: Path | None, count: int, *, allow_code: bool, as_json: bool
+    places: Places,
+    digest_prefix: str,
+    out: Path | None,
+    count: int,
+    *,
+    allow_code: bool,
+    as_json: bool,
 ) -> int:
-    """Rank a run's training samples into a CSV and a contact sheet.
+    """Rank a run's training samples, and write the ranking as a CSV file and a contact sheet.
 
     Args:
-        places: where the run and its dataset are.
-        name: the beginning of its digest.
-        out: folder for the files; None: `suspects-<digest>` in the current one.
-        count: pictures on the contact sheet.
-        allow_code: whether the code of the run's dataset is executed without asking.
-        as_json: print JSON on standard output.
+        places: locations of the home and the data.
+        digest_prefix: beginning of the run's digest.
+        out: folder of the two files; None for `suspects-<digest>` in the current folder.
+        count: number of pictures on the contact sheet.
+        allow_code: whether the code of the run's dataset is executed without confirmation.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if the run has no diagnostics, or its data cannot be read.
     """
     console = Console(stderr=as_json, highlight=False)
     home = places.home
-    record = Record(home.path, _digest(home, name))
+    record = Record(home.path, _full_digest(home, digest_prefix))
     result = record.result()
     if result is None:
         raise UserError(f"run {record.digest[:12]} has not ended: type its command again first")
@@ -60,7 +69,7 @@ def run(
     if diagnostics is None or "seen" not in diagnostics:
         raise UserError(
             f"run {record.digest[:12]} has no diagnostics of a last epoch ({result.status}, or "
-            "trained with diagnostics.every=0): choose another"
+            "trained with diagnostics.every=0): choose another run"
         )
     suspects = rank_suspects(diagnostics)
     spec = result.spec
@@ -71,8 +80,8 @@ def run(
     if dataset.digest != spec.data:
         raise DataError(
             f"the data of '{spec.dataset}' under {places.data} have SHA-256 "
-            f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: name their folder "
-            "with --data-dir"
+            f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: choose the folder "
+            "of that data with --data-dir"
         )
     files = _files(dataset, places.data)
     folder = out or Path(f"suspects-{record.digest[:12]}")
@@ -83,7 +92,7 @@ def run(
     write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, files))
     write_atomically(folder / "suspects.png", _sheet(suspects, dataset, result, count))
     if as_json:
-        print_json(_plain(suspects, result, folder))
+        print_json(_json_values(suspects, result, folder))
     _show(console, suspects, dataset.classes, files, folder)
     held_out = held_out_count(spec.hold_out, result.labels.count)
     if held_out:
@@ -112,40 +121,50 @@ def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
 
 
 def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
-    """Return the names of the training pictures, where they are files."""
+    """Return the file names of the training samples; None if the samples are not files."""
     images = dataset.train.images
     if isinstance(images, Pictures):
         return [images.name(position) for position in range(len(images))]
     return source_of(dataset.name).list_files(data_dir)
 
 
-def pixels_of(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return small images of some samples, uint8, shape (n, C, H, W)."""
+def _small_images(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return images or thumbnails of the samples at `positions`, uint8, shape (n, C, H, W)."""
     images = split.images
     return thumbnails(images, positions) if isinstance(images, Pictures) else images[positions]
 
 
-def _digest(home: Home, name: str) -> str:
+def _full_digest(home: Home, prefix: str) -> str:
+    """Return the digest of the only run under a home that begins with a prefix.
+
+    Raises:
+        UserError: if no run or more than one begins with the prefix.
+    """
     runs = home.path / "runs"
-    found = sorted(path.name for path in runs.glob("*") if path.name.startswith(name))
-    if not found:
-        raise UserError(f"no run under {runs} begins with '{name}': see `ui` for the recorded ones")
-    if len(found) > 1:
-        shown = ", ".join(digest[:12] for digest in found[:5])
-        raise UserError(f"{len(found)} runs begin with '{name}': {shown}: write more of its digest")
-    return found[0]
+    matches = sorted(path.name for path in runs.glob("*") if path.name.startswith(prefix))
+    if not matches:
+        raise UserError(
+            f"no run under {runs} begins with '{prefix}': see `ui` for the recorded ones"
+        )
+    if len(matches) > 1:
+        digests = ", ".join(digest[:12] for digest in matches[:5])
+        raise UserError(
+            f"{len(matches)} runs begin with '{prefix}': {digests}: write more of its digest"
+        )
+    return matches[0]
 
 
 def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) -> bytes:
-    shown = min(count, len(suspects))
+    """Return the contact sheet of the first samples of a ranking, as PNG."""
+    n_images = min(count, len(suspects))
     captions = [
         [
             f"{dataset.classes[suspects.given[n]]} -> {dataset.classes[suspects.proposed[n]]}",
             f"#{suspects.index[n]}  {suspects.score[n]:.3f}",
         ]
-        for n in range(shown)
+        for n in range(n_images)
     ]
-    images = pixels_of(dataset.train, suspects.index[:shown])
+    images = _small_images(dataset.train, suspects.index[:n_images])
     spec = result.spec
     title = (
         f"{spec.dataset}, {spec.method} on {spec.scenario}, seed {spec.seeds.init}, run "
@@ -154,13 +173,13 @@ def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) 
     return contact_sheet(images, captions, title)
 
 
-def _plain(suspects: Suspects, result: RunResult, folder: Path) -> dict[str, object]:
-    wrong = suspects.mislabelled
+def _json_values(suspects: Suspects, result: RunResult, folder: Path) -> dict[str, object]:
+    mislabelled = suspects.mislabelled
     return {
         "run": result.digest,
         "samples": len(suspects),
-        "mislabelled": wrong,
-        "precision": None if wrong is None else suspects.precision(wrong),
+        "mislabelled": mislabelled,
+        "precision": None if mislabelled is None else suspects.precision(mislabelled),
         "csv": str(folder / "suspects.csv"),
         "contact_sheet": str(folder / "suspects.png"),
     }
@@ -173,11 +192,11 @@ def _show(
     files: Sequence[str] | None,
     folder: Path,
 ) -> None:
-    names = ["sample", "given", "proposed", "score", "loss"]
+    columns = ["sample", "given", "proposed", "score", "loss"]
     if suspects.attention is not None:
-        names.append("τ")
-    table = Table(*names, box=None, pad_edge=False, header_style="dim")
-    for n in range(min(SHOWN, len(suspects))):
+        columns.append("τ")
+    table = Table(*columns, box=None, pad_edge=False, header_style="dim")
+    for n in range(min(MAX_PRINTED, len(suspects))):
         index = int(suspects.index[n])
         cells = [
             str(index) if files is None else files[index],
@@ -190,13 +209,13 @@ def _show(
             cells.append(f"{suspects.attention[n]:.3g}")
         table.add_row(*cells)
     console.print(table)
-    wrong = suspects.mislabelled
-    if wrong:
+    mislabelled = suspects.mislabelled
+    if mislabelled:
         console.print(
-            f"\n{wrong} of {len(suspects)} labels are wrong; of the first {wrong} here "
-            f"{suspects.precision(wrong):.1%} are."
+            f"\n{mislabelled} of {len(suspects)} labels are wrong; of the first {mislabelled} in "
+            f"the ranking, {suspects.precision(mislabelled):.1%} are."
         )
     console.print(
-        f"\nall {len(suspects)} that were trained on: {folder / 'suspects.csv'}", soft_wrap=True
+        f"\nranking of all {len(suspects)} samples: {folder / 'suspects.csv'}", soft_wrap=True
     )
-    console.print(f"pictures of the first: {folder / 'suspects.png'}", soft_wrap=True)
+    console.print(f"contact sheet: {folder / 'suspects.png'}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`sweep`: carry out a study, or what is left of it."""
+"""The `sweep` command: carry out a study, or the part of it that is not recorded yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Changes, Places, command_line
 from orchestrator.output import print_json
 from orchestrator.planning import cost as costs
-from orchestrator.planning.cost import MachineCost, duration
+from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
 from orchestrator.planning.shrink import smaller_changes
 from orchestrator.planning.view import plan_json, plan_view
@@ -28,7 +28,7 @@ from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.recording import Recorder
 from reports.store import check_store, first_cause
-from reports.words import counted
+from reports.words import format_count
 from trainables.errors import FieldError, HomeError, NalError, UserError
 
 if TYPE_CHECKING:
@@ -39,30 +39,31 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy
 
-ASK_ABOVE_SECONDS = 3600.0
+CONFIRM_ABOVE_SECONDS = 3600.0
+"""Estimated wall time above which the user has to confirm a plan, in seconds."""
 
 
-class Interrupted(NalError):  # noqa: N818 - no error, but an end that the user asked for
-    """Ctrl-C: what is finished is recorded, and the same command goes on."""
+class Interrupted(NalError):  # noqa: N818 - the user's wish, not an error
+    """Raised when the user interrupts a sweep; the same command continues it."""
 
     exit_code = 130
 
 
 def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: bool) -> int:
-    """Plan, ask where it is long, carry out, report.
+    """Plan a sweep, carry it out, and print its table.
 
     Args:
-        changes: the study, and what flags change in it.
-        places: where everything is, and is carried out.
-        yes: do not ask.
-        as_json: print JSON on standard output, and everything for people on standard error.
-        dry_run: print the plan, write nothing.
+        changes: the study and the changes that flags make to it.
+        places: locations of data and results, and the engine.
+        yes: whether to start a long sweep without confirmation.
+        as_json: whether to print JSON on standard output and all other text on standard error.
+        dry_run: whether to print the plan only and write nothing.
 
     Returns:
-        Exit code: 0, or 1 if runs could not be carried out.
+        The exit code: 0, or 1 if some runs could not be carried out.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if the sweep cannot be started or continued.
     """
     console = Console(stderr=as_json, highlight=False)
     engine = engine_of(places)
@@ -82,7 +83,7 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
         cost = _cost(loaded_plan.plan, engine, home.cache, console)
         console.print(plan_view(loaded_plan, cost, places))
         if not yes and places.ray_address is None:
-            _ask(changes, places, loaded_plan.plan, cost, console)
+            _confirm(changes, places, loaded_plan.plan, cost, console)
         home.require_space(cost.plan_bytes(loaded_plan.plan))
         failed = _carry_out(engine, places, loaded_plan, cost, console, as_json=as_json)
         console.print(_next_commands(changes, places, loaded_plan.plan), soft_wrap=True)
@@ -92,10 +93,10 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
 
 
 def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None:
-    """See that the engine and the tracking server can be used, before anything takes time.
+    """Check that the engine and the tracking server can be used.
 
     Raises:
-        NalError: one of them cannot.
+        NalError: if one of them cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
@@ -106,32 +107,34 @@ def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None
 
 
 def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
-    """Measure what a plan costs on this machine, carried out by an engine."""
+    """Measure the cost of a plan that an engine carries out on this machine."""
     with console.status("measuring what a step costs here"):
         cost = costs.measure(plan, cache)
     return replace(cost, slots=engine.slots or cost.slots)
 
 
-def _ask(changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console) -> None:
-    """Let the user agree to a plan that takes long here.
+def _confirm(
+    changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console
+) -> None:
+    """Ask the user to confirm a plan that takes long on this machine.
 
     Raises:
-        UserError: there is nobody to ask, or the answer is no.
+        UserError: if the user declines, or standard input is not a terminal.
     """
     seconds = cost.plan_seconds(plan)
-    if seconds <= ASK_ABOVE_SECONDS:
+    if seconds <= CONFIRM_ABOVE_SECONDS:
         return
-    smaller = smaller_changes(changes, plan, cost, ASK_ABOVE_SECONDS)
+    smaller = smaller_changes(changes, plan, cost, CONFIRM_ABOVE_SECONDS)
     if smaller is not None:
         shorter = replace(plan, study=smaller.load().study)
-        console.print(f"A smaller one, about {duration(cost.plan_seconds(shorter))} here:")
+        console.print(f"A smaller sweep, about {format_duration(cost.plan_seconds(shorter))} here:")
         console.print(Text(f"    {command_line('sweep', smaller, places)}\n"), soft_wrap=True)
-    long = f"this plan takes about {duration(seconds)} on this machine"
+    long = f"this plan takes about {format_duration(seconds)} on this machine"
     if not sys.stdin.isatty():
-        hint = "" if smaller is None else ", or type the smaller command above"
-        raise UserError(f"{long}: add --yes to begin it{hint}")
-    if not console.input(f"{long}. Begin? \\[y/N] ").strip().lower().startswith("y"):
-        raise UserError("not begun")
+        hint = "" if smaller is None else ", or run the smaller sweep above"
+        raise UserError(f"{long}: add --yes to start it{hint}")
+    if not console.input(f"{long}. Start? \\[y/N] ").strip().lower().startswith("y"):
+        raise UserError("not started")
 
 
 def _carry_out(
@@ -143,10 +146,10 @@ def _carry_out(
     *,
     as_json: bool,
 ) -> list[str]:
-    """Run what the sweep lacks, then show what it gave; return what could not be carried out."""
+    """Carry out the missing runs, print the table, and return the runs that failed."""
     home, plan, uri = places.home, loaded_plan.plan, places.store
     with (
-        _explained(home),
+        _translate_search_errors(home),
         BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker,
     ):
         sweep = Sweep(plan, home.path, open_searches(home.search_storage))
@@ -156,8 +159,8 @@ def _carry_out(
         try:
             recorded = recorder.resume()
             if recorded:
-                all_done = "nothing is left to train" if sweep.done else "going on from there"
-                console.print(f"{counted(recorded, 'run')} recorded already: {all_done}.\n")
+                rest = "nothing is left to train" if sweep.done else "continuing from there"
+                console.print(f"{format_count(recorded, 'run')} already recorded: {rest}.\n")
             if not sweep.done:
                 with ExitStack() as stack:
                     with console.status("starting workers"):
@@ -183,30 +186,33 @@ def _carry_out(
 
 
 @contextmanager
-def _explained(home: Home) -> Iterator[None]:
-    """Turn what the searches' database says when it fails into one line.
+def _translate_search_errors(home: Home) -> Iterator[None]:
+    """Translate errors of the searches' database into `HomeError`.
 
     Raises:
-        HomeError: it is full, damaged or not writable.
+        HomeError: if the database is full, damaged or not writable.
     """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {first_cause(error)}: see that the disk has room and the "
-            "file is whole, then type the same command again"
+            f"{home.path / 'optuna.db'}: {first_cause(error)}: check that the disk has space and "
+            "that the file is intact, then type the same command again"
         ) from error
 
 
 def _next_commands(changes: Changes, places: Places, plan: Plan) -> Text:
-    where = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
-    lines = [("print this table again", command_line("report", Changes(plan.name), where))]
+    """Return suggestions of commands to run after a sweep."""
+    store = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
+    suggestions = [("print this table again", command_line("report", Changes(plan.name), store))]
     if places.tracking_uri is None:
-        lines.insert(0, ("look at every run in MLflow", command_line("ui", where)))
+        suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store)))
     if plan.searches:
         more = replace(changes, trials=2 * plan.study.search.trials)
-        lines.append(("search on from here", command_line("sweep", more, places)))
+        suggestions.append(
+            ("continue the search with more trials", command_line("sweep", more, places))
+        )
     text = Text("\n")
-    for why, words in lines:
-        text.append(f"{why}:\n", style="dim").append(f"  {words}\n", style="bold")
+    for purpose, command in suggestions:
+        text.append(f"{purpose}:\n", style="dim").append(f"  {command}\n", style="bold")
     return text

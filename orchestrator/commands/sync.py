@@ -1,4 +1,4 @@
-"""`sync`: write MLflow again from what lies under the home."""
+"""The `sync` command: rebuild MLflow's records from the runs under the home."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 
 def run(places: Places) -> int:
-    """Write every sweep and every run that MLflow lacks; what is there stays as it is.
+    """Write every sweep and run that MLflow lacks, and leave the others unchanged.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if there are no runs, or MLflow's store cannot be written.
     """
     home, uri = places.home, places.store
     if not (home.path / "runs").is_dir():
-        raise HomeError(f"no runs lie under --home {home.path}: name another folder with --home")
+        raise HomeError(f"there are no runs under {home.path}: choose another folder with --home")
     artifacts = home.artifacts_for(uri)
     written: set[str] = set()
     for archive in iter_archives(home.path):
@@ -39,69 +42,76 @@ def run(places: Places) -> int:
         with home.claimed(plan.study):
             tracker = Tracker(uri, artifacts, plan.study)
             tracker.start_sweep(plan, study_yaml, archive.code())
-            for result, phase, cell in _runs_of(plan, home.path):
+            for result, phase, cell in _runs_of_sweep(plan, home.path):
                 tracker.record(result, phase, cell)
                 written.add(result.digest)
             if plan.state == "finished":
                 tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
             else:
                 tracker.mark_interrupted()
-    alone = 0
-    for result in _others(home.path, written):
+    standalone = 0
+    for result in _other_runs(home.path, written):
         Tracker(uri, artifacts, result.provenance["study"]).record(result, "train")
-        alone += 1
+        standalone += 1
     Console(highlight=False).print(
-        f"{len(written)} runs of sweeps and {alone} other runs are in {uri}."
+        f"{len(written)} runs of sweeps and {standalone} other runs are in {uri}."
     )
     return 0
 
 
-def _runs_of(plan: PlanRecord, home: Path) -> Iterator[tuple[RunResult, Phase, CellRecord | None]]:
-    wanted: list[tuple[str, Phase, CellRecord | None]] = []
+def _runs_of_sweep(
+    plan: PlanRecord, home: Path
+) -> Iterator[tuple[RunResult, Phase, CellRecord | None]]:
+    """Yield each recorded run of a sweep with its phase and its cell.
+
+    A run that another needs, but that the plan does not name, precedes the run that needs it.
+    """
+    planned: list[tuple[str, Phase, CellRecord | None]] = []
     for search in plan.searches:
-        wanted += [(digest, Phase.SEARCH, None) for digest in search.digests]
+        planned += [(digest, Phase.SEARCH, None) for digest in search.digests]
         for candidate in search.candidates:
-            wanted += [(digest, Phase.SELECT, None) for digest in candidate.digests]
-    for confirmed in plan.cells:
-        wanted += [(digest, Phase.CONFIRM, confirmed) for digest in confirmed.digests]
-    named = plan.digests
-    for digest, phase, cell in wanted:
-        result = _readable(digest, home)
+            planned += [(digest, Phase.SELECT, None) for digest in candidate.digests]
+    for cell_record in plan.cells:
+        planned += [(digest, Phase.CONFIRM, cell_record) for digest in cell_record.digests]
+    known = plan.digests
+    for digest, phase, cell in planned:
+        result = _read_result(digest, home)
         if result is None:
             continue
         for need in _needs_of(result, home):
-            if need.digest not in named:
-                named.add(need.digest)
+            if need.digest not in known:
+                known.add(need.digest)
                 yield need, phase, None
         yield result, phase, cell
 
 
 def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
-    """Yield the runs that a run needed, each after those that it needed itself."""
+    """Yield the recorded runs that a run needed, each after the runs that it needed itself."""
     for digest in result.spec.needs.values():
-        need = _readable(str(digest), home)
+        need = _read_result(str(digest), home)
         if need is not None:
             yield from _needs_of(need, home)
             yield need
 
 
-def _others(home: Path, written: set[str]) -> Iterator[RunResult]:
+def _other_runs(home: Path, written: set[str]) -> Iterator[RunResult]:
+    """Yield the recorded runs whose digests are not among those already written."""
     for folder in sorted((home / "runs").glob("*/")):
-        result = None if folder.name in written else _readable(folder.name, home)
+        result = None if folder.name in written else _read_result(folder.name, home)
         if result is not None:
             yield result
 
 
-def _readable(digest: str, home: Path) -> RunResult | None:
-    """Return the result of a run; None where there is none, or one that is damaged."""
+def _read_result(digest: str, home: Path) -> RunResult | None:
+    """Return the result of a run; None if it is missing or damaged."""
     try:
         return Record(home, digest).result()
     except RecordError as error:
-        _leave_out(str(error))
+        _print_skipped(str(error))
         return None
 
 
 @cache
-def _leave_out(fault: str) -> None:
-    """Say once that a damaged record is left out."""
+def _print_skipped(fault: str) -> None:
+    """Print, once for each message, that a damaged record is left out."""
     Console(stderr=True, highlight=False).print(f"left out: {fault}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`train`: one run, without Ray."""
+"""The `train` command: train one run in this process, without Ray."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.console import Console
 from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import facts_table, print_json
-from orchestrator.planning.cost import MachineCost, duration, measure_run
+from orchestrator.planning.cost import MachineCost, format_duration, measure_run
 from orchestrator.planning.loading import job_of, load_plan
-from orchestrator.planning.sizes import Load, network_of
+from orchestrator.planning.sizes import RunGroup, network_of
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
-from reports.words import code_text, point
+from reports.words import code_text, format_values
 from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
@@ -38,25 +38,25 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 PATIENCE_SECONDS = 60.0
-"""How long to wait for another process that trains the same run."""
+"""Time to wait for another process that trains the same run, in seconds."""
 
 
 def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bool) -> int:
     """Train one run of a study as its confirm phase would, and record it.
 
     Args:
-        changes: the study, and what flags change in it; a `--set` whose key is a parameter of the
-            method sets that.
-        places: where the data and the home are.
-        method: what is trained.
-        seed: base seed of every axis.
-        as_json: print the result as JSON on standard output.
+        changes: the study and the changes that flags make to it; a `--set` whose key is a
+            parameter of the method sets that parameter.
+        places: locations of the data and the home.
+        method: name of the method to train.
+        seed: base seed of every axis that the study does not hold fixed.
+        as_json: whether to print the result as JSON on standard output.
 
     Returns:
-        Exit code: 0, or 1 if the run diverged.
+        The exit code: 0, or 1 if the run did not finish.
 
     Raises:
-        NalError: one line for the user.
+        NalError: if the run cannot be carried out.
     """
     console = Console(stderr=as_json, highlight=False)
     try:
@@ -71,27 +71,30 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     plan = load_plan(changes, places, console, writes=True).plan
     try:
         spec = plan.spec(Phase.CONFIRM, method, plan.study.scenarios[0], values, seed)
-        for one in (*plan.needs_of(spec), spec):
-            kind = method_of(one.method)
-            kind.check(one.hyperparameters, one.recipe.epochs)
-            check_state(kind, one.hyperparameters, plan.samples, len(plan.dataset.classes))
+        for run_spec in (*plan.needs_of(spec), spec):
+            run_method = method_of(run_spec.method)
+            values_of_run = run_spec.hyperparameters
+            run_method.check(values_of_run, run_spec.recipe.epochs)
+            check_state(run_method, values_of_run, plan.samples, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home, uri = places.home, places.store
     results: dict[str, RunResult] = {}
     with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
 
-        def take(result: RunResult) -> None:
+        def record(result: RunResult) -> None:
             results[result.digest] = result
             tracker.record(result, "train")
 
-        train_here((*plan.needs_of(spec), spec), plan, places, console, take)
+        train_here((*plan.needs_of(spec), spec), plan, places, console, record)
     result = results[spec.digest]
     if as_json:
         print_json(result.to_dict())
     else:
         console.print(
-            _view(result, values, len(plan.dataset.train), str(home.path / "runs" / result.digest))
+            _result_table(
+                result, values, len(plan.dataset.train), str(home.path / "runs" / result.digest)
+            )
         )
     return 0 if result.status is Status.FINISHED else 1
 
@@ -101,76 +104,76 @@ def train_here(
     plan: Plan,
     places: Places,
     console: Console,
-    take: Callable[[RunResult], None],
+    on_result: Callable[[RunResult], None],
 ) -> None:
-    """Train runs in this process, as far as they are not recorded.
+    """Train those of some runs that are not recorded yet, in this process.
 
     Args:
-        specs: of the runs, each after those of them that it needs.
-        plan: that they belong to.
-        places: where the data and the home are.
-        console: shows how far they are.
-        take: is given every result, recorded or new.
+        specs: specs of the runs, each after those that it needs.
+        plan: plan that the runs belong to.
+        places: locations of the data and the home.
+        console: console that shows the progress.
+        on_result: function called with each result, recorded or new.
 
     Raises:
-        NalError: one of them could not be carried out; says why.
+        NalError: if a run cannot be carried out.
     """
-    lacking = []
+    missing = []
     for spec in specs:
         recorded = Record(places.home_dir, spec.digest).result()
         if recorded is None or not recorded.final:
-            lacking.append(spec)
+            missing.append(spec)
             continue
-        console.print(f"{run_title(spec)} is recorded already: nothing is left to train.")
-        take(recorded)
-    for spec in lacking:
+        console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
+        on_result(recorded)
+    for spec in missing:
         if spec in plan.posteriors:
-            _announce(spec, plan, places, console)
-    if not lacking:
+            _announce_posterior(spec, plan, places, console)
+    if not missing:
         return
     job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
     with ProgressBars(console) as bars:
-        InlineEngine().carry_out(RunList(lacking, take), job, bars)
+        InlineEngine().carry_out(RunList(missing, on_result), job, bars)
 
 
-def _announce(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
-    """Say that a network has to be trained before labels can be drawn, and how long it takes."""
+def _announce_posterior(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
+    """Print that a network must be trained before labels can be drawn, and how long it takes."""
     with console.status("measuring what a step costs here"):
         cost = measure_run(posterior, plan, places.home.cache)
     machine = MachineCost({network_of(posterior): cost}, cost.device)
-    seconds = machine.run_seconds(Load(1, posterior, plan.samples, 0, 0))
+    seconds = machine.run_seconds(RunGroup(1, posterior, plan.samples, 0, 0))
     console.print(
-        f"{noise_of(plan.study.scenarios[0]).title} is drawn from a network on clean labels, which "
-        f"is trained once: {backbone_of(posterior.backbone).title}, {posterior.recipe.epochs} "
-        f"epochs, about {duration(seconds)} here.",
+        f"{noise_of(plan.study.scenarios[0]).title} is drawn from the predictions of a network "
+        f"trained once on clean labels: {backbone_of(posterior.backbone).title}, "
+        f"{posterior.recipe.epochs} epochs, about {format_duration(seconds)} here.",
         soft_wrap=True,
     )
 
 
 def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value]]:
-    """Take the method's own parameters out of what `--set` says."""
-    own = {parameter.name: parameter for parameter in method_of(method).parameters}
+    """Separate `--set` values for the method's parameters from those for keys of the study."""
+    parameters = {parameter.name: parameter for parameter in method_of(method).parameters}
     values: dict[str, Value] = {}
-    others = []
+    study_sets = []
     for text in changes.sets:
         change = parse_set(text)
-        if change.path not in own:
+        if change.path not in parameters:
             if change.path.split(".")[0] not in Study.model_fields:
-                known = suggest(change.path, [*own, *Study.model_fields])
+                known = suggest(change.path, [*parameters, *Study.model_fields])
                 raise StudyError(
                     f"{change.flag}: no parameter of {method} nor key of a study: {known}"
                 )
-            others.append(text)
+            study_sets.append(text)
             continue
         try:
-            values[change.path] = own[change.path].check(change.value)
+            values[change.path] = parameters[change.path].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
-    return replace(changes, sets=tuple(others)), values
+    return replace(changes, sets=tuple(study_sets)), values
 
 
-def labels_text(labels: LabelFacts) -> str:
-    """Say how many labels are wrong, and which these are."""
+def _labels_text(labels: LabelFacts) -> str:
+    """Describe noisy labels by their flip rate and the beginning of their SHA-256."""
     nominal = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
     rate = "true labels are not known"
     if labels.flip_rate is not None:
@@ -178,17 +181,20 @@ def labels_text(labels: LabelFacts) -> str:
     return f"{rate}, SHA-256 {labels.sha256[:12]}"
 
 
-def _view(result: RunResult, values: Mapping[str, Value], available: int, folder: str) -> Table:
+def _result_table(
+    result: RunResult, values: Mapping[str, Value], available: int, folder: str
+) -> Table:
+    """Return a table that summarises a run."""
     facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
-        facts.append(("set", point(values)))
+        facts.append(("set", format_values(values)))
     held_out = held_out_count(result.spec.hold_out, result.labels.count)
     used = result.labels.count - held_out - result.skipped
     images = "all images" if used == available else f"{used} of {available} images"
     if held_out:
         images += f"; the noisy labels of {held_out} others are held out"
     facts += [("code", code_text(name, sha256)) for name, sha256 in result.spec.code.items()]
-    facts += [("trained on", images), ("labels", labels_text(result.labels))]
+    facts += [("trained on", images), ("labels", _labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))
     facts += [

@@ -1,4 +1,4 @@
-"""`ui`: MLflow's pages over the same store."""
+"""The `ui` command: serve MLflow's web interface for a home's store."""
 
 from __future__ import annotations
 
@@ -18,37 +18,42 @@ from trainables.errors import ServiceError
 if TYPE_CHECKING:
     from orchestrator.home import Home
 
-QUIET = {
+MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore",
 }
-"""Nothing is sent anywhere, no background jobs for pages that are not used here, no chatter."""
+"""Environment variables that turn off telemetry, background jobs and warnings."""
 
 
 def run(home: Home, host: str, port: int) -> int:
-    """Serve a home's store until interrupted.
+    """Serve a home's store until interrupted; return the exit code.
+
+    Args:
+        home: home whose store is served.
+        host: interface to listen on.
+        port: port to listen on.
 
     Raises:
-        ServiceError: the port is taken.
-        HomeError: nothing has been recorded.
+        ServiceError: if the port is taken.
+        HomeError: if nothing has been recorded.
     """
     uri = existing_store(home.path)
     if not is_free(host, port):
         raise ServiceError(f"--port {port} on {host} is taken: choose another with --port")
     console = Console(highlight=False)
     console.print(f"MLflow over {uri}")
-    console.print(f"open http://{host}:{port} and choose an experiment; Ctrl-C ends it")
+    console.print(f"open http://{host}:{port} and choose an experiment; press Ctrl-C to stop")
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
         *("--default-artifact-root", home.artifacts.as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),
         *("--uvicorn-opts", "--log-level warning"),
     ]
-    # MLflow's server starts processes of its own: in a session of theirs all can be ended at once.
-    server = subprocess.Popen(command, env=os.environ | QUIET, start_new_session=True)  # noqa: S603
+    # A session of its own, so that the server's child processes can be stopped together with it.
+    server = subprocess.Popen(command, env=os.environ | MLFLOW_ENVIRONMENT, start_new_session=True)  # noqa: S603
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()
@@ -60,7 +65,7 @@ def run(home: Home, host: str, port: int) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there."""
+    """Return whether a server could listen on a port of an interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

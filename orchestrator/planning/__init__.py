@@ -1,1 +1,1 @@
-"""From a study and flags to a plan, and what it costs, before anything is trained."""
+"""Plans of sweeps: their runs and their cost, before anything is trained."""

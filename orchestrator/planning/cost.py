@@ -1,4 +1,4 @@
-"""What a plan costs on this machine, measured before it is begun."""
+"""Cost of a plan on this machine, measured before the sweep starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.sizes import Load, Network, PhaseSize, network_of, phase_sizes
+from orchestrator.planning.sizes import Network, PhaseSize, RunGroup, network_of, phase_sizes
 from trainables.errors import NalError
 from trainables.extensions import loaded_files
 from trainables.methods import method_of
@@ -28,114 +28,123 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3
-"""Of orchestration, per run."""
+"""Wall time of orchestration for each run, in seconds."""
 START_SECONDS = 15.0
-"""Of Ray and its workers, once."""
+"""Wall time to start Ray and its workers, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineCost:
-    """What runs cost on a machine, and how many go at once.
+    """Cost of runs on a machine, and the number of runs that it carries out in parallel.
 
     Attributes:
-        networks: measured costs by network.
-        device: where they were measured.
-        slots: runs that go at once.
+        networks: measured cost of each network.
+        device: device on which the costs were measured.
+        slots: number of runs that are carried out in parallel.
     """
 
     networks: Mapping[Network, Cost]
     device: str
     slots: int = 1
 
-    def run_seconds(self, load: Load) -> float:
-        """Return the wall time of one run."""
-        recipe, cost = load.spec.recipe, self.networks[network_of(load.spec)]
-        steps = recipe.epochs * math.ceil(load.train / recipe.batch_size)
+    def run_seconds(self, group: RunGroup) -> float:
+        """Return the wall time of one run of a group, in seconds."""
+        recipe, cost = group.spec.recipe, self.networks[network_of(group.spec)]
+        steps = recipe.epochs * math.ceil(group.train / recipe.batch_size)
         evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
         return (
             steps * cost.step_seconds
-            + evaluations * load.evaluated * cost.evaluation_seconds
+            + evaluations * group.evaluated * cost.evaluation_seconds
             + RUN_OVERHEAD_SECONDS
         )
 
-    def mean_run_seconds(self, loads: Sequence[Load]) -> float:
-        """Return the mean wall time of runs; 0 without any."""
-        runs = sum(load.runs for load in loads)
-        return sum(load.runs * self.run_seconds(load) for load in loads) / max(1, runs)
+    def mean_run_seconds(self, groups: Sequence[RunGroup]) -> float:
+        """Return the mean wall time of the runs in some groups, in seconds; 0 without groups."""
+        runs = sum(group.runs for group in groups)
+        return sum(group.runs * self.run_seconds(group) for group in groups) / max(1, runs)
 
     def phase_seconds(self, size: PhaseSize) -> float:
-        """Return the wall time of a phase: full rounds of all slots at once.
+        """Return the wall time of a phase in seconds, as rounds that fill all slots.
 
-        Runs that labels are drawn from go before those that wait for them.
+        Runs that labels are drawn from precede the runs that wait for those labels.
         """
-        first = [load for load in size.loads if load.gives_labels]
-        others = [load for load in size.loads if not load.gives_labels]
+        label_sources = [group for group in size.groups if group.gives_labels]
+        others = [group for group in size.groups if not group.gives_labels]
         return sum(
-            math.ceil(sum(load.runs for load in loads) / self.slots) * self.mean_run_seconds(loads)
-            for loads in (first, others)
+            math.ceil(sum(group.runs for group in groups) / self.slots)
+            * self.mean_run_seconds(groups)
+            for groups in (label_sources, others)
         )
 
     def plan_seconds(self, plan: Plan) -> float:
-        """Return the wall time of a whole sweep."""
+        """Return the wall time of a whole sweep, in seconds."""
         return START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
     def plan_bytes(self, plan: Plan) -> float:
-        """Return the disk space of the runs' last checkpoints, per-sample state included."""
+        """Return the size of the runs' last checkpoints with per-sample state, in bytes."""
         return sum(
-            load.runs * (self.networks[network_of(load.spec)].checkpoint_bytes + load.state_bytes)
+            group.runs
+            * (self.networks[network_of(group.spec)].checkpoint_bytes + group.state_bytes)
             for size in phase_sizes(plan)
-            for load in size.loads
+            for group in size.groups
         )
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
-    """Measure one run of each network of a plan, or recall an earlier measurement.
+    """Measure one run of each network of a plan, or read an earlier measurement.
 
     Args:
-        plan: what is to be carried out.
-        cache: folder in which measurements are kept; None to keep none.
+        plan: plan of the sweep.
+        cache: folder in which measurements are stored; None to store none.
 
     Raises:
-        NalError: a network cannot be trained here; says why.
+        NalError: if a network cannot be trained on this machine.
     """
     study = plan.study
-    specs = [load.spec for size in phase_sizes(plan) for load in size.loads]
-    # The last one of a network counts: of confirm, and of a method that needs no other run.
+    specs = [group.spec for size in phase_sizes(plan) for group in size.groups]
+    # The last spec of each network is measured: one of confirm whose method has no stages.
     specs.sort(key=lambda spec: not method_of(spec.method).stages)
     networks = {network_of(spec): spec for spec in specs}
     costs = {network: measure_run(spec, plan, cache) for network, spec in networks.items()}
     slots = (os.cpu_count() or 1) // study.resources.cpus
-    measured = next(iter(costs.values()))
-    if measured.device.startswith("cuda"):
-        slots = min(slots, math.floor(measured.devices / study.resources.gpus))
-    return MachineCost(costs, measured.device, slots=max(1, slots))
+    cost = next(iter(costs.values()))
+    if cost.device.startswith("cuda"):
+        slots = min(slots, math.floor(cost.devices / study.resources.gpus))
+    return MachineCost(costs, cost.device, slots=max(1, slots))
 
 
 def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
-    """Measure, or recall, one run of a plan.
+    """Measure the cost of one run of a plan, or read an earlier measurement.
+
+    Args:
+        spec: spec of the run.
+        plan: plan that the run belongs to.
+        cache: folder in which measurements are stored; None to store none.
 
     Raises:
-        NalError: as for `measure`.
+        NalError: if the network cannot be trained on this machine.
     """
     key = _key(spec, plan)
     path = None if cache is None else cache / "costs.json"
-    known = _recall(path)
-    if key not in known:
-        known[key] = _probe(spec, plan)
+    measurements = _read_measurements(path)
+    if key not in measurements:
+        measurements[key] = _probe(spec, plan)
         if path is not None:
             path.parent.mkdir(exist_ok=True)
-            write_atomically(path, json.dumps(known, indent=1))
-    return Cost(**known[key])
+            write_atomically(path, json.dumps(measurements, indent=1))
+    return Cost(**measurements[key])
 
 
-def _recall(path: Path | None) -> dict[str, Any]:
+def _read_measurements(path: Path | None) -> dict[str, Any]:
+    """Return the stored measurements by key; none if the file is missing or damaged."""
     try:
         return dict(json.loads(path.read_text())) if path is not None else {}
     except (FileNotFoundError, ValueError):
-        return {}  # measured again in seconds
+        return {}  # measuring again takes seconds
 
 
 def _key(spec: RunSpec, plan: Plan) -> str:
+    """Return the name under which a measurement is stored: all that its value depends on."""
     recipe = spec.recipe
     parts = [
         platform.node(),
@@ -154,33 +163,38 @@ def _key(spec: RunSpec, plan: Plan) -> str:
 
 
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
-    asked = {
+    """Measure a run in a process of its own; return the fields of its `Cost`.
+
+    Raises:
+        NalError: if the network cannot be trained on this machine.
+    """
+    request = {
         "spec": spec.to_dict(),
         "image": spec.recipe.input_shape(plan.dataset.image),
         "classes": len(plan.dataset.classes),
         "code": {file.path: base64.b64encode(file.content).decode() for file in loaded_files()},
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "trainables.training.probe"],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | gpu_environment(plan.study.resources.gpus),
     )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if process.returncode != 0:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last}")
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(process.stdout))
 
 
-def size_text(size: float) -> str:
-    """Write a number of bytes for people: "12 MB", "13.5 GB"."""
+def format_size(size: float) -> str:
+    """Format a number of bytes, for example "12 MB" or "13.5 GB"."""
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
-def duration(seconds: float) -> str:
-    """Write a duration for people: "40 s", "12 min", "3.5 h", "2.1 days"."""
+def format_duration(seconds: float) -> str:
+    """Format a duration, for example "40 s", "12 min", "3.5 h" or "2.1 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

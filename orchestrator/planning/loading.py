@@ -1,4 +1,4 @@
-"""From flags to a plan: the study checked, its data found, downloaded if need be, and read."""
+"""Loading of a plan: the study is checked, and its data are downloaded if missing, and read."""
 
 from __future__ import annotations
 
@@ -30,29 +30,34 @@ if TYPE_CHECKING:
     from search_spaces.schema import Study
 
 
-LABEL_FILES = "labels"
-"""Folder of the user's label files in the data folder."""
+LABEL_FOLDER = "labels"
+"""Subfolder of the data folder that holds the user's label files."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlan:
-    """A checked study over data that have been read."""
+    """A checked study and the plan made from it.
+
+    Attributes:
+        loaded: study with the source of each value.
+        plan: plan of the study over its dataset.
+    """
 
     loaded: LoadedStudy
     plan: Plan
 
 
 def load_plan(changes: Changes, places: Places, console: Console, *, writes: bool) -> LoadedPlan:
-    """Check everything that can be checked before a second is spent on training.
+    """Load a study and its data, and check all that can be checked before training.
 
     Args:
-        changes: the study, and what flags change in it.
-        places: where the data and the home are.
-        console: shows the progress of a download.
-        writes: whether the home may be written to: a dry run reads only.
+        changes: the study and the changes that flags make to it.
+        places: locations of the data and the home.
+        console: console that shows the progress.
+        writes: whether the home may be written to; a dry run only reads.
 
     Raises:
-        UserError: the study, the data or the home cannot be used; says why.
+        UserError: if the study, the data or the home cannot be used.
     """
     loaded = changes.load()
     if writes:
@@ -69,7 +74,7 @@ def load_plan(changes: Changes, places: Places, console: Console, *, writes: boo
 
 
 def job_of(places: Places, plan: Plan) -> Job:
-    """Return what all runs of a plan share."""
+    """Return the settings that all runs of a plan share."""
     resources = plan.study.resources
     return Job(
         home=places.home_dir,
@@ -83,14 +88,15 @@ def job_of(places: Places, plan: Plan) -> Job:
 
 
 def _check_readable(dataset: Dataset) -> None:
-    """Refuse pictures that could not be decoded when the dataset was read."""
-    found = [what for split in dataset.splits.values() for what in split.unreadable.values()]
-    if found:
-        others = f"; and {len(found) - 1} more: `data check` names them all" if found[1:] else ""
-        raise DataError(f"{found[0]}, or train without it (unreadable: skip){others}")
+    """Raise `DataError` if pictures could not be decoded when the dataset was read."""
+    problems = [text for split in dataset.splits.values() for text in split.unreadable.values()]
+    if problems:
+        others = f"; and {len(problems) - 1} more: `data check` lists all" if problems[1:] else ""
+        raise DataError(f"{problems[0]}, or train without it (unreadable: skip){others}")
 
 
 def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
+    """Raise the study's error if numbers of samples or shapes do not fit the dataset."""
     study, available = plan.study, len(plan.dataset.train)
     try:
         if study.subset is not None and study.subset > available:
@@ -105,10 +111,9 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
                 "at least one must be held out and one left",
             )
         check_shapes(study, matched_recipe(study).input_shape(plan.dataset.image))
-        # No method may keep more state than is reasonable for this data.
-        for load in (load for size in phase_sizes(plan) for load in size.loads):
-            method, values = method_of(load.spec.method), load.spec.hyperparameters
-            check_state(method, values, load.train, len(plan.dataset.classes))
+        for group in (group for size in phase_sizes(plan) for group in size.groups):
+            method, values = method_of(group.spec.method), group.spec.hyperparameters
+            check_state(method, values, group.train, len(plan.dataset.classes))
     except FieldError as error:
         raise loaded.explain(error) from error
 
@@ -116,28 +121,28 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
 def check_labels(
     study: Study, dataset: Dataset, data_dir: Path, home: Path | None
 ) -> dict[str, str]:
-    """See that the labels of every scenario can be drawn; return which annotations they read.
+    """Check that the labels of every scenario can be drawn.
 
-    Labels that are drawn from a trained network can only be drawn once there is one.
+    For labels drawn from a trained network, only the subset is checked.
 
     Args:
-        study: whose scenarios are meant.
-        dataset: with its labels and annotations.
-        data_dir: that holds label files of the user's.
-        home: where the labels of such files are kept for the runs; None keeps none.
+        study: study whose scenarios are checked.
+        dataset: dataset of the study.
+        data_dir: folder of the datasets, which also holds the user's label files.
+        home: home in which the labels of such files are stored for the runs; None to store none.
 
     Returns:
-        The SHA-256 of the annotations, by each scenario that reads some: see `RunSpec.annotations`.
+        SHA-256 of the annotations of each scenario that reads any, see `RunSpec.annotations`.
 
     Raises:
-        DataError: the data, or a file of the user's, do not allow the noise.
+        DataError: if the data or a label file do not allow the noise.
     """
     digests = {}
     seeds = study.seeds(study.confirm.seeds[0])
     for scenario in study.scenarios:
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
         if noise.label_file:
-            folder, classes = data_dir / LABEL_FILES, len(dataset.classes)
+            folder, classes = data_dir / LABEL_FOLDER, len(dataset.classes)
             labels = read_label_file(folder, noise.label_file, dataset.train.labels, classes)
             annotations[noise.annotation] = labels
             if home is not None:

@@ -1,4 +1,4 @@
-"""From a study and its data to the specs of its runs, complete before anything is trained."""
+"""The plan of a sweep: the specs of all its runs, derived from a study and its data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 Values = dict[str, float]
-"""Of searched hyperparameters, by name."""
+"""Values of the searched hyperparameters, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class TuningPlan:
     """One search of a sweep.
 
     Attributes:
-        method: whose space is searched.
-        scenario: on which label noise.
-        serves: the scenarios that use its winner.
+        method: method whose space is searched.
+        scenario: scenario on which the trials are trained.
+        serves: scenarios that use the winner.
     """
 
     method: str
@@ -54,10 +54,10 @@ class Plan:
     """A study over a dataset that has been read.
 
     Attributes:
-        name: of the study.
-        study: what is to be found out.
-        dataset: what it is found out on.
-        annotations: SHA-256 of the annotations that a scenario reads, by scenario.
+        name: name of the study.
+        study: checked study.
+        dataset: dataset of the study.
+        annotations: SHA-256 of the annotations of each scenario that reads any.
     """
 
     name: str
@@ -73,9 +73,10 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Name of the sweep: its study, without what only says how much of it to do.
+        """Digest that names the sweep.
 
-        Raising the number of trials or seeds continues a sweep; any other change is another one.
+        It does not cover the numbers of trials and seeds, so that raising them continues a sweep.
+        Any other change of the study makes another sweep.
         """
         return digest_of(
             {
@@ -89,7 +90,7 @@ class Plan:
 
     @property
     def searches(self) -> tuple[TuningPlan, ...]:
-        """The searches: one per tuned method, or one per method and scenario."""
+        """Searches of the sweep: one per tuned method, or one per method and scenario."""
         return tuple(
             TuningPlan(method, scenario, serves)
             for method in self.study.tune
@@ -104,11 +105,11 @@ class Plan:
 
     @property
     def held_out(self) -> int:
-        """Number of samples held out to choose by."""
+        """Number of samples held out for selection."""
         return held_out_count(self.study.search.hold_out, self.samples)
 
     def objective(self, scenario: str) -> HeldOutAccuracy:
-        """Return the number that chooses on a scenario."""
+        """Return the selection protocol on a scenario."""
         return HeldOutAccuracy(
             protocol=protocol_on(self.study, scenario),
             classes=len(self.dataset.classes),
@@ -135,13 +136,13 @@ class Plan:
     def spec(
         self, phase: Phase, method: str, scenario: str, values: Mapping[str, Value], seed: int
     ) -> RunSpec:
-        """Describe one run.
+        """Return the spec of one run.
 
         Args:
-            phase: decides what is held out and what evaluated.
-            method: what is trained.
-            scenario: on which label noise.
-            values: of the searched hyperparameters; the study's own for the others.
+            phase: phase of the run, which determines the splits held out and evaluated.
+            method: name of the method.
+            scenario: name of the scenario.
+            values: values of the searched hyperparameters; the study gives the others.
             seed: base seed of every axis that the study does not hold fixed.
         """
         study = self.study
@@ -169,9 +170,9 @@ class Plan:
         return self._with_needs(spec, resolved.stages)
 
     def posterior_of(self, scenario: str) -> RunSpec | None:
-        """Return the run on clean labels whose class probabilities a scenario is drawn from.
+        """Return the run on clean labels whose class probabilities a scenario's noise needs.
 
-        None for a scenario that asks for none.
+        None if the noise does not depend on a network.
         """
         if not noise_of(scenario).needs_posterior:
             return None
@@ -198,11 +199,12 @@ class Plan:
 
     @property
     def posteriors(self) -> list[RunSpec]:
-        """The runs whose class probabilities the labels of the study's scenarios are drawn from."""
+        """Runs whose class probabilities the noise of the study's scenarios needs."""
         specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
 
     def _with_needs(self, spec: RunSpec, stages: Mapping[str, ResolvedStage]) -> RunSpec:
+        """Return a spec that names the runs it needs, and store the specs of those runs."""
         needs = {}
         posterior = self.posterior_of(spec.scenario)
         if posterior is not None:
@@ -224,13 +226,13 @@ class Plan:
         return _with_code(replace(spec, needs=FrozenMap(needs)))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:
-        """Return the runs that a run of this plan needs, each after those that it needs itself."""
-        found: dict[str, RunSpec] = {}
+        """Return all runs that a run of this plan needs, each after those that it needs itself."""
+        needs: dict[str, RunSpec] = {}
         for digest in spec.needs.values():
             need = self._needed[str(digest)]
-            found |= {other.digest: other for other in self.needs_of(need)}
-            found[need.digest] = need
-        return list(found.values())
+            needs |= {indirect.digest: indirect for indirect in self.needs_of(need)}
+            needs[need.digest] = need
+        return list(needs.values())
 
 
 def _with_code(spec: RunSpec) -> RunSpec:

@@ -1,4 +1,4 @@
-"""The largest smaller version of a plan that ends within a given time."""
+"""Suggestion of a smaller plan that ends within a time limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
 
-MOST_TRIALS = 8
-MOST_SEEDS = 3
+MAX_TRIALS = 8
+"""Largest number of trials of a suggested plan."""
+MAX_SEEDS = 3
+"""Largest number of confirm seeds of a suggested plan."""
 EPOCHS = (200, 100, 50, 20, 10, 4)
+"""Lengths of a training that are tried, in epochs."""
 SUBSETS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
+"""Numbers of training samples that are tried."""
 MARGIN = 0.8
 """Largest fraction of the time limit that a suggested plan may use."""
 
@@ -30,17 +34,17 @@ MARGIN = 0.8
 def smaller_changes(
     changes: Changes, plan: Plan, cost: MachineCost, limit_seconds: float
 ) -> Changes | None:
-    """Return changes whose plan ends within the limit, or None if even the smallest does not.
+    """Return changes whose plan ends within a time limit; None if even the smallest does not.
 
-    One scenario, few trials and seeds first; then, of all shorter trainings on fewer samples that
-    fit, the one that shows the networks most samples. A shorter training ends with a cycle of its
-    schedule.
+    The suggested plan has one scenario and few trials and seeds. Among the trainings that fit, the
+    one with the most epochs times samples is chosen. A shorter training ends with a whole cycle of
+    its schedule.
 
     Args:
-        changes: as typed.
-        plan: what they ask for.
-        cost: measured on this machine.
-        limit_seconds: allowed wall time.
+        changes: changes that the user asked for.
+        plan: plan of these changes.
+        cost: cost of runs on this machine.
+        limit_seconds: time limit in seconds.
     """
     for candidate, candidate_plan in _candidates(changes, plan):
         if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds:
@@ -49,18 +53,20 @@ def smaller_changes(
 
 
 def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
-    """Yield smaller changes and their plans, those that show the networks most samples first."""
-    study, whole = plan.study, matched_recipe(plan.study)
-    few = replace(
+    """Yield smaller changes with their plans, in decreasing order of epochs times samples."""
+    study, full_recipe = plan.study, matched_recipe(plan.study)
+    reduced = replace(
         changes,
-        trials=min(MOST_TRIALS, study.search.trials) if study.tune else changes.trials,
-        seeds=min(MOST_SEEDS, len(study.confirm.seeds)),
+        trials=min(MAX_TRIALS, study.search.trials) if study.tune else changes.trials,
+        seeds=min(MAX_SEEDS, len(study.confirm.seeds)),
         scenarios=(study.search.scenario or study.scenarios[0],)
         if len(study.scenarios) > 1
         else changes.scenarios,
     )
-    lengths = {whole.epochs: few}
-    lengths |= {epochs: _shorter(few, epochs) for epochs in EPOCHS if epochs < whole.epochs}
+    lengths = {full_recipe.epochs: reduced}
+    lengths |= {
+        epochs: _shorter(reduced, epochs) for epochs in EPOCHS if epochs < full_recipe.epochs
+    }
     subsets = (None, *(subset for subset in SUBSETS if subset < plan.samples))
     for epochs, subset in sorted(
         product(lengths, subsets),
@@ -73,15 +79,15 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         except StudyError:
             continue
         recipe = matched_recipe(loaded.study)
-        if epochs < whole.epochs and not whole_cycles(recipe.epochs, recipe.schedule):
+        if epochs < full_recipe.epochs and not whole_cycles(recipe.epochs, recipe.schedule):
             continue
         yield candidate, replace(plan, study=loaded.study)
 
 
 def _shorter(changes: Changes, epochs: int) -> Changes:
-    """Return changes to a shorter training that is evaluated at the epochs that choose alone.
+    """Return changes to a shorter training, evaluated only at the epochs used for selection.
 
-    Evaluating the whole test split often is what short trainings spend their time on.
+    Frequent evaluation of the whole test split would dominate the time of a short training.
     """
     sets = (*changes.sets, "recipe.window=1")
     shorter = replace(changes, epochs=epochs, sets=(*sets, "recipe.evaluate_every=1"))
@@ -94,5 +100,5 @@ def _shorter(changes: Changes, epochs: int) -> Changes:
         for scenario in study.scenarios
         if isinstance(protocol_on(study, scenario), HeldOutCycleEnds)
     ]
-    # Without cycle ends, the last epoch is evaluated alone.
+    # Without cycle ends, only the last epoch is evaluated.
     return replace(shorter, sets=(*sets, f"recipe.evaluate_every={math.gcd(*periods) or epochs}"))

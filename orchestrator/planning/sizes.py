@@ -1,11 +1,11 @@
-"""How many runs a plan has, and what they do: for the plan's cost, and for people."""
+"""Number and kind of the runs in each phase of a plan."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.words import counted
+from reports.words import format_count
 from search_spaces.resolve import confirm_points, reference_of
 from search_spaces.schema import Phase
 from trainables.methods import method_of
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 
 Network = tuple[str, FrozenMap]
-"""A backbone and its parameters."""
+"""Name of a backbone and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class RunGroup:
     """Runs that cost the same.
 
     Attributes:
-        runs: how many.
-        spec: of one of them.
-        train: samples of the training part.
-        evaluated: samples evaluated after an evaluated epoch.
-        state_bytes: of the method's per-sample state.
-        gives_labels: whether the labels of other runs are drawn from them, so that those wait.
+        runs: number of runs.
+        spec: spec of one of the runs.
+        train: number of samples in the training part.
+        evaluated: number of samples evaluated after each evaluated epoch.
+        state_bytes: size of the method's per-sample state, in bytes.
+        gives_labels: whether labels of other runs are drawn from these runs, so that the others
+            have to wait.
     """
 
     runs: int
@@ -45,13 +46,13 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Runs of a phase that are the same but for values and seeds.
+class SimilarRuns:
+    """Runs of a phase that differ only in hyperparameter values and seeds.
 
     Attributes:
-        spec: of one of them.
-        runs: how many.
-        needed: whether they are only there because others need them.
+        spec: spec of one of the runs.
+        runs: number of runs.
+        needed: whether the runs are carried out only because other runs need them.
     """
 
     spec: RunSpec
@@ -61,114 +62,126 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class PhaseSize:
-    """How many runs a phase has, and what they do.
+    """Number and kind of the runs in one phase.
 
     Attributes:
-        phase: which.
-        arithmetic: how their number comes about, for people.
-        loads: of the runs, by what they cost.
+        phase: phase of the sweep.
+        arithmetic: derivation of the number of runs, such as "4 trials × 1 seed".
+        groups: runs of the phase, grouped by cost.
     """
 
     phase: Phase
     arithmetic: str
-    loads: tuple[Load, ...]
+    groups: tuple[RunGroup, ...]
 
     @property
     def runs(self) -> int:
-        """How many runs there are at the most."""
-        return sum(load.runs for load in self.loads)
+        """Largest possible number of runs."""
+        return sum(group.runs for group in self.groups)
 
 
 def network_of(spec: RunSpec) -> Network:
-    """Return the network that a run trains, whose steps cost alike whatever the method."""
+    """Return the network that a run trains; its steps cost about the same for every method."""
     return spec.backbone, spec.backbone_parameters
 
 
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
-    """Return how many runs each phase of a plan has at the most, and what they do.
+    """Return the largest possible number of runs in each phase of a plan, and their kind.
 
     A run that others need is counted once, in the first phase that needs it.
     """
     study, searches = plan.study, plan.searches
     trials, seeds = study.search.trials, len(study.confirm.seeds)
     references = [m for m in study.tune if reference_of(study, m) is not None]
-    many = f"{counted(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
+    searches_text = (
+        f"{format_count(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
+    )
     counted_needs: set[str] = set()
     sizes = []
     if searches:
-        tried = [
+        candidate_counts = [
             min(study.select.candidates, trials) + (search.method in references)
             for search in searches
         ]
-        candidates = counted(max(tried), "candidate")
-        if min(tried) < max(tried):
-            candidates = f"{min(tried)} or {candidates}"
+        candidates = format_count(max(candidate_counts), "candidate")
+        if min(candidate_counts) < max(candidate_counts):
+            candidates = f"{min(candidate_counts)} or {candidates}"
         with_needs = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{many}{counted(trials, 'trial')} × 1 seed{with_needs}",
-                _loads(
+                f"{searches_text}{format_count(trials, 'trial')} × 1 seed{with_needs}",
+                _group_by_cost(
                     plan,
                     (
-                        share
+                        runs
                         for search in searches
-                        for share in _tried(plan, Phase.SEARCH, search, study.search.seed, trials)
+                        for runs in _runs_of_search(
+                            plan, Phase.SEARCH, search, study.search.seed, trials
+                        )
                     ),
                     counted_needs,
                 ),
             ),
             PhaseSize(
                 Phase.SELECT,
-                f"{many}{candidates} × {counted(len(study.select.seeds), 'seed')}"
+                f"{searches_text}{candidates} × {format_count(len(study.select.seeds), 'seed')}"
                 f"{_stages_text(study.tune)}",
-                _loads(
+                _group_by_cost(
                     plan,
                     (
-                        share
-                        for search, count in zip(searches, tried, strict=True)
+                        runs
+                        for search, count in zip(searches, candidate_counts, strict=True)
                         for seed in study.select.seeds
-                        for share in _tried(plan, Phase.SELECT, search, seed, count)
+                        for runs in _runs_of_search(plan, Phase.SELECT, search, seed, count)
                     ),
                     counted_needs,
                 ),
             ),
         ]
-    varied = sum(len(confirm_points(study, method)) for method in study.vary)
-    fixed = len(study.methods) - len(study.vary)
-    points = counted(fixed, "method") if fixed or not varied else ""
-    if varied:
-        points += f"{' + ' if points else ''}{counted(varied, 'varied value')}"
+    n_varied = sum(len(confirm_points(study, method)) for method in study.vary)
+    n_fixed = len(study.methods) - len(study.vary)
+    points = format_count(n_fixed, "method") if n_fixed or not n_varied else ""
+    if n_varied:
+        points += f"{' + ' if points else ''}{format_count(n_varied, 'varied value')}"
     if references:
         points += f" + {len(references)} at the reference"
     searched = [search.scenario for search in searches]
-    left = [name for name in study.scenarios if name not in searched]
+    unsearched = [name for name in study.scenarios if name not in searched]
     return (
         *sizes,
         PhaseSize(
             Phase.CONFIRM,
-            f"{counted(len(study.scenarios), 'scenario')} × ({points}) × {counted(seeds, 'seed')}"
-            f"{_needs_text(plan, study.methods, left)}",
-            _loads(plan, _confirmed(plan), counted_needs),
+            f"{format_count(len(study.scenarios), 'scenario')} × ({points}) × "
+            f"{format_count(seeds, 'seed')}"
+            f"{_needs_text(plan, study.methods, unsearched)}",
+            _group_by_cost(plan, _runs_of_confirm(plan), counted_needs),
         ),
     )
 
 
 def _stages_text(methods: Sequence[str]) -> str:
-    staged = [method for method in methods if method_of(method).stages]
-    return f", and the runs that {', '.join(staged)} need" if staged else ""
+    """Describe the stages of some methods; "" if they have none."""
+    methods_with_stages = [method for method in methods if method_of(method).stages]
+    return (
+        f", and the runs that {', '.join(methods_with_stages)} need" if methods_with_stages else ""
+    )
 
 
 def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) -> str:
-    """Say which runs of a phase are only there because others need them."""
-    drawn = any(plan.posterior_of(scenario) is not None for scenario in scenarios)
-    return _stages_text(methods) + (", and the network that labels are drawn from" if drawn else "")
+    """Describe the runs of a phase that are carried out only because others need them."""
+    posterior = any(plan.posterior_of(scenario) is not None for scenario in scenarios)
+    return _stages_text(methods) + (
+        ", and the network that labels are drawn from" if posterior else ""
+    )
 
 
-def _tried(plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int) -> Iterator[Share]:
-    """Yield what runs of a search's method at `count` points of its space train at a seed.
+def _runs_of_search(
+    plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int
+) -> Iterator[SimilarRuns]:
+    """Yield the runs of a search's method at `count` points of its space and one seed.
 
-    A run that they need is one for all points unless it depends on the values.
+    All points share a needed run unless its spec depends on the hyperparameter values.
     """
     low, high = (
         plan.spec(
@@ -185,15 +198,15 @@ def _tried(plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int) 
     )
     shared = {need.digest for need in plan.needs_of(high)}
     for need in plan.needs_of(low):
-        yield Share(need, 1 if need.digest in shared else count, needed=True)
-    yield Share(low, count)
+        yield SimilarRuns(need, 1 if need.digest in shared else count, needed=True)
+    yield SimilarRuns(low, count)
 
 
-def _confirmed(plan: Plan) -> Iterator[Share]:
-    """Yield what confirm trains, a run that serves twice once; tuned values are made up."""
+def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
+    """Yield the distinct runs of the confirm phase, with placeholders for the tuned values."""
     study = plan.study
-    own: dict[str, Share] = {}
-    needs: dict[str, Share] = {}
+    runs_by_digest: dict[str, SimilarRuns] = {}
+    needed_by_digest: dict[str, SimilarRuns] = {}
     for scenario in study.scenarios:
         for method in study.methods:
             points: list[Values] = confirm_points(study, method)
@@ -205,35 +218,40 @@ def _confirmed(plan: Plan) -> Iterator[Share]:
             for point in points:
                 for seed in study.confirm.seeds:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
-                    own[spec.digest] = Share(spec)
+                    runs_by_digest[spec.digest] = SimilarRuns(spec)
                     for need in plan.needs_of(spec):
-                        needs[need.digest] = Share(need, needed=True)
-    yield from own.values()
-    yield from (share for digest, share in needs.items() if digest not in own)
+                        needed_by_digest[need.digest] = SimilarRuns(need, needed=True)
+    yield from runs_by_digest.values()
+    yield from (runs for digest, runs in needed_by_digest.items() if digest not in runs_by_digest)
 
 
-def _loads(plan: Plan, shares: Iterable[Share], counted_needs: set[str]) -> tuple[Load, ...]:
-    """Gather runs by what they cost; needed ones that are counted already are left out."""
-    loads: dict[tuple[object, ...], Load] = {}
+def _group_by_cost(
+    plan: Plan, similar_runs: Iterable[SimilarRuns], counted_needs: set[str]
+) -> tuple[RunGroup, ...]:
+    """Group runs by cost, without the needed runs that are counted already.
+
+    The digests of the needed runs are added to `counted_needs`.
+    """
+    groups: dict[tuple[object, ...], RunGroup] = {}
     classes, dataset = len(plan.dataset.classes), plan.dataset
     label_sources = {spec.digest for spec in plan.posteriors}
-    for share in shares:
-        spec = share.spec
-        if share.needed and spec.digest in counted_needs:
+    for runs in similar_runs:
+        spec = runs.spec
+        if runs.needed and spec.digest in counted_needs:
             continue
-        if share.needed:
+        if runs.needed:
             counted_needs.add(spec.digest)
-        held = held_out_count(spec.hold_out, plan.samples)
-        size = {
-            "val": held,
-            "clean_val": held if dataset.validation is None else len(dataset.validation),
+        held_out = held_out_count(spec.hold_out, plan.samples)
+        split_sizes = {
+            "val": held_out,
+            "clean_val": held_out if dataset.validation is None else len(dataset.validation),
             "test": sum(map(len, dataset.tests.values())),
         }
-        train = plan.samples - held
-        evaluated = sum(size[name] for name in spec.evaluate)
+        train = plan.samples - held_out
+        evaluated = sum(split_sizes[name] for name in spec.evaluate)
         state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
         gives_labels = spec.digest in label_sources
         key = (spec.method, network_of(spec), spec.recipe, train, evaluated, state, gives_labels)
-        before = loads[key].runs if key in loads else 0
-        loads[key] = Load(before + share.runs, spec, train, evaluated, state, gives_labels)
-    return tuple(loads.values())
+        previous = groups[key].runs if key in groups else 0
+        groups[key] = RunGroup(previous + runs.runs, spec, train, evaluated, state, gives_labels)
+    return tuple(groups.values())

@@ -1,4 +1,4 @@
-"""A plan as people and programs read it, before anything is trained."""
+"""A plan and its cost as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.output import facts_table, headed_table
-from orchestrator.planning.cost import MachineCost, duration, size_text
+from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import code_text, point
+from reports.words import code_text, format_values
 from search_spaces.identity import study_code
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
@@ -26,24 +26,25 @@ if TYPE_CHECKING:
 
 
 def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> RenderableType:
-    """Show what will be run, why, what it costs and where it is written."""
+    """Return a plan for the terminal: its runs, choices, cost and output locations."""
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     runs = headed_table("phase", Column("runs", justify="right"), "", "one run")
     for size in phase_sizes(plan):
-        runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _each(size, cost))
+        runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _run_duration(size, cost))
     facts = facts_table(_facts(loaded_plan, cost, places))
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), runs, Text(), facts, Text())
 
 
-def _each(size: PhaseSize, cost: MachineCost) -> str:
-    """Say how long one run of a phase takes: "40 s", or "40 s to 2 min" where they differ."""
-    seconds = [cost.run_seconds(load) for load in size.loads]
-    shortest, longest = duration(min(seconds)), duration(max(seconds))
+def _run_duration(size: PhaseSize, cost: MachineCost) -> str:
+    """Format the duration of one run of a phase, for example "40 s" or "40 s to 2 min"."""
+    seconds = [cost.run_seconds(group) for group in size.groups]
+    shortest, longest = format_duration(min(seconds)), format_duration(max(seconds))
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
 def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
+    """Return the facts about a plan that are listed below its phases, by title."""
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
@@ -79,10 +80,13 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
         )
         reference = plan.reference_of(search.method)
         if reference:
-            said = loaded_plan.loaded.sources.get(
+            reference_source = loaded_plan.loaded.sources.get(
                 f"reference.{search.method}.{next(iter(reference))}"
             )
-            facts.append(("first trial", f"{point(reference)}" + (f" ({said})" if said else "")))
+            text = format_values(reference)
+            if reference_source:
+                text += f" ({reference_source})"
+            facts.append(("first trial", text))
     if plan.searches:
         facts.append(
             (
@@ -98,27 +102,27 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
         (
             "cost here",
             f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
-            f"{duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
-            f"{size_text(cost.plan_bytes(plan))} on disk{decoding}",
+            f"{format_duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
+            f"{format_size(cost.plan_bytes(plan))} on disk{decoding}",
         ),
     ]
     return facts
 
 
 def _scaled(loaded: LoadedStudy) -> str:
-    """Say what `--epochs` scaled beside the epochs themselves, and whether it cuts a cycle."""
+    """Describe what `--epochs` scales besides the epochs, and whether it cuts a cycle."""
     changes = [str(change) for change in loaded.scaled_values if change.path != "recipe.epochs"]
-    whole = matched_recipe(loaded.study.with_length(None))
+    full_recipe = matched_recipe(loaded.study.with_length(None))
     parts = [
         ", ".join(dict.fromkeys(changes)),
-        describe_cut_cycle(whole, matched_recipe(loaded.study)),
+        describe_cut_cycle(full_recipe, matched_recipe(loaded.study)),
     ]
-    said = "; ".join(part for part in parts if part)
-    return f"with --epochs: {said}" if said else ""
+    text = "; ".join(part for part in parts if part)
+    return f"with --epochs: {text}" if text else ""
 
 
 def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return a plan and its cost as JSON values."""
     plan = loaded_plan.plan
     return {
         "study": plan.name,

@@ -32,7 +32,7 @@ from orchestrator.tracking.projection import (
     run_tags,
 )
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
-from reports.store import explained, open_store, search_runs, shown
+from reports.store import open_store, search_runs, translate_store_errors, without_password
 from trainables.errors import ServiceError
 from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST, TEST_LAST
 from trainables.run.result import RunResult, Status
@@ -230,7 +230,7 @@ class Tracker:
         self._sweeps: dict[str, str] = {}
         self._plan: PlanRecord | None = None
         self._sweep_run = ""
-        with explained(uri):
+        with translate_store_errors(uri):
             self._experiment = self._open_experiment(artifact_root)
             self._read_stored()
 
@@ -248,7 +248,7 @@ class Tracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        with explained(self.uri):
+        with translate_store_errors(self.uri):
             run_id = self._sweeps.get(plan.sweep)
             if run_id is None:
                 run_id = self._create(
@@ -272,7 +272,7 @@ class Tracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        with explained(self.uri):
+        with translate_store_errors(self.uri):
             self._write_plan(plan)
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
@@ -289,7 +289,7 @@ class Tracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        with explained(self.uri):
+        with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
             sweep, parent = (plan.sweep, self._sweep_run) if plan else ("", "")
             cell_run = None
@@ -325,7 +325,7 @@ class Tracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        with explained(self.uri):
+        with translate_store_errors(self.uri):
             self._write_plan(plan)
             for name, text in tables.items():
                 self._client.log_text(self._sweep_run, text, name)
@@ -340,7 +340,7 @@ class Tracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        with explained(self.uri):
+        with translate_store_errors(self.uri):
             if self._plan:
                 for run_id in [*self._cell_runs.incomplete_ids(self._plan.sweep), self._sweep_run]:
                     self._client.set_terminated(run_id, "KILLED")
@@ -362,8 +362,9 @@ class Tracker:
                     raise
         if experiment.lifecycle_stage == "deleted":
             raise ServiceError(
-                f"experiment '{self.study}' was deleted from {shown(self.uri)}: restore it with "
-                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+                f"experiment '{self.study}' was deleted from {without_password(self.uri)}: "
+                "restore it with `mlflow experiments restore --experiment-id "
+                f"{experiment.experiment_id}`"
             )
         return str(experiment.experiment_id)
 

@@ -38,7 +38,7 @@ def test_every_dataset_is_listed_with_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pictures(tmp_path)
-    assert data.list_all(tmp_path, as_json=True) == 0
+    assert data.list_datasets(tmp_path, as_json=True) == 0
     out = capsys.readouterr()
     listed = json.loads(out.out)
 

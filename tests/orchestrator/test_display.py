@@ -125,7 +125,7 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
 def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: FakeClock) -> None:
     display, driver = open_display(tmp_path)
     sizes = phase_sizes(driver.sweep.plan)
-    whole = sum(size.runs * COST.mean_run_seconds(size.loads) for size in sizes)
+    whole = sum(size.runs * COST.mean_run_seconds(size.groups) for size in sizes)
     assert display.seconds_left() == pytest.approx(whole / COST.slots)
     clock.now += 0.5
     assert display.seconds_left() == pytest.approx(whole / COST.slots)

@@ -105,5 +105,5 @@ def test_one_method_with_stages_is_trained_alone(tmp_path: Path) -> None:
     found = results(tmp_path)
     assert sorted(plain["spec"]["method"] for plain in found.values()) == ["dac", "dac-abstain"]
     again = run_command(*command, *sets, "--json")
-    assert again.stderr.count("is recorded already: nothing is left to train") == 2
+    assert again.stderr.count("is already recorded: nothing is left to train") == 2
     assert json.loads(again.stdout)["digest"] == json.loads(done.stdout)["digest"]

@@ -59,7 +59,7 @@ def test_people_see_the_plan_and_the_table(swept: subprocess.CompletedProcess[st
         "Cross Entropy",
         "tuned (3 trials)",
         "n = 2",
-        "search on from here",
+        "continue the search with more trials",
     ):
         assert words in swept.stderr
     assert "Traceback" not in swept.stderr
@@ -150,7 +150,7 @@ def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: s
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
     done = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
-    assert f"{len(results(home))} runs recorded already: nothing is left" in done.stderr
+    assert f"{len(results(home))} runs already recorded: nothing is left" in done.stderr
     assert json.loads(done.stdout) == table
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")} == before
     check_curves(uri, home)

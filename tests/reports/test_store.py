@@ -12,7 +12,7 @@ import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, existing_store, home_store, open_store, shown
+from reports.store import check_store, existing_store, home_store, open_store, without_password
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_another_server_is_refused(
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(store, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(store, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ServiceError, match=r"tracking server .*(timed out|no answer)"):
@@ -72,8 +72,8 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_resolver_that_never_answers_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
-    monkeypatch.setattr(store, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(store, "_ask_health", lambda _: str(forever.wait()))
+    monkeypatch.setattr(store, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(store, "_server_fault", lambda _: str(forever.wait()))
     with pytest.raises(ServiceError, match=r"no answer within 0\.2 s"):
         check_store("http://somewhere")
     forever.set()
@@ -135,8 +135,8 @@ def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert shown("http://me:secret@host:5000") == "http://me:***@host:5000"
-    assert shown("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
+    assert without_password("http://me:secret@host:5000") == "http://me:***@host:5000"
+    assert without_password("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
 
 
 def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:

@@ -118,14 +118,16 @@ def test_every_study_can_be_planned(name: str) -> None:
     plan = Plan(name, study, fake_dataset(source))
     assert all(size.runs > 0 for size in phase_sizes(plan))
     for size in phase_sizes(plan):
-        for load in size.loads:
-            kind = method_of(load.spec.method)
-            kind.check(load.spec.hyperparameters, load.spec.recipe.epochs)
-            check_state(kind, load.spec.hyperparameters, load.train, source.classes or 10)
+        for group in size.groups:
+            kind = method_of(group.spec.method)
+            kind.check(group.spec.hyperparameters, group.spec.recipe.epochs)
+            check_state(kind, group.spec.hyperparameters, group.train, source.classes or 10)
             chooses = size.phase is not Phase.CONFIRM
-            assert ("test" in load.spec.evaluate) != chooses
+            assert ("test" in group.spec.evaluate) != chooses
     (shape,) = {
-        load.spec.recipe.input_shape(source.image) for s in phase_sizes(plan) for load in s.loads
+        group.spec.recipe.input_shape(source.image)
+        for size in phase_sizes(plan)
+        for group in size.groups
     }
     backbone_of(study.backbone.name).check(shape)
 

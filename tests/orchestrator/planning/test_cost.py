@@ -11,7 +11,7 @@ from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import (
     RUN_OVERHEAD_SECONDS,
     START_SECONDS,
-    duration,
+    format_duration,
     measure,
 )
 from orchestrator.planning.sizes import network_of, phase_sizes
@@ -129,8 +129,8 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     cost = machine_cost(0.01, 0.001)
     search, select, confirm = phase_sizes(plan)
     # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
-    assert cost.run_seconds(search.loads[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
-    assert cost.run_seconds(confirm.loads[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(search.groups[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(confirm.groups[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
     whole = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
     assert cost.plan_seconds(plan) == pytest.approx(whole)
@@ -152,11 +152,11 @@ def test_the_network_that_noise_is_drawn_from_costs_too(
     assert set(cost.networks) == {network_of(posterior), network_of(ce)}
     # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations; nothing goes beside it.
     search = phase_sizes(plan)[0]
-    (load,) = (load for load in search.loads if load.gives_labels)
-    assert cost.run_seconds(load) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
+    (group,) = (group for group in search.groups if group.gives_labels)
+    assert cost.run_seconds(group) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
     without = small_plan()
     added = cost.plan_seconds(plan) - cost.plan_seconds(without)
-    assert added == pytest.approx(cost.run_seconds(load))
+    assert added == pytest.approx(cost.run_seconds(group))
     assert cost.plan_bytes(plan) - cost.plan_bytes(without) == MEASURED["checkpoint_bytes"]
 
 
@@ -164,7 +164,7 @@ def test_fewer_evaluations_cost_less() -> None:
     plan = small_plan(sets=("recipe.evaluate_every=6", "recipe.window=1"))
     cost = machine_cost(0.0, 0.001)
     size = next(size for size in phase_sizes(plan) if size.phase is Phase.SEARCH)
-    assert cost.run_seconds(size.loads[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
+    assert cost.run_seconds(size.groups[0]) == pytest.approx(0.03 + RUN_OVERHEAD_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_fewer_evaluations_cost_less() -> None:
     ],
 )
 def test_durations_are_written_for_people(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words

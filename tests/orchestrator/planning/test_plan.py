@@ -187,13 +187,13 @@ def test_the_arithmetic_is_written_out() -> None:
     assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
     assert confirm.runs == 12
     assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the reference) × 2 seeds"
-    assert [(load.train, load.evaluated) for load in search.loads] == [(70, 30)]
-    assert {(load.train, load.evaluated) for load in confirm.loads} == {(70, 30 + 40)}
+    assert [(group.train, group.evaluated) for group in search.groups] == [(70, 30)]
+    assert {(group.train, group.evaluated) for group in confirm.groups} == {(70, 30 + 40)}
 
 
 def test_runs_without_a_split_train_on_all_samples() -> None:
     *_, confirm = phase_sizes(small_plan(sets=("confirm.hold_out=false",)))
-    assert {(load.train, load.evaluated) for load in confirm.loads} == {(100, 40)}
+    assert {(group.train, group.evaluated) for group in confirm.groups} == {(100, 40)}
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_network_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
     before = [size.runs for size in phase_sizes(small_plan())]
     sizes = phase_sizes(plan_at(tmp_path, scenarios=(PMD,)))
     assert [size.runs for size in sizes] == [before[0] + 1, *before[1:]]
-    assert [load.runs for load in sizes[0].loads if load.gives_labels] == [1]
+    assert [group.runs for group in sizes[0].groups if group.gives_labels] == [1]
     assert sizes[0].arithmetic == "4 trials × 1 seed, and the network that labels are drawn from"
     (confirm,) = phase_sizes(plan_at(tmp_path, scenarios=(PMD,), sets=("tune=[]",)))
     assert confirm.runs == 2 * 2 + 1

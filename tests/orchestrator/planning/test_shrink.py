@@ -9,7 +9,7 @@ from plans import TWO_SCENARIOS, machine_cost, random_data
 
 from orchestrator.flags import Changes
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.shrink import MARGIN, MOST_SEEDS, MOST_TRIALS, smaller_changes
+from orchestrator.planning.shrink import MARGIN, MAX_SEEDS, MAX_TRIALS, smaller_changes
 from search_spaces.resolve import matched_recipe
 from trainables.datasets.base import Dataset, Split
 from trainables.run.schedules import whole_cycles
@@ -43,8 +43,8 @@ def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: floa
     assert smaller is not None
     shorter = Plan(plan.name, smaller.load().study, plan.dataset)
     assert cost.plan_seconds(shorter) <= MARGIN * limit
-    assert shorter.study.search.trials == MOST_TRIALS
-    assert len(shorter.study.confirm.seeds) == MOST_SEEDS
+    assert shorter.study.search.trials == MAX_TRIALS
+    assert len(shorter.study.confirm.seeds) == MAX_SEEDS
     assert shorter.study.scenarios == ("symmetric-0.4",)
 
 
