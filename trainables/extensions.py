@@ -269,10 +269,14 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
         raise CodeError(f"{where}: class {class_name} does not define {missing}")
     if "name" in base.__annotations__:
         declared.name = name
-        defaults = {"title": class_name, "source": f"{Path(where).name}, SHA-256 {digits}"}
-        for attribute, default in defaults.items():
-            if not isinstance(getattr(value, attribute, None), str):
-                setattr(declared, attribute, default)
+    defaults = {
+        "title": class_name,
+        "source": f"{Path(where).name}, SHA-256 {digits}",
+        "licence": "not stated",
+    }
+    for attribute, default in defaults.items():
+        if attribute in base.__annotations__ and not hasattr(value, attribute):
+            setattr(declared, attribute, default)
     return value
 
 

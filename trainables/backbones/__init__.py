@@ -9,6 +9,7 @@ from trainables.backbones.preact import PreAct18, PreAct34
 from trainables.backbones.resnet import ResNet34, ResNet50, ResNetW16
 from trainables.backbones.vgg import VGG19
 from trainables.errors import FieldError, suggest
+from trainables.extensions import announced, extension_class, is_extension
 
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -25,9 +26,13 @@ def backbone_of(name: str) -> Backbone:
 
     Raises:
         FieldError: if there is none; the message suggests the nearest name.
+        CodeError: if the backbone comes from outside the package and is not complete.
     """
+    if is_extension(name):
+        return extension_class("backbone", name, Backbone)()  # type: ignore[type-abstract]
     if name not in BACKBONES:
-        raise FieldError("backbone", f"unknown backbone '{name}': {suggest(name, BACKBONES)}")
+        known = [*BACKBONES, *announced("backbone")]
+        raise FieldError("backbone", f"unknown backbone '{name}': {suggest(name, known)}")
     return BACKBONES[name]
 
 

@@ -16,6 +16,7 @@ from trainables.datasets.npz import Npz
 from trainables.datasets.picture_folder import PictureFolder
 from trainables.datasets.webvision import MiniWebVision
 from trainables.errors import FieldError, suggest
+from trainables.extensions import announced, extension_class, is_extension
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +37,13 @@ def source_of(name: str) -> Source:
 
     Raises:
         FieldError: if there is none; the message suggests the nearest name.
+        CodeError: if the dataset comes from outside the package and is not complete.
     """
+    if is_extension(name):
+        return extension_class("dataset", name, Source)()  # type: ignore[type-abstract]
     if name not in SOURCES:
-        raise FieldError("dataset", f"unknown dataset '{name}': {suggest(name, SOURCES)}")
+        known = [*SOURCES, *announced("dataset")]
+        raise FieldError("dataset", f"unknown dataset '{name}': {suggest(name, known)}")
     return SOURCES[name]
 
 
