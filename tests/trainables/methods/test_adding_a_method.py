@@ -23,7 +23,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "adding-a-method.md"
 
 
 @pytest.fixture
-def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
+def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
     """The class of the document's code, registered as the document says."""
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     path = tmp_path / "mae.py"
@@ -38,35 +38,35 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Meth
     return kind
 
 
-def test_it_is_about_thirty_lines(added: type[Method]) -> None:
+def test_example_has_about_thirty_lines(example_method: type[Method]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 32
-    assert added.title == "MAE"
+    assert example_method.title == "MAE"
 
 
-def test_its_loss_is_what_it_says(added: type[Method]) -> None:
+def test_example_loss_matches_its_formula(example_method: type[Method]) -> None:
     labels = torch.tensor([0, 2, 1])
-    values = complete("mae", added.parameters, {"w": 0.7})
-    method = added(Context(values, labels, 3, 2, seed=0))
+    values = complete("mae", example_method.parameters, {"w": 0.7})
+    method = example_method(Context(values, labels, 3, 2, seed=0))
     logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
     p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
     own = p[np.arange(3), labels.numpy()]
     expected = (0.7 * (1 - own) - 0.3 * np.log(own)).mean()
-    found = method.loss(Batch(logits, torch.zeros(3), torch.arange(3), 1))
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    loss = method.loss(Batch(logits, torch.zeros(3), torch.arange(3), 1))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_it_trains(added: type[Method]) -> None:
-    trainer = Trainer(runnable(method=added.name, recipe=recipe(2)), digits(), CPU)
+def test_example_trains(example_method: type[Method]) -> None:
+    trainer = Trainer(runnable(method=example_method.name, recipe=recipe(2)), digits(), CPU)
     first = trainer.train_epoch()
     second = trainer.train_epoch()
     assert second["train/loss"] < first["train/loss"]
     assert second["test/accuracy"] > 0.3
 
 
-def test_a_study_can_tune_it(added: type[Method]) -> None:
+def test_a_study_can_tune_the_example(example_method: type[Method]) -> None:
     from search_spaces.loader import load_study, parse_set
 
     sets = [parse_set("methods=[ce, mae]"), parse_set("tune=[mae]")]
     study = load_study("digits", sets).study
-    assert set(study.space_of(added.name)) == {"w"}
+    assert set(study.space_of(example_method.name)) == {"w"}

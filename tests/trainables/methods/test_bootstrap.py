@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
     extreme_logits,
-    hot,
     log_softmax,
     make,
+    one_hot,
     random_logits,
     ranked_labels,
     softmax,
@@ -23,12 +23,12 @@ Reference = Callable[[np.ndarray, np.ndarray, float], float]
 
 
 def soft(z: np.ndarray, labels: np.ndarray, beta: float) -> float:
-    target = beta * hot(labels, z.shape[1]) + (1 - beta) * softmax(z)
+    target = beta * one_hot(labels, z.shape[1]) + (1 - beta) * softmax(z)
     return float(-(target * log_softmax(z)).sum(1).mean())
 
 
 def hard(z: np.ndarray, labels: np.ndarray, beta: float) -> float:
-    target = beta * hot(labels, z.shape[1]) + (1 - beta) * hot(z.argmax(1), z.shape[1])
+    target = beta * one_hot(labels, z.shape[1]) + (1 - beta) * one_hot(z.argmax(1), z.shape[1])
     return float(-(target * log_softmax(z)).sum(1).mean())
 
 
@@ -56,7 +56,7 @@ def test_extreme_logits(name: str, reference: Reference, beta: float, classes: i
     assert loss == pytest.approx(reference(z, labels, beta), rel=1e-6)
 
 
-def test_the_target_is_part_of_the_soft_gradient() -> None:
+def test_soft_gradient_flows_through_the_target() -> None:
     # With the prediction in the target held still the gradient would be β (p - e) alone.
     z = np.array([[1.0, 0.0]])
     _, gradient = step(make("bootstrap", np.array([0]), 2), z)

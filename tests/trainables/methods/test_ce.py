@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
@@ -20,7 +20,7 @@ from trainables.methods.ce import CrossEntropy
 from trainables.run.parameters import FrozenMap
 
 
-def test_cross_entropy_of_the_noisy_labels_of_the_batch() -> None:
+def test_loss_is_cross_entropy_to_the_batch_labels() -> None:
     labels = torch.tensor([3, 1, 0, 2, 1])
     index = torch.tensor([4, 0, 3])
     random = torch.Generator().manual_seed(0)
@@ -53,7 +53,7 @@ def test_extreme_logits(classes: int) -> None:
     assert loss == pytest.approx((400 + np.log(2) + np.log(classes)) / 4, rel=1e-6)
 
 
-def test_it_keeps_nothing_and_takes_nothing() -> None:
+def test_no_state_and_no_parameters() -> None:
     method = CrossEntropy(Context(FrozenMap(), torch.tensor([0]), 2, 1, seed=0))
     assert method.state_dict() == {}
     assert CrossEntropy.parameters == ()

@@ -1,4 +1,4 @@
-"""What holds for every method, whatever its loss."""
+"""Properties that every method must have."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from trainables.run.parameters import FrozenMap, complete
 CLASSES, SAMPLES, EPOCHS = 5, 12, 40
 STAGES_ONLY = ("joint-labels", "dac-abstain")
 VARIANTS = ("forward-true", "bootstrap-hard", "gce-truncated")
-"""Methods that the paper has no row for."""
+"""Methods without a row in the paper's tables."""
 
 
-def values_of(name: str, given: dict[str, Any] | None = None) -> FrozenMap:
+def values_of(name: str, overrides: dict[str, Any] | None = None) -> FrozenMap:
     kind = method_of(name)
     first = {p.name: 2 for p in kind.parameters if p.name.startswith("first_")}
-    return complete(name, kind.parameters, {**first, **(given or {})})
+    return complete(name, kind.parameters, {**first, **(overrides or {})})
 
 
 def make(name: str) -> Method:
@@ -54,7 +54,7 @@ def train(method: Method, name: str, epochs: range) -> list[float]:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_state_comes_back(name: str) -> None:
+def test_state_is_restored_from_a_state_dict(name: str) -> None:
     torch.manual_seed(0)
     first = make(name)
     torch.manual_seed(0)
@@ -65,7 +65,7 @@ def test_state_comes_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_size_of_the_state_is_known_beforehand(name: str) -> None:
+def test_state_bytes_is_the_size_of_the_state(name: str) -> None:
     state = make(name).state_dict()
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values() if tensor.dim())
     assert method_of(name).state_bytes(values_of(name), SAMPLES, CLASSES) == size
@@ -73,7 +73,7 @@ def test_the_size_of_the_state_is_known_beforehand(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_loss_has_a_finite_gradient_at_extreme_logits(name: str) -> None:
+def test_loss_and_gradient_are_finite_at_extreme_logits(name: str) -> None:
     method = make(name)
     outputs = method_of(name).outputs(CLASSES)
     rows = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [200.0, 200.0], [0.0, 0.0]])
@@ -126,27 +126,27 @@ def test_declarations_are_sound(name: str) -> None:
         assert set(stage.passes) <= set(known)
 
 
-def test_titles_are_the_papers_where_it_has_the_method() -> None:
+def test_titles_are_those_of_the_paper() -> None:
     titles = [kind.title for kind in METHODS.values()]
     assert len(set(titles)) == len(titles)
-    printed = {result.method for result in paper_results()}
+    paper_titles = {result.method for result in paper_results()}
     ours = {name: kind.title for name, kind in METHODS.items()}
-    assert {name for name, title in ours.items() if title not in printed} == {
+    assert {name for name, title in ours.items() if title not in paper_titles} == {
         *STAGES_ONLY,
         *VARIANTS,
     }
 
 
-def test_only_quoted_methods_of_tables_1_and_2_are_not_there() -> None:
+def test_all_methods_of_tables_1_and_2_but_nlnl_exist() -> None:
     ours = {kind.title for kind in METHODS.values()}
-    printed = {result.method for result in paper_results() if result.table in (1, 2)}
-    assert printed - ours == {"NLNL"}
+    paper_titles = {result.method for result in paper_results() if result.table in (1, 2)}
+    assert paper_titles - ours == {"NLNL"}
 
 
-def test_state_that_would_not_be_reasonable_is_refused_with_what_it_would_need() -> None:
-    with pytest.raises(FieldError) as refused:
+def test_too_large_state_is_refused_with_its_size() -> None:
+    with pytest.raises(FieldError) as caught:
         check_state(method_of("nal"), values_of("nal"), 2_400_000, 1000)
-    assert refused.value.message == (
+    assert caught.value.message == (
         "method nal keeps 9.6 GB of state for 2400000 samples of 1000 classes, at most 1 GB is "
         "reasonable: use a subset, or leave the method out"
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
@@ -22,12 +22,12 @@ from trainables.methods.published import matching
 
 
 def forward(z: np.ndarray, labels: np.ndarray, transition: np.ndarray) -> float:
-    """-log (pᵀT)_ỹ as it is written."""
+    """Return the mean of -log (pᵀT)_ỹ, computed directly."""
     return float(-np.log((softmax(z) @ transition)[np.arange(len(z)), labels]).mean())
 
 
 def transition_of(classes: int) -> np.ndarray:
-    """Rows that sum to 1, without symmetry, so that T is not mistaken for its transpose."""
+    """Return an asymmetric transition matrix, so that T and its transpose give other losses."""
     rows = 3 * np.eye(classes) + np.random.default_rng(1).random((classes, classes))
     return np.float64(np.float32(rows / rows.sum(1, keepdims=True)))
 
@@ -42,7 +42,7 @@ def test_loss_and_gradient(classes: int, scale: float) -> None:
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-def test_the_estimated_form_is_the_same_loss_with_what_it_estimated(classes: int) -> None:
+def test_estimated_transition_is_used_in_the_same_loss(classes: int) -> None:
     z = random_logits(6, classes)
     labels = ranked_labels(z)
     predictions = np.float32(softmax(random_logits(200, classes, 3.0, seed=1)))
@@ -59,14 +59,14 @@ def test_extreme_logits(classes: int) -> None:
     transition = transition_of(classes)
     loss = assert_finite(make("forward-true", labels, classes, transition=transition), z)
     assert loss == pytest.approx(forward(z, labels, transition), rel=1e-6)
-    # A label that T gives no class: log 1e-8 at most, not the logarithm of 0.
+    # A label that T excludes has the logarithm of 1e-8, not of 0.
     never = np.roll(np.eye(classes), 1, axis=1)
     loss, gradient = step(make("forward-true", labels[:1], classes, transition=never), z[:1])
     assert loss == pytest.approx(-np.log(1e-8), rel=1e-6)
     assert np.isfinite(gradient).all()
 
 
-def test_without_noise_it_is_cross_entropy() -> None:
+def test_loss_is_cross_entropy_without_noise() -> None:
     z = random_logits(6, 10)
     labels = ranked_labels(z)
     given = step(make("forward-true", labels, 10, transition=np.eye(10)), z)
@@ -92,7 +92,7 @@ PREDICTIONS = [[0.9, 0.1], [0.7, 0.3], [0.3, 0.7], [0.5, 0.5], [0.1, 0.9]]
         (0, [[0.1, 0.9], [0.9, 0.1]]),
     ],
 )
-def test_the_sample_at_the_percentile_is_the_row(
+def test_rows_are_predictions_at_the_percentile(
     percentile: float, expected: list[list[float]]
 ) -> None:
     found = estimate_transition(torch.tensor(PREDICTIONS), percentile)
@@ -101,7 +101,7 @@ def test_the_sample_at_the_percentile_is_the_row(
 
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("percentile", [97.0, 50.0, 12.5, 100.0])
-def test_it_is_numpys_higher_percentile(classes: int, percentile: float) -> None:
+def test_percentile_matches_numpys_method_higher(classes: int, percentile: float) -> None:
     predictions = np.float32(softmax(random_logits(333, classes, 3.0)))
     expected = []
     for column in range(classes):
@@ -117,12 +117,12 @@ def test_it_is_numpys_higher_percentile(classes: int, percentile: float) -> None
         )
 
 
-def test_rows_are_normalised_where_predictions_are_not() -> None:
+def test_rows_are_normalised_if_predictions_are_not() -> None:
     found = estimate_transition(torch.tensor([[0.8, 0.4], [0.1, 0.5]]), 100)
     np.testing.assert_allclose(found.numpy(), [[2 / 3, 1 / 3], [1 / 6, 5 / 6]], rtol=1e-6)
 
 
-def test_cifar_100_takes_the_maximum() -> None:
+def test_published_percentiles() -> None:
     for dataset, percentile in (("cifar10", 97.0), ("cifar100", 100.0)):
         setting = matching(method_of("forward").settings, dataset, "asymmetric-0.4")
         assert setting is not None

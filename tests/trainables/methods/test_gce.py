@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
+    epoch_logits,
     extreme_logits,
-    logits_at,
     make,
-    no_pass,
+    predict_forbidden,
     random_logits,
     ranked_labels,
     softmax,
@@ -49,7 +49,7 @@ def test_extreme_logits(name: str, classes: int) -> None:
     assert loss == pytest.approx(expected, rel=1e-6)
 
 
-def test_pruned_samples_are_constant() -> None:
+def test_pruned_samples_have_a_constant_loss() -> None:
     count, classes = 12, 10
     labels = np.arange(count) % classes
     method = make(
@@ -58,49 +58,51 @@ def test_pruned_samples_are_constant() -> None:
         classes,
         {"k": 0.2, "first_pruning_epoch": 3, "pruning_interval": 2},
     )
-    kept = np.ones(count, bool)
-    seen = []
+    unpruned = np.ones(count, bool)
+    masks = []
     for epoch in range(1, 8):
-        z = logits_at(epoch, count, classes)
+        z = epoch_logits(epoch, count, classes)
         for loss, gradient in train_epoch(method, epoch, count, classes, size=count):
             # One batch per epoch, rolled: the gradient of a pruned sample is exactly 0.
             positions = np.roll(np.arange(count), 3 * epoch)
-            losses = np.where(kept, generalised(z, labels, 0.7), (1 - 0.2**0.7) / 0.7)
+            losses = np.where(unpruned, generalised(z, labels, 0.7), (1 - 0.2**0.7) / 0.7)
             assert loss == pytest.approx(losses.mean(), rel=1e-6)
-            np.testing.assert_array_equal((gradient != 0).any(1), kept[positions])
+            np.testing.assert_array_equal((gradient != 0).any(1), unpruned[positions])
         if epoch in (2, 4, 6):  # epochs 3, 5 and 7 are the first with what was decided
-            kept = softmax(z)[np.arange(count), labels] > 0.2
-        np.testing.assert_array_equal(method.state_dict()["kept"].numpy(), kept)
-        seen.append(kept.tolist())
-    assert seen[1] != seen[3] != seen[5]
-    assert 0 < kept.sum() < count
+            unpruned = softmax(z)[np.arange(count), labels] > 0.2
+        np.testing.assert_array_equal(method.state_dict()["kept"].numpy(), unpruned)
+        masks.append(unpruned.tolist())
+    assert masks[1] != masks[3] != masks[5]
+    assert 0 < unpruned.sum() < count
 
 
-def test_the_port_prunes_after_epoch_40_and_every_10_epochs() -> None:
+def test_default_pruning_epochs_are_those_of_the_port() -> None:
     method = make("gce-truncated", np.array([0, 1]), 2, epochs=120)
-    asked = []
+    prediction_epochs = []
 
     def predict() -> torch.Tensor:
-        asked.append(epoch)
+        prediction_epochs.append(epoch)
         return torch.tensor([[0.5, 0.5], [0.49, 0.51]])
 
     for epoch in range(1, 81):
         method.end_epoch(epoch, predict)
-    assert asked == [40, 50, 60, 70, 80]
+    assert prediction_epochs == [40, 50, 60, 70, 80]
     # p of 0.5 is not above k.
     assert method.state_dict()["kept"].tolist() == [False, True]
-    make("gce", np.array([0]), 2).end_epoch(40, no_pass)
+    make("gce", np.array([0]), 2).end_epoch(40, predict_forbidden)
 
 
-def test_it_may_prune_from_the_first_epoch_but_not_after_the_last() -> None:
+def test_first_pruning_epoch_after_the_last_epoch_is_refused() -> None:
     values = FrozenMap({"first_pruning_epoch": 11})
     TruncatedGeneralisedCrossEntropy.check(values, 11)
-    with pytest.raises(FieldError, match="first_pruning_epoch is 11, after the last epoch") as late:
+    with pytest.raises(
+        FieldError, match="first_pruning_epoch is 11, after the last epoch"
+    ) as caught:
         TruncatedGeneralisedCrossEntropy.check(values, 10)
-    assert late.value.message.endswith("(10): choose one from 1 to 10")
+    assert caught.value.message.endswith("(10): choose one from 1 to 10")
 
 
-def test_a_batch_of_pruned_samples_has_a_graph() -> None:
+def test_batch_of_pruned_samples_has_zero_gradient() -> None:
     method = make("gce-truncated", np.array([0, 1]), 2, {"first_pruning_epoch": 2})
     method.end_epoch(1, lambda: torch.full((2, 2), 0.5))
     loss, gradient = step(method, np.zeros((2, 2)), epoch=2)

@@ -3,18 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
+    epoch_batches,
+    epoch_logits,
     extreme_logits,
-    hot,
     log_softmax,
-    logits_at,
     make,
-    no_pass,
-    order_at,
+    one_hot,
+    predict_forbidden,
     random_logits,
     ranked_labels,
     softmax,
@@ -42,7 +42,7 @@ def test_loss_and_gradient(alpha: float, beta: float, classes: int, scale: float
     z = random_logits(6, classes, scale)
     labels = ranked_labels(z)
     method = make("joint-labels", labels, classes, {"alpha": alpha, "beta": beta})
-    assert_loss(method, lambda z: joint(z, hot(labels, classes), alpha, beta), z)
+    assert_loss(method, lambda z: joint(z, one_hot(labels, classes), alpha, beta), z)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
@@ -70,29 +70,29 @@ def test_extreme_logits(classes: int) -> None:
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("first", [1, 3])
-def test_labels_are_the_mean_of_the_last_ten_epochs(kind: str, first: int) -> None:
+def test_labels_are_mean_predictions_of_the_last_ten_epochs(kind: str, first: int) -> None:
     count, classes = 13, 4
     labels = np.arange(count) % classes
     values = {"first_label_epoch": first, "labels": kind}
     method = make("joint-labels", labels, classes, values)
-    y = hot(labels, classes)
-    seen: list[np.ndarray] = []
+    y = one_hot(labels, classes)
+    predictions: list[np.ndarray] = []
     for epoch in range(1, 15):
-        z = logits_at(epoch, count, classes)
-        expected = [joint(z[at], y[at], 1.2, 0.8) for at in order_at(epoch, count, 5)]
+        z = epoch_logits(epoch, count, classes)
+        expected = [joint(z[index], y[index], 1.2, 0.8) for index in epoch_batches(epoch, count, 5)]
         losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
-        seen.append(softmax(z))
+        predictions.append(softmax(z))
         if epoch + 1 >= first:
-            y = np.mean(seen[-10:], axis=0)
-            y = hot(y.argmax(1), classes) if kind == "hard" else y
+            y = np.mean(predictions[-10:], axis=0)
+            y = one_hot(y.argmax(1), classes) if kind == "hard" else y
         np.testing.assert_allclose(method.estimated_targets(), y, rtol=1e-5, atol=1e-7)
-    found = method.outcome("labels", no_pass)
+    found = method.outcome("labels", predict_forbidden)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, y, rtol=1e-5, atol=1e-7)
 
 
-def test_the_first_learned_labels_come_in_epoch_71() -> None:
+def test_first_epoch_with_learned_labels_is_71_by_default() -> None:
     # Epoch 70 of the code, which counts from 0.
     method = make("joint-labels", np.array([0, 1]), 2, epochs=200)
     given = method.estimated_targets().clone()
@@ -102,12 +102,12 @@ def test_the_first_learned_labels_come_in_epoch_71() -> None:
     assert not torch.equal(method.estimated_targets(), given)
 
 
-def test_its_other_outcome_is_a_pass_over_the_samples() -> None:
+def test_outcome_predictions_is_a_pass_over_the_samples() -> None:
     found = make("joint-labels", np.zeros(2, int), 2).outcome("predictions", lambda: torch.eye(2))
     assert torch.equal(found, torch.eye(2))
 
 
-def test_learned_labels_that_never_come_are_refused_in_the_first_training_alone() -> None:
+def test_first_label_epoch_after_the_last_epoch_is_refused_in_the_first_training_only() -> None:
     values = FrozenMap({"first_label_epoch": 71})
     method_of("joint").check(values, 20)
     with pytest.raises(FieldError, match="first_label_epoch is 71, after the last epoch"):

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
+    epoch_batches,
+    epoch_logits,
     extreme_logits,
-    hot,
     log_softmax,
-    logits_at,
     make,
-    no_pass,
-    order_at,
+    one_hot,
+    predict_forbidden,
     random_logits,
     ranked_labels,
     softmax,
@@ -29,25 +29,28 @@ RHO, EPSILON = 0.9, 1e-4
 
 
 def matrices(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A of every sample, n × K × K: ρ - ε/(K - 1) in the row of its label, ε in the others."""
+    """Return A of each sample, shape (n, K, K): ρ - ε/(K - 1) in its label's row, ε elsewhere."""
     a = np.full((len(labels), classes, classes), EPSILON)
     a[np.arange(len(labels)), labels] = RHO - EPSILON / (classes - 1)
     return a
 
 
 def softened(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Soft labels s: 0.99 at the label, the rest shared by the others."""
-    return np.where(hot(labels, classes) == 1, 0.99, 0.01 / (classes - 1))
+    """Return soft labels s: 0.99 for the label, the rest spread evenly over the other classes."""
+    return np.where(one_hot(labels, classes) == 1, 0.99, 0.01 / (classes - 1))
 
 
 def ratio_test(
-    z: np.ndarray, labels: np.ndarray, pulls: np.ndarray | None, matrix: np.ndarray | None = None
+    z: np.ndarray,
+    labels: np.ndarray,
+    soft_labels: np.ndarray | None,
+    matrix: np.ndarray | None = None,
 ) -> float:
-    """Cross entropy, and the retroactive term with the full matrices where there is one."""
+    """Return cross entropy plus the retroactive term, if any, with the full matrices."""
     log_p = log_softmax(z)
     loss = -log_p[np.arange(len(z)), labels]
-    if pulls is not None and matrix is not None:
-        loss = loss - (np.einsum("nij,nj->ni", matrix, pulls) * log_p).sum(1)
+    if soft_labels is not None and matrix is not None:
+        loss = loss - (np.einsum("nij,nj->ni", matrix, soft_labels) * log_p).sum(1)
     return float(loss.mean())
 
 
@@ -63,15 +66,15 @@ def test_loss_and_gradient_without_the_retroactive_term(classes: int, scale: flo
 
 @pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize("scale", SCALES)
-def test_one_index_does_for_the_full_matrices(classes: int, scale: float) -> None:
+def test_retroactive_term_matches_the_full_matrices(classes: int, scale: float) -> None:
     z = random_logits(6, classes, scale)
     labels = ranked_labels(z)
     method = make("lrt", labels, classes, {"first_retro_epoch": 2}, epochs=40)
     uniform = np.full((6, classes, classes), 1 / classes)
-    # Where no matrix was made yet it is 1/K throughout.
+    # Before any matrix is computed, A is 1/K throughout.
     s = softened(labels, classes)
     assert_loss(method, lambda z: ratio_test(z, labels, s, uniform), z, epoch=2)
-    method.end_epoch(1, no_pass)
+    method.end_epoch(1, predict_forbidden)
     # The label that s is of does not matter, since s sums to 1.
     for other in (labels, (labels + 1) % classes):
         s, a = softened(other, classes), matrices(labels, classes)
@@ -84,14 +87,14 @@ def test_extreme_logits(classes: int) -> None:
     z, labels = extreme_logits(classes)
     method = make("lrt", labels, classes, {"first_retro_epoch": 2, "first_correction_epoch": 2})
     assert assert_finite(method, z) == pytest.approx(ratio_test(z, labels, None), rel=1e-6)
-    method.end_epoch(1, no_pass)
+    method.end_epoch(1, predict_forbidden)
     assert_finite(method, z, 2)
-    method.end_epoch(2, no_pass)
+    method.end_epoch(2, predict_forbidden)
     # The second sample's label has no probability at all: it flips to the class that has.
     assert method.state_dict()["labels"].tolist() == [0, 1, 0, 0]
 
 
-def test_labels_flip_and_are_remembered_on_schedule() -> None:
+def test_labels_are_corrected_and_stored_on_schedule() -> None:
     count, classes, epochs = 13, 4, 16
     labels = np.arange(count) % classes
     values = {
@@ -102,56 +105,56 @@ def test_labels_flip_and_are_remembered_on_schedule() -> None:
         "retro_interval": 6,
     }
     method = make("lrt", labels, classes, values, epochs=epochs)
-    current, seen, flips = labels.copy(), [], []
+    current, predictions, flips = labels.copy(), [], []
     a = np.full((count, classes, classes), 1 / classes)
     for epoch in range(1, epochs + 1):
-        z = logits_at(epoch, count, classes)
+        z = epoch_logits(epoch, count, classes)
         s = softened(current, classes)
         expected = [
-            ratio_test(z[at], current[at], s[at] if epoch >= 4 else None, a[at])
-            for at in order_at(epoch, count, 5)
+            ratio_test(z[index], current[index], s[index] if epoch >= 4 else None, a[index])
+            for index in epoch_batches(epoch, count, 5)
         ]
         losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
-        seen.append(softmax(z))
+        predictions.append(softmax(z))
         if epoch + 1 in (4, 10):  # of the labels that the epoch was trained with
             a = matrices(current, classes)
         if epoch >= 3:
-            f = np.mean(seen[-10:], axis=0)
+            f = np.mean(predictions[-10:], axis=0)
             ratio = f.max(1) / f[np.arange(count), current]
             flipped = ratio > 1.1 + 0.05 * max(epoch - 3 + 1, 0)
             current = np.where(flipped, f.argmax(1), current)
             flips.append(int(flipped.sum()))
         assert method.state_dict()["labels"].tolist() == current.tolist()
-        np.testing.assert_array_equal(method.estimated_targets(), hot(current, classes))
+        np.testing.assert_array_equal(method.estimated_targets(), one_hot(current, classes))
     assert sum(flip > 0 for flip in flips) > 2
     # Labels went on changing after the second time they were remembered.
     assert method.state_dict()["remembered"].tolist() not in (labels.tolist(), current.tolist())
 
 
-def test_a_growing_threshold_lets_fewer_labels_flip() -> None:
+def test_threshold_grows_with_each_epoch_of_correction() -> None:
     # max f / f_ỹ is 1.25 for both samples: above 1.22 in the first epoch, below 1.26 in the third.
     z = np.log([[4.0, 5.0], [5.0, 4.0]])
     for epoch, expected in ((31, [1, 0]), (32, [1, 0]), (33, [0, 1]), (30, [0, 1])):
         method = make("lrt", np.array([0, 1]), 2, epochs=180)
-        for past in range(1, epoch + 1):
-            step(method, z, epoch=past)
-        method.end_epoch(epoch, no_pass)
+        for earlier in range(1, epoch + 1):
+            step(method, z, epoch=earlier)
+        method.end_epoch(epoch, predict_forbidden)
         assert method.state_dict()["labels"].tolist() == expected
 
 
-def test_matrices_are_made_before_epochs_21_and_61() -> None:
+def test_retroactive_labels_are_stored_before_epochs_21_and_61() -> None:
     method = make("lrt", np.array([0, 1]), 2, {"first_correction_epoch": 180}, epochs=180)
-    remembered, made = method.state_dict()["remembered"], []
+    remembered, stored_before = method.state_dict()["remembered"], []
     for epoch in range(1, 120):
         remembered.fill_(-1)
-        method.end_epoch(epoch, no_pass)
+        method.end_epoch(epoch, predict_forbidden)
         if remembered.tolist() == [0, 1]:
-            made.append(epoch + 1)
-    assert made == [21, 61]
+            stored_before.append(epoch + 1)
+    assert stored_before == [21, 61]
 
 
-def test_a_correction_that_never_comes_is_refused() -> None:
+def test_first_correction_epoch_after_the_last_epoch_is_refused() -> None:
     values = FrozenMap({"first_correction_epoch": 31})
     method_of("lrt").check(values, 31)
     with pytest.raises(FieldError, match="first_correction_epoch is 31, after the last epoch"):

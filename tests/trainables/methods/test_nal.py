@@ -23,7 +23,7 @@ SAMPLES = 2000
 def random_inputs(
     classes: int, samples: int = SAMPLES
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits N(0, 16), attention logits of τ uniform in (0, 1), labels; float64."""
+    """Return logits from N(0, 16), attention logits with τ uniform in (0, 1), and labels."""
     random = torch.Generator().manual_seed(classes)
     logits = 4 * torch.randn(samples, classes, generator=random, dtype=torch.float64)
     tau = torch.rand(samples, generator=random, dtype=torch.float64).clamp(1e-4, 1 - 1e-4)
@@ -41,7 +41,7 @@ def soft_targets(classes: int) -> torch.Tensor:
 
 
 def plain_loss(logits: torch.Tensor, attention: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Eq. 3 as it is printed, with 0 log 0 = 0."""
+    """Return the attention term of eq. 3, computed directly with 0 log 0 = 0."""
     tau = attention.sigmoid().unsqueeze(1)
     mixed = tau * (logits.softmax(1) - t) + t
     return -torch.where(t > 0, t * mixed.log(), torch.zeros_like(t)).sum(1)
@@ -50,7 +50,7 @@ def plain_loss(logits: torch.Tensor, attention: torch.Tensor, t: torch.Tensor) -
 def gradients(
     logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor, boost: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of the summed loss with respect to logits and attention logits."""
+    """Return the gradients of the summed loss with respect to logits and attention logits."""
     z, h = logits.clone().requires_grad_(), attention.clone().requires_grad_()
     loss = attention_loss(z, h, targets) + boost * boost_loss(h)
     dz, dh = torch.autograd.grad(loss.sum(), (z, h))
@@ -58,7 +58,7 @@ def gradients(
 
 
 def suppression(p: torch.Tensor, tau: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """φ of Theorem 1, shape (b, 1), y being the class that the label points to."""
+    """Return φ of Theorem 1 for the class y, shape (b, 1)."""
     p_y = p.gather(1, y[:, None])
     return tau[:, None] * p_y / (1 - tau[:, None] * (1 - p_y))
 
@@ -84,14 +84,14 @@ def test_theorem_1_fails_for_the_true_class_of_a_mislabelled_sample(classes: int
     q = one_hot(labels, classes)
     p = logits.softmax(1)
     dz, _ = gradients(logits, h, q)
-    misread = suppression(p, h.sigmoid(), true) * (p - q)
+    wrong_class_gradient = suppression(p, h.sigmoid(), true) * (p - q)
 
-    assert (dz - misread).abs().max() > 0.85
+    assert (dz - wrong_class_gradient).abs().max() > 0.85
 
 
 @pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize("boost", [0.5, 10.0])
-def test_gradient_of_the_attention_and_where_it_vanishes(classes: int, boost: float) -> None:
+def test_gradient_of_the_attention_and_its_zero(classes: int, boost: float) -> None:
     logits, h, labels = random_inputs(classes)
     q = one_hot(labels, classes)
     p_y = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
@@ -122,7 +122,7 @@ def test_gradient_for_soft_targets(classes: int) -> None:
     assert dz.sum(1).abs().max() < 1e-12
 
 
-def test_a_prediction_equal_to_its_target_stays() -> None:
+def test_gradient_is_zero_if_the_prediction_equals_the_target() -> None:
     logits, h, _ = random_inputs(10)
     dz, dh = gradients(logits, h, logits.softmax(1))
 
@@ -130,7 +130,7 @@ def test_a_prediction_equal_to_its_target_stays() -> None:
     assert dh.abs().max() < 1e-12
 
 
-def test_full_attention_is_cross_entropy_and_none_learns_nothing() -> None:
+def test_limits_of_full_and_of_no_attention() -> None:
     logits, h, labels = random_inputs(10)
     for t in (one_hot(labels, 10), soft_targets(10)):
         certain = attention_loss(logits, torch.full_like(h, 60.0), t)
@@ -148,7 +148,7 @@ def test_boost_term() -> None:
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-def test_float32_is_near_a_plain_float64_evaluation(classes: int) -> None:
+def test_float32_matches_a_direct_float64_evaluation(classes: int) -> None:
     logits, h, labels = random_inputs(classes)
     # What float32 inputs say is the truth here; the loss is what is compared.
     logits, h = logits.float().double(), h.float().double()
@@ -156,13 +156,13 @@ def test_float32_is_near_a_plain_float64_evaluation(classes: int) -> None:
         z, a = logits.clone().requires_grad_(), h.clone().requires_grad_()
         reference = plain_loss(z, a, t)
         expected = torch.autograd.grad(reference.sum(), (z, a))
-        found = gradients(logits.float(), h.float(), t.float())
+        actual = gradients(logits.float(), h.float(), t.float())
         loss = attention_loss(logits.float(), h.float(), t.float())
 
         torch.testing.assert_close(loss.double(), reference.detach(), rtol=0, atol=2e-5)
-        for gradient, wanted in zip(found, expected, strict=True):
+        for gradient, expected_gradient in zip(actual, expected, strict=True):
             assert gradient.dtype == torch.float32
-            torch.testing.assert_close(gradient.double(), wanted, rtol=0, atol=2e-5)
+            torch.testing.assert_close(gradient.double(), expected_gradient, rtol=0, atol=2e-5)
 
 
 def test_extreme_inputs_stay_finite() -> None:
@@ -186,8 +186,8 @@ def make(
     labels: torch.Tensor, classes: int, epochs: int = 10, **values: object
 ) -> NoiseAttentionLearning:
     named: Mapping[str, object] = {name.replace("boost", "lambda"): v for name, v in values.items()}
-    taken = complete("method nal", NoiseAttentionLearning.parameters, named)
-    return NoiseAttentionLearning(Context(taken, labels, classes, epochs, seed=0))
+    hyperparameters = complete("method nal", NoiseAttentionLearning.parameters, named)
+    return NoiseAttentionLearning(Context(hyperparameters, labels, classes, epochs, seed=0))
 
 
 def step(
@@ -217,7 +217,7 @@ def test_targets_follow_equation_4() -> None:
     torch.testing.assert_close(method.targets.sum(1), torch.ones(count), rtol=0, atol=1e-5)
 
 
-def test_targets_move_in_their_epochs_alone() -> None:
+def test_targets_are_updated_in_target_epochs_only() -> None:
     labels = torch.zeros(2, dtype=torch.int64)
     method = make(labels, 3, first_target_epoch=4, target_interval=3)
     moved = []
@@ -231,7 +231,7 @@ def test_targets_move_in_their_epochs_alone() -> None:
     assert moved == [epoch for epoch in range(1, 12) if method.updates_targets(epoch)]
 
 
-def test_the_loss_sees_targets_already_moved_and_no_gradient_through_them() -> None:
+def test_loss_uses_updated_targets_without_their_gradient() -> None:
     classes, alpha, boost = 4, 0.7, 2.5
     labels = torch.arange(6) % classes
     index = torch.tensor([5, 0, 2])
@@ -240,7 +240,7 @@ def test_the_loss_sees_targets_already_moved_and_no_gradient_through_them() -> N
     h = torch.randn(3, generator=random).requires_grad_()
     method = make(labels, classes, alpha=alpha, boost=boost)
     loss = method.loss(Batch(logits, h, index, 1))
-    found = torch.autograd.grad(loss, (logits, h))
+    actual = torch.autograd.grad(loss, (logits, h))
 
     z, a = (x.detach().double().requires_grad_() for x in (logits, h))
     moved = alpha * one_hot(labels[index], classes) + (1 - alpha) * z.detach().softmax(1)
@@ -249,14 +249,14 @@ def test_the_loss_sees_targets_already_moved_and_no_gradient_through_them() -> N
 
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
-    for gradient, wanted in zip(found, expected, strict=True):
-        torch.testing.assert_close(gradient.double(), wanted, rtol=0, atol=1e-6)
-    still = make(labels, classes, alpha=alpha, boost=boost, first_target_epoch=2)
-    unmoved = still.loss(Batch(logits, h, index, 1))
-    assert unmoved.item() != pytest.approx(loss.item(), rel=1e-3)
+    for gradient, expected_gradient in zip(actual, expected, strict=True):
+        torch.testing.assert_close(gradient.double(), expected_gradient, rtol=0, atol=1e-6)
+    frozen = make(labels, classes, alpha=alpha, boost=boost, first_target_epoch=2)
+    frozen_loss = frozen.loss(Batch(logits, h, index, 1))
+    assert frozen_loss.item() != pytest.approx(loss.item(), rel=1e-3)
 
 
-def test_state_comes_back() -> None:
+def test_state_is_restored_from_a_state_dict() -> None:
     labels = torch.arange(4) % 3
     first, second = make(labels, 3), make(labels, 3)
     logits = torch.randn(4, 3)
@@ -269,17 +269,19 @@ def test_state_comes_back() -> None:
     assert not torch.equal(first.targets, make(labels, 3).targets)
 
 
-def test_a_first_target_epoch_that_never_comes_is_refused() -> None:
-    taken = complete("method nal", NoiseAttentionLearning.parameters, {"first_target_epoch": 11})
-    NoiseAttentionLearning.check(taken, 11)
+def test_first_target_epoch_after_the_last_epoch_is_refused() -> None:
+    hyperparameters = complete(
+        "method nal", NoiseAttentionLearning.parameters, {"first_target_epoch": 11}
+    )
+    NoiseAttentionLearning.check(hyperparameters, 11)
     with pytest.raises(
         FieldError, match=r"is 11, after the last epoch \(10\): .* 1 to 10"
     ) as caught:
-        NoiseAttentionLearning.check(taken, 10)
+        NoiseAttentionLearning.check(hyperparameters, 10)
     assert caught.value.field == "first_target_epoch"
 
 
-def test_defaults_are_the_papers() -> None:
+def test_default_values_are_those_of_the_paper() -> None:
     assert dict(complete("method nal", NoiseAttentionLearning.parameters, {})) == {
         "lambda": 0.5,
         "alpha": 0.9,
@@ -293,7 +295,7 @@ def test_defaults_are_the_papers() -> None:
     assert math.isclose(boost_loss(torch.zeros(1)).item(), math.log(2), rel_tol=1e-6)
 
 
-def test_unknown_method_gets_the_nearest() -> None:
+def test_unknown_method_suggests_a_similar_name() -> None:
     known = "known: bootstrap, bootstrap-hard, ce, "
     with pytest.raises(FieldError, match=rf"'nall': did you mean 'nal'\? {known}"):
         method_of("nall")

@@ -15,10 +15,10 @@ NAMES = ("nal-no-targets", "nal-no-attention", "nal-rnal")
 
 def make(name: str, labels: torch.Tensor, classes: int, **values: object) -> Method:
     kind = method_of(name)
-    taken = complete(
+    hyperparameters = complete(
         name, kind.parameters, {k.replace("boost", "lambda"): v for k, v in values.items()}
     )
-    return kind(Context(taken, labels, classes, 10, seed=0))
+    return kind(Context(hyperparameters, labels, classes, 10, seed=0))
 
 
 def batch(classes: int, epoch: int = 3) -> Batch:
@@ -47,12 +47,12 @@ def test_confidence_stays_finite_where_the_probability_is_one() -> None:
 def test_without_attention_the_gradient_flows_through_the_confidence() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     method = make("nal-no-attention", labels, 3, boost=2.0, first_target_epoch=9)
-    seen = batch(3)
-    z = seen.logits.clone().requires_grad_()
-    loss = method.loss(Batch(z, seen.attention, seen.index, 1))
-    (found,) = torch.autograd.grad(loss, z)
+    sample_batch = batch(3)
+    z = sample_batch.logits.clone().requires_grad_()
+    loss = method.loss(Batch(z, sample_batch.attention, sample_batch.index, 1))
+    (gradient,) = torch.autograd.grad(loss, z)
 
-    w = seen.logits.double().requires_grad_()
+    w = sample_batch.logits.double().requires_grad_()
     p = w.softmax(1)
     tau = p.max(1).values.unsqueeze(1)
     t = torch.nn.functional.one_hot(labels, 3).double()
@@ -60,36 +60,38 @@ def test_without_attention_the_gradient_flows_through_the_confidence() -> None:
     reference = (-(t * mixed.log()).sum(1) - 2.0 * tau.squeeze(1).log()).mean()
     (expected,) = torch.autograd.grad(reference, w)
     assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_without_targets_the_labels_stay() -> None:
+def test_targets_stay_one_hot_without_target_estimation() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     method = make("nal-no-targets", labels, 3, boost=1.5)
-    seen = batch(3)
+    sample_batch = batch(3)
     t = torch.nn.functional.one_hot(labels, 3).float()
-    expected = attention_loss(seen.logits, seen.attention, t) + 1.5 * boost_loss(seen.attention)
+    expected = attention_loss(sample_batch.logits, sample_batch.attention, t) + 1.5 * boost_loss(
+        sample_batch.attention
+    )
     for _ in range(3):
-        assert method.loss(seen).item() == pytest.approx(expected.mean().item(), rel=1e-6)
+        assert method.loss(sample_batch).item() == pytest.approx(expected.mean().item(), rel=1e-6)
     assert torch.equal(method.state_dict()["targets"], t)
     assert method.estimated_targets() is None
 
 
-def test_rnal_adds_the_reverse_term_of_the_moved_targets() -> None:
+def test_rnal_adds_the_reverse_term_with_updated_targets() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
-    plain, added = make("nal", labels, 3), make("nal-rnal", labels, 3)
-    assert added.context.hyperparameters["beta"] == 0.1
-    seen = batch(3)
-    base, total = plain.loss(seen), added.loss(seen)
-    t = plain.estimated_targets()
+    nal, rnal = make("nal", labels, 3), make("nal-rnal", labels, 3)
+    assert rnal.context.hyperparameters["beta"] == 0.1
+    sample_batch = batch(3)
+    base, total = nal.loss(sample_batch), rnal.loss(sample_batch)
+    t = nal.estimated_targets()
     assert t is not None
-    term = reverse_loss(seen.logits, seen.attention, t).mean()
+    term = reverse_loss(sample_batch.logits, sample_batch.attention, t).mean()
     assert total.item() == pytest.approx((base + 0.1 * term).item(), rel=1e-6)
     assert term.item() > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_their_titles_are_those_of_the_table(name: str) -> None:
+def test_titles_are_those_of_table_6(name: str) -> None:
     from reports.paper import paper_results
 
     assert method_of(name).title in {

@@ -1,4 +1,4 @@
-"""NAL as the public code runs it, against a transcription of its formulas written here anew."""
+"""NAL with the settings of the public code, compared with a transcription of its formulas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = (2, 10, 100)
 
 
 class PublicCode:
-    """The public loss in float32 NumPy: loop over epochs as it does, one batch at a time."""
+    """The public code's loss in float32 NumPy."""
 
     def __init__(self, labels: np.ndarray, classes: int, boost: float, beta: float) -> None:
         self.es, self.momentum, self.boost, self.beta = 60, np.float32(0.9), boost, beta
@@ -53,39 +53,39 @@ class PublicCode:
 def official(labels: np.ndarray, classes: int, boost: float, beta: float) -> NoiseAttentionLearning:
     setting = matching(NoiseAttentionLearning.presets["official"], "cifar10", "symmetric-0.4")
     assert setting is not None
-    given = {**setting.values, "lambda": boost, "alpha": 0.9, "beta": beta}
-    values = complete("method nal", NoiseAttentionLearning.parameters, given)
+    options = {**setting.values, "lambda": boost, "alpha": 0.9, "beta": beta}
+    values = complete("method nal", NoiseAttentionLearning.parameters, options)
     return NoiseAttentionLearning(Context(values, torch.from_numpy(labels), classes, 100, seed=0))
 
 
 @pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize(("boost", "beta"), [(0.5, 0.0), (10.0, 0.0), (50.0, 0.1)])
 @pytest.mark.parametrize("scale", [1.0, 4.0, 60.0])
-def test_it_is_the_public_loss_around_its_first_updates(
+def test_loss_matches_the_public_code_around_target_updates(
     classes: int, boost: float, beta: float, scale: float
 ) -> None:
     random = np.random.default_rng(classes)
     count = 12
     labels = random.integers(0, classes, count)
-    theirs = PublicCode(labels, classes, boost, beta)
-    ours = official(labels, classes, boost, beta)
+    reference = PublicCode(labels, classes, boost, beta)
+    method = official(labels, classes, boost, beta)
     moved = []
     for epoch in (1, 58, 59, 60, 61, 69, 70, 71, 80):
-        before = ours.targets.clone()
+        before = method.targets.clone()
         for index in np.split(random.permutation(count), 3):
             z = scale * random.standard_normal((4, classes)).astype(np.float32)
             h = scale * random.standard_normal(4).astype(np.float32)
-            expected = theirs(z, h, index, epoch)
+            expected = reference(z, h, index, epoch)
             batch = Batch(*map(torch.from_numpy, (z, h, index)), epoch)
-            assert float(ours.loss(batch)) == pytest.approx(expected, rel=2e-5, abs=2e-6)
-        if not torch.equal(before, ours.targets):
+            assert float(method.loss(batch)) == pytest.approx(expected, rel=2e-5, abs=2e-6)
+        if not torch.equal(before, method.targets):
             moved.append(epoch)
-            assert float(ours.targets.min()) >= np.float32(1e-4)
-        np.testing.assert_allclose(ours.targets.numpy(), theirs.table, rtol=1e-5, atol=1e-7)
+            assert float(method.targets.min()) >= np.float32(1e-4)
+        np.testing.assert_allclose(method.targets.numpy(), reference.table, rtol=1e-5, atol=1e-7)
     assert moved == [60, 70, 80]
 
 
-def test_a_label_row_is_not_normalised_again() -> None:
+def test_clamped_label_rows_are_not_normalised() -> None:
     for classes in CLASSES:
         labels = np.zeros(3, np.int64)
         method = official(labels, classes, 1.0, 0.0)
@@ -96,8 +96,10 @@ def test_a_label_row_is_not_normalised_again() -> None:
 
 
 @pytest.mark.parametrize(("classes", "excess"), [(10, 8.1e-4), (100, 8.9e-3)])
-def test_a_well_fitted_sample_is_pushed_back(classes: int, excess: float) -> None:
-    """At margin 15 the sign of the labelled logit's gradient is reversed by the floor."""
+def test_label_floor_reverses_the_gradient_of_a_well_fitted_sample(
+    classes: int, excess: float
+) -> None:
+    """The floor reverses the sign of the labelled logit's gradient at a margin of 15."""
     z = torch.zeros(1, classes, dtype=torch.float64)
     z[0, 0] = 15
     z.requires_grad_()
@@ -108,7 +110,7 @@ def test_a_well_fitted_sample_is_pushed_back(classes: int, excess: float) -> Non
     assert gradient[0, 0].item() == pytest.approx(excess, rel=0.05)
 
 
-def test_dead_zones_of_the_clamps() -> None:
+def test_gradient_is_zero_below_the_clamp() -> None:
     h = torch.tensor([-30.0, -20.0]).requires_grad_()
     row = torch.tensor([[1.0, 1e-4]]).repeat(2, 1)
     _, boosted, _ = clamped_losses(torch.zeros(2, 2), h, row)
@@ -117,7 +119,7 @@ def test_dead_zones_of_the_clamps() -> None:
     assert gradient[1].item() == pytest.approx(-1)
 
 
-def test_the_floor_of_the_reverse_term_is_that_of_sce() -> None:
+def test_reverse_term_has_the_label_floor_of_sce() -> None:
     z = torch.tensor([[0.3, -1.0, 2.0]], dtype=torch.float64)
     h = torch.tensor([0.4], dtype=torch.float64)
     t = torch.tensor([[1.0, 0, 0]], dtype=torch.float64)
@@ -127,7 +129,7 @@ def test_the_floor_of_the_reverse_term_is_that_of_sce() -> None:
     assert reverse_loss(z, h, t).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_delta_keeps_targets_of_samples_with_little_attention() -> None:
+def test_targets_are_updated_only_above_delta() -> None:
     labels = np.arange(3)
     values = complete("method nal", NoiseAttentionLearning.parameters, {"delta": 0.5})
     method = NoiseAttentionLearning(Context(values, torch.from_numpy(labels), 3, 5, seed=0))
@@ -138,14 +140,14 @@ def test_delta_keeps_targets_of_samples_with_little_attention() -> None:
     assert moved.tolist() == [False, True, True]
 
 
-def test_what_gave_nan_in_the_public_code_is_refused() -> None:
+def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
     parameters = NoiseAttentionLearning.parameters
     options = {"first_target_epoch": 65, "target_interval": 10, "clamps": True}
     values = complete("method nal", parameters, options)
-    with pytest.raises(FieldError) as refused:
+    with pytest.raises(FieldError) as caught:
         NoiseAttentionLearning.check(values, 100)
-    assert refused.value.field == "first_target_epoch"
-    assert refused.value.message == (
+    assert caught.value.field == "first_target_epoch"
+    assert caught.value.message == (
         "first_target_epoch 65 is no multiple of target_interval 10: with clamps, as in the public "
         "code, zeros of the labels would not be clamped before their logarithm, and the loss would "
         "be NaN; choose 70, or clamps false"
@@ -164,11 +166,11 @@ def test_what_gave_nan_in_the_public_code_is_refused() -> None:
         ("webvision", {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1}),
     ],
 )
-def test_the_official_preset_is_data_per_dataset(dataset: str, expected: dict[str, float]) -> None:
+def test_official_preset_by_dataset(dataset: str, expected: dict[str, float]) -> None:
     setting = matching(method_of("nal").presets["official"], dataset, "human")
     assert setting is not None
     assert dict(setting.values) == {**expected, "clamps": True, "delta": 0.0}
 
 
-def test_the_official_preset_has_nothing_for_other_datasets() -> None:
+def test_official_preset_is_empty_for_other_datasets() -> None:
     assert matching(method_of("nal").presets["official"], "digits", "symmetric-0.4") is None

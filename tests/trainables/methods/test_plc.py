@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
+    epoch_batches,
+    epoch_logits,
     extreme_logits,
-    hot,
     log_softmax,
-    logits_at,
     make,
-    no_pass,
-    order_at,
+    one_hot,
+    predict_forbidden,
     random_logits,
     ranked_labels,
     softmax,
@@ -27,7 +27,7 @@ from trainables.methods.published import Selection, matching
 from trainables.run.parameters import FrozenMap
 
 
-def plain(z: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(z: np.ndarray, labels: np.ndarray) -> float:
     return float(-log_softmax(z)[np.arange(len(z)), labels].mean())
 
 
@@ -37,20 +37,20 @@ def test_loss_and_gradient(classes: int, scale: float) -> None:
     z = random_logits(6, classes, scale)
     labels = ranked_labels(z)
     method = make("plc", labels, classes, {"first_correction_epoch": 1, "delta": 0.9})
-    assert_loss(method, lambda z: plain(z, labels), z)
-    method.end_epoch(1, no_pass)
+    assert_loss(method, lambda z: cross_entropy(z, labels), z)
+    method.end_epoch(1, predict_forbidden)
     p = softmax(z)
     corrected = np.where(p[np.arange(6), labels] < 0.9 * p.max(1), p.argmax(1), labels)
     assert (corrected != labels).sum() >= 3
-    assert_loss(method, lambda z: plain(z, corrected), z, epoch=2)
+    assert_loss(method, lambda z: cross_entropy(z, corrected), z, epoch=2)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
 def test_extreme_logits(classes: int) -> None:
     z, labels = extreme_logits(classes)
     method = make("plc", labels, classes, {"first_correction_epoch": 1})
-    assert assert_finite(method, z) == pytest.approx(plain(z, labels), rel=1e-6)
-    method.end_epoch(1, no_pass)
+    assert assert_finite(method, z) == pytest.approx(cross_entropy(z, labels), rel=1e-6)
+    method.end_epoch(1, predict_forbidden)
     assert method.state_dict()["labels"].tolist() == [0, 1, 0, 0]
 
 
@@ -60,61 +60,63 @@ def test_labels_are_corrected_cumulatively(window: int, last_delta: float) -> No
     labels = np.arange(count) % classes
     values = {"first_correction_epoch": first, "window": window, "delta": 0.05}
     method = make("plc", labels, classes, values, epochs=16)
-    current, delta, seen, corrections = labels.copy(), 0.05, [], []
+    current, delta, predictions, corrections = labels.copy(), 0.05, [], []
     for epoch in range(1, 17):
-        z = logits_at(epoch, count, classes)
-        expected = [plain(z[at], current[at]) for at in order_at(epoch, count, 5)]
+        z = epoch_logits(epoch, count, classes)
+        expected = [
+            cross_entropy(z[index], current[index]) for index in epoch_batches(epoch, count, 5)
+        ]
         losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
-        seen.append(softmax(z))
+        predictions.append(softmax(z))
         if epoch >= first:
-            f = np.mean(seen[-window:], axis=0)
-            doubted = f[np.arange(count), current] / f.max(1) < delta
-            current = np.where(doubted, f.argmax(1), current)
-            corrections.append(int(doubted.sum()))
-            if doubted.sum() < 0.001 * count:
+            f = np.mean(predictions[-window:], axis=0)
+            below_delta = f[np.arange(count), current] / f.max(1) < delta
+            current = np.where(below_delta, f.argmax(1), current)
+            corrections.append(int(below_delta.sum()))
+            if below_delta.sum() < 0.001 * count:
                 delta = min(delta + 0.1, 0.9)
         state = method.state_dict()
         assert state["labels"].tolist() == current.tolist()
         assert state["delta"].item() == pytest.approx(delta, rel=1e-6)
-        np.testing.assert_array_equal(method.estimated_targets(), hot(current, classes))
+        np.testing.assert_array_equal(method.estimated_targets(), one_hot(current, classes))
     assert sum(corrections) > 0
     # With a mean over several epochs some rounds have nothing to correct, and raise δ.
     assert delta == pytest.approx(last_delta)
 
 
-def test_delta_rises_to_0_9_where_there_is_nothing_to_correct() -> None:
+def test_delta_rises_to_0_9_without_corrections() -> None:
     method = make("plc", np.array([0]), 2, {"first_correction_epoch": 1})
-    found = []
+    actual = []
     for epoch in range(1, 9):
         step(method, np.array([[3.0, 0.0]]), epoch=epoch)
-        method.end_epoch(epoch, no_pass)
-        found.append(method.state_dict()["delta"].item())
-    assert found == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
+        method.end_epoch(epoch, predict_forbidden)
+        actual.append(method.state_dict()["delta"].item())
+    assert actual == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(0, 0.4), (1, 0.4), (2, 0.3), (3, 0.3)])
-def test_few_are_less_than_a_thousandth(wrong: int, expected: float) -> None:
+def test_few_corrections_are_less_than_a_thousandth(wrong: int, expected: float) -> None:
     z = np.tile([3.0, 0.0], (2000, 1))
     labels = np.zeros(2000, np.int64)
     labels[:wrong] = 1
     method = make("plc", labels, 2, {"first_correction_epoch": 1})
     step(method, z)
-    method.end_epoch(1, no_pass)
+    method.end_epoch(1, predict_forbidden)
     assert method.state_dict()["labels"].sum() == 0
     assert method.state_dict()["delta"].item() == pytest.approx(expected)
 
 
-def test_the_code_corrects_after_its_epoch_8_which_is_our_9th() -> None:
+def test_default_first_correction_epoch_is_epoch_8_of_the_public_code() -> None:
     method = make("plc", np.array([1]), 2, epochs=180)
     for epoch in range(1, 10):
         assert method.state_dict()["labels"].tolist() == [1]
         step(method, np.array([[3.0, 0.0]]), epoch=epoch)
-        method.end_epoch(epoch, no_pass)
+        method.end_epoch(epoch, predict_forbidden)
     assert method.state_dict()["labels"].tolist() == [0]
 
 
-def test_a_correction_that_never_comes_is_refused() -> None:
+def test_first_correction_epoch_after_the_last_epoch_is_refused() -> None:
     values = FrozenMap({"first_correction_epoch": 9})
     method_of("plc").check(values, 9)
     with pytest.raises(FieldError, match="first_correction_epoch is 9, after the last epoch"):
@@ -142,6 +144,6 @@ def test_published_recipe() -> None:
     # CIFAR-10's, which its code takes for CIFAR-100 as well.
     assert recipe.mean == (0.4914, 0.4822, 0.4465)
     assert (recipe.epochs, recipe.nesterov, recipe.weight_decay) == (180, True, 5e-4)
-    found = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (40, 41, 81)]
-    assert found == pytest.approx([0.01, 0.005, 0.0025])
+    actual = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (40, 41, 81)]
+    assert actual == pytest.approx([0.01, 0.005, 0.0025])
     assert (published.hold_out, published.selection) == (0.1, Selection.CLEAN)

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from driving import (
+from method_harness import (
     CLASSES,
     SCALES,
     assert_finite,
     assert_loss,
     extreme_logits,
-    hot,
     log_softmax,
     make,
+    one_hot,
     random_logits,
     ranked_labels,
     softmax,
@@ -22,12 +22,12 @@ from trainables.methods import method_of
 from trainables.methods.published import matching
 
 
-def symmetric(z: np.ndarray, labels: np.ndarray, a: float, b: float) -> float:
-    """With every clamp of the formula, the sum over all classes written out."""
-    given = hot(labels, z.shape[1])
-    forward = -(given * log_softmax(z)).sum(1)
+def sce_loss(z: np.ndarray, labels: np.ndarray, a: float, b: float) -> float:
+    """Return the loss with all clamps of the formula and an explicit sum over the classes."""
+    one_hot_labels = one_hot(labels, z.shape[1])
+    forward = -(one_hot_labels * log_softmax(z)).sum(1)
     p = np.clip(softmax(z), 1e-7, 1)
-    reverse = -(p * np.log(np.clip(given, 1e-4, 1))).sum(1)
+    reverse = -(p * np.log(np.clip(one_hot_labels, 1e-4, 1))).sum(1)
     return float((a * forward + b * reverse).mean())
 
 
@@ -38,24 +38,24 @@ def test_loss_and_gradient(a: float, b: float, classes: int, scale: float) -> No
     z = random_logits(6, classes, scale)
     labels = ranked_labels(z)
     method = make("sce", labels, classes, {"a": a, "b": b})
-    assert_loss(method, lambda z: symmetric(z, labels, a, b), z)
+    assert_loss(method, lambda z: sce_loss(z, labels, a, b), z)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
 def test_extreme_logits(classes: int) -> None:
     z, labels = extreme_logits(classes)
     loss = assert_finite(make("sce", labels, classes), z)
-    assert loss == pytest.approx(symmetric(z, labels, 0.1, 1.0), rel=1e-6)
+    assert loss == pytest.approx(sce_loss(z, labels, 0.1, 1.0), rel=1e-6)
 
 
-def test_the_reverse_term_is_9_21_times_what_the_label_lacks() -> None:
+def test_reverse_term_is_9_21_times_the_probability_of_other_classes() -> None:
     z = random_logits(5, 10)
     labels = np.arange(5)
     method = make("sce", labels, 10, {"a": 0.0, "b": 1.0})
-    lacking = 1 - softmax(z)[np.arange(5), labels].mean()
+    p_other_classes = 1 - softmax(z)[np.arange(5), labels].mean()
     assert -math.log(1e-4) == pytest.approx(9.21, abs=1e-3)
-    assert_loss(method, lambda z: symmetric(z, labels, 0, 1), z)
-    assert symmetric(z, labels, 0, 1) == pytest.approx(-math.log(1e-4) * lacking, rel=1e-6)
+    assert_loss(method, lambda z: sce_loss(z, labels, 0, 1), z)
+    assert sce_loss(z, labels, 0, 1) == pytest.approx(-math.log(1e-4) * p_other_classes, rel=1e-6)
 
 
 @pytest.mark.parametrize(("dataset", "a", "b"), [("cifar10", 0.1, 1.0), ("cifar100", 6.0, 0.1)])

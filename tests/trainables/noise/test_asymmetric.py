@@ -52,30 +52,30 @@ def draw(scenario: str, classes: int, seed: int = 0) -> Realisation:
 
 
 @pytest.mark.parametrize(("classes", "scenario"), GOLDEN)
-def test_labels_are_what_they_always_were(classes: int, scenario: str) -> None:
+def test_labels_have_their_golden_digests(classes: int, scenario: str) -> None:
     assert labels_digest(draw(scenario, classes).noisy) == GOLDEN[classes, scenario]
 
 
-def test_exactly_the_rate_of_each_affected_class_of_cifar10() -> None:
-    drawn = draw("asymmetric-0.4", 10)
+def test_exact_rate_in_each_affected_class_of_cifar10() -> None:
+    realisation = draw("asymmetric-0.4", 10)
     expected = np.eye(10)
     for source, wrong in {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}.items():
         expected[source, source], expected[source, wrong] = 0.6, 0.4
-    np.testing.assert_allclose(drawn.transition, expected, atol=1e-12)
-    assert drawn.flip_rate == 0.2
+    np.testing.assert_allclose(realisation.transition, expected, atol=1e-12)
+    assert realisation.flip_rate == 0.2
     assert noise_of("asymmetric-0.4").nominal_rate == 0.4
 
 
 @pytest.mark.parametrize("scenario", ["asymmetric-0.4", "asymmetric-superclass-0.4"])
-def test_each_class_of_cifar100_goes_to_one_other(scenario: str) -> None:
+def test_each_class_of_cifar100_has_one_target(scenario: str) -> None:
     target = superclass_map() if "superclass" in scenario else block_map()
-    drawn = draw(scenario, 100)
+    realisation = draw(scenario, 100)
     expected = 0.6 * np.eye(100)
     expected[np.arange(100), target] += 0.4
-    np.testing.assert_allclose(drawn.transition, expected, atol=1e-12)
+    np.testing.assert_allclose(realisation.transition, expected, atol=1e-12)
 
 
-def test_counts_are_rounded_class_by_class() -> None:
+def test_counts_are_rounded_by_class() -> None:
     true = np.repeat(np.arange(10), 7)
     noisy = noise_of("asymmetric-0.4").apply(NoiseContext(true, np.arange(70), 10, "cifar10"), 3)
     for label in range(10):
@@ -83,7 +83,7 @@ def test_counts_are_rounded_class_by_class() -> None:
         assert flipped == (round(0.4 * 7) if label in CIFAR10_FLIPS else 0)
 
 
-def test_each_label_by_chance() -> None:
+def test_per_sample_counts_are_random() -> None:
     true, noisy = INDEX % 10, draw("asymmetric-each-0.4", 10).noisy
     counts = [int((noisy[true == label] != label).sum()) for label in range(10)]
     for label, count in enumerate(counts):
@@ -94,20 +94,20 @@ def test_each_label_by_chance() -> None:
     assert any(count not in (0, 2000) for count in counts)
 
 
-def test_a_lower_rate_flips_a_part_of_what_a_higher_one_flips() -> None:
+def test_a_lower_rate_flips_a_subset_of_a_higher_one() -> None:
     low, high = (draw(f"asymmetric-0.{n}", 100) for n in (2, 4))
     flipped = low.noisy != low.true
     assert (high.noisy[flipped] == low.noisy[flipped]).all()
 
 
-def test_a_subset_is_drawn_as_it_is_in_the_whole_by_chance() -> None:
+def test_per_sample_draws_do_not_depend_on_the_subset() -> None:
     whole = draw("asymmetric-each-0.4", 10).noisy
     index = np.arange(0, N, 3)
     context = NoiseContext(INDEX % 10, index, 10, "cifar10")
     np.testing.assert_array_equal(noise_of("asymmetric-each-0.4").apply(context, 0), whole[index])
 
 
-def test_the_maps() -> None:
+def test_class_maps() -> None:
     assert cifar10_map().tolist() == [0, 1, 0, 5, 7, 3, 6, 7, 8, 1]
     assert superclass_map().tolist() == NEXT_IN_SUPERCLASS
     superclass: NDArray[np.int64] = np.array(CIFAR100_SUPERCLASS)
@@ -120,7 +120,7 @@ def test_the_maps() -> None:
     assert pairs == [(6, 7), (19, 15), (42, 43), (63, 64), (86, 87), (89, 85)]
 
 
-def test_what_has_no_map_is_refused() -> None:
+def test_dataset_without_a_class_map_is_refused() -> None:
     for scenario, name in (("asymmetric-0.4", "digits"), ("asymmetric-0.4", "folder")):
         with pytest.raises(FieldError) as caught:
             noise_of(scenario).check(source_of(name))

@@ -21,7 +21,7 @@ def read(folder: Path) -> list[int]:
     return read_label_file(folder, "mine", LABELS, 4).tolist()
 
 
-def refused(folder: Path) -> str:
+def error_message(folder: Path) -> str:
     with pytest.raises(DataError) as caught:
         read(folder)
     message = str(caught.value)
@@ -43,7 +43,7 @@ def test_the_same_labels_in_every_form(tmp_path: Path) -> None:
         assert read(tmp_path) == NOISY.tolist()
 
 
-def test_an_index_says_which_samples_are_meant(tmp_path: Path) -> None:
+def test_index_selects_the_labelled_samples(tmp_path: Path) -> None:
     expected = LABELS.copy()
     expected[[5, 2]] = [0, 3]
     (tmp_path / "mine.json").write_text('{"index": [5, 2], "label": [0, 3], "true_label": [1, 2]}')
@@ -89,9 +89,9 @@ JSON = "DIR/mine.json"
         (7, f"{JSON} must be a list of labels, or an object of lists"),
     ],
 )
-def test_json_that_does_not_fit(content: object, message: str, tmp_path: Path) -> None:
+def test_invalid_json_is_refused(content: object, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps(content))
-    assert refused(tmp_path) == message
+    assert error_message(tmp_path) == message
 
 
 @pytest.mark.parametrize(
@@ -111,57 +111,61 @@ def test_json_that_does_not_fit(content: object, message: str, tmp_path: Path) -
         ),
     ],
 )
-def test_csv_that_does_not_fit(content: str, message: str, tmp_path: Path) -> None:
+def test_invalid_csv_is_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(content)
-    assert refused(tmp_path) == message
+    assert error_message(tmp_path) == message
 
 
-def test_nothing_is_unpickled(tmp_path: Path) -> None:
+def test_pickled_content_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
-    assert refused(tmp_path).startswith(
+    assert error_message(tmp_path).startswith(
         "DIR/mine.npy cannot be read as a NumPy array of integers: write"
     )
     (tmp_path / "mine.npy").write_bytes(pickle.dumps(NOISY))
-    assert refused(tmp_path).startswith(
+    assert error_message(tmp_path).startswith(
         "DIR/mine.npy cannot be read as a NumPy array of integers: write"
     )
     np.save(tmp_path / "mine.npy", np.zeros((12, 4)))
-    assert refused(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
+    assert (
+        error_message(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
+    )
 
 
-def test_numbers_that_64_bits_do_not_hold(tmp_path: Path) -> None:
+def test_numbers_out_of_the_range_of_int64_are_refused(tmp_path: Path) -> None:
     rows = [str(2**70)] + ["0"] * 11
     (tmp_path / "mine.csv").write_text("\n".join(["label", *rows]))
-    assert refused(tmp_path) == f"DIR/mine.csv: label 1 is out of range: {2**70}"
+    assert error_message(tmp_path) == f"DIR/mine.csv: label 1 is out of range: {2**70}"
     (tmp_path / "mine.csv").unlink()
     np.save(tmp_path / "mine.npy", np.full(12, 2**63, dtype=np.uint64))
-    assert refused(tmp_path) == f"DIR/mine.npy: label 1 is out of range: {2**63}"
+    assert error_message(tmp_path) == f"DIR/mine.npy: label 1 is out of range: {2**63}"
 
 
-def test_several_arrays_and_brackets_without_end(tmp_path: Path) -> None:
+def test_npz_archive_and_deeply_nested_json_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "mine.npy").open("wb") as file:
         np.savez(file, a=NOISY, b=NOISY)
-    assert refused(tmp_path) == (
+    assert error_message(tmp_path) == (
         "DIR/mine.npy holds several arrays: it must hold one, a vector of labels"
     )
     (tmp_path / "mine.npy").unlink()
     (tmp_path / "mine.json").write_text("[" * 100_000)
-    assert refused(tmp_path).startswith("DIR/mine.json cannot be read as JSON: ")
+    assert error_message(tmp_path).startswith("DIR/mine.json cannot be read as JSON: ")
 
 
-def test_a_head_without_rows(tmp_path: Path) -> None:
+def test_csv_header_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("index,label\n")
-    assert refused(tmp_path) == "DIR/mine.csv has no labels"
+    assert error_message(tmp_path) == "DIR/mine.csv has no labels"
 
 
-def test_no_file_or_more_than_one(tmp_path: Path) -> None:
-    assert refused(tmp_path) == ("no label file DIR/mine with one of the endings .npy, .csv, .json")
+def test_missing_and_ambiguous_files_are_refused(tmp_path: Path) -> None:
+    assert error_message(tmp_path) == (
+        "no label file DIR/mine with one of the endings .npy, .csv, .json"
+    )
     np.save(tmp_path / "mine.npy", NOISY)
     (tmp_path / "mine.csv").write_text("label\n")
-    assert refused(tmp_path) == "DIR has mine.npy and mine.csv: remove all but one"
+    assert error_message(tmp_path) == "DIR has mine.npy and mine.csv: remove all but one"
 
 
-def test_45_000_labels_of_plc_go_where_an_index_says(tmp_path: Path) -> None:
+def test_45_000_labels_of_plc_with_an_index(tmp_path: Path) -> None:
     labels = np.arange(50_000) % 10
     noisy = (labels[:45_000] + 1) % 10
     np.save(tmp_path / "plc.npy", noisy)
@@ -170,6 +174,6 @@ def test_45_000_labels_of_plc_go_where_an_index_says(tmp_path: Path) -> None:
     (tmp_path / "plc.npy").unlink()
     content = {"label": noisy.tolist(), "index": list(range(45_000))}
     (tmp_path / "plc.json").write_text(json.dumps(content))
-    found = read_label_file(tmp_path, "plc", labels, 10)
-    np.testing.assert_array_equal(found[:45_000], noisy)
-    np.testing.assert_array_equal(found[45_000:], labels[45_000:])
+    result = read_label_file(tmp_path, "plc", labels, 10)
+    np.testing.assert_array_equal(result[:45_000], noisy)
+    np.testing.assert_array_equal(result[45_000:], labels[45_000:])

@@ -11,7 +11,7 @@ LABELS = np.arange(20) % 10
 SETS = {"worse": (LABELS + 3) % 10, "file-mine": (LABELS + 1) % 10}
 
 
-def test_what_people_said_of_the_used_samples() -> None:
+def test_recorded_labels_of_the_used_samples() -> None:
     index = np.array([1, 4, 9])
     context = NoiseContext(LABELS, index, 10, "cifar10n", annotations=SETS)
     assert noise_of("human-worse").apply(context, 5).tolist() == [4, 7, 2]
@@ -22,7 +22,7 @@ def test_what_people_said_of_the_used_samples() -> None:
     assert int((hybrid != SETS["worse"]).sum()) == 10
 
 
-def test_a_set_that_the_dataset_has_not() -> None:
+def test_unknown_set_of_human_labels_is_refused() -> None:
     noise_of("human-worse").check(source_of("cifar10n"))
     with pytest.raises(FieldError) as caught:
         noise_of("human-worst").check(source_of("cifar10n"))
@@ -38,7 +38,7 @@ def test_a_set_that_the_dataset_has_not() -> None:
 
 
 @pytest.mark.parametrize("name", ["file-", "file-../x", "file-a/b", "file-.hidden"])
-def test_a_label_file_is_a_plain_name(name: str) -> None:
+def test_label_file_must_be_a_plain_name(name: str) -> None:
     with pytest.raises(FieldError, match="after file- comes the name of a file in labels/"):
         noise_of(name)
 
@@ -67,7 +67,7 @@ def test_titles_and_nominal_rates(scenario: str, title: str, nominal: float | No
     assert noise.nominal_rate == nominal
 
 
-def test_an_unknown_name_is_told_all_forms() -> None:
+def test_unknown_scenario_lists_all_forms() -> None:
     with pytest.raises(FieldError) as caught:
         noise_of("symetric-0.4")
     for form in ("symmetric-RATE", "asymmetric-superclass-RATE", "pmd-TYPE-RATE", "file-NAME"):

@@ -39,14 +39,14 @@ def draw(scenario: str, classes: int, seed: int = 0) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize(("classes", "scenario", "rate", "digest"), GOLDEN)
-def test_the_golden_draws(classes: int, scenario: str, rate: float, digest: str) -> None:
+def test_golden_draws(classes: int, scenario: str, rate: float, digest: str) -> None:
     noisy = draw(scenario, classes)
     assert labels_digest(noisy)[:16] == digest
     assert float(np.mean(noisy != np.arange(N) % classes)) == pytest.approx(rate, abs=1e-9)
 
 
-def test_it_is_a_transcription_of_the_sampler() -> None:
-    """Shuffle all positions; go through them in order, drawing for the first int(rN) shuffled."""
+def test_draw_matches_a_transcription_of_the_public_code() -> None:
+    """Visit all positions in order and draw for those among the first int(rN) shuffled ones."""
     labels = np.random.Generator(np.random.Philox(1)).integers(0, 10, 997)
     stream = random.Random(345)  # noqa: S311 - the public code's stream
     positions = list(range(997))
@@ -70,7 +70,7 @@ def test_one_draw_for_all_seeds_and_subsets() -> None:
     assert not noise_of("symmetric-0.4").one_draw
 
 
-def test_asymmetric_needs_a_dataset_with_a_map() -> None:
+def test_asymmetric_noise_needs_a_class_map() -> None:
     from trainables.datasets import source_of
 
     noise_of("symmetric-official-0.4").check(source_of("digits"))
@@ -79,7 +79,7 @@ def test_asymmetric_needs_a_dataset_with_a_map() -> None:
         noise_of("asymmetric-official-0.4").check(source_of("digits"))
 
 
-def test_the_order_of_class_folders_is_refused_where_the_archive_has_another() -> None:
+def test_class_folder_order_of_an_archive_dataset_is_refused() -> None:
     labels = np.repeat(np.arange(10), 20)
     noise = noise_of("symmetric-official-0.4")
     with pytest.raises(DataError, match="the order of the images in cifar10's archive, not of"):

@@ -21,7 +21,7 @@ SCENARIOS = [
 
 
 def posterior(*, errors: bool = True) -> NDArray[np.float64]:
-    """Probabilities in steps of 1/64, exact in any arithmetic; one in eight errs if asked to."""
+    """Return probabilities in exact steps of 1/64; with `errors` one in eight samples is wrong."""
     draws = np.asarray(np.random.Philox(key=7).random_raw(2 * N), dtype=np.uint64)
     bits = draws.reshape(2, N) >> np.uint64(32)
     margin = (bits[0] % np.uint64(63)).astype(np.float64) + 1
@@ -41,7 +41,7 @@ def draw(scenario: str, seed: int = 0, eta: NDArray[np.float64] | None = None) -
     return noise_of(scenario).apply(NoiseContext(LABELS, np.arange(N), K, posterior=eta), seed)
 
 
-def test_the_probability_of_a_flip_falls_with_the_margin() -> None:
+def test_flip_probability_decreases_with_the_margin() -> None:
     margin = np.linspace(0, 1, 101)
     for kind, at_zero in ((1, 0.5), (2, 1.0), (3, 1.0)):
         flips = FLIP_PROBABILITIES[kind](margin)
@@ -54,7 +54,7 @@ def test_the_probability_of_a_flip_falls_with_the_margin() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_level_is_reached_in_expectation_and_in_the_draw(scenario: str) -> None:
+def test_rate_is_reached_in_expectation_and_in_the_draw(scenario: str) -> None:
     noise = noise_of(scenario)
     assert isinstance(noise, Pmd)
     eta = posterior()
@@ -71,7 +71,7 @@ def test_the_level_is_reached_in_expectation_and_in_the_draw(scenario: str) -> N
     assert ((noisy == first) | (noisy == second)).all()
 
 
-def test_a_certain_sample_is_safe_in_the_papers_form_and_not_in_the_codes() -> None:
+def test_certain_samples_are_flipped_only_with_divided_keep() -> None:
     eta = posterior(errors=False)
     certain = np.arange(N) % 2 == 0
     eta[certain] = np.eye(K)[LABELS[certain]]
@@ -80,7 +80,7 @@ def test_a_certain_sample_is_safe_in_the_papers_form_and_not_in_the_codes() -> N
     assert 0 < np.mean(code[certain] != LABELS[certain]) < 0.7
 
 
-def test_labels_are_what_they_always_were() -> None:
+def test_labels_have_their_golden_digests() -> None:
     for scenario, digest in (
         ("pmd-1-0.35", "82421808c9f56f0dd379daceaa6b156a546841820e319bd3fe07c019def9f582"),
         ("pmd-keep-3-0.7", "fccdda235ccfe9aa3415c5b309609dbd1bd2c90f38b0dd82d7ed4f66922f3097"),
@@ -88,7 +88,7 @@ def test_labels_are_what_they_always_were() -> None:
         assert labels_digest(draw(scenario)) == digest
 
 
-def test_draws_belong_to_the_sample_and_the_seed() -> None:
+def test_draws_are_keyed_by_sample_and_seed() -> None:
     noise, eta = noise_of("pmd-2-0.35"), posterior()
     assert not np.array_equal(draw("pmd-2-0.35", seed=1), draw("pmd-2-0.35"))
     index = np.flatnonzero(np.arange(N) % 16 < 8)  # the same share of errors and margins
@@ -96,7 +96,7 @@ def test_draws_belong_to_the_sample_and_the_seed() -> None:
     assert np.mean(part != draw("pmd-2-0.35")[index]) < 0.02  # another constant, the same draws
 
 
-def test_a_network_that_errs_too_often_cannot_give_a_low_level() -> None:
+def test_rate_below_the_networks_error_is_refused() -> None:
     flat = np.full((N, K), 1 / K)
     with pytest.raises(DataError) as caught:
         draw("pmd-1-0.35", eta=flat)
@@ -107,12 +107,12 @@ def test_a_network_that_errs_too_often_cannot_give_a_low_level() -> None:
     )
 
 
-def test_without_probabilities_nothing_is_drawn() -> None:
+def test_missing_class_probabilities_are_refused() -> None:
     with pytest.raises(DataError, match="needs class probabilities, and none are given"):
         noise_of("pmd-1-0.35").apply(NoiseContext(LABELS, np.arange(N), K), 0)
 
 
-def test_hybrid_noise_lies_over_what_the_first_gave() -> None:
+def test_second_noise_is_applied_to_the_labels_of_the_first() -> None:
     base, hybrid = draw("pmd-1-0.35"), draw("pmd-1-0.35+symmetric-0.3")
     assert int((hybrid != base).sum()) == round(0.3 * N)
     wrong = float(np.mean(base != LABELS))
@@ -133,7 +133,7 @@ def test_hybrid_noise_lies_over_what_the_first_gave() -> None:
         ("pmd-1-0.35+human-worse", "can be laid over PMD, human or file labels"),
     ],
 )
-def test_bad_names(scenario: str, message: str) -> None:
+def test_invalid_scenarios_are_refused(scenario: str, message: str) -> None:
     with pytest.raises(FieldError) as caught:
         noise_of(scenario)
     assert message in caught.value.message

@@ -35,48 +35,48 @@ def draw(scenario: str, classes: int = 10, seed: int = 0) -> Realisation:
     return Realisation(INDEX, true, noisy, classes)
 
 
-def assert_drawn_from(expected: NDArray[np.float64], drawn: Realisation) -> None:
-    """Pearson's χ² of the counts is near its degrees of freedom, within five deviations."""
-    classes = drawn.classes
-    observed = np.array(drawn.transition)
+def assert_drawn_from(expected: NDArray[np.float64], realisation: Realisation) -> None:
+    """Assert that Pearson's χ² of the counts is within five deviations of its expectation."""
+    classes = realisation.classes
+    observed = np.array(realisation.transition)
     chi_squared = (N / classes * (observed - expected) ** 2 / expected).sum()
     freedom = classes * (classes - 1)
     assert chi_squared / freedom == pytest.approx(1, abs=5 * np.sqrt(3 / freedom))
 
 
 @pytest.mark.parametrize("scenario", GOLDEN)
-def test_labels_are_what_they_always_were(scenario: str) -> None:
+def test_labels_have_their_golden_digests(scenario: str) -> None:
     assert labels_digest(draw(scenario).noisy) == GOLDEN[scenario]
 
 
 @pytest.mark.parametrize("classes", [10, 100])
 @pytest.mark.parametrize("rate", RATES)
-def test_exactly_the_rate_goes_to_other_classes(rate: float, classes: int) -> None:
-    drawn = draw(f"symmetric-{rate}", classes)
+def test_exact_rate_is_flipped_to_other_classes(rate: float, classes: int) -> None:
+    realisation = draw(f"symmetric-{rate}", classes)
 
-    assert int((drawn.noisy != drawn.true).sum()) == round(rate * N)
+    assert int((realisation.noisy != realisation.true).sum()) == round(rate * N)
     expected = np.full((classes, classes), rate / (classes - 1))
     np.fill_diagonal(expected, 1 - rate)
-    assert_drawn_from(expected, drawn)
+    assert_drawn_from(expected, realisation)
 
 
 @pytest.mark.parametrize("classes", [10, 100])
 @pytest.mark.parametrize("rate", RATES)
-def test_including_the_true_class_keeps_its_share(rate: float, classes: int) -> None:
-    drawn = draw(f"symmetric-incl-{rate}", classes)
+def test_true_rate_if_the_true_class_is_included(rate: float, classes: int) -> None:
+    realisation = draw(f"symmetric-incl-{rate}", classes)
 
     effective = rate * (classes - 1) / classes
     drawn_anew = round(rate * N)
     spread = np.sqrt(drawn_anew * (1 - 1 / classes) / classes) / N
-    assert drawn.flip_rate == pytest.approx(effective, abs=5 * spread)
-    assert drawn.flip_rate < rate
+    assert realisation.flip_rate == pytest.approx(effective, abs=5 * spread)
+    assert realisation.flip_rate < rate
     expected = np.full((classes, classes), rate / classes)
     np.fill_diagonal(expected, 1 - rate + rate / classes)
-    assert_drawn_from(expected, drawn)
+    assert_drawn_from(expected, realisation)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "symmetric-incl"])
-def test_a_higher_rate_adds_to_what_a_lower_one_flips(kind: str) -> None:
+def test_a_higher_rate_flips_a_superset_of_a_lower_one(kind: str) -> None:
     levels = [draw(f"{kind}-{rate}") for rate in RATES]
     for low, high in pairwise(levels):
         flipped = low.noisy != low.true
@@ -84,7 +84,7 @@ def test_a_higher_rate_adds_to_what_a_lower_one_flips(kind: str) -> None:
         assert high.flip_rate > low.flip_rate
 
 
-def test_both_conventions_choose_the_same_samples() -> None:
+def test_both_conventions_select_the_same_samples() -> None:
     other, anyone = draw("symmetric-0.4"), draw("symmetric-incl-0.4")
     assert not ((anyone.noisy != anyone.true) & (other.noisy == other.true)).any()
 
@@ -104,7 +104,7 @@ def test_draws_are_keyed_by_the_sample() -> None:
     np.testing.assert_array_equal(noise.apply(NoiseContext(true, shuffled, 10), 0), part[::-1])
 
 
-def test_seeds_draw_anew_and_the_true_labels_stay() -> None:
+def test_seeds_differ_and_true_labels_are_unchanged() -> None:
     true = INDEX % 10
     before = true.copy()
     first = noise_of("symmetric-0.4").apply(NoiseContext(true, INDEX, 10), 0)
@@ -115,13 +115,13 @@ def test_seeds_draw_anew_and_the_true_labels_stay() -> None:
     assert np.mean(first == second) == pytest.approx(0.36 + 0.16 / 9, abs=0.012)
 
 
-def test_two_classes_leave_one_other() -> None:
-    drawn = draw("symmetric-0.4", classes=2)
-    assert drawn.flip_rate == 0.4
-    assert set(np.unique(drawn.noisy)) == {0, 1}
+def test_two_classes() -> None:
+    realisation = draw("symmetric-0.4", classes=2)
+    assert realisation.flip_rate == 0.4
+    assert set(np.unique(realisation.noisy)) == {0, 1}
 
 
-def test_names_are_read() -> None:
+def test_parse_of_scenario_names() -> None:
     assert noise_of("symmetric-0.4") == Symmetric(0.4, include_true_class=False)
     assert noise_of("symmetric-incl-0.45") == Symmetric(0.45, include_true_class=True)
     assert isinstance(noise_of("clean"), Clean)
@@ -149,11 +149,11 @@ def test_names_are_read() -> None:
         ("symmetric-incl-4e-1", "unknown scenario"),
     ],
 )
-def test_what_names_no_scenario_is_refused(scenario: str, message: str) -> None:
+def test_unknown_scenarios_are_refused(scenario: str, message: str) -> None:
     with pytest.raises(FieldError, match=message) as caught:
         noise_of(scenario)
     assert caught.value.field == "scenario"
 
 
-def test_every_kind_tells_its_forms() -> None:
+def test_every_kind_has_forms() -> None:
     assert all(kind.forms for kind in KINDS)

@@ -1,4 +1,4 @@
-"""Methods driven without a network: logits go in, losses, gradients and state come out."""
+"""Test harness that runs methods on given logits, without a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CLASSES = (2, 10, 100)
 SCALES = (1.0, 5.0)
-"""Of random logits: predictions that are unsure, and sure."""
+"""Scales of random logits, for uncertain and for confident predictions."""
 
 
 def make(
@@ -28,11 +28,11 @@ def make(
     inputs: Mapping[str, np.ndarray] | None = None,
     transition: np.ndarray | None = None,
 ) -> Method:
-    """Make a method from its name and the values that differ from the defaults."""
-    kind = method_of(name)
-    return kind(
+    """Return a method with hyperparameters that differ from the defaults in `values`."""
+    method_class = method_of(name)
+    return method_class(
         Context(
-            complete(f"method {name}", kind.parameters, values or {}),
+            complete(f"method {name}", method_class.parameters, values or {}),
             torch.from_numpy(np.asarray(labels, np.int64)),
             classes,
             epochs,
@@ -57,32 +57,32 @@ def step(
 
 
 def random_logits(count: int, classes: int, scale: float = 1.0, seed: int = 0) -> np.ndarray:
-    """Return logits that float32 holds exactly, as float64."""
+    """Return random logits as float64, exactly representable in float32."""
     z = scale * np.random.default_rng(seed).standard_normal((count, classes))
     return np.float64(np.float32(z))
 
 
 def ranked_labels(z: np.ndarray) -> np.ndarray:
-    """Return labels of all ranks, the predicted one first: row i has that of its i-th logit."""
+    """Return labels of all ranks: the label of row i is the class with the i-th highest logit."""
     rows = np.arange(len(z))
     return np.argsort(-z, axis=1)[rows, rows % z.shape[1]]
 
 
 def extreme_logits(classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits of ±200 and labels: sure and right, sure and wrong, tied, all low."""
+    """Return logits of ±200 with labels: right, wrong, tied and all low."""
     z = np.full((4, classes), -200.0)
     z[0, 0] = z[1, 1] = z[2, :2] = 200.0
     return z, np.zeros(4, np.int64)
 
 
-def logits_at(epoch: int, count: int, classes: int) -> np.ndarray:
-    """Return what a network is taken to say of all samples in an epoch: a wave over epochs."""
+def epoch_logits(epoch: int, count: int, classes: int) -> np.ndarray:
+    """Return logits of all samples in an epoch, which oscillate over the epochs."""
     sample, output = np.ogrid[:count, :classes]
     z = 2.5 * np.cos(0.9 * epoch + 1.7 * sample + 2.3 * output * (1 + 0.1 * sample))
     return np.float64(np.float32(z))
 
 
-def order_at(epoch: int, count: int, size: int) -> Iterator[np.ndarray]:
+def epoch_batches(epoch: int, count: int, size: int) -> Iterator[np.ndarray]:
     """Yield the positions of each batch of an epoch: a rotation of the samples."""
     positions = np.roll(np.arange(count), 3 * epoch)
     for start in range(0, count, size):
@@ -92,42 +92,42 @@ def order_at(epoch: int, count: int, size: int) -> Iterator[np.ndarray]:
 def train_epoch(
     method: Method, epoch: int, count: int, outputs: int, size: int = 5
 ) -> list[tuple[float, np.ndarray]]:
-    """Drive a method through an epoch and its end; return each step's loss and gradient."""
-    z = logits_at(epoch, count, outputs)
-    steps = [step(method, z[index], index, epoch) for index in order_at(epoch, count, size)]
+    """Run a method for one epoch and end it; return each step's loss and gradient."""
+    z = epoch_logits(epoch, count, outputs)
+    steps = [step(method, z[index], index, epoch) for index in epoch_batches(epoch, count, size)]
     method.end_epoch(epoch, lambda: torch.from_numpy(np.float32(softmax(z))))
     return steps
 
 
-def no_pass() -> torch.Tensor:
-    """Stand for the pass over all samples where a method has no use for it."""
-    raise AssertionError("asked for a pass over the training samples")
+def predict_forbidden() -> torch.Tensor:
+    """Replace `Predict` for methods that must not predict the training samples."""
+    raise AssertionError("the method predicted the training samples")
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
-    """Return the logarithm of `softmax`, finite wherever the logits are."""
+    """Return the logarithm of the softmax, finite wherever the logits are."""
     z = z - z.max(axis=1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
-    """Return probabilities by row."""
+    """Return the softmax of each row."""
     return np.exp(log_softmax(z))
 
 
-def hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return labels as rows."""
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return one-hot rows of labels."""
     return np.eye(classes)[labels]
 
 
-def differences(loss: Callable[[np.ndarray], float], z: np.ndarray) -> np.ndarray:
+def finite_differences(loss: Callable[[np.ndarray], float], z: np.ndarray) -> np.ndarray:
     """Return the gradient of a loss by central differences."""
     gradient = np.zeros_like(z)
     width = 1e-5
-    for at in np.ndindex(z.shape):
-        moved = np.zeros_like(z)
-        moved[at] = width
-        gradient[at] = (loss(z + moved) - loss(z - moved)) / (2 * width)
+    for entry in np.ndindex(z.shape):
+        shift = np.zeros_like(z)
+        shift[entry] = width
+        gradient[entry] = (loss(z + shift) - loss(z - shift)) / (2 * width)
     return gradient
 
 
@@ -137,19 +137,20 @@ def assert_loss(
     z: np.ndarray,
     epoch: int = 1,
 ) -> None:
-    """Compare loss and gradient of a batch with a float64 reference, its gradient by differences.
+    """Compare the loss and gradient of a batch with a float64 reference.
 
-    The tolerance of gradients is that of float32 for values up to 1.
+    The reference gradient is computed by central differences. The tolerance of gradients is that
+    of float32 for values up to 1.
     """
     loss, gradient = step(method, z, epoch=epoch)
     np.testing.assert_allclose(loss, reference(z), rtol=1e-5, atol=1e-6)
-    expected = differences(reference, z)
-    assert np.abs(expected).max() > 1e-3, "a gradient of nothing would prove nothing"
+    expected = finite_differences(reference, z)
+    assert np.abs(expected).max() > 1e-3, "a zero gradient would test nothing"
     np.testing.assert_allclose(gradient, expected, rtol=2e-5, atol=2e-6)
 
 
 def assert_finite(method: Method, z: np.ndarray, epoch: int = 1) -> float:
-    """Take a step on extreme logits; return its loss."""
+    """Assert that the loss and gradient of a batch are finite; return the loss."""
     loss, gradient = step(method, z, epoch=epoch)
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
