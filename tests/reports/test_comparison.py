@@ -233,3 +233,13 @@ def test_a_sweep_before_its_first_cell_is_an_empty_table() -> None:
     table = table_of([], state="running")
     assert all(section.rows == () for section in table.sections)
     assert table.notes[0].startswith("This sweep is not finished")
+
+
+def test_the_middle_column_is_named_after_the_protocol() -> None:
+    ends = {"symmetric-0.4": {"protocol": "held-out-cycle-ends", "cycles": 3}}
+    table = table_of([(make_cell("ce"), [0.7, 0.7, 0.7])], protocols=ends)
+    assert table.columns == (
+        "last epoch",
+        "mean of last 3 cycle ends",
+        "epoch chosen by noisy validation",
+    )

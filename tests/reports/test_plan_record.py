@@ -73,3 +73,25 @@ def test_a_cell_has_a_digest_per_seed() -> None:
 def test_origins(origin: str, *, tuned: bool, reference: bool) -> None:
     cell = make_cell(origin=origin)
     assert (cell.tuned, cell.reference) == (tuned, reference)
+
+
+def test_a_plan_recorded_without_protocols_averages_the_last_epochs() -> None:
+    plain = json.loads(full_plan().to_json())
+    del plain["protocols"]
+    plan = PlanRecord.from_json(json.dumps(plain))
+    assert plan == full_plan()
+    assert plan.averaged == "last 3 epochs"
+
+
+def test_the_averaged_epochs_are_those_of_the_protocols() -> None:
+    mean = {"protocol": "held-out-mean", "window": 3}
+    ends = {"protocol": "held-out-cycle-ends", "cycles": 3}
+    one = make_plan(protocols={"clean": ends, "symmetric-0.4": ends})
+    assert one.averaged == "last 3 cycle ends"
+    assert PlanRecord.from_json(one.to_json()) == one
+    both = make_plan(protocols={"clean": mean, "symmetric-0.4": ends})
+    assert both.averaged == "last 3 epochs or last 3 cycle ends"
+    plain = json.loads(one.to_json())
+    plain["protocols"]["clean"]["protocol"] = "best-epoch"
+    with pytest.raises(RecordError, match="unknown protocol"):
+        PlanRecord.from_json(json.dumps(plain))

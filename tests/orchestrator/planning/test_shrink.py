@@ -117,3 +117,19 @@ def test_what_else_was_typed_stays() -> None:
     assert replace(smaller, trials=None, epochs=None, seeds=None, subset=None) == replace(
         flags, scenarios=smaller.scenarios, sets=smaller.sets
     )
+
+
+@pytest.mark.parametrize(
+    ("sets", "every"),
+    [((), "recipe.schedule.period"), (("recipe.schedule={kind: constant}",), "recipe.epochs")],
+)
+def test_a_shorter_training_is_evaluated_where_it_is_chosen_by(
+    sets: tuple[str, ...], every: str
+) -> None:
+    flags = Changes(study="cifar10", sets=sets)
+    smaller = smaller_changes(flags, plan_of(flags), machine(0.2), HOUR)
+    assert smaller is not None
+    recipe = matched_recipe(smaller.load().study)
+    assert recipe.epochs < 500
+    expected = recipe.epochs if every == "recipe.epochs" else recipe.schedule.cycle
+    assert (recipe.window, recipe.evaluate_every) == (1, expected)

@@ -10,7 +10,7 @@ from factories import make_spec
 from optuna.trial import TrialState
 from plans import searches_of
 
-from orchestrator.sweeping.search import Search, round_values, search_digest
+from orchestrator.sweeping.search import SAMPLER, Search, round_values, search_digest
 from trainables.errors import NalError
 from trainables.run.parameters import Space
 
@@ -234,3 +234,16 @@ def test_the_reference_is_not_rounded_and_values_stay_in_the_space(tmp_path: Pat
     assert search.ask().values == exact
     search.space = {"lambda": SPACE["lambda"], "alpha": Space(0.5, 0.99999)}
     assert search.values_of({"lambda": 1.0, "alpha": 0.999985}) == {"lambda": 1.0, "alpha": 0.99999}
+
+
+def test_the_settings_of_the_sampler_name_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SAMPLER == {"name": "tpe", "multivariate": True, "constant_liar": True}
+    usual = search_digest(make_spec(), SPACE, MEAN)
+    monkeypatch.setitem(SAMPLER, "multivariate", "independent")
+    assert search_digest(make_spec(), SPACE, MEAN) != usual
+
+
+def test_the_sampler_has_these_settings(tmp_path: Path) -> None:
+    sampler = open_search(tmp_path).study.sampler
+    assert isinstance(sampler, optuna.samplers.TPESampler)
+    assert (sampler._multivariate, sampler._constant_liar) == (True, True)

@@ -13,7 +13,10 @@ from stores import fresh_store
 from orchestrator.tracking.tracker import Tracker
 from reports.plan_record import PlanRecord
 from reports.store import open_store
+from search_spaces.schema import Phase
 from trainables.errors import ServiceError
+from trainables.run.recipe import Recipe
+from trainables.run.schedules import CosineRestarts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -375,3 +378,31 @@ def test_a_deleted_experiment_is_an_error(uri: str, client: MlflowClient, tmp_pa
     client.delete_experiment(experiment.experiment_id)
     with pytest.raises(ServiceError, match=r"'digits' was deleted .*: restore it with `mlflow"):
         tracker(uri, tmp_path)
+
+
+def test_means_of_a_run_follow_the_protocol_of_its_sweep(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    recipe = Recipe(6, 64, 0.05, schedule=CosineRestarts(2), window=2)
+    spec = make_spec(recipe=recipe)
+    # Accuracies of epochs 1 to 6: 0.85, 0.86, 0.87, 0.88, 0.91, 0.90.
+    result = make_result(spec, accuracy=0.9)
+    cell = make_cell(seeds=(0,), digests=[spec.digest])
+    own = make_cell(seeds=(0,), digests=[spec.digest], recipe="own recipe")
+    ends = {"symmetric-0.4": {"protocol": "held-out-cycle-ends", "cycles": 2}}
+    mean = {"symmetric-0.4": {"protocol": "held-out-mean", "window": 2}}
+    means = []
+    for sweep, protocols, one in (
+        ("a", ends, cell),
+        ("b", mean, cell),
+        ("c", mean, own),
+        ("d", {}, cell),
+    ):
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(make_plan([one], sweep=sweep * 64, protocols=protocols), "")
+        writer.record(result, Phase.CONFIRM, one)
+        (run,) = runs_of_sweep(client, "run", sweep * 64)
+        means.append(run.data.metrics["test/accuracy_mean_last"])
+    assert means == pytest.approx([0.89, 0.905, 0.88, 0.905])
+    # A run that stands alone is read by the default of its schedule.
+    assert result.summary()["test/accuracy_mean_last"] == pytest.approx(0.88)
