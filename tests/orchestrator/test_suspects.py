@@ -89,7 +89,7 @@ def test_a_real_run(
     places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command(places, spec.digest[:10], out, 20, as_json=True) == 0
+    assert command(places, spec.digest[:10], out, 20, allow_code=False, as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
     assert tuple(rows[0]) == COLUMNS
@@ -115,7 +115,7 @@ def test_a_real_run(
 def test_text_for_people(
     places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(places, spec.digest, tmp_path / "out", 5, as_json=False)
+    command(places, spec.digest, tmp_path / "out", 5, allow_code=False, as_json=False)
     text = capsys.readouterr().out
     assert "of 1006 labels are wrong; of the first" in text
     assert (
@@ -128,7 +128,7 @@ def test_text_for_people(
 def test_faults_are_one_line(places: Places, spec: RunSpec, tmp_path: Path) -> None:
     def fails(name: str, kind: type[Exception], message: str) -> None:
         with pytest.raises(kind, match=message):
-            command(places, name, tmp_path, 5, as_json=False)
+            command(places, name, tmp_path, 5, allow_code=False, as_json=False)
 
     fails("zzz", UserError, r"no run under .* begins with 'zzz'")
     (places.home_dir / "runs" / f"{spec.digest[:5]}twin").mkdir()
@@ -148,7 +148,7 @@ def test_other_data_are_refused(places: Places, tmp_path: Path, spec: RunSpec) -
         mock.patch("orchestrator.commands.suspects.load", return_value=other),
         pytest.raises(DataError, match=r"have SHA-256 000000000000, the run was trained on"),
     ):
-        command(places, spec.digest, tmp_path, 5, as_json=False)
+        command(places, spec.digest, tmp_path, 5, allow_code=False, as_json=False)
 
 
 def test_a_relative_data_folder_is_kept_as_an_absolute_one(
