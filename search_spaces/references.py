@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from trainables.backbones import BACKBONES
+from trainables.datasets import SOURCES
 from trainables.errors import CodeError
 from trainables.extensions import (
     CodeFile,
@@ -18,11 +20,14 @@ from trainables.extensions import (
     announced_name,
     extension_name,
     is_extension,
+    is_loaded,
     load_file,
 )
+from trainables.methods import METHODS
+from trainables.noise import is_shipped_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from search_spaces.layers import Origin
@@ -87,7 +92,9 @@ class StudyExtensions:
         """
         match = _REFERENCE.fullmatch(reference)
         if match is None:
-            name = None if is_extension(reference) else announced_name(kind, reference)
+            if is_extension(reference) or _is_shipped(kind, reference):
+                return reference
+            name = announced_name(kind, reference)
             if name is not None:
                 self._references[name] = reference
             return name or reference
@@ -120,7 +127,7 @@ class StudyExtensions:
             file = CodeFile(str(path), path.read_bytes())
         except OSError as error:
             raise CodeError(f"cannot read {path}: {error.strerror}") from error
-        if not self._is_allowed(file):
+        if not is_loaded(file) and not self._is_allowed(file):
             raise CodeError(
                 f"{path} (SHA-256 {file.sha256}) is code that would be executed, and has not been "
                 "allowed: read it, then add --allow-code"
@@ -172,6 +179,18 @@ class StudyExtensions:
     def path_with_references(self, path: KeyPath) -> KeyPath:
         """Return the path of a key with references in the place of names."""
         return tuple(self._references.get(str(key), key) for key in path)
+
+
+def _is_shipped(kind: Kind, name: str) -> bool:
+    """Return whether this package has a method, backbone, noise or dataset of a name."""
+    if kind == "noise":
+        return is_shipped_noise(name)
+    registries: Mapping[Kind, Collection[str]] = {
+        "method": METHODS,
+        "backbone": BACKBONES,
+        "dataset": SOURCES,
+    }
+    return name in registries[kind]
 
 
 def _replaced(value: Any, replace: Callable[[Kind, str, KeyPath], str], path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value

@@ -112,7 +112,7 @@ def load_file(file: CodeFile) -> None:
     sys.modules[module.__name__] = module
     try:
         exec(compile(file.content, file.path, "exec"), module.__dict__)  # noqa: S102 - the caller decided
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == file.path]
@@ -145,7 +145,7 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
             return _prepared(getattr(module, class_name, None), base, name, where)
     for entry_point in announced(kind).values():
         if entry_point.attr == class_name and package_sha256(entry_point).startswith(digits):
-            where = f"entry point {entry_point.name} of {_distribution_name(entry_point)}"
+            where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
             return _prepared(_imported(entry_point), base, name, where)
     raise FieldError(
         kind,
@@ -184,10 +184,29 @@ def code_of(names: Iterable[tuple[Kind, str]]) -> dict[str, str]:
     return {name: sha256_of(kind, name) for kind, name in names if is_extension(name)}
 
 
+def is_loaded(file: CodeFile) -> bool:
+    """Return whether this process has executed the same bytes before."""
+    return file.sha256 in _modules
+
+
 @cache
 def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
-    """Return the extensions that installed packages announce, by the name of the entry point."""
-    return {one.name: one for one in metadata.entry_points(group=GROUPS[kind])}
+    """Return the extensions that installed packages announce, by the name of the entry point.
+
+    Raises:
+        CodeError: if two packages announce the same name, or what is announced is not a class at
+            the top level of a module.
+    """
+    entry_points: dict[str, metadata.EntryPoint] = {}
+    for entry_point in metadata.entry_points(group=GROUPS[kind]):
+        other = entry_points.setdefault(entry_point.name, entry_point)
+        where = f"entry point {entry_point.name} in the group {GROUPS[kind]}"
+        if other is not entry_point:
+            packages = f"{distribution_name(other)} and {distribution_name(entry_point)}"
+            raise CodeError(f"{packages} both announce the {where}: uninstall one of them")
+        if not entry_point.attr.isidentifier():
+            raise CodeError(f"{where} of {distribution_name(entry_point)}: write MODULE:CLASS")
+    return entry_points
 
 
 def announced_name(kind: Kind, word: str) -> str | None:
@@ -241,7 +260,8 @@ def _files_of(distribution: metadata.Distribution | None, top: str) -> list[meta
     return files if any(one.parts[0] in (top, f"{top}.py") for one in files) else []
 
 
-def _distribution_name(entry_point: metadata.EntryPoint) -> str:
+def distribution_name(entry_point: metadata.EntryPoint) -> str:
+    """Return the name of the installed package that announces an entry point."""
     return entry_point.dist.name if entry_point.dist else "an installed package"
 
 
@@ -250,7 +270,7 @@ def _imported(entry_point: metadata.EntryPoint) -> object:
         return entry_point.load()
     except Exception as error:
         raise CodeError(
-            f"entry point {entry_point.name} of {_distribution_name(entry_point)} cannot be "
+            f"entry point {entry_point.name} of {distribution_name(entry_point)} cannot be "
             f"imported: {type(error).__name__}: {error}"
         ) from error
 
@@ -263,6 +283,8 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
         raise CodeError(
             f"{where}: {class_name} {fault}: write `class {class_name}({base.__name__})`"
         )
+    if value.__module__.partition(".")[0] in OWN_PACKAGES:
+        raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: use its own name")
     declared: Any = value
     if inspect.isabstract(declared):
         missing = ", ".join(sorted(declared.__abstractmethods__))
@@ -274,8 +296,11 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
         "source": f"{Path(where).name}, SHA-256 {digits}",
         "licence": "not stated",
     }
+    # A title that is inherited from a class of this package belongs to that class.
+    outside = [c for c in value.__mro__ if c.__module__.partition(".")[0] not in OWN_PACKAGES]
     for attribute, default in defaults.items():
-        if attribute in base.__annotations__ and not hasattr(value, attribute):
+        is_declared = any(attribute in vars(c) for c in outside)
+        if attribute in base.__annotations__ and not is_declared:
             setattr(declared, attribute, default)
     return value
 

@@ -19,6 +19,7 @@ from search_spaces.references import StudyExtensions
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
+from trainables.extensions import announced, distribution_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,9 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
         if missing is not None:
             table.add_row("  offered", _offer(source))
         console.print(table)
+    for name, entry_point in announced("dataset").items():
+        package = distribution_name(entry_point)
+        console.print(Text(f"{name:<12}", style="bold"), f"announced by {package}: `data check`")
     if as_json:
         print_json(
             {

@@ -36,6 +36,14 @@ def noise_of(scenario: str) -> Noise:
     return _single_noise(scenario)
 
 
+def is_shipped_noise(scenario: str) -> bool:
+    """Return whether a scenario names label noise of this package, whatever its rate."""
+    try:
+        return any(kind.parse(scenario.partition(SEPARATOR)[0]) is not None for kind in KINDS)
+    except FieldError:
+        return True
+
+
 def _single_noise(scenario: str) -> Noise:
     """Return the label noise of a scenario without a "+".
 
