@@ -1,4 +1,4 @@
-"""From runs to cells: mean, sample standard deviation, and what is missing."""
+"""Summaries of a sweep's cells: mean, sample standard deviation, and missing runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way of reading a run's test accuracy.
+    """One way to summarise a run's test accuracy in a single number.
 
     Attributes:
-        metric: as recorded.
-        title: as tables print it.
+        metric: name of the recorded metric.
+        title: title of the reading in tables.
     """
 
     metric: str
@@ -43,15 +43,15 @@ def readings(plan: PlanRecord) -> tuple[Reading, ...]:
 
 
 OTHER_METRICS = (TEST_BEST_CLEAN_VAL,)
-"""What only a published recipe may report; no column of its own."""
+"""Metrics that only a published recipe may report; they have no column of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A number over seeds.
+    """Mean and standard deviation of a metric over the seeds of a cell.
 
     Attributes:
-        mean: over the runs that finished, a fraction; None where none did.
+        mean: mean over the runs that finished, a fraction; None if no run finished.
         std: sample standard deviation (ddof 1), a fraction; None for fewer than two runs.
         n: number of runs that finished.
     """
@@ -62,7 +62,7 @@ class Statistic:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Statistic:
-        """Take it over the values of the runs that finished."""
+        """Return the statistic of the values of the runs that finished."""
         return cls(
             mean=mean(values) if values else None,
             std=stdev(values) if len(values) >= 2 else None,
@@ -72,21 +72,21 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """A cell with what its runs gave.
+    """A cell with a summary of its recorded runs.
 
     Attributes:
-        cell: as planned.
-        statistics: by metric of the readings that its runs have.
+        cell: the planned cell.
+        statistics: statistic of each metric that tables can show, by the metric's name.
         diverged: number of runs that diverged.
         out_of_memory: number of runs whose device had too little memory.
-        not_converged: number of runs that failed to converge, those that diverged included.
+        not_converged: number of runs that failed to converge, including those that diverged.
         missing: seeds whose run is not recorded.
-        flip_rate: mean true flip rate over the recorded runs; None without any.
-        devices: kinds of device that its runs ran on.
-        labels: hash of the noisy labels, by seed.
+        flip_rate: mean true flip rate over the recorded runs, a fraction; None if no run has one.
+        devices: names of the devices that trained the runs.
+        labels: SHA-256 of the noisy labels, by seed.
         revisions: revision of the training code, by seed.
-        moved: what runs were continued with after they had begun otherwise, by seed: "torch 2.6.0,
-            then 2.7.0".
+        changes: changes of device or version between the start and the continuation of a run, such
+            as "torch 2.6.0, then 2.7.0", by seed; only seeds with a change.
     """
 
     cell: CellRecord
@@ -99,7 +99,7 @@ class CellSummary:
     devices: frozenset[str]
     labels: Mapping[int, str]
     revisions: Mapping[int, int]
-    moved: Mapping[int, str]
+    changes: Mapping[int, str]
 
     @property
     def planned(self) -> int:
@@ -107,18 +107,18 @@ class CellSummary:
         return len(self.cell.seeds)
 
     @property
-    def stuck(self) -> int:
+    def stagnated(self) -> int:
         """Number of runs that failed to converge without diverging."""
         return self.not_converged - self.diverged
 
     @property
-    def hopeless(self) -> bool:
-        """Tell whether every recorded run failed to converge."""
+    def all_failed(self) -> bool:
+        """Whether runs are recorded and every one of them failed to converge."""
         return 0 < self.not_converged == self.planned - len(self.missing)
 
     @property
     def complete(self) -> bool:
-        """Tell whether every planned seed finished."""
+        """Whether the run of every planned seed has finished."""
         return not self.missing and not self.diverged and not self.out_of_memory
 
 
@@ -126,12 +126,12 @@ def aggregate(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary
     """Summarise each cell of the confirm phase, in the plan's order.
 
     Args:
-        plan: of the sweep.
+        plan: plan of the sweep.
         runs: recorded runs that the plan names.
 
     Raises:
-        RecordError: at one seed of a scenario two methods saw different noisy labels, or runs were
-            made under different revisions of the training code.
+        RecordError: if two methods saw different noisy labels at one seed of a scenario, or runs
+            were made under different revisions of the training code.
     """
     by_digest = {run.digest: run for run in runs}
     metrics = [*(reading.metric for reading in readings(plan)), *OTHER_METRICS]
@@ -144,42 +144,42 @@ def aggregate(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary
 def _summarise(
     cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:
-    # A run that was stopped on its way, and may be continued, is no result.
-    found = {
+    # A stopped run may be continued, so that it is not a result yet.
+    ended = {
         seed: runs[digest]
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
         if digest in runs and runs[digest].status != "stopped"
     }
-    finished = [run for run in found.values() if run.status == "finished"]
-    statuses = [run.status for run in found.values()]
-    flips = _numbers(found.values(), "flip_rate")
+    finished = [run for run in ended.values() if run.status == "finished"]
+    statuses = [run.status for run in ended.values()]
+    flips = _numbers(ended.values(), "flip_rate")
     return CellSummary(
         cell=cell,
         statistics={metric: Statistic.of(_numbers(finished, metric)) for metric in metrics},
         diverged=statuses.count("diverged"),
         out_of_memory=statuses.count("out of memory"),
-        not_converged=sum(not run.converged for run in found.values()),
-        missing=tuple(seed for seed in cell.seeds if seed not in found),
+        not_converged=sum(not run.converged for run in ended.values()),
+        missing=tuple(seed for seed in cell.seeds if seed not in ended),
         flip_rate=mean(flips) if flips else None,
         devices=frozenset(
             device
-            for run in found.values()
+            for run in ended.values()
             for device in run.provenance["device"].split(HISTORY_SEPARATOR)
         ),
-        labels={seed: run.labels for seed, run in found.items()},
-        revisions={seed: run.revision for seed, run in found.items()},
-        moved={seed: text for seed, run in found.items() if (text := _moved(run))},
+        labels={seed: run.labels for seed, run in ended.items()},
+        revisions={seed: run.revision for seed, run in ended.items()},
+        changes={seed: text for seed, run in ended.items() if (text := _changes(run))},
     )
 
 
 def _numbers(runs: Iterable[RecordedRun], metric: str) -> list[float]:
-    """Return a metric of the runs that have it."""
+    """Return the values of a metric, without the runs that lack it."""
     values = (run.metrics.get(metric, math.nan) for run in runs)
     return [value for value in values if not math.isnan(value)]
 
 
-def _moved(run: RecordedRun) -> str:
-    """Say what of a run's place and version changed when it was continued; "" if nothing."""
+def _changes(run: RecordedRun) -> str:
+    """Describe what changed of a run's device and versions when it was continued; "" if nothing."""
     return "; ".join(
         f"{name} {run.provenance[name]}"
         for name in BIT_RELEVANT
@@ -188,24 +188,25 @@ def _moved(run: RecordedRun) -> str:
 
 
 def _check_paired(cells: Iterable[CellSummary]) -> None:
-    seen: dict[tuple[str, int], tuple[str, str]] = {}
+    """Raise `RecordError` if two methods saw different noisy labels at the same seed."""
+    first: dict[tuple[str, int], tuple[str, str]] = {}
     for summary in cells:
         for seed, labels in summary.labels.items():
-            where = (summary.cell.scenario, seed)
-            other, others = seen.setdefault(where, (summary.cell.method, labels))
-            if others != labels:
+            key = (summary.cell.scenario, seed)
+            first_method, first_labels = first.setdefault(key, (summary.cell.method, labels))
+            if first_labels != labels:
                 raise RecordError(
-                    f"{summary.cell.scenario}, seed {seed}: {other} was trained on noisy labels "
-                    f"{others[:12]}, {summary.cell.method} on {labels[:12]}; methods that saw "
-                    "different labels are not compared: train them again with one version"
+                    f"{summary.cell.scenario}, seed {seed}: {first_method} was trained on noisy "
+                    f"labels {first_labels[:12]}, {summary.cell.method} on {labels[:12]}; methods "
+                    "that saw different labels are not compared: train them again with one version"
                 )
 
 
 def _check_revisions(cells: Iterable[CellSummary]) -> None:
-    """Refuse to pool runs whose equal specs would not give equal bits."""
-    seen = sorted({revision for summary in cells for revision in summary.revisions.values()})
-    if len(seen) > 1:
+    """Raise `RecordError` if runs were made under different revisions of the training code."""
+    revisions = sorted({revision for summary in cells for revision in summary.revisions.values()})
+    if len(revisions) > 1:
         raise RecordError(
-            f"runs of revisions {' and '.join(map(str, seen))} of the training code are not "
+            f"runs of revisions {' and '.join(map(str, revisions))} of the training code are not "
             "compared: type the sweep's command again, which trains those of the older one anew"
         )

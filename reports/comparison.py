@@ -1,4 +1,4 @@
-"""The table of a sweep: methods by scenarios, with the paper's own numbers beside."""
+"""The table of a sweep: methods by scenarios, followed by the paper's own numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from reports.aggregate import CellSummary, Reading, aggregate, readings
-from reports.notes import notes_of
+from reports.notes import table_notes
 from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, PaperResult, lookup, setting_of
 from reports.table import Entry, Row, Section, Table
 from reports.words import format_values
@@ -19,44 +19,53 @@ if TYPE_CHECKING:
     from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
-Place = tuple[str, str]
-"""A scenario and a metric."""
+"""Method and origin of the cells of a row, with their values unless a search chose them."""
+
+Column = tuple[str, str]
+"""Scenario and metric of a column."""
 
 
 def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
-    """Make the table of a sweep from its plan and its recorded runs.
+    """Return the table of a sweep.
 
-    One scenario: a column per reading. Several: a column per scenario, a section per reading.
+    With one scenario the table has a column for each reading; with several it has a column for each
+    scenario and a section for each reading.
 
     Args:
-        plan: of the sweep.
+        plan: plan of the sweep.
         runs: recorded runs that the plan names.
 
     Raises:
-        RecordError: at one seed of a scenario two methods saw different noisy labels.
+        RecordError: if two methods saw different noisy labels at one seed of a scenario, or runs
+            were made under different revisions of the training code.
     """
     cells = aggregate(plan, runs)
     scenarios = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
-    taken = _readings(plan, cells)
-    quoted = _quoted(plan, cells, list(scenarios))
-    rows = _rows_of(cells)
-    alone = len(scenarios) == 1
-    groups = {"": taken} if alone else {reading.title: [reading] for reading in taken}
+    table_readings = _table_readings(plan, cells)
+    paper = _paper_results(plan, cells, list(scenarios))
+    rows = _group_rows(cells)
+    has_one_scenario = len(scenarios) == 1
+    groups = (
+        {"": table_readings}
+        if has_one_scenario
+        else {reading.title: [reading] for reading in table_readings}
+    )
     sections = [
-        Section(title, _section(rows, list(product(scenarios, shown)), quoted, taken[0]))
-        for title, shown in groups.items()
+        Section(title, _section(rows, list(product(scenarios, group)), paper, table_readings[0]))
+        for title, group in groups.items()
     ]
+    titles = [reading.title for reading in table_readings]
     return Table(
         title=plan.title,
         subtitle=_subtitle(plan, scenarios),
-        columns=tuple(reading.title for reading in taken) if alone else tuple(scenarios.values()),
+        columns=tuple(titles if has_one_scenario else scenarios.values()),
         sections=tuple(sections),
-        notes=notes_of(plan, cells),
+        notes=table_notes(plan, cells),
     )
 
 
-def _readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
-    """Return the readings that any run has, the headline first and always."""
+def _table_readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
+    """Return the headline, followed by the other readings that at least one run has."""
     first, *others = sorted(readings(plan), key=lambda r: r.title != plan.headline)
     present = {metric for cell in cells for metric, s in cell.statistics.items() if s.n}
     return [first, *(reading for reading in others if reading.metric in present)]
@@ -74,10 +83,11 @@ def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
     return ", ".join([*parts, "test accuracy in %"])
 
 
-def _rows_of(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary]]:
-    """Gather cells into rows by method and origin; one that is both stands in both rows.
+def _group_rows(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary]]:
+    """Return the cells of each row by scenario.
 
-    A row of its own is made for the reference only if some scenario's tuned point is not it.
+    A tuned cell whose values equal the reference is in the row of its method's reference too, if
+    there is one: it exists if the tuned values differ from the reference on some scenario.
     """
     rows: dict[RowKey, dict[str, CellSummary]] = {}
     for summary in cells:
@@ -99,45 +109,47 @@ def _reference_key(cell: CellRecord) -> RowKey:
 
 def _section(
     rows: Mapping[RowKey, Mapping[str, CellSummary]],
-    places: Sequence[tuple[str, Reading]],
-    quoted: Mapping[str, Mapping[Place, PaperResult]],
+    columns: Sequence[tuple[str, Reading]],
+    paper: Mapping[str, Mapping[Column, PaperResult]],
     headline: Reading,
 ) -> tuple[Row, ...]:
-    measured = [
+    """Return the rows of measured numbers, followed by those of the paper's."""
+    measured_rows = [
         Row(
             name=_name(list(cells.values())),
             marker=_marker(list(cells.values()), tuned=key[1] == "tuned"),
             kind="measured",
             entries=tuple(
-                _entry(cells.get(scenario), r, headline=r == headline) for scenario, r in places
+                _entry(cells.get(scenario), r, headline=r == headline) for scenario, r in columns
             ),
         )
         for key, cells in rows.items()
     ]
-    whole = [
+    may_be_best = [
         [
-            scenario in cells and cells[scenario].complete and not cells[scenario].hopeless
-            for scenario, _ in places
+            scenario in cells and cells[scenario].complete and not cells[scenario].all_failed
+            for scenario, _ in columns
         ]
         for cells in rows.values()
     ]
-    paper = [
+    paper_rows = [
         Row(
             name=method,
             marker="paper",
             kind="quoted",
             entries=tuple(
-                _quote(results.get((scenario, reading.metric)), scenario)
-                for scenario, reading in places
+                _paper_entry(results.get((scenario, reading.metric)), scenario)
+                for scenario, reading in columns
             ),
         )
-        for method, results in quoted.items()
-        if any((scenario, reading.metric) in results for scenario, reading in places)
+        for method, results in paper.items()
+        if any((scenario, reading.metric) in results for scenario, reading in columns)
     ]
-    return (*_with_bold(measured, whole), *paper)
+    return (*_with_bold(measured_rows, may_be_best), *paper_rows)
 
 
 def _name(cells: Sequence[CellSummary]) -> str:
+    """Return the name of a row: the method's title with its values, unless they differ."""
     points = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
     if len(points) > 1:
@@ -146,6 +158,7 @@ def _name(cells: Sequence[CellSummary]) -> str:
 
 
 def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
+    """Return the text beside a row's name that describes the origin of its values."""
     first = cells[0].cell
     if first.recipe:
         return f"fixed ({first.source}), {first.recipe}"
@@ -158,19 +171,20 @@ def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
 def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> Entry:
     if summary is None:
         return Entry()
-    own = summary.cell.reading if headline else ""
-    statistic = summary.statistics[own or reading.metric]
+    # A published recipe reports a number of its own in the headline's column.
+    own_metric = summary.cell.reading if headline else ""
+    statistic = summary.statistics[own_metric or reading.metric]
     ended = summary.planned - len(summary.missing)
     remarks = {
         f"{ended} of {summary.planned} seeds": len(summary.missing),
         f"{summary.diverged} of {ended} diverged": summary.diverged,
         f"{summary.out_of_memory} out of memory": summary.out_of_memory,
-        f"{summary.stuck} of {ended} {NOT_CONVERGED}": summary.stuck,
+        f"{summary.stagnated} of {ended} {NOT_CONVERGED}": summary.stagnated,
     }
     mean = None if statistic.mean is None else 100 * statistic.mean
     std = None if statistic.std is None else 100 * statistic.std
     return Entry(
-        text=NOT_CONVERGED if summary.hopeless else _number(mean, std),
+        text=NOT_CONVERGED if summary.all_failed else _number(mean, std),
         remark=", ".join(text for text, count in remarks.items() if count),
         mean=mean,
         std=std,
@@ -185,14 +199,19 @@ def _number(mean: float | None, std: float | None) -> str:
     return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 
-def _with_bold(rows: Sequence[Row], whole: Sequence[Sequence[bool]]) -> list[Row]:
-    """Set the best of each column in bold, where at least two whole cells compete."""
+def _with_bold(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> list[Row]:
+    """Return rows with the best entry of each column in bold, if at least two compete.
+
+    Args:
+        rows: rows of measured numbers.
+        may_be_best: whether each entry competes, by row and column.
+    """
     entries = [list(row.entries) for row in rows]
     for column in range(len(rows[0].entries) if rows else 0):
         competing = [
             (round(row[column].mean or 0.0, 2), index)
             for index, row in enumerate(entries)
-            if whole[index][column] and row[column].mean is not None
+            if may_be_best[index][column] and row[column].mean is not None
         ]
         if len(competing) < 2:
             continue
@@ -202,29 +221,29 @@ def _with_bold(rows: Sequence[Row], whole: Sequence[Sequence[bool]]) -> list[Row
     return [replace(row, entries=tuple(new)) for row, new in zip(rows, entries, strict=True)]
 
 
-def _quoted(
+def _paper_results(
     plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
-) -> dict[str, dict[Place, PaperResult]]:
-    """Return the paper's numbers for the sweep's methods, by method, scenario and metric."""
+) -> dict[str, dict[Column, PaperResult]]:
+    """Return the paper's numbers for the sweep's methods, by method and column."""
     methods = (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED)
     results = [
         ((scenario, metric), result)
         for scenario, metric in product(scenarios, METRICS)
         for result in lookup(plan.dataset.title, scenario, plan.backbone, metric)
     ]
-    # The ablations' table repeats rows of the first: each place's first number is shown.
+    # The table of ablations repeats rows of Table 1: the first number for a column is shown.
     return {
-        method: {place: result for place, result in reversed(results) if result.method == method}
+        method: {column: result for column, result in reversed(results) if result.method == method}
         for method in methods
     }
 
 
-def _quote(result: PaperResult | None, scenario: str) -> Entry:
+def _paper_entry(result: PaperResult | None, scenario: str) -> Entry:
     if result is None:
         return Entry()
     if result.mean is None:
         return Entry(NOT_CONVERGED)
     setting = setting_of(scenario)
-    other = "†" if setting and setting.including else ""
-    other += "‡" if "pretrained" in result.backbone else ""
-    return Entry(_number(result.mean, result.std) + other, mean=result.mean, std=result.std)
+    marks = "†" if setting and setting.including else ""
+    marks += "‡" if "pretrained" in result.backbone else ""
+    return Entry(_number(result.mean, result.std) + marks, mean=result.mean, std=result.std)

@@ -1,11 +1,11 @@
-"""What stands under a table: of what ± is, which number chose, and what a reader must know."""
+"""Notes under a table: seeds, protocol, searches, recipes, label noise, sources and devices."""
 
 from __future__ import annotations
 
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.paper import CITATION, NOT_CONVERGED, lookup, measured_on, setting_of
+from reports.paper import CITATION, NOT_CONVERGED, lookup, on_any_backbone, setting_of
 from reports.words import LETTERS, code_text, format_count, format_values
 
 if TYPE_CHECKING:
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from trainables.run.parameters import Space
 
 
-def notes_of(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
+def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
     """Return the notes of a sweep's table, in reading order."""
     return (
-        *_of_completeness(plan, cells),
-        _of_spread(plan, cells),
-        _of_protocol(plan),
-        *_of_searches(plan, cells),
-        _of_recipes(plan, cells),
-        *_of_convergence(cells),
-        *_of_noise(cells),
-        *_of_subset(plan),
-        *_of_paper(plan, cells),
+        *_missing_runs(plan, cells),
+        _seeds(plan, cells),
+        _protocol(plan),
+        *_searches(plan, cells),
+        _recipes(plan, cells),
+        *_convergence(cells),
+        *_label_noise(cells),
+        *_subset(plan),
+        *_paper_numbers(plan, cells),
         *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
-        *_of_code(plan),
-        *_of_devices(cells),
-        *_of_moves(cells),
+        *_extensions(plan),
+        *_devices(cells),
+        *_changed_runs(cells),
     )
 
 
-def _of_completeness(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+def _missing_runs(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     if plan.state != "finished":
         yield "This sweep is not finished: type its command again to go on with it."
     for summary in cells:
@@ -47,7 +47,7 @@ def _of_completeness(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator
         yield "Where runs diverged, mean and ± are over those that finished."
 
 
-def _of_spread(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
+def _seeds(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     by_seeds: dict[tuple[int, ...], list[str]] = {}
     for summary in cells:
         by_seeds.setdefault(tuple(summary.cell.seeds), []).append(_label(summary))
@@ -68,40 +68,40 @@ def _of_spread(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     )
 
 
-def _of_protocol(plan: PlanRecord) -> str:
+def _protocol(plan: PlanRecord) -> str:
     error = f"its standard error for one run is {100 * plan.standard_error:.2f} points"
     return f"Chosen by: {plan.protocol}; {error}."
 
 
-def _of_searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+def _searches(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
-        spaces = ", ".join(_space(name, space) for name, space in search.space.items())
-        where = titles.get(search.scenario, search.scenario)
-        found = format_values(search.chosen) if search.chosen else "not chosen yet"
+        spaces = ", ".join(_describe_space(name, space) for name, space in search.space.items())
+        scenario = titles.get(search.scenario, search.scenario)
+        chosen = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
-            f"{search.method_title}: {found}, from {len(search.digests)} of "
-            f"{format_count(search.trials, 'trial')} on {where} ({spaces})"
+            f"{search.method_title}: {chosen}, from {len(search.digests)} of "
+            f"{format_count(search.trials, 'trial')} on {scenario} ({spaces})"
         )
         if seeds := max((len(candidate.digests) for candidate in search.candidates), default=0):
-            tried = format_count(len(search.candidates), "candidate")
-            text += f", then {tried} on {format_count(seeds, 'fresh seed')}"
-        yield f"{text}; {_served(plan, search)}."
+            candidates = format_count(len(search.candidates), "candidate")
+            text += f", then {candidates} on {format_count(seeds, 'fresh seed')}"
+        yield f"{text}; {_describe_scope(plan, search)}."
 
 
-def _of_recipes(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
+def _recipes(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     matched = "network, schedule, epochs and selection are NAL's"
-    others = [summary.cell.method_title for summary in cells if summary.cell.recipe]
-    if not others:
+    with_own_recipe = [summary.cell.method_title for summary in cells if summary.cell.recipe]
+    if not with_own_recipe:
         return f"Recipe: matched for all methods: {matched}."
-    named = ", ".join(dict.fromkeys(others))
+    methods = ", ".join(dict.fromkeys(with_own_recipe))
     own = "their own, said beside their names, with the number that it reports in the first column"
     lengths = "" if plan.scenario_epochs else f" ({plan.epochs} epochs)"
-    return f"Recipe: {named}: {own}; all others matched{lengths}: {matched}."
+    return f"Recipe: {methods}: {own}; all others matched{lengths}: {matched}."
 
 
-def _of_convergence(cells: Sequence[CellSummary]) -> Iterator[str]:
-    if any(summary.stuck or summary.hopeless for summary in cells):
+def _convergence(cells: Sequence[CellSummary]) -> Iterator[str]:
+    if any(summary.stagnated or summary.all_failed for summary in cells):
         yield (
             f"{NOT_CONVERGED}: failed to converge, which is a divergence, or in the last epoch "
             "fewer than 2/K of the training samples predicted right (by true labels where they are "
@@ -109,76 +109,77 @@ def _of_convergence(cells: Sequence[CellSummary]) -> Iterator[str]:
         )
 
 
-def _served(plan: PlanRecord, search: TuningRecord) -> str:
+def _describe_scope(plan: PlanRecord, search: TuningRecord) -> str:
     if plan.scope == "scenario":
         return "each scenario has its own search"
     return "one search serves all scenarios" if len(search.serves) > 1 else "searched there alone"
 
 
-def _space(name: str, space: Space) -> str:
+def _describe_space(name: str, space: Space) -> str:
     scale = ", log" if space.log else ""
     return f"{LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
 
 
-def _of_noise(cells: Sequence[CellSummary]) -> Iterator[str]:
+def _label_noise(cells: Sequence[CellSummary]) -> Iterator[str]:
     rates: dict[str, list[float]] = {}
     for summary in cells:
         if summary.flip_rate is not None:
             rates.setdefault(summary.cell.scenario_title, []).append(summary.flip_rate)
     if rates:
-        shown = "; ".join(f"{title}: {100 * mean(found):.2f} %" for title, found in rates.items())
-        yield f"Labels that really differ from the true ones: {shown}."
-    shared = {s.cell.scenario_title for s in cells if s.cell.one_draw}
-    if shared:
-        names = "; ".join(sorted(shared))
+        means = "; ".join(f"{title}: {100 * mean(rate):.2f} %" for title, rate in rates.items())
+        yield f"Labels that really differ from the true ones: {means}."
+    one_draw = {summary.cell.scenario_title for summary in cells if summary.cell.one_draw}
+    if one_draw:
+        names = "; ".join(sorted(one_draw))
         yield f"All seeds see one draw of the noise, so that ± does not include it: {names}."
 
 
-def _of_subset(plan: PlanRecord) -> Iterator[str]:
+def _subset(plan: PlanRecord) -> Iterator[str]:
     if plan.subset is not None:
         yield f"Trained on {plan.subset:,} of {plan.dataset.train_size:,} images."
 
 
-def _of_paper(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+def _paper_numbers(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     methods = {summary.cell.method_title for summary in cells}
-    beside, settings, elsewhere = [], [], set()
+    shown, settings, other_backbones = [], [], set()
     for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
         results = lookup(plan.dataset.title, scenario, plan.backbone)
-        # The ablations' table repeats rows of the first: each method's first number is shown.
-        first = {result.method: result for result in reversed(results)}
-        found = [first[method] for method in methods & set(first)]
-        beside += found
-        if found:
+        # The table of ablations repeats rows of Table 1: each method's first number is shown.
+        by_method = {result.method: result for result in reversed(results)}
+        matches = [by_method[method] for method in methods & set(by_method)]
+        shown += matches
+        if matches:
             settings.append(setting_of(scenario))
         else:
-            elsewhere |= {r.backbone for r in measured_on(plan.dataset.title, scenario)}
-    symmetric = [one for one in settings if one and one.noise_type == "symmetric"]
-    if beside:
-        tables = ", ".join(str(number) for number in sorted({r.table for r in beside}))
+            other_backbones |= {r.backbone for r in on_any_backbone(plan.dataset.title, scenario)}
+    symmetric = [s for s in settings if s and s.noise_type == "symmetric"]
+    if shown:
+        tables = ", ".join(str(number) for number in sorted({r.table for r in shown}))
         yield f"paper: {CITATION}, Table {tables}; ± as printed there; no part in the bold."
     if symmetric:
         yield (
             "The paper's text excludes the true class from symmetric flips, its public code "
             "includes it; which made its numbers is not recorded."
         )
-    if any(one.including for one in symmetric):
+    if any(setting.including for setting in symmetric):
         yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
-    if any("pretrained" in result.backbone for result in beside):
+    if any("pretrained" in result.backbone for result in shown):
         yield "‡ is the paper's number of a network that began with ImageNet weights."
-    if elsewhere:
+    if other_backbones:
+        names = ", ".join(sorted(other_backbones))
         yield (
-            f"The paper's numbers for this noise are with {', '.join(sorted(elsewhere))}: "
-            "not shown beside another backbone."
+            f"The paper's numbers for this noise are with {names}: not shown beside another "
+            "backbone."
         )
 
 
-def _of_code(plan: PlanRecord) -> Iterator[str]:
+def _extensions(plan: PlanRecord) -> Iterator[str]:
     if plan.code:
         files = "; ".join(code_text(name, sha256) for name, sha256 in plan.code.items())
         yield f"Code from outside this package: {files}."
 
 
-def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:
+def _devices(cells: Sequence[CellSummary]) -> Iterator[str]:
     devices = sorted({device for summary in cells for device in summary.devices})
     if len(devices) == 1:
         yield f"Ran on {devices[0]}."
@@ -188,9 +189,9 @@ def _of_devices(cells: Sequence[CellSummary]) -> Iterator[str]:
         )
 
 
-def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
+def _changed_runs(cells: Sequence[CellSummary]) -> Iterator[str]:
     for summary in cells:
-        for seed, text in summary.moved.items():
+        for seed, text in summary.changes.items():
             yield (
                 f"Interrupted and continued otherwise: {_label(summary)}, seed {seed} ({text}); "
                 "its numbers may differ from those of a run in one place."
@@ -198,6 +199,7 @@ def _of_moves(cells: Sequence[CellSummary]) -> Iterator[str]:
 
 
 def _label(summary: CellSummary) -> str:
+    """Return the text that names a cell: method, values and scenario."""
     cell = summary.cell
     return ", ".join(
         filter(None, [cell.method_title, format_values(cell.values), cell.scenario_title])

@@ -1,4 +1,4 @@
-"""The paper's own numbers, Tables 1 to 6, looked up by what they were measured on."""
+"""The paper's own numbers, from its Tables 1 to 6, by dataset, label noise and backbone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from trainables.run.metrics import TEST_LAST
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 
 NOT_CONVERGED = "⊖"
-"""What the paper prints where a method fails to converge."""
+"""Symbol that the paper prints where a method fails to converge."""
 
 UNTRAINED = ("NLNL",)
-"""Methods that are quoted wherever the paper has them, and not trained here: NLNL takes about 3,000
-epochs."""
+"""Methods that are not trained here but quoted in every table if the paper has their numbers.
+
+NLNL takes about 3,000 epochs.
+"""
 
 REAL = "real"
-"""Noise that the paper's real-world data sets have by themselves."""
+"""Noise type of the real-world datasets, whose labels are noisy as they come."""
 
 METRICS = {
     TEST_LAST: ("test_acc", "webvision_val_top1"),
@@ -30,7 +32,7 @@ METRICS = {
     "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
     "test/imagenet/top5_last": ("ilsvrc12_val_top5",),
 }
-"""The paper's words for a run's numbers."""
+"""Values of `PaperResult.metric` that correspond to a run's metric."""
 
 _SCENARIO = re.compile(
     r"(symmetric(?:-incl)?(?:-each)?|symmetric-official|asymmetric(?:-each|-official)?"
@@ -43,16 +45,16 @@ class PaperResult:
     """One number of the paper.
 
     Attributes:
-        table: its number in the paper.
-        dataset: as printed.
-        noise_type: "symmetric", "asymmetric", "pmd-type-1" to 3, or "real".
-        noise_rate: nominal, a fraction.
-        backbone: as printed.
-        method: as printed.
-        metric: "test_acc", or one of mini-WebVision's four.
-        mean: in percent; None where the paper prints ⊖.
-        std: in percent, likewise.
-        note: on where the number comes from.
+        table: number of the table in the paper.
+        dataset: name of the dataset, as printed.
+        noise_type: "symmetric", "asymmetric", "pmd-type-1" to "pmd-type-3", or "real".
+        noise_rate: nominal noise rate, a fraction.
+        backbone: name of the backbone, as printed.
+        method: name of the method, as printed.
+        metric: "test_acc", or one of the four metrics of mini-WebVision.
+        mean: mean in percent; None where the paper prints ⊖.
+        std: standard deviation in percent; None where the paper prints none.
+        note: remark on the origin of the number.
     """
 
     table: int
@@ -69,13 +71,13 @@ class PaperResult:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A scenario in the paper's words.
+    """The paper's description of a scenario.
 
     Attributes:
-        noise_type: as `PaperResult` has it.
-        noise_rate: nominal, a fraction; 0 where the noise is real.
-        including: symmetric noise that may draw the true class again, which the paper's text
-            excludes.
+        noise_type: noise type, with the values of `PaperResult.noise_type`.
+        noise_rate: nominal noise rate, a fraction; 0 for real noise.
+        including: whether the noise is symmetric and may draw the true class again, which the
+            paper's text excludes.
     """
 
     noise_type: str
@@ -105,7 +107,7 @@ def paper_results() -> tuple[PaperResult, ...]:
 
 
 def setting_of(scenario: str) -> Setting | None:
-    """Read a scenario's name in the paper's words; None for one that the paper has not."""
+    """Return the paper's description of a scenario; None if the paper has no such scenario."""
     if scenario == "clean":
         return Setting(REAL, 0.0, including=False)
     match = _SCENARIO.fullmatch(scenario)
@@ -121,20 +123,20 @@ def setting_of(scenario: str) -> Setting | None:
 def lookup(
     dataset: str, scenario: str, backbone: str, metric: str = TEST_LAST
 ) -> list[PaperResult]:
-    """Return the paper's numbers for a dataset, scenario and backbone, in its order.
+    """Return the paper's numbers for a dataset, scenario and backbone, in the paper's order.
 
     Args:
-        dataset: its title or the word used in studies: "CIFAR-10" or "cifar10".
-        scenario: name of the label noise; `symmetric-incl-R` finds what `symmetric-R` does, see
-            `setting_of` to tell them apart.
-        backbone: its title: "ResNet-34 (32×32)" is the paper's "ResNet34".
-        metric: a run's number, from `METRICS`.
+        dataset: title of the dataset or its name in studies: "CIFAR-10" or "cifar10".
+        scenario: name of the scenario; `symmetric-incl-R` and `symmetric-R` return the same
+            numbers, and `setting_of` distinguishes them.
+        backbone: title of the backbone: "ResNet-34 (32×32)" matches the paper's "ResNet34".
+        metric: metric of a run, one of the keys of `METRICS`.
     """
-    name, results = _plain(backbone), measured_on(dataset, scenario, metric)
-    return [result for result in results if _plain(result.backbone) == name]
+    name, results = _simplify(backbone), on_any_backbone(dataset, scenario, metric)
+    return [result for result in results if _simplify(result.backbone) == name]
 
 
-def measured_on(dataset: str, scenario: str, metric: str = TEST_LAST) -> list[PaperResult]:
+def on_any_backbone(dataset: str, scenario: str, metric: str = TEST_LAST) -> list[PaperResult]:
     """Return the paper's numbers for a dataset and scenario on any backbone."""
     setting = setting_of(scenario)
     if setting is None:
@@ -144,12 +146,12 @@ def measured_on(dataset: str, scenario: str, metric: str = TEST_LAST) -> list[Pa
         for result in paper_results()
         if result.metric in METRICS.get(metric, ())
         and (result.mean is not None or "converge" in result.note)
-        and _plain(result.dataset) == _plain(dataset)
+        and _simplify(result.dataset) == _simplify(dataset)
         and result.noise_type == setting.noise_type
         and (setting.noise_type == REAL or result.noise_rate == setting.noise_rate)
     ]
 
 
-def _plain(name: str) -> str:
-    """Return letters and digits before a bracket: "ResNet-34 (32×32)" is "resnet34"."""
+def _simplify(name: str) -> str:
+    """Return the letters and digits before a bracket: "resnet34" for "ResNet-34 (32×32)"."""
     return re.sub(r"[^a-z0-9]", "", name.partition("(")[0].lower())

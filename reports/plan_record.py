@@ -1,7 +1,7 @@
-"""What a sweep set out to do and how far it is, as MLflow keeps it: the artifact `plan.json`.
+"""Plan and progress of a sweep, as stored in the artifact `plan.json`.
 
-The sweep writes it, reports read it. It names runs by their digests, never by where they stand in
-MLflow, since a run may serve two sweeps.
+The sweep writes it and reports read it. It names runs by their digests, not by their identifiers in
+MLflow, since a run may belong to two sweeps.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PLAN_FILE = "plan.json"
+"""Name of the file."""
 
 Values = dict[str, bool | int | float | str]
 """Values of the tunable hyperparameters, by name."""
@@ -28,12 +29,12 @@ class DatasetRecord:
     """The dataset of a sweep.
 
     Attributes:
-        name: the word used in studies.
-        title: as tables print it.
-        digest: SHA-256 of its content.
+        name: name of the dataset in studies.
+        title: title of the dataset in tables.
+        digest: SHA-256 of the dataset's content.
         classes: number of classes K.
-        train_size: samples of the training split.
-        test_size: samples of the test split.
+        train_size: number of samples in the training split.
+        test_size: number of samples in the test split.
     """
 
     name: str
@@ -46,11 +47,11 @@ class DatasetRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRecord:
-    """A published point of the search space.
+    """Published values of the searched hyperparameters.
 
     Attributes:
-        values: of the searched hyperparameters.
-        source: where they are published.
+        values: values of the searched hyperparameters.
+        source: publication that states the values.
     """
 
     values: Values
@@ -59,12 +60,12 @@ class ReferenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """A point that the select phase tried on fresh seeds.
+    """A candidate that the select phase tried on fresh seeds.
 
     Attributes:
-        values: of the searched hyperparameters.
-        origin: whether the search found it or it is the reference.
-        digests: of its runs.
+        values: values of the searched hyperparameters.
+        origin: "search" if a trial proposed the values, "reference" if they are the reference.
+        digests: digests of the candidate's runs.
     """
 
     values: Values
@@ -74,19 +75,19 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class TuningRecord:
-    """One search, and what was selected from it.
+    """The search for a method's hyperparameters, and the choice among its candidates.
 
     Attributes:
-        method: the word used in studies.
-        method_title: as tables print it.
-        scenario: the scenario searched on.
-        serves: the scenarios that use its winner.
-        space: where it looked, by hyperparameter.
-        trials: how many were asked for.
-        digests: of the finished trials' runs, in order.
-        reference: the published point, if there is one.
-        candidates: what the select phase compared.
-        chosen: the winner's values; None while it is not known.
+        method: name of the method in studies.
+        method_title: title of the method in tables.
+        scenario: scenario on which the trials are trained.
+        serves: scenarios that use the chosen values.
+        space: range of each searched hyperparameter, by name.
+        trials: number of trials that the study requests.
+        digests: digests of the runs of complete trials, in order.
+        reference: published values; None if there are none.
+        candidates: candidates that the select phase compares.
+        chosen: values of the winner; None until the select phase is done.
     """
 
     method: str
@@ -103,21 +104,21 @@ class TuningRecord:
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """All seeds of one method, scenario and point of the confirm phase.
+    """A cell of the confirm phase: all seeds of one method, scenario and values.
 
     Attributes:
-        method: the word used in studies.
-        method_title: as tables print it.
-        scenario: the word used in studies.
-        scenario_title: as tables head a column with it.
-        values: of the tunable hyperparameters; empty for a method that has none.
+        method: name of the method in studies.
+        method_title: title of the method in tables.
+        scenario: name of the scenario in studies.
+        scenario_title: title of the scenario in tables.
+        values: values of the tunable hyperparameters; empty if the method has none.
         origin: "tuned", "reference", "fixed", "varied", or "tuned, equals reference".
-        trials: how many trials of the search led to it; 0 where it was not tuned.
-        source: where its values come from.
-        seeds: planned, in order.
-        digests: of their runs, in the order of `seeds`.
-        recipe: how they are trained, in words; "" for the recipe of the study ("matched").
-        reading: metric of the number that its own recipe reports; "" for the table's headline.
+        trials: number of trials of the search that chose the values; 0 if they were not tuned.
+        source: source of the values.
+        seeds: planned seeds, in order.
+        digests: digests of the runs, in the order of `seeds`.
+        recipe: description of the runs' own recipe; "" for the study's recipe ("matched").
+        reading: metric that the runs' own recipe reports; "" for the headline of the table.
         one_draw: whether all seeds are trained on one draw of the label noise.
     """
 
@@ -144,42 +145,42 @@ class CellRecord:
 
     @property
     def tuned(self) -> bool:
-        """Tell whether a search found its values."""
+        """Whether a search chose the values."""
         return self.origin.startswith("tuned")
 
     @property
     def reference(self) -> bool:
-        """Tell whether its values are the published ones."""
+        """Whether the values are those of the reference."""
         return self.origin.endswith("reference")
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
-    """A sweep as recorded.
+    """Plan and progress of a sweep.
 
     Attributes:
-        sweep: its digest.
+        sweep: digest of the sweep.
         study: name of the study.
-        title: of the study.
-        dataset: what was trained on.
-        backbone: title of the architecture.
-        subset: how many training samples were used; None for all.
-        epochs: length of a training.
-        window: `recipe.window` of the study: number of last epochs that are always evaluated.
-        scope: whether one search serves all scenarios ("study") or each has its own.
-        protocol: which number chooses, in words.
+        title: title of the study.
+        dataset: dataset of the study.
+        backbone: title of the backbone.
+        subset: number of training samples used; None for all.
+        epochs: number of epochs of a training.
+        window: `recipe.window` of the study, the number of last epochs that are always evaluated.
+        scope: "study" if one search serves all scenarios, "scenario" if each has its own.
+        protocol: description of the number that chooses hyperparameters.
         standard_error: binomial standard error of one run's held-out accuracy, a fraction.
-        headline: the reading that a table shows first, in words.
-        deviations: where the study departs from the paper.
-        searches: of its methods.
-        cells: of the confirm phase, as far as they are known.
-        state: whether all of it is done.
-        fixed_seeds: axes of randomness held fixed while the others vary.
-        scenario_epochs: length of a training on the scenarios where it is another one.
-        further: titles of what a table shows beside what all have, by a run's number.
-        protocols: identity of the protocol that chooses, by scenario; empty in plans of before
-            there were others than the mean over the last `window` epochs.
+        headline: title of the reading that tables show first.
+        deviations: statements of where the study departs from the paper.
+        searches: searches of the tuned methods.
+        cells: cells of the confirm phase that are determined so far.
+        state: "finished" if all runs of the sweep have ended, else "running".
+        fixed_seeds: seed of each axis of randomness that is held fixed while the others vary.
+        scenario_epochs: number of epochs on each scenario where it differs from `epochs`.
+        further: title of each reading that only this dataset has, by metric.
         code: SHA-256 of the source of each extension, by the extension's name.
+        protocols: identity of the protocol that chooses, by scenario; empty in older plans, whose
+            protocol is the mean over the last `window` epochs.
     """
 
     sweep: str
@@ -210,14 +211,14 @@ class PlanRecord:
 
     @property
     def averaged(self) -> str:
-        """The epochs over which the means of runs are taken, in words."""
-        protocols = map(read_protocol, self.protocols.values())
-        words = [one.averaged for one in protocols] or [HeldOutMean(self.window).averaged]
-        return " or ".join(dict.fromkeys(words))
+        """Description of the epochs over which the accuracies of runs are averaged."""
+        protocols = [read_protocol(identity) for identity in self.protocols.values()]
+        descriptions = [p.averaged for p in protocols] or [HeldOutMean(self.window).averaged]
+        return " or ".join(dict.fromkeys(descriptions))
 
     @property
     def digests(self) -> set[str]:
-        """Every run the plan names; one that serves twice is named once."""
+        """Digests of all runs that the plan names."""
         owners: list[CellRecord | TuningRecord | CandidateRecord] = [
             *self.cells,
             *self.searches,
@@ -226,37 +227,37 @@ class PlanRecord:
         return {digest for owner in owners for digest in owner.digests}
 
     def to_json(self) -> str:
-        """Write the plan as indented JSON."""
+        """Return the plan as indented JSON."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> PlanRecord:
-        """Read a plan back.
+        """Return the plan that JSON text describes.
 
         Raises:
-            RecordError: it is damaged, or of another version.
+            RecordError: if the text is damaged or of another version.
         """
         try:
-            plain = json.loads(text)
+            values = json.loads(text)
             return cls(
                 **{
-                    **plain,
-                    "dataset": DatasetRecord(**plain["dataset"]),
-                    "searches": [_search(search) for search in plain["searches"]],
-                    "cells": [CellRecord(**cell) for cell in plain["cells"]],
+                    **values,
+                    "dataset": DatasetRecord(**values["dataset"]),
+                    "searches": [_tuning_record(search) for search in values["searches"]],
+                    "cells": [CellRecord(**cell) for cell in values["cells"]],
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"{PLAN_FILE} is not of this version, or damaged: {error}") from error
 
 
-def _search(plain: Mapping[str, Any]) -> TuningRecord:
-    reference = plain["reference"]
+def _tuning_record(values: Mapping[str, Any]) -> TuningRecord:
+    reference = values["reference"]
     return TuningRecord(
         **{
-            **plain,
-            "space": {name: Space(**space) for name, space in plain["space"].items()},
+            **values,
+            "space": {name: Space(**space) for name, space in values["space"].items()},
             "reference": reference and ReferenceRecord(**reference),
-            "candidates": [CandidateRecord(**one) for one in plain["candidates"]],
+            "candidates": [CandidateRecord(**candidate) for candidate in values["candidates"]],
         }
     )

@@ -56,10 +56,11 @@ class Tuning:
         self.candidates: list[tuple[Candidate, Batch]] = []
         self.chosen: Values | None = None
         self.best: tuple[float, Values] | None = None
-        middle = {name: space.low for name, space in self.space.items()}
+        # The digest leaves out the searched values, but a spec needs some.
+        lowest = {name: space.low for name, space in self.space.items()}
         self.search = Search.open(
             storage,
-            search_digest(self._trial_spec(middle), self.space, self.objective.protocol.identity),
+            search_digest(self._trial_spec(lowest), self.space, self.objective.protocol.identity),
             self.space,
             study.search.trials,
             study.search.seed,

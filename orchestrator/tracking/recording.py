@@ -189,7 +189,7 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         source=_source(cell, loaded),
         seeds=[spec.seeds.init for spec in cell.batch.specs],
         digests=[spec.digest for spec in cell.batch.specs],
-        recipe=_in_words(resolved, protocol_on(loaded.study, cell.scenario)),
+        recipe=_describe_recipe(resolved, protocol_on(loaded.study, cell.scenario)),
         reading="" if training.kind == "matched" else READINGS[training.selection],
     )
 
@@ -202,15 +202,20 @@ READINGS = {
 """Metric that a published recipe reports, by its rule for the epoch."""
 
 
-def _in_words(resolved: Resolved, matched: Protocol) -> str:
-    """Describe a recipe that is not matched; "" for one that is."""
+def _describe_recipe(resolved: Resolved, matched: Protocol) -> str:
+    """Return a description of a recipe that is not matched; "" for the matched recipe.
+
+    Args:
+        resolved: recipe of a method on a scenario.
+        matched: protocol of the matched recipe on the scenario.
+    """
     training, own = resolved.training, resolved.protocol
     if training.kind == "matched":
         return ""
     mean = f"; mean of {own.averaged}" if own.averaged != matched.averaged else ""
-    held = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
+    hold_out = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
     return (
-        f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{held}, "
+        f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{hold_out}, "
         f"{training.selection}{mean}"
     )
 

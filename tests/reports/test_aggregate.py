@@ -13,7 +13,7 @@ from trainables.errors import RecordError
 def results_of(
     method: str, accuracies: list[float | None], scenario: str = "symmetric-0.4"
 ) -> list:
-    """Results of seeds 0, 1, ...; None diverged."""
+    """Return results of seeds 0, 1, ... with these accuracies; None for a run that diverged."""
     cell = make_cell(method, scenario, range(len(accuracies)))
     specs = cell_specs(method, scenario, cell.seeds, cell.values)
     return [
@@ -22,7 +22,7 @@ def results_of(
     ]
 
 
-def test_the_deviation_is_that_of_a_sample() -> None:
+def test_standard_deviation_is_the_samples() -> None:
     statistic = Statistic.of([0.10, 0.20, 0.30])
     assert statistic.mean == pytest.approx(0.2)
     assert statistic.std == pytest.approx(0.1)
@@ -41,7 +41,7 @@ def test_a_cell_is_summarised_by_reading() -> None:
     assert summary.flip_rate == pytest.approx(0.4)
 
 
-def test_missing_and_diverged_seeds_are_counted_apart() -> None:
+def test_missing_and_diverged_seeds_are_counted_separately() -> None:
     plan = make_plan([make_cell(seeds=range(5))])
     (summary,) = aggregate(plan, recorded_runs(results_of("nal", [0.9, None, 0.92])))
     assert summary.statistics["test/accuracy_last"].n == 2
@@ -55,25 +55,25 @@ def test_a_cell_without_runs_has_no_mean() -> None:
     assert (summary.missing, summary.flip_rate) == ((0, 1, 2), None)
 
 
-def test_methods_that_saw_other_labels_are_not_compared() -> None:
+def test_methods_with_different_labels_are_not_compared() -> None:
     nal, ce = results_of("nal", [0.9, 0.9]), results_of("ce", [0.7, 0.7])
     other = replace(ce[1].labels, sha256="f" * 64)
     plan = make_plan([make_cell("nal", seeds=(0, 1)), make_cell("ce", seeds=(0, 1))])
     aggregate(plan, recorded_runs([*nal, *ce]))
-    ours = nal[1].labels.sha256[:12]
-    message = rf"^symmetric-0\.4, seed 1: nal .* {ours}, ce on ffffffffffff; methods that saw"
+    nal_labels = nal[1].labels.sha256[:12]
+    message = rf"^symmetric-0\.4, seed 1: nal .* {nal_labels}, ce on ffffffffffff; methods that saw"
     with pytest.raises(RecordError, match=message):
         aggregate(plan, recorded_runs([*nal, ce[0], replace(ce[1], labels=other)]))
 
 
-def test_scenarios_are_paired_each_by_itself() -> None:
+def test_labels_may_differ_between_scenarios() -> None:
     scenarios = ("symmetric-0.4", "symmetric-0.2")
     plan = make_plan([make_cell("nal", name, seeds=(0,)) for name in scenarios])
     runs = [result for name in scenarios for result in results_of("nal", [0.9], name)]
     assert len(aggregate(plan, recorded_runs(runs))) == 2
 
 
-def test_kinds_of_device_are_gathered() -> None:
+def test_device_names_are_collected() -> None:
     first, second = results_of("nal", [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
     (cell,) = aggregate(make_plan([make_cell(seeds=(0, 1))]), recorded_runs([first, second]))
@@ -84,25 +84,25 @@ def test_runs_of_two_revisions_are_not_pooled() -> None:
     nal, ce = results_of("nal", [0.9]), results_of("ce", [0.7])
     plan = make_plan([make_cell("nal", seeds=(0,)), make_cell("ce", seeds=(0,))])
     first, second = recorded_runs([*nal, *ce])
-    with pytest.raises(RecordError) as refused:
+    with pytest.raises(RecordError) as error:
         aggregate(plan, [first, replace(second, revision=2)])
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "runs of revisions 1 and 2 of the training code are not compared: type the sweep's command "
         "again, which trains those of the older one anew"
     )
 
 
-def test_a_run_that_was_stopped_on_its_way_is_missing() -> None:
+def test_a_stopped_run_is_missing() -> None:
     first, second = recorded_runs(results_of("nal", [0.9, 0.8]))
     runs = [first, replace(second, status="stopped")]
     (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), runs)
     assert (summary.missing, summary.statistics["test/accuracy_last"].n) == ((1,), 1)
 
 
-def test_what_a_run_was_continued_with_is_gathered() -> None:
-    one, other = results_of("nal", [0.9, 0.8])
-    moved = {"device": "cpu: AVX2, then cuda: A100", "torch": "2.6.0, then 2.7.0"}
-    moved = replace(other, provenance={**other.provenance, **moved})
-    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), recorded_runs([one, moved]))
+def test_changes_of_device_and_version_are_collected() -> None:
+    first, second = results_of("nal", [0.9, 0.8])
+    changes = {"device": "cpu: AVX2, then cuda: A100", "torch": "2.6.0, then 2.7.0"}
+    second = replace(second, provenance={**second.provenance, **changes})
+    (summary,) = aggregate(make_plan([make_cell(seeds=range(2))]), recorded_runs([first, second]))
     text = "device cpu: AVX2, then cuda: A100; torch 2.6.0, then 2.7.0"
-    assert summary.moved == {1: text}
+    assert summary.changes == {1: text}

@@ -25,17 +25,17 @@ CIFAR = {
 }
 
 
-def tuned(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
-    given = {"values": TUNED, "origin": "tuned", "trials": 16, "source": "search", **changes}
-    return make_cell("nal", scenario, **given)
+def tuned_cell(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
+    fields = {"values": TUNED, "origin": "tuned", "trials": 16, "source": "search", **changes}
+    return make_cell("nal", scenario, **fields)
 
 
-def reference(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
-    given = {"values": REFERENCE, "origin": "reference", "source": "paper", **changes}
-    return make_cell("nal", scenario, **given)
+def reference_cell(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
+    fields = {"values": REFERENCE, "origin": "reference", "source": "paper", **changes}
+    return make_cell("nal", scenario, **fields)
 
 
-def trained(cell: CellRecord, accuracies: Sequence[float | None]) -> list[RunResult]:
+def results_of(cell: CellRecord, accuracies: Sequence[float | None]) -> list[RunResult]:
     specs = cell_specs(cell.method, cell.scenario, cell.seeds, cell.values)
     return [
         make_result(spec, accuracy=accuracy or 0.0, diverged_at=None if accuracy else 2)
@@ -45,7 +45,9 @@ def trained(cell: CellRecord, accuracies: Sequence[float | None]) -> list[RunRes
 
 def table_of(cells: Sequence[tuple[CellRecord, Sequence[float | None]]], **changes: Any) -> Table:
     plan = make_plan([cell for cell, _ in cells], **changes)
-    return comparison_table(plan, recorded_runs(r for cell, a in cells for r in trained(cell, a)))
+    return comparison_table(
+        plan, recorded_runs(r for cell, a in cells for r in results_of(cell, a))
+    )
 
 
 def texts(row: Row) -> list[str]:
@@ -53,7 +55,7 @@ def texts(row: Row) -> list[str]:
 
 
 def test_one_scenario_has_a_column_per_reading() -> None:
-    table = table_of([(tuned(), [0.90, 0.92, 0.97]), (make_cell("ce"), [0.7, 0.7, 0.7])])
+    table = table_of([(tuned_cell(), [0.90, 0.92, 0.97]), (make_cell("ce"), [0.7, 0.7, 0.7])])
     assert table.columns == (
         "last epoch",
         "mean of last 3 epochs",
@@ -71,7 +73,7 @@ def test_one_scenario_has_a_column_per_reading() -> None:
 
 def test_several_scenarios_have_columns_and_a_section_per_reading() -> None:
     names = ("symmetric-0.2", "symmetric-0.4")
-    table = table_of([(tuned(name), [0.9, 0.9, 0.9]) for name in names])
+    table = table_of([(tuned_cell(name), [0.9, 0.9, 0.9]) for name in names])
     assert table.columns == ("symmetric 20 %", "symmetric 40 %")
     assert [section.title for section in table.sections] == [
         "last epoch",
@@ -94,11 +96,11 @@ def test_one_seed_has_no_deviation() -> None:
     assert texts(table.sections[0].rows[0])[0] == "70.00"
 
 
-def test_missing_and_diverged_seeds_are_said_and_do_not_compete() -> None:
+def test_missing_and_diverged_seeds_are_noted_and_do_not_compete() -> None:
     table = table_of(
         [
-            (tuned(), [0.99, 0.99, None]),
-            (reference(), [0.98, 0.98]),
+            (tuned_cell(), [0.99, 0.99, None]),
+            (reference_cell(), [0.98, 0.98]),
             (make_cell("ce"), [0.7, 0.7, 0.7]),
         ]
     )
@@ -111,26 +113,26 @@ def test_missing_and_diverged_seeds_are_said_and_do_not_compete() -> None:
 
 
 def test_a_cell_without_a_finished_run_has_no_number() -> None:
-    table = table_of([(tuned(), [None, None, None]), (reference(), [])])
+    table = table_of([(tuned_cell(), [None, None, None]), (reference_cell(), [])])
     tuned_entry, reference_entry = (row.entries[0] for row in table.sections[0].rows)
     assert (tuned_entry.text, tuned_entry.remark) == ("⊖", "3 of 3 diverged")
     assert (reference_entry.text, reference_entry.remark) == ("–", "0 of 3 seeds")
 
 
 def test_equal_best_means_are_all_bold() -> None:
-    table = table_of([(tuned(), [0.9] * 3), (reference(), [0.9] * 3)])
+    table = table_of([(tuned_cell(), [0.9] * 3), (reference_cell(), [0.9] * 3)])
     assert [row.entries[0].bold for row in table.sections[0].rows] == [True, True]
 
 
-def test_a_tuned_point_that_is_the_reference_says_so_once() -> None:
-    cell = tuned(values=REFERENCE, origin="tuned, equals reference")
+def test_tuned_values_that_equal_the_reference_have_one_row() -> None:
+    cell = tuned_cell(values=REFERENCE, origin="tuned, equals reference")
     (row,) = table_of([(cell, [0.9] * 3)]).sections[0].rows
     assert row.marker == "tuned (16 trials) = reference"
 
 
-def test_a_cell_that_is_both_completes_the_rows_of_both() -> None:
-    both = tuned("symmetric-0.2", values=REFERENCE, origin="tuned, equals reference")
-    cells = [(both, [0.95] * 3), (tuned(), [0.9] * 3), (reference(), [0.8] * 3)]
+def test_a_tuned_cell_that_equals_the_reference_is_in_both_rows() -> None:
+    both = tuned_cell("symmetric-0.2", values=REFERENCE, origin="tuned, equals reference")
+    cells = [(both, [0.95] * 3), (tuned_cell(), [0.9] * 3), (reference_cell(), [0.8] * 3)]
     first, second = table_of(cells, scope="scenario").sections[0].rows
     assert (first.name, first.marker) == ("NAL, values below", "tuned (16 trials)")
     assert texts(first) == ["95.00 ± 0.00", "90.00 ± 0.00"]
@@ -138,8 +140,8 @@ def test_a_cell_that_is_both_completes_the_rows_of_both() -> None:
     assert texts(second) == ["95.00 ± 0.00", "80.00 ± 0.00"]
 
 
-def test_the_papers_numbers_stand_beside_and_never_compete() -> None:
-    cells = [(tuned(), [0.5] * 3), (make_cell("ce"), [0.4] * 3)]
+def test_the_papers_numbers_are_shown_but_never_bold() -> None:
+    cells = [(tuned_cell(), [0.5] * 3), (make_cell("ce"), [0.4] * 3)]
     table = table_of(cells, **CIFAR)
     rows = table.sections[0].rows
     assert [(row.name, row.marker, row.kind) for row in rows[2:]] == [
@@ -153,30 +155,30 @@ def test_the_papers_numbers_stand_beside_and_never_compete() -> None:
     assert any(note.startswith("paper: ") and "Table 1;" in note for note in table.notes)
 
 
-def test_the_papers_numbers_are_marked_where_the_true_class_may_be_drawn() -> None:
-    table = table_of([(tuned("symmetric-incl-0.4"), [0.5] * 3)], **CIFAR)
+def test_the_papers_numbers_are_marked_if_noise_may_draw_the_true_class() -> None:
+    table = table_of([(tuned_cell("symmetric-incl-0.4"), [0.5] * 3)], **CIFAR)
     assert texts(table.sections[0].rows[1])[0] == "93.49 ± 0.07†"
     assert any(note.startswith("† ") for note in table.notes)
-    plain = table_of([(tuned(), [0.5] * 3)], **CIFAR)
-    assert not any(note.startswith("† ") for note in plain.notes)
-    assert any("public code includes it" in note for note in plain.notes)
+    excluding = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR)
+    assert not any(note.startswith("† ") for note in excluding.notes)
+    assert any("public code includes it" in note for note in excluding.notes)
 
 
-def test_another_backbone_is_not_put_beside_the_papers() -> None:
-    table = table_of([(tuned(), [0.5] * 3)], **{**CIFAR, "backbone": "MLP"})
+def test_the_papers_numbers_on_another_backbone_are_not_shown() -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **{**CIFAR, "backbone": "MLP"})
     assert len(table.sections[0].rows) == 1
     assert any("are with ResNet34: not shown" in note for note in table.notes)
 
 
-def test_a_subset_is_said_twice() -> None:
-    table = table_of([(tuned(), [0.5] * 3)], **CIFAR, subset=1000)
+def test_a_subset_is_stated_in_subtitle_and_notes() -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR, subset=1000)
     assert "trained on 1,000 of 50,000 images" in table.subtitle
     assert "Trained on 1,000 of 50,000 images." in table.notes
 
 
-def test_axes_held_fixed_are_said() -> None:
+def test_fixed_axes_are_noted() -> None:
     def spread(**changes: Any) -> str:
-        table = table_of([(tuned(), [0.5] * 3)], **changes)
+        table = table_of([(tuned_cell(), [0.5] * 3)], **changes)
         (note,) = (note for note in table.notes if note.startswith("±"))
         return note
 
@@ -185,7 +187,7 @@ def test_axes_held_fixed_are_said() -> None:
     assert "held fixed: subset." in spread(fixed_seeds={"subset": 0}, subset=100)
 
 
-def test_the_search_is_told() -> None:
+def test_the_search_is_described_in_a_note() -> None:
     search = TuningRecord(
         method="nal",
         method_title="NAL",
@@ -197,7 +199,7 @@ def test_the_search_is_told() -> None:
         candidates=[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 4,
         chosen=TUNED,
     )
-    cells = [(tuned(), [0.5] * 3)]
+    cells = [(tuned_cell(), [0.5] * 3)]
     notes = table_of(cells, searches=[search]).notes
     assert (
         "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
@@ -207,19 +209,19 @@ def test_the_search_is_told() -> None:
     assert any("not chosen yet" in note and "its own search" in note for note in notes)
 
 
-def test_mixed_devices_are_said() -> None:
-    cell = tuned(seeds=(0, 1))
-    first, second = trained(cell, [0.9, 0.9])
+def test_mixed_devices_are_noted() -> None:
+    cell = tuned_cell(seeds=(0, 1))
+    first, second = results_of(cell, [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
     notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
     assert any("mixed (cpu; cuda: NVIDIA A100)" in note for note in notes)
 
 
-def test_a_run_that_was_continued_elsewhere_is_said() -> None:
-    cell = tuned(seeds=(0, 1))
-    first, second = trained(cell, [0.9, 0.9])
-    moved = {"device": "cpu, then cuda: NVIDIA A100"}
-    second = replace(second, provenance={**second.provenance, **moved})
+def test_a_run_continued_on_another_device_is_noted() -> None:
+    cell = tuned_cell(seeds=(0, 1))
+    first, second = results_of(cell, [0.9, 0.9])
+    device = "cpu, then cuda: NVIDIA A100"
+    second = replace(second, provenance={**second.provenance, "device": device})
     notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
     assert notes[-2].startswith("Kinds of device are mixed (cpu; cuda: NVIDIA A100): ")
     assert notes[-1] == (

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from reports.paper import Setting, lookup, measured_on, paper_results, setting_of
+from reports.paper import Setting, lookup, on_any_backbone, paper_results, setting_of
 
 
-def test_the_paper_is_read_whole() -> None:
+def test_all_tables_are_read() -> None:
     results = paper_results()
     assert len(results) == 224
     assert {result.table for result in results} == {1, 2, 3, 4, 5, 6}
@@ -27,23 +27,23 @@ def test_datasets_and_rates_are_not_mixed() -> None:
         assert next(r.mean for r in results if r.method == "NAL") == mean
 
 
-def test_pmd_is_found_on_its_backbone() -> None:
+def test_pmd_numbers_are_on_preactresnet() -> None:
     results = lookup("CIFAR-10", "pmd-3-0.35", "PreActResNet-34")
     assert {r.method: r.mean for r in results}["NAL"] == 88.57
 
 
-def test_another_backbone_finds_nothing_but_is_known() -> None:
+def test_another_backbone_has_no_numbers() -> None:
     assert lookup("CIFAR-10", "symmetric-0.4", "MLP") == []
-    assert {r.backbone for r in measured_on("CIFAR-10", "symmetric-0.4")} == {"ResNet34"}
+    assert {r.backbone for r in on_any_backbone("CIFAR-10", "symmetric-0.4")} == {"ResNet34"}
 
 
-def test_what_the_paper_has_not() -> None:
+def test_settings_that_are_not_in_the_paper() -> None:
     assert lookup("digits", "symmetric-0.4", "MLP") == []
-    assert measured_on("CIFAR-10", "symmetric-0.3") == []
-    assert measured_on("CIFAR-10", "clean") == []
+    assert on_any_backbone("CIFAR-10", "symmetric-0.3") == []
+    assert on_any_backbone("CIFAR-10", "clean") == []
 
 
-def test_both_conventions_of_symmetric_noise_are_told_apart() -> None:
+def test_settings_of_scenarios() -> None:
     assert setting_of("symmetric-0.4") == Setting("symmetric", 0.4, including=False)
     assert setting_of("symmetric-incl-0.4") == Setting("symmetric", 0.4, including=True)
     assert setting_of("clean") == Setting("real", 0.0, including=False)

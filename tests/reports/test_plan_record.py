@@ -27,33 +27,33 @@ def full_plan() -> PlanRecord:
     return make_plan([cell], searches=[search], fixed_seeds={"subset": 0}, deviations=["α ≠ β"])
 
 
-def test_json_and_back() -> None:
+def test_json_round_trip() -> None:
     plan = full_plan()
     assert PlanRecord.from_json(plan.to_json()) == plan
 
 
-def test_a_plan_at_its_beginning_and_back() -> None:
+def test_json_round_trip_of_an_unfinished_plan() -> None:
     search = TuningRecord("nal", "NAL", "clean", [], {}, trials=1, digests=[])
     plan = make_plan(searches=[search], state="running")
     assert PlanRecord.from_json(plan.to_json()) == plan
 
 
-def test_digests_are_those_of_every_phase_once() -> None:
+def test_digests_of_all_phases() -> None:
     plan = full_plan()
     assert plan.digests == {"a", "b", "c", "d", "e"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sweep": "a", "cells": []}'])
-def test_damage_is_said(text: str) -> None:
+def test_a_damaged_plan_is_refused(text: str) -> None:
     with pytest.raises(RecordError, match=r"^plan\.json is not of this version, or damaged: "):
         PlanRecord.from_json(text)
 
 
 def test_an_unknown_key_is_refused() -> None:
-    plain = json.loads(full_plan().to_json())
-    plain["searches"][0]["sampler"] = "tpe"
+    values = json.loads(full_plan().to_json())
+    values["searches"][0]["sampler"] = "tpe"
     with pytest.raises(RecordError, match="sampler"):
-        PlanRecord.from_json(json.dumps(plain))
+        PlanRecord.from_json(json.dumps(values))
 
 
 def test_a_cell_has_a_digest_per_seed() -> None:
@@ -76,9 +76,9 @@ def test_origins(origin: str, *, tuned: bool, reference: bool) -> None:
 
 
 def test_a_plan_recorded_without_protocols_averages_the_last_epochs() -> None:
-    plain = json.loads(full_plan().to_json())
-    del plain["protocols"]
-    plan = PlanRecord.from_json(json.dumps(plain))
+    values = json.loads(full_plan().to_json())
+    del values["protocols"]
+    plan = PlanRecord.from_json(json.dumps(values))
     assert plan == full_plan()
     assert plan.averaged == "last 3 epochs"
 
@@ -91,7 +91,7 @@ def test_the_averaged_epochs_are_those_of_the_protocols() -> None:
     assert PlanRecord.from_json(one.to_json()) == one
     both = make_plan(protocols={"clean": mean, "symmetric-0.4": ends})
     assert both.averaged == "last 3 epochs or last 3 cycle ends"
-    plain = json.loads(one.to_json())
-    plain["protocols"]["clean"]["protocol"] = "best-epoch"
+    values = json.loads(one.to_json())
+    values["protocols"]["clean"]["protocol"] = "best-epoch"
     with pytest.raises(RecordError, match="unknown protocol"):
-        PlanRecord.from_json(json.dumps(plain))
+        PlanRecord.from_json(json.dumps(values))
