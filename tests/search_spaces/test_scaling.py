@@ -66,6 +66,20 @@ def test_whole_cycles_stay_whole_cycles(
     assert matched_recipe(study).window == window
 
 
+@pytest.mark.parametrize(
+    ("epochs", "period", "every"), [(6, 2, 2), (20, 3, 3), (30, 5, 5), (100, 17, 1), (120, 20, 5)]
+)
+def test_cycle_ends_stay_evaluated(epochs: int, period: int, every: int) -> None:
+    recipe = matched_recipe(load_study("cifar10-small").with_epochs(epochs).study)
+    assert (recipe.schedule.cycle, recipe.evaluate_every) == (period, every)
+
+
+def test_an_interval_between_evaluations_that_a_flag_sets_is_kept() -> None:
+    loaded = load_study("cifar10-small", [parse_set("recipe.evaluate_every=5")])
+    with pytest.raises(StudyError, match="evaluate_every 5 skips cycle ends"):
+        loaded.with_epochs(20)
+
+
 @pytest.mark.slow
 def test_targets_move_at_the_lowest_rate_at_every_length() -> None:
     only = Change("scenarios", ["symmetric-0.4"], "--scenario")

@@ -111,13 +111,18 @@ class Recipe:
     def scaled(self, epochs: int, schedule: Schedule | None = None) -> Recipe:
         """Return the recipe for another number of epochs, with window and schedule scaled.
 
+        If the ends of all cycles are evaluated, those of the new cycles are too.
+
         Args:
             epochs: number of epochs of the new recipe.
             schedule: schedule of the new recipe; None to scale the present one.
         """
         schedule = schedule or self.schedule.scaled(epochs / self.epochs)
         window = scaled_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
-        return replace(self, epochs=epochs, schedule=schedule, window=window)
+        every, (cycle, scaled_cycle) = self.evaluate_every, (self.schedule.cycle, schedule.cycle)
+        if cycle and scaled_cycle and cycle % every == 0:
+            every = max(n for n in range(1, every + 1) if scaled_cycle % n == 0)
+        return replace(self, epochs=epochs, schedule=schedule, window=window, evaluate_every=every)
 
     def input_shape(self, image: tuple[int, int, int] | None) -> tuple[int, int, int]:
         """Return the shape (C, H, W) of a network's input images.
