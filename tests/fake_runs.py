@@ -77,7 +77,7 @@ def misbehave(home: Path, **failures: Any) -> None:
 
 
 class FakeRun:
-    """Test double of `Running`, whose checkpoint is the number of epochs trained so far."""
+    """Test double of `TrainingRun`, whose checkpoint is the number of epochs trained so far."""
 
     def __init__(self, spec: RunSpec, home: Path) -> None:
         self._spec = spec

@@ -16,7 +16,7 @@ from trainables.datasets.digits import Digits
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap, complete
 from trainables.run.recipe import Recipe
-from trainables.training.running import Running
+from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +62,8 @@ def complete_run(
     **options: Any,
 ) -> RunResult:
     """Train a run to its end in this process, or return its recorded result."""
-    with Running(spec, home, read_dataset, study, **options) as running:
-        while (result := running.advance()) is None:
+    with TrainingRun(spec, home, read_dataset, study, **options) as run:
+        while (result := run.advance()) is None:
             pass
         return result
 

@@ -146,7 +146,7 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ["trainables.training.running", "trainables.training.probe"],
+            ["trainables.training.training_run", "trainables.training.probe"],
             {"ray", "mlflow", "optuna", "pydantic", "pandas"},
             marks=pytest.mark.slow,
         ),

@@ -51,7 +51,7 @@ class RunTrainable(tune.Trainable):
 
     def warm_up(self) -> None:
         """Import the training code, so that the first run in this process starts faster."""
-        import trainables.training.running  # noqa: F401
+        import trainables.training.training_run  # noqa: F401
 
     def step(self) -> dict[str, Any]:
         """Train for about `REPORT_SECONDS` and return a report.

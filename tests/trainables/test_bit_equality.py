@@ -24,8 +24,8 @@ from workers import HomeTrainable, trial
 
 from trainables.methods import METHODS
 from trainables.run.record import Record
-from trainables.training import running
-from trainables.training.running import Running
+from trainables.training import training_run
+from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,7 +39,7 @@ EPOCHS = 8
 SAMPLES = 400
 PROCESSES = multiprocessing.get_context("forkserver")
 """Context whose children are forked from a process that only imported torch."""
-PROCESSES.set_forkserver_preload(["trainables.training.running", "small_runs"])
+PROCESSES.set_forkserver_preload(["trainables.training.training_run", "small_runs"])
 
 
 def chain_of(method: str) -> list[RunSpec]:
@@ -60,8 +60,8 @@ def train(home: Path, specs: list[RunSpec], **options: Any) -> None:
 
 def train_and_wait(home: Path, spec: RunSpec, last: int, pipe: Connection) -> None:
     """Train up to an epoch with a checkpoint after each, then wait to be killed."""
-    running.CHECKPOINT_SHARE = math.inf
-    with Running(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+    training_run.CHECKPOINT_SHARE = math.inf
+    with TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
         while run.epoch < last:
             run.advance()
             pipe.send(run.epoch)

@@ -14,7 +14,7 @@ from workers import rows_of, trial
 
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
-from trainables.training.running import Running
+from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +153,7 @@ def test_a_run_stops_after_the_requested_epochs(actor: Worker, tmp_path: Path) -
 
 
 def test_a_run_past_the_requested_epoch_stops_at_once(actor: Worker, tmp_path: Path) -> None:
-    with Running(SPEC, tmp_path, digits, "digits") as run:
+    with TrainingRun(SPEC, tmp_path, digits, "digits") as run:
         run.advance()
         run.advance()
         run.stop()

@@ -90,11 +90,13 @@ class Collector:
             interval=interval,
         )
 
-    def watches(self, epoch: int) -> bool:
+    def collects(self, epoch: int) -> bool:
         """Return whether an epoch is collected: the first, the last and every `interval` epochs."""
         return epoch % self._interval == 0 or epoch in (1, self._epochs)
 
-    def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
+    def record_step(
+        self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
+    ) -> None:
         """Store the logits, attention weights and gradients of a step."""
         attention = None if attention is None else attention.detach()
         self._steps.append((batch.index, batch.logits.detach(), attention, gradient))

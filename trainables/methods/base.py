@@ -128,9 +128,9 @@ class Method(ABC):
         """Raise `FieldError` if hyperparameters do not work together or with the number of epochs.
 
         Raises:
-            FieldError: if a parameter marked `must_come` names an epoch after the last one.
+            FieldError: if a parameter marked `must_be_reached` names an epoch after the last one.
         """
-        for name in (parameter.name for parameter in cls.parameters if parameter.must_come):
+        for name in (parameter.name for parameter in cls.parameters if parameter.must_be_reached):
             first = int(hyperparameters.number(name))
             if first > epochs:
                 raise FieldError(

@@ -87,7 +87,7 @@ class TruncatedGeneralisedCrossEntropy(Method):
             default=41,
             low=1,
             in_epochs=True,
-            must_come=True,
+            must_be_reached=True,
             help="first epoch trained with pruned samples (port: after epoch 40, CIFAR-100: 80)",
         ),
         Parameter(

@@ -66,7 +66,7 @@ PARAMETERS = (
         default=71,
         low=1,
         in_epochs=True,
-        must_come=True,
+        must_be_reached=True,
         help="first epoch with learned labels (code: 70, counted from 0)",
     ),
     Parameter(

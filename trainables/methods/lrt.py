@@ -64,7 +64,7 @@ class LikelihoodRatioTest(Method):
             default=31,
             low=1,
             in_epochs=True,
-            must_come=True,
+            must_be_reached=True,
             help="first epoch after which labels are corrected (LRT code: 30, from 0)",
         ),
         Parameter(

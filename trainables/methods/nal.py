@@ -107,7 +107,7 @@ FIRST_TARGET_EPOCH = Parameter(
     default=1,
     low=1,
     in_epochs=True,
-    must_come=True,
+    must_be_reached=True,
     help="first epoch that updates the targets (Algorithm 1: 1; public code: 60)",
 )
 TARGET_INTERVAL = Parameter(

@@ -64,7 +64,7 @@ def first_target_epoch(default: int, source: str) -> Parameter:
         default=default,
         low=1,
         in_epochs=True,
-        must_come=True,
+        must_be_reached=True,
         help=f"first epoch with targets in the place of labels ({source})",
     )
 

@@ -56,7 +56,7 @@ class ProgressiveLabelCorrection(Method):
             default=9,
             low=1,
             in_epochs=True,
-            must_come=True,
+            must_be_reached=True,
             help="first epoch after which labels are corrected (PLC code: 8, from 0)",
         ),
         Parameter("window", default=5, low=1, help="epochs over which f is averaged (PLC code: 5)"),

@@ -56,7 +56,9 @@ def _single_noise(scenario: str) -> Noise:
         noise = kind.parse(scenario)
         if noise is not None:
             return noise
-    forms = ", ".join([form for kind in KINDS for form in kind.forms] + list(Combined.forms))
+    forms = ", ".join(
+        [form for kind in KINDS for form in kind.name_forms] + list(Combined.name_forms)
+    )
     raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
 
 
@@ -71,7 +73,7 @@ def _outside_noise(scenario: str) -> Noise:
     kind = extension_class("noise", name, Noise)  # type: ignore[type-abstract]
     noise = kind.parse(stem)
     if noise is None:
-        forms = ", ".join(kind.forms)
+        forms = ", ".join(kind.name_forms)
         raise FieldError("scenario", f"{kind.__name__} has no scenario '{stem}'; known: {forms}")
     return noise
 

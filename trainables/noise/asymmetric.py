@@ -109,7 +109,7 @@ class Asymmetric(Rated):
         for superclass in ("", "-superclass")
         for each in ("", "-each")
     }
-    forms: ClassVar[tuple[str, ...]] = (
+    name_forms: ClassVar[tuple[str, ...]] = (
         "asymmetric-RATE",
         "asymmetric-superclass-RATE",
         "asymmetric-each-RATE",

@@ -60,7 +60,7 @@ class Noise(ABC):
     Subclasses use NumPy only, since the driver draws labels too.
     """
 
-    forms: ClassVar[tuple[str, ...]]
+    name_forms: ClassVar[tuple[str, ...]]
     """Patterns of the kind's scenario names, such as "symmetric-RATE", for messages and help."""
 
     @classmethod
@@ -142,16 +142,16 @@ class Rated(Noise):
     """Values of the attributes after `rate`, by the part of the scenario name before the rate.
 
     A subclass that does not declare `variants` has one variant, named as the class: the scenarios
-    of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `forms` has the default
+    of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `name_forms` has the default
     "VARIANT-RATE" for each variant.
     """
 
     def __init_subclass__(cls) -> None:
-        """Set the defaults of `variants` and `forms` if the subclass does not declare them."""
+        """Set the defaults of `variants` and `name_forms` if the subclass does not declare them."""
         if "variants" not in vars(cls):
             cls.variants = {cls.__name__: ()}
-        if "forms" not in vars(cls):
-            cls.forms = tuple(f"{variant}-RATE" for variant in cls.variants)
+        if "name_forms" not in vars(cls):
+            cls.name_forms = tuple(f"{variant}-RATE" for variant in cls.variants)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:

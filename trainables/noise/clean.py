@@ -13,7 +13,7 @@ CLEAN = "clean"
 class Clean(Noise):
     """No noise: the labels of the dataset."""
 
-    forms: ClassVar[tuple[str, ...]] = (CLEAN,)
+    name_forms: ClassVar[tuple[str, ...]] = (CLEAN,)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:

@@ -27,7 +27,7 @@ class Combined(Noise):
     first: Noise
     second: Noise
 
-    forms = ("FIRST+SECOND",)
+    name_forms = ("FIRST+SECOND",)
 
     @classmethod
     def parse(cls, scenario: str) -> None:

@@ -46,7 +46,7 @@ class FromFile(FixedLabels):
 
     name: str
 
-    forms: ClassVar[tuple[str, ...]] = ("file-NAME",)
+    name_forms: ClassVar[tuple[str, ...]] = ("file-NAME",)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:

@@ -24,7 +24,7 @@ class Human(FixedLabels):
 
     name: str
 
-    forms: ClassVar[tuple[str, ...]] = ("human-SET",)
+    name_forms: ClassVar[tuple[str, ...]] = ("human-SET",)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:

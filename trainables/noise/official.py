@@ -44,7 +44,7 @@ class Official(Rated):
         "symmetric-official": (False,),
         "asymmetric-official": (True,),
     }
-    forms: ClassVar[tuple[str, ...]] = ("symmetric-official-RATE", "asymmetric-official-RATE")
+    name_forms: ClassVar[tuple[str, ...]] = ("symmetric-official-RATE", "asymmetric-official-RATE")
 
     @property
     def title(self) -> str:

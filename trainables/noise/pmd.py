@@ -58,7 +58,7 @@ class Pmd(Noise):
     rate: float
     divides_keep: bool = False
 
-    forms: ClassVar[tuple[str, ...]] = ("pmd-TYPE-RATE", "pmd-keep-TYPE-RATE")
+    name_forms: ClassVar[tuple[str, ...]] = ("pmd-TYPE-RATE", "pmd-keep-TYPE-RATE")
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:

@@ -32,7 +32,7 @@ class Symmetric(Rated):
         for incl in ("", "-incl")
         for each in ("", "-each")
     }
-    forms: ClassVar[tuple[str, ...]] = (
+    name_forms: ClassVar[tuple[str, ...]] = (
         "symmetric-RATE",
         "symmetric-incl-RATE",
         "symmetric-each-RATE",

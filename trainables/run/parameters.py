@@ -94,8 +94,8 @@ class Parameter:
         high_open: whether `high` itself is not allowed.
         choices: allowed values of a string.
         in_epochs: whether the value counts epochs, so that it is scaled with a training's length.
-        must_come: whether the value is an epoch at which the method starts something, which the
-            training must not end before.
+        must_be_reached: whether the value is an epoch at which the method starts something, so
+            that a training must not end before it.
         space: default search space; None if the parameter is not searched by default.
         neutral: value under which the owner behaves as it did without the parameter, for one that
             was added after a release; it is omitted from digests and must never change.
@@ -110,7 +110,7 @@ class Parameter:
     high_open: bool = False
     choices: tuple[str, ...] = ()
     in_epochs: bool = False
-    must_come: bool = False
+    must_be_reached: bool = False
     space: Space | None = None
     neutral: Value | None = None
 

@@ -55,7 +55,7 @@ class Job:
 
 
 class OpenRun(Protocol):
-    """An open run as an engine sees it: `trainables.training.running.Running` or a test double."""
+    """An open run as an engine sees it: a `TrainingRun`, or a test double."""
 
     @property
     def result(self) -> RunResult | None:
@@ -93,11 +93,11 @@ def _dataset(name: str, data_dir: Path, cache_dir: Path) -> Dataset:
 
 def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
     """Open a run for training; the `Opener` that engines use unless a test replaces it."""
-    from trainables.training.running import Running
+    from trainables.training.training_run import TrainingRun
 
     for file in job.code:
         load_file(file)
-    return Running(
+    return TrainingRun(
         spec,
         job.home,
         lambda: _dataset(spec.dataset, job.data_dir, job.home / "cache"),

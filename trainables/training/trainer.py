@@ -38,11 +38,13 @@ class DivergedError(ArithmeticError):
 class Observer(Protocol):
     """Observer of a training, which must not influence it."""
 
-    def watches(self, epoch: int) -> bool:
-        """Return whether the steps of an epoch are observed."""
+    def collects(self, epoch: int) -> bool:
+        """Return whether the steps of an epoch are to be recorded."""
 
-    def note(self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor) -> None:
-        """Record a step of an observed epoch.
+    def record_step(
+        self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
+    ) -> None:
+        """Record a step of a collected epoch.
 
         Args:
             batch: batch of the step.
@@ -53,7 +55,7 @@ class Observer(Protocol):
         """
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Record the end of an observed epoch.
+        """Record the end of a collected epoch.
 
         Args:
             epoch: number of the epoch, counted from 1.
@@ -188,7 +190,7 @@ class Trainer:
     def _train_steps(self, epoch: int, observer: Observer | None) -> dict[str, float]:
         """Train on all batches of an epoch and return the training metrics."""
         self.network.train()
-        if observer is not None and not observer.watches(epoch):
+        if observer is not None and not observer.collects(epoch):
             observer = None
         recipe, train = self.spec.recipe, self.data.train
         draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
@@ -247,7 +249,7 @@ class Trainer:
         if observer is not None and batch.logits.grad is not None:
             with torch.no_grad():
                 weight = self.method.attention_logit(batch)
-                observer.note(batch, weight, batch.logits.grad * len(positions))
+                observer.record_step(batch, weight, batch.logits.grad * len(positions))
         return loss.detach(), logits.detach()
 
     def _forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

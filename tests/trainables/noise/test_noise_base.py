@@ -31,7 +31,7 @@ class Next(Rated):
 
 
 def test_a_rated_kind_needs_only_a_title_and_apply() -> None:
-    assert Next.forms == ("Next-RATE",)
+    assert Next.name_forms == ("Next-RATE",)
     noise = Next.parse("Next-0.5")
     assert noise == Next(0.5)
     assert noise is not None

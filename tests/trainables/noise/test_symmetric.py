@@ -156,4 +156,4 @@ def test_unknown_scenarios_are_refused(scenario: str, message: str) -> None:
 
 
 def test_every_kind_has_forms() -> None:
-    assert all(kind.forms for kind in KINDS)
+    assert all(kind.name_forms for kind in KINDS)

@@ -126,11 +126,11 @@ def test_a_run_whose_need_diverged_counts_as_diverged(tmp_path: Path) -> None:
 
 
 def test_an_outcome_that_changed_since_the_start_is_refused(tmp_path: Path) -> None:
-    from trainables.training.running import Running
+    from trainables.training.training_run import TrainingRun
 
     teacher, spec = student_chain(recipe=recipe(4))
     complete_run(teacher, tmp_path, digits, "study")
-    with Running(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
+    with TrainingRun(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
         run.advance()
         run._checkpoint(run._trainer)  # type: ignore[arg-type]
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"

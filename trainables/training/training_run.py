@@ -40,7 +40,7 @@ CHECKPOINT_SHARE = 0.05
 """Largest fraction of a run's wall time that writing checkpoints may take."""
 
 
-class Running:
+class TrainingRun:
     """Context manager that trains one run epoch by epoch and writes checkpoints.
 
     While it is open, no other process can open the same run. The times of the checkpoints depend on

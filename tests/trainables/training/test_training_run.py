@@ -26,8 +26,8 @@ from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
 from trainables.run_data.realisation import realise
-from trainables.training import running
-from trainables.training.running import Running
+from trainables.training import training_run
+from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
@@ -62,19 +62,19 @@ def assert_same_outcome(home: Path, reference: Path, spec: RunSpec) -> None:
 @pytest.fixture
 def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow a checkpoint after every epoch, whatever it costs."""
-    monkeypatch.setattr(running, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(training_run, "CHECKPOINT_SHARE", math.inf)
 
 
 def advance(spec: RunSpec, home: Path, epochs: int) -> None:
     """Train some epochs with a checkpoint after each, and leave the run unfinished."""
-    with Running(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+    with TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
         for _ in range(epochs):
             run.advance()
 
 
 def test_contents_of_a_result(tmp_path: Path) -> None:
     spec = runnable()
-    with Running(spec, tmp_path, digits, "my-study") as run:
+    with TrainingRun(spec, tmp_path, digits, "my-study") as run:
         progress = [(run.epoch, run.rows_since(0))]
         while (result := run.advance()) is None:
             progress.append((run.epoch, run.rows_since(run.epoch - 1)))
@@ -98,7 +98,7 @@ def test_contents_of_a_result(tmp_path: Path) -> None:
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
     spec = runnable()
     result = complete_run(spec, tmp_path, digits, "study")
-    with Running(spec, tmp_path, no_dataset, "other") as run:
+    with TrainingRun(spec, tmp_path, no_dataset, "other") as run:
         assert run.epoch == 3
         assert run.advance() == run.result == result
         assert run.rows_since(2) == result.trace[2:]
@@ -180,7 +180,7 @@ def test_other_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_cadence_of_checkpoints_changes_no_bit(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     advance(spec, tmp_path / "often", 4)
-    with Running(spec, tmp_path / "never", digits, "study", checkpoint_seconds=1e9) as run:
+    with TrainingRun(spec, tmp_path / "never", digits, "study", checkpoint_seconds=1e9) as run:
         while run.advance() is None:
             assert not run.record.checkpoint.exists()
 
@@ -192,7 +192,7 @@ def test_no_checkpointed_epoch_is_trained_twice(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     advance(spec, tmp_path / "broken", 3)
     before = checkpoint(tmp_path / "broken", spec)["seconds"]
-    with Running(spec, tmp_path / "broken", digits, "study") as run:
+    with TrainingRun(spec, tmp_path / "broken", digits, "study") as run:
         assert run.epoch == 3
         result = run.advance()
     complete_run(spec, tmp_path / "whole", digits, "study")
@@ -206,7 +206,9 @@ def test_no_checkpointed_epoch_is_trained_twice(tmp_path: Path) -> None:
 def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     for epoch in (1, 3):
-        with Running(spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9) as run:
+        with TrainingRun(
+            spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9
+        ) as run:
             while run.epoch < epoch:
                 run.advance()
             run.stop()
@@ -216,7 +218,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
         assert (stopped.status, stopped.final) == (Status.STOPPED, False)
         assert stopped.reason == f"after epoch {epoch} of 4"
         assert [row["epoch"] for row in stopped.trace] == list(range(1, epoch + 1))
-    with Running(spec, tmp_path / "stopped", digits, "study") as run:
+    with TrainingRun(spec, tmp_path / "stopped", digits, "study") as run:
         assert run.rows_since(0) == stopped.trace
     again = complete_run(spec, tmp_path / "stopped", digits, "study")
     whole = complete_run(spec, tmp_path / "whole", digits, "study")
@@ -246,10 +248,10 @@ def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path, damage: 
     advance(spec, tmp_path / "damaged", 3)
     record = Record(tmp_path / "damaged", spec.digest)
     damage(record.checkpoint)
-    with Running(spec, tmp_path / "damaged", digits, "study") as run:
+    with TrainingRun(spec, tmp_path / "damaged", digits, "study") as run:
         assert run.epoch == 2
     damage(record.previous_checkpoint)
-    with Running(spec, tmp_path / "damaged", digits, "study") as run:
+    with TrainingRun(spec, tmp_path / "damaged", digits, "study") as run:
         assert run.epoch == 0
         while run.advance() is None:
             pass
@@ -274,12 +276,12 @@ def test_changed_versions_and_devices_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = runnable(recipe=recipe(5))
-    original = running.provenance
+    original = training_run.provenance
 
     def advance(torch_version: str, device: str) -> RunResult | None:
         changes = {"torch": torch_version, "device": device}
-        monkeypatch.setattr(running, "provenance", lambda name: {**original(name), **changes})
-        with Running(spec, tmp_path, digits, "study") as run:
+        monkeypatch.setattr(training_run, "provenance", lambda name: {**original(name), **changes})
+        with TrainingRun(spec, tmp_path, digits, "study") as run:
             result = run.advance()
             if result is None:
                 run._checkpoint(run._trainer)  # type: ignore[arg-type]
@@ -300,7 +302,7 @@ def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
     spec = replace(runnable(), revision=REVISION + 1)
     with (
         pytest.raises(RecordError, match=f"under revision {REVISION + 1} .* this is revision"),
-        Running(spec, tmp_path, digits, "study"),
+        TrainingRun(spec, tmp_path, digits, "study"),
     ):
         pass
     assert not (tmp_path / "runs").exists()
@@ -308,7 +310,7 @@ def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
 
 def test_an_error_releases_the_run(tmp_path: Path) -> None:
     spec = replace(runnable(), data="0" * 64)
-    with pytest.raises(DataError), Running(spec, tmp_path, digits, "study"):
+    with pytest.raises(DataError), TrainingRun(spec, tmp_path, digits, "study"):
         pass
     with Record(tmp_path, spec.digest).claimed(patience_seconds=0.0):
         pass
@@ -318,11 +320,12 @@ TRAIN = """
 import json, math, signal, sys
 from pathlib import Path
 from small_runs import digits
-from trainables.training import running
+from trainables.training import training_run
 from trainables.run.spec import RunSpec
-running.CHECKPOINT_SHARE = math.inf
+training_run.CHECKPOINT_SHARE = math.inf
 spec = RunSpec.from_dict(json.loads(sys.argv[2]))
-with running.Running(spec, Path(sys.argv[1]), digits, "study", checkpoint_seconds=0.0) as run:
+home = Path(sys.argv[1])
+with training_run.TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
     print(run.epoch, flush=True)
     while run.advance() is None:
         print(run.epoch, flush=True)
@@ -380,7 +383,7 @@ print(json.dumps(complete_run(spec, Path(sys.argv[1]), read, "study").to_dict())
 @pytest.mark.slow
 def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(30))
-    with Running(spec, tmp_path, digits, "study") as run:
+    with TrainingRun(spec, tmp_path, digits, "study") as run:
         run.advance()
         child = subprocess.Popen(
             [sys.executable, "-c", WAIT, str(tmp_path), spec.to_json()],
