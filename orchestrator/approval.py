@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 def allowed_folder() -> Path:
     """Return the folder that holds one empty file for each SHA-256 that the user has allowed."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "nal-orchestrator" / "allowed-code"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # to be ignored by the XDG specification
+        state = Path.home() / ".local" / "state"
+    return state / "nal-orchestrator" / "allowed-code"
 
 
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
@@ -32,15 +35,19 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         allow_code: whether the user has allowed all files of this command.
     """
     remembered = allowed_folder() / file.sha256
-    if remembered.exists():
-        return True
+    with suppress(PermissionError):
+        if remembered.exists():
+            return True
     if not allow_code:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
         console = Console(stderr=True, highlight=False)
         console.print("This study names code that has not been executed before:\n")
         console.print(Text(f"    {file.path}\n    SHA-256 {file.sha256}\n"), soft_wrap=True)
-        answer = console.input("It can do whatever you can do. Execute it? \\[y/N] ")
+        try:
+            answer = console.input("It can do whatever you can do. Execute it? \\[y/N] ")
+        except EOFError:
+            answer = ""
         if not answer.strip().lower().startswith("y"):
             return False
     try:

@@ -95,7 +95,9 @@ class LoadedStudy:
     def with_references(self) -> tuple[dict[str, Any], Mapping[str, str]]:
         """Return `plain` and `sources` with extensions written as in the study file."""
         sources = {
-            format_key(self.extensions.path_with_references(parse_key(key))): text
+            format_key(self.extensions.path_with_references(parse_key(key))): (
+                self.extensions.text_with_references(text)
+            )
             for key, text in self.sources.items()
         }
         return self.extensions.to_references(self.plain), sources
@@ -126,7 +128,8 @@ class LoadedStudy:
             check_study(study)
         except FieldError as error:
             key = f"{error.field}: " if error.field.startswith(METHOD_PREFIXES) else ""
-            raise StudyError(f"{flag}: {key}{error.message}") from error
+            message = self.extensions.text_with_references(f"{key}{error.message}")
+            raise StudyError(f"{flag}: {message}") from error
         plain, _ = export_study(study)
         before = dict(leaves(self.plain))
         scaled_values = tuple(
@@ -247,5 +250,6 @@ def _explain(error: FieldError, layers: Layers, extensions: StudyExtensions) -> 
     origin = layers.nearest_origin(path)
     path = extensions.path_with_references(path)
     key = format_key(path[:-1] if path and isinstance(path[-1], int) else path)
-    parts = [origin.text, "" if key == origin.flag_key else key, error.message]
+    message = extensions.text_with_references(error.message)
+    parts = [origin.text, "" if key == origin.flag_key else key, message]
     return StudyError(": ".join(part for part in parts if part))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.layers import format_key
 from trainables.backbones import BACKBONES
 from trainables.datasets import SOURCES
 from trainables.errors import CodeError
@@ -115,15 +116,18 @@ class StudyExtensions:
 
     def _read(self, path_text: str) -> tuple[CodeFile, str]:
         """Read a file that may be executed; return it with its path relative to the folder."""
-        path = (self._folder / path_text).resolve()
+        try:
+            path = (self._folder / path_text).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a null character
+            raise CodeError(f"{path_text} cannot be resolved: {error}") from error
         if not path.is_relative_to(self._folder):
             raise CodeError(
                 f"{path_text} leads to {path}, outside the study's folder {self._folder}: copy the "
                 "file there"
             )
-        if not path.is_file():
-            raise CodeError(f"no file {path_text} in the study's folder {self._folder}")
         try:
+            if not path.is_file():
+                raise CodeError(f"no file {path_text} in the study's folder {self._folder}")
             file = CodeFile(str(path), path.read_bytes())
         except OSError as error:
             raise CodeError(f"cannot read {path}: {error.strerror}") from error
@@ -149,18 +153,25 @@ class StudyExtensions:
         Raises:
             CodeError: as for `name_of`; begins with where the reference is written.
         """
-        written: dict[Any, Any] = {}
+        written: dict[KeyPath, str] = {}
 
         def name_of(kind: Kind, reference: str, path: KeyPath) -> str:
             try:
                 name = self.name_of(kind, reference)
             except CodeError as error:
                 raise CodeError(f"{origin_of(path).text}: {error}") from error
-            written[name] = reference
+            other = written.setdefault((*path[:-1], name), reference)
+            if other != reference and path[-1] == reference:
+                raise CodeError(
+                    f"{origin_of(path).text}: {format_key(path)} is given twice, since {other} has "
+                    "the same content: remove one"
+                )
             return name
 
         named: dict[str, Any] = _replaced(tree, name_of, ())
-        return named, lambda path: origin_of(tuple(written.get(key, key) for key in path))
+        return named, lambda path: origin_of(
+            tuple(written.get(path[: n + 1], key) for n, key in enumerate(path))
+        )
 
     def to_references(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Return a study's mappings with references in the place of names."""
@@ -170,6 +181,12 @@ class StudyExtensions:
 
         written: dict[str, Any] = _replaced(tree, reference_of, ())
         return written
+
+    def text_with_references(self, text: str) -> str:
+        """Return a message or the source of a value with references in the place of names."""
+        for name, reference in self._references.items():
+            text = re.sub(rf"(?<!\w){re.escape(name)}", lambda _match, new=reference: new, text)
+        return text
 
     def path_with_names(self, path: KeyPath) -> KeyPath:
         """Return the path of a key with names in the place of references."""

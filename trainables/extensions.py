@@ -70,6 +70,8 @@ class CodeFile:
 _files: dict[str, CodeFile] = {}
 _modules: dict[str, ModuleType] = {}
 """The files that this process has executed, and their modules, by SHA-256."""
+_defaulted: set[tuple[type, str]] = set()
+"""Attributes that were set to a default, each with its class."""
 
 
 def is_extension(name: str) -> bool:
@@ -111,15 +113,14 @@ def load_file(file: CodeFile) -> None:
     # Dataclasses and type hints look their module up by name.
     sys.modules[module.__name__] = module
     try:
-        exec(compile(file.content, file.path, "exec"), module.__dict__)  # noqa: S102 - the caller decided
+        code = compile(file.content, file.path, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - the caller decided
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == file.path]
         line = f":{lines[-1]}" if lines else ""
-        raise CodeError(
-            f"{file.path}{line} cannot be executed: {type(error).__name__}: {error}"
-        ) from error
+        raise CodeError(f"{file.path}{line} cannot be executed: {_one_line(error)}") from error
     _files[file.sha256] = file
     _modules[file.sha256] = module
 
@@ -140,11 +141,15 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
     """
     class_name, _, digits = name.partition(MARK)
     for sha256, module in _modules.items():
-        if sha256.startswith(digits):
-            where = _files[sha256].path
-            return _prepared(getattr(module, class_name, None), base, name, where)
+        if sha256[:DIGITS] == digits:
+            where, value = _files[sha256].path, getattr(module, class_name, None)
+            if isinstance(value, type) and value.__module__ != module.__name__:
+                raise CodeError(
+                    f"{where}: {class_name} is defined in {value.__module__}: write a subclass"
+                )
+            return _prepared(value, base, name, where)
     for entry_point in announced(kind).values():
-        if entry_point.attr == class_name and package_sha256(entry_point).startswith(digits):
+        if entry_point.attr == class_name and package_sha256(entry_point)[:DIGITS] == digits:
             where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
             return _prepared(_imported(entry_point), base, name, where)
     raise FieldError(
@@ -170,11 +175,11 @@ def sha256_of(kind: Kind, name: str) -> str:
     if kind == "noise":
         class_name = class_name_of(class_name)
     for sha256 in _modules:
-        if sha256.startswith(digits):
+        if sha256[:DIGITS] == digits:
             return sha256
     for entry_point in announced(kind).values():
         sha256 = package_sha256(entry_point)
-        if entry_point.attr == class_name and sha256.startswith(digits):
+        if entry_point.attr == class_name and sha256[:DIGITS] == digits:
             return sha256
     raise FieldError(kind, f"the source of {kind} {name} is not available here")
 
@@ -204,7 +209,7 @@ def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
         if other is not entry_point:
             packages = f"{distribution_name(other)} and {distribution_name(entry_point)}"
             raise CodeError(f"{packages} both announce the {where}: uninstall one of them")
-        if not entry_point.attr.isidentifier():
+        if not (entry_point.attr or "").isidentifier():
             raise CodeError(f"{where} of {distribution_name(entry_point)}: write MODULE:CLASS")
     return entry_points
 
@@ -232,10 +237,20 @@ def package_sha256(entry_point: metadata.EntryPoint) -> str:
 
     Names and contents of the files enter, in the order of their names. Of an editable
     installation these are the files of the package that the entry point is in.
+
+    Raises:
+        CodeError: if one of the files cannot be read.
     """
     content = hashlib.sha256()
     for name, path in sorted(_python_files(entry_point)):
-        content.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        try:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise CodeError(
+                f"cannot read {path} of {distribution_name(entry_point)} ({error.strerror}): "
+                "install it again"
+            ) from error
+        content.update(f"{name}\0{sha256}\n".encode())
     return content.hexdigest()
 
 
@@ -271,8 +286,13 @@ def _imported(entry_point: metadata.EntryPoint) -> object:
     except Exception as error:
         raise CodeError(
             f"entry point {entry_point.name} of {distribution_name(entry_point)} cannot be "
-            f"imported: {type(error).__name__}: {error}"
+            f"imported: {_one_line(error)}"
         ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the type and the message of an exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Base]:
@@ -295,13 +315,17 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
         "title": class_name,
         "source": f"{Path(where).name}, SHA-256 {digits}",
         "licence": "not stated",
+        "forms": (class_name,),
     }
     # A title that is inherited from a class of this package belongs to that class.
     outside = [c for c in value.__mro__ if c.__module__.partition(".")[0] not in OWN_PACKAGES]
     for attribute, default in defaults.items():
-        is_declared = any(attribute in vars(c) for c in outside)
-        if attribute in base.__annotations__ and not is_declared:
+        declaring = [
+            c for c in outside if attribute in vars(c) and (c, attribute) not in _defaulted
+        ]
+        if attribute in base.__annotations__ and not declaring:
             setattr(declared, attribute, default)
+            _defaulted.add((value, attribute))
     return value
 
 
@@ -314,7 +338,8 @@ def _check_imports(file: CodeFile) -> None:
         CodeError: if it imports something else, or is no Python.
     """
     try:
-        tree = ast.parse(file.content.decode(), file.path)
+        file.content.decode()
+        tree = ast.parse(file.content, file.path)
     except (SyntaxError, ValueError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         text = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -352,7 +377,9 @@ def _is_installed(top: str) -> bool:
     if spec is None or spec.origin in ("built-in", "frozen"):
         return spec is not None
     # A module of the same name in the working directory would be imported in its place.
-    origin = Path(spec.origin or next(iter(spec.submodule_search_locations or ())))
+    if spec.origin is None:  # a namespace package, which may be in several folders
+        return bool(distributions)
+    origin = Path(spec.origin)
     if top in sys.stdlib_module_names:
         roots = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
         return any(origin.is_relative_to(root) for root in roots)

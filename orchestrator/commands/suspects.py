@@ -15,7 +15,7 @@ from reports.suspects import Suspects, rank_suspects, to_csv
 from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load as load_diagnostics
-from trainables.errors import CodeError, DataError, HomeError, UserError
+from trainables.errors import CodeError, DataError, FieldError, HomeError, UserError
 from trainables.extensions import is_extension, load_file
 from trainables.run.record import Record, write_atomically
 from trainables.run_data.realisation import held_out_count
@@ -75,8 +75,11 @@ def run(
     spec = result.spec
     if is_extension(spec.dataset):
         _load_code(record, spec.code[spec.dataset], allow_code=allow_code)
-    with console.status(f"reading {spec.dataset}"):
-        dataset = load(spec.dataset, places.data, home.cache)
+    try:
+        with console.status(f"reading {spec.dataset}"):
+            dataset = load(spec.dataset, places.data, home.cache)
+    except FieldError as error:
+        raise DataError(f"run {record.digest[:12]} cannot be read: {error.message}") from error
     if dataset.digest != spec.data:
         raise DataError(
             f"the data of '{spec.dataset}' under {places.data} have SHA-256 "

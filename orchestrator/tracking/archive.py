@@ -92,7 +92,9 @@ class SweepArchive:
     def code(self) -> dict[str, str]:
         """Return the contents of the files that the study names, by their path relative to it."""
         files = sorted(self.folder.rglob("*.py"))
-        return {file.relative_to(self.folder).as_posix(): file.read_text() for file in files}
+        return {
+            file.relative_to(self.folder).as_posix(): file.read_bytes().decode() for file in files
+        }
 
 
 def iter_archives(home: Path) -> Iterator[SweepArchive]:

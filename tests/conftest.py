@@ -1,0 +1,46 @@
+"""Fixtures of all tests: nothing is remembered in the user's own folders or from other tests."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trainables import extensions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point `XDG_STATE_HOME` to an empty folder, also for processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture
+def no_code_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the files that this process has executed."""
+    for name in ("_files", "_modules"):
+        monkeypatch.setattr(extensions, name, {})
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for installed packages, which are forgotten after the test."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    caches = ("announced", "package_sha256", "_distributions", "_is_installed")
+    for name in caches:
+        getattr(extensions, name).cache_clear()
+    yield folder
+    for name in caches:
+        getattr(extensions, name).cache_clear()
+    for name, module in list(sys.modules.items()):
+        if str(folder) in str(getattr(module, "__path__", getattr(module, "__file__", ""))):
+            del sys.modules[name]
