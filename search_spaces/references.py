@@ -168,10 +168,11 @@ class StudyExtensions:
                 )
             return name
 
+        def origin_of_named(path: KeyPath) -> Origin:
+            return origin_of(tuple(written.get(path[: n + 1], key) for n, key in enumerate(path)))
+
         named: dict[str, Any] = _replaced(tree, name_of, ())
-        return named, lambda path: origin_of(
-            tuple(written.get(path[: n + 1], key) for n, key in enumerate(path))
-        )
+        return named, origin_of_named
 
     def to_references(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Return a study's mappings with references in the place of names."""
