@@ -1,7 +1,7 @@
-"""What diagnostics cost: the same training with and without them, in turns.
+"""Benchmark of the time that diagnostics take: trainings with and without them, in alternation.
 
-At the default interval, on networks so small that little else takes time: an MLP on the digits, and
-one on pictures of CIFAR's size with 100 classes. Run it from the checkout:
+The interval is the default one, and the networks are so small that little else takes time: an MLP
+on the digits, and one on pictures of CIFAR's size with 100 classes. Run it from the checkout:
 
     python benchmarks/diagnostics.py
 """
@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from machine import CHECKOUT, keep
+from machine import CHECKOUT, save_numbers
 
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
@@ -32,7 +32,7 @@ EPOCHS = 60
 
 
 def hundred_classes(count: int = 2000) -> Dataset:
-    """Random 32×32 pictures in colour, of 100 classes."""
+    """Return a dataset of random 32×32 colour pictures of 100 classes."""
     random = np.random.Generator(np.random.Philox(0))
     images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
     split = Split(images, np.arange(count) % 100)
@@ -40,7 +40,7 @@ def hundred_classes(count: int = 2000) -> Dataset:
 
 
 def seconds(dataset: Dataset, *, collects: bool) -> float:
-    """Wall time of one NAL training of `EPOCHS` epochs, evaluation of the test split included."""
+    """Return the wall time of a NAL training of `EPOCHS` epochs, including its evaluations."""
     spec = runnable(dataset, recipe=recipe(EPOCHS), evaluate=("test",), hold_out=0.0)
     if dataset.name == "pictures":
         parameters = FrozenMap({**spec.backbone_parameters, "hidden": (256, 128)})
@@ -50,16 +50,16 @@ def seconds(dataset: Dataset, *, collects: bool) -> float:
         Collector.from_trainer(trainer, collection_interval(EPOCHS, None)) if collects else None
     )
     gc.collect()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     while not trainer.done:
         trainer.train_epoch(collector)
     if collector is not None:
         collector.arrays()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def main() -> None:
-    """Take turns, so that whatever else the machine does meets both alike."""
+    """Alternate both, so that other processes on the machine slow them down equally."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pairs", type=int, default=7)
     pairs = parser.parse_args().pairs
@@ -78,7 +78,7 @@ def main() -> None:
         numbers[f"{title}: added, median of {pairs} pairs, percent"] = round(
             100 * statistics.median(ratios), 2
         )
-    keep("diagnostics", numbers, ("torch", "numpy"))
+    save_numbers("diagnostics", numbers, ("torch", "numpy"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a benchmark ran, and where its numbers are kept."""
+"""Storage of a benchmark's numbers, with a description of the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+"""Folder of the files with numbers."""
 CHECKOUT = RESULTS.parent.parent
+"""Root folder of the checkout."""
+
+LOAD_BEFORE = os.getloadavg()[0]
+"""Mean number of runnable processes in the minute before the benchmark started.
+
+Above 0.5, other processes were using the machine.
+"""
 
 
 def _processor() -> str:
@@ -22,8 +30,14 @@ def _processor() -> str:
     return next((ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), "")
 
 
-def keep(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) -> None:
-    """Print numbers and write them, with machine and versions, to `results/<name>.json`."""
+def save_numbers(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) -> None:
+    """Print a benchmark's numbers and write them to `results/<name>.json`.
+
+    Args:
+        name: name of the benchmark.
+        numbers: numbers by title.
+        packages: packages whose versions are written beside the numbers.
+    """
     for key, value in numbers.items():
         print(f"{key}: {value}")
     content = {
@@ -43,7 +57,3 @@ def keep(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-
-
-LOAD_BEFORE = os.getloadavg()[0]
-"""Runnable processes in the minute before: above 0.5 others were using the machine."""

@@ -1,7 +1,7 @@
-"""What orchestration costs: a sweep of runs that do nothing, on real Ray, Optuna and MLflow.
+"""Benchmark of the orchestration: a sweep of runs that do nothing, on real Ray, Optuna and MLflow.
 
-Against as many bare Ray Tune trials of the same trainable in the same cluster, with neither search
-nor records of a sweep nor MLflow. Run it from the checkout:
+It is compared with as many bare Ray Tune trials of the same trainable on the same cluster, without
+search, records of a sweep and MLflow. Run it from the checkout:
 
     python benchmarks/orchestration.py --runs 100
     python benchmarks/orchestration.py --runs 1000
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from machine import CHECKOUT, keep
+from machine import CHECKOUT, save_numbers
 
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the workers
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from trainables.training.job import Row
 
 CELLS = 2
+"""Number of cells of the small study, each of which has `seeds` runs."""
 
 
 class StartTimer:
@@ -64,7 +65,11 @@ class StartTimer:
 
 
 def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
-    """Carry out a sweep of so many runs, 30 of them trials, and write all of it to MLflow."""
+    """Carry out a sweep of about `runs` runs, 30 of them trials, and write it to MLflow.
+
+    Returns:
+        The numbers of the benchmark, by title.
+    """
     trials = 30
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
@@ -76,24 +81,24 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
         sweep = Sweep(plan, home.path, storage)
         recorder = Recorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
         recorder.resume()
-        tracker.flush()  # MLflow's import and its new database belong to the start
+        tracker.flush()  # excludes MLflow's import and the creation of its database
         RayEngine(opener=open_fake).carry_out(sweep, job, listener)
-        ended = time.perf_counter()
+        end_time = time.perf_counter()
         recorder.update()
         tracker.flush()
-        written = time.perf_counter()
+        written_time = time.perf_counter()
     done = sum(sweep.ended_runs.values())
     return {
         "runs": done,
         "trials among them": sweep.ended_runs[Phase.SEARCH],
         "at once": slots,
-        "seconds per run until the last has ended": (ended - listener.start_time) / done,
-        "seconds per run until all stands in MLflow": (written - listener.start_time) / done,
+        "seconds per run until the last has ended": (end_time - listener.start_time) / done,
+        "seconds per run until all stands in MLflow": (written_time - listener.start_time) / done,
     }
 
 
 def bare_seconds(home: Path, runs: int) -> float:
-    """Carry out as many bare Tune trials of the same trainable; return seconds per trial."""
+    """Carry out bare Tune trials of the same trainable and return the seconds per trial."""
     from ray import tune
 
     from trainables.trainable import RunTrainable
@@ -105,7 +110,7 @@ def bare_seconds(home: Path, runs: int) -> float:
     ]
     trainable = tune.with_parameters(RunTrainable, job=Job(home, home, "small"), opener=open_fake)
     config = {"outcomes": [], "stops_after": [], "reported_epoch": 0}
-    begun = time.perf_counter()
+    start = time.perf_counter()
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space={**config, "spec": tune.grid_search(specs)},
@@ -116,11 +121,11 @@ def bare_seconds(home: Path, runs: int) -> float:
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
-    return (time.perf_counter() - begun) / runs
+    return (time.perf_counter() - start) / runs
 
 
 def main() -> None:
-    """Measure both in one cluster and keep the numbers."""
+    """Measure a sweep and bare trials on one cluster and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     runs: int = parser.parse_args().runs
@@ -130,26 +135,26 @@ def main() -> None:
     home.create()
     bare = folder / "bare"
     bare.mkdir()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         with RayEngine().start(home.path):
             import ray
 
-            start = time.perf_counter() - begun
+            start_seconds = time.perf_counter() - start
             slots = ray.cluster_resources()["CPU"]
             numbers = sweep_seconds(home, runs, slots)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-            per_bare = bare_seconds(bare, runs)
+            bare_trial = bare_seconds(bare, runs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     numbers |= {
-        "seconds per bare Tune trial, its workers' start included": per_bare,
-        "seconds until Ray had started": start,
+        "seconds per bare Tune trial, its workers' start included": bare_trial,
+        "seconds until Ray had started": start_seconds,
         "peak memory of the driver, MB": memory,
     }
     rounded: dict[str, float | bool] = {name: round(n, 3) for name, n in numbers.items()}
     rounded["torch imported in the driver"] = "torch" in sys.modules
-    keep(f"orchestration-{runs}", rounded, ("ray", "optuna", "mlflow"))
+    save_numbers(f"orchestration-{runs}", rounded, ("ray", "optuna", "mlflow"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How steady the numbers are that may choose hyperparameters where learning rates restart.
+"""Benchmark of the numbers that may choose hyperparameters where learning rates restart.
 
 NAL is trained at three values of λ on three seeds each, under cosine restarts, on 3,000 pictures
-with the small ResNet and on the digits with an MLP. For each way of reading held-out accuracy off
-a run, and for the test accuracy read likewise, this prints the standard deviation over seeds (ddof
-1), pooled over the values of λ, and the mean. Run it from the checkout:
+with the small ResNet and on the digits with an MLP. Each way of averaging a run's accuracy is
+applied to its held-out and to its test accuracy. The results are the standard deviation over seeds
+(ddof 1), pooled over the values of λ, and the mean. Run it from the checkout:
 
     python benchmarks/selection.py --pictures FOLDER
 
@@ -25,18 +25,20 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from machine import CHECKOUT, keep
+from machine import CHECKOUT, save_numbers
 from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCHS, PERIOD = 30, 5
+"""Length of a training and period of its schedule, in epochs."""
 TRAIN, TEST = 300, 200
-"""Pictures of each class, the first by name."""
+"""Numbers of training and test pictures of each class; the first by name are used."""
 LAMBDAS = (0.5, 2.0, 10.0)
+"""Values of λ."""
 ENDS = 3
-"""Cycles whose last epochs `held-out-cycle-ends` averages over."""
+"""Number of cycle ends that `held-out-cycle-ends` averages."""
 
 STUDY = f"""\
 title: selection under restarts
@@ -76,22 +78,22 @@ Trace = list[dict[str, float]]
 
 
 def last_cycle(trace: Trace, metric: str) -> float:
-    """Mean over the epochs of the last cycle: `held-out-mean` with a window of one cycle."""
+    """Return the mean over the last cycle: `held-out-mean` with a window of one cycle."""
     return fmean(row[metric] for row in trace[-PERIOD:])
 
 
 def last_epochs(trace: Trace, metric: str) -> float:
-    """Mean over the last two cycles."""
+    """Return the mean over the last two cycles."""
     return fmean(row[metric] for row in trace[-2 * PERIOD :])
 
 
 def cycle_ends(trace: Trace, metric: str) -> float:
-    """Mean over the last epochs of the last cycles: `held-out-cycle-ends`."""
+    """Return the mean over the last epochs of the last cycles: `held-out-cycle-ends`."""
     return fmean(row[metric] for row in trace[PERIOD - 1 :: PERIOD][-ENDS:])
 
 
 def last_epoch(trace: Trace, metric: str) -> float:
-    """Value of the last epoch alone."""
+    """Return the value in the last epoch."""
     return trace[-1][metric]
 
 
@@ -108,7 +110,9 @@ def write_pictures(folder: Path, data: Path) -> None:
     arrays: dict[str, Any] = {}
     for split, count in (("train", TRAIN), ("test", TEST)):
         classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
-        paths = [path for one in classes for path in sorted(one.iterdir())[:count]]
+        paths = [
+            path for class_folder in classes for path in sorted(class_folder.iterdir())[:count]
+        ]
         arrays[f"x_{split}"] = np.stack([np.asarray(Image.open(path)) for path in paths])
         arrays[f"y_{split}"] = np.repeat(np.arange(len(classes)), count)
     data.mkdir(parents=True)
@@ -116,24 +120,24 @@ def write_pictures(folder: Path, data: Path) -> None:
 
 
 def sweep(study: str, folder: Path) -> dict[float, list[Trace]]:
-    """Carry out a study; return the traces of its runs by λ."""
+    """Carry out a study and return the traces of its runs by λ."""
     path = folder / "study.yaml"
     path.write_text(study)
     home = folder / "runs"
     command = [sys.executable, "-m", "orchestrator", "sweep", str(path), "--yes"]
     command += ["--home", str(home), "--data-dir", str(folder / "data")]
     subprocess.run(command, cwd=CHECKOUT, check=True)
-    results = [json.loads(one.read_text()) for one in home.glob("runs/*/result.json")]
+    results = [json.loads(file.read_text()) for file in home.glob("runs/*/result.json")]
 
     def lambda_of(result: dict[str, Any]) -> float:
         return float(result["spec"]["hyperparameters"]["lambda"])
 
     ordered = sorted(results, key=lambda_of)
-    return {value: [one["trace"] for one in runs] for value, runs in groupby(ordered, lambda_of)}
+    return {value: [run["trace"] for run in runs] for value, runs in groupby(ordered, lambda_of)}
 
 
-def measured(traces: dict[float, list[Trace]]) -> dict[str, Any]:
-    """Deviation over seeds and mean of each reading, in points of accuracy."""
+def summarise(traces: dict[float, list[Trace]]) -> dict[str, Any]:
+    """Return the deviation over seeds and the mean of each reading, in points of accuracy."""
     numbers: dict[str, Any] = {}
     for metric in ("val/accuracy", "test/accuracy"):
         for title, read in READINGS.items():
@@ -150,21 +154,21 @@ def measured(traces: dict[float, list[Trace]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train what is to be read, read it in every way."""
+    """Carry out both studies and summarise their runs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of class folders")
     pictures = parser.parse_args().pictures
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for title, own in (("digits, MLP", DIGITS), ("3,000 pictures, resnet-w16", PICTURES)):
-            folder = Path(temporary) / own.split("dataset: ")[1].split()[0]
+        for title, keys in (("digits, MLP", DIGITS), ("3,000 pictures, resnet-w16", PICTURES)):
+            folder = Path(temporary) / keys.split("dataset: ")[1].split()[0]
             folder.mkdir()
-            if own is PICTURES:
+            if keys is PICTURES:
                 write_pictures(pictures, folder / "data")
-            begun = time.perf_counter()
-            numbers[title] = measured(sweep(STUDY + own, folder))
-            numbers[title]["seconds"] = round(time.perf_counter() - begun)
-    keep("selection", numbers, ("torch", "numpy", "ray"))
+            start = time.perf_counter()
+            numbers[title] = summarise(sweep(STUDY + keys, folder))
+            numbers[title]["seconds"] = round(time.perf_counter() - start)
+    save_numbers("selection", numbers, ("torch", "numpy", "ray"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long `python -m orchestrator --help` takes, as a whole process.
+"""Benchmark of the start of the command line: wall time of `python -m orchestrator --help`.
 
-Against `python -c pass`, which is the least there is, and `import torch`, which is what a command
-line that imports everything at its top would wait for. Run it from the checkout:
+It is compared with `python -c pass`, the shortest possible process, and with `import torch`, which
+a command line that imports everything at its top would wait for. Run it from the checkout:
 
     python benchmarks/startup.py
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from machine import CHECKOUT, keep
+from machine import CHECKOUT, save_numbers
 
 COMMANDS = {
     "pass": ["-c", "pass"],
@@ -22,31 +22,32 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
 }
 TIMES = 9
+"""Number of measurements of each command."""
 
 
-def seconds(words: list[str]) -> float:
-    """Wall time of one process."""
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=CHECKOUT)
-    return time.perf_counter() - begun
+def seconds(arguments: list[str]) -> float:
+    """Return the wall time of one Python process with these arguments."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=CHECKOUT)
+    return time.perf_counter() - start
 
 
 def main() -> None:
-    """Take turns, so that whatever else the machine does meets all alike."""
-    for words in COMMANDS.values():
-        seconds(words)  # files come from the disk the first time
-    taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    """Alternate all commands, so that other processes on the machine slow them down equally."""
+    for arguments in COMMANDS.values():
+        seconds(arguments)  # the first start reads files from the disk
+    measurements: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(TIMES):
-        for name, words in COMMANDS.items():
-            taken[name].append(seconds(words))
+        for name, arguments in COMMANDS.items():
+            measurements[name].append(seconds(arguments))
     numbers = {
         f"{name}, seconds (median of {TIMES}; least)": [
             round(statistics.median(times), 3),
             round(min(times), 3),
         ]
-        for name, times in taken.items()
+        for name, times in measurements.items()
     }
-    keep("startup", numbers, ("typer", "torch"))
+    save_numbers("startup", numbers, ("typer", "torch"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Permission to execute the code that a study names, given once for each SHA-256.
+"""Permission to execute the code that a study names, which users give once for each SHA-256.
 
-What was allowed is remembered for the user, not in a home or beside a study: those may come from
-somebody else.
+Permissions are stored in the user's own folder, not in a home or beside a study, which may come
+from somebody else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def allowed_folder() -> Path:
-    """Return the folder that holds one empty file for each SHA-256 that the user has allowed."""
+    """Return the folder with an empty file for each SHA-256 that the user has allowed."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():  # to be ignored by the XDG specification
         state = Path.home() / ".local" / "state"
@@ -28,15 +28,15 @@ def allowed_folder() -> Path:
 
 
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
-    """Return whether a file may be executed, asking the user where that can be answered.
+    """Return whether a file may be executed; on a terminal, ask the user if it is unknown.
 
     Args:
-        file: to be executed.
-        allow_code: whether the user has allowed all files of this command.
+        file: file to execute.
+        allow_code: whether the user has allowed all files that this command names.
     """
-    remembered = allowed_folder() / file.sha256
+    permission = allowed_folder() / file.sha256
     with suppress(PermissionError):
-        if remembered.exists():
+        if permission.exists():
             return True
     if not allow_code:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -51,11 +51,11 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         if not answer.strip().lower().startswith("y"):
             return False
     try:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        remembered.touch()
+        permission.parent.mkdir(parents=True, exist_ok=True)
+        permission.touch()
     except OSError as error:
         Console(stderr=True, highlight=False).print(
-            f"cannot remember in {remembered.parent} that {file.path} is allowed "
+            f"cannot remember in {permission.parent} that {file.path} is allowed "
             f"({error.strerror}): it will be asked for again",
             soft_wrap=True,
         )

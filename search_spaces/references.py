@@ -1,9 +1,9 @@
-"""How a study names methods, backbones, label noise and datasets from outside the package.
+"""References of a study to methods, backbones, label noise and datasets outside the package.
 
-A study writes `my_loss.py:LabelSmoothing`, the path being relative to its own folder, or the name
-of an entry point of an installed package. As soon as it is read, such a reference is replaced by
-the name of the extension, `LabelSmoothing@1f3c9a2b7d4e`, which everything else works with; where a
-study is written out, the reference is put back.
+A study writes `my_loss.py:LabelSmoothing`, with a path relative to its own folder, or the name of
+an entry point of an installed package. When the study is read, such a reference is replaced by the
+name of the extension, `LabelSmoothing@1f3c9a2b7d4e`, which all other code uses; when the study is
+written out, the name is replaced by the reference.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from search_spaces.layers import Origin
     from search_spaces.yaml_lines import KeyPath
 
+# A reference to a file: its path, and the class with, for label noise, the rest of the scenario.
 _REFERENCE = re.compile(r"(?P<path>[^:]+\.py):(?P<name>(?P<class>[A-Za-z_]\w*).*)")
 
 _VALUES: Mapping[KeyPath, Kind] = {
@@ -46,7 +47,7 @@ _VALUES: Mapping[KeyPath, Kind] = {
     ("search", "scenario"): "noise",
     ("overrides", "*", "scenario"): "noise",
 }
-"""Where the values of a study are names; `*` stands for any position of a list."""
+"""Kind of the names at each path of a study; `*` stands for any position of a list."""
 
 _KEYS: tuple[KeyPath, ...] = (
     ("hyperparameters",),
@@ -57,22 +58,22 @@ _KEYS: tuple[KeyPath, ...] = (
     ("overrides", "*", "hyperparameters"),
     ("overrides", "*", "recipes"),
 )
-"""Mappings of a study whose keys are methods."""
+"""Paths of the mappings of a study whose keys are names of methods."""
 
 
 class StudyExtensions:
-    """The extensions that a study names.
+    """Extensions that a study names.
 
     Attributes:
-        files: contents of the files that the study names, by path relative to its folder.
+        files: content of each file that the study names, by path relative to the study's folder.
     """
 
     def __init__(self, folder: Path, is_allowed: Callable[[CodeFile], bool]) -> None:
-        """Begin with none.
+        """Start without extensions.
 
         Args:
-            folder: of the study; the files have to lie below it.
-            is_allowed: whether a file may be executed.
+            folder: folder of the study, which must contain the files that it names.
+            is_allowed: function that returns whether a file may be executed.
         """
         self._folder = folder.resolve()
         self._is_allowed = is_allowed
@@ -80,16 +81,16 @@ class StudyExtensions:
         self.files: dict[str, str] = {}
 
     def name_of(self, kind: Kind, reference: str) -> str:
-        """Return the name that a study's reference stands for, loading its file.
+        """Load the file of a reference, and return the name of the extension.
 
         Args:
-            kind: what is named.
-            reference: `FILE.py:CLASS` or the name of an entry point; of label noise followed by the
-                rest of the scenario. Any other text is returned unchanged.
+            kind: kind of the extension.
+            reference: `FILE.py:CLASS` or the name of an entry point; for label noise followed by
+                the rest of the scenario. Any other text is returned unchanged.
 
         Raises:
-            CodeError: if there is no such file below the study's folder, it has not been allowed,
-                or it cannot be executed.
+            CodeError: if the file is not below the study's folder, has not been allowed, or cannot
+                be executed.
         """
         match = _REFERENCE.fullmatch(reference)
         if match is None:
@@ -111,11 +112,15 @@ class StudyExtensions:
         return name
 
     def reference_of(self, name: str) -> str:
-        """Return how the study refers to what has a name."""
+        """Return the study's reference to an extension; any other name unchanged."""
         return self._references.get(name, name)
 
     def _read(self, path_text: str) -> tuple[CodeFile, str]:
-        """Read a file that may be executed; return it with its path relative to the folder."""
+        """Return the content of a file and its path relative to the study's folder.
+
+        Raises:
+            CodeError: if the file cannot be read, is outside the folder or has not been allowed.
+        """
         try:
             path = (self._folder / path_text).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a null character
@@ -141,26 +146,26 @@ class StudyExtensions:
     def to_names(
         self, tree: Mapping[str, Any], origin_of: Callable[[KeyPath], Origin]
     ) -> tuple[dict[str, Any], Callable[[KeyPath], Origin]]:
-        """Return a study's mappings with names in the place of references.
+        """Return a study's nested mappings with every reference replaced by the extension's name.
 
         Args:
-            tree: as it is written.
-            origin_of: where each of its keys is written.
+            tree: nested mappings of the study, with references.
+            origin_of: function that returns the origin of a path with references.
 
         Returns:
-            The same with names, and where each of its keys is written.
+            Nested mappings with names, and a function that returns the origin of a path with names.
 
         Raises:
-            CodeError: as for `name_of`; begins with where the reference is written.
+            CodeError: if `name_of` raises it; the message begins with the origin of the reference.
         """
-        written: dict[KeyPath, str] = {}
+        references: dict[KeyPath, str] = {}
 
         def name_of(kind: Kind, reference: str, path: KeyPath) -> str:
             try:
                 name = self.name_of(kind, reference)
             except CodeError as error:
                 raise CodeError(f"{origin_of(path).text}: {error}") from error
-            other = written.setdefault((*path[:-1], name), reference)
+            other = references.setdefault((*path[:-1], name), reference)
             if other != reference and path[-1] == reference:
                 raise CodeError(
                     f"{origin_of(path).text}: {format_key(path)} is given twice, since {other} has "
@@ -169,38 +174,40 @@ class StudyExtensions:
             return name
 
         def origin_of_named(path: KeyPath) -> Origin:
-            return origin_of(tuple(written.get(path[: n + 1], key) for n, key in enumerate(path)))
+            return origin_of(
+                tuple(references.get(path[: n + 1], key) for n, key in enumerate(path))
+            )
 
-        named: dict[str, Any] = _replaced(tree, name_of, ())
-        return named, origin_of_named
+        names: dict[str, Any] = _replace_names(tree, name_of, ())
+        return names, origin_of_named
 
     def to_references(self, tree: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a study's mappings with references in the place of names."""
+        """Return a study's nested mappings with names of extensions replaced by references."""
 
         def reference_of(_kind: Kind, name: str, _path: KeyPath) -> str:
             return self.reference_of(name)
 
-        written: dict[str, Any] = _replaced(tree, reference_of, ())
-        return written
+        references: dict[str, Any] = _replace_names(tree, reference_of, ())
+        return references
 
     def text_with_references(self, text: str) -> str:
-        """Return a message or the source of a value with references in the place of names."""
+        """Return a text in which names of extensions are replaced by references."""
         for name, reference in self._references.items():
             text = re.sub(rf"(?<!\w){re.escape(name)}", lambda _match, new=reference: new, text)
         return text
 
     def path_with_names(self, path: KeyPath) -> KeyPath:
-        """Return the path of a key with names in the place of references."""
+        """Return a path in which references are replaced by names of extensions."""
         names = {reference: name for name, reference in self._references.items()}
         return tuple(names.get(str(key), key) for key in path)
 
     def path_with_references(self, path: KeyPath) -> KeyPath:
-        """Return the path of a key with references in the place of names."""
+        """Return a path in which names of extensions are replaced by references."""
         return tuple(self._references.get(str(key), key) for key in path)
 
 
 def _is_shipped(kind: Kind, name: str) -> bool:
-    """Return whether this package has a method, backbone, noise or dataset of a name."""
+    """Return whether the package itself has a method, backbone, noise or dataset with a name."""
     if kind == "noise":
         return is_shipped_noise(name)
     registries: Mapping[Kind, Collection[str]] = {
@@ -211,18 +218,25 @@ def _is_shipped(kind: Kind, name: str) -> bool:
     return name in registries[kind]
 
 
-def _replaced(value: Any, replace: Callable[[Kind, str, KeyPath], str], path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
-    """Replace the names in a study's mappings, keys and values."""
-    place = tuple("*" if isinstance(key, int) else key for key in path)
+def _replace_names(value: Any, replace: Callable[[Kind, str, KeyPath], str], path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+    """Return a copy of a study's nested values with every name replaced, in keys and in values.
+
+    Args:
+        value: value of the study.
+        replace: function that returns the new name, from the kind of the name, the name and its
+            path.
+        path: path of the value.
+    """
+    pattern = tuple("*" if isinstance(key, int) else key for key in path)
     if isinstance(value, dict):
         return {
-            replace("method", key, (*path, key)) if place in _KEYS else key: _replaced(
+            replace("method", key, (*path, key)) if pattern in _KEYS else key: _replace_names(
                 inner, replace, (*path, key)
             )
             for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [_replaced(inner, replace, (*path, n)) for n, inner in enumerate(value)]
-    if isinstance(value, str) and place in _VALUES:
-        return replace(_VALUES[place], value, path)
+        return [_replace_names(inner, replace, (*path, n)) for n, inner in enumerate(value)]
+    if isinstance(value, str) and pattern in _VALUES:
+        return replace(_VALUES[pattern], value, path)
     return value

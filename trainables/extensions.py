@@ -1,11 +1,11 @@
 """Methods, backbones, label noise and datasets that are defined outside this package.
 
-An extension is a class in a Python file of the user's, or in an installed package that announces
-it under an entry point. Its name is the class name and the first digits of the SHA-256 of its
-source, such as `LabelSmoothing@1f3c9a2b7d4e`: a changed source is another extension, and where the
-source lies does not matter. `RunSpec.code` holds the whole SHA-256.
+An extension is a class in a Python file of the user's, or in an installed package that announces it
+as an entry point. Its name consists of the class name and the first digits of the SHA-256 of its
+source, as in `LabelSmoothing@1f3c9a2b7d4e`: a changed source is another extension, whereas the
+location of the source does not matter. `RunSpec.code` holds the complete SHA-256.
 
-Executing a file is a decision of the caller: `load_file` does it, nothing else here does.
+Only `load_file` executes a file; whether that is allowed is a decision of its caller.
 """
 
 from __future__ import annotations
@@ -42,20 +42,23 @@ GROUPS: dict[Kind, str] = {
 """Entry-point groups under which installed packages announce extensions."""
 
 MARK = "@"
+"""Separator of class name and digits in the name of an extension."""
 DIGITS = 12
-"""Hexadecimal digits of the SHA-256 in the name of an extension."""
+"""Number of hexadecimal digits of the SHA-256 in the name of an extension."""
 
 OWN_PACKAGES = ("orchestrator", "reports", "search_spaces", "trainables")
+"""Top-level packages of this project."""
+
 _CLASS = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
 class CodeFile:
-    """A Python file that defines extensions, as it was read.
+    """Content of a Python file that defines extensions.
 
     Attributes:
-        path: where it was read, for messages and tracebacks.
-        content: its bytes; these are hashed, and these are executed.
+        path: path of the file, for messages and tracebacks.
+        content: bytes of the file, which are hashed and executed.
     """
 
     path: str
@@ -68,10 +71,11 @@ class CodeFile:
 
 
 _files: dict[str, CodeFile] = {}
+"""Files that this process has executed, by SHA-256."""
 _modules: dict[str, ModuleType] = {}
-"""The files that this process has executed, and their modules, by SHA-256."""
+"""Modules of these files, by SHA-256."""
 _defaulted: set[tuple[type, str]] = set()
-"""Attributes that were set to a default, each with its class."""
+"""Class and name of every attribute that was set to a default."""
 
 
 def is_extension(name: str) -> bool:
@@ -83,14 +87,14 @@ def extension_name(class_name: str, sha256: str) -> str:
     """Return the name of an extension.
 
     Args:
-        class_name: name of its class; of label noise, the scenario, which begins with it.
-        sha256: of its source.
+        class_name: name of the class; for label noise the scenario, which begins with that name.
+        sha256: SHA-256 of the source.
     """
     return f"{class_name}{MARK}{sha256[:DIGITS]}"
 
 
 def without_hash(name: str) -> str:
-    """Return a name without the digits of its source's SHA-256."""
+    """Return the name of an extension without the digits of its SHA-256."""
     return name.partition(MARK)[0]
 
 
@@ -100,7 +104,7 @@ def loaded_files() -> tuple[CodeFile, ...]:
 
 
 def load_file(file: CodeFile) -> None:
-    """Execute a file, unless this process has executed the same bytes before.
+    """Execute a file, unless this process has executed the same content before.
 
     Raises:
         CodeError: if the file imports something that is no installed package, or cannot be
@@ -110,7 +114,7 @@ def load_file(file: CodeFile) -> None:
         return
     _check_imports(file)
     module = ModuleType(f"nal_extension_{file.sha256[:DIGITS]}")
-    # Dataclasses and type hints look their module up by name.
+    # Dataclasses and type hints look up their module by name.
     sys.modules[module.__name__] = module
     try:
         code = compile(file.content, file.path, "exec", dont_inherit=True)
@@ -126,18 +130,16 @@ def load_file(file: CodeFile) -> None:
 
 
 def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
-    """Return the class of an extension, ready for use.
-
-    Its `name` is set to that of the extension; `title` and `source` have defaults.
+    """Return the class of an extension, with its `name` and the defaults of its declarations set.
 
     Args:
-        kind: what it extends.
-        name: such as `LabelSmoothing@1f3c9a2b7d4e`.
-        base: the class that it has to be derived from.
+        kind: kind of the extension.
+        name: name of the extension, such as `LabelSmoothing@1f3c9a2b7d4e`.
+        base: base class of all extensions of this kind.
 
     Raises:
-        FieldError: if its source has not been loaded and no installed package announces it.
-        CodeError: if it is not a complete subclass of `base`.
+        FieldError: if the source has not been loaded and no installed package announces it.
+        CodeError: if the class is not a complete subclass of `base`.
     """
     class_name, _, digits = name.partition(MARK)
     for sha256, module in _modules.items():
@@ -147,11 +149,11 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
                 raise CodeError(
                     f"{where}: {class_name} is defined in {value.__module__}: write a subclass"
                 )
-            return _prepared(value, base, name, where)
+            return _prepare_class(value, base, name, where)
     for entry_point in announced(kind).values():
         if entry_point.attr == class_name and package_sha256(entry_point)[:DIGITS] == digits:
             where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
-            return _prepared(_imported(entry_point), base, name, where)
+            return _prepare_class(_import(entry_point), base, name, where)
     raise FieldError(
         kind,
         f"the source of {kind} {name} is not available here: it is neither a file of the study nor "
@@ -160,16 +162,16 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
 
 
 def class_name_of(scenario: str) -> str:
-    """Return the class name that a scenario of outside label noise begins with."""
+    """Return the class name at the beginning of a scenario; "" if there is none."""
     match = _CLASS.match(scenario)
     return match.group() if match else ""
 
 
 def sha256_of(kind: Kind, name: str) -> str:
-    """Return the SHA-256 of the source of an extension that can be used here.
+    """Return the SHA-256 of the source of an extension.
 
     Raises:
-        FieldError: if its source has not been loaded and no installed package announces it.
+        FieldError: if the source has not been loaded and no installed package announces it.
     """
     class_name, _, digits = name.partition(MARK)
     if kind == "noise":
@@ -185,22 +187,22 @@ def sha256_of(kind: Kind, name: str) -> str:
 
 
 def code_of(names: Iterable[tuple[Kind, str]]) -> dict[str, str]:
-    """Return the SHA-256 of the source of every extension among some names, by its name."""
+    """Return the SHA-256 of the source of each extension among names, by the extension's name."""
     return {name: sha256_of(kind, name) for kind, name in names if is_extension(name)}
 
 
 def is_loaded(file: CodeFile) -> bool:
-    """Return whether this process has executed the same bytes before."""
+    """Return whether this process has executed the content of a file."""
     return file.sha256 in _modules
 
 
 @cache
 def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
-    """Return the extensions that installed packages announce, by the name of the entry point.
+    """Return the entry points of the extensions that installed packages announce, by name.
 
     Raises:
-        CodeError: if two packages announce the same name, or what is announced is not a class at
-            the top level of a module.
+        CodeError: if two packages announce the same name, or if an entry point does not name a
+            class at the top level of a module.
     """
     entry_points: dict[str, metadata.EntryPoint] = {}
     for entry_point in metadata.entry_points(group=GROUPS[kind]):
@@ -215,14 +217,14 @@ def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
 
 
 def announced_name(kind: Kind, word: str) -> str | None:
-    """Return the name of an extension that a study calls by its entry point.
+    """Return the name of an extension that a study names by its entry point.
 
     Args:
-        kind: what it extends.
-        word: name of the entry point; of label noise, a scenario that begins with it.
+        kind: kind of the extension.
+        word: name of the entry point; for label noise a scenario that begins with that name.
 
     Returns:
-        The name with the hash of the package's source; None if no package announces it.
+        Name with the digits of the package's SHA-256; None if no package announces it.
     """
     for name, entry_point in announced(kind).items():
         rest = word.removeprefix(name)
@@ -233,10 +235,10 @@ def announced_name(kind: Kind, word: str) -> str | None:
 
 @cache
 def package_sha256(entry_point: metadata.EntryPoint) -> str:
-    """Return the SHA-256 of the Python files of the distribution that has an entry point.
+    """Return the SHA-256 of the Python files of the distribution that announces an entry point.
 
-    Names and contents of the files enter, in the order of their names. Of an editable
-    installation these are the files of the package that the entry point is in.
+    It covers the names and contents of the files in the order of their names. For an editable
+    installation these are the files of the package that contains the entry point.
 
     Raises:
         CodeError: if one of the files cannot be read.
@@ -255,12 +257,13 @@ def package_sha256(entry_point: metadata.EntryPoint) -> str:
 
 
 def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]]:
+    """Yield the relative name and the path of each Python file behind an entry point."""
     top = entry_point.module.partition(".")[0]
     files = _files_of(entry_point.dist, top)
     if files:
-        yield from ((one.as_posix(), Path(str(one.locate()))) for one in files)
+        yield from ((file.as_posix(), Path(str(file.locate()))) for file in files)
         return
-    # An editable installation lists no files: its packages lie in the developer's folder.
+    # The files of an editable installation are in the developer's folder and are not listed.
     spec = importlib.util.find_spec(top)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(folder).rglob("*.py"):
@@ -270,17 +273,22 @@ def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]
 
 
 def _files_of(distribution: metadata.Distribution | None, top: str) -> list[metadata.PackagePath]:
-    """Return the Python files of a distribution that has a top-level name in it, else none."""
-    files = [one for one in (distribution and distribution.files) or () if one.suffix == ".py"]
-    return files if any(one.parts[0] in (top, f"{top}.py") for one in files) else []
+    """Return the Python files of a distribution; [] if it does not list the top-level module."""
+    files = [file for file in (distribution and distribution.files) or () if file.suffix == ".py"]
+    return files if any(file.parts[0] in (top, f"{top}.py") for file in files) else []
 
 
 def distribution_name(entry_point: metadata.EntryPoint) -> str:
-    """Return the name of the installed package that announces an entry point."""
+    """Return the name of the installed package that announces an entry point, for messages."""
     return entry_point.dist.name if entry_point.dist else "an installed package"
 
 
-def _imported(entry_point: metadata.EntryPoint) -> object:
+def _import(entry_point: metadata.EntryPoint) -> object:
+    """Import the object that an entry point names.
+
+    Raises:
+        CodeError: if the import fails.
+    """
     try:
         return entry_point.load()
     except Exception as error:
@@ -295,8 +303,18 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Base]:
-    """Check the class of an extension and complete its declarations."""
+def _prepare_class(value: object, base: type[Base], name: str, where: str) -> type[Base]:
+    """Check the class of an extension, and set its name and the defaults of its declarations.
+
+    Args:
+        value: object that must be the class; None if its module has none of its name.
+        base: base class of all extensions of this kind.
+        name: name of the extension.
+        where: place of the class, for messages.
+
+    Raises:
+        CodeError: if the class is not a complete subclass of `base`.
+    """
     class_name, _, digits = name.partition(MARK)
     if not isinstance(value, type) or not issubclass(value, base):
         fault = "has no such class" if value is None else f"is no subclass of {base.__name__}"
@@ -315,7 +333,7 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
         "title": class_name,
         "source": f"{Path(where).name}, SHA-256 {digits}",
         "licence": "not stated",
-        "forms": (class_name,),
+        "name_forms": (class_name,),
     }
     # A title that is inherited from a class of this package belongs to that class.
     outside = [c for c in value.__mro__ if c.__module__.partition(".")[0] not in OWN_PACKAGES]
@@ -330,12 +348,12 @@ def _prepared(value: object, base: type[Base], name: str, where: str) -> type[Ba
 
 
 def _check_imports(file: CodeFile) -> None:
-    """Check that a file imports nothing but installed packages.
+    """Check that a file imports only installed packages.
 
-    A module beside it would be executed without being hashed or sent to workers.
+    Another module in its folder would be executed without being hashed or sent to workers.
 
     Raises:
-        CodeError: if it imports something else, or is no Python.
+        CodeError: if the file imports something else, or is not valid Python.
     """
     try:
         file.content.decode()

@@ -36,7 +36,7 @@ Values = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class TuningPlan:
-    """One search of a sweep.
+    """Plan of one search of a sweep.
 
     Attributes:
         method: method whose space is searched.
@@ -109,7 +109,7 @@ class Plan:
         return held_out_count(self.study.search.hold_out, self.samples)
 
     def objective(self, scenario: str) -> HeldOutAccuracy:
-        """Return the selection protocol on a scenario."""
+        """Return the number that chooses hyperparameters on a scenario."""
         return HeldOutAccuracy(
             protocol=protocol_on(self.study, scenario),
             classes=len(self.dataset.classes),
@@ -118,9 +118,9 @@ class Plan:
 
     @property
     def chosen_by(self) -> str:
-        """The protocols that choose, in words; by scenario where they differ.
+        """Description of the protocols that choose, by scenario if they differ.
 
-        Those of the searched scenarios, or of all where nothing is searched.
+        They are those of the searched scenarios, or of all scenarios if nothing is searched.
         """
         scenarios = self.study.search_scenarios or self.study.scenarios
         names = {scenario: protocol_on(self.study, scenario).name for scenario in scenarios}
@@ -130,7 +130,7 @@ class Plan:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of one run's value of the number that chooses."""
+        """Standard error of the number that chooses, for a single run."""
         return self.objective(self.study.scenarios[0]).standard_error
 
     def spec(

@@ -328,7 +328,7 @@ def test_a_scenario_that_the_noise_does_not_have(scenario: str, message: str) ->
     assert fault.value.message == message
 
 
-def test_noise_need_not_say_its_forms() -> None:
+def test_noise_need_not_declare_its_name_forms() -> None:
     body = (
         "parse = classmethod(lambda cls, scenario: None)\n"
         "    title = 'bare'\n    def apply(self, context, seed): ..."

@@ -19,7 +19,7 @@ ProtocolKey = Literal["held-out-mean", "held-out-cycle-ends"]
 """Names of the protocols in studies and digests."""
 
 DEFAULT_CYCLES = 3
-"""Number of cycle ends that are averaged where a study does not set it."""
+"""Number of cycle ends that are averaged unless a study sets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class HeldOutMean:
     """Mean accuracy on held-out noisy labels over the last epochs.
 
     Attributes:
-        window: number of last epochs; those of the recipe's `window`.
+        window: number of last epochs, the recipe's `window`.
     """
 
     window: int
@@ -40,12 +40,12 @@ class HeldOutMean:
 
     @property
     def averaged(self) -> str:
-        """The averaged epochs in words: "last 10 epochs"."""
+        """Description of the averaged epochs, such as "last 10 epochs"."""
         return "last epoch" if self.window == 1 else f"last {self.window} epochs"
 
     @property
     def name(self) -> str:
-        """The protocol in words, as plans and the notes of tables print it."""
+        """Description of the protocol in printed plans and in notes of tables."""
         return f"mean accuracy on held-out noisy labels over the {self.averaged}"
 
     def epochs(self, recipe: Recipe) -> tuple[int, ...]:
@@ -74,12 +74,12 @@ class HeldOutCycleEnds:
 
     @property
     def averaged(self) -> str:
-        """The averaged epochs in words: "last 3 cycle ends"."""
+        """Description of the averaged epochs, such as "last 3 cycle ends"."""
         return "last cycle end" if self.cycles == 1 else f"last {self.cycles} cycle ends"
 
     @property
     def name(self) -> str:
-        """The protocol in words, as plans and the notes of tables print it."""
+        """Description of the protocol in printed plans and in notes of tables."""
         epochs = "epoch" if self.cycles == 1 else "epochs"
         return (
             f"mean accuracy on held-out noisy labels over the {self.averaged} "
@@ -105,8 +105,8 @@ def protocol_of(
     training, the mean over the last epochs if it does not. A single cosine cycle does not restart.
 
     Args:
-        recipe: of the trainings.
-        key: which protocol; None: by the schedule.
+        recipe: recipe of the trainings.
+        key: name of the protocol; None for the schedule's default.
         cycles: number of cycle ends to average; fewer if the training completes fewer cycles.
     """
     period = recipe.schedule.cycle
@@ -120,10 +120,10 @@ def protocol_of(
 
 
 def read_protocol(identity: Mapping[str, str | int]) -> Protocol:
-    """Return the protocol with an `identity`, as recorded plans hold it.
+    """Return the protocol that has an `identity`, such as one stored in a recorded plan.
 
     Raises:
-        ValueError: if it is none of a known protocol.
+        ValueError: if no known protocol has this identity.
     """
     for kind, count in ((HeldOutMean, "window"), (HeldOutCycleEnds, "cycles")):
         if identity.keys() == {"protocol", count} and identity["protocol"] == kind.key:
