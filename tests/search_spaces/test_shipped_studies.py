@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from documents import shown_files
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
@@ -203,10 +204,8 @@ def test_resolved_studies_are_plain_yaml() -> None:
 
 
 def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "pictures.yaml"
-    path.write_text(shown, encoding="utf-8")
+    path.write_text(shown_files("README.md")["pictures.yaml"], encoding="utf-8")
     study = load_study(str(path)).study
     assert (study.dataset, matched_recipe(study).epochs, matched_recipe(study).mean) == (
         "folder",

@@ -1,55 +1,47 @@
-"""Example of docs/adding-a-backbone.md, added as a user would add it."""
+"""Example of docs/adding-a-backbone.md, in a file beside a study."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
 import torch
+from documents import ROOT, write_shown_files
 from networks import build, count
 
-from trainables.backbones import BACKBONES
+from search_spaces.loader import load_study
 
-ROOT = Path(__file__).parents[3]
-DOCUMENT = ROOT / "docs" / "adding-a-backbone.md"
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-@pytest.fixture
-def example(tmp_path: Path) -> Path:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    path = tmp_path / "lenet.py"
-    path.write_text(code)
-    return path
+DOCUMENT = "docs/adding-a-backbone.md"
 
 
-def test_it_is_a_backbone(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("lenet", example)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(BACKBONES, "lenet", module.LeNet())
-    network = build("lenet", (1, 8, 8), outputs=4, values={"width": 32})
+def test_the_study_builds_the_network(tmp_path: Path) -> None:
+    path = write_shown_files(DOCUMENT, tmp_path)
+    backbone = load_study(str(path), is_allowed=lambda _file: True).study.backbone
+
+    network = build(backbone.name, (1, 8, 8), outputs=4, values=backbone.parameters)
 
     assert count(network) == (25 * 32 + 32) + (32 * 4 + 4) + 33
     logits, attention = network(torch.randn(5, 1, 8, 8))
     assert (logits.shape, attention.shape) == ((5, 4), (5,))
 
 
-def test_its_declaration_needs_no_torch(example: Path) -> None:
+def test_loading_the_study_does_not_import_torch(tmp_path: Path) -> None:
+    path = write_shown_files(DOCUMENT, tmp_path)
     code = (
-        "import sys, lenet, trainables.backbones; print('torch' in sys.modules, lenet.LeNet.name)"
+        "import sys; from search_spaces.loader import load_study;"
+        f"load_study({str(path)!r}, is_allowed=lambda file: True);"
+        "print('torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": f"{ROOT}:{example.parent}"},
+        env={"PYTHONPATH": str(ROOT)},
         check=False,
     )
 
-    assert (done.stdout, done.stderr) == ("False lenet\n", "")
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -1,72 +1,69 @@
-"""The example of docs/adding-a-method.md, as a user would add it."""
+"""Example of docs/adding-a-method.md, in a file beside a study."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from documents import shown_files, write_shown_files
 from small_runs import CPU, digits, recipe, runnable
 
-from trainables.methods import METHODS, Batch, Context, Method
-from trainables.run.parameters import complete
+from search_spaces.loader import load_study
+from trainables.methods import Batch, Context, Method, method_of
+from trainables.run.parameters import Space, complete
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "adding-a-method.md"
+    from search_spaces.schema import Study
+
+DOCUMENT = "docs/adding-a-method.md"
 
 
 @pytest.fixture
-def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
-    """The class of the document's code, registered as the document says."""
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    path = tmp_path / "mae.py"
-    path.write_text(code)
-    spec = importlib.util.spec_from_file_location("mae", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    kind: type[Method] = module.MeanAbsoluteError
-    monkeypatch.setitem(METHODS, kind.name, kind)
-    return kind
+def study(tmp_path: Path) -> Study:
+    """The document's study."""
+    path = write_shown_files(DOCUMENT, tmp_path)
+    return load_study(str(path), is_allowed=lambda _file: True).study
 
 
-def test_example_has_about_thirty_lines(example_method: type[Method]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 32
-    assert example_method.title == "MAE"
+@pytest.fixture
+def method(study: Study) -> type[Method]:
+    """The document's method."""
+    return method_of(study.methods[-1])
 
 
-def test_example_loss_matches_its_formula(example_method: type[Method]) -> None:
+def test_the_example_is_short() -> None:
+    lines = shown_files(DOCUMENT)["my_loss.py"].splitlines()
+    assert len([line for line in lines if line.strip()]) <= 32
+
+
+def test_the_loss_is_cross_entropy_with_smoothed_labels(method: type[Method]) -> None:
     labels = torch.tensor([0, 2, 1])
-    values = complete("mae", example_method.parameters, {"w": 0.7})
-    method = example_method(Context(values, labels, 3, 2, seed=0))
+    values = complete(method.name, method.parameters, {"smoothing": 0.3})
     logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    targets = 0.7 * np.eye(3)[labels.numpy()] + 0.3 / 3
     p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
-    own = p[np.arange(3), labels.numpy()]
-    expected = (0.7 * (1 - own) - 0.3 * np.log(own)).mean()
-    loss = method.loss(Batch(logits, torch.zeros(3), torch.arange(3), 1))
+    expected = -(targets * np.log(p)).sum(1).mean()
+
+    instance = method(Context(values, labels, 3, 2, seed=0))
+    loss = instance.loss(Batch(logits, torch.zeros(3), torch.arange(3), 1))
+
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_example_trains(example_method: type[Method]) -> None:
-    trainer = Trainer(runnable(method=example_method.name, recipe=recipe(2)), digits(), CPU)
+def test_the_method_trains(method: type[Method]) -> None:
+    trainer = Trainer(runnable(method=method.name, recipe=recipe(2)), digits(), CPU)
     first = trainer.train_epoch()
     second = trainer.train_epoch()
     assert second["train/loss"] < first["train/loss"]
     assert second["test/accuracy"] > 0.3
 
 
-def test_a_study_can_tune_the_example(example_method: type[Method]) -> None:
-    from search_spaces.loader import load_study, parse_set
-
-    sets = [parse_set("methods=[ce, mae]"), parse_set("tune=[mae]")]
-    study = load_study("digits", sets).study
-    assert set(study.space_of(example_method.name)) == {"w"}
+def test_the_study_tunes_the_method(study: Study, method: type[Method]) -> None:
+    assert study.tune == ("nal", method.name)
+    assert study.space_of(method.name) == {"smoothing": Space(0.01, 0.9)}
+    assert method.title == "Label smoothing"
