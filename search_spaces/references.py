@@ -193,7 +193,8 @@ class StudyExtensions:
     def text_with_references(self, text: str) -> str:
         """Return a text in which names of extensions are replaced by references."""
         for name, reference in self._references.items():
-            text = re.sub(rf"(?<!\w){re.escape(name)}", lambda _match, new=reference: new, text)
+            template = reference.replace("\\", r"\\")
+            text = re.sub(rf"(?<!\w){re.escape(name)}", template, text)
         return text
 
     def path_with_names(self, path: KeyPath) -> KeyPath:
