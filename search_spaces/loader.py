@@ -105,7 +105,9 @@ class LoadedStudy:
     def source_of(self, value: SourcedValue) -> str:
         """Return the text that names the source of a resolved value."""
         place = value.path if value.layer == "override" else ""
-        text = self._provenance.text(value.path, value.source or place)
+        text = self.extensions.text_with_references(
+            self._provenance.text(value.path, value.source or place)
+        )
         if value.unscaled is None or self.study.length is None:
             return text
         return _scaled_source(self.study.length.flag, value.unscaled, text)
@@ -201,7 +203,10 @@ def load_study(
         raise _explain(error, layers, extensions) from error
     plain, export_sources = export_study(study)
     own_statements = [s for s in statements if s.level == len(files) - 1]
-    check_statements(own_statements, plain, file_keys)
+    try:
+        check_statements(own_statements, plain, file_keys)
+    except StudyError as error:
+        raise StudyError(extensions.text_with_references(str(error))) from error
     provenance = Provenance(layers, statements)
     sources = provenance.source_texts(plain, export_sources)
     return LoadedStudy(study, files[-1].name, plain, sources, provenance, extensions)

@@ -12,20 +12,21 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import format_key
-from trainables.backbones import BACKBONES
-from trainables.datasets import SOURCES
+from trainables.backbones import BACKBONES, Backbone
+from trainables.datasets import SOURCES, Source
 from trainables.errors import CodeError
 from trainables.extensions import (
     CodeFile,
     Kind,
     announced_name,
+    extension_class,
     extension_name,
     is_extension,
     is_loaded,
     load_file,
 )
-from trainables.methods import METHODS
-from trainables.noise import is_shipped_noise
+from trainables.methods import METHODS, Method
+from trainables.noise import Noise, is_shipped_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -60,6 +61,14 @@ _KEYS: tuple[KeyPath, ...] = (
 )
 """Paths of the mappings of a study whose keys are names of methods."""
 
+_BASES: Mapping[Kind, type] = {
+    "method": Method,
+    "backbone": Backbone,
+    "noise": Noise,
+    "dataset": Source,
+}
+"""Base class of each kind of extension."""
+
 
 class StudyExtensions:
     """Extensions that a study names.
@@ -89,8 +98,8 @@ class StudyExtensions:
                 the rest of the scenario. Any other text is returned unchanged.
 
         Raises:
-            CodeError: if the file is not below the study's folder, has not been allowed, or cannot
-                be executed.
+            CodeError: if the file is not below the study's folder, has not been allowed, cannot
+                be executed, or has no such class.
         """
         match = _REFERENCE.fullmatch(reference)
         if match is None:
@@ -106,6 +115,7 @@ class StudyExtensions:
         if "." in path.removesuffix(".py"):
             raise CodeError(f"'{path}': rename it so that its ending has the only dot")
         load_file(file)
+        extension_class(kind, extension_name(match["class"], file.sha256), _BASES[kind])
         self.files[path] = file.content.decode()
         name = extension_name(match["name"], file.sha256)
         self._references[name] = f"{path}:{match['name']}"
