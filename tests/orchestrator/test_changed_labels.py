@@ -1,4 +1,4 @@
-"""Commands typed in a home whose labels have changed since they were first drawn."""
+"""Commands in a home whose labels have changed since they were first drawn."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ pytestmark = pytest.mark.slow
 SHORT = ("digits", "--epochs", 2, "--seeds", 1, "--set", "tune=[]", "--engine", "inline")
 
 
-def refused(*words: object) -> str:
-    """Type a command that is refused; return its one line."""
-    done = run_command(*words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = (text for text in done.stderr.splitlines() if text.startswith("error: "))
-    assert "Traceback" not in done.stderr
+def error_line(*arguments: object) -> str:
+    """Run a command that is refused, and return its error message."""
+    process = run_command(*arguments)
+    assert process.returncode == 2, process.stdout + process.stderr
+    (line,) = (text for text in process.stderr.splitlines() if text.startswith("error: "))
+    assert "Traceback" not in process.stderr
     return line
 
 
-def test_a_draw_that_changes_between_two_methods_of_one_sweep(tmp_path: Path) -> None:
+def test_a_draw_that_changed_between_two_methods_is_refused(tmp_path: Path) -> None:
     sweep = ("sweep", *SHORT, "--home", tmp_path)
     assert run_command(*sweep, "--methods", "ce").returncode == 0
     (pin,) = (tmp_path / "realisations").iterdir()
     first = json.loads(pin.read_text())
     pin.write_text(json.dumps({**first, "sha256": "f" * 64}))
-    line = refused(*sweep, "--methods", "ce,nal")
+    line = error_line(*sweep, "--methods", "ce,nal")
     assert "the labels of symmetric-0.4 at noise seed 0 have SHA-256" in line
     assert "but ffffffffffff when labels were first drawn" in line
     assert len(results(tmp_path)) == 1
@@ -41,27 +41,36 @@ def test_a_draw_that_changes_between_two_methods_of_one_sweep(tmp_path: Path) ->
     assert len(results(tmp_path)) == 2
 
 
-def test_class_probabilities_that_are_damaged_after_labels_were_drawn(tmp_path: Path) -> None:
-    one = ("train", "digits", "--scenario", "pmd-2-0.35", "--epochs", 12, "--home", tmp_path)
-    assert run_command(*one, "--method", "ce").returncode == 0
+def test_damaged_class_probabilities_are_refused(tmp_path: Path) -> None:
+    train = (
+        "train",
+        "digits",
+        "--scenario",
+        "pmd-2-0.35",
+        "--epochs",
+        12,
+        "--home",
+        tmp_path,
+    )
+    assert run_command(*train, "--method", "ce").returncode == 0
     (path,) = tmp_path.glob("runs/*/predictions.npy")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    for command in (one, (*one, "--seed", 1)):
-        line = refused(*command, "--method", "nal")
+    for command in (train, (*train, "--seed", 1)):
+        line = error_line(*command, "--method", "nal")
         assert line.startswith(f"error: {path} has SHA-256 ")
         assert "when it was first used" in line
     path.write_bytes(content)
-    assert run_command(*one, "--method", "nal").returncode == 0
+    assert run_command(*train, "--method", "nal").returncode == 0
 
 
-def test_edits_of_a_label_file_break_nothing_that_was_planned(tmp_path: Path) -> None:
+def test_an_edited_label_file_leaves_recorded_runs_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "data/labels"
     folder.mkdir(parents=True)
     np.save(folder / "mine.npy", np.arange(1437) % 10)
     home = tmp_path / "home"
-    one = ("train", "digits", "--scenario", "file-mine", "--epochs", 2, "--home", home)
-    command = (*one, "--data-dir", tmp_path / "data", "--method", "ce")
+    train = ("train", "digits", "--scenario", "file-mine", "--epochs", 2, "--home", home)
+    command = (*train, "--data-dir", tmp_path / "data", "--method", "ce")
     assert run_command(*command).returncode == 0
     (before,) = results(home).values()
     np.save(folder / "mine.npy", np.arange(1437) % 7)
@@ -73,16 +82,16 @@ def test_edits_of_a_label_file_break_nothing_that_was_planned(tmp_path: Path) ->
     assert len({run["labels"]["sha256"] for run in after.values()}) == 2
 
 
-def test_a_home_in_another_format(tmp_path: Path) -> None:
+def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
     assert run_command("noise", "digits", "--home", tmp_path).returncode == 0
     (tmp_path / "format").write_text("0")
-    for words in (
+    for arguments in (
         ("sweep", "digits"),
         ("sweep", "digits", "--dry-run"),
         ("train", "digits"),
         ("noise", "digits"),
         *(("report",), ("sync",), ("ui",), ("suspects", "abc")),
     ):
-        assert "was written in another format (0; this version has 1)" in refused(
-            *words, "--home", tmp_path
+        assert "was written in another format (0; this version has 1)" in error_line(
+            *arguments, "--home", tmp_path
         )

@@ -1,4 +1,4 @@
-"""What a user gets wrong is said in one line, with exit code 2, before anything is written."""
+"""Errors of the user: one line and exit code 2, before anything is written."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MEASURED: dict[str, Any] = {
 def fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Type a command in this process; return the one line that says what is wrong with it."""
+    """Return a function that runs a command in this process and returns its error message."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def said(*words: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, words)])
+    def error_line(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         errors = capsys.readouterr().err
@@ -51,7 +51,7 @@ def fault(
         assert errors.endswith("\n")
         return errors
 
-    return said
+    return error_line
 
 
 def home_is_untouched(folder: Path) -> bool:
@@ -94,12 +94,12 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), FLAGS.values(), ids=FLAGS)
-def test_a_wrong_flag(
-    words: tuple[str, ...], said: list[str], fault: Callable[..., str], tmp_path: Path
+@pytest.mark.parametrize(("arguments", "parts"), FLAGS.values(), ids=FLAGS)
+def test_an_invalid_flag_is_refused(
+    arguments: tuple[str, ...], parts: list[str], fault: Callable[..., str], tmp_path: Path
 ) -> None:
-    line = fault("sweep", *words)
-    for part in said:
+    line = fault("sweep", *arguments)
+    for part in parts:
         assert part in line
     assert home_is_untouched(tmp_path)
 
@@ -116,14 +116,14 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("old", "new", "line", "said"), FILES.values(), ids=FILES)
-def test_a_wrong_line_of_a_file(
-    old: str, new: str, line: str, said: list[str], fault: Callable[..., str], tmp_path: Path
+@pytest.mark.parametrize(("old", "new", "line", "parts"), FILES.values(), ids=FILES)
+def test_an_invalid_line_of_a_file_is_named(
+    old: str, new: str, line: str, parts: list[str], fault: Callable[..., str], tmp_path: Path
 ) -> None:
     assert old in STUDY
     (tmp_path / "my.yaml").write_text(STUDY.replace(old, new, 1))
     text = fault("sweep", "my.yaml")
-    for part in (f"my.yaml{line}", *said):
+    for part in (f"my.yaml{line}", *parts):
         assert part in text
     assert home_is_untouched(tmp_path)
 
@@ -141,16 +141,16 @@ ENGINE_FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("words", "line"), ENGINE_FAULTS.values(), ids=ENGINE_FAULTS)
-def test_a_wrong_engine(
-    words: tuple[str, ...], line: str, fault: Callable[..., str], tmp_path: Path
+@pytest.mark.parametrize(("arguments", "line"), ENGINE_FAULTS.values(), ids=ENGINE_FAULTS)
+def test_an_invalid_engine_is_refused(
+    arguments: tuple[str, ...], line: str, fault: Callable[..., str], tmp_path: Path
 ) -> None:
     for further in ((), ("--dry-run",)):
-        assert fault("sweep", "digits", *words, *further) == line
+        assert fault("sweep", "digits", *arguments, *further) == line
     assert home_is_untouched(tmp_path)
 
 
-def test_more_cpus_than_there_are(fault: Callable[..., str], tmp_path: Path) -> None:
+def test_too_many_cpus_are_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "digits", "--set", "resources.cpus=1000")
     assert f"one run requires 1000 CPUs, this machine has {os.cpu_count()}" in line
     assert home_is_untouched(tmp_path)
@@ -166,39 +166,39 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), USAGE.values(), ids=USAGE)
-def test_a_command_that_cannot_be_understood(
-    words: tuple[str, ...],
-    said: list[str],
+@pytest.mark.parametrize(("arguments", "parts"), USAGE.values(), ids=USAGE)
+def test_an_unknown_command_or_option_is_refused(
+    arguments: tuple[str, ...],
+    parts: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    for part in said:
+    for part in parts:
         assert part in line
     assert home_is_untouched(tmp_path)
 
 
-def test_missing_data(fault: Callable[..., str], tmp_path: Path) -> None:
+def test_missing_data_is_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "cifar10", "--dry-run", "--data-dir", "nowhere")
     assert "nowhere" in line
     assert "--data-dir" in line
     assert home_is_untouched(tmp_path)
 
 
-def test_an_unwritable_home(fault: Callable[..., str], tmp_path: Path) -> None:
+def test_an_unwritable_home_is_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "--home" in fault("sweep", "digits", "--home", "file/home")
 
 
-def test_no_disk_space(
+def test_too_little_disk_space_is_refused(
     fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
@@ -209,45 +209,45 @@ def test_no_disk_space(
     assert not (tmp_path / "full" / "mlflow.db").exists()
 
 
-def test_a_second_sweep_of_the_same_study(tmp_path: Path) -> None:
+def test_a_second_sweep_of_the_same_study_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.claimed("digits"):
-        done = run_command("sweep", "digits", "--home", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: a sweep of 'digits' is already running")
-    assert f"process {os.getpid()} on " in done.stderr
-    assert done.stderr.count("\n") == 1
+        process = run_command("sweep", "digits", "--home", tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: a sweep of 'digits' is already running")
+    assert f"process {os.getpid()} on " in process.stderr
+    assert process.stderr.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"format", "sweeps"}
 
 
-def test_a_report_of_nothing(fault: Callable[..., str], tmp_path: Path) -> None:
-    for words in (("report",), ("report", "digits"), ("sync",)):
-        assert "--home" in fault(*words)
+def test_a_report_without_runs_is_refused(fault: Callable[..., str], tmp_path: Path) -> None:
+    for arguments in (("report",), ("report", "digits"), ("sync",)):
+        assert "--home" in fault(*arguments)
     assert home_is_untouched(tmp_path)
 
 
-def test_train_explains_itself_too(fault: Callable[..., str], tmp_path: Path) -> None:
-    for words, said in (
+def test_train_refuses_invalid_flags(fault: Callable[..., str], tmp_path: Path) -> None:
+    for arguments, part in (
         (("--method", "nall"), "did you mean 'nal'"),
         (("--set", "lambda=-1"), "lambda must be a number above 0, got -1"),
         (("--set", "first_target_epoch=61"), "after the last epoch (60)"),
         (("--method", "ce", "--set", "lambda=1"), "lambda"),
     ):
-        assert said in fault("train", "digits", *words, "--home", "h")
+        assert part in fault("train", "digits", *arguments, "--home", "h")
     assert not (tmp_path / "h" / "runs").exists()
     assert not (tmp_path / "h" / "mlflow.db").exists()
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A port that takes connections and never says a word."""
+    """Address of a port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def closed() -> str:
-    """A port that nothing listens on."""
+    """Address of a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -255,30 +255,30 @@ def closed() -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["closed", "silent"])
 @pytest.mark.parametrize("service", ["--ray-address", "--tracking-uri"])
-def test_a_service_that_does_not_answer(
+def test_a_service_that_does_not_answer_is_named(
     service: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    where = request.getfixturevalue(kind)
-    address = where if service == "--ray-address" else f"http://{where}"
-    done = run_command(
+    unavailable = request.getfixturevalue(kind)
+    address = unavailable if service == "--ray-address" else f"http://{unavailable}"
+    process = run_command(
         "sweep", "digits", service, address, "--home", tmp_path / "h", folder=tmp_path
     )
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
+    assert process.returncode == 2, process.stderr
+    last = process.stderr.splitlines()[-1]
     assert last.startswith("error: ")
-    assert where in last
-    assert "Traceback" not in done.stderr
+    assert unavailable in last
+    assert "Traceback" not in process.stderr
     assert not (tmp_path / "h" / "runs").exists()
 
 
 @pytest.mark.slow
-def test_a_real_process_says_it_in_one_line_too(tmp_path: Path) -> None:
+def test_a_process_prints_one_line(tmp_path: Path) -> None:
     for command in ("sweep", "train", "show"):
-        done = run_command(command, "digitz", folder=tmp_path)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+        process = run_command(command, "digitz", folder=tmp_path)
+        assert process.returncode == 2
+        assert process.stdout == ""
+        assert process.stderr.startswith("error: ")
+        assert process.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,8 +287,8 @@ def test_a_dry_run_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
-    words = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
-    monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+    arguments = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0

@@ -1,4 +1,4 @@
-"""The commands that only look: `studies`, `show` and `ui`."""
+"""The commands that only read: `studies`, `show` and `ui`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_studies_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]) -> None:
+def test_studies_lists_names_and_titles(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_studies(as_json=False) == 0
     text = capsys.readouterr().out
     for name, title in study_titles().items():
@@ -37,7 +37,7 @@ def test_studies_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out) == study_titles()
 
 
-def test_show_names_every_value_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_values_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert show(Changes("cifar100", sets=("search.trials=7",)), as_yaml=False) == 0
     lines = capsys.readouterr().out.splitlines()
     for key, value, source in (
@@ -58,23 +58,23 @@ def test_show_as_yaml_is_the_same_study(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_the_pages_are_served_here_alone_and_end_with_the_command(tmp_path: Path) -> None:
+def test_ui_serves_pages_until_it_is_stopped(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     Tracker(uri, tmp_path / "artifacts", "digits").record(make_result(), "train")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "orchestrator", "ui", "--home", str(tmp_path)]
-    pages = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 90
         while not _answers(port):
-            assert pages.poll() is None
+            assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.3)
     finally:
-        pages.send_signal(signal.SIGTERM)
-        pages.wait(timeout=30)
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=30)
     deadline = time.monotonic() + 30
     while not is_free("127.0.0.1", port):
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""`data` and `noise`, as they are typed."""
+"""The commands `data` and `noise`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_pictures(folder: Path, side: int = 8) -> None:
-    """Two classes of three pictures to train and one to test."""
+    """Write two classes with three training pictures and one test picture each."""
     random = np.random.Generator(np.random.Philox(2))
     for split, count in (("train", 3), ("test", 1)):
         for name in ("ant", "bee"):
@@ -34,7 +34,7 @@ def write_pictures(folder: Path, side: int = 8) -> None:
                 Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
 
 
-def test_every_dataset_is_listed_with_what_it_lacks(
+def test_list_names_the_missing_part_of_each_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pictures(tmp_path)
@@ -53,26 +53,26 @@ def test_every_dataset_is_listed_with_what_it_lacks(
         assert name in out.err
 
 
-def test_a_check_counts_classes_and_names_what_cannot_be_read(
+def test_check_counts_classes_and_names_unreadable_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pictures(tmp_path)
     assert data.check("folder", tmp_path, decode=True, as_json=True) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["classes"] == ["ant", "bee"]
-    assert found["splits"]["train"] == {"samples": 6, "per_class": [3, 3], "unreadable": []}
-    assert found["digest"] == load("folder", tmp_path, None).digest
+    output = json.loads(capsys.readouterr().out)
+    assert output["classes"] == ["ant", "bee"]
+    assert output["splits"]["train"] == {"samples": 6, "per_class": [3, 3], "unreadable": []}
+    assert output["digest"] == load("folder", tmp_path, None).digest
 
-    broken = tmp_path / "train/bee/1.png"
-    broken.write_bytes(b"no picture")
+    unreadable = tmp_path / "train/bee/1.png"
+    unreadable.write_bytes(b"no picture")
     for name in ("folder", "pictures"):
         assert data.check(name, tmp_path, decode=True, as_json=True) == 1
         (line,) = json.loads(capsys.readouterr().out)["splits"]["train"]["unreadable"]
-        assert line.startswith(f"cannot read {broken} as a picture")
+        assert line.startswith(f"cannot read {unreadable} as a picture")
     assert data.check("pictures", tmp_path, decode=False, as_json=True) == 0
 
 
-def test_a_check_says_which_checksums_hold(
+def test_check_names_the_checksums_that_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = small_cifar10(tmp_path)
@@ -89,7 +89,7 @@ def test_a_check_says_which_checksums_hold(
 
 
 @pytest.mark.slow
-def test_a_picture_that_cannot_be_read_ends_a_training_or_is_left_out(tmp_path: Path) -> None:
+def test_an_unreadable_picture_is_refused_or_skipped(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     (tmp_path / "train/bee/1.png").write_bytes(b"no picture")
     study = tmp_path / "mine.yaml"
@@ -104,16 +104,14 @@ def test_a_picture_that_cannot_be_read_ends_a_training_or_is_left_out(tmp_path: 
     assert f"cannot read {tmp_path}/train/bee/1.png as a picture" in line
     assert "unreadable: skip" in line
 
-    done = run_command(*command, "--set", "unreadable=skip", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    process = run_command(*command, "--set", "unreadable=skip", "--json")
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
     assert result["skipped"] == 1
     assert result["labels"]["count"] == 6
 
 
-def test_preparing_decodes_into_the_cache(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare_decodes_into_the_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pictures(tmp_path / "d")
     assert data.prepare("folder", tmp_path / "d", Home(tmp_path / "h")) == 0
     assert "is ready: 6 to train, 2 to test" in capsys.readouterr().out
@@ -123,38 +121,40 @@ def test_preparing_decodes_into_the_cache(
 @pytest.mark.parametrize(
     "name", [name for name, source in SOURCES.items() if source.layout[0] != "n"]
 )
-def test_a_dataset_that_is_missing_is_one_line(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
+def test_a_missing_dataset_is_named_in_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
         data.check(name, tmp_path, decode=True, as_json=False)
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_an_unknown_dataset_gets_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_dataset_name_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown dataset 'cifar': did you mean 'cifar1"):
         data.check("cifar", tmp_path, decode=True, as_json=False)
 
 
-def test_a_draw_is_shown_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_noise_prints_and_saves_a_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = Changes("digits", scenarios=("symmetric-incl-0.4",))
     places = Places(home_dir=tmp_path)
     assert noise.run(changes, places, 5, as_json=True) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
 
-    drawn = realise(load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0))
-    assert told["sha256"] == drawn.digest
-    assert told["nominal_rate"] == 0.4
-    assert told["true_rate"] == drawn.flip_rate
-    assert told["transition"] == drawn.transition
-    saved = np.load(told["file"])
-    assert labels_digest(saved) == drawn.digest
+    realisation = realise(
+        load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0)
+    )
+    assert output["sha256"] == realisation.digest
+    assert output["nominal_rate"] == 0.4
+    assert output["true_rate"] == realisation.flip_rate
+    assert output["transition"] == realisation.transition
+    saved = np.load(output["file"])
+    assert labels_digest(saved) == realisation.digest
 
     assert noise.run(changes, places, 5, as_json=False) == 0
     page = capsys.readouterr().out
-    assert drawn.digest in page.replace("\n", "").replace(" ", "")
-    assert f"{drawn.flip_rate:.2%}" in page
+    assert realisation.digest in page.replace("\n", "").replace(" ", "")
+    assert f"{realisation.flip_rate:.2%}" in page
     for row in range(10):
-        assert f"{100 * drawn.transition[row][row]:.1f}" in page
+        assert f"{100 * realisation.transition[row][row]:.1f}" in page
 
 
 @pytest.mark.slow
@@ -162,11 +162,11 @@ def test_pmd_noise_trains_its_network_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = Changes("digits", scenarios=("pmd-1-0.35",), epochs=20)
-    told = []
+    outputs = []
     for _ in range(2):
         assert noise.run(changes, Places(home_dir=tmp_path), 0, as_json=True) == 0
-        told.append(json.loads(capsys.readouterr().out))
+        outputs.append(json.loads(capsys.readouterr().out))
 
-    assert told[0] == told[1]
-    assert abs(told[0]["true_rate"] - 0.35) < 5 * (0.35 * 0.65 / 1437) ** 0.5
+    assert outputs[0] == outputs[1]
+    assert abs(outputs[0]["true_rate"] - 0.35) < 5 * (0.35 * 0.65 / 1437) ** 0.5
     assert len(list((tmp_path / "runs").glob("*/predictions.npy"))) == 1

@@ -1,4 +1,4 @@
-"""Each dataset trains one run of its study, on files in its distributor's exact layout."""
+"""One run of each dataset's study, on files in the exact layout of its distributor."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ SHORT = (
     *("recipe.precision=bf16", "resources.gpus=0", "search.hold_out=0.2"),
     *("hyperparameters.nal.first_target_epoch=1", "hyperparameters.nal.target_interval=1"),
 )
-LEARNS_BY_HEART = (
+MEMORISING_POSTERIOR = (
     *("posterior.backbone={name: mlp}", "posterior.recipe.learning_rate=0.002"),
     *("posterior.recipe.augmentation=[]", "posterior.recipe.epochs=40"),
 )
-"""A network that tells random pictures apart, as PMD noise needs."""
+"""Settings of a network that memorises random pictures, which PMD noise requires."""
 CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "cifar10": ("cifar10", "resnet34", ("overrides=[]",)),
     "cifar100": ("cifar100", "resnet34", ("overrides=[]",)),
-    "cifar10-pmd": ("cifar10", "preact34", LEARNS_BY_HEART),
+    "cifar10-pmd": ("cifar10", "preact34", MEMORISING_POSTERIOR),
     "cifar10n": ("cifar10n", "resnet34", ()),
     "cifar100n": ("cifar100n", "resnet34", ()),
     "cifar10-small": ("cifar10", "resnet-w16", ("subset=90",)),
@@ -56,13 +56,13 @@ CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-def trained(
+def train_nal(
     study: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> dict[str, Any]:
-    """Type `train STUDY --method nal` over small data."""
+    """Run `train STUDY --method nal` on small data and return its JSON output."""
     dataset, _, sets = CASES[study]
     source = WRITERS[dataset](tmp_path / "data")
     monkeypatch.setitem(SOURCES, dataset, source)
@@ -72,8 +72,8 @@ def trained(
         assert train.run(changes, places, "nal", 0, as_json=True) == 0
     finally:
         shutil.rmtree(tmp_path / "home", ignore_errors=True)  # checkpoints of up to 1 GB
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
 
 
 @pytest.mark.parametrize("study", CASES)
@@ -83,7 +83,7 @@ def test_one_run_of_each_study(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    result = trained(study, tmp_path, monkeypatch, capsys)
+    result = train_nal(study, tmp_path, monkeypatch, capsys)
     dataset, backbone, _ = CASES[study]
     spec = result["spec"]
     assert result["status"] == "finished"
@@ -95,9 +95,9 @@ def test_one_run_of_each_study(
     assert (result["labels"]["flip_rate"] is None) == real
     assert ("train/accuracy_true" in row) != real
     assert ("clean_val/accuracy" in row) == (dataset == "clothing1m")
-    several = {name for name in row if name.startswith("test/") and name != "test/accuracy"}
+    further = {name for name in row if name.startswith("test/") and name != "test/accuracy"}
     expected = {f"test/{s}/top{k}" for s in ("webvision", "imagenet") for k in (1, 5)}
-    assert several == (expected if dataset == "webvision" else set())
-    if several:
+    assert further == (expected if dataset == "webvision" else set())
+    if further:
         assert row["test/accuracy"] == row["test/webvision/top1"]
         assert row["test/imagenet/top5"] == 1.0  # of three classes

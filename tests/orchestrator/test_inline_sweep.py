@@ -1,4 +1,4 @@
-"""`sweep --engine inline`: the same sweep in one process, on a machine without Ray."""
+"""`sweep --engine inline`: a sweep in one process, on a machine without Ray."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ main()
 SHORT = ("sweep", "digits", "--trials", "2", "--seeds", "2", "--set", "select.seeds=[2000]")
 
 
-def typed_without_ray(*words: object) -> subprocess.CompletedProcess[str]:
-    """Type a command where Ray cannot be imported."""
+def run_without_ray(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process in which Ray cannot be imported."""
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_RAY, *map(str, words)],
+        [sys.executable, "-c", WITHOUT_RAY, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -38,44 +38,44 @@ def typed_without_ray(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_no_ray_is_needed(tmp_path: Path) -> None:
+def test_ray_is_not_required(tmp_path: Path) -> None:
     command = (*SHORT, "--epochs", 8, "--home", tmp_path)
-    refused = typed_without_ray(*command)
-    assert refused.returncode == 2
-    last = refused.stderr.splitlines()[-1]
+    failed = run_without_ray(*command)
+    assert failed.returncode == 2
+    last = failed.stderr.splitlines()[-1]
     assert last.startswith("error: Ray cannot be imported (")
     assert last.endswith("add --engine inline")
-    done = typed_without_ray(*command, "--engine", "inline", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["state"] == "finished"
+    finished = run_without_ray(*command, "--engine", "inline", "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["state"] == "finished"
     check_curves(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
 
 
-def test_interrupted_killed_and_typed_again(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_an_interruption_and_a_kill(tmp_path: Path) -> None:
     command = (*SHORT, "--epochs", 30, "--engine", "inline", "--home")
-    whole = run_command(*command, tmp_path / "whole", "--json")
-    assert whole.returncode == 0, whole.stderr
+    reference = run_command(*command, tmp_path / "whole", "--json")
+    assert reference.returncode == 0, reference.stderr
     home = tmp_path / "home"
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        going = RunningCommand.start(*command, home)
-        ended = seeds_of_runs(home, ended=True).total()
-        going.wait_for(
-            lambda ended=ended: (
-                seeds_of_runs(home, ended=True).total() > ended
+        process = RunningCommand.start(*command, home)
+        ended_before = seeds_of_runs(home, ended=True).total()
+        process.wait_for(
+            lambda ended_before=ended_before: (
+                seeds_of_runs(home, ended=True).total() > ended_before
                 and seeds_of_runs(home, ended=False).total() == 1
             )
         )
-        found, errors = going.end_by(number)
-        assert found == code
+        exit_code, errors = process.end_by(number)
+        assert exit_code == code
         if number is signal.SIGINT:
             last = errors.splitlines()[-1]
             assert last.startswith("error: interrupted after ")
             assert last.endswith(" runs: type the same command to go on")
-    done = run_command(*command, home, "--json")
-    assert done.returncode == 0, done.stderr
-    one, other = results(home), results(tmp_path / "whole")
-    assert {digest: run["trace"] for digest, run in one.items()} == {
-        digest: run["trace"] for digest, run in other.items()
+    finished = run_command(*command, home, "--json")
+    assert finished.returncode == 0, finished.stderr
+    interrupted_runs, reference_runs = results(home), results(tmp_path / "whole")
+    assert {digest: run["trace"] for digest, run in interrupted_runs.items()} == {
+        digest: run["trace"] for digest, run in reference_runs.items()
     }
-    sections = [json.loads(end.stdout)["sections"] for end in (done, whole)]
+    sections = [json.loads(end.stdout)["sections"] for end in (finished, reference)]
     assert sections[0] == sections[1]

@@ -1,4 +1,4 @@
-"""The driver of a real sweep is killed in each phase, and the same command typed again."""
+"""A real sweep whose driver is killed in each phase, and which the same command continues."""
 
 from __future__ import annotations
 
@@ -25,46 +25,46 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 30
 SEARCH, SELECT, CONFIRM = 1000, 2000, 0
-"""A seed of each phase."""
+"""One seed of each phase."""
 
 
-def test_killed_in_each_phase_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_kill_in_each_phase(tmp_path: Path) -> None:
     home = tmp_path / "home"
     command = (
         *("sweep", "digits", "--epochs", EPOCHS, "--trials", 4, "--seeds", 2),
         *("--set", "select.seeds=[2000]", "--home", home),
     )
 
-    def interrupted() -> None:
-        going = RunningCommand.start(*command)
-        going.wait_for(lambda: seeds_of_runs(home, ended=True)[SEARCH] >= 1)
-        code, errors = going.end_by(signal.SIGINT)
+    def interrupt() -> None:
+        process = RunningCommand.start(*command)
+        process.wait_for(lambda: seeds_of_runs(home, ended=True)[SEARCH] >= 1)
+        code, errors = process.end_by(signal.SIGINT)
         assert code == 130
         assert errors.splitlines()[-1].startswith("error: interrupted after ")
         assert "Traceback" not in errors
 
-    def killed_in(phase: int, after: int) -> None:
-        """Kill it when runs of a phase have ended and others are being trained."""
-        going = RunningCommand.start(*command)
-        going.wait_for(
+    def kill_in(phase: int, after: int) -> None:
+        """Kill the sweep when `after` runs of a phase have ended and another one is running."""
+        process = RunningCommand.start(*command)
+        process.wait_for(
             lambda: (
                 seeds_of_runs(home, ended=True)[phase] >= after
                 and seeds_of_runs(home, ended=False)[phase] >= 1
             )
         )
-        code, _ = going.end_by(signal.SIGKILL)
+        code, _ = process.end_by(signal.SIGKILL)
         assert code == -signal.SIGKILL
 
-    interrupted()
+    interrupt()
     (sweep,) = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "sweep")
     assert sweep.info.status == "KILLED"
-    killed_in(SEARCH, after=2)
-    killed_in(SELECT, after=1)
-    killed_in(CONFIRM, after=1)
+    kill_in(SEARCH, after=2)
+    kill_in(SELECT, after=1)
+    kill_in(CONFIRM, after=1)
     before = results(home)
 
-    done = run_command(*command, "--json")
-    assert done.returncode == 0, done.stderr
+    finished = run_command(*command, "--json")
+    assert finished.returncode == 0, finished.stderr
     after = results(home)
     assert {digest: after[digest] for digest in before} == before
     assert {path.parent.name for path in (home / "runs").glob("*/spec.json")} == set(after)
@@ -87,7 +87,7 @@ def test_killed_in_each_phase_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     check_curves(uri, home)
     (sweep,) = runs_in_mlflow(uri, "sweep")
     assert sweep.info.status == "FINISHED"
-    table = json.loads(done.stdout)
+    table = json.loads(finished.stdout)
     assert table["state"] == "finished"
     for cell in runs_in_mlflow(uri, "cell"):
         assert cell.data.metrics["n"] == 2

@@ -30,56 +30,58 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(home: Path) -> dict[str, Any]:
-    done = run_command(
+def table(home: Path) -> dict[str, Any]:
+    process = run_command(
         *("sweep", "digits-methods", "--epochs", EPOCHS, "--subset", 400, "--trials", 2),
         *("--seeds", 2, "--set", "select.seeds=[2000]", "--set", "select.candidates=1"),
         *("--home", home, "--json"),
     )
-    assert done.returncode == 0, done.stderr
-    plain: dict[str, Any] = json.loads(done.stdout)
-    return plain
+    assert process.returncode == 0, process.stderr
+    output: dict[str, Any] = json.loads(process.stdout)
+    return output
 
 
 def specs(home: Path) -> list[RunSpec]:
-    """The confirm runs, those that others need first."""
-    found = [RunSpec.from_dict(plain["spec"]) for plain in results(home).values()]
-    confirmed = [spec for spec in found if "test" in spec.evaluate]
+    """Return the specs of the confirm runs, each after the runs that it needs."""
+    recorded = [RunSpec.from_dict(result["spec"]) for result in results(home).values()]
+    confirmed = [spec for spec in recorded if "test" in spec.evaluate]
     return sorted(confirmed, key=lambda spec: len(spec.needs))
 
 
-def test_every_method_has_a_row(told: dict[str, Any]) -> None:
+def test_every_method_has_a_row(table: dict[str, Any]) -> None:
     study = load_study("digits-methods").study
-    rows = {row["name"].partition(",")[0] for s in told["sections"] for row in s["rows"]}
+    rows = {row["name"].partition(",")[0] for s in table["sections"] for row in s["rows"]}
     assert rows == {METHODS[name].title for name in study.methods}
-    assert any("Recipe: matched for all methods" in note for note in told["notes"])
+    assert any("Recipe: matched for all methods" in note for note in table["notes"])
 
 
-def test_runs_on_workers_are_those_of_a_plain_process(
-    home: Path, told: dict[str, Any], tmp_path: Path
+def test_runs_on_workers_equal_runs_in_this_process(
+    home: Path, table: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert told["state"] == "finished"
+    assert table["state"] == "finished"
     trained = specs(home)
     assert {spec.method for spec in trained} == set(METHODS)
     for spec in trained:
-        plain = complete_run(spec, tmp_path, digits, "study")
-        swept = Record(home, spec.digest).result()
-        assert swept is not None
-        assert (swept.trace, swept.status) == (plain.trace, plain.status)
-        assert swept.diagnostics.keys() == plain.diagnostics.keys()
-        inputs = [key for key in plain.provenance if key.startswith("input.")]
+        expected = complete_run(spec, tmp_path, digits, "study")
+        recorded = Record(home, spec.digest).result()
+        assert recorded is not None
+        assert (recorded.trace, recorded.status) == (expected.trace, expected.status)
+        assert recorded.diagnostics.keys() == expected.diagnostics.keys()
+        inputs = [key for key in expected.provenance if key.startswith("input.")]
         assert len(inputs) == len(spec.needs)
-        assert [swept.provenance[key] for key in inputs] == [plain.provenance[k] for k in inputs]
+        assert [recorded.provenance[key] for key in inputs] == [
+            expected.provenance[k] for k in inputs
+        ]
         states = [
-            torch.load(Record(place, spec.digest).checkpoint, weights_only=True)["trainer"]
-            for place in (home, tmp_path)
+            torch.load(Record(folder, spec.digest).checkpoint, weights_only=True)["trainer"]
+            for folder in (home, tmp_path)
         ]
         assert_same_bits(*map(bits, states))
         assert load(Record(home, spec.digest).folder) is not None
 
 
-def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, told: dict[str, Any]) -> None:
-    assert told["state"] == "finished"
+def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, table: dict[str, Any]) -> None:
+    assert table["state"] == "finished"
     runs = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "run")
     nal = next(run for run in runs if run.data.params["method"] == "nal")
     assert {"diagnostics/mislabelled/memorised", "diagnostics/attention/auroc"} <= set(
@@ -89,21 +91,24 @@ def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, told: dict[s
     assert all("train/accuracy_true" in run.data.metrics for run in runs)
 
 
-def test_every_cell_is_there_once(home: Path, told: dict[str, Any]) -> None:
-    assert told["state"] == "finished"
+def test_every_cell_is_recorded_once(home: Path, table: dict[str, Any]) -> None:
+    assert table["state"] == "finished"
     cells = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "cell")
-    rows = [row for row in told["sections"][0]["rows"] if row["kind"] == "measured"]
+    rows = [row for row in table["sections"][0]["rows"] if row["kind"] == "measured"]
     assert len(cells) == len(rows)
     assert {cell.info.status for cell in cells} == {"FINISHED"}
 
 
-def test_one_method_with_stages_is_trained_alone(tmp_path: Path) -> None:
+def test_train_of_a_method_with_stages(tmp_path: Path) -> None:
     command = ("train", "digits", "--method", "dac", "--epochs", EPOCHS, "--subset", 300)
     sets = ("--set", "warm_up_epochs=2", "--home", tmp_path)
-    done = run_command(*command, *sets, "--json")
-    assert done.returncode == 0, done.stderr
-    found = results(tmp_path)
-    assert sorted(plain["spec"]["method"] for plain in found.values()) == ["dac", "dac-abstain"]
-    again = run_command(*command, *sets, "--json")
-    assert again.stderr.count("is already recorded: nothing is left to train") == 2
-    assert json.loads(again.stdout)["digest"] == json.loads(done.stdout)["digest"]
+    process = run_command(*command, *sets, "--json")
+    assert process.returncode == 0, process.stderr
+    recorded = results(tmp_path)
+    assert sorted(result["spec"]["method"] for result in recorded.values()) == [
+        "dac",
+        "dac-abstain",
+    ]
+    repeated = run_command(*command, *sets, "--json")
+    assert repeated.stderr.count("is already recorded: nothing is left to train") == 2
+    assert json.loads(repeated.stdout)["digest"] == json.loads(process.stdout)["digest"]

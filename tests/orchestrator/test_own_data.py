@@ -1,4 +1,4 @@
-"""A user's own pictures and arrays train under a study as the README writes it."""
+"""Trainings on a user's own pictures and arrays, with the study that the README shows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 CLASSES = ("ant", "bee", "wasp")
 COUNTS = {"train": 8, "test": 3}
-"""Pictures in each class."""
-OWN = """
+"""Number of pictures of each class, by split."""
+STUDY = """
 extends: cifar10
 title: My pictures
 scenarios: [symmetric-0.25]
@@ -70,22 +70,22 @@ def write_arrays(root: Path) -> None:
 
 
 def own_study(dataset: str, tmp_path: Path) -> tuple[Changes, Places]:
-    """Write data and a study of them."""
+    """Write data and a study that uses them, and return the flags of its commands."""
     data = tmp_path / "data"
     if dataset == "npz":
         write_arrays(data)
     else:
         write_folders(data, any_size=dataset == "pictures")
     study = tmp_path / "mine.yaml"
-    own = OWN.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
-    study.write_text(STUDIES[dataset] + (own if dataset == "pictures" else OWN))
+    pictures_study = STUDY.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
+    study.write_text(STUDIES[dataset] + (pictures_study if dataset == "pictures" else STUDY))
     return Changes(str(study)), Places(data_dir=data, home_dir=tmp_path / "home")
 
 
 @pytest.mark.parametrize("dataset", STUDIES)
 def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = own_study(dataset, tmp_path)
-    assert train.run(*own, "nal", 0, as_json=True) == 0
+    flags = own_study(dataset, tmp_path)
+    assert train.run(*flags, "nal", 0, as_json=True) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["status"] == "finished"
     assert [row["epoch"] for row in result["trace"]] == [1, 2]
@@ -93,10 +93,10 @@ def test_one_run(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("dataset", ["npz", "pictures"])
-def test_the_plan_says_what_its_cost_leaves_out(
+def test_the_plan_states_what_its_cost_excludes(
     dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = own_study(dataset, tmp_path)
-    assert sweep.run(*own, yes=False, as_json=False, dry_run=True) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert ("reading the pictures is not counted" in said) == (dataset == "pictures")
+    flags = own_study(dataset, tmp_path)
+    assert sweep.run(*flags, yes=False, as_json=False, dry_run=True) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert ("reading the pictures is not counted" in output) == (dataset == "pictures")

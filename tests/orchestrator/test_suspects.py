@@ -1,4 +1,4 @@
-"""`suspects`: from a real run's diagnostics to a ranking, a CSV and a contact sheet."""
+"""The command `suspects`: ranking, CSV file and contact sheet of a real run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def spec() -> RunSpec:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Places:
-    made = Places(home_dir=tmp_path_factory.mktemp("home"))
-    complete_run(spec, made.home_dir, digits, "study")
-    return made
+    home = tmp_path_factory.mktemp("home")
+    complete_run(spec, home, digits, "study")
+    return Places(home_dir=home)
 
 
-def made_up(**arrays: object) -> Diagnostics:
-    given = {
+def make_diagnostics(**arrays: object) -> Diagnostics:
+    values = {
         "seen": [True] * 4,
         "position": [10, 11, 12, 13],
         "given": [0, 0, 1, 1],
@@ -53,36 +53,38 @@ def made_up(**arrays: object) -> Diagnostics:
         "loss": [0.1, 3.0, 0.5, 2.0],
         "true": [0, 1, 1, 1],
     }
-    return Diagnostics({name: np.array(value) for name, value in {**given, **arrays}.items()})
+    return Diagnostics({name: np.array(value) for name, value in {**values, **arrays}.items()})
 
 
-def test_a_sample_whose_picture_could_not_be_decoded_is_not_ranked() -> None:
-    found = rank_suspects(made_up(seen=[True, False, True, True]))
-    assert sorted(found.index.tolist()) == [10, 12, 13]
-    assert len(found.loss) == len(found.given) == 3
+def test_a_sample_with_an_unreadable_picture_is_not_ranked() -> None:
+    ranking = rank_suspects(make_diagnostics(seen=[True, False, True, True]))
+    assert sorted(ranking.index.tolist()) == [10, 12, 13]
+    assert len(ranking.loss) == len(ranking.given) == 3
 
 
 def test_high_loss_and_another_target_come_first() -> None:
-    found = rank_suspects(made_up())
-    assert found.index.tolist() == [11, 13, 12, 10]
-    assert found.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
-    assert (found.given.tolist(), found.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
-    assert found.attention is None
-    assert (found.mislabelled, found.precision(1), found.precision(2)) == (1, 1.0, 0.5)
+    ranking = rank_suspects(make_diagnostics())
+    assert ranking.index.tolist() == [11, 13, 12, 10]
+    assert ranking.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (ranking.given.tolist(), ranking.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
+    assert ranking.attention is None
+    assert (ranking.mislabelled, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
 
 
 def test_attention_counts_by_its_spread() -> None:
-    saturated = rank_suspects(made_up(last_attention=[20.0, 21.0, 20.0, 21.0]))
+    saturated = rank_suspects(make_diagnostics(last_attention=[20.0, 21.0, 20.0, 21.0]))
     assert saturated.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
-    spread = rank_suspects(made_up(last_attention=[-9.0, 9.0, 9.0, 9.0]))
+    spread = rank_suspects(make_diagnostics(last_attention=[-9.0, 9.0, 9.0, 9.0]))
     assert spread.score[list(spread.index).index(10)] > 0.2
     assert spread.attention is not None
 
 
-def test_what_is_not_known_is_not_said() -> None:
-    plain = made_up()
-    found = rank_suspects(Diagnostics({k: v for k, v in plain.arrays.items() if k != "true"}))
-    assert (found.true, found.mislabelled, found.precision(2)) == (None, None, None)
+def test_without_true_labels_there_is_no_precision() -> None:
+    diagnostics = make_diagnostics()
+    ranking = rank_suspects(
+        Diagnostics({k: v for k, v in diagnostics.arrays.items() if k != "true"})
+    )
+    assert (ranking.true, ranking.mislabelled, ranking.precision(2)) == (None, None, None)
 
 
 def test_a_real_run(
@@ -90,29 +92,29 @@ def test_a_real_run(
 ) -> None:
     out = tmp_path / "out"
     assert command(places, spec.digest[:10], out, 20, allow_code=False, as_json=True) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
     assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == told["samples"] == 1006
+    assert len(rows) == output["samples"] == 1006
     wrong = [row["given"] != row["true"] for row in rows]
-    assert told["mislabelled"] == sum(wrong)
-    assert told["precision"] == pytest.approx(np.mean(wrong[: sum(wrong)]))
-    assert told["precision"] > 0.85  # 40 % would be as good as drawing lots
+    assert output["mislabelled"] == sum(wrong)
+    assert output["precision"] == pytest.approx(np.mean(wrong[: sum(wrong)]))
+    assert output["precision"] > 0.85  # a random order has 40 %
     for row in rows[:20]:
         assert int(row["true"]) == digits().train.labels[int(row["index"])]
     diagnostics = load(Record(places.home_dir, spec.digest).folder)
     assert diagnostics is not None
-    at = list(diagnostics["position"]).index(int(rows[0]["index"]))
-    assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][at]), abs=1e-4)
+    position = list(diagnostics["position"]).index(int(rows[0]["index"]))
+    assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][position]), abs=1e-4)
     with Image.open(out / "suspects.png") as sheet:
         assert sheet.width > 900
         pixels = np.asarray(sheet.convert("L"))
     first = digits().train.images[int(rows[0]["index"])][0].astype(float)
-    shown = pixels[38:158, 10:130].reshape(8, 15, 8, 15).mean(axis=(1, 3))
-    np.testing.assert_allclose(shown, first * 255 / 16, atol=2)
+    thumbnail = pixels[38:158, 10:130].reshape(8, 15, 8, 15).mean(axis=(1, 3))
+    np.testing.assert_allclose(thumbnail, first * 255 / 16, atol=2)
 
 
-def test_text_for_people(
+def test_printed_text(
     places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(places, spec.digest, tmp_path / "out", 5, allow_code=False, as_json=False)
@@ -125,7 +127,7 @@ def test_text_for_people(
     assert str(tmp_path / "out" / "suspects.csv") in text
 
 
-def test_faults_are_one_line(places: Places, spec: RunSpec, tmp_path: Path) -> None:
+def test_errors_are_one_line(places: Places, spec: RunSpec, tmp_path: Path) -> None:
     def fails(name: str, kind: type[Exception], message: str) -> None:
         with pytest.raises(kind, match=message):
             command(places, name, tmp_path, 5, allow_code=False, as_json=False)
@@ -160,16 +162,16 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
                 path = tmp_path / "own" / split / name / f"{n}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (8, 8), (9 * n, 200 * label, 0)).save(path)
-    own = PictureFolder().read(tmp_path / "own")
+    dataset = PictureFolder().read(tmp_path / "own")
     short = recipe(1, window=1, mean=(0.5,) * 3, std=(0.5,) * 3, crop_size=8, batch_size=8)
-    spec = runnable(own, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
+    spec = runnable(dataset, method="ce", scenario="clean", recipe=short, hold_out=0.0, evaluate=())
     Home(tmp_path / "home").create()
-    complete_run(spec, tmp_path / "home", lambda: own)
-    # From another folder the index that the first command caches must still name the files.
+    complete_run(spec, tmp_path / "home", lambda: dataset)
+    # The index that the first command caches must name the files in any working directory.
     for folder, data in ((tmp_path, "own"), (tmp_path / "home", "../own")):
         monkeypatch.chdir(folder)
-        words = ["suspects", spec.digest[:12], "--home", str(tmp_path / "home")]
-        result = CliRunner().invoke(app, [*words, "--data-dir", data])
+        arguments = ["suspects", spec.digest[:12], "--home", str(tmp_path / "home")]
+        result = CliRunner().invoke(app, [*arguments, "--data-dir", data])
         assert result.exit_code == 0, result.output
         assert (folder / f"suspects-{spec.digest[:12]}" / "suspects.png").exists()
 

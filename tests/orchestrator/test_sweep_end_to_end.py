@@ -1,4 +1,4 @@
-"""One real sweep on Ray, Optuna and MLflow, and what can be done with it afterwards."""
+"""A real sweep on Ray, Optuna and MLflow, and commands that continue or read it."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def swept(home: Path) -> subprocess.CompletedProcess[str]:
-    done = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
-    assert done.returncode == 0, done.stderr
-    return done
+def sweep_process(home: Path) -> subprocess.CompletedProcess[str]:
+    process = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    assert process.returncode == 0, process.stderr
+    return process
 
 
 @pytest.fixture
-def uri(home: Path, swept: subprocess.CompletedProcess[str]) -> str:
-    assert swept.returncode == 0
+def uri(home: Path, sweep_process: subprocess.CompletedProcess[str]) -> str:
+    assert sweep_process.returncode == 0
     return f"sqlite:///{home}/mlflow.db"
 
 
 @pytest.fixture
-def table(swept: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What the sweep printed for programs."""
-    plain: dict[str, Any] = json.loads(swept.stdout)
-    return plain
+def table(sweep_process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """JSON output of the sweep."""
+    output: dict[str, Any] = json.loads(sweep_process.stdout)
+    return output
 
 
 def finished_trials(home: Path) -> Counter[str]:
@@ -53,22 +53,24 @@ def finished_trials(home: Path) -> Counter[str]:
         return Counter(state for (state,) in searches.execute("SELECT state FROM trials"))
 
 
-def test_people_see_the_plan_and_the_table(swept: subprocess.CompletedProcess[str]) -> None:
-    for words in (
+def test_plan_and_table_are_printed_to_stderr(
+    sweep_process: subprocess.CompletedProcess[str],
+) -> None:
+    for text in (
         "3 trials × 1 seed",
         "Cross Entropy",
         "tuned (3 trials)",
         "n = 2",
         "continue the search with more trials",
     ):
-        assert words in swept.stderr
-    assert "Traceback" not in swept.stderr
+        assert text in sweep_process.stderr
+    assert "Traceback" not in sweep_process.stderr
 
 
-def test_programs_get_one_line_of_json(
-    swept: subprocess.CompletedProcess[str], table: dict[str, Any]
+def test_json_is_one_line_on_stdout(
+    sweep_process: subprocess.CompletedProcess[str], table: dict[str, Any]
 ) -> None:
-    assert swept.stdout.count("\n") == 1
+    assert sweep_process.stdout.count("\n") == 1
     assert (table["study"], table["state"]) == ("digits", "finished")
 
 
@@ -88,7 +90,7 @@ def test_each_run_is_recorded_once(home: Path, uri: str) -> None:
     assert finished_trials(home) == {"COMPLETE": 3}
 
 
-def test_the_test_split_is_seen_in_confirm_only(home: Path, uri: str) -> None:
+def test_the_test_split_is_evaluated_in_confirm_only(home: Path, uri: str) -> None:
     assert uri
     for result in results(home).values():
         choosing = result["spec"]["seeds"]["init"] >= 1000
@@ -117,7 +119,7 @@ def test_mlflow_nests_seeds_below_cells_below_the_sweep(uri: str, home: Path) ->
     check_curves(uri, home)
 
 
-def test_the_sweep_keeps_its_table_study_and_plan(uri: str) -> None:
+def test_the_sweep_stores_its_table_study_and_plan(uri: str) -> None:
     (sweep,) = runs_in_mlflow(uri, "sweep")
     names = {item.path for item in open_store(uri).list_artifacts(sweep.info.run_id)}
     assert names == {"plan.json", "study.yaml", "table.md", "table.txt"}
@@ -125,45 +127,45 @@ def test_the_sweep_keeps_its_table_study_and_plan(uri: str) -> None:
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
     markdown = tmp_path / "table.md"
-    done = run_command("report", "digits", "--home", home, "--json", "--markdown", markdown)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == table
+    process = run_command("report", "digits", "--home", home, "--json", "--markdown", markdown)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()
 
 
-def test_mlflow_can_be_written_again_from_the_records(
+def test_sync_restores_mlflow_from_the_records(
     home: Path, table: dict[str, Any], tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
     (copy / "mlflow.db").unlink()
     shutil.rmtree(copy / "artifacts")
-    for _ in range(2):  # what is there already stays as it is
-        done = run_command("sync", "--home", copy)
-        assert done.returncode == 0, done.stderr
+    for _ in range(2):  # the second time changes nothing
+        process = run_command("sync", "--home", copy)
+        assert process.returncode == 0, process.stderr
         check_curves(f"sqlite:///{copy}/mlflow.db", copy)
     report = run_command("report", "digits", "--home", copy, "--json")
     assert json.loads(report.stdout) == table
 
 
-def test_typed_again_it_trains_nothing(home: Path, table: dict[str, Any], uri: str) -> None:
+def test_a_repeated_command_trains_nothing(home: Path, table: dict[str, Any], uri: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
-    done = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
-    assert done.returncode == 0, done.stderr
-    assert f"{len(results(home))} runs already recorded: nothing is left" in done.stderr
-    assert json.loads(done.stdout) == table
+    process = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    assert process.returncode == 0, process.stderr
+    assert f"{len(results(home))} runs already recorded: nothing is left" in process.stderr
+    assert json.loads(process.stdout) == table
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")} == before
     check_curves(uri, home)
 
 
-def test_more_trials_only_add(home: Path, uri: str) -> None:
+def test_more_trials_leave_recorded_runs_unchanged(home: Path, uri: str) -> None:
     before = results(home)
-    done = run_command("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
-    assert done.returncode == 0, done.stderr
+    process = run_command("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
+    assert process.returncode == 0, process.stderr
     after = results(home)
     assert {digest: after[digest] for digest in before} == before
     assert sum(result["spec"]["seeds"]["init"] == 1000 for result in after.values()) == 4
     assert finished_trials(home) == {"COMPLETE": 4}
-    assert "tuned (4 trials)" in done.stderr
+    assert "tuned (4 trials)" in process.stderr
     assert len(runs_in_mlflow(uri, "sweep")) == 1
     check_curves(uri, home)

@@ -1,4 +1,4 @@
-"""What tables show of datasets with several test sets, clean validation, or real noise."""
+"""Tables of datasets with several test sets, clean validation labels, or real noise."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ SHIFTS = {
 
 def dataset(**changes: object) -> Dataset:
     split = Split(np.zeros((4, 1, 2, 2), dtype=np.uint8), np.arange(4))
-    given = Dataset("made up", tuple("abcd"), split, split)
-    return replace(given, digest="", **changes)  # type: ignore[arg-type]
+    default = Dataset("made up", tuple("abcd"), split, split)
+    return replace(default, digest="", **changes)  # type: ignore[arg-type]
 
 
 def plan_of(cell: CellRecord) -> PlanRecord:
@@ -52,16 +52,16 @@ def plan_of(cell: CellRecord) -> PlanRecord:
 
 def results_of(cell: CellRecord) -> list[RunResult]:
     specs = cell_specs(cell.method, cell.scenario, cell.seeds, cell.values)
-    found = []
+    results = []
     for spec in specs:
         result = make_result(spec, accuracy=0.7)
         for row in result.trace:
             row |= {name: row["test/accuracy"] + shift for name, shift in SHIFTS.items()}
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
-def test_a_dataset_says_what_is_shown_of_it() -> None:
+def test_further_readings_of_a_dataset() -> None:
     split = dataset().test
     assert further_readings(dataset()) == {}
     assert further_readings(dataset(validation=split)) == {
@@ -73,7 +73,7 @@ def test_a_dataset_says_what_is_shown_of_it() -> None:
     }
 
 
-def test_the_four_numbers_of_webvision_stand_beside_the_papers(tmp_path: Path) -> None:
+def test_webvisions_four_numbers_are_compared_with_the_papers(tmp_path: Path) -> None:
     cell = make_cell("nal", "clean")
     plan, uri = plan_of(cell), fresh_store(tmp_path)
     tracker = Tracker(uri, tmp_path / "artifacts", plan.study)
@@ -85,7 +85,7 @@ def test_the_four_numbers_of_webvision_stand_beside_the_papers(tmp_path: Path) -
     table = comparison_table(*read_sweep(uri))
     (section,) = table.sections
     measured, quoted = section.rows
-    shown = dict(zip(table.columns, measured.entries, strict=True))
+    measured_entries = dict(zip(table.columns, measured.entries, strict=True))
     paper = dict(zip(table.columns, quoted.entries, strict=True))
     for title, accuracy, published in (
         ("last epoch", "70.00", "77.41"),
@@ -94,7 +94,7 @@ def test_the_four_numbers_of_webvision_stand_beside_the_papers(tmp_path: Path) -
         ("imagenet, top-1, last epoch", "65.00", "74.09"),
         ("imagenet, top-5, last epoch", "80.00", "92.09"),
     ):
-        assert shown[title].text.startswith(accuracy)
+        assert measured_entries[title].text.startswith(accuracy)
         assert paper[title].text == published
     assert any("Table 5" in note for note in table.notes)
 
@@ -109,15 +109,15 @@ def test_the_four_numbers_of_webvision_stand_beside_the_papers(tmp_path: Path) -
         ("human-worse+symmetric-0.3", False),
     ],
 )
-def test_a_table_says_where_all_seeds_see_one_draw(scenario: str, *, shared: bool) -> None:
+def test_a_shared_draw_of_noise_is_noted(scenario: str, *, shared: bool) -> None:
     cell = make_cell("ce", scenario)
     specs = cell_specs("ce", scenario, cell.seeds, {})
     table = comparison_table(make_plan([cell]), recorded_runs(make_result(spec) for spec in specs))
-    said = [note for note in table.notes if note.startswith("All seeds see one draw")]
-    assert bool(said) == shared
+    notes = [note for note in table.notes if note.startswith("All seeds see one draw")]
+    assert bool(notes) == shared
 
 
-def test_where_the_truth_is_not_known_no_rate_is_claimed() -> None:
+def test_without_true_labels_no_flip_rate_is_noted() -> None:
     cell = make_cell("ce", "clean")
     results = [
         replace(result, labels=replace(result.labels, flip_rate=None))
@@ -127,7 +127,7 @@ def test_where_the_truth_is_not_known_no_rate_is_claimed() -> None:
     assert not any("really differ" in note for note in table.notes)
 
 
-def test_a_pretrained_competitor_is_marked() -> None:
+def test_numbers_of_pretrained_networks_are_marked() -> None:
     data = DatasetRecord("clothing1m", "Clothing1M", "d" * 64, 14, 1_000_000, 10_526)
     cells = [make_cell(method, "clean") for method in ("ce", "nal")]
     results = [

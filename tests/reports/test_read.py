@@ -44,7 +44,7 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     assert len(run.labels) == 64
 
 
-def test_a_run_that_serves_two_sweeps_is_read_by_both(tmp_path: Path) -> None:
+def test_a_run_of_two_sweeps_is_read_for_both(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     cells = {"a": make_cell("ce", seeds=(0,)), "b": make_cell("ce", seeds=(0, 1))}
     for name, cell in cells.items():
@@ -57,7 +57,7 @@ def test_a_run_that_serves_two_sweeps_is_read_by_both(tmp_path: Path) -> None:
 def test_a_digest_recorded_twice_counts_once(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     plan = make_plan([make_cell("ce", seeds=(0,))])
-    # Two writers that do not know of each other.
+    # The writers have separate states, as two processes would.
     first = Tracker(uri, tmp_path, plan.study)
     second = Tracker(uri, tmp_path, plan.study)
     result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
@@ -72,13 +72,13 @@ def test_half_written_and_diverged_runs(tmp_path: Path) -> None:
     plan = make_plan([make_cell("ce", seeds=(0, 1))])
     writer = Tracker(uri, tmp_path, plan.study)
     writer.start_sweep(plan, "")
-    bad, half = cell_specs("ce", "symmetric-0.4", (0, 1), {})
-    writer.record(make_result(bad, diverged_at=2), "train")
-    writer.record(make_result(half), "train")
+    diverged, unfinished = cell_specs("ce", "symmetric-0.4", (0, 1), {})
+    writer.record(make_result(diverged, diverged_at=2), "train")
+    writer.record(make_result(unfinished), "train")
     client = open_store(uri)
-    client.update_run(writer._runs["", half.digest].run_id, status="RUNNING")
+    client.update_run(writer._runs["", unfinished.digest].run_id, status="RUNNING")
     (run,) = read_sweep(uri)[1]
-    assert (run.digest, run.status) == (bad.digest, "diverged")
+    assert (run.digest, run.status) == (diverged.digest, "diverged")
     assert "test/accuracy_last" not in run.metrics
 
 
@@ -90,7 +90,7 @@ def test_a_plan_without_runs_is_read(tmp_path: Path) -> None:
     assert (read.state, runs) == ("running", [])
 
 
-def test_sweeps_are_chosen_by_study_or_prefix_the_latest_first(tmp_path: Path) -> None:
+def test_a_sweep_is_selected_by_study_or_prefix(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     old = make_plan(sweep="ab" * 32, title="old")
     new = make_plan(sweep="ac" * 32, title="new")
@@ -108,12 +108,12 @@ def test_sweeps_are_chosen_by_study_or_prefix_the_latest_first(tmp_path: Path) -
         read_sweep(uri, "webvision")
 
 
-def test_an_empty_store_says_what_to_type(tmp_path: Path) -> None:
+def test_an_empty_store_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no sweep is recorded .*orchestrator sweep STUDY"):
         read_sweep(fresh_store(tmp_path))
 
 
-def test_a_lost_plan_is_said(tmp_path: Path) -> None:
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     plan = make_plan()
     writer = record(uri, tmp_path, replace(plan, title="lost"))
@@ -124,7 +124,7 @@ def test_a_lost_plan_is_said(tmp_path: Path) -> None:
         read_sweep(uri)
 
 
-def test_own_runs_first(tmp_path: Path) -> None:
+def test_a_sweeps_own_runs_come_first(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     spec = cell_specs("ce", "symmetric-0.4", (0,), {})[0]
     for name, acc in (("a", 0.5), ("b", 0.7)):

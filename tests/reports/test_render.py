@@ -22,7 +22,7 @@ TABLE = Table(
 )
 
 
-def test_markdown_is_a_table_whatever_the_names() -> None:
+def test_markdown_escapes_names() -> None:
     lines = markdown(TABLE).splitlines()
     assert lines[4:8] == [
         "| method | one \\| two | three |",
@@ -34,7 +34,7 @@ def test_markdown_is_a_table_whatever_the_names() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-def test_text_keeps_to_its_width(width: int) -> None:
+def test_text_fits_its_width(width: int) -> None:
     shown = text(TABLE, width=width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("*93.49 ± 0.07") == 2

@@ -1,4 +1,4 @@
-"""A small sweep, recorded in a real store, read back and rendered: every step of a report."""
+"""All steps of a report: a small sweep is recorded in a real store, read back and rendered."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
             specs.pop()
         for spec in specs:
             seed = spec.seeds.init
-            bad = cell.origin == "reference" and seed == 1 and cell.scenario == "symmetric-0.4"
+            diverges = cell.origin == "reference" and seed == 1 and cell.scenario == "symmetric-0.4"
             accuracy = {"tuned": 0.93, "reference": 0.92, "fixed": 0.81}[cell.origin] + 0.005 * seed
-            result = make_result(spec, accuracy=accuracy, diverged_at=2 if bad else None)
+            result = make_result(spec, accuracy=accuracy, diverged_at=2 if diverges else None)
             writer.record(result, "confirm", cell)
     return comparison_table(*read_sweep(uri))
 
@@ -93,23 +93,23 @@ def test_markdown(table: Table) -> None:
 
 
 def test_plain_text_of_100_columns(table: Table) -> None:
-    shown = text(table, width=100)
-    assert shown == (GOLDEN / "comparison.txt").read_text()
-    assert max(map(len, shown.splitlines())) <= 100
+    plain_text = text(table, width=100)
+    assert plain_text == (GOLDEN / "comparison.txt").read_text()
+    assert max(map(len, plain_text.splitlines())) <= 100
 
 
 def test_the_terminal_shows_bold_and_no_stars(table: Table) -> None:
     console = Console(width=100, force_terminal=True, color_system="standard")
     with console.capture() as captured:
         console.print(terminal(table))
-    shown = captured.get()
-    assert re.search(r"\x1b\[1m *93\.50 ± 0\.50\x1b\[0m", shown)
-    assert "*93.50" not in shown
+    output = captured.get()
+    assert re.search(r"\x1b\[1m *93\.50 ± 0\.50\x1b\[0m", output)
+    assert "*93.50" not in output
 
 
-def test_plain_values(table: Table) -> None:
-    plain = json.loads(json.dumps(asdict(table)))
-    entry = plain["sections"][0]["rows"][0]["entries"][1]
+def test_json_values(table: Table) -> None:
+    values = json.loads(json.dumps(asdict(table)))
+    entry = values["sections"][0]["rows"][0]["entries"][1]
     assert entry["mean"] == pytest.approx(93.5)
     assert entry["std"] == pytest.approx(0.5)
     assert (entry["n"], entry["bold"]) == (3, True)

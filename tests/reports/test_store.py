@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, int]]]:
-    """A server whose /health answers with answers["/health"], and 404 elsewhere."""
+    """Address of a server, and the status codes with which it answers by path; 404 by default."""
     answers: dict[str, int] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, int
 
 
 @pytest.mark.parametrize("answer", [200, 401, 403])
-def test_a_server_that_answers_is_taken(server: tuple[str, dict[str, int]], answer: int) -> None:
+def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]], answer: int) -> None:
     uri, answers = server
     answers["/health"] = answer
     check_store(uri)
@@ -61,7 +61,7 @@ def test_another_server_is_refused(
         check_store(uri)
 
 
-def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(store, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -70,7 +70,7 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             check_store(f"http://127.0.0.1:{port}")
 
 
-def test_a_resolver_that_never_answers_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
     monkeypatch.setattr(store, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(store, "_server_fault", lambda _: str(forever.wait()))
@@ -79,7 +79,7 @@ def test_a_resolver_that_never_answers_is_left_behind(monkeypatch: pytest.Monkey
     forever.set()
 
 
-def test_a_closed_database_port_is_said_without_the_password() -> None:
+def test_a_closed_database_port_is_named_without_the_password() -> None:
     with pytest.raises(ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal: cannot be reached"):
         check_store("postgresql+psycopg2://me:secret@127.0.0.1:1/nal")
 

@@ -32,22 +32,22 @@ MEASURED: dict[str, Any] = {
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was asked to be measured; the answer is always `MEASURED`."""
-    asked: list[dict[str, Any]] = []
+    """Requested measurements, all of which return `MEASURED`."""
+    requests: list[dict[str, Any]] = []
 
-    def answer(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
-        asked.append(json.loads(given["input"]))
+    def answer(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        requests.append(json.loads(options["input"]))
         return subprocess.CompletedProcess(command, 0, json.dumps(MEASURED), "")
 
     monkeypatch.setattr(costs.subprocess, "run", answer)
     monkeypatch.setattr(costs.os, "cpu_count", lambda: 4)
-    return asked
+    return requests
 
 
 def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -> None:
     first = measure(small_plan(), tmp_path / "cache")
-    again = measure(small_plan(), tmp_path / "cache")
-    assert first == again
+    second = measure(small_plan(), tmp_path / "cache")
+    assert first == second
     (cost,) = first.networks.values()
     assert (cost.step_seconds, first.device, first.slots) == (0.01, "cpu: a test", 4)
     assert len(probes) == 1
@@ -58,7 +58,7 @@ def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -
 @pytest.mark.parametrize(
     "setting", ["backbone.hidden=[32]", "recipe.batch_size=64", "resources.cpus=2"]
 )
-def test_what_costs_differently_is_measured_anew(
+def test_runs_of_another_cost_are_measured_again(
     setting: str, probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     measure(small_plan(), tmp_path)
@@ -74,7 +74,7 @@ def test_trials_and_epochs_need_no_new_measurement(
     assert len(probes) == 1
 
 
-def test_nothing_is_written_where_nothing_may_be(
+def test_without_a_cache_folder_nothing_is_written(
     probes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -99,7 +99,7 @@ def test_a_gpu_may_be_shared(probes: list[dict[str, Any]], monkeypatch: pytest.M
     assert len(probes) == 4
 
 
-def test_a_study_for_the_cpu_is_measured_there(
+def test_a_study_for_the_cpu_is_measured_on_the_cpu(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     measure(small_plan(), tmp_path)
@@ -132,25 +132,25 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     assert cost.run_seconds(search.groups[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
     assert cost.run_seconds(confirm.groups[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
-    whole = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
-    assert cost.plan_seconds(plan) == pytest.approx(whole)
+    seconds = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
+    assert cost.plan_seconds(plan) == pytest.approx(seconds)
     # CE, two of the six runs of confirm, keeps no targets.
     assert cost.plan_bytes(plan) == 16 * 1000 + 14 * 4 * 70 * 10
 
 
-def test_the_network_that_noise_is_drawn_from_costs_too(
+def test_the_posterior_is_included_in_the_cost(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     other = ("posterior.recipe.epochs=7", "posterior.backbone={name: mlp, hidden: [9]}")
     plan = small_plan(scenarios=("pmd-1-0.35",), sets=other)
     cost = measure(plan, tmp_path)
-    probed = {tuple(asked["spec"]["backbone_parameters"]["hidden"]): asked for asked in probes}
-    assert set(probed) == {(16,), (9,)}
-    assert probed[9,]["spec"]["scenario"] == "clean"
+    by_hidden = {tuple(probe["spec"]["backbone_parameters"]["hidden"]): probe for probe in probes}
+    assert set(by_hidden) == {(16,), (9,)}
+    assert by_hidden[9,]["spec"]["scenario"] == "clean"
     (posterior,) = plan.posteriors
     ce = plan.spec(Phase.CONFIRM, "ce", "pmd-1-0.35", {}, 0)
     assert set(cost.networks) == {network_of(posterior), network_of(ce)}
-    # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations; nothing goes beside it.
+    # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations.
     search = phase_sizes(plan)[0]
     (group,) = (group for group in search.groups if group.gives_labels)
     assert cost.run_seconds(group) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
@@ -168,7 +168,7 @@ def test_fewer_evaluations_cost_less() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0.4, "0 s"),
         (40, "40 s"),
@@ -182,5 +182,5 @@ def test_fewer_evaluations_cost_less() -> None:
         (181_440, "2.1 days"),
     ],
 )
-def test_durations_are_written_for_people(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words
+def test_format_of_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

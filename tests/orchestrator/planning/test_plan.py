@@ -21,31 +21,34 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 VALUES = {"lambda": 2.0, "alpha": 0.8}
-CHOOSING = (Phase.SEARCH, Phase.SELECT)
+PHASES_BEFORE_CONFIRM = (Phase.SEARCH, Phase.SELECT)
 
 
-@pytest.mark.parametrize("phase", CHOOSING)
-@pytest.mark.parametrize("kept", ["true", "false"])
-def test_the_test_split_is_out_of_reach_while_choosing(phase: Phase, kept: str) -> None:
-    plan = small_plan(sets=(f"confirm.hold_out={kept}",))
+@pytest.mark.parametrize("phase", PHASES_BEFORE_CONFIRM)
+@pytest.mark.parametrize("hold_out_setting", ["true", "false"])
+def test_the_test_split_is_not_evaluated_before_confirm(
+    phase: Phase, hold_out_setting: str
+) -> None:
+    plan = small_plan(sets=(f"confirm.hold_out={hold_out_setting}",))
     spec = plan.spec(phase, "nal", "symmetric-0.4", VALUES, 7)
     assert spec.evaluate == ("val",)
     assert spec.hold_out == 0.3
 
 
 @pytest.mark.parametrize(
-    ("kept", "evaluate", "hold_out"), [("true", ("val", "test"), 0.3), ("false", ("test",), 0.0)]
+    ("hold_out_setting", "evaluate", "hold_out"),
+    [("true", ("val", "test"), 0.3), ("false", ("test",), 0.0)],
 )
 def test_confirm_evaluates_the_test_split(
-    kept: str, evaluate: tuple[str, ...], hold_out: float
+    hold_out_setting: str, evaluate: tuple[str, ...], hold_out: float
 ) -> None:
-    plan = small_plan(sets=(f"confirm.hold_out={kept}",))
+    plan = small_plan(sets=(f"confirm.hold_out={hold_out_setting}",))
     spec = plan.spec(Phase.CONFIRM, "nal", "symmetric-0.4", VALUES, 7)
     assert spec.evaluate == evaluate
     assert spec.hold_out == hold_out
 
 
-def test_a_spec_holds_all_that_the_study_says() -> None:
+def test_a_spec_contains_the_values_of_the_study() -> None:
     plan = small_plan(subset=60, sets=("resources.cpus=2", "hyperparameters.nal.target_interval=3"))
     spec = plan.spec(Phase.SEARCH, "nal", "symmetric-0.4", VALUES, 7)
     assert spec.data == plan.dataset.digest
@@ -66,7 +69,7 @@ def test_a_spec_holds_all_that_the_study_says() -> None:
 
 
 def labels_of(spec: RunSpec) -> str:
-    """The hash of the labels that a run sees."""
+    """Return the SHA-256 of a run's noisy labels."""
     return draw(spec, random_data(), Path()).digest
 
 
@@ -87,20 +90,20 @@ def test_seeds_and_scenarios_have_their_own_labels() -> None:
     assert len(labels) == 4
 
 
-def test_noise_may_be_held_fixed_while_the_rest_varies() -> None:
+def test_the_noise_axis_can_be_fixed() -> None:
     plan = small_plan(sets=("fixed_seeds={subset: 0, noise: 5}",))
     first, second = (plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, s) for s in (0, 1))
     assert labels_of(first) == labels_of(second)
     assert (first.seeds.noise, first.seeds.init, second.seeds.init) == (5, 0, 1)
 
 
-def test_the_reference_lies_in_the_search_space() -> None:
+def test_the_reference_has_the_searched_values() -> None:
     plan = small_plan()
     assert plan.reference_of("nal") == {"lambda": 0.5, "alpha": 0.9}
     assert plan.reference_of("ce") is None
 
 
-def test_the_protocol_knows_the_labels_it_chooses_by() -> None:
+def test_objective_of_the_small_study() -> None:
     objective = small_plan().objective("symmetric-0.4")
     assert objective == HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=30)
     assert small_plan(subset=50).objective("symmetric-0.4").held_out == 15
@@ -116,9 +119,9 @@ def test_cycle_ends_choose_where_the_learning_rate_restarts() -> None:
         "mean accuracy on held-out noisy labels over the last 3 cycle ends (epochs at the lowest "
         "learning rate)"
     )
-    usual = small_plan(sets=(*RESTARTS, "search.protocol=held-out-mean"))
-    assert usual.chosen_by == small_plan().chosen_by
-    assert usual.digest != plan.digest
+    by_mean = small_plan(sets=(*RESTARTS, "search.protocol=held-out-mean"))
+    assert by_mean.chosen_by == small_plan().chosen_by
+    assert by_mean.digest != plan.digest
     digests = {
         small_plan(sets=(*RESTARTS, f"search.cycles={cycles}")).digest for cycles in (1, 2, 3, 4)
     }
@@ -160,28 +163,26 @@ STUDIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("flags", STUDIES.values(), ids=STUDIES)
-def test_the_plan_counts_the_runs_that_a_sweep_asks_for(
-    flags: dict[str, Any], tmp_path: Path
-) -> None:
+def test_phase_sizes_equal_the_runs_of_a_sweep(flags: dict[str, Any], tmp_path: Path) -> None:
     plan = small_plan(**flags)
     driver = Driver(plan, tmp_path).run()
     assert driver.sweep.done
-    asked = Counter(task.phase for task in driver.tasks)
-    # The reference may be among the best, or be chosen: then there is less to do than planned.
+    counts = Counter(task.phase for task in driver.tasks)
+    # There are fewer runs than planned if the reference is among the best or is chosen.
     tunings = driver.sweep.tunings
-    lucky = {Phase.SEARCH: 0, Phase.SELECT: 0, Phase.CONFIRM: 0}
+    saved_runs = {Phase.SEARCH: 0, Phase.SELECT: 0, Phase.CONFIRM: 0}
     for tuning in tunings:
-        most = min(plan.study.select.candidates, plan.study.search.trials) + 1
-        spared = most - len(tuning.candidates)
-        lucky[Phase.SELECT] += spared * len(plan.study.select.seeds)
+        max_candidates = min(plan.study.select.candidates, plan.study.search.trials) + 1
+        missing_candidates = max_candidates - len(tuning.candidates)
+        saved_runs[Phase.SELECT] += missing_candidates * len(plan.study.select.seeds)
         if tuning.chosen == tuning.reference:
-            lucky[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
+            saved_runs[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
     for size in phase_sizes(plan):
-        assert asked[size.phase] == size.runs - lucky[size.phase], size.arithmetic
-    assert set(asked) == {size.phase for size in phase_sizes(plan)}
+        assert counts[size.phase] == size.runs - saved_runs[size.phase], size.arithmetic
+    assert set(counts) == {size.phase for size in phase_sizes(plan)}
 
 
-def test_the_arithmetic_is_written_out() -> None:
+def test_arithmetic_of_phase_sizes() -> None:
     search, select, confirm = phase_sizes(small_plan(scenarios=TWO_SCENARIOS))
     assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
     assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
@@ -209,7 +210,7 @@ def test_runs_without_a_split_train_on_all_samples() -> None:
         {"sets": ("diagnostics.every=0",)},
     ],
 )
-def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:
+def test_these_changes_keep_the_digest(flags: dict[str, Any]) -> None:
     assert small_plan(**flags).digest == small_plan().digest
 
 
@@ -231,19 +232,19 @@ def test_more_of_the_same_is_the_same_sweep(flags: dict[str, Any]) -> None:
         {"sets": ("fixed_seeds.noise=0",)},
     ],
 )
-def test_anything_else_is_another_sweep(flags: dict[str, Any]) -> None:
+def test_these_changes_change_the_digest(flags: dict[str, Any]) -> None:
     assert small_plan(**flags).digest != small_plan().digest
 
 
-def test_other_data_or_another_name_is_another_sweep() -> None:
+def test_data_and_name_change_the_digest() -> None:
     study, data = small_study().study, random_data()
-    other = Dataset(
+    other_data = Dataset(
         "digits", data.classes, data.train, Split(data.test.images + 1, data.test.labels)
     )
     digests = {
         Plan("small", study, data).digest,
         Plan("other", study, data).digest,
-        Plan("small", study, other).digest,
+        Plan("small", study, other_data).digest,
     }
     assert len(digests) == 3
 

@@ -22,7 +22,7 @@ PMD = "pmd-2-0.35"
 
 
 def plan_at(folder: Path, *, writes: bool = True, **flags: Any) -> Plan:
-    """The small study with data under `data` and a home."""
+    """Return the plan of the small study, whose data folder is `data` and whose home is `home`."""
     study, dataset = small_study(**flags).study, random_data()
     home = folder / "home" if writes else None
     return Plan("small", study, dataset, check_labels(study, dataset, folder / "data", home))
@@ -35,7 +35,7 @@ def write_labels(folder: Path, shift: int = 1) -> np.ndarray:
     return noisy
 
 
-def test_a_scenario_that_reads_no_annotations_names_none(tmp_path: Path) -> None:
+def test_symmetric_noise_needs_no_annotations(tmp_path: Path) -> None:
     plan = plan_at(tmp_path)
     spec = plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, 3)
 
@@ -47,7 +47,7 @@ def test_a_scenario_that_reads_no_annotations_names_none(tmp_path: Path) -> None
 # --- noise that needs a network
 
 
-def test_a_plan_is_complete_before_the_network_is_trained(tmp_path: Path) -> None:
+def test_a_plan_is_complete_before_the_posterior_is_trained(tmp_path: Path) -> None:
     plan = plan_at(tmp_path, scenarios=(PMD, "pmd-1-0.35"))
     (posterior,) = plan.posteriors
 
@@ -59,7 +59,7 @@ def test_a_plan_is_complete_before_the_network_is_trained(tmp_path: Path) -> Non
     assert not (tmp_path / "home").exists()
 
 
-def test_stages_name_the_same_network(tmp_path: Path) -> None:
+def test_stages_need_the_same_posterior(tmp_path: Path) -> None:
     plan = plan_at(tmp_path, scenarios=(PMD,), methods=("ce", "forward"), sets=("tune=[]",))
     spec = plan.spec(Phase.CONFIRM, "forward", PMD, {}, 0)
 
@@ -70,17 +70,17 @@ def test_stages_name_the_same_network(tmp_path: Path) -> None:
     assert (stage.scenario, stage.seeds) == (spec.scenario, spec.seeds)
 
 
-def test_a_network_of_its_own_recipe_and_seed_is_another_one(tmp_path: Path) -> None:
-    (one,) = plan_at(tmp_path, scenarios=(PMD,)).posteriors
+def test_recipe_and_seed_of_the_posterior(tmp_path: Path) -> None:
+    (default,) = plan_at(tmp_path, scenarios=(PMD,)).posteriors
     (longer,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.recipe.epochs=9",)).posteriors
     (other,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.seed=7",)).posteriors
 
     assert longer.recipe.epochs == 9
-    assert longer.recipe.learning_rate == one.recipe.learning_rate
+    assert longer.recipe.learning_rate == default.recipe.learning_rate
     assert (other.seeds.init, other.seeds.subset) == (7, 0)
 
 
-def test_the_network_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
+def test_the_posterior_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
     before = [size.runs for size in phase_sizes(small_plan())]
     sizes = phase_sizes(plan_at(tmp_path, scenarios=(PMD,)))
     assert [size.runs for size in sizes] == [before[0] + 1, *before[1:]]
@@ -93,7 +93,7 @@ def test_the_network_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
 # --- annotations
 
 
-def test_labels_of_the_users_are_named_by_their_content_and_kept(tmp_path: Path) -> None:
+def test_user_labels_are_stored_by_their_digest(tmp_path: Path) -> None:
     noisy = write_labels(tmp_path)
     spec = plan_at(tmp_path, scenarios=("file-mine",)).spec(Phase.CONFIRM, "ce", "file-mine", {}, 0)
 
@@ -101,7 +101,7 @@ def test_labels_of_the_users_are_named_by_their_content_and_kept(tmp_path: Path)
     np.testing.assert_array_equal(np.load(tmp_path / f"home/labels/{spec.annotations}.npy"), noisy)
 
 
-def test_equal_labels_in_another_form_are_the_same_run_and_others_another(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_labels_not_on_their_format(tmp_path: Path) -> None:
     def digest() -> str:
         plan = plan_at(tmp_path, scenarios=("file-mine",))
         return plan.spec(Phase.CONFIRM, "ce", "file-mine", {}, 0).digest
@@ -117,28 +117,26 @@ def test_equal_labels_in_another_form_are_the_same_run_and_others_another(tmp_pa
     assert digest() != first
 
 
-def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_stores_no_labels(tmp_path: Path) -> None:
     noisy = write_labels(tmp_path)
     plan = plan_at(tmp_path, writes=False, scenarios=("file-mine",))
     assert plan.annotations == {"file-mine": labels_digest(noisy)}
     assert not (tmp_path / "home").exists()
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
+def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
         plan_at(tmp_path, scenarios=("file-mine",))
     folder = tmp_path / "data/labels/mine"
-    assert str(caught.value) == (
-        f"no label file {folder} with one of the endings .npy, .csv, .json"
-    )
+    assert str(error.value) == (f"no label file {folder} with one of the endings .npy, .csv, .json")
 
 
-def test_a_subset_that_cannot_be_balanced_is_refused_before_anything_is_trained(
+def test_a_subset_that_cannot_be_balanced_is_refused(
     tmp_path: Path,
 ) -> None:
     images = random_data().train.images
-    few = replace(random_data(), train=Split(images, np.arange(100) % 9), digest="")
+    unbalanced = replace(random_data(), train=Split(images, np.arange(100) % 9), digest="")
     for scenario in ("symmetric-0.4", PMD):
         study = small_study(scenarios=(scenario,), sets=("balanced=true",), subset=50).study
         with pytest.raises(DataError, match="takes 5 samples of class '9', which has 0"):
-            check_labels(study, few, tmp_path, None)
+            check_labels(study, unbalanced, tmp_path, None)

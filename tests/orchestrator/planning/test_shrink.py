@@ -21,7 +21,7 @@ HOUR = 3600.0
 
 
 def plan_of(flags: Changes, samples: int = 50_000) -> Plan:
-    """The plan of a shipped study over images of one pixel."""
+    """Return the plan of a shipped study over images of one pixel."""
     data = random_data()
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, samples).astype(np.int64)
@@ -35,7 +35,7 @@ def machine(step_seconds: float, slots: int = 2) -> MachineCost:
 
 @pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])
 @pytest.mark.parametrize("limit", [600.0, HOUR])
-def test_the_smaller_plan_ends_within_the_limit(step_seconds: float, limit: float) -> None:
+def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit: float) -> None:
     flags = Changes(study="cifar10")
     plan, cost = plan_of(flags), machine(step_seconds)
     assert cost.plan_seconds(plan) > limit
@@ -65,24 +65,24 @@ def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: se
     assert proposed <= allowed
 
 
-def test_more_time_shows_the_networks_more_samples() -> None:
+def test_a_longer_limit_allows_more_samples() -> None:
     flags = Changes(study="cifar10")
     plan, cost = plan_of(flags), machine(0.01)
-    shown = []
+    samples_shown = []
     for limit in (HOUR / 4, HOUR, 8 * HOUR):
         smaller = smaller_changes(flags, plan, cost, limit)
         assert smaller is not None
         study = smaller.load().study
-        shown.append(matched_recipe(study).epochs * (study.subset or 50_000))
-    assert shown == sorted(set(shown))
+        samples_shown.append(matched_recipe(study).epochs * (study.subset or 50_000))
+    assert samples_shown == sorted(set(samples_shown))
 
 
-def test_nothing_smaller_where_even_the_smallest_takes_too_long() -> None:
+def test_no_suggestion_if_the_smallest_plan_takes_too_long() -> None:
     flags = Changes(study="cifar10")
     assert smaller_changes(flags, plan_of(flags), machine(100.0), HOUR) is None
 
 
-def test_what_was_asked_for_is_never_exceeded() -> None:
+def test_a_suggestion_never_exceeds_the_flags() -> None:
     flags = Changes(
         study="cifar10", trials=3, seeds=1, epochs=8, subset=3000, scenarios=TWO_SCENARIOS
     )
@@ -98,7 +98,7 @@ def test_what_was_asked_for_is_never_exceeded() -> None:
     assert set(study.scenarios) <= set(TWO_SCENARIOS)
 
 
-def test_a_study_without_a_search_is_shrunk_too() -> None:
+def test_a_study_without_a_search_is_shrunk() -> None:
     flags = Changes(study="cifar10", methods=("ce",))
     plan, cost = plan_of(flags), machine(0.05)
     smaller = smaller_changes(flags, plan, cost, HOUR)
@@ -109,7 +109,7 @@ def test_a_study_without_a_search_is_shrunk_too() -> None:
     assert cost.plan_seconds(shorter) <= HOUR
 
 
-def test_what_else_was_typed_stays() -> None:
+def test_other_flags_are_unchanged() -> None:
     flags = Changes(study="cifar10", sets=("recipe.batch_size=128",))
     smaller = smaller_changes(flags, plan_of(flags), machine(0.05), HOUR)
     assert smaller is not None
@@ -123,7 +123,7 @@ def test_what_else_was_typed_stays() -> None:
     ("sets", "every"),
     [((), "recipe.schedule.period"), (("recipe.schedule={kind: constant}",), "recipe.epochs")],
 )
-def test_a_shorter_training_is_evaluated_where_it_is_chosen_by(
+def test_a_shorter_training_is_evaluated_at_the_averaged_epochs(
     sets: tuple[str, ...], every: str
 ) -> None:
     flags = Changes(study="cifar10", sets=sets)

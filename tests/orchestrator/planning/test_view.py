@@ -12,11 +12,11 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.view import plan_view
 
 SYMMETRIC = ("symmetric-0.4",)
-"""The scenarios that no override changes."""
+"""Scenarios that no override changes."""
 
 
-def shown(changes: Changes) -> str:
-    """The plan of these flags, as text."""
+def plan_text(changes: Changes) -> str:
+    """Return the plan that flags select, as text."""
     loaded = changes.load()
     dataset = replace(random_data(), name="cifar10")
     loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
@@ -27,8 +27,10 @@ def shown(changes: Changes) -> str:
     return capture.get()
 
 
-def test_a_plan_says_what_was_scaled() -> None:
-    text = shown(Changes(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC))
+def test_a_plan_lists_scaled_values() -> None:
+    text = plan_text(
+        Changes(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)
+    )
     changes = (
         "period 10 -> 5, window 10 -> 5, nal.first_target_epoch 60 -> 30, "
         "nal.target_interval 10 -> 5"
@@ -45,15 +47,15 @@ def test_a_plan_says_what_was_scaled() -> None:
         (("recipe.schedule.period=10", "recipe.window=10"), "first_target_epoch 60 -> 10; ", 10),
     ],
 )
-def test_a_plan_says_that_the_last_epoch_cuts_a_cycle(
+def test_a_plan_warns_if_the_last_epoch_cuts_a_cycle(
     sets: tuple[str, ...], scaled: str, cycle: int
 ) -> None:
-    said = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
+    warning = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
     flags = Changes(
         study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets, scenarios=SYMMETRIC
     )
-    assert f"{scaled}{said}" in shown(flags)
+    assert f"{scaled}{warning}" in plan_text(flags)
 
 
-def test_nothing_is_said_where_nothing_is_scaled() -> None:
-    assert "scaled" not in shown(Changes(study="cifar10"))
+def test_a_plan_without_scaling_lists_no_scaled_values() -> None:
+    assert "scaled" not in plan_text(Changes(study="cifar10"))
