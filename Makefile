@@ -1,7 +1,7 @@
-# `make sweep` and `make test` need Python 3.11 to 3.13, make and a package index; no GPU.
+# `make sweep` and `make test` need Python 3.11 to 3.13, make and access to a package index; no GPU.
 #
-# PYTHON  the interpreter that .venv is made with (default: python3)
-# TORCH   set to `cpu` for PyTorch's small builds without CUDA (Linux; macOS has no others)
+# PYTHON  interpreter with which .venv is created (default: python3)
+# TORCH   `cpu` installs PyTorch's small builds without CUDA (Linux; macOS has only these)
 
 PYTHON ?= python3
 TORCH ?=
@@ -14,10 +14,10 @@ LOCKED := -c requirements.lock
 PACKAGES := orchestrator trainables search_spaces reports
 
 COVERAGE := $(PACKAGES:%=--cov=%)
-# The slow tests run one after the other: they start Ray, which takes every core itself.
+# Slow tests run one after the other: they start Ray, which uses all cores.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-# One after the other, whatever -j says: all targets share .venv and the terminal.
+# Targets run one after the other even with -j: all share .venv and the terminal.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help sweep test test-fast lint types format lock clean
@@ -34,7 +34,7 @@ test: $(VENV)/installed-dev ## run the whole test suite, with coverage
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
 	$(BIN)/python -m pytest -m slow $(COVERAGE) --cov-append --cov-report=term:skip-covered
 
-test-fast: $(VENV)/installed-dev ## run the tests, without those that take long
+test-fast: $(VENV)/installed-dev ## run all tests except the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 lint: $(VENV)/installed-dev ## check style
@@ -44,7 +44,7 @@ lint: $(VENV)/installed-dev ## check style
 types: $(VENV)/installed-dev ## check types
 	$(BIN)/mypy
 
-format: $(VENV)/installed-dev ## put the code into shape
+format: $(VENV)/installed-dev ## format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
@@ -68,7 +68,7 @@ $(VENV)/bin/python:
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# A stamp is written last: an install that was interrupted is taken up again.
+# The stamp is written last, so that an interrupted installation is repeated.
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml requirements.lock
 ifeq ($(TORCH),cpu)
 	@echo "Installing into $(VENV): about 2 GB on disk, PyTorch without CUDA."
