@@ -236,19 +236,19 @@ def flags_of(flag_class: type) -> Iterator[Flag]:
 
 def command_line(command: str, *flag_values: Changes | Places) -> str:
     """Return the command line that sets the given flags; flags at their defaults are omitted."""
-    words = ["python", "-m", "orchestrator", command]
+    arguments = ["python", "-m", "orchestrator", command]
     for values in flag_values:
         for flag in flags_of(type(values)):
             value = getattr(values, flag.name)
             if value == flag.default:
                 continue
             if flag.type is bool:
-                words.append(flag.option)
+                arguments.append(flag.option)
                 continue
             for item in value if flag.type == REPEATED else [value]:
                 text = ",".join(item) if isinstance(item, tuple) else str(item)
-                words += [flag.option, text] if flag.option else [text]
-    return shlex.join(words)
+                arguments += [flag.option, text] if flag.option else [text]
+    return shlex.join(arguments)
 
 
 @dataclass(frozen=True, slots=True)

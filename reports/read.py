@@ -25,7 +25,7 @@ class RecordedRun:
 
     Attributes:
         digest: SHA-256 of the run's spec.
-        status: how the run ended, as `trainables.run.result.Status` spells it.
+        status: value of `trainables.run.result.Status`.
         converged: whether the run converged.
         labels: SHA-256 of the noisy labels that the run was trained on.
         provenance: device and version of torch, by the names in `BIT_RELEVANT`.

@@ -155,17 +155,17 @@ def _check_seeds(study: Study) -> None:
         "select.seeds": study.select.seeds,
         "confirm.seeds": study.confirm.seeds,
     }
-    used: dict[int, str] = {}
+    path_of: dict[int, str] = {}
     for path, seeds in phases.items():
         _check_distinct(path, seeds)
         for position, seed in enumerate(seeds):
             _refuse(
                 f"{path}.{position}",
-                f"seed {seed} is that of {used.get(seed)} too: search, select and confirm "
+                f"seed {seed} is that of {path_of.get(seed)} too: search, select and confirm "
                 "need different ones",
-                when=seed in used,
+                when=seed in path_of,
             )
-        used |= dict.fromkeys(seeds, path)
+        path_of |= dict.fromkeys(seeds, path)
     for axis in study.fixed_seeds:
         _refuse(
             f"fixed_seeds.{axis}",
@@ -318,9 +318,9 @@ def _check_protocol(study: Study, scenario: str) -> None:
     )
     skipped = ", ".join(str(epoch) for epoch in ends if not recipe.evaluates(epoch))
     layers = recipe_layers(study, scenario)
-    written = [path for path, part in layers if "evaluate_every" in part.names]
+    paths = [path for path, part in layers if "evaluate_every" in part.names]
     _refuse(
-        f"{format_key(written[0] if written else ('recipe',))}.evaluate_every",
+        f"{format_key(paths[0] if paths else ('recipe',))}.evaluate_every",
         f"evaluate_every {recipe.evaluate_every} skips cycle ends that choose (epochs {skipped}): "
         f"use a divisor of {period}, or search.protocol={HeldOutMean.key}",
         when=bool(skipped),

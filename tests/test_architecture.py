@@ -1,4 +1,4 @@
-"""Imports point one way, and nobody pays for a library that it does not use."""
+"""Rules for imports: their direction, and the modules that may import heavy libraries."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"orchestrator", "reports", "search_spaces", "trainables"}
 TORCH = {"torch", "torchvision", "timm"}
 LAZY = "LazyModule"
-"""The one name in `trainables.lazy` that is no part of torch."""
+"""The only name in `trainables.lazy` whose import does not import torch."""
 
-MAY_NOT: dict[str, set[str]] = {
+FORBIDDEN: dict[str, set[str]] = {
     "orchestrator": TORCH,
     "reports": {"orchestrator", "search_spaces", *TORCH},
     "search_spaces": {"orchestrator", "reports", "optuna", *TORCH},
     "trainables": PACKAGES - {"trainables"} | {"optuna", "pydantic"},
 }
-KNOW_RAY = ("orchestrator/engine/", "trainables/trainable.py")
-KNOW_MLFLOW = (
+MAY_IMPORT_RAY = ("orchestrator/engine/", "trainables/trainable.py")
+MAY_NAME_MLFLOW = (
     *("orchestrator/tracking/", "orchestrator/commands/ui.py"),
     *("reports/store.py", "reports/read.py"),
 )
@@ -36,61 +36,63 @@ def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and top-level package of every import, wherever in the file it stands."""
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the top-level package of every import of a file, nested ones included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import"
             yield node.lineno, (node.module or "").partition(".")[0]
-            if node.module == "trainables.lazy" and {one.name for one in node.names} - {LAZY}:
+            if node.module == "trainables.lazy" and {alias.name for alias in node.names} - {LAZY}:
                 yield node.lineno, "torch"
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == LAZY:
-            (name,) = (word.value for word in node.args if isinstance(word, ast.Constant))
+            (name,) = (
+                argument.value for argument in node.args if isinstance(argument, ast.Constant)
+            )
             yield node.lineno, str(name).partition(".")[0]
 
 
-@pytest.mark.parametrize("package", MAY_NOT)
+@pytest.mark.parametrize("package", FORBIDDEN)
 def test_imports_point_one_way(package: str) -> None:
     assert len(modules(package)) > 5
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in modules(package)
-        for line, name in imported(path)
-        if name in MAY_NOT[package]
+        for line, name in imports_of(path)
+        if name in FORBIDDEN[package]
     ]
     assert wrong == []
 
 
-def named(path: Path, word: str) -> Iterator[int]:
-    """Lines that import a package, or have its name in a string that is no docstring."""
-    yield from (line for line, name in imported(path) if name == word)
+def lines_naming(path: Path, word: str) -> Iterator[int]:
+    """Yield the lines that import a package, or name it in a string other than a docstring."""
+    yield from (line for line, name in imports_of(path) if name == word)
     tree = ast.parse(path.read_text())
-    prose = {
+    docstrings = {
         id(node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and id(node) not in prose and word in node.value:
+        if is_text and id(node) not in docstrings and word in node.value:
             yield node.lineno
 
 
-def outside(places: tuple[str, ...]) -> Iterator[Path]:
-    """The modules of all packages but those in some places."""
+def modules_outside(prefixes: tuple[str, ...]) -> Iterator[Path]:
+    """Yield all modules of the packages, except those whose paths begin with given prefixes."""
     for package in PACKAGES:
         for path in modules(package):
-            if not str(path.relative_to(ROOT)).startswith(places):
+            if not str(path.relative_to(ROOT)).startswith(prefixes):
                 yield path
 
 
 def test_ray_is_imported_by_its_engine_and_its_workers_alone() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}"
-        for path in outside(KNOW_RAY)
-        for line, name in imported(path)
+        for path in modules_outside(MAY_IMPORT_RAY)
+        for line, name in imports_of(path)
         if name == "ray"
     ]
     assert wrong == []
@@ -99,19 +101,21 @@ def test_ray_is_imported_by_its_engine_and_its_workers_alone() -> None:
 def test_mlflow_is_named_by_what_writes_and_reads_it_alone() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}"
-        for path in outside(KNOW_MLFLOW)
-        for line in named(path, "mlflow")
+        for path in modules_outside(MAY_NAME_MLFLOW)
+        for line in lines_naming(path, "mlflow")
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize(
-    ("places", "name"), [(KNOW_RAY, "ray"), (KNOW_MLFLOW, "mlflow")], ids=["ray", "mlflow"]
+    ("places", "name"),
+    [(MAY_IMPORT_RAY, "ray"), (MAY_NAME_MLFLOW, "mlflow")],
+    ids=["ray", "mlflow"],
 )
 def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> None:
     for place in places:
         paths = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("*.py"))
-        assert any(True for path in paths for _ in named(path, name)), place
+        assert any(True for path in paths for _ in lines_naming(path, name)), place
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""Digests that were given out stay what they are, whatever is added to the project.
+"""Digests of specs, searches and sweeps, which must not change when the project is extended.
 
-The values below name recorded runs, searches and sweeps in the homes of users. Another value means
-that all of those lose their names: then the change that moved it is wrong, unless `REVISION` was
-raised with it.
+The values below name recorded runs, searches and sweeps in the homes of users. A change that alters
+one of them is wrong, unless it raises `REVISION`: the recorded runs would no longer be found.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ def spec(
     backbone: str = "mlp",
     **changes: Any,
 ) -> RunSpec:
-    """A spec of revision 1, complete without any study or data."""
-    given: dict[str, Any] = {
+    """Return a spec of revision 1, which needs neither a study nor data."""
+    fields: dict[str, Any] = {
         "dataset": "digits",
         "data": DATA,
         "subset": None,
@@ -68,7 +67,7 @@ def spec(
         backbone_parameters=complete(backbone, backbone_of(backbone).parameters, {}),
         method=method,
         hyperparameters=complete(method, method_of(method).parameters, values or {}),
-        **given,
+        **fields,
     )
 
 
@@ -142,7 +141,7 @@ SWEEPS: dict[str, dict[str, object]] = {
 
 
 def sweep_digest(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The digest of a sweep of revision 1, over data of a fixed digest."""
+    """Return the digest of a sweep of revision 1 over data with a fixed digest."""
     monkeypatch.setattr("orchestrator.planning.plan.REVISION", 1)
     path = folder / "study.yaml"
     path.write_text(STUDY)
@@ -172,7 +171,7 @@ DIGESTS = {
 
 # Digests of searches moved once when the sampler's settings entered them.
 SWEEP_SEARCH = "a5d23c16c6f48c38b6fcf422528fccbc7702f01a31f044b7f3c0efa7e9e15288"
-"""Of the search that the sweep "plain" opens."""
+"""Digest of the search that the sweep "plain" opens."""
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
     "pmd": "c5b9988e639eb4e615b4f68242ef142d5163bd1e5334a6f4ebf21577f198f0ba",
@@ -183,23 +182,23 @@ SWEEP_DIGESTS = {
 
 def digests() -> dict[str, str]:
     return {
-        **{f"run {name}": one.digest for name, one in SPECS.items()},
-        **{f"search {name}": search_digest(*one) for name, one in SEARCHES.items()},
+        **{f"run {name}": spec.digest for name, spec in SPECS.items()},
+        **{f"search {name}": search_digest(*arguments) for name, arguments in SEARCHES.items()},
     }
 
 
-def test_digests_are_what_they_always_were() -> None:
+def test_digests_have_not_changed() -> None:
     assert digests() == DIGESTS
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_digests_of_sweeps_are_what_they_always_were(
+def test_digests_of_sweeps_have_not_changed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sweep_digest(name, tmp_path, monkeypatch) == SWEEP_DIGESTS[name]
 
 
-def test_a_sweep_opens_its_search_under_the_digest_that_it_always_had(tmp_path: Path) -> None:
+def test_the_digest_of_a_sweeps_search_has_not_changed(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     study = load_study(str(tmp_path / "study.yaml")).study
     plan = Plan("study", study, replace(random_data(), digest=DATA))
@@ -207,11 +206,11 @@ def test_a_sweep_opens_its_search_under_the_digest_that_it_always_had(tmp_path: 
     assert tuning.search.study.study_name == SWEEP_SEARCH
 
 
-# --- what is added later
+# --- added fields
 
 
 def with_field(instance: Any, name: str, neutral: object) -> Any:
-    """The same instance of a class that has one more field, at its neutral value."""
+    """Return an equal instance of a class with one more field, which has its neutral value."""
     kind = type(instance)
     grown = make_dataclass(
         f"Grown{kind.__name__}",
@@ -225,19 +224,19 @@ def with_field(instance: Any, name: str, neutral: object) -> Any:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_a_field_that_is_added_moves_no_digest_while_it_is_neutral(name: str) -> None:
-    known = SPECS[name]
-    grown = with_field(known, "ema", 0.0)
-    assert grown.digest == known.digest
-    assert replace(grown, ema=0.999).digest != known.digest
+def test_a_neutral_field_changes_no_digest(name: str) -> None:
+    original = SPECS[name]
+    grown = with_field(original, "ema", 0.0)
+    assert grown.digest == original.digest
+    assert replace(grown, ema=0.999).digest != original.digest
     for part in ("recipe", "seeds"):
-        inner = with_field(getattr(known, part), "dropout", None)
-        assert replace(known, **{part: inner}).digest == known.digest
+        inner = with_field(getattr(original, part), "dropout", None)
+        assert replace(original, **{part: inner}).digest == original.digest
         changed = replace(inner, dropout=1)
-        assert replace(known, **{part: changed}).digest != known.digest
-    schedule = with_field(known.recipe.schedule, "warm_up", 0)
-    recipe = replace(known.recipe, schedule=schedule)
-    assert replace(known, recipe=recipe).digest == known.digest
+        assert replace(original, **{part: changed}).digest != original.digest
+    schedule = with_field(original.recipe.schedule, "warm_up", 0)
+    recipe = replace(original.recipe, schedule=schedule)
+    assert replace(original, recipe=recipe).digest == original.digest
 
 
 def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(

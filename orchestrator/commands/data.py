@@ -140,8 +140,8 @@ def dataset_name(reference: str, *, allow_code: bool) -> str:
     """Return the name of a dataset.
 
     Args:
-        reference: its name, or FILE.py:CLASS below the working directory.
-        allow_code: whether the file is executed without asking.
+        reference: name of the dataset, or FILE.py:CLASS below the working directory.
+        allow_code: whether the file may be executed without asking the user.
 
     Raises:
         CodeError: if the file has not been allowed, or cannot be executed.

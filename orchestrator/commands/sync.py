@@ -73,14 +73,14 @@ def _runs_of_sweep(
             planned += [(digest, Phase.SELECT, None) for digest in candidate.digests]
     for cell_record in plan.cells:
         planned += [(digest, Phase.CONFIRM, cell_record) for digest in cell_record.digests]
-    known = plan.digests
+    listed = plan.digests
     for digest, phase, cell in planned:
         result = _read_result(digest, home)
         if result is None:
             continue
         for need in _needs_of(result, home):
-            if need.digest not in known:
-                known.add(need.digest)
+            if need.digest not in listed:
+                listed.add(need.digest)
                 yield need, phase, None
         yield result, phase, cell
 

@@ -159,9 +159,9 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
         change = parse_set(text)
         if change.path not in parameters:
             if change.path.split(".")[0] not in Study.model_fields:
-                known = suggest(change.path, [*parameters, *Study.model_fields])
+                hint = suggest(change.path, [*parameters, *Study.model_fields])
                 raise StudyError(
-                    f"{change.flag}: no parameter of {method} nor key of a study: {known}"
+                    f"{change.flag}: no parameter of {method} nor key of a study: {hint}"
                 )
             study_sets.append(text)
             continue

@@ -71,12 +71,12 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
         for spec in plan.posteriors
     ]
     for search in plan.searches:
-        where = ", ".join(
+        ranges = ", ".join(
             f"{name} in [{space.low:g}, {space.high:g}]{' log' if space.log else ''}"
             for name, space in study.space_of(search.method).items()
         )
         facts.append(
-            ("searched", f"{method_of(search.method).title} on {search.scenario}: {where}")
+            ("searched", f"{method_of(search.method).title} on {search.scenario}: {ranges}")
         )
         reference = plan.reference_of(search.method)
         if reference:

@@ -36,7 +36,7 @@ MULTIVARIATE = True
 CONSTANT_LIAR = True
 """Whether TPE counts running trials as bad ones, so that workers do not try the same region."""
 SAMPLER = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
-"""What of the sampler enters the digest of a search."""
+"""Settings of the sampler that enter the digest of a search."""
 
 LABELS = "labels"
 """Attribute of an Optuna study: SHA-256 of the noisy labels that its trials saw."""
@@ -58,7 +58,7 @@ def open_searches(url: str) -> optuna.storages.RDBStorage:
 def search_digest(
     base: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
 ) -> str:
-    """Name a search: base spec without the searched values, space, protocol and sampler.
+    """Return the digest of base spec without searched values, space, protocol and sampler.
 
     The number of trials does not enter the digest.
 

@@ -77,9 +77,9 @@ class BackgroundTracker:
             ServiceError: if the server has failed.
             HomeError: if the home cannot be written.
         """
-        written = threading.Event()
-        self._queue.put(written)
-        while not written.wait(timeout=1.0) and self._thread.is_alive():
+        event = threading.Event()
+        self._queue.put(event)
+        while not event.wait(timeout=1.0) and self._thread.is_alive():
             pass
         self._raise()
 

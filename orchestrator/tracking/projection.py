@@ -95,10 +95,10 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
     """
     values = _format_values({name: spec.hyperparameters[name] for name in _tunable(spec)})
     seed = f"seed {spec.seeds.init}"
-    words = [values, spec.method, spec.scenario, seed]
+    parts = [values, spec.method, spec.scenario, seed]
     if phase == Phase.CONFIRM:
-        words = [seed, spec.method, values, spec.scenario]
-    return " ".join(filter(None, words))
+        parts = [seed, spec.method, values, spec.scenario]
+    return " ".join(filter(None, parts))
 
 
 def _tunable(spec: RunSpec) -> list[str]:
@@ -165,21 +165,21 @@ def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
 def protocol_in(
     plan: PlanRecord | None, result: RunResult, phase: Purpose, cell: CellRecord | None
 ) -> Protocol:
-    """Return the protocol over whose epochs the means of a run are taken in a sweep.
+    """Return the protocol over whose epochs a run's metrics are averaged.
 
-    It is the sweep's for runs under the matched recipe; a run with a recipe of its own, one that
-    others need in confirm and one that stands alone have the default of their schedules.
+    Runs under the matched recipe have the protocol of their sweep. A run with its own recipe, a
+    need in the confirm phase and a run without a sweep have the default of their schedule.
 
     Args:
-        plan: of the sweep; None for a run that stands alone.
-        result: of the run.
-        phase: what the run is written for.
-        cell: in the confirm phase, the cell it belongs to.
+        plan: plan of the sweep; None for a run without a sweep.
+        result: result of the run.
+        phase: purpose of the run.
+        cell: cell of the run in the confirm phase, if any.
     """
     recipe, scenario = result.spec.recipe, result.spec.scenario
     if plan is None:
         return protocol_of(recipe)
-    if not plan.protocols:  # recorded before there were other protocols
+    if not plan.protocols:  # a plan of a version that had only this protocol
         return HeldOutMean(recipe.window)
     matched = not cell.recipe if cell else phase in (Phase.SEARCH, Phase.SELECT)
     identity = plan.protocols.get(scenario) if matched else None

@@ -40,7 +40,7 @@ BIT_RELEVANT = ("device", "torch")
 
 
 class Status(StrEnum):
-    """How a run ended; a run that has not ended has no result."""
+    """Status of a run that has ended; a run that has not ended has no result."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
@@ -87,7 +87,7 @@ class RunResult:
 
     Attributes:
         spec: specification of the run.
-        status: how the run ended.
+        status: status of the run.
         trace: one row per epoch with "epoch" and metrics such as "train/loss" and "val/accuracy",
             accuracies as fractions; equal specs on equal devices give equal traces.
         seconds: wall time of each epoch in seconds, which is not reproducible.
