@@ -141,7 +141,7 @@ def main() -> None:
             import ray
 
             start_seconds = time.perf_counter() - start
-            slots = ray.cluster_resources()["CPU"]
+            slots = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]  # Ray has no annotation
             numbers = sweep_seconds(home, runs, slots)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
             bare_trial = bare_seconds(bare, runs)

@@ -15,6 +15,7 @@ from PIL import Image
 from trainables.datasets.cifar import Archive, Cifar, Cifar10, Cifar100
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trainables.datasets import Source
@@ -31,7 +32,9 @@ CLASSES = (
 class Python2Pickler(pickle._Pickler):
     """Pickler of protocol 2 as in Python 2: byte strings for text and bytes, old NumPy names."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Callable[..., None]]] = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], object]
+    memoize: Callable[[object], None]
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=2)

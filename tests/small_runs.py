@@ -21,6 +21,8 @@ from trainables.training.training_run import TrainingRun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
@@ -31,6 +33,12 @@ CPU = torch.device("cpu")
 def digits() -> Dataset:
     """Return the digits dataset, which is read once."""
     return Digits().read(Path())
+
+
+def pixels_of(split: Split) -> NDArray[np.uint8]:
+    """Return the images of a split that holds them in one array."""
+    assert isinstance(split.images, np.ndarray)
+    return split.images
 
 
 def pictures(count: int, classes: int = 4) -> Dataset:

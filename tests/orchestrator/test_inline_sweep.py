@@ -59,12 +59,14 @@ def test_a_sweep_continues_after_an_interruption_and_a_kill(tmp_path: Path) -> N
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         process = RunningCommand.start(*command, home)
         ended_before = seeds_of_runs(home, ended=True).total()
-        process.wait_for(
-            lambda ended_before=ended_before: (
-                seeds_of_runs(home, ended=True).total() > ended_before
+
+        def one_more_has_ended(before: int = ended_before) -> bool:
+            return (
+                seeds_of_runs(home, ended=True).total() > before
                 and seeds_of_runs(home, ended=False).total() == 1
             )
-        )
+
+        process.wait_for(one_more_has_ended)
         exit_code, errors = process.end_by(number)
         assert exit_code == code
         if number is signal.SIGINT:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import complete_run, digits, recipe, runnable
+from small_runs import complete_run, digits, pixels_of, recipe, runnable
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
@@ -109,7 +109,7 @@ def test_a_real_run(
     with Image.open(out / "suspects.png") as sheet:
         assert sheet.width > 900
         pixels = np.asarray(sheet.convert("L"))
-    first = digits().train.images[int(rows[0]["index"])][0].astype(float)
+    first = pixels_of(digits().train)[int(rows[0]["index"])][0].astype(float)
     thumbnail = pixels[38:158, 10:130].reshape(8, 15, 8, 15).mean(axis=(1, 3))
     np.testing.assert_allclose(thumbnail, first * 255 / 16, atol=2)
 
@@ -186,6 +186,6 @@ def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> 
     dataset = Folder().read(tmp_path)
     files = Folder().list_files(tmp_path)
     assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
-    for file, image in zip(files, dataset.train.images, strict=True):
+    for file, image in zip(files, pixels_of(dataset.train), strict=True):
         with Image.open(tmp_path / file) as picture:
             assert np.asarray(picture)[0, 0].tolist() == image[:, 0, 0].tolist()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reports.table import Row, Table
     from trainables.run.result import RunResult
 
-TUNED = {"lambda": 1.5, "alpha": 0.8}
+TUNED: dict[str, bool | int | float | str] = {"lambda": 1.5, "alpha": 0.8}
 REFERENCE = {"lambda": 0.5, "alpha": 0.9}
 CIFAR = {
     "dataset": DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),

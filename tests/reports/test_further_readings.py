@@ -15,6 +15,7 @@ from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.plan_record import DatasetRecord
 from reports.read import read_sweep
+from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
 from trainables.run.metrics import further_readings
 
@@ -79,7 +80,7 @@ def test_webvisions_four_numbers_are_compared_with_the_papers(tmp_path: Path) ->
     tracker = Tracker(uri, tmp_path / "artifacts", plan.study)
     tracker.start_sweep(plan, "")
     for result in results_of(cell):
-        tracker.record(result, "confirm", cell)
+        tracker.record(result, Phase.CONFIRM, cell)
     tracker.finish_sweep(plan, {})
 
     table = comparison_table(*read_sweep(uri))

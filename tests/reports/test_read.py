@@ -11,6 +11,7 @@ from stores import fresh_store
 from orchestrator.tracking.tracker import Tracker
 from reports.read import read_sweep
 from reports.store import open_store
+from search_spaces.schema import Phase
 from trainables.errors import RecordError, UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def record(uri: str, folder: Path, plan: PlanRecord, *, finish: bool = True) -> 
     writer.start_sweep(plan, "")
     for cell in plan.cells:
         for spec in cell_specs(cell.method, cell.scenario, cell.seeds, cell.values):
-            writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
+            writer.record(make_result(spec, accuracy=0.9), Phase.CONFIRM, cell)
     if finish:
         writer.finish_sweep(plan, {})
     return writer
@@ -63,7 +64,7 @@ def test_a_digest_recorded_twice_counts_once(tmp_path: Path) -> None:
     result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
     for writer in (first, second):
         writer.start_sweep(plan, "")
-        writer.record(result, "confirm", plan.cells[0])
+        writer.record(result, Phase.CONFIRM, plan.cells[0])
     assert len(read_sweep(uri)[1]) == 1
 
 
@@ -131,7 +132,7 @@ def test_a_sweeps_own_runs_come_first(tmp_path: Path) -> None:
         plan = make_plan([make_cell("ce", seeds=(0,))], sweep=name * 64)
         w = Tracker(uri, tmp_path, plan.study)
         w.start_sweep(plan, "")
-        w.record(make_result(spec, accuracy=acc), "confirm", plan.cells[0])
+        w.record(make_result(spec, accuracy=acc), Phase.CONFIRM, plan.cells[0])
     for name, acc in (("a", 0.5), ("b", 0.7)):
         (run,) = read_sweep(uri, name * 4)[1]
         assert run.metrics["test/accuracy_last"] == pytest.approx(acc)

@@ -20,14 +20,15 @@ from reports.comparison import comparison_table
 from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, TuningRecord
 from reports.read import read_sweep
 from reports.render import markdown, terminal, text
+from search_spaces.schema import Phase
 from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from reports.table import Table
 
 GOLDEN = Path(__file__).parent / "golden"
-TUNED = {"lambda": 1.2345, "alpha": 0.87}
-PAPER = {"lambda": 0.5, "alpha": 0.9}
+TUNED: dict[str, bool | int | float | str] = {"lambda": 1.2345, "alpha": 0.87}
+PAPER: dict[str, bool | int | float | str] = {"lambda": 0.5, "alpha": 0.9}
 SCENARIOS = ("symmetric-0.2", "symmetric-0.4")
 
 
@@ -74,7 +75,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     writer = Tracker(uri, folder / "artifacts", "cifar10")
     writer.start_sweep(plan, "title: CIFAR-10\n")
     for spec in trials:
-        writer.record(make_result(spec), "search")
+        writer.record(make_result(spec), Phase.SEARCH)
     for cell in cells:
         specs = cell_specs(cell.method, cell.scenario, cell.seeds, cell.values)
         if (cell.method, cell.scenario) == ("ce", "symmetric-0.2"):
@@ -84,7 +85,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
             diverges = cell.origin == "reference" and seed == 1 and cell.scenario == "symmetric-0.4"
             accuracy = {"tuned": 0.93, "reference": 0.92, "fixed": 0.81}[cell.origin] + 0.005 * seed
             result = make_result(spec, accuracy=accuracy, diverged_at=2 if diverges else None)
-            writer.record(result, "confirm", cell)
+            writer.record(result, Phase.CONFIRM, cell)
     return comparison_table(*read_sweep(uri))
 
 

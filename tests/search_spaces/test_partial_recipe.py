@@ -31,8 +31,8 @@ def part(**keys: Any) -> PartialRecipe:
 
 def test_every_key_of_a_recipe_can_be_written_alone() -> None:
     for field in fields(Recipe):
-        keys = {"schedule": {}} if field.name == "schedule" else {field.name: None}
-        assert list(part(**keys).values) == [field.name]
+        value: dict[str, object] | None = {} if field.name == "schedule" else None
+        assert list(part(**{field.name: value}).values) == [field.name]
 
 
 def test_a_part_inherits_the_keys_that_it_does_not_set() -> None:

@@ -68,7 +68,7 @@ def test_the_space_is_that_of_the_study_or_else_of_the_method(
 
 def test_reference(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    assert reference_of(study, "nal") == {"lambda": 0.5, "alpha": 0.9}
+    assert dict(reference_of(study, "nal") or {}) == {"lambda": 0.5, "alpha": 0.9}
     assert reference_of(study, "ce") is None
 
 

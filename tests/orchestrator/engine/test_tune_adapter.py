@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from fake_runs import record_run
@@ -69,7 +70,7 @@ def test_idle_trials_fill_free_slots_while_the_sweep_waits(tmp_path: Path) -> No
 
 def test_idle_trials_stop_after_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(tune_adapter.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     adapter, _ = open_adapter(tmp_path)
     adapter.next_config("w1")
     assert not adapter.should_stop("w1")

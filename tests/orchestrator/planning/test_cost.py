@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from plans import machine_cost, small_plan
 
-from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import (
     RUN_OVERHEAD_SECONDS,
     START_SECONDS,
@@ -39,8 +39,8 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         requests.append(json.loads(options["input"]))
         return subprocess.CompletedProcess(command, 0, json.dumps(MEASURED), "")
 
-    monkeypatch.setattr(costs.subprocess, "run", answer)
-    monkeypatch.setattr(costs.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     return requests
 
 
@@ -119,7 +119,7 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
     def fail(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "Traceback\nMemoryError: too large\n")
 
-    monkeypatch.setattr(costs.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(NalError, match=r"a step of mlp cannot be trained .*MemoryError: too large"):
         measure(small_plan(), None)
 

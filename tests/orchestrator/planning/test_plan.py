@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from plans import TWO_SCENARIOS, Driver, random_data, small_plan, small_study
+from small_runs import pixels_of
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.protocol import HeldOutAccuracy
@@ -239,7 +240,7 @@ def test_these_changes_change_the_digest(flags: dict[str, Any]) -> None:
 def test_data_and_name_change_the_digest() -> None:
     study, data = small_study().study, random_data()
     other_data = Dataset(
-        "digits", data.classes, data.train, Split(data.test.images + 1, data.test.labels)
+        "digits", data.classes, data.train, Split(pixels_of(data.test) + 1, data.test.labels)
     )
     digests = {
         Plan("small", study, data).digest,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.planning.plan import Plan
+    from orchestrator.sweeping.tasks import Task
     from trainables.run.spec import RunSpec
 
 STAGED = ("ce", "forward", "joint", "dac")
@@ -70,7 +71,7 @@ def test_needs_are_carried_out_first_and_once(concurrency: int, tmp_path: Path) 
     driver = Driver(plan, tmp_path)
     started: list[RunSpec] = []
     ended: set[str] = set()
-    running = []
+    running: list[Task] = []
     while True:
         while len(running) < concurrency and (task := driver.sweep.next()) is not None:
             assert {str(digest) for digest in task.spec.needs.values()} <= ended

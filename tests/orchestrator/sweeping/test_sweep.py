@@ -41,7 +41,7 @@ def test_the_phases_come_in_order(tmp_path: Path) -> None:
     assert phases == sorted(phases, key=list(Phase).index)
     assert phases[:4] == [Phase.SEARCH] * 4
     assert driver.sweep.done
-    assert driver.sweep.phase is Phase.CONFIRM
+    assert [driver.sweep.phase] == [Phase.CONFIRM]
     assert driver.sweep.ended_runs == {phase: phases.count(phase) for phase in Phase}
 
 

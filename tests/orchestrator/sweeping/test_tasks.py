@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_result, make_spec
@@ -11,12 +12,15 @@ from orchestrator.sweeping.tasks import Answer, RunList
 from trainables.errors import NalError
 from trainables.run.parameters import FrozenMap
 
+if TYPE_CHECKING:
+    from trainables.run.result import RunResult
+
 NEED, OTHER = make_spec(seed=1), make_spec(seed=2)
 DEPENDENT = replace(make_spec(seed=3), needs=FrozenMap({"teacher": NEED.digest}))
 
 
 def test_a_run_waits_for_its_needs() -> None:
-    ended = []
+    ended: list[RunResult] = []
     work = RunList([NEED, DEPENDENT, OTHER], ended.append)
     first, other = work.next(), work.next()
     assert first is not None

@@ -14,6 +14,7 @@ from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.tracker import Tracker
 from reports.read import read_sweep
 from reports.store import open_store
+from search_spaces.schema import Phase
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 def sweep_status(uri: str) -> str:
     client = open_store(uri)
-    experiment = client.get_experiment_by_name("digits").experiment_id
-    (sweep,) = client.search_runs([experiment], "tags.`nal.kind` = 'sweep'")
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    (sweep,) = client.search_runs([experiment.experiment_id], "tags.`nal.kind` = 'sweep'")
     return str(sweep.info.status)
 
 
@@ -34,7 +36,7 @@ def test_all_operations_are_executed_in_order(tmp_path: Path) -> None:
     with BackgroundTracker(uri, tmp_path / "artifacts", "digits") as writer:
         writer.start_sweep(plan, "title: digits\n")
         for spec in cell_specs("nal", "symmetric-0.4", (0, 1), cell.values):
-            writer.record(make_result(spec), "confirm", cell)
+            writer.record(make_result(spec), Phase.CONFIRM, cell)
         writer.flush()
         assert {run.digest for run in read_sweep(uri)[1]} == set(cell.digests)
         writer.update_plan(plan)

@@ -12,6 +12,7 @@ from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.store import open_store
+from search_spaces.schema import Phase
 from trainables.run.result import Status
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def test_a_run_out_of_memory_is_replaced_by_its_retry(tmp_path: Path) -> None:
     tracker = Tracker(uri, tmp_path / "artifacts", "digits")
     tracker.start_sweep(plan, "title: x\n")
     for result in (good, out_of_memory, other):
-        tracker.record(result, "confirm", cell)
+        tracker.record(result, Phase.CONFIRM, cell)
     assert entry() == ("50.00 ± 0.00", "1 out of memory")
 
     again = Tracker(uri, tmp_path / "artifacts", "digits")
     again.start_sweep(plan, "title: x\n")
     for result in (good, out_of_memory, complete_retry, other):
-        again.record(result, "confirm", cell)
+        again.record(result, Phase.CONFIRM, cell)
     assert entry() == ("50.00 ± 0.00", "")
     client = open_store(uri)
     experiment = client.get_experiment_by_name("digits")

@@ -185,7 +185,7 @@ def test_an_interrupted_sweep_is_continued(uri: str, client: MlflowClient, tmp_p
     plan = make_plan([cell], state="running")
     writer = tracker(uri, tmp_path)
     writer.start_sweep(plan, "")
-    writer.record(make_result(specs[0]), "confirm", cell)
+    writer.record(make_result(specs[0]), Phase.CONFIRM, cell)
     writer.mark_interrupted()
     assert only_run(client, "sweep").info.status == "KILLED"
     assert only_run(client, "cell").info.status == "KILLED"
@@ -193,7 +193,7 @@ def test_an_interrupted_sweep_is_continued(uri: str, client: MlflowClient, tmp_p
     again.start_sweep(plan, "")
     assert only_run(client, "sweep").info.status == "RUNNING"
     for spec in specs:
-        again.record(make_result(spec), "confirm", cell)
+        again.record(make_result(spec), Phase.CONFIRM, cell)
     assert only_run(client, "cell").info.status == "FINISHED"
     assert curve(client, only_run(client, "cell"), "n") == [(1, 1.0), (2, 2.0)]
 
@@ -204,11 +204,11 @@ def test_runs_are_nested_below_their_sweep_or_cell(
     cell = make_cell(seeds=(0, 1, 2))
     writer = tracker(uri, tmp_path)
     writer.start_sweep(make_plan([cell]), "")
-    writer.record(make_result(make_spec(seed=1000, evaluate=["val"])), "search")
-    writer.record(make_result(make_spec(seed=2000, evaluate=["val"])), "select")
+    writer.record(make_result(make_spec(seed=1000, evaluate=["val"])), Phase.SEARCH)
+    writer.record(make_result(make_spec(seed=2000, evaluate=["val"])), Phase.SELECT)
     specs = cell_specs("nal", "symmetric-0.4", cell.seeds, cell.values)
     for spec, accuracy in zip(specs, (0.91, 0.93, 0.98), strict=True):
-        writer.record(make_result(spec, accuracy=accuracy), "confirm", cell)
+        writer.record(make_result(spec, accuracy=accuracy), Phase.CONFIRM, cell)
     sweep, shown = only_run(client, "sweep"), only_run(client, "cell")
     assert shown.data.tags[PARENT_TAG] == sweep.info.run_id
     assert shown.data.params == {
@@ -238,10 +238,10 @@ def test_each_sweep_has_its_own_cell_and_seeds_below_itself(
         cell = make_cell(seeds=seeds)
         writer = tracker(uri, tmp_path)
         writer.start_sweep(make_plan([cell], sweep=sweep * 64), "")
-        writer.record(searched, "search")
+        writer.record(searched, Phase.SEARCH)
         for spec in cell_specs("nal", "symmetric-0.4", seeds, cell.values):
             result = make_result(spec, accuracy=0.9 + 0.01 * spec.seeds.init)
-            writer.record(result, "confirm", cell)
+            writer.record(result, Phase.CONFIRM, cell)
     assert len(runs(client, "sweep")) == 2
     for sweep, expected in (("a", [0.9, 0.905]), ("b", [0.9, 0.905, 0.91])):
         below = {kind: runs_of_sweep(client, kind, sweep * 64) for kind in ("sweep", "cell", "run")}
@@ -264,13 +264,13 @@ def test_a_sweep_replaces_only_its_own_half_written_runs(
     for plan in plans:
         writer = tracker(uri, tmp_path)
         writer.start_sweep(plan, "")
-        writer.record(result, "search")
+        writer.record(result, Phase.SEARCH)
     halves = {plan.sweep: runs_of_sweep(client, "run", plan.sweep)[0].info.run_id for plan in plans}
     for run_id in halves.values():
         client.update_run(run_id, status="RUNNING")
     writer = tracker(uri, tmp_path)
     writer.start_sweep(plans[1], "")
-    writer.record(result, "search")
+    writer.record(result, Phase.SEARCH)
     states = {run.info.run_id: run.info.status for run in runs(client, "run")}
     assert states.pop(halves[plans[0].sweep]) == "RUNNING"
     assert halves[plans[1].sweep] not in states
@@ -290,10 +290,10 @@ def test_the_settings_of_an_interrupted_cell_are_written_later(
 
     monkeypatch.setattr(first._client, "log_batch", killed)
     with pytest.raises(KeyboardInterrupt):
-        first.record(make_result(spec), "confirm", cell)
+        first.record(make_result(spec), Phase.CONFIRM, cell)
     again = tracker(uri, tmp_path)
     again.start_sweep(make_plan([cell]), "")
-    again.record(make_result(spec), "confirm", cell)
+    again.record(make_result(spec), Phase.CONFIRM, cell)
     shown = only_run(client, "cell")
     assert (shown.data.params["method"], shown.info.status) == ("nal", "FINISHED")
     assert curve(client, shown, "hp/lambda") == [(1, 0.5)]
@@ -305,7 +305,7 @@ def test_settings_sort_as_numbers(uri: str, client: MlflowClient, tmp_path: Path
     writer.start_sweep(make_plan(cells), "")
     for cell, seed in zip(cells, (10, 9, 100), strict=True):
         (spec,) = cell_specs("nal", "symmetric-0.4", (seed,), cell.values)
-        writer.record(make_result(spec), "confirm", cell)
+        writer.record(make_result(spec), Phase.CONFIRM, cell)
 
     def ordered(kind: str, metric: str) -> list[float]:
         experiment = client.get_experiment_by_name("digits")
@@ -329,8 +329,8 @@ def test_a_cell_counts_diverged_seeds_separately(
     writer = tracker(uri, tmp_path)
     writer.start_sweep(make_plan([cell]), "")
     good, bad = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
-    writer.record(make_result(good, accuracy=0.9), "confirm", cell)
-    writer.record(make_result(bad, diverged_at=2), "confirm", cell)
+    writer.record(make_result(good, accuracy=0.9), Phase.CONFIRM, cell)
+    writer.record(make_result(bad, diverged_at=2), Phase.CONFIRM, cell)
     shown = only_run(client, "cell")
     assert (shown.data.metrics["n"], shown.data.metrics["diverged"]) == (1.0, 1.0)
     assert shown.data.metrics["test/accuracy_mean"] == pytest.approx(0.9)
@@ -347,7 +347,7 @@ def test_cells_differ_in_fixed_seeds_and_epochs(
         plan = make_plan([cell], sweep=sweep * 64, fixed_seeds=fixed)
         writer.start_sweep(plan, "")
         spec = make_spec(values=cell.values, epochs=epochs)
-        writer.record(make_result(spec), "confirm", cell)
+        writer.record(make_result(spec), Phase.CONFIRM, cell)
     assert len(runs(client, "cell")) == 3
 
 
@@ -362,7 +362,7 @@ def test_a_run_of_train_stays_and_is_written_below_its_cell_too(
     for _ in range(2):
         writer = tracker(uri, tmp_path)
         writer.start_sweep(plan, "")
-        writer.record(make_result(spec, accuracy=0.9), "confirm", cell)
+        writer.record(make_result(spec, accuracy=0.9), Phase.CONFIRM, cell)
         writer.record(make_result(spec, accuracy=0.9), "train")
     shown = only_run(client, "cell")
     parents = {run.info.run_id: run.data.tags.get(PARENT_TAG) for run in runs(client, "run")}

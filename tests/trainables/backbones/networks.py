@@ -80,7 +80,8 @@ class Plain:
             self.weights[f"features.{name}.{part}"].view(1, -1, 1, 1)
             for part in ("running_mean", "running_var", "weight", "bias")
         )
-        return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+        normalised: torch.Tensor = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+        return normalised
 
     def heads(self, representation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits, attention = (

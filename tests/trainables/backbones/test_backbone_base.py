@@ -54,16 +54,18 @@ def test_a_text_is_any_text() -> None:
 
 def test_convolutions_are_drawn_by_their_fan_out() -> None:
     torch.manual_seed(0)
-    body = nn.Sequential(nn.Conv2d(8, 200, 5), nn.BatchNorm2d(200), nn.Linear(200, 9))
-    linear = body[2].weight.detach().clone()
+    convolution, normalisation = nn.Conv2d(8, 200, 5), nn.BatchNorm2d(200)
+    last = nn.Linear(200, 9)
+    body = nn.Sequential(convolution, normalisation, last)
+    linear = last.weight.detach().clone()
     initialise_convolutions(body)
-    weight = body[0].weight.detach()
+    weight = convolution.weight.detach()
 
     deviation = (2 / (200 * 5 * 5)) ** 0.5
     assert abs(weight.std().item() / deviation - 1) < 0.02  # of 40,000 draws: 6 standard errors
     assert abs(weight.mean().item()) < 5 * deviation / 200
     assert weight.abs().max().item() > 3.5 * deviation  # normal, not uniform
-    assert body[0].bias is not None
-    assert not body[0].bias.any()
-    assert bool((body[1].weight == 1).all())
-    assert torch.equal(body[2].weight, linear)
+    assert convolution.bias is not None
+    assert not convolution.bias.any()
+    assert bool((normalisation.weight == 1).all())
+    assert torch.equal(last.weight, linear)

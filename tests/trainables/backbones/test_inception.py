@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from networks import build, build_without_memory, give_statistics
+from timm.models.inception_resnet_v2 import InceptionResnetV2
 from torch import nn
 
 
@@ -24,7 +25,8 @@ def test_inception_is_that_of_timm_averaged_over_its_map() -> None:
     assert (missing, unexpected) == (["classif.weight", "classif.bias"], [])
 
     with torch.no_grad():
-        maps = reference.forward_features(images)
+        assert isinstance(reference, InceptionResnetV2)
+        maps = reference.forward_features(images)  # type: ignore[no-untyped-call]  # of timm
         assert maps.shape == (1, 1536, 5, 5)
         representation = network.representation(network.features(images))
         torch.testing.assert_close(representation, maps.mean(dim=(2, 3)), rtol=1e-5, atol=1e-6)

@@ -46,11 +46,13 @@ def test_vgg_is_that_of_torchvision_and_its_dropout_is_of_the_seed() -> None:
     share = (outputs[0] != 0).sum() / (representation > 0).sum()
     assert 0.4 < share < 0.65  # a last layer that drops half
 
-    first, second = network.representation[0], network.representation[3]
-    for linear in (first, second):
+    for linear in (network.get_submodule(f"representation.{position}") for position in (0, 3)):
+        assert isinstance(linear, nn.Linear)
         assert abs(linear.weight.std().item() - 0.01) < 1e-5
         assert not linear.bias.any()
-    first_convolution = network.features[0][0]
+    first_convolution = network.get_submodule("features.0.0")
+    assert isinstance(first_convolution, nn.Conv2d)
+    assert first_convolution.bias is not None
     assert abs(first_convolution.weight.std().item() * (64 * 9 / 2) ** 0.5 - 1) < 0.1
     assert not first_convolution.bias.any()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from small_runs import pixels_of
 
 from trainables.datasets import cache
 from trainables.datasets.base import Dataset, Source, Split
@@ -93,10 +94,10 @@ def test_hit_takes_the_stored_digest(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_arrays_are_writable_without_reaching_the_file(tmp_path: Path) -> None:
     counted = Counted()
     first = cache.load(counted, tmp_path, tmp_path)
-    assert first.train.images.flags.writeable
-    first.train.images[0] = 99
+    assert pixels_of(first.train).flags.writeable
+    pixels_of(first.train)[0] = 99
 
-    assert cache.load(counted, tmp_path, tmp_path).train.images[0].max() == 3
+    assert pixels_of(cache.load(counted, tmp_path, tmp_path).train)[0].max() == 3
 
 
 def test_changed_files_are_decoded_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_cifar
 from small_cifar import CLASSES, FINE_CLASSES, declare
+from small_runs import pixels_of
 
 from trainables.datasets.cifar import Archive, Cifar10, Cifar100
 from trainables.errors import DataError
@@ -32,7 +33,7 @@ def test_cifar10_archive_gives_planes_and_labels_in_the_batches_order(tmp_path: 
     assert dataset.name == "cifar10"
     assert dataset.classes == CLASSES
     assert dataset.image == source.image == (3, 32, 32)
-    assert dataset.train.images.dtype == np.uint8
+    assert pixels_of(dataset.train).dtype == np.uint8
     assert dataset.train.labels.dtype == np.int64
     np.testing.assert_array_equal(dataset.train.images, small_cifar.pixels(100, seed=0))
     np.testing.assert_array_equal(dataset.train.labels, np.repeat(np.arange(10), 10))
@@ -40,7 +41,7 @@ def test_cifar10_archive_gives_planes_and_labels_in_the_batches_order(tmp_path: 
     np.testing.assert_array_equal(dataset.test.labels, np.arange(10))
     # One row of the file is red, green and blue planes, each row by row.
     row = small_cifar.batch_rows()[4]
-    assert dataset.test.images[4, 1, 2, 3] == row[1024 + 2 * 32 + 3]
+    assert pixels_of(dataset.test)[4, 1, 2, 3] == row[1024 + 2 * 32 + 3]
 
 
 def test_small_archives_are_written_as_python_2_wrote_them() -> None:
@@ -69,7 +70,7 @@ def test_archive_unpacked_and_class_folders_have_one_digest(tmp_path: Path) -> N
     unpacked = source.read(tmp_path / "unpacked")
     for split, part in (("train", packed.train), ("test", packed.test)):
         small_cifar.write_pictures(
-            tmp_path / "folders" / split, part.images, part.labels, packed.classes
+            tmp_path / "folders" / split, pixels_of(part), part.labels, packed.classes
         )
     folders = source.read(tmp_path / "folders")
 

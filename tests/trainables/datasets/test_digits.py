@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
+from small_runs import pixels_of
 
 from trainables.datasets.digits import Digits
 
@@ -17,11 +18,11 @@ def test_every_fifth_picture_is_the_test_split() -> None:
 
     assert (len(dataset.train), len(dataset.test)) == (Digits.train_size, 360) == (1437, 360)
     assert dataset.image == Digits.image == (1, 8, 8)
-    assert dataset.train.images.dtype == np.uint8
-    np.testing.assert_array_equal(dataset.test.images[7].ravel(), pixels[35])
-    np.testing.assert_array_equal(dataset.train.images[4].ravel(), pixels[6])
+    assert pixels_of(dataset.train).dtype == np.uint8
+    np.testing.assert_array_equal(pixels_of(dataset.test)[7].ravel(), pixels[35])
+    np.testing.assert_array_equal(pixels_of(dataset.train)[4].ravel(), pixels[6])
     np.testing.assert_array_equal(dataset.test.labels, labels[::5])
-    assert dataset.train.images.max() == 16
+    assert pixels_of(dataset.train).max() == 16
 
 
 def test_content_is_what_it_always_was() -> None:

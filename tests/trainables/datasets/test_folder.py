@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_cifar import pixels, write_pictures
+from small_runs import pixels_of
 
 from trainables.datasets import folder as folders
 from trainables.datasets.folder import Folder
@@ -64,7 +65,7 @@ def test_other_eight_bit_modes_become_rgb(data_dir: Path, mode: str) -> None:
         converted = picture.convert(mode)
     path.unlink()
     converted.save(path.with_suffix(".tif"))
-    image = Folder().read(data_dir).train.images[0]
+    image = pixels_of(Folder().read(data_dir).train)[0]
 
     np.testing.assert_array_equal(image, np.asarray(converted.convert("RGB")).transpose(2, 0, 1))
 

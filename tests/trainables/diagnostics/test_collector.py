@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def train_with_collector(
-    method: str = "nal", epochs: int = 6, interval: int = 2, **options: object
+    method: str = "nal", epochs: int = 6, interval: int = 2, **options: Any
 ) -> tuple[Trainer, Collector]:
     spec = runnable(**{"method": method, "recipe": recipe(epochs), **options})
     trainer = Trainer(spec, digits(), CPU)

@@ -59,13 +59,14 @@ def step(
 def random_logits(count: int, classes: int, scale: float = 1.0, seed: int = 0) -> np.ndarray:
     """Return random logits as float64, exactly representable in float32."""
     z = scale * np.random.default_rng(seed).standard_normal((count, classes))
-    return np.float64(np.float32(z))
+    return z.astype(np.float32).astype(np.float64)
 
 
 def ranked_labels(z: np.ndarray) -> np.ndarray:
     """Return labels of all ranks: the label of row i is the class with the i-th highest logit."""
     rows = np.arange(len(z))
-    return np.argsort(-z, axis=1)[rows, rows % z.shape[1]]
+    labels: np.ndarray = np.argsort(-z, axis=1)[rows, rows % z.shape[1]]
+    return labels
 
 
 def extreme_logits(classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +80,7 @@ def epoch_logits(epoch: int, count: int, classes: int) -> np.ndarray:
     """Return logits of all samples in an epoch, which oscillate over the epochs."""
     sample, output = np.ogrid[:count, :classes]
     z = 2.5 * np.cos(0.9 * epoch + 1.7 * sample + 2.3 * output * (1 + 0.1 * sample))
-    return np.float64(np.float32(z))
+    return z.astype(np.float32).astype(np.float64)
 
 
 def epoch_batches(epoch: int, count: int, size: int) -> Iterator[np.ndarray]:
@@ -104,20 +105,30 @@ def predict_forbidden() -> torch.Tensor:
     raise AssertionError("the method predicted the training samples")
 
 
+def targets_of(method: Method) -> torch.Tensor:
+    """Return the targets of a method that estimates them."""
+    targets = method.estimated_targets()
+    assert targets is not None
+    return targets
+
+
 def log_softmax(z: np.ndarray) -> np.ndarray:
     """Return the logarithm of the softmax, finite wherever the logits are."""
     z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    values: np.ndarray = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return values
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
     """Return the softmax of each row."""
-    return np.exp(log_softmax(z))
+    probabilities: np.ndarray = np.exp(log_softmax(z))
+    return probabilities
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return one-hot rows of labels."""
-    return np.eye(classes)[labels]
+    rows: np.ndarray = np.eye(classes)[labels]
+    return rows
 
 
 def finite_differences(loss: Callable[[np.ndarray], float], z: np.ndarray) -> np.ndarray:

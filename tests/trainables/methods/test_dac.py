@@ -29,7 +29,8 @@ from trainables.run.parameters import FrozenMap
 def class_losses(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the cross entropy of each sample over the classes without abstention."""
     p = softmax(z)
-    return -np.log((p / (1 - p[:, -1:]))[np.arange(len(z)), labels])
+    losses: np.ndarray = -np.log((p / (1 - p[:, -1:]))[np.arange(len(z)), labels])
+    return losses
 
 
 def abstention_loss(z: np.ndarray, labels: np.ndarray, alpha: float) -> float:

@@ -17,6 +17,7 @@ from method_harness import (
     ranked_labels,
     softmax,
     step,
+    targets_of,
     train_epoch,
 )
 
@@ -27,12 +28,14 @@ FLOOR = 1e-4
 
 
 def clamped_softmax(z: np.ndarray) -> np.ndarray:
-    return np.clip(softmax(z), FLOOR, 1 - FLOOR)
+    p: np.ndarray = np.clip(softmax(z), FLOOR, 1 - FLOOR)
+    return p
 
 
 def update_targets(t: np.ndarray, z: np.ndarray, beta: float) -> np.ndarray:
     p = clamped_softmax(z)
-    return beta * t + (1 - beta) * p / p.sum(1, keepdims=True)
+    targets: np.ndarray = beta * t + (1 - beta) * p / p.sum(1, keepdims=True)
+    return targets
 
 
 def elr_loss(z: np.ndarray, labels: np.ndarray, t: np.ndarray, weight: float) -> float:
@@ -87,7 +90,7 @@ def test_estimated_targets_are_normalised_or_the_given_label() -> None:
     step(method, z[[0, 2]], np.array([0, 2]))
     p = clamped_softmax(z) / clamped_softmax(z).sum(1, keepdims=True)
     p[1] = one_hot(labels, 4)[1]
-    np.testing.assert_allclose(method.estimated_targets(), p, rtol=1e-5)
+    np.testing.assert_allclose(targets_of(method).numpy(), p, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def train(method: Method, name: str, epochs: range) -> list[float]:
     losses = []
     for epoch in epochs:
         z = logits(name, epoch)
-        for index in torch.arange(SAMPLES).flip(0).split(5):
+        for index in torch.split(torch.arange(SAMPLES).flip(0), 5):
             attention = z[index, 0]
             losses.append(float(method.loss(Batch(z[index], attention, index, epoch))))
         method.end_epoch(epoch, z.softmax(1).clone)

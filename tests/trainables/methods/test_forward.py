@@ -29,7 +29,8 @@ def forward(z: np.ndarray, labels: np.ndarray, transition: np.ndarray) -> float:
 def transition_of(classes: int) -> np.ndarray:
     """Return an asymmetric transition matrix, so that T and its transpose give other losses."""
     rows = 3 * np.eye(classes) + np.random.default_rng(1).random((classes, classes))
-    return np.float64(np.float32(rows / rows.sum(1, keepdims=True)))
+    transition: np.ndarray = rows / rows.sum(1, keepdims=True)
+    return transition.astype(np.float32).astype(np.float64)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
@@ -45,11 +46,11 @@ def test_loss_and_gradient(classes: int, scale: float) -> None:
 def test_estimated_transition_is_used_in_the_same_loss(classes: int) -> None:
     z = random_logits(6, classes)
     labels = ranked_labels(z)
-    predictions = np.float32(softmax(random_logits(200, classes, 3.0, seed=1)))
+    predictions = softmax(random_logits(200, classes, 3.0, seed=1)).astype(np.float32)
     method = make(
         "forward", labels, classes, {"percentile": 100}, inputs={"predictions": predictions}
     )
-    estimated = np.float64(predictions[predictions.argmax(0)])
+    estimated = predictions[predictions.argmax(0)].astype(np.float64)
     assert_loss(method, lambda z: forward(z, labels, estimated), z)
 
 
@@ -102,7 +103,7 @@ def test_rows_are_predictions_at_the_percentile(
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("percentile", [97.0, 50.0, 12.5, 100.0])
 def test_percentile_matches_numpys_method_higher(classes: int, percentile: float) -> None:
-    predictions = np.float32(softmax(random_logits(333, classes, 3.0)))
+    predictions = softmax(random_logits(333, classes, 3.0)).astype(np.float32)
     expected = []
     for column in range(classes):
         p = predictions[:, column]

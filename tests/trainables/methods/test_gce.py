@@ -25,7 +25,8 @@ from trainables.run.parameters import FrozenMap
 
 
 def generalised(z: np.ndarray, labels: np.ndarray, q: float) -> np.ndarray:
-    return (1 - softmax(z)[np.arange(len(z)), labels] ** q) / q
+    losses: np.ndarray = (1 - softmax(z)[np.arange(len(z)), labels] ** q) / q
+    return losses
 
 
 @pytest.mark.parametrize("q", [0.7, 1.0, 0.05])

@@ -18,6 +18,7 @@ from method_harness import (
     random_logits,
     ranked_labels,
     softmax,
+    targets_of,
     train_epoch,
 )
 
@@ -48,10 +49,10 @@ def test_loss_and_gradient(alpha: float, beta: float, classes: int, scale: float
 @pytest.mark.parametrize("classes", CLASSES)
 def test_loss_and_gradient_of_the_second_training(classes: int) -> None:
     z = random_logits(6, classes)
-    y = np.float32(softmax(random_logits(6, classes, seed=1)))
+    y = softmax(random_logits(6, classes, seed=1)).astype(np.float32)
     method = make("joint", np.zeros(6, int), classes, inputs={"labels": y})
     assert_loss(method, lambda z: float(-(y * log_softmax(z)).sum(1).mean()), z)
-    np.testing.assert_array_equal(method.estimated_targets(), y)
+    np.testing.assert_array_equal(targets_of(method), y)
     z, _ = extreme_logits(classes)
     assert_finite(make("joint", np.zeros(4, int), classes, inputs={"labels": y[:4]}), z)
 
@@ -86,7 +87,7 @@ def test_labels_are_mean_predictions_of_the_last_ten_epochs(kind: str, first: in
         if epoch + 1 >= first:
             y = np.mean(predictions[-10:], axis=0)
             y = one_hot(y.argmax(1), classes) if kind == "hard" else y
-        np.testing.assert_allclose(method.estimated_targets(), y, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(targets_of(method).numpy(), y, rtol=1e-5, atol=1e-7)
     found = method.outcome("labels", predict_forbidden)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, y, rtol=1e-5, atol=1e-7)
@@ -95,11 +96,11 @@ def test_labels_are_mean_predictions_of_the_last_ten_epochs(kind: str, first: in
 def test_first_epoch_with_learned_labels_is_71_by_default() -> None:
     # Epoch 70 of the code, which counts from 0.
     method = make("joint-labels", np.array([0, 1]), 2, epochs=200)
-    given = method.estimated_targets().clone()
+    given = targets_of(method).clone()
     for epoch in range(1, 71):
-        assert torch.equal(method.estimated_targets(), given)
+        assert torch.equal(targets_of(method), given)
         train_epoch(method, epoch, 2, 2)
-    assert not torch.equal(method.estimated_targets(), given)
+    assert not torch.equal(targets_of(method), given)
 
 
 def test_outcome_predictions_is_a_pass_over_the_samples() -> None:

@@ -76,7 +76,7 @@ def test_loss_matches_the_public_code_around_target_updates(
             z = scale * random.standard_normal((4, classes)).astype(np.float32)
             h = scale * random.standard_normal(4).astype(np.float32)
             expected = reference(z, h, index, epoch)
-            batch = Batch(*map(torch.from_numpy, (z, h, index)), epoch)
+            batch = Batch(torch.from_numpy(z), torch.from_numpy(h), torch.from_numpy(index), epoch)
             assert float(method.loss(batch)) == pytest.approx(expected, rel=2e-5, abs=2e-6)
         if not torch.equal(before, method.targets):
             moved.append(epoch)

@@ -16,6 +16,7 @@ from method_harness import (
     random_logits,
     ranked_labels,
     softmax,
+    targets_of,
     train_epoch,
 )
 
@@ -64,7 +65,7 @@ def test_targets_are_an_ensemble_over_epochs() -> None:
             expected.append(soft_cross_entropy(z[index], t[index]))
         losses = [loss for loss, _ in train_epoch(method, epoch, count, classes)]
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
-        np.testing.assert_allclose(method.estimated_targets(), t, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(targets_of(method).numpy(), t, rtol=1e-5, atol=1e-7)
     # Each visit weighs the label by α, whatever the number of batches.
     past = sum(0.8 ** (5 - e) * 0.2 * softmax(epoch_logits(e, count, classes)) for e in (3, 4, 5))
     np.testing.assert_allclose(t, 0.8**3 * one_hot(labels, classes) + past, rtol=1e-12)

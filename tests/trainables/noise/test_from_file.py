@@ -18,7 +18,8 @@ NOISY = (LABELS + 1) % 4
 
 
 def read(folder: Path) -> list[int]:
-    return read_label_file(folder, "mine", LABELS, 4).tolist()
+    labels: list[int] = read_label_file(folder, "mine", LABELS, 4).tolist()
+    return labels
 
 
 def error_message(folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def noisy_labels() -> NDArray[np.int64]:
     return (digits().train.labels + np.arange(1437) % 3) % 10
 
 
-def from_file(labels: NDArray[np.int64], **options: object) -> RunSpec:
+def from_file(labels: NDArray[np.int64], **options: Any) -> RunSpec:
     spec = runnable(scenario="file-mine", **options)
     return replace(spec, annotations=labels_digest(labels))
 

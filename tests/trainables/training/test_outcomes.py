@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def student(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     return Student
 
 
-def student_chain(**options: object) -> list[RunSpec]:
+def student_chain(**options: Any) -> list[RunSpec]:
     options = {"recipe": recipe(2), **options}
     return with_needs(runnable(method="student", **options))
 
@@ -122,6 +122,7 @@ def test_a_run_whose_need_diverged_counts_as_diverged(tmp_path: Path) -> None:
         f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
     )
     assert Record(tmp_path, spec.digest).result() == result
+    assert result.labels.flip_rate is not None
     assert not math.isnan(result.labels.flip_rate)
 
 
@@ -160,7 +161,7 @@ def test_a_damaged_outcome_is_refused(tmp_path: Path) -> None:
 PMD = "pmd-2-0.35"
 
 
-def pmd_chain(**options: object) -> list[RunSpec]:
+def pmd_chain(**options: Any) -> list[RunSpec]:
     """Return the specs of a run on clean labels and of a run with labels drawn from it."""
     source = runnable(method="ce", scenario="clean", recipe=recipe(30), evaluate=())
     spec = runnable(scenario=PMD, recipe=recipe(2), **options)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import recipe, runnable
 
-from trainables.training.probe import Cost
+from trainables.training.cost import Cost
 
 ROOT = Path(__file__).parents[3]
 

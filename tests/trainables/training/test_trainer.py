@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, assert_same_bits, bits, digits, pictures, recipe, runnable
+from small_runs import CPU, assert_same_bits, bits, digits, pictures, pixels_of, recipe, runnable
 from torch import nn
 
 from trainables.backbones import BACKBONES, Backbone
@@ -165,7 +165,7 @@ def test_held_out_samples_do_not_influence_training() -> None:
     spec = runnable(scenario="clean", recipe=recipe(2))
     trainer = train(spec)
     _, held_out = trainer.labels.hold_out(spec.hold_out, spec.seeds.split)
-    images, labels = digits().train.images.copy(), digits().train.labels.copy()
+    images, labels = pixels_of(digits().train).copy(), digits().train.labels.copy()
     images[held_out] = 16 - images[held_out]
     labels[held_out] = (labels[held_out] + 1) % 10
     altered = Dataset("digits", digits().classes, Split(images, labels), digits().test)
@@ -209,7 +209,7 @@ def test_evaluation_epochs_do_not_influence_training() -> None:
 def test_accuracy_is_the_fraction_of_correct_predictions() -> None:
     trainer = train(runnable(evaluate=("test",), hold_out=0.0))
     test = digits().test
-    mean, std = digits().train.images.mean() / 255, digits().train.images.std() / 255
+    mean, std = pixels_of(digits().train).mean() / 255, pixels_of(digits().train).std() / 255
     with torch.no_grad():
         inputs = (torch.from_numpy(test.images).double() / 255 - mean) / std
         predicted = trainer.network(inputs.float())[0].argmax(dim=1).numpy()

@@ -22,6 +22,7 @@ from small_runs import assert_same_bits, bits, complete_run, digits, recipe, run
 from trainables.errors import DataError, RecordError
 from trainables.methods import METHODS, Batch
 from trainables.methods.ce import CrossEntropy
+from trainables.run.provenance import provenance
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
@@ -219,6 +220,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
         assert stopped.reason == f"after epoch {epoch} of 4"
         assert [row["epoch"] for row in stopped.trace] == list(range(1, epoch + 1))
     with TrainingRun(spec, tmp_path / "stopped", digits, "study") as run:
+        assert stopped is not None
         assert run.rows_since(0) == stopped.trace
     again = complete_run(spec, tmp_path / "stopped", digits, "study")
     whole = complete_run(spec, tmp_path / "whole", digits, "study")
@@ -276,7 +278,7 @@ def test_changed_versions_and_devices_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = runnable(recipe=recipe(5))
-    original = training_run.provenance
+    original = provenance
 
     def advance(torch_version: str, device: str) -> RunResult | None:
         changes = {"torch": torch_version, "device": device}
