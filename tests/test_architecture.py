@@ -174,3 +174,44 @@ def test_what_is_imported_with_it(names: list[str], without: set[str]) -> None:
     loaded = set(done.stdout.split())
     assert {name.partition(".")[0] for name in names} <= loaded
     assert not loaded & without
+
+
+CROSS_MODULE = {
+    "test_architecture",
+    "test_digests",
+    "test_documents",
+    "orchestrator/test_changed_labels",
+    "orchestrator/test_every_dataset",
+    "orchestrator/test_inline_sweep",
+    "orchestrator/test_kill",
+    "orchestrator/test_methods_end_to_end",
+    "orchestrator/test_needs",
+    "orchestrator/test_out_of_memory",
+    "orchestrator/test_own_data",
+    "orchestrator/test_pmd_end_to_end",
+    "orchestrator/test_sweep_end_to_end",
+    "orchestrator/test_varied_values",
+    "search_spaces/test_overrides",
+    "search_spaces/test_protocol_rules",
+    "search_spaces/test_shipped_studies",
+    "search_spaces/test_study_rules",
+    "trainables/test_adding_a_backbone",
+    "trainables/test_adding_a_dataset",
+    "trainables/test_adding_a_method",
+    "trainables/test_adding_label_noise",
+    "trainables/test_bit_equality",
+}
+"""Test files of behaviours that several modules produce together; of all others, the module or
+package with the same name stands at the same place."""
+
+
+def test_test_files_stand_where_their_modules_stand() -> None:
+    tests = ROOT / "tests"
+    files = {path.relative_to(tests).with_suffix("") for path in tests.rglob("test_*.py")}
+    without_module = {
+        file.as_posix()
+        for file in files
+        if not (ROOT / file.with_name(f"{file.name.removeprefix('test_')}.py")).exists()
+        and not (ROOT / file.with_name(file.name.removeprefix("test_"))).is_dir()
+    }
+    assert without_module == CROSS_MODULE

@@ -171,10 +171,3 @@ def test_the_small_study_is_valid(write_study: Callable[..., Path]) -> None:
     assert study.backbone.parameters == {"hidden": (16,), "attention": "linear"}
     targets = {"first_target_epoch": 10, "target_interval": 1}
     assert resolve(study, "nal", study.scenarios[0]).hyperparameters.items() >= targets.items()
-
-
-def test_the_searched_scenario_is_ignored_if_nothing_is_tuned(
-    write_study: Callable[..., Path],
-) -> None:
-    study = load_study(str(write_study("tune: [nal]", "tune: []"))).study
-    assert study.search_scenarios == {}

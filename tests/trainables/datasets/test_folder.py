@@ -214,3 +214,18 @@ def test_not_one_picture_that_can_be_read(data_dir: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match="not one of its pictures can be read"):
         Folder().read(data_dir)
+
+
+def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label, name in enumerate(("b", "a")):
+            for n in (2, 10, 1):
+                path = tmp_path / split / name / f"{n}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (4, 4), (10 * n, label, 0)).save(path)
+    dataset = Folder().read(tmp_path)
+    files = Folder().list_files(tmp_path)
+    assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
+    for file, image in zip(files, pixels_of(dataset.train), strict=True):
+        with Image.open(tmp_path / file) as picture:
+            assert np.asarray(picture)[0, 0].tolist() == image[:, 0, 0].tolist()

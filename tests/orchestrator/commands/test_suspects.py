@@ -17,10 +17,9 @@ from orchestrator.cli import app
 from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Places
 from orchestrator.home import Home
-from reports.suspects import COLUMNS, rank_suspects
-from trainables.datasets.folder import Folder
+from reports.suspects import COLUMNS
 from trainables.datasets.picture_folder import PictureFolder
-from trainables.diagnostics.store import Diagnostics, load
+from trainables.diagnostics.store import load
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record
 
@@ -41,50 +40,6 @@ def places(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Places:
     home = tmp_path_factory.mktemp("home")
     complete_run(spec, home, digits, "study")
     return Places(home_dir=home)
-
-
-def make_diagnostics(**arrays: object) -> Diagnostics:
-    values = {
-        "seen": [True] * 4,
-        "position": [10, 11, 12, 13],
-        "given": [0, 0, 1, 1],
-        "target": [0, 1, 1, 0],
-        "target_probability": [0.9, 0.8, 0.6, 0.5],
-        "loss": [0.1, 3.0, 0.5, 2.0],
-        "true": [0, 1, 1, 1],
-    }
-    return Diagnostics({name: np.array(value) for name, value in {**values, **arrays}.items()})
-
-
-def test_a_sample_with_an_unreadable_picture_is_not_ranked() -> None:
-    ranking = rank_suspects(make_diagnostics(seen=[True, False, True, True]))
-    assert sorted(ranking.index.tolist()) == [10, 12, 13]
-    assert len(ranking.loss) == len(ranking.given) == 3
-
-
-def test_high_loss_and_another_target_come_first() -> None:
-    ranking = rank_suspects(make_diagnostics())
-    assert ranking.index.tolist() == [11, 13, 12, 10]
-    assert ranking.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
-    assert (ranking.given.tolist(), ranking.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
-    assert ranking.attention is None
-    assert (ranking.mislabelled, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
-
-
-def test_attention_counts_by_its_spread() -> None:
-    saturated = rank_suspects(make_diagnostics(last_attention=[20.0, 21.0, 20.0, 21.0]))
-    assert saturated.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
-    spread = rank_suspects(make_diagnostics(last_attention=[-9.0, 9.0, 9.0, 9.0]))
-    assert spread.score[list(spread.index).index(10)] > 0.2
-    assert spread.attention is not None
-
-
-def test_without_true_labels_there_is_no_precision() -> None:
-    diagnostics = make_diagnostics()
-    ranking = rank_suspects(
-        Diagnostics({k: v for k, v in diagnostics.arrays.items() if k != "true"})
-    )
-    assert (ranking.true, ranking.mislabelled, ranking.precision(2)) == (None, None, None)
 
 
 def test_a_real_run(
@@ -174,18 +129,3 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
         result = CliRunner().invoke(app, [*arguments, "--data-dir", data])
         assert result.exit_code == 0, result.output
         assert (folder / f"suspects-{spec.digest[:12]}" / "suspects.png").exists()
-
-
-def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for label, name in enumerate(("b", "a")):
-            for n in (2, 10, 1):
-                path = tmp_path / split / name / f"{n}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (4, 4), (10 * n, label, 0)).save(path)
-    dataset = Folder().read(tmp_path)
-    files = Folder().list_files(tmp_path)
-    assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
-    for file, image in zip(files, pixels_of(dataset.train), strict=True):
-        with Image.open(tmp_path / file) as picture:
-            assert np.asarray(picture)[0, 0].tolist() == image[:, 0, 0].tolist()

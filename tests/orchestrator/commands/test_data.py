@@ -1,4 +1,4 @@
-"""The commands `data` and `noise`."""
+"""The command `data`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from command_line import run_command
 from PIL import Image
 from small_cifar import small_cifar10
 
-from orchestrator.commands import data, noise
-from orchestrator.flags import Changes, Places
+from orchestrator.commands import data
 from orchestrator.home import Home
 from trainables.datasets import SOURCES, load
 from trainables.errors import DataError, UserError
-from trainables.run.seeds import Seeds
-from trainables.run_data.realisation import labels_digest, realise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,42 +128,3 @@ def test_a_missing_dataset_is_named_in_one_line(name: str, tmp_path: Path) -> No
 def test_an_unknown_dataset_name_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown dataset 'cifar': did you mean 'cifar1"):
         data.check("cifar", tmp_path, decode=True, as_json=False)
-
-
-def test_noise_prints_and_saves_a_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = Changes("digits", scenarios=("symmetric-incl-0.4",))
-    places = Places(home_dir=tmp_path)
-    assert noise.run(changes, places, 5, as_json=True) == 0
-    output = json.loads(capsys.readouterr().out)
-
-    realisation = realise(
-        load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0)
-    )
-    assert output["sha256"] == realisation.digest
-    assert output["nominal_rate"] == 0.4
-    assert output["true_rate"] == realisation.flip_rate
-    assert output["transition"] == realisation.transition
-    saved = np.load(output["file"])
-    assert labels_digest(saved) == realisation.digest
-
-    assert noise.run(changes, places, 5, as_json=False) == 0
-    page = capsys.readouterr().out
-    assert realisation.digest in page.replace("\n", "").replace(" ", "")
-    assert f"{realisation.flip_rate:.2%}" in page
-    for row in range(10):
-        assert f"{100 * realisation.transition[row][row]:.1f}" in page
-
-
-@pytest.mark.slow
-def test_pmd_noise_trains_its_network_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changes = Changes("digits", scenarios=("pmd-1-0.35",), epochs=20)
-    outputs = []
-    for _ in range(2):
-        assert noise.run(changes, Places(home_dir=tmp_path), 0, as_json=True) == 0
-        outputs.append(json.loads(capsys.readouterr().out))
-
-    assert outputs[0] == outputs[1]
-    assert abs(outputs[0]["true_rate"] - 0.35) < 5 * (0.35 * 0.65 / 1437) ** 0.5
-    assert len(list((tmp_path / "runs").glob("*/predictions.npy"))) == 1

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reports.suspects import rank_suspects
+from trainables.diagnostics.store import Diagnostics
+
+
+def make_diagnostics(**arrays: object) -> Diagnostics:
+    values = {
+        "seen": [True] * 4,
+        "position": [10, 11, 12, 13],
+        "given": [0, 0, 1, 1],
+        "target": [0, 1, 1, 0],
+        "target_probability": [0.9, 0.8, 0.6, 0.5],
+        "loss": [0.1, 3.0, 0.5, 2.0],
+        "true": [0, 1, 1, 1],
+    }
+    return Diagnostics({name: np.array(value) for name, value in {**values, **arrays}.items()})
+
+
+def test_a_sample_with_an_unreadable_picture_is_not_ranked() -> None:
+    ranking = rank_suspects(make_diagnostics(seen=[True, False, True, True]))
+    assert sorted(ranking.index.tolist()) == [10, 12, 13]
+    assert len(ranking.loss) == len(ranking.given) == 3
+
+
+def test_high_loss_and_another_target_come_first() -> None:
+    ranking = rank_suspects(make_diagnostics())
+    assert ranking.index.tolist() == [11, 13, 12, 10]
+    assert ranking.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (ranking.given.tolist(), ranking.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
+    assert ranking.attention is None
+    assert (ranking.mislabelled, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
+
+
+def test_attention_counts_by_its_spread() -> None:
+    saturated = rank_suspects(make_diagnostics(last_attention=[20.0, 21.0, 20.0, 21.0]))
+    assert saturated.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
+    spread = rank_suspects(make_diagnostics(last_attention=[-9.0, 9.0, 9.0, 9.0]))
+    assert spread.score[list(spread.index).index(10)] > 0.2
+    assert spread.attention is not None
+
+
+def test_without_true_labels_there_is_no_precision() -> None:
+    diagnostics = make_diagnostics()
+    ranking = rank_suspects(
+        Diagnostics({k: v for k, v in diagnostics.arrays.items() if k != "true"})
+    )
+    assert (ranking.true, ranking.mislabelled, ranking.precision(2)) == (None, None, None)
