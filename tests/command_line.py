@@ -31,7 +31,9 @@ def _environment() -> dict[str, str]:
     return {**inherited, "COLUMNS": "200", "PYTHONPATH": str(CHECKOUT)}
 
 
-def run_command(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *words: object, folder: Path | None = None, patience_seconds: float = PATIENCE_SECONDS
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m orchestrator ...` without a terminal and wait until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *map(str, words)],
@@ -41,7 +43,7 @@ def run_command(*words: object, folder: Path | None = None) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_SECONDS,
+        timeout=patience_seconds,
     )
 
 
