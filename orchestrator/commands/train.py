@@ -21,6 +21,7 @@ from search_spaces.loader import parse_set
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
+from trainables.extensions import without_hash
 from trainables.methods import check_state, method_of
 from trainables.noise import noise_of
 from trainables.run.record import Record
@@ -161,7 +162,8 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
             if change.path.split(".")[0] not in Study.model_fields:
                 hint = suggest(change.path, [*parameters, *Study.model_fields])
                 raise StudyError(
-                    f"{change.flag}: no parameter of {method} nor key of a study: {hint}"
+                    f"{change.flag}: no parameter of {without_hash(method)} nor key of a study: "
+                    f"{hint}"
                 )
             study_sets.append(text)
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import run_command
+from outside_code import LOSS
 from plans import STUDY
 
 from orchestrator.__main__ import main
@@ -236,6 +237,21 @@ def test_train_refuses_invalid_flags(fault: Callable[..., str], tmp_path: Path) 
         assert part in fault("train", "digits", *arguments, "--home", "h")
     assert not (tmp_path / "h" / "runs").exists()
     assert not (tmp_path / "h" / "mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("no_code_loaded")
+def test_train_names_a_method_from_a_file_without_its_hash(
+    fault: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "my_loss.py").write_text(LOSS)
+    words = ("train", "digits", "--method", "my_loss.py:LabelSmoothing", "--home", "h")
+    assert fault(*words).endswith("read it, then add --allow-code\n")
+    line = fault(*words, "--allow-code", "--set", "smothing=0.2")
+    assert line.startswith(
+        "error: --set smothing: no parameter of LabelSmoothing nor key of a study: "
+        "did you mean 'smoothing'?"
+    )
+    assert not (tmp_path / "h").exists()
 
 
 @pytest.fixture
