@@ -187,6 +187,7 @@ CROSS_MODULE = {
     "orchestrator/test_methods_end_to_end",
     "orchestrator/test_needs",
     "orchestrator/test_out_of_memory",
+    "orchestrator/test_outside_code",
     "orchestrator/test_own_data",
     "orchestrator/test_pmd_end_to_end",
     "orchestrator/test_sweep_end_to_end",
