@@ -42,5 +42,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in caches:
         getattr(extensions, name).cache_clear()
     for name, module in list(sys.modules.items()):
-        if str(folder) in str(getattr(module, "__path__", getattr(module, "__file__", ""))):
+        values = vars(module)  # attributes of `torch.classes` are created on access
+        if str(folder) in str(values.get("__path__", values.get("__file__", ""))):
             del sys.modules[name]

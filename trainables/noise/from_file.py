@@ -157,6 +157,7 @@ def _read_npy(path: Path) -> Columns:
             f"{path} cannot be read as a NumPy array of integers: write it with numpy.save"
         ) from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise DataError(f"{path} holds several arrays: it must hold one, a vector of labels")
     if array.ndim != 1:
         raise DataError(f"{path} must be a vector of labels, its shape is {array.shape}")
