@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import typer
+from orchestrator.interpreter import exclude_working_directory
 
-from orchestrator.cli import app
-from trainables.errors import NalError
+exclude_working_directory()  # before anything else is imported
+
+import typer  # noqa: E402
+
+from orchestrator.cli import app  # noqa: E402
+from trainables.errors import NalError  # noqa: E402
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """Class of click's usage errors, whose module depends on the version of typer."""

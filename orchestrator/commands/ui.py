@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.interpreter import module_command
 from reports.store import existing_store
 from trainables.errors import ServiceError
 
@@ -47,7 +47,7 @@ def run(home: Home, host: str, port: int) -> int:
     console.print(f"MLflow over {uri}")
     console.print(f"open http://{host}:{port} and choose an experiment; press Ctrl-C to stop")
     command = [
-        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
+        *module_command("mlflow", "server", "--backend-store-uri", uri),
         *("--default-artifact-root", home.artifacts.as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),
         *("--uvicorn-opts", "--log-level warning"),

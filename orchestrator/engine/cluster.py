@@ -7,12 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.interpreter import module_command
 from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def check_cluster(address: str) -> None:
             f"--ray-address {address} cannot be reached ({error}): {hint}"
         ) from error
     # `ray.init` has no time limit, so Ray's own health check runs in a process that can be killed.
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    command = module_command("ray.scripts.scripts", "health-check", "--address", address)
     try:
         healthy = not subprocess.run(  # noqa: S603 - our own interpreter
             command, capture_output=True, timeout=HEALTH_CHECK_TIMEOUT_SECONDS, check=False

@@ -8,10 +8,10 @@ import math
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.interpreter import module_command
 from orchestrator.planning.sizes import Network, PhaseSize, RunGroup, network_of, phase_sizes
 from trainables.errors import NalError
 from trainables.extensions import loaded_files
@@ -174,8 +174,8 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         "classes": len(plan.dataset.classes),
         "code": {file.path: base64.b64encode(file.content).decode() for file in loaded_files()},
     }
-    process = subprocess.run(
-        [sys.executable, "-m", "trainables.training.probe"],
+    process = subprocess.run(  # noqa: S603 - our own interpreter
+        module_command("trainables.training.probe"),
         input=json.dumps(request),
         capture_output=True,
         text=True,
