@@ -1,7 +1,8 @@
-"""Benchmark of the time that diagnostics take: trainings with and without them, in alternation.
+"""Benchmark of the time that the collection of diagnostics adds to a training.
 
-The interval is the default one, and the networks are so small that little else takes time: an MLP
-on the digits, and one on pictures of CIFAR's size with 100 classes. Run it from the checkout:
+Trainings with and without diagnostics alternate. Diagnostics are collected at the default interval.
+The networks are so small that the training itself takes little time: an MLP on the digits, and an
+MLP on pictures of CIFAR's size with 100 classes. Run the benchmark from the checkout:
 
     python benchmarks/diagnostics.py
 """
@@ -29,6 +30,7 @@ from trainables.run.parameters import FrozenMap  # noqa: E402
 from trainables.training.trainer import Trainer  # noqa: E402
 
 EPOCHS = 60
+"""Number of epochs of each training."""
 
 
 def hundred_classes(count: int = 2000) -> Dataset:
@@ -59,7 +61,10 @@ def seconds(dataset: Dataset, *, collects: bool) -> float:
 
 
 def main() -> None:
-    """Alternate both, so that other processes on the machine slow them down equally."""
+    """Measure trainings with and without diagnostics in alternation, and save the numbers.
+
+    Other processes on the machine thus slow both down equally.
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pairs", type=int, default=7)
     pairs = parser.parse_args().pairs

@@ -1,4 +1,4 @@
-"""Storage of a benchmark's numbers, with a description of the machine that it ran on."""
+"""Storage of the numbers of a benchmark, with a description of the machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
-"""Folder of the files with numbers."""
+"""Folder of the files with the numbers of the benchmarks."""
 CHECKOUT = RESULTS.parent.parent
-"""Root folder of the checkout."""
+"""Root folder of the repository."""
 
 LOAD_BEFORE = os.getloadavg()[0]
 """Mean number of runnable processes in the minute before the benchmark started.
@@ -35,8 +35,8 @@ def save_numbers(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) 
 
     Args:
         name: name of the benchmark.
-        numbers: numbers by title.
-        packages: packages whose versions are written beside the numbers.
+        numbers: measured numbers by title.
+        packages: names of the packages whose versions are written beside the numbers.
     """
     for key, value in numbers.items():
         print(f"{key}: {value}")

@@ -1,7 +1,8 @@
 """Benchmark of the orchestration: a sweep of runs that do nothing, on real Ray, Optuna and MLflow.
 
-It is compared with as many bare Ray Tune trials of the same trainable on the same cluster, without
-search, records of a sweep and MLflow. Run it from the checkout:
+The sweep is compared with as many plain Ray Tune trials of the same trainable on the same cluster.
+These trials have neither a search nor records, and are not written to MLflow. Run the benchmark
+from the checkout:
 
     python benchmarks/orchestration.py --runs 100
     python benchmarks/orchestration.py --runs 1000
@@ -44,17 +45,20 @@ if TYPE_CHECKING:
     from trainables.training.job import Row
 
 CELLS = 2
-"""Number of cells of the small study, each of which has `seeds` runs."""
+"""Number of cells of the small study (combinations of method and scenario).
+
+Each cell has a run for each confirm seed.
+"""
 
 
 class StartTimer:
-    """Listener that stores the time at which the first run was handed out."""
+    """Listener of an engine that stores the time at which the first run started."""
 
     def __init__(self) -> None:
         self.start_time = 0.0
 
     def on_start(self, task: Task) -> None:  # noqa: ARG002
-        """Store the time of the first run."""
+        """Store the start time of the first run."""
         self.start_time = self.start_time or time.perf_counter()
 
     def on_report(self, task: Task, row: Row) -> None:
@@ -65,7 +69,7 @@ class StartTimer:
 
 
 def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
-    """Carry out a sweep of about `runs` runs, 30 of them trials, and write it to MLflow.
+    """Carry out a sweep of about `runs` runs, of which 30 are trials, and write it to MLflow.
 
     Returns:
         The numbers of the benchmark, by title.
@@ -98,7 +102,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
 
 
 def bare_seconds(home: Path, runs: int) -> float:
-    """Carry out bare Tune trials of the same trainable and return the seconds per trial."""
+    """Carry out plain Ray Tune trials of the same trainable, and return the seconds per trial."""
     from ray import tune
 
     from trainables.trainable import RunTrainable
@@ -125,7 +129,7 @@ def bare_seconds(home: Path, runs: int) -> float:
 
 
 def main() -> None:
-    """Measure a sweep and bare trials on one cluster and write the numbers."""
+    """Measure a sweep and plain Ray Tune trials on one cluster, and save the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     runs: int = parser.parse_args().runs

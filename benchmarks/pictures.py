@@ -1,10 +1,14 @@
 """Benchmark of reading large pictures, and of indexing a million of them.
 
-Two things are measured. *Images per second*: this project's threads, compared with the pattern of
-most training code, a `DataLoader` whose workers open files with Pillow and transform them one by
-one. Both read the same files and cut crops of the same size, with as many workers as threads, in
-alternation. *Index*: seconds and peak memory of a process that reads Clothing1M's lists and looks
-up each file.
+Two things are measured:
+
+*Images per second* of this project's loader, which uses threads, and of a `DataLoader` as most
+training code uses it: its worker processes open files with Pillow and transform them one by one.
+Both read the same files and cut crops of the same size, with the same number of threads or workers,
+in alternation.
+
+*Index*: seconds and peak memory of a process that reads the file lists of Clothing1M and looks up
+each file.
 """
 
 from __future__ import annotations
@@ -44,11 +48,11 @@ WIDTH, HEIGHT, CROP, BATCH = 340, 256, 227, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of each channel, for the normalisation."""
 KEYS = 1000
-"""Number of files in each folder of the generated index."""
+"""Number of files in each folder of the generated picture files."""
 
 
 class PillowDataset(TorchDataset[tuple[torch.Tensor, int]]):
-    """Dataset that follows the pattern of most training code."""
+    """Dataset of picture files read with Pillow and torchvision, as in most training code."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -70,7 +74,10 @@ class PillowDataset(TorchDataset[tuple[torch.Tensor, int]]):
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:
-    """Write JPEGs of the size that WebVision's small release has, with detail at all scales."""
+    """Write random JPEG files of the size of WebVision's small release, and return their names.
+
+    They have detail at several scales, as photographs do.
+    """
     random = np.random.Generator(np.random.Philox(0))
     names = []
     for number in range(count):
@@ -85,7 +92,10 @@ def write_pictures(folder: Path, count: int) -> list[str]:
 
 
 def rate(batches: Iterable[torch.Tensor]) -> float:
-    """Return images per second of one pass, without its first batch, which starts the workers."""
+    """Return the images per second of one pass over batches.
+
+    The first batch is left out, since it includes the start of the workers.
+    """
     iterator = iter(batches)
     next(iterator)
     start, count = time.perf_counter(), 0
@@ -97,7 +107,7 @@ def rate(batches: Iterable[torch.Tensor]) -> float:
 def project_batches(
     folder: Path, names: list[str], threads: int, epoch: int
 ) -> Iterator[torch.Tensor]:
-    """Yield the batches of an epoch as this project's training loads them."""
+    """Yield the batches of an epoch, loaded by this project's `PictureLoader`."""
     index = np.arange(len(names))
     pictures = Pictures.of(folder, [name.encode() for name in names])
     loader = PictureLoader(pictures, index, index, torch.device("cpu"), CROP, threads=threads)
@@ -109,18 +119,18 @@ def project_batches(
 
 
 def pillow_batches(folder: Path, names: list[str], workers: int) -> Iterator[torch.Tensor]:
-    """Yield the batches of an epoch as a `DataLoader` loads them."""
+    """Yield the batches of an epoch, loaded with Pillow by a `DataLoader`."""
     dataset = PillowDataset([f"{folder}/{name}" for name in names])
     for images, _ in DataLoader(dataset, BATCH, shuffle=True, num_workers=workers):
         yield images
 
 
 def measure_rates(count: int, rounds: int) -> dict[str, object]:
-    """Measure the images per second of both, in alternation.
+    """Measure the images per second of both loaders, in alternation.
 
     Args:
         count: number of pictures.
-        rounds: number of measurements of each.
+        rounds: number of measurements of each loader.
     """
     workers = os.cpu_count() or 1
     torch.set_num_threads(1)
@@ -148,7 +158,7 @@ def measure_rates(count: int, rounds: int) -> dict[str, object]:
 
 
 def write_index(root: Path, lines: int) -> None:
-    """Write Clothing1M's lists with `lines` training pictures, and an empty file for each."""
+    """Write the file lists of Clothing1M with `lines` training pictures, all of them empty."""
     folder = root / clothing1m.FOLDER
     keys = []
     for first in range(0, lines, KEYS):
@@ -185,7 +195,7 @@ print(json.dumps({"lines": len(dataset.train), "seconds": seconds, "peak_memory_
 
 
 def measure_index(lines: int) -> dict[str, object]:
-    """Return size, seconds and peak memory of an index that a new process reads."""
+    """Return the size, seconds and peak memory of a new process that reads the file lists."""
     root = Path(tempfile.mkdtemp())
     try:
         write_index(root, lines)
@@ -203,7 +213,7 @@ def measure_index(lines: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure both and write the numbers."""
+    """Measure the index and the loaders, and save the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)

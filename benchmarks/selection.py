@@ -1,9 +1,10 @@
-"""Benchmark of the numbers that may choose hyperparameters where learning rates restart.
+"""Benchmark of objectives for choosing hyperparameters where the learning rate restarts.
 
 NAL is trained at three values of λ on three seeds each, under cosine restarts, on 3,000 pictures
-with the small ResNet and on the digits with an MLP. Each way of averaging a run's accuracy is
-applied to its held-out and to its test accuracy. The results are the standard deviation over seeds
-(ddof 1), pooled over the values of λ, and the mean. Run it from the checkout:
+with the small ResNet and on the digits with an MLP. Objectives are different averages of a run's
+accuracy over epochs. Each is computed for the held-out and the test accuracy. The results are the
+standard deviation over seeds (ddof 1), pooled over the values of λ, and the mean. Run the benchmark
+from the checkout:
 
     python benchmarks/selection.py --pictures FOLDER
 
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCHS, PERIOD = 30, 5
-"""Length of a training and period of its schedule, in epochs."""
+"""Length of a training and period of its learning-rate schedule, in epochs."""
 TRAIN, TEST = 300, 200
 """Numbers of training and test pictures of each class; the first by name are used."""
 LAMBDAS = (0.5, 2.0, 10.0)
-"""Values of λ."""
+"""Values of the hyperparameter λ of NAL."""
 ENDS = 3
 """Number of cycle ends that `held-out-cycle-ends` averages."""
 
@@ -75,38 +76,40 @@ backbone: {name: mlp}
 """
 
 Trace = list[dict[str, float]]
+"""Metrics of one run after each epoch."""
 
 
 def last_cycle(trace: Trace, metric: str) -> float:
-    """Return the mean over the last cycle: `held-out-mean` with a window of one cycle."""
+    """Return the mean of a metric over the last cycle: `held-out-mean` with that window."""
     return fmean(row[metric] for row in trace[-PERIOD:])
 
 
 def last_epochs(trace: Trace, metric: str) -> float:
-    """Return the mean over the last two cycles."""
+    """Return the mean of a metric over the last two cycles."""
     return fmean(row[metric] for row in trace[-2 * PERIOD :])
 
 
 def cycle_ends(trace: Trace, metric: str) -> float:
-    """Return the mean over the last epochs of the last cycles: `held-out-cycle-ends`."""
+    """Return the mean of a metric over the ends of the last cycles: `held-out-cycle-ends`."""
     return fmean(row[metric] for row in trace[PERIOD - 1 :: PERIOD][-ENDS:])
 
 
 def last_epoch(trace: Trace, metric: str) -> float:
-    """Return the value in the last epoch."""
+    """Return the value of a metric after the last epoch."""
     return trace[-1][metric]
 
 
-READINGS: dict[str, Callable[[Trace, str], float]] = {
+OBJECTIVES: dict[str, Callable[[Trace, str], float]] = {
     f"mean of the last {PERIOD} epochs": last_cycle,
     f"mean of the last {2 * PERIOD} epochs": last_epochs,
     f"mean of the last {ENDS} cycle ends": cycle_ends,
     "last epoch": last_epoch,
 }
+"""Function that computes each objective from a trace and the name of a metric, by title."""
 
 
 def write_pictures(folder: Path, data: Path) -> None:
-    """Write the first pictures of each class into `data.npz`."""
+    """Write the first pictures of each class in a folder to `data.npz` in another folder."""
     arrays: dict[str, Any] = {}
     for split, count in (("train", TRAIN), ("test", TEST)):
         classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
@@ -120,7 +123,7 @@ def write_pictures(folder: Path, data: Path) -> None:
 
 
 def sweep(study: str, folder: Path) -> dict[float, list[Trace]]:
-    """Carry out a study and return the traces of its runs by λ."""
+    """Carry out a study, and return the metrics of its runs by λ."""
     path = folder / "study.yaml"
     path.write_text(study)
     home = folder / "runs"
@@ -137,12 +140,12 @@ def sweep(study: str, folder: Path) -> dict[float, list[Trace]]:
 
 
 def summarise(traces: dict[float, list[Trace]]) -> dict[str, Any]:
-    """Return the deviation over seeds and the mean of each reading, in points of accuracy."""
+    """Return the standard deviation over seeds and the mean of each objective, in percent."""
     numbers: dict[str, Any] = {}
     for metric in ("val/accuracy", "test/accuracy"):
-        for title, read in READINGS.items():
+        for title, objective in OBJECTIVES.items():
             values = {
-                value: [100 * read(trace, metric) for trace in runs]
+                value: [100 * objective(trace, metric) for trace in runs]
                 for value, runs in traces.items()
             }
             pooled = math.sqrt(fmean(variance(runs) for runs in values.values()))
@@ -154,7 +157,7 @@ def summarise(traces: dict[float, list[Trace]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Carry out both studies and summarise their runs."""
+    """Carry out the studies of pictures and digits, and save summaries of their runs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of class folders")
     pictures = parser.parse_args().pictures

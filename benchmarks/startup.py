@@ -1,7 +1,8 @@
 """Benchmark of the start of the command line: wall time of `python -m orchestrator --help`.
 
-It is compared with `python -c pass`, the shortest possible process, and with `import torch`, which
-a command line that imports everything at its top would wait for. Run it from the checkout:
+It is compared with `python -c pass`, the shortest possible process, and with `import torch`, for
+which a command line that imports everything at its start would wait. Run the benchmark from the
+checkout:
 
     python benchmarks/startup.py
 """
@@ -21,27 +22,31 @@ COMMANDS = {
     "orchestrator studies": ["-m", "orchestrator", "studies"],
     "import torch": ["-c", "import torch"],
 }
-TIMES = 9
+"""Arguments of the Python process of each measured command, by title."""
+REPETITIONS = 9
 """Number of measurements of each command."""
 
 
 def seconds(arguments: list[str]) -> float:
-    """Return the wall time of one Python process with these arguments."""
+    """Return the wall time of one Python process with the given arguments, in seconds."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=CHECKOUT)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Alternate all commands, so that other processes on the machine slow them down equally."""
+    """Measure all commands in alternation, and save the numbers.
+
+    Other processes on the machine thus slow all commands down equally.
+    """
     for arguments in COMMANDS.values():
         seconds(arguments)  # the first start reads files from the disk
     measurements: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(TIMES):
+    for _ in range(REPETITIONS):
         for name, arguments in COMMANDS.items():
             measurements[name].append(seconds(arguments))
     numbers = {
-        f"{name}, seconds (median of {TIMES}; least)": [
+        f"{name}, seconds (median of {REPETITIONS}; least)": [
             round(statistics.median(times), 3),
             round(min(times), 3),
         ]

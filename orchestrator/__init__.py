@@ -1,1 +1,1 @@
-"""The sweep: command line, plan, search, select, confirm, record."""
+"""The orchestrator: command line, planning, engines, sweeps and their records."""

@@ -14,11 +14,17 @@ from orchestrator.cli import app  # noqa: E402
 from trainables.errors import NalError  # noqa: E402
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-"""Class of click's usage errors, whose module depends on the version of typer."""
+"""Base class of the usage errors of click.
+
+It is taken from a class of typer, because the module of click depends on typer's version.
+"""
 
 
 def main() -> None:
-    """Run the command line and exit; errors with an explanation are printed without traceback."""
+    """Run the command line and exit the process.
+
+    Errors that explain themselves are printed without a traceback.
+    """
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except NalError as error:

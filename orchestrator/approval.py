@@ -1,7 +1,7 @@
-"""Permission to execute the code that a study names, which users give once for each SHA-256.
+"""The user's permission to execute code files that a study names, given once for each SHA-256.
 
-Permissions are stored in the user's own folder, not in a home or beside a study, which may come
-from somebody else.
+Permissions are stored in the user's own state folder. The home folder of a sweep and the folder of
+a study are no safe place, since they may come from somebody else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def allowed_folder() -> Path:
-    """Return the folder with an empty file for each SHA-256 that the user has allowed."""
+    """Return the folder of permissions.
+
+    It contains an empty file for each code file that the user has allowed, named by its SHA-256.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():  # to be ignored by the XDG specification
         state = Path.home() / ".local" / "state"
@@ -28,11 +31,13 @@ def allowed_folder() -> Path:
 
 
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
-    """Return whether a file may be executed; on a terminal, ask the user if it is unknown.
+    """Return whether a code file may be executed.
+
+    If the file has not been allowed before, the user is asked, provided that there is a terminal.
 
     Args:
-        file: file to execute.
-        allow_code: whether the user has allowed all files that this command names.
+        file: code file to execute.
+        allow_code: whether `--allow-code` was passed, which allows every file without asking.
     """
     permission = allowed_folder() / file.sha256
     with suppress(PermissionError):

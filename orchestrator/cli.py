@@ -86,7 +86,7 @@ def show(
         bool, typer.Option("--yaml", help="Print the resolved study as a study file.")
     ] = False,
 ) -> None:
-    """Print a study resolved, with the source of each value."""
+    """Print every value of a resolved study with its source."""
     from orchestrator.commands.studies import show as command
 
     raise typer.Exit(command(changes, as_yaml=yaml))
@@ -107,7 +107,7 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Print the table of a sweep, from MLflow alone."""
+    """Print the table of a sweep, reading MLflow only."""
     from orchestrator.commands import report as command
 
     raise typer.Exit(command.run(sweep, places, markdown, as_json=json))
@@ -194,7 +194,7 @@ def suspects(
 @app.command()
 @with_flags("home_dir", "tracking_uri")
 def sync(places: Places) -> None:
-    """Rebuild MLflow's records from the runs under the home."""
+    """Rebuild MLflow's records from the runs in the home folder."""
     from orchestrator.commands import sync as command
 
     raise typer.Exit(command.run(places))
@@ -207,7 +207,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
-    """Serve MLflow's web interface for the runs under the home."""
+    """Serve MLflow's web interface for the runs in the home folder."""
     from orchestrator.commands import ui as command
 
     raise typer.Exit(command.run(places.home, host, port))

@@ -37,21 +37,21 @@ STATUS_LINE_SECONDS = 10.0
 """Seconds between two status lines if the output is not a terminal."""
 
 TABLE_COLUMNS = 8
-"""Number of columns of the table of runs."""
+"""Number of columns in the live table of running runs."""
 
 METRIC_FORMATS = {
     TRAIN_LOSS: "loss {:.3f}",
     VAL: "val {:.1%}",
     TEST: "test {:.1%}",
 }
-"""Format of each metric that is shown beside a progress bar."""
+"""Format string of each metric that is shown beside a progress bar."""
 
 MAX_SHOWN_RUNS = 8
-"""Largest number of runs in the table; a cluster may train hundreds at a time."""
+"""Largest number of runs in the live table; a cluster may train hundreds at a time."""
 
 
 class _RunProgress:
-    """Progress of a run that has been handed out."""
+    """Progress of a run that an engine has started."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -68,7 +68,7 @@ class _RunProgress:
 
 
 class ProgressBars(Progress):
-    """Listener that shows a progress bar for each run."""
+    """Listener of an engine that shows a progress bar for each run."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -97,7 +97,7 @@ class ProgressBars(Progress):
         self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
 
     def on_end(self, task: Task) -> None:
-        """Keep the run's progress bar."""
+        """Do nothing, so that the progress bar of the ended run stays visible."""
 
 
 def run_title(spec: RunSpec) -> str:
@@ -106,7 +106,7 @@ def run_title(spec: RunSpec) -> str:
 
 
 class Display:
-    """Listener and context manager that shows the progress of a sweep.
+    """Live display of the progress of a sweep: a listener of the engine and a context manager.
 
     A terminal shows a live table of runs; any other output gets a status line every
     `STATUS_LINE_SECONDS`.
@@ -117,8 +117,8 @@ class Display:
 
         Args:
             console: console to print on.
-            sweep: sweep that has been resumed.
-            cost: measured cost of runs, from which the time left is estimated.
+            sweep: sweep whose recorded runs have been read already (`Sweep.resume`).
+            cost: measured cost of a run, used to estimate the time left.
         """
         self._console = console
         self._sweep = sweep
@@ -162,7 +162,10 @@ class Display:
         self._runs.pop(task.spec.digest, None)
 
     def _totals(self) -> dict[Phase, int]:
-        """Return the number of runs of each phase: exact if known, otherwise an upper bound."""
+        """Return the total number of runs of each phase.
+
+        The number is exact once the phase is planned, and an upper bound before.
+        """
         totals = {phase: runs for phase, (runs, _) in self._weights.items()}
         selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
@@ -174,7 +177,10 @@ class Display:
         return totals
 
     def _count(self, phase: Phase, batches: Iterable[Batch]) -> int:
-        """Return the number of a phase's runs and their needs that no other phase counts."""
+        """Return the number of runs counted in a phase.
+
+        The runs that these runs need are included, unless another phase counts them already.
+        """
         plan = self._sweep.plan
         specs = [spec for batch in batches for spec in batch.specs]
         needed = [need for spec in specs for need in plan.needs_of(spec)]
@@ -190,7 +196,10 @@ class Display:
         )
 
     def seconds_left(self) -> float:
-        """Return the estimated seconds left, from the measured cost and the speed so far."""
+        """Return the estimated time until the sweep ends, in seconds.
+
+        It is based on the measured cost of runs and the speed so far.
+        """
         totals = self._totals()
         whole = sum(totals[phase] * seconds for phase, (_, seconds) in self._weights.items())
         done = self._completed_seconds()

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 def download(dataset: str, data_dir: Path, console: Console) -> None:
-    """Download the missing files of a dataset; an interrupted download is continued.
+    """Download the missing files of a dataset. An interrupted download is continued.
 
     Args:
         dataset: name of the dataset.
-        data_dir: folder for the dataset.
+        data_dir: folder of the datasets, to which the files are written.
         console: console that shows the progress bar.
 
     Raises:
-        DataError: if no source provides a file, or the folder cannot be written.
+        DataError: if a file cannot be downloaded from any of its URLs, or the folder
+            cannot be written.
     """
     bar = Progress(
         TextColumn("{task.description}"),

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from search_spaces.loader import Change, LoadedStudy
 
 REPEATED = tuple[str, ...]
-"""Type of a flag that may be repeated."""
+"""Type of a flag that may be repeated on the command line."""
 COMMA_SEPARATED = tuple[str, ...] | None
 """Type of a flag whose value is a list separated by commas."""
 
 
 def _first_seeds(count: int) -> list[int]:
-    """Return the seeds 0 to count - 1."""
+    """Return the seeds 0 to `count` - 1."""
     if count < 1:
         raise ValueError(f"must be at least 1, got {count}")
     return list(range(count))
@@ -49,10 +49,10 @@ AllowCode = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class StudyKey:
-    """Key of a study that a flag changes.
+    """Key of a study file that a flag changes.
 
     Attributes:
-        path: dotted path of the key.
+        path: dotted path of the key, such as "search.trials".
         convert: function from the flag's value to the key's value; it raises `ValueError` for a
             value that is not allowed.
     """
@@ -63,17 +63,19 @@ class StudyKey:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A study and the changes that flags make to it; None leaves the study as it is.
+    """A study and the changes that flags make to it.
+
+    A flag that was not passed is None or empty and leaves the study as it is.
 
     Attributes:
         study: name of a study, or path of a YAML file.
         trials: target number of trials of each search.
         epochs: number of epochs of each training; every setting counted in epochs scales with it.
         seeds: number of confirm seeds; they are 0 to seeds - 1.
-        scenarios: scenarios to keep; empty for all of the study.
-        methods: methods to compare.
+        scenarios: names of the scenarios to keep; empty to keep all of the study.
+        methods: names of the methods to compare.
         subset: number of training samples.
-        sets: assignments KEY=VALUE to any other keys of the study.
+        sets: assignments of the form KEY=VALUE to any other keys of the study.
         allow_code: whether files that the study names are executed without asking.
     """
 
@@ -131,7 +133,7 @@ class Changes:
         return loaded.with_epochs(self.epochs)
 
     def _key_changes(self) -> Iterator[Change]:
-        """Yield the changes made by flags that have a key of their own."""
+        """Yield the changes made by flags that correspond to one key of the study each."""
         from search_spaces.loader import Change
 
         for flag in flags_of(Changes):
@@ -149,11 +151,11 @@ class Places:
     """Locations of data and results, and the engine that carries out the runs.
 
     Attributes:
-        data_dir: absolute path of the folder of datasets; None for the one in the home.
-        home_dir: absolute path of the folder that everything is written to.
+        data_dir: absolute path of the folder of datasets; None for `data/` in the home folder.
+        home_dir: absolute path of the home folder, to which everything is written.
         engine: name of the engine.
         ray_address: address of a running Ray cluster; None to start Ray on this machine.
-        tracking_uri: URI of an MLflow store; None for the one in the home.
+        tracking_uri: URI of an MLflow store; None for the SQLite file in the home folder.
     """
 
     data_dir: Annotated[
@@ -180,7 +182,7 @@ class Places:
 
     @property
     def home(self) -> Home:
-        """The home folder."""
+        """Home folder, to which everything is written."""
         return Home(self.home_dir)
 
     @property
@@ -201,7 +203,7 @@ def _absolute(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag as a field of `Changes` or `Places` declares it.
+    """A command-line flag, declared by a field of `Changes` or `Places`.
 
     Attributes:
         name: name of the field.
@@ -209,7 +211,7 @@ class Flag:
         type: type of the field.
         default: default of the field; paths are absolute.
         info: typer's description of the flag.
-        key: key of the study that the flag changes; None for no key or more than one.
+        key: key of the study that the flag changes; None if it changes no key or several.
     """
 
     name: str
@@ -221,7 +223,7 @@ class Flag:
 
 
 def flags_of(flag_class: type) -> Iterator[Flag]:
-    """Yield the flags that a class declares, in order."""
+    """Yield the flags that `Changes` or `Places` declares, in the order of its fields."""
     hints = get_type_hints(flag_class, include_extras=True)
     for field in fields(flag_class):
         type_, info, *keys = get_args(hints[field.name])
@@ -235,7 +237,14 @@ def flags_of(flag_class: type) -> Iterator[Flag]:
 
 
 def command_line(command: str, *flag_values: Changes | Places) -> str:
-    """Return the command line that sets the given flags; flags at their defaults are omitted."""
+    """Return the command line, for a shell, that runs a command with the given flags.
+
+    Flags with their default values are omitted.
+
+    Args:
+        command: name of the command, such as "sweep".
+        flag_values: values of the flags.
+    """
     arguments = ["python", "-m", "orchestrator", command]
     for values in flag_values:
         for flag in flags_of(type(values)):
@@ -253,10 +262,10 @@ def command_line(command: str, *flag_values: Changes | Places) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FlagOverride:
-    """Changes that one command makes to the declaration of a flag.
+    """Declaration of a flag that differs in one command.
 
     Attributes:
-        name: name of the flag's field.
+        name: name of the field that declares the flag.
         help: help text of the flag in this command.
         single: whether a flag that may be repeated elsewhere accepts only one value here.
     """
@@ -269,13 +278,14 @@ class FlagOverride:
 def with_flags(
     *names: str | FlagOverride,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command with flags whose values are passed as `changes` and `places`.
+    """Return a decorator that adds flags to a command.
 
-    A home in another format is refused before the command begins.
+    The command receives the values of the flags as its arguments `changes` and `places`. If the
+    home folder has a layout of another version, an error is raised before the command begins.
 
     Args:
-        names: names of the flags' fields and of the command's other parameters, in the order of
-            the help text.
+        names: names of the fields that declare the flags, and of the command's other parameters,
+            in the order of the help text.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -322,7 +332,10 @@ def with_flags(
 
 
 def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Parameter:
-    """Return the parameter that declares a flag to typer, which has no tuples of any length."""
+    """Return the function parameter that declares a flag to typer.
+
+    Typer does not support tuples of any length, so they become lists or texts.
+    """
     info, type_, default = flag.info, flag.type, flag.default
     if override is not None:
         info = copy(info)
@@ -342,7 +355,7 @@ def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Param
 
 
 def _field_value(type_: object, value: Any) -> Any:  # noqa: ANN401 - value of any flag
-    """Convert a value from typer to the type of the flag's field."""
+    """Convert the value of a flag, as typer returns it, to the type of the field."""
     if type_ == REPEATED:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if type_ == COMMA_SEPARATED and value is not None:

@@ -3,7 +3,7 @@
 format           version of the folder's layout
 runs/<digest>/   spec, checkpoints and result of each run
 labels/          labels from files of the user, by their hash
-realisations/    hash, flip rate and transition matrix of each first draw of noisy labels
+realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
 sweeps/          plans of sweeps, and the lock of each study
 cache/           decoded datasets, measured costs
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_HOME = Path("runs")
-"""Home folder without the flag --home."""
+"""Home folder that is used without the flag --home."""
 
 FORMAT = "1"
-"""Version of the layout of a home; a home of another version is rejected."""
+"""Version of the layout of a home folder; a folder of another version is rejected."""
 
 DISK_RESERVE = 200e6
 """Disk space in bytes that is reserved for databases, logs and caches."""
@@ -41,10 +41,10 @@ DISK_RESERVE = 200e6
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home folder.
+    """A home folder, to which everything is written.
 
     Attributes:
-        path: absolute path of the folder.
+        path: absolute path of the home folder.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Home:
 
     @property
     def search_storage(self) -> str:
-        """SQLAlchemy URL of the database of searches."""
+        """SQLAlchemy URL of the database that Optuna stores searches in."""
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     @property
@@ -70,7 +70,7 @@ class Home:
         return self.path / "artifacts"
 
     def artifacts_for(self, tracking_uri: str) -> Path | None:
-        """Return the folder for artifacts; None if an MLflow server determines their location.
+        """Return the folder for MLflow's artifacts; None if a server determines their location.
 
         Args:
             tracking_uri: URI of the MLflow store.
@@ -78,10 +78,10 @@ class Home:
         return None if tracking_uri.startswith(("http://", "https://")) else self.artifacts
 
     def check(self) -> None:
-        """Check that the home, if it exists, has the layout of this version.
+        """Check that the home folder, if it exists, has the layout of this version.
 
         Raises:
-            HomeError: if it has another one.
+            HomeError: if it has the layout of another version.
         """
         try:
             version = (self.path / "format").read_text(errors="replace").strip()
@@ -94,10 +94,10 @@ class Home:
             )
 
     def create(self) -> None:
-        """Create the folder if it is missing, and write the version of its layout.
+        """Create the home folder if it is missing, and write the version of its layout.
 
         Raises:
-            HomeError: if the folder cannot be written, or has another layout.
+            HomeError: if the folder cannot be written, or has the layout of another version.
         """
         self.check()
         partial = self.path / f".format.{os.getpid()}"
@@ -112,7 +112,7 @@ class Home:
             ) from error
 
     def require_space(self, needed: float) -> None:
-        """Check that the disk has enough free space.
+        """Check that the disk of the home folder has enough free space.
 
         Args:
             needed: size of the checkpoints to write, in bytes.
@@ -131,13 +131,15 @@ class Home:
 
     @contextmanager
     def claimed(self, study: str) -> Iterator[None]:
-        """Lock a study in this home for the duration of the context.
+        """Lock a study in this home folder for the duration of the context.
+
+        Two processes thus never carry out sweeps of the same study at the same time.
 
         Args:
             study: name of the study.
 
         Raises:
-            HomeError: if another process has locked the study; the message names it.
+            HomeError: if another process has locked the study; the message names the process.
         """
         path = self.path / "sweeps" / f"{study}.lock"
         try:

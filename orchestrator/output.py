@@ -1,4 +1,4 @@
-"""Output of the commands: JSON for programs, and two kinds of table for people."""
+"""Output of the commands: JSON, and two styles of table for the terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def print_json(value: object) -> None:
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Return a table with a row for each fact.
+    """Return a table of two columns, with a row for each fact.
 
     Args:
-        facts: name and text of each fact.
+        facts: pairs of the name of a fact and its text.
     """
     table = Table.grid(Column(style="dim"), Column(overflow="fold"), padding=(0, 3))
     for name, text in facts:
@@ -30,7 +30,7 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
 
 
 def headed_table(*headers: Column | str, gap: int = 3) -> Table:
-    """Return an empty table with headers and without lines.
+    """Return a table that has headers, but neither rows nor lines yet.
 
     Args:
         headers: headers of the columns.

@@ -83,7 +83,7 @@ def _offer(source: Source) -> str:
 
 
 def _missing(source: Source, data_dir: Path) -> str | None:
-    """Return which part of a dataset is missing; None if the dataset seems complete."""
+    """Return a message that names the missing part of a dataset; None if it seems complete."""
     try:
         source.signature(data_dir)
     except DataError as error:
@@ -140,21 +140,22 @@ def dataset_name(reference: str, *, allow_code: bool) -> str:
     """Return the name of a dataset.
 
     Args:
-        reference: name of the dataset, or FILE.py:CLASS below the working directory.
+        reference: name of the dataset; or FILE.py:CLASS for a class in a file, whose path is
+            relative to the working directory.
         allow_code: whether the file may be executed without asking the user.
 
     Raises:
-        CodeError: if the file has not been allowed, or cannot be executed.
+        CodeError: if the file of the class has not been allowed, or cannot be executed.
     """
     extensions = StudyExtensions(Path(), partial(is_allowed, allow_code=allow_code))
     return extensions.name_of("dataset", reference)
 
 
 def _source(name: str) -> Source:
-    """Return the source of a dataset.
+    """Return the `Source` that reads a dataset.
 
     Raises:
-        UserError: if there is no dataset of this name.
+        UserError: if there is no dataset of that name.
     """
     try:
         return source_of(name)
@@ -163,7 +164,7 @@ def _source(name: str) -> Source:
 
 
 def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[int, str]]:
-    """Yield position and error message of each picture file that cannot be decoded."""
+    """Yield the position and the error message of each picture file that cannot be decoded."""
     if not isinstance(split.images, Pictures):
         return
     from trainables.run_data.picture_loader import decode
@@ -178,7 +179,7 @@ def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[i
 
 
 def _class_counts(dataset: Dataset, split: Split) -> list[int]:
-    """Return the number of samples of each class."""
+    """Return the number of samples of each class in a split."""
     return list(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
 
 
@@ -219,7 +220,15 @@ def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) ->
 
 
 def prepare(name: str, data_dir: Path, home: Home) -> int:
-    """Download a dataset where possible, and decode it into the cache.
+    """Download a dataset where possible, and decode it into the cache of the home folder.
+
+    Args:
+        name: name of the dataset.
+        data_dir: folder of the datasets.
+        home: home folder.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
         UserError: if the dataset is missing or damaged and cannot be downloaded.

@@ -1,4 +1,4 @@
-"""The `noise` command: draw, describe and save one realisation of a study's label noise."""
+"""The `noise` command: draw, describe and save the noisy labels of a study for one seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_MATRIX_CLASSES = 12
 """Largest number of classes for which the whole transition matrix is printed."""
 MAX_FLIPS = 15
-"""Number of flips printed where the transition matrix is too large."""
+"""Number of the most frequent label flips, which are printed if the matrix is too large."""
 
 
 def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
@@ -36,8 +36,8 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     Args:
         changes: the study and the changes that flags make to it; labels are drawn for its first
             scenario.
-        places: locations of the data and the home.
-        seed: base seed of every axis that the study does not hold fixed.
+        places: locations of the data and the home folder.
+        seed: seed of every random axis, such as noise, that the study does not hold fixed.
         as_json: whether to print JSON on standard output.
 
     Returns:
@@ -72,7 +72,10 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
 
 
 def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Console) -> Realisation:
-    """Draw the labels, after training the network that the noise depends on, if any."""
+    """Draw the noisy labels of a scenario.
+
+    If the noise depends on the predictions of a network, that network is trained first.
+    """
     spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
     if not spec.needs:
         return pinned_labels(spec, plan.dataset, places.home_dir)

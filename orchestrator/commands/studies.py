@@ -1,4 +1,4 @@
-"""The commands `studies`, which lists the shipped studies, and `show`, which prints one."""
+"""The commands `studies`, which lists the shipped studies, and `show`, which prints a study."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from orchestrator.flags import Changes
 
 PIPED_WIDTH = 200
-"""Width of output that is not a terminal; fits every key and most sources in one line."""
+"""Number of characters in a line of output that is not a terminal.
+
+All keys and most sources fit in one line of this width.
+"""
 
 
 def list_studies(*, as_json: bool) -> int:
-    """Print the names and titles of the shipped studies; return the exit code."""
+    """Print the names and titles of the shipped studies, and return the exit code."""
     titles = study_titles()
     if as_json:
         print_json(titles)
@@ -38,7 +41,7 @@ def list_studies(*, as_json: bool) -> int:
 
 
 def show(changes: Changes, *, as_yaml: bool) -> int:
-    """Print a resolved study, each value with its source; return the exit code.
+    """Print every value of a resolved study with its source, and return the exit code.
 
     Args:
         changes: the study and the changes that flags make to it.

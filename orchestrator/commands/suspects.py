@@ -46,18 +46,18 @@ def run(
     """Rank a run's training samples, and write the ranking as a CSV file and a contact sheet.
 
     Args:
-        places: locations of the home and the data.
+        places: locations of the home folder and the data.
         digest_prefix: beginning of the run's digest.
         out: folder of the two files; None for `suspects-<digest>` in the current folder.
         count: number of pictures on the contact sheet.
-        allow_code: whether the code of the run's dataset is executed without confirmation.
+        allow_code: whether the code file of the run's dataset is executed without asking the user.
         as_json: whether to print JSON on standard output.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        NalError: if the run has no diagnostics, or its data cannot be read.
+        NalError: if the run has not ended or has no diagnostics, or its data cannot be read.
     """
     console = Console(stderr=as_json, highlight=False)
     home = places.home
@@ -108,10 +108,15 @@ def run(
 
 
 def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
-    """Execute the file that the run's dataset is defined in.
+    """Execute the code file that defines the dataset of a run.
+
+    Args:
+        record: record of the run, which contains its code files.
+        sha256: SHA-256 of the code file.
+        allow_code: whether the file is executed without asking the user.
 
     Raises:
-        CodeError: if the user has not allowed it, or it cannot be executed.
+        CodeError: if the user has not allowed the file, or it cannot be executed.
     """
     for file in record.code():
         if file.sha256 == sha256:
@@ -124,7 +129,7 @@ def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
 
 
 def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
-    """Return the file names of the training samples; None if the samples are not files."""
+    """Return the file name of each training sample; None if samples are not stored as files."""
     images = dataset.train.images
     if isinstance(images, Pictures):
         return [images.name(position) for position in range(len(images))]
@@ -132,16 +137,16 @@ def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
 
 
 def _small_images(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return images or thumbnails of the samples at `positions`, uint8, shape (n, C, H, W)."""
+    """Return an image or thumbnail of each sample at `positions`: uint8, shape (n, C, H, W)."""
     images = split.images
     return thumbnails(images, positions) if isinstance(images, Pictures) else images[positions]
 
 
 def _full_digest(home: Home, prefix: str) -> str:
-    """Return the digest of the only run under a home that begins with a prefix.
+    """Return the whole digest of the run whose digest begins with a prefix.
 
     Raises:
-        UserError: if no run or more than one begins with the prefix.
+        UserError: if no digest or more than one in the home folder begins with the prefix.
     """
     runs = home.path / "runs"
     matches = sorted(path.name for path in runs.glob("*") if path.name.startswith(prefix))
@@ -158,7 +163,7 @@ def _full_digest(home: Home, prefix: str) -> str:
 
 
 def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) -> bytes:
-    """Return the contact sheet of the first samples of a ranking, as PNG."""
+    """Return the contact sheet of the `count` first samples of a ranking, as a PNG file."""
     n_images = min(count, len(suspects))
     captions = [
         [

@@ -1,4 +1,4 @@
-"""The `sweep` command: carry out a study, or the part of it that is not recorded yet."""
+"""The `sweep` command: carry out the runs of a study that are not recorded yet."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
 
 
 def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check that the engine and the tracking server can be used.
+    """Check that the engine and the MLflow server can be used.
 
     Raises:
-        NalError: if one of them cannot be used.
+        NalError: if the engine or the server cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
@@ -107,7 +107,11 @@ def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None
 
 
 def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
-    """Measure the cost of a plan that an engine carries out on this machine."""
+    """Measure what the runs of a plan cost on this machine.
+
+    The engine may limit the number of runs at a time. Measurements are stored in the folder
+    `cache`; None to store none.
+    """
     with console.status("measuring what a step costs here"):
         cost = costs.measure(plan, cache)
     return replace(cost, slots=engine.slots or cost.slots)
@@ -116,7 +120,7 @@ def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> M
 def _confirm(
     changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console
 ) -> None:
-    """Ask the user to confirm a plan that takes long on this machine.
+    """Ask the user to confirm the plan of a sweep, if it takes long on this machine.
 
     Raises:
         UserError: if the user declines, or standard input is not a terminal.
@@ -146,7 +150,11 @@ def _carry_out(
     *,
     as_json: bool,
 ) -> list[str]:
-    """Carry out the missing runs, print the table, and return the runs that failed."""
+    """Carry out the runs of a sweep that are not recorded yet, and print the table.
+
+    Returns:
+        Descriptions of the runs that could not be carried out.
+    """
     home, plan, uri = places.home, loaded_plan.plan, places.store
     with (
         _translate_search_errors(home),
@@ -187,7 +195,7 @@ def _carry_out(
 
 @contextmanager
 def _translate_search_errors(home: Home) -> Iterator[None]:
-    """Translate errors of the searches' database into `HomeError`.
+    """Translate errors of the database that Optuna stores searches in into `HomeError`.
 
     Raises:
         HomeError: if the database is full, damaged or not writable.
@@ -202,7 +210,7 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
 
 
 def _next_commands(changes: Changes, places: Places, plan: Plan) -> Text:
-    """Return suggestions of commands to run after a sweep."""
+    """Return a text that suggests commands to run after a sweep."""
     store = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
     suggestions = [("print this table again", command_line("report", Changes(plan.name), store))]
     if places.tracking_uri is None:

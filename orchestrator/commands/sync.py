@@ -1,4 +1,4 @@
-"""The `sync` command: rebuild MLflow's records from the runs under the home."""
+"""The `sync` command: rebuild MLflow's records from the runs in the home folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 
 
 def run(places: Places) -> int:
-    """Write every sweep and run that MLflow lacks, and leave the others unchanged.
+    """Write every sweep and run of the home folder that MLflow lacks.
+
+    Entries that MLflow has already are left unchanged.
+
+    Args:
+        places: locations of the home folder and the MLflow store.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        NalError: if there are no runs, or MLflow's store cannot be written.
+        NalError: if the home folder contains no runs, or the MLflow store cannot be written.
     """
     home, uri = places.home, places.store
     if not (home.path / "runs").is_dir():
@@ -62,9 +67,10 @@ def run(places: Places) -> int:
 def _runs_of_sweep(
     plan: PlanRecord, home: Path
 ) -> Iterator[tuple[RunResult, Phase, CellRecord | None]]:
-    """Yield each recorded run of a sweep with its phase and its cell.
+    """Yield the result of each recorded run of a sweep, with its phase and its cell.
 
-    A run that another needs, but that the plan does not name, precedes the run that needs it.
+    Runs that are not listed in the plan, but whose results a listed run uses, are yielded before
+    the listed run.
     """
     planned: list[tuple[str, Phase, CellRecord | None]] = []
     for search in plan.searches:
@@ -86,7 +92,10 @@ def _runs_of_sweep(
 
 
 def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
-    """Yield the recorded runs that a run needed, each after the runs that it needed itself."""
+    """Yield the results of the recorded runs that a run depends on, directly or indirectly.
+
+    Each comes after the runs that it depends on itself.
+    """
     for digest in result.spec.needs.values():
         need = _read_result(str(digest), home)
         if need is not None:
@@ -95,7 +104,7 @@ def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
 
 
 def _other_runs(home: Path, written: set[str]) -> Iterator[RunResult]:
-    """Yield the recorded runs whose digests are not among those already written."""
+    """Yield the results of the recorded runs whose digests are not in `written`."""
     for folder in sorted((home / "runs").glob("*/")):
         result = None if folder.name in written else _read_result(folder.name, home)
         if result is not None:
@@ -103,7 +112,7 @@ def _other_runs(home: Path, written: set[str]) -> Iterator[RunResult]:
 
 
 def _read_result(digest: str, home: Path) -> RunResult | None:
-    """Return the result of a run; None if it is missing or damaged."""
+    """Return the recorded result of a run; None if it is missing or damaged."""
     try:
         return Record(home, digest).result()
     except RecordError as error:
@@ -113,5 +122,5 @@ def _read_result(digest: str, home: Path) -> RunResult | None:
 
 @cache
 def _print_skipped(fault: str) -> None:
-    """Print, once for each message, that a damaged record is left out."""
+    """Print that a damaged record is left out; the same message is printed only once."""
     Console(stderr=True, highlight=False).print(f"left out: {fault}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The `ui` command: serve MLflow's web interface for a home's store."""
+"""The `ui` command: serve MLflow's web interface for the store in the home folder."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore",
 }
-"""Environment variables that turn off telemetry, background jobs and warnings."""
+"""Environment variables that turn off MLflow's telemetry, background jobs and warnings."""
 
 
 def run(home: Home, host: str, port: int) -> int:
-    """Serve a home's store until interrupted; return the exit code.
+    """Serve MLflow's web interface until the user interrupts it, and return the exit code.
 
     Args:
-        home: home whose store is served.
-        host: interface to listen on.
+        home: home folder with the MLflow store.
+        host: network interface to listen on.
         port: port to listen on.
 
     Raises:
-        ServiceError: if the port is taken.
-        HomeError: if nothing has been recorded.
+        ServiceError: if another process uses the port.
+        HomeError: if nothing has been recorded in the home folder.
     """
     uri = existing_store(home.path)
     if not is_free(host, port):
@@ -65,7 +65,7 @@ def run(home: Home, host: str, port: int) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return whether a server could listen on a port of an interface."""
+    """Return whether a port of a network interface is free to listen on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,1 +1,1 @@
-"""Engines, which carry out the runs of a work: on Ray Tune, or in the calling process."""
+"""Engines, which carry out runs: on Ray Tune, or in the calling process."""

@@ -1,7 +1,7 @@
-"""Interface of the engines, and their look-up by name.
+"""Interface of the engines, which carry out runs, and their look-up by name.
 
 `--engine NAME` selects the module `NAME_engine` of this package. Such a module defines a function
-`from_places`, which creates its `Engine` from the flags.
+`from_places`, which creates the `Engine` from the command-line flags.
 """
 
 from __future__ import annotations
@@ -30,19 +30,25 @@ class Listener(Protocol):
     """Callbacks that an engine calls while it carries out runs."""
 
     def on_start(self, task: Task) -> None:
-        """Handle a run that has been handed out."""
+        """Handle the start of a run, which may still have to wait for a worker."""
 
     def on_report(self, task: Task, row: Row) -> None:
-        """Handle the row of a run's latest epoch; the row is empty if there is no epoch yet."""
+        """Handle a progress report of a run.
+
+        Args:
+            task: task of the run.
+            row: metrics after the run's latest epoch; empty before the first epoch has ended.
+        """
 
     def on_end(self, task: Task) -> None:
-        """Handle a run that has ended, has failed or has been parked."""
+        """Handle a run that has ended or failed, or that is paused to wait for other runs."""
 
 
 class Engine(Protocol):
-    """Carries out runs; their results are in their records.
+    """Executor of runs, which are handed out by a work (a sweep or a list of runs).
 
-    The order of the runs, their number at a time and interruptions do not change any result.
+    Results are written to the records of the runs. They depend neither on the order of the runs,
+    nor on the number of runs at a time, nor on interruptions.
     """
 
     @property
@@ -50,7 +56,7 @@ class Engine(Protocol):
         """Largest number of runs at a time; None if only the machine limits it."""
 
     def check(self, resources: Resources) -> None:
-        """Check that runs can be carried out, before anything that takes time.
+        """Check that the engine can be used, before other steps that take time.
 
         Args:
             resources: CPUs and GPUs that one run requires.
@@ -68,7 +74,7 @@ class Engine(Protocol):
         """
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work is done; the engine must have been started.
+        """Carry out runs until the work has none left; the engine must have been started.
 
         Args:
             work: work that provides the runs and receives their results.
@@ -89,7 +95,7 @@ def engine_names() -> list[str]:
 
 
 def engine_of(places: Places) -> Engine:
-    """Return the engine that the flags select.
+    """Return the engine that the command-line flags select.
 
     Raises:
         UserError: if there is no engine of that name, or if a Ray address is given to an engine

@@ -1,4 +1,4 @@
-"""Start of a local Ray, connection to a Ray cluster, and checks of either."""
+"""Start of Ray on this machine, connection to a Ray cluster, and checks of both."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RAY_ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Environment variables of the driver.
+"""Environment variables of the process that controls Ray.
 
-They turn off Ray's output, its usage statistics and the snapshots of an experiment that is never
-restored, and hide the GPUs from workers that have none assigned.
+They turn off Ray's output, its usage statistics, and its snapshots of an experiment, which are not
+used. They also hide the GPUs from workers to which none is assigned.
 """
 
 TEMP_PREFIX = "nal-"
-"""Prefix of the names of temporary folders; the process ID follows."""
+"""Prefix of the names of temporary folders; it is followed by the process ID."""
 
 LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Environment variable that makes a local Ray use the address 127.0.0.1, as on macOS by default.
@@ -45,13 +45,13 @@ Its servers then listen on the loopback interface only. Ray reads the variable a
 """
 
 NODE_TIMEOUT_SECONDS = 120.0
-"""Time limit for the check of a node, whose first worker must start and import torch."""
+"""Time limit for the check of a cluster node, whose first worker must start, in seconds."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-"""Time limit for a connection to a cluster; Ray itself would wait for minutes."""
+"""Time limit for a connection to a cluster, in seconds; Ray itself would wait for minutes."""
 
 HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
-"""Time limit for the health check of a cluster."""
+"""Time limit for the health check of a Ray cluster, in seconds."""
 
 
 def check_cluster(address: str) -> None:
@@ -93,7 +93,10 @@ def check_cluster(address: str) -> None:
 
 
 def _use_token() -> None:
-    """Enable the token that `ray start` created on this machine, unless the user chose a mode."""
+    """Let Ray authenticate with the token that `ray start` created on this machine.
+
+    An authentication mode that the user has chosen is left unchanged.
+    """
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     if "RAY_AUTH_TOKEN" in os.environ or token.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -103,8 +106,8 @@ def _use_token() -> None:
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Start Ray on this machine, or join the cluster at `address`.
 
-    Without an address, no running cluster is joined, and the local one listens on the loopback
-    interface only.
+    Without an address, a new Ray is started even if a cluster is already running on this machine.
+    It listens on the loopback interface only.
 
     Args:
         address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
@@ -144,13 +147,13 @@ def ray_cluster(address: str | None) -> Iterator[None]:
 
 
 def check_nodes(home: Path) -> None:
-    """Check that every node has this package and access to the home folder.
+    """Check that every node of the cluster has this package and access to the home folder.
 
     Args:
         home: home folder.
 
     Raises:
-        ServiceError: if a node lacks one of them; the message names the first such node.
+        ServiceError: if a node lacks the package or the access; the message names the node.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -187,9 +190,10 @@ def check_nodes(home: Path) -> None:
 
 
 def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
-    """Create a temporary folder of this process, and remove those of processes that were killed.
+    """Create a temporary folder for this process.
 
-    Ray puts its sockets there. Their paths are limited to 107 bytes, so the folder is in `/tmp`.
+    Temporary folders of earlier processes that were killed are removed. The folder is in `/tmp`,
+    since Ray places its sockets in it and their paths are limited to 107 bytes.
     """
     short = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
     parent = short if short.is_dir() else Path(tempfile.gettempdir())
@@ -218,16 +222,16 @@ def _resources() -> dict[str, float]:
 
 
 def has_gpus() -> bool:
-    """Return whether the running cluster has any GPU."""
+    """Return whether the connected Ray cluster has any GPU."""
     return _resources().get("GPU", 0.0) > 0
 
 
 def count_slots(cpus: float, gpus: float) -> int:
-    """Return how many runs the running cluster can carry out at a time.
+    """Return how many runs the connected Ray cluster can carry out at a time.
 
     Args:
-        cpus: CPUs of one run.
-        gpus: GPUs of one run, or a fraction of one.
+        cpus: number of CPUs that one run requires.
+        gpus: number of GPUs that one run requires, which may be a fraction.
 
     Raises:
         UserError: if the cluster has too few CPUs or GPUs for one run.

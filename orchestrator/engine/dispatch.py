@@ -1,4 +1,4 @@
-"""Bookkeeping that all engines share: the runs of a work between hand-out and end."""
+"""Bookkeeping that all engines share: the runs that have started and not yet ended."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from trainables.training.job import Row
 
 MISSING_RESULT = "its result is not under --home: every worker must see the same folder there"
-"""Reason of a run that ended without an error and without a result."""
+"""Reason given for the failure of a run that ended without an error and without a result."""
 
 
 class Dispatch:
-    """Hands out the runs of a work, forwards their rows and applies the answers.
+    """Mediator between an engine and a work, the source of the runs.
 
-    A run is *running* from its hand-out until it ends or is parked. A *parked* run is one that the
-    work answered with WAIT. `next` returns runs that continue after a stop before it requests new
-    ones from the work.
+    It hands out the runs of the work, reports their metrics to the work, and applies the answers of
+    the work. A run is *running* from its hand-out until it ends or is parked. It is *parked* if the
+    work answers WAIT. Runs that continue after a stop are handed out before new ones.
     """
 
     def __init__(self, work: Work, home: Path, listener: Listener) -> None:
-        """Create the dispatch of a work.
+        """Create the mediator of a work.
 
         Args:
             work: work that provides the runs and receives their results.
@@ -48,14 +48,14 @@ class Dispatch:
 
     @property
     def done(self) -> bool:
-        """Whether the work has no run left."""
+        """Whether the work has no run left to carry out."""
         return self._work.done
 
     def next(self) -> Task | None:
-        """Return the next run to carry out; None if there is none at present or the work is done.
+        """Return the next run to carry out; None if none can start now or no run is left.
 
         Raises:
-            NalError: if the work is not done, no run is running and none can start.
+            NalError: if runs are left, but no run is running and none can start.
         """
         task = self._next_task()
         if task is None and self._parked:
@@ -81,18 +81,19 @@ class Dispatch:
         self._listener.on_start(task)
 
     def reported_epoch(self, task: Task) -> int:
-        """Return the last epoch of a run whose row was reported to the work; 0 for none."""
+        """Return the last epoch whose metrics a run has reported to the work; 0 for none."""
         return self._reported_epochs.get(task.spec.digest, 0)
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Report a run's new rows to the work and return the answer.
+        """Report the metrics of a run's new epochs to the work, and return the answer of the work.
 
-        Rows are split at the epochs of `task.stops_after`. If the answer to a group is not
-        CONTINUE, the rows after it are not reported yet.
+        The work may stop a run only after the epochs of `task.stops_after`, so the rows are
+        reported in groups that end there. If the answer to a group is not CONTINUE, later rows are
+        not reported yet.
 
         Args:
             task: task of a running run.
-            rows: rows of the run in order of epochs; rows reported before are skipped.
+            rows: metrics after each epoch of the run, in order; rows reported before are skipped.
 
         Raises:
             ValueError: if the work stops the run after an epoch that is not in `stops_after`.
@@ -112,7 +113,7 @@ class Dispatch:
         return answer
 
     def end(self, task: Task, reason: str = "") -> None:
-        """Report to the work that a running run has ended; its result is read from its record.
+        """Report to the work that a run has ended; its result is read from its record.
 
         Args:
             task: task as `next` returned it.
@@ -136,16 +137,19 @@ class Dispatch:
         self._work.end(task, result, reason or ("" if result else MISSING_RESULT))
 
     def resume(self, task: Task) -> None:
-        """Queue a stopped run for continuation, before any new run."""
+        """Queue a stopped run, so that it continues before any new run starts."""
         self._resumable.append(task)
 
     def park(self, task: Task) -> None:
-        """Park a stopped run until the work gives another answer than WAIT."""
+        """Set a stopped run aside until the work gives another answer than WAIT."""
         self._parked[task.spec.digest] = self._running.pop(task.spec.digest)
         self._listener.on_end(task)
 
     def _recheck_parked(self) -> None:
-        """Request new answers for all parked runs; again for all whenever one of them ends."""
+        """Request new answers from the work for all parked runs.
+
+        Whenever one of them ends, the answers for all others are requested again.
+        """
         pending = deque(self._parked.values())
         while pending:
             task = pending.popleft()
@@ -162,7 +166,7 @@ class Dispatch:
 
 
 def _split_rows(rows: Iterable[Row], ends: Sequence[int]) -> Iterator[list[Row]]:
-    """Yield rows in groups that end after the given epochs, then the remaining rows."""
+    """Yield the rows of epochs in groups that end after the epochs `ends`, then the rest."""
     group: list[Row] = []
     for row in rows:
         group.append(row)
@@ -175,7 +179,9 @@ def _split_rows(rows: Iterable[Row], ends: Sequence[int]) -> Iterator[list[Row]]
 
 @contextmanager
 def record_interrupts(record: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
-    """Pass each Ctrl-C to a callback, since a library may swallow the exception that it raises.
+    """Pass each `KeyboardInterrupt` to a callback, for the duration of the context.
+
+    A library may swallow the exception, so that it would not reach the caller otherwise.
 
     Args:
         record: callback that receives the exception before it is raised.

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InlineEngine:
-    """Engine of the calling process, which reports to the work after every epoch.
+    """Engine that trains in the calling process and reports metrics after every epoch.
 
     Attributes:
-        opener: function that opens a run; tests replace the training with it.
+        opener: function that returns the training of a run; tests replace it by a fake training.
     """
 
     opener: Opener = open_run
@@ -37,14 +37,14 @@ class InlineEngine:
         return 1
 
     def check(self, resources: Resources) -> None:
-        """Accept any resources: with fewer CPUs than threads a run is only slower."""
+        """Accept any resources, since too few CPUs only make a run slower."""
 
     def start(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
         """Return a context that does nothing."""
         return nullcontext()
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work is done.
+        """Carry out runs one after the other, until the work has none left.
 
         Args:
             work: work that provides the runs and receives their results.

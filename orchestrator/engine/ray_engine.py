@@ -1,8 +1,7 @@
 """Engine that carries out runs on Ray Tune.
 
-Tune's own state is never used again. Every start is a fresh Tune run whose searcher hands out the
-runs that the work still lacks; a run finds its checkpoint by its digest, and its result is in its
-record.
+Tune's own saved state is not used. Every start is a new Tune experiment, whose searcher hands out
+the runs that are still missing. The checkpoint and the result of a run are found by its digest.
 """
 
 from __future__ import annotations
@@ -39,11 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RayEngine:
-    """Engine on Ray, which carries out many runs at a time.
+    """Engine that carries out many runs at a time on Ray Tune.
 
     Attributes:
-        address: HOST:PORT of a running cluster; None to start Ray on this machine.
-        opener: function that opens a run in a worker; tests replace the training with it.
+        address: HOST:PORT of a running Ray cluster; None to start Ray on this machine.
+        opener: function that returns the training of a run in a worker; tests replace it by a fake
+            training.
     """
 
     address: str | None = None
@@ -51,7 +51,7 @@ class RayEngine:
 
     @property
     def slots(self) -> None:
-        """Largest number of runs at a time: None, since the CPUs and GPUs alone limit it."""
+        """None: only the CPUs and GPUs limit the number of runs at a time."""
 
     def check(self, resources: Resources) -> None:
         """Check that the cluster responds, or that this machine has the CPUs for one run.
@@ -75,13 +75,13 @@ class RayEngine:
 
     @contextmanager
     def start(self, home: Path) -> Iterator[None]:
-        """Start Ray, or join the cluster.
+        """Start Ray on this machine or join the cluster, for the duration of the context.
 
         Args:
             home: home folder, which every node must be able to access.
 
         Raises:
-            ServiceError: if the cluster or one of its nodes cannot be used.
+            ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
         with ray_cluster(self.address):
             if self.address is not None:
@@ -89,7 +89,7 @@ class RayEngine:
             yield
 
     def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work is done, on the Ray that `start` started.
+        """Carry out runs until the work has none left, on the Ray that `start` has started.
 
         Args:
             work: work that provides the runs and receives their results.
@@ -129,5 +129,5 @@ class RayEngine:
 
 
 def from_places(places: Places) -> RayEngine:
-    """Return the engine on the cluster that the flags name, or on a Ray started here."""
+    """Return the engine for the cluster that the flags name, or for Ray on this machine."""
     return RayEngine(places.ray_address)

@@ -1,6 +1,6 @@
-"""Ray Tune searcher and stopper that delegate to a `TuneAdapter`.
+"""Searcher and stopper of Ray Tune that delegate to a `TuneAdapter`.
 
-Tune pickles both for a restore that never happens, so the adapter is excluded from their state.
+Tune pickles searcher and stopper, but its saved state is not used. The adapter is left out of it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,30 @@ if TYPE_CHECKING:
 
 
 class RunSearcher(Searcher):
-    """Searcher whose suggestions are a work's runs; Tune's metric and saved state are not used."""
+    """Ray Tune searcher whose suggestions are the runs of a sweep or of another work.
+
+    The metric that Tune requires is not used.
+    """
 
     def __init__(self, adapter: TuneAdapter) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._adapter = adapter
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the adapter."""
+        """Return the state to pickle, without the adapter."""
         return {**self.__dict__, "_adapter": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next configuration, None to wait, or `Searcher.FINISHED` at the end."""
+        """Return the configuration of the next trial.
+
+        None if there is none at present; `Searcher.FINISHED` if no more trials will follow.
+        """
         config = self._adapter.next_config(trial_id)
         finished = cast("dict[str, Any]", Searcher.FINISHED)
         return finished if self._adapter.finished else config
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Forward a report to the adapter."""
+        """Forward the report of a trial to the adapter."""
         self._adapter.report(trial_id, result)
 
     def on_trial_complete(
@@ -45,20 +51,20 @@ class RunSearcher(Searcher):
         self._adapter.end_trial(trial_id, result, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the searches' database and the runs' records hold the whole state."""
+        """Save nothing: Optuna's database and the records of the runs contain the whole state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing."""
+        """Restore nothing, since `save` has saved nothing."""
 
 
 class TrialStopper(Stopper):
-    """Stopper of idle trials whose slot is required, and of all trials after an error."""
+    """Ray Tune stopper that ends idle trials if a run needs the slot, and all after an error."""
 
     def __init__(self, adapter: TuneAdapter) -> None:
         self._adapter = adapter
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return an empty state, without the adapter."""
+        """Return an empty state to pickle, without the adapter."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Ray's
@@ -66,5 +72,5 @@ class TrialStopper(Stopper):
         return self._adapter.should_stop(trial_id)
 
     def stop_all(self) -> bool:
-        """Return False: the searcher ends the experiment."""
+        """Return False, since the searcher ends the experiment."""
         return False

@@ -1,4 +1,4 @@
-"""Adapter between a work's runs and Ray Tune's trials, with idle trials that keep workers warm."""
+"""Adapter between runs and the trials of Ray Tune, with idle trials that keep workers alive."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from orchestrator.engine.dispatch import Dispatch
 
 MAX_FAILURES = 3
-"""Number of times that a run is started again after the loss of its worker."""
+"""Number of times that a run is started again after its worker process was lost."""
 
 MAX_WARM_SLOTS = 8
-"""Largest number of slots that get an idle trial at the start.
+"""Largest number of slots (places for a run) that get an idle trial at the start.
 
-Tune starts workers one after the other. Where hundreds of slots wait for runs of hours, the start
-of a worker costs no time.
+Tune starts workers one after the other. With hundreds of slots, starting them all in advance would
+take long, and runs that take hours gain nothing from it.
 """
 
 MAX_IDLE_SECONDS = 60.0
-"""Seconds after which an idle trial is stopped.
+"""Time after which an idle trial is stopped, in seconds.
 
-Others may use the cluster too, so that there may be fewer slots than were counted.
+Other users may occupy a part of the cluster, so that there are fewer slots than were counted.
 """
 
 
 class TuneAdapter:
-    """Translates runs into Tune's trials, and Tune's reports into rows and ends of runs.
+    """Adapter that presents runs to Tune as trials, and forwards the trials' reports.
 
     Tune assigns a waiting trial to the first free worker, even if it ends another worker whose
     start (some seconds to import torch) is almost complete; and it ends workers without a trial.
-    Where runs take about as long as such a start, all of them would go through one worker. So
-    every slot first gets an idle trial, and so does each slot that becomes free while the work
-    waits for a run. One idle trial is stopped for each run that is handed out.
+    Where runs take about as long as such a start, one worker would carry out all of them. So every
+    slot (place for a run) first gets an idle trial, and so does each slot that becomes free while
+    no run can start. One idle trial is stopped for each run that is handed out.
 
     Attributes:
-        finished: whether no more trials will be created, since the work is done or an error
-            affects every run.
+        finished: whether no more trials will be created, since no run is left or an error affects
+            every run.
         error: error to raise after Tune has returned, since Tune's own code would swallow it; None
             if there is none.
     """
@@ -49,7 +49,7 @@ class TuneAdapter:
         """Create the adapter.
 
         Args:
-            dispatch: dispatch of the work.
+            dispatch: object that hands out the runs and receives their reports.
             slots: number of runs that the cluster can carry out at a time.
         """
         self._dispatch = dispatch
@@ -61,7 +61,10 @@ class TuneAdapter:
         self.error: BaseException | None = None
 
     def next_config(self, trial_id: str) -> dict[str, Any] | None:
-        """Return a trial's configuration; None if there is none at present or `finished` is set."""
+        """Return the configuration of a new trial.
+
+        None if there is none at present, or if no more trials will follow (`finished`).
+        """
         if self.finished:
             return None
         if self._slots_to_warm:
@@ -88,7 +91,7 @@ class TuneAdapter:
 
     @property
     def _used_slots(self) -> int:
-        """Number of slots in use; a run that lost its worker still counts."""
+        """Number of slots in use, including those of runs that have lost their worker."""
         return len(self._tasks) + len(self._idle_deadlines)
 
     def _add_idle(self, trial_id: str) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class TuneAdapter:
         return {"idle": True}
 
     def fail(self, error: BaseException) -> None:
-        """End the work with an error."""
+        """Stop all trials, and store the error that is raised after Tune has returned."""
         self.error = error
         self.finished = True
 
@@ -107,7 +110,7 @@ class TuneAdapter:
         return self.finished or time.monotonic() > self._idle_deadlines.get(trial_id, 0.0)
 
     def report(self, trial_id: str, report: dict[str, Any]) -> None:
-        """Forward the rows of a trial's report.
+        """Forward the metrics in the report of a trial.
 
         Args:
             trial_id: Tune's ID of the trial.

@@ -1,4 +1,4 @@
-"""Cost of a plan on this machine, measured before the sweep starts."""
+"""Time and disk space that a plan costs on this machine, measured before the sweep starts."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 RUN_OVERHEAD_SECONDS = 0.3
-"""Wall time of orchestration for each run, in seconds."""
+"""Wall time that the orchestration adds to each run, in seconds."""
 START_SECONDS = 15.0
 """Wall time to start Ray and its workers, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineCost:
-    """Cost of runs on a machine, and the number of runs that it carries out in parallel.
+    """Cost of runs on a machine, and the number of runs at a time.
 
     Attributes:
-        networks: measured cost of each network.
+        networks: measured cost of training each network.
         device: device on which the costs were measured.
-        slots: number of runs that are carried out in parallel.
+        slots: number of runs that the machine carries out at a time.
     """
 
     networks: Mapping[Network, Cost]
@@ -64,9 +64,10 @@ class MachineCost:
         return sum(group.runs * self.run_seconds(group) for group in groups) / max(1, runs)
 
     def phase_seconds(self, size: PhaseSize) -> float:
-        """Return the wall time of a phase in seconds, as rounds that fill all slots.
+        """Return the wall time of a phase in seconds.
 
-        Runs that labels are drawn from precede the runs that wait for those labels.
+        It is computed from rounds that carry out as many runs as possible at a time. Runs from
+        whose predictions labels are drawn precede the runs that wait for those labels.
         """
         label_sources = [group for group in size.groups if group.gives_labels]
         others = [group for group in size.groups if not group.gives_labels]
@@ -81,7 +82,10 @@ class MachineCost:
         return START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
     def plan_bytes(self, plan: Plan) -> float:
-        """Return the size of the runs' last checkpoints with per-sample state, in bytes."""
+        """Return the size of the last checkpoints of all runs, in bytes.
+
+        It includes the state that a method stores for each sample.
+        """
         return sum(
             group.runs
             * (self.networks[network_of(group.spec)].checkpoint_bytes + group.state_bytes)
@@ -91,7 +95,7 @@ class MachineCost:
 
 
 def measure(plan: Plan, cache: Path | None) -> MachineCost:
-    """Measure one run of each network of a plan, or read an earlier measurement.
+    """Return the cost of a plan: each of its networks is measured, unless it was measured before.
 
     Args:
         plan: plan of the sweep.
@@ -114,7 +118,7 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
 
 
 def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
-    """Measure the cost of one run of a plan, or read an earlier measurement.
+    """Return the cost of one run of a plan: it is measured, unless it was measured before.
 
     Args:
         spec: spec of the run.
@@ -136,7 +140,7 @@ def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
 
 
 def _read_measurements(path: Path | None) -> dict[str, Any]:
-    """Return the stored measurements by key; none if the file is missing or damaged."""
+    """Return the stored measurements by key; empty if the file is missing or damaged."""
     try:
         return dict(json.loads(path.read_text())) if path is not None else {}
     except (FileNotFoundError, ValueError):
@@ -144,7 +148,7 @@ def _read_measurements(path: Path | None) -> dict[str, Any]:
 
 
 def _key(spec: RunSpec, plan: Plan) -> str:
-    """Return the name under which a measurement is stored: all that its value depends on."""
+    """Return the key of a stored measurement: all settings that the cost of a run depends on."""
     recipe = spec.recipe
     parts = [
         platform.node(),
@@ -163,7 +167,7 @@ def _key(spec: RunSpec, plan: Plan) -> str:
 
 
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
-    """Measure a run in a process of its own; return the fields of its `Cost`.
+    """Measure the cost of a run in a separate process, and return the fields of its `Cost`.
 
     Raises:
         NalError: if the network cannot be trained on this machine.

@@ -1,4 +1,4 @@
-"""Loading of a plan: the study is checked, and its data are downloaded if missing, and read."""
+"""Loading of a plan: a study is checked, and its data are downloaded if missing and read."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class LoadedPlan:
     """A checked study and the plan made from it.
 
     Attributes:
-        loaded: study with the source of each value.
-        plan: plan of the study over its dataset.
+        loaded: loaded study, with the source of each value.
+        plan: plan made from the study and its dataset.
     """
 
     loaded: LoadedStudy
@@ -52,12 +52,12 @@ def load_plan(changes: Changes, places: Places, console: Console, *, writes: boo
 
     Args:
         changes: the study and the changes that flags make to it.
-        places: locations of the data and the home.
+        places: locations of the data and the home folder.
         console: console that shows the progress.
-        writes: whether the home may be written to; a dry run only reads.
+        writes: whether files may be written to the home folder; a dry run only reads.
 
     Raises:
-        UserError: if the study, the data or the home cannot be used.
+        UserError: if the study, the data or the home folder cannot be used.
     """
     loaded = changes.load()
     if writes:
@@ -88,7 +88,7 @@ def job_of(places: Places, plan: Plan) -> Job:
 
 
 def _check_readable(dataset: Dataset) -> None:
-    """Raise `DataError` if pictures could not be decoded when the dataset was read."""
+    """Raise `DataError` if some pictures of a dataset could not be decoded."""
     problems = [text for split in dataset.splits.values() for text in split.unreadable.values()]
     if problems:
         others = f"; and {len(problems) - 1} more: `data check` lists all" if problems[1:] else ""
@@ -96,7 +96,10 @@ def _check_readable(dataset: Dataset) -> None:
 
 
 def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
-    """Raise the study's error if numbers of samples or shapes do not fit the dataset."""
+    """Raise an error if numbers of samples or image shapes of a study do not fit the dataset.
+
+    The message of the error names the source of the value in the study.
+    """
     study, available = plan.study, len(plan.dataset.train)
     try:
         if study.subset is not None and study.subset > available:
@@ -121,21 +124,24 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
 def check_labels(
     study: Study, dataset: Dataset, data_dir: Path, home: Path | None
 ) -> dict[str, str]:
-    """Check that the labels of every scenario can be drawn.
+    """Check that the noisy labels of every scenario can be drawn.
 
-    For labels drawn from a trained network, only the subset is checked.
+    Where labels are drawn from the predictions of a network that is not trained yet, only the
+    choice of the training samples is checked.
 
     Args:
         study: study whose scenarios are checked.
         dataset: dataset of the study.
         data_dir: folder of the datasets, which also holds the user's label files.
-        home: home in which the labels of such files are stored for the runs; None to store none.
+        home: home folder to which the labels of such files are copied for the runs; None to copy
+            none.
 
     Returns:
-        SHA-256 of the annotations of each scenario that reads any, see `RunSpec.annotations`.
+        SHA-256 of the labels of each scenario that reads its labels instead of drawing them, see
+        `RunSpec.annotations`.
 
     Raises:
-        DataError: if the data or a label file do not allow the noise.
+        DataError: if the dataset or a label file does not support the label noise.
     """
     digests = {}
     seeds = study.seeds(study.confirm.seeds[0])

@@ -1,4 +1,4 @@
-"""The number that chooses hyperparameters in a sweep."""
+"""Objective by which a sweep chooses hyperparameters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutAccuracy:
-    """Mean accuracy on held-out noisy labels over a protocol's epochs; never the test split.
+    """Objective of a search: mean accuracy on held-out noisy labels over some epochs of a run.
+
+    The test split is never used.
 
     Attributes:
-        protocol: decides which epochs are averaged.
-        classes: number of classes K: a diverged run counts as chance, 1 / K.
+        protocol: rule that names the epochs over which the accuracy is averaged.
+        classes: number of classes K; the objective of a diverged run is that of chance, 1 / K.
         held_out: number of held-out samples.
     """
 
@@ -29,14 +31,17 @@ class HeldOutAccuracy:
 
     @property
     def standard_error(self) -> float:
-        """Binomial standard error of one run's value at accuracy one half, where it is largest."""
+        """Standard error of the objective of one run.
+
+        It is the binomial standard error at an accuracy of one half, where it is largest.
+        """
         return math.sqrt(0.25 / self.held_out)
 
     def value(self, result: RunResult) -> float:
-        """Return the number that chooses.
+        """Return the objective of a run, given its result.
 
-        A diverged run must count as a bad value and not as a failure: from a failure the sampler
-        learns nothing and proposes the same region again.
+        A diverged run has a low objective and is not reported as a failure. The sampler ignores
+        failures, and would propose similar hyperparameters again.
         """
         mean = result.mean(VAL, self.protocol)
         return mean if mean is not None and result.status is Status.FINISHED else 1 / self.classes

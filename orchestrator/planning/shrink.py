@@ -1,4 +1,4 @@
-"""Suggestion of a smaller plan that ends within a time limit."""
+"""Suggestion of a smaller sweep that ends within a time limit."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MAX_TRIALS = 8
 MAX_SEEDS = 3
 """Largest number of confirm seeds of a suggested plan."""
 EPOCHS = (200, 100, 50, 20, 10, 4)
-"""Lengths of a training that are tried, in epochs."""
+"""Numbers of epochs that are tried for a suggested plan."""
 SUBSETS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
-"""Numbers of training samples that are tried."""
+"""Numbers of training samples that are tried for a suggested plan."""
 MARGIN = 0.8
 """Largest fraction of the time limit that a suggested plan may use."""
 
@@ -34,15 +34,15 @@ MARGIN = 0.8
 def smaller_changes(
     changes: Changes, plan: Plan, cost: MachineCost, limit_seconds: float
 ) -> Changes | None:
-    """Return changes whose plan ends within a time limit; None if even the smallest does not.
+    """Return changes of a study so that its sweep ends within a time limit; None if none suffice.
 
-    The suggested plan has one scenario and few trials and seeds. Among the trainings that fit, the
-    one with the most epochs times samples is chosen. A shorter training ends with a whole cycle of
-    its schedule.
+    The suggested sweep has one scenario and few trials and seeds. Its number of epochs times its
+    number of samples is the largest that fits. A shortened training ends with a whole cycle of its
+    learning-rate schedule.
 
     Args:
-        changes: changes that the user asked for.
-        plan: plan of these changes.
+        changes: the study and the changes that the user requested.
+        plan: plan of the sweep that the user requested.
         cost: cost of runs on this machine.
         limit_seconds: time limit in seconds.
     """
@@ -53,7 +53,10 @@ def smaller_changes(
 
 
 def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
-    """Yield smaller changes with their plans, in decreasing order of epochs times samples."""
+    """Yield changes that result in smaller sweeps, with their plans.
+
+    They are in decreasing order of the number of epochs times the number of samples.
+    """
     study, full_recipe = plan.study, matched_recipe(plan.study)
     reduced = replace(
         changes,
@@ -85,9 +88,10 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
 
 
 def _shorter(changes: Changes, epochs: int) -> Changes:
-    """Return changes to a shorter training, evaluated only at the epochs used for selection.
+    """Return changes that shorten the training to a number of epochs.
 
-    Frequent evaluation of the whole test split would dominate the time of a short training.
+    The network is evaluated only at the epochs whose accuracy chooses hyperparameters. Frequent
+    evaluation on the whole test split would take most of the time of a short training.
     """
     sets = (*changes.sets, "recipe.window=1")
     shorter = replace(changes, epochs=epochs, sets=(*sets, "recipe.evaluate_every=1"))

@@ -1,7 +1,8 @@
 """Hyperparameter search with Optuna's ask-and-tell interface and a persistent database.
 
-The Optuna study is named by the search's digest, so that a larger budget, or the same command
-after an interruption, continues it. Objectives are computed from the records of the runs.
+The Optuna study is named by the digest of the search. A command with more trials, or the same
+command after an interruption, therefore continues the search. Objectives are computed from the
+records of the runs.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 SIGNIFICANT_DIGITS = 4
-"""Number of significant digits of a proposed value, few enough to be typed by hand."""
+"""Number of significant digits of proposed values, few enough to type values by hand."""
 
 
 MULTIVARIATE = True
-"""Whether TPE models the searched hyperparameters together: Optuna 5's default, not Optuna 4's."""
+"""Whether TPE models the searched hyperparameters jointly, as is the default in Optuna 5."""
 CONSTANT_LIAR = True
-"""Whether TPE counts running trials as bad ones, so that workers do not try the same region."""
+"""Whether TPE treats running trials as bad, so that parallel trials try different values."""
 SAMPLER = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
-"""Settings of the sampler that enter the digest of a search."""
+"""Settings of Optuna's sampler, which are a part of the digest of a search."""
 
 LABELS = "labels"
-"""Attribute of an Optuna study: SHA-256 of the noisy labels that its trials saw."""
+"""Name of the attribute of an Optuna study with the SHA-256 of its trials' noisy labels."""
 
 
 def open_searches(url: str) -> optuna.storages.RDBStorage:
-    """Open the database of searches, or create it.
+    """Open the database that Optuna stores searches in, or create it.
 
     Args:
         url: SQLAlchemy URL of the database.
@@ -58,14 +59,15 @@ def open_searches(url: str) -> optuna.storages.RDBStorage:
 def search_digest(
     base: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
 ) -> str:
-    """Return the digest of base spec without searched values, space, protocol and sampler.
+    """Return the digest that names a search.
 
-    The number of trials does not enter the digest.
+    It covers the settings of the trials except the searched values, the search space, the protocol
+    and the sampler. It does not depend on the number of trials.
 
     Args:
         base: spec of any trial.
         space: search space by name of a hyperparameter or of a value of the recipe.
-        protocol: identity of the protocol, without any printed text.
+        protocol: identity of the protocol, the rule that names the epochs of the objective.
     """
     plain = base.identity()
     for section in ("hyperparameters", "recipe"):
@@ -78,10 +80,10 @@ def search_digest(
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Values that Optuna proposes for a trial.
+    """Hyperparameter values that Optuna proposes for a trial.
 
     Attributes:
-        number: Optuna's number of the trial.
+        number: number of the trial in Optuna.
         values: values of the searched hyperparameters.
     """
 
@@ -91,13 +93,13 @@ class Proposal:
 
 @dataclass
 class Search:
-    """A search over the space of one method.
+    """A hyperparameter search for one method.
 
     Attributes:
-        study: open Optuna study.
+        study: Optuna study with the trials of the search.
         space: search space by name of hyperparameter.
         trials: target number of complete trials.
-        first_values: values of the first trial; None if the sampler chooses them.
+        first_values: hyperparameter values of the first trial; None if the sampler chooses them.
     """
 
     study: optuna.Study
@@ -118,15 +120,15 @@ class Search:
         seed: int,
         first_values: Values | None,
     ) -> Search:
-        """Open the search of a digest, or create it.
+        """Open the search with a digest, or create it.
 
         Args:
             storage: storage of the Optuna study.
             digest: digest of the search, which is the name of the Optuna study.
             space: search space by name of hyperparameter.
             trials: target number of complete trials.
-            seed: seed of the sampler; combined with the number of existing trials, since the
-                sampler's random stream begins again at each start.
+            seed: seed of the sampler. It is combined with the number of existing trials, since the
+                sampler would otherwise repeat its random numbers at each start.
             first_values: values of the first trial; None to let the sampler choose.
         """
         with warnings.catch_warnings():
@@ -144,14 +146,14 @@ class Search:
         return cls(study, space, trials, first_values)
 
     def resume(self, value_of: Callable[[Values], float | None]) -> None:
-        """Close the trials that an interrupted sweep left running, and count the complete ones.
+        """Close the trials that an interrupted sweep left open, and count the complete trials.
 
-        A trial whose run has ended since becomes complete. The values of any other trial are
-        proposed again.
+        An open trial becomes complete if its run has ended. The values of the other open trials
+        are proposed again.
 
         Args:
-            value_of: function that returns the objective of the recorded run of given values, or
-                None if that run has not ended.
+            value_of: function that returns the objective of the trial with the given values; None
+                if its run has not ended.
         """
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             is_sampled = set(trial.params) == set(self.space)
@@ -169,7 +171,7 @@ class Search:
 
     @property
     def remaining(self) -> int:
-        """Number of further trials that may be proposed now."""
+        """Number of further trials that may be proposed now to reach the target number."""
         return max(0, self.trials - self._completed_count - len(self._pending))
 
     @property
@@ -178,12 +180,12 @@ class Search:
         return self._completed_count >= self.trials
 
     def values_of(self, params: Mapping[str, float]) -> Values:
-        """Return the values of a trial, rounded and clipped to the space.
+        """Return the hyperparameter values of a trial, rounded and clipped to the search space.
 
-        The values given for the first trial are returned unchanged.
+        Values that round to `first_values` are replaced by `first_values`, which stay unrounded.
 
         Args:
-            params: Optuna's parameters of the trial.
+            params: values of the trial as Optuna stores them.
         """
         values = round_values(params)
         if self.first_values is not None and values == round_values(self.first_values):
@@ -191,7 +193,7 @@ class Search:
         return {n: min(max(v, self.space[n].low), self.space[n].high) for n, v in values.items()}
 
     def ask(self) -> Proposal:
-        """Return the values of the next trial."""
+        """Return the hyperparameter values that Optuna proposes for the next trial."""
         distributions: dict[str, BaseDistribution] = {
             name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
             for name, space in self.space.items()
@@ -201,15 +203,15 @@ class Search:
         return Proposal(trial.number, self.values_of(trial.params))
 
     def require_labels(self, sha256: str) -> None:
-        """Check that a trial saw the same noisy labels as the other trials of the search.
+        """Check that a trial was trained on the same noisy labels as the other trials.
 
         The first trial that ends determines the labels of the search.
 
         Args:
-            sha256: SHA-256 of the labels that the trial saw.
+            sha256: SHA-256 of the labels that the trial was trained on.
 
         Raises:
-            NalError: if the labels differ, so that objectives cannot be compared.
+            NalError: if the labels differ, since the objectives cannot be compared then.
         """
         expected = self.study.user_attrs.get(LABELS) if self._labels is None else self._labels
         if expected is None:
@@ -223,10 +225,10 @@ class Search:
         self._labels = sha256
 
     def tell(self, proposal: Proposal, value: float, digest: str) -> None:
-        """Complete a trial.
+        """Mark a trial as complete, with its objective.
 
         Args:
-            proposal: proposal as `ask` returned it.
+            proposal: proposal of the trial, as `ask` returned it.
             value: objective of the trial's run.
             digest: digest of the trial's run.
         """
@@ -236,18 +238,20 @@ class Search:
         self._completed_count += 1
 
     def fail(self, proposal: Proposal) -> None:
-        """Fail a trial whose run could not be carried out, and lower this sweep's target by one.
+        """Mark a trial as failed, since its run could not be carried out.
+
+        It is not replaced: the target number of trials is reduced by one.
 
         Args:
-            proposal: proposal as `ask` returned it.
+            proposal: proposal of the trial, as `ask` returned it.
         """
         self.study.tell(self._pending.pop(proposal.number), state=TrialState.FAIL)
         self.trials -= 1
 
     def completed_trials(self) -> list[tuple[Values, float]]:
-        """Return values and objective of the complete trials, in the order of their proposal.
+        """Return the values and the objective of each complete trial, in the order of proposal.
 
-        If the search has more complete trials than its target, only the first ones are returned.
+        If more trials are complete than the target number, only the first ones are returned.
         """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [
@@ -257,5 +261,5 @@ class Search:
 
 
 def round_values(params: Mapping[str, Any]) -> Values:
-    """Return values rounded to `SIGNIFICANT_DIGITS`, by name."""
+    """Return hyperparameter values rounded to `SIGNIFICANT_DIGITS`, by name."""
     return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in params.items()}

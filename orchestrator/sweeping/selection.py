@@ -1,4 +1,4 @@
-"""Selection of the candidates after a search, and of the winner among them."""
+"""Selection of candidates (hyperparameter values) after a search, and of the best candidate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Values that the select phase tries on fresh seeds.
+    """Hyperparameter values that the select phase tries on fresh seeds.
 
     Attributes:
         values: values of the searched hyperparameters.
-        origin: "search" for values of a trial, "reference" for the reference.
+        origin: "search" for values of a trial, "reference" for the values of the paper.
     """
 
     values: Values
@@ -30,12 +30,14 @@ class Candidate:
 def select_candidates(
     completed: Sequence[tuple[Values, float]], count: int, reference: Values | None
 ) -> list[Candidate]:
-    """Return the best distinct values of a search, best first, and the reference.
+    """Return the candidates of a search: its best distinct values, and the reference.
+
+    The best values come first.
 
     Args:
-        completed: values and objective of each complete trial.
+        completed: hyperparameter values and objective of each complete trial.
         count: largest number of candidates from the search.
-        reference: the paper's values; None if there are none.
+        reference: values of the paper; None if there are none.
     """
     best: list[Candidate] = []
     for values, _ in sorted(completed, key=lambda trial: -trial[1]):
@@ -52,18 +54,21 @@ def choose(
     reference: Values | None,
     single_error: float,
 ) -> Candidate:
-    """Return the candidate with the best mean, or the tied one nearest the reference.
+    """Return the best candidate of the select phase.
 
-    Candidates whose mean is within one standard error of the best mean are tied. The standard
-    error is that of the best candidate's mean over its seeds (ddof 1), or `single_error` if it has
-    one seed only. Distances are Euclidean in the unit cube of the search space, logarithmic where
-    the space is.
+    Candidates whose mean objective is within one standard error of the highest mean are tied. Of
+    the tied candidates, the one nearest the reference is returned. Without a reference, it is the
+    candidate with the highest mean.
+
+    The standard error is that of the best candidate's mean over its seeds (ddof 1), or
+    `single_error` if it has only one seed. Distances are Euclidean in the search space, whose
+    intervals are mapped to [0, 1], on a logarithmic scale for logarithmic intervals.
 
     Args:
-        scores: each candidate with its objective at every select seed.
+        scores: each candidate with its objectives, one for each seed.
         space: search space by name of hyperparameter.
-        reference: the paper's values; if None, the best mean wins.
-        single_error: standard error of one run's objective.
+        reference: values of the paper; None if there are none.
+        single_error: standard error of the objective of one run.
     """
     means = [fmean(values) for _, values in scores]
     top = max(range(len(scores)), key=means.__getitem__)

@@ -1,4 +1,4 @@
-"""Tasks (runs to carry out), the interface of a work, and works over known runs."""
+"""Tasks (runs to carry out), and the interface of a work, which hands out tasks."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 
 class Answer(Enum):
-    """Decision of a work about a run that has reported."""
+    """Decision of a work on how a run proceeds after it has reported metrics."""
 
     CONTINUE = auto()
     """The run continues."""
     STOP = auto()
-    """The run ends here with the status *stopped*; a later sweep may continue it."""
+    """The run ends now with the status *stopped*; a later sweep may continue it."""
     WAIT = auto()
-    """The run is parked and its slot is free for another one; the answer is requested again."""
+    """The run is paused and another run may use its slot; the decision is requested again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A run to carry out, with its purpose in the work.
+    """A run to carry out, and the callbacks that process its results.
 
     Attributes:
         spec: spec of the run.
         phase: phase of the sweep.
         values: values of the searched hyperparameters.
         on_end: callback that receives the result; None if the run could not be carried out.
-        is_need: whether the run is carried out only because another run needs it.
+        is_need: whether the run is carried out only because another run uses its result.
         stops_after: epochs after which the run stops until `Work.report` has answered.
-        on_report: callback that receives the rows given to `Work.report` and returns the answer.
+        on_report: callback that receives the metrics of new epochs and returns the decision.
     """
 
     spec: RunSpec
@@ -55,37 +55,39 @@ class Task:
 
 
 class Work(Protocol):
-    """Source of tasks, one at a time; an `Engine` carries them out."""
+    """Source of tasks (runs to carry out), such as a sweep; an `Engine` carries them out."""
 
     @property
     def done(self) -> bool:
         """Whether no run is left to carry out."""
 
     def next(self) -> Task | None:
-        """Return the next task; None if there is none before other runs have ended.
+        """Return the next task; None if no task can start before other runs have ended.
 
         A run is not returned again before it has ended.
         """
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Process the rows of a run's latest epochs and return whether the run continues.
+        """Process the metrics of a run's new epochs, and return whether the run continues.
 
-        Each row is reported once and in order of epochs; rows of a checkpoint come first. A call
-        covers one epoch or more, as the engine has them, but ends at each epoch of
-        `task.stops_after`. Only there may the answer differ from CONTINUE. A run whose checkpoint
-        is beyond such an epoch stops at the checkpoint. After the last epoch a run ends whatever
-        the answer is. Answers may depend on the rows, but not on the number of calls.
+        A row contains the metrics of one epoch. Each row is reported once and in order of epochs,
+        beginning with the rows of a checkpoint. A call reports one row or more, depending on the
+        engine, but never rows on both sides of an epoch in `task.stops_after`.
 
-        For a parked run this method is called again without rows whenever another run has reported
-        or ended, and when `next` has returned None.
+        The answer may differ from CONTINUE only after an epoch in `task.stops_after`. A run whose
+        checkpoint is beyond such an epoch stops at the checkpoint. After the last epoch a run ends
+        whatever the answer is. Answers may depend on the rows, but not on the number of calls.
+
+        For a parked run (last answer WAIT), this method is called again without rows whenever
+        another run has reported or ended, and when `next` has returned None.
 
         Args:
             task: task as `next` returned it.
-            rows: new rows of the run; empty for a parked run.
+            rows: metrics after each new epoch of the run; empty for a parked run.
         """
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Process the end of a run.
+        """Process the result of a run that has ended.
 
         Args:
             task: task as `next` returned it.
@@ -96,7 +98,7 @@ class Work(Protocol):
 
 @dataclass
 class Batch:
-    """Known runs that belong together: those of one candidate or of one cell.
+    """Runs that differ only in their seeds: those of one candidate or of one cell.
 
     Attributes:
         specs: specs of the runs in the order of their seeds.
@@ -121,7 +123,7 @@ class Batch:
         return len(self.results) + self._failures == len(self.specs)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of the runs that have not been handed out."""
+        """Yield the tasks of the runs that have not been yielded before."""
         while self._pending:
             spec = self._pending.popleft()
             yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
@@ -134,10 +136,13 @@ class Batch:
 
 
 class RunList:
-    """Work of the command `train`: a list of runs, each carried out after its needs."""
+    """Work of the command `train`: a list of runs.
+
+    Each run is carried out after the runs whose results it uses.
+    """
 
     def __init__(self, specs: Sequence[RunSpec], on_result: Callable[[RunResult], None]) -> None:
-        """Create the work.
+        """Create the work from a list of runs.
 
         Args:
             specs: specs of the runs.
@@ -153,7 +158,7 @@ class RunList:
         return not self._unfinished
 
     def next(self) -> Task | None:
-        """Return the first task whose needs have ended; None if there is none at present."""
+        """Return the next task; None if every remaining run waits for the result of another."""
         for spec in self._pending:
             if self._unfinished.isdisjoint(map(str, spec.needs.values())):
                 self._pending.remove(spec)
@@ -161,11 +166,11 @@ class RunList:
         return None
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
-        """Return CONTINUE: every run is trained to its last epoch."""
+        """Return CONTINUE, since every run is trained to its last epoch."""
         return Answer.CONTINUE
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Process the end of a run.
+        """Process the result of a run that has ended.
 
         Args:
             task: task as `next` returned it.

@@ -1,4 +1,4 @@
-"""Search and select phases of one method, up to the chosen values."""
+"""Choice of hyperparameter values for one method, in the phases search and select."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ if TYPE_CHECKING:
 
 
 class Tuning:
-    """Search and select phases of one method, up to the chosen values.
+    """Choice of hyperparameter values for one method, in the phases search and select.
 
     Attributes:
         plan: plan of the search.
-        search: the search itself.
-        reference: the paper's values; None if there are none.
+        objective: function from the result of a run to the number that is maximised.
+        space: search space by name of hyperparameter.
+        search: state of the search phase.
+        reference: hyperparameter values of the paper; None if there are none.
         pending_digests: digests of the trials' runs that have not ended.
-        digests: digests of the trials' runs that have ended, in that order.
+        digests: digests of the trials' runs that have ended, in the order of their ends.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
-        chosen: values of the winner; None until the select phase is done.
+        chosen: values of the best candidate; None until the select phase is done.
         best: highest objective of a trial so far, with its values; None before the first trial.
     """
 
     def __init__(
         self, sweep_plan: Plan, plan: TuningPlan, storage: optuna.storages.BaseStorage
     ) -> None:
-        """Open the search, or create it.
+        """Open the search of one method, or create it.
 
         Args:
             sweep_plan: plan of the whole sweep.
             plan: plan of the search.
-            storage: storage of the searches.
+            storage: Optuna's storage of the searches.
         """
         study = sweep_plan.study
         self._plan = sweep_plan
@@ -72,7 +74,8 @@ class Tuning:
     ) -> Iterator[tuple[Task, RunResult]]:
         """Continue the search of an interrupted sweep, and yield its complete trials.
 
-        A complete trial whose run has no record any more is not yielded, but its objective counts.
+        A complete trial whose run record was deleted is not yielded, but its objective still
+        counts in the search.
 
         Args:
             record_of: function that returns the recorded result of a run; None if it has not ended.
@@ -101,7 +104,7 @@ class Tuning:
         )
 
     def _value(self, result: RunResult) -> float:
-        """Return a trial's objective."""
+        """Return the objective of a trial, and check that its labels are those of the search."""
         self.search.require_labels(result.labels.sha256)
         return self.objective.value(result)
 
@@ -150,7 +153,7 @@ class Tuning:
             self.candidates.append((candidate, Batch(specs, candidate.values, Phase.SELECT)))
 
     def choose_values(self) -> None:
-        """Set `chosen` if every candidate's runs have ended.
+        """Set `chosen` to the values of the best candidate, if the runs of all have ended.
 
         Raises:
             NalError: if no run of any candidate could be carried out.

@@ -1,4 +1,4 @@
-"""Archive of each sweep under the home, from which MLflow can be restored."""
+"""Archive of each sweep in the home folder, from which MLflow can be restored."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ STUDY_FILE = "study.yaml"
 """Name of the file that holds the resolved study of a sweep."""
 
 NO_CODE: Mapping[str, str] = MappingProxyType({})
-"""Code of a study that uses nothing from outside the package."""
+"""Code files of a study that uses no code from outside the package: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepArchive:
-    """Folder `sweeps/<digest>/` of a home, with the plan of a sweep and its study.
+    """Folder `sweeps/<digest>/` of a home folder, with the plan and the study of a sweep.
 
     Attributes:
-        folder: path of the folder.
+        folder: path of the archive's folder.
     """
 
     folder: Path
@@ -42,12 +42,12 @@ class SweepArchive:
         return cls(home / "sweeps" / sweep)
 
     def write(self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE) -> None:
-        """Write a plan and its resolved study.
+        """Write the plan of the sweep, its resolved study and its code files.
 
         Args:
             plan: plan of the sweep.
             study_yaml: resolved study as YAML text.
-            code: contents of the files that the study names, by their path relative to it.
+            code: contents of the code files, by their path relative to the study.
 
         Raises:
             HomeError: if the folder cannot be written.
@@ -62,7 +62,7 @@ class SweepArchive:
         self.write_plan(plan)
 
     def write_plan(self, plan: PlanRecord) -> None:
-        """Write an updated plan.
+        """Write an updated plan of the sweep to the archive.
 
         Args:
             plan: plan of the sweep.
@@ -73,14 +73,14 @@ class SweepArchive:
         write_atomically(self.folder / PLAN_FILE, plan.to_json())
 
     def plan(self) -> PlanRecord | None:
-        """Return the plan; None if it is missing or damaged."""
+        """Return the plan of the sweep; None if it is missing or damaged."""
         try:
             return self.read()[0]
         except (FileNotFoundError, RecordError):
             return None
 
     def read(self) -> tuple[PlanRecord, str]:
-        """Return the plan and the resolved study as YAML text.
+        """Return the plan of the sweep, and its resolved study as YAML text.
 
         Raises:
             FileNotFoundError: if there is no plan.
@@ -90,7 +90,7 @@ class SweepArchive:
         return plan, (self.folder / STUDY_FILE).read_text()
 
     def code(self) -> dict[str, str]:
-        """Return the contents of the files that the study names, by their path relative to it."""
+        """Return the contents of the code files, by their path relative to the study."""
         files = sorted(self.folder.rglob("*.py"))
         return {
             file.relative_to(self.folder).as_posix(): file.read_bytes().decode() for file in files
@@ -98,7 +98,7 @@ class SweepArchive:
 
 
 def iter_archives(home: Path) -> Iterator[SweepArchive]:
-    """Yield the archives of all sweeps of a home, oldest first by time of the last change."""
+    """Yield the archives of all sweeps in a home folder, least recently changed first."""
     plans = (home / "sweeps").glob(f"*/{PLAN_FILE}")
     for plan in sorted(plans, key=lambda path: path.stat().st_mtime):
         yield SweepArchive(plan.parent)

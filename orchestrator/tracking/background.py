@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 
 class BackgroundTracker:
-    """A `Tracker` whose methods return at once and are executed in order by a thread.
+    """A `Tracker` whose methods return at once; a thread executes them in the order of the calls.
 
-    The import of MLflow and the creation of its database happen in the thread too. An error there
-    is raised by the next call, by `flush` or at the end of the context. Nothing is written after
-    an error; the same command, when run again, writes what is missing from the runs' records.
+    MLflow is imported and its database is created in the thread too. An error in the thread is
+    raised by the next call, by `flush` or at the end of the context. Nothing is written to MLflow
+    after an error. If the same command is run again, it writes the missing entries from the records
+    of the runs.
 
     Args:
-        uri: URI of the store.
-        artifact_root: folder for artifacts; None if the server determines their location.
-        study: name of the study and of its experiment.
+        uri: URI of the MLflow store.
+        artifact_root: folder for MLflow's artifacts; None if the server determines their location.
+        study: name of the study and of its MLflow experiment.
 
     Raises:
-        ServiceError: if the server does not respond within ten seconds.
+        ServiceError: if the MLflow server does not respond within ten seconds.
         HomeError: if the folder of the SQLite file cannot be used.
     """
 
@@ -51,31 +52,31 @@ class BackgroundTracker:
     def start_sweep(
         self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE
     ) -> None:
-        """See `Tracker.start_sweep`."""
+        """Call `Tracker.start_sweep` in the thread."""
         self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml, code))
 
     def update_plan(self, plan: PlanRecord) -> None:
-        """See `Tracker.update_plan`."""
+        """Call `Tracker.update_plan` in the thread."""
         self._enqueue(lambda tracker: tracker.update_plan(plan))
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """See `Tracker.record`."""
+        """Call `Tracker.record` in the thread."""
         self._enqueue(lambda tracker: tracker.record(result, phase, cell))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """See `Tracker.finish_sweep`."""
+        """Call `Tracker.finish_sweep` in the thread."""
         self._enqueue(lambda tracker: tracker.finish_sweep(plan, tables))
 
     def mark_interrupted(self) -> None:
-        """See `Tracker.mark_interrupted`."""
+        """Call `Tracker.mark_interrupted` in the thread."""
         self._enqueue(lambda tracker: tracker.mark_interrupted())
 
     def flush(self) -> None:
-        """Wait until everything has been written.
+        """Wait until everything passed to the tracker so far has been written to MLflow.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         event = threading.Event()
         self._queue.put(event)
@@ -87,11 +88,11 @@ class BackgroundTracker:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Write what is left, then end the thread.
+        """Wait until everything has been written, then end the thread.
 
         Raises:
-            ServiceError: if the server has failed and the context raised no error.
-            HomeError: if the home cannot be written and the context raised no error.
+            ServiceError: if the MLflow server has failed and the context raised no error.
+            HomeError: if the home folder cannot be written and the context raised no error.
         """
         self._queue.put(None)
         self._thread.join()

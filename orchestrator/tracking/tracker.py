@@ -1,10 +1,10 @@
-"""Writer of runs, cells and sweeps to MLflow, from the runs' records.
+"""Writer of runs, cells and sweeps to MLflow, from the records of the runs.
 
 An MLflow run represents a run in one sweep. A run that two sweeps share is written below both, so
 that each sweep has all its trials, candidates, cells and seeds below itself.
 
-Whatever is written can be written again: a run that is there is left alone, one that a killed
-driver left half-written is replaced, so that no curve has a hole or a double.
+Writing the same run again is safe. A complete run in MLflow is left unchanged. A run that a killed
+driver left incomplete is replaced, so that no curve lacks a point or has one twice.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MAX_NOTE_LENGTH = 5000
 
 
 def is_complete(run: Run) -> bool:
-    """Return whether an MLflow run is complete; its status is written last."""
+    """Return whether an MLflow run was written completely: its status is written last."""
     return run.info.status in ("FINISHED", "FAILED")
 
 
@@ -68,7 +68,7 @@ class StoredRun:
     Attributes:
         run_id: MLflow's ID of the run.
         complete: whether the run was written completely.
-        parent: ID of the MLflow run below which it is nested; "" for none.
+        parent: ID of the MLflow run below which MLflow shows this run; "" for none.
         accuracy: test accuracy after the last epoch; None if it was not evaluated.
         status: status of the training.
     """
@@ -81,12 +81,12 @@ class StoredRun:
 
     @property
     def resumable(self) -> bool:
-        """Whether the training ran out of memory or was stopped, so that it may continue later."""
+        """Whether the training may continue later, since it was stopped or ran out of memory."""
         return self.status in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @classmethod
     def of(cls, run: Run) -> StoredRun:
-        """Return the stored run of an MLflow run."""
+        """Return the description of an MLflow run."""
         tags, accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
         parent = tags.get(PARENT_TAG, "")
         return cls(run.info.run_id, is_complete(run), parent, accuracy, tags["nal.status"])
@@ -94,13 +94,13 @@ class StoredRun:
 
 @dataclass(slots=True)
 class CellRun:
-    """A cell in the MLflow store.
+    """A cell (all seeds of one method, scenario and values) in the MLflow store.
 
     Attributes:
-        run_id: MLflow's ID of the cell.
-        logged_seeds: number of ended seeds that the last logged mean includes.
+        run_id: ID of the MLflow run that represents the cell.
+        logged_seeds: number of ended runs that the last logged mean includes.
         has_settings: whether the settings of the cell were written.
-        complete: whether the last logged mean includes all seeds.
+        complete: whether the last logged mean includes the runs of all seeds.
     """
 
     run_id: str
@@ -110,10 +110,12 @@ class CellRun:
 
 
 class CellRuns:
-    """Cells in a study's experiment, by sweep and cell digest.
+    """Cells in the MLflow experiment of a study, found by the digests of sweep and cell.
+
+    A cell is all seeds of one method, scenario and values.
 
     Args:
-        client: client of the store.
+        client: client of the MLflow store.
         create: function that creates an MLflow run with a name and tags, and returns its ID.
     """
 
@@ -125,7 +127,11 @@ class CellRuns:
         self._cell_runs: dict[tuple[str, str], CellRun] = {}
 
     def add(self, run: Run) -> None:
-        """Add a cell that is in the store."""
+        """Add a cell that was read from the MLflow store.
+
+        Args:
+            run: MLflow run that represents the cell.
+        """
         tags, metrics = run.data.tags, run.data.metrics
         self._cell_runs[tags.get("nal.sweep", ""), tags["nal.cell"]] = CellRun(
             run.info.run_id,
@@ -135,7 +141,7 @@ class CellRuns:
         )
 
     def get_or_create(self, sweep: str, name: str, record: CellRecord, parent: str) -> CellRun:
-        """Return a sweep's cell, and create it in the store if it is missing.
+        """Return a cell of a sweep, and create it in the MLflow store if it is missing.
 
         Args:
             sweep: digest of the sweep.
@@ -156,18 +162,22 @@ class CellRuns:
         return cell
 
     def incomplete_ids(self, sweep: str) -> list[str]:
-        """Return the IDs of a sweep's cells whose seeds have not all ended."""
+        """Return the MLflow IDs of the cells of a sweep that still have runs to end.
+
+        Args:
+            sweep: digest of the sweep.
+        """
         return [
             c.run_id for (of, _), c in self._cell_runs.items() if of == sweep and not c.complete
         ]
 
     def log_mean(self, cell: CellRun, seeds: Sequence[StoredRun], planned: int) -> None:
-        """Log a cell's mean over its ended seeds, unless it was logged for that number of seeds.
+        """Log the mean accuracy of a cell, unless it was logged for as many runs already.
 
         Args:
-            cell: cell in the store.
-            seeds: ended runs of the cell.
-            planned: number of seeds of the complete cell.
+            cell: cell in the MLflow store.
+            seeds: ended runs of the cell, one for each seed.
+            planned: number of runs of the complete cell.
         """
         if len(seeds) > cell.logged_seeds:
             self._log(cell, _cell_metrics(seeds), step=len(seeds))
@@ -205,19 +215,19 @@ def _cell_metrics(seeds: Sequence[StoredRun]) -> dict[str, float]:
 
 
 class Tracker:
-    """Writer of one study's runs to its MLflow experiment.
+    """Writer of the runs of one study to its MLflow experiment.
 
     Args:
-        uri: URI of the store, sqlite:///PATH or http(s)://HOST:PORT.
-        artifact_root: folder for artifacts; None if the server determines their location.
-        study: name of the study and of its experiment.
+        uri: URI of the MLflow store, sqlite:///PATH or http(s)://HOST:PORT.
+        artifact_root: folder for MLflow's artifacts; None if a server determines their location.
+        study: name of the study and of its MLflow experiment.
 
     Attributes:
-        uri: URI of the store.
+        uri: URI of the MLflow store.
         study: name of the study.
 
     Raises:
-        ServiceError: if the server does not respond within ten seconds.
+        ServiceError: if the MLflow server does not respond within ten seconds.
         HomeError: if the SQLite file or the folder for artifacts cannot be used.
     """
 
@@ -242,11 +252,11 @@ class Tracker:
         Args:
             plan: plan of the sweep.
             study_yaml: resolved study as YAML text.
-            code: contents of the files that the study names, by their path relative to it.
+            code: contents of the code files, by their path relative to the study.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
             run_id = self._sweeps.get(plan.sweep)
@@ -263,31 +273,32 @@ class Tracker:
             self._write_plan(plan)
 
     def update_plan(self, plan: PlanRecord) -> None:
-        """Write an updated plan of the sweep.
+        """Write an updated plan of the sweep to MLflow.
 
         Args:
-            plan: plan of the sweep.
+            plan: updated plan.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
             self._write_plan(plan)
 
     def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """Write a run that has ended, unless the sweep has it already.
+        """Write a run that has ended to MLflow, unless it is there already.
 
-        A run that was stopped or out of memory before is replaced once its result is final.
+        An entry of a run that was stopped or ran out of memory is replaced once the result of the
+        run is final.
 
         Args:
             result: result of the run.
-            phase: purpose of the run; with "train" it is written below no sweep.
+            phase: phase of the run; "train" for a run that belongs to no sweep.
             cell: cell of the run in the confirm phase; None in other phases.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
@@ -315,15 +326,15 @@ class Tracker:
                 self._cell_runs.log_mean(cell_run, ended, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """Write the final plan and the tables, and mark the sweep as finished.
+        """Write the final plan and the tables to MLflow, and mark the sweep as finished.
 
         Args:
             plan: final plan of the sweep.
-            tables: texts by file name; `table.md` becomes the sweep's description in MLflow.
+            tables: rendered tables by file name; `table.md` becomes the description of the sweep.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
             self._write_plan(plan)
@@ -334,11 +345,11 @@ class Tracker:
             self._client.set_terminated(self._sweep_run, "FINISHED")
 
     def mark_interrupted(self) -> None:
-        """Mark the sweep and its incomplete cells as killed.
+        """Mark the sweep and its incomplete cells as killed in MLflow.
 
         Raises:
-            ServiceError: if the server has failed.
-            HomeError: if the home cannot be written.
+            ServiceError: if the MLflow server has failed.
+            HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
             if self._plan:
