@@ -31,11 +31,11 @@ sweep: $(VENV)/installed ## install, then carry out the study 'digits' to its ta
 	$(BIN)/python -m orchestrator sweep digits
 
 test: $(VENV)/installed-dev ## run the whole test suite, with coverage
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
 	$(BIN)/python -m pytest -m slow $(COVERAGE) --cov-append --cov-report=term:skip-covered
 
 test-fast: $(VENV)/installed-dev ## run all tests except the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 lint: $(VENV)/installed-dev ## check style
 	$(BIN)/ruff check .
