@@ -30,6 +30,11 @@ def allowed_folder() -> Path:
     return state / "nal-orchestrator" / "allowed-code"
 
 
+def _printable(path: str) -> str:
+    """Return a path with control characters escaped, which could forge what the user reads."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
     """Return whether a code file may be executed.
 
@@ -48,12 +53,14 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
             return False
         console = Console(stderr=True, highlight=False)
         console.print("This study names code that has not been executed before:\n")
-        console.print(Text(f"    {file.path}\n    SHA-256 {file.sha256}\n"), soft_wrap=True)
+        console.print(
+            Text(f"    {_printable(file.path)}\n    SHA-256 {file.sha256}\n"), soft_wrap=True
+        )
         try:
             answer = console.input("It can do whatever you can do. Execute it? \\[y/N] ")
         except EOFError:
             answer = ""
-        if not answer.strip().lower().startswith("y"):
+        if answer.strip().lower() not in ("y", "yes"):
             return False
     try:
         permission.parent.mkdir(parents=True, exist_ok=True)

@@ -359,5 +359,5 @@ def _field_value(type_: object, value: Any) -> Any:  # noqa: ANN401 - value of a
     if type_ == REPEATED:
         return (value,) if isinstance(value, str) else tuple(value or ())
     if type_ == COMMA_SEPARATED and value is not None:
-        return tuple(filter(None, value.replace(" ", "").split(",")))
+        return tuple(filter(None, (item.strip() for item in value.split(","))))
     return value

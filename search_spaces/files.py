@@ -26,12 +26,15 @@ class StudyFile:
         label: name of the file in messages: its path, or the file name of a shipped study.
         document: content of the file.
         folder: folder that a path in `extends` is relative to; None for a shipped study.
+        code_folder: folder of the file itself, after symbolic links, which contains the code that
+            the study names; None for a shipped study.
     """
 
     name: str
     label: str
     document: Document
     folder: Path | None
+    code_folder: Path | None = None
 
 
 def study_names() -> list[str]:
@@ -83,7 +86,8 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
         ) from None
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error
-    return StudyFile(path.stem, str(path), _parse(content, str(path)), path.parent)
+    document = _parse(content, str(path))
+    return StudyFile(path.stem, str(path), document, path.parent, path.resolve().parent)
 
 
 @cache

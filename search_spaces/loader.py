@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
@@ -180,13 +179,15 @@ def load_study(
             place, the key, the fault and the allowed values.
     """
     files = _read_chain(name_or_path)
-    extensions = StudyExtensions(files[-1].folder or Path(), is_allowed)
+    extensions = StudyExtensions(is_allowed)
     layers = Layers(Origin(files[-1].label, level=len(files) - 1))
     statements: list[Statement] = []
     for level, file in enumerate(files):
         origin_of = _origin_finder(file, level)
         tree = dict(_root_mapping(file))
         tree.pop("extends", None)
+        if file.code_folder is not None:
+            extensions.enter_folder(file.code_folder)
         statement_section = tree.pop("sources", None)
         layers.merge(*extensions.to_names(tree, origin_of))
         statements += [

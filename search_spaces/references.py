@@ -9,6 +9,7 @@ written out, the name is replaced by the reference.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import format_key
@@ -30,7 +31,6 @@ from trainables.noise import Noise, is_shipped_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from pathlib import Path
 
     from search_spaces.layers import Origin
     from search_spaces.yaml_lines import KeyPath
@@ -77,17 +77,24 @@ class StudyExtensions:
         files: content of each file that the study names, by path relative to the study's folder.
     """
 
-    def __init__(self, folder: Path, is_allowed: Callable[[CodeFile], bool]) -> None:
-        """Start without extensions.
+    def __init__(self, is_allowed: Callable[[CodeFile], bool]) -> None:
+        """Start without extensions, in the working directory.
 
         Args:
-            folder: folder of the study, which must contain the files that it names.
             is_allowed: function that returns whether a file may be executed.
         """
-        self._folder = folder.resolve()
+        self._folder = Path.cwd()
         self._is_allowed = is_allowed
+        self._code_files: dict[str, CodeFile] = {}
         self._references: dict[str, str] = {}
         self.files: dict[str, str] = {}
+
+    def enter_folder(self, folder: Path) -> None:
+        """Set the folder that references are relative to, and that must contain their files.
+
+        A study that extends another may also refer to the files that the other one names.
+        """
+        self._folder = folder
 
     def name_of(self, kind: Kind, reference: str) -> str:
         """Load the file of a reference, and return the name of the extension.
@@ -101,6 +108,8 @@ class StudyExtensions:
             CodeError: if the file is not below the study's folder, has not been allowed, cannot
                 be executed, or has no such class.
         """
+        if not reference.isprintable():
+            raise CodeError(f"{reference!r} has characters that cannot be printed")
         match = _REFERENCE.fullmatch(reference)
         if match is None:
             if is_extension(reference) or _is_shipped(kind, reference):
@@ -140,6 +149,8 @@ class StudyExtensions:
                 f"{path_text} leads to {path}, outside the study's folder {self._folder}: copy the "
                 "file there"
             )
+        if path_text in self._code_files and not path.exists():
+            return self._code_files[path_text], path_text
         try:
             if not path.is_file():
                 raise CodeError(f"no file {path_text} in the study's folder {self._folder}")
@@ -151,7 +162,11 @@ class StudyExtensions:
                 f"{path} (SHA-256 {file.sha256}) is code that would be executed, and has not been "
                 "allowed: read it, then add --allow-code"
             )
-        return file, path.relative_to(self._folder).as_posix()
+        relative = path.relative_to(self._folder).as_posix()
+        other = self._code_files.setdefault(relative, file)
+        if other.sha256 != file.sha256 and other.path != file.path:
+            raise CodeError(f"{relative} is two files, {other.path} and {file.path}: rename one")
+        return file, relative
 
     def to_names(
         self, tree: Mapping[str, Any], origin_of: Callable[[KeyPath], Origin]

@@ -18,6 +18,7 @@ import re
 import sys
 import sysconfig
 import traceback
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -118,7 +119,8 @@ def load_file(file: CodeFile) -> None:
     sys.modules[module.__name__] = module
     try:
         code = compile(file.content, file.path, "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - the caller decided
+        with redirect_stdout(sys.stderr):  # JSON may follow on standard output
+            exec(code, module.__dict__)  # noqa: S102 - the caller decided
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         frames = traceback.extract_tb(error.__traceback__)
@@ -205,6 +207,7 @@ def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
             class at the top level of a module.
     """
     entry_points: dict[str, metadata.EntryPoint] = {}
+    modules: dict[tuple[str, str], str] = {}
     for entry_point in metadata.entry_points(group=GROUPS[kind]):
         other = entry_points.setdefault(entry_point.name, entry_point)
         where = f"entry point {entry_point.name} in the group {GROUPS[kind]}"
@@ -213,6 +216,10 @@ def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
             raise CodeError(f"{packages} both announce the {where}: uninstall one of them")
         if not (entry_point.attr or "").isidentifier():
             raise CodeError(f"{where} of {distribution_name(entry_point)}: write MODULE:CLASS")
+        # Class name and hash are the identity: the module must follow from them.
+        key = (distribution_name(entry_point), entry_point.attr)
+        if modules.setdefault(key, entry_point.module) != entry_point.module:
+            raise CodeError(f"{key[0]} announces two classes with the name {key[1]}: rename one")
     return entry_points
 
 
@@ -226,8 +233,9 @@ def announced_name(kind: Kind, word: str) -> str | None:
     Returns:
         Name with the digits of the package's SHA-256; None if no package announces it.
     """
-    for name, entry_point in announced(kind).items():
-        rest = word.removeprefix(name)
+    # The longest name first: of `pair` and `pair-flip`, `pair-flip-0.3` begins with both.
+    for name in sorted(announced(kind), key=len, reverse=True):
+        entry_point, rest = announced(kind)[name], word.removeprefix(name)
         if rest != word and (not rest or (kind == "noise" and rest.startswith("-"))):
             return extension_name(f"{entry_point.attr}{rest}", package_sha256(entry_point))
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +22,7 @@ from trainables.extensions import announced, distribution_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from orchestrator.home import Home
 
@@ -147,7 +147,7 @@ def dataset_name(reference: str, *, allow_code: bool) -> str:
     Raises:
         CodeError: if the file of the class has not been allowed, or cannot be executed.
     """
-    extensions = StudyExtensions(Path(), partial(is_allowed, allow_code=allow_code))
+    extensions = StudyExtensions(partial(is_allowed, allow_code=allow_code))
     return extensions.name_of("dataset", reference)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pty
 import select
@@ -257,16 +256,16 @@ def test_what_was_allowed_is_remembered_by_its_content(
     assert not is_allowed(code_file(DATA))
 
 
-@pytest.mark.parametrize("keys", ["y\n", "Yes\n", "n\n", "\n", "\x04"])
+@pytest.mark.parametrize("keys", ["y\n", "Yes\n", "n\n", "yikes\n", "\n", "\x04"])
 def test_answers(keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = keys in ("y\n", "Yes\n")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     master, slave = pty.openpty()
     os.write(master, keys.encode())
     file = code_file(LOSS, "/somewhere/my_loss.py")
-    with os.fdopen(slave, "r+b", buffering=0) as terminal:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(terminal))
-        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(terminal, write_through=True))
+    with os.fdopen(slave, "r") as stdin, os.fdopen(os.dup(slave), "w") as stderr:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stderr", stderr)
         assert is_allowed(file) is allowed
         monkeypatch.undo()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

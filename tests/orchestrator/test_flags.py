@@ -77,6 +77,13 @@ def test_every_flag_has_its_option() -> None:
     ]
 
 
+def test_a_space_within_a_file_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, _ = parsed_flags(
+        monkeypatch, "python -m orchestrator sweep digits --methods 'ce, my loss.py:Smooth'"
+    )
+    assert changes.methods == ("ce", "my loss.py:Smooth")
+
+
 def test_spaces_between_methods_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     changes, _ = parsed_flags(
         monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'"

@@ -18,6 +18,7 @@ from outside_code import (
     write_files,
 )
 
+from orchestrator.commands.studies import show
 from orchestrator.flags import Changes
 from search_spaces.identity import identity, study_code
 from search_spaces.loader import LoadedStudy, load_study, parse_set
@@ -516,3 +517,57 @@ def test_studies_without_code_are_as_before() -> None:
     loaded: Any = load_study("digits")
     assert "code" not in identity(loaded.study)
     assert loaded.extensions.files == {}
+
+
+# Files of a study that is extended
+
+
+def extend(folder: Path, text: str) -> LoadedStudy:
+    """Load a study in another folder that extends `study.yaml` of the first."""
+    (folder / "study.yaml").write_text(SMALL)
+    child = folder.parent / "child" / "child.yaml"
+    child.parent.mkdir(exist_ok=True)
+    child.write_text(f"extends: ../{folder.name}/study.yaml\n{text}")
+    return load_study(str(child), (), allowed)
+
+
+def test_each_study_names_the_files_of_its_own_folder(folder: Path) -> None:
+    loaded = extend(folder, "hyperparameters: {my_loss.py:LabelSmoothing: {smoothing: 0.3}}\n")
+    assert loaded.study.methods == ("ce", LOSS_NAME)
+    assert loaded.study.hyperparameters[LOSS_NAME].values["smoothing"] == 0.3
+
+
+def test_one_path_cannot_be_two_files(folder: Path) -> None:
+    other = folder.parent / "child" / "my_loss.py"
+    other.parent.mkdir()
+    other.write_text(LOSS + "#\n")
+    with pytest.raises(CodeError) as fault:
+        extend(folder, "methods: [ce, my_loss.py:LabelSmoothing]\n")
+    assert str(fault.value).endswith(
+        f"my_loss.py is two files, {folder}/my_loss.py and {other}: rename one"
+    )
+
+
+def test_the_folder_of_a_linked_study_is_that_of_the_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "study.yaml").write_text(SMALL)
+    link = tmp_path / "links" / "study.yaml"
+    link.parent.mkdir()
+    link.symlink_to(folder / "study.yaml")
+    assert load_study(str(link), (), allowed).study.methods == ("ce", LOSS_NAME)
+
+
+def test_a_reference_that_cannot_be_printed_is_refused(folder: Path) -> None:
+    text = SMALL.replace("my_loss.py:L", '"m\\e[8m.py:L').replace("Smoothing]", 'Smoothing"]')
+    assert message_of(folder, text) == (
+        "study.yaml:6: 'm\\x1b[8m.py:LabelSmoothing' has characters that cannot be printed"
+    )
+
+
+def test_a_file_name_with_brackets_is_shown_whole(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "my[bold].py").write_text(LOSS)
+    study = folder / "study.yaml"
+    study.write_text(SMALL.replace("my_loss.py", '"my[bold].py').replace("hing]", 'hing"]'))
+    show(Changes(str(study), allow_code=True), as_yaml=False)
+    assert "my[bold].py" in capsys.readouterr().out

@@ -490,3 +490,27 @@ def test_a_shipped_method_is_suggested_together_with_announced_ones(site: Path) 
     install_package(site, MODULES, ENTRY_POINTS)
     with pytest.raises(FieldError, match="did you mean 'smooth'"):
         method_of("smoth")
+
+
+def test_a_package_cannot_announce_two_classes_of_one_name(site: Path) -> None:
+    modules = {"one.py": LOSS, "two.py": LOSS}
+    entries = {"method first": "one:LabelSmoothing", "method second": "two:LabelSmoothing"}
+    install_package(site, modules, entries)
+    message = "^mine announces two classes with the name LabelSmoothing: rename one$"
+    with pytest.raises(CodeError, match=message):
+        announced("method")
+
+
+def test_the_longest_announced_name_is_meant(site: Path) -> None:
+    flip = NOISE.replace("PairFlip", "Flip")
+    entries = {"noise pair": "one:PairFlip", "noise pair-flip": "two:Flip"}
+    install_package(site, {"one.py": NOISE, "two.py": flip}, entries)
+    names = [announced_name("noise", f"{word}-0.3") for word in ("pair", "pair-flip")]
+    assert [without_hash(name or "") for name in names] == ["PairFlip-0.3", "Flip-0.3"]
+
+
+@pytest.mark.usefixtures("no_code_loaded")
+def test_what_a_file_prints_is_no_output(capsys: pytest.CaptureFixture[str]) -> None:
+    load_file(code_file("print('loaded')\n"))
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "loaded\n")

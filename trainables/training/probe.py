@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -98,11 +99,12 @@ def _evaluation_seconds(
 def main() -> None:
     """Read {"spec", "image", "classes", "code"} from standard input and print the cost."""
     request = json.load(sys.stdin)
-    for path, content in request["code"].items():
-        load_file(CodeFile(path, base64.b64decode(content)))
-    spec = RunSpec.from_dict(request["spec"])
-    channels, height, width = request["image"]
-    cost = measure(spec, (channels, height, width), request["classes"])
+    with redirect_stdout(sys.stderr):  # libraries and extensions may print
+        for path, content in request["code"].items():
+            load_file(CodeFile(path, base64.b64decode(content)))
+        spec = RunSpec.from_dict(request["spec"])
+        channels, height, width = request["image"]
+        cost = measure(spec, (channels, height, width), request["classes"])
     sys.stdout.write(json.dumps(asdict(cost)))
 
 
