@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from orchestrator.output import headed_table, print_json
 from search_spaces.files import study_titles
@@ -60,7 +61,7 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
     for path, value in leaves(plain):
         key = format_key(path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        table.add_row(key, text, f"[dim]{sources.get(key, '')}[/]")
+        table.add_row(Text(key), Text(text), Text(sources.get(key, ""), style="dim"))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
