@@ -21,7 +21,7 @@ from search_spaces.scaling import scale_recipe, scale_value
 from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
-from trainables.methods.published import Published, Selection, matching
+from trainables.methods.published import PublishedRecipe, Selection, first_match
 from trainables.run.parameters import FrozenMap, Value, complete
 from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
@@ -340,7 +340,10 @@ def _unscaled_training(study: Study, method: str, scenario: str) -> Training:
     recipe, study_names = _published_recipe(published, study_recipe)
     stages, sources = {}, {(): published.source, **_study_sources(("recipe",), study_names)}
     for stage in method_of(method).stages:
-        entry = matching(method_of(stage.method).published, study.dataset, scenario) or published
+        entry = (
+            first_match(method_of(stage.method).published_recipes, study.dataset, scenario)
+            or published
+        )
         stages[stage.role], stage_names = _published_recipe(entry, study_recipe)
         stage_path = ("stages", stage.role)
         sources |= {stage_path: entry.source, **_study_sources(stage_path, stage_names)}
@@ -389,7 +392,7 @@ def _complete(layers: RecipeLayers) -> Recipe:
 
 
 def _published_recipe(
-    published: Published, study_recipe: Mapping[str, Any]
+    published: PublishedRecipe, study_recipe: Mapping[str, Any]
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return a complete published recipe, and the names of the values taken from the study.
 
@@ -407,11 +410,13 @@ def _published_recipe(
     return Recipe(**values), study_names
 
 
-def _find_published(method: type[Method], dataset: str, scenario: str, path: KeyPath) -> Published:
+def _find_published(
+    method: type[Method], dataset: str, scenario: str, path: KeyPath
+) -> PublishedRecipe:
     """Return the published recipe of a method, or raise `FieldError` for the key at a path."""
-    published = matching(method.published, dataset, scenario)
+    published = first_match(method.published_recipes, dataset, scenario)
     if published is None:
-        known = ", ".join(f"{entry.dataset} {entry.noise}" for entry in method.published)
+        known = ", ".join(f"{entry.dataset} {entry.noise}" for entry in method.published_recipes)
         raise FieldError(
             format_key(path),
             f"no recipe of {method.name} is published for {dataset} with {scenario}"
@@ -511,7 +516,7 @@ def reference_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
     reference, source = study.reference.get(method), ""
     if reference is None and method in study.tune:
         settings = [
-            matching(method_of(method).settings, study.dataset, scenario)
+            first_match(method_of(method).settings, study.dataset, scenario)
             for scenario in study.scenarios
         ]
         setting, space = settings[0], study.space_of(method)
@@ -594,7 +599,7 @@ def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str
     fixed = study.hyperparameters.get(method, Fixed())
     yield _with_source(fixed.values, "fixed", path)
     yield _preset_values(study, method, scenario, fixed, path, "preset")
-    setting = matching(kind.settings, study.dataset, scenario)
+    setting = first_match(kind.settings, study.dataset, scenario)
     if setting is not None:
         yield _published_values(study, method, setting.values, "setting", path, setting.source)
     defaults = {parameter.name: parameter.default for parameter in kind.parameters}
@@ -616,7 +621,7 @@ def _preset_values(
     if fixed.preset is None:
         return {}
     entries = method_of(method).presets[fixed.preset]
-    entry = matching(entries, study.dataset, scenario)
+    entry = first_match(entries, study.dataset, scenario)
     if entry is None:
         known = ", ".join(entry.dataset for entry in entries)
         raise FieldError(

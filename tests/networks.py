@@ -20,8 +20,8 @@ CIFAR = (3, 32, 32)
 def image_of(name: str) -> tuple[int, int, int]:
     """Return the shape of the smallest images that a backbone accepts."""
     backbone = backbone_of(name)
-    if backbone.smallest:
-        return (3, backbone.smallest, backbone.smallest)
+    if backbone.min_image_size:
+        return (3, backbone.min_image_size, backbone.min_image_size)
     return backbone.image or (1, 8, 8)
 
 

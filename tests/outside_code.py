@@ -55,18 +55,18 @@ NOISE = '''\
 
 import numpy as np
 
-from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
 from trainables.run.seeds import uniform
 
 
-class PairFlip(Rated):
+class PairFlip(RatedNoise):
     @property
     def title(self) -> str:
         return f"pair flips {percent(self.rate)}"
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        draws = uniform(context.reach, "noise", seed, "pairs")[context.index]
-        labels = context.true
+        draws = uniform(context.draw_count, "noise", seed, "pairs")[context.index]
+        labels = context.true_labels
         flipped = np.argsort(draws, kind="stable")[: round(self.rate * len(draws))]
         labels[flipped] = (labels[flipped] + 1) % context.classes
         return labels

@@ -14,7 +14,7 @@ from reports.contact_sheet import contact_sheet
 from reports.suspects import Suspects, rank_suspects, to_csv
 from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
-from trainables.diagnostics.store import load as load_diagnostics
+from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import CodeError, DataError, FieldError, HomeError, UserError
 from trainables.extensions import is_extension, load_file
 from trainables.run.record import Record, write_atomically

@@ -22,7 +22,7 @@ from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
 from trainables.extensions import without_hash
-from trainables.methods import check_state, method_of
+from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
 from trainables.run.record import Record
 from trainables.run.result import LabelFacts, RunResult, Status
@@ -76,7 +76,7 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
             run_method = method_of(run_spec.method)
             values_of_run = run_spec.hyperparameters
             run_method.check(values_of_run, run_spec.recipe.epochs)
-            check_state(run_method, values_of_run, plan.samples, len(plan.dataset.classes))
+            check_state_size(run_method, values_of_run, plan.samples, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home, uri = places.home, places.store

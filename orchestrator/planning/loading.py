@@ -13,7 +13,7 @@ from search_spaces.resolve import matched_recipe
 from trainables.datasets import Dataset, load
 from trainables.errors import DataError, FieldError
 from trainables.extensions import loaded_files
-from trainables.methods import check_state, method_of
+from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
 from trainables.noise.from_file import read_label_file
 from trainables.run_data.labels import store_labels
@@ -116,7 +116,7 @@ def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
         check_shapes(study, matched_recipe(study).input_shape(plan.dataset.image))
         for group in (group for size in phase_sizes(plan) for group in size.groups):
             method, values = method_of(group.spec.method), group.spec.hyperparameters
-            check_state(method, values, group.train, len(plan.dataset.classes))
+            check_state_size(method, values, group.train, len(plan.dataset.classes))
     except FieldError as error:
         raise loaded.explain(error) from error
 

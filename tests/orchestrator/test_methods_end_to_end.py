@@ -11,7 +11,7 @@ from command_line import results, run_command, runs_in_mlflow
 from small_runs import assert_same_bits, bits, complete_run, digits
 
 from search_spaces.loader import load_study
-from trainables.diagnostics.store import load
+from trainables.diagnostics.store import load_diagnostics
 from trainables.methods import METHODS
 from trainables.run.record import Record
 from trainables.run.spec import RunSpec
@@ -77,7 +77,7 @@ def test_runs_on_workers_equal_runs_in_this_process(
             for folder in (home, tmp_path)
         ]
         assert_same_bits(*map(bits, states))
-        assert load(Record(home, spec.digest).folder) is not None
+        assert load_diagnostics(Record(home, spec.digest).folder) is not None
 
 
 def test_mlflow_has_the_diagnostics_and_the_convergence(home: Path, table: dict[str, Any]) -> None:

@@ -383,9 +383,9 @@ def test_a_published_rule_that_uses_the_test_split_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = method_of("selc")
-    tested = [entry for entry in kind.published if entry.selection is Selection.TEST]
+    tested = [entry for entry in kind.published_recipes if entry.selection is Selection.TEST]
     assert [entry.dataset for entry in tested] == ["clothing1m"]
-    monkeypatch.setattr(kind, "published", tuple(_on_digits(entry) for entry in tested))
+    monkeypatch.setattr(kind, "published_recipes", tuple(_on_digits(entry) for entry in tested))
     with pytest.raises(StudyError) as error_info:
         load("digits-methods", "recipes.selc=published")
     assert str(error_info.value) == (

@@ -20,7 +20,7 @@ from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.datasets.base import Dataset, Split
 from trainables.datasets.pictures import Pictures
-from trainables.methods import METHODS, check_state, method_of
+from trainables.methods import METHODS, check_state_size, method_of
 from trainables.run.parameters import Space
 from trainables.run.schedules import CosineRestarts
 
@@ -122,7 +122,7 @@ def test_every_study_can_be_planned(name: str) -> None:
         for group in size.groups:
             kind = method_of(group.spec.method)
             kind.check(group.spec.hyperparameters, group.spec.recipe.epochs)
-            check_state(kind, group.spec.hyperparameters, group.train, source.classes or 10)
+            check_state_size(kind, group.spec.hyperparameters, group.train, source.classes or 10)
             chooses = size.phase is not Phase.CONFIRM
             assert ("test" in group.spec.evaluate) != chooses
     (shape,) = {

@@ -9,7 +9,7 @@ import torch
 
 from reports.paper import paper_results
 from trainables.errors import FieldError
-from trainables.methods import METHODS, Batch, Context, Method, check_state, method_of
+from trainables.methods import METHODS, Batch, Context, Method, check_state_size, method_of
 from trainables.methods.published import Selection
 from trainables.run.parameters import FrozenMap, complete
 
@@ -115,7 +115,7 @@ def test_declarations_are_sound(name: str) -> None:
             assert setting.source
             for key, value in setting.values.items():
                 assert known[key].check(value) == value
-    for published in kind.published:
+    for published in kind.published_recipes:
         assert published.source
         assert published.hold_out > 0 or published.selection not in (
             Selection.NOISY,
@@ -145,10 +145,10 @@ def test_all_methods_of_tables_1_and_2_but_nlnl_exist() -> None:
 
 def test_too_large_state_is_refused_with_its_size() -> None:
     with pytest.raises(FieldError) as caught:
-        check_state(method_of("nal"), values_of("nal"), 2_400_000, 1000)
+        check_state_size(method_of("nal"), values_of("nal"), 2_400_000, 1000)
     assert caught.value.message == (
         "method nal keeps 9.6 GB of state for 2400000 samples of 1000 classes, at most 1 GB is "
         "reasonable: use a subset, or leave the method out"
     )
     for name in METHODS:
-        check_state(method_of(name), values_of(name), 50_000, 100)
+        check_state_size(method_of(name), values_of(name), 50_000, 100)

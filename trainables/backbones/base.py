@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "HEAD",
+    "ATTENTION_BRANCH",
     "Backbone",
     "Body",
     "FrozenMap",
     "Parameter",
-    "Text",
+    "TextParameter",
     "initialise_convolutions",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Text(Parameter):
+class TextParameter(Parameter):
     """Parameter whose value is any text."""
 
     @property
@@ -40,7 +40,7 @@ class Text(Parameter):
         return value if isinstance(value, str) else None
 
 
-HEAD = Parameter(
+ATTENTION_BRANCH = Parameter(
     "attention",
     default="linear",
     choices=("linear", "mlp"),
@@ -89,11 +89,11 @@ class Backbone(ABC):
     source: ClassVar[str]
     """Publication or public code that defines the architecture."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
-    """Parameters that studies can set; with `HEAD` among them, the attention branch may have an MLP
-    of its own."""
+    """Settings of the architecture that studies can change (not its weights). If `ATTENTION_BRANCH`
+    is one of them, the attention branch can have its own MLP."""
     image: ClassVar[tuple[int, int, int] | None] = None
     """Only input shape (C, H, W) that the backbone accepts; None if it accepts several."""
-    smallest: ClassVar[int] = 0
+    min_image_size: ClassVar[int] = 0
     """Smallest height and width of images with 3 channels, where `image` is None; 0 accepts images
     of every shape."""
 
@@ -119,18 +119,18 @@ class Backbone(ABC):
         """
         accepted = ""
         if self.image is not None and image != self.image:
-            accepted = _shape(self.image)
-        elif self.smallest and (image[0] != 3 or min(image[1:]) < self.smallest):
-            accepted = f"at least {_shape((3, self.smallest, self.smallest))}"
+            accepted = _format_shape(self.image)
+        elif self.min_image_size and (image[0] != 3 or min(image[1:]) < self.min_image_size):
+            accepted = f"at least {_format_shape((3, self.min_image_size, self.min_image_size))}"
         if accepted:
             raise FieldError(
                 "backbone",
-                f"backbone {self.name} takes images of {accepted}, got {_shape(image)}: "
+                f"backbone {self.name} takes images of {accepted}, got {_format_shape(image)}: "
                 "choose another backbone",
             )
 
 
-def _shape(image: tuple[int, int, int]) -> str:
+def _format_shape(image: tuple[int, int, int]) -> str:
     return "×".join(map(str, image))
 
 

@@ -18,7 +18,7 @@ class InceptionResNetV2(Backbone):
         "paper, section 5.1 (mini-WebVision); public code, InceptionResNetV2.py: from scratch, "
         "227×227"
     )
-    smallest = 75
+    min_image_size = 75
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
         """Build timm's network without its classifier, with timm's initial weights.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 
-from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, Parameter
+from trainables.backbones.base import ATTENTION_BRANCH, Backbone, Body, FrozenMap, Parameter
 from trainables.lazy import nn
 
 
@@ -17,7 +17,7 @@ class MLP(Backbone):
     source = "this project"
     parameters = (
         Parameter("hidden", default=(128, 128), low=1, help="widths of the hidden layers"),
-        HEAD,
+        ATTENTION_BRANCH,
     )
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:

@@ -16,19 +16,25 @@ WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages."""
 
 
-def _stages(blocks: tuple[int, int, int, int], *, shared: bool) -> list[nn.Module]:
+def _stages(
+    blocks: tuple[int, int, int, int], *, shortcut_after_activation: bool
+) -> list[nn.Module]:
     """Build the blocks of all stages; every stage after the first halves height and width.
 
     Args:
         blocks: number of blocks in each stage.
-        shared: argument `shared` of every block.
+        shortcut_after_activation: argument `shortcut_after_activation` of every block.
     """
     layers: list[nn.Module] = []
     inputs = WIDTHS[0]
     for width, count in zip(WIDTHS, blocks, strict=True):
         for _ in range(count):
             stride = 1 if width == inputs else 2
-            layers.append(preact_layers.PreActivationBlock(inputs, width, stride, shared=shared))
+            layers.append(
+                preact_layers.PreActivationBlock(
+                    inputs, width, stride, shortcut_after_activation=shortcut_after_activation
+                )
+            )
             inputs = width
     return layers
 
@@ -54,7 +60,7 @@ class PreAct34(Backbone):
         """Build a plain 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
         stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
-        return _body([stem, *_stages((3, 4, 6, 3), shared=False), *last])
+        return _body([stem, *_stages((3, 4, 6, 3), shortcut_after_activation=False), *last])
 
 
 class PreAct18(Backbone):
@@ -76,4 +82,6 @@ class PreAct18(Backbone):
         without normalisation or activation.
         """
         stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
-        return _body([*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shared=True)])
+        return _body(
+            [*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shortcut_after_activation=True)]
+        )

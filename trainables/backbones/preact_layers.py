@@ -16,16 +16,19 @@ class PreActivationBlock(nn.Module):
     Source: He et al., ECCV 2016, figure 1b.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, shared: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, shortcut_after_activation: bool
+    ) -> None:
         """Create the layers.
 
         Args:
             inputs: number of input channels.
             outputs: number of output channels.
             stride: stride of the first convolution and of the shortcut.
-            shared: whether a shortcut that keeps the shape starts after the first activation, as in
-                the public code, instead of being the identity, as in the reference. A shortcut that
-                changes the shape is a 1×1 convolution after the first activation in both.
+            shortcut_after_activation: whether a shortcut that keeps the shape starts after the
+                first activation, as in the public code of NAL; otherwise it is the identity, as in
+                He et al. In both cases, a shortcut that changes the shape is a 1×1 convolution
+                after the first activation.
         """
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
@@ -35,7 +38,7 @@ class PreActivationBlock(nn.Module):
         self.projection: nn.Module | None = None
         if stride != 1 or inputs != outputs:
             self.projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-        self.shared = shared
+        self.shortcut_after_activation = shortcut_after_activation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (b, inputs, H, W) to (b, outputs, H / stride, W / stride)."""
@@ -44,6 +47,6 @@ class PreActivationBlock(nn.Module):
         if self.projection is not None:
             shortcut = self.projection(active)
         else:
-            shortcut = active if self.shared else images
+            shortcut = active if self.shortcut_after_activation else images
         total: torch.Tensor = residual + shortcut
         return total

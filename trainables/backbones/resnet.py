@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from trainables.backbones.base import Backbone, Body, FrozenMap, Text, initialise_convolutions
+from trainables.backbones.base import (
+    Backbone,
+    Body,
+    FrozenMap,
+    TextParameter,
+    initialise_convolutions,
+)
 from trainables.backbones.weights import load_weights
 from trainables.errors import DataError
 from trainables.lazy import nn, resnet
@@ -59,19 +65,19 @@ class ResNet50(Backbone):
     title = "ResNet-50"
     source = "paper, section 5.1 (Clothing1M): from scratch, 224×224"
     parameters = (
-        Text(
+        TextParameter(
             "weights",
             default="",
             help="absolute path of a state dict of torchvision's resnet50 to start from, whose "
             "classifier is left out; '' starts from scratch, as the paper does",
         ),
-        Text(
+        TextParameter(
             "weights_sha256",
             default="",
             help="SHA-256 of that file: what a run starts from is part of its spec",
         ),
     )
-    smallest = 64
+    min_image_size = 64
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
         """Build torchvision's network without its classifier.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.backbones.base import HEAD, Backbone, Body, FrozenMap, initialise_convolutions
+from trainables.backbones.base import (
+    ATTENTION_BRANCH,
+    Backbone,
+    Body,
+    FrozenMap,
+    initialise_convolutions,
+)
 from trainables.lazy import LazyModule, nn, vgg
 
 if TYPE_CHECKING:
@@ -14,11 +20,11 @@ else:
 
 CHANNELS = 512
 """Number of channels of the last convolution."""
-POOLED = 7
+POOLED_SIZE = 7
 """Height and width to which its map is averaged."""
 WIDTH = 4096
 """Width of both hidden layers of the MLP."""
-HALVINGS = 5
+MAX_POOLINGS = 5
 """Number of max-pooling layers: a map of 64×64 becomes one of 2×2."""
 
 
@@ -28,15 +34,15 @@ class VGG19(Backbone):
     name = "vgg19-bn"
     title = "VGG-19 BN (64×64)"
     source = "paper, section 5.1 (ANIMAL-10N); public code, vgg.py: torchvision's, dropout 0.5"
-    parameters = (HEAD,)
+    parameters = (ATTENTION_BRANCH,)
     image = (3, 64, 64)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
         """Build torchvision's convolutions and MLP, with a deterministic pooling between them."""
-        size = (image[1] >> HALVINGS, image[2] >> HALVINGS)
+        size = (image[1] >> MAX_POOLINGS, image[2] >> MAX_POOLINGS)
         features = nn.Sequential(
             vgg.make_layers(vgg.cfgs["E"], batch_norm=True),
-            pooling.AveragePool(size, (POOLED, POOLED)),
+            pooling.AveragePool(size, (POOLED_SIZE, POOLED_SIZE)),
             nn.Flatten(),
         )
         initialise_convolutions(features)
@@ -46,7 +52,7 @@ class VGG19(Backbone):
 def _representation() -> nn.Module:
     """Build the MLP: weights from N(0, 0.01²) and biases 0, as in torchvision and public code."""
     layers: list[nn.Module] = []
-    for inputs in (CHANNELS * POOLED**2, WIDTH):
+    for inputs in (CHANNELS * POOLED_SIZE**2, WIDTH):
         linear = nn.Linear(inputs, WIDTH)
         nn.init.normal_(linear.weight, 0, 0.01)
         nn.init.zeros_(linear.bias)

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainables.errors import DataError
 from trainables.lazy import nn, torch
 
-UNREADABLE = (
+UNREADABLE_FILE_ERRORS = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),
     *(ValueError, KeyError, IndexError, AttributeError, TypeError),
 )
@@ -49,9 +49,11 @@ def load_weights(body: nn.Module, name: str, digest: str, head: str) -> None:
             f"weights '{name}' have SHA-256 {actual[:12]}, weights_sha256 says "
             f"{digest[:12].lower()}: name the right file, or correct weights_sha256"
         )
-    weights = {key: value for key, value in _read(path).items() if not key.startswith(head)}
+    weights = {
+        key: value for key, value in _read_state_dict(path).items() if not key.startswith(head)
+    }
     initial = body.state_dict()
-    difference = _difference(weights, initial)
+    difference = _first_difference(weights, initial)
     if difference:
         raise DataError(
             f"weights '{name}' are of another network: {difference}; "
@@ -60,10 +62,10 @@ def load_weights(body: nn.Module, name: str, digest: str, head: str) -> None:
     body.load_state_dict({**initial, **weights})
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except UNREADABLE_FILE_ERRORS as error:
         raise DataError(
             f"weights '{path}' are not a file of tensors written by torch.save: "
             "name another, or '' to start from scratch"
@@ -77,7 +79,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def _difference(weights: dict[str, torch.Tensor], initial: dict[str, torch.Tensor]) -> str:
+def _first_difference(weights: dict[str, torch.Tensor], initial: dict[str, torch.Tensor]) -> str:
     """Return the first difference of names, shapes or types; "" if there is none.
 
     Files older than PyTorch 0.4.1 lack `num_batches_tracked`, on which nothing depends.

@@ -78,7 +78,7 @@ class Diagnostics:
         return "true" in self.arrays
 
 
-def save(folder: Path, collector: Collector) -> None:
+def save_diagnostics(folder: Path, collector: Collector) -> None:
     """Write a run's diagnostics to its folder; write nothing if no epoch was collected.
 
     Raises:
@@ -91,7 +91,7 @@ def save(folder: Path, collector: Collector) -> None:
         write_atomically(folder / DIAGNOSTICS_FILE, buffer.getvalue())
 
 
-def load(folder: Path) -> Diagnostics | None:
+def load_diagnostics(folder: Path) -> Diagnostics | None:
     """Return a run's diagnostics from its folder; None if there is no file.
 
     Raises:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from trainables.errors import FieldError, suggest
 from trainables.extensions import announced, extension_class, is_extension
-from trainables.methods.base import Batch, Context, Method, check_state
+from trainables.methods.base import Batch, Context, Method, check_state_size
 from trainables.methods.bootstrap import Bootstrap, HardBootstrap
 from trainables.methods.ce import CrossEntropy
 from trainables.methods.dac import DacAbstention, DacRetraining
 from trainables.methods.elr import EarlyLearningRegularisation
 from trainables.methods.forward import ForwardEstimatedTransition, ForwardTrueTransition
 from trainables.methods.gce import GeneralisedCrossEntropy, TruncatedGeneralisedCrossEntropy
-from trainables.methods.joint import JointOptimization, JointOptimizationLabels
+from trainables.methods.joint import JointOptimization, JointOptimizationLabelLearning
 from trainables.methods.lrt import LikelihoodRatioTest
 from trainables.methods.nal import NoiseAttentionLearning
 from trainables.methods.nal_ablations import (
@@ -34,7 +34,7 @@ METHODS: dict[str, type[Method]] = {
         HardBootstrap,
         GeneralisedCrossEntropy,
         TruncatedGeneralisedCrossEntropy,
-        JointOptimizationLabels,
+        JointOptimizationLabelLearning,
         JointOptimization,
         DacAbstention,
         DacRetraining,
@@ -72,4 +72,4 @@ def method_of(name: str) -> type[Method]:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Batch", "Context", "Method", "check_state", "is_method", "method_of"]
+__all__ = ["METHODS", "Batch", "Context", "Method", "check_state_size", "is_method", "method_of"]

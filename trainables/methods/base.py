@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
-from trainables.methods.published import Published, Selection, Setting, Stage
+from trainables.methods.published import PublishedRecipe, Selection, Setting, Stage
 from trainables.run.parameters import FrozenMap, Parameter, Space
 from trainables.run.schedules import CosineRestarts, MultiStep
 
@@ -27,12 +27,12 @@ __all__ = [
     "MultiStep",
     "Parameter",
     "Predict",
-    "Published",
+    "PublishedRecipe",
     "Selection",
     "Setting",
     "Space",
     "Stage",
-    "check_state",
+    "check_state_size",
 ]
 
 Predict = Callable[[], "torch.Tensor"]
@@ -111,7 +111,7 @@ class Method(ABC):
     """Published hyperparameters, the most specific first."""
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
     """Named groups of hyperparameters, by the word that studies use as `preset`."""
-    published: ClassVar[tuple[Published, ...]] = ()
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = ()
     """Published recipes, the most specific first."""
     stages: ClassVar[tuple[Stage, ...]] = ()
     """Runs whose outcomes the method's own run needs."""
@@ -189,7 +189,7 @@ class Method(ABC):
         return predict()[:, : self.context.classes]
 
 
-def check_state(
+def check_state_size(
     method: type[Method], hyperparameters: FrozenMap, samples: int, classes: int
 ) -> None:
     """Raise `FieldError` if a method's per-sample state is larger than `STATE_LIMIT`.

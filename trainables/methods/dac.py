@@ -15,19 +15,19 @@ from trainables.methods.base import (
     MultiStep,
     Parameter,
     Predict,
-    Published,
+    PublishedRecipe,
     Space,
     Stage,
 )
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
-MU = 0.05
+AVERAGE_MOMENTUM = 0.05
 """Weight of the latest step in the moving average from which the initial α is computed."""
 ALPHA_DIVISOR = 64.0
 """Ratio of the moving average to the initial α."""
 
 _REPOSITORY = "thulas/dac-label-noise"
-_RECIPE = cifar(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
+_RECIPE = cifar_recipe(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
 PARAMETERS = (
     Parameter(
         "final_alpha",
@@ -60,8 +60,8 @@ class DacAbstention(Method):
     title: ClassVar[str] = "DAC (abstention)"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, eq. 1 and Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published: ClassVar[tuple[Published, ...]] = (
-        Published("cifar10*", "*symmetric*", _RECIPE, _REPOSITORY),
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe("cifar10*", "*symmetric*", _RECIPE, _REPOSITORY),
     )
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "retained")
 
@@ -97,7 +97,7 @@ class DacAbstention(Method):
         log_not_abstained = batch.logits[:, :-1].logsumexp(dim=1) - batch.logits.logsumexp(dim=1)
         weighted = log_not_abstained.exp() * class_losses
         mean = weighted.detach().mean()
-        average = MU * mean + (1 - MU) * self.average
+        average = AVERAGE_MOMENTUM * mean + (1 - AVERAGE_MOMENTUM) * self.average
         self.average.copy_(torch.where(self.average.isnan(), mean, average))
         if batch.epoch <= self.warm_up_epochs:
             return functional.cross_entropy(batch.logits, labels)
@@ -132,8 +132,8 @@ class DacRetraining(Method):
     title: ClassVar[str] = "DAC"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, section 4"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
             "cifar10*",
             "*symmetric*",
             _RECIPE,

@@ -11,13 +11,13 @@ from trainables.methods.base import (
     CosineRestarts,
     MultiStep,
     Parameter,
-    Published,
+    PublishedRecipe,
     Selection,
     Setting,
     Space,
 )
 from trainables.methods.per_sample_state import TargetTable, one_hot
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
@@ -29,8 +29,10 @@ log(1 - tᵀp)."""
 _REPOSITORY = "shengliu66/ELR"
 
 
-def _published(dataset: str, noise: str, recipe: Recipe) -> Published:
-    return Published(dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY)
+def _published_recipe(dataset: str, noise: str, recipe: Recipe) -> PublishedRecipe:
+    return PublishedRecipe(
+        dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY
+    )
 
 
 class EarlyLearningRegularisation(TargetTable):
@@ -67,13 +69,17 @@ class EarlyLearningRegularisation(TargetTable):
         Setting("cifar10", "symmetric-*", {"lambda": 3.0, "beta": 0.7}, _REPOSITORY),
         Setting("cifar100", "*symmetric-*", {"lambda": 7.0, "beta": 0.9}, _REPOSITORY),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        _published("cifar10", "asymmetric-*", cifar(120, 0.02, MultiStep((40, 80), 0.01), 1e-3)),
-        _published("cifar10", "symmetric-*", cifar(150, 0.02, CosineRestarts(10, 1e-3), 1e-3)),
-        _published(
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        _published_recipe(
+            "cifar10", "asymmetric-*", cifar_recipe(120, 0.02, MultiStep((40, 80), 0.01), 1e-3)
+        ),
+        _published_recipe(
+            "cifar10", "symmetric-*", cifar_recipe(150, 0.02, CosineRestarts(10, 1e-3), 1e-3)
+        ),
+        _published_recipe(
             "cifar100",
             "*symmetric-*",
-            cifar(
+            cifar_recipe(
                 150,
                 0.02,
                 MultiStep((80, 120), 0.01),

@@ -11,33 +11,33 @@ from trainables.methods.base import (
     Method,
     MultiStep,
     Parameter,
-    Published,
+    PublishedRecipe,
     Selection,
     Setting,
     Stage,
 )
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 PROBABILITY_FLOOR = 1e-8
 """Smallest entry of T in the loss; it keeps log (pᵀT)_ỹ finite, since some class always has a p
 that is not tiny."""
 
 _REPOSITORY = "giorgiop/loss-correction"
-_RULE = "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
+_RULE_NOTE = "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
 _RECIPES = (
-    Published(
+    PublishedRecipe(
         "cifar10",
         "*",
-        cifar(120, 0.1, MultiStep((40, 80))),
-        f"{_REPOSITORY}; {_RULE}",
+        cifar_recipe(120, 0.1, MultiStep((40, 80))),
+        f"{_REPOSITORY}; {_RULE_NOTE}",
         hold_out=0.1,
         selection=Selection.NOISY,
     ),
-    Published(
+    PublishedRecipe(
         "cifar100",
         "*",
-        cifar(150, 0.1, MultiStep((80, 120)), 1e-3),
-        f"{_REPOSITORY}; {_RULE}",
+        cifar_recipe(150, 0.1, MultiStep((80, 120)), 1e-3),
+        f"{_REPOSITORY}; {_RULE_NOTE}",
         hold_out=0.1,
         selection=Selection.NOISY,
     ),
@@ -83,7 +83,7 @@ class ForwardTrueTransition(Method):
     title: ClassVar[str] = "Forward T (given)"
     source: ClassVar[str] = "Patrini et al., CVPR 2017, Theorem 2; T counted with the true labels"
     needs_truth: ClassVar[bool] = True
-    published: ClassVar[tuple[Published, ...]] = _RECIPES
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

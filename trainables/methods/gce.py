@@ -13,16 +13,16 @@ from trainables.methods.base import (
     MultiStep,
     Parameter,
     Predict,
-    Published,
+    PublishedRecipe,
     Setting,
     Space,
 )
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 _REPOSITORY = "AlanChou/Truncated-Loss"
 _RECIPES = (
-    Published("cifar10", "*", cifar(120, 0.01, MultiStep((40, 80))), _REPOSITORY),
-    Published("cifar100", "*", cifar(150, 0.01, MultiStep((80, 120))), _REPOSITORY),
+    PublishedRecipe("cifar10", "*", cifar_recipe(120, 0.01, MultiStep((40, 80))), _REPOSITORY),
+    PublishedRecipe("cifar100", "*", cifar_recipe(150, 0.01, MultiStep((80, 120))), _REPOSITORY),
 )
 Q = Parameter(
     "q",
@@ -53,7 +53,7 @@ class GeneralisedCrossEntropy(Method):
     title: ClassVar[str] = "GCE"
     source: ClassVar[str] = "Zhang and Sabuncu, NeurIPS 2018, eq. 6"
     parameters: ClassVar[tuple[Parameter, ...]] = (Q,)
-    published: ClassVar[tuple[Published, ...]] = _RECIPES
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean loss of a batch."""
@@ -102,7 +102,7 @@ class TruncatedGeneralisedCrossEntropy(Method):
         Setting("cifar100", "*", {"first_pruning_epoch": 81}, _REPOSITORY),
         Setting("cifar10", "*", {"first_pruning_epoch": 41}, _REPOSITORY),
     )
-    published: ClassVar[tuple[Published, ...]] = _RECIPES
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -15,36 +15,38 @@ from trainables.methods.base import (
     MultiStep,
     Parameter,
     Predict,
-    Published,
+    PublishedRecipe,
     Selection,
     Setting,
     Space,
     Stage,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft_cross_entropy
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 WINDOW = 10
 """Number of epochs over which predictions are averaged."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
-_RULE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
-_FIRST = Published(
+_RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
+_LABEL_RECIPE = PublishedRecipe(
     "cifar10*",
     "*",
-    cifar(200, 0.1),
-    f"DaikiTanaka-UT/JointOptimization; {_RULE}",
+    cifar_recipe(200, 0.1),
+    f"DaikiTanaka-UT/JointOptimization; {_RULE_NOTE}",
     hold_out=0.1,
     selection=Selection.CLEAN,
 )
-_SYMMETRIC = replace(
-    _FIRST,
+_SYMMETRIC_LABEL_RECIPE = replace(
+    _LABEL_RECIPE,
     dataset="cifar10",
     noise="symmetric-*",
-    recipe=cifar(200, 0.08),
-    source=f"{_REPOSITORY}; {_RULE}",
+    recipe=cifar_recipe(200, 0.08),
+    source=f"{_REPOSITORY}; {_RULE_NOTE}",
 )
-_ASYMMETRIC = replace(_SYMMETRIC, noise="asymmetric-*", recipe=cifar(200, 0.03))
+_ASYMMETRIC_LABEL_RECIPE = replace(
+    _SYMMETRIC_LABEL_RECIPE, noise="asymmetric-*", recipe=cifar_recipe(200, 0.03)
+)
 
 PARAMETERS = (
     Parameter(
@@ -80,7 +82,7 @@ _SETTINGS = (
 )
 
 
-class JointOptimizationLabels(Method):
+class JointOptimizationLabelLearning(Method):
     """First training of Joint Optimization, which learns the labels.
 
     L = CE(y, p) + α L_p + β L_e, at a learning rate that is high throughout.
@@ -94,7 +96,11 @@ class JointOptimizationLabels(Method):
     source: ClassVar[str] = "Tanaka et al., CVPR 2018, eq. 4 to 6"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
-    published: ClassVar[tuple[Published, ...]] = (_SYMMETRIC, _ASYMMETRIC, _FIRST)
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        _SYMMETRIC_LABEL_RECIPE,
+        _ASYMMETRIC_LABEL_RECIPE,
+        _LABEL_RECIPE,
+    )
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
 
     def __init__(self, context: Context) -> None:
@@ -152,8 +158,8 @@ class JointOptimization(Method):
     source: ClassVar[str] = "Tanaka et al., CVPR 2018, section 3.2"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
-    published: ClassVar[tuple[Published, ...]] = (
-        replace(_FIRST, recipe=cifar(120, 0.2, MultiStep((40, 80)))),
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        replace(_LABEL_RECIPE, recipe=cifar_recipe(120, 0.2, MultiStep((40, 80)))),
     )
     stages: ClassVar[tuple[Stage, ...]] = (
         Stage("labels", "joint-labels", "labels", tuple(p.name for p in PARAMETERS)),

@@ -13,11 +13,11 @@ from trainables.methods.base import (
     MultiStep,
     Parameter,
     Predict,
-    Published,
+    PublishedRecipe,
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 WINDOW = 10
 """Number of epochs over which predictions are averaged."""
@@ -83,11 +83,11 @@ class LikelihoodRatioTest(Method):
         ),
         Parameter("retro", default=True, help="whether the loss has the retroactive term"),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
             "cifar10*",
             "*",
-            cifar(180, 0.01, MultiStep((60, 120, 160), 0.5), 5e-4, optimizer="radam"),
+            cifar_recipe(180, 0.01, MultiStep((60, 120, 160), 0.5), 5e-4, optimizer="radam"),
             f"{_REPOSITORY}; it has a new optimiser in each epoch, here one",
         ),
     )

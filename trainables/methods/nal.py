@@ -110,7 +110,7 @@ FIRST_TARGET_EPOCH = Parameter(
     must_be_reached=True,
     help="first epoch that updates the targets (Algorithm 1: 1; public code: 60)",
 )
-TARGET_INTERVAL = Parameter(
+TARGET_UPDATE_INTERVAL = Parameter(
     "target_interval",
     default=1,
     low=1,
@@ -137,8 +137,8 @@ BETA = Parameter(
     help="weight β of the reverse term (RNAL, section 5.4; public code: 0 or 0.1)",
 )
 
-_CODE = "public code"
-_CODE_VALUES = {"clamps": True, "delta": 0.0}
+_PUBLIC_CODE = "public code"
+_PUBLIC_CODE_VALUES = {"clamps": True, "delta": 0.0}
 """Values that the public code uses on all datasets."""
 
 
@@ -161,7 +161,7 @@ class NoiseAttentionLearning(TargetTable):
         LAMBDA,
         ALPHA,
         FIRST_TARGET_EPOCH,
-        TARGET_INTERVAL,
+        TARGET_UPDATE_INTERVAL,
         CLAMPS,
         DELTA,
         BETA,
@@ -179,26 +179,36 @@ class NoiseAttentionLearning(TargetTable):
             Setting(
                 "cifar10*",
                 "*",
-                {"first_target_epoch": 60, "target_interval": 10, **_CODE_VALUES},
-                f"{_CODE}, train_cifar.py and loss.py",
+                {"first_target_epoch": 60, "target_interval": 10, **_PUBLIC_CODE_VALUES},
+                f"{_PUBLIC_CODE}, train_cifar.py and loss.py",
             ),
             Setting(
                 "animal10n",
                 "*",
-                {"first_target_epoch": 41, "target_interval": 1, **_CODE_VALUES},
-                f"{_CODE}, train_animal10n.py (epoch 40 there, counted from 0)",
+                {"first_target_epoch": 41, "target_interval": 1, **_PUBLIC_CODE_VALUES},
+                f"{_PUBLIC_CODE}, train_animal10n.py (epoch 40 there, counted from 0)",
             ),
             Setting(
                 "clothing1m",
                 "*",
-                {"first_target_epoch": 60, "target_interval": 10, "beta": 0.1, **_CODE_VALUES},
-                f"{_CODE}, train_clothing1m.py and loss.py",
+                {
+                    "first_target_epoch": 60,
+                    "target_interval": 10,
+                    "beta": 0.1,
+                    **_PUBLIC_CODE_VALUES,
+                },
+                f"{_PUBLIC_CODE}, train_clothing1m.py and loss.py",
             ),
             Setting(
                 "webvision",
                 "*",
-                {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1, **_CODE_VALUES},
-                f"{_CODE}, train_webvision.py and loss.py",
+                {
+                    "first_target_epoch": 200,
+                    "target_interval": 10,
+                    "beta": 0.1,
+                    **_PUBLIC_CODE_VALUES,
+                },
+                f"{_PUBLIC_CODE}, train_webvision.py and loss.py",
             ),
         ),
     }

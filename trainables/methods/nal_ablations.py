@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_TABLE = "paper, section 5.4 and Table 6"
+_PAPER_SECTION = "paper, section 5.4 and Table 6"
 
 
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ class NalWithoutTargetEstimation(NoiseAttentionLearning):
 
     name: ClassVar[str] = "nal-no-targets"
     title: ClassVar[str] = "NAL w/o target estimation"
-    source: ClassVar[str] = _TABLE
+    source: ClassVar[str] = _PAPER_SECTION
     parameters: ClassVar[tuple[Parameter, ...]] = (LAMBDA, CLAMPS, BETA)
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
 
@@ -62,7 +62,7 @@ class NalWithoutAttentionBranch(NoiseAttentionLearning):
 
     name: ClassVar[str] = "nal-no-attention"
     title: ClassVar[str] = "NAL w/o attention branch"
-    source: ClassVar[str] = f"{_TABLE}; that τ is not detached is inferred"
+    source: ClassVar[str] = f"{_PAPER_SECTION}; that τ is not detached is inferred"
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
         """Return the logit of max p, shape (b,)."""
@@ -74,7 +74,7 @@ class NalWithReverseTerm(NoiseAttentionLearning):
 
     name: ClassVar[str] = "nal-rnal"
     title: ClassVar[str] = "NAL + RNAL"
-    source: ClassVar[str] = f"{_TABLE}; the weight of the term is the public code's"
+    source: ClassVar[str] = f"{_PAPER_SECTION}; the weight of the term is the public code's"
     parameters: ClassVar[tuple[Parameter, ...]] = tuple(
         replace(parameter, default=0.1) if parameter is BETA else parameter
         for parameter in NoiseAttentionLearning.parameters

@@ -13,13 +13,13 @@ from trainables.methods.base import (
     MultiStep,
     Parameter,
     Predict,
-    Published,
+    PublishedRecipe,
     Selection,
     Setting,
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
-from trainables.methods.published import ANIMAL10N, cifar
+from trainables.methods.published import ANIMAL10N, cifar_recipe
 
 DELTA_STEP = 0.1
 """Increase of the threshold δ after an epoch with few corrections."""
@@ -66,11 +66,11 @@ class ProgressiveLabelCorrection(Method):
         Setting("animal10n", "*", {"first_correction_epoch": 41, "window": 10}, _REPOSITORY),
         Setting("clothing1m", "*", {"first_correction_epoch": 2}, _REPOSITORY),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
             "cifar10*",
             "*",
-            cifar(
+            cifar_recipe(
                 180,
                 0.01,
                 MultiStep((40, 80), 0.5),
@@ -83,7 +83,7 @@ class ProgressiveLabelCorrection(Method):
             hold_out=0.1,
             selection=Selection.CLEAN,
         ),
-        Published("animal10n", "*", ANIMAL10N, _REPOSITORY),
+        PublishedRecipe("animal10n", "*", ANIMAL10N, _REPOSITORY),
     )
 
     def __init__(self, context: Context) -> None:

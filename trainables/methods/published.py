@@ -44,7 +44,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedRecipe:
     """Recipe that a method's authors published.
 
     Attributes:
@@ -81,10 +81,10 @@ class Stage:
     passes: tuple[str, ...] = ()
 
 
-Entry = TypeVar("Entry", Setting, Published)
+Entry = TypeVar("Entry", Setting, PublishedRecipe)
 
 
-def matching(entries: Iterable[Entry], dataset: str, scenario: str) -> Entry | None:
+def first_match(entries: Iterable[Entry], dataset: str, scenario: str) -> Entry | None:
     """Return the first entry that matches a dataset and a scenario; None if there is none."""
     for entry in entries:
         if fnmatchcase(dataset, entry.dataset) and fnmatchcase(scenario, entry.noise):
@@ -108,7 +108,7 @@ ANIMAL10N = Recipe(
 with the statistics of ImageNet."""
 
 
-def cifar(
+def cifar_recipe(
     epochs: int,
     learning_rate: float,
     schedule: Schedule = CONSTANT,

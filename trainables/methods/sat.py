@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.methods.base import Batch, CosineRestarts, Parameter, Published
+from trainables.methods.base import Batch, CosineRestarts, Parameter, PublishedRecipe
 from trainables.methods.per_sample_state import (
     TARGET_MOMENTUM,
     MovingTargets,
     first_target_epoch,
     soft_cross_entropy,
 )
-from trainables.methods.published import cifar
+from trainables.methods.published import cifar_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +34,11 @@ class SelfAdaptiveTraining(MovingTargets):
         TARGET_MOMENTUM,
         first_target_epoch(61, "SAT code: 60, counted from 0"),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
             "cifar10*",
             "*symmetric*",
-            cifar(200, 0.1, CosineRestarts(200), 5e-4, batch_size=256),
+            cifar_recipe(200, 0.1, CosineRestarts(200), 5e-4, batch_size=256),
             _REPOSITORY,
         ),
     )

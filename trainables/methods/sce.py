@@ -6,8 +6,16 @@ import math
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
-from trainables.methods.base import Batch, Method, MultiStep, Parameter, Published, Setting, Space
-from trainables.methods.published import cifar
+from trainables.methods.base import (
+    Batch,
+    Method,
+    MultiStep,
+    Parameter,
+    PublishedRecipe,
+    Setting,
+    Space,
+)
+from trainables.methods.published import cifar_recipe
 
 LABEL_FLOOR = 1e-4
 """Smallest entry of a one-hot label in the reverse term."""
@@ -15,7 +23,7 @@ PREDICTION_FLOOR = 1e-7
 """Smallest probability in the reverse term."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
-_DECAY = "the weight decay is that of the port by HanxunH"
+_DECAY_NOTE = "the weight decay is that of the port by HanxunH"
 
 
 class SymmetricCrossEntropy(Method):
@@ -50,12 +58,18 @@ class SymmetricCrossEntropy(Method):
         Setting("cifar10", "*", {"a": 0.1, "b": 1.0}, _REPOSITORY),
         Setting("cifar100", "*", {"a": 6.0, "b": 0.1}, _REPOSITORY),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
-            "cifar10", "*", cifar(120, 0.01, MultiStep((40, 80)), 5e-3), f"{_REPOSITORY}; {_DECAY}"
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
+            "cifar10",
+            "*",
+            cifar_recipe(120, 0.01, MultiStep((40, 80)), 5e-3),
+            f"{_REPOSITORY}; {_DECAY_NOTE}",
         ),
-        Published(
-            "cifar100", "*", cifar(150, 0.1, MultiStep((80, 120)), 5e-3), f"{_REPOSITORY}; {_DECAY}"
+        PublishedRecipe(
+            "cifar100",
+            "*",
+            cifar_recipe(150, 0.1, MultiStep((80, 120)), 5e-3),
+            f"{_REPOSITORY}; {_DECAY_NOTE}",
         ),
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.methods.base import Batch, MultiStep, Parameter, Published, Selection, Setting
+from trainables.methods.base import Batch, MultiStep, Parameter, PublishedRecipe, Selection, Setting
 from trainables.methods.per_sample_state import (
     TARGET_MOMENTUM,
     MovingTargets,
     first_target_epoch,
     soft_cross_entropy,
 )
-from trainables.methods.published import ANIMAL10N, cifar
+from trainables.methods.published import ANIMAL10N, cifar_recipe
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,19 +72,22 @@ class SelfEnsembleLabelCorrection(MovingTargets):
         Setting("clothing1m", "*", {"first_target_epoch": 6, "alpha": 0.8}, _REPOSITORY),
         Setting("webvision", "*", {"first_target_epoch": 41}, _REPOSITORY),
     )
-    published: ClassVar[tuple[Published, ...]] = (
-        Published(
-            "cifar10*", "*symmetric*", cifar(200, 0.02, MultiStep((40, 80)), 1e-3), _REPOSITORY
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
+        PublishedRecipe(
+            "cifar10*",
+            "*symmetric*",
+            cifar_recipe(200, 0.02, MultiStep((40, 80)), 1e-3),
+            _REPOSITORY,
         ),
-        Published(
+        PublishedRecipe(
             "cifar10*",
             "pmd-*",
             # The public code creates an epoch's optimiser with the rate of the epoch before.
-            cifar(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
+            cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
             f"{_REPOSITORY}; it has a new optimiser, without momentum, in each epoch, here one",
         ),
-        Published("animal10n", "*", ANIMAL10N, _REPOSITORY),
-        Published(
+        PublishedRecipe("animal10n", "*", ANIMAL10N, _REPOSITORY),
+        PublishedRecipe(
             "clothing1m",
             "*",
             Recipe(
@@ -98,7 +101,7 @@ class SelfEnsembleLabelCorrection(MovingTargets):
             f"{_REPOSITORY}; from ImageNet weights, which the study must set for the backbone",
             selection=Selection.TEST,
         ),
-        Published(
+        PublishedRecipe(
             "webvision",
             "*",
             Recipe(

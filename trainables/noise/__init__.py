@@ -1,27 +1,35 @@
 """Kinds of label noise, one file each; a scenario's name (`symmetric-0.4`) is its whole definition.
 
 To add a kind, add a file with a `Noise` subclass whose `parse` reads the kind's scenario names, and
-list the class in `KINDS`.
+list the class in `NOISE_KINDS`.
 """
 
 from __future__ import annotations
 
 from trainables.errors import FieldError
 from trainables.extensions import MARK, class_name_of, extension_class, is_extension
-from trainables.noise.asymmetric import Asymmetric
+from trainables.noise.asymmetric import AsymmetricNoise
 from trainables.noise.base import Noise, NoiseContext
-from trainables.noise.clean import Clean
-from trainables.noise.combined import SEPARATOR, Combined
-from trainables.noise.from_file import FromFile
-from trainables.noise.human import Human
-from trainables.noise.official import Official
-from trainables.noise.pmd import Pmd
-from trainables.noise.symmetric import Symmetric
+from trainables.noise.clean import CleanLabels
+from trainables.noise.combined import SEPARATOR, CombinedNoise
+from trainables.noise.from_file import LabelsFromFile
+from trainables.noise.human import HumanLabels
+from trainables.noise.official import OfficialNoise
+from trainables.noise.pmd import PmdNoise
+from trainables.noise.symmetric import SymmetricNoise
 
-KINDS: tuple[type[Noise], ...] = (Clean, Symmetric, Asymmetric, Official, Pmd, Human, FromFile)
-"""All kinds of label noise, except `Combined`."""
-SECOND_KINDS = (Symmetric, Asymmetric)
-"""Kinds that can be the second noise of `Combined`."""
+NOISE_KINDS: tuple[type[Noise], ...] = (
+    CleanLabels,
+    SymmetricNoise,
+    AsymmetricNoise,
+    OfficialNoise,
+    PmdNoise,
+    HumanLabels,
+    LabelsFromFile,
+)
+"""All kinds of label noise, except `CombinedNoise`."""
+SECOND_NOISE_KINDS = (SymmetricNoise, AsymmetricNoise)
+"""Kinds that can be the second noise of `CombinedNoise`."""
 
 
 def noise_of(scenario: str) -> Noise:
@@ -39,7 +47,7 @@ def noise_of(scenario: str) -> Noise:
 def is_shipped_noise(scenario: str) -> bool:
     """Return whether a scenario names label noise of this package, whatever its rate."""
     try:
-        return any(kind.parse(scenario.partition(SEPARATOR)[0]) is not None for kind in KINDS)
+        return any(kind.parse(scenario.partition(SEPARATOR)[0]) is not None for kind in NOISE_KINDS)
     except FieldError:
         return True
 
@@ -52,12 +60,12 @@ def _single_noise(scenario: str) -> Noise:
     """
     if is_extension(scenario):
         return _outside_noise(scenario)
-    for kind in KINDS:
+    for kind in NOISE_KINDS:
         noise = kind.parse(scenario)
         if noise is not None:
             return noise
     forms = ", ".join(
-        [form for kind in KINDS for form in kind.name_forms] + list(Combined.name_forms)
+        [form for kind in NOISE_KINDS for form in kind.name_forms] + list(CombinedNoise.name_forms)
     )
     raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
 
@@ -78,20 +86,20 @@ def _outside_noise(scenario: str) -> Noise:
     return noise
 
 
-def _combined_noise(scenario: str, first: Noise, second: Noise) -> Combined:
+def _combined_noise(scenario: str, first: Noise, second: Noise) -> CombinedNoise:
     """Return the combination of two kinds of noise.
 
     Raises:
         FieldError: if these kinds cannot be combined.
     """
-    excluded = (Clean, Official, *SECOND_KINDS)
-    if isinstance(first, excluded) or not isinstance(second, SECOND_KINDS):
+    excluded = (CleanLabels, OfficialNoise, *SECOND_NOISE_KINDS)
+    if isinstance(first, excluded) or not isinstance(second, SECOND_NOISE_KINDS):
         raise FieldError(
             "scenario",
             f"scenario '{scenario}': symmetric or asymmetric noise can be laid over PMD, human or "
             "file labels, nothing else",
         )
-    return Combined(first, second)
+    return CombinedNoise(first, second)
 
 
-__all__ = ["KINDS", "Noise", "NoiseContext", "noise_of"]
+__all__ = ["NOISE_KINDS", "Noise", "NoiseContext", "noise_of"]

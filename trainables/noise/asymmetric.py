@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
 from trainables.run.seeds import uniform
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def superclass_map() -> Labels:
     return targets
 
 
-MAPS: dict[str, Callable[[], Labels]] = {"cifar10": cifar10_map, "cifar100": block_map}
+CLASS_MAPS: dict[str, Callable[[], Labels]] = {"cifar10": cifar10_map, "cifar100": block_map}
 """Default class maps by dataset."""
 SUPERCLASS_MAPS: dict[str, Callable[[], Labels]] = {"cifar100": superclass_map}
 """Class maps within superclasses, by dataset."""
@@ -74,7 +74,7 @@ def target_classes(dataset: str, *, within_superclass: bool) -> Labels:
     Raises:
         FieldError: if there is no class map for the dataset.
     """
-    maps = SUPERCLASS_MAPS if within_superclass else MAPS
+    maps = SUPERCLASS_MAPS if within_superclass else CLASS_MAPS
     family = dataset.removesuffix("n")
     if family not in maps:
         known = " and ".join(maps)
@@ -86,7 +86,7 @@ def target_classes(dataset: str, *, within_superclass: bool) -> Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Asymmetric(Rated):
+class AsymmetricNoise(RatedNoise):
     """Asymmetric noise: a fraction of each affected class is flipped to its target class.
 
     On CIFAR-10 five classes are affected, so that the true rate is half the nominal one. On
@@ -132,8 +132,8 @@ class Asymmetric(Rated):
     def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Flip the samples with the smallest draws in each affected class."""
         targets = target_classes(context.dataset, within_superclass=self.within_superclass)
-        draws = uniform(context.reach, "noise", seed, "which")[context.index]
-        true, noisy = context.true, context.true
+        draws = uniform(context.draw_count, "noise", seed, "which")[context.index]
+        true, noisy = context.true_labels, context.true_labels
         for true_class in np.flatnonzero(targets != np.arange(len(targets))):
             members = np.flatnonzero(true == true_class)
             if self.per_sample:

@@ -44,12 +44,12 @@ class NoiseContext:
     posterior: NDArray[np.float64] | None = None
 
     @property
-    def true(self) -> Labels:
+    def true_labels(self) -> Labels:
         """Copy of the labels of the used samples, shape (n,)."""
         return self.labels[self.index]
 
     @property
-    def reach(self) -> int:
+    def draw_count(self) -> int:
         """Number of draws that covers the positions of all used samples."""
         return int(self.index.max(initial=-1)) + 1
 
@@ -129,7 +129,7 @@ class Noise(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Rated(Noise):
+class RatedNoise(Noise):
     """Base class of label noise whose scenario name ends with a rate.
 
     Attributes:
@@ -141,9 +141,9 @@ class Rated(Noise):
     variants: ClassVar[dict[str, tuple[bool, ...]]]
     """Values of the attributes after `rate`, by the part of the scenario name before the rate.
 
-    A subclass that does not declare `variants` has one variant, named as the class: the scenarios
-    of `class Pairs(Rated)` are `Pairs-0.2`, `Pairs-0.4` and so on. `name_forms` has the default
-    "VARIANT-RATE" for each variant.
+    A subclass that does not declare `variants` has one variant, named after the class: the
+    scenarios of `class Pairs(RatedNoise)` are `Pairs-0.2`, `Pairs-0.4` and so on. By default,
+    `name_forms` has the entry "VARIANT-RATE" for each variant.
     """
 
     def __init_subclass__(cls) -> None:

@@ -10,7 +10,7 @@ CLEAN = "clean"
 """Name of the scenario without noise."""
 
 
-class Clean(Noise):
+class CleanLabels(Noise):
     """No noise: the labels of the dataset."""
 
     name_forms: ClassVar[tuple[str, ...]] = (CLEAN,)
@@ -32,4 +32,4 @@ class Clean(Noise):
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
         """Return a copy of the labels of the used samples, shape (n,)."""
-        return context.true
+        return context.true_labels

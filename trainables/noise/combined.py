@@ -15,7 +15,7 @@ SEPARATOR = "+"
 
 
 @dataclass(frozen=True, slots=True)
-class Combined(Noise):
+class CombinedNoise(Noise):
     """Second noise on the noisy labels of a first one: `pmd-1-0.35+symmetric-0.3`.
 
     Attributes:

@@ -37,7 +37,7 @@ Columns = dict[str, list[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class FromFile(FixedLabels):
+class LabelsFromFile(FixedLabels):
     """Noisy labels from a user's file.
 
     Attributes:

@@ -15,7 +15,7 @@ _PREFIX = "human-"
 
 
 @dataclass(frozen=True, slots=True)
-class Human(FixedLabels):
+class HumanLabels(FixedLabels):
     """Labels by human annotators, from a set that comes with the dataset.
 
     Attributes:

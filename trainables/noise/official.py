@@ -14,7 +14,7 @@ import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import target_classes
-from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
@@ -26,7 +26,7 @@ ARCHIVES = ("cifar10", "cifar100")
 
 
 @dataclass(frozen=True, slots=True)
-class Official(Rated):
+class OfficialNoise(RatedNoise):
     """Noise of the public code's `dataloader_cifar.py` with its default seed.
 
     int(rate × N) samples of the whole training split are selected. With symmetric noise each gets

@@ -36,27 +36,27 @@ TOLERANCE = 1e-3
 _BISECTION_STEPS = 80
 _CONSTANT_MAX = 1e6
 """Largest scaling constant that is tried."""
-_DIVIDES_KEEP = {"pmd": False, "pmd-keep": True}
-"""Value of `Pmd.divides_keep` by the first part of the scenario name."""
+_DIVIDES_KEEP_PROBABILITY = {"pmd": False, "pmd-keep": True}
+"""Value of `PmdNoise.divides_keep_probability` by the first part of the scenario name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pmd(Noise):
+class PmdNoise(Noise):
     """PMD noise of one of three types.
 
     Attributes:
         type: number of the flip probability function: 1, 2 or 3.
         rate: expected fraction of labels that differ from the true ones; wrong predictions of the
             likeliest class count as noise too.
-        divides_keep: whether the rate is reached by dividing the probability of keeping the label
-            by a constant, as the authors' code does (`pmd-keep-T-R`), so that even samples with the
-            largest margin can be flipped; otherwise the flip probability is multiplied by a
-            constant, as in the paper (`pmd-T-R`).
+        divides_keep_probability: whether the rate is reached by dividing the probability of keeping
+            a label by a constant, as in the authors' code (`pmd-keep-TYPE-RATE`). Then even samples
+            with the largest margin can be flipped. If false, the flip probability is multiplied by
+            a constant, as in the paper by Zhang et al. (`pmd-TYPE-RATE`).
     """
 
     type: int
     rate: float
-    divides_keep: bool = False
+    divides_keep_probability: bool = False
 
     name_forms: ClassVar[tuple[str, ...]] = ("pmd-TYPE-RATE", "pmd-keep-TYPE-RATE")
 
@@ -69,18 +69,22 @@ class Pmd(Noise):
         """
         prefix, _, rate = scenario.rpartition("-")
         prefix, _, type_ = prefix.rpartition("-")
-        if prefix not in _DIVIDES_KEEP:
+        if prefix not in _DIVIDES_KEEP_PROBABILITY:
             return None
         if type_ not in map(str, FLIP_PROBABILITIES):
             raise FieldError(
                 "scenario", f"scenario '{scenario}': the type must be 1, 2 or 3, got '{type_}'"
             )
-        return cls(int(type_), parse_rate(scenario, rate), divides_keep=_DIVIDES_KEEP[prefix])
+        return cls(
+            int(type_),
+            parse_rate(scenario, rate),
+            divides_keep_probability=_DIVIDES_KEEP_PROBABILITY[prefix],
+        )
 
     @property
     def title(self) -> str:
         """Title of the scenario in tables."""
-        variant = ", keep divided" if self.divides_keep else ""
+        variant = ", keep divided" if self.divides_keep_probability else ""
         return f"PMD {'I' * self.type} {percent(self.rate)}{variant}"
 
     @property
@@ -105,19 +109,21 @@ class Pmd(Noise):
         first, second = ranks[:, 0], ranks[:, 1]
         rows = np.arange(len(first))
         margin = context.posterior[rows, first] - context.posterior[rows, second]
-        probability = self.flip_probability(margin, first == context.true, second == context.true)
-        draws = uniform(context.reach, "noise", seed, "pmd")[context.index]
+        probability = self.flip_probability(
+            margin, first == context.true_labels, second == context.true_labels
+        )
+        draws = uniform(context.draw_count, "noise", seed, "pmd")[context.index]
         return np.where(draws < probability, second, first).astype(np.int64)
 
     def flip_probability(
-        self, margin: Floats, first_true: NDArray[np.bool_], second_true: NDArray[np.bool_]
+        self, margin: Floats, first_is_true: NDArray[np.bool_], second_is_true: NDArray[np.bool_]
     ) -> Floats:
         """Return each sample's flip probability, scaled by the constant that gives the rate.
 
         Args:
             margin: margin D between the two likeliest classes, shape (n,).
-            first_true: whether the likeliest class is the true one, shape (n,).
-            second_true: whether the second likeliest class is the true one, shape (n,).
+            first_is_true: whether the likeliest class is the true one, shape (n,).
+            second_is_true: whether the second likeliest class is the true one, shape (n,).
 
         Raises:
             DataError: if no constant gives the rate.
@@ -125,23 +131,23 @@ class Pmd(Noise):
         unscaled = FLIP_PROBABILITIES[self.type](margin)
 
         def scaled(constant: float) -> Floats:
-            if self.divides_keep:
+            if self.divides_keep_probability:
                 return np.clip(1 - (1 - unscaled) / constant, 0, 1)
             return np.minimum(1, constant * unscaled)
 
         def expected_rate(constant: float) -> float:
             flip = scaled(constant)
-            wrong = np.where(first_true, flip, np.where(second_true, 1 - flip, 1))
-            return float(wrong.mean())
+            wrong_probability = np.where(first_is_true, flip, np.where(second_is_true, 1 - flip, 1))
+            return float(wrong_probability.mean())
 
-        low, high = (1 / _CONSTANT_MAX if self.divides_keep else 0.0), _CONSTANT_MAX
+        low, high = (1 / _CONSTANT_MAX if self.divides_keep_probability else 0.0), _CONSTANT_MAX
         for _ in range(_BISECTION_STEPS):
             middle = np.sqrt(low * high) if low > 0 else (low + high) / 2
             low, high = (middle, high) if expected_rate(middle) < self.rate else (low, middle)
         if abs(expected_rate(high) - self.rate) > TOLERANCE:
             raise DataError(
                 f"{self.title} noise cannot be reached: the network's own errors are "
-                f"{100 * float((~first_true).mean()):.1f} % and flips bring it to "
+                f"{100 * float((~first_is_true).mean()):.1f} % and flips bring it to "
                 f"{100 * expected_rate(_CONSTANT_MAX):.1f} % at the most: train it longer "
                 "(posterior.recipe.epochs), or choose another rate"
             )

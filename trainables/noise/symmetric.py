@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from trainables.noise.base import Labels, NoiseContext, Rated, percent
+from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
 from trainables.run.seeds import uniform
 
 
 @dataclass(frozen=True, slots=True)
-class Symmetric(Rated):
+class SymmetricNoise(RatedNoise):
     """Symmetric noise: labels are replaced by a class drawn uniformly.
 
     Attributes:
@@ -54,13 +54,13 @@ class Symmetric(Rated):
         The draws do not depend on the rate: with the same seed, a lower rate flips a subset of the
         samples that a higher rate flips, to the same classes.
         """
-        draws = uniform(context.reach, "noise", seed, "which")[context.index]
+        draws = uniform(context.draw_count, "noise", seed, "which")[context.index]
         if self.per_sample:
             selected = np.flatnonzero(draws < self.rate)
         else:
             selected = np.argsort(draws, kind="stable")[: round(self.rate * len(draws))]
-        class_draws = uniform(context.reach, "noise", seed, "class")[context.index[selected]]
-        noisy = context.true
+        class_draws = uniform(context.draw_count, "noise", seed, "class")[context.index[selected]]
+        noisy = context.true_labels
         if self.include_true_class:
             noisy[selected] = np.floor(class_draws * context.classes).astype(np.int64)
         else:

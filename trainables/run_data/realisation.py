@@ -12,7 +12,7 @@ import numpy as np
 from trainables.errors import DataError
 from trainables.noise import NoiseContext, noise_of
 from trainables.noise.base import check_labels
-from trainables.noise.clean import Clean
+from trainables.noise.clean import CleanLabels
 from trainables.run.seeds import Seeds, permutation
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def realise(
         posterior,
     )
     noisy = noise_of(scenario).apply(context, seeds.noise)
-    return Realisation(index, context.true, noisy, classes, _truth_known(dataset, scenario))
+    return Realisation(index, context.true_labels, noisy, classes, _truth_known(dataset, scenario))
 
 
 def realisation_of(
@@ -151,7 +151,7 @@ def realisation_of(
 
 
 def _truth_known(dataset: Dataset, scenario: str) -> bool:
-    adds_noise = not isinstance(noise_of(scenario), Clean)
+    adds_noise = not isinstance(noise_of(scenario), CleanLabels)
     return dataset.true_labels and (adds_noise or not dataset.own)
 
 

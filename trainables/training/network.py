@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from trainables.backbones import backbone_of
-from trainables.backbones.base import HEAD, Body
+from trainables.backbones.base import ATTENTION_BRANCH, Body
 from trainables.run.seeds import derive
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive("init", seed) % 2**63)
         body = architecture.build(parameters, image)
-        return Network(body, outputs, parallel=parameters.get(HEAD.name) == "mlp")
+        return Network(body, outputs, parallel=parameters.get(ATTENTION_BRANCH.name) == "mlp")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from trainables.errors import DataError
-from trainables.methods import Batch, Context, check_state, method_of
+from trainables.methods import Batch, Context, check_state_size, method_of
 from trainables.run.metrics import TRAIN_ACCURACY, TRAIN_ACCURACY_TRUE, TRAIN_LOSS
 from trainables.run.seeds import derive
 from trainables.run_data.loaders import EpochDraws, Loader
@@ -115,7 +115,7 @@ class Trainer:
         self.data = RunSplits(spec, dataset, self.labels, device)
         self._skipped = 0
         method = method_of(spec.method)
-        check_state(method, spec.hyperparameters, len(self.data.train), self.labels.classes)
+        check_state_size(method, spec.hyperparameters, len(self.data.train), self.labels.classes)
         self.network = (
             build_network(
                 spec.backbone,

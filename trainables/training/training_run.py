@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from trainables.diagnostics.collector import Collector, collection_interval
-from trainables.diagnostics.store import save
+from trainables.diagnostics.store import save_diagnostics
 from trainables.errors import DataError
 from trainables.run.provenance import provenance, store_environment
 from trainables.run.record import Record, write_atomically
@@ -254,7 +254,7 @@ class TrainingRun:
 
     def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
         if self._collector is not None:
-            save(self.record.folder, self._collector)
+            save_diagnostics(self.record.folder, self._collector)
         self.result = RunResult(
             spec=self.spec,
             status=status,

@@ -19,7 +19,7 @@ from orchestrator.flags import Places
 from orchestrator.home import Home
 from reports.suspects import COLUMNS
 from trainables.datasets.picture_folder import PictureFolder
-from trainables.diagnostics.store import load
+from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record
 
@@ -57,7 +57,7 @@ def test_a_real_run(
     assert output["precision"] > 0.85  # a random order has 40 %
     for row in rows[:20]:
         assert int(row["true"]) == digits().train.labels[int(row["index"])]
-    diagnostics = load(Record(places.home_dir, spec.digest).folder)
+    diagnostics = load_diagnostics(Record(places.home_dir, spec.digest).folder)
     assert diagnostics is not None
     position = list(diagnostics["position"]).index(int(rows[0]["index"]))
     assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][position]), abs=1e-4)

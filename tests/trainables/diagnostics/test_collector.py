@@ -11,7 +11,7 @@ from small_runs import CPU, assert_same_bits, bits, digits, recipe, runnable
 
 from trainables.diagnostics.collector import Collector, collection_interval
 from trainables.diagnostics.reduce import attention_weight
-from trainables.diagnostics.store import load, save
+from trainables.diagnostics.store import load_diagnostics, save_diagnostics
 from trainables.errors import RecordError
 from trainables.methods import Batch
 from trainables.training.trainer import Trainer
@@ -162,8 +162,8 @@ def test_collector_continues_after_an_interruption(*, drop_last: bool) -> None:
 
 def test_save_and_load(tmp_path: Path) -> None:
     _, collector = train_with_collector()
-    save(tmp_path, collector)
-    diagnostics = load(tmp_path)
+    save_diagnostics(tmp_path, collector)
+    diagnostics = load_diagnostics(tmp_path)
     assert diagnostics is not None
     assert diagnostics.truth_known
     arrays: dict[str, NDArray[np.generic]] = collector.arrays()
@@ -174,5 +174,5 @@ def test_save_and_load(tmp_path: Path) -> None:
     with pytest.raises(
         RecordError, match=r"diagnostics.npz cannot be read .*: train the run again"
     ):
-        load(tmp_path)
-    assert load(tmp_path / "elsewhere") is None
+        load_diagnostics(tmp_path)
+    assert load_diagnostics(tmp_path / "elsewhere") is None

@@ -22,7 +22,7 @@ from method_harness import (
 )
 
 from trainables.methods import method_of
-from trainables.methods.published import Selection, matching
+from trainables.methods.published import Selection, first_match
 
 FLOOR = 1e-4
 
@@ -110,8 +110,8 @@ def test_published_values(
     epochs: int,
     rates: tuple[float, ...],
 ) -> None:
-    setting = matching(method_of("elr").settings, dataset, scenario)
-    published = matching(method_of("elr").published, dataset, scenario)
+    setting = first_match(method_of("elr").settings, dataset, scenario)
+    published = first_match(method_of("elr").published_recipes, dataset, scenario)
     assert setting is not None
     assert published is not None
     assert dict(setting.values) == {"lambda": weight, "beta": beta}

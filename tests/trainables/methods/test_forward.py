@@ -18,7 +18,7 @@ from method_harness import (
 
 from trainables.methods import method_of
 from trainables.methods.forward import estimate_transition
-from trainables.methods.published import matching
+from trainables.methods.published import first_match
 
 
 def forward(z: np.ndarray, labels: np.ndarray, transition: np.ndarray) -> float:
@@ -125,6 +125,6 @@ def test_rows_are_normalised_if_predictions_are_not() -> None:
 
 def test_published_percentiles() -> None:
     for dataset, percentile in (("cifar10", 97.0), ("cifar100", 100.0)):
-        setting = matching(method_of("forward").settings, dataset, "asymmetric-0.4")
+        setting = first_match(method_of("forward").settings, dataset, "asymmetric-0.4")
         assert setting is not None
         assert setting.values["percentile"] == percentile

@@ -24,7 +24,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import matching
+from trainables.methods.published import first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -128,13 +128,13 @@ def test_published_values(
 ) -> None:
     first, second = method_of("joint-labels"), method_of("joint")
     for method in (first, second):
-        setting = matching(method.settings, dataset, scenario)
+        setting = first_match(method.settings, dataset, scenario)
         assert setting is not None
         assert dict(setting.values) == {"alpha": alpha, "beta": beta}
-    published = matching(first.published, dataset, scenario)
+    published = first_match(first.published_recipes, dataset, scenario)
     assert published is not None
     assert (published.recipe.epochs, published.recipe.learning_rate) == (200, rate)
     assert {published.recipe.schedule.rate(rate, epoch) for epoch in range(1, 201)} == {rate}
-    again = matching(second.published, dataset, scenario)
+    again = first_match(second.published_recipes, dataset, scenario)
     assert again is not None
     assert (again.recipe.epochs, again.recipe.learning_rate) == (120, 0.2)

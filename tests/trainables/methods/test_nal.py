@@ -18,7 +18,7 @@ from trainables.methods.nal import (
     clamped_losses,
     reverse_loss,
 )
-from trainables.methods.published import matching
+from trainables.methods.published import first_match
 from trainables.run.parameters import complete
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class PublicCode:
 
 
 def official(labels: np.ndarray, classes: int, boost: float, beta: float) -> NoiseAttentionLearning:
-    setting = matching(NoiseAttentionLearning.presets["official"], "cifar10", "symmetric-0.4")
+    setting = first_match(NoiseAttentionLearning.presets["official"], "cifar10", "symmetric-0.4")
     assert setting is not None
     options = {**setting.values, "lambda": boost, "alpha": 0.9, "beta": beta}
     values = complete("method nal", NoiseAttentionLearning.parameters, options)
@@ -462,10 +462,10 @@ def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
     ],
 )
 def test_official_preset_by_dataset(dataset: str, expected: dict[str, float]) -> None:
-    setting = matching(method_of("nal").presets["official"], dataset, "human")
+    setting = first_match(method_of("nal").presets["official"], dataset, "human")
     assert setting is not None
     assert dict(setting.values) == {**expected, "clamps": True, "delta": 0.0}
 
 
 def test_official_preset_is_empty_for_other_datasets() -> None:
-    assert matching(method_of("nal").presets["official"], "digits", "symmetric-0.4") is None
+    assert first_match(method_of("nal").presets["official"], "digits", "symmetric-0.4") is None

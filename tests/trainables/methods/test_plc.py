@@ -23,7 +23,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import Selection, matching
+from trainables.methods.published import Selection, first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -132,13 +132,13 @@ def test_first_correction_epoch_after_the_last_epoch_is_refused() -> None:
     ],
 )
 def test_published_values(dataset: str, expected: dict[str, float]) -> None:
-    setting = matching(method_of("plc").settings, dataset, "pmd-1-0.35")
+    setting = first_match(method_of("plc").settings, dataset, "pmd-1-0.35")
     assert setting is not None
     assert dict(setting.values) == expected
 
 
 def test_published_recipe() -> None:
-    published = matching(method_of("plc").published, "cifar100", "pmd-1-0.35")
+    published = first_match(method_of("plc").published_recipes, "cifar100", "pmd-1-0.35")
     assert published is not None
     recipe = published.recipe
     # CIFAR-10's, which its code takes for CIFAR-100 as well.

@@ -22,7 +22,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import matching
+from trainables.methods.published import first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -95,7 +95,7 @@ def test_first_target_epoch_after_the_last_epoch_is_refused() -> None:
 
 
 def test_published_recipe() -> None:
-    published = matching(method_of("sat").published, "cifar100", "symmetric-incl-0.4")
+    published = first_match(method_of("sat").published_recipes, "cifar100", "symmetric-incl-0.4")
     assert published is not None
     recipe = published.recipe
     assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (200, 256, 5e-4)

@@ -19,7 +19,7 @@ from method_harness import (
 )
 
 from trainables.methods import method_of
-from trainables.methods.published import matching
+from trainables.methods.published import first_match
 
 
 def sce_loss(z: np.ndarray, labels: np.ndarray, a: float, b: float) -> float:
@@ -60,6 +60,6 @@ def test_reverse_term_is_9_21_times_the_probability_of_other_classes() -> None:
 
 @pytest.mark.parametrize(("dataset", "a", "b"), [("cifar10", 0.1, 1.0), ("cifar100", 6.0, 0.1)])
 def test_published_weights(dataset: str, a: float, b: float) -> None:
-    setting = matching(method_of("sce").settings, dataset, "symmetric-0.4")
+    setting = first_match(method_of("sce").settings, dataset, "symmetric-0.4")
     assert setting is not None
     assert dict(setting.values) == {"a": a, "b": b}

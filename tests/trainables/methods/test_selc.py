@@ -22,7 +22,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import Selection, matching
+from trainables.methods.published import Selection, first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -83,7 +83,7 @@ def test_published_first_target_epochs_for_symmetric_noise(
     noise: str, dataset: str, lasts: dict[str, int]
 ) -> None:
     for rate, last in lasts.items():
-        setting = matching(method_of("selc").settings, dataset, f"{noise}-{rate}")
+        setting = first_match(method_of("selc").settings, dataset, f"{noise}-{rate}")
         assert setting is not None
         assert dict(setting.values) == {"first_target_epoch": last + 1}
 
@@ -101,13 +101,13 @@ def test_published_first_target_epochs_for_symmetric_noise(
 def test_published_first_target_epochs_for_other_noise(
     dataset: str, scenario: str, expected: dict[str, float]
 ) -> None:
-    setting = matching(method_of("selc").settings, dataset, scenario)
+    setting = first_match(method_of("selc").settings, dataset, scenario)
     assert setting is not None
     assert dict(setting.values) == expected
 
 
 def test_learning_rate_decays_one_epoch_late_on_pmd_noise() -> None:
-    published = matching(method_of("selc").published, "cifar100", "pmd-2-0.70")
+    published = first_match(method_of("selc").published_recipes, "cifar100", "pmd-2-0.70")
     assert published is not None
     recipe = published.recipe
     assert (recipe.epochs, recipe.weight_decay, recipe.batch_size) == (150, 5e-4, 128)
@@ -117,7 +117,8 @@ def test_learning_rate_decays_one_epoch_late_on_pmd_noise() -> None:
 
 def test_animal10n_recipe_is_that_of_plc() -> None:
     own, other = (
-        matching(method_of(name).published, "animal10n", "human") for name in ("selc", "plc")
+        first_match(method_of(name).published_recipes, "animal10n", "human")
+        for name in ("selc", "plc")
     )
     assert own is not None
     assert other is not None
@@ -128,7 +129,7 @@ def test_animal10n_recipe_is_that_of_plc() -> None:
 
 
 def test_clothing1m_numbers_are_selected_by_test_accuracy() -> None:
-    published = matching(method_of("selc").published, "clothing1m", "human")
+    published = first_match(method_of("selc").published_recipes, "clothing1m", "human")
     assert published is not None
     assert published.selection is Selection.TEST
 

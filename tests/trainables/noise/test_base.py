@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from trainables.errors import FieldError
-from trainables.noise.base import NoiseContext, Rated
+from trainables.noise.base import NoiseContext, RatedNoise
 
 if TYPE_CHECKING:
     from trainables.noise.base import Labels
 
 
-class Next(Rated):
+class Next(RatedNoise):
     """The first samples take the next class."""
 
     @property
@@ -24,7 +24,7 @@ class Next(Rated):
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002
         """Return the noisy labels."""
-        noisy = context.true
+        noisy = context.true_labels
         count = round(self.rate * len(noisy))
         noisy[:count] = (noisy[:count] + 1) % context.classes
         return noisy

@@ -7,7 +7,7 @@ import pytest
 
 from trainables.errors import DataError, FieldError
 from trainables.noise import NoiseContext, noise_of
-from trainables.noise.pmd import FLIP_PROBABILITIES, Pmd
+from trainables.noise.pmd import FLIP_PROBABILITIES, PmdNoise
 from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_flip_probability_decreases_with_the_margin() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_rate_is_reached_in_expectation_and_in_the_draw(scenario: str) -> None:
     noise = noise_of(scenario)
-    assert isinstance(noise, Pmd)
+    assert isinstance(noise, PmdNoise)
     eta = posterior()
     ranks = np.argsort(-eta, axis=1, kind="stable")
     first, second = ranks[:, 0], ranks[:, 1]

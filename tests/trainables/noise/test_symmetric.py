@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from trainables.errors import FieldError
-from trainables.noise import KINDS, NoiseContext, noise_of
-from trainables.noise.clean import Clean
-from trainables.noise.symmetric import Symmetric
+from trainables.noise import NOISE_KINDS, NoiseContext, noise_of
+from trainables.noise.clean import CleanLabels
+from trainables.noise.symmetric import SymmetricNoise
 from trainables.run_data.realisation import Realisation, labels_digest
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def test_two_classes() -> None:
 
 
 def test_parse_of_scenario_names() -> None:
-    assert noise_of("symmetric-0.4") == Symmetric(0.4, include_true_class=False)
-    assert noise_of("symmetric-incl-0.45") == Symmetric(0.45, include_true_class=True)
-    assert isinstance(noise_of("clean"), Clean)
+    assert noise_of("symmetric-0.4") == SymmetricNoise(0.4, include_true_class=False)
+    assert noise_of("symmetric-incl-0.45") == SymmetricNoise(0.45, include_true_class=True)
+    assert isinstance(noise_of("clean"), CleanLabels)
     assert noise_of("symmetric-0.4").title == "symmetric 40 %"
     assert noise_of("symmetric-incl-0.45").title == "symmetric 45 % incl. true class"
     assert noise_of("clean").title == "clean"
@@ -156,4 +156,4 @@ def test_unknown_scenarios_are_refused(scenario: str, message: str) -> None:
 
 
 def test_every_kind_has_forms() -> None:
-    assert all(kind.name_forms for kind in KINDS)
+    assert all(kind.name_forms for kind in NOISE_KINDS)

@@ -11,7 +11,7 @@ import pytest
 from small_runs import CPU, digits, runnable
 
 from trainables.errors import DataError, RecordError
-from trainables.noise.symmetric import Symmetric
+from trainables.noise.symmetric import SymmetricNoise
 from trainables.run.identity import digest_of
 from trainables.run.spec import REVISION
 from trainables.run_data.labels import pinned_labels, store_labels
@@ -80,14 +80,14 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = pinned_labels(runnable(method="ce"), digits(), tmp_path)
-    draw = Symmetric.apply
+    draw = SymmetricNoise.apply
 
-    def one_flip_more(self: Symmetric, context: NoiseContext, seed: int) -> NDArray[np.int64]:
+    def one_flip_more(self: SymmetricNoise, context: NoiseContext, seed: int) -> NDArray[np.int64]:
         labels = draw(self, context, seed)
         labels[0] = (labels[0] + 1) % 10
         return labels
 
-    monkeypatch.setattr(Symmetric, "apply", one_flip_more)
+    monkeypatch.setattr(SymmetricNoise, "apply", one_flip_more)
     changed = realise(digits(), "symmetric-0.4", runnable().seeds).digest
     (pin,) = (tmp_path / "realisations").iterdir()
     with pytest.raises(DataError) as refused:
