@@ -1,4 +1,4 @@
-"""Backbones: one file per family. List a new one in `BACKBONES`."""
+"""Backbones, one file per family of architectures; a new one must be listed in `BACKBONES`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ BACKBONES: dict[str, Backbone] = {
         *(VGG19(), InceptionResNetV2()),
     )
 }
-"""All backbones, by name."""
+"""All backbones of this package, by name."""
 
 
 def backbone_of(name: str) -> Backbone:
-    """Return the backbone of a name.
+    """Return the backbone with the given name.
 
     Raises:
-        FieldError: if there is none; the message suggests the nearest name.
-        CodeError: if the backbone comes from outside the package and is not complete.
+        FieldError: if no backbone has the name; the message suggests similar names.
+        CodeError: if the backbone comes from outside the package and lacks a required attribute.
     """
     if is_extension(name):
         return extension_class("backbone", name, Backbone)()  # type: ignore[type-abstract]

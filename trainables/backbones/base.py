@@ -1,6 +1,6 @@
-"""Base class of backbones, and everything that the file of a backbone needs.
+"""Base class of backbones, and the other names that a backbone's file imports.
 
-Nothing here imports torch: the command line reads the declarations.
+This module does not import torch, since the command line reads the declarations of all backbones.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TextParameter(Parameter):
-    """Parameter whose value is any text."""
+    """Setting of a backbone whose value is a text, such as a file name."""
 
     @property
     def allowed(self) -> str:
-        """Description of the allowed values, for messages."""
+        """Description of the allowed values, for error messages."""
         return "a text"
 
     def _convert(self, value: object) -> Value | None:
+        """Return the value; None if it is not a text."""
         return value if isinstance(value, str) else None
 
 
@@ -47,18 +48,18 @@ ATTENTION_BRANCH = Parameter(
     help="attention branch: one linear layer on the shared representation (paper, section 3.1), or "
     "a second MLP beside the classifier's (public code, vgg.py)",
 )
-"""Parameter of backbones whose representation is computed by an MLP."""
+"""Setting of backbones with an MLP before the classifier: the form of the attention branch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Network without its heads.
+    """Network without its classifier and its attention branch.
 
     Attributes:
         features: module that maps images (b, C, H, W) to features (b, F).
-        representation: function that builds a new module, which maps features to representations
-            (b, M): the MLP before the classifier, or an identity.
-        width: width M of the representation.
+        representation: function that builds a new module from features to representations (b, M):
+            the MLP before the classifier, or an identity.
+        width: number M of values in a representation.
     """
 
     features: nn.Module
@@ -67,11 +68,11 @@ class Body:
 
 
 class Backbone(ABC):
-    """An architecture up to its representation, on which the project puts both branches.
+    """Base class of network architectures, without the classifier and the attention branch.
 
-    To add a backbone, write a subclass that declares `name`, `title` and `source` and builds its
-    body in `build`. `docs/adding-a-backbone.md` shows a whole file. Import torch from
-    `trainables.lazy`, so that the command line can read the declarations without it:
+    To add a backbone, write a subclass that declares `name`, `title` and `source`, and whose
+    `build` returns the network. `docs/adding-a-backbone.md` shows a complete file. Import torch
+    from `trainables.lazy`, so that the command line can read the declarations without it:
 
         class LeNet(Backbone):
             name = "lenet"
@@ -83,39 +84,39 @@ class Backbone(ABC):
     """
 
     name: ClassVar[str]
-    """Name in studies: `backbone: {name: lenet}`."""
+    """Name of the backbone in studies: `backbone: {name: lenet}`."""
     title: ClassVar[str]
-    """Name in tables."""
+    """Name of the backbone in tables."""
     source: ClassVar[str]
     """Publication or public code that defines the architecture."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     """Settings of the architecture that studies can change (not its weights). If `ATTENTION_BRANCH`
     is one of them, the attention branch can have its own MLP."""
     image: ClassVar[tuple[int, int, int] | None] = None
-    """Only input shape (C, H, W) that the backbone accepts; None if it accepts several."""
+    """Shape (C, H, W) of the images that the backbone accepts; None if it accepts several."""
     min_image_size: ClassVar[int] = 0
-    """Smallest height and width of images with 3 channels, where `image` is None; 0 accepts images
-    of every shape."""
+    """Smallest height and width of accepted images, which must have 3 channels. It applies if
+    `image` is None; at 0, images of every shape are accepted."""
 
     @abstractmethod
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-        """Build the body with freshly drawn weights, on the CPU.
+        """Build the network, with newly drawn weights, on the CPU.
 
-        Torch's generator has been seeded from the run's seed; draw from no other one.
+        Weights must be drawn from torch's default generator, which is seeded by the caller.
 
         Args:
-            parameters: complete values of `parameters`.
-            image: input shape (C, H, W), which `check` has accepted.
+            parameters: value of each setting of the backbone (not its weights).
+            image: shape (C, H, W) of the images, which `check` has accepted.
         """
 
     def check(self, image: tuple[int, int, int]) -> None:
         """Check that the backbone accepts images of a shape.
 
         Args:
-            image: input shape (C, H, W).
+            image: shape (C, H, W) of the images.
 
         Raises:
-            FieldError: if it does not; the message names the accepted shapes.
+            FieldError: if the shape is not accepted; the message names those that are.
         """
         accepted = ""
         if self.image is not None and image != self.image:
@@ -131,14 +132,15 @@ class Backbone(ABC):
 
 
 def _format_shape(image: tuple[int, int, int]) -> str:
+    """Return a shape as text, such as "3×32×32"."""
     return "×".join(map(str, image))
 
 
 def initialise_convolutions(body: nn.Module) -> None:
-    """Draw the weights of every convolution from N(0, 2 / fan-out) and set biases to 0.
+    """Draw the weights of all convolutions of a module from N(0, 2 / fan-out); set biases to 0.
 
-    Source: He et al., ICCV 2015, as implemented in torchvision. Batch normalisations keep their
-    default scale 1 and shift 0.
+    Source: He et al., ICCV 2015, as implemented in torchvision. Batch normalisations are not
+    changed.
     """
     for module in body.modules():
         if isinstance(module, nn.Conv2d):

@@ -6,11 +6,11 @@ from trainables.backbones.base import Backbone, Body, FrozenMap
 from trainables.lazy import nn, timm
 
 WIDTH = 1536
-"""Number of channels of the last convolution, which are averaged over the map."""
+"""Number of channels of the last convolution, and so of features after global average pooling."""
 
 
 class InceptionResNetV2(Backbone):
-    """InceptionResNetV2 of timm."""
+    """InceptionResNetV2 as implemented in timm."""
 
     name = "inception-resnet-v2"
     title = "InceptionResNetV2"
@@ -21,9 +21,6 @@ class InceptionResNetV2(Backbone):
     min_image_size = 75
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build timm's network without its classifier, with timm's initial weights.
-
-        Its batch normalisations have ε = 10⁻³.
-        """
+        """Build the network of timm without its classifier, with timm's random initial weights."""
         body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
         return Body(body, nn.Identity, WIDTH)

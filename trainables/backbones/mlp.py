@@ -21,7 +21,7 @@ class MLP(Backbone):
     )
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-        """Flatten the images; all hidden layers belong to the representation."""
+        """Build a flattening layer as features, and all hidden layers as representation."""
         hidden = parameters["hidden"]
         assert isinstance(hidden, tuple)  # noqa: S101 - by its declaration above
 

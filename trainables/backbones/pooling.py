@@ -1,6 +1,7 @@
-"""Average pooling to a fixed size. This module imports torch: import it by `LazyModule`.
+"""Average pooling to a fixed size, with a gradient that is deterministic on CUDA.
 
-`nn.AdaptiveAvgPool2d` has no deterministic gradient on CUDA; the product with a fixed matrix has.
+The gradient of `nn.AdaptiveAvgPool2d` is not deterministic on CUDA; that of a product with a fixed
+matrix is. This module imports torch, so other modules must import it by `LazyModule`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from torch import nn
 
 
 def pooling_matrix(inputs: int, outputs: int) -> torch.Tensor:
-    """Return the matrix of adaptive average pooling along one axis.
+    """Return the matrix that averages an image axis (height or width) to a given length.
 
     Output i is the mean of the inputs from ⌊i · inputs / outputs⌋ up to but excluding
     ⌈(i + 1) · inputs / outputs⌉; the windows may overlap.
@@ -20,7 +21,7 @@ def pooling_matrix(inputs: int, outputs: int) -> torch.Tensor:
         outputs: length of the axis after pooling.
 
     Returns:
-        Matrix, float64, shape (outputs, inputs); every row has the sum 1.
+        Matrix, float64, shape (outputs, inputs); every row sums to 1.
     """
     matrix = torch.zeros(outputs, inputs, dtype=torch.float64)
     for output in range(outputs):
@@ -31,19 +32,19 @@ def pooling_matrix(inputs: int, outputs: int) -> torch.Tensor:
 
 
 class AveragePool(nn.Module):
-    """`nn.AdaptiveAvgPool2d` for maps of one size, as one matrix product.
+    """Adaptive average pooling of feature maps of one size, computed as a matrix product.
 
-    The matrix is not part of the state dict, since it follows from the sizes.
+    The matrix is not part of the state dict, since it can be computed from the sizes.
     """
 
     matrix: torch.Tensor
 
     def __init__(self, inputs: tuple[int, int], outputs: tuple[int, int]) -> None:
-        """Compute the matrix.
+        """Compute the pooling matrix.
 
         Args:
-            inputs: height and width of the maps before pooling.
-            outputs: height and width of the maps after pooling.
+            inputs: height and width of the feature maps before pooling.
+            outputs: height and width of the feature maps after pooling.
         """
         super().__init__()
         rows, columns = (pooling_matrix(*sizes) for sizes in zip(inputs, outputs, strict=True))
@@ -52,6 +53,6 @@ class AveragePool(nn.Module):
         self.register_buffer("matrix", matrix.float(), persistent=False)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Average maps (b, C, h, w) to (b, C, H, W)."""
+        """Average feature maps of shape (b, C, *inputs) to (b, C, *outputs)."""
         pooled = maps.flatten(2) @ self.matrix.to(maps.dtype)
         return pooled.view(*maps.shape[:2], *self.outputs)

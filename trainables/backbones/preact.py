@@ -1,4 +1,4 @@
-"""Pre-activation ResNets for 32×32 images: the paper's, and the one that its public code builds."""
+"""Pre-activation ResNets for 32×32 images: those of the NAL paper and of NAL's public code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ else:
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 
 WIDTHS = (64, 128, 256, 512)
-"""Channels of the four stages."""
+"""Number of channels in each of the four stages of the network."""
 
 
 def _stages(
@@ -23,7 +23,7 @@ def _stages(
 
     Args:
         blocks: number of blocks in each stage.
-        shortcut_after_activation: argument `shortcut_after_activation` of every block.
+        shortcut_after_activation: argument of each `PreActivationBlock`: where shortcuts start.
     """
     layers: list[nn.Module] = []
     inputs = WIDTHS[0]
@@ -40,13 +40,14 @@ def _stages(
 
 
 def _body(layers: list[nn.Module]) -> Body:
+    """Append global average pooling to layers and initialise their convolutions."""
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     initialise_convolutions(body)
     return Body(body, nn.Identity, WIDTHS[-1])
 
 
 class PreAct34(Backbone):
-    """Pre-activation ResNet-34 of the paper."""
+    """Pre-activation ResNet-34, which the NAL paper names for PMD noise."""
 
     name = "preact34"
     title = "PreAct ResNet-34 (32×32)"
@@ -57,14 +58,14 @@ class PreAct34(Backbone):
     image = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a plain 3×3 stem, the stages [3, 4, 6, 3], and a last normalisation and ReLU."""
+        """Build a 3×3 convolution, stages of 3, 4, 6 and 3 blocks, a normalisation and a ReLU."""
         stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
         return _body([stem, *_stages((3, 4, 6, 3), shortcut_after_activation=False), *last])
 
 
 class PreAct18(Backbone):
-    """Network that the public code builds under the name of a pre-activation ResNet-34."""
+    """Pre-activation ResNet-18, which NAL's public code builds under the name PreResNet34."""
 
     name = "preact18"
     title = "PreAct ResNet-18 (32×32)"
@@ -75,11 +76,11 @@ class PreAct18(Backbone):
     image = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build the 18 layers of the public code.
+        """Build the 18 layers of NAL's public code.
 
-        The stages are [2, 2, 2, 2]. The stem is normalised and activated, every shortcut starts
-        after a block's first activation, so that none is the identity, and the last stage is pooled
-        without normalisation or activation.
+        There are four stages of 2 blocks. The stem is normalised and activated. All shortcuts start
+        after the first activation of their block, so that none is the identity. The output of the
+        last stage is pooled without normalisation or activation.
         """
         stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
         return _body(

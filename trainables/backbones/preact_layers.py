@@ -1,4 +1,7 @@
-"""Block of pre-activation ResNets. This module imports torch: import it by `LazyModule`."""
+"""Block of pre-activation ResNets.
+
+This module imports torch, so other modules must import it by `LazyModule`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3×3 convolutions, each after a normalisation and ReLU, and a shortcut.
+    """Pre-activation residual block of two 3×3 convolutions (He et al., ECCV 2016, figure 1b).
 
-    Source: He et al., ECCV 2016, figure 1b.
+    Each convolution is preceded by a batch normalisation and a ReLU.
     """
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, *, shortcut_after_activation: bool
     ) -> None:
-        """Create the layers.
+        """Create the layers of the block.
 
         Args:
             inputs: number of input channels.
@@ -41,12 +44,12 @@ class PreActivationBlock(nn.Module):
         self.shortcut_after_activation = shortcut_after_activation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map (b, inputs, H, W) to (b, outputs, H / stride, W / stride)."""
-        active = nn.functional.relu(self.norm1(images))
-        residual = self.conv2(nn.functional.relu(self.norm2(self.conv1(active))))
+        """Return feature maps (b, outputs, H / stride, W / stride) of inputs (b, inputs, H, W)."""
+        activation = nn.functional.relu(self.norm1(images))
+        residual = self.conv2(nn.functional.relu(self.norm2(self.conv1(activation))))
         if self.projection is not None:
-            shortcut = self.projection(active)
+            shortcut = self.projection(activation)
         else:
-            shortcut = active if self.shortcut_after_activation else images
+            shortcut = activation if self.shortcut_after_activation else images
         total: torch.Tensor = residual + shortcut
         return total

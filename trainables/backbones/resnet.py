@@ -1,4 +1,4 @@
-"""ResNets of torchvision's blocks: with the CIFAR literature's stem for 32×32 images, and whole."""
+"""ResNets of torchvision's blocks, for 32×32 images and for large ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainables.errors import DataError
 from trainables.lazy import nn, resnet
 
 WIDTHS = (16, 32, 64)
-"""Channels of the stages of the small ResNet, which have three blocks each."""
+"""Number of channels in each of the three stages of the ResNet-20."""
 
 
 class ResNet34(Backbone):
-    """ResNet-34 with a stem for 32×32 images."""
+    """ResNet-34 whose first convolution suits 32×32 images: 3×3, stride 1, no max-pooling."""
 
     name = "resnet34"
     title = "ResNet-34 (32×32)"
@@ -26,7 +26,7 @@ class ResNet34(Backbone):
     image = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a 3×3 stem of stride 1 without max-pooling, and the stages [3, 4, 6, 3]."""
+        """Build a 3×3 convolution of stride 1 and stages of 3, 4, 6 and 3 blocks."""
         body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
         body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
         initialise_convolutions(body.conv1)
@@ -37,7 +37,7 @@ class ResNet34(Backbone):
 
 
 class ResNetW16(Backbone):
-    """ResNet-20 of the CIFAR literature, whose first stage is 16 channels wide."""
+    """ResNet-20 for 32×32 images, with 16, 32 and 64 channels (He et al., CVPR 2016)."""
 
     name = "resnet-w16"
     title = "ResNet-20 (32×32)"
@@ -45,7 +45,7 @@ class ResNetW16(Backbone):
     image = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a 3×3 stem of 16 channels, and three stages of three blocks."""
+        """Build a 3×3 convolution with 16 channels and three stages of three blocks."""
         layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
         layers.append(nn.ReLU(inplace=True))
         inputs = WIDTHS[0]
@@ -59,7 +59,7 @@ class ResNetW16(Backbone):
 
 
 class ResNet50(Backbone):
-    """ResNet-50 of torchvision, from scratch or from weights that the user provides."""
+    """ResNet-50 of torchvision, with random initial weights or weights from a user's file."""
 
     name = "resnet50"
     title = "ResNet-50"
@@ -80,15 +80,16 @@ class ResNet50(Backbone):
     min_image_size = 64
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build torchvision's network without its classifier.
+        """Build the network of torchvision without its classifier.
 
         Raises:
-            DataError: if the file of weights cannot be used.
+            DataError: if the file with the initial weights cannot be used.
         """
         weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
         if digest and not weights:
             raise DataError(
-                "weights_sha256 is given without weights: name the file, or leave it out"
+                "weights_sha256 is set, but weights is not: "
+                "set weights to a file, or remove weights_sha256"
             )
         body = resnet.resnet50(weights=None)
         width = body.fc.in_features
@@ -99,11 +100,12 @@ class ResNet50(Backbone):
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
+    """Create a convolution without bias whose padding keeps the size at stride 1."""
     return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
 
 
 def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
-    """Build a block of torchvision, whose shortcut is a projection where the shape changes."""
+    """Build a residual block; if it changes the shape, its shortcut is a projection."""
     projection = None
     if inputs != width:
         projection = nn.Sequential(_convolution(inputs, width, 1, stride), nn.BatchNorm2d(width))

@@ -19,17 +19,17 @@ else:
     pooling = LazyModule("trainables.backbones.pooling")
 
 CHANNELS = 512
-"""Number of channels of the last convolution."""
+"""Number of channels of the last convolution of VGG-19."""
 POOLED_SIZE = 7
-"""Height and width to which its map is averaged."""
+"""Height and width of the feature maps after average pooling, before the MLP."""
 WIDTH = 4096
-"""Width of both hidden layers of the MLP."""
+"""Width of both hidden layers of the MLP before the classifier."""
 MAX_POOLINGS = 5
-"""Number of max-pooling layers: a map of 64×64 becomes one of 2×2."""
+"""Number of max-pooling layers, each of which halves height and width."""
 
 
 class VGG19(Backbone):
-    """VGG-19 with batch normalisation."""
+    """VGG-19 with batch normalisation, for 64×64 images."""
 
     name = "vgg19-bn"
     title = "VGG-19 BN (64×64)"
@@ -38,7 +38,7 @@ class VGG19(Backbone):
     image = (3, 64, 64)
 
     def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build torchvision's convolutions and MLP, with a deterministic pooling between them."""
+        """Build the convolutions and the MLP of torchvision, with deterministic average pooling."""
         size = (image[1] >> MAX_POOLINGS, image[2] >> MAX_POOLINGS)
         features = nn.Sequential(
             vgg.make_layers(vgg.cfgs["E"], batch_norm=True),
@@ -50,7 +50,7 @@ class VGG19(Backbone):
 
 
 def _representation() -> nn.Module:
-    """Build the MLP: weights from N(0, 0.01²) and biases 0, as in torchvision and public code."""
+    """Build the MLP before the classifier: weights from N(0, 0.01²), biases 0, dropout 0.5."""
     layers: list[nn.Module] = []
     for inputs in (CHANNELS * POOLED_SIZE**2, WIDTH):
         linear = nn.Linear(inputs, WIDTH)

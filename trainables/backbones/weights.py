@@ -1,4 +1,4 @@
-"""Initial weights from a file that the user names."""
+"""Initial weights of a backbone from a user's file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ UNREADABLE_FILE_ERRORS = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),
     *(ValueError, KeyError, IndexError, AttributeError, TypeError),
 )
-"""Exceptions of `torch.load` on a file that torch has not written, or not completely."""
+"""Exceptions that `torch.load` raises on files that are not, or only partly, written by torch."""
 
 
 def load_weights(body: nn.Module, name: str, digest: str, head: str) -> None:
-    """Load the weights of a state dict into a body, in place.
+    """Load weights from a file into a network, in place.
 
     Args:
-        body: module whose weights are replaced.
-        name: absolute path of a file written by `torch.save`. Only tensors are read from it; no
-            code in it is run.
-        digest: SHA-256 that the file must have, in hexadecimal. It is in the spec, since the result
-            of a run depends on the file's content.
-        head: prefix of the keys of the classifier, which are left out.
+        body: network whose weights are replaced.
+        name: absolute path of a state dict written by `torch.save`. Only tensors are read; code in
+            the file is not executed.
+        digest: SHA-256 that the file must have, in hexadecimal. It identifies the initial weights
+            in the spec of a run.
+        head: prefix of the classifier's keys, which are skipped.
 
     Raises:
-        DataError: if the file cannot be read, has another digest, or is not a state dict of the
+        DataError: if the file cannot be read, has another SHA-256, or is not a state dict of the
             same architecture.
     """
     path = Path(name)
@@ -63,6 +63,11 @@ def load_weights(body: nn.Module, name: str, digest: str, head: str) -> None:
 
 
 def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state dict from a file, by name.
+
+    Raises:
+        DataError: if the file is not a state dict written by `torch.save`.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE_FILE_ERRORS as error:
@@ -80,9 +85,10 @@ def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _first_difference(weights: dict[str, torch.Tensor], initial: dict[str, torch.Tensor]) -> str:
-    """Return the first difference of names, shapes or types; "" if there is none.
+    """Return a text on the first difference between two state dicts; "" if there is none.
 
-    Files older than PyTorch 0.4.1 lack `num_batches_tracked`, on which nothing depends.
+    Names, shapes and types are compared. `num_batches_tracked` may be missing in `weights`, as in
+    files of PyTorch before 0.4.1; it has no effect.
     """
     for key, value in initial.items():
         if key not in weights:

@@ -1,9 +1,9 @@
-"""Collection of diagnostics during a training, without any effect on it.
+"""Collection of per-sample diagnostics during a training, without any effect on its result.
 
-In a collected epoch, each step stores its samples' logits, attention weights and gradients on the
-run's device; the end of the epoch sorts them by sample and reduces them. So the values are those of
-the training passes themselves: in training mode, on augmented images, each sample once. A sample
-that an epoch leaves out (with the smaller last batch, or an unreadable picture) keeps its old
+In an epoch that is collected, each training step stores the logits, attention weights and gradients
+of its samples on the run's device. At the end of the epoch they are sorted by sample and reduced.
+So the values are from the training passes: in training mode, on augmented images, one for each
+sample. A sample that an epoch skips (in a dropped last batch, or an unreadable picture) keeps older
 values.
 """
 
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
     from trainables.training.trainer import Trainer
 
 _Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
-"""Positions in the training part, logits, logits of the attention weights, and gradients."""
+"""Values of one training step: the samples' positions in the training part, their logits, logits of
+their attention weights, and gradients with respect to their logits."""
 
 DEFAULT_COLLECTIONS = 20
-"""Approximate number of collected epochs of a run, unless a study sets the interval."""
+"""Approximate number of epochs of a run whose diagnostics are collected by default."""
 
 
 def collection_interval(epochs: int, requested: int | None) -> int:
-    """Return the number of epochs between collections; 0 disables them.
+    """Return the number of epochs between collections of diagnostics; 0 disables them.
 
     Args:
         epochs: number of epochs of the training.
-        requested: interval that the study sets; None for about 20 collections in total.
+        requested: interval that the study sets; None for about 20 collections in the run.
     """
     return math.ceil(epochs / DEFAULT_COLLECTIONS) if requested is None else requested
 
 
 class Collector:
-    """Observer that collects diagnostics; see `trainables.training.trainer.Observer`."""
+    """Observer of a training that collects per-sample diagnostics."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Collector:
         epochs: int,
         interval: int,
     ) -> None:
-        """Allocate the per-sample tensors.
+        """Create tensors for the per-sample values.
 
         Args:
             noisy_labels: noisy labels of the training part, on the run's device, shape (n,).
@@ -68,8 +69,8 @@ class Collector:
         self._classes, self._epochs, self._interval = classes, epochs, interval
         count, device = len(noisy_labels), noisy_labels.device
         self._logits = torch.zeros(count, classes, device=device)
-        # Rows: attention logit, L1 norm of the gradient, the gradient's entry at the noisy label.
-        self._values = torch.zeros(3, count, device=device)
+        # Rows: attention logit, L1 norm of the gradient, entry of the gradient at the noisy label.
+        self._sample_values = torch.zeros(3, count, device=device)
         self._collected_mask = torch.zeros(count, dtype=torch.bool, device=device)
         self._has_attention = False
         self._steps: list[_Step] = []
@@ -80,7 +81,12 @@ class Collector:
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, interval: int) -> Self:
-        """Return a collector for a trainer's run."""
+        """Return a collector for the run of a trainer.
+
+        Args:
+            trainer: trainer whose data and spec are used.
+            interval: number of epochs between collections, at least 1.
+        """
         return cls(
             noisy_labels=trainer.data.train.labels,
             true_labels=trainer.data.true if trainer.labels.truth_known else None,
@@ -91,20 +97,29 @@ class Collector:
         )
 
     def collects(self, epoch: int) -> bool:
-        """Return whether an epoch is collected: the first, the last and every `interval` epochs."""
+        """Return whether an epoch's diagnostics are collected.
+
+        Those of the first epoch, the last one and every `interval` epochs are.
+        """
         return epoch % self._interval == 0 or epoch in (1, self._epochs)
 
     def record_step(
         self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
     ) -> None:
-        """Store the logits, attention weights and gradients of a step."""
+        """Store the logits, attention weights and gradients of a training step."""
         attention = None if attention is None else attention.detach()
         self._steps.append((batch.index, batch.logits.detach(), attention, gradient))
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Reduce the values that the epoch's steps stored."""
+        """Reduce the values that the steps of an epoch have stored.
+
+        Args:
+            epoch: number of the epoch that has ended, counted from 1.
+            targets: current training targets of the method, shape (n, K); None if they are the
+                noisy labels.
+        """
         self._sort_by_sample()
-        attention, gradient, gradient_label = self._values.cpu().numpy()
+        attention, gradient, gradient_label = self._sample_values.cpu().numpy()
         true_labels = self._true_labels
         values = reduce.EpochValues(
             log_p=self._logits.log_softmax(dim=1).cpu().numpy(),
@@ -127,7 +142,7 @@ class Collector:
             self._final_arrays = self._arrays_of_last_epoch(values, targets)
 
     def _sort_by_sample(self) -> None:
-        """Write the values of the epoch's steps into the per-sample tensors."""
+        """Copy the stored values of an epoch's steps to the rows of their samples."""
         index = torch.cat([index for index, _, _, _ in self._steps])
         logits = torch.cat([logits for _, logits, _, _ in self._steps])
         self._logits[index] = logits[:, : self._classes]
@@ -136,16 +151,16 @@ class Collector:
         attention = [logit for _, _, logit, _ in self._steps if logit is not None]
         self._has_attention = bool(attention)
         if attention:
-            self._values[0, index] = torch.cat(attention)
-        self._values[1, index] = gradients.abs().sum(dim=1)
+            self._sample_values[0, index] = torch.cat(attention)
+        self._sample_values[1, index] = gradients.abs().sum(dim=1)
         labels = self._noisy_labels[index].unsqueeze(1)
-        self._values[2, index] = gradients.gather(1, labels).squeeze(1)
+        self._sample_values[2, index] = gradients.gather(1, labels).squeeze(1)
         self._steps.clear()
 
     def _arrays_of_last_epoch(
         self, values: reduce.EpochValues, targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
-        """Return the arrays that are stored for the last epoch only, by name."""
+        """Return the diagnostics arrays that exist for the last epoch only, by name."""
         arrays: dict[str, NDArray[Any]] = {
             "seen": self._collected_mask.cpu().numpy(),
             "loss": values.loss.astype(np.float32),
@@ -163,13 +178,16 @@ class Collector:
         }
 
     def series(self) -> dict[str, list[float]]:
-        """Return "epoch" and the scalars over the collected epochs; NaN where one is missing."""
+        """Return the scalars of all collected epochs by name, and their numbers as "epoch".
+
+        A scalar that an epoch does not have is NaN.
+        """
         names = dict.fromkeys(name for row in self._epoch_scalars for name in row)
         columns = {name: [row.get(name, math.nan) for row in self._epoch_scalars] for name in names}
         return {"epoch": [float(epoch) for epoch in self._collected_epochs], **columns}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of `store.Diagnostics`; an empty dict before the first collection."""
+        """Return all diagnostics arrays by name (see `store.Diagnostics`); {} if there are none."""
         if not self._collected_epochs:
             return {}
         arrays = {
@@ -192,23 +210,23 @@ class Collector:
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything collected so far, for a checkpoint."""
+        """Return all diagnostics collected so far, for a checkpoint."""
         return {
             "watched": self._collected_epochs,
             "series": self._epoch_scalars,
             "collected": self._epoch_arrays,
             "last": self._final_arrays,
             "logits": self._logits,
-            "numbers": self._values,
+            "numbers": self._sample_values,
             "seen": self._collected_mask,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore everything collected before an interruption from a checkpoint."""
+        """Restore the diagnostics collected before an interruption from a checkpoint."""
         self._collected_epochs = list(state["watched"])
         self._epoch_scalars = list(state["series"])
         self._epoch_arrays = list(state["collected"])
         self._final_arrays = dict(state["last"])
         self._logits.copy_(state["logits"])
-        self._values.copy_(state["numbers"])
+        self._sample_values.copy_(state["numbers"])
         self._collected_mask.copy_(state["seen"])

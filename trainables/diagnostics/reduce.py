@@ -1,4 +1,7 @@
-"""Reduction of an epoch's per-sample values to the numbers of the paper's figures; NumPy only."""
+"""Reduction of an epoch's per-sample values to the numbers in the figures of the NAL paper.
+
+This module uses NumPy only. τ is the attention weight of a sample.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 TAU_BINS = np.linspace(0, 1, 51)
-"""Bin edges of the histogram of τ."""
+"""Bin edges of the histogram of attention weights τ."""
 LOG_BINS = np.linspace(-8, 0, 41)
-"""Bin edges of the histogram of log10(1 - τ). With λ ≥ 10 the optimal τ of every sample is above
-0.9, so that samples differ in 1 - τ alone."""
+"""Bin edges of the histogram of log10(1 - τ). If the boost weight λ is at least 10, the optimal
+attention weight τ of every sample is above 0.9, so that only 1 - τ shows differences."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,15 @@ class EpochValues:
 
     Attributes:
         log_p: log softmax over the K classes in training mode, shape (n, K).
-        attention: logit h of the weight τ in the loss, shape (n,); None if the loss has no weights.
+        attention: logit of each sample's weight τ in the loss, shape (n,); None if the loss has no
+            weights.
         gradient: L1 norm of the gradient of each sample's loss with respect to its logits, shape
             (n,).
         gradient_label: entry of that gradient at the noisy label, shape (n,).
         noisy_labels: noisy labels, shape (n,).
         true_labels: true labels, shape (n,); None if they are not known.
-        corrected_labels: classes of the method's targets at the end of the epoch, shape (n,); None
-            if the targets are the noisy labels.
+        corrected_labels: likeliest class of each sample's training target at the end of the epoch,
+            shape (n,); None if the targets are the noisy labels.
     """
 
     log_p: Floats
@@ -53,12 +57,12 @@ class EpochValues:
 
     @property
     def loss(self) -> Floats:
-        """Cross entropy to the noisy label of each sample, shape (n,)."""
+        """Cross entropy between each sample's prediction and noisy label, shape (n,)."""
         return -self.log_p[np.arange(len(self.noisy_labels)), self.noisy_labels]
 
     @property
     def groups(self) -> dict[str, Mask]:
-        """Masks of the "clean" and "mislabelled" samples; of "all" if true labels are unknown."""
+        """Masks of "clean" and "mislabelled" samples; of "all" samples without true labels."""
         if self.true_labels is None:
             return {"all": np.ones(len(self.noisy_labels), dtype=bool)}
         mislabelled = self.true_labels != self.noisy_labels
@@ -68,10 +72,13 @@ class EpochValues:
 def scalars(values: EpochValues) -> dict[str, float]:
     """Return the scalars of an epoch by name; NaN for a group without samples.
 
-    They are the fraction of clean samples predicted correctly, and of mislabelled samples predicted
-    as the true class, as the noisy label (memorised) or as neither (Fig. 1); the mean τ, loss and
-    gradients by group (Fig. 3); the AUROC of low τ and of high loss as detectors of wrong labels
-    (Fig. 2); and the fraction of samples whose corrected label is the true one (Fig. 4 d).
+    The scalars belong to these figures of the NAL paper:
+
+    - Fig. 1: fraction of clean samples that are predicted correctly; fractions of mislabelled
+      samples that are predicted as the true class, the noisy label (memorised) or another class.
+    - Fig. 2: AUROC of low attention weights τ, and of high losses, as detectors of wrong labels.
+    - Fig. 3: mean τ, loss and gradients of clean and of mislabelled samples.
+    - Fig. 4 d: fraction of samples whose corrected label is the true one.
     """
     result: dict[str, float] = {}
     for name, mask in values.groups.items():
@@ -100,10 +107,11 @@ def scalars(values: EpochValues) -> dict[str, float]:
 
 
 def histograms(values: EpochValues) -> tuple[Integers, Integers]:
-    """Return histograms of τ and of log10(1 - τ); values outside the bins count in the outermost.
+    """Return histograms of τ and of log10(1 - τ); the outermost bins include values beyond them.
 
     Returns:
-        Counts by group, in the order of `EpochValues.groups`, and bin: shapes (G, 50) and (G, 40).
+        Counts of samples, shapes (G, 50) and (G, 40): one row for each of the G groups of
+        `EpochValues.groups`.
     """
     assert values.attention is not None  # noqa: S101 - checked by the caller
     tau_counts, log_counts = [], []
@@ -117,10 +125,11 @@ def histograms(values: EpochValues) -> tuple[Integers, Integers]:
 
 
 def matrices(values: EpochValues) -> dict[str, Floats | Integers]:
-    """Return the K × K matrices of Fig. 4 a to c; rows are true classes, columns are labels.
+    """Return the matrices of Fig. 4 a to c of the NAL paper by name, each of shape (K, K).
 
-    "attention" is the mean τ by true class and noisy label (NaN where there is no sample); "noisy"
-    and "corrected" are counts of samples by true class and noisy or corrected label.
+    Rows are true classes. "attention" has the mean τ of the samples with each noisy label (column),
+    NaN if there are none. "noisy" and "corrected" have the numbers of samples with each noisy or
+    corrected label (column).
     """
     assert values.true_labels is not None  # noqa: S101 - checked by the caller
     classes = values.log_p.shape[1]
@@ -141,14 +150,14 @@ def matrices(values: EpochValues) -> dict[str, Floats | Integers]:
 def group_samples(
     predicted: Integers, noisy_labels: Integers, true_labels: Integers
 ) -> dict[str, Mask]:
-    """Divide samples into easy, hard and mislabelled ones (paper, section 5.4).
+    """Divide samples into easy, hard and mislabelled ones (NAL paper, section 5.4).
 
-    A clean sample is learned in the first collected epoch from which on all its predictions are
-    correct. It is hard if it is learned at or after the epoch by which three quarters of the clean
-    samples are, and not in the first epoch; samples that are never learned are hard too.
+    A clean sample is learned in the collected epoch from which on all of its predictions are
+    correct. Let E be the epoch in which 75 % of the clean samples are learned. A clean sample is
+    hard if it is learned in epoch E or later, except in the first epoch, or if it is never learned.
 
     Args:
-        predicted: predicted class in each collected epoch, shape (E, n).
+        predicted: predicted class in each collected epoch, shape (epochs, n).
         noisy_labels: noisy labels, shape (n,).
         true_labels: true labels, shape (n,).
 
@@ -156,23 +165,26 @@ def group_samples(
         Masks of shape (n,) under the names "easy", "hard" and "mislabelled".
     """
     clean = noisy_labels == true_labels
-    wrong = predicted != true_labels
+    is_wrong = predicted != true_labels
     epochs = len(predicted)
-    last_wrong = epochs - 1 - np.argmax(wrong[::-1], axis=0)
-    learned_in = np.where(wrong.any(axis=0), last_wrong + 1, 0)
-    late = np.percentile(learned_in[clean], 75, method="lower") if clean.any() else 0
-    hard = clean & (learned_in >= max(late, 1))
+    last_wrong = epochs - 1 - np.argmax(is_wrong[::-1], axis=0)
+    learned_in = np.where(is_wrong.any(axis=0), last_wrong + 1, 0)
+    late_epoch = np.percentile(learned_in[clean], 75, method="lower") if clean.any() else 0
+    hard = clean & (learned_in >= max(late_epoch, 1))
     return {"easy": clean & ~hard, "hard": hard, "mislabelled": ~clean}
 
 
 def attention_over_time(
     attention: Floats, masks: dict[str, Mask]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean τ of each group in each collected epoch, shape (E,); NaN without samples.
+    """Return the mean attention weight of groups of samples in each collected epoch, by group.
 
     Args:
-        attention: logits of τ, shape (E, n).
-        masks: masks of the groups, from `group_samples`.
+        attention: logits of the attention weights τ, shape (epochs, n).
+        masks: masks of the groups of samples by name, from `group_samples`.
+
+    Returns:
+        Mean τ of each group, shape (epochs,); NaN if the group has no samples.
     """
     tau = attention_weight(attention)
     return {
@@ -189,21 +201,22 @@ def confusion(true_labels: Integers, labels: Integers, classes: int) -> Integers
 
 
 def attention_weight(attention: Floats) -> Floats:
-    """Return τ, the sigmoid of its logit."""
+    """Return attention weights τ from their logits, by the sigmoid, in float64."""
     tau: Floats = np.exp(-np.logaddexp(0, -attention.astype(np.float64)))
     return tau
 
 
 def log10_complement(attention: Floats) -> Floats:
-    """Return log10(1 - τ) from the logit of τ, without the rounding error of 1 - τ near τ = 1."""
+    """Return log10(1 - τ) from the logits of attention weights τ, precisely even for τ near 1."""
     log_complement: Floats = -np.logaddexp(0, attention.astype(np.float64)) / np.log(10)
     return log_complement
 
 
 def auroc(score: Floats, positive: Mask) -> float:
-    """Return the area under the ROC curve, ties counting half; NaN if there is only one class.
+    """Return the area under the ROC curve; NaN if there are no positive or no negative samples.
 
-    It is the probability that a positive sample has a higher score than a negative one.
+    The area is the probability that a random positive sample has a higher score than a random
+    negative one; equal scores count half.
     """
     positives = int(positive.sum())
     negatives = len(positive) - positives
@@ -216,5 +229,5 @@ def auroc(score: Floats, positive: Mask) -> float:
 
 
 def _mean(values: Floats | Mask) -> float:
-    """Return the mean; NaN if there are no values."""
+    """Return the mean of values; NaN if there are none."""
     return float(values.mean()) if len(values) else float("nan")

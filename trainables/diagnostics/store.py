@@ -1,4 +1,7 @@
-"""Storage of a run's diagnostics, the arrays of `diagnostics.npz`; NumPy only."""
+"""Storage of a run's per-sample diagnostics in the file `diagnostics.npz`.
+
+This module uses NumPy only.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,16 @@ if TYPE_CHECKING:
     from trainables.diagnostics.collector import Collector
 
 DIAGNOSTICS_FILE = "diagnostics.npz"
-"""Name of the file with a run's diagnostics in the run's folder."""
+"""Name of the file in a run's folder that stores the run's diagnostics."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Diagnostics of a run, with E collected epochs, K classes and n training samples.
+    """Diagnostics of a run with E collected epochs, K classes and n training samples.
 
     Attributes:
-        arrays: arrays by name; those that need attention weights or true labels are missing where a
-            run has none.
+        arrays: arrays by name. Arrays that need attention weights or true labels are missing if the
+            run does not have these.
 
             - "epochs", shape (E,): numbers of the collected epochs.
             - "predicted", shape (E, n): predicted class in training mode.
@@ -44,7 +47,7 @@ class Diagnostics:
             - "over_time/...", shape (E,): mean τ of easy, hard and mislabelled samples, from
               `reduce.attention_over_time`.
 
-            Of the last epoch only:
+            Arrays of the last epoch only:
 
             - "seen", shape (n,): whether any collected epoch has values of the sample; a picture
               that cannot be decoded has none.
@@ -62,11 +65,11 @@ class Diagnostics:
         return self.arrays[name]
 
     def integers(self, name: str) -> NDArray[np.int64]:
-        """Return an array as int64."""
+        """Return the array with the given name, converted to int64."""
         return self.arrays[name].astype(np.int64)
 
     def floats(self, name: str) -> NDArray[np.float64]:
-        """Return an array as float64."""
+        """Return the array with the given name, converted to float64."""
         return self.arrays[name].astype(np.float64)
 
     def __contains__(self, name: str) -> bool:
@@ -74,7 +77,7 @@ class Diagnostics:
 
     @property
     def truth_known(self) -> bool:
-        """Whether the run's true labels are known."""
+        """Whether the true labels of the run's training samples are known."""
         return "true" in self.arrays
 
 
@@ -82,7 +85,7 @@ def save_diagnostics(folder: Path, collector: Collector) -> None:
     """Write a run's diagnostics to its folder; write nothing if no epoch was collected.
 
     Raises:
-        HomeError: if the file cannot be written.
+        HomeError: if the file `diagnostics.npz` cannot be written.
     """
     arrays = collector.arrays()
     if arrays:
@@ -92,10 +95,10 @@ def save_diagnostics(folder: Path, collector: Collector) -> None:
 
 
 def load_diagnostics(folder: Path) -> Diagnostics | None:
-    """Return a run's diagnostics from its folder; None if there is no file.
+    """Read a run's diagnostics from its folder; return None if the run has none.
 
     Raises:
-        RecordError: if the file cannot be read.
+        RecordError: if the file `diagnostics.npz` cannot be read.
     """
     path = folder / DIAGNOSTICS_FILE
     try:

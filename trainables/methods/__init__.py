@@ -50,19 +50,20 @@ METHODS: dict[str, type[Method]] = {
         NalWithReverseTerm,
     )
 }
+"""Classes of all methods of this package, by name."""
 
 
 def is_method(name: str) -> bool:
-    """Return whether a method has this name."""
+    """Return whether a name is that of a method, of this package or from outside it."""
     return name in METHODS or is_extension(name)
 
 
 def method_of(name: str) -> type[Method]:
-    """Return the class of the method with a name.
+    """Return the class of the method with the given name.
 
     Raises:
         FieldError: if no method has the name; the message suggests similar names.
-        CodeError: if the method comes from outside the package and is not complete.
+        CodeError: if the method comes from outside the package and lacks a required attribute.
     """
     if is_extension(name):
         return extension_class("method", name, Method)  # type: ignore[type-abstract]

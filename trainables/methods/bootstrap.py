@@ -21,8 +21,9 @@ BETA = Parameter(
 class Bootstrap(Method):
     """Soft bootstrapping: L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p.
 
-    The gradient flows through p in the target too, as in the common ports. The paper does not say
-    which of the two forms its row "Bootstrap" is.
+    e is the one-hot label and p the prediction. The gradient also flows through the p of the
+    target, as in common implementations. The NAL paper does not say whether its table row
+    "Bootstrap" is the soft or the hard form.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -38,7 +39,7 @@ class Bootstrap(Method):
         return (beta * label_loss + (1 - beta) * self._prediction_loss(log_p)).mean()
 
     def _prediction_loss(self, log_p: torch.Tensor) -> torch.Tensor:
-        """Return the cross entropy of the prediction with itself as target, shape (b,)."""
+        """Return the entropy of each prediction, the loss for the prediction as target, (b,)."""
         return -(log_p.exp() * log_p).sum(dim=1)
 
 
@@ -53,5 +54,5 @@ class HardBootstrap(Bootstrap):
     )
 
     def _prediction_loss(self, log_p: torch.Tensor) -> torch.Tensor:
-        """Return the cross entropy with the predicted class as target, shape (b,)."""
+        """Return each sample's cross entropy with the predicted class as target, shape (b,)."""
         return -log_p.max(dim=1).values

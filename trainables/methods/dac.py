@@ -22,9 +22,9 @@ from trainables.methods.base import (
 from trainables.methods.published import cifar_recipe
 
 AVERAGE_MOMENTUM = 0.05
-"""Weight of the latest step in the moving average from which the initial α is computed."""
+"""Weight of the latest training step in the moving average that gives the initial α."""
 ALPHA_DIVISOR = 64.0
-"""Ratio of the moving average to the initial α."""
+"""Number by which the moving average of the loss is divided to give the initial α."""
 
 _REPOSITORY = "thulas/dac-label-noise"
 _RECIPE = cifar_recipe(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
@@ -48,12 +48,12 @@ PARAMETERS = (
 
 
 class DacAbstention(Method):
-    """First training of DAC, with K + 1 outputs of which the last one is abstention.
+    """First training of DAC: a network with K class outputs and one output for abstention.
 
-    L = (1/b) Σ (1 - p_a) CE(y over the K classes) - α log(1 - p_a), p_a being the probability of
-    abstention. After the warm-up epochs, which use cross entropy over all K + 1 outputs, α starts
-    at a moving average of (1 - p_a) CE divided by 64 and rises linearly with the epochs to
-    `final_alpha`.
+    The warm-up epochs use cross entropy over all K + 1 outputs. After them,
+    L = (1/b) Σ (1 - p_a) CE - α log(1 - p_a), where p_a is the probability of abstention and CE the
+    cross entropy over the K classes. α starts at the moving average of (1 - p_a) CE divided by 64,
+    and rises linearly to `final_alpha` in the last epoch.
     """
 
     name: ClassVar[str] = "dac-abstain"
@@ -69,13 +69,17 @@ class DacAbstention(Method):
         super().__init__(context)
         self.final_alpha = context.hyperparameters.number("final_alpha")
         self.warm_up_epochs = int(context.hyperparameters.number("warm_up_epochs"))
-        # NaN until the first step, and until the first step after the warm-up.
+        # NaN until the first step (average), or the first step after the warm-up (initial α).
         self.average = torch.full((), math.nan, device=context.labels.device)
         self.initial_alpha = self.average.clone()
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Raise `FieldError` if the warm-up leaves no epoch for abstention."""
+        """Check that at least one epoch with abstention follows the warm-up epochs.
+
+        Raises:
+            FieldError: if all epochs are warm-up epochs.
+        """
         warm_up_epochs = int(hyperparameters.number("warm_up_epochs"))
         if warm_up_epochs >= epochs:
             raise FieldError(
@@ -86,11 +90,11 @@ class DacAbstention(Method):
 
     @classmethod
     def outputs(cls, classes: int) -> int:
-        """Return K + 1: the classes and abstention."""
+        """Return K + 1, the number of outputs for K classes and abstention."""
         return classes + 1
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the moving average, then return the mean loss."""
+        """Return the mean loss of a batch; before, update the moving average that gives α."""
         labels = self.context.labels[batch.index]
         class_losses = functional.cross_entropy(batch.logits[:, :-1], labels, reduction="none")
         # log(1 - p_a) as a difference of logarithms, free of the cancellation in 1 - p_a.
@@ -109,17 +113,19 @@ class DacAbstention(Method):
         return (weighted - self._alpha(batch.epoch) * log_not_abstained).mean()
 
     def _alpha(self, epoch: int) -> torch.Tensor:
-        """Return α, which rises linearly from the first epoch of abstention to the last."""
-        first, last = self.warm_up_epochs + 1, self.context.epochs
-        progress = (epoch - first) / (last - first) if last > first else 0.0
+        """Return the weight α in an epoch; it rises linearly to `final_alpha` in the last epoch."""
+        first_epoch, last_epoch = self.warm_up_epochs + 1, self.context.epochs
+        progress = (
+            (epoch - first_epoch) / (last_epoch - first_epoch) if last_epoch > first_epoch else 0.0
+        )
         return self.initial_alpha + progress * (self.final_alpha - self.initial_alpha)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the moving average and the initial α."""
+        """Return the moving average of the loss and the initial α, for a checkpoint."""
         return {"average": self.average, "start": self.initial_alpha}
 
     def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return the mask of samples without abstention, bool, shape (n,), or the predictions."""
+        """Return the mask of samples without abstention, bool, (n,), or their predictions."""
         if name == "retained":
             return predict().argmax(dim=1) < self.context.classes
         return super().outcome(name, predict)
@@ -145,7 +151,7 @@ class DacRetraining(Method):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean cross entropy over the retained samples of a batch; 0 without any."""
+        """Return the mean cross entropy over a batch's retained samples; 0 if there are none."""
         labels = self.context.labels[batch.index]
         retained = self.context.inputs["retained"][batch.index].to(batch.logits.dtype)
         losses = functional.cross_entropy(batch.logits, labels, reduction="none")

@@ -23,24 +23,25 @@ if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
 
 PREDICTION_FLOOR = 1e-4
-"""Smallest probability ε: predictions are clamped to [ε, 1 - ε], which bounds the gradient of
+"""Bound ε of predictions, which are clamped to [ε, 1 - ε]; it limits the gradient of
 log(1 - tᵀp)."""
 
 _REPOSITORY = "shengliu66/ELR"
 
 
 def _published_recipe(dataset: str, noise: str, recipe: Recipe) -> PublishedRecipe:
+    """Return a recipe of the ELR code, which selects the epoch by noisy validation labels."""
     return PublishedRecipe(
         dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY
     )
 
 
 class EarlyLearningRegularisation(TargetTable):
-    """Cross entropy with a regulariser that favours early predictions.
+    """Cross entropy with a regulariser that keeps predictions close to earlier ones.
 
-    L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), with t ← β t + (1 - β) p before the loss is computed.
-    t is initially 0 and is updated at every step from the first epoch on; p in the update is
-    detached, clamped and normalised again.
+    L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp). The target t of a sample is initially 0 and becomes
+    β t + (1 - β) p before each loss of the sample is computed. The p of this update is detached,
+    clamped and normalised again.
     """
 
     name: ClassVar[str] = "elr"
@@ -97,7 +98,7 @@ class EarlyLearningRegularisation(TargetTable):
         self.targets.zero_()
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets, then return the mean loss."""
+        """Return the mean loss of a batch; before, update the targets of its samples."""
         p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1 - PREDICTION_FLOOR)
         p_detached = p.detach()
         p_detached = p_detached / p_detached.sum(dim=1, keepdim=True)
@@ -107,7 +108,7 @@ class EarlyLearningRegularisation(TargetTable):
         return cross_entropy + self.lambda_ * (1 - (targets * p).sum(dim=1)).log().mean()
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return normalised targets; the given label where a sample has no target yet."""
+        """Return the targets with sum 1, (n, K); the noisy label of a sample without target."""
         total = self.targets.sum(dim=1, keepdim=True)
         labels = one_hot(self.context.labels, self.context.classes)
         return torch.where(total > 0, self.targets / total.clamp(min=PREDICTION_FLOOR), labels)

@@ -1,4 +1,7 @@
-"""Forward correction (Patrini et al., CVPR 2017), with the true or an estimated transition T."""
+"""Forward correction (Patrini et al., CVPR 2017), with a true or estimated transition matrix.
+
+T_ij is the probability that a sample of true class i has the noisy label j.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from trainables.methods.base import (
 from trainables.methods.published import cifar_recipe
 
 PROBABILITY_FLOOR = 1e-8
-"""Smallest entry of T in the loss; it keeps log (pᵀT)_ỹ finite, since some class always has a p
-that is not tiny."""
+"""Lower bound of the entries of the transition matrix T in the loss; it keeps log (pᵀT)_ỹ
+finite."""
 
 _REPOSITORY = "giorgiop/loss-correction"
 _RULE_NOTE = "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
@@ -45,15 +48,16 @@ _RECIPES = (
 
 
 def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.Tensor:
-    """Estimate T_ij = P(ỹ = j | y = i) from the predictions of a network trained on noisy labels.
+    """Estimate the transition matrix T from the predictions of a network trained on noisy labels.
 
-    The anchor of class i is the sample at the percentile of p_i over all training samples; its
-    predicted probabilities are row i of the estimate.
+    T_ij is the probability that a sample of true class i has the noisy label j. The anchor of class
+    i is the sample whose predicted probability p_i is at the given percentile of all training
+    samples. Row i of the estimate is the anchor's predicted probabilities.
 
     Args:
         predictions: class probabilities of all training samples, shape (n, K).
-        percentile: percentile of p_i at the anchor; 100 is the sample with the highest p_i, less
-            leaves out outliers above it.
+        percentile: percentile of p_i at the anchor. At 100, the anchor is the sample with the
+            highest p_i; at lower values, outliers above it are ignored.
 
     Returns:
         Estimated T, shape (K, K); its rows sum to 1.
@@ -70,14 +74,20 @@ def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.T
 def forward_losses(
     logits: torch.Tensor, labels: torch.Tensor, transition: torch.Tensor
 ) -> torch.Tensor:
-    """Return -log (pᵀT)_ỹ of each sample, computed in log space, shape (b,)."""
+    """Return the forward-corrected loss -log (pᵀT)_ỹ of each sample, shape (b,).
+
+    Args:
+        logits: outputs of the prediction branch, shape (b, K).
+        labels: noisy labels ỹ, shape (b,).
+        transition: transition matrix T, shape (K, K).
+    """
     log_p = functional.log_softmax(logits, dim=1)
     columns = transition.clamp(min=PROBABILITY_FLOOR).log().T[labels]
     return -torch.logsumexp(log_p + columns, dim=1)
 
 
 class ForwardTrueTransition(Method):
-    """L = -(1/b) Σ log (pᵀT)_ỹ with the true transition matrix T of the noisy labels."""
+    """Forward correction, L = -(1/b) Σ log (pᵀT)_ỹ, with the true transition matrix T."""
 
     name: ClassVar[str] = "forward-true"
     title: ClassVar[str] = "Forward T (given)"
@@ -95,13 +105,13 @@ class ForwardTrueTransition(Method):
         return self.context.transition
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean forward-corrected loss of a batch."""
         labels = self.context.labels[batch.index]
         return forward_losses(batch.logits, labels, self.transition).mean()
 
 
 class ForwardEstimatedTransition(ForwardTrueTransition):
-    """Forward correction with T̂ estimated from the predictions of a cross entropy run."""
+    """Forward correction with a transition matrix estimated from a cross entropy run."""
 
     name: ClassVar[str] = "forward"
     title: ClassVar[str] = "Forward T-hat"

@@ -36,10 +36,10 @@ Q = Parameter(
 
 
 def generalised_losses(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
-    """Return (1 - p_y^q) / q of each sample, shape (b,).
+    """Return the generalised cross entropy (1 - p_y^q) / q of each sample, shape (b,).
 
-    It is computed as -expm1(q log p_y) / q, whose value and gradient are finite wherever the logits
-    are, without a floor for p_y.
+    It is computed as -expm1(q log p_y) / q. Value and gradient of this form are finite for all
+    finite logits, without a lower bound for p_y.
     """
     log_p = functional.log_softmax(logits, dim=1)
     log_p_label = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -62,11 +62,12 @@ class GeneralisedCrossEntropy(Method):
 
 
 class TruncatedGeneralisedCrossEntropy(Method):
-    """L_q of the samples with p_ỹ above k, and the constant L_q(k) of the other, pruned ones.
+    """Generalised cross entropy that ignores samples whose label has a low probability.
 
-    Samples are pruned by a pass over the training samples after the epoch before
-    `first_pruning_epoch`, and again every `pruning_interval` epochs. The pass uses the current
-    network; the public port uses its checkpoint with the best accuracy so far.
+    Samples with p_ỹ ≤ k are pruned: their loss is the constant L_q(k), without a gradient. They are
+    determined by a pass over the training samples before epoch `first_pruning_epoch`, and again
+    every `pruning_interval` epochs. The pass uses the current network; the public PyTorch port uses
+    the checkpoint with the best accuracy so far.
     """
 
     name: ClassVar[str] = "gce-truncated"
@@ -114,23 +115,23 @@ class TruncatedGeneralisedCrossEntropy(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the mask in bytes."""
+        """Return the size of the mask of unpruned samples in bytes."""
         return samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch; a pruned sample contributes a constant."""
+        """Return the mean loss of a batch; the loss of a pruned sample is a constant."""
         losses = generalised_losses(batch.logits, self.context.labels[batch.index], self.q)
         constant = (1 - self.k**self.q) / self.q
         # `where` on the losses themselves makes the gradient of a pruned sample 0.
         return torch.where(self.unpruned[batch.index], losses, constant).mean()
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:
-        """Prune samples anew before the epochs in which that is due."""
+        """Determine the pruned samples anew if the next epoch is a pruning epoch."""
         epochs_since_first = epoch + 1 - self.first_epoch
         if epochs_since_first >= 0 and epochs_since_first % self.interval == 0:
             p_label = predict().gather(1, self.context.labels.unsqueeze(1)).squeeze(1)
             self.unpruned.copy_(p_label > self.k)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the mask of the samples that are not pruned."""
+        """Return the mask of unpruned samples, for a checkpoint."""
         return {"kept": self.unpruned}

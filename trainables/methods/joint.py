@@ -1,4 +1,4 @@
-"""Joint optimization (Tanaka et al., CVPR 2018): labels are learned, then a network from them."""
+"""Joint optimization (Tanaka et al., CVPR 2018): one training learns labels, another uses them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft
 from trainables.methods.published import cifar_recipe
 
 WINDOW = 10
-"""Number of epochs over which predictions are averaged."""
+"""Number of latest epochs whose predictions are averaged to give a sample's learned label."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
 _RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
@@ -85,10 +85,10 @@ _SETTINGS = (
 class JointOptimizationLabelLearning(Method):
     """First training of Joint Optimization, which learns the labels.
 
-    L = CE(y, p) + α L_p + β L_e, at a learning rate that is high throughout.
-    L_p = -Σ_k (1/K) log p̄_k with p̄ the mean prediction of the batch; L_e is the mean entropy of
-    the predictions. From `first_label_epoch` on, y is the mean of a sample's predictions over the
-    last 10 epochs, or the argmax of that mean.
+    L = CE(y, p) + α L_p + β L_e, at a high, constant learning rate. L_p = -Σ_k (1/K) log p̄_k, where
+    p̄ is the mean prediction of the batch. L_e is the mean entropy of the predictions. Before
+    epoch `first_label_epoch`, y is the noisy label; from then on, it is the mean of the sample's
+    predictions over the last 10 epochs, or the argmax of this mean.
     """
 
     name: ClassVar[str] = "joint-labels"
@@ -115,11 +115,11 @@ class JointOptimizationLabelLearning(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the recent predictions and the learned labels in bytes."""
+        """Return the size of the stored predictions and the learned labels in bytes."""
         return RecentPredictions.size_bytes(samples, WINDOW, classes) + 4 * samples * classes
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Record the predictions, then return the mean loss."""
+        """Return the mean loss of a batch, and store its predictions for the learned labels."""
         self.predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
         cross_entropy = soft_cross_entropy(batch.logits, self.labels[batch.index]).mean()
@@ -128,29 +128,29 @@ class JointOptimizationLabelLearning(Method):
         return cross_entropy + self.alpha * prior + self.beta * entropy
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Update the labels if the next epoch is trained on learned labels."""
+        """Update the learned labels if the next epoch is trained on them."""
         if epoch + 1 < self.first_epoch:
             return
         mean = self.predictions.mean(epoch)
         self.labels.copy_(one_hot(mean.argmax(dim=1), mean.shape[1]) if self.hard else mean)
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the current labels, shape (n, K)."""
+        """Return the current labels, noisy or learned ones, shape (n, K)."""
         return self.labels
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the current labels and the recent predictions."""
+        """Return the current labels and the stored predictions, for a checkpoint."""
         return {"labels": self.labels, "recent": self.predictions.ring}
 
     def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return the learned labels, float32, shape (n, K), or the predictions."""
+        """Return the learned labels or the predictions, both float32, shape (n, K)."""
         return self.labels if name == "labels" else super().outcome(name, predict)
 
 
 class JointOptimization(Method):
     """Second training of Joint Optimization: cross entropy to the labels of a `joint-labels` run.
 
-    It starts from a newly initialised network.
+    The network of the second training is newly initialised.
     """
 
     name: ClassVar[str] = "joint"
@@ -167,13 +167,13 @@ class JointOptimization(Method):
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept all values: `first_label_epoch` concerns the first training alone."""
+        """Accept all values, since `first_label_epoch` is used by the first training only."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean cross entropy to the learned labels."""
+        """Return the mean cross entropy of a batch to the learned labels."""
         labels = self.context.inputs["labels"][batch.index]
         return soft_cross_entropy(batch.logits, labels).mean()
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the learned labels."""
+        """Return the labels that the first training learned, shape (n, K)."""
         return self.context.inputs["labels"]

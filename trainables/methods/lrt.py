@@ -1,4 +1,4 @@
-"""Likelihood ratio test (Zheng et al., ICML 2020): correction of labels the network contradicts."""
+"""Likelihood ratio test (Zheng et al., ICML 2020): correction of labels against predictions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trainables.methods.per_sample_state import RecentPredictions, one_hot
 from trainables.methods.published import cifar_recipe
 
 WINDOW = 10
-"""Number of epochs over which predictions are averaged."""
+"""Number of latest epochs over which each sample's predictions are averaged."""
 RHO = 0.9
-"""Constant ρ of the retroactive term's matrix."""
+"""Constant ρ of the matrix A in the retroactive loss term."""
 EPSILON = 1e-4
-"""Constant ε of the retroactive term's matrix."""
+"""Constant ε of the matrix A in the retroactive loss term."""
 
 _REPOSITORY = "pingqingsheng/LRT"
 
@@ -32,14 +32,14 @@ _REPOSITORY = "pingqingsheng/LRT"
 class LikelihoodRatioTest(Method):
     """Cross entropy plus a retroactive term, on labels corrected by a ratio test after each epoch.
 
-    With f the mean of a sample's predictions over the last 10 epochs, its label becomes argmax f
-    if max f / f_ỹ is above a threshold, which grows by `growth` with each epoch of correction.
+    f is the mean of a sample's predictions over the last 10 epochs, and ỹ its current label. If
+    max f / f_ỹ is above a threshold, the label becomes argmax f. The threshold grows by `growth`
+    after each epoch with corrections.
 
-    The retroactive term is -(A s)ᵀ log p, where A is a matrix per sample, computed from the label
-    that the sample has at that time, and s a soft label. The row of that label in A is
-    ρ - ε/(K - 1) throughout, the other rows are ε throughout, and s sums to 1. So the entries of
-    A s are these numbers, and one class index per sample replaces n × K × K numbers. Before the
-    matrices are computed, A s is uniform.
+    The retroactive term is -(A s)ᵀ log p, where A is a K × K matrix of each sample and s a soft
+    label that sums to 1. A is computed from the label that the sample has at that time: all entries
+    in the row of this label are ρ - ε/(K - 1), all others are ε. So A s has these two values, and
+    it is enough to store the label of each sample. Until A is first computed, A s is uniform.
     """
 
     name: ClassVar[str] = "lrt"
@@ -107,11 +107,11 @@ class LikelihoodRatioTest(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the recent predictions and two class indices per sample in bytes."""
+        """Return the size of the stored predictions and two class indices per sample in bytes."""
         return RecentPredictions.size_bytes(samples, WINDOW, classes) + 16 * samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Record the predictions, then return the mean loss."""
+        """Return the mean loss of a batch, and store its predictions for the ratio test."""
         self.predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
         loss = functional.nll_loss(log_p, self.labels[batch.index])
@@ -120,7 +120,7 @@ class LikelihoodRatioTest(Method):
         return loss
 
     def _retro_targets(self, index: torch.Tensor) -> torch.Tensor:
-        """Return A s of the samples at `index`, shape (b, K)."""
+        """Return the targets A s of the retroactive term for samples of a batch, shape (b, K)."""
         classes = self.context.classes
         labels = self.retro_labels[index]
         is_label = functional.one_hot(labels.clamp(min=0), classes).bool()
@@ -128,23 +128,23 @@ class LikelihoodRatioTest(Method):
         return torch.where(labels.unsqueeze(1) >= 0, product, 1 / classes)
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Store the labels for the retroactive term in its epochs, then correct the labels."""
+        """Correct labels; before, renew the labels of the retroactive term if that is due."""
         if epoch + 1 in (self.first_retro_epoch, self.first_retro_epoch + self.retro_interval):
             self.retro_labels.copy_(self.labels)
         if epoch >= self.first_epoch:
-            f = self.predictions.mean(epoch)
-            f_max, likeliest = f.max(dim=1)
-            f_label = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
-            limit = self.threshold + self.growth * (epoch - self.first_epoch + 1)
+            mean_prediction = self.predictions.mean(epoch)
+            p_max, likeliest = mean_prediction.max(dim=1)
+            p_label = mean_prediction.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+            threshold = self.threshold + self.growth * (epoch - self.first_epoch + 1)
             # A product, since the ratio is undefined for a label that is never predicted.
-            self.labels.copy_(torch.where(f_max > limit * f_label, likeliest, self.labels))
+            self.labels.copy_(torch.where(p_max > threshold * p_label, likeliest, self.labels))
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the current labels, one-hot."""
+        """Return the current labels as one-hot rows, shape (n, K)."""
         return one_hot(self.labels, self.context.classes)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the labels, those of the retroactive term and the recent predictions."""
+        """Return the labels, the retroactive term's labels and the stored predictions."""
         return {
             "labels": self.labels,
             "remembered": self.retro_labels,

@@ -15,48 +15,49 @@ if TYPE_CHECKING:
 
 
 LABEL_FLOOR = 1e-4
-"""Smallest entry of a label row in the public code, and of t in the logarithm of the reverse term,
-whose smallest value is thus log 1e-4 = -9.21."""
+"""Lower bound of the entries of label rows in NAL's public code, and of the targets in the
+logarithm of the reverse term."""
 PROBABILITY_FLOOR = 1e-12
-"""Smallest attention weight and smallest class probability in the public code."""
+"""Lower bound of attention weights and class probabilities in NAL's public code."""
 MIXTURE_FLOOR = 1e-7
-"""Smallest entry of the mixture τ(p - t) + t in the public code."""
+"""Lower bound of the entries of the mixture τ(p - t) + t in NAL's public code."""
 
 
 def attention_loss(
     logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the attention term of eq. 3 of each sample, -tᵀ log(τ(p - t) + t), without clamps.
+    """Return the attention term -tᵀ log(τ(p - t) + t) of each sample (eq. 3 of the NAL paper).
 
-    It is computed in log space, as logaddexp(log τ + log p, log(1 - τ) + log t), which is finite
-    wherever the logits are; an entry with t = 0 contributes neither value nor gradient.
+    The logarithm is computed as logaddexp(log τ + log p, log(1 - τ) + log t), which is finite for
+    all finite logits, so that no clamps are needed. Entries with t = 0 add nothing to the value or
+    the gradient.
 
     Args:
         logits: outputs of the prediction branch, shape (b, K).
-        attention: outputs of the attention branch before the sigmoid (h of eq. 2), shape (b,).
+        attention: outputs of the attention branch before the sigmoid, the logits of τ, shape (b,).
         targets: target rows that sum to 1, shape (b, K).
 
     Returns:
         Losses, shape (b,).
     """
-    h = attention.unsqueeze(1)
-    log_prediction_part = functional.logsigmoid(h) + functional.log_softmax(logits, dim=1)
-    log_target_part = functional.logsigmoid(-h) + targets.log()
+    tau_logit = attention.unsqueeze(1)
+    log_prediction_part = functional.logsigmoid(tau_logit) + functional.log_softmax(logits, dim=1)
+    log_target_part = functional.logsigmoid(-tau_logit) + targets.log()
     return -(targets * torch.logaddexp(log_prediction_part, log_target_part)).sum(dim=1)
 
 
 def boost_loss(attention: torch.Tensor) -> torch.Tensor:
-    """Return the boost term of eq. 3 of each sample, -log τ, shape (b,)."""
+    """Return the boost term -log τ of each sample from the logits of τ (eq. 3), shape (b,)."""
     return functional.softplus(-attention)
 
 
 def reverse_loss(
     logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the reverse term (RNAL, section 5.4) of each sample, shape (b,).
+    """Return the reverse term of RNAL of each sample (section 5.4 of the NAL paper), shape (b,).
 
-    It is -(τ(p - t) + t)ᵀ log max(t, 1e-4): the reverse term of symmetric cross entropy, with the
-    mixture in the place of the prediction.
+    The term is -(τ(p - t) + t)ᵀ log max(t, 1e-4): the reverse term of symmetric cross entropy, with
+    the mixture of prediction and target instead of the prediction.
     """
     weight = attention.sigmoid().unsqueeze(1)
     mixture = weight * logits.softmax(dim=1) + (1 - weight) * targets
@@ -66,7 +67,7 @@ def reverse_loss(
 def clamped_losses(
     logits: torch.Tensor, attention: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the three terms of each sample as the public code computes them (loss.py).
+    """Return the three loss terms of each sample, clamped as in NAL's public code (loss.py).
 
     Args:
         logits: outputs of the prediction branch, shape (b, K).
@@ -74,13 +75,13 @@ def clamped_losses(
         labels: label rows clamped to at least 1e-4 and not normalised again, shape (b, K).
 
     Returns:
-        Attention, boost and reverse term, shape (b,) each.
+        Attention term, boost term and reverse term, each of shape (b,).
     """
-    # In float32 the upper bounds are 1 itself.
+    # In float32 the upper bound 1 - 1e-12 is rounded to 1, as in the public code.
     tau = attention.sigmoid().clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    p = logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    probabilities = logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     weight = tau.unsqueeze(1)
-    mixture = (weight * p + (1 - weight) * labels).clamp(MIXTURE_FLOOR, 1.0)
+    mixture = (weight * probabilities + (1 - weight) * labels).clamp(MIXTURE_FLOOR, 1.0)
     attention_term = -(labels * mixture.log()).sum(dim=1)
     return attention_term, -tau.log(), -(mixture * labels.log()).sum(dim=1)
 
@@ -139,19 +140,19 @@ BETA = Parameter(
 
 _PUBLIC_CODE = "public code"
 _PUBLIC_CODE_VALUES = {"clamps": True, "delta": 0.0}
-"""Values that the public code uses on all datasets."""
+"""Hyperparameter values that NAL's public code uses on all datasets."""
 
 
 class NoiseAttentionLearning(TargetTable):
-    """L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ, with targets t by temporal ensembling.
+    """Noise Attention Learning: L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ.
 
-    A sample's target is initially its one-hot noisy label. In target epochs
-    (`first_target_epoch`, and every `target_interval` epochs after it) it becomes α t + (1 - α) p
-    before the loss is computed, p being the training prediction of the step, detached (eq. 4). The
-    paper's Algorithm 1 is first_target_epoch = target_interval = 1.
+    The target t of a sample is initially its one-hot noisy label. Targets are updated in epoch
+    `first_target_epoch` and every `target_interval` epochs after it: before the loss is computed, t
+    becomes α t + (1 - α) p, where p is the detached prediction of the current step (eq. 4).
+    Algorithm 1 of the NAL paper updates targets in all epochs (both parameters are 1).
 
-    With `clamps` the loss has the values of the public code: label rows are clamped to at least
-    1e-4 and not normalised again, and so is the whole table of targets after every update.
+    With `clamps`, the loss is computed as in the public code: label rows are clamped to at least
+    1e-4 and not normalised again, and so are all targets after every update.
     """
 
     name: ClassVar[str] = "nal"
@@ -226,35 +227,35 @@ class NoiseAttentionLearning(TargetTable):
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Raise `FieldError` if targets are never updated, or if the public code's loss is NaN.
+        """Check the epochs in which targets are updated.
 
         Raises:
-            FieldError: if the first target epoch is after the last epoch, or with `clamps` if it is
-                no multiple of the interval.
+            FieldError: if `first_target_epoch` is after the last epoch; with `clamps`, also if it
+                is not a multiple of `target_interval`, since the loss would be NaN.
         """
         super().check(hyperparameters, epochs)
-        first = int(hyperparameters.number("first_target_epoch"))
+        first_epoch = int(hyperparameters.number("first_target_epoch"))
         interval = int(hyperparameters.number("target_interval"))
-        if hyperparameters["clamps"] and first % interval:
-            next_multiple = math.ceil(first / interval) * interval
+        if hyperparameters["clamps"] and first_epoch % interval:
+            next_multiple = math.ceil(first_epoch / interval) * interval
             raise FieldError(
                 "first_target_epoch",
-                f"first_target_epoch {first} is no multiple of target_interval {interval}: with "
-                "clamps, as in the public code, zeros of the labels would not be clamped before "
-                f"their logarithm, and the loss would be NaN; choose {next_multiple}, or clamps "
-                "false",
+                f"first_target_epoch {first_epoch} is no multiple of target_interval {interval}: "
+                "with clamps, as in the public code, zeros of labels would not be clamped "
+                "before their logarithm, and the loss would be NaN; choose "
+                f"{next_multiple}, or clamps false",
             )
 
     def updates_targets(self, epoch: int) -> bool:
-        """Return whether targets are updated in an epoch."""
+        """Return whether targets are updated in the given epoch."""
         return epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
-        """Return h of eq. 2, shape (b,)."""
+        """Return the logit of each sample's attention weight τ, shape (b,)."""
         return batch.attention
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets in a target epoch, then return eq. 3."""
+        """Return the mean loss of a batch (eq. 3); before, update its targets if that is due."""
         attention = self.attention_logit(batch)
         if self.updates_targets(batch.epoch):
             self._update_targets(batch, attention.detach())
@@ -272,13 +273,13 @@ class NoiseAttentionLearning(TargetTable):
         return losses.mean()
 
     def _update_targets(self, batch: Batch, attention: torch.Tensor) -> None:
-        """Update the batch's targets by eq. 4, where the attention weight is above δ."""
-        old = self.targets[batch.index]
+        """Update the targets of a batch's samples whose attention weight is above δ (eq. 4)."""
+        old_targets = self.targets[batch.index]
         p = batch.logits.detach().softmax(dim=1)
-        new = self.alpha * old + (1 - self.alpha) * p
+        new_targets = self.alpha * old_targets + (1 - self.alpha) * p
         if self.delta:
             above_delta = attention.sigmoid() > self.delta
-            new = torch.where(above_delta.unsqueeze(1), new, old)
-        self.targets[batch.index] = new
+            new_targets = torch.where(above_delta.unsqueeze(1), new_targets, old_targets)
+        self.targets[batch.index] = new_targets
         if self.clamps:
             self.targets.clamp_(min=LABEL_FLOOR)

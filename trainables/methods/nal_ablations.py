@@ -1,4 +1,4 @@
-"""The ablations of NAL (paper, section 5.4 and Table 6)."""
+"""Ablations of NAL (section 5.4 and Table 6 of the NAL paper)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PAPER_SECTION = "paper, section 5.4 and Table 6"
 
 
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
-    """Return the logit of the highest probability, log(max p / (1 - max p)), shape (b,).
+    """Return the logit log(max p / (1 - max p)) of the highest class probability, shape (b,).
 
-    It is computed as the highest logit minus the log-sum-exp of the others, which is finite where
-    1 - max p would be rounded to 0.
+    It is computed as the highest class logit minus the log-sum-exp of the other class logits. This
+    is finite even where 1 - max p would be rounded to 0.
     """
     highest, likeliest = logits.max(dim=1)
     others = logits.scatter(1, likeliest.unsqueeze(1), -torch.inf)
@@ -43,21 +43,21 @@ class NalWithoutTargetEstimation(NoiseAttentionLearning):
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept all values: there is no schedule of targets to check."""
+        """Accept all values, since no targets are updated in any epoch."""
 
     def updates_targets(self, epoch: int) -> bool:  # noqa: ARG002
         """Return False: targets are never updated."""
         return False
 
     def estimated_targets(self) -> None:
-        """Return None: the targets are the given labels."""
+        """Return None, since the training targets are the noisy labels."""
 
 
 class NalWithoutAttentionBranch(NoiseAttentionLearning):
-    """NAL with the confidence τ = max p in the place of the attention branch.
+    """NAL without attention branch: the weight τ is the confidence max p of the prediction.
 
-    The gradient flows through τ into the prediction branch, where it disturbs training, as the
-    paper reports.
+    The gradient of τ flows into the prediction branch. The NAL paper reports that this disturbs the
+    training.
     """
 
     name: ClassVar[str] = "nal-no-attention"
@@ -65,12 +65,12 @@ class NalWithoutAttentionBranch(NoiseAttentionLearning):
     source: ClassVar[str] = f"{_PAPER_SECTION}; that τ is not detached is inferred"
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
-        """Return the logit of max p, shape (b,)."""
+        """Return the logit of the weight τ = max p, shape (b,)."""
         return confidence_logit(batch.logits)
 
 
 class NalWithReverseTerm(NoiseAttentionLearning):
-    """NAL with the additional reverse term (RNAL)."""
+    """NAL with an additional reverse term, named RNAL in the NAL paper."""
 
     name: ClassVar[str] = "nal-rnal"
     title: ClassVar[str] = "NAL + RNAL"

@@ -1,4 +1,4 @@
-"""Per-sample state that several methods share: rings of recent predictions, and targets."""
+"""Per-sample state that several methods use: recent predictions, and training targets."""
 
 from __future__ import annotations
 
@@ -17,48 +17,57 @@ TARGET_MOMENTUM = Parameter(
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return one-hot rows of labels, float32, shape (n, K)."""
+    """Return labels as one-hot rows, float32, shape (n, K)."""
     return functional.one_hot(labels, classes).to(torch.float32)
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return -tᵀ log p of each sample, shape (b,)."""
+    """Return each sample's cross entropy -tᵀ log p to a soft target t, shape (b,)."""
     return -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 class RecentPredictions:
     """Ring buffer of each sample's softmax predictions in the latest epochs, in training mode.
 
-    The slot of an epoch keeps its old prediction of a sample that the epoch leaves out.
+    If an epoch leaves a sample out, the sample's older prediction in the same slot is kept.
     """
 
     def __init__(self, labels: torch.Tensor, epochs: int, classes: int) -> None:
-        """Create an empty ring.
+        """Create a ring buffer of zeros.
 
         Args:
-            labels: labels of the samples, shape (n,), on the device that the ring is kept on.
-            epochs: number of epochs that the ring holds.
+            labels: labels of the samples, shape (n,), on the device on which the buffer is created.
+            epochs: number of latest epochs whose predictions are stored.
             classes: number of classes K.
         """
         self.ring = torch.zeros(len(labels), epochs, classes, device=labels.device)
 
     def record(self, logits: torch.Tensor, index: torch.Tensor, epoch: int) -> None:
-        """Store the predictions of a step, detached."""
+        """Store the detached softmax predictions of a training step."""
         self.ring[index, (epoch - 1) % self.ring.shape[1]] = logits.detach().softmax(dim=1)
 
     def mean(self, epoch: int) -> torch.Tensor:
-        """Return the mean prediction over the latest epochs up to `epoch`, shape (n, K)."""
+        """Return each sample's mean prediction over the latest epochs, shape (n, K).
+
+        Args:
+            epoch: number of the last epoch with predictions, counted from 1.
+        """
         count = min(epoch, self.ring.shape[1])
         return self.ring.sum(dim=1) / count
 
     @staticmethod
     def size_bytes(samples: int, epochs: int, classes: int) -> int:
-        """Return the size of a ring in bytes."""
+        """Return the size of a ring buffer in bytes."""
         return 4 * samples * epochs * classes
 
 
 def first_target_epoch(default: int, source: str) -> Parameter:
-    """Return the parameter for the first epoch in which moving targets replace the labels."""
+    """Return the parameter for the first epoch in which moving targets replace the labels.
+
+    Args:
+        default: default value, counted from 1.
+        source: origin of the default value, for the help text.
+    """
     return Parameter(
         "first_target_epoch",
         default=default,
@@ -70,9 +79,9 @@ def first_target_epoch(default: int, source: str) -> Parameter:
 
 
 class TargetTable(Method):
-    """Base class of methods with a target t of each sample, float32, shape (n, K).
+    """Base class of methods with a training target for each sample: `targets`, (n, K), float32.
 
-    A target is initially the sample's one-hot label, unless a subclass overwrites it.
+    Initially a target is the sample's one-hot noisy label, unless a subclass overwrites it.
     """
 
     def __init__(self, context: Context) -> None:
@@ -81,23 +90,23 @@ class TargetTable(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the targets in bytes."""
+        """Return the size of the training targets in bytes."""
         return 4 * samples * classes
 
     def estimated_targets(self) -> torch.Tensor | None:
-        """Return the targets."""
+        """Return the training targets, shape (n, K)."""
         return self.targets
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the targets."""
+        """Return the training targets, for a checkpoint."""
         return {"targets": self.targets}
 
 
 class MovingTargets(TargetTable):
     """Base class of methods whose targets are moving averages of the predictions.
 
-    From `first_target_epoch` on, t becomes α t + (1 - α) p at each step, p being the step's
-    prediction in training mode, detached. A subclass defines the loss.
+    From `first_target_epoch` on, a sample's target t becomes α t + (1 - α) p at each step, where p
+    is the detached prediction of the step. Subclasses define the loss.
     """
 
     def __init__(self, context: Context) -> None:
@@ -106,7 +115,7 @@ class MovingTargets(TargetTable):
         self.first_epoch = int(context.hyperparameters.number("first_target_epoch"))
 
     def update_targets(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets from the first target epoch on; return them, shape (b, K)."""
+        """Return a batch's targets, (b, K); from `first_target_epoch` on, update them before."""
         targets = self.targets[batch.index]
         if batch.epoch >= self.first_epoch:
             p = batch.logits.detach().softmax(dim=1)

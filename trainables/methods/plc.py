@@ -22,11 +22,11 @@ from trainables.methods.per_sample_state import RecentPredictions, one_hot
 from trainables.methods.published import ANIMAL10N, cifar_recipe
 
 DELTA_STEP = 0.1
-"""Increase of the threshold δ after an epoch with few corrections."""
+"""Increase of the correction threshold δ after an epoch with few corrections."""
 DELTA_MAX = 0.9
-"""Largest threshold δ."""
+"""Upper bound of the correction threshold δ."""
 FEW_CORRECTIONS = 0.001
-"""Fraction of the samples; fewer corrections than that raise the threshold δ."""
+"""Fraction of corrected samples below which an epoch raises the correction threshold δ."""
 
 _REPOSITORY = "pxiangwu/PLC"
 
@@ -34,9 +34,9 @@ _REPOSITORY = "pxiangwu/PLC"
 class ProgressiveLabelCorrection(Method):
     """Cross entropy on labels that are corrected after each epoch.
 
-    With f the mean of a sample's predictions over the last `window` epochs, its label becomes
-    argmax f if f_ỹ / max f is below δ. If fewer than 0.1 % of the samples are corrected after an
-    epoch, δ grows by 0.1, up to 0.9. Corrections are cumulative.
+    f is the mean of a sample's predictions over the last `window` epochs, and ỹ its current label.
+    If f_ỹ / max f is below the threshold δ, the label becomes argmax f. If fewer than 0.1 % of the
+    samples are corrected after an epoch, δ grows by 0.1, up to 0.9.
     """
 
     name: ClassVar[str] = "plc"
@@ -97,32 +97,32 @@ class ProgressiveLabelCorrection(Method):
 
     @classmethod
     def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:
-        """Return the size of the recent predictions and the current labels in bytes."""
+        """Return the size of the stored predictions and the current labels in bytes."""
         window = int(hyperparameters.number("window"))
         return RecentPredictions.size_bytes(samples, window, classes) + 8 * samples
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Record the predictions, then return the mean cross entropy to the current labels."""
+        """Return the mean cross entropy to the current labels, and store the predictions."""
         self.predictions.record(batch.logits, batch.index, batch.epoch)
         return functional.cross_entropy(batch.logits, self.labels[batch.index])
 
     def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Correct labels, and raise δ if there were few corrections."""
+        """Correct labels, and raise the threshold δ if few were corrected."""
         if epoch < self.first_epoch:
             return
-        f = self.predictions.mean(epoch)
-        f_max, likeliest = f.max(dim=1)
-        f_label = f.gather(1, self.labels.unsqueeze(1)).squeeze(1)
-        corrected = f_label < self.delta * f_max
-        self.labels.copy_(torch.where(corrected, likeliest, self.labels))
-        few = corrected.sum() < FEW_CORRECTIONS * len(self.labels)
-        raised = (self.delta + DELTA_STEP).clamp(max=DELTA_MAX)
-        self.delta.copy_(torch.where(few, raised, self.delta))
+        mean_prediction = self.predictions.mean(epoch)
+        p_max, likeliest = mean_prediction.max(dim=1)
+        p_label = mean_prediction.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+        is_corrected = p_label < self.delta * p_max
+        self.labels.copy_(torch.where(is_corrected, likeliest, self.labels))
+        has_few_corrections = is_corrected.sum() < FEW_CORRECTIONS * len(self.labels)
+        raised_delta = (self.delta + DELTA_STEP).clamp(max=DELTA_MAX)
+        self.delta.copy_(torch.where(has_few_corrections, raised_delta, self.delta))
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the current labels, one-hot."""
+        """Return the current labels as one-hot rows, shape (n, K)."""
         return one_hot(self.labels, self.context.classes)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the current labels, δ and the recent predictions."""
+        """Return the current labels, the threshold δ and the stored predictions."""
         return {"labels": self.labels, "delta": self.delta, "recent": self.predictions.ring}

@@ -1,4 +1,7 @@
-"""Published details of a method beside its formula: hyperparameters, recipes and stages."""
+"""Types of what is published about a method: hyperparameters, recipes and stages.
+
+A stage is a training whose result the method's own training uses.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Selection(StrEnum):
-    """Rule that selects the epoch whose network is evaluated."""
+    """Rule that selects the epoch whose accuracy is reported."""
 
     LAST = "last epoch"
     NOISY = "epoch chosen by noisy validation"
     CLEAN = "epoch chosen by clean validation"
     TEST = "epoch chosen by test accuracy"
-    """Rule of some publications; studies refuse it, since the test split must not select."""
+    """Epoch with the best test accuracy: some publications use it, but studies refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Setting:
         dataset: glob pattern of dataset names: "cifar10", "cifar*", "*".
         noise: glob pattern of scenario names: "symmetric*-0.2", "asymmetric-*", "*".
         values: hyperparameter values by name.
-        source: publication or public code that has the values.
+        source: publication or public code from which the values are taken.
     """
 
     dataset: str
@@ -50,8 +53,8 @@ class PublishedRecipe:
     Attributes:
         dataset: glob pattern of dataset names.
         noise: glob pattern of scenario names.
-        recipe: complete recipe; `mean` and `std` are the study's where they are None.
-        source: publication or public code that has the recipe, and what had to be inferred.
+        recipe: complete recipe; if its `mean` and `std` are None, those of the study are used.
+        source: publication or public code with the recipe, and which details are inferred.
         hold_out: fraction of the training labels that is held out.
         selection: rule that selects the epoch of the published numbers.
     """
@@ -66,13 +69,13 @@ class PublishedRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Run that a method's own run needs, with the same seeds and data.
+    """First training of a method that consists of several, with the same seeds and data.
 
     Attributes:
-        role: key of the outcome in `RunSpec.needs` and `Context.inputs`.
-        method: name of the method of the needed run.
-        outcome: name of the outcome that is taken from the needed run.
-        passes: names of the hyperparameters whose values the needed run shares.
+        role: name under which the result is passed on in `RunSpec.needs` and `Context.inputs`.
+        method: name of the method of this first training.
+        outcome: name of its result that is used: an entry of `Method.outcomes`.
+        passes: names of the hyperparameters that both trainings share.
     """
 
     role: str
@@ -85,7 +88,7 @@ Entry = TypeVar("Entry", Setting, PublishedRecipe)
 
 
 def first_match(entries: Iterable[Entry], dataset: str, scenario: str) -> Entry | None:
-    """Return the first entry that matches a dataset and a scenario; None if there is none."""
+    """Return the first entry for a dataset and a noise scenario; None if none matches."""
     for entry in entries:
         if fnmatchcase(dataset, entry.dataset) and fnmatchcase(scenario, entry.noise):
             return entry
@@ -104,8 +107,8 @@ ANIMAL10N = Recipe(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
-"""Recipe of PLC for ANIMAL-10N, which SELC and NAL share: SGD without momentum, images normalised
-with the statistics of ImageNet."""
+"""Recipe that PLC, SELC and NAL use on ANIMAL-10N: SGD without momentum, on images normalised with
+the statistics of ImageNet."""
 
 
 def cifar_recipe(
@@ -116,15 +119,16 @@ def cifar_recipe(
     batch_size: int = 128,
     **fields: object,
 ) -> Recipe:
-    """Return a recipe of SGD with momentum 0.9 on cropped and flipped images.
+    """Return a recipe for CIFAR: SGD with momentum 0.9 on cropped and flipped images.
 
     Args:
         epochs: number of epochs.
-        learning_rate: base rate of the schedule.
-        schedule: learning rate over the epochs.
-        weight_decay: weight decay of all parameters.
+        learning_rate: learning rate that the schedule scales.
+        schedule: factor of the learning rate in each epoch.
+        weight_decay: weight decay of all weights.
         batch_size: number of samples per step.
-        fields: further fields of `Recipe`; without `mean` and `std` the study's are used.
+        fields: further fields of `Recipe`. If `mean` and `std` are missing, those of the study are
+            used.
     """
     return Recipe(
         epochs=epochs,

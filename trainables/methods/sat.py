@@ -21,9 +21,10 @@ _REPOSITORY = "LayneH/self-adaptive-training"
 
 
 class SelfAdaptiveTraining(MovingTargets):
-    """Cross entropy to the label, later to moving targets, weighted by their confidence.
+    """Cross entropy to the noisy label, and in later epochs to moving targets.
 
-    From `first_target_epoch` on, t ← α t + (1 - α) p at each step, w_i = max_k t_ik, and
+    From `first_target_epoch` on, a sample's target t becomes α t + (1 - α) p at each step. Samples
+    are weighted by the confidence of their targets: w_i = max_k t_ik, and
     L = Σ w_i CE(t_i, p_i) / Σ w_i over the batch.
     """
 
@@ -44,7 +45,7 @@ class SelfAdaptiveTraining(MovingTargets):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets from the first target epoch on; return the mean loss."""
+        """Return the mean loss; before, update the targets from `first_target_epoch` on."""
         targets = self.update_targets(batch)
         losses = soft_cross_entropy(batch.logits, targets)
         if batch.epoch < self.first_epoch:

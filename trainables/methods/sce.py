@@ -18,9 +18,9 @@ from trainables.methods.base import (
 from trainables.methods.published import cifar_recipe
 
 LABEL_FLOOR = 1e-4
-"""Smallest entry of a one-hot label in the reverse term."""
+"""Lower bound of the entries of a one-hot label in the reverse cross entropy."""
 PREDICTION_FLOOR = 1e-7
-"""Smallest probability in the reverse term."""
+"""Lower bound of class probabilities in the reverse cross entropy."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
 _DECAY_NOTE = "the weight decay is that of the port by HanxunH"
@@ -29,10 +29,10 @@ _DECAY_NOTE = "the weight decay is that of the port by HanxunH"
 class SymmetricCrossEntropy(Method):
     """Cross entropy plus reverse cross entropy.
 
-    L = (1/b) Σ a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
+    The loss of a sample is a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
 
-    p has a floor of 1e-7 in RCE, as published. CE has no floor, so that its gradient does not
-    vanish where the prediction is certain and wrong.
+    p is at least 1e-7 in RCE, as in the public code. p has no lower bound in CE, so that the
+    gradient does not vanish for predictions that are certain and wrong.
     """
 
     name: ClassVar[str] = "sce"
@@ -74,7 +74,7 @@ class SymmetricCrossEntropy(Method):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean symmetric cross entropy of a batch."""
         hyperparameters = self.context.hyperparameters
         labels = self.context.labels[batch.index]
         forward = functional.cross_entropy(batch.logits, labels)

@@ -27,7 +27,7 @@ _CIFAR10_ES = {
     "asymmetric-0.4": 40,
     "pmd-*": 40,
 }
-"""Value of `es` in the public code by noise: the last epoch that is trained on the labels."""
+"""Last epoch trained on the noisy labels of CIFAR-10, by noise: `es` in SELC's public code."""
 _CIFAR100_ES = {
     "symmetric*-0.2": 30,
     "symmetric*-0.4": 20,
@@ -36,21 +36,22 @@ _CIFAR100_ES = {
     "asymmetric-0.4": 20,
     "pmd-*": 40,
 }
+"""Last epoch trained on the noisy labels of CIFAR-100, by noise: `es` in SELC's public code."""
 
 
-def _es_settings(dataset: str, es: dict[str, int]) -> tuple[Setting, ...]:
-    """Return the settings that values of the public code's `es` amount to."""
+def _es_settings(dataset: str, last_label_epochs: dict[str, int]) -> tuple[Setting, ...]:
+    """Return settings for the first epoch with targets, from values of `es` in SELC's code."""
     return tuple(
         Setting(dataset, noise, {"first_target_epoch": epoch + 1}, _REPOSITORY)
-        for noise, epoch in es.items()
+        for noise, epoch in last_label_epochs.items()
     )
 
 
 class SelfEnsembleLabelCorrection(MovingTargets):
-    """Cross entropy to the label, later to targets t that become α t + (1 - α) p in each epoch.
+    """Cross entropy to the noisy label, and in later epochs to moving targets.
 
-    `first_target_epoch` is the first epoch with targets; the public code's `es` is the epoch before
-    it.
+    From `first_target_epoch` on, a sample's target t becomes α t + (1 - α) p in each epoch. The
+    parameter `es` of SELC's public code is the epoch before `first_target_epoch`.
     """
 
     name: ClassVar[str] = "selc"
@@ -117,5 +118,5 @@ class SelfEnsembleLabelCorrection(MovingTargets):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Update the batch's targets from the first target epoch on; return the mean loss."""
+        """Return the mean loss; before, update the targets from `first_target_epoch` on."""
         return soft_cross_entropy(batch.logits, self.update_targets(batch)).mean()

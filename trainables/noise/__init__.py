@@ -1,7 +1,7 @@
-"""Kinds of label noise, one file each; a scenario's name (`symmetric-0.4`) is its whole definition.
+"""Kinds of label noise, one file each. A scenario, such as `symmetric-0.4`, is defined by its name.
 
-To add a kind, add a file with a `Noise` subclass whose `parse` reads the kind's scenario names, and
-list the class in `NOISE_KINDS`.
+To add a kind, write a file with a `Noise` subclass whose `parse` reads the kind's scenario names,
+and list the class in `NOISE_KINDS`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ NOISE_KINDS: tuple[type[Noise], ...] = (
     HumanLabels,
     LabelsFromFile,
 )
-"""All kinds of label noise, except `CombinedNoise`."""
+"""Classes of all kinds of label noise of this package, except `CombinedNoise`."""
 SECOND_NOISE_KINDS = (SymmetricNoise, AsymmetricNoise)
-"""Kinds that can be the second noise of `CombinedNoise`."""
+"""Classes of the noise that `CombinedNoise` can apply to labels that are already noisy."""
 
 
 def noise_of(scenario: str) -> Noise:
-    """Return the label noise of a scenario.
+    """Return the label noise that a scenario name defines.
 
     Raises:
-        FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
+        FieldError: if the name is not that of a scenario, or its rate is out of range.
     """
-    first, separator, second = scenario.partition(SEPARATOR)
+    first_name, separator, second_name = scenario.partition(SEPARATOR)
     if separator and not is_extension(scenario):
-        return _combined_noise(scenario, _single_noise(first), _single_noise(second))
+        return _combined_noise(scenario, _single_noise(first_name), _single_noise(second_name))
     return _single_noise(scenario)
 
 
 def is_shipped_noise(scenario: str) -> bool:
-    """Return whether a scenario names label noise of this package, whatever its rate."""
+    """Return whether a scenario name is of a noise kind of this package, even with a wrong rate."""
     try:
         return any(kind.parse(scenario.partition(SEPARATOR)[0]) is not None for kind in NOISE_KINDS)
     except FieldError:
@@ -53,10 +53,10 @@ def is_shipped_noise(scenario: str) -> bool:
 
 
 def _single_noise(scenario: str) -> Noise:
-    """Return the label noise of a scenario without a "+".
+    """Return the label noise of a scenario name without a "+".
 
     Raises:
-        FieldError: if no kind of noise has such a scenario name, or its rate is out of range.
+        FieldError: if the name is not that of a scenario, or its rate is out of range.
     """
     if is_extension(scenario):
         return _outside_noise(scenario)
@@ -71,10 +71,10 @@ def _single_noise(scenario: str) -> Noise:
 
 
 def _outside_noise(scenario: str) -> Noise:
-    """Return the label noise of a scenario whose kind is defined outside the package.
+    """Return the label noise of a scenario whose noise class is defined outside the package.
 
     Raises:
-        FieldError: if the kind has no such scenario, or its source is not available.
+        FieldError: if the class does not know the scenario, or its code is not available.
     """
     stem, _, digits = scenario.partition(MARK)
     name = f"{class_name_of(stem)}{MARK}{digits}"
@@ -87,17 +87,17 @@ def _outside_noise(scenario: str) -> Noise:
 
 
 def _combined_noise(scenario: str, first: Noise, second: Noise) -> CombinedNoise:
-    """Return the combination of two kinds of noise.
+    """Return the noise that applies `second` to the noisy labels of `first`.
 
     Raises:
-        FieldError: if these kinds cannot be combined.
+        FieldError: if these two kinds of noise cannot be combined.
     """
     excluded = (CleanLabels, OfficialNoise, *SECOND_NOISE_KINDS)
     if isinstance(first, excluded) or not isinstance(second, SECOND_NOISE_KINDS):
         raise FieldError(
             "scenario",
-            f"scenario '{scenario}': symmetric or asymmetric noise can be laid over PMD, human or "
-            "file labels, nothing else",
+            f"scenario '{scenario}': after the + comes symmetric or asymmetric noise, before it "
+            "PMD noise, human labels or labels from a file",
         )
     return CombinedNoise(first, second)
 

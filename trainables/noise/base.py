@@ -17,23 +17,22 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 Labels = NDArray[np.int64]
-"""Class indices, such as the labels of samples."""
+"""Array of class indices, such as the labels of samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseContext:
-    """Inputs from which noisy labels are drawn.
+    """Data from which noisy labels are drawn.
 
     Attributes:
-        labels: labels of the dataset's whole training split, in its order, from 0 to K - 1, shape
-            (N,).
-        index: positions of the used samples in the training split, shape (n,).
+        labels: true labels of the dataset's whole training split, in its order, shape (N,).
+        index: positions of the samples in use in the whole training split, shape (n,).
         classes: number of classes K.
         dataset: name of the dataset.
-        annotations: recorded labels of the whole training split by name, each of shape (N,), for
-            noise that reads them (`Noise.annotation`).
-        posterior: class probabilities of the used samples, shape (n, K), for noise that needs them
-            (`Noise.needs_posterior`).
+        annotations: labels given by people or in a user's file, by name, each of shape (N,); used
+            by noise with an `annotation`.
+        posterior: class probabilities of the samples in use, shape (n, K), from a network trained
+            on clean labels; used by noise with `needs_posterior`.
     """
 
     labels: Labels
@@ -45,12 +44,15 @@ class NoiseContext:
 
     @property
     def true_labels(self) -> Labels:
-        """Copy of the labels of the used samples, shape (n,)."""
+        """Copy of the true labels of the samples in use, shape (n,)."""
         return self.labels[self.index]
 
     @property
     def draw_count(self) -> int:
-        """Number of draws that covers the positions of all used samples."""
+        """Number of random numbers to draw so that every sample in use has one.
+
+        It is the largest position in `index`, plus 1.
+        """
         return int(self.index.max(initial=-1)) + 1
 
 
@@ -61,15 +63,15 @@ class Noise(ABC):
     """
 
     name_forms: ClassVar[tuple[str, ...]]
-    """Patterns of the kind's scenario names, such as "symmetric-RATE", for messages and help."""
+    """Forms of the scenario names of this noise, such as "symmetric-RATE", for messages."""
 
     @classmethod
     @abstractmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario; None if the scenario is of another kind.
+        """Return the noise of a scenario name; None if the name is of another kind of noise.
 
         Raises:
-            FieldError: if the scenario is of this kind but has a value that is not allowed.
+            FieldError: if the name is of this kind, but a value in it is not allowed.
         """
 
     @property
@@ -79,49 +81,49 @@ class Noise(ABC):
 
     @property
     def nominal_rate(self) -> float | None:
-        """Rate in the scenario's name, a fraction; None if the name has none."""
+        """Noise rate in the scenario's name, a fraction; None if the name has no rate."""
         return None
 
     @property
     def one_draw(self) -> bool:
-        """Whether all seeds share the same noisy labels, whose variance ± then excludes."""
+        """Whether all seeds have the same noisy labels; tables note that ± excludes the noise."""
         return False
 
     @property
     def needs_posterior(self) -> bool:
-        """Whether the noise needs class probabilities from a run trained on clean labels."""
+        """Whether the noise needs class probabilities of a network trained on clean labels."""
         return False
 
     @property
     def annotation(self) -> str:
-        """Name of the labels that are read from `NoiseContext.annotations`; "" if none are."""
+        """Key of the labels in `NoiseContext.annotations` that are used; "" if labels are drawn."""
         return ""
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file with those labels; "" if they come with the dataset."""
+        """Name of the user's file with the noisy labels; "" if the noise does not read a file."""
         return ""
 
     def check(self, source: Source) -> None:  # noqa: B027 - most kinds accept every dataset
-        """Raise `FieldError` if the noise cannot be applied to a dataset.
+        """Check that the noise can be applied to a dataset.
 
         Raises:
-            FieldError: if it cannot; the message names the datasets that are possible.
+            FieldError: if the dataset does not fit; the message names the datasets that do.
         """
 
     @abstractmethod
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Draw noisy labels.
+        """Return the noisy labels of the samples in use.
 
-        Draws are keyed by the sample's position in the whole training split, so that a sample has
-        the same draw in every subset.
+        The random number of a sample must depend on its position in the whole training split, not
+        in `context.index`, so that the sample has the same number in every subset.
 
         Args:
-            context: true labels, used samples and whatever else the noise is drawn from.
-            seed: base seed of the `noise` axis.
+            context: true labels, positions of the samples in use, and other inputs.
+            seed: base seed of the label noise.
 
         Returns:
-            Noisy labels of the used samples, shape (n,).
+            Noisy labels of the samples in use, shape (n,).
 
         Raises:
             DataError: if the noise cannot be drawn from these data.
@@ -133,13 +135,13 @@ class RatedNoise(Noise):
     """Base class of label noise whose scenario name ends with a rate.
 
     Attributes:
-        rate: fraction of the labels that are selected for a change.
+        rate: fraction of the labels that are selected to be replaced.
     """
 
     rate: float
 
     variants: ClassVar[dict[str, tuple[bool, ...]]]
-    """Values of the attributes after `rate`, by the part of the scenario name before the rate.
+    """Values of the attributes that follow `rate`, by the scenario name without the rate.
 
     A subclass that does not declare `variants` has one variant, named after the class: the
     scenarios of `class Pairs(RatedNoise)` are `Pairs-0.2`, `Pairs-0.4` and so on. By default,
@@ -155,7 +157,7 @@ class RatedNoise(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario such as `symmetric-0.4`; None if it is of another kind."""
+        """Return the noise of a scenario such as `symmetric-0.4`; None for other kinds of noise."""
         variant, _, rate = scenario.rpartition("-")
         if variant not in cls.variants:
             return None
@@ -163,32 +165,32 @@ class RatedNoise(Noise):
 
     @property
     def nominal_rate(self) -> float:
-        """Rate in the scenario's name, a fraction."""
+        """Noise rate in the scenario's name, a fraction."""
         return self.rate
 
 
 class FixedLabels(Noise):
-    """Base class of noise that is read from recorded labels, the same for all seeds."""
+    """Base class of noise whose labels are read from data instead of drawn."""
 
     @property
     def one_draw(self) -> bool:
-        """True: all seeds share the recorded labels."""
+        """True, since all seeds have the labels that are read."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
-        """Return the recorded labels of the used samples, shape (n,)."""
+        """Return the labels that were read for the samples in use, shape (n,)."""
         return context.annotations[self.annotation][context.index]
 
 
 def parse_rate(scenario: str, text: str) -> float:
-    """Return the rate at the end of a scenario's name.
+    """Return the noise rate that ends a scenario's name.
 
     Args:
         scenario: name of the scenario, for messages.
         text: the part of the name that is the rate.
 
     Raises:
-        FieldError: if the text is not a number in (0, 1), or not its shortest form, without which
+        FieldError: if the text is not a number in (0, 1), or not in its shortest form; otherwise
             one scenario could have two names.
     """
     try:
@@ -205,24 +207,24 @@ def parse_rate(scenario: str, text: str) -> float:
 
 
 def percent(rate: float) -> str:
-    """Return a rate as a percentage for titles, such as "40 %"."""
+    """Return a fraction as a percentage for titles, such as "40 %"."""
     return f"{100 * rate:g} %"
 
 
 def check_labels(origin: str, labels: Labels, classes: int) -> None:
-    """Raise `DataError` if a label is outside 0..classes-1.
+    """Check that all labels are class indices from 0 to classes - 1.
 
     Args:
-        origin: file or name of the labels, for the message.
+        origin: name of the file or set from which the labels come, for the message.
         labels: class indices to check.
         classes: number of classes K.
 
     Raises:
-        DataError: if a label is outside; the message has the first such label.
+        DataError: if a label is out of range; the message has the first such label.
     """
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
-        first = int(outside[0])
+        position = int(outside[0])
         raise DataError(
-            f"{origin}: label {labels[first]} at position {first} is outside 0..{classes - 1}"
+            f"{origin}: label {labels[position]} at position {position} is outside 0..{classes - 1}"
         )

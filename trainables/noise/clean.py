@@ -11,7 +11,7 @@ CLEAN = "clean"
 
 
 class CleanLabels(Noise):
-    """No noise: the labels of the dataset."""
+    """Absence of noise: the labels are those of the dataset."""
 
     name_forms: ClassVar[tuple[str, ...]] = (CLEAN,)
 
@@ -27,9 +27,9 @@ class CleanLabels(Noise):
 
     @property
     def nominal_rate(self) -> float | None:
-        """Rate 0: no noise is added."""
+        """Noise rate 0, since no noise is added."""
         return 0.0
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
-        """Return a copy of the labels of the used samples, shape (n,)."""
+        """Return a copy of the true labels of the samples in use, shape (n,)."""
         return context.true_labels

@@ -1,4 +1,4 @@
-"""Combination of two kinds of label noise, as in PLC's hybrid settings."""
+"""Combination of two kinds of label noise, as in the hybrid noise of the PLC paper."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 SEPARATOR = "+"
-"""Separator of the two scenarios in a combined scenario's name."""
+"""Text between the two scenario names in the name of a combined scenario."""
 
 
 @dataclass(frozen=True, slots=True)
 class CombinedNoise(Noise):
-    """Second noise on the noisy labels of a first one: `pmd-1-0.35+symmetric-0.3`.
+    """Two kinds of noise, one after the other, such as `pmd-1-0.35+symmetric-0.3`.
 
     Attributes:
-        first: noise of the true labels; PMD, human or file labels, since symmetric and asymmetric
-            noise would use the same draws as the second.
-        second: symmetric or asymmetric noise of the first one's labels.
+        first: noise that is applied to the true labels: PMD noise, human labels or labels from a
+            file. Symmetric or asymmetric noise would use the same random numbers as `second`.
+        second: symmetric or asymmetric noise that is applied to the labels after `first`.
     """
 
     first: Noise
@@ -31,7 +31,7 @@ class CombinedNoise(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> None:
-        """Return None: `noise_of` splits names with a "+" itself."""
+        """Return None, since names with a "+" are parsed by `noise_of`."""
 
     @property
     def title(self) -> str:
@@ -40,31 +40,31 @@ class CombinedNoise(Noise):
 
     @property
     def one_draw(self) -> bool:
-        """Whether all seeds share the labels of both kinds."""
+        """Whether all seeds have the same labels, after both kinds of noise."""
         return self.first.one_draw and self.second.one_draw
 
     @property
     def needs_posterior(self) -> bool:
-        """Whether the first noise needs class probabilities."""
+        """Whether the first noise needs class probabilities of a trained network."""
         return self.first.needs_posterior
 
     @property
     def annotation(self) -> str:
-        """Name of the labels that the first noise reads; "" if it reads none."""
+        """Key of the labels in `NoiseContext.annotations` that the first noise uses, or ""."""
         return self.first.annotation
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file that the first noise reads; "" if it reads none."""
+        """Name of the user's file with the labels of the first noise; "" if there is none."""
         return self.first.label_file
 
     def check(self, source: Source) -> None:
-        """Raise `FieldError` if either noise cannot be applied to a dataset."""
+        """Raise `FieldError` if one of the two kinds of noise does not fit the dataset."""
         self.first.check(source)
         self.second.check(source)
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Draw the first noise on the true labels, then the second on the resulting labels."""
+        """Return the labels after the first noise and then the second noise, shape (n,)."""
         labels = context.labels.copy()
         labels[context.index] = self.first.apply(context, seed)
         return self.second.apply(replace(context, labels=labels), seed)

@@ -2,8 +2,9 @@
 
 A `.npy` file is a vector of integers, one for each training sample in order. A `.csv` file has a
 header with the column `label`. A `.json` file is a list, or an object with the list `label`. A CSV
-file or an object may also have `index`, the positions of the labelled training samples (the others
-keep their labels), and `true_label`, which is compared with the dataset's labels.
+file or an object may also have `index` and `true_label`: `index` holds the positions of the
+training samples with labels in the file (the others keep their labels), and `true_label` is
+compared with the dataset's labels.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ class LabelsFromFile(FixedLabels):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario such as `file-mine`; None if it is of another kind.
+        """Return the noise of a scenario such as `file-mine`; None for other kinds of noise.
 
         Raises:
-            FieldError: if the name is not a plain file name.
+            FieldError: if the part after "file-" is not a plain file name.
         """
         if not scenario.startswith(_PREFIX):
             return None
@@ -62,7 +63,7 @@ class LabelsFromFile(FixedLabels):
             raise FieldError(
                 "scenario",
                 f"scenario '{scenario}': after file- comes the name of a file in labels/ in the "
-                "data folder, without its ending: letters, digits, _ . and -",
+                "data folder, without its suffix; it consists of letters, digits, _ . and -",
             )
         return cls(name)
 
@@ -73,12 +74,12 @@ class LabelsFromFile(FixedLabels):
 
     @property
     def annotation(self) -> str:
-        """Name of the scenario, which differs from the names of all sets of human labels."""
+        """Key of the file's labels in `NoiseContext.annotations`: the scenario's name."""
         return f"{_PREFIX}{self.name}"
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file with the labels."""
+        """Name of the user's file with the noisy labels, without its suffix."""
         return self.name
 
 
@@ -88,14 +89,15 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
     Args:
         folder: folder of the label files.
         name: name of the file, without its suffix.
-        labels: the dataset's labels of the whole training split, shape (N,).
+        labels: true labels of the whole training split, shape (N,).
         classes: number of classes K.
 
     Returns:
         Noisy labels of the whole training split, shape (N,).
 
     Raises:
-        DataError: if there is no such file or more than one, or if it does not fit the dataset.
+        DataError: if no file or several files have the name, or if the file does not fit the
+            dataset.
     """
     path = _label_path(folder, name)
     content = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
@@ -108,19 +110,19 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
         index = np.arange(len(columns["label"]))
         if len(index) != len(labels):
             raise DataError(
-                f"{path} has {len(index)} labels, the training split {len(labels)} samples: a CSV "
-                "or JSON file may say in 'index' which samples are meant"
+                f"{path} has {len(index)} labels, the training split {len(labels)} samples: name "
+                "the labelled samples in 'index' of a CSV or JSON file"
             )
     _check_index(path, index, columns["label"], len(labels))
     check_labels(str(path), columns["label"], classes)
-    true = columns.get("true_label")
-    if true is not None:
-        differing = np.flatnonzero(true != labels[index])
+    true_labels = columns.get("true_label")
+    if true_labels is not None:
+        differing = np.flatnonzero(true_labels != labels[index])
         if len(differing):
-            first = int(differing[0])
+            row = int(differing[0])
             raise DataError(
-                f"{path}: true_label {true[first]} in row {first + 1} is not the dataset's, "
-                f"{labels[index[first]]} (sample {index[first]}; {len(differing)} rows differ): "
+                f"{path}: true_label {true_labels[row]} in row {row + 1} is not the dataset's, "
+                f"{labels[index[row]]} (sample {index[row]}; {len(differing)} rows differ): "
                 "are its rows in another order?"
             )
     noisy[index] = columns["label"]
@@ -128,24 +130,24 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
 
 
 def _label_path(folder: Path, name: str) -> Path:
-    """Return the path of the one label file with a name.
+    """Return the path of the label file with the given name and any allowed suffix.
 
     Raises:
-        DataError: if there is no such file, or more than one.
+        DataError: if no file or several files have the name.
     """
     candidates = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     paths = [path for path in candidates if path.is_file()]
     if not paths:
         suffixes = ", ".join(SUFFIXES)
-        raise DataError(f"no label file {folder / name} with one of the endings {suffixes}")
+        raise DataError(f"no label file {folder / name} with one of the suffixes {suffixes}")
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
-        raise DataError(f"{folder} has {names}: remove all but one")
+        raise DataError(f"{folder} has {names}: keep one, remove the others")
     return paths[0]
 
 
 def _read_npy(path: Path) -> Columns:
-    """Return the labels of a `.npy` file as the column "label".
+    """Read the labels of a `.npy` file; return them as the column "label".
 
     Raises:
         DataError: if the file is not a vector of numbers.
@@ -165,10 +167,11 @@ def _read_npy(path: Path) -> Columns:
 
 
 def _read_csv(path: Path) -> Columns:
-    """Return the columns of a `.csv` file.
+    """Return the columns of a `.csv` label file by name.
 
     Raises:
-        DataError: if the file cannot be read, or has other columns or values that are no integers.
+        DataError: if the file cannot be read, has unknown columns, or has values that are not
+            integers.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -189,7 +192,7 @@ def _read_csv(path: Path) -> Columns:
 
 
 def _parse_integer(path: Path, line: int, name: str, text: str) -> int:
-    """Return the integer in a cell of a CSV file.
+    """Return the integer that a field of a CSV file contains.
 
     Raises:
         DataError: if the text is not an integer.
@@ -201,10 +204,11 @@ def _parse_integer(path: Path, line: int, name: str, text: str) -> int:
 
 
 def _read_json(path: Path) -> Columns:
-    """Return the columns of a `.json` file; a bare list is the column "label".
+    """Return the columns of a `.json` label file by name; a bare list is the column "label".
 
     Raises:
-        DataError: if the file cannot be read, or has another structure or other keys.
+        DataError: if the file cannot be read, is not a list or an object of lists, or has unknown
+            keys.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -219,17 +223,17 @@ def _read_json(path: Path) -> Columns:
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    """Raise `DataError` if columns are unknown or repeated, or if "label" is missing."""
+    """Raise `DataError` if column names are unknown or repeated, or "label" is missing."""
     unknown = [name for name in names if name not in COLUMNS]
     if unknown or "label" not in names or len(set(names)) < len(names):
         reason = f"'{unknown[0]}' is unknown" if unknown else f"it has {', '.join(names) or 'none'}"
         raise DataError(
-            f"{path}: its columns must be label, and if wanted index and true_label: {reason}"
+            f"{path}: its columns must be label and, optionally, index and true_label: {reason}"
         )
 
 
 def _integer_array(path: Path, column: str, values: list[object]) -> Labels:
-    """Return the values of a column as an int64 array.
+    """Return the values of a column of a label file as an int64 array.
 
     Raises:
         DataError: if a value is not an integer, or out of the range of int64.
@@ -242,13 +246,18 @@ def _integer_array(path: Path, column: str, values: list[object]) -> Labels:
     return np.array(values, dtype=np.int64)
 
 
-def _check_index(path: Path, index: Labels, labels: Labels, size: int) -> None:
-    """Raise `DataError` if positions are not one for each label, out of range or repeated."""
+def _check_index(path: Path, index: Labels, labels: Labels, sample_count: int) -> None:
+    """Check that each label of a file has one position in the training split, without repetition.
+
+    Raises:
+        DataError: if the numbers of positions and labels differ, or if a position is out of range
+            or repeated.
+    """
     if len(index) != len(labels):
         raise DataError(f"{path} has {len(labels)} labels but {len(index)} in 'index'")
-    outside = index[(index < 0) | (index >= size)]
+    outside = index[(index < 0) | (index >= sample_count)]
     if len(outside):
-        raise DataError(f"{path}: index {outside[0]} is outside 0..{size - 1}")
+        raise DataError(f"{path}: index {outside[0]} is outside 0..{sample_count - 1}")
     unique, counts = np.unique(index, return_counts=True)
     if len(unique) < len(index):
-        raise DataError(f"{path}: index {unique[counts > 1][0]} is given twice")
+        raise DataError(f"{path}: index {unique[counts > 1][0]} occurs more than once")

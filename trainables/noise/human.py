@@ -16,10 +16,10 @@ _PREFIX = "human-"
 
 @dataclass(frozen=True, slots=True)
 class HumanLabels(FixedLabels):
-    """Labels by human annotators, from a set that comes with the dataset.
+    """Labels by human annotators, from a label set that comes with the dataset.
 
     Attributes:
-        name: name of the dataset's set of labels, such as "worse".
+        name: name of the label set, such as "worse" of CIFAR-10N.
     """
 
     name: str
@@ -28,7 +28,7 @@ class HumanLabels(FixedLabels):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario such as `human-worse`; None if it is of another kind."""
+        """Return the noise of a scenario such as `human-worse`; None for other kinds of noise."""
         name = scenario.removeprefix(_PREFIX)
         return cls(name) if name and scenario.startswith(_PREFIX) else None
 
@@ -39,18 +39,18 @@ class HumanLabels(FixedLabels):
 
     @property
     def annotation(self) -> str:
-        """Name of the set of labels."""
+        """Key of the label set in `NoiseContext.annotations`."""
         return self.name
 
     def check(self, source: Source) -> None:
-        """Raise `FieldError` if the dataset does not have the set of labels."""
+        """Raise `FieldError` if the dataset does not have the label set."""
         if self.name in source.annotations:
             return
         if not source.annotations:
             raise FieldError(
                 "scenario",
-                f"scenario 'human-{self.name}': dataset '{source.name}' has no labels of people, "
-                "cifar10n and cifar100n have",
+                f"scenario 'human-{self.name}': dataset '{source.name}' has no human labels: "
+                "use cifar10n or cifar100n",
             )
         forms = [f"{_PREFIX}{name}" for name in source.annotations]
         scenario = f"{_PREFIX}{self.name}"

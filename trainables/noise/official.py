@@ -1,7 +1,7 @@
-"""Label noise of the paper's public code, draw for draw.
+"""Label noise of NAL's public code: exactly the labels that it draws.
 
-The public code draws with Python's `random` from one fixed seed, so that all runs share one
-realisation.
+The public code uses Python's `random` with a fixed seed, so that all of its runs have the same
+noisy labels.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
 SEED = 345
-"""Default seed on the public code's command line."""
+"""Default seed of the command line of NAL's public code."""
 ARCHIVES = ("cifar10", "cifar100")
-"""Datasets whose archives the public code reads; as class folders they have another order."""
+"""Datasets whose samples the public code reads in the order of an archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialNoise(RatedNoise):
-    """Noise of the public code's `dataloader_cifar.py` with its default seed.
+    """Noise of `dataloader_cifar.py` in NAL's public code, with its default seed.
 
-    int(rate × N) samples of the whole training split are selected. With symmetric noise each gets
-    a class drawn from all classes, the true one included; with asymmetric noise each is flipped to
-    the target class of its class, if there is one.
+    int(rate × N) samples of the whole training split are selected. Symmetric noise replaces their
+    labels by a class drawn from all classes, including the true one. Asymmetric noise replaces them
+    by the target class of their class, if it has one.
 
     Attributes:
         rate: fraction of all samples that are selected.
@@ -55,20 +55,20 @@ class OfficialNoise(RatedNoise):
 
     @property
     def one_draw(self) -> bool:
-        """True: all seeds share the public code's draw."""
+        """True, since all seeds have the labels that the public code draws."""
         return True
 
     def check(self, source: Source) -> None:
-        """Raise `FieldError` if asymmetric noise has no class map for the dataset."""
+        """Raise `FieldError` if the noise is asymmetric and the dataset has no target classes."""
         if self.asymmetric:
             target_classes(source.name, within_superclass=False)
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - `SEED` is used
-        """Draw labels of the whole split in its order; return those of the used samples."""
+        """Draw labels of the whole training split; return those of the samples in use."""
         if context.dataset in ARCHIVES and not np.any(np.diff(context.labels) < 0):
             raise DataError(
-                f"{self.title} goes with the order of the images in {context.dataset}'s archive, "
-                "not of class folders: put the archive into the data folder, or use another noise"
+                f"{self.title} needs the order of the images in {context.dataset}'s archive, not "
+                "that of class folders: put the archive into the data folder, or use another noise"
             )
         generator = random.Random(SEED)  # noqa: S311 - the public code's generator
         count = len(context.labels)

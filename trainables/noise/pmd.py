@@ -2,8 +2,8 @@
 
 Y. Zhang, S. Zheng, P. Wu, M. Goswami and C. Chen, Learning with Feature-Dependent Label Noise: A
 Progressive Approach, ICLR 2021. A network trained on clean labels predicts the class probabilities
-η of each sample; u is the likeliest class, s the second, D = η_u - η_s their margin. The label is
-u, flipped to s with a probability that decreases with D.
+η of each sample. u is its likeliest class, s the second likeliest, and D = η_u - η_s the margin.
+The noisy label is s with a probability that decreases with D, otherwise u.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ FLIP_PROBABILITIES: dict[int, Callable[[Floats], Floats]] = {
     2: lambda margin: 1 - margin**3,
     3: lambda margin: 1 - (margin + margin**2 + margin**3) / 3,
 }
-"""Flip probability as a function of the margin by type, before it is scaled to the noise rate."""
+"""Flip probability as a function of the margin D, before scaling to the noise rate, by PMD type."""
 
 TOLERANCE = 1e-3
-"""Largest allowed difference between the expected and the nominal rate."""
+"""Largest allowed difference between the expected and the nominal noise rate."""
 _BISECTION_STEPS = 80
 _CONSTANT_MAX = 1e6
-"""Largest scaling constant that is tried."""
+"""Largest constant that the flip or keep probability can be scaled with."""
 _DIVIDES_KEEP_PROBABILITY = {"pmd": False, "pmd-keep": True}
-"""Value of `PmdNoise.divides_keep_probability` by the first part of the scenario name."""
+"""Value of `PmdNoise.divides_keep_probability`, by the beginning of the scenario name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class PmdNoise(Noise):
 
     Attributes:
         type: number of the flip probability function: 1, 2 or 3.
-        rate: expected fraction of labels that differ from the true ones; wrong predictions of the
-            likeliest class count as noise too.
+        rate: expected fraction of labels that differ from the true ones; this includes labels that
+            are wrong because the network's likeliest class is wrong.
         divides_keep_probability: whether the rate is reached by dividing the probability of keeping
             a label by a constant, as in the authors' code (`pmd-keep-TYPE-RATE`). Then even samples
             with the largest margin can be flipped. If false, the flip probability is multiplied by
@@ -62,10 +62,10 @@ class PmdNoise(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario such as `pmd-1-0.35`; None if it is of another kind.
+        """Return the noise of a scenario such as `pmd-1-0.35`; None for other kinds of noise.
 
         Raises:
-            FieldError: if the type or the rate is not allowed.
+            FieldError: if the type or the rate in the name is not allowed.
         """
         prefix, _, rate = scenario.rpartition("-")
         prefix, _, type_ = prefix.rpartition("-")
@@ -94,49 +94,51 @@ class PmdNoise(Noise):
 
     @property
     def needs_posterior(self) -> bool:
-        """True: the class probabilities η are needed."""
+        """True, since labels are drawn from the class probabilities η of a network."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> NDArray[np.int64]:
-        """Draw the labels of the used samples from their class probabilities η.
+        """Draw the noisy labels of the samples in use from their class probabilities η.
 
         Raises:
-            DataError: if there are no class probabilities, or if no constant gives the rate.
+            DataError: if there are no class probabilities, or if the rate cannot be reached.
         """
         if context.posterior is None:
-            raise DataError(f"{self.title} noise needs class probabilities, and none are given")
+            raise DataError(
+                f"{self.title} noise needs the class probabilities of a network, which are missing"
+            )
         ranks = np.argsort(-context.posterior, axis=1, kind="stable")
-        first, second = ranks[:, 0], ranks[:, 1]
-        rows = np.arange(len(first))
-        margin = context.posterior[rows, first] - context.posterior[rows, second]
-        probability = self.flip_probability(
-            margin, first == context.true_labels, second == context.true_labels
+        likeliest, second = ranks[:, 0], ranks[:, 1]
+        rows = np.arange(len(ranks))
+        margin = context.posterior[rows, likeliest] - context.posterior[rows, second]
+        flip_probability = self.flip_probability(
+            margin, likeliest == context.true_labels, second == context.true_labels
         )
         draws = uniform(context.draw_count, "noise", seed, "pmd")[context.index]
-        return np.where(draws < probability, second, first).astype(np.int64)
+        return np.where(draws < flip_probability, second, likeliest).astype(np.int64)
 
     def flip_probability(
         self, margin: Floats, first_is_true: NDArray[np.bool_], second_is_true: NDArray[np.bool_]
     ) -> Floats:
-        """Return each sample's flip probability, scaled by the constant that gives the rate.
+        """Return each sample's flip probability, scaled so that the noise rate is reached.
 
         Args:
-            margin: margin D between the two likeliest classes, shape (n,).
+            margin: difference D between the probabilities of the two likeliest classes, shape (n,).
             first_is_true: whether the likeliest class is the true one, shape (n,).
             second_is_true: whether the second likeliest class is the true one, shape (n,).
 
         Raises:
-            DataError: if no constant gives the rate.
+            DataError: if the rate cannot be reached by scaling.
         """
-        unscaled = FLIP_PROBABILITIES[self.type](margin)
+        unscaled_probability = FLIP_PROBABILITIES[self.type](margin)
 
-        def scaled(constant: float) -> Floats:
+        def scaled_probability(constant: float) -> Floats:
             if self.divides_keep_probability:
-                return np.clip(1 - (1 - unscaled) / constant, 0, 1)
-            return np.minimum(1, constant * unscaled)
+                return np.clip(1 - (1 - unscaled_probability) / constant, 0, 1)
+            return np.minimum(1, constant * unscaled_probability)
 
         def expected_rate(constant: float) -> float:
-            flip = scaled(constant)
+            flip = scaled_probability(constant)
             wrong_probability = np.where(first_is_true, flip, np.where(second_is_true, 1 - flip, 1))
             return float(wrong_probability.mean())
 
@@ -151,4 +153,4 @@ class PmdNoise(Noise):
                 f"{100 * expected_rate(_CONSTANT_MAX):.1f} % at the most: train it longer "
                 "(posterior.recipe.epochs), or choose another rate"
             )
-        return scaled(high)
+        return scaled_probability(high)

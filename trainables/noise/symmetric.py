@@ -1,4 +1,4 @@
-"""Symmetric (uniform) label noise, in the conventions of the paper and of its public code."""
+"""Symmetric (uniform) label noise, as defined in the NAL paper and in NAL's public code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class SymmetricNoise(RatedNoise):
 
     Attributes:
         rate: fraction of the samples whose label is replaced.
-        include_true_class: whether the true class may be drawn (`symmetric-incl-R`, as in the
-            public code, with a true rate of about rate × (K - 1) / K), rather than the other
-            classes only (`symmetric-R`, as in the paper, section 5.1).
-        per_sample: whether each sample's label is replaced independently with probability `rate`
-            (`symmetric-each-R`), rather than those of exactly round(rate × n) samples.
+        include_true_class: whether a label may be replaced by its true class, as in NAL's public
+            code (`symmetric-incl-RATE`). The true noise rate is then about rate × (K - 1) / K. If
+            false, only other classes are drawn, as in section 5.1 of the NAL paper
+            (`symmetric-RATE`).
+        per_sample: whether each label is replaced independently with probability `rate`
+            (`symmetric-each-RATE`). If false, exactly round(rate × n) labels are replaced.
     """
 
     include_true_class: bool
@@ -49,10 +50,10 @@ class SymmetricNoise(RatedNoise):
         )
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Replace the labels of the samples with the smallest draws.
+        """Return noisy labels: replace the labels of the samples with the smallest random numbers.
 
-        The draws do not depend on the rate: with the same seed, a lower rate flips a subset of the
-        samples that a higher rate flips, to the same classes.
+        The random numbers do not depend on the rate. So with the same seed, the samples flipped at
+        a lower rate are also flipped at a higher rate, to the same classes.
         """
         draws = uniform(context.draw_count, "noise", seed, "which")[context.index]
         if self.per_sample:

@@ -128,7 +128,9 @@ def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         plan_at(tmp_path, scenarios=("file-mine",))
     folder = tmp_path / "data/labels/mine"
-    assert str(error.value) == (f"no label file {folder} with one of the endings .npy, .csv, .json")
+    assert str(error.value) == (
+        f"no label file {folder} with one of the suffixes .npy, .csv, .json"
+    )
 
 
 def test_a_subset_that_cannot_be_balanced_is_refused(

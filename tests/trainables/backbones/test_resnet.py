@@ -74,7 +74,7 @@ def test_resnet50_is_that_of_torchvision_and_starts_from_a_file(tmp_path: Path) 
 
 
 def test_a_digest_without_weights_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^weights_sha256 is given without weights: name the file"):
+    with pytest.raises(DataError, match=r"^weights_sha256 is set, but weights is not: set weights"):
         build("resnet50", values={"weights_sha256": "00"})
 
 

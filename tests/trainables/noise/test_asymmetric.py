@@ -125,10 +125,10 @@ def test_dataset_without_a_class_map_is_refused() -> None:
         with pytest.raises(FieldError) as caught:
             noise_of(scenario).check(source_of(name))
         assert caught.value.message == (
-            "classes that are taken for each other are known for cifar10 and cifar100 alone, not "
-            f"for '{name}': use symmetric"
+            "asymmetric noise: classes to flip to are known for cifar10 and cifar100 only, not "
+            f"for '{name}': use symmetric noise"
         )
-    with pytest.raises(FieldError, match="superclasses are known for cifar100 alone"):
+    with pytest.raises(FieldError, match="superclasses are known for cifar100 only"):
         noise_of("asymmetric-superclass-0.4").check(source_of("cifar10"))
     noise_of("asymmetric-0.4").check(source_of("cifar10n"))
     noise_of("asymmetric-superclass-0.4").check(source_of("cifar100n"))

@@ -62,8 +62,8 @@ JSON = "DIR/mine.json"
     [
         (
             [0] * 9,
-            f"{JSON} has 9 labels, the training split 12 samples: a CSV or JSON file may say in "
-            "'index' which samples are meant",
+            f"{JSON} has 9 labels, the training split 12 samples: name the labelled samples "
+            "in 'index' of a CSV or JSON file",
         ),
         ([0] * 11 + [4], f"{JSON}: label 4 at position 11 is outside 0..3"),
         ([-1] * 12, f"{JSON}: label -1 at position 0 is outside 0..3"),
@@ -71,7 +71,7 @@ JSON = "DIR/mine.json"
         ([True] * 12, f"{JSON}: label 1 must be an integer, got True"),
         ({"label": [1], "index": [12]}, f"{JSON}: index 12 is outside 0..11"),
         ({"label": [1], "index": [-1]}, f"{JSON}: index -1 is outside 0..11"),
-        ({"label": [1, 1], "index": [3, 3]}, f"{JSON}: index 3 is given twice"),
+        ({"label": [1, 1], "index": [3, 3]}, f"{JSON}: index 3 occurs more than once"),
         ({"label": [1, 1], "index": [3]}, f"{JSON} has 2 labels but 1 in 'index'"),
         (
             {"label": NOISY.tolist(), "true_label": NOISY.tolist()},
@@ -80,12 +80,13 @@ JSON = "DIR/mine.json"
         ),
         (
             {"labels": [1]},
-            f"{JSON}: its columns must be label, and if wanted index and true_label: 'labels' is "
+            f"{JSON}: its columns must be label and, optionally, index and true_label: 'labels' is "
             "unknown",
         ),
         (
             {"index": [1]},
-            f"{JSON}: its columns must be label, and if wanted index and true_label: it has index",
+            f"{JSON}: its columns must be label and, optionally, index and true_label: it has "
+            "index",
         ),
         (7, f"{JSON} must be a list of labels, or an object of lists"),
     ],
@@ -102,12 +103,12 @@ def test_invalid_json_is_refused(content: object, message: str, tmp_path: Path) 
         ("label,index\n1\n", "DIR/mine.csv:2: 1 values, the header has 2"),
         (
             "1\n2\n",
-            "DIR/mine.csv: its columns must be label, and if wanted index and true_label: "
+            "DIR/mine.csv: its columns must be label and, optionally, index and true_label: "
             "'1' is unknown",
         ),
         (
             "",
-            "DIR/mine.csv: its columns must be label, and if wanted index and true_label: it has "
+            "DIR/mine.csv: its columns must be label and, optionally, index and true_label: it has "
             "none",
         ),
     ],
@@ -159,11 +160,11 @@ def test_csv_header_without_rows_is_refused(tmp_path: Path) -> None:
 
 def test_missing_and_ambiguous_files_are_refused(tmp_path: Path) -> None:
     assert error_message(tmp_path) == (
-        "no label file DIR/mine with one of the endings .npy, .csv, .json"
+        "no label file DIR/mine with one of the suffixes .npy, .csv, .json"
     )
     np.save(tmp_path / "mine.npy", NOISY)
     (tmp_path / "mine.csv").write_text("label\n")
-    assert error_message(tmp_path) == "DIR has mine.npy and mine.csv: remove all but one"
+    assert error_message(tmp_path) == "DIR has mine.npy and mine.csv: keep one, remove the others"
 
 
 def test_45_000_labels_of_plc_with_an_index(tmp_path: Path) -> None:

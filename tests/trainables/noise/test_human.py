@@ -32,8 +32,7 @@ def test_unknown_set_of_human_labels_is_refused() -> None:
     with pytest.raises(FieldError) as caught:
         noise_of("human-worse").check(source_of("cifar10"))
     assert caught.value.message == (
-        "scenario 'human-worse': dataset 'cifar10' has no labels of people, cifar10n and cifar100n "
-        "have"
+        "scenario 'human-worse': dataset 'cifar10' has no human labels: use cifar10n or cifar100n"
     )
 
 

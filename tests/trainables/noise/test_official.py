@@ -75,13 +75,15 @@ def test_asymmetric_noise_needs_a_class_map() -> None:
 
     noise_of("symmetric-official-0.4").check(source_of("digits"))
     noise_of("asymmetric-official-0.4").check(source_of("cifar100"))
-    with pytest.raises(FieldError, match="are known for cifar10 and cifar100 alone"):
+    with pytest.raises(FieldError, match="are known for cifar10 and cifar100 only"):
         noise_of("asymmetric-official-0.4").check(source_of("digits"))
 
 
 def test_class_folder_order_of_an_archive_dataset_is_refused() -> None:
     labels = np.repeat(np.arange(10), 20)
     noise = noise_of("symmetric-official-0.4")
-    with pytest.raises(DataError, match="the order of the images in cifar10's archive, not of"):
+    with pytest.raises(
+        DataError, match="the order of the images in cifar10's archive, not that of"
+    ):
         noise.apply(NoiseContext(labels, np.arange(200), 10, "cifar10"), 0)
     assert len(noise.apply(NoiseContext(labels, np.arange(200), 10, "folder"), 0)) == 200

@@ -108,7 +108,9 @@ def test_rate_below_the_networks_error_is_refused() -> None:
 
 
 def test_missing_class_probabilities_are_refused() -> None:
-    with pytest.raises(DataError, match="needs class probabilities, and none are given"):
+    with pytest.raises(
+        DataError, match="needs the class probabilities of a network, which are missing"
+    ):
         noise_of("pmd-1-0.35").apply(NoiseContext(LABELS, np.arange(N), K), 0)
 
 
@@ -127,10 +129,13 @@ def test_second_noise_is_applied_to_the_labels_of_the_first() -> None:
         ("pmd-4-0.35", "scenario 'pmd-4-0.35': the type must be 1, 2 or 3, got '4'"),
         ("pmd-1-1.5", "scenario 'pmd-1-1.5': the rate must be above 0 and below 1, got '1.5'"),
         ("pmd-0.35", "unknown scenario 'pmd-0.35'; known: clean, "),
-        ("clean+symmetric-0.3", "can be laid over PMD, human or file labels, nothing else"),
-        ("symmetric-official-0.2+symmetric-0.3", "can be laid over PMD, human or file labels"),
-        ("symmetric-0.3+symmetric-0.3", "can be laid over PMD, human or file labels"),
-        ("pmd-1-0.35+human-worse", "can be laid over PMD, human or file labels"),
+        (
+            "clean+symmetric-0.3",
+            "after the + comes symmetric or asymmetric noise, before it PMD noise",
+        ),
+        ("symmetric-official-0.2+symmetric-0.3", "after the + comes symmetric or asymmetric noise"),
+        ("symmetric-0.3+symmetric-0.3", "after the + comes symmetric or asymmetric noise"),
+        ("pmd-1-0.35+human-worse", "after the + comes symmetric or asymmetric noise"),
     ],
 )
 def test_invalid_scenarios_are_refused(scenario: str, message: str) -> None:
