@@ -1,4 +1,4 @@
-"""The `report` command: print the table of a sweep, read from MLflow alone."""
+"""The `report` command: print the table of a sweep, reading MLflow only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Report:
     Attributes:
         table: table to render.
         files: contents of the files `table.md` and `table.txt`, by file name.
-        plain: table as values that can be written as JSON.
+        plain: table and sweep as values that can be written as JSON.
     """
 
     table: Table
@@ -37,7 +37,7 @@ class Report:
     plain: dict[str, Any]
 
     def show(self, console: Console) -> None:
-        """Print the table; where bold cannot be seen, * marks the best values."""
+        """Print the table; where a console has no bold text, * marks the best values."""
         console.print(terminal(self.table, stars=not console.is_terminal))
 
 
@@ -71,7 +71,7 @@ def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_jso
 
     Args:
         sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
-        places: locations of the home and the MLflow store.
+        places: locations of the home folder and the MLflow store.
         markdown_file: path of the Markdown file; None to write none.
         as_json: whether to print JSON on standard output.
 
@@ -79,7 +79,7 @@ def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_jso
         The exit code, 0.
 
     Raises:
-        NalError: if the table cannot be made.
+        NalError: if the sweep cannot be read or has no table yet.
     """
     uri = places.tracking_uri or existing_store(places.home_dir)
     report = build_report(uri, sweep)

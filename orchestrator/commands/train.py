@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 PATIENCE_SECONDS = 60.0
-"""Time to wait for another process that trains the same run, in seconds."""
+"""Longest time to wait for another process that trains the same run, in seconds."""
 
 
 def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bool) -> int:
-    """Train one run of a study as its confirm phase would, and record it.
+    """Train one run with the settings of a study's confirm phase, and record it.
 
     Args:
         changes: the study and the changes that flags make to it; a `--set` whose key is a
             parameter of the method sets that parameter.
-        places: locations of the data and the home.
+        places: locations of the data and the home folder.
         method: name of the method to train.
-        seed: base seed of every axis that the study does not hold fixed.
+        seed: seed of every random axis, such as noise, that the study does not hold fixed.
         as_json: whether to print the result as JSON on standard output.
 
     Returns:
@@ -107,14 +107,14 @@ def train_here(
     console: Console,
     on_result: Callable[[RunResult], None],
 ) -> None:
-    """Train those of some runs that are not recorded yet, in this process.
+    """Train runs in this process, except those that are recorded already.
 
     Args:
-        specs: specs of the runs, each after those that it needs.
+        specs: specs of the runs, each after the runs whose results it uses.
         plan: plan that the runs belong to.
-        places: locations of the data and the home.
+        places: locations of the data and the home folder.
         console: console that shows the progress.
-        on_result: function called with each result, recorded or new.
+        on_result: callback that receives the result of each run, recorded or new.
 
     Raises:
         NalError: if a run cannot be carried out.
@@ -138,7 +138,7 @@ def train_here(
 
 
 def _announce_posterior(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
-    """Print that a network must be trained before labels can be drawn, and how long it takes."""
+    """Print that a network is trained before noisy labels can be drawn, and how long it takes."""
     with console.status("measuring what a step costs here"):
         cost = measure_run(posterior, plan, places.home.cache)
     machine = MachineCost({network_of(posterior): cost}, cost.device)
@@ -152,7 +152,11 @@ def _announce_posterior(posterior: RunSpec, plan: Plan, places: Places, console:
 
 
 def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value]]:
-    """Separate `--set` values for the method's parameters from those for keys of the study."""
+    """Separate assignments `--set` to hyperparameters of the method from those to the study.
+
+    Returns:
+        The changes without the assignments to hyperparameters, and the values of the latter.
+    """
     parameters = {parameter.name: parameter for parameter in method_of(method).parameters}
     values: dict[str, Value] = {}
     study_sets = []
@@ -175,7 +179,7 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
 
 
 def _labels_text(labels: LabelFacts) -> str:
-    """Describe noisy labels by their flip rate and the beginning of their SHA-256."""
+    """Return a text with the flip rate and the beginning of the SHA-256 of noisy labels."""
     nominal = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
     rate = "true labels are not known"
     if labels.flip_rate is not None:
@@ -186,7 +190,14 @@ def _labels_text(labels: LabelFacts) -> str:
 def _result_table(
     result: RunResult, values: Mapping[str, Value], available: int, folder: str
 ) -> Table:
-    """Return a table that summarises a run."""
+    """Return a table that summarises the result of a run.
+
+    Args:
+        result: result of the run.
+        values: hyperparameters that the user set with `--set`.
+        available: number of training samples of the dataset.
+        folder: path of the run's record.
+    """
     facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
         facts.append(("set", format_values(values)))

@@ -36,12 +36,12 @@ Values = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class TuningPlan:
-    """Plan of one search of a sweep.
+    """Plan of one hyperparameter search of a sweep.
 
     Attributes:
-        method: method whose space is searched.
-        scenario: scenario on which the trials are trained.
-        serves: scenarios that use the winner.
+        method: name of the method whose search space is searched.
+        scenario: name of the scenario on which the trials are trained.
+        serves: names of the scenarios that use the values found by the search.
     """
 
     method: str
@@ -51,13 +51,14 @@ class TuningPlan:
 
 @dataclass
 class Plan:
-    """A study over a dataset that has been read.
+    """Plan of a sweep: a study, and the dataset that its runs are trained on.
 
     Attributes:
         name: name of the study.
         study: checked study.
         dataset: dataset of the study.
-        annotations: SHA-256 of the annotations of each scenario that reads any.
+        annotations: SHA-256 of the labels of each scenario that reads its labels (given by people
+            or in a file) instead of drawing them.
     """
 
     name: str
@@ -68,15 +69,15 @@ class Plan:
 
     @property
     def samples(self) -> int:
-        """Number of training samples used, before any are held out."""
+        """Number of training samples that are used, including those that are held out."""
         return self.study.subset or len(self.dataset.train)
 
     @property
     def digest(self) -> str:
         """Digest that names the sweep.
 
-        It does not cover the numbers of trials and seeds, so that raising them continues a sweep.
-        Any other change of the study makes another sweep.
+        It does not depend on the numbers of trials and seeds, so that a sweep with higher numbers
+        continues the earlier one. Any other change of the study results in another sweep.
         """
         return digest_of(
             {
@@ -90,7 +91,7 @@ class Plan:
 
     @property
     def searches(self) -> tuple[TuningPlan, ...]:
-        """Searches of the sweep: one per tuned method, or one per method and scenario."""
+        """Searches of the sweep: one for each tuned method, or one for each of its scenarios."""
         return tuple(
             TuningPlan(method, scenario, serves)
             for method in self.study.tune
@@ -98,18 +99,21 @@ class Plan:
         )
 
     def reference_of(self, method: str) -> Values | None:
-        """Return the paper's point in a method's search space; None if the study has none."""
+        """Return the reference of a method: its paper's values of the searched hyperparameters.
+
+        None if the study has no reference for the method.
+        """
         reference = reference_of(self.study, method)
         space = self.study.space_of(method)
         return None if reference is None else {name: reference.number(name) for name in space}
 
     @property
     def held_out(self) -> int:
-        """Number of samples held out for selection."""
+        """Number of samples held out for the choice of hyperparameters."""
         return held_out_count(self.study.search.hold_out, self.samples)
 
     def objective(self, scenario: str) -> HeldOutAccuracy:
-        """Return the number that chooses hyperparameters on a scenario."""
+        """Return the objective that a search on a scenario maximises."""
         return HeldOutAccuracy(
             protocol=protocol_on(self.study, scenario),
             classes=len(self.dataset.classes),
@@ -118,9 +122,10 @@ class Plan:
 
     @property
     def chosen_by(self) -> str:
-        """Description of the protocols that choose, by scenario if they differ.
+        """Names of the protocols, the rules that choose hyperparameters by held-out accuracy.
 
-        They are those of the searched scenarios, or of all scenarios if nothing is searched.
+        If the protocols of the scenarios differ, each is named with its scenario. Only searched
+        scenarios are included, or all scenarios if nothing is searched.
         """
         scenarios = self.study.search_scenarios or self.study.scenarios
         names = {scenario: protocol_on(self.study, scenario).name for scenario in scenarios}
@@ -130,7 +135,7 @@ class Plan:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the number that chooses, for a single run."""
+        """Standard error of the objective of a single run."""
         return self.objective(self.study.scenarios[0]).standard_error
 
     def spec(
@@ -142,8 +147,8 @@ class Plan:
             phase: phase of the run, which determines the splits held out and evaluated.
             method: name of the method.
             scenario: name of the scenario.
-            values: values of the searched hyperparameters; the study gives the others.
-            seed: base seed of every axis that the study does not hold fixed.
+            values: values of the searched hyperparameters; the others are those of the study.
+            seed: seed of every random axis, such as noise, that the study does not hold fixed.
         """
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
@@ -170,9 +175,9 @@ class Plan:
         return self._with_needs(spec, resolved.stages)
 
     def posterior_of(self, scenario: str) -> RunSpec | None:
-        """Return the run on clean labels whose class probabilities a scenario's noise needs.
+        """Return the spec of the run that supplies the class probabilities for a scenario's noise.
 
-        None if the noise does not depend on a network.
+        The run trains a network on clean labels. None if the noise does not depend on a network.
         """
         if not noise_of(scenario).needs_posterior:
             return None
@@ -199,12 +204,15 @@ class Plan:
 
     @property
     def posteriors(self) -> list[RunSpec]:
-        """Runs whose class probabilities the noise of the study's scenarios needs."""
+        """Runs that supply the class probabilities needed by the noise of the study's scenarios."""
         specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
 
     def _with_needs(self, spec: RunSpec, stages: Mapping[str, ResolvedStage]) -> RunSpec:
-        """Return a spec that names the runs it needs, and store the specs of those runs."""
+        """Return a spec completed with the digests of the runs whose results the run uses.
+
+        The specs of those runs are stored for `needs_of`.
+        """
         needs = {}
         posterior = self.posterior_of(spec.scenario)
         if posterior is not None:
@@ -226,7 +234,10 @@ class Plan:
         return _with_code(replace(spec, needs=FrozenMap(needs)))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:
-        """Return all runs that a run of this plan needs, each after those that it needs itself."""
+        """Return the specs of all runs that a run of this plan depends on, directly or indirectly.
+
+        Each comes after the runs that it depends on itself.
+        """
         needs: dict[str, RunSpec] = {}
         for digest in spec.needs.values():
             need = self._needed[str(digest)]
@@ -236,7 +247,7 @@ class Plan:
 
 
 def _with_code(spec: RunSpec) -> RunSpec:
-    """Return a spec with the SHA-256 of the sources of its extensions."""
+    """Return a spec completed with the SHA-256 of all code from outside the package it uses."""
     code = code_of(
         (
             ("dataset", spec.dataset),

@@ -1,4 +1,4 @@
-"""Number and kind of the runs in each phase of a plan."""
+"""Number and cost-relevant properties of the runs in each phase of a plan."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 Network = tuple[str, FrozenMap]
-"""Name of a backbone and its parameters."""
+"""Name of a backbone and the values of its settings, such as widths (not its weights)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs that cost the same.
+    """Group of runs that cost the same.
 
     Attributes:
         runs: number of runs.
         spec: spec of one of the runs.
-        train: number of samples in the training part.
-        evaluated: number of samples evaluated after each evaluated epoch.
-        state_bytes: size of the method's per-sample state, in bytes.
-        gives_labels: whether labels of other runs are drawn from these runs, so that the others
-            have to wait.
+        train: number of samples that each run trains on.
+        evaluated: number of samples on which a run is evaluated after an epoch with evaluation.
+        state_bytes: size of the state that the method stores for the samples, in bytes.
+        gives_labels: whether noisy labels of other runs are drawn from the predictions of these
+            runs, so that the others have to wait.
     """
 
     runs: int
@@ -47,12 +47,12 @@ class RunGroup:
 
 @dataclass(frozen=True, slots=True)
 class SimilarRuns:
-    """Runs of a phase that differ only in hyperparameter values and seeds.
+    """Group of runs of a phase that differ only in hyperparameter values and seeds.
 
     Attributes:
         spec: spec of one of the runs.
         runs: number of runs.
-        needed: whether the runs are carried out only because other runs need them.
+        needed: whether the runs are carried out only because other runs use their results.
     """
 
     spec: RunSpec
@@ -62,10 +62,10 @@ class SimilarRuns:
 
 @dataclass(frozen=True, slots=True)
 class PhaseSize:
-    """Number and kind of the runs in one phase.
+    """Number and properties of the runs in one phase of a sweep.
 
     Attributes:
-        phase: phase of the sweep.
+        phase: phase of the sweep: search, select or confirm.
         arithmetic: derivation of the number of runs, such as "4 trials × 1 seed".
         groups: runs of the phase, grouped by cost.
     """
@@ -76,19 +76,19 @@ class PhaseSize:
 
     @property
     def runs(self) -> int:
-        """Largest possible number of runs."""
+        """Largest possible number of runs in the phase."""
         return sum(group.runs for group in self.groups)
 
 
 def network_of(spec: RunSpec) -> Network:
-    """Return the network that a run trains; its steps cost about the same for every method."""
+    """Return the network that a run trains, which mostly determines the cost of a step."""
     return spec.backbone, spec.backbone_parameters
 
 
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
-    """Return the largest possible number of runs in each phase of a plan, and their kind.
+    """Return the largest possible number of runs in each phase of a plan, and their properties.
 
-    A run that others need is counted once, in the first phase that needs it.
+    A run whose result other runs use is counted once, in the first phase that uses it.
     """
     study, searches = plan.study, plan.searches
     trials, seeds = study.search.trials, len(study.confirm.seeds)
@@ -161,7 +161,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
 
 
 def _stages_text(methods: Sequence[str]) -> str:
-    """Describe the stages of some methods; "" if they have none."""
+    """Return a text that names the methods with several trainings; "" if there are none."""
     methods_with_stages = [method for method in methods if method_of(method).stages]
     return (
         f", and the runs that {', '.join(methods_with_stages)} need" if methods_with_stages else ""
@@ -169,7 +169,7 @@ def _stages_text(methods: Sequence[str]) -> str:
 
 
 def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) -> str:
-    """Describe the runs of a phase that are carried out only because others need them."""
+    """Return a text on the runs that are carried out only because others use their results."""
     posterior = any(plan.posterior_of(scenario) is not None for scenario in scenarios)
     return _stages_text(methods) + (
         ", and the network that labels are drawn from" if posterior else ""
@@ -179,9 +179,10 @@ def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) ->
 def _runs_of_search(
     plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int
 ) -> Iterator[SimilarRuns]:
-    """Yield the runs of a search's method at `count` points of its space and one seed.
+    """Yield the runs of a search at `count` points of the search space and one seed.
 
-    All points share a needed run unless its spec depends on the hyperparameter values.
+    A run whose result these runs use is shared by all points, unless its own spec depends on the
+    hyperparameter values.
     """
     low, high = (
         plan.spec(
@@ -203,7 +204,10 @@ def _runs_of_search(
 
 
 def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
-    """Yield the distinct runs of the confirm phase, with placeholders for the tuned values."""
+    """Yield the distinct runs of the confirm phase.
+
+    Tuned values are not known yet; the lower bounds of the search space take their place.
+    """
     study = plan.study
     runs_by_digest: dict[str, SimilarRuns] = {}
     needed_by_digest: dict[str, SimilarRuns] = {}
@@ -228,9 +232,10 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
 def _group_by_cost(
     plan: Plan, similar_runs: Iterable[SimilarRuns], counted_needs: set[str]
 ) -> tuple[RunGroup, ...]:
-    """Group runs by cost, without the needed runs that are counted already.
+    """Return runs grouped by cost.
 
-    The digests of the needed runs are added to `counted_needs`.
+    Runs that are only needed by others are left out if `counted_needs` contains their digests;
+    otherwise their digests are added to it.
     """
     groups: dict[tuple[object, ...], RunGroup] = {}
     classes, dataset = len(plan.dataset.classes), plan.dataset

@@ -1,4 +1,4 @@
-"""A plan and its cost as text and as JSON."""
+"""Presentation of a plan and its cost, as text for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> RenderableType:
-    """Return a plan for the terminal: its runs, choices, cost and output locations."""
+    """Return the plan of a sweep as text for the terminal.
+
+    It shows the number of runs, the settings, the cost and the locations of the output.
+    """
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     runs = headed_table("phase", Column("runs", justify="right"), "", "one run")
     for size in phase_sizes(plan):
@@ -44,7 +47,7 @@ def _run_duration(size: PhaseSize, cost: MachineCost) -> str:
 
 
 def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
-    """Return the facts about a plan that are listed below its phases, by title."""
+    """Return the title and the text of each fact that is listed below the phases of a plan."""
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     source = source_of(study.dataset)
     used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
@@ -110,7 +113,11 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
 
 
 def _scaled(loaded: LoadedStudy) -> str:
-    """Describe what `--epochs` scales besides the epochs, and whether it cuts a cycle."""
+    """Return a text on the effects of `--epochs` other than on the number of epochs.
+
+    It lists the other values that are scaled, and says whether the last cycle of the learning-rate
+    schedule is cut. "" without effects.
+    """
     changes = [str(change) for change in loaded.scaled_values if change.path != "recipe.epochs"]
     full_recipe = matched_recipe(loaded.study.with_length(None))
     parts = [
@@ -122,7 +129,7 @@ def _scaled(loaded: LoadedStudy) -> str:
 
 
 def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dict[str, Any]:
-    """Return a plan and its cost as JSON values."""
+    """Return a plan and its cost as values that can be written as JSON."""
     plan = loaded_plan.plan
     return {
         "study": plan.name,

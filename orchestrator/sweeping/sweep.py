@@ -1,7 +1,7 @@
-"""State machine of a sweep, which decides on the next run from the results so far.
+"""State machine of a sweep, which chooses the next run from the results so far.
 
-It is independent of Ray, MLflow and the terminal. Runs with a final record are not handed out
-again, so that a restarted sweep continues where it was.
+It is independent of Ray, MLflow and the terminal. Runs whose final result is recorded are not
+carried out again, so that a restarted sweep continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class PendingTasks:
-    """Running runs, and the tasks that wait for them.
+    """Runs that are being carried out, and the tasks that wait for them.
 
-    A task waits for the runs that its spec needs, or for its own run if another task has started
-    the same one.
+    A task waits for the runs whose results its own run uses. It also waits if another task has
+    already started the same run.
 
     Attributes:
         running: digests of the runs that are being carried out.
@@ -45,11 +45,11 @@ class PendingTasks:
         self._ready: deque[Task] = deque()
 
     def pop(self) -> Task | None:
-        """Remove and return a task that precedes any new one; None if there is none."""
+        """Remove and return the first queued task; None if no task is queued."""
         return self._ready.popleft() if self._ready else None
 
     def wait(self, task: Task, needed: Task) -> bool:
-        """Let a task wait for a run, and queue that run unless it is queued or running.
+        """Let a task wait for a run, and queue that run unless it is already queued or running.
 
         Args:
             task: task that waits.
@@ -66,27 +66,28 @@ class PendingTasks:
         return queued
 
     def end(self, digest: str) -> list[Task]:
-        """Mark a run as ended and return the tasks that waited for it.
+        """Mark a run as ended, and return the tasks that waited for it.
 
         Args:
-            digest: digest of the run.
+            digest: digest of the ended run.
         """
         self.running.discard(digest)
         return self._waiting.pop(digest, [])
 
     def release(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks again, before any new one."""
+        """Queue tasks that have waited, before all tasks that are queued already."""
         self._ready.extendleft(tasks)
 
 
 @dataclass
 class Cell:
-    """All seeds of one method, scenario and values.
+    """All runs of one method, scenario and hyperparameter values, one run for each seed.
 
     Attributes:
         method: name of the method.
         scenario: name of the scenario.
-        origin: "tuned", "reference", "tuned, equals reference", "fixed" or "varied".
+        origin: origin of the values: "tuned", "reference", "tuned, equals reference", "fixed" or
+            "varied".
         tuning: tuning of the method on the scenario; None if the method is not tuned.
         batch: runs of the cell.
     """
@@ -99,24 +100,24 @@ class Cell:
 
 
 class Sweep:
-    """A plan being carried out; the work of the command `sweep`.
+    """A sweep in progress: it hands out runs and processes their results.
 
     Attributes:
         plan: plan of the sweep.
-        tunings: tunings of the sweep.
+        tunings: search and select phases of each tuned method.
         cells: cells of the confirm phase; empty until all values are chosen.
-        ended_runs: number of runs that have ended in each phase, including recorded ones.
-        run_phases: phase in which each of these runs is counted, by digest.
+        ended_runs: number of runs that have ended in each phase, including recorded runs.
+        run_phases: phase in which each ended run is counted, by digest of the run.
         failures: descriptions of the runs that could not be carried out.
     """
 
     def __init__(self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage) -> None:
-        """Open the sweep's searches, or create them.
+        """Create the sweep, and open its searches or create them.
 
         Args:
             plan: plan of the sweep.
             home: home folder, which contains `runs/`.
-            storage: storage of the searches.
+            storage: Optuna's storage of the searches.
         """
         self.plan = plan
         self._home = home
@@ -132,14 +133,14 @@ class Sweep:
         self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
 
     def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
-        """Process the recorded runs and set the callback for runs that end.
+        """Process the recorded runs, and set the callback for all runs that end.
 
         Args:
             on_result: callback that receives the task and the result of every run that has ended,
                 recorded ones included.
 
         Returns:
-            Number of recorded runs.
+            The number of recorded runs.
         """
         self._on_result = on_result
         for tuning in self.tunings:
@@ -156,7 +157,7 @@ class Sweep:
         return result if result is not None and result.final else None
 
     def next(self) -> Task | None:
-        """Return the next task; None if there is none before other runs have ended."""
+        """Return the next task; None if no task can start before other runs have ended."""
         if (task := self._next_task) is not None:
             self._next_task = None
             return task
@@ -176,7 +177,7 @@ class Sweep:
             self.end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
-        """Return whether a task must wait for a run; if so, queue it behind that run."""
+        """Return whether a task must wait for another run; if so, it is queued behind that run."""
         if task.spec.digest in self._pending.running:
             self._pending.wait(task, task)
             return True
@@ -190,19 +191,19 @@ class Sweep:
         return False
 
     def _check_posterior(self, spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
-        """Raise an error if a run is a posterior and has not finished.
+        """Raise an error if a run that noisy labels are drawn from (a posterior) has not finished.
 
-        Without the labels drawn from it, there is nothing to compare. A failed stage of a method,
-        in contrast, only excludes that method.
+        Without these labels no other run can be trained. In contrast, if a stage of a method has
+        failed, only that method is left out.
 
         Raises:
-            NalError: if the run is a posterior and has not finished.
+            NalError: if noisy labels are drawn from the run and it has not finished.
         """
         if spec.digest in self._posterior_digests:
             check_posterior(spec.digest, result, reason)
 
     def _count_needs(self, task: Task) -> None:
-        """Count the recorded needs of a recorded run, as if they had ended just now."""
+        """Count the recorded runs that a task's run depends on, as if they had just ended."""
         for spec in self.plan.needs_of(task.spec):
             if spec.digest in self.run_phases:
                 continue
@@ -212,7 +213,10 @@ class Sweep:
                 self._on_result(need, result)
 
     def _count(self, task: Task) -> None:
-        """Count a run that has ended; a need is counted once, whatever the number of dependents."""
+        """Count a run that has ended.
+
+        A run that several other runs depend on is counted only once.
+        """
         is_new = task.spec.digest not in self.run_phases
         self.run_phases.setdefault(task.spec.digest, task.phase)
         # Two trials may have the same values; both count, since the budget is a number of trials.
@@ -229,7 +233,7 @@ class Sweep:
             yield from cell.batch.tasks()
 
     def _advance(self) -> bool:
-        """Plan the confirm phase if all values are chosen; return whether it was planned."""
+        """Plan the confirm phase if all values are chosen, and return whether it was planned."""
         if self.cells:
             return False
         for tuning in self.tunings:
@@ -272,16 +276,16 @@ class Sweep:
         return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Return the answer of the task's own callback.
+        """Return the answer to the metrics of new epochs, as the task's own callback gives it.
 
         Args:
             task: task as `next` returned it.
-            rows: new rows of the run.
+            rows: metrics after each new epoch of the run.
         """
         return task.on_report(rows)
 
     def end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
-        """Process the end of a task's run.
+        """Process the result of a task's run that has ended.
 
         Args:
             task: task as `next` returned it.
@@ -289,7 +293,7 @@ class Sweep:
             reason: reason why there is no result.
 
         Raises:
-            NalError: if the run is a posterior and has not finished.
+            NalError: if noisy labels are drawn from the run and it has not finished.
         """
         spec = task.spec
         self._check_posterior(spec, result, reason)
@@ -317,7 +321,7 @@ class Sweep:
 
     @property
     def phase(self) -> Phase:
-        """Earliest phase that is not complete; confirm if all are."""
+        """Earliest phase that is not complete; `Phase.CONFIRM` if all phases are."""
         if self.cells:
             return Phase.CONFIRM
         search_done = all(tuning.search.done for tuning in self.tunings)
@@ -334,5 +338,5 @@ class Sweep:
 
 
 def _need_task(spec: RunSpec, task: Task) -> Task:
-    """Return the task of a run that another task's run needs."""
+    """Return the task of a run whose result another task's run uses."""
     return Task(spec, task.phase, task.values, lambda _result: None, is_need=True)

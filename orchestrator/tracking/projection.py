@@ -27,24 +27,25 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 Purpose = Phase | Literal["train"]
-"""Phase of a sweep that a run is part of, or "train" for a run of the command `train`."""
+"""Phase of the sweep that a run is part of; "train" for a run of the command `train`."""
 
 PARENT_TAG = "mlflow.parentRunId"
-"""Tag that holds the ID of the MLflow run below which a run is nested."""
+"""MLflow tag with the ID of the parent, below which MLflow shows a run."""
 
 MAX_VALUE_LENGTH = 500
 """Largest length of the value of a tag or parameter, in characters."""
 
 
 def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
-    """Return the digest of a run's cell: that of its spec without seeds and needs.
+    """Return the digest of a cell: all seeds of one method, scenario and values.
 
-    Cells of two sweeps that differ only in their seeds have the same digest. Seeds that are held
-    fixed enter it, since they change the meaning of the standard deviation.
+    It is the digest of a spec without its seeds and without the runs that the run needs. Cells of
+    two sweeps that differ only in their seeds therefore have the same digest. Seeds that the study
+    holds fixed are included, since they change the meaning of the standard deviation.
 
     Args:
-        spec: spec of the run.
-        fixed_seeds: seeds that are held fixed, by axis of randomness.
+        spec: spec of any run of the cell.
+        fixed_seeds: seeds that the study holds fixed, by random axis, such as "noise".
     """
     plain = spec.identity()
     plain.pop("needs", None)  # follows from the seeds
@@ -53,13 +54,13 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
 
 
 def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:
-    """Return a run's tags: its status, its provenance and its place in the study.
+    """Return the MLflow tags of a run: its status, its provenance, its study and its sweep.
 
     Args:
         result: result of the run.
-        phase: purpose of the run.
-        study: name of its study.
-        sweep: digest of its sweep; "" for none.
+        phase: phase of the run, or "train".
+        study: name of the run's study.
+        sweep: digest of the run's sweep; "" for a run outside of sweeps.
     """
     tags = {
         **{f"nal.{name}": value for name, value in result.provenance.items()},
@@ -84,14 +85,15 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
 
 
 def run_name(spec: RunSpec, phase: Purpose) -> str:
-    """Return the name of a run in MLflow, which begins with what differs between its siblings.
+    """Return the name of a run in MLflow.
 
-    A seed of a cell is named "seed 0 nal λ=1 α=0.9 symmetric-0.4", any other run
-    "λ=1 α=0.9 nal symmetric-0.4 seed 0".
+    It begins with what differs between the runs that MLflow lists together. A run of the confirm
+    phase is named "seed 0 nal λ=1 α=0.9 symmetric-0.4", any other run "λ=1 α=0.9 nal symmetric-0.4
+    seed 0".
 
     Args:
         spec: spec of the run.
-        phase: purpose of the run.
+        phase: phase of the run, or "train".
     """
     values = _format_values({name: spec.hyperparameters[name] for name in _tunable(spec)})
     seed = f"seed {spec.seeds.init}"
@@ -102,7 +104,10 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
 
 
 def _tunable(spec: RunSpec) -> list[str]:
-    """Return the hyperparameters that a search may vary, without importing outside code."""
+    """Return the names of the hyperparameters that a search may vary.
+
+    Code from outside the package is not imported. Of its methods, all floats are returned.
+    """
     if is_extension(spec.method):
         return [name for name, value in spec.hyperparameters.items() if isinstance(value, float)]
     return [p.name for p in method_of(spec.method).parameters if p.space is not None]
@@ -118,7 +123,7 @@ def _format_values(values: Mapping[str, Value]) -> str:
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:
-    """Return a run's settings as parameters, under the keys of a study."""
+    """Return the settings of a run as MLflow parameters, named by the keys of a study."""
     recipe, backbone = spec.recipe, without_hash(spec.backbone)
     params: dict[str, object] = {
         **{f"{backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
@@ -147,13 +152,15 @@ def run_params(spec: RunSpec) -> dict[str, str]:
 
 
 def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
-    """Return the numeric hyperparameters as metrics, since MLflow sorts parameters as texts.
+    """Return the numeric hyperparameters as MLflow metrics, which MLflow can sort by number.
+
+    MLflow sorts its parameters as texts.
 
     Args:
         values: values of hyperparameters by name.
 
     Returns:
-        Numeric values by "hp/" and the name.
+        Numeric values by metric name, such as "hp/lambda".
     """
     return {
         f"hp/{name}": float(value)
@@ -165,16 +172,17 @@ def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
 def protocol_in(
     plan: PlanRecord | None, result: RunResult, phase: Purpose, cell: CellRecord | None
 ) -> Protocol:
-    """Return the protocol over whose epochs a run's metrics are averaged.
+    """Return the protocol of a run: the rule that names the epochs over which metrics are averaged.
 
-    Runs under the matched recipe have the protocol of their sweep. A run with its own recipe, a
-    need in the confirm phase and a run without a sweep have the default of their schedule.
+    Runs under the matched recipe have the protocol of their sweep. The other runs have the default
+    protocol of their learning-rate schedule. They are runs with another recipe, runs that only
+    supply other runs of the confirm phase, and runs without a sweep.
 
     Args:
         plan: plan of the sweep; None for a run without a sweep.
         result: result of the run.
-        phase: purpose of the run.
-        cell: cell of the run in the confirm phase, if any.
+        phase: phase of the run, or "train".
+        cell: cell of the run in the confirm phase; None if it has none.
     """
     recipe, scenario = result.spec.recipe, result.spec.scenario
     if plan is None:
@@ -189,13 +197,16 @@ def protocol_in(
 def metric_points(
     result: RunResult, ended_ms: int | None = None, protocol: Protocol | None = None
 ) -> list[Metric]:
-    """Return the metrics of every epoch, and summary and settings at the last epoch.
+    """Return the MLflow metrics of a run.
+
+    They are its metrics after every epoch, and its summary and numeric settings at the last epoch.
 
     Args:
         result: result of the run.
         ended_ms: end of the run in milliseconds since 1970; None for now. The times of earlier
             epochs follow from the seconds that the epochs took.
-        protocol: protocol whose epochs are averaged; None for the default of the run's schedule.
+        protocol: rule that names the epochs over which metrics are averaged; None for the default
+            of the run's learning-rate schedule.
     """
     from mlflow.entities import Metric
 
@@ -231,7 +242,7 @@ def metric_points(
 
 
 def artifacts(result: RunResult) -> dict[str, str]:
-    """Return the contents of a run's artifacts by file name."""
+    """Return the contents of a run's MLflow artifacts by file name."""
     return {
         "spec.json": json.dumps(result.spec.to_dict(), indent=1),
         "transition.json": json.dumps(result.labels.transition),

@@ -1,4 +1,4 @@
-"""Records of a sweep in progress, in its archive under the home and in MLflow."""
+"""Records of a sweep in progress, written to its archive in the home folder and to MLflow."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Writes each run that ends and the plan of a sweep to its archive and to MLflow."""
+    """Recorder of a sweep.
+
+    It writes each run that ends to MLflow, and the plan of the sweep to MLflow and to the archive.
+    """
 
     def __init__(
         self, sweep: Sweep, loaded: LoadedStudy, archive: SweepArchive, tracker: BackgroundTracker
     ) -> None:
-        """Create the recorder of a sweep and write the sweep's plan.
+        """Create the recorder of a sweep, and write the plan of the sweep.
 
         Args:
-            sweep: sweep that has not been resumed yet.
+            sweep: sweep whose recorded runs have not been read yet; see `resume`.
             loaded: study of the sweep, with the sources of its values.
             archive: archive of the sweep.
-            tracker: tracker of the study.
+            tracker: writer to the study's MLflow experiment.
         """
         self._sweep = sweep
         self._loaded = loaded
@@ -64,10 +67,10 @@ class Recorder:
         tracker.start_sweep(plan, study_yaml, loaded.extensions.files)
 
     def resume(self) -> int:
-        """Resume the sweep from the recorded runs and write its plan.
+        """Let the sweep process its recorded runs, and write its plan.
 
         Returns:
-            Number of recorded runs.
+            The number of recorded runs.
         """
         recorded = self._sweep.resume(self._on_end)
         self._resumed = True
@@ -75,7 +78,7 @@ class Recorder:
         return recorded
 
     def _on_end(self, task: Task, result: RunResult) -> None:
-        """Write a run that has ended, and the plan of the sweep."""
+        """Record a run that has ended in MLflow, and save the current plan of the sweep."""
         if not self._cells:
             cells = [cell_record(cell, self._loaded) for cell in self._sweep.cells]
             self._cells = {digest: cell for cell in cells for digest in cell.digests}
@@ -88,7 +91,7 @@ class Recorder:
             self.update()
 
     def update(self) -> PlanRecord:
-        """Write the current plan to the archive and to MLflow, and return it."""
+        """Write the current plan of the sweep to the archive and to MLflow, and return it."""
         self._phase = self._sweep.phase
         plan = plan_record(self._sweep, self._loaded)
         self._archive.write_plan(plan)
@@ -100,7 +103,7 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
     """Return the record of a sweep's plan in its current state.
 
     Args:
-        sweep: sweep in progress or done.
+        sweep: sweep, in progress or finished.
         loaded: study of the sweep, with the sources of its values.
     """
     plan, study, dataset = sweep.plan, sweep.plan.study, sweep.plan.dataset
@@ -137,7 +140,10 @@ def plan_record(sweep: Sweep, loaded: LoadedStudy) -> PlanRecord:
 
 
 def _scenario_epochs(study: Study) -> dict[str, int]:
-    """Return the matched number of epochs by scenario, where it differs from the study's."""
+    """Return the number of epochs of the matched recipe, by scenario.
+
+    Only scenarios are included whose number differs from that of the study.
+    """
     lengths = {name: matched_recipe(study, name).epochs for name in study.scenarios}
     return {
         name: epochs for name, epochs in lengths.items() if epochs != matched_recipe(study).epochs
@@ -171,7 +177,7 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
     """Return the record of a cell of the confirm phase.
 
     Args:
-        cell: cell of a sweep.
+        cell: cell of the sweep: all seeds of one method, scenario and values.
         loaded: study of the sweep, with the sources of its values.
     """
     trials = len(cell.tuning.digests) if cell.tuning and cell.origin.startswith("tuned") else 0
@@ -199,15 +205,15 @@ READINGS = {
     Selection.NOISY: TEST_BEST_VAL,
     Selection.CLEAN: TEST_BEST_CLEAN_VAL,
 }
-"""Metric that a published recipe reports, by its rule for the epoch."""
+"""Metric that a published recipe reports, by its rule that selects the epoch."""
 
 
 def _describe_recipe(resolved: Resolved, matched: Protocol) -> str:
     """Return a description of a recipe that is not matched; "" for the matched recipe.
 
     Args:
-        resolved: recipe of a method on a scenario.
-        matched: protocol of the matched recipe on the scenario.
+        resolved: resolved settings of a method on a scenario, with its recipe.
+        matched: protocol (rule that names the averaged epochs) of the matched recipe.
     """
     training, own = resolved.training, resolved.protocol
     if training.kind == "matched":
@@ -229,12 +235,12 @@ def _source(cell: Cell, loaded: LoadedStudy) -> str:
 
 
 def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: str) -> str:
-    """Return the sources of a method's fixed or reference values as text.
+    """Return a text that names the sources of a method's fixed or reference values.
 
     Args:
         loaded: study, with the sources of its values.
         method: name of the method.
-        values: fixed or reference values.
+        values: hyperparameter values that the study fixes, or those of the NAL paper.
         scenario: name of the scenario.
 
     Returns:
