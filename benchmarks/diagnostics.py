@@ -72,14 +72,16 @@ def main() -> None:
     numbers: dict[str, float] = {}
     for title, dataset in (("digits", digits()), ("2,000 pictures, K = 100", hundred_classes())):
         seconds(dataset, collects=True)
-        ratios, plain = [], []
+        ratios, seconds_without = [], []
         for pair in range(pairs):
-            first = pair % 2 == 0
-            times = {first: seconds(dataset, collects=first)}
-            times[not first] = seconds(dataset, collects=not first)
+            collects_first = pair % 2 == 0
+            times = {collects_first: seconds(dataset, collects=collects_first)}
+            times[not collects_first] = seconds(dataset, collects=not collects_first)
             ratios.append(times[True] / times[False] - 1)
-            plain.append(times[False])
-        numbers[f"{title}: seconds without, median of {pairs}"] = round(statistics.median(plain), 3)
+            seconds_without.append(times[False])
+        numbers[f"{title}: seconds without, median of {pairs}"] = round(
+            statistics.median(seconds_without), 3
+        )
         numbers[f"{title}: added, median of {pairs} pairs, percent"] = round(
             100 * statistics.median(ratios), 2
         )

@@ -47,7 +47,7 @@ WIDTH, HEIGHT, CROP, BATCH = 340, 256, 227, 32
 """Size of the pictures and of the crops in pixels, and number of pictures in a batch."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of each channel, for the normalisation."""
-KEYS = 1000
+FILES_PER_FOLDER = 1000
 """Number of files in each folder of the generated picture files."""
 
 
@@ -161,10 +161,10 @@ def write_index(root: Path, lines: int) -> None:
     """Write the file lists of Clothing1M with `lines` training pictures, all of them empty."""
     folder = root / clothing1m.FOLDER
     keys = []
-    for first in range(0, lines, KEYS):
-        subfolder = f"images/{first // KEYS % 10}/{first // KEYS // 10:03d}"
+    for start in range(0, lines, FILES_PER_FOLDER):
+        subfolder = f"images/{start // FILES_PER_FOLDER % 10}/{start // FILES_PER_FOLDER // 10:03d}"
         (folder / subfolder).mkdir(parents=True)
-        for number in range(first, min(first + KEYS, lines)):
+        for number in range(start, min(start + FILES_PER_FOLDER, lines)):
             key = f"{subfolder}/{number:010d}_{number * 7919 % lines:08d}.jpg"
             os.close(os.open(folder / key, os.O_CREAT))
             keys.append(key)
@@ -199,9 +199,9 @@ def measure_index(lines: int) -> dict[str, object]:
     root = Path(tempfile.mkdtemp())
     try:
         write_index(root, lines)
-        others = len(range(0, lines, max(1, lines // 10_000)))
+        n_others = len(range(0, lines, max(1, lines // 10_000)))
         process = subprocess.run(
-            [sys.executable, "-c", _READ, str(root), str(lines), str(others)],
+            [sys.executable, "-c", _READ, str(root), str(lines), str(n_others)],
             capture_output=True,
             text=True,
             check=True,

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 EPOCHS, PERIOD = 30, 5
 """Length of a training and period of its learning-rate schedule, in epochs."""
-TRAIN, TEST = 300, 200
+TRAIN_PER_CLASS, TEST_PER_CLASS = 300, 200
 """Numbers of training and test pictures of each class; the first by name are used."""
 LAMBDAS = (0.5, 2.0, 10.0)
 """Values of the hyperparameter λ of NAL."""
-ENDS = 3
+N_CYCLE_ENDS = 3
 """Number of cycle ends that `held-out-cycle-ends` averages."""
 
 STUDY = f"""\
@@ -91,7 +91,7 @@ def last_epochs(trace: Trace, metric: str) -> float:
 
 def cycle_ends(trace: Trace, metric: str) -> float:
     """Return the mean of a metric over the ends of the last cycles: `held-out-cycle-ends`."""
-    return fmean(row[metric] for row in trace[PERIOD - 1 :: PERIOD][-ENDS:])
+    return fmean(row[metric] for row in trace[PERIOD - 1 :: PERIOD][-N_CYCLE_ENDS:])
 
 
 def last_epoch(trace: Trace, metric: str) -> float:
@@ -102,7 +102,7 @@ def last_epoch(trace: Trace, metric: str) -> float:
 OBJECTIVES: dict[str, Callable[[Trace, str], float]] = {
     f"mean of the last {PERIOD} epochs": last_cycle,
     f"mean of the last {2 * PERIOD} epochs": last_epochs,
-    f"mean of the last {ENDS} cycle ends": cycle_ends,
+    f"mean of the last {N_CYCLE_ENDS} cycle ends": cycle_ends,
     "last epoch": last_epoch,
 }
 """Function that computes each objective from a trace and the name of a metric, by title."""
@@ -111,7 +111,7 @@ OBJECTIVES: dict[str, Callable[[Trace, str], float]] = {
 def write_pictures(folder: Path, data: Path) -> None:
     """Write the first pictures of each class in a folder to `data.npz` in another folder."""
     arrays: dict[str, Any] = {}
-    for split, count in (("train", TRAIN), ("test", TEST)):
+    for split, count in (("train", TRAIN_PER_CLASS), ("test", TEST_PER_CLASS)):
         classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
         paths = [
             path for class_folder in classes for path in sorted(class_folder.iterdir())[:count]

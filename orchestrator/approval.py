@@ -24,10 +24,10 @@ def allowed_folder() -> Path:
 
     It contains an empty file for each code file that the user has allowed, named by its SHA-256.
     """
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():  # to be ignored by the XDG specification
-        state = Path.home() / ".local" / "state"
-    return state / "nal-orchestrator" / "allowed-code"
+    state_home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state_home.is_absolute():  # to be ignored by the XDG specification
+        state_home = Path.home() / ".local" / "state"
+    return state_home / "nal-orchestrator" / "allowed-code"
 
 
 def _printable(path: str) -> str:
@@ -44,9 +44,9 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         file: code file to execute.
         allow_code: whether `--allow-code` was passed, which allows every file without asking.
     """
-    permission = allowed_folder() / file.sha256
+    permission_file = allowed_folder() / file.sha256
     with suppress(PermissionError):
-        if permission.exists():
+        if permission_file.exists():
             return True
     if not allow_code:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -63,11 +63,11 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         if answer.strip().lower() not in ("y", "yes"):
             return False
     try:
-        permission.parent.mkdir(parents=True, exist_ok=True)
-        permission.touch()
+        permission_file.parent.mkdir(parents=True, exist_ok=True)
+        permission_file.touch()
     except OSError as error:
         Console(stderr=True, highlight=False).print(
-            f"cannot remember in {permission.parent} that {file.path} is allowed "
+            f"cannot remember in {permission_file.parent} that {file.path} is allowed "
             f"({error.strerror}): it will be asked for again",
             soft_wrap=True,
         )

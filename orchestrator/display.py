@@ -122,7 +122,7 @@ class Display:
         """
         self._console = console
         self._sweep = sweep
-        self._weights = {
+        self._phase_costs = {
             size.phase: (size.runs, cost.mean_run_seconds(size.groups))
             for size in phase_sizes(sweep.plan)
         }
@@ -161,12 +161,12 @@ class Display:
         """Remove the run from the display."""
         self._runs.pop(task.spec.digest, None)
 
-    def _totals(self) -> dict[Phase, int]:
+    def _total_runs(self) -> dict[Phase, int]:
         """Return the total number of runs of each phase.
 
         The number is exact once the phase is planned, and an upper bound before.
         """
-        totals = {phase: runs for phase, (runs, _) in self._weights.items()}
+        totals = {phase: runs for phase, (runs, _) in self._phase_costs.items()}
         selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
         if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
             totals[Phase.SELECT] = self._count(Phase.SELECT, selecting)
@@ -189,10 +189,11 @@ class Display:
 
     def _completed_seconds(self) -> float:
         ended = sum(
-            self._sweep.ended_runs[phase] * seconds for phase, (_, seconds) in self._weights.items()
+            self._sweep.ended_runs[phase] * seconds
+            for phase, (_, seconds) in self._phase_costs.items()
         )
         return ended + sum(
-            run.fraction * self._weights[run.task.phase][1] for run in self._runs.values()
+            run.fraction * self._phase_costs[run.task.phase][1] for run in self._runs.values()
         )
 
     def seconds_left(self) -> float:
@@ -200,17 +201,19 @@ class Display:
 
         It is based on the measured cost of runs and the speed so far.
         """
-        totals = self._totals()
-        whole = sum(totals[phase] * seconds for phase, (_, seconds) in self._weights.items())
-        done = self._completed_seconds()
-        progress = done - self._initial_seconds
+        totals = self._total_runs()
+        total_seconds = sum(
+            totals[phase] * seconds for phase, (_, seconds) in self._phase_costs.items()
+        )
+        completed_seconds = self._completed_seconds()
+        progress_seconds = completed_seconds - self._initial_seconds
         elapsed = time.monotonic() - self._start_time
         # During the first twentieth, the measured cost is the better estimate.
-        rate = progress / elapsed if progress > whole / 20 else self._slots
-        return max(0.0, whole - done) / max(rate, 1e-9)
+        speed = progress_seconds / elapsed if progress_seconds > total_seconds / 20 else self._slots
+        return max(0.0, total_seconds - completed_seconds) / max(speed, 1e-9)
 
-    def _status(self) -> Text:
-        totals = self._totals()
+    def _status_text(self) -> Text:
+        totals = self._total_runs()
         text = Text()
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
@@ -221,7 +224,7 @@ class Display:
         text.append(f"about {format_duration(self.seconds_left())} left")
         return text
 
-    def _best(self) -> Text:
+    def _best_text(self) -> Text:
         best = self._sweep.best
         if best is None:
             return Text("no trial has ended yet", style="dim")
@@ -251,10 +254,10 @@ class Display:
                 f"epoch {run.epoch}/{spec.recipe.epochs}",
                 "" if accuracy is None else f"val {100 * accuracy:.1f} %",
             )
-        more = len(runs) - MAX_SHOWN_RUNS
-        if more > 0:
-            table.add_row(Text(f"and {more} more", style="dim"))
-        return Group(self._status(), self._best(), table)
+        hidden_count = len(runs) - MAX_SHOWN_RUNS
+        if hidden_count > 0:
+            table.add_row(Text(f"and {hidden_count} more", style="dim"))
+        return Group(self._status_text(), self._best_text(), table)
 
     def _print_status_line(self) -> None:
         if (
@@ -263,4 +266,6 @@ class Display:
         ):
             return
         self._last_line_time = time.monotonic()
-        self._console.print(Text.assemble(self._status(), "   ", self._best()), soft_wrap=True)
+        self._console.print(
+            Text.assemble(self._status_text(), "   ", self._best_text()), soft_wrap=True
+        )

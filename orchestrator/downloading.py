@@ -27,7 +27,7 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
         DataError: if a file cannot be downloaded from any of its URLs, or the folder
             cannot be written.
     """
-    bar = Progress(
+    progress_bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
@@ -35,12 +35,12 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
         console=console,
         transient=True,
     )
-    task = bar.add_task(f"downloading {dataset}", total=None)
+    task_id = progress_bar.add_task(f"downloading {dataset}", total=None)
     with ExitStack() as stack:
 
-        def show(done: int, total: int | None) -> None:
-            if not bar.live.is_started:  # without a missing file no bar is shown
-                stack.enter_context(bar)
-            bar.update(task, completed=done, total=total)
+        def update_bar(done_bytes: int, total_bytes: int | None) -> None:
+            if not progress_bar.live.is_started:  # without a missing file no bar is shown
+                stack.enter_context(progress_bar)
+            progress_bar.update(task_id, completed=done_bytes, total=total_bytes)
 
-        ensure(dataset, data_dir, show)
+        ensure(dataset, data_dir, update_bar)

@@ -100,32 +100,33 @@ class Home:
             HomeError: if the folder cannot be written, or has the layout of another version.
         """
         self.check()
-        partial = self.path / f".format.{os.getpid()}"
+        temp_file = self.path / f".format.{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            partial.write_text(f"{FORMAT}\n")
-            partial.replace(self.path / "format")
+            temp_file.write_text(f"{FORMAT}\n")
+            temp_file.replace(self.path / "format")
         except OSError as error:
             raise HomeError(
                 f"--home {self.path} cannot be written to ({error.strerror}): "
                 "choose another folder with --home"
             ) from error
 
-    def require_space(self, needed: float) -> None:
+    def require_space(self, needed_bytes: float) -> None:
         """Check that the disk of the home folder has enough free space.
 
         Args:
-            needed: size of the checkpoints to write, in bytes.
+            needed_bytes: size of the checkpoints to write, in bytes.
 
         Raises:
             HomeError: if there is too little space.
         """
-        existing = next(path for path in (self.path, *self.path.parents) if path.exists())
-        free = shutil.disk_usage(existing).free
-        if free < needed + DISK_RESERVE:
+        existing_folder = next(path for path in (self.path, *self.path.parents) if path.exists())
+        free_bytes = shutil.disk_usage(existing_folder).free
+        required_bytes = needed_bytes + DISK_RESERVE
+        if free_bytes < required_bytes:
             raise HomeError(
-                f"--home {self.path}: the disk has {free / 1e9:.1f} GB free and the runs need "
-                f"about {(needed + DISK_RESERVE) / 1e9:.1f} GB: make room, or choose another "
+                f"--home {self.path}: the disk has {free_bytes / 1e9:.1f} GB free and the runs "
+                f"need about {required_bytes / 1e9:.1f} GB: make room, or choose another "
                 "folder with --home"
             )
 
@@ -141,12 +142,12 @@ class Home:
         Raises:
             HomeError: if another process has locked the study; the message names the process.
         """
-        path = self.path / "sweeps" / f"{study}.lock"
+        lock_path = self.path / "sweeps" / f"{study}.lock"
         try:
-            path.parent.mkdir(exist_ok=True)
-            file = path.open("a+")
+            lock_path.parent.mkdir(exist_ok=True)
+            file = lock_path.open("a+")
         except OSError as error:
-            raise HomeError(f"cannot write {path}: {error.strerror}") from error
+            raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
         with file as lock:
             try:
                 acquire(lock, patience_seconds=0)
@@ -158,8 +159,10 @@ class Home:
                     "wait for it, end it, or choose another folder with --home"
                 ) from None
             lock.truncate(0)
-            started = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            lock.write(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "at": started}))
+            start_time = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            lock.write(
+                json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "at": start_time})
+            )
             lock.flush()
             yield
 

@@ -41,18 +41,20 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
         The exit code, 0.
     """
     console = Console(stderr=as_json, highlight=False)
-    missing_data = {name: _missing(source, data_dir) for name, source in SOURCES.items()}
+    missing_data = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
     console.print(f"looked for in {data_dir}:\n", soft_wrap=True)
     for name, missing in missing_data.items():
         source = SOURCES[name]
-        state = Text("there", style="green") if missing is None else Text("missing", style="yellow")
-        console.print(Text(f"{name:<12}", style="bold"), state, Text(f"  {source.title}"))
+        state_text = (
+            Text("there", style="green") if missing is None else Text("missing", style="yellow")
+        )
+        console.print(Text(f"{name:<12}", style="bold"), state_text, Text(f"  {source.title}"))
         table = Table.grid(
             Column(style="dim", min_width=10), Column(overflow="fold"), padding=(0, 2)
         )
         table.add_row("  expected", source.layout)
         if missing is not None:
-            table.add_row("  offered", _offer(source))
+            table.add_row("  offered", _offer_text(source))
         console.print(table)
     for name, entry_point in announced("dataset").items():
         package = distribution_name(entry_point)
@@ -74,7 +76,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _offer(source: Source) -> str:
+def _offer_text(source: Source) -> str:
     """Return where a dataset can be obtained, and under which licence."""
     download_hint = (
         f"; `data prepare {source.name}` downloads the archive" if source.downloads else ""
@@ -82,7 +84,7 @@ def _offer(source: Source) -> str:
     return f"by {source.offered}{download_hint} ({source.licence})"
 
 
-def _missing(source: Source, data_dir: Path) -> str | None:
+def _missing_part(source: Source, data_dir: Path) -> str | None:
     """Return a message that names the missing part of a dataset; None if it seems complete."""
     try:
         source.signature(data_dir)
@@ -108,7 +110,7 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         UserError: if the dataset is missing or damaged.
     """
     console = Console(stderr=as_json, highlight=False)
-    source = _source(name)
+    source = _find_source(name)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
     unreadable = {name: dict(split.unreadable) for name, split in dataset.splits.items()}
@@ -121,10 +123,10 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         for problem in by_position.values()
     ]
     if as_json:
-        print_json(_json_values(dataset, unreadable))
-    _show(console, dataset, source, data_dir)
-    for line in problems[:MAX_PRINTED]:
-        console.print(Text(line, style="red"), soft_wrap=True)
+        print_json(_dataset_json(dataset, unreadable))
+    _print_dataset(console, dataset, source, data_dir)
+    for problem_text in problems[:MAX_PRINTED]:
+        console.print(Text(problem_text, style="red"), soft_wrap=True)
     if len(problems) > MAX_PRINTED:
         console.print(
             f"and {len(problems) - MAX_PRINTED} more: add --json to list all", style="red"
@@ -151,7 +153,7 @@ def dataset_name(reference: str, *, allow_code: bool) -> str:
     return extensions.name_of("dataset", reference)
 
 
-def _source(name: str) -> Source:
+def _find_source(name: str) -> Source:
     """Return the `Source` that reads a dataset.
 
     Raises:
@@ -170,8 +172,8 @@ def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[i
     from trainables.run_data.picture_loader import decode
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        for position in bar.track(range(len(split)), description=title):
+    with Progress(*columns, console=console, transient=True) as progress_bar:
+        for position in progress_bar.track(range(len(split)), description=title):
             try:
                 decode(split.images.path(position))
             except DataError as error:
@@ -183,7 +185,7 @@ def _class_counts(dataset: Dataset, split: Split) -> list[int]:
     return list(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
 
 
-def _json_values(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> dict[str, object]:
+def _dataset_json(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> dict[str, object]:
     return {
         "name": dataset.name,
         "digest": dataset.digest,
@@ -200,7 +202,7 @@ def _json_values(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> dic
     }
 
 
-def _show(console: Console, dataset: Dataset, source: Source, data_dir: Path) -> None:
+def _print_dataset(console: Console, dataset: Dataset, source: Source, data_dir: Path) -> None:
     console.print(Text(f"{source.title} in {data_dir}", style="bold"), soft_wrap=True)
     image = dataset.image
     shape = "files of any size" if image is None else "×".join(map(str, image))
@@ -234,7 +236,7 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
         UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
     console = Console(highlight=False)
-    source = _source(name)
+    source = _find_source(name)
     home.create()
     download(name, data_dir, console)
     with console.status(f"reading {name}"):

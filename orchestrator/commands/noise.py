@@ -49,7 +49,7 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
     console = Console(stderr=as_json, highlight=False)
     plan = load_plan(changes, places, console, writes=True).plan
     scenario = plan.study.scenarios[0]
-    labels = _labels(plan, scenario, seed, places, console)
+    labels = _draw_labels(plan, scenario, seed, places, console)
     path = store_labels(labels.noisy, places.home_dir)
     facts = LabelFacts.of(labels, scenario)
     if as_json:
@@ -66,12 +66,14 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
             }
         )
         return 0
-    _show(console, labels, facts, scenario, path)
-    _show_transition(console, labels, plan.dataset.classes)
+    _print_labels(console, labels, facts, scenario, path)
+    _print_transition(console, labels, plan.dataset.classes)
     return 0
 
 
-def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Console) -> Realisation:
+def _draw_labels(
+    plan: Plan, scenario: str, seed: int, places: Places, console: Console
+) -> Realisation:
     """Draw the noisy labels of a scenario.
 
     If the noise depends on the predictions of a network, that network is trained first.
@@ -86,7 +88,7 @@ def _labels(plan: Plan, scenario: str, seed: int, places: Places, console: Conso
     return load_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
 
 
-def _show(
+def _print_labels(
     console: Console, labels: Realisation, facts: LabelFacts, scenario: str, path: Path
 ) -> None:
     noise = noise_of(scenario)
@@ -107,7 +109,7 @@ def _show(
     console.print(facts_table(rows), soft_wrap=True)
 
 
-def _show_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
+def _print_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
     matrix = np.array(labels.transition)
     if len(classes) <= MAX_MATRIX_CLASSES:
         console.print(
@@ -123,8 +125,12 @@ def _show_transition(console: Console, labels: Realisation, classes: Sequence[st
     console.print(f"\nthe {MAX_FLIPS} most frequent flips, in percent of the true class:")
     table = headed_table("class", "noisy label", Column("%", justify="right"), gap=2)
     for position in order:
-        true, noisy = divmod(int(position), len(classes))
-        if flips[true, noisy]:
-            table.add_row(classes[true], classes[noisy], f"{100 * flips[true, noisy]:.1f}")
+        true_label, noisy_label = divmod(int(position), len(classes))
+        if flips[true_label, noisy_label]:
+            table.add_row(
+                classes[true_label],
+                classes[noisy_label],
+                f"{100 * flips[true_label, noisy_label]:.1f}",
+            )
     console.print(table)
     console.print("\nAdd --json to get the whole matrix.")

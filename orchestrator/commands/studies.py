@@ -57,9 +57,9 @@ def show(changes: Changes, *, as_yaml: bool) -> int:
         return 0
     columns = [Column(name, overflow="fold") for name in ("value", "source")]
     table = headed_table(Column("key", no_wrap=True), *columns)
-    plain, sources = loaded.with_references()
-    for path, value in leaves(plain):
-        key = format_key(path)
+    resolved_values, sources = loaded.with_references()
+    for key_path, value in leaves(resolved_values):
+        key = format_key(key_path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(key), Text(text), Text(sources.get(key, ""), style="dim"))
     console = Console(highlight=False)

@@ -37,7 +37,7 @@ MAX_PRINTED = 10
 def run(
     places: Places,
     digest_prefix: str,
-    out: Path | None,
+    output_folder: Path | None,
     count: int,
     *,
     allow_code: bool,
@@ -48,7 +48,7 @@ def run(
     Args:
         places: locations of the home folder and the data.
         digest_prefix: beginning of the run's digest.
-        out: folder of the two files; None for `suspects-<digest>` in the current folder.
+        output_folder: folder of the two files; None for `suspects-<digest>` in the current folder.
         count: number of pictures on the contact sheet.
         allow_code: whether the code file of the run's dataset is executed without asking the user.
         as_json: whether to print JSON on standard output.
@@ -74,7 +74,7 @@ def run(
     suspects = rank_suspects(diagnostics)
     spec = result.spec
     if is_extension(spec.dataset):
-        _load_code(record, spec.code[spec.dataset], allow_code=allow_code)
+        _load_dataset_code(record, spec.code[spec.dataset], allow_code=allow_code)
     try:
         with console.status(f"reading {spec.dataset}"):
             dataset = load(spec.dataset, places.data, home.cache)
@@ -86,17 +86,17 @@ def run(
             f"{dataset.digest[:12]}, the run was trained on {spec.data[:12]}: choose the folder "
             "of that data with --data-dir"
         )
-    files = _files(dataset, places.data)
-    folder = out or Path(f"suspects-{record.digest[:12]}")
+    files = _file_names(dataset, places.data)
+    folder = output_folder or Path(f"suspects-{record.digest[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HomeError(f"--out {folder}: {error.strerror}") from error
     write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, files))
-    write_atomically(folder / "suspects.png", _sheet(suspects, dataset, result, count))
+    write_atomically(folder / "suspects.png", _render_sheet(suspects, dataset, result, count))
     if as_json:
-        print_json(_json_values(suspects, result, folder))
-    _show(console, suspects, dataset.classes, files, folder)
+        print_json(_ranking_json(suspects, result, folder))
+    _print_ranking(console, suspects, dataset.classes, files, folder)
     held_out = held_out_count(spec.hold_out, result.labels.count)
     if held_out:
         console.print(
@@ -107,7 +107,7 @@ def run(
     return 0
 
 
-def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
+def _load_dataset_code(record: Record, sha256: object, *, allow_code: bool) -> None:
     """Execute the code file that defines the dataset of a run.
 
     Args:
@@ -128,7 +128,7 @@ def _load_code(record: Record, sha256: object, *, allow_code: bool) -> None:
             load_file(file)
 
 
-def _files(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
+def _file_names(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
     """Return the file name of each training sample; None if samples are not stored as files."""
     images = dataset.train.images
     if isinstance(images, Pictures):
@@ -162,15 +162,16 @@ def _full_digest(home: Home, prefix: str) -> str:
     return matches[0]
 
 
-def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) -> bytes:
+def _render_sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) -> bytes:
     """Return the contact sheet of the `count` first samples of a ranking, as a PNG file."""
     n_images = min(count, len(suspects))
     captions = [
         [
-            f"{dataset.classes[suspects.given[n]]} -> {dataset.classes[suspects.proposed[n]]}",
-            f"#{suspects.index[n]}  {suspects.score[n]:.3f}",
+            f"{dataset.classes[suspects.given[rank]]} -> "
+            f"{dataset.classes[suspects.proposed[rank]]}",
+            f"#{suspects.index[rank]}  {suspects.score[rank]:.3f}",
         ]
-        for n in range(n_images)
+        for rank in range(n_images)
     ]
     images = _small_images(dataset.train, suspects.index[:n_images])
     spec = result.spec
@@ -181,7 +182,7 @@ def _sheet(suspects: Suspects, dataset: Dataset, result: RunResult, count: int) 
     return contact_sheet(images, captions, title)
 
 
-def _json_values(suspects: Suspects, result: RunResult, folder: Path) -> dict[str, object]:
+def _ranking_json(suspects: Suspects, result: RunResult, folder: Path) -> dict[str, object]:
     mislabelled = suspects.mislabelled
     return {
         "run": result.digest,
@@ -193,7 +194,7 @@ def _json_values(suspects: Suspects, result: RunResult, folder: Path) -> dict[st
     }
 
 
-def _show(
+def _print_ranking(
     console: Console,
     suspects: Suspects,
     classes: Sequence[str],
@@ -204,17 +205,17 @@ def _show(
     if suspects.attention is not None:
         columns.append("τ")
     table = Table(*columns, box=None, pad_edge=False, header_style="dim")
-    for n in range(min(MAX_PRINTED, len(suspects))):
-        index = int(suspects.index[n])
+    for rank in range(min(MAX_PRINTED, len(suspects))):
+        index = int(suspects.index[rank])
         cells = [
             str(index) if files is None else files[index],
-            classes[suspects.given[n]],
-            classes[suspects.proposed[n]],
-            f"{suspects.score[n]:.3f}",
-            f"{suspects.loss[n]:.2f}",
+            classes[suspects.given[rank]],
+            classes[suspects.proposed[rank]],
+            f"{suspects.score[rank]:.3f}",
+            f"{suspects.loss[rank]:.2f}",
         ]
         if suspects.attention is not None:
-            cells.append(f"{suspects.attention[n]:.3g}")
+            cells.append(f"{suspects.attention[rank]:.3g}")
         table.add_row(*cells)
     console.print(table)
     mislabelled = suspects.mislabelled

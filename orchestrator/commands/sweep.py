@@ -69,7 +69,7 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
     engine = engine_of(places)
     if dry_run:
         loaded_plan = load_plan(changes, places, console, writes=False)
-        cost = _cost(loaded_plan.plan, engine, None, console)
+        cost = _measure_cost(loaded_plan.plan, engine, None, console)
         console.print(plan_view(loaded_plan, cost, places))
         if as_json:
             print_json(plan_json(loaded_plan, cost, places))
@@ -80,16 +80,16 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
     home.create()
     with home.claimed(loaded.name):
         loaded_plan = load_plan(changes, places, console, writes=True)
-        cost = _cost(loaded_plan.plan, engine, home.cache, console)
+        cost = _measure_cost(loaded_plan.plan, engine, home.cache, console)
         console.print(plan_view(loaded_plan, cost, places))
         if not yes and places.ray_address is None:
-            _confirm(changes, places, loaded_plan.plan, cost, console)
+            _ask_confirmation(changes, places, loaded_plan.plan, cost, console)
         home.require_space(cost.plan_bytes(loaded_plan.plan))
-        failed = _carry_out(engine, places, loaded_plan, cost, console, as_json=as_json)
-        console.print(_next_commands(changes, places, loaded_plan.plan), soft_wrap=True)
-        for failure in failed:
+        failures = _carry_out(engine, places, loaded_plan, cost, console, as_json=as_json)
+        console.print(_suggested_commands(changes, places, loaded_plan.plan), soft_wrap=True)
+        for failure in failures:
             console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
-        return 1 if failed else 0
+        return 1 if failures else 0
 
 
 def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None:
@@ -106,7 +106,7 @@ def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None
         check_store(places.tracking_uri)
 
 
-def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
+def _measure_cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
     """Measure what the runs of a plan cost on this machine.
 
     The engine may limit the number of runs at a time. Measurements are stored in the folder
@@ -117,7 +117,7 @@ def _cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> M
     return replace(cost, slots=engine.slots or cost.slots)
 
 
-def _confirm(
+def _ask_confirmation(
     changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console
 ) -> None:
     """Ask the user to confirm the plan of a sweep, if it takes long on this machine.
@@ -128,16 +128,18 @@ def _confirm(
     seconds = cost.plan_seconds(plan)
     if seconds <= CONFIRM_ABOVE_SECONDS:
         return
-    smaller = smaller_changes(changes, plan, cost, CONFIRM_ABOVE_SECONDS)
-    if smaller is not None:
-        shorter = replace(plan, study=smaller.load().study)
-        console.print(f"A smaller sweep, about {format_duration(cost.plan_seconds(shorter))} here:")
-        console.print(Text(f"    {command_line('sweep', smaller, places)}\n"), soft_wrap=True)
-    long = f"this plan takes about {format_duration(seconds)} on this machine"
+    smaller_sweep = smaller_changes(changes, plan, cost, CONFIRM_ABOVE_SECONDS)
+    if smaller_sweep is not None:
+        smaller_plan = replace(plan, study=smaller_sweep.load().study)
+        console.print(
+            f"A smaller sweep, about {format_duration(cost.plan_seconds(smaller_plan))} here:"
+        )
+        console.print(Text(f"    {command_line('sweep', smaller_sweep, places)}\n"), soft_wrap=True)
+    duration_text = f"this plan takes about {format_duration(seconds)} on this machine"
     if not sys.stdin.isatty():
-        hint = "" if smaller is None else ", or run the smaller sweep above"
-        raise UserError(f"{long}: add --yes to start it{hint}")
-    if not console.input(f"{long}. Start? \\[y/N] ").strip().lower().startswith("y"):
+        hint = "" if smaller_sweep is None else ", or run the smaller sweep above"
+        raise UserError(f"{duration_text}: add --yes to start it{hint}")
+    if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
         raise UserError("not started")
 
 
@@ -165,10 +167,12 @@ def _carry_out(
             sweep, loaded_plan.loaded, SweepArchive.of(home.path, plan.digest), tracker
         )
         try:
-            recorded = recorder.resume()
-            if recorded:
-                rest = "nothing is left to train" if sweep.done else "continuing from there"
-                console.print(f"{format_count(recorded, 'run')} already recorded: {rest}.\n")
+            recorded_count = recorder.resume()
+            if recorded_count:
+                status_text = "nothing is left to train" if sweep.done else "continuing from there"
+                console.print(
+                    f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
+                )
             if not sweep.done:
                 with ExitStack() as stack:
                     with console.status("starting workers"):
@@ -178,15 +182,15 @@ def _carry_out(
         except BaseException as error:
             tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
-                ended = sum(sweep.ended_runs.values())
+                ended_count = sum(sweep.ended_runs.values())
                 raise Interrupted(
-                    f"interrupted after {ended} runs: type the same command to go on"
+                    f"interrupted after {ended_count} runs: type the same command to go on"
                 ) from None
             raise
-        final = recorder.update()
+        final_plan = recorder.update()
         tracker.flush()
         report = build_report(uri, plan.digest)
-        tracker.finish_sweep(final, report.files)
+        tracker.finish_sweep(final_plan, report.files)
     if as_json:
         print_json(report.plain)
     report.show(console)
@@ -209,16 +213,18 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
         ) from error
 
 
-def _next_commands(changes: Changes, places: Places, plan: Plan) -> Text:
+def _suggested_commands(changes: Changes, places: Places, plan: Plan) -> Text:
     """Return a text that suggests commands to run after a sweep."""
-    store = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
-    suggestions = [("print this table again", command_line("report", Changes(plan.name), store))]
+    store_places = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
+    suggestions = [
+        ("print this table again", command_line("report", Changes(plan.name), store_places))
+    ]
     if places.tracking_uri is None:
-        suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store)))
+        suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_places)))
     if plan.searches:
-        more = replace(changes, trials=2 * plan.study.search.trials)
+        more_trials = replace(changes, trials=2 * plan.study.search.trials)
         suggestions.append(
-            ("continue the search with more trials", command_line("sweep", more, places))
+            ("continue the search with more trials", command_line("sweep", more_trials, places))
         )
     text = Text("\n")
     for purpose, command in suggestions:

@@ -41,7 +41,7 @@ def run(places: Places) -> int:
     if not (home.path / "runs").is_dir():
         raise HomeError(f"there are no runs under {home.path}: choose another folder with --home")
     artifacts = home.artifacts_for(uri)
-    written: set[str] = set()
+    written_digests: set[str] = set()
     for archive in iter_archives(home.path):
         plan, study_yaml = archive.read()
         with home.claimed(plan.study):
@@ -49,17 +49,17 @@ def run(places: Places) -> int:
             tracker.start_sweep(plan, study_yaml, archive.code())
             for result, phase, cell in _runs_of_sweep(plan, home.path):
                 tracker.record(result, phase, cell)
-                written.add(result.digest)
+                written_digests.add(result.digest)
             if plan.state == "finished":
                 tracker.finish_sweep(plan, build_report(uri, plan.sweep).files)
             else:
                 tracker.mark_interrupted()
-    standalone = 0
-    for result in _other_runs(home.path, written):
+    standalone_count = 0
+    for result in _other_runs(home.path, written_digests):
         Tracker(uri, artifacts, result.provenance["study"]).record(result, "train")
-        standalone += 1
+        standalone_count += 1
     Console(highlight=False).print(
-        f"{len(written)} runs of sweeps and {standalone} other runs are in {uri}."
+        f"{len(written_digests)} runs of sweeps and {standalone_count} other runs are in {uri}."
     )
     return 0
 
@@ -72,21 +72,21 @@ def _runs_of_sweep(
     Runs that are not listed in the plan, but whose results a listed run uses, are yielded before
     the listed run.
     """
-    planned: list[tuple[str, Phase, CellRecord | None]] = []
+    planned_runs: list[tuple[str, Phase, CellRecord | None]] = []
     for search in plan.searches:
-        planned += [(digest, Phase.SEARCH, None) for digest in search.digests]
+        planned_runs += [(digest, Phase.SEARCH, None) for digest in search.digests]
         for candidate in search.candidates:
-            planned += [(digest, Phase.SELECT, None) for digest in candidate.digests]
+            planned_runs += [(digest, Phase.SELECT, None) for digest in candidate.digests]
     for cell_record in plan.cells:
-        planned += [(digest, Phase.CONFIRM, cell_record) for digest in cell_record.digests]
-    listed = plan.digests
-    for digest, phase, cell in planned:
+        planned_runs += [(digest, Phase.CONFIRM, cell_record) for digest in cell_record.digests]
+    listed_digests = plan.digests
+    for digest, phase, cell in planned_runs:
         result = _read_result(digest, home)
         if result is None:
             continue
         for need in _needs_of(result, home):
-            if need.digest not in listed:
-                listed.add(need.digest)
+            if need.digest not in listed_digests:
+                listed_digests.add(need.digest)
                 yield need, phase, None
         yield result, phase, cell
 
@@ -103,10 +103,10 @@ def _needs_of(result: RunResult, home: Path) -> Iterator[RunResult]:
             yield need
 
 
-def _other_runs(home: Path, written: set[str]) -> Iterator[RunResult]:
+def _other_runs(home: Path, written_digests: set[str]) -> Iterator[RunResult]:
     """Yield the results of the recorded runs whose digests are not in `written`."""
     for folder in sorted((home / "runs").glob("*/")):
-        result = None if folder.name in written else _read_result(folder.name, home)
+        result = None if folder.name in written_digests else _read_result(folder.name, home)
         if result is not None:
             yield result
 
@@ -121,6 +121,6 @@ def _read_result(digest: str, home: Path) -> RunResult | None:
 
 
 @cache
-def _print_skipped(fault: str) -> None:
+def _print_skipped(error_message: str) -> None:
     """Print that a damaged record is left out; the same message is printed only once."""
-    Console(stderr=True, highlight=False).print(f"left out: {fault}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"left out: {error_message}", soft_wrap=True)

@@ -119,30 +119,30 @@ def train_here(
     Raises:
         NalError: if a run cannot be carried out.
     """
-    missing = []
+    missing_specs = []
     for spec in specs:
-        recorded = Record(places.home_dir, spec.digest).result()
-        if recorded is None or not recorded.final:
-            missing.append(spec)
+        recorded_result = Record(places.home_dir, spec.digest).result()
+        if recorded_result is None or not recorded_result.final:
+            missing_specs.append(spec)
             continue
         console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
-        on_result(recorded)
-    for spec in missing:
+        on_result(recorded_result)
+    for spec in missing_specs:
         if spec in plan.posteriors:
             _announce_posterior(spec, plan, places, console)
-    if not missing:
+    if not missing_specs:
         return
     job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
     with ProgressBars(console) as bars:
-        InlineEngine().carry_out(RunList(missing, on_result), job, bars)
+        InlineEngine().carry_out(RunList(missing_specs, on_result), job, bars)
 
 
 def _announce_posterior(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
     """Print that a network is trained before noisy labels can be drawn, and how long it takes."""
     with console.status("measuring what a step costs here"):
         cost = measure_run(posterior, plan, places.home.cache)
-    machine = MachineCost({network_of(posterior): cost}, cost.device)
-    seconds = machine.run_seconds(RunGroup(1, posterior, plan.samples, 0, 0))
+    machine_cost = MachineCost({network_of(posterior): cost}, cost.device)
+    seconds = machine_cost.run_seconds(RunGroup(1, posterior, plan.samples, 0, 0))
     console.print(
         f"{noise_of(plan.study.scenarios[0]).title} is drawn from the predictions of a network "
         f"trained once on clean labels: {backbone_of(posterior.backbone).title}, "
@@ -180,34 +180,36 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
 
 def _labels_text(labels: LabelFacts) -> str:
     """Return a text with the flip rate and the beginning of the SHA-256 of noisy labels."""
-    nominal = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
-    rate = "true labels are not known"
+    nominal_text = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
+    rate_text = "true labels are not known"
     if labels.flip_rate is not None:
-        rate = f"true flip rate {labels.flip_rate:.2%}{nominal}"
-    return f"{rate}, SHA-256 {labels.sha256[:12]}"
+        rate_text = f"true flip rate {labels.flip_rate:.2%}{nominal_text}"
+    return f"{rate_text}, SHA-256 {labels.sha256[:12]}"
 
 
 def _result_table(
-    result: RunResult, values: Mapping[str, Value], available: int, folder: str
+    result: RunResult, values: Mapping[str, Value], dataset_size: int, folder: str
 ) -> Table:
     """Return a table that summarises the result of a run.
 
     Args:
         result: result of the run.
         values: hyperparameters that the user set with `--set`.
-        available: number of training samples of the dataset.
+        dataset_size: number of training samples of the dataset.
         folder: path of the run's record.
     """
     facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
         facts.append(("set", format_values(values)))
     held_out = held_out_count(result.spec.hold_out, result.labels.count)
-    used = result.labels.count - held_out - result.skipped
-    images = "all images" if used == available else f"{used} of {available} images"
+    used_count = result.labels.count - held_out - result.skipped
+    images_text = (
+        "all images" if used_count == dataset_size else f"{used_count} of {dataset_size} images"
+    )
     if held_out:
-        images += f"; the noisy labels of {held_out} others are held out"
+        images_text += f"; the noisy labels of {held_out} others are held out"
     facts += [("code", code_text(name, sha256)) for name, sha256 in result.spec.code.items()]
-    facts += [("trained on", images), ("labels", _labels_text(result.labels))]
+    facts += [("trained on", images_text), ("labels", _labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))
     facts += [

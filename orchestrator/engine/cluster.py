@@ -69,7 +69,7 @@ def check_cluster(address: str) -> None:
             f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
             "10.0.0.1:6379"
         )
-    _use_token()
+    _use_auth_token()
     hint = "start the cluster (`ray start --head`) or correct the address"
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
@@ -92,7 +92,7 @@ def check_cluster(address: str) -> None:
         )
 
 
-def _use_token() -> None:
+def _use_auth_token() -> None:
     """Let Ray authenticate with the token that `ray start` created on this machine.
 
     An authentication mode that the user has chosen is left unchanged.
@@ -124,7 +124,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
 
     with process_temp_dir() as temp_dir:
-        local: dict[str, Any] = {
+        local_options: dict[str, Any] = {
             "_temp_dir": temp_dir,
             "include_dashboard": False,
             "num_cpus": os.cpu_count(),
@@ -134,12 +134,12 @@ def ray_cluster(address: str | None) -> Iterator[None]:
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **({} if address else local),
+                **({} if address else local_options),
             )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            where = f"--ray-address {address}" if address else "Ray on this machine"
+            target = f"--ray-address {address}" if address else "Ray on this machine"
             reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise ServiceError(f"{where} cannot be used: {reason}") from error
+            raise ServiceError(f"{target} cannot be used: {reason}") from error
         try:
             yield
         finally:
@@ -171,17 +171,17 @@ def check_nodes(home: Path) -> None:
             return f"does not see --home {folder}: put it where all nodes see it"
         return ""
 
-    task = ray.remote(num_cpus=0, max_retries=0)(find_problem)
+    remote_check = ray.remote(num_cpus=0, max_retries=0)(find_problem)
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     problems = {
-        node["NodeManagerAddress"]: task.options(
+        node["NodeManagerAddress"]: remote_check.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(str(home))
         for node in nodes
     }
-    for address, reference in problems.items():
+    for address, result_ref in problems.items():
         try:
-            problem = ray.get(reference, timeout=NODE_TIMEOUT_SECONDS)
+            problem = ray.get(result_ref, timeout=NODE_TIMEOUT_SECONDS)
         except ray.exceptions.RayError as error:
             reason = (str(error).strip().splitlines() or ["no message"])[-1]
             problem = f"cannot start a worker ({reason})"
@@ -195,8 +195,8 @@ def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
     Temporary folders of earlier processes that were killed are removed. The folder is in `/tmp`,
     since Ray places its sockets in it and their paths are limited to 107 bytes.
     """
-    short = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
-    parent = short if short.is_dir() else Path(tempfile.gettempdir())
+    short_folder = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
+    parent = short_folder if short_folder.is_dir() else Path(tempfile.gettempdir())
     for folder in parent.glob(f"{TEMP_PREFIX}*-*"):
         pid = folder.name.removeprefix(TEMP_PREFIX).split("-")[0]
         if pid.isdecimal() and not _process_exists(int(pid)):
@@ -215,7 +215,7 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _resources() -> dict[str, float]:
+def _cluster_resources() -> dict[str, float]:
     import ray
 
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
@@ -223,7 +223,7 @@ def _resources() -> dict[str, float]:
 
 def has_gpus() -> bool:
     """Return whether the connected Ray cluster has any GPU."""
-    return _resources().get("GPU", 0.0) > 0
+    return _cluster_resources().get("GPU", 0.0) > 0
 
 
 def count_slots(cpus: float, gpus: float) -> int:
@@ -236,9 +236,9 @@ def count_slots(cpus: float, gpus: float) -> int:
     Raises:
         UserError: if the cluster has too few CPUs or GPUs for one run.
     """
-    available = _resources()
-    required = (("CPU", cpus), ("GPU", gpus))
-    slots = int(min(available.get(name, 0.0) // count for name, count in required if count))
+    available = _cluster_resources()
+    requirements = (("CPU", cpus), ("GPU", gpus))
+    slots = int(min(available.get(name, 0.0) // count for name, count in requirements if count))
     if slots < 1:
         raise UserError(
             f"one run needs resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray has "

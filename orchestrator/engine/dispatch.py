@@ -99,8 +99,10 @@ class Dispatch:
             ValueError: if the work stops the run after an epoch that is not in `stops_after`.
         """
         self._listener.on_report(task, rows[-1] if rows else {})
-        last, answer = self.reported_epoch(task), Answer.CONTINUE
-        for group in _split_rows((row for row in rows if row["epoch"] > last), task.stops_after):
+        last_epoch, answer = self.reported_epoch(task), Answer.CONTINUE
+        for group in _split_rows(
+            (row for row in rows if row["epoch"] > last_epoch), task.stops_after
+        ):
             answer = self._work.report(task, group)
             epoch = self._reported_epochs[task.spec.digest] = int(group[-1]["epoch"])
             if answer is not Answer.CONTINUE:
@@ -125,11 +127,11 @@ class Dispatch:
         self._recheck_parked()
 
     def _report_end(self, task: Task, reason: str = "") -> None:
-        last = self._reported_epochs.pop(task.spec.digest, 0)
+        last_epoch = self._reported_epochs.pop(task.spec.digest, 0)
         result = Record(self._home, task.spec.digest).result()
         if result is not None and result.final:
             # Rows of a run that another process has trained; answers no longer matter.
-            rows = [row for row in result.trace if row["epoch"] > last]
+            rows = [row for row in result.trace if row["epoch"] > last_epoch]
             if rows:
                 self._work.report(task, rows)
         if result is not None and reason and not result.final:
@@ -165,12 +167,12 @@ class Dispatch:
                 pending = deque(self._parked.values())
 
 
-def _split_rows(rows: Iterable[Row], ends: Sequence[int]) -> Iterator[list[Row]]:
+def _split_rows(rows: Iterable[Row], end_epochs: Sequence[int]) -> Iterator[list[Row]]:
     """Yield the rows of epochs in groups that end after the epochs `ends`, then the rest."""
     group: list[Row] = []
     for row in rows:
         group.append(row)
-        if row["epoch"] in ends:
+        if row["epoch"] in end_epochs:
             yield group
             group = []
     if group:
@@ -178,22 +180,22 @@ def _split_rows(rows: Iterable[Row], ends: Sequence[int]) -> Iterator[list[Row]]
 
 
 @contextmanager
-def record_interrupts(record: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+def record_interrupts(callback: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
     """Pass each `KeyboardInterrupt` to a callback, for the duration of the context.
 
     A library may swallow the exception, so that it would not reach the caller otherwise.
 
     Args:
-        record: callback that receives the exception before it is raised.
+        callback: function that receives the exception before it is raised.
     """
 
-    def interrupt(_number: int, _frame: object) -> None:
+    def handle_signal(_number: int, _frame: object) -> None:
         error = KeyboardInterrupt()
-        record(error)
+        callback(error)
         raise error
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    previous_handler = signal.signal(signal.SIGINT, handle_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, previous_handler)

@@ -69,7 +69,7 @@ class TuneAdapter:
             return None
         if self._slots_to_warm:
             self._slots_to_warm -= 1
-            return self._add_idle(trial_id)
+            return self._add_idle_trial(trial_id)
         try:
             task = self._dispatch.next()
         except Exception as error:  # noqa: BLE001 - raised after Tune has returned
@@ -87,14 +87,14 @@ class TuneAdapter:
         if self._dispatch.done:
             self.finished = True
             return None
-        return self._add_idle(trial_id) if self._used_slots < self._slots else None
+        return self._add_idle_trial(trial_id) if self._used_slots < self._slots else None
 
     @property
     def _used_slots(self) -> int:
         """Number of slots in use, including those of runs that have lost their worker."""
         return len(self._tasks) + len(self._idle_deadlines)
 
-    def _add_idle(self, trial_id: str) -> dict[str, Any]:
+    def _add_idle_trial(self, trial_id: str) -> dict[str, Any]:
         self._idle_deadlines[trial_id] = time.monotonic() + MAX_IDLE_SECONDS
         return {"idle": True}
 

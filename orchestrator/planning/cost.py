@@ -70,11 +70,11 @@ class MachineCost:
         whose predictions labels are drawn precede the runs that wait for those labels.
         """
         label_sources = [group for group in size.groups if group.gives_labels]
-        others = [group for group in size.groups if not group.gives_labels]
+        other_groups = [group for group in size.groups if not group.gives_labels]
         return sum(
             math.ceil(sum(group.runs for group in groups) / self.slots)
             * self.mean_run_seconds(groups)
-            for groups in (label_sources, others)
+            for groups in (label_sources, other_groups)
         )
 
     def plan_seconds(self, plan: Plan) -> float:
@@ -111,10 +111,10 @@ def measure(plan: Plan, cache: Path | None) -> MachineCost:
     networks = {network_of(spec): spec for spec in specs}
     costs = {network: measure_run(spec, plan, cache) for network, spec in networks.items()}
     slots = (os.cpu_count() or 1) // study.resources.cpus
-    cost = next(iter(costs.values()))
-    if cost.device.startswith("cuda"):
-        slots = min(slots, math.floor(cost.devices / study.resources.gpus))
-    return MachineCost(costs, cost.device, slots=max(1, slots))
+    any_cost = next(iter(costs.values()))
+    if any_cost.device.startswith("cuda"):
+        slots = min(slots, math.floor(any_cost.devices / study.resources.gpus))
+    return MachineCost(costs, any_cost.device, slots=max(1, slots))
 
 
 def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
@@ -128,7 +128,7 @@ def measure_run(spec: RunSpec, plan: Plan, cache: Path | None) -> Cost:
     Raises:
         NalError: if the network cannot be trained on this machine.
     """
-    key = _key(spec, plan)
+    key = _measurement_key(spec, plan)
     path = None if cache is None else cache / "costs.json"
     measurements = _read_measurements(path)
     if key not in measurements:
@@ -147,10 +147,10 @@ def _read_measurements(path: Path | None) -> dict[str, Any]:
         return {}  # measuring again takes seconds
 
 
-def _key(spec: RunSpec, plan: Plan) -> str:
+def _measurement_key(spec: RunSpec, plan: Plan) -> str:
     """Return the key of a stored measurement: all settings that the cost of a run depends on."""
     recipe = spec.recipe
-    parts = [
+    key_parts = [
         platform.node(),
         spec.backbone,
         *(f"{k}={v}" for k, v in spec.backbone_parameters.items()),
@@ -163,7 +163,7 @@ def _key(spec: RunSpec, plan: Plan) -> str:
         spec.threads,
         spec.revision,
     ]
-    return " ".join(map(str, parts))
+    return " ".join(map(str, key_parts))
 
 
 def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
@@ -187,8 +187,8 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
         env=os.environ | gpu_environment(plan.study.resources.gpus),
     )
     if process.returncode != 0:
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last}")
+        last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last_line}")
     return dict(json.loads(process.stdout))
 
 

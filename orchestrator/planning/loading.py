@@ -91,8 +91,10 @@ def _check_readable(dataset: Dataset) -> None:
     """Raise `DataError` if some pictures of a dataset could not be decoded."""
     problems = [text for split in dataset.splits.values() for text in split.unreadable.values()]
     if problems:
-        others = f"; and {len(problems) - 1} more: `data check` lists all" if problems[1:] else ""
-        raise DataError(f"{problems[0]}, or train without it (unreadable: skip){others}")
+        others_text = (
+            f"; and {len(problems) - 1} more: `data check` lists all" if problems[1:] else ""
+        )
+        raise DataError(f"{problems[0]}, or train without it (unreadable: skip){others_text}")
 
 
 def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
@@ -143,7 +145,7 @@ def check_labels(
     Raises:
         DataError: if the dataset or a label file does not support the label noise.
     """
-    digests = {}
+    annotation_digests = {}
     seeds = study.seeds(study.confirm.seeds[0])
     for scenario in study.scenarios:
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
@@ -154,7 +156,7 @@ def check_labels(
             if home is not None:
                 store_labels(labels, home)
         if noise.annotation:
-            digests[scenario] = labels_digest(annotations[noise.annotation])
+            annotation_digests[scenario] = labels_digest(annotations[noise.annotation])
         if noise.needs_posterior:
             subset_positions(dataset, seeds, study.subset, balanced=study.balanced)
         else:
@@ -166,4 +168,4 @@ def check_labels(
                 balanced=study.balanced,
                 annotations=annotations,
             )
-    return digests
+    return annotation_digests

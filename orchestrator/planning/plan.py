@@ -65,7 +65,7 @@ class Plan:
     study: Study
     dataset: Dataset
     annotations: Mapping[str, str] = field(default_factory=dict)
-    _needed: dict[str, RunSpec] = field(default_factory=dict, init=False)
+    _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
 
     @property
     def samples(self) -> int:
@@ -216,7 +216,7 @@ class Plan:
         needs = {}
         posterior = self.posterior_of(spec.scenario)
         if posterior is not None:
-            self._needed[posterior.digest] = posterior
+            self._needed_specs[posterior.digest] = posterior
             needs[POSTERIOR] = posterior.digest
         for role, stage in stages.items():
             resolved = resolve(self.study, stage.method, spec.scenario)
@@ -229,7 +229,7 @@ class Plan:
                 ),
                 resolved.with_values(stage.hyperparameters).stages,
             )
-            self._needed[needed.digest] = needed
+            self._needed_specs[needed.digest] = needed
             needs[role] = needed.digest
         return _with_code(replace(spec, needs=FrozenMap(needs)))
 
@@ -240,7 +240,7 @@ class Plan:
         """
         needs: dict[str, RunSpec] = {}
         for digest in spec.needs.values():
-            need = self._needed[str(digest)]
+            need = self._needed_specs[str(digest)]
             needs |= {indirect.digest: indirect for indirect in self.needs_of(need)}
             needs[need.digest] = need
         return list(needs.values())

@@ -23,9 +23,9 @@ MAX_TRIALS = 8
 """Largest number of trials of a suggested plan."""
 MAX_SEEDS = 3
 """Largest number of confirm seeds of a suggested plan."""
-EPOCHS = (200, 100, 50, 20, 10, 4)
+EPOCH_CHOICES = (200, 100, 50, 20, 10, 4)
 """Numbers of epochs that are tried for a suggested plan."""
-SUBSETS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
+SUBSET_CHOICES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 """Numbers of training samples that are tried for a suggested plan."""
 MARGIN = 0.8
 """Largest fraction of the time limit that a suggested plan may use."""
@@ -58,7 +58,7 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
     They are in decreasing order of the number of epochs times the number of samples.
     """
     study, full_recipe = plan.study, matched_recipe(plan.study)
-    reduced = replace(
+    reduced_changes = replace(
         changes,
         trials=min(MAX_TRIALS, study.search.trials) if study.tune else changes.trials,
         seeds=min(MAX_SEEDS, len(study.confirm.seeds)),
@@ -66,17 +66,19 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         if len(study.scenarios) > 1
         else changes.scenarios,
     )
-    lengths = {full_recipe.epochs: reduced}
-    lengths |= {
-        epochs: _shorter(reduced, epochs) for epochs in EPOCHS if epochs < full_recipe.epochs
+    changes_by_epochs = {full_recipe.epochs: reduced_changes}
+    changes_by_epochs |= {
+        epochs: _shorten(reduced_changes, epochs)
+        for epochs in EPOCH_CHOICES
+        if epochs < full_recipe.epochs
     }
-    subsets = (None, *(subset for subset in SUBSETS if subset < plan.samples))
+    subsets = (None, *(subset for subset in SUBSET_CHOICES if subset < plan.samples))
     for epochs, subset in sorted(
-        product(lengths, subsets),
+        product(changes_by_epochs, subsets),
         key=lambda size: size[0] * (size[1] or plan.samples),
         reverse=True,
     ):
-        candidate = replace(lengths[epochs], subset=subset or changes.subset)
+        candidate = replace(changes_by_epochs[epochs], subset=subset or changes.subset)
         try:
             loaded = candidate.load()
         except StudyError:
@@ -87,7 +89,7 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         yield candidate, replace(plan, study=loaded.study)
 
 
-def _shorter(changes: Changes, epochs: int) -> Changes:
+def _shorten(changes: Changes, epochs: int) -> Changes:
     """Return changes that shorten the training to a number of epochs.
 
     The network is evaluated only at the epochs whose accuracy chooses hyperparameters. Frequent

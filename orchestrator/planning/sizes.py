@@ -91,8 +91,8 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     A run whose result other runs use is counted once, in the first phase that uses it.
     """
     study, searches = plan.study, plan.searches
-    trials, seeds = study.search.trials, len(study.confirm.seeds)
-    references = [m for m in study.tune if reference_of(study, m) is not None]
+    n_trials, n_seeds = study.search.trials, len(study.confirm.seeds)
+    reference_methods = [m for m in study.tune if reference_of(study, m) is not None]
     searches_text = (
         f"{format_count(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
     )
@@ -100,24 +100,24 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     sizes = []
     if searches:
         candidate_counts = [
-            min(study.select.candidates, trials) + (search.method in references)
+            min(study.select.candidates, n_trials) + (search.method in reference_methods)
             for search in searches
         ]
-        candidates = format_count(max(candidate_counts), "candidate")
+        candidates_text = format_count(max(candidate_counts), "candidate")
         if min(candidate_counts) < max(candidate_counts):
-            candidates = f"{min(candidate_counts)} or {candidates}"
-        with_needs = _needs_text(plan, study.tune, [search.scenario for search in searches])
+            candidates_text = f"{min(candidate_counts)} or {candidates_text}"
+        needs_text = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{searches_text}{format_count(trials, 'trial')} × 1 seed{with_needs}",
+                f"{searches_text}{format_count(n_trials, 'trial')} × 1 seed{needs_text}",
                 _group_by_cost(
                     plan,
                     (
                         runs
                         for search in searches
                         for runs in _runs_of_search(
-                            plan, Phase.SEARCH, search, study.search.seed, trials
+                            plan, Phase.SEARCH, search, study.search.seed, n_trials
                         )
                     ),
                     counted_needs,
@@ -125,8 +125,8 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
             ),
             PhaseSize(
                 Phase.SELECT,
-                f"{searches_text}{candidates} × {format_count(len(study.select.seeds), 'seed')}"
-                f"{_stages_text(study.tune)}",
+                f"{searches_text}{candidates_text} × "
+                f"{format_count(len(study.select.seeds), 'seed')}{_stages_text(study.tune)}",
                 _group_by_cost(
                     plan,
                     (
@@ -141,20 +141,20 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         ]
     n_varied = sum(len(confirm_points(study, method)) for method in study.vary)
     n_fixed = len(study.methods) - len(study.vary)
-    points = format_count(n_fixed, "method") if n_fixed or not n_varied else ""
+    points_text = format_count(n_fixed, "method") if n_fixed or not n_varied else ""
     if n_varied:
-        points += f"{' + ' if points else ''}{format_count(n_varied, 'varied value')}"
-    if references:
-        points += f" + {len(references)} at the reference"
-    searched = [search.scenario for search in searches]
-    unsearched = [name for name in study.scenarios if name not in searched]
+        points_text += f"{' + ' if points_text else ''}{format_count(n_varied, 'varied value')}"
+    if reference_methods:
+        points_text += f" + {len(reference_methods)} at the reference"
+    searched_scenarios = [search.scenario for search in searches]
+    unsearched_scenarios = [name for name in study.scenarios if name not in searched_scenarios]
     return (
         *sizes,
         PhaseSize(
             Phase.CONFIRM,
-            f"{format_count(len(study.scenarios), 'scenario')} × ({points}) × "
-            f"{format_count(seeds, 'seed')}"
-            f"{_needs_text(plan, study.methods, unsearched)}",
+            f"{format_count(len(study.scenarios), 'scenario')} × ({points_text}) × "
+            f"{format_count(n_seeds, 'seed')}"
+            f"{_needs_text(plan, study.methods, unsearched_scenarios)}",
             _group_by_cost(plan, _runs_of_confirm(plan), counted_needs),
         ),
     )
@@ -184,23 +184,23 @@ def _runs_of_search(
     A run whose result these runs use is shared by all points, unless its own spec depends on the
     hyperparameter values.
     """
-    low, high = (
+    low_spec, high_spec = (
         plan.spec(
             phase,
             search.method,
             search.scenario,
             {
-                name: getattr(interval, end)
+                name: getattr(interval, bound)
                 for name, interval in plan.study.space_of(search.method).items()
             },
             seed,
         )
-        for end in ("low", "high")
+        for bound in ("low", "high")
     )
-    shared = {need.digest for need in plan.needs_of(high)}
-    for need in plan.needs_of(low):
-        yield SimilarRuns(need, 1 if need.digest in shared else count, needed=True)
-    yield SimilarRuns(low, count)
+    shared_digests = {need.digest for need in plan.needs_of(high_spec)}
+    for need in plan.needs_of(low_spec):
+        yield SimilarRuns(need, 1 if need.digest in shared_digests else count, needed=True)
+    yield SimilarRuns(low_spec, count)
 
 
 def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
@@ -252,11 +252,26 @@ def _group_by_cost(
             "clean_val": held_out if dataset.validation is None else len(dataset.validation),
             "test": sum(map(len, dataset.tests.values())),
         }
-        train = plan.samples - held_out
-        evaluated = sum(split_sizes[name] for name in spec.evaluate)
-        state = method_of(spec.method).state_bytes(spec.hyperparameters, train, classes)
+        train_count = plan.samples - held_out
+        evaluated_count = sum(split_sizes[name] for name in spec.evaluate)
+        state_bytes = method_of(spec.method).state_bytes(spec.hyperparameters, train_count, classes)
         gives_labels = spec.digest in label_sources
-        key = (spec.method, network_of(spec), spec.recipe, train, evaluated, state, gives_labels)
-        previous = groups[key].runs if key in groups else 0
-        groups[key] = RunGroup(previous + runs.runs, spec, train, evaluated, state, gives_labels)
+        key = (
+            spec.method,
+            network_of(spec),
+            spec.recipe,
+            train_count,
+            evaluated_count,
+            state_bytes,
+            gives_labels,
+        )
+        previous_count = groups[key].runs if key in groups else 0
+        groups[key] = RunGroup(
+            previous_count + runs.runs,
+            spec,
+            train_count,
+            evaluated_count,
+            state_bytes,
+            gives_labels,
+        )
     return tuple(groups.values())

@@ -50,11 +50,13 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
     """Return the title and the text of each fact that is listed below the phases of a plan."""
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     source = source_of(study.dataset)
-    used = f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
+    samples_text = (
+        f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
+    )
     facts = [
         (
             "data",
-            f"{source.title}, {used} training images, SHA-256 {plan.dataset.digest[:12]}",
+            f"{source.title}, {samples_text} training images, SHA-256 {plan.dataset.digest[:12]}",
         ),
         (
             "network",
@@ -62,9 +64,9 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
         ),
     ]
     facts += [("code", code_text(name, digest)) for name, digest in study_code(study).items()]
-    scaled = _scaled(loaded_plan.loaded)
-    if scaled:
-        facts.append(("scaled", scaled))
+    scaling_text = _scaling_text(loaded_plan.loaded)
+    if scaling_text:
+        facts.append(("scaled", scaling_text))
     facts += [
         (
             "noise from",
@@ -98,7 +100,7 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
                 f"{100 * plan.standard_error:.1f} points ({plan.held_out} labels)",
             )
         )
-    decoding = "; reading the pictures is not counted" if source.from_files else ""
+    decoding_text = "; reading the pictures is not counted" if source.from_files else ""
     facts += [
         ("written to", str(places.home_dir)),
         ("MLflow", places.store),
@@ -106,13 +108,13 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
             "cost here",
             f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
             f"{format_duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
-            f"{format_size(cost.plan_bytes(plan))} on disk{decoding}",
+            f"{format_size(cost.plan_bytes(plan))} on disk{decoding_text}",
         ),
     ]
     return facts
 
 
-def _scaled(loaded: LoadedStudy) -> str:
+def _scaling_text(loaded: LoadedStudy) -> str:
     """Return a text on the effects of `--epochs` other than on the number of epochs.
 
     It lists the other values that are scaled, and says whether the last cycle of the learning-rate

@@ -39,7 +39,7 @@ CONSTANT_LIAR = True
 SAMPLER = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
 """Settings of Optuna's sampler, which are a part of the digest of a search."""
 
-LABELS = "labels"
+LABELS_ATTRIBUTE = "labels"
 """Name of the attribute of an Optuna study with the SHA-256 of its trials' noisy labels."""
 
 
@@ -69,12 +69,12 @@ def search_digest(
         space: search space by name of a hyperparameter or of a value of the recipe.
         protocol: identity of the protocol, the rule that names the epochs of the objective.
     """
-    plain = base.identity()
+    base_identity = base.identity()
     for section in ("hyperparameters", "recipe"):
-        plain[section] = {k: v for k, v in plain[section].items() if k not in space}
+        base_identity[section] = {k: v for k, v in base_identity[section].items() if k not in space}
     bounds = {name: [s.low, s.high, s.log] for name, s in space.items()}
     return digest_of(
-        {"base": plain, "space": bounds, "objective": dict(protocol), "sampler": SAMPLER}
+        {"base": base_identity, "space": bounds, "objective": dict(protocol), "sampler": SAMPLER}
     )
 
 
@@ -106,9 +106,9 @@ class Search:
     space: Mapping[str, Space]
     trials: int
     first_values: Values | None = None
-    _pending: dict[int, optuna.Trial] = field(default_factory=dict)
+    _open_trials: dict[int, optuna.Trial] = field(default_factory=dict)
     _completed_count: int = 0
-    _labels: str | None = None
+    _labels_sha256: str | None = None
 
     @classmethod
     def open(
@@ -162,8 +162,8 @@ class Search:
                 self.study.tell(trial.number, value)
                 continue
             # Values of a queued trial that was started but interrupted before they were sampled.
-            queued = trial.system_attrs.get("fixed_params", {})
-            params = {**queued, **trial.params}
+            queued_params = trial.system_attrs.get("fixed_params", {})
+            params = {**queued_params, **trial.params}
             if set(params) == set(self.space):
                 self.study.enqueue_trial(params, skip_if_exists=False)
             self.study.tell(trial.number, state=TrialState.FAIL)
@@ -172,7 +172,7 @@ class Search:
     @property
     def remaining(self) -> int:
         """Number of further trials that may be proposed now to reach the target number."""
-        return max(0, self.trials - self._completed_count - len(self._pending))
+        return max(0, self.trials - self._completed_count - len(self._open_trials))
 
     @property
     def done(self) -> bool:
@@ -199,7 +199,7 @@ class Search:
             for name, space in self.space.items()
         }
         trial = self.study.ask(distributions)
-        self._pending[trial.number] = trial
+        self._open_trials[trial.number] = trial
         return Proposal(trial.number, self.values_of(trial.params))
 
     def require_labels(self, sha256: str) -> None:
@@ -213,16 +213,21 @@ class Search:
         Raises:
             NalError: if the labels differ, since the objectives cannot be compared then.
         """
-        expected = self.study.user_attrs.get(LABELS) if self._labels is None else self._labels
-        if expected is None:
-            self.study.set_user_attr(LABELS, sha256)
-        elif expected != sha256:
+        expected_sha256 = (
+            self.study.user_attrs.get(LABELS_ATTRIBUTE)
+            if self._labels_sha256 is None
+            else self._labels_sha256
+        )
+        if expected_sha256 is None:
+            self.study.set_user_attr(LABELS_ATTRIBUTE, sha256)
+        elif expected_sha256 != sha256:
             raise NalError(
-                f"search {self.study.study_name[:12]} was made on noisy labels {expected[:12]}, "
-                f"and a trial has seen {sha256[:12]}: values on different labels are not compared; "
+                f"search {self.study.study_name[:12]} was made on noisy labels "
+                f"{expected_sha256[:12]}, and a trial has seen {sha256[:12]}: values on "
+                f"different labels are not compared; "
                 "choose another folder with --home"
             )
-        self._labels = sha256
+        self._labels_sha256 = sha256
 
     def tell(self, proposal: Proposal, value: float, digest: str) -> None:
         """Mark a trial as complete, with its objective.
@@ -232,7 +237,7 @@ class Search:
             value: objective of the trial's run.
             digest: digest of the trial's run.
         """
-        trial = self._pending.pop(proposal.number)
+        trial = self._open_trials.pop(proposal.number)
         trial.set_user_attr("digest", digest)
         self.study.tell(trial, value)
         self._completed_count += 1
@@ -245,7 +250,7 @@ class Search:
         Args:
             proposal: proposal of the trial, as `ask` returned it.
         """
-        self.study.tell(self._pending.pop(proposal.number), state=TrialState.FAIL)
+        self.study.tell(self._open_trials.pop(proposal.number), state=TrialState.FAIL)
         self.trials -= 1
 
     def completed_trials(self) -> list[tuple[Values, float]]:

@@ -39,20 +39,20 @@ def select_candidates(
         count: largest number of candidates from the search.
         reference: values of the paper; None if there are none.
     """
-    best: list[Candidate] = []
+    candidates: list[Candidate] = []
     for values, _ in sorted(completed, key=lambda trial: -trial[1]):
-        if len(best) < count and all(values != other.values for other in best):
-            best.append(Candidate(values, "reference" if values == reference else "search"))
-    if reference is not None and all(reference != other.values for other in best):
-        best.append(Candidate(dict(reference), "reference"))
-    return best
+        if len(candidates) < count and all(values != candidate.values for candidate in candidates):
+            candidates.append(Candidate(values, "reference" if values == reference else "search"))
+    if reference is not None and all(reference != candidate.values for candidate in candidates):
+        candidates.append(Candidate(dict(reference), "reference"))
+    return candidates
 
 
 def choose(
     scores: Sequence[tuple[Candidate, Sequence[float]]],
     space: Mapping[str, Space],
     reference: Values | None,
-    single_error: float,
+    single_run_error: float,
 ) -> Candidate:
     """Return the best candidate of the select phase.
 
@@ -61,21 +61,25 @@ def choose(
     candidate with the highest mean.
 
     The standard error is that of the best candidate's mean over its seeds (ddof 1), or
-    `single_error` if it has only one seed. Distances are Euclidean in the search space, whose
+    `single_run_error` if it has only one seed. Distances are Euclidean in the search space, whose
     intervals are mapped to [0, 1], on a logarithmic scale for logarithmic intervals.
 
     Args:
         scores: each candidate with its objectives, one for each seed.
         space: search space by name of hyperparameter.
         reference: values of the paper; None if there are none.
-        single_error: standard error of the objective of one run.
+        single_run_error: standard error of the objective of one run.
     """
     means = [fmean(values) for _, values in scores]
-    top = max(range(len(scores)), key=means.__getitem__)
-    best = scores[top][1]
+    best_index = max(range(len(scores)), key=means.__getitem__)
+    best_scores = scores[best_index][1]
     if reference is None:
-        return scores[top][0]
-    error = stdev(best) / math.sqrt(len(best)) if len(best) > 1 else single_error
+        return scores[best_index][0]
+    standard_error = (
+        stdev(best_scores) / math.sqrt(len(best_scores))
+        if len(best_scores) > 1
+        else single_run_error
+    )
 
     def distance(candidate: Candidate) -> float:
         return math.dist(
@@ -83,5 +87,9 @@ def choose(
             [space[name].position(reference[name]) for name in space],
         )
 
-    tied = [scores[i][0] for i in range(len(scores)) if means[i] >= means[top] - error]
-    return min(tied, key=distance)
+    tied_candidates = [
+        scores[index][0]
+        for index in range(len(scores))
+        if means[index] >= means[best_index] - standard_error
+    ]
+    return min(tied_candidates, key=distance)

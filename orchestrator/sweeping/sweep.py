@@ -48,22 +48,22 @@ class PendingTasks:
         """Remove and return the first queued task; None if no task is queued."""
         return self._ready.popleft() if self._ready else None
 
-    def wait(self, task: Task, needed: Task) -> bool:
+    def wait(self, task: Task, needed_task: Task) -> bool:
         """Let a task wait for a run, and queue that run unless it is already queued or running.
 
         Args:
             task: task that waits.
-            needed: task of the run that it waits for.
+            needed_task: task of the run that it waits for.
 
         Returns:
             Whether the run was queued by this call.
         """
-        digest = needed.spec.digest
-        queued = digest not in self._waiting and digest not in self.running
-        if queued:
-            self._ready.append(needed)
+        digest = needed_task.spec.digest
+        is_queued_now = digest not in self._waiting and digest not in self.running
+        if is_queued_now:
+            self._ready.append(needed_task)
         self._waiting.setdefault(digest, []).append(task)
-        return queued
+        return is_queued_now
 
     def end(self, digest: str) -> list[Task]:
         """Mark a run as ended, and return the tasks that waited for it.
@@ -145,8 +145,8 @@ class Sweep:
         self._on_result = on_result
         for tuning in self.tunings:
             for task, result in tuning.resume(self._final_result):
-                self._count_needs(task)
-                self._count(task)
+                self._count_needed_runs(task)
+                self._count_run(task)
                 on_result(task, result)
         self._next_task = self.next()
         return sum(self.ended_runs.values())
@@ -162,15 +162,15 @@ class Sweep:
             self._next_task = None
             return task
         while True:
-            task = self._pending.pop() or next(self._tasks(), None)
+            task = self._pending.pop() or next(self._new_tasks(), None)
             if task is None:
-                if self._advance():
+                if self._plan_confirm_phase():
                     continue
                 return None
             result = self._final_result(task.spec)
             if result is None and self._must_wait(task):
                 continue
-            self._count_needs(task)
+            self._count_needed_runs(task)
             if result is None:
                 self._pending.running.add(task.spec.digest)
                 return task
@@ -202,17 +202,17 @@ class Sweep:
         if spec.digest in self._posterior_digests:
             check_posterior(spec.digest, result, reason)
 
-    def _count_needs(self, task: Task) -> None:
+    def _count_needed_runs(self, task: Task) -> None:
         """Count the recorded runs that a task's run depends on, as if they had just ended."""
         for spec in self.plan.needs_of(task.spec):
             if spec.digest in self.run_phases:
                 continue
             if (result := self._final_result(spec)) is not None:
                 need = _need_task(spec, task)
-                self._count(need)
+                self._count_run(need)
                 self._on_result(need, result)
 
-    def _count(self, task: Task) -> None:
+    def _count_run(self, task: Task) -> None:
         """Count a run that has ended.
 
         A run that several other runs depend on is counted only once.
@@ -223,7 +223,7 @@ class Sweep:
         if is_new or (task.phase is Phase.SEARCH and not task.is_need):
             self.ended_runs[task.phase] += 1
 
-    def _tasks(self) -> Iterator[Task]:
+    def _new_tasks(self) -> Iterator[Task]:
         for tuning in self.tunings:
             # While a trial waits for a run that all trials need, further proposals would be made
             # without the results of the first ones.
@@ -232,7 +232,7 @@ class Sweep:
         for cell in self.cells:
             yield from cell.batch.tasks()
 
-    def _advance(self) -> bool:
+    def _plan_confirm_phase(self) -> bool:
         """Plan the confirm phase if all values are chosen, and return whether it was planned."""
         if self.cells:
             return False
@@ -249,24 +249,25 @@ class Sweep:
             for method in study.methods:
                 tuning = next(
                     (
-                        each
-                        for each in self.tunings
-                        if each.plan.method == method and scenario in each.plan.serves
+                        other_tuning
+                        for other_tuning in self.tunings
+                        if other_tuning.plan.method == method
+                        and scenario in other_tuning.plan.serves
                     ),
                     None,
                 )
                 if tuning is None or tuning.chosen is None:
                     for values in confirm_points(study, method):
                         origin = "varied" if values else "fixed"
-                        yield self._cell(method, scenario, origin, values, None)
+                        yield self._make_cell(method, scenario, origin, values, None)
                     continue
-                same = tuning.chosen == tuning.reference
-                origin = "tuned, equals reference" if same else "tuned"
-                yield self._cell(method, scenario, origin, tuning.chosen, tuning)
-                if tuning.reference is not None and not same:
-                    yield self._cell(method, scenario, "reference", tuning.reference, tuning)
+                equals_reference = tuning.chosen == tuning.reference
+                origin = "tuned, equals reference" if equals_reference else "tuned"
+                yield self._make_cell(method, scenario, origin, tuning.chosen, tuning)
+                if tuning.reference is not None and not equals_reference:
+                    yield self._make_cell(method, scenario, "reference", tuning.reference, tuning)
 
-    def _cell(
+    def _make_cell(
         self, method: str, scenario: str, origin: str, values: Values, tuning: Tuning | None
     ) -> Cell:
         specs = [
@@ -304,7 +305,7 @@ class Sweep:
         dependents = self._pending.end(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
-            self._count(task)
+            self._count_run(task)
             self._on_result(task, result)
         if result is None or out_of_memory:
             reason = f"{result.status} {result.reason}" if result is not None else reason

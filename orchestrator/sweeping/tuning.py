@@ -48,7 +48,7 @@ class Tuning:
             storage: Optuna's storage of the searches.
         """
         study = sweep_plan.study
-        self._plan = sweep_plan
+        self._sweep_plan = sweep_plan
         self.plan = plan
         self.objective = sweep_plan.objective(plan.scenario)
         self.space = study.space_of(plan.method)
@@ -83,7 +83,7 @@ class Tuning:
 
         def value_of(values: Values) -> float | None:
             result = record_of(self._trial_spec(values))
-            return None if result is None else self._value(result)
+            return None if result is None else self._objective_of(result)
 
         self.search.resume(value_of)
         for values, value in self.search.completed_trials():
@@ -95,15 +95,15 @@ class Tuning:
                 yield Task(spec, Phase.SEARCH, values, lambda _result: None), result
 
     def _trial_spec(self, values: Values) -> RunSpec:
-        return self._plan.spec(
+        return self._sweep_plan.spec(
             Phase.SEARCH,
             self.plan.method,
             self.plan.scenario,
             values,
-            self._plan.study.search.seed,
+            self._sweep_plan.study.search.seed,
         )
 
-    def _value(self, result: RunResult) -> float:
+    def _objective_of(self, result: RunResult) -> float:
         """Return the objective of a trial, and check that its labels are those of the search."""
         self.search.require_labels(result.labels.sha256)
         return self.objective.value(result)
@@ -132,20 +132,20 @@ class Tuning:
         if result is None:
             self.search.fail(proposal)
         else:
-            value = self._value(result)
+            value = self._objective_of(result)
             self.search.tell(proposal, value, result.digest)
             self._add_trial(proposal.values, value, result)
 
     def _start_select(self) -> None:
-        study = self._plan.study
-        best = select_candidates(
+        study = self._sweep_plan.study
+        candidates = select_candidates(
             self.search.completed_trials(), study.select.candidates, self.reference
         )
-        if not best:
+        if not candidates:
             raise NalError(f"no trial of the search for {self.plan.method} could be carried out")
-        for candidate in best:
+        for candidate in candidates:
             specs = [
-                self._plan.spec(
+                self._sweep_plan.spec(
                     Phase.SELECT, self.plan.method, self.plan.scenario, candidate.values, seed
                 )
                 for seed in study.select.seeds
@@ -158,8 +158,8 @@ class Tuning:
         Raises:
             NalError: if no run of any candidate could be carried out.
         """
-        done = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
-        if done and self.chosen is None:
+        all_done = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
+        if all_done and self.chosen is None:
             scores = [
                 (candidate, [self.objective.value(result) for result in batch.results.values()])
                 for candidate, batch in self.candidates

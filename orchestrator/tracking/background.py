@@ -45,7 +45,10 @@ class BackgroundTracker:
         self._error: Exception | None = None
         # A daemon thread does not keep a failing driver alive; incomplete runs are replaced later.
         self._thread = threading.Thread(
-            target=self._process, args=(uri, artifact_root, study), name="tracker", daemon=True
+            target=self._execute_operations,
+            args=(uri, artifact_root, study),
+            name="tracker",
+            daemon=True,
         )
         self._thread.start()
 
@@ -78,11 +81,11 @@ class BackgroundTracker:
             ServiceError: if the MLflow server has failed.
             HomeError: if the home folder cannot be written.
         """
-        event = threading.Event()
-        self._queue.put(event)
-        while not event.wait(timeout=1.0) and self._thread.is_alive():
+        written_event = threading.Event()
+        self._queue.put(written_event)
+        while not written_event.wait(timeout=1.0) and self._thread.is_alive():
             pass
-        self._raise()
+        self._raise_error()
 
     def __enter__(self) -> Self:
         return self
@@ -98,17 +101,17 @@ class BackgroundTracker:
         self._thread.join()
         # The first error is the one that the user must see.
         if error is None:
-            self._raise()
+            self._raise_error()
 
     def _enqueue(self, operation: Operation) -> None:
-        self._raise()
+        self._raise_error()
         self._queue.put(operation)
 
-    def _raise(self) -> None:
+    def _raise_error(self) -> None:
         if self._error:
             raise self._error
 
-    def _process(self, uri: str, artifact_root: Path | None, study: str) -> None:
+    def _execute_operations(self, uri: str, artifact_root: Path | None, study: str) -> None:
         tracker: Tracker | None = None
         while (operation := self._queue.get()) is not None:
             if isinstance(operation, threading.Event):

@@ -47,10 +47,10 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
         spec: spec of any run of the cell.
         fixed_seeds: seeds that the study holds fixed, by random axis, such as "noise".
     """
-    plain = spec.identity()
-    plain.pop("needs", None)  # follows from the seeds
-    plain["seeds"] = dict(fixed_seeds)
-    return digest_of(plain)
+    identity = spec.identity()
+    identity.pop("needs", None)  # follows from the seeds
+    identity["seeds"] = dict(fixed_seeds)
+    return digest_of(identity)
 
 
 def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:
@@ -95,7 +95,7 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
         spec: spec of the run.
         phase: phase of the run, or "train".
     """
-    values = _format_values({name: spec.hyperparameters[name] for name in _tunable(spec)})
+    values = _format_values({name: spec.hyperparameters[name] for name in _tunable_names(spec)})
     seed = f"seed {spec.seeds.init}"
     parts = [values, spec.method, spec.scenario, seed]
     if phase == Phase.CONFIRM:
@@ -103,7 +103,7 @@ def run_name(spec: RunSpec, phase: Purpose) -> str:
     return " ".join(filter(None, parts))
 
 
-def _tunable(spec: RunSpec) -> list[str]:
+def _tunable_names(spec: RunSpec) -> list[str]:
     """Return the names of the hyperparameters that a search may vary.
 
     Code from outside the package is not imported. Of its methods, all floats are returned.
@@ -211,12 +211,12 @@ def metric_points(
     from mlflow.entities import Metric
 
     end = int(time.time() * 1000) if ended_ms is None else ended_ms
-    begin = end - int(1000 * sum(result.seconds))
-    times = [begin + int(1000 * seconds) for seconds in accumulate(result.seconds)]
+    start = end - int(1000 * sum(result.seconds))
+    times = [start + int(1000 * seconds) for seconds in accumulate(result.seconds)]
     times += [end] * (len(result.trace) - len(times))
     points = [
-        Metric(metric, value, at, int(row["epoch"]))
-        for row, at in zip(result.trace, times, strict=False)
+        Metric(metric, value, time_ms, int(row["epoch"]))
+        for row, time_ms in zip(result.trace, times, strict=False)
         for metric, value in row.items()
         if metric != "epoch"
     ]
@@ -229,7 +229,7 @@ def metric_points(
         for epoch, value in zip(epochs, values, strict=True)
         if name != "epoch" and math.isfinite(value)
     )
-    last = int(result.trace[-1]["epoch"]) if result.trace else 0
+    last_epoch = int(result.trace[-1]["epoch"]) if result.trace else 0
     rates = {"flip_rate": result.labels.flip_rate, "nominal_rate": result.labels.nominal_rate}
     numbers = {
         **result.summary(protocol),
@@ -238,7 +238,7 @@ def metric_points(
         **numeric_settings(result.spec.hyperparameters),
         "seed": float(result.spec.seeds.init),
     }
-    return points + [Metric(name, value, end, last) for name, value in numbers.items()]
+    return points + [Metric(name, value, end, last_epoch) for name, value in numbers.items()]
 
 
 def artifacts(result: RunResult) -> dict[str, str]:

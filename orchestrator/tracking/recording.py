@@ -144,9 +144,11 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
 
     Only scenarios are included whose number differs from that of the study.
     """
-    lengths = {name: matched_recipe(study, name).epochs for name in study.scenarios}
+    epochs_by_scenario = {name: matched_recipe(study, name).epochs for name in study.scenarios}
     return {
-        name: epochs for name, epochs in lengths.items() if epochs != matched_recipe(study).epochs
+        name: epochs
+        for name, epochs in epochs_by_scenario.items()
+        if epochs != matched_recipe(study).epochs
     }
 
 
@@ -192,15 +194,15 @@ def cell_record(cell: Cell, loaded: LoadedStudy) -> CellRecord:
         values=dict(cell.batch.values),
         origin=cell.origin,
         trials=trials,
-        source=_source(cell, loaded),
+        source=_cell_source(cell, loaded),
         seeds=[spec.seeds.init for spec in cell.batch.specs],
         digests=[spec.digest for spec in cell.batch.specs],
         recipe=_describe_recipe(resolved, protocol_on(loaded.study, cell.scenario)),
-        reading="" if training.kind == "matched" else READINGS[training.selection],
+        reading="" if training.kind == "matched" else REPORTED_METRICS[training.selection],
     )
 
 
-READINGS = {
+REPORTED_METRICS = {
     Selection.LAST: TEST_LAST,
     Selection.NOISY: TEST_BEST_VAL,
     Selection.CLEAN: TEST_BEST_CLEAN_VAL,
@@ -208,17 +210,21 @@ READINGS = {
 """Metric that a published recipe reports, by its rule that selects the epoch."""
 
 
-def _describe_recipe(resolved: Resolved, matched: Protocol) -> str:
+def _describe_recipe(resolved: Resolved, matched_protocol: Protocol) -> str:
     """Return a description of a recipe that is not matched; "" for the matched recipe.
 
     Args:
         resolved: resolved settings of a method on a scenario, with its recipe.
-        matched: protocol (rule that names the averaged epochs) of the matched recipe.
+        matched_protocol: protocol (rule that names the averaged epochs) of the matched recipe.
     """
-    training, own = resolved.training, resolved.protocol
+    training, own_protocol = resolved.training, resolved.protocol
     if training.kind == "matched":
         return ""
-    mean = f"; mean of {own.averaged}" if own.averaged != matched.averaged else ""
+    mean = (
+        f"; mean of {own_protocol.averaged}"
+        if own_protocol.averaged != matched_protocol.averaged
+        else ""
+    )
     hold_out = f", {100 * training.hold_out:g} % held out" if training.hold_out else ""
     return (
         f"{training.kind} recipe ({training.source}): {training.recipe.epochs} epochs{hold_out}, "
@@ -226,7 +232,7 @@ def _describe_recipe(resolved: Resolved, matched: Protocol) -> str:
     )
 
 
-def _source(cell: Cell, loaded: LoadedStudy) -> str:
+def _cell_source(cell: Cell, loaded: LoadedStudy) -> str:
     if cell.origin.startswith("tuned") and cell.tuning is not None:
         return f"search on {cell.tuning.plan.scenario}"
     if cell.origin == "varied":
@@ -247,11 +253,13 @@ def values_source(loaded: LoadedStudy, method: str, values: Values, scenario: st
         Distinct sources, separated by semicolons; the source of the method itself if there are
         none.
     """
-    reference = reference_values(loaded.study, method)
-    sourced = resolve(loaded.study, method, scenario).values
-    sourced_values = [reference[name] for name in values if name in reference]
+    reference_by_name = reference_values(loaded.study, method)
+    values_by_name = resolve(loaded.study, method, scenario).values
+    sourced_values = [reference_by_name[name] for name in values if name in reference_by_name]
     if not values:
-        sourced_values = [sourced[name] for name in sorted(sourced) if name not in reference]
+        sourced_values = [
+            values_by_name[name] for name in sorted(values_by_name) if name not in reference_by_name
+        ]
     texts = dict.fromkeys(
         loaded.source_of(value) for value in sourced_values if value.layer != "default"
     )

@@ -123,7 +123,7 @@ class CellRuns:
         self, client: MlflowClient, create: Callable[[str, Mapping[str, str]], str]
     ) -> None:
         self._client = client
-        self._create = create
+        self._create_run = create
         self._cell_runs: dict[tuple[str, str], CellRun] = {}
 
     def add(self, run: Run) -> None:
@@ -153,11 +153,11 @@ class CellRuns:
         if cell is None:
             tags = {"nal.kind": "cell", "nal.cell": name, "nal.sweep": sweep, PARENT_TAG: parent}
             title = cell_name(record.method, record.scenario, record.values)
-            cell = self._cell_runs[sweep, name] = CellRun(self._create(title, tags))
+            cell = self._cell_runs[sweep, name] = CellRun(self._create_run(title, tags))
         if not cell.has_settings:
             settings = {"method": record.method, "scenario": record.scenario, **record.values}
             params = {name: str(value) for name, value in settings.items()}
-            self._log(cell, numeric_settings(record.values), len(record.seeds), params)
+            self._log_to_cell(cell, numeric_settings(record.values), len(record.seeds), params)
             cell.has_settings = True
         return cell
 
@@ -168,50 +168,52 @@ class CellRuns:
             sweep: digest of the sweep.
         """
         return [
-            c.run_id for (of, _), c in self._cell_runs.items() if of == sweep and not c.complete
+            cell.run_id
+            for (sweep_digest, _), cell in self._cell_runs.items()
+            if sweep_digest == sweep and not cell.complete
         ]
 
-    def log_mean(self, cell: CellRun, seeds: Sequence[StoredRun], planned: int) -> None:
+    def log_mean(self, cell: CellRun, ended_runs: Sequence[StoredRun], planned_count: int) -> None:
         """Log the mean accuracy of a cell, unless it was logged for as many runs already.
 
         Args:
             cell: cell in the MLflow store.
-            seeds: ended runs of the cell, one for each seed.
-            planned: number of runs of the complete cell.
+            ended_runs: ended runs of the cell, one for each seed.
+            planned_count: number of runs of the complete cell.
         """
-        if len(seeds) > cell.logged_seeds:
-            self._log(cell, _cell_metrics(seeds), step=len(seeds))
-            cell.logged_seeds = len(seeds)
-        if not cell.complete and cell.logged_seeds >= planned:
+        if len(ended_runs) > cell.logged_seeds:
+            self._log_to_cell(cell, _cell_metrics(ended_runs), step=len(ended_runs))
+            cell.logged_seeds = len(ended_runs)
+        if not cell.complete and cell.logged_seeds >= planned_count:
             self._client.set_terminated(cell.run_id, "FINISHED")
             cell.complete = True
 
-    def _log(
+    def _log_to_cell(
         self,
         cell: CellRun,
-        numbers: Mapping[str, float],
+        metrics: Mapping[str, float],
         step: int,
         params: Mapping[str, str] | None = None,
     ) -> None:
         from mlflow.entities import Metric, Param
 
-        now = int(time.time() * 1000)
+        now_ms = int(time.time() * 1000)
         self._client.log_batch(
             cell.run_id,
-            metrics=[Metric(name, value, now, step) for name, value in numbers.items()],
+            metrics=[Metric(name, value, now_ms, step) for name, value in metrics.items()],
             params=[Param(name, value) for name, value in (params or {}).items()],
         )
 
 
-def _cell_metrics(seeds: Sequence[StoredRun]) -> dict[str, float]:
-    ended = [run.accuracy for run in seeds if run.status == Status.FINISHED]
-    accuracies = [accuracy for accuracy in ended if accuracy is not None]
-    numbers = {"n": float(len(ended)), "diverged": float(len(seeds) - len(ended))}
+def _cell_metrics(runs: Sequence[StoredRun]) -> dict[str, float]:
+    all_accuracies = [run.accuracy for run in runs if run.status == Status.FINISHED]
+    accuracies = [accuracy for accuracy in all_accuracies if accuracy is not None]
+    metrics = {"n": float(len(all_accuracies)), "diverged": float(len(runs) - len(all_accuracies))}
     if accuracies:
-        numbers[CELL_MEAN] = mean(accuracies)
+        metrics[CELL_MEAN] = mean(accuracies)
     if len(accuracies) >= 2:
-        numbers[CELL_STD] = stdev(accuracies)
-    return numbers
+        metrics[CELL_STD] = stdev(accuracies)
+    return metrics
 
 
 class Tracker:
@@ -236,7 +238,7 @@ class Tracker:
         self.study = study
         self._client = open_store(uri)
         self._runs: dict[tuple[str, str], StoredRun] = {}
-        self._cell_runs = CellRuns(self._client, self._create)
+        self._cell_runs = CellRuns(self._client, self._create_run)
         self._sweeps: dict[str, str] = {}
         self._plan: PlanRecord | None = None
         self._sweep_run = ""
@@ -261,7 +263,7 @@ class Tracker:
         with translate_store_errors(self.uri):
             run_id = self._sweeps.get(plan.sweep)
             if run_id is None:
-                run_id = self._create(
+                run_id = self._create_run(
                     f"sweep {plan.sweep[:8]}", {"nal.kind": "sweep", "nal.sweep": plan.sweep}
                 )
                 self._sweeps[plan.sweep] = run_id
@@ -309,21 +311,21 @@ class Tracker:
                 cell_run = self._cell_runs.get_or_create(sweep, name, cell, parent)
                 parent = cell_run.run_id
             stored = self._runs.get((sweep, result.digest))
-            outdated = stored is not None and stored.resumable and result.final
-            if stored is None or not stored.complete or outdated:
+            is_outdated = stored is not None and stored.resumable and result.final
+            if stored is None or not stored.complete or is_outdated:
                 if stored:
                     self._client.delete_run(stored.run_id)
                 protocol = protocol_in(plan, result, phase, cell)
-                self._runs[sweep, result.digest] = self._write(
+                self._runs[sweep, result.digest] = self._write_run(
                     result, phase, sweep, parent, protocol
                 )
             if cell_run and cell:
-                ended = [
+                ended_runs = [
                     run
                     for run in self._runs.values()
                     if run.parent == cell_run.run_id and run.complete and not run.resumable
                 ]
-                self._cell_runs.log_mean(cell_run, ended, len(cell.seeds))
+                self._cell_runs.log_mean(cell_run, ended_runs, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """Write the final plan and the tables to MLflow, and mark the sweep as finished.
@@ -392,7 +394,7 @@ class Tracker:
                 case "sweep":
                     self._sweeps[tags["nal.sweep"]] = run.info.run_id
 
-    def _create(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
+    def _create_run(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
         run = self._client.create_run(
             self._experiment,
             start_time=start_ms,
@@ -407,25 +409,25 @@ class Tracker:
         self._client.set_tag(self._sweep_run, "nal.state", plan.state)
         self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
 
-    def _write(
+    def _write_run(
         self, result: RunResult, phase: Purpose, sweep: str, parent: str, protocol: Protocol
     ) -> StoredRun:
         from mlflow.entities import Param
 
         tags = run_tags(result, phase, self.study, sweep) | ({PARENT_TAG: parent} if parent else {})
-        start = int(time.time() * 1000) - int(1000 * sum(result.seconds))
-        run_id = self._create(run_name(result.spec, phase), tags, start)
+        start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
+        run_id = self._create_run(run_name(result.spec, phase), tags, start_ms)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in artifacts(result).items():
                 Path(folder, name).write_text(text)
             self._client.log_artifacts(run_id, folder)
-        points = metric_points(result, protocol=protocol)
+        metrics = metric_points(result, protocol=protocol)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
-        for first in range(0, len(points), MAX_BATCH_METRICS):
+        for start_index in range(0, len(metrics), MAX_BATCH_METRICS):
             self._client.log_batch(
                 run_id,
-                metrics=points[first : first + MAX_BATCH_METRICS],
-                params=[] if first else params,
+                metrics=metrics[start_index : start_index + MAX_BATCH_METRICS],
+                params=[] if start_index else params,
             )
         # The status is written last, so that a run without it is incomplete.
         finished = result.status is Status.FINISHED
