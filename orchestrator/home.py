@@ -126,7 +126,7 @@ class Home:
         if free_bytes < required_bytes:
             raise HomeError(
                 f"--home {self.path}: the disk has {free_bytes / 1e9:.1f} GB free and the runs "
-                f"need about {required_bytes / 1e9:.1f} GB: make room, or choose another "
+                f"need about {required_bytes / 1e9:.1f} GB: free some space, or choose another "
                 "folder with --home"
             )
 

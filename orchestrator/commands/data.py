@@ -133,7 +133,9 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         )
     if decode or dataset.image is not None:
         console.print(
-            f"\n{len(problems)} pictures cannot be decoded." if problems else "\nall can be read."
+            f"\n{len(problems)} pictures cannot be decoded."
+            if problems
+            else "\nall pictures can be read."
         )
     return 1 if problems else 0
 

@@ -140,7 +140,7 @@ def _ask_confirmation(
         hint = "" if smaller_sweep is None else ", or run the smaller sweep above"
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
     if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
-        raise UserError("not started")
+        raise UserError("the sweep was not started, since it was not confirmed")
 
 
 def _carry_out(

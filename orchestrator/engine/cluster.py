@@ -168,7 +168,7 @@ def check_nodes(home: Path) -> None:
         except ImportError as error:
             return f"cannot import nal-orchestrator ({error}): install it there"
         if not pathlib.Path(folder).is_dir():
-            return f"does not see --home {folder}: put it where all nodes see it"
+            return f"cannot access --home {folder}: choose a folder that all nodes can access"
         return ""
 
     remote_check = ray.remote(num_cpus=0, max_retries=0)(find_problem)
@@ -243,6 +243,6 @@ def count_slots(cpus: float, gpus: float) -> int:
         raise UserError(
             f"one run needs resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray has "
             f"{available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: "
-            "ask for less with --set"
+            "require less with --set"
         )
     return slots

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.base import Listener
     from trainables.training.job import Row
 
-MISSING_RESULT = "its result is not under --home: every worker must see the same folder there"
+MISSING_RESULT = "it left no result in the folder --home, which every worker must be able to access"
 """Reason given for the failure of a run that ended without an error and without a result."""
 
 

@@ -314,7 +314,7 @@ def test_a_stopped_real_run_continues_bit_for_bit(
 def test_nodes_are_checked_for_the_package_and_the_home(tmp_path: Path) -> None:
     check_nodes(tmp_path)
     missing = tmp_path / "elsewhere"
-    with pytest.raises(ServiceError, match=f"does not see --home {missing}"):
+    with pytest.raises(ServiceError, match=f"cannot access --home {missing}"):
         check_nodes(missing)
 
 

@@ -78,7 +78,7 @@ def test_check_names_the_checksums_that_match(
     assert data.check("cifar10", tmp_path, decode=True, as_json=False) == 0
     page = capsys.readouterr().out.replace("\n", " ")
     assert f"{archive.file} has the published md5, {archive.md5}; so has each file in it" in page
-    assert "all can be read." in page
+    assert "all pictures can be read." in page
     with (tmp_path / archive.file).open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataError, match="is damaged or incomplete"):
