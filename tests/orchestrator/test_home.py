@@ -120,6 +120,6 @@ def test_disk_space_is_measured_where_the_home_will_be(
     home.require_space(1000)
     with pytest.raises(HomeError, match=r"has 0\.2 GB free and the runs need about 0\.2 GB"):
         home.require_space(1001)
-    with pytest.raises(HomeError, match=r"about 5\.2 GB: make room"):
+    with pytest.raises(HomeError, match=r"about 5\.2 GB: free some space"):
         home.require_space(5e9)
     assert set(paths) == {tmp_path}
