@@ -33,16 +33,16 @@ class Reading:
 
 def readings(plan: PlanRecord) -> tuple[Reading, ...]:
     """Return all readings of a sweep's runs."""
-    further = [Reading(metric, title) for metric, title in plan.further.items()]
+    dataset_readings = [Reading(metric, title) for metric, title in plan.further.items()]
     return (
         Reading(TEST_LAST, "last epoch"),
-        Reading(TEST_MEAN_LAST, f"mean of {plan.averaged}"),
+        Reading(TEST_MEAN_LAST, f"mean of {plan.averaged_epochs}"),
         Reading(TEST_BEST_VAL, "epoch chosen by noisy validation"),
-        *further,
+        *dataset_readings,
     )
 
 
-OTHER_METRICS = (TEST_BEST_CLEAN_VAL,)
+METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
 """Metrics that only a published recipe may report; they have no column of their own."""
 
 
@@ -134,51 +134,53 @@ def aggregate(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary
             were made under different revisions of the training code.
     """
     by_digest = {run.digest: run for run in runs}
-    metrics = [*(reading.metric for reading in readings(plan)), *OTHER_METRICS]
-    cells = [_summarise(cell, by_digest, metrics) for cell in plan.cells]
+    metrics = [*(reading.metric for reading in readings(plan)), *METRICS_WITHOUT_COLUMN]
+    cells = [_summarise_cell(cell, by_digest, metrics) for cell in plan.cells]
     _check_paired(cells)
     _check_revisions(cells)
     return cells
 
 
-def _summarise(
+def _summarise_cell(
     cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:
     # A stopped run may be continued, so that it is not a result yet.
-    ended = {
+    ended_runs = {
         seed: runs[digest]
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
         if digest in runs and runs[digest].status != "stopped"
     }
-    finished = [run for run in ended.values() if run.status == "finished"]
-    statuses = [run.status for run in ended.values()]
-    flips = _numbers(ended.values(), "flip_rate")
+    finished = [run for run in ended_runs.values() if run.status == "finished"]
+    statuses = [run.status for run in ended_runs.values()]
+    flip_rates = _metric_values(ended_runs.values(), "flip_rate")
     return CellSummary(
         cell=cell,
-        statistics={metric: Statistic.of(_numbers(finished, metric)) for metric in metrics},
+        statistics={metric: Statistic.of(_metric_values(finished, metric)) for metric in metrics},
         diverged=statuses.count("diverged"),
         out_of_memory=statuses.count("out of memory"),
-        not_converged=sum(not run.converged for run in ended.values()),
-        missing=tuple(seed for seed in cell.seeds if seed not in ended),
-        flip_rate=mean(flips) if flips else None,
+        not_converged=sum(not run.converged for run in ended_runs.values()),
+        missing=tuple(seed for seed in cell.seeds if seed not in ended_runs),
+        flip_rate=mean(flip_rates) if flip_rates else None,
         devices=frozenset(
             device
-            for run in ended.values()
+            for run in ended_runs.values()
             for device in run.provenance["device"].split(HISTORY_SEPARATOR)
         ),
-        labels={seed: run.labels for seed, run in ended.items()},
-        revisions={seed: run.revision for seed, run in ended.items()},
-        changes={seed: text for seed, run in ended.items() if (text := _changes(run))},
+        labels={seed: run.labels for seed, run in ended_runs.items()},
+        revisions={seed: run.revision for seed, run in ended_runs.items()},
+        changes={
+            seed: text for seed, run in ended_runs.items() if (text := _describe_changes(run))
+        },
     )
 
 
-def _numbers(runs: Iterable[RecordedRun], metric: str) -> list[float]:
+def _metric_values(runs: Iterable[RecordedRun], metric: str) -> list[float]:
     """Return the values of a metric, without the runs that lack it."""
     values = (run.metrics.get(metric, math.nan) for run in runs)
     return [value for value in values if not math.isnan(value)]
 
 
-def _changes(run: RecordedRun) -> str:
+def _describe_changes(run: RecordedRun) -> str:
     """Describe what changed of a run's device and versions when it was continued; "" if nothing."""
     return "; ".join(
         f"{name} {run.provenance[name]}"
@@ -189,11 +191,11 @@ def _changes(run: RecordedRun) -> str:
 
 def _check_paired(cells: Iterable[CellSummary]) -> None:
     """Raise `RecordError` if two methods saw different noisy labels at the same seed."""
-    first: dict[tuple[str, int], tuple[str, str]] = {}
+    first_seen: dict[tuple[str, int], tuple[str, str]] = {}
     for summary in cells:
         for seed, labels in summary.labels.items():
             key = (summary.cell.scenario, seed)
-            first_method, first_labels = first.setdefault(key, (summary.cell.method, labels))
+            first_method, first_labels = first_seen.setdefault(key, (summary.cell.method, labels))
             if first_labels != labels:
                 raise RecordError(
                     f"{summary.cell.scenario}, seed {seed}: {first_method} was trained on noisy "

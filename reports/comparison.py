@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from reports.aggregate import CellSummary, Reading, aggregate, readings
 from reports.notes import table_notes
-from reports.paper import METRICS, NOT_CONVERGED, UNTRAINED, PaperResult, lookup, setting_of
+from reports.paper import (
+    METRICS,
+    NOT_CONVERGED,
+    QUOTED_METHODS,
+    PaperResult,
+    find_paper_results,
+    paper_setting_of,
+)
 from reports.table import Entry, Row, Section, Table
 from reports.words import format_values
 
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 RowKey = tuple[str, ...]
 """Method and origin of the cells of a row, with their values unless a search chose them."""
 
-Column = tuple[str, str]
+ColumnKey = tuple[str, str]
 """Scenario and metric of a column."""
 
 
@@ -51,7 +58,9 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
         else {reading.title: [reading] for reading in table_readings}
     )
     sections = [
-        Section(title, _section(rows, list(product(scenarios, group)), paper, table_readings[0]))
+        Section(
+            title, _section_rows(rows, list(product(scenarios, group)), paper, table_readings[0])
+        )
         for title, group in groups.items()
     ]
     titles = [reading.title for reading in table_readings]
@@ -66,9 +75,9 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
 
 def _table_readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
     """Return the headline, followed by the other readings that at least one run has."""
-    first, *others = sorted(readings(plan), key=lambda r: r.title != plan.headline)
+    first_cell, *others = sorted(readings(plan), key=lambda reading: reading.title != plan.headline)
     present = {metric for cell in cells for metric, s in cell.statistics.items() if s.n}
-    return [first, *(reading for reading in others if reading.metric in present)]
+    return [first_cell, *(reading for reading in others if reading.metric in present)]
 
 
 def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
@@ -91,36 +100,37 @@ def _group_rows(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSumm
     """
     rows: dict[RowKey, dict[str, CellSummary]] = {}
     for summary in cells:
-        rows.setdefault(_key(summary.cell), {})[summary.cell.scenario] = summary
+        rows.setdefault(_row_key(summary.cell), {})[summary.cell.scenario] = summary
     for summary in cells:
         cell = summary.cell
-        if cell.tuned and cell.reference and _reference_key(cell) in rows:
-            rows[_reference_key(cell)][cell.scenario] = summary
+        if cell.tuned and cell.reference and _fixed_row_key(cell) in rows:
+            rows[_fixed_row_key(cell)][cell.scenario] = summary
     return rows
 
 
-def _key(cell: CellRecord) -> RowKey:
-    return (cell.method, "tuned") if cell.tuned else _reference_key(cell)
+def _row_key(cell: CellRecord) -> RowKey:
+    return (cell.method, "tuned") if cell.tuned else _fixed_row_key(cell)
 
 
-def _reference_key(cell: CellRecord) -> RowKey:
+def _fixed_row_key(cell: CellRecord) -> RowKey:
     return (cell.method, "fixed", format_values(cell.values))
 
 
-def _section(
+def _section_rows(
     rows: Mapping[RowKey, Mapping[str, CellSummary]],
     columns: Sequence[tuple[str, Reading]],
-    paper: Mapping[str, Mapping[Column, PaperResult]],
+    paper: Mapping[str, Mapping[ColumnKey, PaperResult]],
     headline: Reading,
 ) -> tuple[Row, ...]:
     """Return the rows of measured numbers, followed by those of the paper's."""
     measured_rows = [
         Row(
-            name=_name(list(cells.values())),
-            marker=_marker(list(cells.values()), tuned=key[1] == "tuned"),
+            name=_row_name(list(cells.values())),
+            marker=_row_marker(list(cells.values()), tuned=key[1] == "tuned"),
             kind="measured",
             entries=tuple(
-                _entry(cells.get(scenario), r, headline=r == headline) for scenario, r in columns
+                _measured_entry(cells.get(scenario), reading, headline=reading == headline)
+                for scenario, reading in columns
             ),
         )
         for key, cells in rows.items()
@@ -148,27 +158,27 @@ def _section(
     return (*_with_bold(measured_rows, may_be_best), *paper_rows)
 
 
-def _name(cells: Sequence[CellSummary]) -> str:
+def _row_name(cells: Sequence[CellSummary]) -> str:
     """Return the name of a row: the method's title with its values, unless they differ."""
-    points = {format_values(summary.cell.values) for summary in cells}
+    value_texts = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
-    if len(points) > 1:
+    if len(value_texts) > 1:
         return f"{title}, values below"
-    return ", ".join(filter(None, [title, *points]))
+    return ", ".join(filter(None, [title, *value_texts]))
 
 
-def _marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
+def _row_marker(cells: Sequence[CellSummary], *, tuned: bool) -> str:
     """Return the text beside a row's name that describes the origin of its values."""
-    first = cells[0].cell
-    if first.recipe:
-        return f"fixed ({first.source}), {first.recipe}"
+    first_cell = cells[0].cell
+    if first_cell.recipe:
+        return f"fixed ({first_cell.source}), {first_cell.recipe}"
     if not tuned:
-        return "varied" if first.origin == "varied" else f"fixed ({first.source})"
+        return "varied" if first_cell.origin == "varied" else f"fixed ({first_cell.source})"
     equal = " = reference" if all(summary.cell.reference for summary in cells) else ""
-    return f"tuned ({first.trials} trials){equal}"
+    return f"tuned ({first_cell.trials} trials){equal}"
 
 
-def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> Entry:
+def _measured_entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> Entry:
     if summary is None:
         return Entry()
     # A published recipe reports a number of its own in the headline's column.
@@ -184,7 +194,7 @@ def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> 
     mean = None if statistic.mean is None else 100 * statistic.mean
     std = None if statistic.std is None else 100 * statistic.std
     return Entry(
-        text=NOT_CONVERGED if summary.all_failed else _number(mean, std),
+        text=NOT_CONVERGED if summary.all_failed else _format_accuracy(mean, std),
         remark=", ".join(text for text, count in remarks.items() if count),
         mean=mean,
         std=std,
@@ -193,7 +203,7 @@ def _entry(summary: CellSummary | None, reading: Reading, *, headline: bool) -> 
     )
 
 
-def _number(mean: float | None, std: float | None) -> str:
+def _format_accuracy(mean: float | None, std: float | None) -> str:
     if mean is None:
         return "–"
     return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
@@ -223,13 +233,13 @@ def _with_bold(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> li
 
 def _paper_results(
     plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
-) -> dict[str, dict[Column, PaperResult]]:
+) -> dict[str, dict[ColumnKey, PaperResult]]:
     """Return the paper's numbers for the sweep's methods, by method and column."""
-    methods = (*dict.fromkeys(summary.cell.method_title for summary in cells), *UNTRAINED)
+    methods = (*dict.fromkeys(summary.cell.method_title for summary in cells), *QUOTED_METHODS)
     results = [
         ((scenario, metric), result)
         for scenario, metric in product(scenarios, METRICS)
-        for result in lookup(plan.dataset.title, scenario, plan.backbone, metric)
+        for result in find_paper_results(plan.dataset.title, scenario, plan.backbone, metric)
     ]
     # The table of ablations repeats rows of Table 1: the first number for a column is shown.
     return {
@@ -243,7 +253,9 @@ def _paper_entry(result: PaperResult | None, scenario: str) -> Entry:
         return Entry()
     if result.mean is None:
         return Entry(NOT_CONVERGED)
-    setting = setting_of(scenario)
+    setting = paper_setting_of(scenario)
     marks = "†" if setting and setting.including else ""
     marks += "‡" if "pretrained" in result.backbone else ""
-    return Entry(_number(result.mean, result.std) + marks, mean=result.mean, std=result.std)
+    return Entry(
+        _format_accuracy(result.mean, result.std) + marks, mean=result.mean, std=result.std
+    )

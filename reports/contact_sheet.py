@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 8
 """Largest number of images in a row."""
-CELL = 120
+CELL_SIZE = 120
 """Longer side of an image and width of its caption, in pixels."""
 MARGIN = 10
 """Space between images, in pixels."""
@@ -39,8 +39,8 @@ def contact_sheet(
     columns = min(MAX_COLUMNS, max(1, len(images)))
     rows = -(-len(images) // columns)
     lines = max((len(caption) for caption in captions), default=0)
-    step = CELL + lines * LINE_HEIGHT + MARGIN
-    width = max(columns * (CELL + MARGIN) + MARGIN, 4 * CELL)
+    step = CELL_SIZE + lines * LINE_HEIGHT + MARGIN
+    width = max(columns * (CELL_SIZE + MARGIN) + MARGIN, 4 * CELL_SIZE)
     sheet = Image.new("RGB", (width, rows * step + 2 * LINE_HEIGHT + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
@@ -48,13 +48,13 @@ def contact_sheet(
     # Some datasets use a part of the range only: the digits' largest pixel value is 16.
     brightness = 255 / max(1, int(images.max(initial=0)))
     for n, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left = MARGIN + (n % columns) * (CELL + MARGIN)
+        left = MARGIN + (n % columns) * (CELL_SIZE + MARGIN)
         top = 2 * LINE_HEIGHT + MARGIN + (n // columns) * step
         picture = _resize((image * brightness).astype(np.uint8))
-        sheet.paste(picture, (left + (CELL - picture.width) // 2, top))
+        sheet.paste(picture, (left + (CELL_SIZE - picture.width) // 2, top))
         for i, text in enumerate(caption):
             draw.text(
-                (left, top + CELL + i * LINE_HEIGHT),
+                (left, top + CELL_SIZE + i * LINE_HEIGHT),
                 _truncate(text, draw, font),
                 fill="black",
                 font=font,
@@ -69,7 +69,7 @@ def _resize(image: NDArray[np.uint8]) -> Image.Image:
     channels, height, width = image.shape
     pixels = image[0] if channels == 1 else np.moveaxis(image[:3], 0, -1)
     # Enlarge small images without interpolation, which would blur what the network saw.
-    scale = CELL / max(height, width)
+    scale = CELL_SIZE / max(height, width)
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, method)
@@ -80,6 +80,6 @@ def _truncate(
 ) -> str:
     """Shorten a text that is wider than a cell."""
     shortened = text
-    while draw.textlength(shortened, font=font) > CELL and len(shortened) > 2:
+    while draw.textlength(shortened, font=font) > CELL_SIZE and len(shortened) > 2:
         shortened = shortened[:-2] + "…"
     return shortened

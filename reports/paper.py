@@ -16,13 +16,13 @@ CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 NOT_CONVERGED = "⊖"
 """Symbol that the paper prints where a method fails to converge."""
 
-UNTRAINED = ("NLNL",)
+QUOTED_METHODS = ("NLNL",)
 """Methods that are not trained here but quoted in every table if the paper has their numbers.
 
 NLNL takes about 3,000 epochs.
 """
 
-REAL = "real"
+REAL_NOISE = "real"
 """Noise type of the real-world datasets, whose labels are noisy as they come."""
 
 METRICS = {
@@ -70,7 +70,7 @@ class PaperResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class PaperSetting:
     """The paper's description of a scenario.
 
     Attributes:
@@ -106,21 +106,21 @@ def paper_results() -> tuple[PaperResult, ...]:
     )
 
 
-def setting_of(scenario: str) -> Setting | None:
+def paper_setting_of(scenario: str) -> PaperSetting | None:
     """Return the paper's description of a scenario; None if the paper has no such scenario."""
     if scenario == "clean":
-        return Setting(REAL, 0.0, including=False)
+        return PaperSetting(REAL_NOISE, 0.0, including=False)
     match = _SCENARIO.fullmatch(scenario)
     if match is None:
         return None
     kind, rate = match.groups()
     if kind.startswith("pmd"):
-        return Setting(f"pmd-type-{kind[-1]}", float(rate), including=False)
+        return PaperSetting(f"pmd-type-{kind[-1]}", float(rate), including=False)
     including = kind.startswith(("symmetric-incl", "symmetric-official"))
-    return Setting(kind.partition("-")[0], float(rate), including)
+    return PaperSetting(kind.partition("-")[0], float(rate), including)
 
 
-def lookup(
+def find_paper_results(
     dataset: str, scenario: str, backbone: str, metric: str = TEST_LAST
 ) -> list[PaperResult]:
     """Return the paper's numbers for a dataset, scenario and backbone, in the paper's order.
@@ -128,17 +128,19 @@ def lookup(
     Args:
         dataset: title of the dataset or its name in studies: "CIFAR-10" or "cifar10".
         scenario: name of the scenario; `symmetric-incl-R` and `symmetric-R` return the same
-            numbers, and `setting_of` distinguishes them.
+            numbers, and `paper_setting_of` distinguishes them.
         backbone: title of the backbone: "ResNet-34 (32×32)" matches the paper's "ResNet34".
         metric: metric of a run, one of the keys of `METRICS`.
     """
-    name, results = _simplify(backbone), on_any_backbone(dataset, scenario, metric)
+    name, results = _simplify(backbone), paper_results_on_any_backbone(dataset, scenario, metric)
     return [result for result in results if _simplify(result.backbone) == name]
 
 
-def on_any_backbone(dataset: str, scenario: str, metric: str = TEST_LAST) -> list[PaperResult]:
+def paper_results_on_any_backbone(
+    dataset: str, scenario: str, metric: str = TEST_LAST
+) -> list[PaperResult]:
     """Return the paper's numbers for a dataset and scenario on any backbone."""
-    setting = setting_of(scenario)
+    setting = paper_setting_of(scenario)
     if setting is None:
         return []
     return [
@@ -148,7 +150,7 @@ def on_any_backbone(dataset: str, scenario: str, metric: str = TEST_LAST) -> lis
         and (result.mean is not None or "converge" in result.note)
         and _simplify(result.dataset) == _simplify(dataset)
         and result.noise_type == setting.noise_type
-        and (setting.noise_type == REAL or result.noise_rate == setting.noise_rate)
+        and (setting.noise_type == REAL_NOISE or result.noise_rate == setting.noise_rate)
     ]
 
 

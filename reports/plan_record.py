@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 """Name of the file."""
 
-Values = dict[str, bool | int | float | str]
+HyperparameterValues = dict[str, bool | int | float | str]
 """Values of the tunable hyperparameters, by name."""
 
 
@@ -54,7 +54,7 @@ class ReferenceRecord:
         source: publication that states the values.
     """
 
-    values: Values
+    values: HyperparameterValues
     source: str
 
 
@@ -68,7 +68,7 @@ class CandidateRecord:
         digests: digests of the candidate's runs.
     """
 
-    values: Values
+    values: HyperparameterValues
     origin: Literal["search", "reference"]
     digests: list[str]
 
@@ -99,7 +99,7 @@ class TuningRecord:
     digests: list[str]
     reference: ReferenceRecord | None = None
     candidates: list[CandidateRecord] = field(default_factory=list)
-    chosen: Values | None = None
+    chosen: HyperparameterValues | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class CellRecord:
     method_title: str
     scenario: str
     scenario_title: str
-    values: Values
+    values: HyperparameterValues
     origin: str
     trials: int
     source: str
@@ -210,7 +210,7 @@ class PlanRecord:
             read_protocol(identity)
 
     @property
-    def averaged(self) -> str:
+    def averaged_epochs(self) -> str:
         """Description of the epochs over which the accuracies of runs are averaged."""
         protocols = [read_protocol(identity) for identity in self.protocols.values()]
         descriptions = [p.averaged for p in protocols] or [HeldOutMean(self.window).averaged]

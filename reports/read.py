@@ -61,20 +61,20 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
     """
     client = open_store(uri)
     with translate_store_errors(uri):
-        sweep_run = _choose(_sweeps(client), sweep, uri)
+        sweep_run = _find_sweep(_sweep_runs(client), sweep, uri)
         plan = _read_plan(client, sweep_run)
         runs = _iter_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_recorded_run(run) for run in runs]
 
 
-def _sweeps(client: MlflowClient) -> list[Run]:
+def _sweep_runs(client: MlflowClient) -> list[Run]:
     """Return the MLflow runs of all sweeps, the most recently started first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = search_runs(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
-def _choose(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
+def _find_sweep(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
     """Return the MLflow run of the sweep that the user asked for.
 
     Args:

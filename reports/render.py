@@ -19,7 +19,7 @@ _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
 
 
-def terminal(table: Table, *, stars: bool = False) -> RenderableType:
+def render_terminal(table: Table, *, stars: bool = False) -> RenderableType:
     """Return a table for rich, laid out for a width of 100 characters.
 
     Args:
@@ -45,7 +45,7 @@ def terminal(table: Table, *, stars: bool = False) -> RenderableType:
     return Group(Text(table.title, style="bold"), Text(table.subtitle), *grids, Text(), notes)
 
 
-def text(table: Table, width: int = 100) -> str:
+def render_text(table: Table, width: int = 100) -> str:
     """Return a table as plain text, with * instead of bold.
 
     Args:
@@ -54,11 +54,11 @@ def text(table: Table, width: int = 100) -> str:
     """
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False)
-    console.print(terminal(table, stars=True))
+    console.print(render_terminal(table, stars=True))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def markdown(table: Table) -> str:
+def render_markdown(table: Table) -> str:
     """Return a table as Markdown."""
     environment = Environment(
         loader=PackageLoader("reports"),

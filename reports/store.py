@@ -31,8 +31,8 @@ TIMEOUT_S = 8.0
 """Time that a server may take to answer, including name resolution, in seconds."""
 
 _PAGE_SIZE = 1000
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_ALLOWED = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_ALLOWED_URIS = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
 def home_store(home: Path) -> str:
@@ -73,16 +73,16 @@ def check_store(uri: str) -> None:
     scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
     if scheme in ("http", "https"):
         _check_server(uri, lambda: _server_fault(uri))
-    elif scheme in _PORTS:
-        _check_server(uri, lambda: _port_fault(uri, _PORTS[scheme]))
+    elif scheme in _DATABASE_PORTS:
+        _check_server(uri, lambda: _port_fault(uri, _DATABASE_PORTS[scheme]))
     elif scheme == "sqlite":
         _check_file(uri)
     elif scheme in ("", "file"):
         raise ServiceError(
-            f"tracking URI '{uri}': MLflow no longer keeps runs in plain folders; {_ALLOWED}"
+            f"tracking URI '{uri}': MLflow no longer keeps runs in plain folders; {_ALLOWED_URIS}"
         )
     else:
-        raise ServiceError(f"tracking URI '{uri}': unknown kind '{scheme}'; {_ALLOWED}")
+        raise ServiceError(f"tracking URI '{uri}': unknown kind '{scheme}'; {_ALLOWED_URIS}")
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -142,8 +142,10 @@ def translate_store_errors(uri: str) -> Iterator[None]:
     except NalError:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        kind = HomeError if _sqlite_path(uri) else ServiceError
-        raise kind(f"MLflow store {without_password(uri)} failed: {first_cause(error)}") from error
+        error_class = HomeError if _sqlite_path(uri) else ServiceError
+        raise error_class(
+            f"MLflow store {without_password(uri)} failed: {first_cause(error)}"
+        ) from error
 
 
 def first_cause(error: BaseException) -> str:

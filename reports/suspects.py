@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trainables.diagnostics.store import Diagnostics
 
-COLUMNS = (
+CSV_COLUMNS = (
     *("rank", "index", "file", "given", "proposed", "score"),
     *("attention_weight", "loss", "proposed_probability", "true"),
 )
@@ -77,14 +77,17 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
     proposed = diagnostics.integers("target")[seen]
     probability = diagnostics.floats("target_probability")[seen]
     loss = diagnostics.floats("loss")[seen]
-    ranks = [_rank(loss), _rank(np.where(proposed != given, probability, -probability))]
+    ranks = [
+        _scaled_ranks(loss),
+        _scaled_ranks(np.where(proposed != given, probability, -probability)),
+    ]
     weights = [1.0, 1.0]
     tau = None
     if "last_attention" in diagnostics:
         logit = diagnostics.floats("last_attention")[seen]
         tau = attention_weight(logit)
         low, high = np.percentile(tau, [5, 95])
-        ranks.append(_rank(-logit))
+        ranks.append(_scaled_ranks(-logit))
         weights.append(float(high - low))
     score = np.average(ranks, axis=0, weights=weights)
     order = np.argsort(-score, kind="stable")
@@ -100,7 +103,7 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
     )
 
 
-def _rank(values: NDArray[np.generic]) -> NDArray[np.float64]:
+def _scaled_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
     """Return ranks scaled to [0, 1], in increasing order; equal values share their mean rank."""
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
     mean_ranks = np.cumsum(ties) - (ties + 1) / 2
@@ -118,7 +121,7 @@ def to_csv(suspects: Suspects, classes: Sequence[str], files: Sequence[str] | No
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     for n in range(len(suspects)):
         index = int(suspects.index[n])
         writer.writerow(

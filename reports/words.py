@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from trainables.run.parameters import Value
 
-LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
+GREEK_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 """Greek letters that the paper uses for hyperparameters, by name."""
 
 
 def format_values(values: Mapping[str, Value]) -> str:
     """Format hyperparameter values, for example "λ = 1.2, α = 0.9"."""
     texts = {n: f"{v:.4g}" if isinstance(v, float) else str(v) for n, v in values.items()}
-    names = sorted(texts, key=lambda name: name not in LETTERS)
-    return ", ".join(f"{LETTERS.get(name, name)} = {texts[name]}" for name in names)
+    names = sorted(texts, key=lambda name: name not in GREEK_LETTERS)
+    return ", ".join(f"{GREEK_LETTERS.get(name, name)} = {texts[name]}" for name in names)
 
 
 def format_count(count: int, noun: str, plural: str = "") -> str:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from search_spaces.fields import (
     RECIPE_VALUES,
-    Fixed,
+    FixedValues,
     errors_at,
     errors_under,
     parameters_of,
-    tunable_of,
+    tunable_parameters_of,
 )
 from search_spaces.layers import format_key
 from search_spaces.resolve import (
-    Resolved,
+    ResolvedMethod,
     matched_recipe,
+    matched_recipe_layers,
     posterior_recipe,
     protocol_on,
-    recipe_layers,
     reference_of,
     resolve,
 )
@@ -63,8 +63,8 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
         source = source_of(study.dataset)
     _check_names(study, source)
     _check_override_scenarios(study, allow_unused=allow_unused_overrides)
-    for path, recipe in _recipes(study):
-        _check_recipe(study, source, recipe, path)
+    for key, recipe in _recipes(study):
+        _check_recipe(study, source, recipe, key)
     _check_search(study)
     for scenario in study.scenarios:
         _check_protocol(study, scenario)
@@ -83,13 +83,13 @@ def _check_names(study: Study, source: Source) -> None:
 def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
     """Check that each override without wildcards names a scenario, and one of the study's."""
     for position, override in enumerate(study.overrides):
-        name, path = override.scenario, f"overrides.{position}.scenario"
+        name, key = override.scenario, f"overrides.{position}.scenario"
         if WILDCARDS & set(name):
             continue
-        with errors_at(path):
+        with errors_at(key):
             noise_of(name)
         _refuse(
-            path,
+            key,
             f"'{name}' is not among scenarios: {suggest(name, study.scenarios)}",
             when=name not in study.scenarios and not allow_unused,
         )
@@ -101,34 +101,37 @@ def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)
     for scenario in study.scenarios:
-        yield format_key(recipe_layers(study, scenario)[0][0]), matched_recipe(study, scenario)
+        yield (
+            format_key(matched_recipe_layers(study, scenario)[0][0]),
+            matched_recipe(study, scenario),
+        )
 
 
-def _check_recipe(study: Study, source: Source, recipe: Recipe, path: str) -> None:
+def _check_recipe(study: Study, source: Source, recipe: Recipe, key: str) -> None:
     """Check that `crop_size`, `mean` and `std` of a recipe suit the images of the dataset."""
     _refuse(
-        f"{path}.crop_size",
+        f"{key}.crop_size",
         f"the images of dataset {study.dataset} are seen whole: leave it out",
         when=not source.from_files and recipe.crop_size is not None,
     )
     for name in ("crop_size", "mean"):
         _refuse(
-            f"{path}.{name}",
+            f"{key}.{name}",
             f"the pictures of dataset {study.dataset} are read as they are needed: "
             f"{name} must be given",
             when=source.from_files and getattr(recipe, name) is None,
         )
     if source.image is not None or source.from_files:  # else the shape is known after reading
-        check_shapes(study, recipe.input_shape(source.image), path)
+        check_shapes(study, recipe.input_shape(source.image), key)
 
 
-def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe") -> None:
+def check_shapes(study: Study, image: tuple[int, int, int], key: str = "recipe") -> None:
     """Check that the backbone and the recipe accept images of a shape.
 
     Args:
         study: study with the backbone and the recipe.
         image: shape (C, H, W) of the network's input.
-        path: dotted key of the recipe.
+        key: dotted key of the recipe.
 
     Raises:
         FieldError: if the backbone or the recipe does not accept the shape.
@@ -142,7 +145,7 @@ def check_shapes(study: Study, image: tuple[int, int, int], path: str = "recipe"
     mean = matched_recipe(study).mean
     if mean is not None and len(mean) != image[0]:
         raise FieldError(
-            f"{path}.mean",
+            f"{key}.mean",
             f"mean and std must have one value for each of the {image[0]} channels "
             f"of {study.dataset}, got {len(mean)}",
         )
@@ -155,17 +158,17 @@ def _check_seeds(study: Study) -> None:
         "select.seeds": study.select.seeds,
         "confirm.seeds": study.confirm.seeds,
     }
-    path_of: dict[int, str] = {}
-    for path, seeds in phases.items():
-        _check_distinct(path, seeds)
+    key_of_seed: dict[int, str] = {}
+    for key, seeds in phases.items():
+        _check_distinct(key, seeds)
         for position, seed in enumerate(seeds):
             _refuse(
-                f"{path}.{position}",
-                f"seed {seed} is that of {path_of.get(seed)} too: search, select and confirm "
+                f"{key}.{position}",
+                f"seed {seed} is that of {key_of_seed.get(seed)} too: search, select and confirm "
                 "need different ones",
-                when=seed in path_of,
+                when=seed in key_of_seed,
             )
-        path_of |= dict.fromkeys(seeds, path)
+        key_of_seed |= dict.fromkeys(seeds, key)
     for axis in study.fixed_seeds:
         _refuse(
             f"fixed_seeds.{axis}",
@@ -205,21 +208,21 @@ def _check_samples(study: Study, source: Source) -> None:
     holds_out = bool(study.tune) or study.confirm.hold_out
     fractions = {"search.hold_out": study.search.hold_out} if holds_out else {}
     fractions |= {
-        f"{format_key(resolved.training.path)}.hold_out": resolved.training.hold_out
+        f"{format_key(resolved.training.key_path)}.hold_out": resolved.training.hold_out
         for resolved in _resolve_all(study)
         if resolved.training.hold_out
     }
-    for path, fraction in fractions.items():
+    for key, fraction in fractions.items():
         hold_out_size = round(fraction * count)
         _refuse(
-            "subset" if study.subset else path,
+            "subset" if study.subset else key,
             f"of {count} samples hold_out {fraction:g} leaves {hold_out_size} to choose by "
             f"and {count - hold_out_size} to train on",
             when=not 0 < hold_out_size < count,
         )
 
 
-def _resolve_all(study: Study) -> Iterator[Resolved]:
+def _resolve_all(study: Study) -> Iterator[ResolvedMethod]:
     """Yield what every method is trained with on every scenario."""
     for method in study.methods:
         for scenario in study.scenarios:
@@ -250,11 +253,11 @@ def _check_recipe_choices(study: Study) -> None:
     for position, override in enumerate(study.overrides):
         for method, choice in override.recipes.items():
             choices[f"overrides.{position}.recipes.{method}"] = method, choice
-    for path, (method, choice) in choices.items():
-        with errors_at(path):
+    for key, (method, choice) in choices.items():
+        with errors_at(key):
             method_of(method)
         _refuse(
-            path,
+            key,
             "a tuned method is trained under the matched recipe: leave it out of tune",
             when=choice != "matched" and method in study.tune,
         )
@@ -317,10 +320,10 @@ def _check_protocol(study: Study, scenario: str) -> None:
         when=not ends,
     )
     skipped = ", ".join(str(epoch) for epoch in ends if not recipe.evaluates(epoch))
-    layers = recipe_layers(study, scenario)
-    paths = [path for path, part in layers if "evaluate_every" in part.names]
+    layers = matched_recipe_layers(study, scenario)
+    key_paths = [key for key, part in layers if "evaluate_every" in part.names]
     _refuse(
-        f"{format_key(paths[0] if paths else ('recipe',))}.evaluate_every",
+        f"{format_key(key_paths[0] if key_paths else ('recipe',))}.evaluate_every",
         f"evaluate_every {recipe.evaluate_every} skips cycle ends that choose (epochs {skipped}): "
         f"use a divisor of {period}, or search.protocol={HeldOutMean.key}",
         when=bool(skipped),
@@ -328,7 +331,7 @@ def _check_protocol(study: Study, scenario: str) -> None:
 
 
 def _real_number(
-    method: str, parameters: Mapping[str, Parameter], name: str, path: str, message: str
+    method: str, parameters: Mapping[str, Parameter], name: str, key: str, message: str
 ) -> Parameter:
     """Return a parameter of a method, and check that it exists and is a real number.
 
@@ -336,43 +339,43 @@ def _real_number(
         method: name of the method, for messages.
         parameters: parameters of the method by name.
         name: name of the parameter.
-        path: dotted key at which the study names the parameter.
+        key: dotted key at which the study names the parameter.
         message: message of the error if the parameter is not a real number.
     """
     _refuse(
-        path,
+        key,
         f"method {method} has no parameter '{name}': {suggest(name, parameters)}",
         when=name not in parameters,
     )
-    _refuse(path, message, when=not isinstance(parameters[name].default, float))
+    _refuse(key, message, when=not isinstance(parameters[name].default, float))
     return parameters[name]
 
 
 def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
     """Check the searched ranges of a method that the study writes."""
-    parameters = tunable_of(method)
+    parameters = tunable_parameters_of(method)
     for name, interval in space.items():
-        path = f"{method}.{name}"
+        key = f"{method}.{name}"
         message = (
             f"only real numbers are searched, {name} is not one: "
             f"set it in hyperparameters.{method} instead"
         )
-        parameter = _real_number(method, parameters, name, path, message)
+        parameter = _real_number(method, parameters, name, key, message)
         for end in ("low", "high"):
-            with errors_at(f"{path}.{end}"):
+            with errors_at(f"{key}.{end}"):
                 parameter.check(getattr(interval, end))
         if method in study.tune:
-            _refuse_fixed(study, method, name, path)
+            _refuse_fixed(study, method, name, key)
 
 
 def _check_reference(study: Study, method: str) -> None:
     """Check that a method's reference has exactly the searched values, inside their ranges."""
     values, space = reference_of(study, method), study.space_of(method)
     for name in values or ():
-        path = f"reference.{method}.{name}"
-        _refuse_fixed(study, method, name, path)
+        key = f"reference.{method}.{name}"
+        _refuse_fixed(study, method, name, key)
         _refuse(
-            path,
+            key,
             f"{name} is not searched: move it to hyperparameters.{method}.{name}",
             when=method in study.tune and name not in space,
         )
@@ -404,11 +407,11 @@ def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float
     _refuse(f"vary.{method}", "it is searched (tune): remove one", when=method in study.tune)
     parameters = parameters_of(method)
     for name, values in varied.items():
-        path = f"vary.{method}.{name}"
+        key = f"vary.{method}.{name}"
         message = f"only real numbers are varied, {name} is not one"
-        parameter = _real_number(method, parameters, name, path, message)
-        _refuse(path, "give at least one value, such as [0.1, 1, 10]", when=not values)
-        _check_each(path, values, parameter.check)
+        parameter = _real_number(method, parameters, name, key, message)
+        _refuse(key, "give at least one value, such as [0.1, 1, 10]", when=not values)
+        _check_each(key, values, parameter.check)
 
 
 def _check_overrides(study: Study) -> None:
@@ -418,90 +421,94 @@ def _check_overrides(study: Study) -> None:
             continue
         for method, fixed in override.hyperparameters.items():
             for name in fixed.values:
-                path = f"overrides.{position}.hyperparameters.{method}.{name}"
+                key = f"overrides.{position}.hyperparameters.{method}.{name}"
                 _refuse(
-                    path,
+                    key,
                     f"{name} is also fixed, by reference.{method}.{name}: remove one",
                     when=name in (reference_of(study, method) or ()),
                 )
                 _refuse(
-                    path,
+                    key,
                     f"{name} is searched: fix it on all scenarios or on none",
                     when=method in study.tune and name in study.space_of(method),
                 )
 
 
-def _check_training(study: Study, resolved: Resolved, source: Source) -> None:
+def _check_training(study: Study, resolved: ResolvedMethod, source: Source) -> None:
     """Check the epoch rule and the held-out fraction of a recipe that is not matched."""
     training, method = resolved.training, resolved.method
     if training.kind == "matched":
         return
-    path, selection = format_key(training.path), training.selection
+    key, selection = format_key(training.key_path), training.selection
     _refuse(
-        f"{path}.selection",
+        f"{key}.selection",
         "the test split is never looked at while choosing",
         when=selection is Selection.TEST,
     )
     _refuse(
-        path,
+        key,
         f"it takes the {selection}, dataset {study.dataset} has no true labels to validate on: "
         "use matched",
         when=selection is Selection.CLEAN and not source.true_labels,
     )
     has_validation = selection is Selection.CLEAN and source.validation
     _refuse(
-        f"{path}.hold_out",
+        f"{key}.hold_out",
         f"must be above 0 to take the {selection}",
         when=selection is not Selection.LAST and not training.hold_out and not has_validation,
     )
     for name in RECIPE_VALUES:
         _refuse(
-            path,
+            key,
             f"{name} is also given, by reference.{method}.{name}: remove one",
             when=name in (reference_of(study, method) or ()),
         )
 
 
-def _check_trainable(resolved: Resolved) -> None:
+def _check_trainable(resolved: ResolvedMethod) -> None:
     """Check that a method and its stages accept their hyperparameters and numbers of epochs."""
     try:
         method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
         for stage in resolved.stages.values():
             method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
     except FieldError as error:
-        sourced = resolved.values.get(error.field)
-        path = sourced.path if sourced else ("hyperparameters", resolved.method, error.field)
-        raise FieldError(format_key(path), error.message) from error
+        sourced_value = resolved.values.get(error.field)
+        key = (
+            sourced_value.key_path
+            if sourced_value
+            else ("hyperparameters", resolved.method, error.field)
+        )
+        raise FieldError(format_key(key), error.message) from error
 
 
-def _refuse_fixed(study: Study, method: str, name: str, path: str) -> None:
+def _refuse_fixed(study: Study, method: str, name: str, key: str) -> None:
     """Refuse the value at a path if the study fixes the same hyperparameter as well."""
     _refuse(
-        path,
+        key,
         f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one",
-        when=name in study.hyperparameters.get(method, Fixed()).values,
+        when=name in study.hyperparameters.get(method, FixedValues()).values,
     )
 
 
-def _check_each(path: str, items: Sequence[Item], check: Callable[[Item], object]) -> None:
+def _check_each(key: str, items: Sequence[Item], check: Callable[[Item], object]) -> None:
     """Check each item of a list, and that no item is repeated."""
     for position, item in enumerate(items):
-        with errors_at(f"{path}.{position}"):
+        with errors_at(f"{key}.{position}"):
             check(item)
-    _check_distinct(path, items)
+    _check_distinct(key, items)
 
 
-def _check_distinct(path: str, items: Sequence[object]) -> None:
+def _check_distinct(key: str, items: Sequence[object]) -> None:
     """Check that no item of a list is repeated."""
     for position, item in enumerate(items):
         _refuse(
-            f"{path}.{position}",
+            f"{key}.{position}",
             f"{item} is given twice: remove one",
             when=item in items[:position],
         )
 
 
-def _refuse(path: str, message: str, *, when: bool) -> None:
+def _refuse(key: str, message: str, *, when: bool) -> None:
     """Raise `FieldError` for the key at a path if a condition holds."""
     if when:
-        raise FieldError(path, message)
+        raise FieldError(key, message)

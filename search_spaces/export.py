@@ -12,15 +12,15 @@ from search_spaces.resolve import (
     AS_IN_THE_STUDY,
     SourcedValue,
     Training,
-    has_own_recipe,
-    is_shared,
+    is_recipe_overridden,
+    is_shared_value,
     matched_recipe,
     posterior_recipe,
     protocol_on,
     reference_values,
     resolve,
     shared_training,
-    study_values,
+    study_hyperparameters,
 )
 from search_spaces.schema import Study
 from trainables.run.recipe import Recipe
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
     from search_spaces.yaml_lines import KeyPath
 
-Tree = dict[str, Any]
-Sources = dict["KeyPath", "str | KeyPath"]
+PlainTree = dict[str, Any]
+SourcesByPath = dict["KeyPath", "str | KeyPath"]
 """Sources by path in the export: a text, or the path at which the study sets the value."""
 
-_RECIPE = TypeAdapter(Recipe)
+_RECIPE_ADAPTER = TypeAdapter(Recipe)
 BY_THE_SCHEDULE = "by the schedule"
 """Source of a protocol that the study leaves open."""
-_RESOLVED = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
+_RESOLVED_KEYS = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
 """Keys of a study that are exported as they are resolved, not as they are written."""
 
 
-def export_study(study: Study) -> tuple[Tree, Sources]:
+def export_study(study: Study) -> tuple[PlainTree, SourcesByPath]:
     """Return a study with every resolved value written out.
 
     Values that hold for all scenarios are keys of the study; the others form one override for
@@ -51,8 +51,8 @@ def export_study(study: Study) -> tuple[Tree, Sources]:
         The study as YAML values, and the sources of the values that the study does not set at
         the same path.
     """
-    sources: Sources = {}
-    plain = study.model_dump(mode="json", exclude=_RESOLVED) | {
+    sources: SourcesByPath = {}
+    plain = study.model_dump(mode="json", exclude=_RESOLVED_KEYS) | {
         "recipe": plain_recipe(matched_recipe(study)),
         "hyperparameters": _hyperparameters(study, sources),
         "reference": _references(study, sources),
@@ -73,13 +73,13 @@ def export_study(study: Study) -> tuple[Tree, Sources]:
     return {key: plain[key] for key in Study.model_fields}, sources
 
 
-def plain_recipe(recipe: Recipe) -> Tree:
+def plain_recipe(recipe: Recipe) -> PlainTree:
     """Return a recipe as YAML values."""
-    values: Tree = _RECIPE.dump_python(recipe, mode="json")
+    values: PlainTree = _RECIPE_ADAPTER.dump_python(recipe, mode="json")
     return values
 
 
-def _without_empty(section: Tree) -> Tree:
+def _without_empty(section: PlainTree) -> PlainTree:
     return {key: value for key, value in section.items() if value}
 
 
@@ -88,11 +88,11 @@ def _exported_methods(study: Study) -> dict[str, None]:
     return dict.fromkeys([*study.methods, *study.hyperparameters])
 
 
-def _hyperparameters(study: Study, sources: Sources) -> Tree:
+def _hyperparameters(study: Study, sources: SourcesByPath) -> PlainTree:
     values = {
         method: {
             name: value
-            for name, value in study_values(study, method).items()
+            for name, value in study_hyperparameters(study, method).items()
             if name not in {*study.unfixed_names(method), *reference_values(study, method)}
         }
         for method in _exported_methods(study)
@@ -100,7 +100,7 @@ def _hyperparameters(study: Study, sources: Sources) -> Tree:
     return _without_empty(_by_method(values, ("hyperparameters",), sources))
 
 
-def _references(study: Study, sources: Sources) -> Tree:
+def _references(study: Study, sources: SourcesByPath) -> PlainTree:
     methods = [*study.reference, *_exported_methods(study)]
     values = {method: reference_values(study, method) for method in methods}
     section = _by_method(values, ("reference",), sources)
@@ -108,17 +108,17 @@ def _references(study: Study, sources: Sources) -> Tree:
 
 
 def _by_method(
-    values: Mapping[str, Mapping[str, SourcedValue]], path: KeyPath, sources: Sources
-) -> Tree:
+    values: Mapping[str, Mapping[str, SourcedValue]], key_path: KeyPath, sources: SourcesByPath
+) -> PlainTree:
     """Return values by method, and add the sources of those that the study sets elsewhere.
 
     Args:
         values: values by method and name.
-        path: path of the exported section.
+        key_path: path of the exported section.
         sources: sources of the export, extended in place.
     """
     sources |= {
-        (*path, method, name): value.source or value.path
+        (*key_path, method, name): value.source or value.key_path
         for method, section in values.items()
         for name, value in section.items()
         if value.layer == "override" or (value.source and value.layer != "default")
@@ -129,7 +129,7 @@ def _by_method(
     }
 
 
-def _recipes(study: Study, sources: Sources) -> Tree:
+def _recipes(study: Study, sources: SourcesByPath) -> PlainTree:
     return {
         method: _plain_training(training, ("recipes", method), sources)
         for method in _methods_with_recipe(study)
@@ -146,8 +146,8 @@ def _methods_with_recipe(study: Study) -> Iterable[str]:
     return dict.fromkeys([*study.recipes, *overridden])
 
 
-def _plain_training(training: Training, path: KeyPath, sources: Sources) -> Tree:
-    sources |= {(*path, *key): text for key, text in training.sources.items()}
+def _plain_training(training: Training, key_path: KeyPath, sources: SourcesByPath) -> PlainTree:
+    sources |= {(*key_path, *key): text for key, text in training.sources.items()}
     return {
         "recipe": plain_recipe(training.recipe),
         "kind": training.kind,
@@ -158,30 +158,34 @@ def _plain_training(training: Training, path: KeyPath, sources: Sources) -> Tree
     }
 
 
-def _overrides(study: Study, sources: Sources) -> list[Tree]:
-    entries: list[Tree] = []
+def _overrides(study: Study, sources: SourcesByPath) -> list[PlainTree]:
+    entries: list[PlainTree] = []
     for scenario in study.scenarios:
-        path = ("overrides", len(entries))
+        key_path = ("overrides", len(entries))
         entry = {
-            "recipe": _override_recipe(study, scenario, path, sources),
-            "hyperparameters": _override_values(study, scenario, path, sources),
-            "recipes": _override_trainings(study, scenario, path, sources),
+            "recipe": _override_recipe(study, scenario, key_path, sources),
+            "hyperparameters": _override_values(study, scenario, key_path, sources),
+            "recipes": _override_trainings(study, scenario, key_path, sources),
         }
         if content := _without_empty(entry):
             entries.append({"scenario": scenario, **content})
     return entries
 
 
-def _override_recipe(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
-    if not has_own_recipe(study, scenario):
+def _override_recipe(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
+) -> PlainTree:
+    if not is_recipe_overridden(study, scenario):
         return {}
     for position, override in reversed(study.overrides_for(scenario)):
         source = override.source or ("overrides", position)
-        sources |= {(*path, "recipe", name): source for name in override.recipe.values}
+        sources |= {(*key_path, "recipe", name): source for name in override.recipe.values}
     return plain_recipe(matched_recipe(study, scenario))
 
 
-def _override_values(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
+def _override_values(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
+) -> PlainTree:
     exported = _exported_methods(study)
     overridden = [
         method
@@ -192,24 +196,26 @@ def _override_values(study: Study, scenario: str, path: KeyPath, sources: Source
         method: {
             name: value
             for name, value in resolve(study, method, scenario).values.items()
-            if not is_shared(study, method, name, value)
+            if not is_shared_value(study, method, name, value)
             and (method in exported or value.layer == "override")
         }
         for method in dict.fromkeys([*overridden, *exported])
     }
-    return _without_empty(_by_method(values, (*path, "hyperparameters"), sources))
+    return _without_empty(_by_method(values, (*key_path, "hyperparameters"), sources))
 
 
-def _override_trainings(study: Study, scenario: str, path: KeyPath, sources: Sources) -> Tree:
+def _override_trainings(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
+) -> PlainTree:
     return {
-        method: _plain_training(training, (*path, "recipes", method), sources)
+        method: _plain_training(training, (*key_path, "recipes", method), sources)
         for method in _methods_with_recipe(study)
         if shared_training(study, method) is None
         and (training := resolve(study, method, scenario).training).kind != "matched"
     }
 
 
-def _posterior(study: Study, sources: Sources) -> Tree:
+def _posterior(study: Study, sources: SourcesByPath) -> PlainTree:
     recipe = study.posterior.recipe
     if recipe is not None:
         inherited = [field.name for field in fields(Recipe) if field.name not in recipe.values]

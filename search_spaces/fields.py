@@ -57,7 +57,7 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedValues:
     """Hyperparameters of one method that a study fixes.
 
     Attributes:
@@ -69,7 +69,7 @@ class Fixed:
     preset: str | None = None
 
     @classmethod
-    def read(cls, method: str, values: object) -> Fixed:
+    def read(cls, method: str, values: object) -> FixedValues:
         """Return the fixed hyperparameters that a study writes as `{preset: official, alpha: 0.9}`.
 
         Raises:
@@ -81,7 +81,7 @@ class Fixed:
         if preset is not None and (not isinstance(preset, str) or preset not in presets):
             hint = suggest(str(preset), presets) if presets else "it has none"
             raise FieldError("preset", f"method {method} has no preset '{preset}': {hint}")
-        return cls(_check_values(method, parameters_of(method), keys), preset)
+        return cls(_check_method_values(method, parameters_of(method), keys), preset)
 
 
 def parameters_of(method: str) -> dict[str, Parameter]:
@@ -95,7 +95,7 @@ def parameters_of(method: str) -> dict[str, Parameter]:
         return {parameter.name: parameter for parameter in method_of(method).parameters}
 
 
-def tunable_of(method: str) -> dict[str, Parameter]:
+def tunable_parameters_of(method: str) -> dict[str, Parameter]:
     """Return everything that can be searched for a method, by name.
 
     Raises:
@@ -126,21 +126,21 @@ def is_neutral(section: BaseModel, key: str) -> bool:
 
 
 @contextmanager
-def errors_at(path: str) -> Iterator[None]:
+def errors_at(key: str) -> Iterator[None]:
     """Attribute errors raised inside to the key at a path."""
     try:
         yield
     except FieldError as error:
-        raise FieldError(path, error.message) from error
+        raise FieldError(key, error.message) from error
 
 
 @contextmanager
-def errors_under(path: str) -> Iterator[None]:
+def errors_under(key: str) -> Iterator[None]:
     """Prefix the keys of errors raised inside with a path."""
     try:
         yield
     except FieldError as error:
-        raise FieldError(f"{path}.{error.field}".strip("."), error.message) from error
+        raise FieldError(f"{key}.{error.field}".strip("."), error.message) from error
 
 
 def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
@@ -150,19 +150,19 @@ def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _require_mapping(value: object, shape: str) -> Mapping[str, object]:
+def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
     """Return a value that must be a mapping.
 
     Args:
         value: the value.
-        shape: description of the mapping for the error message.
+        expected_form: description of the mapping for the error message.
     """
     if not isinstance(value, Mapping):
-        raise FieldError("", f"must be {shape}, got {value!r}")
+        raise FieldError("", f"must be {expected_form}, got {value!r}")
     return value
 
 
-def _check_values(
+def _check_method_values(
     method: str, parameters: Mapping[str, Parameter], values: Mapping[str, object]
 ) -> FrozenMap:
     """Return the values after checking them against the parameters, without adding defaults."""
@@ -172,24 +172,24 @@ def _check_values(
 
 def _read_reference(method: str, values: object) -> FrozenMap:
     mapping = _require_mapping(values, "a mapping like {alpha: 0.9}")
-    return _check_values(method, tunable_of(method), mapping)
+    return _check_method_values(method, tunable_parameters_of(method), mapping)
 
 
 _METHOD_MAPPING = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
 
 
-def _method_mapping(
-    read: Callable[[str, object], Any], shape: str = _METHOD_MAPPING
+def _method_mapping_validator(
+    read: Callable[[str, object], Any], expected_form: str = _METHOD_MAPPING
 ) -> PlainValidator:
     """Return the validator of a mapping from method names to sections.
 
     Args:
         read: function that converts the section of a method.
-        shape: description of the mapping for the error message.
+        expected_form: description of the mapping for the error message.
     """
 
     def validate(value: object) -> dict[str, Any]:
-        sections = _require_mapping(value, shape)
+        sections = _require_mapping(value, expected_form)
         for method in sections:
             parameters_of(method)
         by_method = {}
@@ -206,7 +206,9 @@ ArchitectureField = Annotated[
     PlainValidator(Architecture.read),
     PlainSerializer(Architecture.to_plain, return_type=dict[str, Any]),
 ]
-FixedField = Annotated[Mapping[str, Fixed], _method_mapping(Fixed.read)]
-OverrideFixedField = Annotated[Mapping[str, Fixed], _method_mapping(Fixed.read, "a mapping")]
-ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping(_read_reference)]
+FixedValuesField = Annotated[Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read)]
+OverrideFixedValuesField = Annotated[
+    Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
+]
+ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
 """Values by method of what can be searched: parameters of the method, values of the recipe."""

@@ -14,7 +14,7 @@ from trainables.errors import StudyError, suggest
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-SUFFIXES = (".yaml", ".yml")
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class StudyFile:
 
 def study_names() -> list[str]:
     """Return the names of the shipped studies, in alphabetical order."""
-    return sorted(_shipped())
+    return sorted(_shipped_files())
 
 
 def study_titles() -> dict[str, str]:
@@ -66,15 +66,15 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
     Raises:
         StudyError: if the study does not exist, cannot be read or is not valid YAML.
     """
-    if "/" not in name_or_path and not name_or_path.endswith(SUFFIXES):
-        shipped = _shipped()
-        if name_or_path not in shipped:
+    if "/" not in name_or_path and not name_or_path.endswith(YAML_SUFFIXES):
+        shipped_files = _shipped_files()
+        if name_or_path not in shipped_files:
             raise StudyError(
-                f"unknown study '{name_or_path}': {suggest(name_or_path, shipped)}; "
+                f"unknown study '{name_or_path}': {suggest(name_or_path, shipped_files)}; "
                 "or give the path of a YAML file"
             )
         label = f"{name_or_path}.yaml"
-        document = _parse(shipped[name_or_path].read_bytes(), label)
+        document = _parse_content(shipped_files[name_or_path].read_bytes(), label)
         return StudyFile(name_or_path, label, document, None)
     path = (folder or Path()) / Path(name_or_path).expanduser()
     try:
@@ -86,19 +86,19 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
         ) from None
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error
-    document = _parse(content, str(path))
+    document = _parse_content(content, str(path))
     return StudyFile(path.stem, str(path), document, path.parent, path.resolve().parent)
 
 
 @cache
-def _shipped() -> dict[str, Traversable]:
+def _shipped_files() -> dict[str, Traversable]:
     """Return the files of the shipped studies by name."""
     files = resources.files("search_spaces").iterdir()
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
 @lru_cache(maxsize=32)
-def _parse(content: bytes, label: str) -> Document:
+def _parse_content(content: bytes, label: str) -> Document:
     try:
         return parse_yaml(content.decode())
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.layers import Layers, Origin, split_key
+from search_spaces.layers import Origin, StudyLayers, split_key
 from search_spaces.yaml_lines import KeyPath, YamlError, parse_yaml
 from trainables.errors import StudyError
 from trainables.methods import Method, is_method, method_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from search_spaces.references import StudyExtensions
 
 
-FILE_ONLY = ("extends", "sources")
+FILE_ONLY_KEYS = ("extends", "sources")
 """Keys that only a study file can set."""
 
 
@@ -26,12 +26,12 @@ class Change:
     """One key of a study changed by a flag.
 
     Attributes:
-        path: dotted key: "search.trials".
+        key: dotted key of the value, such as "search.trials".
         value: new value as a YAML value; None removes the key.
         flag: name of the flag in messages: "--trials".
     """
 
-    path: str
+    key: str
     value: Any
     flag: str
 
@@ -53,7 +53,10 @@ def parse_set(text: str) -> Change:
 
 
 def apply_changes(
-    layers: Layers, changes: Sequence[Change], first_level: int, extensions: StudyExtensions
+    study_layers: StudyLayers,
+    changes: Sequence[Change],
+    first_level: int,
+    extensions: StudyExtensions,
 ) -> None:
     """Merge changes into the layers of a study, and adapt the study's search to them.
 
@@ -62,88 +65,93 @@ def apply_changes(
     space and the reference; a method with every hyperparameter fixed is no longer tuned.
 
     Args:
-        layers: layers of the study, changed in place.
+        study_layers: layers of the study, changed in place.
         changes: changes in the order in which they are applied.
         first_level: level of the first change's layer.
         extensions: extensions that the study refers to.
 
     Raises:
-        StudyError: if a change sets a key of `FILE_ONLY`.
+        StudyError: if a change sets a key of `FILE_ONLY_KEYS`.
     """
     for level, change in enumerate(changes, start=first_level):
-        keys = split_key(change.path)
-        if keys[0] in FILE_ONLY:
+        keys = split_key(change.key)
+        if keys[0] in FILE_ONLY_KEYS:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be set in a study file")
         tree: Any = change.value
         for key in reversed(keys):
             tree = {key: tree}
-        origin = Origin(change.flag, level, flag_key=change.path)
-        layers.merge(*extensions.to_names(tree, partial(_constant, origin)))
-    _narrow_search(layers)
-    _exclude_fixed_from_search(layers)
+        origin = Origin(change.flag, level, flag_key=change.key)
+        study_layers.merge(*extensions.tree_with_names(tree, partial(_origin_of_flag, origin)))
+    _narrow_search(study_layers)
+    _exclude_fixed_from_search(study_layers)
 
 
-def _constant(origin: Origin, _path: KeyPath) -> Origin:
+def _origin_of_flag(origin: Origin, _key_path: KeyPath) -> Origin:
     """Return the origin of every key that one flag sets."""
     return origin
 
 
-def _flag_origin(layers: Layers, path: KeyPath) -> Origin | None:
+def _exact_flag_origin(study_layers: StudyLayers, key_path: KeyPath) -> Origin | None:
     """Return the origin of a key if a flag set exactly this key, else None."""
-    origin = layers.origin(path)
+    origin = study_layers.origin(key_path)
     return origin if origin is not None and origin.flag_key is not None else None
 
 
-def _narrow_search(layers: Layers) -> None:
+def _narrow_search(study_layers: StudyLayers) -> None:
     """Limit the searched scenario and the tuned methods to those that flags selected."""
-    for key, path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
-        origin, selection = _flag_origin(layers, (key,)), layers.value((key,))
-        before = layers.value(path)
+    for top_key, key_path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
+        origin, selection = (
+            _exact_flag_origin(study_layers, (top_key,)),
+            study_layers.value((top_key,)),
+        )
+        old_value = study_layers.value(key_path)
         if (
             origin is None
             or not isinstance(selection, list)
             or not selection
-            or before is None
-            or _flag_origin(layers, path)
+            or old_value is None
+            or _exact_flag_origin(study_layers, key_path)
         ):
             continue
-        if isinstance(before, list):
-            after: Any = [item for item in before if item in selection]
+        if isinstance(old_value, list):
+            new_value: Any = [item for item in old_value if item in selection]
         else:
-            after = before if before in selection else selection[0]
-        if after != before:
-            layers.merge_value(path, after, origin)
+            new_value = old_value if old_value in selection else selection[0]
+        if new_value != old_value:
+            study_layers.merge_value(key_path, new_value, origin)
 
 
-def _exclude_fixed_from_search(layers: Layers) -> None:
+def _exclude_fixed_from_search(study_layers: StudyLayers) -> None:
     """Remove hyperparameters fixed by flags from the search space and the reference."""
-    for path in layers.flag_keys():
-        if path[:1] != ("hyperparameters",) or len(path) != 3:
+    for key_path in study_layers.flag_keys():
+        if key_path[:1] != ("hyperparameters",) or len(key_path) != 3:
             continue
-        origin = layers.nearest_origin(path)
-        method, name = map(str, path[1:])
+        origin = study_layers.nearest_origin(key_path)
+        method, name = map(str, key_path[1:])
         for section in (("search", "space", method), ("reference", method)):
-            key = (*section, name)
-            if layers.origin(key) and not _flag_origin(layers, key):
-                layers.merge_value(key, None, origin)
-        _untune_if_fixed(layers, method, origin)
+            search_path = (*section, name)
+            if study_layers.origin(search_path) and not _exact_flag_origin(
+                study_layers, search_path
+            ):
+                study_layers.merge_value(search_path, None, origin)
+        _untune_if_fixed(study_layers, method, origin)
 
 
-def _untune_if_fixed(layers: Layers, method: str, origin: Origin) -> None:
+def _untune_if_fixed(study_layers: StudyLayers, method: str, origin: Origin) -> None:
     """Remove a method from `tune` if nothing of it is left to search."""
-    if not is_method(method) or _has_search_space(layers, method_of(method)):
+    if not is_method(method) or _has_search_space(study_layers, method_of(method)):
         return
-    tune = layers.value(("tune",))
-    if isinstance(tune, list) and not _flag_origin(layers, ("tune",)):
-        layers.merge_value(("tune",), [name for name in tune if name != method], origin)
+    tune = study_layers.value(("tune",))
+    if isinstance(tune, list) and not _exact_flag_origin(study_layers, ("tune",)):
+        study_layers.merge_value(("tune",), [name for name in tune if name != method], origin)
 
 
-def _has_search_space(layers: Layers, method: type[Method]) -> bool:
+def _has_search_space(study_layers: StudyLayers, method: type[Method]) -> bool:
     """Return whether a method, when tuned, would have any hyperparameter to search."""
-    space = layers.value(("search", "space", method.name))
-    if isinstance(space, dict):
-        return bool(space)
-    fixed = layers.value(("hyperparameters", method.name)) or ()
+    search_space = study_layers.value(("search", "space", method.name))
+    if isinstance(search_space, dict):
+        return bool(search_space)
+    fixed = study_layers.value(("hyperparameters", method.name)) or ()
     declared = any(
         parameter.space and parameter.name not in fixed for parameter in method.parameters
     )

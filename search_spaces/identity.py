@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from search_spaces.fields import Architecture, is_neutral
-from search_spaces.resolve import Resolved, posterior_recipe, reference_of, resolve
+from search_spaces.resolve import ResolvedMethod, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
 from trainables.extensions import code_of
 from trainables.methods import method_of
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import Study
 
-RESOLVED = (
+RESOLVED_KEYS = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
     *("tune", "reference", "vary", "backbone", "posterior"),
 )
 """Keys of a study that enter the identity as they are resolved, not as they are written."""
 
-LEFT_OUT: Mapping[str, tuple[str, ...]] = {
-    "study": ("title", "deviations", "diagnostics", *RESOLVED),
+KEYS_LEFT_OUT: Mapping[str, tuple[str, ...]] = {
+    "study": ("title", "deviations", "diagnostics", *RESOLVED_KEYS),
     "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds",),
@@ -40,22 +40,22 @@ They are resolved, or only change how much is done, what is shown or where runs 
 """
 
 
-def identity(study: Study) -> dict[str, Any]:
+def study_identity(study: Study) -> dict[str, Any]:
     """Return all values of a study that change what is trained or chosen, as JSON values.
 
     The order of methods and scenarios does not matter, nor does the place at which a value is
     set. A key declared with `fields.added_key` is left out while it has its neutral value.
     """
-    keys = _keys(study, "study")
+    keys = _section_identity(study, "study")
     if not study.tune:
         del keys["search"]  # the held-out fraction of confirm is part of each cell
     code = study_code(study)
     return {
         **keys,
         **({"code": code} if code else {}),
-        "backbone": _architecture(study.backbone),
+        "backbone": _backbone_identity(study.backbone),
         "methods": {
-            method: {name: _cell(resolve(study, method, name)) for name in study.scenarios}
+            method: {name: _cell_identity(resolve(study, method, name)) for name in study.scenarios}
             for method in study.methods
         },
         "searches": {
@@ -72,7 +72,7 @@ def identity(study: Study) -> dict[str, Any]:
             method: {name: sorted(values) for name, values in varied.items()}
             for method, varied in study.vary.items()
         },
-        "posterior": _posterior(study),
+        "posterior": _posterior_identity(study),
     }
 
 
@@ -89,32 +89,32 @@ def study_code(study: Study) -> dict[str, str]:
     )
 
 
-def _keys(section: BaseModel, name: str) -> dict[str, Any]:
+def _section_identity(section: BaseModel, name: str) -> dict[str, Any]:
     """Return the keys of a section that enter the identity as they are written."""
-    plain = section.model_dump(mode="json", exclude=set(LEFT_OUT.get(name, ())))
+    plain = section.model_dump(mode="json", exclude=set(KEYS_LEFT_OUT.get(name, ())))
     for key in list(plain):
         value = getattr(section, key)
         if isinstance(value, BaseModel):
-            plain[key] = _keys(value, key)
+            plain[key] = _section_identity(value, key)
         if is_neutral(section, key) or plain[key] == {}:
             del plain[key]
     return plain
 
 
-def _cell(resolved: Resolved) -> dict[str, Any]:
+def _cell_identity(resolved: ResolvedMethod) -> dict[str, Any]:
     # The mean over the last epochs is what chose before there were other protocols: left out.
     protocol = resolved.protocol
     cycle_ends = {"protocol": protocol.identity} if isinstance(protocol, HeldOutCycleEnds) else {}
     return {
         **cycle_ends,
-        "hyperparameters": _values(resolved.method, resolved.hyperparameters),
+        "hyperparameters": _hyperparameter_identity(resolved.method, resolved.hyperparameters),
         "recipe": identity_of(resolved.recipe),
         "hold_out": resolved.confirm_hold_out,
         "selection": resolved.selection.name.lower(),
         "stages": {
             role: {
                 "method": stage.method,
-                "hyperparameters": _values(stage.method, stage.hyperparameters),
+                "hyperparameters": _hyperparameter_identity(stage.method, stage.hyperparameters),
                 "recipe": identity_of(stage.recipe),
             }
             for role, stage in resolved.stages.items()
@@ -122,20 +122,20 @@ def _cell(resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _values(method: str, values: FrozenMap) -> dict[str, Any]:
+def _hyperparameter_identity(method: str, values: FrozenMap) -> dict[str, Any]:
     return without_neutral(values, method_of(method).parameters)
 
 
-def _architecture(backbone: Architecture) -> dict[str, Any]:
+def _backbone_identity(backbone: Architecture) -> dict[str, Any]:
     parameters = backbone_of(backbone.name).parameters
     return {"name": backbone.name, "parameters": without_neutral(backbone.parameters, parameters)}
 
 
-def _posterior(study: Study) -> dict[str, Any] | None:
+def _posterior_identity(study: Study) -> dict[str, Any] | None:
     if not any(noise_of(name).needs_posterior for name in study.scenarios):
         return None
     return {
-        "backbone": _architecture(study.posterior.backbone or study.backbone),
+        "backbone": _backbone_identity(study.posterior.backbone or study.backbone),
         "recipe": identity_of(posterior_recipe(study)),
         "seed": study.posterior.seed,
     }

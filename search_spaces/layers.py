@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from search_spaces.yaml_lines import KeyPath, Plain
+    from search_spaces.yaml_lines import KeyPath, PlainValue
 
 VARIANT_KEYS = ("kind", "name")
 """Keys that select which other keys a mapping has.
@@ -37,7 +37,7 @@ class Origin:
     flag_key: str | None = None
 
 
-class Layers:
+class StudyLayers:
     """Nested mappings merged key by key from successive layers, with the origin of every key.
 
     A list replaces the earlier list as a whole. Null removes a key of earlier layers.
@@ -55,36 +55,36 @@ class Layers:
         self.tree: dict[str, Any] = {}
         self._origins: dict[KeyPath, Origin] = {(): root}
 
-    def origin(self, path: KeyPath) -> Origin | None:
+    def origin(self, key_path: KeyPath) -> Origin | None:
         """Return the origin of exactly this key; None if no layer sets it."""
-        return self._origins.get(path)
+        return self._origins.get(key_path)
 
-    def paths(self) -> set[KeyPath]:
+    def key_paths(self) -> set[KeyPath]:
         """Return the path of every key that a layer sets or removes."""
         return set(self._origins)
 
-    def value(self, path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+    def value(self, key_path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
         """Return the value at a path; None if there is none."""
         value: Any = self.tree
-        for key in path:
+        for key in key_path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def flag_keys(self) -> frozenset[KeyPath]:
         """Return the path of every key that a flag sets to a value other than null."""
         return frozenset(
-            path
-            for path, origin in self._origins.items()
-            if origin.flag_key is not None and self.value(path) is not None
+            key_path
+            for key_path, origin in self._origins.items()
+            if origin.flag_key is not None and self.value(key_path) is not None
         )
 
-    def nearest_origin(self, path: KeyPath) -> Origin:
+    def nearest_origin(self, key_path: KeyPath) -> Origin:
         """Return the origin of a key, or else of the innermost mapping around it that has one."""
-        while path not in self._origins:
-            path = path[:-1]
-        return self._origins[path]
+        while key_path not in self._origins:
+            key_path = key_path[:-1]
+        return self._origins[key_path]
 
-    def merge(self, layer: dict[str, Plain], origin_of: Callable[[KeyPath], Origin]) -> None:
+    def merge(self, layer: dict[str, PlainValue], origin_of: Callable[[KeyPath], Origin]) -> None:
         """Merge the next layer into the tree.
 
         Args:
@@ -93,79 +93,82 @@ class Layers:
         """
         self._merge(self.tree, layer, (), origin_of)
 
-    def merge_value(self, path: Sequence[str], value: Plain, origin: Origin) -> None:
+    def merge_value(self, key_path: Sequence[str], value: PlainValue, origin: Origin) -> None:
         """Merge a layer that holds a single value.
 
         Args:
-            path: keys that lead to the value.
+            key_path: keys that lead to the value.
             value: the new value.
             origin: origin of the value.
         """
-        layer: dict[str, Plain] = {path[-1]: value}
-        for key in reversed(path[:-1]):
+        layer: dict[str, PlainValue] = {key_path[-1]: value}
+        for key in reversed(key_path[:-1]):
             layer = {key: layer}
         self.merge(layer, lambda _path: origin)
 
     def _merge(
         self,
         target: dict[str, Any],
-        layer: dict[str, Plain],
-        path: KeyPath,
+        layer: dict[str, PlainValue],
+        key_path: KeyPath,
         origin_of: Callable[[KeyPath], Origin],
     ) -> None:
         for key, value in layer.items():
-            key_path = (*path, key)
+            child_path = (*key_path, key)
             before = target.get(key)
             if (
                 isinstance(value, dict)
                 and isinstance(before, dict)
                 and not _is_other_variant(value, before)
             ):
-                self._merge(before, value, key_path, origin_of)
+                self._merge(before, value, child_path, origin_of)
                 continue
-            for known in [p for p in self._origins if p[: len(key_path)] == key_path]:
-                del self._origins[known]
-            self._origins[key_path] = origin_of(key_path)
+            for overwritten in [p for p in self._origins if p[: len(child_path)] == child_path]:
+                del self._origins[overwritten]
+            self._origins[child_path] = origin_of(child_path)
             if value is None:
                 target.pop(key, None)
             elif isinstance(value, dict):
                 target[key] = {}
-                self._merge(target[key], value, key_path, origin_of)
+                self._merge(target[key], value, child_path, origin_of)
             else:
                 target[key] = value
                 positions = range(len(value)) if isinstance(value, list) else ()
-                self._origins.update({(*key_path, n): origin_of((*key_path, n)) for n in positions})
+                self._origins.update(
+                    {(*child_path, n): origin_of((*child_path, n)) for n in positions}
+                )
 
 
-def _is_other_variant(mapping: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) -> bool:
     """Return whether two mappings differ in a key of `VARIANT_KEYS` that both have."""
     return any(
-        key in mapping and key in other and mapping[key] != other[key] for key in VARIANT_KEYS
+        key in mapping and key in other_mapping and mapping[key] != other_mapping[key]
+        for key in VARIANT_KEYS
     )
 
 
-def leaves(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def leaves(tree: Mapping[str, Any], key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Yield path and value of every key whose value is not a mapping, or is an empty one.
 
     A list of mappings is descended into; the path then contains the position in the list.
 
     Args:
         tree: nested mappings.
-        path: path of `tree` itself, put before every path.
+        key_path: path of `tree` itself, put before every path.
     """
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, (*path, key))
+            yield from leaves(value, (*key_path, key))
         elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             for position, item in enumerate(value):
-                yield from leaves(item, (*path, key, position))
+                yield from leaves(item, (*key_path, key, position))
         else:
-            yield (*path, key), value
+            yield (*key_path, key), value
 
 
-def format_key(path: KeyPath) -> str:
+def format_key(key_path: KeyPath) -> str:
     """Return a path as a dotted key: `search.space.nal.lambda`."""
-    return ".".join(map(str, path))
+    return ".".join(map(str, key_path))
 
 
 def split_key(text: str) -> list[str]:

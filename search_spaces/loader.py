@@ -13,12 +13,12 @@ from search_spaces.checks import check_study
 from search_spaces.export import export_study
 from search_spaces.files import StudyFile, open_study
 from search_spaces.flags import Change, apply_changes, parse_set
-from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
+from search_spaces.layers import Origin, StudyLayers, format_key, leaves, parse_key
 from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
 from search_spaces.references import StudyExtensions
 from search_spaces.scaling import TrainingLength
 from search_spaces.validation import read_study
-from search_spaces.yaml_lines import KeyPath, Plain, dump_yaml
+from search_spaces.yaml_lines import KeyPath, PlainValue, dump_yaml
 from trainables.errors import FieldError, StudyError
 
 if TYPE_CHECKING:
@@ -48,18 +48,18 @@ class ScaledValue:
     """A value that changed with the length of training.
 
     Attributes:
-        path: dotted key of the value.
+        key: dotted key of the value.
         before: value in the study as it is written.
         after: value that the runs use.
     """
 
-    path: str
+    key: str
     before: object
     after: object
 
     def __str__(self) -> str:
         """Format the change as in `epochs 500 -> 20` or `nal.first_target_epoch 60 -> 2`."""
-        keys = self.path.split(".")
+        keys = self.key.split(".")
         methods = [key for section, key in pairwise(keys) if section in METHOD_SECTIONS]
         return f"{'.'.join([*methods, keys[-1]])} {self.before} -> {self.after}"
 
@@ -99,13 +99,13 @@ class LoadedStudy:
             )
             for key, text in self.sources.items()
         }
-        return self.extensions.to_references(self.plain), sources
+        return self.extensions.tree_with_references(self.plain), sources
 
     def source_of(self, value: SourcedValue) -> str:
         """Return the text that names the source of a resolved value."""
-        place = value.path if value.layer == "override" else ""
+        place = value.key_path if value.layer == "override" else ""
         text = self.extensions.text_with_references(
-            self._provenance.text(value.path, value.source or place)
+            self._provenance.text(value.key_path, value.source or place)
         )
         if value.unscaled is None or self.study.length is None:
             return text
@@ -123,7 +123,7 @@ class LoadedStudy:
         Raises:
             StudyError: if `epochs` is not positive or contradicts another value of the study.
         """
-        flag_keys = self._provenance.layers.flag_keys()
+        flag_keys = self._provenance.study_layers.flag_keys()
         study = self.study.with_length(TrainingLength(epochs, flag, flag_keys))
         try:
             check_study(study)
@@ -134,12 +134,12 @@ class LoadedStudy:
         plain, _ = export_study(study)
         before = dict(leaves(self.plain))
         scaled_values = tuple(
-            ScaledValue(format_key(path), before[path], value)
-            for path, value in leaves(plain)
-            if path in before and before[path] != value
+            ScaledValue(format_key(key_path), before[key_path], value)
+            for key_path, value in leaves(plain)
+            if key_path in before and before[key_path] != value
         )
         texts = {
-            scaled.path: _scaled_source(flag, scaled.before, self.sources[scaled.path])
+            scaled.key: _scaled_source(flag, scaled.before, self.sources[scaled.key])
             for scaled in scaled_values
         }
         sources = {**self.sources, **texts, "recipe.epochs": f"set by {flag}"}
@@ -149,7 +149,7 @@ class LoadedStudy:
 
     def explain(self, error: FieldError) -> StudyError:
         """Return the user's error for a fault found after loading, such as too large a subset."""
-        return _explain(error, self._provenance.layers, self.extensions)
+        return _user_error(error, self._provenance.study_layers, self.extensions)
 
 
 def _scaled_source(flag: str, before: object, source: str) -> str:
@@ -180,7 +180,7 @@ def load_study(
     """
     files = _read_chain(name_or_path)
     extensions = StudyExtensions(is_allowed)
-    layers = Layers(Origin(files[-1].label, level=len(files) - 1))
+    study_layers = StudyLayers(Origin(files[-1].label, level=len(files) - 1))
     statements: list[Statement] = []
     for level, file in enumerate(files):
         origin_of = _origin_finder(file, level)
@@ -189,26 +189,26 @@ def load_study(
         if file.code_folder is not None:
             extensions.enter_folder(file.code_folder)
         statement_section = tree.pop("sources", None)
-        layers.merge(*extensions.to_names(tree, origin_of))
+        study_layers.merge(*extensions.tree_with_names(tree, origin_of))
         statements += [
-            replace(statement, path=extensions.path_with_names(statement.path))
+            replace(statement, key_path=extensions.path_with_names(statement.key_path))
             for statement in read_statements(statement_section, origin_of)
         ]
-    file_keys = layers.paths()
-    apply_changes(layers, changes, len(files), extensions)
+    file_keys = study_layers.key_paths()
+    apply_changes(study_layers, changes, len(files), extensions)
     try:
-        study = read_study(layers.tree)
-        narrowed = _is_set_after(layers, "scenarios", "overrides")
+        study = read_study(study_layers.tree)
+        narrowed = _is_set_after(study_layers, "scenarios", "overrides")
         check_study(study, allow_unused_overrides=narrowed)
     except FieldError as error:
-        raise _explain(error, layers, extensions) from error
+        raise _user_error(error, study_layers, extensions) from error
     plain, export_sources = export_study(study)
     own_statements = [s for s in statements if s.level == len(files) - 1]
     try:
         check_statements(own_statements, plain, file_keys)
     except StudyError as error:
         raise StudyError(extensions.text_with_references(str(error))) from error
-    provenance = Provenance(layers, statements)
+    provenance = Provenance(study_layers, statements)
     sources = provenance.source_texts(plain, export_sources)
     return LoadedStudy(study, files[-1].name, plain, sources, provenance, extensions)
 
@@ -217,20 +217,20 @@ def _read_chain(name_or_path: str) -> list[StudyFile]:
     """Read a study and all studies that it extends, the outermost base first."""
     files = [open_study(name_or_path)]
     while "extends" in (tree := _root_mapping(files[0])):
-        base, where = tree["extends"], _origin_finder(files[0], 0)(("extends",)).text
+        base, place = tree["extends"], _origin_finder(files[0], 0)(("extends",)).text
         if not isinstance(base, str):
-            raise StudyError(f"{where}: extends: must be the name or path of a study, got {base!r}")
+            raise StudyError(f"{place}: extends: must be the name or path of a study, got {base!r}")
         try:
             files.insert(0, open_study(base, files[0].folder))
         except StudyError as error:
-            raise StudyError(f"{where}: extends: {error}") from error
+            raise StudyError(f"{place}: extends: {error}") from error
         if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_FILES:
             trail = " -> ".join(file.label for file in reversed(files))
-            raise StudyError(f"{where}: extends: goes round in a circle: {trail}")
+            raise StudyError(f"{place}: extends: goes round in a circle: {trail}")
     return files
 
 
-def _root_mapping(file: StudyFile) -> dict[str, Plain]:
+def _root_mapping(file: StudyFile) -> dict[str, PlainValue]:
     value = file.document.value
     if not isinstance(value, dict):
         reason = "it is empty" if value is None else "it is not a mapping"
@@ -241,21 +241,23 @@ def _root_mapping(file: StudyFile) -> dict[str, Plain]:
 def _origin_finder(file: StudyFile, level: int) -> Callable[[KeyPath], Origin]:
     """Return a function that maps the path of a key in a file to the key's origin."""
     lines = file.document.lines
-    return lambda path: Origin(f"{file.label}:{lines[path]}", level)
+    return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", level)
 
 
-def _is_set_after(layers: Layers, key: str, other: str) -> bool:
+def _is_set_after(study_layers: StudyLayers, key: str, other_key: str) -> bool:
     """Return whether one top-level key is set by a later layer than another."""
-    origin, other_origin = layers.origin((key,)), layers.origin((other,))
+    origin, other_origin = study_layers.origin((key,)), study_layers.origin((other_key,))
     return origin is not None and other_origin is not None and origin.level > other_origin.level
 
 
-def _explain(error: FieldError, layers: Layers, extensions: StudyExtensions) -> StudyError:
+def _user_error(
+    error: FieldError, study_layers: StudyLayers, extensions: StudyExtensions
+) -> StudyError:
     """Return the error for users, with the place at which the faulty key is set."""
-    path = parse_key(error.field)
-    origin = layers.nearest_origin(path)
-    path = extensions.path_with_references(path)
-    key = format_key(path[:-1] if path and isinstance(path[-1], int) else path)
+    key_path = parse_key(error.field)
+    origin = study_layers.nearest_origin(key_path)
+    key_path = extensions.path_with_references(key_path)
+    key = format_key(key_path[:-1] if key_path and isinstance(key_path[-1], int) else key_path)
     message = extensions.text_with_references(error.message)
     parts = [origin.text, "" if key == origin.flag_key else key, message]
     return StudyError(": ".join(part for part in parts if part))

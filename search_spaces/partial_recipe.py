@@ -48,7 +48,7 @@ class PartialSchedule(PartialModel, extra="allow"):
         )
         if is_other_kind:
             return self
-        return _ScheduleKeys.model_construct(**_merge(values, inherited))
+        return _ScheduleKeys.model_construct(**_merge_keys(values, inherited))
 
     def complete(self) -> Schedule:
         """Return the schedule.
@@ -75,7 +75,7 @@ class PartialRecipe(PartialModel, extra="forbid"):
     def over(self, below: PartialRecipe) -> PartialRecipe:
         """Return this part merged over another one."""
         values, inherited = self.values, below.values
-        merged = _merge(values, inherited)
+        merged = _merge_keys(values, inherited)
         if isinstance(values.get("schedule"), PartialSchedule) and "schedule" in inherited:
             merged["schedule"] = values["schedule"].over(inherited["schedule"])
         return _RecipeKeys.model_construct(**merged)
@@ -93,7 +93,7 @@ class PartialRecipe(PartialModel, extra="forbid"):
         return _instantiate(Recipe, values)
 
 
-def _merge(values: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_keys(values: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of two mappings, the first taking precedence, without those set to None."""
     merged = {**inherited, **values}
     return {name: value for name, value in merged.items() if value is not None}
@@ -111,7 +111,7 @@ def _instantiate(cls: type[Instance], values: Mapping[str, Any]) -> Instance:
     return cls(**values)
 
 
-def _check_kind(kind: object) -> object:
+def _check_schedule_kind(kind: object) -> object:
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         hint = suggest(str(kind), KINDS)
         raise FieldError("", f"unknown kind of schedule {kind!r}: {hint}")
@@ -128,7 +128,7 @@ _ScheduleKeys = create_model(
     "_ScheduleKeys",
     __base__=PartialSchedule,
     **{name: key for kind in KINDS.values() for name, key in _optional_fields(kind).items()}
-    | {"kind": (Annotated[str | None, BeforeValidator(_check_kind)], None)},
+    | {"kind": (Annotated[str | None, BeforeValidator(_check_schedule_kind)], None)},
 )
 _RecipeKeys = create_model(
     "_RecipeKeys",

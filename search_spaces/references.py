@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
 
 # A reference to a file: its path, and the class with, for label noise, the rest of the scenario.
-_REFERENCE = re.compile(r"(?P<path>[^:]+\.py):(?P<name>(?P<class>[A-Za-z_]\w*).*)")
+_REFERENCE_PATTERN = re.compile(r"(?P<path>[^:]+\.py):(?P<name>(?P<class>[A-Za-z_]\w*).*)")
 
-_VALUES: Mapping[KeyPath, Kind] = {
+_KIND_BY_PATH: Mapping[KeyPath, Kind] = {
     ("methods", "*"): "method",
     ("tune", "*"): "method",
     ("backbone", "name"): "backbone",
@@ -50,7 +50,7 @@ _VALUES: Mapping[KeyPath, Kind] = {
 }
 """Kind of the names at each path of a study; `*` stands for any position of a list."""
 
-_KEYS: tuple[KeyPath, ...] = (
+_METHOD_KEYED_PATHS: tuple[KeyPath, ...] = (
     ("hyperparameters",),
     ("reference",),
     ("vary",),
@@ -61,7 +61,7 @@ _KEYS: tuple[KeyPath, ...] = (
 )
 """Paths of the mappings of a study whose keys are names of methods."""
 
-_BASES: Mapping[Kind, type] = {
+_BASE_CLASSES: Mapping[Kind, type] = {
     "method": Method,
     "backbone": Backbone,
     "noise": Noise,
@@ -110,7 +110,7 @@ class StudyExtensions:
         """
         if not reference.isprintable():
             raise CodeError(f"{reference!r} has characters that cannot be printed")
-        match = _REFERENCE.fullmatch(reference)
+        match = _REFERENCE_PATTERN.fullmatch(reference)
         if match is None:
             if is_extension(reference) or _is_shipped(kind, reference):
                 return reference
@@ -124,7 +124,7 @@ class StudyExtensions:
         if "." in path.removesuffix(".py"):
             raise CodeError(f"'{path}': rename it so that its ending has the only dot")
         load_file(file)
-        extension_class(kind, extension_name(match["class"], file.sha256), _BASES[kind])
+        extension_class(kind, extension_name(match["class"], file.sha256), _BASE_CLASSES[kind])
         self.files[path] = file.content.decode()
         name = extension_name(match["name"], file.sha256)
         self._references[name] = f"{path}:{match['name']}"
@@ -168,7 +168,7 @@ class StudyExtensions:
             raise CodeError(f"{relative} is two files, {other.path} and {file.path}: rename one")
         return file, relative
 
-    def to_names(
+    def tree_with_names(
         self, tree: Mapping[str, Any], origin_of: Callable[[KeyPath], Origin]
     ) -> tuple[dict[str, Any], Callable[[KeyPath], Origin]]:
         """Return a study's nested mappings with every reference replaced by the extension's name.
@@ -185,31 +185,31 @@ class StudyExtensions:
         """
         references: dict[KeyPath, str] = {}
 
-        def name_of(kind: Kind, reference: str, path: KeyPath) -> str:
+        def name_of(kind: Kind, reference: str, key_path: KeyPath) -> str:
             try:
                 name = self.name_of(kind, reference)
             except CodeError as error:
-                raise CodeError(f"{origin_of(path).text}: {error}") from error
-            other = references.setdefault((*path[:-1], name), reference)
-            if other != reference and path[-1] == reference:
+                raise CodeError(f"{origin_of(key_path).text}: {error}") from error
+            first_reference = references.setdefault((*key_path[:-1], name), reference)
+            if first_reference != reference and key_path[-1] == reference:
                 raise CodeError(
-                    f"{origin_of(path).text}: {format_key(path)} is given twice, since {other} has "
-                    "the same content: remove one"
+                    f"{origin_of(key_path).text}: {format_key(key_path)} is given twice, since "
+                    f"{first_reference} has the same content: remove one"
                 )
             return name
 
-        def origin_of_named(path: KeyPath) -> Origin:
+        def origin_of_named(key_path: KeyPath) -> Origin:
             return origin_of(
-                tuple(references.get(path[: n + 1], key) for n, key in enumerate(path))
+                tuple(references.get(key_path[: n + 1], key) for n, key in enumerate(key_path))
             )
 
         names: dict[str, Any] = _replace_names(tree, name_of, ())
         return names, origin_of_named
 
-    def to_references(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+    def tree_with_references(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Return a study's nested mappings with names of extensions replaced by references."""
 
-        def reference_of(_kind: Kind, name: str, _path: KeyPath) -> str:
+        def reference_of(_kind: Kind, name: str, _key_path: KeyPath) -> str:
             return self.reference_of(name)
 
         references: dict[str, Any] = _replace_names(tree, reference_of, ())
@@ -222,14 +222,14 @@ class StudyExtensions:
             text = re.sub(rf"(?<!\w){re.escape(name)}", template, text)
         return text
 
-    def path_with_names(self, path: KeyPath) -> KeyPath:
+    def path_with_names(self, key_path: KeyPath) -> KeyPath:
         """Return a path in which references are replaced by names of extensions."""
         names = {reference: name for name, reference in self._references.items()}
-        return tuple(names.get(str(key), key) for key in path)
+        return tuple(names.get(str(key), key) for key in key_path)
 
-    def path_with_references(self, path: KeyPath) -> KeyPath:
+    def path_with_references(self, key_path: KeyPath) -> KeyPath:
         """Return a path in which names of extensions are replaced by references."""
-        return tuple(self._references.get(str(key), key) for key in path)
+        return tuple(self._references.get(str(key), key) for key in key_path)
 
 
 def _is_shipped(kind: Kind, name: str) -> bool:
@@ -244,25 +244,32 @@ def _is_shipped(kind: Kind, name: str) -> bool:
     return name in registries[kind]
 
 
-def _replace_names(value: Any, replace: Callable[[Kind, str, KeyPath], str], path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+def _replace_names(
+    value: Any,  # noqa: ANN401 - any YAML value
+    replace: Callable[[Kind, str, KeyPath], str],
+    key_path: KeyPath,
+) -> Any:  # noqa: ANN401 - any YAML value
     """Return a copy of a study's nested values with every name replaced, in keys and in values.
 
     Args:
         value: value of the study.
         replace: function that returns the new name, from the kind of the name, the name and its
             path.
-        path: path of the value.
+        key_path: path of the value.
     """
-    pattern = tuple("*" if isinstance(key, int) else key for key in path)
+    pattern = tuple("*" if isinstance(key, int) else key for key in key_path)
     if isinstance(value, dict):
         return {
-            replace("method", key, (*path, key)) if pattern in _KEYS else key: _replace_names(
-                inner, replace, (*path, key)
-            )
-            for key, inner in value.items()
+            replace("method", key, (*key_path, key))
+            if pattern in _METHOD_KEYED_PATHS
+            else key: _replace_names(inner_value, replace, (*key_path, key))
+            for key, inner_value in value.items()
         }
     if isinstance(value, list):
-        return [_replace_names(inner, replace, (*path, n)) for n, inner in enumerate(value)]
-    if isinstance(value, str) and pattern in _VALUES:
-        return replace(_VALUES[pattern], value, path)
+        return [
+            _replace_names(inner_value, replace, (*key_path, n))
+            for n, inner_value in enumerate(value)
+        ]
+    if isinstance(value, str) and pattern in _KIND_BY_PATH:
+        return replace(_KIND_BY_PATH[pattern], value, key_path)
     return value

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from search_spaces.fields import RECIPE_VALUES, Fixed, errors_under, tunable_of
+from search_spaces.fields import RECIPE_VALUES, FixedValues, errors_under, tunable_parameters_of
 from search_spaces.layers import format_key
 from search_spaces.scaling import scale_recipe, scale_value
 from search_spaces.schema import Phase
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from search_spaces.schema import OwnRecipe, RecipeChoice, Study
     from search_spaces.yaml_lines import KeyPath
 
-LEFT_TO_THE_STUDY = (
+KEYS_FROM_THE_STUDY = (
     *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
 )
 """Values that a published recipe takes from the study: unpublished, or not about optimisation."""
@@ -47,7 +47,7 @@ SCHEMA_DEFAULT = "default of the schema"
 study_cache = lru_cache(maxsize=8192)
 """Decorator that caches functions of a study, since every run of a plan requests its cell."""
 
-Layer = Literal["reference", "override", "fixed", "preset", "setting", "default"]
+ValueLayer = Literal["reference", "override", "fixed", "preset", "setting", "default"]
 RecipeLayers = tuple[tuple["KeyPath", "PartialRecipe"], ...]
 """Parts of a recipe with their paths, the one with the highest precedence first."""
 
@@ -59,14 +59,14 @@ class SourcedValue:
     Attributes:
         value: the value.
         layer: layer that the value is taken from.
-        path: path at which the study sets the value, or could set it.
+        key_path: path at which the study sets the value, or could set it.
         source: source of the value; "" if only the study states it.
         unscaled: value before it was scaled; None if it was not scaled.
     """
 
     value: Value
-    layer: Layer
-    path: KeyPath
+    layer: ValueLayer
+    key_path: KeyPath
     source: str = ""
     unscaled: Value | None = None
 
@@ -85,7 +85,7 @@ class Training:
         stages: recipes of the method's stages by role, where they differ from `recipe`.
         sources: sources of values of a recipe that is not matched, by path below
             `recipes.METHOD`.
-        path: path at which the study chooses the recipe, or could choose it.
+        key_path: path at which the study chooses the recipe, or could choose it.
         flag_names: names of the recipe's values that flags set, which are not scaled.
     """
 
@@ -96,7 +96,7 @@ class Training:
     selection: Selection = Selection.LAST
     stages: Mapping[str, Recipe] = field(default_factory=dict)
     sources: Mapping[KeyPath, str] = field(default_factory=dict)
-    path: KeyPath = field(default=(), compare=False)
+    key_path: KeyPath = field(default=(), compare=False)
     flag_names: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -124,7 +124,7 @@ class ResolvedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedMethod:
     """Recipe and hyperparameters of a method on a scenario.
 
     Attributes:
@@ -175,7 +175,7 @@ class Resolved:
         has_clean_val = has_validation or self.selection is Selection.CLEAN
         return (*noisy_val, *(("clean_val",) if has_clean_val else ()), "test")
 
-    def with_values(self, values: Mapping[str, Value]) -> Resolved:
+    def with_values(self, values: Mapping[str, Value]) -> ResolvedMethod:
         """Return a copy with searched or varied values, which may be values of the recipe.
 
         Raises:
@@ -196,20 +196,20 @@ class Resolved:
 
 
 @study_cache
-def resolve(study: Study, method: str, scenario: str) -> Resolved:
+def resolve(study: Study, method: str, scenario: str) -> ResolvedMethod:
     """Return the recipe and hyperparameters of a method on a scenario.
 
     Raises:
         FieldError: if the method is unknown, its preset has no values for the dataset, its recipe
             is not published for the scenario, or its recipe lacks a key.
     """
-    training = _training(study, method, scenario)
-    values = _values(study, method, scenario)
+    training = _scaled_training(study, method, scenario)
+    values = _scaled_hyperparameters(study, method, scenario)
     hyperparameters = _without_sources(values)
     stages = {
         stage.role: ResolvedStage(
             stage.method,
-            _without_sources(_values(study, stage.method, scenario)),
+            _without_sources(_scaled_hyperparameters(study, stage.method, scenario)),
             training.stages.get(stage.role, training.recipe),
             stage.passes,
         ).with_values(hyperparameters)
@@ -220,7 +220,7 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
         confirm_hold_out = training.hold_out
     else:
         confirm_hold_out = search_hold_out if study.confirm.hold_out else 0.0
-    return Resolved(
+    return ResolvedMethod(
         method=method,
         scenario=scenario,
         recipe=_recipe_with_values(
@@ -239,7 +239,7 @@ def resolve(study: Study, method: str, scenario: str) -> Resolved:
 
 
 def _without_sources(values: Mapping[str, SourcedValue]) -> FrozenMap:
-    return FrozenMap({name: sourced.value for name, sourced in values.items()})
+    return FrozenMap({name: sourced_value.value for name, sourced_value in values.items()})
 
 
 def _recipe_with_values(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
@@ -262,9 +262,11 @@ def matched_recipe(study: Study, scenario: str | None = None) -> Recipe:
     Raises:
         FieldError: if the recipe lacks a key, or a value is not allowed.
     """
-    layers = recipe_layers(study, scenario)
-    epochs = study.length.epochs if study.length and not has_own_recipe(study, scenario) else None
-    return _scale(study, _complete(layers), _flag_names(study, layers), epochs)
+    layers = matched_recipe_layers(study, scenario)
+    epochs = (
+        study.length.epochs if study.length and not is_recipe_overridden(study, scenario) else None
+    )
+    return _scale_to_length(study, _complete_recipe(layers), _flag_names(study, layers), epochs)
 
 
 def protocol_on(study: Study, scenario: str) -> Protocol:
@@ -273,9 +275,11 @@ def protocol_on(study: Study, scenario: str) -> Protocol:
     return protocol_of(recipe, study.search.protocol, study.search.cycles)
 
 
-def has_own_recipe(study: Study, scenario: str | None) -> bool:
+def is_recipe_overridden(study: Study, scenario: str | None) -> bool:
     """Return whether overrides change the matched recipe on a scenario."""
-    return _complete(recipe_layers(study, scenario)) != _complete(recipe_layers(study, None))
+    return _complete_recipe(matched_recipe_layers(study, scenario)) != _complete_recipe(
+        matched_recipe_layers(study, None)
+    )
 
 
 def posterior_recipe(study: Study) -> Recipe:
@@ -287,7 +291,7 @@ def posterior_recipe(study: Study) -> Recipe:
     if study.posterior.recipe is None:
         return matched_recipe(study)
     own = (("posterior", "recipe"), study.posterior.recipe)
-    return _complete((own, *recipe_layers(study, None)))
+    return _complete_recipe((own, *matched_recipe_layers(study, None)))
 
 
 @study_cache
@@ -296,57 +300,64 @@ def shared_training(study: Study, method: str) -> Training | None:
 
     None if scenarios differ, or if the method has the matched recipe.
     """
-    first, *others = (_unscaled_training(study, method, scenario) for scenario in study.scenarios)
-    is_shared_recipe = first.kind != "matched" and all(other == first for other in others)
-    return _training(study, method, study.scenarios[0]) if is_shared_recipe else None
+    first_training, *other_trainings = (
+        _unscaled_training(study, method, scenario) for scenario in study.scenarios
+    )
+    is_shared_recipe = first_training.kind != "matched" and all(
+        training == first_training for training in other_trainings
+    )
+    return _scaled_training(study, method, study.scenarios[0]) if is_shared_recipe else None
 
 
 @study_cache
-def _training(study: Study, method: str, scenario: str) -> Training:
+def _scaled_training(study: Study, method: str, scenario: str) -> Training:
     """Return the training of a method at the requested length."""
     unscaled = _unscaled_training(study, method, scenario)
     if unscaled.kind == "matched":
         return replace(unscaled, recipe=matched_recipe(study, scenario))
-    recipe = _scale(study, unscaled.recipe, unscaled.flag_names)
-    stages = {role: _scale(study, stage) for role, stage in unscaled.stages.items()}
+    recipe = _scale_to_length(study, unscaled.recipe, unscaled.flag_names)
+    stages = {role: _scale_to_length(study, stage) for role, stage in unscaled.stages.items()}
     return replace(unscaled, recipe=recipe, stages=stages)
 
 
 @study_cache
 def _unscaled_training(study: Study, method: str, scenario: str) -> Training:
     """Return the training of a method at the length that is written."""
-    path, choice = _recipe_choice(study, method, scenario)
-    layers = recipe_layers(study, scenario)
+    key_path, choice = _recipe_choice(study, method, scenario)
+    layers = matched_recipe_layers(study, scenario)
     if choice == "matched":
-        return Training("matched", "", _complete(layers), path=path)
+        return Training("matched", "", _complete_recipe(layers), key_path=key_path)
     if choice != "published":
-        own: RecipeLayers = (((*path, "recipe"), choice.recipe), *layers)
+        own: RecipeLayers = (((*key_path, "recipe"), choice.recipe), *layers)
         return Training(
             choice.kind,
             choice.source,
-            _complete(own),
+            _complete_recipe(own),
             hold_out=choice.hold_out,
             selection=choice.selection,
             stages={
-                role: _complete((((*path, "stages", role), part),))
+                role: _complete_recipe((((*key_path, "stages", role), part),))
                 for role, part in choice.stages.items()
             },
             sources=_own_sources(choice),
-            path=path,
+            key_path=key_path,
             flag_names=_flag_names(study, own),
         )
-    published = _find_published(method_of(method), study.dataset, scenario, path)
-    study_recipe = _merge(layers).values
+    published = _find_published(method_of(method), study.dataset, scenario, key_path)
+    study_recipe = _merge_recipes(layers).values
     recipe, study_names = _published_recipe(published, study_recipe)
     stages, sources = {}, {(): published.source, **_study_sources(("recipe",), study_names)}
     for stage in method_of(method).stages:
-        entry = (
+        published_entry = (
             first_match(method_of(stage.method).published_recipes, study.dataset, scenario)
             or published
         )
-        stages[stage.role], stage_names = _published_recipe(entry, study_recipe)
-        stage_path = ("stages", stage.role)
-        sources |= {stage_path: entry.source, **_study_sources(stage_path, stage_names)}
+        stages[stage.role], stage_names = _published_recipe(published_entry, study_recipe)
+        stage_key_path = ("stages", stage.role)
+        sources |= {
+            stage_key_path: published_entry.source,
+            **_study_sources(stage_key_path, stage_names),
+        }
     return Training(
         "published",
         published.source,
@@ -355,7 +366,7 @@ def _unscaled_training(study: Study, method: str, scenario: str) -> Training:
         selection=published.selection,
         stages=stages,
         sources=sources,
-        path=path,
+        key_path=key_path,
         flag_names=_flag_names(study, layers).intersection(study_names),
     )
 
@@ -370,7 +381,7 @@ def _recipe_choice(
     return ("recipes", method), study.recipes.get(method, "matched")
 
 
-def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
+def matched_recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     """Return the parts of the matched recipe on a scenario; None for those without overrides."""
     overrides = [
         (("overrides", position, "recipe"), override.recipe)
@@ -380,15 +391,15 @@ def recipe_layers(study: Study, scenario: str | None) -> RecipeLayers:
     return (*overrides, (("recipe",), study.recipe))
 
 
-def _merge(layers: RecipeLayers) -> PartialRecipe:
+def _merge_recipes(layers: RecipeLayers) -> PartialRecipe:
     (_, part), *below = layers
-    return part.over(_merge(tuple(below))) if below else part
+    return part.over(_merge_recipes(tuple(below))) if below else part
 
 
-def _complete(layers: RecipeLayers) -> Recipe:
+def _complete_recipe(layers: RecipeLayers) -> Recipe:
     """Return the recipe of layers; errors name the key in the layer of highest precedence."""
     with errors_under(format_key(layers[0][0])):
-        return _merge(layers).complete()
+        return _merge_recipes(layers).complete()
 
 
 def _published_recipe(
@@ -402,7 +413,7 @@ def _published_recipe(
     """
     values = {key.name: getattr(published.recipe, key.name) for key in fields(Recipe)}
     study_names = tuple(
-        name for name in LEFT_TO_THE_STUDY if name not in ("mean", "std") or values[name] is None
+        name for name in KEYS_FROM_THE_STUDY if name not in ("mean", "std") or values[name] is None
     )
     values |= {
         name: study_recipe[name] for name in study_names if study_recipe.get(name) is not None
@@ -411,21 +422,24 @@ def _published_recipe(
 
 
 def _find_published(
-    method: type[Method], dataset: str, scenario: str, path: KeyPath
+    method: type[Method], dataset: str, scenario: str, key_path: KeyPath
 ) -> PublishedRecipe:
     """Return the published recipe of a method, or raise `FieldError` for the key at a path."""
     published = first_match(method.published_recipes, dataset, scenario)
     if published is None:
-        known = ", ".join(f"{entry.dataset} {entry.noise}" for entry in method.published_recipes)
+        known = ", ".join(
+            f"{published_entry.dataset} {published_entry.noise}"
+            for published_entry in method.published_recipes
+        )
         raise FieldError(
-            format_key(path),
+            format_key(key_path),
             f"no recipe of {method.name} is published for {dataset} with {scenario}"
             + (f", only for {known}" if known else "")
             + ": use matched, or write it out",
         )
     if published.selection is Selection.TEST:
         raise FieldError(
-            format_key(path),
+            format_key(key_path),
             f"the published recipe of {method.name} on {dataset} takes the epoch with the best "
             "test accuracy: the test split is never looked at while choosing; use matched",
         )
@@ -444,11 +458,11 @@ def _own_sources(own: OwnRecipe) -> dict[KeyPath, str]:
     }
 
 
-def _study_sources(path: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
-    return {(*path, name): AS_IN_THE_STUDY for name in names}
+def _study_sources(key_path: KeyPath, names: Iterable[str]) -> dict[KeyPath, str]:
+    return {(*key_path, name): AS_IN_THE_STUDY for name in names}
 
 
-def _scale(
+def _scale_to_length(
     study: Study, recipe: Recipe, unscaled: Collection[str] = (), epochs: int | None = None
 ) -> Recipe:
     """Return a recipe at the requested length of training.
@@ -461,7 +475,7 @@ def _scale(
     """
     if study.length is None:
         return recipe
-    study_epochs = _complete(recipe_layers(study, None)).epochs
+    study_epochs = _complete_recipe(matched_recipe_layers(study, None)).epochs
     return scale_recipe(recipe, study.length.epochs / study_epochs, unscaled, epochs)
 
 
@@ -472,10 +486,10 @@ def _flag_names(study: Study, layers: RecipeLayers) -> frozenset[str]:
     """
     flag_keys = study.length.flag_keys - {("recipe", "epochs")} if study.length else frozenset()
     names: set[str] = set()
-    for path, part in reversed(layers):
+    for key_path, part in reversed(layers):
         if "schedule.kind" in part.names:
             names = {name for name in names if not name.startswith("schedule.")}
-        own_names = {name for name in part.names if (*path, *name.split(".")) in flag_keys}
+        own_names = {name for name in part.names if (*key_path, *name.split(".")) in flag_keys}
         names = (names - part.names) | own_names
     return frozenset(names)
 
@@ -489,21 +503,21 @@ def reference_of(study: Study, method: str) -> FrozenMap | None:
     return values if values or method in study.reference else None
 
 
-def confirm_points(study: Study, method: str) -> list[dict[str, float]]:
+def confirm_cell_values(study: Study, method: str) -> list[dict[str, float]]:
     """Return the values of each cell of a method that is not tuned.
 
     With `vary`, there is one cell for each varied value, completed by the reference. Without it,
     there is a single cell, whose mapping is empty since all of its values are fixed.
     """
     reference = reference_of(study, method) or FrozenMap()
-    numbers = {name: reference.number(name) for name in reference}
-    points = [
-        {**numbers, name: value}
+    reference_numbers = {name: reference.number(name) for name in reference}
+    cell_values = [
+        {**reference_numbers, name: value}
         for name, values in study.vary.get(method, {}).items()
         for value in values
     ]
-    unique = [point for n, point in enumerate(points) if point not in points[:n]]
-    return unique or [{}]
+    unique_cells = [cell for n, cell in enumerate(cell_values) if cell not in cell_values[:n]]
+    return unique_cells or [{}]
 
 
 @study_cache
@@ -524,27 +538,30 @@ def reference_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
         if setting is not None and holds_everywhere and space.keys() <= setting.values.keys():
             reference = FrozenMap({name: setting.values[name] for name in space})
             source = setting.source
-    parameters = tunable_of(method)
+    parameters = tunable_parameters_of(method)
     checked = {name: parameters[name].check(value) for name, value in (reference or {}).items()}
-    values = _with_source(checked, "reference", ("reference", method), source)
+    values = _with_sources(checked, "reference", ("reference", method), source)
     return _scale_values(study, method, None, values)
 
 
 @study_cache
 def shared_names(study: Study, method: str) -> frozenset[str]:
     """Return the names of the hyperparameters with the same published value on all scenarios."""
-    cells = [_unscaled_values(study, method, scenario) for scenario in study.scenarios]
+    values_by_scenario = [
+        _unscaled_hyperparameters(study, method, scenario) for scenario in study.scenarios
+    ]
     return frozenset(
         name
-        for name, first in cells[0].items()
+        for name, first_value in values_by_scenario[0].items()
         if all(
-            cell[name].layer in ("preset", "setting") and cell[name].value == first.value
-            for cell in cells
+            scenario_values[name].layer in ("preset", "setting")
+            and scenario_values[name].value == first_value.value
+            for scenario_values in values_by_scenario
         )
     )
 
 
-def is_shared(study: Study, method: str, name: str, value: SourcedValue) -> bool:
+def is_shared_value(study: Study, method: str, name: str, value: SourcedValue) -> bool:
     """Return whether a value holds for all scenarios of the study."""
     is_published = value.layer in ("preset", "setting")
     holds_everywhere = not is_published or name in shared_names(study, method)
@@ -552,20 +569,22 @@ def is_shared(study: Study, method: str, name: str, value: SourcedValue) -> bool
 
 
 @study_cache
-def _values(study: Study, method: str, scenario: str) -> Mapping[str, SourcedValue]:
+def _scaled_hyperparameters(study: Study, method: str, scenario: str) -> Mapping[str, SourcedValue]:
     """Return the hyperparameters of a method on a scenario at the requested length of training."""
-    values = _scale_values(study, method, scenario, _unscaled_values(study, method, scenario))
+    values = _scale_values(
+        study, method, scenario, _unscaled_hyperparameters(study, method, scenario)
+    )
     reference = reference_values(study, method)
     return values | {name: value for name, value in reference.items() if name in values}
 
 
 @study_cache
-def study_values(study: Study, method: str) -> Mapping[str, SourcedValue]:
+def study_hyperparameters(study: Study, method: str) -> Mapping[str, SourcedValue]:
     """Return the hyperparameters of a method as they are without values of single scenarios."""
     scenario = study.scenarios[0]
     layers = list(_study_layers(study, method, scenario))
     values = {
-        name: value if is_shared(study, method, name, value) else layers[-1][name]
+        name: value if is_shared_value(study, method, name, value) else layers[-1][name]
         for name, value in _merge_values(layers).items()
     }
     return _scale_values(study, method, None, values)
@@ -577,7 +596,7 @@ def _merge_values(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, Sou
 
 
 @study_cache
-def _unscaled_values(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
+def _unscaled_hyperparameters(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
     """Return the hyperparameters of a method as they are written, without the reference."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
     return _merge_values(layers)
@@ -587,10 +606,10 @@ def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[
     """Yield the layers that overrides form for a method on a scenario, the last entry first."""
     for position, override in study.overrides_for(scenario):
         if method in override.hyperparameters:
-            path = ("overrides", position, "hyperparameters", method)
+            key_path = ("overrides", position, "hyperparameters", method)
             fixed = override.hyperparameters[method]
-            yield _with_source(fixed.values, "override", path, override.source)
-            yield _preset_values(study, method, scenario, fixed, path, "override")
+            yield _with_sources(fixed.values, "override", key_path, override.source)
+            yield _preset_values(study, method, scenario, fixed, key_path, "override")
 
 
 def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
@@ -601,52 +620,58 @@ def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str
     yield _preset_values(study, method, scenario, fixed, path, "preset")
     setting = first_match(kind.settings, study.dataset, scenario)
     if setting is not None:
-        yield _published_values(study, method, setting.values, "setting", path, setting.source)
-    defaults = {parameter.name: parameter.default for parameter in kind.parameters}
-    yield _with_source(defaults, "default", path, f"default of method {method}")
+        yield _published_values(study, method, setting.values, "setting", key_path, setting.source)
+    defaults = {parameter.name: parameter.default for parameter in method_class.parameters}
+    yield _with_sources(defaults, "default", key_path, f"default of method {method}")
 
 
-def _with_source(
-    values: Mapping[str, Value], layer: Layer, path: KeyPath, source: str = ""
+def _with_sources(
+    values: Mapping[str, Value], layer: ValueLayer, key_path: KeyPath, source: str = ""
 ) -> dict[str, SourcedValue]:
     return {
-        name: SourcedValue(value, layer, (*path, name), source) for name, value in values.items()
+        name: SourcedValue(value, layer, (*key_path, name), source)
+        for name, value in values.items()
     }
 
 
 def _preset_values(
-    study: Study, method: str, scenario: str, fixed: Fixed, path: KeyPath, layer: Layer
+    study: Study,
+    method: str,
+    scenario: str,
+    fixed: FixedValues,
+    key_path: KeyPath,
+    layer: ValueLayer,
 ) -> dict[str, SourcedValue]:
     """Return the values of the preset that a method has, if any, for the dataset and scenario."""
     if fixed.preset is None:
         return {}
     entries = method_of(method).presets[fixed.preset]
-    entry = first_match(entries, study.dataset, scenario)
-    if entry is None:
-        known = ", ".join(entry.dataset for entry in entries)
+    published_entry = first_match(entries, study.dataset, scenario)
+    if published_entry is None:
+        known = ", ".join(published_entry.dataset for published_entry in entries)
         raise FieldError(
-            format_key((*path, "preset")),
+            format_key((*key_path, "preset")),
             f"preset {fixed.preset} of {method} has no values for dataset {study.dataset}, only "
             f"for {known}: write them out",
         )
-    source = f"preset {fixed.preset}: {entry.source}"
-    return _published_values(study, method, entry.values, layer, path, source)
+    source = f"preset {fixed.preset}: {published_entry.source}"
+    return _published_values(study, method, published_entry.values, layer, key_path, source)
 
 
 def _published_values(
     study: Study,
     method: str,
     values: Mapping[str, Value],
-    layer: Layer,
-    path: KeyPath,
+    layer: ValueLayer,
+    key_path: KeyPath,
     source: str,
 ) -> dict[str, SourcedValue]:
     """Return published values except those that are searched or in the reference."""
-    unfixed, parameters = study.unfixed_names(method), tunable_of(method)
+    unfixed, parameters = study.unfixed_names(method), tunable_parameters_of(method)
     checked = {
         name: parameters[name].check(value) for name, value in values.items() if name not in unfixed
     }
-    return _with_source(checked, layer, path, source)
+    return _with_sources(checked, layer, key_path, source)
 
 
 def _scale_values(
@@ -659,15 +684,15 @@ def _scale_values(
     """
     if study.length is None:
         return values
-    parameters, scaled = tunable_of(method), {}
-    for name, sourced in values.items():
-        holds_everywhere = scenario is None or is_shared(study, method, name, sourced)
+    parameters, scaled = tunable_parameters_of(method), {}
+    for name, sourced_value in values.items():
+        holds_everywhere = scenario is None or is_shared_value(study, method, name, sourced_value)
         before, after = _recipes_of_lengths(study, method, None if holds_everywhere else scenario)
-        value = scale_value(parameters[name], sourced.value, before, after)
-        if value != sourced.value and sourced.path not in study.length.flag_keys:
-            scaled[name] = replace(sourced, value=value, unscaled=sourced.value)
+        value = scale_value(parameters[name], sourced_value.value, before, after)
+        if value != sourced_value.value and sourced_value.key_path not in study.length.flag_keys:
+            scaled[name] = replace(sourced_value, value=value, unscaled=sourced_value.value)
         else:
-            scaled[name] = sourced
+            scaled[name] = sourced_value
     return scaled
 
 
@@ -675,7 +700,7 @@ def _recipes_of_lengths(study: Study, method: str, scenario: str | None) -> tupl
     """Return a method's recipe before and after scaling; the shared recipe if scenario is None."""
     if scenario is None:
         if shared_training(study, method) is None:
-            return _complete(recipe_layers(study, None)), matched_recipe(study)
+            return _complete_recipe(matched_recipe_layers(study, None)), matched_recipe(study)
         scenario = study.scenarios[0]
     before = _unscaled_training(study, method, scenario).recipe
-    return before, _training(study, method, scenario).recipe
+    return before, _scaled_training(study, method, scenario).recipe

@@ -16,9 +16,9 @@ from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag
 
 from search_spaces.fields import (
     ArchitectureField,
-    Fixed,
-    FixedField,
-    OverrideFixedField,
+    FixedValues,
+    FixedValuesField,
+    OverrideFixedValuesField,
     ReferenceField,
     added_key,
 )
@@ -107,7 +107,7 @@ class Override(BaseModel, frozen=True, extra="forbid"):
 
     scenario: str
     recipe: RecipeField = PartialRecipe()
-    hyperparameters: OverrideFixedField = {}
+    hyperparameters: OverrideFixedValuesField = {}
     recipes: Mapping[str, TrainingField] = {}
     source: str = ""
 
@@ -241,7 +241,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     recipe: RecipeField
     methods: NameList
     tune: tuple[str, ...] = ()
-    hyperparameters: FixedField = {}
+    hyperparameters: FixedValuesField = {}
     reference: ReferenceField = {}
     vary: Mapping[str, Mapping[str, tuple[float, ...]]] = {}
     recipes: Mapping[str, TrainingField] = {}
@@ -282,7 +282,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         """
         if method in self.search.space:
             return dict(self.search.space[method])
-        fixed = self.hyperparameters.get(method, Fixed()).values
+        fixed = self.hyperparameters.get(method, FixedValues()).values
         kind = method_of(method)
         declared = {p.name: p.space for p in kind.parameters if p.space and p.name not in fixed}
         return {**declared, **kind.recipe_space}

@@ -32,8 +32,8 @@ SECTION_TYPES: dict[str, type] = {
 }
 """Types of the mappings inside sections; of several sections in a path, the first here applies."""
 
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
-_REPLACEMENTS = (
+_UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
+_MESSAGE_REPLACEMENTS = (
     ("Input should be", "must be"),
     ("Input should have", "must have"),
     ("Tuple should have", "must have"),
@@ -66,56 +66,58 @@ def read_study(plain: dict[str, Any]) -> Study:
 def _field_error(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
     """Return the error to show for pydantic's errors."""
     # A misspelt required key is reported twice, as unknown and as missing: unknown says more.
-    error = min(errors, key=lambda details: details["type"] not in _UNKNOWN_KEY)
-    loc = error["loc"]
-    path = tuple(
+    error = min(errors, key=lambda details: details["type"] not in _UNKNOWN_KEY_TYPES)
+    location = error["loc"]
+    key_path = tuple(
         key
-        for n, key in enumerate(loc)
-        if not (key in UNION_TAGS and "recipes" in loc[n - 2 : n - 1])
+        for n, key in enumerate(location)
+        if not (key in UNION_TAGS and "recipes" in location[n - 2 : n - 1])
     )
-    if path[:1] == ("overrides",) and path[2:] == ("scenario",):
-        path = path[:2]
+    if key_path[:1] == ("overrides",) and key_path[2:] == ("scenario",):
+        key_path = key_path[:2]
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):
-        return FieldError(".".join(filter(None, [format_key(path), cause.field])), cause.message)
-    return FieldError(format_key(path), _message(path, error, plain))
+        return FieldError(
+            ".".join(filter(None, [format_key(key_path), cause.field])), cause.message
+        )
+    return FieldError(format_key(key_path), _error_message(key_path, error, plain))
 
 
-def _message(path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
+def _error_message(key_path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
     """Return the message for one of pydantic's errors at a path."""
-    if error["type"] in _UNKNOWN_KEY:
-        full_key = _full_keys(plain).get(str(path[-1])) if len(path) == 1 else None
+    if error["type"] in _UNKNOWN_KEY_TYPES:
+        full_key = _full_keys(plain).get(str(key_path[-1])) if len(key_path) == 1 else None
         if full_key:
-            return f"unknown key '{path[-1]}': did you mean '{full_key}'?"
-        return f"unknown key '{path[-1]}': {suggest(str(path[-1]), _known_keys(path))}"
-    if shape := _shape(path, error["input"]):
-        return f"must be {shape}"
+            return f"unknown key '{key_path[-1]}': did you mean '{full_key}'?"
+        return f"unknown key '{key_path[-1]}': {suggest(str(key_path[-1]), _known_keys(key_path))}"
+    if expected_form := _expected_form(key_path, error["input"]):
+        return f"must be {expected_form}"
     if error["type"] == "missing":
         return "is missing"
     text = error["msg"].partition(", not ")[0]
-    for phrase, replacement in _REPLACEMENTS:
+    for phrase, replacement in _MESSAGE_REPLACEMENTS:
         text = text.replace(phrase, replacement)
     return f"{text}, got {error['input']!r}"
 
 
-def _shape(path: KeyPath, value: object) -> str:
+def _expected_form(key_path: KeyPath, value: object) -> str:
     """Return a description of the value required at a path; "" if its type describes it best."""
-    match path:
+    match key_path:
         case ("overrides",):
-            shape = "a list of mappings like {scenario: asymmetric-*}"
+            expected_form = "a list of mappings like {scenario: asymmetric-*}"
         case ("overrides", int()):
-            shape = "a mapping with a scenario"
+            expected_form = "a mapping with a scenario"
         case ("recipes",):
-            shape = "a mapping like {elr: published}"
+            expected_form = "a mapping like {elr: published}"
         case ("overrides", int(), "source"):
-            shape = f"a text, got {value!r}"
+            expected_form = f"a text, got {value!r}"
         case (*_, "schedule"):
-            shape = f"a mapping like {{kind: constant}}, got {value!r}"
+            expected_form = f"a mapping like {{kind: constant}}, got {value!r}"
         case (*_, "recipes", _):
-            shape = f"matched, published or a mapping, got {value!r}"
+            expected_form = f"matched, published or a mapping, got {value!r}"
         case _:
-            shape = ""
-    return shape
+            expected_form = ""
+    return expected_form
 
 
 def _full_keys(plain: dict[str, Any]) -> dict[str, str]:
@@ -130,13 +132,15 @@ def _full_keys(plain: dict[str, Any]) -> dict[str, str]:
     return {key: f"{section}.{key}" for section, keys in sections.items() for key in keys}
 
 
-def _known_keys(path: KeyPath) -> list[str]:
+def _known_keys(key_path: KeyPath) -> list[str]:
     """Return the keys allowed in the mapping that contains the last key of a path."""
-    sections = path[:-1]
+    sections = key_path[:-1]
     if not sections:
         return [*Study.model_fields, "extends", "sources"]
-    types = [cls for section, cls in SECTION_TYPES.items() if section in sections]
-    cls: Any = types[0] if types else Study.model_fields[str(sections[0])].annotation
-    if is_dataclass(cls):
-        return [field.name for field in fields(cls)]
-    return list(cls.model_fields)
+    types = [
+        section_class for section, section_class in SECTION_TYPES.items() if section in sections
+    ]
+    section_class: Any = types[0] if types else Study.model_fields[str(sections[0])].annotation
+    if is_dataclass(section_class):
+        return [field.name for field in fields(section_class)]
+    return list(section_class.model_fields)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import yaml
 
-Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
+PlainValue: TypeAlias = "bool | int | float | str | list[PlainValue] | dict[str, PlainValue] | None"
 """Value that YAML and JSON can represent."""
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -22,9 +22,9 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 MAX_FLOW_LENGTH = 80
 """Length, in characters of its `str`, up to which a collection is written in one line."""
 
-_PREFIX = "tag:yaml.org,2002:"
+_TAG_PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
-_FLOAT = (
+_FLOAT_PATTERN = (
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
@@ -32,7 +32,7 @@ _SCALAR_PATTERNS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", _NUMBER_START),
-    ("float", _FLOAT, _NUMBER_START),
+    ("float", _FLOAT_PATTERN, _NUMBER_START),
 )
 """Kinds of untagged scalars: name, pattern and possible first characters, the first match applies.
 """
@@ -63,7 +63,7 @@ class Document:
         lines: line number, from 1, of each key and list item.
     """
 
-    value: Plain
+    value: PlainValue
     lines: dict[KeyPath, int]
 
 
@@ -96,9 +96,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _kind, _pattern, _first in _SCALAR_PATTERNS:
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(_PREFIX + _kind, re.compile(f"^(?:{_pattern})$"), _first)
+for _kind, _pattern, _first_characters in _SCALAR_PATTERNS:
+    for _yaml_class in (_Loader, _Dumper):
+        _yaml_class.add_implicit_resolver(
+            _TAG_PREFIX + _kind, re.compile(f"^(?:{_pattern})$"), _first_characters
+        )
 
 
 def parse_yaml(text: str) -> Document:
@@ -122,10 +124,10 @@ def parse_yaml(text: str) -> Document:
     except RecursionError as error:
         raise YamlError(1, "not valid YAML: nested too deeply") from error
     lines: dict[KeyPath, int] = {}
-    return Document(None if node is None else _value(node, (), lines), lines)
+    return Document(None if node is None else _convert_node(node, (), lines), lines)
 
 
-def dump_yaml(tree: dict[str, Plain]) -> str:
+def dump_yaml(tree: dict[str, PlainValue]) -> str:
     """Return YAML text that `parse_yaml` parses to the same values; keys keep their order."""
     text: str = yaml.dump(
         tree,
@@ -138,37 +140,39 @@ def dump_yaml(tree: dict[str, Plain]) -> str:
     return text
 
 
-def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Plain:
+def _convert_node(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int]) -> PlainValue:
     """Return the value of a node, and record the lines of the keys and items inside it."""
-    kind = node.tag.removeprefix(_PREFIX)
+    kind = node.tag.removeprefix(_TAG_PREFIX)
     if isinstance(node, yaml.MappingNode) and kind == "map":
-        return _mapping(node, path, lines)
+        return _convert_mapping(node, key_path, lines)
     if isinstance(node, yaml.SequenceNode) and kind == "seq":
-        items: list[Plain] = []
+        items: list[PlainValue] = []
         for position, item in enumerate(node.value):
-            lines[*path, position] = item.start_mark.line + 1
-            items.append(_value(item, (*path, position), lines))
+            lines[*key_path, position] = item.start_mark.line + 1
+            items.append(_convert_node(item, (*key_path, position), lines))
         return items
     if isinstance(node, yaml.ScalarNode) and kind in SCALAR_KINDS:
-        return _scalar(node, kind)
+        return _convert_scalar(node, kind)
     raise YamlError(node.start_mark.line + 1, f"tags are not read here: remove {node.tag}")
 
 
-def _mapping(node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int]) -> dict[str, Plain]:
-    mapping: dict[str, Plain] = {}
+def _convert_mapping(
+    node: yaml.MappingNode, key_path: KeyPath, lines: dict[KeyPath, int]
+) -> dict[str, PlainValue]:
+    mapping: dict[str, PlainValue] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise YamlError(line, "a key must be a word")
         key = key_node.value
         if key in mapping:
-            raise YamlError(line, f"{key}: is already given in line {lines[*path, key]}")
-        lines[*path, key] = line
-        mapping[key] = _value(value_node, (*path, key), lines)
+            raise YamlError(line, f"{key}: is already given in line {lines[*key_path, key]}")
+        lines[*key_path, key] = line
+        mapping[key] = _convert_node(value_node, (*key_path, key), lines)
     return mapping
 
 
-def _scalar(node: yaml.ScalarNode, kind: str) -> Plain:
+def _convert_scalar(node: yaml.ScalarNode, kind: str) -> PlainValue:
     line, text = node.start_mark.line + 1, node.value
     try:
         match kind:

@@ -19,7 +19,7 @@ from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, TuningRecord
 from reports.read import read_sweep
-from reports.render import markdown, terminal, text
+from reports.render import render_markdown, render_terminal, render_text
 from search_spaces.schema import Phase
 from trainables.run.parameters import Space
 
@@ -90,11 +90,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 def test_markdown(table: Table) -> None:
-    assert markdown(table) == (GOLDEN / "comparison.md").read_text()
+    assert render_markdown(table) == (GOLDEN / "comparison.md").read_text()
 
 
 def test_plain_text_of_100_columns(table: Table) -> None:
-    plain_text = text(table, width=100)
+    plain_text = render_text(table, width=100)
     assert plain_text == (GOLDEN / "comparison.txt").read_text()
     assert max(map(len, plain_text.splitlines())) <= 100
 
@@ -102,7 +102,7 @@ def test_plain_text_of_100_columns(table: Table) -> None:
 def test_the_terminal_shows_bold_and_no_stars(table: Table) -> None:
     console = Console(width=100, force_terminal=True, color_system="standard")
     with console.capture() as captured:
-        console.print(terminal(table))
+        console.print(render_terminal(table))
     output = captured.get()
     assert re.search(r"\x1b\[1m *93\.50 ± 0\.50\x1b\[0m", output)
     assert "*93.50" not in output

@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator.output import print_json
 from reports.comparison import comparison_table
 from reports.read import read_sweep
-from reports.render import markdown, terminal, text
+from reports.render import render_markdown, render_terminal, render_text
 from reports.store import existing_store
 from trainables.errors import UserError
 from trainables.run.record import write_atomically
@@ -38,7 +38,7 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the table; where a console has no bold text, * marks the best values."""
-        console.print(terminal(self.table, stars=not console.is_terminal))
+        console.print(render_terminal(self.table, stars=not console.is_terminal))
 
 
 def build_report(uri: str, sweep: str | None) -> Report:
@@ -61,7 +61,7 @@ def build_report(uri: str, sweep: str | None) -> Report:
     table = comparison_table(plan, runs)
     return Report(
         table=table,
-        files={"table.md": markdown(table), "table.txt": text(table)},
+        files={"table.md": render_markdown(table), "table.txt": render_text(table)},
         plain={"sweep": plan.sweep, "study": plan.study, "state": plan.state, **asdict(table)},
     )
 

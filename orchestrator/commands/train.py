@@ -162,9 +162,9 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
     study_sets = []
     for text in changes.sets:
         change = parse_set(text)
-        if change.path not in parameters:
-            if change.path.split(".")[0] not in Study.model_fields:
-                hint = suggest(change.path, [*parameters, *Study.model_fields])
+        if change.key not in parameters:
+            if change.key.split(".")[0] not in Study.model_fields:
+                hint = suggest(change.key, [*parameters, *Study.model_fields])
                 raise StudyError(
                     f"{change.flag}: no parameter of {without_hash(method)} nor key of a study: "
                     f"{hint}"
@@ -172,7 +172,7 @@ def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value
             study_sets.append(text)
             continue
         try:
-            values[change.path] = parameters[change.path].check(change.value)
+            values[change.key] = parameters[change.key].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
     return replace(changes, sets=tuple(study_sets)), values

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
-from search_spaces.identity import identity
+from search_spaces.identity import study_identity
 from search_spaces.resolve import (
     ResolvedStage,
     posterior_recipe,
@@ -81,7 +81,7 @@ class Plan:
         """
         return digest_of(
             {
-                "study": identity(self.study),
+                "study": study_identity(self.study),
                 "name": self.name,
                 "data": self.dataset.digest,
                 "annotations": dict(self.annotations),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.words import format_count
-from search_spaces.resolve import confirm_points, reference_of
+from search_spaces.resolve import confirm_cell_values, reference_of
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap
@@ -139,7 +139,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                 ),
             ),
         ]
-    n_varied = sum(len(confirm_points(study, method)) for method in study.vary)
+    n_varied = sum(len(confirm_cell_values(study, method)) for method in study.vary)
     n_fixed = len(study.methods) - len(study.vary)
     points_text = format_count(n_fixed, "method") if n_fixed or not n_varied else ""
     if n_varied:
@@ -213,7 +213,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
     needed_by_digest: dict[str, SimilarRuns] = {}
     for scenario in study.scenarios:
         for method in study.methods:
-            points: list[Values] = confirm_points(study, method)
+            points: list[Values] = confirm_cell_values(study, method)
             if method in study.tune:
                 points = [{n: interval.low for n, interval in study.space_of(method).items()}]
                 reference = plan.reference_of(method)

@@ -120,7 +120,7 @@ def _scaling_text(loaded: LoadedStudy) -> str:
     It lists the other values that are scaled, and says whether the last cycle of the learning-rate
     schedule is cut. "" without effects.
     """
-    changes = [str(change) for change in loaded.scaled_values if change.path != "recipe.epochs"]
+    changes = [str(change) for change in loaded.scaled_values if change.key != "recipe.epochs"]
     full_recipe = matched_recipe(loaded.study.with_length(None))
     parts = [
         ", ".join(dict.fromkeys(changes)),

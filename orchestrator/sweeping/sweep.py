@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.tasks import Answer, Batch, Task
 from orchestrator.sweeping.tuning import Tuning
-from search_spaces.resolve import confirm_points
+from search_spaces.resolve import confirm_cell_values
 from search_spaces.schema import Phase
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
@@ -257,7 +257,7 @@ class Sweep:
                     None,
                 )
                 if tuning is None or tuning.chosen is None:
-                    for values in confirm_points(study, method):
+                    for values in confirm_cell_values(study, method):
                         origin = "varied" if values else "fixed"
                         yield self._make_cell(method, scenario, origin, values, None)
                     continue

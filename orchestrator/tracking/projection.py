@@ -8,7 +8,7 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
-from reports.words import LETTERS
+from reports.words import GREEK_LETTERS
 from search_spaces.schema import Phase
 from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
@@ -119,7 +119,9 @@ def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
 
 
 def _format_values(values: Mapping[str, Value]) -> str:
-    return " ".join(f"{LETTERS.get(name, name)}={_format_value(v)}" for name, v in values.items())
+    return " ".join(
+        f"{GREEK_LETTERS.get(name, name)}={_format_value(v)}" for name, v in values.items()
+    )
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:

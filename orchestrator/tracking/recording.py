@@ -13,7 +13,13 @@ from reports.plan_record import (
     TuningRecord,
 )
 from search_spaces.identity import study_code
-from search_spaces.resolve import Resolved, matched_recipe, protocol_on, reference_values, resolve
+from search_spaces.resolve import (
+    ResolvedMethod,
+    matched_recipe,
+    protocol_on,
+    reference_values,
+    resolve,
+)
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -210,7 +216,7 @@ REPORTED_METRICS = {
 """Metric that a published recipe reports, by its rule that selects the epoch."""
 
 
-def _describe_recipe(resolved: Resolved, matched_protocol: Protocol) -> str:
+def _describe_recipe(resolved: ResolvedMethod, matched_protocol: Protocol) -> str:
     """Return a description of a recipe that is not matched; "" for the matched recipe.
 
     Args:

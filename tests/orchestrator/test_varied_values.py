@@ -8,7 +8,7 @@ import pytest
 from plans import Driver, small_plan, small_study
 
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.resolve import confirm_points
+from search_spaces.resolve import confirm_cell_values
 from search_spaces.schema import Phase
 from trainables.errors import StudyError
 
@@ -26,8 +26,8 @@ POINTS = [
 
 def test_each_varied_value_is_a_cell_with_the_other_reference_values(tmp_path: Path) -> None:
     plan = small_plan(sets=VARIED)
-    assert confirm_points(plan.study, "nal") == POINTS
-    assert confirm_points(plan.study, "ce") == [{}]
+    assert confirm_cell_values(plan.study, "nal") == POINTS
+    assert confirm_cell_values(plan.study, "ce") == [{}]
     assert [size.runs for size in phase_sizes(plan)] == [2 * (1 + 4)]
 
     sweep = Driver(plan, tmp_path).run().sweep

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from reports.paper import Setting, lookup, on_any_backbone, paper_results, setting_of
+from reports.paper import (
+    PaperSetting,
+    find_paper_results,
+    paper_results,
+    paper_results_on_any_backbone,
+    paper_setting_of,
+)
 
 
 def test_all_tables_are_read() -> None:
@@ -11,7 +17,9 @@ def test_all_tables_are_read() -> None:
 
 def test_the_headline_number() -> None:
     (first, *_) = [
-        r for r in lookup("CIFAR-10", "symmetric-0.4", "ResNet-34 (32×32)") if r.method == "NAL"
+        r
+        for r in find_paper_results("CIFAR-10", "symmetric-0.4", "ResNet-34 (32×32)")
+        if r.method == "NAL"
     ]
     assert (first.table, first.mean, first.std) == (1, 93.49, 0.07)
 
@@ -23,31 +31,35 @@ def test_datasets_and_rates_are_not_mixed() -> None:
         ("CIFAR-10", "asymmetric-0.4", 92.09),
         ("CIFAR-100", "asymmetric-0.4", 74.73),
     ):
-        results = lookup(dataset, scenario, "ResNet-34")
+        results = find_paper_results(dataset, scenario, "ResNet-34")
         assert next(r.mean for r in results if r.method == "NAL") == mean
 
 
 def test_pmd_numbers_are_on_preactresnet() -> None:
-    results = lookup("CIFAR-10", "pmd-3-0.35", "PreActResNet-34")
+    results = find_paper_results("CIFAR-10", "pmd-3-0.35", "PreActResNet-34")
     assert {r.method: r.mean for r in results}["NAL"] == 88.57
 
 
 def test_another_backbone_has_no_numbers() -> None:
-    assert lookup("CIFAR-10", "symmetric-0.4", "MLP") == []
-    assert {r.backbone for r in on_any_backbone("CIFAR-10", "symmetric-0.4")} == {"ResNet34"}
+    assert find_paper_results("CIFAR-10", "symmetric-0.4", "MLP") == []
+    assert {r.backbone for r in paper_results_on_any_backbone("CIFAR-10", "symmetric-0.4")} == {
+        "ResNet34"
+    }
 
 
 def test_settings_that_are_not_in_the_paper() -> None:
-    assert lookup("digits", "symmetric-0.4", "MLP") == []
-    assert on_any_backbone("CIFAR-10", "symmetric-0.3") == []
-    assert on_any_backbone("CIFAR-10", "clean") == []
+    assert find_paper_results("digits", "symmetric-0.4", "MLP") == []
+    assert paper_results_on_any_backbone("CIFAR-10", "symmetric-0.3") == []
+    assert paper_results_on_any_backbone("CIFAR-10", "clean") == []
 
 
 def test_settings_of_scenarios() -> None:
-    assert setting_of("symmetric-0.4") == Setting("symmetric", 0.4, including=False)
-    assert setting_of("symmetric-incl-0.4") == Setting("symmetric", 0.4, including=True)
-    assert setting_of("clean") == Setting("real", 0.0, including=False)
-    assert setting_of("human-worse") is None
-    assert setting_of("pmd-keep-2-0.35") == Setting("pmd-type-2", 0.35, including=False)
-    assert setting_of("symmetric-official-0.8") == Setting("symmetric", 0.8, including=True)
-    assert setting_of("asymmetric-superclass-0.4") is None
+    assert paper_setting_of("symmetric-0.4") == PaperSetting("symmetric", 0.4, including=False)
+    assert paper_setting_of("symmetric-incl-0.4") == PaperSetting("symmetric", 0.4, including=True)
+    assert paper_setting_of("clean") == PaperSetting("real", 0.0, including=False)
+    assert paper_setting_of("human-worse") is None
+    assert paper_setting_of("pmd-keep-2-0.35") == PaperSetting("pmd-type-2", 0.35, including=False)
+    assert paper_setting_of("symmetric-official-0.8") == PaperSetting(
+        "symmetric", 0.8, including=True
+    )
+    assert paper_setting_of("asymmetric-superclass-0.4") is None

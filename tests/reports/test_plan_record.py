@@ -80,17 +80,17 @@ def test_a_plan_recorded_without_protocols_averages_the_last_epochs() -> None:
     del values["protocols"]
     plan = PlanRecord.from_json(json.dumps(values))
     assert plan == full_plan()
-    assert plan.averaged == "last 3 epochs"
+    assert plan.averaged_epochs == "last 3 epochs"
 
 
 def test_the_averaged_epochs_are_those_of_the_protocols() -> None:
     mean = {"protocol": "held-out-mean", "window": 3}
     ends = {"protocol": "held-out-cycle-ends", "cycles": 3}
     one = make_plan(protocols={"clean": ends, "symmetric-0.4": ends})
-    assert one.averaged == "last 3 cycle ends"
+    assert one.averaged_epochs == "last 3 cycle ends"
     assert PlanRecord.from_json(one.to_json()) == one
     both = make_plan(protocols={"clean": mean, "symmetric-0.4": ends})
-    assert both.averaged == "last 3 epochs or last 3 cycle ends"
+    assert both.averaged_epochs == "last 3 epochs or last 3 cycle ends"
     values = json.loads(one.to_json())
     values["protocols"]["clean"]["protocol"] = "best-epoch"
     with pytest.raises(RecordError, match="unknown protocol"):

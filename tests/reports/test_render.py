@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.render import markdown, text
+from reports.render import render_markdown, render_text
 from reports.table import Entry, Row, Section, Table
 
 TABLE = Table(
@@ -23,7 +23,7 @@ TABLE = Table(
 
 
 def test_markdown_escapes_names() -> None:
-    lines = markdown(TABLE).splitlines()
+    lines = render_markdown(TABLE).splitlines()
     assert lines[4:8] == [
         "| method | one \\| two | three |",
         "| --- | ---: | ---: |",
@@ -35,11 +35,11 @@ def test_markdown_escapes_names() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_text_fits_its_width(width: int) -> None:
-    shown = text(TABLE, width=width)
+    shown = render_text(TABLE, width=width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("*93.49 ± 0.07") == 2
 
 
 def test_text_of_no_sections_has_title_and_notes() -> None:
     empty = Table("a study", "of something", (), (), ("note",))
-    assert text(empty) == "a study\nof something\n\n- note\n"
+    assert render_text(empty) == "a study\nof something\n\n- note\n"

@@ -9,14 +9,14 @@ import pytest
 
 from search_spaces import identity as module
 from search_spaces.fields import added_key, is_neutral
-from search_spaces.identity import identity
+from search_spaces.identity import study_identity
 from search_spaces.loader import Change, load_study, parse_set
 from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
 
 
 def identity_with(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:
     loaded = load_study(name, [parse_set(text) for text in sets])
-    return identity((loaded if epochs is None else loaded.with_epochs(epochs)).study)
+    return study_identity((loaded if epochs is None else loaded.with_epochs(epochs)).study)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_an_exported_study_has_the_same_identity(tmp_path: Any) -> None:
     loaded = load_study("cifar10", [*changes, parse_set("recipes.elr=published")])
     path = tmp_path / "again.yaml"
     path.write_text(loaded.to_yaml())
-    assert identity(load_study(str(path)).study) == identity(loaded.study)
+    assert study_identity(load_study(str(path)).study) == study_identity(loaded.study)
 
 
 class ExtendedResources(Resources, frozen=True):
@@ -122,18 +122,18 @@ class ExtendedSearch(SearchSettings, frozen=True):
 
 def test_an_added_key_enters_once_it_is_not_neutral() -> None:
     study = load_study("digits").study
-    before = identity(study)
+    before = study_identity(study)
     neutral = {"resources": ExtendedResources(gpus=0), "confirm": ConfirmSettings(hold_out=True)}
-    assert identity(study.model_copy(update=neutral)) == before
+    assert study_identity(study.model_copy(update=neutral)) == before
     more = study.model_copy(update={"resources": ExtendedResources(memory=2)})
-    assert identity(more)["resources"] == {"cpus": 1, "memory": 2.0}
+    assert study_identity(more)["resources"] == {"cpus": 1, "memory": 2.0}
 
     values = study.search.model_dump()
     assert is_neutral(ExtendedSearch(**values), "pruner")
-    keys = identity(study.model_copy(update={"search": ExtendedSearch(**values)}))["search"]
+    keys = study_identity(study.model_copy(update={"search": ExtendedSearch(**values)}))["search"]
     assert keys == {**before["search"], "sampler": "tpe"}
 
 
 def test_every_listed_key_is_in_the_schema() -> None:
-    assert set(module.RESOLVED) <= set(Study.model_fields)
-    assert set(module.LEFT_OUT) - {"study"} <= set(Study.model_fields)
+    assert set(module.RESOLVED_KEYS) <= set(Study.model_fields)
+    assert set(module.KEYS_LEFT_OUT) - {"study"} <= set(Study.model_fields)

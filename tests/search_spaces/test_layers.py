@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.layers import Layers, Origin, format_key, leaves, parse_key
+from search_spaces.layers import Origin, StudyLayers, format_key, leaves, parse_key
 
 
-def merge(layers: Layers, name: str, level: int, tree: dict[str, Any]) -> None:
+def merge(layers: StudyLayers, name: str, level: int, tree: dict[str, Any]) -> None:
     layers.merge(tree, lambda _path: Origin(name, level))
 
 
-def stack(*trees: dict[str, Any]) -> Layers:
-    layers = Layers(Origin("root"))
+def stack(*trees: dict[str, Any]) -> StudyLayers:
+    layers = StudyLayers(Origin("root"))
     for level, tree in enumerate(trees):
         merge(layers, f"layer {level}", level, tree)
     return layers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.identity import identity
+from search_spaces.identity import study_identity
 from search_spaces.loader import LoadedStudy, load_study, parse_set
 from search_spaces.resolve import protocol_on, resolve
 from trainables.errors import StudyError
@@ -49,7 +49,7 @@ def test_a_written_out_study_with_restarts_loads_as_the_same(tmp_path: Path) -> 
     path.write_text(loaded.to_yaml())
     again = load(str(path))
     assert (again.plain, again.sources) == (loaded.plain, loaded.sources)
-    assert identity(again.study) == identity(loaded.study)
+    assert study_identity(again.study) == study_identity(loaded.study)
 
 
 def test_the_key_stays_open_where_scenarios_differ(write_study: Callable[..., Path]) -> None:
@@ -64,13 +64,13 @@ def test_the_key_stays_open_where_scenarios_differ(write_study: Callable[..., Pa
 
 def test_only_cycle_ends_enter_the_identity(write_study: Callable[..., Path]) -> None:
     path = str(write_study())
-    cell = identity(load(path, RESTARTS).study)["methods"]["nal"]["clean"]
+    cell = study_identity(load(path, RESTARTS).study)["methods"]["nal"]["clean"]
     assert cell["protocol"] == {"protocol": "held-out-cycle-ends", "cycles": 3}
     usual = load(path).study
-    assert "protocol" not in identity(usual)["methods"]["nal"]["clean"]
-    assert not {"protocol", "cycles"} & identity(usual)["search"].keys()
+    assert "protocol" not in study_identity(usual)["methods"]["nal"]["clean"]
+    assert not {"protocol", "cycles"} & study_identity(usual)["search"].keys()
     same = load(path, "search.protocol=held-out-mean", "search.cycles=5").study
-    assert identity(same) == identity(usual)
+    assert study_identity(same) == study_identity(usual)
 
 
 def test_another_recipe_is_read_by_its_own_schedule() -> None:

@@ -20,7 +20,7 @@ from outside_code import (
 
 from orchestrator.commands.studies import show
 from orchestrator.flags import Changes
-from search_spaces.identity import identity, study_code
+from search_spaces.identity import study_code, study_identity
 from search_spaces.loader import LoadedStudy, load_study, parse_set
 from search_spaces.resolve import resolve
 from trainables.errors import CodeError, NalError, StudyError
@@ -78,7 +78,7 @@ def message_of(folder: Path, text: str, *sets: str) -> str:
 
 
 def sweep_digest(loaded: LoadedStudy) -> str:
-    return digest_of(identity(loaded.study))
+    return digest_of(study_identity(loaded.study))
 
 
 # Positions
@@ -102,7 +102,7 @@ def test_every_kind_is_named_by_its_file(folder: Path) -> None:
             ("my_noise.py", FLIP),
         )
     }
-    assert identity(study)["code"] == study_code(study)
+    assert study_identity(study)["code"] == study_code(study)
 
 
 def test_sections_by_method(folder: Path) -> None:
@@ -515,7 +515,7 @@ def test_a_name_with_a_hash_is_not_enough(folder: Path) -> None:
 
 def test_studies_without_code_are_as_before() -> None:
     loaded: Any = load_study("digits")
-    assert "code" not in identity(loaded.study)
+    assert "code" not in study_identity(loaded.study)
     assert loaded.extensions.files == {}
 
 

@@ -415,7 +415,7 @@ def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
         (0.6, "override"),
         (0.7, "fixed"),
     ]
-    assert overridden["alpha"].path == ("overrides", 0, "hyperparameters", "nal", "alpha")
+    assert overridden["alpha"].key_path == ("overrides", 0, "hyperparameters", "nal", "alpha")
     assert {name: value.layer for name, value in other.items()} == {
         "lambda": "default",
         "alpha": "fixed",

@@ -10,7 +10,7 @@ from documents import shown_files
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from reports.paper import lookup, paper_results, setting_of
+from reports.paper import find_paper_results, paper_results, paper_setting_of
 from search_spaces.files import study_names, study_titles
 from search_spaces.loader import load_study
 from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
@@ -74,7 +74,7 @@ def test_a_study_has_the_columns_and_rows_of_its_table(name: str) -> None:
         if (r.table, r.dataset) == (number, dataset)
         and (r.mean is not None or "converge" in r.note)
     ]
-    settings = {setting_of(scenario) for scenario in study.scenarios}
+    settings = {paper_setting_of(scenario) for scenario in study.scenarios}
     noises = {(r.noise_type, 0.0 if r.noise_type == "real" else r.noise_rate) for r in table}
     assert {(s.noise_type, s.noise_rate) for s in settings if s} == noises
 
@@ -84,7 +84,7 @@ def test_a_study_has_the_columns_and_rows_of_its_table(name: str) -> None:
     assert {method_of(method).title for method in study.methods} | beside == rows | beside
     backbone = backbone_of(study.backbone.name).title
     scenario = study.scenarios[0]
-    shown = lookup(source_of(study.dataset).title, scenario, backbone)
+    shown = find_paper_results(source_of(study.dataset).title, scenario, backbone)
     assert rows <= {r.method for r in shown} | {"NAL + RNAL"}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from search_spaces.yaml_lines import Plain, YamlError, dump_yaml, parse_yaml
+from search_spaces.yaml_lines import PlainValue, YamlError, dump_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_fault_has_a_line_number_and_a_one_line_message(text: str, line: int, 
 
 
 def test_dumped_values_parse_to_the_same_values() -> None:
-    tree: dict[str, Plain] = {
+    tree: dict[str, PlainValue] = {
         "word": "1e-3",
         "truth": "true",
         "nothing": None,
@@ -98,5 +98,5 @@ def test_dumped_values_parse_to_the_same_values() -> None:
 
 
 def test_a_shared_list_is_dumped_twice() -> None:
-    shared: list[Plain] = [1, 2]
+    shared: list[PlainValue] = [1, 2]
     assert dump_yaml({"a": shared, "b": shared}) == "a: [1, 2]\nb: [1, 2]\n"

@@ -17,7 +17,7 @@ from orchestrator.cli import app
 from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Places
 from orchestrator.home import Home
-from reports.suspects import COLUMNS
+from reports.suspects import CSV_COLUMNS
 from trainables.datasets.picture_folder import PictureFolder
 from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import DataError, UserError
@@ -49,7 +49,7 @@ def test_a_real_run(
     assert command(places, spec.digest[:10], out, 20, allow_code=False, as_json=True) == 0
     output = json.loads(capsys.readouterr().out)
     rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == CSV_COLUMNS
     assert len(rows) == output["samples"] == 1006
     wrong = [row["given"] != row["true"] for row in rows]
     assert output["mislabelled"] == sum(wrong)
