@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to summarise a run's test accuracy in a single number.
+    """Test accuracy that is read from a run for a table, such as the one in the last epoch.
 
     Attributes:
         metric: name of the recorded metric.
-        title: title of the reading in tables.
+        title: title of this accuracy in tables.
     """
 
     metric: str
@@ -32,7 +32,7 @@ class Reading:
 
 
 def readings(plan: PlanRecord) -> tuple[Reading, ...]:
-    """Return all readings of a sweep's runs."""
+    """Return the test accuracies that the tables of a sweep can show."""
     dataset_readings = [Reading(metric, title) for metric, title in plan.further.items()]
     return (
         Reading(TEST_LAST, "last epoch"),
@@ -72,7 +72,7 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """A cell with a summary of its recorded runs.
+    """Summary of the recorded runs of a cell: one method, scenario and set of values.
 
     Attributes:
         cell: the planned cell.

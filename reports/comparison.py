@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
-"""Method and origin of the cells of a row, with their values unless a search chose them."""
+"""Key of a table row: method, "tuned" or "fixed", and the values unless a search chose them."""
 
 ColumnKey = tuple[str, str]
 """Scenario and metric of a column."""
@@ -35,8 +35,8 @@ ColumnKey = tuple[str, str]
 def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     """Return the table of a sweep.
 
-    With one scenario the table has a column for each reading; with several it has a column for each
-    scenario and a section for each reading.
+    With one scenario, the table has a column for each kind of test accuracy (see `Reading`). With
+    several, it has a column for each scenario and a section for each kind.
 
     Args:
         plan: plan of the sweep.
@@ -74,7 +74,7 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
 
 
 def _table_readings(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Reading]:
-    """Return the headline, followed by the other readings that at least one run has."""
+    """Return the accuracies to show: the headline first, then those that at least one run has."""
     first_cell, *others = sorted(readings(plan), key=lambda reading: reading.title != plan.headline)
     present = {metric for cell in cells for metric, s in cell.statistics.items() if s.n}
     return [first_cell, *(reading for reading in others if reading.metric in present)]
@@ -95,8 +95,8 @@ def _subtitle(plan: PlanRecord, titles: Mapping[str, str]) -> str:
 def _group_rows(cells: Sequence[CellSummary]) -> dict[RowKey, dict[str, CellSummary]]:
     """Return the cells of each row by scenario.
 
-    A tuned cell whose values equal the reference is in the row of its method's reference too, if
-    there is one: it exists if the tuned values differ from the reference on some scenario.
+    A tuned cell whose values equal the reference also appears in the row of the reference. That
+    row exists only if the tuned values differ from the reference on some scenario.
     """
     rows: dict[RowKey, dict[str, CellSummary]] = {}
     for summary in cells:
@@ -122,7 +122,7 @@ def _section_rows(
     paper: Mapping[str, Mapping[ColumnKey, PaperResult]],
     headline: Reading,
 ) -> tuple[Row, ...]:
-    """Return the rows of measured numbers, followed by those of the paper's."""
+    """Return the rows of measured accuracies, followed by rows of the paper's numbers."""
     measured_rows = [
         Row(
             name=_row_name(list(cells.values())),
@@ -210,7 +210,9 @@ def _format_accuracy(mean: float | None, std: float | None) -> str:
 
 
 def _with_bold(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> list[Row]:
-    """Return rows with the best entry of each column in bold, if at least two compete.
+    """Return rows with the best entry of each column in bold.
+
+    A column with fewer than two competing entries has none in bold.
 
     Args:
         rows: rows of measured numbers.

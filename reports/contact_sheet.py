@@ -65,7 +65,7 @@ def contact_sheet(
 
 
 def _resize(image: NDArray[np.uint8]) -> Image.Image:
-    """Return an image of shape (C, H, W) resized to the size of a cell."""
+    """Return an image of shape (C, H, W) resized to its place in the grid."""
     channels, height, width = image.shape
     pixels = image[0] if channels == 1 else np.moveaxis(image[:3], 0, -1)
     # Enlarge small images without interpolation, which would blur what the network saw.
@@ -78,7 +78,7 @@ def _resize(image: NDArray[np.uint8]) -> Image.Image:
 def _truncate(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
-    """Shorten a text that is wider than a cell."""
+    """Shorten a text that is wider than an image's place in the grid."""
     shortened = text
     while draw.textlength(shortened, font=font) > CELL_SIZE and len(shortened) > 2:
         shortened = shortened[:-2] + "…"

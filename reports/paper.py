@@ -1,4 +1,4 @@
-"""The paper's own numbers, from its Tables 1 to 6, by dataset, label noise and backbone."""
+"""Numbers of the NAL paper, from its Tables 1 to 6, by dataset, label noise and backbone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainables.run.metrics import TEST_LAST
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 
 NOT_CONVERGED = "⊖"
-"""Symbol that the paper prints where a method fails to converge."""
+"""Symbol that the NAL paper prints where a method fails to converge."""
 
 QUOTED_METHODS = ("NLNL",)
-"""Methods that are not trained here but quoted in every table if the paper has their numbers.
+"""Methods that are not trained, but quoted in every table for which the NAL paper has numbers.
 
 NLNL takes about 3,000 epochs.
 """
 
 REAL_NOISE = "real"
-"""Noise type of the real-world datasets, whose labels are noisy as they come."""
+"""Noise type of the real-world datasets, whose labels are already noisy."""
 
 METRICS = {
     TEST_LAST: ("test_acc", "webvision_val_top1"),
@@ -32,7 +32,7 @@ METRICS = {
     "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
     "test/imagenet/top5_last": ("ilsvrc12_val_top5",),
 }
-"""Values of `PaperResult.metric` that correspond to a run's metric."""
+"""Values of `PaperResult.metric` that correspond to a metric of our runs, by its name."""
 
 _SCENARIO = re.compile(
     r"(symmetric(?:-incl)?(?:-each)?|symmetric-official|asymmetric(?:-each|-official)?"
@@ -42,7 +42,7 @@ _SCENARIO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PaperResult:
-    """One number of the paper.
+    """One number in a table of the NAL paper.
 
     Attributes:
         table: number of the table in the paper.
@@ -71,7 +71,7 @@ class PaperResult:
 
 @dataclass(frozen=True, slots=True)
 class PaperSetting:
-    """The paper's description of a scenario.
+    """Label noise of a scenario in the terms of the NAL paper.
 
     Attributes:
         noise_type: noise type, with the values of `PaperResult.noise_type`.
@@ -87,7 +87,7 @@ class PaperSetting:
 
 @cache
 def paper_results() -> tuple[PaperResult, ...]:
-    """Return every number of Tables 1 to 6."""
+    """Return every number in Tables 1 to 6 of the NAL paper."""
     text = (resources.files("reports") / "paper_results.csv").read_text(encoding="utf-8")
     return tuple(
         PaperResult(

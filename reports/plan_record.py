@@ -1,7 +1,7 @@
 """Plan and progress of a sweep, as stored in the artifact `plan.json`.
 
-The sweep writes it and reports read it. It names runs by their digests, not by their identifiers in
-MLflow, since a run may belong to two sweeps.
+The sweep writes this file and reports read it. The file names runs by their digests, not by their
+identifiers in MLflow, since a run may belong to two sweeps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PLAN_FILE = "plan.json"
-"""Name of the file."""
+"""Name of the MLflow artifact that holds the plan."""
 
 HyperparameterValues = dict[str, bool | int | float | str]
 """Values of the tunable hyperparameters, by name."""
@@ -81,7 +81,7 @@ class TuningRecord:
         method: name of the method in studies.
         method_title: title of the method in tables.
         scenario: scenario on which the trials are trained.
-        serves: scenarios that use the chosen values.
+        serves: names of the scenarios that use the chosen values.
         space: range of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
         digests: digests of the runs of complete trials, in order.
@@ -170,17 +170,18 @@ class PlanRecord:
         scope: "study" if one search serves all scenarios, "scenario" if each has its own.
         protocol: description of the number that chooses hyperparameters.
         standard_error: binomial standard error of one run's held-out accuracy, a fraction.
-        headline: title of the reading that tables show first.
+        headline: title of the test accuracy that tables show first.
         deviations: statements of where the study departs from the paper.
         searches: searches of the tuned methods.
         cells: cells of the confirm phase that are determined so far.
         state: "finished" if all runs of the sweep have ended, else "running".
         fixed_seeds: seed of each axis of randomness that is held fixed while the others vary.
         scenario_epochs: number of epochs on each scenario where it differs from `epochs`.
-        further: title of each reading that only this dataset has, by metric.
+        further: titles of test accuracies that only this dataset has, by metric.
         code: SHA-256 of the source of each extension, by the extension's name.
-        protocols: identity of the protocol that chooses, by scenario; empty in older plans, whose
-            protocol is the mean over the last `window` epochs.
+        protocols: values that identify the protocol (the rule that chooses hyperparameters), by
+            scenario; empty in older plans, whose protocol is the mean over the last `window`
+            epochs.
     """
 
     sweep: str

@@ -75,7 +75,7 @@ def _sweep_runs(client: MlflowClient) -> list[Run]:
 
 
 def _find_sweep(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
-    """Return the MLflow run of the sweep that the user asked for.
+    """Return the MLflow run of the sweep that a name or digest selects.
 
     Args:
         runs: MLflow runs of all sweeps, the most recently started first.
@@ -126,10 +126,10 @@ def _read_plan(client: MlflowClient, run: Run) -> PlanRecord:
 
 
 def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Iterator[Run]:
-    """Yield a completely written MLflow run for each digest of a plan, as far as there is one.
+    """Yield one completely written MLflow run for each digest of a plan that has such a run.
 
-    The runs recorded below the sweep come first; digests that it lacks are searched for among all
-    runs of the experiment.
+    Runs of this sweep come first. The other digests are searched for among all runs of the
+    experiment.
     """
     missing = set(plan.digests)
     # MLflow cannot search for a set of tag values, so all runs are read, latest first.
@@ -145,7 +145,7 @@ def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Itera
 
 
 def _recorded_run(run: Run) -> RecordedRun:
-    """Convert an MLflow run."""
+    """Convert an MLflow run into a `RecordedRun`."""
     tags = run.data.tags
     return RecordedRun(
         digest=tags["nal.digest"],

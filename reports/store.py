@@ -1,7 +1,7 @@
-"""Access to MLflow stores, which are checked first, because MLflow's own retries take minutes.
+"""Access to MLflow stores.
 
-MLflow is imported inside functions: the import takes two seconds, for which callers that open a
-store in another thread need not wait.
+A store is checked before MLflow opens it, because MLflow's own retries take minutes. MLflow is
+imported inside functions because the import takes two seconds.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _ALLOWED_URIS = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
 def home_store(home: Path) -> str:
-    """Return the URI of the MLflow store in a home."""
+    """Return the URI of the MLflow store in a home folder."""
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
 def existing_store(home: Path) -> str:
-    """Return the URI of the MLflow store in a home, after checking that it exists.
+    """Return the URI of the MLflow store in a home folder, after checking that the store exists.
 
     Raises:
         HomeError: if the store is missing or cannot be read.
@@ -178,12 +178,12 @@ def _check_server(uri: str, find_fault: Callable[[], str]) -> None:
     if fault:
         raise ServiceError(
             f"tracking server {without_password(uri)}: {fault}; start it, correct --tracking-uri, "
-            "or leave the flag out to record under the home"
+            "or leave the flag out to record in the home folder"
         )
 
 
 def _server_fault(uri: str) -> str:
-    """Return the fault of an MLflow server; "" if it answers."""
+    """Return a description of why an MLflow server cannot be used; "" if it answers."""
     request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - http(s) only
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S / 2):  # noqa: S310
@@ -200,7 +200,7 @@ def _server_fault(uri: str) -> str:
 
 
 def _port_fault(uri: str, default_port: int) -> str:
-    """Return the fault of a database server's port; "" if it is open."""
+    """Return a description of why a database server cannot be reached; "" if its port is open."""
     try:
         parts = urllib.parse.urlsplit(uri)
         address = (parts.hostname or "localhost", parts.port or default_port)

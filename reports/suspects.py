@@ -27,7 +27,7 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Suspects:
-    """Training samples of a run, the most suspect first; all arrays have shape (n,).
+    """Training samples of a run, those most likely mislabelled first; arrays have shape (n,).
 
     Attributes:
         index: positions in the dataset's training split.
@@ -104,7 +104,10 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
 
 
 def _scaled_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return ranks scaled to [0, 1], in increasing order; equal values share their mean rank."""
+    """Return the rank of each value, scaled to [0, 1] from the smallest to the largest value.
+
+    Equal values share their mean rank.
+    """
     _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
     mean_ranks = np.cumsum(ties) - (ties + 1) / 2
     ranks: NDArray[np.float64] = mean_ranks[inverse] / max(1, len(values) - 1)

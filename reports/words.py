@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trainables.run.parameters import Value
 
 GREEK_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
-"""Greek letters that the paper uses for hyperparameters, by name."""
+"""Greek letters that the NAL paper uses for hyperparameters, by name."""
 
 
 def format_values(values: Mapping[str, Value]) -> str:

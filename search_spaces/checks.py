@@ -49,12 +49,12 @@ WILDCARDS = frozenset("*?[")
 
 
 def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
-    """Check all rules of a study that conforms to the schema.
+    """Check all rules of a study that is valid under the schema.
 
     Args:
-        study: study as it is written.
+        study: content of the study file.
         allow_unused_overrides: whether overrides may name scenarios that the study does not have,
-            because a later layer narrowed the scenarios.
+            because a flag or a study that extends it selected fewer scenarios.
 
     Raises:
         FieldError: if a rule is broken; the error describes the first one.
@@ -81,7 +81,7 @@ def _check_names(study: Study, source: Source) -> None:
 
 
 def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
-    """Check that each override without wildcards names a scenario, and one of the study's."""
+    """Check that each override without wildcards names a scenario of the study."""
     for position, override in enumerate(study.overrides):
         name, key = override.scenario, f"overrides.{position}.scenario"
         if WILDCARDS & set(name):
@@ -96,7 +96,7 @@ def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
 
 
 def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
-    """Yield the recipes of the study, its posterior and its scenarios, each with its dotted key."""
+    """Yield the matched recipes with their dotted keys: of the study, posterior and scenarios."""
     yield "recipe", matched_recipe(study)
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)
@@ -178,7 +178,7 @@ def _check_seeds(study: Study) -> None:
 
 
 def _check_subset(study: Study) -> None:
-    """Check that a subset has a size, and is the same for all seeds where PMD noise needs that."""
+    """Check that a balanced subset has a size, and that PMD noise has one subset for all seeds."""
     posterior_scenarios = [name for name in study.scenarios if noise_of(name).needs_posterior]
     if posterior_scenarios and study.subset is not None and "subset" not in study.fixed_seeds:
         raise FieldError(
@@ -194,7 +194,7 @@ def _check_subset(study: Study) -> None:
 
 
 def _check_samples(study: Study, source: Source) -> None:
-    """Check that the subset fits the data and that held-out parts leave samples on both sides."""
+    """Check that the subset is not too large, and that held-out and training parts have samples."""
     size = source.train_size
     if study.subset is not None and size and study.subset > size:
         raise FieldError(
@@ -223,7 +223,7 @@ def _check_samples(study: Study, source: Source) -> None:
 
 
 def _resolve_all(study: Study) -> Iterator[ResolvedMethod]:
-    """Yield what every method is trained with on every scenario."""
+    """Yield the recipe and hyperparameters of every method on every scenario."""
     for method in study.methods:
         for scenario in study.scenarios:
             yield resolve(study, method, scenario)
@@ -302,7 +302,10 @@ def _check_search(study: Study) -> None:
 
 
 def _check_protocol(study: Study, scenario: str) -> None:
-    """Check that trainings on a scenario have the cycle ends that choose, and evaluate them."""
+    """Check that trainings on a scenario have the cycle ends that the protocol averages.
+
+    The recipe must also evaluate the held-out accuracy in these epochs.
+    """
     recipe, protocol = matched_recipe(study, scenario), protocol_on(study, scenario)
     if not isinstance(protocol, HeldOutCycleEnds):
         return
@@ -352,7 +355,7 @@ def _real_number(
 
 
 def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
-    """Check the searched ranges of a method that the study writes."""
+    """Check the search space that the study states for a method."""
     parameters = tunable_parameters_of(method)
     for name, interval in space.items():
         key = f"{method}.{name}"
@@ -435,7 +438,7 @@ def _check_overrides(study: Study) -> None:
 
 
 def _check_training(study: Study, resolved: ResolvedMethod, source: Source) -> None:
-    """Check the epoch rule and the held-out fraction of a recipe that is not matched."""
+    """Check the epoch selection and the held-out fraction of a recipe that is not matched."""
     training, method = resolved.training, resolved.method
     if training.kind == "matched":
         return

@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
 
 PlainTree = dict[str, Any]
+"""Nested mappings of YAML values."""
 SourcesByPath = dict["KeyPath", "str | KeyPath"]
-"""Sources by path in the export: a text, or the path at which the study sets the value."""
+"""Sources by key path of the export: a text, or the key path at which the study sets the value."""
 
 _RECIPE_ADAPTER = TypeAdapter(Recipe)
 BY_THE_SCHEDULE = "by the schedule"
-"""Source of a protocol that the study leaves open."""
+"""Source text of a protocol that the study does not state, so that the schedule determines it."""
 _RESOLVED_KEYS = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
-"""Keys of a study that are exported as they are resolved, not as they are written."""
+"""Keys of a study whose exported values are computed, not copied from the study file."""
 
 
 def export_study(study: Study) -> tuple[PlainTree, SourcesByPath]:
@@ -84,7 +85,7 @@ def _without_empty(section: PlainTree) -> PlainTree:
 
 
 def _exported_methods(study: Study) -> dict[str, None]:
-    """Return the methods whose hyperparameters are exported, in order, as keys."""
+    """Return the names of the methods whose hyperparameters are exported, as keys in order."""
     return dict.fromkeys([*study.methods, *study.hyperparameters])
 
 
@@ -110,11 +111,11 @@ def _references(study: Study, sources: SourcesByPath) -> PlainTree:
 def _by_method(
     values: Mapping[str, Mapping[str, SourcedValue]], key_path: KeyPath, sources: SourcesByPath
 ) -> PlainTree:
-    """Return values by method, and add the sources of those that the study sets elsewhere.
+    """Return values by method, and add to `sources` those that the study sets at another key path.
 
     Args:
         values: values by method and name.
-        key_path: path of the exported section.
+        key_path: key path of the exported section.
         sources: sources of the export, extended in place.
     """
     sources |= {

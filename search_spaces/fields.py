@@ -25,11 +25,12 @@ RECIPE_VALUES: dict[str, Parameter] = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A backbone with all of its parameters.
+    """A backbone with a value for each of its settings.
 
     Attributes:
         name: name of the backbone.
-        parameters: value of every parameter of the backbone.
+        parameters: value of each setting, such as the widths of the hidden layers (not the
+            weights).
     """
 
     name: str
@@ -96,7 +97,7 @@ def parameters_of(method: str) -> dict[str, Parameter]:
 
 
 def tunable_parameters_of(method: str) -> dict[str, Parameter]:
-    """Return everything that can be searched for a method, by name.
+    """Return the parameters that can be searched for a method: its own and those of the recipe.
 
     Raises:
         FieldError: if the method is unknown.
@@ -127,7 +128,7 @@ def is_neutral(section: BaseModel, key: str) -> bool:
 
 @contextmanager
 def errors_at(key: str) -> Iterator[None]:
-    """Attribute errors raised inside to the key at a path."""
+    """Name a dotted key as the field of each `FieldError` raised in the `with` block."""
     try:
         yield
     except FieldError as error:
@@ -136,7 +137,7 @@ def errors_at(key: str) -> Iterator[None]:
 
 @contextmanager
 def errors_under(key: str) -> Iterator[None]:
-    """Prefix the keys of errors raised inside with a path."""
+    """Put a dotted key before the field of each `FieldError` raised in the `with` block."""
     try:
         yield
     except FieldError as error:
@@ -144,14 +145,14 @@ def errors_under(key: str) -> Iterator[None]:
 
 
 def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Return values as YAML holds them, with lists instead of tuples."""
+    """Return values as YAML values, with lists instead of tuples."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
 
 
 def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
-    """Return a value that must be a mapping.
+    """Return a value, or raise `FieldError` if it is not a mapping.
 
     Args:
         value: the value.
@@ -165,7 +166,7 @@ def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
 def _check_method_values(
     method: str, parameters: Mapping[str, Parameter], values: Mapping[str, object]
 ) -> FrozenMap:
-    """Return the values after checking them against the parameters, without adding defaults."""
+    """Check values against the parameters of a method and return them, without adding defaults."""
     checked = complete(f"method {method}", list(parameters.values()), values)
     return FrozenMap({name: checked[name] for name in values})
 
@@ -211,4 +212,4 @@ OverrideFixedValuesField = Annotated[
     Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
 ]
 ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
-"""Values by method of what can be searched: parameters of the method, values of the recipe."""
+"""Reference by method: values of the method's hyperparameters and of `RECIPE_VALUES`."""

@@ -23,7 +23,7 @@ class StudyFile:
 
     Attributes:
         name: name of the study: the stem of the file name.
-        label: name of the file in messages: its path, or the file name of a shipped study.
+        label: text that names the file in messages: its path, or the file name of a shipped study.
         document: content of the file.
         folder: folder that a path in `extends` is relative to; None for a shipped study.
         code_folder: folder of the file itself, after symbolic links, which contains the code that

@@ -58,11 +58,12 @@ def apply_changes(
     first_level: int,
     extensions: StudyExtensions,
 ) -> None:
-    """Merge changes into the layers of a study, and adapt the study's search to them.
+    """Merge changes made by flags into a study, and adapt the settings of its search.
 
-    The search is adapted unless flags set it themselves: if scenarios or methods are narrowed, it
-    is limited to the remaining ones; if a hyperparameter is fixed, it is removed from the search
-    space and the reference; a method with every hyperparameter fixed is no longer tuned.
+    Settings of the search that a flag sets stay as they are. Otherwise, if scenarios or methods
+    are selected, the search is limited to the selected ones. If a hyperparameter is fixed, it is
+    removed from the search space and the reference. A method with every hyperparameter fixed is no
+    longer tuned.
 
     Args:
         study_layers: layers of the study, changed in place.
@@ -87,7 +88,7 @@ def apply_changes(
 
 
 def _origin_of_flag(origin: Origin, _key_path: KeyPath) -> Origin:
-    """Return the origin of every key that one flag sets."""
+    """Return `origin`, whatever the key path, since one flag sets every key of its change."""
     return origin
 
 
@@ -138,7 +139,7 @@ def _exclude_fixed_from_search(study_layers: StudyLayers) -> None:
 
 
 def _untune_if_fixed(study_layers: StudyLayers, method: str, origin: Origin) -> None:
-    """Remove a method from `tune` if nothing of it is left to search."""
+    """Remove a method from `tune` if none of its hyperparameters is left to search."""
     if not is_method(method) or _has_search_space(study_layers, method_of(method)):
         return
     tune = study_layers.value(("tune",))

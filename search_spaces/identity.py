@@ -25,7 +25,7 @@ RESOLVED_KEYS = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
     *("tune", "reference", "vary", "backbone", "posterior"),
 )
-"""Keys of a study that enter the identity as they are resolved, not as they are written."""
+"""Keys of a study that enter the identity through the values computed from them."""
 
 KEYS_LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", *RESOLVED_KEYS),
@@ -34,9 +34,10 @@ KEYS_LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "confirm": ("seeds",),
     "resources": ("gpus",),
 }
-"""Keys that do not enter the identity as they are written, by section.
+"""Keys whose written values are not part of the identity, by section of the study.
 
-They are resolved, or only change how much is done, what is shown or where runs are trained.
+Either the values computed from them are part of it (`RESOLVED_KEYS`), or they only change how many
+runs are trained, what is shown or where runs are trained.
 """
 
 
@@ -44,7 +45,8 @@ def study_identity(study: Study) -> dict[str, Any]:
     """Return all values of a study that change what is trained or chosen, as JSON values.
 
     The order of methods and scenarios does not matter, nor does the place at which a value is
-    set. A key declared with `fields.added_key` is left out while it has its neutral value.
+    set. A key declared with `fields.added_key` is left out while it has its neutral value, with
+    which a study behaves as it did before the key existed.
     """
     keys = _section_identity(study, "study")
     if not study.tune:
@@ -90,7 +92,7 @@ def study_code(study: Study) -> dict[str, str]:
 
 
 def _section_identity(section: BaseModel, name: str) -> dict[str, Any]:
-    """Return the keys of a section that enter the identity as they are written."""
+    """Return the keys of a section whose written values are part of the study's identity."""
     plain = section.model_dump(mode="json", exclude=set(KEYS_LEFT_OUT.get(name, ())))
     for key in list(plain):
         value = getattr(section, key)

@@ -1,4 +1,4 @@
-"""Layers of a study: the base files, the file that extends them, and the flags.
+"""Configuration layers of a study: the base files, the file that extends them, and the flags.
 
 The origin of every key is recorded, so that an error names the place that set the faulty value.
 """
@@ -27,8 +27,8 @@ class Origin:
     """Place at which a value is set.
 
     Attributes:
-        text: place as messages show it: "digits.yaml:12" or "--trials".
-        level: number of the layer; later layers have higher numbers.
+        text: text that messages show: "digits.yaml:12" or "--trials".
+        level: number of the configuration layer; later layers have higher numbers.
         flag_key: dotted key that a flag set; None if a file set the value.
     """
 
@@ -38,7 +38,7 @@ class Origin:
 
 
 class StudyLayers:
-    """Nested mappings merged key by key from successive layers, with the origin of every key.
+    """Nested mappings merged key by key from files and flags, with the origin of every key.
 
     A list replaces the earlier list as a whole. Null removes a key of earlier layers.
 
@@ -47,7 +47,7 @@ class StudyLayers:
     """
 
     def __init__(self, root: Origin) -> None:
-        """Start without any keys.
+        """Create a tree without keys.
 
         Args:
             root: origin of the top of the tree, reported for keys that no layer sets.
@@ -56,7 +56,7 @@ class StudyLayers:
         self._origins: dict[KeyPath, Origin] = {(): root}
 
     def origin(self, key_path: KeyPath) -> Origin | None:
-        """Return the origin of exactly this key; None if no layer sets it."""
+        """Return the origin of the key at a path; None if no layer sets that key itself."""
         return self._origins.get(key_path)
 
     def key_paths(self) -> set[KeyPath]:
@@ -94,7 +94,7 @@ class StudyLayers:
         self._merge(self.tree, layer, (), origin_of)
 
     def merge_value(self, key_path: Sequence[str], value: PlainValue, origin: Origin) -> None:
-        """Merge a layer that holds a single value.
+        """Merge a single value into the tree, as a layer of its own.
 
         Args:
             key_path: keys that lead to the value.
@@ -148,7 +148,7 @@ def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) ->
 
 
 def leaves(tree: Mapping[str, Any], key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield path and value of every key whose value is not a mapping, or is an empty one.
+    """Yield key path and value of every leaf of nested mappings; an empty mapping is a leaf.
 
     A list of mappings is descended into; the path then contains the position in the list.
 
@@ -172,7 +172,7 @@ def format_key(key_path: KeyPath) -> str:
 
 
 def split_key(text: str) -> list[str]:
-    """Return the keys of a dotted key; `FILE.py:CLASS` is one of them."""
+    """Split a dotted key at its dots, except for the dot in `FILE.py:CLASS`."""
     return re.split(r"\.(?!py:)", text)
 
 

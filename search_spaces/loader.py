@@ -1,4 +1,4 @@
-"""Loading of a study: from its name and the changes made by flags to a checked `Study`.
+"""Loading of a study: reading of its files, changes made by flags, and checks.
 
 Errors name the place of the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
 """
@@ -34,7 +34,7 @@ METHOD_SECTIONS = ("hyperparameters", "reference", "recipes")
 """Sections of a study whose keys are method names."""
 
 METHOD_PREFIXES = ("hyperparameters.", "overrides.", "recipes.", "reference.")
-"""Beginnings of keys that contain a method name, which the message alone does not show."""
+"""Prefixes of dotted keys that contain a method name, which the error message does not repeat."""
 
 MAX_FILES = 20
 """Largest number of files in a chain of `extends`.
@@ -49,7 +49,7 @@ class ScaledValue:
 
     Attributes:
         key: dotted key of the value.
-        before: value in the study as it is written.
+        before: value that the study states.
         after: value that the runs use.
     """
 
@@ -74,7 +74,7 @@ class LoadedStudy:
         plain: the study as YAML values, with every resolved value written out.
         sources: source of each value by dotted key: "paper, section 5.1", "set by --trials",
             "default of method nal", or file and line if no other source is stated.
-        extensions: methods, backbones, noise and datasets from outside the package.
+        extensions: methods, backbones, noise and datasets that are not part of the package.
         scaled_values: values that changed with the requested length of training.
     """
 
@@ -87,7 +87,7 @@ class LoadedStudy:
     scaled_values: tuple[ScaledValue, ...] = ()
 
     def to_yaml(self) -> str:
-        """Return YAML text that loads as the same study with the same sources."""
+        """Return the study as YAML text; loading it gives the same study and the same sources."""
         plain, sources = self.with_references()
         return dump_yaml({**plain, "sources": dict(sources)})
 
@@ -114,7 +114,7 @@ class LoadedStudy:
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
         """Return the study with another length of training.
 
-        Everything that counts epochs is scaled with it, except for values set by flags.
+        All values that are numbers of epochs are scaled, except for values set by flags.
 
         Args:
             epochs: number of epochs of the study's own recipe.
@@ -148,7 +148,10 @@ class LoadedStudy:
         )
 
     def explain(self, error: FieldError) -> StudyError:
-        """Return the user's error for a fault found after loading, such as too large a subset."""
+        """Convert a `FieldError` found after loading into a message that names file, line and key.
+
+        Such an error is, for example, a subset that turns out to be larger than the dataset.
+        """
         return _user_error(error, self._provenance.study_layers, self.extensions)
 
 
@@ -253,7 +256,7 @@ def _is_set_after(study_layers: StudyLayers, key: str, other_key: str) -> bool:
 def _user_error(
     error: FieldError, study_layers: StudyLayers, extensions: StudyExtensions
 ) -> StudyError:
-    """Return the error for users, with the place at which the faulty key is set."""
+    """Return an error whose message begins with the place that sets the faulty key."""
     key_path = parse_key(error.field)
     origin = study_layers.nearest_origin(key_path)
     key_path = extensions.path_with_references(key_path)

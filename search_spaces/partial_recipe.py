@@ -1,4 +1,4 @@
-"""Part of a recipe, as a study writes it: values that take precedence over another recipe."""
+"""Part of a recipe in a study: some values, which take precedence over another recipe."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Instance = TypeVar("Instance", bound="DataclassInstance")
 
 
 class PartialModel(BaseModel, frozen=True):
-    """Some keys of a mapping; None as a value removes a key of the mapping below."""
+    """Some keys of a mapping, merged over another mapping; None removes a key of the latter."""
 
     @property
     def values(self) -> dict[str, Any]:
-        """The keys that are written, with their values."""
+        """The keys that the study states, with their values."""
         names = [name for name in type(self).model_fields if name in self.model_fields_set]
         return {**{name: getattr(self, name) for name in names}, **(self.model_extra or {})}
 
@@ -38,9 +38,9 @@ class PartialSchedule(PartialModel, extra="allow"):
     """
 
     def over(self, below: PartialSchedule) -> PartialSchedule:
-        """Return this part merged over another one.
+        """Return a schedule that takes its keys from this part, and missing ones from `below`.
 
-        If the kinds of the schedules differ, nothing is inherited.
+        If the kinds of the schedules differ, nothing is taken from `below`.
         """
         values, inherited = self.values, below.values
         is_other_kind = (
@@ -51,7 +51,7 @@ class PartialSchedule(PartialModel, extra="allow"):
         return _ScheduleKeys.model_construct(**_merge_keys(values, inherited))
 
     def complete(self) -> Schedule:
-        """Return the schedule.
+        """Return the schedule with these keys.
 
         Raises:
             FieldError: if the kind or a key is missing, unknown or not allowed.
@@ -67,13 +67,13 @@ class PartialRecipe(PartialModel, extra="forbid"):
 
     @property
     def names(self) -> set[str]:
-        """Dotted names of the keys that are written, such as `schedule.period`."""
+        """Dotted names of the keys that the study states, such as `schedule.period`."""
         schedule = self.values.get("schedule")
         inner = schedule.values if isinstance(schedule, PartialSchedule) else {}
         return {*(self.values.keys() - {"schedule"}), *(f"schedule.{key}" for key in inner)}
 
     def over(self, below: PartialRecipe) -> PartialRecipe:
-        """Return this part merged over another one."""
+        """Return a part of a recipe with the keys of this part, and missing ones from `below`."""
         values, inherited = self.values, below.values
         merged = _merge_keys(values, inherited)
         if isinstance(values.get("schedule"), PartialSchedule) and "schedule" in inherited:

@@ -23,8 +23,8 @@ class Statement:
 
     Attributes:
         key_path: path of the key, or of the mapping, whose source is stated.
-        text: source of the value.
-        origin: place of the entry.
+        text: text that names the source.
+        origin: file and line of the entry.
     """
 
     key_path: KeyPath
@@ -33,7 +33,10 @@ class Statement:
 
     @property
     def level(self) -> int:
-        """Level of the statement's layer; it covers values of this layer and of those below."""
+        """Number of the statement's configuration layer.
+
+        The statement applies to values that this layer or an earlier one sets.
+        """
         return self.origin.level
 
 
@@ -64,7 +67,7 @@ def read_statements(section: PlainValue, origin_of: Callable[[KeyPath], Origin])
 def check_statements(
     statements: Iterable[Statement], plain: dict[str, Any], file_keys: set[KeyPath]
 ) -> None:
-    """Check that statements are about keys that the study has.
+    """Check that each statement of a source names a key that the study has.
 
     Args:
         statements: statements of the study's own file.
@@ -72,7 +75,7 @@ def check_statements(
         file_keys: keys of the study's files, before flags changed them.
 
     Raises:
-        StudyError: if a statement is about no key; the message names the most similar one.
+        StudyError: if a statement names an unknown key; the message suggests the most similar one.
     """
     key_paths = {
         key_path[:n] for key_path, _ in leaves(plain) for n in range(1, len(key_path) + 1)

@@ -81,7 +81,7 @@ class StudyExtensions:
         """Start without extensions, in the working directory.
 
         Args:
-            is_allowed: function that returns whether a file may be executed.
+            is_allowed: function that decides whether the code of a file may be executed.
         """
         self._folder = Path.cwd()
         self._is_allowed = is_allowed
@@ -122,7 +122,9 @@ class StudyExtensions:
             raise CodeError(f"'{reference}': write FILE.py:CLASS")
         file, path = self._read(match["path"])
         if "." in path.removesuffix(".py"):
-            raise CodeError(f"'{path}': rename it so that its ending has the only dot")
+            raise CodeError(
+                f"'{path}': rename it so that the path has no dot other than the one in '.py'"
+            )
         load_file(file)
         extension_class(kind, extension_name(match["class"], file.sha256), _BASE_CLASSES[kind])
         self.files[path] = file.content.decode()
@@ -131,7 +133,7 @@ class StudyExtensions:
         return name
 
     def reference_of(self, name: str) -> str:
-        """Return the study's reference to an extension; any other name unchanged."""
+        """Return the study's text for an extension, or the name itself if it is no extension."""
         return self._references.get(name, name)
 
     def _read(self, path_text: str) -> tuple[CodeFile, str]:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 KEYS_FROM_THE_STUDY = (
     *("crop_size", "mean", "std", "window", "evaluate_every", "precision", "tf32"),
 )
-"""Values that a published recipe takes from the study: unpublished, or not about optimisation."""
+"""Keys that a published recipe takes from the study's recipe.
+
+Their values are not published, or do not concern the optimisation.
+"""
 
 AS_IN_THE_STUDY = "as in the study"
 """Source text of values that a recipe takes from the study's recipe."""
@@ -45,11 +48,11 @@ SCHEMA_DEFAULT = "default of the schema"
 """Source text of values that have the default of the schema."""
 
 study_cache = lru_cache(maxsize=8192)
-"""Decorator that caches functions of a study, since every run of a plan requests its cell."""
+"""Decorator that caches a function of a study, since it is called for every run of a plan."""
 
 ValueLayer = Literal["reference", "override", "fixed", "preset", "setting", "default"]
 RecipeLayers = tuple[tuple["KeyPath", "PartialRecipe"], ...]
-"""Parts of a recipe with their paths, the one with the highest precedence first."""
+"""Parts of a recipe with their key paths, the one with the highest precedence first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class SourcedValue:
 
     Attributes:
         value: the value.
-        layer: layer that the value is taken from.
+        layer: kind of entry that the value is taken from, such as an override or a preset.
         key_path: path at which the study sets the value, or could set it.
         source: source of the value; "" if only the study states it.
         unscaled: value before it was scaled; None if it was not scaled.
@@ -73,7 +76,7 @@ class SourcedValue:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Recipe of a method on a scenario, with its held-out fraction and epoch rule.
+    """Recipe of a method on a scenario, with its held-out fraction and epoch selection.
 
     Attributes:
         kind: "matched" for the recipe of the study, "published" for that of the method's authors,
@@ -117,7 +120,10 @@ class ResolvedStage:
     passes: tuple[str, ...]
 
     def with_values(self, values: FrozenMap) -> ResolvedStage:
-        """Return the stage of a method's run with these hyperparameters."""
+        """Return a copy of the stage for a run with other hyperparameters.
+
+        Only those named in `passes` are taken from that run.
+        """
         merged = {**self.hyperparameters, **{name: values[name] for name in self.passes}}
         checked = complete(f"method {self.method}", method_of(self.method).parameters, merged)
         return replace(self, hyperparameters=checked)
@@ -137,8 +143,8 @@ class ResolvedMethod:
         stages: stages of the method by role.
         search_hold_out: fraction of the noisy labels held out in search and select.
         confirm_hold_out: fraction of the noisy labels held out in confirm.
-        protocol: protocol over whose epochs means of its runs are taken: the study's for a matched
-            recipe; for any other recipe, the default of its own schedule.
+        protocol: rule that names the epochs whose accuracies are averaged: the study's for a
+            matched recipe; for any other recipe, the default for its schedule.
     """
 
     method: str
@@ -322,7 +328,7 @@ def _scaled_training(study: Study, method: str, scenario: str) -> Training:
 
 @study_cache
 def _unscaled_training(study: Study, method: str, scenario: str) -> Training:
-    """Return the training of a method at the length that is written."""
+    """Return the training of a method at the length that the study states."""
     key_path, choice = _recipe_choice(study, method, scenario)
     layers = matched_recipe_layers(study, scenario)
     if choice == "matched":
@@ -397,7 +403,10 @@ def _merge_recipes(layers: RecipeLayers) -> PartialRecipe:
 
 
 def _complete_recipe(layers: RecipeLayers) -> Recipe:
-    """Return the recipe of layers; errors name the key in the layer of highest precedence."""
+    """Merge parts of a recipe into a complete one.
+
+    Errors name the key in the part of highest precedence.
+    """
     with errors_under(format_key(layers[0][0])):
         return _merge_recipes(layers).complete()
 
@@ -580,7 +589,7 @@ def _scaled_hyperparameters(study: Study, method: str, scenario: str) -> Mapping
 
 @study_cache
 def study_hyperparameters(study: Study, method: str) -> Mapping[str, SourcedValue]:
-    """Return the hyperparameters of a method as they are without values of single scenarios."""
+    """Return the hyperparameters of a method, ignoring values that hold on some scenarios only."""
     scenario = study.scenarios[0]
     layers = list(_study_layers(study, method, scenario))
     values = {
@@ -597,13 +606,13 @@ def _merge_values(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, Sou
 
 @study_cache
 def _unscaled_hyperparameters(study: Study, method: str, scenario: str) -> dict[str, SourcedValue]:
-    """Return the hyperparameters of a method as they are written, without the reference."""
+    """Return the hyperparameters of a method before scaling and without reference values."""
     layers = [*_override_layers(study, method, scenario), *_study_layers(study, method, scenario)]
     return _merge_values(layers)
 
 
 def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
-    """Yield the layers that overrides form for a method on a scenario, the last entry first."""
+    """Yield the values that overrides give a method on a scenario, the last override first."""
     for position, override in study.overrides_for(scenario):
         if method in override.hyperparameters:
             key_path = ("overrides", position, "hyperparameters", method)
@@ -613,12 +622,15 @@ def _override_layers(study: Study, method: str, scenario: str) -> Iterator[dict[
 
 
 def _study_layers(study: Study, method: str, scenario: str) -> Iterator[dict[str, SourcedValue]]:
-    """Yield the other layers for a method on a scenario; the last, its defaults, has all values."""
-    kind, path = method_of(method), ("hyperparameters", method)
-    fixed = study.hyperparameters.get(method, Fixed())
-    yield _with_source(fixed.values, "fixed", path)
-    yield _preset_values(study, method, scenario, fixed, path, "preset")
-    setting = first_match(kind.settings, study.dataset, scenario)
+    """Yield the values of a method that do not come from overrides, in order of precedence.
+
+    The last item has the default of every hyperparameter.
+    """
+    method_class, key_path = method_of(method), ("hyperparameters", method)
+    fixed = study.hyperparameters.get(method, FixedValues())
+    yield _with_sources(fixed.values, "fixed", key_path)
+    yield _preset_values(study, method, scenario, fixed, key_path, "preset")
+    setting = first_match(method_class.settings, study.dataset, scenario)
     if setting is not None:
         yield _published_values(study, method, setting.values, "setting", key_path, setting.source)
     defaults = {parameter.name: parameter.default for parameter in method_class.parameters}
@@ -697,7 +709,10 @@ def _scale_values(
 
 
 def _recipes_of_lengths(study: Study, method: str, scenario: str | None) -> tuple[Recipe, Recipe]:
-    """Return a method's recipe before and after scaling; the shared recipe if scenario is None."""
+    """Return a method's recipe before and after scaling to the requested length.
+
+    Without a scenario, it is the recipe that all scenarios share.
+    """
     if scenario is None:
         if shared_training(study, method) is None:
             return _complete_recipe(matched_recipe_layers(study, None)), matched_recipe(study)

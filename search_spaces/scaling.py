@@ -36,8 +36,8 @@ def scale_recipe(
 ) -> Recipe:
     """Return the recipe of a training that is `factor` times as long.
 
-    A whole number of the schedule's cycles becomes the nearest whole number of the new schedule's
-    cycles, so that targets which moved at the lowest rate of a cycle still do.
+    If the old recipe consists of whole cycles of its schedule, so does the new one. Targets that
+    are updated where the learning rate of a cycle is lowest are then still updated there.
 
     Args:
         recipe: recipe as it is written.
@@ -59,7 +59,7 @@ def scale_recipe(
 def scale_value(parameter: Parameter, value: Value, before: Recipe, after: Recipe) -> Value:
     """Return the value of a hyperparameter in a training of another length.
 
-    Only values that count epochs change.
+    Only values that are numbers of epochs change.
 
     Args:
         parameter: declaration of the hyperparameter.

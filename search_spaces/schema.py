@@ -1,4 +1,4 @@
-"""The schema of a study as it is written: every key, its type and its range.
+"""The schema of a study file: every key, its type and its range.
 
 Neighbouring modules: `validation.read_study` turns violations of the schema into one-line errors,
 `checks` holds the rules that involve several keys, and `resolve` derives what each method is
@@ -37,11 +37,11 @@ SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]
-"""Recipe of a method for which the study writes none itself."""
+"""Choice between the study's recipe ("matched") and the one of a method's authors ("published")."""
 
 
 class Phase(StrEnum):
-    """Purpose of a run within a sweep.
+    """Phase of a sweep in which a run is trained.
 
     The seeds of the phases are disjoint; only confirm evaluates the test split.
     """
@@ -55,7 +55,8 @@ class Resources(BaseModel, frozen=True, extra="forbid"):
     """Computing resources of one training.
 
     Attributes:
-        cpus: number of CPU threads; part of a run's identity, since sums depend on it.
+        cpus: number of CPU threads; part of a run's identity, since the rounding of sums depends
+            on it.
         gpus: number of GPUs on a machine that has any: 0 trains on the CPU, a fraction shares a
             GPU among several trainings.
     """
@@ -69,13 +70,13 @@ class OwnRecipe(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         recipe: values that differ from the matched recipe.
-        kind: "own"; "published" if the study is a written-out one, and the recipe is that of the
+        kind: "own"; "published" if the study was written by `show`, and the recipe is that of the
             method's authors.
-        source: source of the recipe.
+        source: publication or other text that names where the recipe comes from.
         hold_out: fraction of the noisy labels held out in the method's confirm runs.
         selection: rule for the epoch whose accuracy is reported.
-        stages: complete recipes of the method's stages by role; a stage that is not named is
-            trained with `recipe`.
+        stages: complete recipes by role of the method's stages (trainings that come before its
+            own); a stage that is not named is trained with `recipe`.
     """
 
     recipe: RecipeField = PartialRecipe()
@@ -91,7 +92,7 @@ TrainingField = Annotated[
     Discriminator(lambda value: "own" if isinstance(value, dict | OwnRecipe) else "choice"),
 ]
 UNION_TAGS = ("choice", "own")
-"""Tags of `TrainingField`: parts of the paths in pydantic's errors, but not keys of a study."""
+"""Tags of `TrainingField`: they appear in the paths of pydantic's errors, but are no study keys."""
 
 
 class Override(BaseModel, frozen=True, extra="forbid"):
@@ -102,7 +103,7 @@ class Override(BaseModel, frozen=True, extra="forbid"):
         recipe: values that differ from the study's recipe.
         hyperparameters: fixed values by method, which take precedence over the study's.
         recipes: recipes by method, which take precedence over the study's.
-        source: source of all these values; "" if it is not stated.
+        source: text that names where all these values come from; "" if it is not stated.
     """
 
     scenario: str
@@ -117,12 +118,12 @@ class Override(BaseModel, frozen=True, extra="forbid"):
 
 
 class Posterior(BaseModel, frozen=True, extra="forbid"):
-    """The network, trained on clean labels, whose class probabilities PMD noise is drawn from.
+    """Network trained on clean labels; PMD noise is drawn from its class probabilities.
 
     Attributes:
         backbone: architecture of the network; None for the study's.
         recipe: values that differ from the study's recipe; None if there are none.
-        seed: seed of all axes; one network serves all seeds of the study.
+        seed: seed of every random axis of its training; one network serves all seeds of the study.
     """
 
     backbone: ArchitectureField | None = None
@@ -135,7 +136,7 @@ class Diagnostics(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         every: number of epochs between collections; None for about 20 collections in a run, 0 for
-            none. It changes no bit of a run and is not part of its identity.
+            none. The value does not change the result of a run and is not part of its identity.
     """
 
     every: Annotated[int, Field(ge=0)] | None = None
@@ -146,17 +147,18 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         scenario: scenario that is searched if `scope` is "study"; None for the study's first.
-        scope: "study" for one search on one scenario whose result serves all scenarios, as the
-            paper has one λ per dataset; "scenario" for a search on each scenario.
+        scope: "study" for one search on one scenario, whose result is used on all scenarios, since
+            the NAL paper has one λ per dataset; "scenario" for a search on each scenario.
         trials: total number of trials of each search, including those of earlier calls; the same
             for every method.
-        seed: seed of all axes of the search's runs.
-        hold_out: fraction of the noisy labels that search and select hold out to choose by.
-        protocol: number that search and select choose by: "held-out-mean" for the mean accuracy on
+        seed: seed of every random axis of the runs of the search.
+        hold_out: fraction of the noisy labels that search and select hold out; the accuracy on
+            them chooses the hyperparameters.
+        protocol: accuracy that search and select compare: "held-out-mean" for the mean accuracy on
             held-out noisy labels over the last `recipe.window` epochs, "held-out-cycle-ends" for
             the mean over the last ends of the learning rate's cycles; None for cycle ends where the
             learning rate of the matched recipe restarts, and the mean elsewhere.
-        cycles: number of cycle ends that "held-out-cycle-ends" averages.
+        cycles: number of last cycle ends whose accuracies "held-out-cycle-ends" averages.
         space: searched ranges by method and parameter; a method that is not named is searched in
             the space that it declares.
     """
@@ -172,11 +174,13 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class SelectSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of the choice among the best trials and the reference, on fresh seeds.
+    """Settings of the select phase: the choice between candidates on fresh seeds.
+
+    The candidates are the best trials of the search and the reference (the paper's values).
 
     Attributes:
         candidates: number of the search's best trials that become candidates.
-        seeds: seeds with each of which every candidate is trained.
+        seeds: seeds of the select phase; every candidate is trained with each of them.
     """
 
     candidates: Count = 3
@@ -184,12 +188,14 @@ class SelectSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of the runs that tables show: chosen values, reference and fixed methods.
+    """Settings of the confirm phase, whose runs the tables show.
 
     Attributes:
-        seeds: seeds with each of which every cell is trained.
-        hold_out: whether runs hold out `search.hold_out` of the noisy labels, so that tables also
-            show the epoch that noisy validation would have chosen, or train on all of them.
+        seeds: seeds of the confirm phase; every combination of method, scenario and values is
+            trained with each of them.
+        hold_out: whether runs hold out the fraction `search.hold_out` of the noisy labels. Tables
+            then also show the accuracy at the epoch that noisy validation would have chosen.
+            Otherwise runs train on all labels.
     """
 
     seeds: SeedList = (0, 1, 2)
@@ -197,16 +203,17 @@ class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Study(BaseModel, frozen=True, extra="forbid"):
-    """A study as it is written.
+    """Content of a study file, before the recipe and values of each method are derived from it.
 
-    Studies compare by object identity; compare their written-out forms instead.
+    Two studies are equal only if they are the same object; to compare their content, compare the
+    results of `export_study`.
 
     Attributes:
         title: heading of the study's tables.
         dataset: name of the dataset.
-        backbone: architecture that all methods train.
+        backbone: network architecture of all methods.
         scenarios: names of the label-noise settings.
-        recipe: recipe of all methods without one of their own; see `resolve.matched_recipe`.
+        recipe: recipe of all methods that have none of their own; see `resolve.matched_recipe`.
         methods: methods to compare, in the order of the table's rows.
         tune: methods whose hyperparameters are searched, all with the same budget; the others run
             with fixed values.
@@ -222,13 +229,13 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         search: settings of the search.
         select: settings of the selection.
         confirm: settings of the confirmation.
-        fixed_seeds: seeds by axis, for axes that keep one seed while the others vary.
+        fixed_seeds: seed of each random axis that keeps one seed while the others vary.
         subset: number of training samples used; None for all.
         balanced: whether the subset has equally many samples of each class, by the labels that
             come with the dataset.
         unreadable: treatment of pictures that cannot be decoded: "fail" ends the run and names
             the file, "skip" leaves the sample out and counts it in the record.
-        posterior: the network that PMD noise is drawn from.
+        posterior: network from whose class probabilities PMD noise is drawn.
         resources: computing resources of one training.
         diagnostics: diagnostics that runs collect.
         deviations: differences between the study and the paper, printed under the tables.
@@ -265,17 +272,22 @@ class Study(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def length(self) -> TrainingLength | None:
-        """The requested length of training; None if the study is trained as it is written."""
+        """The requested length of training; None for the length that the study states."""
         return self._length
 
     def with_length(self, length: TrainingLength | None) -> Study:
-        """Return the study with another length of training, which `resolve` applies."""
+        """Return a copy of the study with another length of training.
+
+        The values of the study stay as they are; `resolve` scales them.
+        """
         study = self.model_copy()
         study._length = length  # noqa: SLF001 - an instance of this class
         return study
 
     def space_of(self, method: str) -> dict[str, Space]:
-        """Return the search space of a method: the study's, or else the one it declares.
+        """Return the search space of a method.
+
+        It is the space in the study if there is one, else the space that the method declares.
 
         Raises:
             FieldError: if the method is unknown.
@@ -288,12 +300,12 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         return {**declared, **kind.recipe_space}
 
     def unfixed_names(self, method: str) -> set[str]:
-        """Return the names of a method's values that are searched or in the reference."""
+        """Return the names of a method's values that are searched or that the reference has."""
         space = self.space_of(method) if method in self.tune else ()
         return {*self.reference.get(method, ()), *space}
 
     def overrides_for(self, scenario: str) -> list[tuple[int, Override]]:
-        """Return the overrides that apply to a scenario with their positions, the last first."""
+        """Return the overrides for a scenario with their positions, the last override first."""
         matches = [
             (position, override)
             for position, override in enumerate(self.overrides)
@@ -303,7 +315,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def search_scenarios(self) -> dict[str, tuple[str, ...]]:
-        """The scenarios that are searched, each with the scenarios that its result serves."""
+        """The scenarios that are searched, each with the scenarios that use its result."""
         if not self.tune:
             return {}
         if self.search.scope == "scenario":
@@ -311,5 +323,5 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         return {self.search.scenario or self.scenarios[0]: self.scenarios}
 
     def seeds(self, seed: int) -> Seeds:
-        """Return the seeds of all axes of a run with this base seed."""
+        """Return the seed of each random axis of a run with a base seed."""
         return Seeds.same(seed, **self.fixed_seeds)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath
 
 ABBREVIATED_SECTIONS = ("resources", "confirm", "select", "search", "recipe")
-"""Sections whose keys are recognised without the section's name, to suggest the full key."""
+"""Sections whose keys are recognised without the section's name, so that errors can suggest it."""
 
 SECTION_TYPES: dict[str, type] = {
     "recipe": Recipe,
@@ -30,7 +30,10 @@ SECTION_TYPES: dict[str, type] = {
     "recipes": OwnRecipe,
     "overrides": Override,
 }
-"""Types of the mappings inside sections; of several sections in a path, the first here applies."""
+"""Classes with the keys that are allowed inside a section.
+
+If a key path contains several of these sections, the first one in this mapping applies.
+"""
 
 _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 _MESSAGE_REPLACEMENTS = (
@@ -101,7 +104,10 @@ def _error_message(key_path: KeyPath, error: ErrorDetails, plain: dict[str, Any]
 
 
 def _expected_form(key_path: KeyPath, value: object) -> str:
-    """Return a description of the value required at a path; "" if its type describes it best."""
+    """Return a description of the value required at a key path.
+
+    It is "" where pydantic's own message is clearer.
+    """
     match key_path:
         case ("overrides",):
             expected_form = "a list of mappings like {scenario: asymmetric-*}"

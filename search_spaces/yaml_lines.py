@@ -20,7 +20,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Path of a value: the keys and list positions that lead to it from the top of a document."""
 
 MAX_FLOW_LENGTH = 80
-"""Length, in characters of its `str`, up to which a collection is written in one line."""
+"""Largest length, in characters of `str`, of a list or mapping that is written in one line."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
@@ -34,7 +34,9 @@ _SCALAR_PATTERNS = (
     ("int", r"[-+]?[0-9]+", _NUMBER_START),
     ("float", _FLOAT_PATTERN, _NUMBER_START),
 )
-"""Kinds of untagged scalars: name, pattern and possible first characters, the first match applies.
+"""Kinds of untagged scalars: name, pattern and possible first characters.
+
+The first kind whose pattern matches applies.
 """
 
 SCALAR_KINDS = {"str", *(kind for kind, _, _ in _SCALAR_PATTERNS)}

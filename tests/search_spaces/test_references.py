@@ -456,7 +456,8 @@ def test_what_is_no_file_is_refused(folder: Path, kind: str) -> None:
 def test_a_file_name_has_one_dot(folder: Path) -> None:
     (folder / "my.loss.py").write_text(LOSS)
     assert message_of(folder, SMALL.replace("my_loss.py:", "my.loss.py:")) == (
-        "study.yaml:6: 'my.loss.py': rename it so that its ending has the only dot"
+        "study.yaml:6: 'my.loss.py': rename it so that the path has no dot other "
+        "than the one in '.py'"
     )
 
 
