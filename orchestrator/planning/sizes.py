@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.words import format_count
 from search_spaces.resolve import confirm_cell_values, reference_of
 from search_spaces.schema import Phase
+from trainables.extensions import without_hash
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap
 from trainables.run_data.realisation import held_out_count
@@ -162,10 +163,8 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
 
 def _stages_text(methods: Sequence[str]) -> str:
     """Return a text that names the methods with several trainings; "" if there are none."""
-    methods_with_stages = [method for method in methods if method_of(method).stages]
-    return (
-        f", and the runs that {', '.join(methods_with_stages)} need" if methods_with_stages else ""
-    )
+    names = [without_hash(method) for method in methods if method_of(method).stages]
+    return f", and the runs that {', '.join(names)} need" if names else ""
 
 
 def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) -> str:

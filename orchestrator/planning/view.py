@@ -17,6 +17,7 @@ from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
+from trainables.extensions import without_hash
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
             for name, space in study.space_of(search.method).items()
         )
         facts.append(
-            ("searched", f"{method_of(search.method).title} on {search.scenario}: {ranges}")
+            (
+                "searched",
+                f"{method_of(search.method).title} on {without_hash(search.scenario)}: {ranges}",
+            )
         )
         reference = plan.reference_of(search.method)
         if reference:

@@ -114,6 +114,18 @@ class Parameter:
     space: Space | None = None
     neutral: Value | None = None
 
+    def __post_init__(self) -> None:
+        """Check that a parameter with a search space takes real numbers.
+
+        Raises:
+            ValueError: if its default is of another type.
+        """
+        if self.space is not None and not isinstance(self.default, float):
+            raise ValueError(
+                f"parameter {self.name} has a search space, so its default must be a real number "
+                f"such as 2.0, got {self.default!r}"
+            )
+
     @property
     def allowed(self) -> str:
         """Description of the allowed values, for messages."""

@@ -113,3 +113,11 @@ def test_invalid_spaces_are_refused(low: float, high: float, log: bool, field: s
     with pytest.raises(FieldError) as caught:
         Space(low, high, log=log)
     assert caught.value.field == field
+
+
+def test_only_real_numbers_have_a_search_space() -> None:
+    message = (
+        "^parameter n has a search space, so its default must be a real number such as 2.0, got 2$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Parameter("n", default=2, help="a count", space=Space(1, 3))
