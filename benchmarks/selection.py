@@ -131,6 +131,9 @@ def sweep(study: str, folder: Path) -> dict[float, list[Trace]]:
     command += ["--home", str(home), "--data-dir", str(folder / "data")]
     subprocess.run(command, cwd=CHECKOUT, check=True)
     results = [json.loads(file.read_text()) for file in home.glob("runs/*/result.json")]
+    unfinished = [result["digest"] for result in results if result["status"] != "finished"]
+    if unfinished:
+        sys.exit(f"runs without a whole trace: {unfinished}")
 
     def lambda_of(result: dict[str, Any]) -> float:
         return float(result["spec"]["hyperparameters"]["lambda"])

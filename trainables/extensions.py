@@ -331,6 +331,8 @@ def _prepare_class(value: object, base: type[Base], name: str, where: str) -> ty
         )
     if value.__module__.partition(".")[0] in OWN_PACKAGES:
         raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: use its own name")
+    if value.__name__ != class_name:
+        raise CodeError(f"{where}: {class_name} is another name of {value.__name__}: use that one")
     declared: Any = value
     if inspect.isabstract(declared):
         missing = ", ".join(sorted(declared.__abstractmethods__))

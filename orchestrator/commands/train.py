@@ -24,6 +24,7 @@ from trainables.errors import FieldError, StudyError, suggest
 from trainables.extensions import without_hash
 from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
+from trainables.run.protocols import protocol_of
 from trainables.run.record import Record
 from trainables.run.result import LabelFacts, RunResult, Status
 from trainables.run_data.realisation import held_out_count
@@ -212,8 +213,10 @@ def _result_table(
     facts += [("trained on", images_text), ("labels", _labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))
+    protocol = protocol_of(result.spec.recipe)
+    facts.append(("means", f"over the {protocol.averaged}"))
     facts += [
         (name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
-        for name, value in result.summary().items()
+        for name, value in result.summary(protocol).items()
     ]
     return facts_table([*facts, ("device", result.provenance["device"]), ("record", folder)])

@@ -514,3 +514,11 @@ def test_what_a_file_prints_is_no_output(capsys: pytest.CaptureFixture[str]) -> 
     load_file(code_file("print('loaded')\n"))
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", "loaded\n")
+
+
+@pytest.mark.usefixtures("no_code_loaded")
+def test_another_name_of_a_class_is_refused() -> None:
+    file = code_file(LOSS + "\n\nSmooth = LabelSmoothing\n")
+    load_file(file)
+    with pytest.raises(CodeError, match=r"another name of LabelSmoothing: use that one$"):
+        method_of(extension_name("Smooth", file.sha256))

@@ -33,6 +33,7 @@ def machine(step_seconds: float, slots: int = 2) -> MachineCost:
     return machine_cost(step_seconds, step_seconds / 300, 10**6, slots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_seconds", [0.002, 0.05, 0.3])
 @pytest.mark.parametrize("limit", [600.0, HOUR])
 def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit: float) -> None:
@@ -48,6 +49,7 @@ def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit:
     assert shorter.study.scenarios == ("symmetric-0.4",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sets", "allowed"),
     [((), {200, 100, 50, 20, 10}), (("recipe.schedule.period=20",), {200, 100, 20})],
@@ -65,6 +67,7 @@ def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: se
     assert proposed <= allowed
 
 
+@pytest.mark.slow
 def test_a_longer_limit_allows_more_samples() -> None:
     flags = Changes(study="cifar10")
     plan, cost = plan_of(flags), machine(0.01)
@@ -77,6 +80,7 @@ def test_a_longer_limit_allows_more_samples() -> None:
     assert samples_shown == sorted(set(samples_shown))
 
 
+@pytest.mark.slow
 def test_no_suggestion_if_the_smallest_plan_takes_too_long() -> None:
     flags = Changes(study="cifar10")
     assert smaller_changes(flags, plan_of(flags), machine(100.0), HOUR) is None
@@ -119,6 +123,7 @@ def test_other_flags_are_unchanged() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sets", "every"),
     [((), "recipe.schedule.period"), (("recipe.schedule={kind: constant}",), "recipe.epochs")],

@@ -444,8 +444,8 @@ def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
     assert caught.value.field == "first_target_epoch"
     assert caught.value.message == (
         "first_target_epoch 65 is no multiple of target_interval 10: with clamps, as in the public "
-        "code, zeros of the labels would not be clamped before their logarithm, and the loss would "
-        "be NaN; choose 70, or clamps false"
+        "code, zeros of labels would not be clamped before their logarithm, and the loss would be "
+        "NaN; choose 70, or clamps false"
     )
     unclamped = complete("method nal", parameters, {**options, "clamps": False})
     NoiseAttentionLearning.check(unclamped, 100)
