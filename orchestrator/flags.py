@@ -251,9 +251,8 @@ def command_line(command: str, *flag_values: Changes | Places) -> str:
             value = getattr(values, flag.name)
             if value == flag.default:
                 continue
-            if flag.type is bool:
-                arguments.append(flag.option)
-                continue
+            if flag.name == "allow_code":
+                continue  # a command that is only shown must not allow files that change later
             for item in value if flag.type == REPEATED else [value]:
                 text = ",".join(item) if isinstance(item, tuple) else str(item)
                 arguments += [flag.option, text] if flag.option else [text]

@@ -131,6 +131,14 @@ def load_file(file: CodeFile) -> None:
     _modules[file.sha256] = module
 
 
+def place_in_code(error: BaseException) -> str:
+    """Return file and line at which an exception left a file of extensions; "" if it did not."""
+    paths = {file.path for file in _files.values()}
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in paths]
+    return places[-1] if places else ""
+
+
 def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
     """Return the class of an extension, with its `name` and the defaults of its declarations set.
 
@@ -325,10 +333,12 @@ def _prepare_class(value: object, base: type[Base], name: str, where: str) -> ty
     """
     class_name, _, digits = name.partition(MARK)
     if not isinstance(value, type) or not issubclass(value, base):
-        fault = "has no such class" if value is None else f"is no subclass of {base.__name__}"
-        raise CodeError(
-            f"{where}: {class_name} {fault}: write `class {class_name}({base.__name__})`"
+        fault = (
+            f"there is no class {class_name}"
+            if value is None
+            else f"{class_name} is no subclass of {base.__name__}"
         )
+        raise CodeError(f"{where}: {fault}: write `class {class_name}({base.__name__})`")
     if value.__module__.partition(".")[0] in OWN_PACKAGES:
         raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: use its own name")
     if value.__name__ != class_name:

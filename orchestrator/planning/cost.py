@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.interpreter import module_command
 from orchestrator.planning.sizes import Network, PhaseSize, RunGroup, network_of, phase_sizes
 from trainables.errors import NalError
-from trainables.extensions import loaded_files
+from trainables.extensions import loaded_files, without_hash
 from trainables.methods import method_of
 from trainables.run.record import write_atomically
 from trainables.training.cost import Cost
@@ -188,7 +188,8 @@ def _probe(spec: RunSpec, plan: Plan) -> dict[str, Any]:
     )
     if process.returncode != 0:
         last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NalError(f"a step of {spec.backbone} cannot be trained on this machine: {last_line}")
+        names = f"{without_hash(spec.method)} with {without_hash(spec.backbone)}"
+        raise NalError(f"a step of {names} cannot be trained on this machine: {last_line}")
     return dict(json.loads(process.stdout))
 
 

@@ -304,7 +304,7 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
         ),
         (
             SMALL.replace("LabelSmoothing", "Smoothing"),
-            "study.yaml:6: {folder}/my_loss.py: Smoothing has no such class: write "
+            "study.yaml:6: {folder}/my_loss.py: there is no class Smoothing: write "
             "`class Smoothing(Method)`",
         ),
         (
@@ -352,7 +352,7 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
         ),
         (
             SMALL + "overrides:\n  - scenario: my_noise.py:PairFlop-*\n    recipe: {epochs: 5}\n",
-            "study.yaml:11: {folder}/my_noise.py: PairFlop has no such class: write "
+            "study.yaml:11: {folder}/my_noise.py: there is no class PairFlop: write "
             "`class PairFlop(Noise)`",
         ),
         (

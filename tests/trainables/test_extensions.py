@@ -239,7 +239,7 @@ def test_a_file_has_the_class() -> None:
     name = loaded(LOSS, "Missing")
     with pytest.raises(CodeError) as fault:
         method_of(name)
-    assert str(fault.value) == "my.py: Missing has no such class: write `class Missing(Method)`"
+    assert str(fault.value) == "my.py: there is no class Missing: write `class Missing(Method)`"
 
 
 def test_a_class_has_the_base_of_its_kind() -> None:

@@ -164,6 +164,11 @@ class RatedNoise(Noise):
         return cls(parse_rate(scenario, rate), *cls.variants[variant])
 
     @property
+    def title(self) -> str:
+        """Title of the scenario in tables; by default class name and rate, "PairFlip 30 %"."""
+        return f"{type(self).__name__} {percent(self.rate)}"
+
+    @property
     def nominal_rate(self) -> float:
         """Noise rate in the scenario's name, a fraction."""
         return self.rate

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.errors import DataError
+from trainables.extensions import is_extension, place_in_code, without_hash
 from trainables.noise import NoiseContext, noise_of
 from trainables.noise.base import check_labels
 from trainables.noise.clean import CleanLabels
@@ -123,8 +124,32 @@ def realise(
         dataset.annotations if annotations is None else annotations,
         posterior,
     )
-    noisy = noise_of(scenario).apply(context, seeds.noise)
+    noisy = _draw_labels(scenario, context, seeds.noise)
     return Realisation(index, context.true_labels, noisy, classes, _truth_known(dataset, scenario))
+
+
+def _draw_labels(scenario: str, context: NoiseContext, seed: int) -> NDArray[np.int64]:
+    """Return the noisy labels of a scenario; those of outside noise are checked.
+
+    Raises:
+        DataError: if the data do not allow the scenario, or outside noise fails.
+    """
+    noise = noise_of(scenario)
+    if not is_extension(scenario):
+        return noise.apply(context, seed)
+    try:
+        labels = np.asarray(noise.apply(context, seed))
+    except Exception as error:
+        place = place_in_code(error) or scenario
+        raise DataError(f"{place}: {type(error).__name__}: {error}") from error
+    title, count = without_hash(scenario), len(context.index)
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{title} must return {count} integers, one for each used sample, but returned "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    check_labels(f"labels of {title}", labels, context.classes)
+    return labels.astype(np.int64)
 
 
 def realisation_of(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.errors import NalError
-from trainables.extensions import load_file
+from trainables.extensions import load_file, place_in_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,4 +172,5 @@ def describe_crash(fault: Exception | None) -> str:
     if fault is None or isinstance(fault, NalError):
         return ""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
-    return f"{type(fault).__name__}: {fault} ({frame.filename}:{frame.lineno})"
+    place = place_in_code(fault) or f"{frame.filename}:{frame.lineno}"
+    return f"{type(fault).__name__}: {fault} ({place})"

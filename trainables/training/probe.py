@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from trainables.run.spec import RunSpec
 from trainables.run_data.loaders import ArrayLoader
 from trainables.training.cost import Cost
 from trainables.training.devices import device_name, pick_device
+from trainables.training.job import describe_crash
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -99,13 +100,20 @@ def _evaluation_seconds(
 def main() -> None:
     """Read {"spec", "image", "classes", "code"} from standard input and print the cost."""
     request = json.load(sys.stdin)
+    try:
+        cost = _measure_request(request)
+    except Exception as error:  # noqa: BLE001 - the caller shows it in one line
+        sys.exit(describe_crash(error) or str(error))
+    sys.stdout.write(json.dumps(asdict(cost)))
+
+
+def _measure_request(request: dict[str, Any]) -> Cost:
     with redirect_stdout(sys.stderr):  # libraries and extensions may print
         for path, content in request["code"].items():
             load_file(CodeFile(path, base64.b64decode(content)))
         spec = RunSpec.from_dict(request["spec"])
         channels, height, width = request["image"]
-        cost = measure(spec, (channels, height, width), request["classes"])
-    sys.stdout.write(json.dumps(asdict(cost)))
+        return measure(spec, (channels, height, width), request["classes"])
 
 
 if __name__ == "__main__":

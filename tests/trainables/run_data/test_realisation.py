@@ -7,6 +7,8 @@ import pytest
 
 from trainables.datasets.base import Dataset, Split
 from trainables.errors import DataError, FieldError
+from trainables.extensions import CodeFile, extension_name, load_file
+from trainables.noise import noise_of
 from trainables.run.seeds import Seeds
 from trainables.run_data.realisation import Realisation, labels_digest, realise
 
@@ -113,3 +115,36 @@ def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
     assert str(caught.value) == (
         "a balanced subset of 400 takes 133 samples of class 'c', which has 100: make it smaller"
     )
+
+
+@pytest.mark.usefixtures("no_code_loaded")
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("1 / 0", "my_noise.py:5: ZeroDivisionError: division by zero"),
+        ("context.true_labels + 7", "labels of Mine-0.3: label 10 at position 3 is outside 0..9"),
+        (
+            "context.true_labels[1:]",
+            "Mine-0.3 must return 1437 integers, one for each used sample, "
+            "but returned int64 of shape (1436,)",
+        ),
+        (
+            "context.true_labels * 1.0",
+            "Mine-0.3 must return 1437 integers, one for each used "
+            "sample, but returned float64 of shape (1437,)",
+        ),
+    ],
+)
+def test_faults_of_outside_noise_are_one_line(result: str, message: str) -> None:
+    content = (
+        "from trainables.noise.base import RatedNoise\n\n"
+        "class Mine(RatedNoise):\n    def apply(self, context, seed):\n"
+        f"        return {result}\n"
+    )
+    file = CodeFile("my_noise.py", content.encode())
+    load_file(file)
+    scenario = extension_name("Mine-0.3", file.sha256)
+    assert noise_of(scenario).title == "Mine 30 %"
+    with pytest.raises(DataError) as fault:
+        draw(scenario=scenario)
+    assert str(fault.value) == message
