@@ -243,6 +243,11 @@ class Trainer:
         if observer is not None:
             batch.logits.retain_grad()
         loss = self.method.loss(batch)
+        if loss.ndim:
+            raise ValueError(
+                f"the loss of {type(self.method).__name__} must be a scalar, the mean over the "
+                f"batch, but has shape {tuple(loss.shape)}"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()

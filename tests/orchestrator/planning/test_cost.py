@@ -120,7 +120,9 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
         return subprocess.CompletedProcess(command, 1, "", "Traceback\nMemoryError: too large\n")
 
     monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(NalError, match=r"a step of nal with mlp cannot be trained .*MemoryError: too large"):
+    with pytest.raises(
+        NalError, match=r"a step of nal with mlp cannot be trained .*MemoryError: too large"
+    ):
         measure(small_plan(), None)
 
 

@@ -15,6 +15,7 @@ from trainables.backbones import BACKBONES, Backbone
 from trainables.backbones.base import Body
 from trainables.datasets.base import Dataset, Split
 from trainables.errors import DataError
+from trainables.methods import METHODS
 from trainables.run.parameters import FrozenMap
 from trainables.run.schedules import CosineRestarts
 from trainables.training.trainer import DivergedError, Trainer
@@ -254,3 +255,15 @@ def test_bf16_trains_with_losses_in_float32(monkeypatch: pytest.MonkeyPatch) -> 
     assert {weight.dtype for weight in half.network.parameters()} == {torch.float32}
     assert actual["train/loss"] != expected["train/loss"]
     assert actual["train/loss"] == pytest.approx(expected["train/loss"], rel=0.02)
+
+
+def test_a_loss_that_is_no_scalar_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_per_sample(_method: object, batch: Batch) -> torch.Tensor:
+        return batch.logits.sum(dim=1)
+
+    monkeypatch.setattr(METHODS["ce"], "loss", loss_per_sample)
+    trainer = Trainer(runnable(method="ce", recipe=recipe(1)), digits(), CPU)
+    with pytest.raises(
+        ValueError, match=r"the loss of CrossEntropy must be a scalar.*shape \(64,\)"
+    ):
+        trainer.train_epoch()
