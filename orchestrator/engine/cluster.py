@@ -8,11 +8,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.interpreter import module_command
+from orchestrator.interpreter import module_command, working_dir_of_workers
 from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -130,12 +130,14 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             "num_cpus": os.cpu_count(),
         }
         try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local_options),
-            )
+            # Ray puts the driver's working directory on the module search path of its workers.
+            with chdir(working_dir_of_workers(temp_dir)):
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({} if address else local_options),
+                )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             target = f"--ray-address {address}" if address else "Ray on this machine"
             reason = (str(error).strip().splitlines() or ["no message"])[0]

@@ -52,6 +52,15 @@ def test_a_process_that_measures_a_step_imports_nothing_from_there(marker: Path)
     assert not marker.exists()
 
 
+@pytest.mark.slow
+def test_workers_of_ray_import_nothing_from_there(marker: Path) -> None:
+    folder = marker.parent / "study"
+    words = ("sweep", "digits", "--methods", "ce", "--set", "tune=[]", "--epochs", "2")
+    process = run_command(*words, "--seeds", "1", "--home", "../runs", folder=folder)
+    assert process.returncode == 0, process.stderr
+    assert not marker.exists()
+
+
 def test_the_working_directory_is_excluded_unless_the_package_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,8 @@ from trainables.datasets.folder import Folder
 from trainables.datasets.npz import Npz
 from trainables.datasets.picture_folder import PictureFolder
 from trainables.datasets.webvision import MiniWebVision
-from trainables.errors import FieldError, suggest
-from trainables.extensions import announced, extension_class, is_extension
+from trainables.errors import DataError, FieldError, NalError, suggest
+from trainables.extensions import announced, extension_class, is_extension, place_in_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,17 @@ def load(name: str, data_dir: Path, cache_dir: Path | None) -> Dataset:
         HomeError: if the cache cannot be written.
     """
     source = source_of(name)
-    return source.read(data_dir) if cache_dir is None else cache.load(source, data_dir, cache_dir)
+    try:
+        if cache_dir is None:
+            return source.read(data_dir)
+        return cache.load(source, data_dir, cache_dir)
+    except NalError:
+        raise
+    except Exception as error:
+        place = place_in_code(error)
+        if not place:
+            raise
+        raise DataError(f"{place}: {type(error).__name__}: {error}") from error
 
 
 def ensure(name: str, data_dir: Path, progress: Progress) -> None:

@@ -250,6 +250,12 @@ def content_digest(*splits: Split) -> str:
 
 
 def _check(where: str, split: Split, classes: int) -> None:
+    images = split.images
+    if not isinstance(images, Pictures) and (images.dtype != np.uint8 or images.ndim != 4):
+        raise DataError(
+            f"{where}: images must be uint8 of shape (n, C, H, W), got {images.dtype} of shape "
+            f"{images.shape}"
+        )
     if len(split.images) != len(split.labels):
         raise DataError(f"{where}: {len(split.images)} images but {len(split.labels)} labels")
     if not len(split):
