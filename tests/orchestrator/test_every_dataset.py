@@ -35,7 +35,7 @@ WRITERS: dict[str, Callable[[Path], Source]] = {
 }
 SHORT = (
     *("recipe.epochs=1", "recipe.window=1", "recipe.evaluate_every=1", "recipe.batch_size=8"),
-    *("recipe.precision=bf16", "resources.gpus=0", "search.hold_out=0.2"),
+    *("recipe.precision=float32", "resources.gpus=0", "search.hold_out=0.2"),
     *("hyperparameters.nal.first_target_epoch=1", "hyperparameters.nal.target_interval=1"),
 )
 MEMORISING_POSTERIOR = (
