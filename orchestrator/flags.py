@@ -132,6 +132,23 @@ class Changes:
             return loaded
         return loaded.with_epochs(self.epochs)
 
+    def method_name(self, reference: str) -> str:
+        """Return the name of a method, which may be a reference relative to the study.
+
+        Raises:
+            StudyError: if there is no such study.
+            CodeError: if the file of the method has not been allowed or cannot be executed.
+        """
+        from orchestrator.approval import is_allowed
+        from search_spaces.files import open_study
+        from search_spaces.references import StudyExtensions
+
+        extensions = StudyExtensions(partial(is_allowed, allow_code=self.allow_code))
+        folder = open_study(self.study).code_folder
+        if folder is not None:
+            extensions.enter_folder(folder)
+        return extensions.name_of("method", reference)
+
     def _key_changes(self) -> Iterator[Change]:
         """Yield the changes made by flags that correspond to one key of the study each."""
         from search_spaces.loader import Change

@@ -62,7 +62,7 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     """
     console = Console(stderr=as_json, highlight=False)
     try:
-        method = replace(changes, sets=()).load().extensions.name_of("method", method)
+        method = changes.method_name(method)
         method_of(method)
     except FieldError as error:
         raise StudyError(f"--method: {error.message}") from error
