@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 def test_costs_are_measured_in_a_separate_process(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(60))
-    request = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10}
+    request = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10, "code": {}}
     process = subprocess.run(
         [sys.executable, "-m", "trainables.training.probe"],
         input=json.dumps(request),
