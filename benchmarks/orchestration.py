@@ -113,7 +113,7 @@ def bare_seconds(home: Path, runs: int) -> float:
         plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
     ]
     trainable = tune.with_parameters(RunTrainable, job=Job(home, home, "small"), opener=open_fake)
-    config = {"outcomes": [], "stops_after": [], "reported_epoch": 0}
+    config = {"stops_after": [], "reported_epoch": 0}
     start = time.perf_counter()
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),

@@ -160,10 +160,7 @@ class StudyExtensions:
         except OSError as error:
             raise CodeError(f"cannot read {path}: {error.strerror}") from error
         if not is_loaded(file) and not self._is_allowed(file):
-            raise CodeError(
-                f"{path} (SHA-256 {file.sha256}) is code that would be executed, and has not been "
-                "allowed: read it, then add --allow-code"
-            )
+            raise file.refusal()
         relative = path.relative_to(self._folder).as_posix()
         other = self._code_files.setdefault(relative, file)
         if other.sha256 != file.sha256 and other.path != file.path:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from trainables.errors import CodeError, FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 Kind = Literal["method", "backbone", "noise", "dataset"]
 Base = TypeVar("Base")
@@ -69,6 +69,13 @@ class CodeFile:
     def sha256(self) -> str:
         """SHA-256 of the content, in hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
+
+    def refusal(self) -> CodeError:
+        """Return the error for a file that the user has not allowed."""
+        return CodeError(
+            f"{self.path} (SHA-256 {self.sha256}) is code that would be executed, and has not been "
+            "allowed: read it, then add --allow-code"
+        )
 
 
 _files: dict[str, CodeFile] = {}
@@ -123,17 +130,19 @@ def load_file(file: CodeFile) -> None:
             exec(code, module.__dict__)  # noqa: S102 - the caller decided
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == file.path]
-        line = f":{lines[-1]}" if lines else ""
-        raise CodeError(f"{file.path}{line} cannot be executed: {_one_line(error)}") from error
+        place = _last_place(error, {file.path}) or file.path
+        raise CodeError(f"{place} cannot be executed: {_one_line(error)}") from error
     _files[file.sha256] = file
     _modules[file.sha256] = module
 
 
 def place_in_code(error: BaseException) -> str:
     """Return file and line at which an exception left a file of extensions; "" if it did not."""
-    paths = {file.path for file in _files.values()}
+    return _last_place(error, {file.path for file in _files.values()})
+
+
+def _last_place(error: BaseException, paths: Collection[str]) -> str:
+    """Return the innermost file and line of a traceback among some files; "" if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in paths]
     return places[-1] if places else ""
@@ -151,24 +160,15 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
         FieldError: if the source has not been loaded and no installed package announces it.
         CodeError: if the class is not a complete subclass of `base`.
     """
-    class_name, _, digits = name.partition(MARK)
-    for sha256, module in _modules.items():
-        if sha256[:DIGITS] == digits:
-            where, value = _files[sha256].path, getattr(module, class_name, None)
-            if isinstance(value, type) and value.__module__ != module.__name__:
-                raise CodeError(
-                    f"{where}: {class_name} is defined in {value.__module__}: write a subclass"
-                )
-            return _prepare_class(value, base, name, where)
-    for entry_point in announced(kind).values():
-        if entry_point.attr == class_name and package_sha256(entry_point)[:DIGITS] == digits:
-            where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
-            return _prepare_class(_import(entry_point), base, name, where)
-    raise FieldError(
-        kind,
-        f"the source of {kind} {name} is not available here: it is neither a file of the study nor "
-        f"in an installed package whose source has this SHA-256",
-    )
+    sha256, entry_point = _find_source(kind, name)
+    if entry_point is not None:
+        where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
+        return _prepare_class(_import(entry_point), base, name, where)
+    class_name, module, where = without_hash(name), _modules[sha256], _files[sha256].path
+    value = getattr(module, class_name, None)
+    if isinstance(value, type) and value.__module__ != module.__name__:
+        raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: write a subclass")
+    return _prepare_class(value, base, name, where)
 
 
 def class_name_of(scenario: str) -> str:
@@ -183,17 +183,29 @@ def sha256_of(kind: Kind, name: str) -> str:
     Raises:
         FieldError: if the source has not been loaded and no installed package announces it.
     """
+    return _find_source(kind, name)[0]
+
+
+def _find_source(kind: Kind, name: str) -> tuple[str, metadata.EntryPoint | None]:
+    """Return the SHA-256 of the source of an extension, and its entry point if it is no file.
+
+    Raises:
+        FieldError: if the source has not been loaded and no installed package announces it.
+    """
     class_name, _, digits = name.partition(MARK)
-    if kind == "noise":
-        class_name = class_name_of(class_name)
     for sha256 in _modules:
         if sha256[:DIGITS] == digits:
-            return sha256
+            return sha256, None
     for entry_point in announced(kind).values():
         sha256 = package_sha256(entry_point)
-        if entry_point.attr == class_name and sha256[:DIGITS] == digits:
-            return sha256
-    raise FieldError(kind, f"the source of {kind} {name} is not available here")
+        # The name of label noise is a scenario, which goes on after the class name.
+        if entry_point.attr == class_name_of(class_name) and sha256[:DIGITS] == digits:
+            return sha256, entry_point
+    raise FieldError(
+        kind,
+        f"the source of {kind} {name} is not available here: it is neither a file of the study nor "
+        f"in an installed package whose source has this SHA-256",
+    )
 
 
 def code_of(names: Iterable[tuple[Kind, str]]) -> dict[str, str]:

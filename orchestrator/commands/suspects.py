@@ -15,7 +15,7 @@ from reports.suspects import Suspects, rank_suspects, to_csv
 from trainables.datasets import Dataset, Split, load, source_of
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load_diagnostics
-from trainables.errors import CodeError, DataError, FieldError, HomeError, UserError
+from trainables.errors import DataError, FieldError, HomeError, UserError
 from trainables.extensions import is_extension, load_file
 from trainables.run.record import Record, write_atomically
 from trainables.run_data.realisation import held_out_count
@@ -121,10 +121,7 @@ def _load_dataset_code(record: Record, sha256: object, *, allow_code: bool) -> N
     for file in record.code():
         if file.sha256 == sha256:
             if not is_allowed(file, allow_code=allow_code):
-                raise CodeError(
-                    f"{file.path} is code that would be executed, and has not been allowed: read "
-                    "it, then add --allow-code"
-                )
+                raise file.refusal()
             load_file(file)
 
 

@@ -108,6 +108,7 @@ def main() -> None:
 
 
 def _measure_request(request: dict[str, Any]) -> Cost:
+    """Execute the extensions of a request, and measure its spec."""
     with redirect_stdout(sys.stderr):  # libraries and extensions may print
         for path, content in request["code"].items():
             load_file(CodeFile(path, base64.b64decode(content)))
