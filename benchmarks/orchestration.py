@@ -35,8 +35,8 @@ from orchestrator.planning.plan import Plan  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402
 from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
-from orchestrator.tracking.recording import Recorder  # noqa: E402
-from reports.store import home_store  # noqa: E402
+from orchestrator.tracking.recording import SweepRecorder  # noqa: E402
+from reports.store import home_store_uri  # noqa: E402
 from search_spaces.schema import Phase  # noqa: E402
 from trainables.training.job import Job  # noqa: E402
 
@@ -78,23 +78,23 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
     plan = Plan("small", loaded.study, random_data())
-    storage = optuna.storages.RDBStorage(home.search_storage)
+    storage = optuna.storages.RDBStorage(home.search_storage_url)
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
-    with BackgroundTracker(home_store(home.path), home.artifacts, "small") as tracker:
+    with BackgroundTracker(home_store_uri(home.path), home.artifact_dir, "small") as tracker:
         sweep = Sweep(plan, home.path, storage)
-        recorder = Recorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
+        recorder = SweepRecorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
         recorder.resume()
         tracker.flush()  # excludes MLflow's import and the creation of its database
         RayEngine(opener=open_fake).carry_out(sweep, job, listener)
         end_time = time.perf_counter()
-        recorder.update()
+        recorder.save_plan()
         tracker.flush()
         written_time = time.perf_counter()
-    done = sum(sweep.ended_runs.values())
+    done = sum(sweep.ended_run_counts.values())
     return {
         "runs": done,
-        "trials among them": sweep.ended_runs[Phase.SEARCH],
+        "trials among them": sweep.ended_run_counts[Phase.SEARCH],
         "at once": slots,
         "seconds per run until the last has ended": (end_time - listener.start_time) / done,
         "seconds per run until all stands in MLflow": (written_time - listener.start_time) / done,

@@ -109,12 +109,12 @@ def project_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield the batches of an epoch, loaded by this project's `PictureLoader`."""
     index = np.arange(len(names))
-    pictures = Pictures.of(folder, [name.encode() for name in names])
+    pictures = Pictures.from_names(folder, [name.encode() for name in names])
     loader = PictureLoader(pictures, index, index, torch.device("cpu"), CROP, threads=threads)
     recipe = Recipe(1, BATCH, 1.0, augmentation=("crop", "flip"), crop_size=CROP)
     normalise = Normalise(MEAN, STD, torch.device("cpu"))
-    draws = EpochDraws(index, recipe, Seeds.same(0), epoch)
-    for images, _ in loader.epoch(draws, BATCH, drop_last=False):
+    draws = EpochDraws(index, recipe, Seeds.from_base_seed(0), epoch)
+    for images, _ in loader.epoch_batches(draws, BATCH, drop_last=False):
         yield normalise(images)
 
 
@@ -169,10 +169,10 @@ def write_index(root: Path, lines: int) -> None:
             os.close(os.open(folder / key, os.O_CREAT))
             keys.append(key)
     labels = "".join(f"{key} {n % 14}\n" for n, key in enumerate(keys))
-    (folder / clothing1m.NAMES).write_text("".join(f"class {n}\n" for n in range(14)))
-    (folder / clothing1m.NOISY_LABELS).write_text(labels)
-    (folder / clothing1m.CLEAN_LABELS).write_text(labels)
-    for split, (file, _) in clothing1m.SPLITS.items():
+    (folder / clothing1m.CLASS_NAMES_FILE).write_text("".join(f"class {n}\n" for n in range(14)))
+    (folder / clothing1m.NOISY_LABELS_FILE).write_text(labels)
+    (folder / clothing1m.CLEAN_LABELS_FILE).write_text(labels)
+    for split, (file, _) in clothing1m.SPLIT_FILES.items():
         split_keys = keys if split == "train" else keys[:: max(1, lines // 10_000)]
         (folder / file).write_text("".join(f"{key}\n" for key in split_keys))
 

@@ -1,1 +1,1 @@
-"""The orchestrator: command line, planning, engines, sweeps and their records."""
+"""Command line, planning of sweeps, engines that carry out runs, and writing to MLflow."""

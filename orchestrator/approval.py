@@ -1,7 +1,7 @@
-"""The user's permission to execute code files that a study names, given once for each SHA-256.
+"""The user's permission to execute a code file, asked for once per content (SHA-256) of the file.
 
-Permissions are stored in the user's own state folder. The home folder of a sweep and the folder of
-a study are no safe place, since they may come from somebody else.
+Permissions are stored in the user's own state folder, because the home folder of a sweep and the
+folder of a study may come from somebody else.
 """
 
 from __future__ import annotations
@@ -19,32 +19,35 @@ if TYPE_CHECKING:
     from trainables.extensions import CodeFile
 
 
-def allowed_folder() -> Path:
-    """Return the folder of permissions.
+def permission_folder() -> Path:
+    """Return the folder that stores which code files the user has allowed.
 
-    It contains an empty file for each code file that the user has allowed, named by its SHA-256.
+    For each allowed code file, the folder contains an empty file named by the SHA-256 of the code.
     """
     state_home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state_home.is_absolute():  # to be ignored by the XDG specification
+    if not state_home.is_absolute():  # the XDG specification ignores relative paths
         state_home = Path.home() / ".local" / "state"
     return state_home / "nal-orchestrator" / "allowed-code"
 
 
-def _printable(path: str) -> str:
-    """Return a path with control characters escaped, which could forge what the user reads."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+def _escape_unprintable(path: str) -> str:
+    """Return a path with its control characters escaped, so that they cannot forge the output."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in path
+    )
 
 
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
-    """Return whether a code file may be executed.
+    """Return whether the user allows a code file to be executed.
 
-    If the file has not been allowed before, the user is asked, provided that there is a terminal.
+    A file with the same content may have been allowed before. Otherwise the user is asked if the
+    input is a terminal, and the file is refused if not.
 
     Args:
         file: code file to execute.
-        allow_code: whether `--allow-code` was passed, which allows every file without asking.
+        allow_code: whether the flag `--allow-code` allows the file without asking.
     """
-    permission_file = allowed_folder() / file.sha256
+    permission_file = permission_folder() / file.sha256
     with suppress(PermissionError):
         if permission_file.exists():
             return True
@@ -52,12 +55,15 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
         console = Console(stderr=True, highlight=False)
-        console.print("This study names code that has not been executed before:\n")
+        console.print("This command needs to execute a file that you have not allowed yet:\n")
         console.print(
-            Text(f"    {_printable(file.path)}\n    SHA-256 {file.sha256}\n"), soft_wrap=True
+            Text(f"    {_escape_unprintable(file.path)}\n    SHA-256 {file.sha256}\n"),
+            soft_wrap=True,
         )
         try:
-            answer = console.input("It can do whatever you can do. Execute it? \\[y/N] ")
+            answer = console.input(
+                "The file can do whatever you can do. Execute the file? \\[y/N] "
+            )
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
@@ -67,8 +73,8 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         permission_file.touch()
     except OSError as error:
         Console(stderr=True, highlight=False).print(
-            f"cannot remember in {permission_file.parent} that {file.path} is allowed "
-            f"({error.strerror}): it will be asked for again",
+            f"the permission to execute {file.path} cannot be saved in {permission_file.parent} "
+            f"({error.strerror}): you will be asked again next time",
             soft_wrap=True,
         )
     return True

@@ -1,4 +1,8 @@
-"""The command line: commands and their flags. Each command is imported when it is called."""
+"""Commands of the command line and their flags; a command is implemented in a module of its own.
+
+That module is imported when the command is called. The docstrings of the commands are the help
+texts that `--help` prints.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.flags import AllowCode, Changes, FlagOverride, Places, with_flags
+from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
 
 app = typer.Typer(
     name="nal-orchestrator",
@@ -20,10 +24,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-ONE_SCENARIO = FlagOverride(
-    "scenarios", "Label noise. [default: the study's first scenario]", single=True
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+SINGLE_SCENARIO = FlagOverride(
+    "scenarios", "Label noise. [default: the study's first scenario]", takes_single_value=True
 )
+"""Flag `--scenario` of commands that use one scenario of a study."""
 
 
 @app.command()
@@ -32,12 +37,12 @@ ONE_SCENARIO = FlagOverride(
     *("home_dir", "engine", "ray_address", "tracking_uri", "allow_code", "yes", "json", "dry_run"),
 )
 def sweep(
-    changes: Changes,
-    places: Places,
+    study_flags: StudyFlags,
+    locations: Locations,
     yes: Annotated[
         bool, typer.Option("--yes", help="Start a long sweep without confirmation.")
     ] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
     ] = False,
@@ -46,32 +51,34 @@ def sweep(
 
     The same command continues an interrupted sweep.
     """
-    from orchestrator.commands import sweep as command
+    from orchestrator.commands import sweep as sweep_command
 
-    raise typer.Exit(command.run(changes, places, yes=yes, as_json=json, dry_run=dry_run))
+    raise typer.Exit(
+        sweep_command.run(study_flags, locations, yes=yes, as_json=json, dry_run=dry_run)
+    )
 
 
 @app.command()
 @with_flags(
-    *("study", "method", "seed", "epochs", ONE_SCENARIO, "subset"),
+    *("study", "method", "seed", "epochs", SINGLE_SCENARIO, "subset"),
     FlagOverride("sets", "A parameter of the method (lambda=10) or any key of the study."),
     *("data_dir", "home_dir", "tracking_uri", "allow_code", "json"),
 )
 def train(
-    changes: Changes,
-    places: Places,
+    study_flags: StudyFlags,
+    locations: Locations,
     method: Annotated[str, typer.Option(help="Method to train.")] = "nal",
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the run.")] = 0,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """Train and record one run, without Ray."""
-    from orchestrator.commands import train as command
+    from orchestrator.commands import train as train_command
 
-    raise typer.Exit(command.run(changes, places, method, seed, as_json=json))
+    raise typer.Exit(train_command.run(study_flags, locations, method, seed, as_json=json))
 
 
 @app.command()
-def studies(json: Json = False) -> None:
+def studies(json: JsonFlag = False) -> None:
     """List the studies that come with the package."""
     from orchestrator.commands.studies import list_studies
 
@@ -81,21 +88,21 @@ def studies(json: Json = False) -> None:
 @app.command()
 @with_flags("study", "epochs", "sets", "allow_code", "yaml")
 def show(
-    changes: Changes,
+    study_flags: StudyFlags,
     yaml: Annotated[
         bool, typer.Option("--yaml", help="Print the resolved study as a study file.")
     ] = False,
 ) -> None:
     """Print every value of a resolved study with its source."""
-    from orchestrator.commands.studies import show as command
+    from orchestrator.commands.studies import show as show_command
 
-    raise typer.Exit(command(changes, as_yaml=yaml))
+    raise typer.Exit(show_command(study_flags, as_yaml=yaml))
 
 
 @app.command()
 @with_flags("sweep", "home_dir", "tracking_uri", "markdown", "json")
 def report(
-    places: Places,
+    locations: Locations,
     sweep: Annotated[
         str | None,
         typer.Argument(
@@ -105,109 +112,114 @@ def report(
     markdown: Annotated[
         Path | None, typer.Option(help="File to which the table is also written as Markdown.")
     ] = None,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """Print the table of a sweep, reading MLflow only."""
-    from orchestrator.commands import report as command
+    from orchestrator.commands import report as report_command
 
-    raise typer.Exit(command.run(sweep, places, markdown, as_json=json))
+    raise typer.Exit(report_command.run(sweep, locations, markdown, as_json=json))
 
 
 @app.command()
 @with_flags(
-    *("study", ONE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "allow_code"), "json"
+    *("study", SINGLE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "allow_code"),
+    "json",
 )
 def noise(
-    changes: Changes,
-    places: Places,
+    study_flags: StudyFlags,
+    locations: Locations,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """Draw a study's noisy labels for one seed, describe them, and save them."""
-    from orchestrator.commands import noise as command
+    from orchestrator.commands import noise as noise_command
 
-    raise typer.Exit(command.run(changes, places, seed, as_json=json))
+    raise typer.Exit(noise_command.run(study_flags, locations, seed, as_json=json))
 
 
-data = typer.Typer(
+data_app = typer.Typer(
     help="List, check and prepare datasets.", no_args_is_help=True, rich_markup_mode=None
 )
-app.add_typer(data, name="data")
-DatasetName = Annotated[str, typer.Argument(help="Name of a dataset, see `data list`.")]
+app.add_typer(data_app, name="data")
+DatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset, see `data list`.")]
 
 
-@data.command("list")
+@data_app.command("list")
 @with_flags("home_dir", "data_dir", "json")
-def data_list(places: Places, json: Json = False) -> None:
+def data_list(locations: Locations, json: JsonFlag = False) -> None:
     """List where each dataset is expected, whether it was found, and where to get it."""
-    from orchestrator.commands import data as command
+    from orchestrator.commands import data as data_command
 
-    raise typer.Exit(command.list_datasets(places.data, as_json=json))
+    raise typer.Exit(data_command.list_datasets(locations.dataset_dir, as_json=json))
 
 
-@data.command("check")
+@data_app.command("check")
 @with_flags("dataset", "home_dir", "data_dir", "decode", "allow_code", "json")
 def data_check(
-    dataset: DatasetName,
-    places: Places,
+    dataset: DatasetArgument,
+    locations: Locations,
     decode: Annotated[
-        bool, typer.Option(help="Also decode every picture that trainings read from files.")
+        bool, typer.Option(help="Also decode every picture file that training runs read.")
     ] = True,
-    allow_code: AllowCode = False,
-    json: Json = False,
+    allow_code: AllowCodeFlag = False,
+    json: JsonFlag = False,
 ) -> None:
     """Read a dataset, count the samples of each class, and list unreadable pictures."""
-    from orchestrator.commands import data as command
+    from orchestrator.commands import data as data_command
 
-    name = command.dataset_name(dataset, allow_code=allow_code)
-    raise typer.Exit(command.check(name, places.data, decode=decode, as_json=json))
+    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    raise typer.Exit(data_command.check(name, locations.dataset_dir, decode=decode, as_json=json))
 
 
-@data.command("prepare")
+@data_app.command("prepare")
 @with_flags("dataset", "home_dir", "data_dir", "allow_code")
-def data_prepare(dataset: DatasetName, places: Places, allow_code: AllowCode = False) -> None:
+def data_prepare(
+    dataset: DatasetArgument, locations: Locations, allow_code: AllowCodeFlag = False
+) -> None:
     """Download a dataset where possible, check it, and decode it into the cache."""
-    from orchestrator.commands import data as command
+    from orchestrator.commands import data as data_command
 
-    name = command.dataset_name(dataset, allow_code=allow_code)
-    raise typer.Exit(command.prepare(name, places.data, places.home))
+    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    raise typer.Exit(data_command.prepare(name, locations.dataset_dir, locations.home))
 
 
 @app.command()
 @with_flags("run", "home_dir", "data_dir", "out", "count", "allow_code", "json")
 def suspects(
     run: Annotated[str, typer.Argument(help="The beginning of a run's digest.")],
-    places: Places,
+    locations: Locations,
     out: Annotated[Path | None, typer.Option(help="Output folder. [default: suspects-RUN]")] = None,
     count: Annotated[
         int, typer.Option(min=1, help="Number of pictures on the contact sheet.")
     ] = 48,
-    allow_code: AllowCode = False,
-    json: Json = False,
+    allow_code: AllowCodeFlag = False,
+    json: JsonFlag = False,
 ) -> None:
     """Rank a run's training samples by how likely they are mislabelled."""
-    from orchestrator.commands import suspects as command
+    from orchestrator.commands import suspects as suspects_command
 
-    raise typer.Exit(command.run(places, run, out, count, allow_code=allow_code, as_json=json))
+    raise typer.Exit(
+        suspects_command.run(locations, run, out, count, allow_code=allow_code, as_json=json)
+    )
 
 
 @app.command()
 @with_flags("home_dir", "tracking_uri")
-def sync(places: Places) -> None:
+def sync(locations: Locations) -> None:
     """Rebuild MLflow's records from the runs in the home folder."""
-    from orchestrator.commands import sync as command
+    from orchestrator.commands import sync as sync_command
 
-    raise typer.Exit(command.run(places))
+    raise typer.Exit(sync_command.run(locations))
 
 
 @app.command()
 @with_flags("home_dir", "host", "port")
 def ui(
-    places: Places,
+    locations: Locations,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve MLflow's web interface for the runs in the home folder."""
-    from orchestrator.commands import ui as command
+    from orchestrator.commands import ui as ui_command
 
-    raise typer.Exit(command.run(places.home, host, port))
+    raise typer.Exit(ui_command.run(locations.home, host, port))

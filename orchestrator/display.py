@@ -1,4 +1,7 @@
-"""Progress display of a sweep in the driver; workers do not print."""
+"""Display of the progress of a sweep on the terminal.
+
+Only the process of the command prints; the worker processes that train do not.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +26,26 @@ from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.sizes import phase_sizes
 from reports.words import format_values
 from search_spaces.schema import Phase
-from trainables.run.metrics import TEST, TRAIN_LOSS, VAL
+from trainables.run.metrics import TEST_ACCURACY, TRAIN_LOSS, VAL_ACCURACY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orchestrator.sweeping.sweep import Sweep
-    from orchestrator.sweeping.tasks import Batch, Task
+    from orchestrator.sweeping.tasks import SeedGroup, Task
     from trainables.run.spec import RunSpec
     from trainables.training.job import Row
 
 STATUS_LINE_SECONDS = 10.0
-"""Seconds between two status lines if the output is not a terminal."""
+"""Time between two status lines if the output is not a terminal, in seconds."""
 
-TABLE_COLUMNS = 8
-"""Number of columns in the live table of running runs."""
+TABLE_COLUMN_COUNT = 8
+"""Number of columns in the live table of the runs in progress."""
 
 METRIC_FORMATS = {
     TRAIN_LOSS: "loss {:.3f}",
-    VAL: "val {:.1%}",
-    TEST: "test {:.1%}",
+    VAL_ACCURACY: "val {:.1%}",
+    TEST_ACCURACY: "test {:.1%}",
 }
 """Format string of each metric that is shown beside a progress bar."""
 
@@ -60,15 +63,17 @@ class _RunProgress:
 
     @property
     def epoch(self) -> int:
+        """Number of epochs that have ended."""
         return int(self.row.get("epoch", 0))
 
     @property
     def fraction(self) -> float:
+        """Fraction of the run's epochs that have ended."""
         return self.epoch / self.task.spec.recipe.epochs
 
 
 class ProgressBars(Progress):
-    """Listener of an engine that shows a progress bar for each run."""
+    """Progress bars, one for each run that an engine carries out (listener of the engine)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -77,7 +82,7 @@ class ProgressBars(Progress):
             MofNCompleteColumn(),
             TextColumn("epochs"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[latest]}"),
+            TextColumn("{task.fields[metrics]}"),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}
@@ -86,15 +91,19 @@ class ProgressBars(Progress):
         """Add a progress bar for the run."""
         spec = task.spec
         self._bars[spec.digest] = self.add_task(
-            run_title(spec), total=spec.recipe.epochs, latest=""
+            run_title(spec), total=spec.recipe.epochs, metrics=""
         )
 
     def on_report(self, task: Task, row: Row) -> None:
         """Update the run's progress bar and latest metrics."""
-        latest = "  ".join(
-            form.format(row[name]) for name, form in METRIC_FORMATS.items() if name in row
+        metrics_text = "  ".join(
+            metric_format.format(row[name])
+            for name, metric_format in METRIC_FORMATS.items()
+            if name in row
         )
-        self.update(self._bars[task.spec.digest], completed=row.get("epoch", 0), latest=latest)
+        self.update(
+            self._bars[task.spec.digest], completed=row.get("epoch", 0), metrics=metrics_text
+        )
 
     def on_end(self, task: Task) -> None:
         """Do nothing, so that the progress bar of the ended run stays visible."""
@@ -106,9 +115,9 @@ def run_title(spec: RunSpec) -> str:
 
 
 class Display:
-    """Live display of the progress of a sweep: a listener of the engine and a context manager.
+    """Live display of the progress of a sweep (listener of the engine, and context manager).
 
-    A terminal shows a live table of runs; any other output gets a status line every
+    On a terminal, the display is a live table of runs. Any other output gets a status line every
     `STATUS_LINE_SECONDS`.
     """
 
@@ -117,19 +126,19 @@ class Display:
 
         Args:
             console: console to print on.
-            sweep: sweep whose recorded runs have been read already (`Sweep.resume`).
+            sweep: sweep, after `Sweep.resume` has read the runs that are recorded already.
             cost: measured cost of a run, used to estimate the time left.
         """
         self._console = console
         self._sweep = sweep
-        self._phase_costs = {
-            size.phase: (size.runs, cost.mean_run_seconds(size.groups))
+        self._runs_and_seconds = {
+            size.phase: (size.max_run_count, cost.mean_run_seconds(size.groups))
             for size in phase_sizes(sweep.plan)
         }
-        self._slots = cost.slots
+        self._slots = cost.max_concurrent_runs
         self._runs: dict[str, _RunProgress] = {}
         self._start_time = time.monotonic()
-        self._initial_seconds = self._completed_seconds()
+        self._recorded_seconds = self._completed_seconds()
         self._last_line_time = 0.0
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
@@ -162,54 +171,61 @@ class Display:
         self._runs.pop(task.spec.digest, None)
 
     def _total_runs(self) -> dict[Phase, int]:
-        """Return the total number of runs of each phase.
+        """Return the number of runs in each phase of the sweep (search, select, confirm).
 
-        The number is exact once the phase is planned, and an upper bound before.
+        The number is an upper bound until the runs of the phase are known.
         """
-        totals = {phase: runs for phase, (runs, _) in self._phase_costs.items()}
-        selecting = [batch for tuning in self._sweep.tunings for _, batch in tuning.candidates]
-        if selecting and all(tuning.candidates for tuning in self._sweep.tunings):
-            totals[Phase.SELECT] = self._count(Phase.SELECT, selecting)
+        totals = {phase: runs for phase, (runs, _) in self._runs_and_seconds.items()}
+        select_batches = [
+            seed_group for tuning in self._sweep.tunings for _, seed_group in tuning.candidates
+        ]
+        if select_batches and all(tuning.candidates for tuning in self._sweep.tunings):
+            totals[Phase.SELECT] = self._count_runs(Phase.SELECT, select_batches)
         if self._sweep.cells:
-            totals[Phase.CONFIRM] = self._count(
-                Phase.CONFIRM, [cell.batch for cell in self._sweep.cells]
+            totals[Phase.CONFIRM] = self._count_runs(
+                Phase.CONFIRM, [cell.seed_group for cell in self._sweep.cells]
             )
         return totals
 
-    def _count(self, phase: Phase, batches: Iterable[Batch]) -> int:
-        """Return the number of runs counted in a phase.
+    def _count_runs(self, phase: Phase, seed_groups: Iterable[SeedGroup]) -> int:
+        """Return the number of runs that a phase carries out for some batches.
 
-        The runs that these runs need are included, unless another phase counts them already.
+        Runs whose results the batches use are included, unless another phase counts them.
         """
         plan = self._sweep.plan
-        specs = [spec for batch in batches for spec in batch.specs]
-        needed = [need for spec in specs for need in plan.needs_of(spec)]
-        digests = {spec.digest for spec in (*specs, *needed)}
+        specs = [spec for seed_group in seed_groups for spec in seed_group.specs]
+        needed_specs = [needed for spec in specs for needed in plan.needs_of(spec)]
+        digests = {spec.digest for spec in (*specs, *needed_specs)}
         return sum(self._sweep.run_phases.get(digest, phase) is phase for digest in digests)
 
     def _completed_seconds(self) -> float:
-        ended = sum(
-            self._sweep.ended_runs[phase] * seconds
-            for phase, (_, seconds) in self._phase_costs.items()
+        """Return the measured cost of all training so far, as the wall time of one slot."""
+        ended_seconds = sum(
+            self._sweep.ended_run_counts[phase] * seconds
+            for phase, (_, seconds) in self._runs_and_seconds.items()
         )
-        return ended + sum(
-            run.fraction * self._phase_costs[run.task.phase][1] for run in self._runs.values()
+        return ended_seconds + sum(
+            run.fraction * self._runs_and_seconds[run.task.phase][1] for run in self._runs.values()
         )
 
     def seconds_left(self) -> float:
         """Return the estimated time until the sweep ends, in seconds.
 
-        It is based on the measured cost of runs and the speed so far.
+        The estimate is based on the measured cost of the runs and the speed so far.
         """
         totals = self._total_runs()
         total_seconds = sum(
-            totals[phase] * seconds for phase, (_, seconds) in self._phase_costs.items()
+            totals[phase] * seconds for phase, (_, seconds) in self._runs_and_seconds.items()
         )
         completed_seconds = self._completed_seconds()
-        progress_seconds = completed_seconds - self._initial_seconds
-        elapsed = time.monotonic() - self._start_time
+        progress_seconds = completed_seconds - self._recorded_seconds
+        elapsed_seconds = time.monotonic() - self._start_time
         # During the first twentieth, the measured cost is the better estimate.
-        speed = progress_seconds / elapsed if progress_seconds > total_seconds / 20 else self._slots
+        speed = (
+            progress_seconds / elapsed_seconds
+            if progress_seconds > total_seconds / 20
+            else self._slots
+        )
         return max(0.0, total_seconds - completed_seconds) / max(speed, 1e-9)
 
     def _status_text(self) -> Text:
@@ -217,15 +233,20 @@ class Display:
         text = Text()
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
-            text.append(f"{phase} {self._sweep.ended_runs[phase]} of {total}   ", style=style)
+            text.append(f"{phase} {self._sweep.ended_run_counts[phase]} of {total}   ", style=style)
         text.append(f"{len(self._training_runs())} running   ")
         if self._sweep.failures:
             text.append(f"{len(self._sweep.failures)} failed   ", style="red")
         text.append(f"about {format_duration(self.seconds_left())} left")
         return text
 
+    def _summary(self) -> Iterator[Text]:
+        yield self._status_text()
+        if self._sweep.tunings:
+            yield self._best_text()
+
     def _best_text(self) -> Text:
-        best = self._sweep.best
+        best = self._sweep.best_trial
         if best is None:
             return Text("no trial has ended yet", style="dim")
         accuracy, values = best
@@ -235,15 +256,17 @@ class Display:
         )
 
     def _training_runs(self) -> list[_RunProgress]:
-        # A copy, since the live display runs in another thread than the Tune loop.
+        # A copy, since the live display runs in another thread than the engine.
         return [run for run in list(self._runs.values()) if run.is_training]
 
     def _render(self) -> RenderableType:
-        table = Table.grid(*(Column(no_wrap=True) for _ in range(TABLE_COLUMNS)), padding=(0, 2))
+        table = Table.grid(
+            *(Column(no_wrap=True) for _ in range(TABLE_COLUMN_COUNT)), padding=(0, 2)
+        )
         runs = self._training_runs()
         for run in runs[:MAX_SHOWN_RUNS]:
             spec = run.task.spec
-            accuracy = run.row.get(VAL)
+            accuracy = run.row.get(VAL_ACCURACY)
             table.add_row(
                 Text(str(run.task.phase), style="cyan"),
                 spec.method,
@@ -257,7 +280,7 @@ class Display:
         hidden_count = len(runs) - MAX_SHOWN_RUNS
         if hidden_count > 0:
             table.add_row(Text(f"and {hidden_count} more", style="dim"))
-        return Group(self._status_text(), self._best_text(), table)
+        return Group(*self._summary(), table)
 
     def _print_status_line(self) -> None:
         if (
@@ -266,6 +289,4 @@ class Display:
         ):
             return
         self._last_line_time = time.monotonic()
-        self._console.print(
-            Text.assemble(self._status_text(), "   ", self._best_text()), soft_wrap=True
-        )
+        self._console.print(Text("   ").join(self._summary()), soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from trainables.datasets import ensure
+from trainables.datasets import download_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def download(dataset: str, data_dir: Path, console: Console) -> None:
-    """Download the missing files of a dataset. An interrupted download is continued.
+    """Download the missing files of a dataset; an interrupted download is continued.
 
     Args:
         dataset: name of the dataset.
-        data_dir: folder of the datasets, to which the files are written.
+        data_dir: folder of all datasets, to which the files are written.
         console: console that shows the progress bar.
 
     Raises:
@@ -38,9 +38,9 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
     task_id = progress_bar.add_task(f"downloading {dataset}", total=None)
     with ExitStack() as stack:
 
-        def update_bar(done_bytes: int, total_bytes: int | None) -> None:
-            if not progress_bar.live.is_started:  # without a missing file no bar is shown
+        def update_bar(downloaded_bytes: int, total_bytes: int | None) -> None:
+            if not progress_bar.live.is_started:  # no bar if no file is missing
                 stack.enter_context(progress_bar)
-            progress_bar.update(task_id, completed=done_bytes, total=total_bytes)
+            progress_bar.update(task_id, completed=downloaded_bytes, total=total_bytes)
 
-        ensure(dataset, data_dir, update_bar)
+        download_missing(dataset, data_dir, update_bar)

@@ -1,9 +1,9 @@
-"""Command-line flags that locate data and results, and flags that change a study.
+"""Declaration of the command-line flags: those that change a study, and those that locate data.
 
-Each flag is declared once, as a field of `Places` or `Changes`: its type, its help text, and the
-key of the study that it changes. The options of the commands (`with_flags`), the changes to the
-study, and the commands that are suggested to the user (`command_line`) are derived from these
-declarations.
+Each flag is declared once, as a field of `StudyFlags` or `Locations`, with its type, help text and
+the key of the study that the flag changes. Three things are derived from these declarations: the
+options of the commands (`with_flags`), the changes to the study (`StudyFlags.load`), and commands
+that are suggested to the user (`command_line`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import typer
 
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
-from reports.store import home_store
+from reports.store import home_store_uri
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from search_spaces.loader import Change, LoadedStudy
 
-REPEATED = tuple[str, ...]
-"""Type of a flag that may be repeated on the command line."""
-COMMA_SEPARATED = tuple[str, ...] | None
-"""Type of a flag whose value is a list separated by commas."""
+REPEATED_FLAG = tuple[str, ...]
+"""Type of the fields whose flag may be repeated on the command line."""
+COMMA_SEPARATED_FLAG = tuple[str, ...] | None
+"""Type of the fields whose flag takes a list of names, separated by commas."""
 
 
 def _first_seeds(count: int) -> list[int]:
@@ -41,41 +41,42 @@ def _first_seeds(count: int) -> list[int]:
     return list(range(count))
 
 
-AllowCode = Annotated[
+AllowCodeFlag = Annotated[
     bool,
     typer.Option("--allow-code", help="Execute the files that the study names without asking."),
 ]
+"""Type of a field or argument that is set by the flag `--allow-code`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyKey:
-    """Key of a study file that a flag changes.
+    """Key of a study (an entry of its YAML file) that a flag changes.
 
     Attributes:
-        path: dotted path of the key, such as "search.trials".
-        convert: function from the flag's value to the key's value; it raises `ValueError` for a
-            value that is not allowed.
+        key_path: dotted path of the key, such as "search.trials".
+        convert: function that turns the flag's value into the key's value, and raises
+            `ValueError` if the flag's value is not allowed.
     """
 
-    path: str
+    key_path: str
     convert: Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """A study and the changes that flags make to it.
+class StudyFlags:
+    """Flags that select a study and change it.
 
-    A flag that was not passed is None or empty and leaves the study as it is.
+    The field of a flag that was not passed is None or empty, and leaves the study as it is.
 
     Attributes:
         study: name of a study, or path of a YAML file.
-        trials: target number of trials of each search.
-        epochs: number of epochs of each training; every setting counted in epochs scales with it.
-        seeds: number of confirm seeds; they are 0 to seeds - 1.
-        scenarios: names of the scenarios to keep; empty to keep all of the study.
+        trials: total number of trials of each hyperparameter search.
+        epochs: number of epochs of each run; settings counted in epochs are scaled in proportion.
+        seeds: number of seeds of the confirm phase, which uses the seeds 0 to `seeds` - 1.
+        scenarios: names of the label noise to use; empty for all scenarios of the study.
         methods: names of the methods to compare.
         subset: number of training samples.
-        sets: assignments of the form KEY=VALUE to any other keys of the study.
+        sets: values of the flag `--set`: texts KEY=VALUE that change any key of the study.
         allow_code: whether files that the study names are executed without asking.
     """
 
@@ -86,7 +87,7 @@ class Changes:
         StudyKey("search.trials", int),
     ] = None
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of each training; schedules are scaled with it.")
+        int | None, typer.Option(help="Epochs of each run; schedules are scaled in proportion.")
     ] = None
     seeds: Annotated[
         int | None,
@@ -110,22 +111,23 @@ class Changes:
         tuple[str, ...],
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study; may be repeated."),
     ] = ()
-    allow_code: AllowCode = False
+    allow_code: AllowCodeFlag = False
 
     def load(self) -> LoadedStudy:
         """Load the study and apply the flags.
 
         Raises:
             StudyError: if a flag or the study is invalid.
-            CodeError: if the study names code that has not been allowed or cannot be executed.
+            CodeError: if the user has not allowed a code file that the study names, or the file
+                cannot be executed.
         """
         from orchestrator.approval import is_allowed
-        from search_spaces.loader import load_study, parse_set
+        from search_spaces.loader import load_study, parse_set_flag
         from search_spaces.resolve import matched_recipe
 
         loaded = load_study(
             self.study,
-            [*map(parse_set, self.sets), *self._key_changes()],
+            [*map(parse_set_flag, self.sets), *self._key_changes()],
             partial(is_allowed, allow_code=self.allow_code),
         )
         if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
@@ -133,46 +135,50 @@ class Changes:
         return loaded.with_epochs(self.epochs)
 
     def method_name(self, reference: str) -> str:
-        """Return the name of a method, which may be a reference relative to the study.
+        """Return the name of a method that the user selects.
+
+        Args:
+            reference: name of the method; or FILE.py:CLASS for a class in a code file, whose path
+                is relative to the study.
 
         Raises:
-            StudyError: if there is no such study.
-            CodeError: if the file of the method has not been allowed or cannot be executed.
+            StudyError: if the study does not exist.
+            CodeError: if the user has not allowed the code file, or the file cannot be executed.
         """
         from orchestrator.approval import is_allowed
-        from search_spaces.files import open_study
+        from search_spaces.files import read_study_file
         from search_spaces.references import StudyExtensions
 
         extensions = StudyExtensions(partial(is_allowed, allow_code=self.allow_code))
-        folder = open_study(self.study).code_folder
+        folder = read_study_file(self.study).code_folder
         if folder is not None:
             extensions.enter_folder(folder)
-        return extensions.name_of("method", reference)
+        return extensions.load_reference("method", reference)
 
     def _key_changes(self) -> Iterator[Change]:
-        """Yield the changes made by flags that correspond to one key of the study each."""
+        """Yield the changes to the study by flags that change a single key."""
         from search_spaces.loader import Change
 
-        for flag in flags_of(Changes):
+        for flag in flags_of(StudyFlags):
             value = getattr(self, flag.name)
             if flag.key is None or value == flag.default:
                 continue
             try:
-                yield Change(flag.key.path, flag.key.convert(value), flag.option)
+                yield Change(flag.key.key_path, flag.key.convert(value), flag.option)
             except ValueError as error:
                 raise StudyError(f"{flag.option}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Locations of data and results, and the engine that carries out the runs.
+class Locations:
+    """Flags that locate data and results, and select the engine that carries out the runs.
 
     Attributes:
         data_dir: absolute path of the folder of datasets; None for `data/` in the home folder.
-        home_dir: absolute path of the home folder, to which everything is written.
+        home_dir: absolute path of the home folder, to which all results are written.
         engine: name of the engine.
-        ray_address: address of a running Ray cluster; None to start Ray on this machine.
-        tracking_uri: URI of an MLflow store; None for the SQLite file in the home folder.
+        ray_address: address of a running Ray cluster; None to start a new Ray on this machine.
+        tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
     """
 
     data_dir: Annotated[
@@ -194,40 +200,40 @@ class Places:
     ] = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "home_dir", _absolute(self.home_dir))
-        object.__setattr__(self, "data_dir", _absolute(self.data_dir))
+        object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
+        object.__setattr__(self, "data_dir", _absolute_if_path(self.data_dir))
 
     @property
     def home(self) -> Home:
-        """Home folder, to which everything is written."""
+        """Home folder, to which all results are written."""
         return Home(self.home_dir)
 
     @property
-    def data(self) -> Path:
-        """Folder of the datasets."""
-        return self.data_dir or self.home.data
+    def dataset_dir(self) -> Path:
+        """Folder of the datasets: `data_dir` if set, else `data/` in the home folder."""
+        return self.data_dir or self.home.data_dir
 
     @property
-    def store(self) -> str:
-        """URI of the MLflow store."""
-        return self.tracking_uri or home_store(self.home_dir)
+    def store_uri(self) -> str:
+        """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
+        return self.tracking_uri or home_store_uri(self.home_dir)
 
 
-def _absolute(value: object) -> object:
+def _absolute_if_path(value: object) -> object:
     """Return a path as an absolute path, and any other value unchanged."""
     return value.expanduser().resolve() if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A command-line flag, declared by a field of `Changes` or `Places`.
+    """A command-line flag, declared by a field of `StudyFlags` or `Locations`.
 
     Attributes:
-        name: name of the field.
+        name: name of the field of `StudyFlags` or `Locations`.
         option: option on the command line, such as "--trials"; "" for a positional argument.
         type: type of the field.
         default: default of the field; paths are absolute.
-        info: typer's description of the flag.
+        typer_info: typer's declaration of the flag (`OptionInfo` or `ArgumentInfo`).
         key: key of the study that the flag changes; None if it changes no key or several.
     """
 
@@ -235,86 +241,96 @@ class Flag:
     option: str
     type: object
     default: object
-    info: Any
+    typer_info: Any
     key: StudyKey | None
 
 
 def flags_of(flag_class: type) -> Iterator[Flag]:
-    """Yield the flags that `Changes` or `Places` declares, in the order of its fields."""
-    hints = get_type_hints(flag_class, include_extras=True)
+    """Yield the flags that `StudyFlags` or `Locations` declares, in the order of its fields."""
+    type_hints = get_type_hints(flag_class, include_extras=True)
     for field in fields(flag_class):
-        type_, info, *keys = get_args(hints[field.name])
+        type_, typer_info, *study_keys = get_args(type_hints[field.name])
         # In an annotation, typer stores an explicit option name as the default.
-        explicit = isinstance(info, typer.models.OptionInfo) and info.default
-        option = explicit if isinstance(explicit, str) else f"--{field.name.replace('_', '-')}"
-        if isinstance(info, typer.models.ArgumentInfo):
+        explicit_option = isinstance(typer_info, typer.models.OptionInfo) and typer_info.default
+        option = (
+            explicit_option
+            if isinstance(explicit_option, str)
+            else f"--{field.name.replace('_', '-')}"
+        )
+        if isinstance(typer_info, typer.models.ArgumentInfo):
             option = ""
-        default = _absolute(field.default)
-        yield Flag(field.name, option, type_, default, info, keys[0] if keys else None)
+        default = _absolute_if_path(field.default)
+        yield Flag(
+            field.name, option, type_, default, typer_info, study_keys[0] if study_keys else None
+        )
 
 
-def command_line(command: str, *flag_values: Changes | Places) -> str:
-    """Return the command line, for a shell, that runs a command with the given flags.
+def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
+    """Return a shell command that runs one of the program's commands with some flags.
 
-    Flags with their default values are omitted.
+    Flags that have their default values are omitted.
 
     Args:
         command: name of the command, such as "sweep".
-        flag_values: values of the flags.
+        flag_groups: flags with their values.
     """
     arguments = ["python", "-m", "orchestrator", command]
-    for values in flag_values:
-        for flag in flags_of(type(values)):
-            value = getattr(values, flag.name)
+    for flag_group in flag_groups:
+        for flag in flags_of(type(flag_group)):
+            value = getattr(flag_group, flag.name)
             if value == flag.default:
                 continue
             if flag.name == "allow_code":
                 continue  # a command that is only shown must not allow files that change later
-            for item in value if flag.type == REPEATED else [value]:
-                text = ",".join(item) if isinstance(item, tuple) else str(item)
+            for single_value in value if flag.type == REPEATED_FLAG else [value]:
+                is_list = isinstance(single_value, tuple)
+                text = ",".join(single_value) if is_list else str(single_value)
                 arguments += [flag.option, text] if flag.option else [text]
     return shlex.join(arguments)
 
 
 @dataclass(frozen=True, slots=True)
 class FlagOverride:
-    """Declaration of a flag that differs in one command.
+    """Changes to the declaration of a flag that apply in one command only.
 
     Attributes:
         name: name of the field that declares the flag.
         help: help text of the flag in this command.
-        single: whether a flag that may be repeated elsewhere accepts only one value here.
+        takes_single_value: whether the flag takes one value in this command, although it may be
+            repeated in others.
     """
 
     name: str
     help: str
-    single: bool = False
+    takes_single_value: bool = False
 
 
 def with_flags(
-    *names: str | FlagOverride,
+    *parameter_names: str | FlagOverride,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds flags to a command.
 
-    The command receives the values of the flags as its arguments `changes` and `places`. If the
-    home folder has a layout of another version, an error is raised before the command begins.
+    The command receives the flags as its arguments `study_flags` and `locations`. Before it begins,
+    an error is raised if another version of the program wrote the home folder.
 
     Args:
-        names: names of the fields that declare the flags, and of the command's other parameters,
-            in the order of the help text.
+        parameter_names: names of the flags (fields of `StudyFlags` and `Locations`) and of the
+            command's other parameters, in the order in which the help text lists them.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
+        type_hints = get_type_hints(command, include_extras=True)
         command_parameters = inspect.signature(command).parameters
         flag_classes = {
-            name: hints[name] for name in ("changes", "places") if name in command_parameters
+            name: type_hints[name]
+            for name in ("study_flags", "locations")
+            if name in command_parameters
         }
         flags = {
             flag.name: flag for flag_class in flag_classes.values() for flag in flags_of(flag_class)
         }
         parameters = []
-        for entry in names:
+        for entry in parameter_names:
             override = entry if isinstance(entry, FlagOverride) else None
             name = entry.name if isinstance(entry, FlagOverride) else entry
             if name in flags:
@@ -322,11 +338,11 @@ def with_flags(
             else:
                 parameters.append(
                     command_parameters[name].replace(
-                        annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY
+                        annotation=type_hints[name], kind=inspect.Parameter.KEYWORD_ONLY
                     )
                 )
 
-        def wrapper(**values: Any) -> None:  # noqa: ANN401 - values of any flag
+        def wrapper(**values: Any) -> None:  # noqa: ANN401 - values of flags, as typer returns them
             for name, flag_class in flag_classes.items():
                 values[name] = flag_class(
                     **{
@@ -335,8 +351,8 @@ def with_flags(
                         if flag.name in values
                     }
                 )
-            if "places" in values:
-                values["places"].home.check()
+            if "locations" in values:
+                values["locations"].home.check_layout()
             command(**values)
 
         wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
@@ -348,17 +364,18 @@ def with_flags(
 
 
 def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Parameter:
-    """Return the function parameter that declares a flag to typer.
+    """Return the function parameter from which typer creates the option of a flag.
 
-    Typer does not support tuples of any length, so they become lists or texts.
+    Typer does not support tuples of any length, so their type becomes a list or a text.
     """
-    info, type_, default = flag.info, flag.type, flag.default
+    typer_info, type_, default = flag.typer_info, flag.type, flag.default
     if override is not None:
-        info = copy(info)
-        info.help = override.help
-    if type_ == REPEATED:
-        type_, default = (str if override and override.single else list[str]) | None, None
-    elif type_ == COMMA_SEPARATED:
+        typer_info = copy(typer_info)
+        typer_info.help = override.help
+    if type_ == REPEATED_FLAG:
+        takes_single_value = override is not None and override.takes_single_value
+        type_, default = (str if takes_single_value else list[str]) | None, None
+    elif type_ == COMMA_SEPARATED_FLAG:
         type_ = str | None
     if isinstance(default, Path):
         default = DEFAULT_HOME
@@ -366,14 +383,14 @@ def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Param
         flag.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default if flag.option else inspect.Parameter.empty,
-        annotation=Annotated[type_, info],
+        annotation=Annotated[type_, typer_info],
     )
 
 
 def _field_value(type_: object, value: Any) -> Any:  # noqa: ANN401 - value of any flag
-    """Convert the value of a flag, as typer returns it, to the type of the field."""
-    if type_ == REPEATED:
+    """Convert the value that typer returns for a flag to the type of the flag's field."""
+    if type_ == REPEATED_FLAG:
         return (value,) if isinstance(value, str) else tuple(value or ())
-    if type_ == COMMA_SEPARATED and value is not None:
-        return tuple(filter(None, (item.strip() for item in value.split(","))))
+    if type_ == COMMA_SEPARATED_FLAG and value is not None:
+        return tuple(filter(None, (name.strip() for name in value.split(","))))
     return value

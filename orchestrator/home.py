@@ -1,14 +1,14 @@
-"""Home folder, under which the orchestrator writes all its files.
+"""Home folder: the folder to which all results, databases and caches are written.
 
-format           version of the folder's layout
+format           version of the layout of the home folder
 runs/<digest>/   spec, checkpoints and result of each run
-labels/          labels from files of the user, by their hash
+labels/          labels read from the user's files, by their hash
 realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
 sweeps/          plans of sweeps, and the lock of each study
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given
-optuna.db        searches
+optuna.db        hyperparameter searches
 mlflow.db        MLflow's runs, unless --tracking-uri is given; artifacts/ beside it
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError
-from trainables.locks import acquire
+from trainables.locks import lock_until_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path("runs")
 """Home folder that is used without the flag --home."""
 
-FORMAT = "1"
-"""Version of the layout of a home folder; a folder of another version is rejected."""
+LAYOUT_VERSION = "1"
+"""Version of the layout of home folders; a home folder with another version is rejected."""
 
-DISK_RESERVE = 200e6
-"""Disk space in bytes that is reserved for databases, logs and caches."""
+DISK_RESERVE_BYTES = 200e6
+"""Free disk space that is reserved for databases, logs and caches, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home folder, to which everything is written.
+    """A home folder, to which all results, databases and caches are written.
 
     Attributes:
         path: absolute path of the home folder.
@@ -50,47 +50,48 @@ class Home:
     path: Path
 
     @property
-    def cache(self) -> Path:
+    def cache_dir(self) -> Path:
         """Folder for decoded datasets and measured costs."""
         return self.path / "cache"
 
     @property
-    def data(self) -> Path:
+    def data_dir(self) -> Path:
         """Default folder for datasets."""
         return self.path / "data"
 
     @property
-    def search_storage(self) -> str:
-        """SQLAlchemy URL of the database that Optuna stores searches in."""
+    def search_storage_url(self) -> str:
+        """URL of the SQLite database in which Optuna stores the hyperparameter searches."""
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     @property
-    def artifacts(self) -> Path:
+    def artifact_dir(self) -> Path:
         """Folder for MLflow's artifacts."""
         return self.path / "artifacts"
 
-    def artifacts_for(self, tracking_uri: str) -> Path | None:
+    def artifact_dir_for(self, tracking_uri: str) -> Path | None:
         """Return the folder for MLflow's artifacts; None if a server determines their location.
 
         Args:
             tracking_uri: URI of the MLflow store.
         """
-        return None if tracking_uri.startswith(("http://", "https://")) else self.artifacts
+        return None if tracking_uri.startswith(("http://", "https://")) else self.artifact_dir
 
-    def check(self) -> None:
-        """Check that the home folder, if it exists, has the layout of this version.
+    def check_layout(self) -> None:
+        """Check that this version of the program can use the home folder, if the folder exists.
 
         Raises:
-            HomeError: if it has the layout of another version.
+            HomeError: if the home folder has the layout of another version.
         """
         try:
             version = (self.path / "format").read_text(errors="replace").strip()
         except OSError:
-            version = "none" if any(self.path.glob("runs/*/spec.json")) else FORMAT
-        if version != FORMAT:
+            version = "none" if any(self.path.glob("runs/*/spec.json")) else LAYOUT_VERSION
+        if version != LAYOUT_VERSION:
             raise HomeError(
-                f"--home {self.path} was written in another format ({version}; this version has "
-                f"{FORMAT}): choose another folder with --home, or use the version that wrote it"
+                f"--home {self.path} was written by another version of this program (format "
+                f"{version}, expected {LAYOUT_VERSION}): choose another folder with --home, or use "
+                "the program version that wrote this folder"
             )
 
     def create(self) -> None:
@@ -99,11 +100,11 @@ class Home:
         Raises:
             HomeError: if the folder cannot be written, or has the layout of another version.
         """
-        self.check()
+        self.check_layout()
         temp_file = self.path / f".format.{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            temp_file.write_text(f"{FORMAT}\n")
+            temp_file.write_text(f"{LAYOUT_VERSION}\n")
             temp_file.replace(self.path / "format")
         except OSError as error:
             raise HomeError(
@@ -112,17 +113,17 @@ class Home:
             ) from error
 
     def require_space(self, needed_bytes: float) -> None:
-        """Check that the disk of the home folder has enough free space.
+        """Check that the disk of the home folder has enough free space for a sweep.
 
         Args:
-            needed_bytes: size of the checkpoints to write, in bytes.
+            needed_bytes: size of the checkpoints that will be written, in bytes.
 
         Raises:
-            HomeError: if there is too little space.
+            HomeError: if the disk has too little free space.
         """
         existing_folder = next(path for path in (self.path, *self.path.parents) if path.exists())
         free_bytes = shutil.disk_usage(existing_folder).free
-        required_bytes = needed_bytes + DISK_RESERVE
+        required_bytes = needed_bytes + DISK_RESERVE_BYTES
         if free_bytes < required_bytes:
             raise HomeError(
                 f"--home {self.path}: the disk has {free_bytes / 1e9:.1f} GB free and the runs "
@@ -131,16 +132,16 @@ class Home:
             )
 
     @contextmanager
-    def claimed(self, study: str) -> Iterator[None]:
+    def study_lock(self, study: str) -> Iterator[None]:
         """Lock a study in this home folder for the duration of the context.
 
-        Two processes thus never carry out sweeps of the same study at the same time.
+        The lock prevents two processes from carrying out sweeps of one study at the same time.
 
         Args:
             study: name of the study.
 
         Raises:
-            HomeError: if another process has locked the study; the message names the process.
+            HomeError: if another process has locked the study, which the message names.
         """
         lock_path = self.path / "sweeps" / f"{study}.lock"
         try:
@@ -150,13 +151,13 @@ class Home:
             raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
         with file as lock:
             try:
-                acquire(lock, patience_seconds=0)
+                lock_until_closed(lock, patience_seconds=0)
             except OSError:
                 lock.seek(0)
-                holder = _describe_holder(lock.read())
+                process_text = _describe_process(lock.read())
                 raise HomeError(
-                    f"a sweep of '{study}' is already running in {self.path} ({holder}): "
-                    "wait for it, end it, or choose another folder with --home"
+                    f"a sweep of '{study}' is already running in {self.path} ({process_text}): "
+                    "wait until that process ends, stop it, or choose another folder with --home"
                 ) from None
             lock.truncate(0)
             start_time = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -167,9 +168,10 @@ class Home:
             yield
 
 
-def _describe_holder(text: str) -> str:
+def _describe_process(lock_text: str) -> str:
+    """Return which process holds a lock, according to the text of its lock file."""
     try:
-        holder = json.loads(text)
-        return f"process {holder['pid']} on {holder['host']}, since {holder['at']}"
+        process = json.loads(lock_text)
+        return f"process {process['pid']} on {process['host']}, since {process['at']}"
     except (ValueError, KeyError):
-        return "its process has just begun"
+        return "the process has just started"

@@ -1,4 +1,4 @@
-"""Output of the commands: JSON, and two styles of table for the terminal."""
+"""Output of the commands: JSON for programs, and two styles of table for the terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def print_json(value: object) -> None:
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Return a table of two columns, with a row for each fact.
+    """Return a table of two columns without headers: names on the left, texts on the right.
 
     Args:
-        facts: pairs of the name of a fact and its text.
+        facts: name and text of each row.
     """
     table = Table.grid(Column(style="dim"), Column(overflow="fold"), padding=(0, 3))
     for name, text in facts:
@@ -30,10 +30,10 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
 
 
 def headed_table(*headers: Column | str, gap: int = 3) -> Table:
-    """Return a table that has headers, but neither rows nor lines yet.
+    """Return an empty table with column headers and without lines, to which rows can be added.
 
     Args:
-        headers: headers of the columns.
+        headers: header of each column.
         gap: number of spaces between two columns.
     """
     return Table(*headers, box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))

@@ -1,1 +1,1 @@
-"""Tables, rankings and contact sheets made from recorded runs, without Ray or torch."""
+"""Comparison tables, rankings of suspect samples and contact sheets, made from recorded runs."""

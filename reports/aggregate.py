@@ -1,4 +1,4 @@
-"""Summaries of a sweep's cells: mean, sample standard deviation, and missing runs."""
+"""Summaries of a sweep's runs over seeds: mean and standard deviation, failed and missing runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import RecordError
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
-from trainables.run.result import BIT_RELEVANT, HISTORY_SEPARATOR
+from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Test accuracy that is read from a run for a table, such as the one in the last epoch.
+class AccuracyKind:
+    """A kind of test accuracy that tables show, such as the accuracy in the last epoch.
 
     Attributes:
-        metric: name of the recorded metric.
-        title: title of this accuracy in tables.
+        metric: name of the recorded metric, such as "test/accuracy_last".
+        title: title in tables, such as "last epoch".
     """
 
     metric: str
     title: str
 
 
-def readings(plan: PlanRecord) -> tuple[Reading, ...]:
-    """Return the test accuracies that the tables of a sweep can show."""
-    dataset_readings = [Reading(metric, title) for metric, title in plan.further.items()]
+def accuracy_kinds(plan: PlanRecord) -> tuple[AccuracyKind, ...]:
+    """Return the kinds of test accuracy that the table of a sweep can show."""
+    dataset_kinds = [AccuracyKind(metric, title) for metric, title in plan.further.items()]
     return (
-        Reading(TEST_LAST, "last epoch"),
-        Reading(TEST_MEAN_LAST, f"mean of {plan.averaged_epochs}"),
-        Reading(TEST_BEST_VAL, "epoch chosen by noisy validation"),
-        *dataset_readings,
+        AccuracyKind(TEST_LAST, "last epoch"),
+        AccuracyKind(TEST_MEAN_LAST, f"mean of {plan.averaged_epochs}"),
+        AccuracyKind(TEST_BEST_VAL, "epoch chosen by noisy validation"),
+        *dataset_kinds,
     )
 
 
 METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
-"""Metrics that only a published recipe may report; they have no column of their own."""
+"""Test accuracies without a column of their own, which only published recipes may report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """Mean and standard deviation of a metric over the seeds of a cell.
+    """Mean and standard deviation of a metric over the seeds of a table entry.
 
     Attributes:
-        mean: mean over the runs that finished, a fraction; None if no run finished.
-        std: sample standard deviation (ddof 1), a fraction; None for fewer than two runs.
-        n: number of runs that finished.
+        mean: mean over the finished runs, a fraction; None if no run has finished.
+        std: sample standard deviation (ddof 1), a fraction; None for fewer than two finished runs.
+        n: number of finished runs.
     """
 
     mean: float | None
@@ -62,7 +62,7 @@ class Statistic:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Statistic:
-        """Return the statistic of the values of the runs that finished."""
+        """Return the statistic of a metric from its values in the finished runs."""
         return cls(
             mean=mean(values) if values else None,
             std=stdev(values) if len(values) >= 2 else None,
@@ -72,143 +72,151 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """Summary of the recorded runs of a cell: one method, scenario and set of values.
+    """Summary over seeds of the recorded runs of a cell: one method, scenario and set of values.
 
     Attributes:
         cell: the planned cell.
-        statistics: statistic of each metric that tables can show, by the metric's name.
-        diverged: number of runs that diverged.
-        out_of_memory: number of runs whose device had too little memory.
-        not_converged: number of runs that failed to converge, including those that diverged.
-        missing: seeds whose run is not recorded.
-        flip_rate: mean true flip rate over the recorded runs, a fraction; None if no run has one.
+        statistics: mean and standard deviation of each metric that tables can show, by the name of
+            the metric.
+        diverged_count: number of runs that diverged.
+        out_of_memory_count: number of runs that failed because the device ran out of memory.
+        not_converged_count: number of runs that failed to converge, including those that diverged.
+        missing_seeds: seeds whose run has no recorded result.
+        flip_rate: fraction of labels that differ from the true ones, mean over the recorded runs;
+            None if the true labels are not known.
         devices: names of the devices that trained the runs.
-        labels: SHA-256 of the noisy labels, by seed.
-        revisions: revision of the training code, by seed.
-        changes: changes of device or version between the start and the continuation of a run, such
-            as "torch 2.6.0, then 2.7.0", by seed; only seeds with a change.
+        labels_sha256: SHA-256 of the noisy labels, by seed.
+        revisions: revision of the training code that trained the run, by seed.
+        environment_changes: changes of device or version when a run was continued, such as "torch
+            2.6.0, then 2.7.0", by seed; only seeds whose run has such a change.
     """
 
     cell: CellRecord
     statistics: Mapping[str, Statistic]
-    diverged: int
-    out_of_memory: int
-    not_converged: int
-    missing: tuple[int, ...]
+    diverged_count: int
+    out_of_memory_count: int
+    not_converged_count: int
+    missing_seeds: tuple[int, ...]
     flip_rate: float | None
     devices: frozenset[str]
-    labels: Mapping[int, str]
+    labels_sha256: Mapping[int, str]
     revisions: Mapping[int, int]
-    changes: Mapping[int, str]
+    environment_changes: Mapping[int, str]
 
     @property
-    def planned(self) -> int:
-        """Number of seeds planned."""
+    def planned_count(self) -> int:
+        """Number of planned runs, one for each seed."""
         return len(self.cell.seeds)
 
     @property
-    def stagnated(self) -> int:
-        """Number of runs that failed to converge without diverging."""
-        return self.not_converged - self.diverged
+    def stagnated_count(self) -> int:
+        """Number of runs that failed to converge, but did not diverge."""
+        return self.not_converged_count - self.diverged_count
 
     @property
     def all_failed(self) -> bool:
         """Whether runs are recorded and every one of them failed to converge."""
-        return 0 < self.not_converged == self.planned - len(self.missing)
+        return 0 < self.not_converged_count == self.planned_count - len(self.missing_seeds)
 
     @property
-    def complete(self) -> bool:
-        """Whether the run of every planned seed has finished."""
-        return not self.missing and not self.diverged and not self.out_of_memory
+    def is_complete(self) -> bool:
+        """Whether the runs of all planned seeds have finished."""
+        return not self.missing_seeds and not self.diverged_count and not self.out_of_memory_count
 
 
-def aggregate(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary]:
-    """Summarise each cell of the confirm phase, in the plan's order.
+def summarise_cells(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellSummary]:
+    """Summarise the recorded runs of each cell over seeds, in the order of the plan.
 
     Args:
-        plan: plan of the sweep.
+        plan: plan of the sweep, whose cells are the entries of its table.
         runs: recorded runs that the plan names.
 
     Raises:
-        RecordError: if two methods saw different noisy labels at one seed of a scenario, or runs
-            were made under different revisions of the training code.
+        RecordError: if two methods were trained on different noisy labels at one seed of a
+            scenario, or runs were made by different revisions of the training code.
     """
-    by_digest = {run.digest: run for run in runs}
-    metrics = [*(reading.metric for reading in readings(plan)), *METRICS_WITHOUT_COLUMN]
-    cells = [_summarise_cell(cell, by_digest, metrics) for cell in plan.cells]
-    _check_paired(cells)
-    _check_revisions(cells)
+    runs_by_digest = {run.digest: run for run in runs}
+    metrics = [*(kind.metric for kind in accuracy_kinds(plan)), *METRICS_WITHOUT_COLUMN]
+    cells = [_summarise_cell(cell, runs_by_digest, metrics) for cell in plan.cells]
+    _check_same_labels(cells)
+    _check_same_revision(cells)
     return cells
 
 
 def _summarise_cell(
     cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:
-    # A stopped run may be continued, so that it is not a result yet.
+    # A stopped run has no result yet: the sweep continues it.
     ended_runs = {
         seed: runs[digest]
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
         if digest in runs and runs[digest].status != "stopped"
     }
-    finished = [run for run in ended_runs.values() if run.status == "finished"]
+    finished_runs = [run for run in ended_runs.values() if run.status == "finished"]
     statuses = [run.status for run in ended_runs.values()]
     flip_rates = _metric_values(ended_runs.values(), "flip_rate")
     return CellSummary(
         cell=cell,
-        statistics={metric: Statistic.of(_metric_values(finished, metric)) for metric in metrics},
-        diverged=statuses.count("diverged"),
-        out_of_memory=statuses.count("out of memory"),
-        not_converged=sum(not run.converged for run in ended_runs.values()),
-        missing=tuple(seed for seed in cell.seeds if seed not in ended_runs),
+        statistics={
+            metric: Statistic.of(_metric_values(finished_runs, metric)) for metric in metrics
+        },
+        diverged_count=statuses.count("diverged"),
+        out_of_memory_count=statuses.count("out of memory"),
+        not_converged_count=sum(not run.converged for run in ended_runs.values()),
+        missing_seeds=tuple(seed for seed in cell.seeds if seed not in ended_runs),
         flip_rate=mean(flip_rates) if flip_rates else None,
         devices=frozenset(
             device
             for run in ended_runs.values()
             for device in run.provenance["device"].split(HISTORY_SEPARATOR)
         ),
-        labels={seed: run.labels for seed, run in ended_runs.items()},
+        labels_sha256={seed: run.labels_sha256 for seed, run in ended_runs.items()},
         revisions={seed: run.revision for seed, run in ended_runs.items()},
-        changes={
+        environment_changes={
             seed: text for seed, run in ended_runs.items() if (text := _describe_changes(run))
         },
     )
 
 
 def _metric_values(runs: Iterable[RecordedRun], metric: str) -> list[float]:
-    """Return the values of a metric, without the runs that lack it."""
+    """Return the values of a metric in the runs that have recorded the metric."""
     values = (run.metrics.get(metric, math.nan) for run in runs)
     return [value for value in values if not math.isnan(value)]
 
 
 def _describe_changes(run: RecordedRun) -> str:
-    """Describe what changed of a run's device and versions when it was continued; "" if nothing."""
+    """Describe changes of device or version when a run was continued; "" for none."""
     return "; ".join(
         f"{name} {run.provenance[name]}"
-        for name in BIT_RELEVANT
+        for name in BIT_RELEVANT_KEYS
         if HISTORY_SEPARATOR in run.provenance[name]
     )
 
 
-def _check_paired(cells: Iterable[CellSummary]) -> None:
-    """Raise `RecordError` if two methods saw different noisy labels at the same seed."""
-    first_seen: dict[tuple[str, int], tuple[str, str]] = {}
+def _check_same_labels(cells: Iterable[CellSummary]) -> None:
+    """Raise `RecordError` if two methods were trained on different noisy labels at one seed."""
+    first_by_scenario_and_seed: dict[tuple[str, int], tuple[str, str]] = {}
     for summary in cells:
-        for seed, labels in summary.labels.items():
+        for seed, sha256 in summary.labels_sha256.items():
             key = (summary.cell.scenario, seed)
-            first_method, first_labels = first_seen.setdefault(key, (summary.cell.method, labels))
-            if first_labels != labels:
+            first_method, first_sha256 = first_by_scenario_and_seed.setdefault(
+                key, (summary.cell.method, sha256)
+            )
+            if first_sha256 != sha256:
                 raise RecordError(
                     f"{summary.cell.scenario}, seed {seed}: {first_method} was trained on noisy "
-                    f"labels {first_labels[:12]}, {summary.cell.method} on {labels[:12]}; methods "
-                    "that saw different labels are not compared: train them again with one version"
+                    f"labels {first_sha256[:12]}, {summary.cell.method} on {sha256[:12]}; methods "
+                    "trained on different labels cannot be compared: train both again with the "
+                    "same library versions"
                 )
 
 
-def _check_revisions(cells: Iterable[CellSummary]) -> None:
-    """Raise `RecordError` if runs were made under different revisions of the training code."""
+def _check_same_revision(cells: Iterable[CellSummary]) -> None:
+    """Raise `RecordError` if runs were made by different revisions of the training code."""
     revisions = sorted({revision for summary in cells for revision in summary.revisions.values()})
     if len(revisions) > 1:
         raise RecordError(
-            f"runs of revisions {' and '.join(map(str, revisions))} of the training code are not "
-            "compared: type the sweep's command again, which trains those of the older one anew"
+            f"runs made by revisions {' and '.join(map(str, revisions))} of the training code "
+            "cannot be compared: run the sweep's command again, which repeats the runs of the "
+            "older revision"
         )

@@ -1,4 +1,4 @@
-"""Notes under a table: seeds, protocol, searches, recipes, label noise, sources and devices."""
+"""Notes under a comparison table: seeds, searches, recipes, label noise, sources and devices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from reports.paper import (
     CITATION,
     NOT_CONVERGED,
     find_paper_results,
-    paper_results_on_any_backbone,
-    paper_setting_of,
+    find_paper_results_on_any_backbone,
+    paper_noise_of,
 )
-from reports.words import GREEK_LETTERS, code_text, format_count, format_values
+from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
+from trainables.run.protocols import protocol_from_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
-    """Return the notes of a sweep's table, in reading order."""
+    """Return the notes to print under the table of a sweep, from top to bottom."""
     return (
         *_missing_runs_notes(plan, cells),
         _seeds_note(plan, cells),
-        _protocol_note(plan),
+        *_protocol_notes(plan, cells),
         *_searches_notes(plan, cells),
         _recipes_note(plan, cells),
         *_convergence_notes(cells),
@@ -43,84 +44,105 @@ def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ..
 
 def _missing_runs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     if plan.state != "finished":
-        yield "This sweep is not finished: type its command again to go on with it."
+        yield "This sweep is not finished: run its command again to continue."
     for summary in cells:
-        if summary.missing:
-            word = "seed" if len(summary.missing) == 1 else "seeds"
-            seeds = ", ".join(map(str, summary.missing))
-            yield f"Missing: {_cell_label(summary)}, {word} {seeds}."
-    if any(summary.diverged for summary in cells):
-        yield "Where runs diverged, mean and ± are over those that finished."
+        if summary.missing_seeds:
+            noun = "seed" if len(summary.missing_seeds) == 1 else "seeds"
+            seeds = ", ".join(map(str, summary.missing_seeds))
+            yield f"Missing runs: {_cell_label(summary)}, {noun} {seeds}."
+    if any(summary.diverged_count for summary in cells):
+        yield "Where runs diverged, mean and ± are over the runs that finished."
 
 
 def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
-    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    labels_by_seeds: dict[tuple[int, ...], list[str]] = {}
     for summary in cells:
-        by_seeds.setdefault(tuple(summary.cell.seeds), []).append(_cell_label(summary))
-    counts = [
+        labels_by_seeds.setdefault(tuple(summary.cell.seeds), []).append(_cell_label(summary))
+    seed_texts = [
         f"n = {len(seeds)} (seeds {', '.join(map(str, seeds))})"
-        + (f" for {'; '.join(labels)}" if len(by_seeds) > 1 else " unless a cell says otherwise")
-        for seeds, labels in by_seeds.items()
+        + (
+            f" for {'; '.join(labels)}"
+            if len(labels_by_seeds) > 1
+            else " unless an entry says otherwise"
+        )
+        for seeds, labels in labels_by_seeds.items()
     ]
     text = "± is the sample standard deviation (ddof 1) over n seeds"
-    if counts:
-        text += "; " + "; ".join(counts)
-    # The draw of a subset is no source of variation where all samples are used.
+    if seed_texts:
+        text += "; " + "; ".join(seed_texts)
+    # Where all samples are used, the seed of the subset has no effect.
     fixed_axes = [axis for axis in plan.fixed_seeds if axis != "subset" or plan.subset is not None]
     if fixed_axes:
-        text += f". It leaves out what is held fixed: {', '.join(fixed_axes)}"
+        text += f". ± excludes the variation of seeds that are held fixed: {', '.join(fixed_axes)}"
     return (
-        text + ". Bold (* in plain text): the best mean of its column among cells with all seeds."
+        f"{text}. Bold (* in plain text) marks the best mean of a column, among entries whose "
+        "seeds have all finished."
     )
 
 
-def _protocol_note(plan: PlanRecord) -> str:
-    error = f"its standard error for one run is {100 * plan.standard_error:.2f} points"
-    return f"Chosen by: {plan.protocol}; {error}."
+def _protocol_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    if plan.searches:
+        standard_error = f"its standard error is {100 * plan.standard_error:.2f} points for one run"
+        yield f"Hyperparameters are chosen by {plan.protocol}; {standard_error}."
+    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    by_epochs: dict[str, list[str]] = {}
+    for scenario, identity in plan.protocols.items():
+        if scenario in titles:
+            by_epochs.setdefault(protocol_from_identity(identity).epochs_text, []).append(
+                titles[scenario]
+            )
+    if len(by_epochs) > 1:
+        texts = (f"{epochs} for {', '.join(names)}" for epochs, names in by_epochs.items())
+        yield f"Averaged epochs differ between scenarios: {'; '.join(texts)}."
 
 
 def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
-        spaces = ", ".join(_describe_space(name, space) for name, space in search.space.items())
-        scenario = titles.get(search.scenario, search.scenario)
-        chosen = format_values(search.chosen) if search.chosen else "not chosen yet"
+        ranges = ", ".join(_describe_space(name, space) for name, space in search.space.items())
+        scenario_title = titles.get(search.scenario, search.scenario)
+        chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
-            f"{search.method_title}: {chosen}, from {len(search.digests)} of "
-            f"{format_count(search.trials, 'trial')} on {scenario} ({spaces})"
+            f"{search.method_title}: {chosen_values}, from {len(search.digests)} of "
+            f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
         )
-        if seeds := max((len(candidate.digests) for candidate in search.candidates), default=0):
+        if seed_count := max(
+            (len(candidate.digests) for candidate in search.candidates), default=0
+        ):
             candidates = format_count(len(search.candidates), "candidate")
-            text += f", then {candidates} on {format_count(seeds, 'fresh seed')}"
+            text += f", then {candidates} on {format_count(seed_count, 'new seed')}"
         yield f"{text}; {_describe_scope(plan, search)}."
 
 
 def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
-    matched = "network, schedule, epochs and selection are NAL's"
-    with_own_recipe = [summary.cell.method_title for summary in cells if summary.cell.recipe]
-    if not with_own_recipe:
-        return f"Recipe: matched for all methods: {matched}."
-    methods = ", ".join(dict.fromkeys(with_own_recipe))
-    own_recipes = (
-        "their own, said beside their names, with the number that it reports in the first column"
+    matched_recipe = "the matched recipe: network, schedule, epochs and selection are NAL's"
+    titles_with_own_recipe = [summary.cell.method_title for summary in cells if summary.cell.recipe]
+    if not titles_with_own_recipe:
+        return f"All methods are trained with {matched_recipe}."
+    methods = ", ".join(dict.fromkeys(titles_with_own_recipe))
+    own_recipe = (
+        "are trained with the recipe stated beside their name, and the first column shows the "
+        "accuracy that this recipe reports"
     )
-    lengths = "" if plan.scenario_epochs else f" ({plan.epochs} epochs)"
-    return f"Recipe: {methods}: {own_recipes}; all others matched{lengths}: {matched}."
+    epochs = "" if plan.scenario_epochs else f" for {plan.epochs} epochs"
+    return f"{methods} {own_recipe}. All other methods are trained{epochs} with {matched_recipe}."
 
 
 def _convergence_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
-    if any(summary.stagnated or summary.all_failed for summary in cells):
+    if any(summary.stagnated_count or summary.all_failed for summary in cells):
         yield (
-            f"{NOT_CONVERGED}: failed to converge, which is a divergence, or in the last epoch "
-            "fewer than 2/K of the training samples predicted right (by true labels where they are "
-            "known)."
+            f"{NOT_CONVERGED} marks failure to converge: a run diverged, or in its last epoch "
+            "fewer than 2/K of the training samples were predicted correctly (K classes; by true "
+            "labels where these are known)."
         )
 
 
 def _describe_scope(plan: PlanRecord, search: TuningRecord) -> str:
     if plan.scope == "scenario":
         return "each scenario has its own search"
-    return "one search serves all scenarios" if len(search.serves) > 1 else "searched there alone"
+    if len(search.serves) > 1:
+        return "one search serves all scenarios"
+    return "the search serves this scenario only"
 
 
 def _describe_space(name: str, space: Space) -> str:
@@ -129,17 +151,22 @@ def _describe_space(name: str, space: Space) -> str:
 
 
 def _label_noise_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
-    rates: dict[str, list[float]] = {}
+    flip_rates: dict[str, list[float]] = {}
     for summary in cells:
         if summary.flip_rate is not None:
-            rates.setdefault(summary.cell.scenario_title, []).append(summary.flip_rate)
-    if rates:
-        means = "; ".join(f"{title}: {100 * mean(rate):.2f} %" for title, rate in rates.items())
-        yield f"Labels that really differ from the true ones: {means}."
+            flip_rates.setdefault(summary.cell.scenario_title, []).append(summary.flip_rate)
+    if flip_rates:
+        means = "; ".join(
+            f"{title}: {100 * mean(rates):.2f} %" for title, rates in flip_rates.items()
+        )
+        yield f"Measured fraction of labels that differ from the true labels: {means}."
     one_draw_titles = {summary.cell.scenario_title for summary in cells if summary.cell.one_draw}
     if one_draw_titles:
-        names = "; ".join(sorted(one_draw_titles))
-        yield f"All seeds see one draw of the noise, so that ± does not include it: {names}."
+        titles = "; ".join(sorted(one_draw_titles))
+        yield (
+            "All seeds see one draw of the label noise, so that ± excludes the variation between "
+            f"draws: {titles}."
+        )
 
 
 def _subset_notes(plan: PlanRecord) -> Iterator[str]:
@@ -149,67 +176,77 @@ def _subset_notes(plan: PlanRecord) -> Iterator[str]:
 
 def _paper_numbers_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     methods = {summary.cell.method_title for summary in cells}
-    shown, settings, other_backbones = [], [], set()
+    quoted_results, noises, other_backbones = [], [], set()
     for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
         results = find_paper_results(plan.dataset.title, scenario, plan.backbone)
-        # The table of ablations repeats rows of Table 1: each method's first number is shown.
-        by_method = {result.method: result for result in reversed(results)}
-        matches = [by_method[method] for method in methods & set(by_method)]
-        shown += matches
+        # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
+        result_by_method = {result.method: result for result in reversed(results)}
+        matches = [result_by_method[method] for method in methods & set(result_by_method)]
+        quoted_results += matches
         if matches:
-            settings.append(paper_setting_of(scenario))
+            noises.append(paper_noise_of(scenario))
         else:
             other_backbones |= {
-                r.backbone for r in paper_results_on_any_backbone(plan.dataset.title, scenario)
+                result.backbone
+                for result in find_paper_results_on_any_backbone(plan.dataset.title, scenario)
             }
-    symmetric = [s for s in settings if s and s.noise_type == "symmetric"]
-    if shown:
-        tables = ", ".join(str(number) for number in sorted({r.table for r in shown}))
-        yield f"paper: {CITATION}, Table {tables}; ± as printed there; no part in the bold."
+    symmetric = [noise for noise in noises if noise and noise.noise_type == "symmetric"]
+    if quoted_results:
+        tables = ", ".join(
+            str(number) for number in sorted({result.table for result in quoted_results})
+        )
+        yield (
+            f'Rows marked "paper" quote {CITATION}, Table {tables}, with ± as printed there; they '
+            "are never bold."
+        )
     if symmetric:
         yield (
-            "The paper's text excludes the true class from symmetric flips, its public code "
-            "includes it; which made its numbers is not recorded."
+            "Symmetric noise excludes the true class in the paper's text, but its public code "
+            "includes it; the paper does not say which of the two produced its accuracies."
         )
-    if any(setting.including for setting in symmetric):
-        yield "† is the paper's number for symmetric noise of this rate, whose text excludes it."
-    if any("pretrained" in result.backbone for result in shown):
-        yield "‡ is the paper's number of a network that began with ImageNet weights."
-    if other_backbones:
-        names = ", ".join(sorted(other_backbones))
+    if any(noise.includes_true_class for noise in symmetric):
         yield (
-            f"The paper's numbers for this noise are with {names}: not shown beside another "
-            "backbone."
+            "† marks the paper's accuracy at this rate of symmetric noise, although this scenario "
+            "may draw the true class and the paper's text excludes it."
+        )
+    if any("pretrained" in result.backbone for result in quoted_results):
+        yield "‡ marks the paper's accuracy of a network that started from ImageNet weights."
+    if other_backbones:
+        backbones = ", ".join(sorted(other_backbones))
+        yield (
+            f"The paper's accuracies for this label noise are not shown, since its networks have "
+            f"another backbone: {backbones}."
         )
 
 
 def _extensions_notes(plan: PlanRecord) -> Iterator[str]:
     if plan.code:
-        files = "; ".join(code_text(name, sha256) for name, sha256 in plan.code.items())
-        yield f"Code from outside this package: {files}."
+        extensions = "; ".join(format_extension(name, sha256) for name, sha256 in plan.code.items())
+        yield f"Code from outside this project: {extensions}."
 
 
 def _devices_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
     devices = sorted({device for summary in cells for device in summary.devices})
     if len(devices) == 1:
-        yield f"Ran on {devices[0]}."
+        yield f"All runs were trained on {devices[0]}."
     elif devices:
         yield (
-            f"Kinds of device are mixed ({'; '.join(devices)}): equal runs may differ between them."
+            f"Runs were trained on different kinds of device ({'; '.join(devices)}), on which "
+            "equal runs may have different results."
         )
 
 
 def _changed_runs_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
     for summary in cells:
-        for seed, text in summary.changes.items():
+        for seed, text in summary.environment_changes.items():
             yield (
-                f"Interrupted and continued otherwise: {_cell_label(summary)}, seed {seed} "
-                f"({text}); its numbers may differ from those of a run in one place."
+                f"Continued on another device or version: {_cell_label(summary)}, seed {seed} "
+                f"({text}); the accuracies may differ from those of an uninterrupted run."
             )
 
 
 def _cell_label(summary: CellSummary) -> str:
-    """Return the text that names a cell: method, values and scenario."""
+    """Return the text that identifies a cell: method, hyperparameter values and scenario."""
     cell = summary.cell
     return ", ".join(
         filter(None, [cell.method_title, format_values(cell.values), cell.scenario_title])

@@ -1,4 +1,4 @@
-"""Numbers of the NAL paper, from its Tables 1 to 6, by dataset, label noise and backbone."""
+"""Accuracies that the NAL paper reports in its Tables 1 to 6, to quote beside measured ones."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from importlib import resources
 from trainables.run.metrics import TEST_LAST
 
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
+"""Reference to the NAL paper, printed under tables that quote its accuracies."""
 
 NOT_CONVERGED = "⊖"
 """Symbol that the NAL paper prints where a method fails to converge."""
 
 QUOTED_METHODS = ("NLNL",)
-"""Methods that are not trained, but quoted in every table for which the NAL paper has numbers.
+"""Methods that no study trains, but whose accuracies in the NAL paper are quoted in tables.
 
-NLNL takes about 3,000 epochs.
+NLNL is not trained because a run takes about 3,000 epochs.
 """
 
 REAL_NOISE = "real"
-"""Noise type of the real-world datasets, whose labels are already noisy."""
+"""Value of `PaperResult.noise_type` for real-world datasets, whose labels are noisy by nature."""
 
-METRICS = {
+PAPER_METRICS = {
     TEST_LAST: ("test_acc", "webvision_val_top1"),
     "test/webvision/top1_last": ("webvision_val_top1",),
     "test/webvision/top5_last": ("webvision_val_top5",),
     "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
     "test/imagenet/top5_last": ("ilsvrc12_val_top5",),
 }
-"""Values of `PaperResult.metric` that correspond to a metric of our runs, by its name."""
+"""Values of `PaperResult.metric` that correspond to each metric of runs, by its name."""
 
-_SCENARIO = re.compile(
+_SCENARIO_PATTERN = re.compile(
     r"(symmetric(?:-incl)?(?:-each)?|symmetric-official|asymmetric(?:-each|-official)?"
     r"|pmd(?:-keep)?-[123])-(0\.\d+)"
 )
@@ -42,7 +43,7 @@ _SCENARIO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PaperResult:
-    """One number in a table of the NAL paper.
+    """One accuracy in a table of the NAL paper.
 
     Attributes:
         table: number of the table in the paper.
@@ -51,10 +52,10 @@ class PaperResult:
         noise_rate: nominal noise rate, a fraction.
         backbone: name of the backbone, as printed.
         method: name of the method, as printed.
-        metric: "test_acc", or one of the four metrics of mini-WebVision.
-        mean: mean in percent; None where the paper prints ⊖.
+        metric: name of the accuracy: "test_acc", or one of the four metrics of mini-WebVision.
+        mean: mean accuracy in percent; None where the paper prints ⊖ or nothing.
         std: standard deviation in percent; None where the paper prints none.
-        note: remark on the origin of the number.
+        note: remark on the origin of the accuracy, such as a quotation from an earlier paper.
     """
 
     table: int
@@ -70,24 +71,24 @@ class PaperResult:
 
 
 @dataclass(frozen=True, slots=True)
-class PaperSetting:
-    """Label noise of a scenario in the terms of the NAL paper.
+class PaperNoise:
+    """Label noise of a scenario, described as in the tables of the NAL paper.
 
     Attributes:
-        noise_type: noise type, with the values of `PaperResult.noise_type`.
+        noise_type: type of noise, one of the values of `PaperResult.noise_type`.
         noise_rate: nominal noise rate, a fraction; 0 for real noise.
-        including: whether the noise is symmetric and may draw the true class again, which the
-            paper's text excludes.
+        includes_true_class: whether the noise is symmetric and may draw the true class again; the
+            text of the paper excludes the true class.
     """
 
     noise_type: str
     noise_rate: float
-    including: bool
+    includes_true_class: bool
 
 
 @cache
 def paper_results() -> tuple[PaperResult, ...]:
-    """Return every number in Tables 1 to 6 of the NAL paper."""
+    """Return all accuracies in Tables 1 to 6 of the NAL paper."""
     text = (resources.files("reports") / "paper_results.csv").read_text(encoding="utf-8")
     return tuple(
         PaperResult(
@@ -106,54 +107,55 @@ def paper_results() -> tuple[PaperResult, ...]:
     )
 
 
-def paper_setting_of(scenario: str) -> PaperSetting | None:
-    """Return the paper's description of a scenario; None if the paper has no such scenario."""
+def paper_noise_of(scenario: str) -> PaperNoise | None:
+    """Describe the label noise of a scenario as in the NAL paper; None if the paper lacks it."""
     if scenario == "clean":
-        return PaperSetting(REAL_NOISE, 0.0, including=False)
-    match = _SCENARIO.fullmatch(scenario)
+        return PaperNoise(REAL_NOISE, 0.0, includes_true_class=False)
+    match = _SCENARIO_PATTERN.fullmatch(scenario)
     if match is None:
         return None
     kind, rate = match.groups()
     if kind.startswith("pmd"):
-        return PaperSetting(f"pmd-type-{kind[-1]}", float(rate), including=False)
-    including = kind.startswith(("symmetric-incl", "symmetric-official"))
-    return PaperSetting(kind.partition("-")[0], float(rate), including)
+        return PaperNoise(f"pmd-type-{kind[-1]}", float(rate), includes_true_class=False)
+    includes_true_class = kind.startswith(("symmetric-incl", "symmetric-official"))
+    return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class)
 
 
 def find_paper_results(
     dataset: str, scenario: str, backbone: str, metric: str = TEST_LAST
 ) -> list[PaperResult]:
-    """Return the paper's numbers for a dataset, scenario and backbone, in the paper's order.
+    """Return the NAL paper's accuracies for a dataset, scenario and backbone, in the paper's order.
 
     Args:
-        dataset: title of the dataset or its name in studies: "CIFAR-10" or "cifar10".
-        scenario: name of the scenario; `symmetric-incl-R` and `symmetric-R` return the same
-            numbers, and `paper_setting_of` distinguishes them.
-        backbone: title of the backbone: "ResNet-34 (32×32)" matches the paper's "ResNet34".
-        metric: metric of a run, one of the keys of `METRICS`.
+        dataset: title of the dataset, or its name in studies, such as "CIFAR-10" or "cifar10".
+        scenario: name of the scenario. The same accuracies are returned for `symmetric-R` and
+            `symmetric-incl-R`, which `paper_noise_of` distinguishes.
+        backbone: title of the backbone; "ResNet-34 (32×32)" matches the paper's "ResNet34".
+        metric: name of a metric of runs, one of the keys of `PAPER_METRICS`.
     """
-    name, results = _simplify(backbone), paper_results_on_any_backbone(dataset, scenario, metric)
-    return [result for result in results if _simplify(result.backbone) == name]
+    name = _normalise_name(backbone)
+    results = find_paper_results_on_any_backbone(dataset, scenario, metric)
+    return [result for result in results if _normalise_name(result.backbone) == name]
 
 
-def paper_results_on_any_backbone(
+def find_paper_results_on_any_backbone(
     dataset: str, scenario: str, metric: str = TEST_LAST
 ) -> list[PaperResult]:
-    """Return the paper's numbers for a dataset and scenario on any backbone."""
-    setting = paper_setting_of(scenario)
-    if setting is None:
+    """Return the NAL paper's accuracies for a dataset and scenario on all backbones."""
+    noise = paper_noise_of(scenario)
+    if noise is None:
         return []
     return [
         result
         for result in paper_results()
-        if result.metric in METRICS.get(metric, ())
+        if result.metric in PAPER_METRICS.get(metric, ())
         and (result.mean is not None or "converge" in result.note)
-        and _simplify(result.dataset) == _simplify(dataset)
-        and result.noise_type == setting.noise_type
-        and (setting.noise_type == REAL_NOISE or result.noise_rate == setting.noise_rate)
+        and _normalise_name(result.dataset) == _normalise_name(dataset)
+        and result.noise_type == noise.noise_type
+        and (noise.noise_type == REAL_NOISE or result.noise_rate == noise.noise_rate)
     ]
 
 
-def _simplify(name: str) -> str:
-    """Return the letters and digits before a bracket: "resnet34" for "ResNet-34 (32×32)"."""
+def _normalise_name(name: str) -> str:
+    """Reduce a name to lower-case letters and digits: "ResNet-34 (32×32)" becomes "resnet34"."""
     return re.sub(r"[^a-z0-9]", "", name.partition("(")[0].lower())

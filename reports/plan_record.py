@@ -1,7 +1,7 @@
-"""Plan and progress of a sweep, as stored in the artifact `plan.json`.
+"""Plan and progress of a sweep, as stored in the MLflow artifact `plan.json`.
 
-The sweep writes this file and reports read it. The file names runs by their digests, not by their
-identifiers in MLflow, since a run may belong to two sweeps.
+The sweep writes this file, and reports read it. Runs are named by their digests, not by their
+MLflow run IDs, since a run may belong to two sweeps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import RecordError
 from trainables.run.parameters import Space
-from trainables.run.protocols import HeldOutMean, read_protocol
+from trainables.run.protocols import HeldOutMean, protocol_from_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +21,12 @@ PLAN_FILE = "plan.json"
 """Name of the MLflow artifact that holds the plan."""
 
 HyperparameterValues = dict[str, bool | int | float | str]
-"""Values of the tunable hyperparameters, by name."""
+"""Values of tunable hyperparameters, by the name of the hyperparameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """The dataset of a sweep.
+    """The dataset on which the runs of a sweep are trained.
 
     Attributes:
         name: name of the dataset in studies.
@@ -47,10 +47,10 @@ class DatasetRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRecord:
-    """Published values of the searched hyperparameters.
+    """The reference of a search: published values of the searched hyperparameters.
 
     Attributes:
-        values: values of the searched hyperparameters.
+        values: published values, by hyperparameter.
         source: publication that states the values.
     """
 
@@ -60,11 +60,11 @@ class ReferenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """A candidate that the select phase tried on fresh seeds.
+    """A candidate: hyperparameter values that the select phase tries on new seeds.
 
     Attributes:
         values: values of the searched hyperparameters.
-        origin: "search" if a trial proposed the values, "reference" if they are the reference.
+        origin: "search" if a trial proposed the values, "reference" if they are the published ones.
         digests: digests of the candidate's runs.
     """
 
@@ -75,19 +75,19 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class TuningRecord:
-    """The search for a method's hyperparameters, and the choice among its candidates.
+    """The tuning of a method: search for hyperparameters, then selection among the candidates.
 
     Attributes:
         method: name of the method in studies.
         method_title: title of the method in tables.
-        scenario: scenario on which the trials are trained.
+        scenario: name of the label-noise scenario on which the trials are trained.
         serves: names of the scenarios that use the chosen values.
         space: range of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
-        digests: digests of the runs of complete trials, in order.
-        reference: published values; None if there are none.
+        digests: digests of the runs of completed trials, in order.
+        reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
-        chosen: values of the winner; None until the select phase is done.
+        chosen: hyperparameter values of the winner; None until the select phase is done.
     """
 
     method: str
@@ -104,7 +104,7 @@ class TuningRecord:
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """A cell of the confirm phase: all seeds of one method, scenario and values.
+    """A planned table entry (cell): the runs of one method, scenario and values, on all seeds.
 
     Attributes:
         method: name of the method in studies.
@@ -112,14 +112,16 @@ class CellRecord:
         scenario: name of the scenario in studies.
         scenario_title: title of the scenario in tables.
         values: values of the tunable hyperparameters; empty if the method has none.
-        origin: "tuned", "reference", "fixed", "varied", or "tuned, equals reference".
+        origin: origin of the values: "tuned", "reference", "fixed", "varied", or "tuned, equals
+            reference".
         trials: number of trials of the search that chose the values; 0 if they were not tuned.
-        source: source of the values.
+        source: publication or rule that the values come from, such as "paper, section 5".
         seeds: planned seeds, in order.
         digests: digests of the runs, in the order of `seeds`.
         recipe: description of the runs' own recipe; "" for the study's recipe ("matched").
-        reading: metric that the runs' own recipe reports; "" for the headline of the table.
-        one_draw: whether all seeds are trained on one draw of the label noise.
+        reading: name of the metric that the runs' own recipe reports in the first column of the
+            table; "" for the metric of that column.
+        one_draw: whether the runs of all seeds are trained on the same noisy labels.
     """
 
     method: str
@@ -139,24 +141,24 @@ class CellRecord:
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):
             raise ValueError(
-                f"cell {self.method} on {self.scenario}: {len(self.seeds)} seeds, "
-                f"but {len(self.digests)} digests"
+                f"cell {self.method} on {self.scenario}: {len(self.seeds)} seeds, but "
+                f"{len(self.digests)} digests; each seed needs one"
             )
 
     @property
-    def tuned(self) -> bool:
-        """Whether a search chose the values."""
+    def is_tuned(self) -> bool:
+        """Whether a search chose the hyperparameter values of the cell."""
         return self.origin.startswith("tuned")
 
     @property
-    def reference(self) -> bool:
-        """Whether the values are those of the reference."""
+    def has_reference_values(self) -> bool:
+        """Whether the hyperparameter values of the cell equal the published ones."""
         return self.origin.endswith("reference")
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
-    """Plan and progress of a sweep.
+    """The content of `plan.json`: plan and progress of a sweep.
 
     Attributes:
         sweep: digest of the sweep.
@@ -165,23 +167,25 @@ class PlanRecord:
         dataset: dataset of the study.
         backbone: title of the backbone.
         subset: number of training samples used; None for all.
-        epochs: number of epochs of a training.
-        window: `recipe.window` of the study, the number of last epochs that are always evaluated.
+        epochs: number of epochs of each run.
+        window: number of epochs at the end of each run that are always evaluated; `recipe.window`
+            of the study.
         scope: "study" if one search serves all scenarios, "scenario" if each has its own.
-        protocol: description of the number that chooses hyperparameters.
+        protocol: description of the accuracy by which hyperparameters are chosen.
         standard_error: binomial standard error of one run's held-out accuracy, a fraction.
         headline: title of the test accuracy that tables show first.
-        deviations: statements of where the study departs from the paper.
-        searches: searches of the tuned methods.
-        cells: cells of the confirm phase that are determined so far.
+        deviations: sentences that say where the study departs from the paper.
+        searches: hyperparameter search of each tuned method.
+        cells: cells of the confirm phase whose hyperparameter values are determined so far.
         state: "finished" if all runs of the sweep have ended, else "running".
-        fixed_seeds: seed of each axis of randomness that is held fixed while the others vary.
+        fixed_seeds: seed of each source of randomness, such as "noise", that is held fixed while
+            the seeds of the others vary.
         scenario_epochs: number of epochs on each scenario where it differs from `epochs`.
-        further: titles of test accuracies that only this dataset has, by metric.
+        further: titles of additional test accuracies of this dataset, by the name of the metric.
         code: SHA-256 of the source of each extension, by the extension's name.
-        protocols: values that identify the protocol (the rule that chooses hyperparameters), by
-            scenario; empty in older plans, whose protocol is the mean over the last `window`
-            epochs.
+        protocols: identity of the protocol (which epochs' accuracies are averaged to choose
+            hyperparameters), by scenario; empty in older plans, whose protocol is the mean over
+            the last `window` epochs.
     """
 
     sweep: str
@@ -208,24 +212,25 @@ class PlanRecord:
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
-            read_protocol(identity)
+            protocol_from_identity(identity)
 
     @property
     def averaged_epochs(self) -> str:
-        """Description of the epochs over which the accuracies of runs are averaged."""
-        protocols = [read_protocol(identity) for identity in self.protocols.values()]
-        descriptions = [p.averaged for p in protocols] or [HeldOutMean(self.window).averaged]
+        """Text for the epochs over which accuracies are averaged, such as "last 10 epochs"."""
+        protocols = [protocol_from_identity(identity) for identity in self.protocols.values()]
+        descriptions = [protocol.epochs_text for protocol in protocols]
+        descriptions = descriptions or [HeldOutMean(self.window).epochs_text]
         return " or ".join(dict.fromkeys(descriptions))
 
     @property
     def digests(self) -> set[str]:
-        """Digests of all runs that the plan names."""
-        owners: list[CellRecord | TuningRecord | CandidateRecord] = [
+        """Digests of all runs in the plan: trials, candidates and cells."""
+        records: list[CellRecord | TuningRecord | CandidateRecord] = [
             *self.cells,
             *self.searches,
             *(candidate for search in self.searches for candidate in search.candidates),
         ]
-        return {digest for owner in owners for digest in owner.digests}
+        return {digest for record in records for digest in record.digests}
 
     def to_json(self) -> str:
         """Return the plan as indented JSON."""
@@ -233,10 +238,10 @@ class PlanRecord:
 
     @classmethod
     def from_json(cls, text: str) -> PlanRecord:
-        """Return the plan that JSON text describes.
+        """Parse the plan from JSON text.
 
         Raises:
-            RecordError: if the text is damaged or of another version.
+            RecordError: if the text is damaged or was written by another version.
         """
         try:
             values = json.loads(text)
@@ -244,15 +249,18 @@ class PlanRecord:
                 **{
                     **values,
                     "dataset": DatasetRecord(**values["dataset"]),
-                    "searches": [_tuning_record(search) for search in values["searches"]],
+                    "searches": [_parse_tuning_record(search) for search in values["searches"]],
                     "cells": [CellRecord(**cell) for cell in values["cells"]],
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"{PLAN_FILE} is not of this version, or damaged: {error}") from error
+            raise RecordError(
+                f"{PLAN_FILE} is damaged or was written by another version: {error}"
+            ) from error
 
 
-def _tuning_record(values: Mapping[str, Any]) -> TuningRecord:
+def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
+    """Parse the record of a search from the values of its JSON object."""
     reference = values["reference"]
     return TuningRecord(
         **{

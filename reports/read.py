@@ -1,16 +1,18 @@
-"""Reading of a sweep from MLflow: its plan, and the runs that the plan names by digest."""
+"""Reading a sweep from MLflow: the plan of the sweep, and the runs that this plan names."""
 
 from __future__ import annotations
 
 import tempfile
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import open_store, search_runs, translate_store_errors, without_password
-from trainables.errors import RecordError, UserError
-from trainables.run.result import BIT_RELEVANT
+from reports.store import mask_password, open_store, search_runs, translate_store_errors
+from trainables.errors import HomeError, RecordError, UserError
+from trainables.run.result import BIT_RELEVANT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,138 +23,161 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run that has ended, as MLflow stores it.
+    """A training run that has ended, as MLflow stores it.
 
     Attributes:
         digest: SHA-256 of the run's spec.
-        status: value of `trainables.run.result.Status`.
+        status: how the run ended, such as "finished"; a value of `trainables.run.result.Status`.
         converged: whether the run converged.
-        labels: SHA-256 of the noisy labels that the run was trained on.
-        provenance: device and version of torch, by the names in `BIT_RELEVANT`.
-        revision: revision of the training code.
+        labels_sha256: SHA-256 of the noisy labels that the run was trained on.
+        provenance: device and version of torch that trained the run, by the names in
+            `BIT_RELEVANT_KEYS`.
+        revision: revision of the training code that trained the run.
         metrics: last value of each metric, by name; accuracies are fractions.
     """
 
     digest: str
     status: str
     converged: bool
-    labels: str
+    labels_sha256: str
     provenance: Mapping[str, str]
     revision: int
     metrics: Mapping[str, float]
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
-    """Read the plan and the runs of a sweep.
+    """Read the plan of a sweep and its recorded runs from an MLflow store.
 
     Args:
         uri: URI of the MLflow store.
-        sweep: name of a study, for its latest sweep, or the beginning of a sweep's digest; None
-            for the latest sweep of all studies.
+        sweep: beginning of the sweep's digest, or name of a study, which selects the study's
+            latest sweep; None for the latest sweep in the store.
 
     Returns:
-        The plan, and the recorded runs that it names, each digest once.
+        The plan, and one recorded run for each digest in the plan that has been recorded.
 
     Raises:
-        UserError: if no sweep or more than one matches.
-        RecordError: if the plan is damaged.
+        UserError: if no sweep or more than one matches `sweep`.
+        RecordError: if the plan is missing or damaged.
         ServiceError: if the server does not answer.
-        HomeError: if the SQLite file cannot be used.
+        HomeError: if the SQLite file cannot be used, or the home folder was moved.
     """
     client = open_store(uri)
     with translate_store_errors(uri):
-        sweep_run = _find_sweep(_sweep_runs(client), sweep, uri)
+        sweep_run = _select_sweep_run(_find_sweep_runs(client), sweep, uri)
         plan = _read_plan(client, sweep_run)
-        runs = _iter_runs(client, sweep_run.info.experiment_id, plan)
-        return plan, [_recorded_run(run) for run in runs]
+        runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
+        return plan, [_to_recorded_run(run) for run in runs]
 
 
-def _sweep_runs(client: MlflowClient) -> list[Run]:
-    """Return the MLflow runs of all sweeps, the most recently started first."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = search_runs(client, experiments, "tags.`nal.kind` = 'sweep'") if experiments else ()
+def _find_sweep_runs(client: MlflowClient) -> list[Run]:
+    """Return the MLflow runs that represent sweeps, most recently started first."""
+    experiment_ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = "tags.`nal.kind` = 'sweep'"
+    runs = search_runs(client, experiment_ids, query) if experiment_ids else ()
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
-def _find_sweep(runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
-    """Return the MLflow run of the sweep that a name or digest selects.
+def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
+    """Return the MLflow run that represents the sweep with a given study name or digest.
 
     Args:
-        runs: MLflow runs of all sweeps, the most recently started first.
-        sweep: name of a study, or the beginning of a sweep's digest; None for the first run.
+        sweep_runs: MLflow runs that represent sweeps, most recently started first.
+        sweep: name of a study, or beginning of a sweep's digest; None for the latest sweep.
         uri: URI of the MLflow store, for messages.
 
     Raises:
-        UserError: if no sweep or more than one matches.
+        UserError: if no sweep or more than one matches `sweep`.
     """
-    if not runs:
+    if not sweep_runs:
         raise UserError(
-            f"no sweep is recorded in {without_password(uri)}: run `python -m orchestrator sweep "
+            f"no sweep is recorded in {mask_password(uri)}: run `python -m orchestrator sweep "
             "STUDY` first"
         )
     if sweep is None:
-        return runs[0]
-    # A study's name means the latest of its sweeps.
-    latest = [run for run in runs if run.data.tags["nal.study"] == sweep][:1]
-    matches = latest or [run for run in runs if run.data.tags["nal.sweep"].startswith(sweep)]
+        return sweep_runs[0]
+    latest_of_study = [run for run in sweep_runs if run.data.tags["nal.study"] == sweep][:1]
+    matches = latest_of_study or [
+        run for run in sweep_runs if run.data.tags["nal.sweep"].startswith(sweep)
+    ]
     if len(matches) == 1:
         return matches[0]
-    candidates = ", ".join(map(_sweep_label, (matches or runs)[:10]))
-    problem = f"{len(matches)} sweeps begin with '{sweep}'" if matches else f"no sweep '{sweep}'"
-    raise UserError(f"{problem} in {without_password(uri)}; recorded, latest first: {candidates}")
+    choices = ", ".join(map(_sweep_label, (matches or sweep_runs)[:10]))
+    problem = (
+        f"the digests of {len(matches)} sweeps begin with '{sweep}'"
+        if matches
+        else f"no study or sweep '{sweep}' is recorded"
+    )
+    raise UserError(
+        f"{problem} in {mask_password(uri)}: choose one of these sweeps, latest first: {choices}"
+    )
 
 
 def _sweep_label(run: Run) -> str:
-    """Return the study and the beginning of the digest of a sweep."""
+    """Return the text that identifies a sweep: name of the study and start of the digest."""
     return f"{run.data.tags['nal.study']} {run.data.tags['nal.sweep'][:12]}"
 
 
-def _read_plan(client: MlflowClient, run: Run) -> PlanRecord:
-    """Read the plan of a sweep.
+def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
+    """Read the plan of a sweep from the artifacts of its MLflow run.
 
     Raises:
         RecordError: if the plan is missing or damaged.
+        HomeError: if the folder with the sweep's files is missing.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    folder = _local_artifact_folder(sweep_run)
+    if folder is not None and not folder.is_dir():
+        raise HomeError(
+            f"MLflow expects the files of sweep {sweep_run.data.tags['nal.sweep'][:12]} in "
+            f"{folder}, which does not exist: if the home folder was moved, move it back, or "
+            "delete its mlflow.db and type `python -m orchestrator sync`, which writes it again"
+        )
+    with tempfile.TemporaryDirectory() as temp_dir:
         try:
-            path = client.download_artifacts(run.info.run_id, PLAN_FILE, folder)
+            path = client.download_artifacts(sweep_run.info.run_id, PLAN_FILE, temp_dir)
             return PlanRecord.from_json(Path(path).read_text())
         except (OSError, RecordError) as error:
             raise RecordError(
-                f"sweep {run.data.tags['nal.sweep'][:12]} of {run.data.tags['nal.study']}: "
-                f"{PLAN_FILE} cannot be read ({error}); type its command again, which writes it "
-                "anew"
+                f"sweep {sweep_run.data.tags['nal.sweep'][:12]} of "
+                f"{sweep_run.data.tags['nal.study']}: {PLAN_FILE} cannot be read ({error}); run "
+                "the sweep's command again to write this file anew"
             ) from error
 
 
-def _iter_runs(client: MlflowClient, experiment: str, plan: PlanRecord) -> Iterator[Run]:
-    """Yield one completely written MLflow run for each digest of a plan that has such a run.
+def _local_artifact_folder(run: Run) -> Path | None:
+    """Return the folder of a run's artifacts; None if an MLflow server stores them."""
+    uri = urllib.parse.urlsplit(run.info.artifact_uri)
+    return Path(urllib.request.url2pathname(uri.path)) if uri.scheme == "file" else None
 
-    Runs of this sweep come first. The other digests are searched for among all runs of the
-    experiment.
+
+def _iter_planned_runs(client: MlflowClient, experiment_id: str, plan: PlanRecord) -> Iterator[Run]:
+    """Yield the MLflow runs that a plan names, at most one for each digest.
+
+    A run that is nested in the plan's sweep is preferred to a copy elsewhere in the experiment.
+    Runs that are not completely written are left out.
     """
-    missing = set(plan.digests)
-    # MLflow cannot search for a set of tag values, so all runs are read, latest first.
-    all_runs = "tags.`nal.kind` = 'run'"
-    for query in (f"{all_runs} AND tags.`nal.sweep` = '{plan.sweep}'", all_runs):
-        for run in search_runs(client, [experiment], query) if missing else ():
+    missing_digests = set(plan.digests)
+    # MLflow cannot search for a set of tag values, so all runs are read.
+    any_run = "tags.`nal.kind` = 'run'"
+    for query in (f"{any_run} AND tags.`nal.sweep` = '{plan.sweep}'", any_run):
+        for run in search_runs(client, [experiment_id], query) if missing_digests else ():
             digest = run.data.tags["nal.digest"]
-            if digest in missing and run.info.status in ("FINISHED", "FAILED"):
-                missing.remove(digest)
+            if digest in missing_digests and run.info.status in ("FINISHED", "FAILED"):
+                missing_digests.remove(digest)
                 yield run
-            if not missing:
+            if not missing_digests:
                 return
 
 
-def _recorded_run(run: Run) -> RecordedRun:
+def _to_recorded_run(run: Run) -> RecordedRun:
     """Convert an MLflow run into a `RecordedRun`."""
     tags = run.data.tags
     return RecordedRun(
         digest=tags["nal.digest"],
         status=tags["nal.status"],
         converged=tags.get("nal.converged", "yes") == "yes",
-        labels=tags["nal.labels"],
-        provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT},
+        labels_sha256=tags["nal.labels"],
+        provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT_KEYS},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
     )

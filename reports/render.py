@@ -1,4 +1,4 @@
-"""Rendering of a table for the terminal, as plain text, and as Markdown."""
+"""Rendering of comparison tables for the terminal, as plain text and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from rich.text import Text
 if TYPE_CHECKING:
     from reports.table import Entry, Row, Table
 
-_LABEL_WIDTH = 26
+_MIN_ROW_NAME_WIDTH = 26
 _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
 
 
-def render_terminal(table: Table, *, stars: bool = False) -> RenderableType:
-    """Return a table for rich, laid out for a width of 100 characters.
+def render_terminal(table: Table, *, mark_best: bool = False) -> RenderableType:
+    """Render a comparison table for a terminal of 100 characters width, with rich.
 
     Args:
         table: table to render.
-        stars: whether to mark the best entry of a column with * as well, where bold cannot be seen.
+        mark_best: whether to mark the best entries with * as well, for output without bold text.
     """
     grids: list[RenderableType] = []
     for section in table.sections:
         grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        grid.add_column(Text(section.title, style="italic"), min_width=_LABEL_WIDTH)
+        grid.add_column(Text(section.title, style="italic"), min_width=_MIN_ROW_NAME_WIDTH)
         for column in table.columns:
             grid.add_column(
                 column, justify="right", min_width=_MIN_COLUMN_WIDTH, max_width=_MAX_COLUMN_WIDTH
             )
         for row in section.rows:
             style = "dim" if row.kind == "quoted" else ""
-            entries = (_entry_text(entry, stars=stars) for entry in row.entries)
+            entries = (_format_entry(entry, mark_best=mark_best) for entry in row.entries)
             grid.add_row(_row_heading(row), *entries, style=style)
         grids += [Text(), grid]
     notes = Grid.grid(padding=(0, 1))
@@ -46,7 +46,7 @@ def render_terminal(table: Table, *, stars: bool = False) -> RenderableType:
 
 
 def render_text(table: Table, width: int = 100) -> str:
-    """Return a table as plain text, with * instead of bold.
+    """Render a comparison table as plain text, with * instead of bold.
 
     Args:
         table: table to render.
@@ -54,12 +54,12 @@ def render_text(table: Table, width: int = 100) -> str:
     """
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False)
-    console.print(render_terminal(table, stars=True))
+    console.print(render_terminal(table, mark_best=True))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 def render_markdown(table: Table) -> str:
-    """Return a table as Markdown."""
+    """Render a comparison table as Markdown."""
     environment = Environment(
         loader=PackageLoader("reports"),
         undefined=StrictUndefined,
@@ -67,28 +67,28 @@ def render_markdown(table: Table) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(name=_escape_pipes, entry=_markdown_entry)
+    environment.filters.update(name=_escape_pipes, entry=_format_markdown_entry)
     return environment.get_template("table.md.j2").render(table=table)
 
 
 def _row_heading(row: Row) -> Text:
-    """Return the name of a row with its marker on a second line."""
+    """Return the name of a row, with the origin of its values on a second line."""
     return Text(row.name).append(f"\n{row.marker}", style="dim italic")
 
 
-def _entry_text(entry: Entry, *, stars: bool) -> Text:
-    """Return an entry for rich, with its remark on a second line."""
-    star = "*" if entry.bold and stars else ""
+def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
+    """Format a table entry for the terminal, with its remark on a second line."""
+    star = "*" if entry.bold and mark_best else ""
     content = Text(star + entry.text, style="bold" if entry.bold else "")
     return content.append(f"\n{entry.remark}", style="dim") if entry.remark else content
 
 
-def _markdown_entry(entry: Entry) -> str:
-    """Return an entry as Markdown."""
+def _format_markdown_entry(entry: Entry) -> str:
+    """Format a table entry as Markdown, with its remark in parentheses."""
     content = f"**{entry.text}**" if entry.bold else entry.text
     return f"{content} ({entry.remark})" if entry.remark else content
 
 
 def _escape_pipes(text: str) -> str:
-    """Escape the characters that separate the columns of a Markdown table."""
+    """Escape the pipes in a text, which would start a new column of a Markdown table."""
     return text.replace("|", "\\|")

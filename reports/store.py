@@ -1,7 +1,7 @@
-"""Access to MLflow stores.
+"""Access to MLflow stores: an MLflow server, a database, or the SQLite file of a home folder.
 
-A store is checked before MLflow opens it, because MLflow's own retries take minutes. MLflow is
-imported inside functions because the import takes two seconds.
+A store is checked before MLflow opens it, because MLflow retries a failing store for minutes.
+MLflow is imported inside functions because the import takes two seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import HomeError, NalError, ServiceError
-from trainables.locks import locked
+from trainables.locks import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,65 +28,65 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TIMEOUT_S = 8.0
-"""Time that a server may take to answer, including name resolution, in seconds."""
+"""Longest time to wait for the answer of a server, including name resolution, in seconds."""
 
-_PAGE_SIZE = 1000
+_RUNS_PER_PAGE = 1000
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_ALLOWED_URIS = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
+_URI_ADVICE = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
-def home_store(home: Path) -> str:
+def home_store_uri(home: Path) -> str:
     """Return the URI of the MLflow store in a home folder."""
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
-def existing_store(home: Path) -> str:
-    """Return the URI of the MLflow store in a home folder, after checking that the store exists.
+def existing_store_uri(home: Path) -> str:
+    """Check that the MLflow store of a home folder exists and can be used, and return its URI.
 
     Raises:
-        HomeError: if the store is missing or cannot be read.
+        HomeError: if the store does not exist or cannot be used.
     """
-    uri = home_store(home)
+    uri = home_store_uri(home)
     path = home / "mlflow.db"
     if not path.exists() and any((home / "runs").glob("*/result.json")):
         raise HomeError(
-            f"{path} is missing, but runs are recorded under --home {home}: `python -m "
-            "orchestrator sync` writes it again from them"
+            f"the MLflow store {path} is missing, but runs are recorded under --home {home}: run "
+            "`python -m orchestrator sync` to restore the store from these runs"
         )
     if not path.exists():
         raise HomeError(
-            f"nothing is recorded under --home {home}: run `python -m orchestrator sweep "
-            "STUDY` first, or name another folder with --home"
+            f"no run is recorded under --home {home}: run `python -m orchestrator sweep "
+            "STUDY` first, or choose another folder with --home"
         )
     check_store(uri)
     return uri
 
 
 def check_store(uri: str) -> None:
-    """Check within ten seconds, and without importing MLflow, that a store can be used.
+    """Check that an MLflow store can be used, within ten seconds and without importing MLflow.
 
     Raises:
-        ServiceError: if no server answers, or the URI is of a kind that is not supported.
+        ServiceError: if the server does not answer, or the scheme of the URI is not supported.
         HomeError: if the folder of an SQLite file is missing or not writable, or the file is
             damaged.
     """
     scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
     if scheme in ("http", "https"):
-        _check_server(uri, lambda: _server_fault(uri))
+        _check_server(uri, lambda: _find_server_fault(uri))
     elif scheme in _DATABASE_PORTS:
-        _check_server(uri, lambda: _port_fault(uri, _DATABASE_PORTS[scheme]))
+        _check_server(uri, lambda: _find_port_fault(uri, _DATABASE_PORTS[scheme]))
     elif scheme == "sqlite":
-        _check_file(uri)
+        _check_sqlite_file(uri)
     elif scheme in ("", "file"):
         raise ServiceError(
-            f"tracking URI '{uri}': MLflow no longer keeps runs in plain folders; {_ALLOWED_URIS}"
+            f"tracking URI '{uri}': MLflow no longer stores runs in plain folders; {_URI_ADVICE}"
         )
     else:
-        raise ServiceError(f"tracking URI '{uri}': unknown kind '{scheme}'; {_ALLOWED_URIS}")
+        raise ServiceError(f"tracking URI '{uri}': unknown scheme '{scheme}'; {_URI_ADVICE}")
 
 
 def open_store(uri: str) -> MlflowClient:
-    """Return a client of a store; a missing SQLite file is created.
+    """Open an MLflow store, creating its SQLite file if missing, and return a client for it.
 
     Raises:
         ServiceError: if the server does not answer, or is not an MLflow server.
@@ -101,13 +101,15 @@ def open_store(uri: str) -> MlflowClient:
     }
     from mlflow import MlflowClient
 
-    # `translate_store_errors` reports failures; these loggers would print tracebacks before it.
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    path = _sqlite_path(uri)
+    # `translate_store_errors` reports failures; these loggers would print a traceback as well.
+    for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(logger_name).setLevel(logging.CRITICAL)
+    sqlite_path = _sqlite_path(uri)
     # Two processes that create one SQLite database at once crash each other.
     with (
-        locked(path.with_name(path.name + ".lock")) if path else nullcontext(),
+        file_lock(sqlite_path.with_name(sqlite_path.name + ".lock"))
+        if sqlite_path
+        else nullcontext(),
         translate_store_errors(uri),
     ):
         client = MlflowClient(uri)
@@ -115,24 +117,32 @@ def open_store(uri: str) -> MlflowClient:
     return client
 
 
-def search_runs(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
-    """Yield the runs of some experiments that match a query, the latest first."""
-    token: str | None = None
+def search_runs(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
+    """Yield all MLflow runs that match a query, most recently started first.
+
+    Args:
+        client: client of the MLflow store.
+        experiment_ids: IDs of the MLflow experiments to search.
+        query: condition in MLflow's search syntax, such as "tags.`nal.kind` = 'run'".
+    """
+    page_token: str | None = None
     while True:
-        page = client.search_runs(experiments, query, max_results=_PAGE_SIZE, page_token=token)
+        page = client.search_runs(
+            experiment_ids, query, max_results=_RUNS_PER_PAGE, page_token=page_token
+        )
         yield from page
-        token = page.token
-        if not token:
+        page_token = page.token
+        if not page_token:
             return
 
 
 @contextmanager
 def translate_store_errors(uri: str) -> Iterator[None]:
-    """Translate errors of a store into errors with a message of one line.
+    """Convert errors of MLflow and its database into this project's errors, with one-line messages.
 
     Raises:
-        HomeError: if an SQLite store failed.
-        ServiceError: if another store failed.
+        HomeError: if MLflow failed on an SQLite file.
+        ServiceError: if MLflow failed on any other store.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -144,46 +154,49 @@ def translate_store_errors(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         error_class = HomeError if _sqlite_path(uri) else ServiceError
         raise error_class(
-            f"MLflow store {without_password(uri)} failed: {first_cause(error)}"
+            f"MLflow store {mask_password(uri)} failed: {root_cause(error)}"
         ) from error
 
 
-def first_cause(error: BaseException) -> str:
-    """Return the first line of an error's root cause, for example "database or disk is full"."""
+def root_cause(error: BaseException) -> str:
+    """Return the message of an error's root cause, for example "database or disk is full".
+
+    Only the first line is returned, cut to 300 characters.
+    """
     cause = error
-    while inner := getattr(cause, "orig", None) or cause.__cause__:
-        cause = inner
+    while deeper_cause := getattr(cause, "orig", None) or cause.__cause__:
+        cause = deeper_cause
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
 
 
-def without_password(uri: str) -> str:
-    """Return a URI with its password, if any, replaced by ***."""
+def mask_password(uri: str) -> str:
+    """Return a URI in which the password, if any, is replaced by ***."""
     password = urllib.parse.urlsplit(uri).password
     return uri if password is None else uri.replace(f":{password}@", ":***@", 1)
 
 
 def _check_server(uri: str, find_fault: Callable[[], str]) -> None:
-    """Raise `ServiceError` if a server has a fault or does not answer in time.
+    """Raise `ServiceError` if a server cannot be used or does not answer in time.
 
     Args:
         uri: URI of the store, for messages.
-        find_fault: function that returns the fault of the server, "" for none. It runs in a
-            thread that is abandoned after the timeout, because name resolution has no timeout.
+        find_fault: function that returns why the server cannot be used, or "" if it can. It runs
+            in a thread that is abandoned after the timeout, because name resolution has none.
     """
     faults: list[str] = []
     thread = threading.Thread(target=lambda: faults.append(find_fault()), daemon=True)
     thread.start()
     thread.join(TIMEOUT_S)
-    fault = faults[0] if faults else f"no answer within {TIMEOUT_S:g} s"
+    fault = faults[0] if faults else f"did not answer within {TIMEOUT_S:g} s"
     if fault:
         raise ServiceError(
-            f"tracking server {without_password(uri)}: {fault}; start it, correct --tracking-uri, "
-            "or leave the flag out to record in the home folder"
+            f"tracking server {mask_password(uri)} {fault}: start the server, correct "
+            "--tracking-uri, or omit this flag to record in the home folder"
         )
 
 
-def _server_fault(uri: str) -> str:
-    """Return a description of why an MLflow server cannot be used; "" if it answers."""
+def _find_server_fault(uri: str) -> str:
+    """Return why an MLflow server cannot be used, such as "cannot be reached"; "" if it can."""
     request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - http(s) only
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S / 2):  # noqa: S310
@@ -191,7 +204,7 @@ def _server_fault(uri: str) -> str:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return ""  # the health page may require a login, for which MLflow sends credentials
-        problem = "does not work" if error.code >= 500 else "is not one of MLflow's"
+        problem = "does not work" if error.code >= 500 else "is not an MLflow server"
         return f"{problem} (GET /health: {error.code})"
     except urllib.error.URLError as error:
         return f"cannot be reached ({error.reason})"
@@ -199,11 +212,11 @@ def _server_fault(uri: str) -> str:
         return f"cannot be reached ({error})"
 
 
-def _port_fault(uri: str, default_port: int) -> str:
-    """Return a description of why a database server cannot be reached; "" if its port is open."""
+def _find_port_fault(uri: str, default_port: int) -> str:
+    """Return why the port of a database server cannot be reached; "" if it can."""
     try:
-        parts = urllib.parse.urlsplit(uri)
-        address = (parts.hostname or "localhost", parts.port or default_port)
+        split_uri = urllib.parse.urlsplit(uri)
+        address = (split_uri.hostname or "localhost", split_uri.port or default_port)
         socket.create_connection(address, timeout=TIMEOUT_S / 2).close()
     except (OSError, ValueError) as error:
         return f"cannot be reached ({error})"
@@ -211,30 +224,35 @@ def _port_fault(uri: str, default_port: int) -> str:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    """Return the path of an SQLite store; None for another kind of store."""
+    """Return the path of the SQLite file that a URI names; None for another kind of store."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def _check_file(uri: str) -> None:
-    """Check the file of an SQLite store.
+def _check_sqlite_file(uri: str) -> None:
+    """Check that the SQLite file of a store can be opened or created.
 
     Raises:
-        ServiceError: if the URI names no file.
+        ServiceError: if the URI does not name a file.
         HomeError: if the folder is missing or not writable, or the file is damaged.
     """
     path = _sqlite_path(uri)
     if path is None or not path.name:
-        raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, the path with its file")
+        raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, where PATH is a file")
     if not path.parent.is_dir():
-        raise HomeError(f"tracking URI '{uri}': there is no folder {path.parent}; create it first")
+        raise HomeError(
+            f"tracking URI '{uri}': folder {path.parent} does not exist; create it first"
+        )
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise HomeError(f"tracking URI '{uri}': {path} is not writable; choose another --home")
     if path.exists():
-        _check_database(path)
+        _check_sqlite_content(path)
 
 
-def _check_database(path: Path) -> None:
-    """Raise `HomeError` if SQLite cannot read a file; MLflow would print a traceback."""
+def _check_sqlite_content(path: Path) -> None:
+    """Raise `HomeError` if a file is not a readable SQLite database.
+
+    MLflow would print a traceback for such a file.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
             database.execute("SELECT count(*) FROM sqlite_master")
@@ -242,6 +260,6 @@ def _check_database(path: Path) -> None:
         raise HomeError(f"MLflow store {path} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
         raise HomeError(
-            f"MLflow store {path} is damaged ({error}): move it away, and `python -m orchestrator "
-            "sync` writes it again from the recorded runs"
+            f"MLflow store {path} is damaged ({error}): move the file away, then run `python -m "
+            "orchestrator sync` to restore the store from the recorded runs"
         ) from error

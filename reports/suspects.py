@@ -1,4 +1,4 @@
-"""Ranking of training samples that are likely mislabelled, from a run's last epoch."""
+"""Ranking of a run's training samples by how likely they are mislabelled."""
 
 from __future__ import annotations
 
@@ -22,123 +22,140 @@ CSV_COLUMNS = (
     *("rank", "index", "file", "given", "proposed", "score"),
     *("attention_weight", "loss", "proposed_probability", "true"),
 )
-"""Columns of the CSV file."""
+"""Names of the columns of `suspects.csv`, in order."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """Training samples of a run, those most likely mislabelled first; arrays have shape (n,).
+    """Training samples of a run, ranked from most to least likely mislabelled.
+
+    All arrays have shape (n,), one element per sample, and are in the order of the ranking.
 
     Attributes:
-        index: positions in the dataset's training split.
-        given: labels that the run was trained on.
-        proposed: classes that the method assigns to the samples at the end of the training.
-        score: scores from 0 to 1, see `rank_suspects`.
-        attention: attention weights τ; None if the method has none.
-        loss: cross entropies to the given labels.
-        probability: probabilities of the proposed classes.
-        true: true labels; None if they are not known.
+        positions: positions of the samples in the dataset's training split.
+        given_labels: labels that the run was trained on, as class indices.
+        proposed_labels: classes that the method assigns to the samples at the end of training.
+        scores: scores from 0 to 1; a high score means that the given label is likely wrong.
+        attention_weights: attention weights τ; None if the method has none.
+        losses: cross entropy of each sample to its given label.
+        proposed_probabilities: probabilities of the proposed labels.
+        true_labels: true labels; None if they are not known.
     """
 
-    index: NDArray[np.integer]
-    given: NDArray[np.integer]
-    proposed: NDArray[np.integer]
-    score: NDArray[np.floating]
-    attention: NDArray[np.floating] | None
-    loss: NDArray[np.floating]
-    probability: NDArray[np.floating]
-    true: NDArray[np.integer] | None
+    positions: NDArray[np.integer]
+    given_labels: NDArray[np.integer]
+    proposed_labels: NDArray[np.integer]
+    scores: NDArray[np.floating]
+    attention_weights: NDArray[np.floating] | None
+    losses: NDArray[np.floating]
+    proposed_probabilities: NDArray[np.floating]
+    true_labels: NDArray[np.integer] | None
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.positions)
 
     @property
-    def mislabelled(self) -> int | None:
-        """Number of samples whose label is wrong; None if the true labels are not known."""
-        return None if self.true is None else int((self.true != self.given).sum())
+    def mislabelled_count(self) -> int | None:
+        """Number of samples whose given label is wrong; None if the true labels are not known."""
+        if self.true_labels is None:
+            return None
+        return int((self.true_labels != self.given_labels).sum())
 
     def precision(self, count: int) -> float | None:
-        """Return the fraction of wrong labels among the first `count` samples; None if unknown."""
-        if self.true is None or not count:
+        """Return the fraction of the first `count` samples whose given label is wrong.
+
+        None is returned if the true labels are not known, or `count` is 0.
+        """
+        if self.true_labels is None or not count:
             return None
-        return float((self.true != self.given)[:count].mean())
+        return float((self.true_labels != self.given_labels)[:count].mean())
 
 
 def rank_suspects(diagnostics: Diagnostics) -> Suspects:
-    """Rank a run's training samples, except those whose pictures could not be decoded.
+    """Rank a run's training samples by how likely they are mislabelled.
 
-    The score is a weighted mean of ranks among all samples, each scaled to [0, 1]: the rank by
-    loss, by confidence of the target in another class than the given one, and by low attention
-    weight. The last rank is weighted by the spread of τ (5th to 95th percentile), because τ
-    approaches 1 for every sample once targets agree with predictions.
+    The score of a sample is a weighted mean of ranks, each scaled to [0, 1]: the rank by loss, the
+    rank by probability of the proposed label (negative where it equals the given label), and the
+    rank by low attention weight τ. The last rank is weighted by the spread of τ (5th to 95th
+    percentile), because τ approaches 1 for every sample once targets agree with predictions.
+    Samples whose pictures could not be decoded are left out.
+
+    Args:
+        diagnostics: diagnostics of the run's last epoch.
     """
-    seen = diagnostics["seen"].astype(bool)
-    given: NDArray[np.int64] = diagnostics.integers("given")[seen]
-    proposed = diagnostics.integers("target")[seen]
-    probability = diagnostics.floats("target_probability")[seen]
-    loss = diagnostics.floats("loss")[seen]
+    seen_mask = diagnostics["seen"].astype(bool)
+    given_labels: NDArray[np.int64] = diagnostics.integers("given")[seen_mask]
+    proposed_labels = diagnostics.integers("target")[seen_mask]
+    probabilities = diagnostics.floats("target_probability")[seen_mask]
+    losses = diagnostics.floats("loss")[seen_mask]
     ranks = [
-        _scaled_ranks(loss),
-        _scaled_ranks(np.where(proposed != given, probability, -probability)),
+        _scaled_ranks(losses),
+        _scaled_ranks(np.where(proposed_labels != given_labels, probabilities, -probabilities)),
     ]
-    weights = [1.0, 1.0]
+    rank_weights = [1.0, 1.0]
     tau = None
     if "last_attention" in diagnostics:
-        logit = diagnostics.floats("last_attention")[seen]
-        tau = attention_weight(logit)
-        low, high = np.percentile(tau, [5, 95])
-        ranks.append(_scaled_ranks(-logit))
-        weights.append(float(high - low))
-    score = np.average(ranks, axis=0, weights=weights)
-    order = np.argsort(-score, kind="stable")
+        attention_logits = diagnostics.floats("last_attention")[seen_mask]
+        tau = attention_weight(attention_logits)
+        low_tau, high_tau = np.percentile(tau, [5, 95])
+        ranks.append(_scaled_ranks(-attention_logits))
+        rank_weights.append(float(high_tau - low_tau))
+    scores = np.average(ranks, axis=0, weights=rank_weights)
+    order = np.argsort(-scores, kind="stable")
     return Suspects(
-        index=diagnostics.integers("position")[seen][order],
-        given=given[order],
-        proposed=proposed[order],
-        score=score[order],
-        attention=None if tau is None else tau[order],
-        loss=loss[order],
-        probability=probability[order],
-        true=diagnostics.integers("true")[seen][order] if diagnostics.truth_known else None,
+        positions=diagnostics.integers("position")[seen_mask][order],
+        given_labels=given_labels[order],
+        proposed_labels=proposed_labels[order],
+        scores=scores[order],
+        attention_weights=None if tau is None else tau[order],
+        losses=losses[order],
+        proposed_probabilities=probabilities[order],
+        true_labels=(
+            diagnostics.integers("true")[seen_mask][order]
+            if diagnostics.true_labels_known
+            else None
+        ),
     )
 
 
 def _scaled_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return the rank of each value, scaled to [0, 1] from the smallest to the largest value.
+    """Return the rank of each value, scaled to [0, 1]: 0 for the smallest, 1 for the largest.
 
     Equal values share their mean rank.
     """
-    _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks = np.cumsum(ties) - (ties + 1) / 2
+    _, inverse, tie_counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(tie_counts) - (tie_counts + 1) / 2
     ranks: NDArray[np.float64] = mean_ranks[inverse] / max(1, len(values) - 1)
     return ranks
 
 
-def to_csv(suspects: Suspects, classes: Sequence[str], files: Sequence[str] | None) -> str:
-    """Return a ranking as CSV with one line per sample; unknown values are empty.
+def to_csv(suspects: Suspects, class_names: Sequence[str], file_names: Sequence[str] | None) -> str:
+    """Return a ranking as CSV text, one line per sample; unknown values are empty.
 
     Args:
         suspects: ranked samples.
-        classes: names of the classes.
-        files: file names of the training split, in its order; None if the samples are not files.
+        class_names: names of the dataset's classes, by class index.
+        file_names: file name of each sample of the training split, by position; None if the
+            samples are not files.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for n in range(len(suspects)):
-        index = int(suspects.index[n])
+    weights, true_labels = suspects.attention_weights, suspects.true_labels
+    for row in range(len(suspects)):
+        position = int(suspects.positions[row])
         writer.writerow(
             [
-                n + 1,
-                index,
-                "" if files is None else files[index],
-                classes[suspects.given[n]],
-                classes[suspects.proposed[n]],
-                f"{suspects.score[n]:.4f}",
-                "" if suspects.attention is None else f"{suspects.attention[n]:.6g}",
-                f"{suspects.loss[n]:.4f}",
-                f"{suspects.probability[n]:.4f}",
-                "" if suspects.true is None else classes[suspects.true[n]],
+                row + 1,
+                position,
+                "" if file_names is None else file_names[position],
+                class_names[suspects.given_labels[row]],
+                class_names[suspects.proposed_labels[row]],
+                f"{suspects.scores[row]:.4f}",
+                "" if weights is None else f"{weights[row]:.6g}",
+                f"{suspects.losses[row]:.4f}",
+                f"{suspects.proposed_probabilities[row]:.4f}",
+                "" if true_labels is None else class_names[true_labels[row]],
             ]
         )
-    return text.getvalue()
+    return buffer.getvalue()

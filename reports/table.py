@@ -1,4 +1,4 @@
-"""Content of a table, independent of the format in which it is rendered."""
+"""The content of a comparison table, independent of the format in which it is printed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a table.
+    """One entry of a comparison table: the accuracy of a method in one column.
 
     Attributes:
-        text: text of the entry, such as "93.49 ± 0.07"; "" for an empty entry.
-        remark: remark on missing or failed runs, such as "2 of 5 seeds"; "" for none.
-        bold: whether the entry is the best of its column.
-        mean: mean accuracy in percent; None if there is none.
+        text: printed accuracy, such as "93.49 ± 0.07"; "" for an empty entry.
+        remark: printed remark on missing or failed runs, such as "2 of 5 seeds"; "" for none.
+        bold: whether the entry is printed in bold, as the best of its column.
+        mean: mean accuracy in percent; None if no run has finished.
         std: standard deviation in percent; None for fewer than two runs.
         n: number of runs averaged; None for a number quoted from the paper.
         diverged: number of runs that diverged.
@@ -31,12 +31,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table.
+    """One row of a comparison table: a method with its hyperparameter values.
 
     Attributes:
-        name: method and values, such as "NAL, λ = 1.2, α = 0.9".
-        marker: origin of the values, such as "tuned (16 trials)" or "fixed (paper, eq. 1)".
-        kind: "measured" by the sweep or "quoted" from the paper.
+        name: title of the method, with values if it has any, such as "NAL, λ = 1.2, α = 0.9".
+        marker: text beside the name that states the origin of the values, such as "tuned (16
+            trials)" or "fixed (paper, eq. 1)".
+        kind: "measured" for accuracies of the sweep's runs, "quoted" for those that the paper
+            reports.
         entries: one entry per column.
     """
 
@@ -48,11 +50,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Rows under one heading.
+    """The rows of a comparison table under one heading.
 
     Attributes:
         title: heading; "" in a table with a single section.
-        rows: rows in order.
+        rows: rows from top to bottom.
     """
 
     title: str
@@ -61,13 +63,13 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of accuracies in percent.
+    """A comparison table: test accuracies of methods in percent, with notes.
 
     Attributes:
         title: title of the study.
-        subtitle: dataset, backbone and length of the trainings.
+        subtitle: dataset, backbone and number of epochs.
         columns: headings of the columns.
-        sections: sections in order.
+        sections: sections from top to bottom.
         notes: notes below the table, one or two sentences each.
     """
 

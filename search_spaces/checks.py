@@ -1,4 +1,4 @@
-"""Rules of a study that involve several keys, the dataset or the methods.
+"""Check the rules of a study that involve several keys, the dataset or the methods.
 
 Each check raises `FieldError` with the dotted key of the faulty value.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from search_spaces.fields import (
-    RECIPE_VALUES,
+    RECIPE_PARAMETERS,
     FixedValues,
-    errors_at,
-    errors_under,
     parameters_of,
+    prefix_error_field,
+    replace_error_field,
     tunable_parameters_of,
 )
 from search_spaces.layers import format_key
@@ -29,10 +29,10 @@ from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
-from trainables.methods.published import Selection
+from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
-from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
-from trainables.run.seeds import AXES
+from trainables.run.protocols import DEFAULT_CYCLE_COUNT, HeldOutCycleEnds, HeldOutMean
+from trainables.run.seeds import RANDOM_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,30 +44,31 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-WILDCARDS = frozenset("*?[")
-"""Characters that turn the scenario name of an override into a pattern."""
+GLOB_CHARACTERS = frozenset("*?[")
+"""Characters by which the scenario of an override is a glob pattern instead of a name."""
 
 
 def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
-    """Check all rules of a study that is valid under the schema.
+    """Check all rules of a study that has passed validation against the schema.
 
     Args:
         study: content of the study file.
         allow_unused_overrides: whether overrides may name scenarios that the study does not have,
-            because a flag or a study that extends it selected fewer scenarios.
+            because a flag or a later file selected fewer scenarios.
 
     Raises:
-        FieldError: if a rule is broken; the error describes the first one.
+        FieldError: if a rule is broken; the error describes the first violation.
     """
-    with errors_at("dataset"):
+    with replace_error_field("dataset"):
         source = source_of(study.dataset)
     _check_names(study, source)
     _check_override_scenarios(study, allow_unused=allow_unused_overrides)
-    for key, recipe in _recipes(study):
+    for key, recipe in _matched_recipes(study):
         _check_recipe(study, source, recipe, key)
     _check_search(study)
     for scenario in study.scenarios:
         _check_protocol(study, scenario)
+    _check_cycles(study)
     _check_methods(study, source)
     _check_seeds(study)
     _check_subset(study)
@@ -75,28 +76,28 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
 
 
 def _check_names(study: Study, source: Source) -> None:
-    """Check that all scenarios and methods exist, fit the dataset and are distinct."""
+    """Check that the scenarios and methods exist, are distinct and suit the dataset."""
     _check_each("scenarios", study.scenarios, lambda name: noise_of(name).check(source))
     _check_each("methods", study.methods, method_of)
 
 
 def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:
-    """Check that each override without wildcards names a scenario of the study."""
+    """Check that the scenario of each override, unless a glob pattern, is one of the study."""
     for position, override in enumerate(study.overrides):
         name, key = override.scenario, f"overrides.{position}.scenario"
-        if WILDCARDS & set(name):
+        if GLOB_CHARACTERS & set(name):
             continue
-        with errors_at(key):
+        with replace_error_field(key):
             noise_of(name)
         _refuse(
             key,
-            f"'{name}' is not among scenarios: {suggest(name, study.scenarios)}",
+            f"'{name}' is not among the scenarios of the study: {suggest(name, study.scenarios)}",
             when=name not in study.scenarios and not allow_unused,
         )
 
 
-def _recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
-    """Yield the matched recipes with their dotted keys: of the study, posterior and scenarios."""
+def _matched_recipes(study: Study) -> Iterator[tuple[str, Recipe]]:
+    """Yield dotted key and recipe of the study, of the posterior network and of each scenario."""
     yield "recipe", matched_recipe(study)
     if study.posterior.recipe is not None:
         yield "posterior.recipe", posterior_recipe(study)
@@ -111,99 +112,103 @@ def _check_recipe(study: Study, source: Source, recipe: Recipe, key: str) -> Non
     """Check that `crop_size`, `mean` and `std` of a recipe suit the images of the dataset."""
     _refuse(
         f"{key}.crop_size",
-        f"the images of dataset {study.dataset} are seen whole: leave it out",
-        when=not source.from_files and recipe.crop_size is not None,
+        f"crop_size applies only to datasets of image files, unlike {study.dataset}: "
+        "leave crop_size out",
+        when=not source.has_picture_files and recipe.crop_size is not None,
     )
     for name in ("crop_size", "mean"):
         _refuse(
             f"{key}.{name}",
-            f"the pictures of dataset {study.dataset} are read as they are needed: "
-            f"{name} must be given",
-            when=source.from_files and getattr(recipe, name) is None,
+            f"{name} must be set for a dataset of image files such as {study.dataset}",
+            when=source.has_picture_files and getattr(recipe, name) is None,
         )
-    if source.image is not None or source.from_files:  # else the shape is known after reading
-        check_shapes(study, recipe.input_shape(source.image), key)
+    if (
+        source.image_shape is not None or source.has_picture_files
+    ):  # else the shape is known after reading
+        check_image_shape(study, recipe.input_shape(source.image_shape), key)
 
 
-def check_shapes(study: Study, image: tuple[int, int, int], key: str = "recipe") -> None:
+def check_image_shape(
+    study: Study, image_shape: tuple[int, int, int], recipe_key: str = "recipe"
+) -> None:
     """Check that the backbone and the recipe accept images of a shape.
 
     Args:
         study: study with the backbone and the recipe.
-        image: shape (C, H, W) of the network's input.
-        key: dotted key of the recipe.
+        image_shape: shape (channels, height, width) of the network's input.
+        recipe_key: dotted key of the recipe.
 
     Raises:
         FieldError: if the backbone or the recipe does not accept the shape.
     """
     try:
-        backbone_of(study.backbone.name).check(image)
+        backbone_of(study.backbone.name).check(image_shape)
     except FieldError as error:
         recipe = matched_recipe(study)
-        larger = "" if recipe.crop_size is None else " or a larger recipe.crop_size"
-        raise FieldError("backbone.name", f"{error.message}{larger}") from error
+        crop_hint = "" if recipe.crop_size is None else " or a larger recipe.crop_size"
+        raise FieldError("backbone.name", f"{error.message}{crop_hint}") from error
     mean = matched_recipe(study).mean
-    if mean is not None and len(mean) != image[0]:
+    if mean is not None and len(mean) != image_shape[0]:
         raise FieldError(
-            f"{key}.mean",
-            f"mean and std must have one value for each of the {image[0]} channels "
+            f"{recipe_key}.mean",
+            f"mean and std must have one value for each of the {image_shape[0]} channels "
             f"of {study.dataset}, got {len(mean)}",
         )
 
 
 def _check_seeds(study: Study) -> None:
-    """Check that the seeds of the phases are disjoint and that the fixed axes exist."""
-    phases = {
+    """Check that no seed belongs to two phases, and that `fixed_seeds` names known random axes."""
+    seeds_by_key = {
         "search.seed": (study.search.seed,),
         "select.seeds": study.select.seeds,
         "confirm.seeds": study.confirm.seeds,
     }
     key_of_seed: dict[int, str] = {}
-    for key, seeds in phases.items():
+    for key, seeds in seeds_by_key.items():
         _check_distinct(key, seeds)
         for position, seed in enumerate(seeds):
             _refuse(
                 f"{key}.{position}",
-                f"seed {seed} is that of {key_of_seed.get(seed)} too: search, select and confirm "
-                "need different ones",
+                f"seed {seed} is also in {key_of_seed.get(seed)}: search, select and confirm must "
+                "have different seeds",
                 when=seed in key_of_seed,
             )
         key_of_seed |= dict.fromkeys(seeds, key)
     for axis in study.fixed_seeds:
         _refuse(
             f"fixed_seeds.{axis}",
-            f"unknown axis '{axis}': {suggest(axis, AXES)}",
-            when=axis not in AXES,
+            f"unknown random axis '{axis}': {suggest(axis, RANDOM_AXES)}",
+            when=axis not in RANDOM_AXES,
         )
 
 
 def _check_subset(study: Study) -> None:
-    """Check that a balanced subset has a size, and that PMD noise has one subset for all seeds."""
+    """Check that a balanced subset has a size, and that with PMD noise all seeds share a subset."""
     posterior_scenarios = [name for name in study.scenarios if noise_of(name).needs_posterior]
     if posterior_scenarios and study.subset is not None and "subset" not in study.fixed_seeds:
         raise FieldError(
             "fixed_seeds",
-            f"{posterior_scenarios[0]} noise is drawn from one network for all seeds: "
-            "they must train on one subset (fixed_seeds.subset=0)",
+            f"{posterior_scenarios[0]} noise is drawn from one network for all seeds, so all seeds "
+            "must train on the same subset: set fixed_seeds.subset=0",
         )
     _refuse(
         "balanced",
-        "a balanced subset needs its size: give subset too",
+        "a balanced subset must have a size: set subset too",
         when=study.balanced and study.subset is None,
     )
 
 
 def _check_samples(study: Study, source: Source) -> None:
-    """Check that the subset is not too large, and that held-out and training parts have samples."""
-    size = source.train_size
-    if study.subset is not None and size and study.subset > size:
+    """Check the size of the subset, and that the held-out and training parts have samples."""
+    train_size = source.train_size
+    if study.subset is not None and train_size and study.subset > train_size:
         raise FieldError(
             "subset",
-            f"must be from 1 to {size}, the training samples of {study.dataset}, "
+            f"must be from 1 to {train_size}, the number of training samples of {study.dataset}, "
             f"got {study.subset}",
         )
-    count = study.subset or size
-    if not count:
+    sample_count = study.subset or train_size
+    if not sample_count:
         return
     holds_out = bool(study.tune) or study.confirm.hold_out
     fractions = {"search.hold_out": study.search.hold_out} if holds_out else {}
@@ -213,12 +218,12 @@ def _check_samples(study: Study, source: Source) -> None:
         if resolved.training.hold_out
     }
     for key, fraction in fractions.items():
-        hold_out_size = round(fraction * count)
+        hold_out_size = round(fraction * sample_count)
         _refuse(
             "subset" if study.subset else key,
-            f"of {count} samples hold_out {fraction:g} leaves {hold_out_size} to choose by "
-            f"and {count - hold_out_size} to train on",
-            when=not 0 < hold_out_size < count,
+            f"with hold_out {fraction:g} of {sample_count} samples, {hold_out_size} are held out "
+            f"and {sample_count - hold_out_size} are left to train on: neither may be 0",
+            when=not 0 < hold_out_size < sample_count,
         )
 
 
@@ -230,21 +235,21 @@ def _resolve_all(study: Study) -> Iterator[ResolvedMethod]:
 
 
 def _check_methods(study: Study, source: Source) -> None:
-    """Check each method's searched, fixed and varied values, and its recipe."""
+    """Check the recipe and the searched, fixed and varied hyperparameters of each method."""
     _check_recipe_choices(study)
     _check_true_labels(study, source)
     for method, space in study.search.space.items():
-        with errors_under("search.space"):
+        with prefix_error_field("search.space"):
             _check_space(study, method, space)
     for method in dict.fromkeys([*study.reference, *study.methods]):
         _check_reference(study, method)
     for method, values in study.vary.items():
-        _check_varied(study, method, values)
+        _check_varied_values(study, method, values)
     _check_overrides(study)
     for resolved in _resolve_all(study):
-        _check_training(study, resolved, source)
+        _check_own_or_published_recipe(study, resolved, source)
     for resolved in _resolve_all(study):
-        _check_trainable(resolved)
+        _check_hyperparameters(resolved)
 
 
 def _check_recipe_choices(study: Study) -> None:
@@ -254,11 +259,12 @@ def _check_recipe_choices(study: Study) -> None:
         for method, choice in override.recipes.items():
             choices[f"overrides.{position}.recipes.{method}"] = method, choice
     for key, (method, choice) in choices.items():
-        with errors_at(key):
+        with replace_error_field(key):
             method_of(method)
         _refuse(
             key,
-            "a tuned method is trained under the matched recipe: leave it out of tune",
+            "a tuned method must have the matched recipe: use matched, or remove the method from "
+            "tune",
             when=choice != "matched" and method in study.tune,
         )
     for method, _ in choices.values():
@@ -271,72 +277,82 @@ def _check_true_labels(study: Study, source: Source) -> None:
     for position, method in enumerate(study.methods):
         _refuse(
             f"methods.{position}",
-            f"method {method} needs true labels, dataset {study.dataset} has none: leave it out",
-            when=method_of(method).needs_truth and not source.true_labels,
+            f"method {method} needs true labels, but dataset {study.dataset} has none: leave the "
+            "method out",
+            when=method_of(method).needs_truth and not source.has_true_labels,
         )
 
 
 def _check_search(study: Study) -> None:
-    """Check the tuned methods and the searched scenario."""
+    """Check that the tuned methods and the searched scenario belong to the study."""
     search = study.search
     for position, method in enumerate(study.tune):
         _refuse(
             f"tune.{position}",
-            f"'{method}' is to be searched but is not among methods: "
-            f"{suggest(method, study.methods)}",
+            f"'{method}' is not among the methods of the study: {suggest(method, study.methods)}",
             when=method not in study.methods,
         )
         _refuse(
             f"tune.{position}",
-            f"method {method} has nothing to search: give search.space.{method}, "
-            "or leave it out here",
+            f"method {method} has no search space: set search.space.{method}, or remove the method "
+            "from tune",
             when=not study.space_of(method),
         )
     _check_distinct("tune", study.tune)
     _refuse(
         "search.scenario",
-        f"'{search.scenario}' is not among scenarios: "
+        f"'{search.scenario}' is not among the scenarios of the study: "
         f"{suggest(search.scenario or '', study.scenarios)}",
         when=bool(study.tune) and search.scenario not in (None, *study.scenarios),
     )
 
 
 def _check_protocol(study: Study, scenario: str) -> None:
-    """Check that trainings on a scenario have the cycle ends that the protocol averages.
-
-    The recipe must also evaluate the held-out accuracy in these epochs.
-    """
+    """Check that runs on a scenario evaluate all cycle ends that the protocol averages."""
     recipe, protocol = matched_recipe(study, scenario), protocol_on(study, scenario)
     if not isinstance(protocol, HeldOutCycleEnds):
         return
-    period, ends = recipe.schedule.cycle, protocol.epochs(recipe)
+    period, cycle_ends = recipe.schedule.cycle_length, protocol.averaged_epochs(recipe)
     _refuse(
         "search.protocol",
-        f"{protocol.key} needs a learning rate that restarts, the schedule on {scenario} is "
+        f"{protocol.key} needs a learning rate that restarts, but the schedule on {scenario} is "
         f"{recipe.schedule.kind}: use {HeldOutMean.key}",
         when=period is None,
     )
     _refuse(
         "search.protocol",
-        f"{protocol.key} needs a whole cycle of {period} epochs, a training on {scenario} has "
-        f"{recipe.epochs}: use {HeldOutMean.key}",
-        when=not ends,
+        f"{protocol.key} needs a whole cycle of {period} epochs, but a run on {scenario} has only "
+        f"{recipe.epochs} epochs: use {HeldOutMean.key}",
+        when=not cycle_ends,
     )
-    skipped = ", ".join(str(epoch) for epoch in ends if not recipe.evaluates(epoch))
+    skipped_epochs = ", ".join(str(epoch) for epoch in cycle_ends if not recipe.evaluates(epoch))
     layers = matched_recipe_layers(study, scenario)
-    key_paths = [key for key, part in layers if "evaluate_every" in part.names]
+    key_paths = [path for path, partial in layers if "evaluate_every" in partial.stated_keys]
     _refuse(
         f"{format_key(key_paths[0] if key_paths else ('recipe',))}.evaluate_every",
-        f"evaluate_every {recipe.evaluate_every} skips cycle ends that choose (epochs {skipped}): "
-        f"use a divisor of {period}, or search.protocol={HeldOutMean.key}",
-        when=bool(skipped),
+        f"evaluate_every {recipe.evaluate_every} skips cycle ends whose accuracy chooses "
+        f"hyperparameters (epochs {skipped_epochs}): use a divisor of {period}, "
+        f"or search.protocol={HeldOutMean.key}",
+        when=bool(skipped_epochs),
     )
 
 
-def _real_number(
+def _check_cycles(study: Study) -> None:
+    """Check that a number of averaged cycle ends is used: that some scenario averages them."""
+    protocols = [protocol_on(study, scenario) for scenario in study.scenarios]
+    _refuse(
+        "search.cycles",
+        f"{study.search.cycles} has no effect, since no scenario has the protocol "
+        f"{HeldOutCycleEnds.key}: leave it out, or choose a schedule that restarts",
+        when=study.search.cycles != DEFAULT_CYCLE_COUNT
+        and not any(isinstance(protocol, HeldOutCycleEnds) for protocol in protocols),
+    )
+
+
+def _require_real_parameter(
     method: str, parameters: Mapping[str, Parameter], name: str, key: str, message: str
 ) -> Parameter:
-    """Return a parameter of a method, and check that it exists and is a real number.
+    """Return a parameter of a method after checking that it exists and is a real number.
 
     Args:
         method: name of the method, for messages.
@@ -360,26 +376,29 @@ def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
     for name, interval in space.items():
         key = f"{method}.{name}"
         message = (
-            f"only real numbers are searched, {name} is not one: "
-            f"set it in hyperparameters.{method} instead"
+            f"only real numbers can be searched, and {name} is not a real number: "
+            f"set {name} in hyperparameters.{method} instead"
         )
-        parameter = _real_number(method, parameters, name, key, message)
-        for end in ("low", "high"):
-            with errors_at(f"{key}.{end}"):
-                parameter.check(getattr(interval, end))
+        parameter = _require_real_parameter(method, parameters, name, key, message)
+        for bound in ("low", "high"):
+            with replace_error_field(f"{key}.{bound}"):
+                parameter.check(getattr(interval, bound))
         if method in study.tune:
             _refuse_fixed(study, method, name, key)
 
 
 def _check_reference(study: Study, method: str) -> None:
-    """Check that a method's reference has exactly the searched values, inside their ranges."""
+    """Check that the reference of a tuned method lies in its search space.
+
+    For any method, the reference must not contain a hyperparameter that the study fixes.
+    """
     values, space = reference_of(study, method), study.space_of(method)
     for name in values or ():
         key = f"reference.{method}.{name}"
         _refuse_fixed(study, method, name, key)
         _refuse(
             key,
-            f"{name} is not searched: move it to hyperparameters.{method}.{name}",
+            f"{name} is not searched: set hyperparameters.{method}.{name} instead",
             when=method in study.tune and name not in space,
         )
     if values is None or method not in study.tune:
@@ -392,28 +411,34 @@ def _check_reference(study: Study, method: str) -> None:
             f"widen search.space.{method}.{name}",
             when=not low <= value <= high,
         )
-    missing = [name for name in space if name not in values]
+    missing_names = [name for name in space if name not in values]
     _refuse(
         f"reference.{method}",
-        f"lacks {', '.join(missing)}, which the study searches",
-        when=bool(missing),
+        f"lacks {', '.join(missing_names)}, which the study searches: add the missing values",
+        when=bool(missing_names),
     )
 
 
-def _check_varied(study: Study, method: str, varied: Mapping[str, Sequence[float]]) -> None:
+def _check_varied_values(
+    study: Study, method: str, values_by_name: Mapping[str, Sequence[float]]
+) -> None:
     """Check that varied hyperparameters are real numbers of a method that is not tuned."""
     _refuse(
         f"vary.{method}",
-        f"it is not among methods: {suggest(method, study.methods)}",
+        f"'{method}' is not among the methods of the study: {suggest(method, study.methods)}",
         when=method not in study.methods,
     )
-    _refuse(f"vary.{method}", "it is searched (tune): remove one", when=method in study.tune)
+    _refuse(
+        f"vary.{method}",
+        f"{method} is also in tune, so its values are searched: remove one",
+        when=method in study.tune,
+    )
     parameters = parameters_of(method)
-    for name, values in varied.items():
+    for name, values in values_by_name.items():
         key = f"vary.{method}.{name}"
-        message = f"only real numbers are varied, {name} is not one"
-        parameter = _real_number(method, parameters, name, key, message)
-        _refuse(key, "give at least one value, such as [0.1, 1, 10]", when=not values)
+        message = f"only real numbers can be varied, and {name} is not a real number"
+        parameter = _require_real_parameter(method, parameters, name, key, message)
+        _refuse(key, "must have at least one value, such as [0.1, 1, 10]", when=not values)
         _check_each(key, values, parameter.check)
 
 
@@ -422,8 +447,8 @@ def _check_overrides(study: Study) -> None:
     for position, override in enumerate(study.overrides):
         if not any(map(override.applies_to, study.scenarios)):
             continue
-        for method, fixed in override.hyperparameters.items():
-            for name in fixed.values:
+        for method, fixed_values in override.hyperparameters.items():
+            for name in fixed_values.values:
                 key = f"overrides.{position}.hyperparameters.{method}.{name}"
                 _refuse(
                     key,
@@ -432,12 +457,13 @@ def _check_overrides(study: Study) -> None:
                 )
                 _refuse(
                     key,
-                    f"{name} is searched: fix it on all scenarios or on none",
+                    f"{name} is searched, so it cannot be fixed on some scenarios only: fix it in "
+                    f"hyperparameters.{method}, or remove it here",
                     when=method in study.tune and name in study.space_of(method),
                 )
 
 
-def _check_training(study: Study, resolved: ResolvedMethod, source: Source) -> None:
+def _check_own_or_published_recipe(study: Study, resolved: ResolvedMethod, source: Source) -> None:
     """Check the epoch selection and the held-out fraction of a recipe that is not matched."""
     training, method = resolved.training, resolved.method
     if training.kind == "matched":
@@ -445,37 +471,37 @@ def _check_training(study: Study, resolved: ResolvedMethod, source: Source) -> N
     key, selection = format_key(training.key_path), training.selection
     _refuse(
         f"{key}.selection",
-        "the test split is never looked at while choosing",
-        when=selection is Selection.TEST,
+        "no choice may depend on the test split",
+        when=selection is EpochSelection.TEST,
     )
     _refuse(
         key,
-        f"it takes the {selection}, dataset {study.dataset} has no true labels to validate on: "
-        "use matched",
-        when=selection is Selection.CLEAN and not source.true_labels,
+        f"this recipe reports the {selection}, but dataset {study.dataset} has no true labels to "
+        "validate on: use matched",
+        when=selection is EpochSelection.CLEAN and not source.has_true_labels,
     )
-    has_validation = selection is Selection.CLEAN and source.validation
+    has_validation = selection is EpochSelection.CLEAN and source.has_validation
     _refuse(
         f"{key}.hold_out",
-        f"must be above 0 to take the {selection}",
-        when=selection is not Selection.LAST and not training.hold_out and not has_validation,
+        f"must be above 0, since the recipe reports the {selection}",
+        when=selection is not EpochSelection.LAST and not training.hold_out and not has_validation,
     )
-    for name in RECIPE_VALUES:
+    for name in RECIPE_PARAMETERS:
         _refuse(
             key,
-            f"{name} is also given, by reference.{method}.{name}: remove one",
+            f"{name} is also set, by reference.{method}.{name}: remove one",
             when=name in (reference_of(study, method) or ()),
         )
 
 
-def _check_trainable(resolved: ResolvedMethod) -> None:
+def _check_hyperparameters(resolved: ResolvedMethod) -> None:
     """Check that a method and its stages accept their hyperparameters and numbers of epochs."""
     try:
         method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
         for stage in resolved.stages.values():
             method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
     except FieldError as error:
-        sourced_value = resolved.values.get(error.field)
+        sourced_value = resolved.sourced_hyperparameters.get(error.field)
         key = (
             sourced_value.key_path
             if sourced_value
@@ -485,7 +511,7 @@ def _check_trainable(resolved: ResolvedMethod) -> None:
 
 
 def _refuse_fixed(study: Study, method: str, name: str, key: str) -> None:
-    """Refuse the value at a path if the study fixes the same hyperparameter as well."""
+    """Raise `FieldError` for `key` if the study also fixes the hyperparameter of this name."""
     _refuse(
         key,
         f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one",
@@ -494,15 +520,15 @@ def _refuse_fixed(study: Study, method: str, name: str, key: str) -> None:
 
 
 def _check_each(key: str, items: Sequence[Item], check: Callable[[Item], object]) -> None:
-    """Check each item of a list, and that no item is repeated."""
+    """Check each item of the list at a key with a function, and that no item is repeated."""
     for position, item in enumerate(items):
-        with errors_at(f"{key}.{position}"):
+        with replace_error_field(f"{key}.{position}"):
             check(item)
     _check_distinct(key, items)
 
 
 def _check_distinct(key: str, items: Sequence[object]) -> None:
-    """Check that no item of a list is repeated."""
+    """Check that no item of the list at a key is repeated."""
     for position, item in enumerate(items):
         _refuse(
             f"{key}.{position}",
@@ -512,6 +538,6 @@ def _check_distinct(key: str, items: Sequence[object]) -> None:
 
 
 def _refuse(key: str, message: str, *, when: bool) -> None:
-    """Raise `FieldError` for the key at a path if a condition holds."""
+    """Raise `FieldError` for a dotted key if the condition `when` holds."""
     if when:
         raise FieldError(key, message)

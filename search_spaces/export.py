@@ -1,4 +1,7 @@
-"""Export of a resolved study as plain values that load as the same study; `show` prints them."""
+"""Write a study out with every default and derived value, as YAML that loads as the same study.
+
+The command `show` prints the result.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from pydantic import TypeAdapter
 
 from search_spaces.fields import yaml_values
 from search_spaces.resolve import (
-    AS_IN_THE_STUDY,
+    STUDY_SOURCE,
     SourcedValue,
-    Training,
+    TrainingSettings,
     is_recipe_overridden,
     is_shared_value,
     matched_recipe,
     posterior_recipe,
     protocol_on,
-    reference_values,
+    reference_with_sources,
     resolve,
-    shared_training,
+    shared_training_settings,
     study_hyperparameters,
 )
 from search_spaces.schema import Study
@@ -30,93 +33,101 @@ if TYPE_CHECKING:
 
     from search_spaces.yaml_lines import KeyPath
 
-PlainTree = dict[str, Any]
+YamlTree = dict[str, Any]
 """Nested mappings of YAML values."""
-SourcesByPath = dict["KeyPath", "str | KeyPath"]
-"""Sources by key path of the export: a text, or the key path at which the study sets the value."""
+
+SourcesByKeyPath = dict["KeyPath", "str | KeyPath"]
+"""Source of each exported value by key path: a text, or the key path at which the study sets it."""
 
 _RECIPE_ADAPTER = TypeAdapter(Recipe)
-BY_THE_SCHEDULE = "by the schedule"
-"""Source text of a protocol that the study does not state, so that the schedule determines it."""
+
+SCHEDULE_SOURCE = "by the schedule"
+"""Source text of a protocol that follows from the schedule, since the study states none."""
+
 _RESOLVED_KEYS = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
-"""Keys of a study whose exported values are computed, not copied from the study file."""
+"""Top-level keys whose exported values are derived instead of copied from the study."""
 
 
-def export_study(study: Study) -> tuple[PlainTree, SourcesByPath]:
-    """Return a study with every resolved value written out.
+def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
+    """Return a study as YAML values, with every default and derived value written out.
 
-    Values that hold for all scenarios are keys of the study; the others form one override for
+    Values that hold for all scenarios become keys of the study; the others form one override for
     each scenario.
 
     Returns:
-        The study as YAML values, and the sources of the values that the study does not set at
-        the same path.
+        The YAML values, and the sources of those values that the study does not set at the same
+        path.
     """
-    sources: SourcesByPath = {}
-    plain = study.model_dump(mode="json", exclude=_RESOLVED_KEYS) | {
-        "recipe": plain_recipe(matched_recipe(study)),
-        "hyperparameters": _hyperparameters(study, sources),
-        "reference": _references(study, sources),
-        "recipes": _recipes(study, sources),
-        "overrides": _overrides(study, sources),
-        "posterior": _posterior(study, sources),
+    sources: SourcesByKeyPath = {}
+    study_values = study.model_dump(mode="json", exclude=_RESOLVED_KEYS) | {
+        "recipe": recipe_yaml_values(matched_recipe(study)),
+        "hyperparameters": _export_hyperparameters(study, sources),
+        "reference": _export_references(study, sources),
+        "recipes": _export_recipes(study, sources),
+        "overrides": _export_overrides(study, sources),
+        "posterior": _export_posterior(study, sources),
     }
-    plain["search"]["space"] = {
+    study_values["search"]["space"] = {
         method: {name: asdict(space) for name, space in study.space_of(method).items()}
         for method in [*study.tune, *study.search.space]
     }
     if study.tune:
-        plain["search"]["scenario"] = study.search.scenario or study.scenarios[0]
-    keys = {protocol_on(study, scenario).key for scenario in study.scenarios}
-    if study.search.protocol is None and len(keys) == 1:
-        (plain["search"]["protocol"],) = keys
-        sources["search", "protocol"] = BY_THE_SCHEDULE
-    return {key: plain[key] for key in Study.model_fields}, sources
+        study_values["search"]["scenario"] = study.search.scenario or study.scenarios[0]
+    protocol_keys = {protocol_on(study, scenario).key for scenario in study.scenarios}
+    if study.search.protocol is None and len(protocol_keys) == 1:
+        (study_values["search"]["protocol"],) = protocol_keys
+        sources["search", "protocol"] = SCHEDULE_SOURCE
+    return {key: study_values[key] for key in Study.model_fields}, sources
 
 
-def plain_recipe(recipe: Recipe) -> PlainTree:
-    """Return a recipe as YAML values."""
-    values: PlainTree = _RECIPE_ADAPTER.dump_python(recipe, mode="json")
+def recipe_yaml_values(recipe: Recipe) -> YamlTree:
+    """Convert a recipe to YAML values."""
+    values: YamlTree = _RECIPE_ADAPTER.dump_python(recipe, mode="json")
     return values
 
 
-def _without_empty(section: PlainTree) -> PlainTree:
+def _without_empty(section: YamlTree) -> YamlTree:
+    """Return the keys of a section whose values are not empty."""
     return {key: value for key, value in section.items() if value}
 
 
 def _exported_methods(study: Study) -> dict[str, None]:
-    """Return the names of the methods whose hyperparameters are exported, as keys in order."""
+    """Return the names of the methods whose hyperparameters are exported, as ordered keys."""
     return dict.fromkeys([*study.methods, *study.hyperparameters])
 
 
-def _hyperparameters(study: Study, sources: SourcesByPath) -> PlainTree:
+def _export_hyperparameters(study: Study, sources: SourcesByKeyPath) -> YamlTree:
     values = {
         method: {
             name: value
             for name, value in study_hyperparameters(study, method).items()
-            if name not in {*study.unfixed_names(method), *reference_values(study, method)}
+            if name
+            not in {
+                *study.searched_or_reference_names(method),
+                *reference_with_sources(study, method),
+            }
         }
         for method in _exported_methods(study)
     }
-    return _without_empty(_by_method(values, ("hyperparameters",), sources))
+    return _without_empty(_export_by_method(values, ("hyperparameters",), sources))
 
 
-def _references(study: Study, sources: SourcesByPath) -> PlainTree:
+def _export_references(study: Study, sources: SourcesByKeyPath) -> YamlTree:
     methods = [*study.reference, *_exported_methods(study)]
-    values = {method: reference_values(study, method) for method in methods}
-    section = _by_method(values, ("reference",), sources)
+    values = {method: reference_with_sources(study, method) for method in methods}
+    section = _export_by_method(values, ("reference",), sources)
     return {method: {} for method in study.reference} | _without_empty(section)
 
 
-def _by_method(
-    values: Mapping[str, Mapping[str, SourcedValue]], key_path: KeyPath, sources: SourcesByPath
-) -> PlainTree:
-    """Return values by method, and add to `sources` those that the study sets at another key path.
+def _export_by_method(
+    values: Mapping[str, Mapping[str, SourcedValue]], key_path: KeyPath, sources: SourcesByKeyPath
+) -> YamlTree:
+    """Convert hyperparameters by method to YAML values, and add their sources to `sources`.
 
     Args:
-        values: values by method and name.
+        values: values by method and hyperparameter.
         key_path: key path of the exported section.
-        sources: sources of the export, extended in place.
+        sources: sources of the exported values, extended in place.
     """
     sources |= {
         (*key_path, method, name): value.source or value.key_path
@@ -130,65 +141,67 @@ def _by_method(
     }
 
 
-def _recipes(study: Study, sources: SourcesByPath) -> PlainTree:
+def _export_recipes(study: Study, sources: SourcesByKeyPath) -> YamlTree:
     return {
-        method: _plain_training(training, ("recipes", method), sources)
+        method: _export_training_settings(training, ("recipes", method), sources)
         for method in _methods_with_recipe(study)
-        if (training := shared_training(study, method)) is not None
+        if (training := shared_training_settings(study, method)) is not None
     }
 
 
 def _methods_with_recipe(study: Study) -> Iterable[str]:
-    """Return the methods whose recipe the study or one of its overrides chooses."""
+    """Return the methods for which the study, or an override that applies, chooses a recipe."""
     overrides = [
         override for override in study.overrides if any(map(override.applies_to, study.scenarios))
     ]
-    overridden = [method for override in overrides for method in override.recipes]
-    return dict.fromkeys([*study.recipes, *overridden])
+    overridden_methods = [method for override in overrides for method in override.recipes]
+    return dict.fromkeys([*study.recipes, *overridden_methods])
 
 
-def _plain_training(training: Training, key_path: KeyPath, sources: SourcesByPath) -> PlainTree:
+def _export_training_settings(
+    training: TrainingSettings, key_path: KeyPath, sources: SourcesByKeyPath
+) -> YamlTree:
     sources |= {(*key_path, *key): text for key, text in training.sources.items()}
     return {
-        "recipe": plain_recipe(training.recipe),
+        "recipe": recipe_yaml_values(training.recipe),
         "kind": training.kind,
         "source": training.source,
         "hold_out": training.hold_out,
         "selection": str(training.selection),
-        "stages": {role: plain_recipe(recipe) for role, recipe in training.stages.items()},
+        "stages": {role: recipe_yaml_values(recipe) for role, recipe in training.stages.items()},
     }
 
 
-def _overrides(study: Study, sources: SourcesByPath) -> list[PlainTree]:
-    entries: list[PlainTree] = []
+def _export_overrides(study: Study, sources: SourcesByKeyPath) -> list[YamlTree]:
+    entries: list[YamlTree] = []
     for scenario in study.scenarios:
         key_path = ("overrides", len(entries))
         entry = {
-            "recipe": _override_recipe(study, scenario, key_path, sources),
-            "hyperparameters": _override_values(study, scenario, key_path, sources),
-            "recipes": _override_trainings(study, scenario, key_path, sources),
+            "recipe": _export_override_recipe(study, scenario, key_path, sources),
+            "hyperparameters": _export_override_hyperparameters(study, scenario, key_path, sources),
+            "recipes": _export_override_training_settings(study, scenario, key_path, sources),
         }
-        if content := _without_empty(entry):
-            entries.append({"scenario": scenario, **content})
+        if values := _without_empty(entry):
+            entries.append({"scenario": scenario, **values})
     return entries
 
 
-def _override_recipe(
-    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
-) -> PlainTree:
+def _export_override_recipe(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByKeyPath
+) -> YamlTree:
     if not is_recipe_overridden(study, scenario):
         return {}
     for position, override in reversed(study.overrides_for(scenario)):
         source = override.source or ("overrides", position)
-        sources |= {(*key_path, "recipe", name): source for name in override.recipe.values}
-    return plain_recipe(matched_recipe(study, scenario))
+        sources |= {(*key_path, "recipe", name): source for name in override.recipe.stated_values}
+    return recipe_yaml_values(matched_recipe(study, scenario))
 
 
-def _override_values(
-    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
-) -> PlainTree:
-    exported = _exported_methods(study)
-    overridden = [
+def _export_override_hyperparameters(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByKeyPath
+) -> YamlTree:
+    exported_methods = _exported_methods(study)
+    overridden_methods = [
         method
         for _, override in reversed(study.overrides_for(scenario))
         for method in override.hyperparameters
@@ -196,30 +209,34 @@ def _override_values(
     values = {
         method: {
             name: value
-            for name, value in resolve(study, method, scenario).values.items()
+            for name, value in resolve(study, method, scenario).sourced_hyperparameters.items()
             if not is_shared_value(study, method, name, value)
-            and (method in exported or value.layer == "override")
+            and (method in exported_methods or value.layer == "override")
         }
-        for method in dict.fromkeys([*overridden, *exported])
+        for method in dict.fromkeys([*overridden_methods, *exported_methods])
     }
-    return _without_empty(_by_method(values, (*key_path, "hyperparameters"), sources))
+    return _without_empty(_export_by_method(values, (*key_path, "hyperparameters"), sources))
 
 
-def _override_trainings(
-    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByPath
-) -> PlainTree:
+def _export_override_training_settings(
+    study: Study, scenario: str, key_path: KeyPath, sources: SourcesByKeyPath
+) -> YamlTree:
     return {
-        method: _plain_training(training, (*key_path, "recipes", method), sources)
+        method: _export_training_settings(training, (*key_path, "recipes", method), sources)
         for method in _methods_with_recipe(study)
-        if shared_training(study, method) is None
+        if shared_training_settings(study, method) is None
         and (training := resolve(study, method, scenario).training).kind != "matched"
     }
 
 
-def _posterior(study: Study, sources: SourcesByPath) -> PlainTree:
+def _export_posterior(study: Study, sources: SourcesByKeyPath) -> YamlTree:
     recipe = study.posterior.recipe
     if recipe is not None:
-        inherited = [field.name for field in fields(Recipe) if field.name not in recipe.values]
-        sources |= {("posterior", "recipe", name): AS_IN_THE_STUDY for name in inherited}
-    plain = study.posterior.model_dump(mode="json")
-    return plain | {"recipe": None if recipe is None else plain_recipe(posterior_recipe(study))}
+        inherited_names = [
+            field.name for field in fields(Recipe) if field.name not in recipe.stated_values
+        ]
+        sources |= {("posterior", "recipe", name): STUDY_SOURCE for name in inherited_names}
+    posterior_values = study.posterior.model_dump(mode="json")
+    return posterior_values | {
+        "recipe": None if recipe is None else recipe_yaml_values(posterior_recipe(study))
+    }

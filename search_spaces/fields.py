@@ -1,4 +1,4 @@
-"""Fields of a study whose keys depend on a choice: parameters of backbones and of methods."""
+"""Types of a study's keys whose parameters depend on the chosen backbone or method."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
-from trainables.run.parameters import FrozenMap, Parameter, Value, complete
+from trainables.run.parameters import FrozenMap, Parameter, Value, complete_parameters
 
-RECIPE_VALUES: dict[str, Parameter] = {
+RECIPE_PARAMETERS: dict[str, Parameter] = {
     "learning_rate": Parameter(
         "learning_rate", default=0.1, low=0, low_open=True, help="base rate of the schedule"
     ),
     "weight_decay": Parameter("weight_decay", default=0.0, low=0, help="of the optimiser"),
 }
-"""Values of the recipe that can be searched together with a method's hyperparameters."""
+"""Parameters of the recipe that can be searched together with a method's hyperparameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A backbone with a value for each of its settings.
+    """Backbone network with a value for each of its settings.
 
     Attributes:
         name: name of the backbone.
@@ -37,23 +37,23 @@ class Architecture:
     parameters: FrozenMap
 
     @classmethod
-    def read(cls, value: object) -> Architecture:
-        """Return the architecture that a study writes as `{name: mlp, hidden: [128, 128]}`.
+    def read(cls, yaml_value: object) -> Architecture:
+        """Create an architecture from its entry in a study, `{name: mlp, hidden: [128, 128]}`.
 
         Raises:
-            FieldError: if the value is not a mapping with a name, the backbone is unknown, or a
+            FieldError: if the entry is not a mapping with a name, the backbone is unknown, or a
                 parameter is unknown or not allowed.
         """
-        keys = dict(_require_mapping(value, "a mapping like {name: resnet34}"))
+        keys = dict(_require_mapping(yaml_value, "a mapping like {name: resnet34}"))
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
-        with errors_at("name"):
+        with replace_error_field("name"):
             backbone = backbone_of(name)
-        return cls(name, complete(f"backbone {name}", backbone.parameters, keys))
+        return cls(name, complete_parameters(f"backbone {name}", backbone.parameters, keys))
 
-    def to_plain(self) -> dict[str, Any]:
-        """Return the architecture as the YAML values that `read` accepts."""
+    def to_yaml_values(self) -> dict[str, Any]:
+        """Return the YAML values from which `read` creates the same architecture."""
         return {"name": self.name, **yaml_values(self.parameters)}
 
 
@@ -62,25 +62,26 @@ class FixedValues:
     """Hyperparameters of one method that a study fixes.
 
     Attributes:
-        values: values that the study writes.
-        preset: name of a published group of values for the other hyperparameters; None for none.
+        values: values that the study states, by hyperparameter.
+        preset: name of a published group of values, used for the other hyperparameters; None for
+            no preset.
     """
 
     values: FrozenMap = field(default_factory=FrozenMap)
     preset: str | None = None
 
     @classmethod
-    def read(cls, method: str, values: object) -> FixedValues:
-        """Return the fixed hyperparameters that a study writes as `{preset: official, alpha: 0.9}`.
+    def read(cls, method: str, yaml_section: object) -> FixedValues:
+        """Create fixed values from their entry in a study, `{preset: official, alpha: 0.9}`.
 
         Raises:
             FieldError: if the preset or a parameter is unknown, or a value is not allowed.
         """
-        keys = dict(_require_mapping(values, "a mapping like {alpha: 0.9}"))
+        keys = dict(_require_mapping(yaml_section, "a mapping like {alpha: 0.9}"))
         preset = keys.pop("preset", None)
         presets = method_of(method).presets
         if preset is not None and (not isinstance(preset, str) or preset not in presets):
-            hint = suggest(str(preset), presets) if presets else "it has none"
+            hint = suggest(str(preset), presets) if presets else "this method has no presets"
             raise FieldError("preset", f"method {method} has no preset '{preset}': {hint}")
         return cls(_check_method_values(method, parameters_of(method), keys), preset)
 
@@ -89,46 +90,48 @@ def parameters_of(method: str) -> dict[str, Parameter]:
     """Return the parameters of a method by name.
 
     Raises:
-        FieldError: if the method is unknown; the error's field is the name of the method, which
-            suits sections whose keys are methods.
+        FieldError: if the method is unknown; the error's field is the method's name, as in
+            sections of a study whose keys are methods.
     """
-    with errors_at(method):
+    with replace_error_field(method):
         return {parameter.name: parameter for parameter in method_of(method).parameters}
 
 
 def tunable_parameters_of(method: str) -> dict[str, Parameter]:
-    """Return the parameters that can be searched for a method: its own and those of the recipe.
+    """Return the parameters that a search can vary: those of the method and of the recipe.
 
     Raises:
         FieldError: if the method is unknown.
     """
-    return {**parameters_of(method), **RECIPE_VALUES}
+    return {**parameters_of(method), **RECIPE_PARAMETERS}
 
 
-def added_key(neutral: Any) -> Any:  # noqa: ANN401 - the type of the field
-    """Return the pydantic field of a key that was added to the schema after a release.
+def added_key(neutral_value: Any) -> Any:  # noqa: ANN401 - the type of the field
+    """Declare a key that was added to the schema after a release, as a pydantic field.
 
     Args:
-        neutral: default of the key, with which a study behaves as it did before the key existed.
-            It must never change: a sweep's digest leaves the key out while it has this value.
+        neutral_value: default of the key, with which a study behaves as it did before the key
+            existed. The default must never change: the key is left out of the digest of a sweep
+            while it has this value.
     """
-    return Field(default=neutral, json_schema_extra={"added": True})
+    return Field(default=neutral_value, json_schema_extra={"added": True})
 
 
-def is_neutral(section: BaseModel, key: str) -> bool:
-    """Return whether a key was added after a release and has its neutral value.
+def has_neutral_value(section: BaseModel, key: str) -> bool:
+    """Return whether a key declared with `added_key` has its neutral value.
 
     Args:
         section: section of a study, or the study itself.
         key: name of one of the section's fields.
     """
-    info = type(section).model_fields[key]
-    return info.json_schema_extra == {"added": True} and getattr(section, key) == info.default
+    field_info = type(section).model_fields[key]
+    is_added = field_info.json_schema_extra == {"added": True}
+    return is_added and getattr(section, key) == field_info.default
 
 
 @contextmanager
-def errors_at(key: str) -> Iterator[None]:
-    """Name a dotted key as the field of each `FieldError` raised in the `with` block."""
+def replace_error_field(key: str) -> Iterator[None]:
+    """Set the field of each `FieldError` raised in the `with` block to a dotted key."""
     try:
         yield
     except FieldError as error:
@@ -136,8 +139,8 @@ def errors_at(key: str) -> Iterator[None]:
 
 
 @contextmanager
-def errors_under(key: str) -> Iterator[None]:
-    """Put a dotted key before the field of each `FieldError` raised in the `with` block."""
+def prefix_error_field(key: str) -> Iterator[None]:
+    """Prefix the field of each `FieldError` raised in the `with` block with a dotted key."""
     try:
         yield
     except FieldError as error:
@@ -145,17 +148,17 @@ def errors_under(key: str) -> Iterator[None]:
 
 
 def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Return values as YAML values, with lists instead of tuples."""
+    """Convert hyperparameter values to YAML values: tuples become lists."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
 
 
 def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
-    """Return a value, or raise `FieldError` if it is not a mapping.
+    """Return a YAML value unchanged, or raise `FieldError` if it is not a mapping.
 
     Args:
-        value: the value.
+        value: value of any type.
         expected_form: description of the mapping for the error message.
     """
     if not isinstance(value, Mapping):
@@ -166,26 +169,28 @@ def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
 def _check_method_values(
     method: str, parameters: Mapping[str, Parameter], values: Mapping[str, object]
 ) -> FrozenMap:
-    """Check values against the parameters of a method and return them, without adding defaults."""
-    checked = complete(f"method {method}", list(parameters.values()), values)
-    return FrozenMap({name: checked[name] for name in values})
+    """Return hyperparameters of a method after checking them, without adding defaults."""
+    checked_values = complete_parameters(f"method {method}", list(parameters.values()), values)
+    return FrozenMap({name: checked_values[name] for name in values})
 
 
-def _read_reference(method: str, values: object) -> FrozenMap:
-    mapping = _require_mapping(values, "a mapping like {alpha: 0.9}")
+def _read_reference(method: str, yaml_section: object) -> FrozenMap:
+    """Return the reference (the paper's values) that a study states for a method, checked."""
+    mapping = _require_mapping(yaml_section, "a mapping like {alpha: 0.9}")
     return _check_method_values(method, tunable_parameters_of(method), mapping)
 
 
-_METHOD_MAPPING = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
+_METHOD_MAPPING_FORM = "a mapping from methods to values, like {nal: {alpha: 0.9}}"
+"""Default description, in error messages, of a mapping whose keys are methods."""
 
 
 def _method_mapping_validator(
-    read: Callable[[str, object], Any], expected_form: str = _METHOD_MAPPING
+    read_section: Callable[[str, object], Any], expected_form: str = _METHOD_MAPPING_FORM
 ) -> PlainValidator:
-    """Return the validator of a mapping from method names to sections.
+    """Return a pydantic validator for a section of a study whose keys are methods.
 
     Args:
-        read: function that converts the section of a method.
+        read_section: function that converts the YAML value of one method, given its name and value.
         expected_form: description of the mapping for the error message.
     """
 
@@ -193,11 +198,11 @@ def _method_mapping_validator(
         sections = _require_mapping(value, expected_form)
         for method in sections:
             parameters_of(method)
-        by_method = {}
+        values_by_method = {}
         for method, values in sections.items():
-            with errors_under(method):
-                by_method[method] = read(method, values)
-        return by_method
+            with prefix_error_field(method):
+                values_by_method[method] = read_section(method, values)
+        return values_by_method
 
     return PlainValidator(validate)
 
@@ -205,11 +210,11 @@ def _method_mapping_validator(
 ArchitectureField = Annotated[
     Architecture,
     PlainValidator(Architecture.read),
-    PlainSerializer(Architecture.to_plain, return_type=dict[str, Any]),
+    PlainSerializer(Architecture.to_yaml_values, return_type=dict[str, Any]),
 ]
 FixedValuesField = Annotated[Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read)]
 OverrideFixedValuesField = Annotated[
     Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
 ]
 ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
-"""Reference by method: values of the method's hyperparameters and of `RECIPE_VALUES`."""
+"""Reference (the paper's values) by method: values of hyperparameters and `RECIPE_PARAMETERS`."""

@@ -1,4 +1,4 @@
-"""Files of studies: those shipped with the package, and the user's own YAML files."""
+"""Find and read the YAML files of studies, both shipped and the user's own."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 YAML_SUFFIXES = (".yaml", ".yml")
+"""Suffixes that mark a command-line argument as the path of a study file, not as a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """YAML file of a study.
+    """YAML file of a study, parsed.
 
     Attributes:
-        name: name of the study: the stem of the file name.
+        name: name of the study: the file name without its suffix.
         label: text that names the file in messages: its path, or the file name of a shipped study.
         document: content of the file.
         folder: folder that a path in `extends` is relative to; None for a shipped study.
-        code_folder: folder of the file itself, after symbolic links, which contains the code that
+        code_folder: folder, with symbolic links resolved, that must contain the Python files which
             the study names; None for a shipped study.
     """
 
@@ -37,26 +38,26 @@ class StudyFile:
     code_folder: Path | None = None
 
 
-def study_names() -> list[str]:
+def shipped_study_names() -> list[str]:
     """Return the names of the shipped studies, in alphabetical order."""
     return sorted(_shipped_files())
 
 
-def study_titles() -> dict[str, str]:
-    """Return the title of each shipped study by its name, in alphabetical order.
+def shipped_study_titles() -> dict[str, str]:
+    """Return the title of each shipped study by name, in alphabetical order of names.
 
     Raises:
         StudyError: if one of the files is not valid YAML.
     """
     titles = {}
-    for name in study_names():
-        value = open_study(name).document.value
+    for name in shipped_study_names():
+        value = read_study_file(name).document.value
         titles[name] = str(value.get("title", "")) if isinstance(value, dict) else ""
     return titles
 
 
-def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
-    """Read the YAML file of a study.
+def read_study_file(name_or_path: str, folder: Path | None = None) -> StudyFile:
+    """Read the YAML file of a shipped study or of the user's own.
 
     Args:
         name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
@@ -64,7 +65,7 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
         folder: folder that a relative path starts from; None for the working directory.
 
     Raises:
-        StudyError: if the study does not exist, cannot be read or is not valid YAML.
+        StudyError: if the file does not exist, cannot be read or is not valid YAML.
     """
     if "/" not in name_or_path and not name_or_path.endswith(YAML_SUFFIXES):
         shipped_files = _shipped_files()
@@ -81,24 +82,25 @@ def open_study(name_or_path: str, folder: Path | None = None) -> StudyFile:
         content = path.read_bytes()
     except FileNotFoundError:
         raise StudyError(
-            f"no study file '{path}', nor is a study of that name shipped; "
-            f"{suggest(path.stem, study_names())}"
+            f"the study file '{path}' does not exist: correct the path, or name a shipped study: "
+            f"{suggest(path.stem, shipped_study_names())}"
         ) from None
     except OSError as error:
-        raise StudyError(f"cannot read {path}: {error.strerror}") from error
+        raise StudyError(f"cannot read the study file {path}: {error.strerror}") from error
     document = _parse_content(content, str(path))
     return StudyFile(path.stem, str(path), document, path.parent, path.resolve().parent)
 
 
 @cache
 def _shipped_files() -> dict[str, Traversable]:
-    """Return the files of the shipped studies by name."""
+    """Return the file of each shipped study by the study's name."""
     files = resources.files("search_spaces").iterdir()
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
 @lru_cache(maxsize=32)
 def _parse_content(content: bytes, label: str) -> Document:
+    """Parse the content of a study file, or raise `StudyError` with the file's label and line."""
     try:
         return parse_yaml(content.decode())
     except UnicodeDecodeError as error:

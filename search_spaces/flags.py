@@ -1,4 +1,4 @@
-"""Changes that command-line flags make to a study, and their consequences for its search."""
+"""Changes that command-line flags make to a study, and the changes to its search that follow."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 FILE_ONLY_KEYS = ("extends", "sources")
-"""Keys that only a study file can set."""
+"""Top-level keys that a study file can set, but no flag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key of a study changed by a flag.
+    """Change that a command-line flag makes to one key of a study.
 
     Attributes:
         key: dotted key of the value, such as "search.trials".
-        value: new value as a YAML value; None removes the key.
-        flag: name of the flag in messages: "--trials".
+        value: new value, as parsed from YAML; None removes the key.
+        flag: text that names the flag in messages, such as "--trials".
     """
 
     key: str
@@ -36,15 +36,15 @@ class Change:
     flag: str
 
 
-def parse_set(text: str) -> Change:
-    """Parse the argument of `--set`, such as `recipe.epochs=5` with the value in YAML.
+def parse_set_flag(argument: str) -> Change:
+    """Parse the argument KEY=VALUE of the flag `--set`, such as `recipe.epochs=5`.
 
     Raises:
-        StudyError: if the text is not KEY=VALUE or the value is not valid YAML.
+        StudyError: if the argument is not of the form KEY=VALUE, or the value is not valid YAML.
     """
-    key, equals, value = (part.strip() for part in text.partition("="))
+    key, equals, value = (part.strip() for part in argument.partition("="))
     if not equals or not all(split_key(key)):
-        raise StudyError(f"--set: write KEY=VALUE, as in --set recipe.epochs=5, got '{text}'")
+        raise StudyError(f"--set: write KEY=VALUE, as in --set recipe.epochs=5, got '{argument}'")
     flag = f"--set {key}"
     try:
         return Change(key, parse_yaml(value).value, flag)
@@ -55,105 +55,105 @@ def parse_set(text: str) -> Change:
 def apply_changes(
     study_layers: StudyLayers,
     changes: Sequence[Change],
-    first_level: int,
+    first_layer_index: int,
     extensions: StudyExtensions,
 ) -> None:
-    """Merge changes made by flags into a study, and adapt the settings of its search.
+    """Merge the changes made by flags into a study, and adapt the settings of its search.
 
-    Settings of the search that a flag sets stay as they are. Otherwise, if scenarios or methods
-    are selected, the search is limited to the selected ones. If a hyperparameter is fixed, it is
-    removed from the search space and the reference. A method with every hyperparameter fixed is no
-    longer tuned.
+    If flags select scenarios or methods, the search is limited to the selected ones. If flags fix a
+    hyperparameter, it is removed from the search space and from the reference (the paper's values
+    of searched hyperparameters). A method is no longer tuned once all its hyperparameters are
+    fixed. Settings of the search that a flag sets itself are never adapted.
 
     Args:
         study_layers: layers of the study, changed in place.
         changes: changes in the order in which they are applied.
-        first_level: level of the first change's layer.
+        first_layer_index: position of the first change among the study's configuration layers.
         extensions: extensions that the study refers to.
 
     Raises:
         StudyError: if a change sets a key of `FILE_ONLY_KEYS`.
     """
-    for level, change in enumerate(changes, start=first_level):
+    for layer_index, change in enumerate(changes, start=first_layer_index):
         keys = split_key(change.key)
         if keys[0] in FILE_ONLY_KEYS:
             raise StudyError(f"{change.flag}: '{keys[0]}' can only be set in a study file")
         tree: Any = change.value
         for key in reversed(keys):
             tree = {key: tree}
-        origin = Origin(change.flag, level, flag_key=change.key)
+        origin = Origin(change.flag, layer_index, flag_key=change.key)
         study_layers.merge(*extensions.tree_with_names(tree, partial(_origin_of_flag, origin)))
-    _narrow_search(study_layers)
-    _exclude_fixed_from_search(study_layers)
+    _limit_search_to_selection(study_layers)
+    _remove_fixed_from_search(study_layers)
 
 
 def _origin_of_flag(origin: Origin, _key_path: KeyPath) -> Origin:
-    """Return `origin`, whatever the key path, since one flag sets every key of its change."""
+    """Return `origin` for any key path, since one flag sets all keys of its change."""
     return origin
 
 
-def _exact_flag_origin(study_layers: StudyLayers, key_path: KeyPath) -> Origin | None:
+def _origin_if_set_by_flag(study_layers: StudyLayers, key_path: KeyPath) -> Origin | None:
     """Return the origin of a key if a flag set exactly this key, else None."""
-    origin = study_layers.origin(key_path)
+    origin = study_layers.origin_at(key_path)
     return origin if origin is not None and origin.flag_key is not None else None
 
 
-def _narrow_search(study_layers: StudyLayers) -> None:
-    """Limit the searched scenario and the tuned methods to those that flags selected."""
+def _limit_search_to_selection(study_layers: StudyLayers) -> None:
+    """Limit the searched scenario and the tuned methods to those that flags select."""
     for top_key, key_path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
-        origin, selection = (
-            _exact_flag_origin(study_layers, (top_key,)),
-            study_layers.value((top_key,)),
-        )
-        old_value = study_layers.value(key_path)
+        origin = _origin_if_set_by_flag(study_layers, (top_key,))
+        selected_names = study_layers.value_at((top_key,))
+        old_value = study_layers.value_at(key_path)
         if (
             origin is None
-            or not isinstance(selection, list)
-            or not selection
+            or not isinstance(selected_names, list)
+            or not selected_names
             or old_value is None
-            or _exact_flag_origin(study_layers, key_path)
+            or _origin_if_set_by_flag(study_layers, key_path)
         ):
             continue
         if isinstance(old_value, list):
-            new_value: Any = [item for item in old_value if item in selection]
+            new_value: Any = [name for name in old_value if name in selected_names]
         else:
-            new_value = old_value if old_value in selection else selection[0]
+            new_value = old_value if old_value in selected_names else selected_names[0]
         if new_value != old_value:
             study_layers.merge_value(key_path, new_value, origin)
 
 
-def _exclude_fixed_from_search(study_layers: StudyLayers) -> None:
-    """Remove hyperparameters fixed by flags from the search space and the reference."""
-    for key_path in study_layers.flag_keys():
+def _remove_fixed_from_search(study_layers: StudyLayers) -> None:
+    """Remove hyperparameters that flags fix from the search space and the reference values."""
+    for key_path in study_layers.flag_key_paths():
         if key_path[:1] != ("hyperparameters",) or len(key_path) != 3:
             continue
         origin = study_layers.nearest_origin(key_path)
-        method, name = map(str, key_path[1:])
+        method, hyperparameter = map(str, key_path[1:])
         for section in (("search", "space", method), ("reference", method)):
-            search_path = (*section, name)
-            if study_layers.origin(search_path) and not _exact_flag_origin(
+            search_path = (*section, hyperparameter)
+            if study_layers.origin_at(search_path) and not _origin_if_set_by_flag(
                 study_layers, search_path
             ):
                 study_layers.merge_value(search_path, None, origin)
-        _untune_if_fixed(study_layers, method, origin)
+        _remove_from_tune_if_fixed(study_layers, method, origin)
 
 
-def _untune_if_fixed(study_layers: StudyLayers, method: str, origin: Origin) -> None:
-    """Remove a method from `tune` if none of its hyperparameters is left to search."""
+def _remove_from_tune_if_fixed(study_layers: StudyLayers, method: str, origin: Origin) -> None:
+    """Remove a method from `tune` if it has no hyperparameter left to search."""
     if not is_method(method) or _has_search_space(study_layers, method_of(method)):
         return
-    tune = study_layers.value(("tune",))
-    if isinstance(tune, list) and not _exact_flag_origin(study_layers, ("tune",)):
-        study_layers.merge_value(("tune",), [name for name in tune if name != method], origin)
+    tuned_methods = study_layers.value_at(("tune",))
+    if isinstance(tuned_methods, list) and not _origin_if_set_by_flag(study_layers, ("tune",)):
+        study_layers.merge_value(
+            ("tune",), [name for name in tuned_methods if name != method], origin
+        )
 
 
 def _has_search_space(study_layers: StudyLayers, method: type[Method]) -> bool:
-    """Return whether a method, when tuned, would have any hyperparameter to search."""
-    search_space = study_layers.value(("search", "space", method.name))
+    """Return whether a method has any hyperparameter that a search could vary."""
+    search_space = study_layers.value_at(("search", "space", method.name))
     if isinstance(search_space, dict):
         return bool(search_space)
-    fixed = study_layers.value(("hyperparameters", method.name)) or ()
-    declared = any(
-        parameter.space and parameter.name not in fixed for parameter in method.parameters
+    fixed_names = study_layers.value_at(("hyperparameters", method.name)) or ()
+    has_declared_space = any(
+        parameter.space and parameter.name not in fixed_names for parameter in method.parameters
     )
-    return declared or bool(method.recipe_space)
+    return has_declared_space or bool(method.recipe_space)

@@ -1,4 +1,7 @@
-"""Identity of a study: the values that change what is trained or chosen, for its sweep's digest."""
+"""Identity of a study: the values that enter the digest of its sweep.
+
+These are the values that change which runs are trained or which hyperparameters are chosen.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from search_spaces.fields import Architecture, is_neutral
+from search_spaces.fields import Architecture, has_neutral_value
 from search_spaces.resolve import ResolvedMethod, posterior_recipe, reference_of, resolve
 from trainables.backbones import backbone_of
-from trainables.extensions import code_of
+from trainables.extensions import code_hashes
 from trainables.methods import method_of
 from trainables.noise import noise_of
 from trainables.run.identity import identity_of
-from trainables.run.parameters import FrozenMap, without_neutral
+from trainables.run.parameters import FrozenMap, without_neutral_values
 from trainables.run.protocols import HeldOutCycleEnds
 
 if TYPE_CHECKING:
@@ -25,39 +28,42 @@ RESOLVED_KEYS = (
     *("scenarios", "methods", "recipe", "hyperparameters", "recipes", "overrides"),
     *("tune", "reference", "vary", "backbone", "posterior"),
 )
-"""Keys of a study that enter the identity through the values computed from them."""
+"""Keys of a study that enter the identity only through the values derived from them."""
 
-KEYS_LEFT_OUT: Mapping[str, tuple[str, ...]] = {
+EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", *RESOLVED_KEYS),
     "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds",),
     "resources": ("gpus",),
 }
-"""Keys whose written values are not part of the identity, by section of the study.
+"""Keys whose values, as the study states them, are not part of the identity, by section.
 
-Either the values computed from them are part of it (`RESOLVED_KEYS`), or they only change how many
-runs are trained, what is shown or where runs are trained.
+Either values derived from them are part of the identity (`RESOLVED_KEYS`), or they change only the
+number of runs, the place of their training or what is shown.
 """
 
 
 def study_identity(study: Study) -> dict[str, Any]:
-    """Return all values of a study that change what is trained or chosen, as JSON values.
+    """Return the values of a study that enter the digest of its sweep, as JSON values.
 
-    The order of methods and scenarios does not matter, nor does the place at which a value is
-    set. A key declared with `fields.added_key` is left out while it has its neutral value, with
-    which a study behaves as it did before the key existed.
+    The identity depends neither on the order of methods and scenarios nor on the file or flag that
+    sets a value. A key declared with `fields.added_key` is left out while it has its neutral value,
+    with which a study behaves as it did before the key existed.
     """
-    keys = _section_identity(study, "study")
+    stated_values = _section_identity(study, "study")
     if not study.tune:
-        del keys["search"]  # the held-out fraction of confirm is part of each cell
-    code = study_code(study)
+        # Of these settings, only `hold_out` has an effect, and each method's entry contains it.
+        del stated_values["search"]
+    code_hashes = study_code_hashes(study)
     return {
-        **keys,
-        **({"code": code} if code else {}),
+        **stated_values,
+        **({"code": code_hashes} if code_hashes else {}),
         "backbone": _backbone_identity(study.backbone),
         "methods": {
-            method: {name: _cell_identity(resolve(study, method, name)) for name in study.scenarios}
+            method: {
+                name: _method_identity(resolve(study, method, name)) for name in study.scenarios
+            }
             for method in study.methods
         },
         "searches": {
@@ -69,18 +75,20 @@ def study_identity(study: Study) -> dict[str, Any]:
             }
             for method in study.tune
         },
-        "searched": {name: sorted(served) for name, served in study.search_scenarios.items()},
+        "searched": {
+            searched: sorted(scenarios) for searched, scenarios in study.search_scenarios.items()
+        },
         "vary": {
-            method: {name: sorted(values) for name, values in varied.items()}
-            for method, varied in study.vary.items()
+            method: {name: sorted(values) for name, values in values_by_name.items()}
+            for method, values_by_name in study.vary.items()
         },
         "posterior": _posterior_identity(study),
     }
 
 
-def study_code(study: Study) -> dict[str, str]:
-    """Return the SHA-256 of the source of each extension of a study, by the extension's name."""
-    return code_of(
+def study_code_hashes(study: Study) -> dict[str, str]:
+    """Return the SHA-256 of the source code of each extension of a study, by extension name."""
+    return code_hashes(
         (
             ("dataset", study.dataset),
             ("backbone", study.backbone.name),
@@ -92,19 +100,22 @@ def study_code(study: Study) -> dict[str, str]:
 
 
 def _section_identity(section: BaseModel, name: str) -> dict[str, Any]:
-    """Return the keys of a section whose written values are part of the study's identity."""
-    plain = section.model_dump(mode="json", exclude=set(KEYS_LEFT_OUT.get(name, ())))
-    for key in list(plain):
+    """Return the stated values of a section that are part of the study's identity."""
+    section_values = section.model_dump(
+        mode="json", exclude=set(EXCLUDED_KEYS_BY_SECTION.get(name, ()))
+    )
+    for key in list(section_values):
         value = getattr(section, key)
         if isinstance(value, BaseModel):
-            plain[key] = _section_identity(value, key)
-        if is_neutral(section, key) or plain[key] == {}:
-            del plain[key]
-    return plain
+            section_values[key] = _section_identity(value, key)
+        if has_neutral_value(section, key) or section_values[key] == {}:
+            del section_values[key]
+    return section_values
 
 
-def _cell_identity(resolved: ResolvedMethod) -> dict[str, Any]:
-    # The mean over the last epochs is what chose before there were other protocols: left out.
+def _method_identity(resolved: ResolvedMethod) -> dict[str, Any]:
+    """Return the identity of a method on a scenario."""
+    # The mean over the last epochs was the only protocol at first, and is therefore left out.
     protocol = resolved.protocol
     cycle_ends = {"protocol": protocol.identity} if isinstance(protocol, HeldOutCycleEnds) else {}
     return {
@@ -125,12 +136,15 @@ def _cell_identity(resolved: ResolvedMethod) -> dict[str, Any]:
 
 
 def _hyperparameter_identity(method: str, values: FrozenMap) -> dict[str, Any]:
-    return without_neutral(values, method_of(method).parameters)
+    return without_neutral_values(values, method_of(method).parameters)
 
 
 def _backbone_identity(backbone: Architecture) -> dict[str, Any]:
     parameters = backbone_of(backbone.name).parameters
-    return {"name": backbone.name, "parameters": without_neutral(backbone.parameters, parameters)}
+    return {
+        "name": backbone.name,
+        "parameters": without_neutral_values(backbone.parameters, parameters),
+    }
 
 
 def _posterior_identity(study: Study) -> dict[str, Any] | None:

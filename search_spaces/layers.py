@@ -1,6 +1,7 @@
-"""Configuration layers of a study: the base files, the file that extends them, and the flags.
+"""Configuration layers of a study, merged into one tree: base files, the study file and the flags.
 
-The origin of every key is recorded, so that an error names the place that set the faulty value.
+The origin of every key is recorded, so that an error names the file and line, or the flag, that set
+the faulty value.
 """
 
 from __future__ import annotations
@@ -15,90 +16,90 @@ if TYPE_CHECKING:
     from search_spaces.yaml_lines import KeyPath, PlainValue
 
 VARIANT_KEYS = ("kind", "name")
-"""Keys that select which other keys a mapping has.
+"""Keys whose value determines which other keys a mapping may have.
 
-A mapping with another value of one of them replaces the inherited mapping: a multistep schedule
-inherits nothing from a cosine one.
+If a later layer changes the value of such a key, its mapping replaces the earlier one as a whole: a
+multistep schedule inherits nothing from a cosine schedule.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Place at which a value is set.
+    """File and line, or command-line flag, that set a value.
 
     Attributes:
-        text: text that messages show: "digits.yaml:12" or "--trials".
-        level: number of the configuration layer; later layers have higher numbers.
-        flag_key: dotted key that a flag set; None if a file set the value.
+        label: text that messages show: "digits.yaml:12" or "--trials".
+        layer_index: position of the configuration layer; later layers take precedence.
+        flag_key: dotted key that the flag set; None if a file set the value.
     """
 
-    text: str
-    level: int = 0
+    label: str
+    layer_index: int = 0
     flag_key: str | None = None
 
 
 class StudyLayers:
-    """Nested mappings merged key by key from files and flags, with the origin of every key.
+    """Study merged key by key from files and flags, with the origin of every key.
 
     A list replaces the earlier list as a whole. Null removes a key of earlier layers.
 
     Attributes:
-        tree: the merged mappings.
+        tree: nested mappings with the merged keys and values.
     """
 
-    def __init__(self, root: Origin) -> None:
-        """Create a tree without keys.
+    def __init__(self, root_origin: Origin) -> None:
+        """Create a study without keys.
 
         Args:
-            root: origin of the top of the tree, reported for keys that no layer sets.
+            root_origin: origin reported for keys that no layer sets.
         """
         self.tree: dict[str, Any] = {}
-        self._origins: dict[KeyPath, Origin] = {(): root}
+        self._origins: dict[KeyPath, Origin] = {(): root_origin}
 
-    def origin(self, key_path: KeyPath) -> Origin | None:
-        """Return the origin of the key at a path; None if no layer sets that key itself."""
+    def origin_at(self, key_path: KeyPath) -> Origin | None:
+        """Return the origin of the key at a path; None if no layer sets this very key."""
         return self._origins.get(key_path)
 
     def key_paths(self) -> set[KeyPath]:
-        """Return the path of every key that a layer sets or removes."""
+        """Return the paths of all keys that a layer sets or removes."""
         return set(self._origins)
 
-    def value(self, key_path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
-        """Return the value at a path; None if there is none."""
+    def value_at(self, key_path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+        """Return the merged value at a path; None if no layer sets one."""
         value: Any = self.tree
         for key in key_path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
-    def flag_keys(self) -> frozenset[KeyPath]:
-        """Return the path of every key that a flag sets to a value other than null."""
+    def flag_key_paths(self) -> frozenset[KeyPath]:
+        """Return the paths of all keys that flags set to a value other than null."""
         return frozenset(
             key_path
             for key_path, origin in self._origins.items()
-            if origin.flag_key is not None and self.value(key_path) is not None
+            if origin.flag_key is not None and self.value_at(key_path) is not None
         )
 
     def nearest_origin(self, key_path: KeyPath) -> Origin:
-        """Return the origin of a key, or else of the innermost mapping around it that has one."""
+        """Return the origin of a key, or of the innermost mapping around it that has an origin."""
         while key_path not in self._origins:
             key_path = key_path[:-1]
         return self._origins[key_path]
 
     def merge(self, layer: dict[str, PlainValue], origin_of: Callable[[KeyPath], Origin]) -> None:
-        """Merge the next layer into the tree.
+        """Merge a configuration layer, which takes precedence over all earlier ones.
 
         Args:
-            layer: keys and values of the layer.
+            layer: nested mappings of the layer.
             origin_of: function that returns the origin of the key at a path of the layer.
         """
         self._merge(self.tree, layer, (), origin_of)
 
     def merge_value(self, key_path: Sequence[str], value: PlainValue, origin: Origin) -> None:
-        """Merge a single value into the tree, as a layer of its own.
+        """Set a single value, which takes precedence over all earlier layers.
 
         Args:
             key_path: keys that lead to the value.
-            value: the new value.
+            value: new value; None removes the key.
             origin: origin of the value.
         """
         layer: dict[str, PlainValue] = {key_path[-1]: value}
@@ -115,16 +116,16 @@ class StudyLayers:
     ) -> None:
         for key, value in layer.items():
             child_path = (*key_path, key)
-            before = target.get(key)
+            earlier_value = target.get(key)
             if (
                 isinstance(value, dict)
-                and isinstance(before, dict)
-                and not _is_other_variant(value, before)
+                and isinstance(earlier_value, dict)
+                and not _is_other_variant(value, earlier_value)
             ):
-                self._merge(before, value, child_path, origin_of)
+                self._merge(earlier_value, value, child_path, origin_of)
                 continue
-            for overwritten in [p for p in self._origins if p[: len(child_path)] == child_path]:
-                del self._origins[overwritten]
+            for old_path in [p for p in self._origins if p[: len(child_path)] == child_path]:
+                del self._origins[old_path]
             self._origins[child_path] = origin_of(child_path)
             if value is None:
                 target.pop(key, None)
@@ -147,35 +148,35 @@ def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) ->
     )
 
 
-def leaves(tree: Mapping[str, Any], key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield key path and value of every leaf of nested mappings; an empty mapping is a leaf.
+def iter_leaves(tree: Mapping[str, Any], key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the key path and value of every leaf of nested mappings; an empty mapping is a leaf.
 
-    A list of mappings is descended into; the path then contains the position in the list.
+    Mappings inside lists are iterated as well; their paths contain the position in the list.
 
     Args:
         tree: nested mappings.
-        key_path: path of `tree` itself, put before every path.
+        key_path: path of `tree` itself, which every yielded path begins with.
     """
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, (*key_path, key))
+            yield from iter_leaves(value, (*key_path, key))
         elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             for position, item in enumerate(value):
-                yield from leaves(item, (*key_path, key, position))
+                yield from iter_leaves(item, (*key_path, key, position))
         else:
             yield (*key_path, key), value
 
 
 def format_key(key_path: KeyPath) -> str:
-    """Return a path as a dotted key: `search.space.nal.lambda`."""
+    """Format a key path as a dotted key, such as `search.space.nal.lambda`."""
     return ".".join(map(str, key_path))
 
 
-def split_key(text: str) -> list[str]:
+def split_key(dotted_key: str) -> list[str]:
     """Split a dotted key at its dots, except for the dot in `FILE.py:CLASS`."""
-    return re.split(r"\.(?!py:)", text)
+    return re.split(r"\.(?!py:)", dotted_key)
 
 
-def parse_key(text: str) -> KeyPath:
-    """Return the path that a dotted key stands for; numbers become positions in lists."""
-    return tuple(int(key) if key.isdecimal() else key for key in split_key(text) if key)
+def parse_key(dotted_key: str) -> KeyPath:
+    """Convert a dotted key to a key path; numbers become positions in lists."""
+    return tuple(int(key) if key.isdecimal() else key for key in split_key(dotted_key) if key)

@@ -1,6 +1,6 @@
-"""Loading of a study: reading of its files, changes made by flags, and checks.
+"""Load a study: read its files, apply the changes made by flags, and check the result.
 
-Errors name the place of the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
+Errors begin with what set the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
 from search_spaces.export import export_study
-from search_spaces.files import StudyFile, open_study
-from search_spaces.flags import Change, apply_changes, parse_set
-from search_spaces.layers import Origin, StudyLayers, format_key, leaves, parse_key
-from search_spaces.provenance import Provenance, Statement, check_statements, read_statements
+from search_spaces.files import StudyFile, read_study_file
+from search_spaces.flags import Change, apply_changes, parse_set_flag
+from search_spaces.layers import Origin, StudyLayers, format_key, iter_leaves, parse_key
+from search_spaces.provenance import (
+    Provenance,
+    SourceStatement,
+    check_source_statements,
+    read_source_statements,
+)
 from search_spaces.references import StudyExtensions
 from search_spaces.scaling import TrainingLength
-from search_spaces.validation import read_study
+from search_spaces.validation import validate_study
 from search_spaces.yaml_lines import KeyPath, PlainValue, dump_yaml
 from trainables.errors import FieldError, StudyError
 
@@ -28,135 +33,144 @@ if TYPE_CHECKING:
     from search_spaces.schema import Study
     from trainables.extensions import CodeFile
 
-__all__ = ["Change", "LoadedStudy", "load_study", "parse_set"]
+__all__ = ["Change", "LoadedStudy", "load_study", "parse_set_flag"]
 
-METHOD_SECTIONS = ("hyperparameters", "reference", "recipes")
+METHOD_KEYED_SECTIONS = ("hyperparameters", "reference", "recipes")
 """Sections of a study whose keys are method names."""
 
-METHOD_PREFIXES = ("hyperparameters.", "overrides.", "recipes.", "reference.")
-"""Prefixes of dotted keys that contain a method name, which the error message does not repeat."""
+METHOD_KEY_PREFIXES = ("hyperparameters.", "overrides.", "recipes.", "reference.")
+"""Prefixes of dotted keys that contain a method name.
 
-MAX_FILES = 20
-"""Largest number of files in a chain of `extends`.
+Errors about these keys have to name the key, since their message does not name the method.
+"""
 
-A longer chain is circular, through paths that are written differently each time.
+MAX_EXTENDS_FILES = 20
+"""Largest number of files in a chain of studies that extend each other.
+
+A longer chain is taken to be circular, with a different spelling of the same path at each turn.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledValue:
-    """A value that changed with the length of training.
+    """Value of a study that was scaled to another length of training.
 
     Attributes:
         key: dotted key of the value.
-        before: value that the study states.
-        after: value that the runs use.
+        stated_value: value that the study states.
+        used_value: scaled value, which the runs use.
     """
 
     key: str
-    before: object
-    after: object
+    stated_value: object
+    used_value: object
 
     def __str__(self) -> str:
         """Format the change as in `epochs 500 -> 20` or `nal.first_target_epoch 60 -> 2`."""
         keys = self.key.split(".")
-        methods = [key for section, key in pairwise(keys) if section in METHOD_SECTIONS]
-        return f"{'.'.join([*methods, keys[-1]])} {self.before} -> {self.after}"
+        methods = [key for section, key in pairwise(keys) if section in METHOD_KEYED_SECTIONS]
+        return f"{'.'.join([*methods, keys[-1]])} {self.stated_value} -> {self.used_value}"
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A checked study with the sources of its values.
+    """Checked study with the sources of its values.
 
     Attributes:
-        study: the checked study.
-        name: stem of the study's file name.
-        plain: the study as YAML values, with every resolved value written out.
+        study: content of the study.
+        name: file name of the study without its suffix.
+        resolved_values: the study as YAML values, with every default and derived value written out.
         sources: source of each value by dotted key: "paper, section 5.1", "set by --trials",
             "default of method nal", or file and line if no other source is stated.
-        extensions: methods, backbones, noise and datasets that are not part of the package.
-        scaled_values: values that changed with the requested length of training.
+        extensions: methods, backbones, label noise and datasets from outside the package.
+        scaled_values: values that were scaled to the requested length of training.
     """
 
     study: Study = field(compare=False)
     name: str
-    plain: Mapping[str, Any]
+    resolved_values: Mapping[str, Any]
     sources: Mapping[str, str]
     _provenance: Provenance = field(repr=False, compare=False)
     extensions: StudyExtensions = field(repr=False, compare=False)
     scaled_values: tuple[ScaledValue, ...] = ()
 
     def to_yaml(self) -> str:
-        """Return the study as YAML text; loading it gives the same study and the same sources."""
-        plain, sources = self.with_references()
-        return dump_yaml({**plain, "sources": dict(sources)})
+        """Return the study as YAML text that loads as the same study with the same sources."""
+        values, sources = self.with_references()
+        return dump_yaml({**values, "sources": dict(sources)})
 
     def with_references(self) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Return `plain` and `sources` with extensions written as in the study file."""
+        """Return `resolved_values` and `sources` with extensions named as in the study file."""
         sources = {
             format_key(self.extensions.path_with_references(parse_key(key))): (
                 self.extensions.text_with_references(text)
             )
             for key, text in self.sources.items()
         }
-        return self.extensions.tree_with_references(self.plain), sources
+        return self.extensions.tree_with_references(self.resolved_values), sources
 
     def source_of(self, value: SourcedValue) -> str:
-        """Return the text that names the source of a resolved value."""
-        place = value.key_path if value.layer == "override" else ""
+        """Return the text that names the source of a resolved value, as printed under tables."""
+        override_path = value.key_path if value.layer == "override" else ""
         text = self.extensions.text_with_references(
-            self._provenance.text(value.key_path, value.source or place)
+            self._provenance.source_text(value.key_path, value.source or override_path)
         )
-        if value.unscaled is None or self.study.length is None:
+        if value.unscaled_value is None or self.study.training_length is None:
             return text
-        return _scaled_source(self.study.length.flag, value.unscaled, text)
+        return _scaled_source_text(self.study.training_length.flag, value.unscaled_value, text)
 
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
-        """Return the study with another length of training.
+        """Return a copy of the study that is scaled to another length of training.
 
-        All values that are numbers of epochs are scaled, except for values set by flags.
+        All numbers of epochs are scaled, except those set by flags.
 
         Args:
-            epochs: number of epochs of the study's own recipe.
-            flag: flag that requests the length, for messages.
+            epochs: new number of epochs of the study's own recipe.
+            flag: flag that requested the length, for messages.
 
         Raises:
             StudyError: if `epochs` is not positive or contradicts another value of the study.
         """
-        flag_keys = self._provenance.study_layers.flag_keys()
-        study = self.study.with_length(TrainingLength(epochs, flag, flag_keys))
+        flag_key_paths = self._provenance.study_layers.flag_key_paths()
+        study = self.study.with_training_length(TrainingLength(epochs, flag, flag_key_paths))
         try:
             check_study(study)
         except FieldError as error:
-            key = f"{error.field}: " if error.field.startswith(METHOD_PREFIXES) else ""
+            key = f"{error.field}: " if error.field.startswith(METHOD_KEY_PREFIXES) else ""
             message = self.extensions.text_with_references(f"{key}{error.message}")
             raise StudyError(f"{flag}: {message}") from error
-        plain, _ = export_study(study)
-        before = dict(leaves(self.plain))
+        resolved_values, _ = export_study(study)
+        stated_values = dict(iter_leaves(self.resolved_values))
         scaled_values = tuple(
-            ScaledValue(format_key(key_path), before[key_path], value)
-            for key_path, value in leaves(plain)
-            if key_path in before and before[key_path] != value
+            ScaledValue(format_key(key_path), stated_values[key_path], value)
+            for key_path, value in iter_leaves(resolved_values)
+            if key_path in stated_values and stated_values[key_path] != value
         )
-        texts = {
-            scaled.key: _scaled_source(flag, scaled.before, self.sources[scaled.key])
+        scaled_sources = {
+            scaled.key: _scaled_source_text(flag, scaled.stated_value, self.sources[scaled.key])
             for scaled in scaled_values
         }
-        sources = {**self.sources, **texts, "recipe.epochs": f"set by {flag}"}
+        sources = {**self.sources, **scaled_sources, "recipe.epochs": f"set by {flag}"}
         return LoadedStudy(
-            study, self.name, plain, sources, self._provenance, self.extensions, scaled_values
+            study,
+            self.name,
+            resolved_values,
+            sources,
+            self._provenance,
+            self.extensions,
+            scaled_values,
         )
 
-    def explain(self, error: FieldError) -> StudyError:
-        """Convert a `FieldError` found after loading into a message that names file, line and key.
+    def to_study_error(self, error: FieldError) -> StudyError:
+        """Convert a `FieldError` raised after loading into an error that names file, line and key.
 
-        Such an error is, for example, a subset that turns out to be larger than the dataset.
+        For example, only after the dataset has been read can its size be compared with `subset`.
         """
-        return _user_error(error, self._provenance.study_layers, self.extensions)
+        return _study_error_at_origin(error, self._provenance.study_layers, self.extensions)
 
 
-def _scaled_source(flag: str, before: object, source: str) -> str:
-    return f"scaled by {flag} from {before} ({source})"
+def _scaled_source_text(flag: str, stated_value: object, source: str) -> str:
+    return f"scaled by {flag} from {stated_value} ({source})"
 
 
 def load_study(
@@ -166,101 +180,113 @@ def load_study(
 ) -> LoadedStudy:
     """Load a shipped study or the user's own YAML file, and apply the changes made by flags.
 
-    A study that extends another is merged into it key by key; a list replaces the inherited list,
-    and null removes an inherited key. For the consequences of a flag, see
-    `search_spaces.flags.apply_changes`.
+    A study that extends another one inherits its keys: mappings are merged key by key, a list
+    replaces the inherited list, and null removes an inherited key. What else a flag changes is
+    described in `search_spaces.flags.apply_changes`.
 
     Args:
         name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
             or .yml.
         changes: changes made by flags, in the order in which they are applied.
-        is_allowed: function that decides whether a file that the study names may be executed.
+        is_allowed: function that decides whether a Python file that the study names may be
+            executed; the default refuses.
 
     Raises:
-        CodeError: if the study names code that may not or cannot be executed.
+        CodeError: if the study names code that is not allowed or cannot be executed.
         StudyError: if the study cannot be read or is not valid; the message is one line with the
-            place, the key, the fault and the allowed values.
+            file and line, the key, the error and the allowed values.
     """
-    files = _read_chain(name_or_path)
+    files = _read_extends_chain(name_or_path)
     extensions = StudyExtensions(is_allowed)
-    study_layers = StudyLayers(Origin(files[-1].label, level=len(files) - 1))
-    statements: list[Statement] = []
-    for level, file in enumerate(files):
-        origin_of = _origin_finder(file, level)
+    study_layers = StudyLayers(Origin(files[-1].label, layer_index=len(files) - 1))
+    statements: list[SourceStatement] = []
+    for layer_index, file in enumerate(files):
+        origin_of = _origin_lookup(file, layer_index)
         tree = dict(_root_mapping(file))
         tree.pop("extends", None)
         if file.code_folder is not None:
             extensions.enter_folder(file.code_folder)
-        statement_section = tree.pop("sources", None)
+        sources_section = tree.pop("sources", None)
         study_layers.merge(*extensions.tree_with_names(tree, origin_of))
         statements += [
             replace(statement, key_path=extensions.path_with_names(statement.key_path))
-            for statement in read_statements(statement_section, origin_of)
+            for statement in read_source_statements(sources_section, origin_of)
         ]
-    file_keys = study_layers.key_paths()
+    file_key_paths = study_layers.key_paths()
     apply_changes(study_layers, changes, len(files), extensions)
     try:
-        study = read_study(study_layers.tree)
-        narrowed = _is_set_after(study_layers, "scenarios", "overrides")
-        check_study(study, allow_unused_overrides=narrowed)
+        study = validate_study(study_layers.tree)
+        are_scenarios_replaced = _is_set_by_later_layer(study_layers, "scenarios", "overrides")
+        check_study(study, allow_unused_overrides=are_scenarios_replaced)
     except FieldError as error:
-        raise _user_error(error, study_layers, extensions) from error
-    plain, export_sources = export_study(study)
-    own_statements = [s for s in statements if s.level == len(files) - 1]
+        raise _study_error_at_origin(error, study_layers, extensions) from error
+    resolved_values, exported_sources = export_study(study)
+    own_statements = [s for s in statements if s.layer_index == len(files) - 1]
     try:
-        check_statements(own_statements, plain, file_keys)
+        check_source_statements(own_statements, resolved_values, file_key_paths)
     except StudyError as error:
         raise StudyError(extensions.text_with_references(str(error))) from error
     provenance = Provenance(study_layers, statements)
-    sources = provenance.source_texts(plain, export_sources)
-    return LoadedStudy(study, files[-1].name, plain, sources, provenance, extensions)
+    sources = provenance.source_texts(resolved_values, exported_sources)
+    return LoadedStudy(study, files[-1].name, resolved_values, sources, provenance, extensions)
 
 
-def _read_chain(name_or_path: str) -> list[StudyFile]:
-    """Read a study and all studies that it extends, the outermost base first."""
-    files = [open_study(name_or_path)]
+def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
+    """Read a study and all studies that it extends, directly or not; the study itself is last."""
+    files = [read_study_file(name_or_path)]
     while "extends" in (tree := _root_mapping(files[0])):
-        base, place = tree["extends"], _origin_finder(files[0], 0)(("extends",)).text
+        base, location = tree["extends"], _origin_lookup(files[0], 0)(("extends",)).label
         if not isinstance(base, str):
-            raise StudyError(f"{place}: extends: must be the name or path of a study, got {base!r}")
+            raise StudyError(
+                f"{location}: extends: must be the name or path of a study, got {base!r}"
+            )
         try:
-            files.insert(0, open_study(base, files[0].folder))
+            files.insert(0, read_study_file(base, files[0].folder))
         except StudyError as error:
-            raise StudyError(f"{place}: extends: {error}") from error
-        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_FILES:
-            trail = " -> ".join(file.label for file in reversed(files))
-            raise StudyError(f"{place}: extends: goes round in a circle: {trail}")
+            raise StudyError(f"{location}: extends: {error}") from error
+        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_EXTENDS_FILES:
+            chain = " -> ".join(file.label for file in reversed(files))
+            raise StudyError(
+                f"{location}: extends: the studies extend each other in a circle: {chain}"
+            )
     return files
 
 
 def _root_mapping(file: StudyFile) -> dict[str, PlainValue]:
+    """Return the content of a study file, or raise `StudyError` if it is not a mapping."""
     value = file.document.value
     if not isinstance(value, dict):
-        reason = "it is empty" if value is None else "it is not a mapping"
-        raise StudyError(f"{file.label}: not a study, {reason}: see `show digits` for an example")
+        reason = "is empty" if value is None else "is not a mapping of keys"
+        raise StudyError(
+            f"{file.label}: not a study, since the file {reason}: see `show digits` for an example"
+        )
     return value
 
 
-def _origin_finder(file: StudyFile, level: int) -> Callable[[KeyPath], Origin]:
-    """Return a function that maps the path of a key in a file to the key's origin."""
+def _origin_lookup(file: StudyFile, layer_index: int) -> Callable[[KeyPath], Origin]:
+    """Return a function that returns the file and line of a key from its key path."""
     lines = file.document.lines
-    return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", level)
+    return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", layer_index)
 
 
-def _is_set_after(study_layers: StudyLayers, key: str, other_key: str) -> bool:
-    """Return whether one top-level key is set by a later layer than another."""
-    origin, other_origin = study_layers.origin((key,)), study_layers.origin((other_key,))
-    return origin is not None and other_origin is not None and origin.level > other_origin.level
+def _is_set_by_later_layer(study_layers: StudyLayers, key: str, other_key: str) -> bool:
+    """Return whether a top-level key is set by a later layer than another top-level key."""
+    origin, other_origin = study_layers.origin_at((key,)), study_layers.origin_at((other_key,))
+    return (
+        origin is not None
+        and other_origin is not None
+        and origin.layer_index > other_origin.layer_index
+    )
 
 
-def _user_error(
+def _study_error_at_origin(
     error: FieldError, study_layers: StudyLayers, extensions: StudyExtensions
 ) -> StudyError:
-    """Return an error whose message begins with the place that sets the faulty key."""
+    """Return an error whose message begins with the file and line, or flag, of the faulty value."""
     key_path = parse_key(error.field)
     origin = study_layers.nearest_origin(key_path)
     key_path = extensions.path_with_references(key_path)
     key = format_key(key_path[:-1] if key_path and isinstance(key_path[-1], int) else key_path)
     message = extensions.text_with_references(error.message)
-    parts = [origin.text, "" if key == origin.flag_key else key, message]
-    return StudyError(": ".join(part for part in parts if part))
+    texts = [origin.label, "" if key == origin.flag_key else key, message]
+    return StudyError(": ".join(text for text in texts if text))

@@ -1,4 +1,4 @@
-"""Part of a recipe in a study: some values, which take precedence over another recipe."""
+"""Recipes of which a study states only some keys; the others come from another recipe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, GetPydanticSchema, create_model
 
-from search_spaces.fields import errors_under
+from search_spaces.fields import prefix_error_field
 from trainables.errors import FieldError, suggest
 from trainables.run.recipe import Recipe
-from trainables.run.schedules import KINDS, Schedule
+from trainables.run.schedules import SCHEDULE_KINDS, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,105 +21,110 @@ Instance = TypeVar("Instance", bound="DataclassInstance")
 
 
 class PartialModel(BaseModel, frozen=True):
-    """Some keys of a mapping, merged over another mapping; None removes a key of the latter."""
+    """Base class of recipes and schedules of which a study states only some keys.
+
+    Stated keys take precedence over those of the recipe or schedule that supplies the missing keys.
+    A key that is stated as None removes the key of the latter.
+    """
 
     @property
-    def values(self) -> dict[str, Any]:
-        """The keys that the study states, with their values."""
+    def stated_values(self) -> dict[str, Any]:
+        """The values that the study states, by key."""
         names = [name for name in type(self).model_fields if name in self.model_fields_set]
         return {**{name: getattr(self, name) for name in names}, **(self.model_extra or {})}
 
 
 class PartialSchedule(PartialModel, extra="allow"):
-    """Some keys of a schedule.
+    """Learning-rate schedule of which a study states only some keys.
 
-    Unknown keys are refused by `complete` only, since the allowed ones depend on the kind of the
-    schedule, which may be written in another part.
+    Unknown keys are refused only by `complete`: the allowed keys depend on the kind of the
+    schedule, which may be stated in the other schedule.
     """
 
-    def over(self, below: PartialSchedule) -> PartialSchedule:
-        """Return a schedule that takes its keys from this part, and missing ones from `below`.
-
-        If the kinds of the schedules differ, nothing is taken from `below`.
-        """
-        values, inherited = self.values, below.values
+    def merged_over(self, base: PartialSchedule) -> PartialSchedule:
+        """Return a copy that takes missing keys from `base`, unless both state different kinds."""
+        values, base_values = self.stated_values, base.stated_values
         is_other_kind = (
-            "kind" in values and "kind" in inherited and values["kind"] != inherited["kind"]
+            "kind" in values and "kind" in base_values and values["kind"] != base_values["kind"]
         )
         if is_other_kind:
             return self
-        return _ScheduleKeys.model_construct(**_merge_keys(values, inherited))
+        return _ScheduleKeys.model_construct(**_merge_keys(values, base_values))
 
     def complete(self) -> Schedule:
-        """Return the schedule with these keys.
+        """Return the schedule with these keys, after checking that none is missing.
 
         Raises:
-            FieldError: if the kind or a key is missing, unknown or not allowed.
+            FieldError: if the kind or a key is missing or unknown, or a value is not allowed.
         """
-        values = {name: value for name, value in self.values.items() if value is not None}
+        values = {name: value for name, value in self.stated_values.items() if value is not None}
         if "kind" not in values:
-            raise FieldError("", f"kind is missing: {suggest('None', KINDS)}")
-        return _instantiate(KINDS[values["kind"]], values)
+            raise FieldError("", f"kind is missing: {suggest('None', SCHEDULE_KINDS)}")
+        return _instantiate(SCHEDULE_KINDS[values["kind"]], values)
 
 
 class PartialRecipe(PartialModel, extra="forbid"):
-    """Some keys of a recipe."""
+    """Recipe of which a study states only some keys."""
 
     @property
-    def names(self) -> set[str]:
+    def stated_keys(self) -> set[str]:
         """Dotted names of the keys that the study states, such as `schedule.period`."""
-        schedule = self.values.get("schedule")
-        inner = schedule.values if isinstance(schedule, PartialSchedule) else {}
-        return {*(self.values.keys() - {"schedule"}), *(f"schedule.{key}" for key in inner)}
+        schedule = self.stated_values.get("schedule")
+        schedule_keys = schedule.stated_values if isinstance(schedule, PartialSchedule) else {}
+        return {
+            *(self.stated_values.keys() - {"schedule"}),
+            *(f"schedule.{key}" for key in schedule_keys),
+        }
 
-    def over(self, below: PartialRecipe) -> PartialRecipe:
-        """Return a part of a recipe with the keys of this part, and missing ones from `below`."""
-        values, inherited = self.values, below.values
-        merged = _merge_keys(values, inherited)
-        if isinstance(values.get("schedule"), PartialSchedule) and "schedule" in inherited:
-            merged["schedule"] = values["schedule"].over(inherited["schedule"])
+    def merged_over(self, base: PartialRecipe) -> PartialRecipe:
+        """Return a copy that takes missing keys, also those of its schedule, from `base`."""
+        values, base_values = self.stated_values, base.stated_values
+        merged = _merge_keys(values, base_values)
+        if isinstance(values.get("schedule"), PartialSchedule) and "schedule" in base_values:
+            merged["schedule"] = values["schedule"].merged_over(base_values["schedule"])
         return _RecipeKeys.model_construct(**merged)
 
     def complete(self) -> Recipe:
-        """Return the recipe, with the default of every key that is not written.
+        """Return the recipe with these keys; each missing key has its default.
 
         Raises:
             FieldError: if a required key is missing, or a value is not allowed.
         """
-        values = {name: value for name, value in self.values.items() if value is not None}
+        values = {name: value for name, value in self.stated_values.items() if value is not None}
         if "schedule" in values:
-            with errors_under("schedule"):
+            with prefix_error_field("schedule"):
                 values["schedule"] = values["schedule"].complete()
         return _instantiate(Recipe, values)
 
 
-def _merge_keys(values: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of two mappings, the first taking precedence, without those set to None."""
-    merged = {**inherited, **values}
+def _merge_keys(values: Mapping[str, Any], base_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings, of which `values` takes precedence, and remove keys set to None."""
+    merged = {**base_values, **values}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 def _instantiate(cls: type[Instance], values: Mapping[str, Any]) -> Instance:
-    """Return an instance of a dataclass, or raise `FieldError` for an unknown or missing key."""
-    known = {field.name: field for field in fields(cls)}
+    """Create an instance of a dataclass, or raise `FieldError` for an unknown or missing key."""
+    known_fields = {field.name: field for field in fields(cls)}
     for name in values:
-        if name not in known:
-            raise FieldError(name, f"unknown key '{name}': {suggest(name, known)}")
-    for name, field in known.items():
+        if name not in known_fields:
+            raise FieldError(name, f"unknown key '{name}': {suggest(name, known_fields)}")
+    for name, field in known_fields.items():
         if name not in values and field.default is MISSING:
             raise FieldError(name, "is missing")
     return cls(**values)
 
 
 def _check_schedule_kind(kind: object) -> object:
-    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
-        hint = suggest(str(kind), KINDS)
+    """Return the kind of a schedule unchanged, or raise `FieldError` if no such kind exists."""
+    if kind is not None and (not isinstance(kind, str) or kind not in SCHEDULE_KINDS):
+        hint = suggest(str(kind), SCHEDULE_KINDS)
         raise FieldError("", f"unknown kind of schedule {kind!r}: {hint}")
     return kind
 
 
 def _optional_fields(cls: type) -> dict[str, Any]:
-    """Return pydantic definitions of a dataclass's fields, each optional with default None."""
+    """Return definitions of a dataclass's fields for pydantic, each optional with default None."""
     hints = get_type_hints(cls)
     return {field.name: (hints[field.name] | None, None) for field in fields(cls)}
 
@@ -127,7 +132,11 @@ def _optional_fields(cls: type) -> dict[str, Any]:
 _ScheduleKeys = create_model(
     "_ScheduleKeys",
     __base__=PartialSchedule,
-    **{name: key for kind in KINDS.values() for name, key in _optional_fields(kind).items()}
+    **{
+        name: key
+        for kind in SCHEDULE_KINDS.values()
+        for name, key in _optional_fields(kind).items()
+    }
     | {"kind": (Annotated[str | None, BeforeValidator(_check_schedule_kind)], None)},
 )
 _RecipeKeys = create_model(
@@ -138,3 +147,4 @@ _RecipeKeys = create_model(
 RecipeField = Annotated[
     PartialRecipe, GetPydanticSchema(lambda _source, handler: handler(_RecipeKeys))
 ]
+"""Type of a key of a study that holds a partial recipe."""

@@ -1,11 +1,11 @@
-"""Scaling of a study to another length of training."""
+"""Scale the recipe and hyperparameters of a study to another number of epochs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trainables.run.schedules import scaled_count, scaled_epoch, whole_cycles
+from trainables.run.schedules import consists_of_whole_cycles, scale_epoch_count, scale_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,73 +17,83 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """Length of training requested in place of the study's own.
+    """Length of training that a flag requests in place of the study's own.
 
     Attributes:
-        epochs: number of epochs of the study's own recipe; other recipes are scaled by the same
+        epochs: new number of epochs of the study's own recipe; other recipes are scaled by the same
             factor.
-        flag: flag that requested the length, for messages.
-        flag_keys: keys set by flags, whose values are not scaled.
+        flag: name of the flag in messages.
+        flag_key_paths: paths of the keys that flags set, whose values are not scaled.
     """
 
     epochs: int
     flag: str = "--epochs"
-    flag_keys: frozenset[KeyPath] = frozenset()
+    flag_key_paths: frozenset[KeyPath] = frozenset()
 
 
 def scale_recipe(
-    recipe: Recipe, factor: float, unscaled: Collection[str], epochs: int | None = None
+    recipe: Recipe, factor: float, unscaled_names: Collection[str], epochs: int | None = None
 ) -> Recipe:
-    """Return the recipe of a training that is `factor` times as long.
+    """Return a recipe scaled to `factor` times as many epochs.
 
-    If the old recipe consists of whole cycles of its schedule, so does the new one. Targets that
-    are updated where the learning rate of a cycle is lowest are then still updated there.
+    A recipe whose length is a whole number of learning-rate cycles keeps this property, so that
+    targets that are updated where the learning rate is lowest are still updated there.
 
     Args:
-        recipe: recipe as it is written.
-        factor: ratio of the new length of training to the old one.
-        unscaled: names of the values that are not scaled: "window", "schedule.period".
-        epochs: number of epochs of the new recipe; None derives it from `factor`, in whole cycles
-            if the old number was a whole number of cycles.
+        recipe: recipe before scaling.
+        factor: ratio of the new number of epochs to the old one.
+        unscaled_names: names of the values that are not scaled, such as "window" or
+            "schedule.period".
+        epochs: number of epochs of the new recipe; None derives the number from `factor`.
     """
     schedule: Any = recipe.schedule.scaled(factor)
-    keys = [name.removeprefix("schedule.") for name in unscaled if name.startswith("schedule.")]
-    schedule = replace(schedule, **{key: getattr(recipe.schedule, key) for key in keys})
+    schedule_keys = [
+        name.removeprefix("schedule.") for name in unscaled_names if name.startswith("schedule.")
+    ]
+    schedule = replace(schedule, **{key: getattr(recipe.schedule, key) for key in schedule_keys})
     if epochs is None:
-        step = (schedule.cycle or 1) if whole_cycles(recipe.epochs, recipe.schedule) else 1
-        epochs = scaled_epoch(recipe.epochs, factor, step)
+        step = (
+            (schedule.cycle_length or 1)
+            if consists_of_whole_cycles(recipe.epochs, recipe.schedule)
+            else 1
+        )
+        epochs = scale_epochs(recipe.epochs, factor, step)
     scaled = recipe.scaled(epochs, schedule)
-    return replace(scaled, **{name: getattr(recipe, name) for name in unscaled if "." not in name})
+    return replace(
+        scaled, **{name: getattr(recipe, name) for name in unscaled_names if "." not in name}
+    )
 
 
-def scale_value(parameter: Parameter, value: Value, before: Recipe, after: Recipe) -> Value:
-    """Return the value of a hyperparameter in a training of another length.
-
-    Only values that are numbers of epochs change.
+def scale_value(
+    parameter: Parameter, value: Value, old_recipe: Recipe, new_recipe: Recipe
+) -> Value:
+    """Scale the value of a hyperparameter that counts epochs; return any other value unchanged.
 
     Args:
         parameter: declaration of the hyperparameter.
-        value: value in the training with recipe `before`.
-        before: recipe of the original length.
-        after: recipe of the new length.
+        value: value under the old recipe.
+        old_recipe: recipe before scaling.
+        new_recipe: recipe after scaling.
     """
     if not parameter.in_epochs or not isinstance(value, int):
         return value
-    lengths = ((before.epochs, before.schedule), (after.epochs, after.schedule))
-    return max(int(parameter.low), scaled_count(value, *lengths))
+    old_length, new_length = (
+        (recipe.epochs, recipe.schedule) for recipe in (old_recipe, new_recipe)
+    )
+    return max(int(parameter.low), scale_epoch_count(value, old_length, new_length))
 
 
-def describe_cut_cycle(before: Recipe, after: Recipe) -> str:
-    """Return a warning if scaling a recipe cut the last cycle of its schedule short, else "".
+def describe_cut_cycle(old_recipe: Recipe, new_recipe: Recipe) -> str:
+    """Return a warning if scaling a recipe cut the last learning-rate cycle short, else "".
 
     Args:
-        before: recipe of the original length.
-        after: recipe of the new length.
+        old_recipe: recipe before scaling.
+        new_recipe: recipe after scaling.
     """
-    was_whole = whole_cycles(before.epochs, before.schedule)
-    if not was_whole or whole_cycles(after.epochs, after.schedule):
+    had_whole_cycles = consists_of_whole_cycles(old_recipe.epochs, old_recipe.schedule)
+    if not had_whole_cycles or consists_of_whole_cycles(new_recipe.epochs, new_recipe.schedule):
         return ""
     return (
-        f"last epoch {after.epochs} does not end a cycle of {after.schedule.cycle}: "
-        "its learning rate is not the lowest"
+        f"the last epoch, {new_recipe.epochs}, does not end a learning-rate cycle of "
+        f"{new_recipe.schedule.cycle_length} epochs: its learning rate is not the lowest"
     )

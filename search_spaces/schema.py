@@ -1,8 +1,8 @@
-"""The schema of a study file: every key, its type and its range.
+"""Schema of a study file: every key with its type and range.
 
-Neighbouring modules: `validation.read_study` turns violations of the schema into one-line errors,
-`checks` holds the rules that involve several keys, and `resolve` derives what each method is
-trained with.
+`validation.validate_study` turns violations of the schema into one-line errors, `checks` contains
+the rules that involve several keys, and `resolve` derives the recipe and hyperparameters of each
+method.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from search_spaces.fields import (
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
 from trainables.methods import method_of
-from trainables.methods.published import Selection
+from trainables.methods.published import EpochSelection
 from trainables.run.parameters import Space
-from trainables.run.protocols import DEFAULT_CYCLES, ProtocolKey
+from trainables.run.protocols import DEFAULT_CYCLE_COUNT, ProtocolKey
 from trainables.run.seeds import Seeds
-from trainables.run.spec import Unreadable
+from trainables.run.spec import UnreadablePolicy
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -37,13 +37,13 @@ SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]
-"""Choice between the study's recipe ("matched") and the one of a method's authors ("published")."""
+"""Recipe of a method: the study's ("matched") or the one of the method's authors ("published")."""
 
 
 class Phase(StrEnum):
-    """Phase of a sweep in which a run is trained.
+    """Phase of a sweep: search, then select (among the best trials), then confirm.
 
-    The seeds of the phases are disjoint; only confirm evaluates the test split.
+    The seeds of the phases are disjoint. Only confirm runs evaluate the test split.
     """
 
     SEARCH = "search"
@@ -52,13 +52,13 @@ class Phase(StrEnum):
 
 
 class Resources(BaseModel, frozen=True, extra="forbid"):
-    """Computing resources of one training.
+    """Computing resources of one run.
 
     Attributes:
-        cpus: number of CPU threads; part of a run's identity, since the rounding of sums depends
-            on it.
-        gpus: number of GPUs on a machine that has any: 0 trains on the CPU, a fraction shares a
-            GPU among several trainings.
+        cpus: number of CPU threads. It is part of a run's identity, since the rounding of sums
+            depends on it.
+        gpus: number of GPUs on a machine that has any. With 0 the run is trained on the CPU; with a
+            fraction, several runs share a GPU.
     """
 
     cpus: Count = 1
@@ -66,64 +66,68 @@ class Resources(BaseModel, frozen=True, extra="forbid"):
 
 
 class OwnRecipe(BaseModel, frozen=True, extra="forbid"):
-    """Recipe of one method, written by the study itself.
+    """Recipe that the study itself writes for one method.
 
     Attributes:
         recipe: values that differ from the matched recipe.
-        kind: "own"; "published" if the study was written by `show`, and the recipe is that of the
-            method's authors.
-        source: publication or other text that names where the recipe comes from.
+        kind: "own", or "published" for the recipe of the method's authors in a study that the
+            command `show` wrote out.
+        source: text that names the source of the recipe, such as a publication.
         hold_out: fraction of the noisy labels held out in the method's confirm runs.
         selection: rule for the epoch whose accuracy is reported.
-        stages: complete recipes by role of the method's stages (trainings that come before its
-            own); a stage that is not named is trained with `recipe`.
+        stages: complete recipes of the method's stages (training runs that precede its own run), by
+            role; a stage that is not named is trained with `recipe`.
     """
 
     recipe: RecipeField = PartialRecipe()
     kind: Literal["published", "own"] = "own"
     source: str = "the study"
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    selection: Selection = Selection.LAST
+    selection: EpochSelection = EpochSelection.LAST
     stages: Mapping[str, RecipeField] = {}
 
 
-TrainingField = Annotated[
+RecipeChoiceField = Annotated[
     Annotated[RecipeChoice, Tag("choice")] | Annotated[OwnRecipe, Tag("own")],
     Discriminator(lambda value: "own" if isinstance(value, dict | OwnRecipe) else "choice"),
 ]
-UNION_TAGS = ("choice", "own")
-"""Tags of `TrainingField`: they appear in the paths of pydantic's errors, but are no study keys."""
+RECIPE_UNION_TAGS = ("choice", "own")
+"""Tags of `RecipeChoiceField`, which pydantic inserts into the paths of its errors.
+
+They are not keys of a study.
+"""
 
 
 class Override(BaseModel, frozen=True, extra="forbid"):
-    """Values that apply to some scenarios only.
+    """Values of a study that apply only to some of its scenarios.
 
     Attributes:
-        scenario: name of a scenario, or a pattern of names such as asymmetric-*.
+        scenario: name of a scenario, or a glob pattern of names such as asymmetric-*.
         recipe: values that differ from the study's recipe.
         hyperparameters: fixed values by method, which take precedence over the study's.
         recipes: recipes by method, which take precedence over the study's.
-        source: text that names where all these values come from; "" if it is not stated.
+        source: text that names the source of all these values; "" if the study states none.
     """
 
     scenario: str
     recipe: RecipeField = PartialRecipe()
     hyperparameters: OverrideFixedValuesField = {}
-    recipes: Mapping[str, TrainingField] = {}
+    recipes: Mapping[str, RecipeChoiceField] = {}
     source: str = ""
 
     def applies_to(self, scenario: str) -> bool:
-        """Return whether the override applies to a scenario."""
+        """Return whether the name of a scenario matches the override."""
         return fnmatchcase(scenario, self.scenario)
 
 
 class Posterior(BaseModel, frozen=True, extra="forbid"):
-    """Network trained on clean labels; PMD noise is drawn from its class probabilities.
+    """Network trained on clean labels, from whose class probabilities PMD noise is drawn.
 
     Attributes:
-        backbone: architecture of the network; None for the study's.
-        recipe: values that differ from the study's recipe; None if there are none.
-        seed: seed of every random axis of its training; one network serves all seeds of the study.
+        backbone: architecture of the network; None for the backbone of the study.
+        recipe: values that differ from the study's recipe; None if no value differs.
+        seed: seed of all random draws (axes) of its training run. One network serves all seeds of
+            the study.
     """
 
     backbone: ArchitectureField | None = None
@@ -132,35 +136,37 @@ class Posterior(BaseModel, frozen=True, extra="forbid"):
 
 
 class Diagnostics(BaseModel, frozen=True, extra="forbid"):
-    """Diagnostics that runs collect during training.
+    """How often runs collect diagnostics (logits, attention weights, gradients) in training.
 
     Attributes:
         every: number of epochs between collections; None for about 20 collections in a run, 0 for
-            none. The value does not change the result of a run and is not part of its identity.
+            no diagnostics. The value neither changes the result of a run nor is part of its
+            identity.
     """
 
     every: Annotated[int, Field(ge=0)] | None = None
 
 
 class SearchSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of the search for hyperparameters.
+    """Settings of the hyperparameter search.
 
     Attributes:
-        scenario: scenario that is searched if `scope` is "study"; None for the study's first.
-        scope: "study" for one search on one scenario, whose result is used on all scenarios, since
-            the NAL paper has one λ per dataset; "scenario" for a search on each scenario.
-        trials: total number of trials of each search, including those of earlier calls; the same
-            for every method.
-        seed: seed of every random axis of the runs of the search.
-        hold_out: fraction of the noisy labels that search and select hold out; the accuracy on
-            them chooses the hyperparameters.
-        protocol: accuracy that search and select compare: "held-out-mean" for the mean accuracy on
-            held-out noisy labels over the last `recipe.window` epochs, "held-out-cycle-ends" for
-            the mean over the last ends of the learning rate's cycles; None for cycle ends where the
-            learning rate of the matched recipe restarts, and the mean elsewhere.
-        cycles: number of last cycle ends whose accuracies "held-out-cycle-ends" averages.
-        space: searched ranges by method and parameter; a method that is not named is searched in
-            the space that it declares.
+        scenario: scenario that is searched if `scope` is "study"; None for the first one of the
+            study.
+        scope: "study" for one search on one scenario, whose result is used on all scenarios (the
+            NAL paper has one λ per dataset); "scenario" for a search on each scenario.
+        trials: total number of trials of each search, including trials of earlier sweeps of the
+            study; the same for every method.
+        seed: seed of all random draws (axes) of the search's runs.
+        hold_out: fraction of the training samples that runs of search and select hold out; the
+            accuracy on their noisy labels chooses the hyperparameters.
+        protocol: epochs whose mean held-out accuracy search and select compare: "held-out-mean" for
+            the last `recipe.window` epochs, "held-out-cycle-ends" for the last epochs at which a
+            cycle of the learning rate ends. With None, it is cycle ends if the learning rate of the
+            matched recipe restarts, otherwise the last epochs.
+        cycles: number of cycle ends that "held-out-cycle-ends" averages.
+        space: search spaces by method and hyperparameter; a method that is not named has the search
+            space that its class declares.
     """
 
     scenario: str | None = None
@@ -169,12 +175,12 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     seed: Seed = 1000
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     protocol: ProtocolKey | None = added_key(None)
-    cycles: Count = added_key(DEFAULT_CYCLES)
+    cycles: Count = added_key(DEFAULT_CYCLE_COUNT)
     space: Mapping[str, Mapping[str, Space]] = {}
 
 
 class SelectSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of the select phase: the choice between candidates on fresh seeds.
+    """Settings of the select phase, which compares the candidates on new seeds.
 
     The candidates are the best trials of the search and the reference (the paper's values).
 
@@ -203,7 +209,7 @@ class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Study(BaseModel, frozen=True, extra="forbid"):
-    """Content of a study file, before the recipe and values of each method are derived from it.
+    """Content of a study file, as validated against the schema.
 
     Two studies are equal only if they are the same object; to compare their content, compare the
     results of `export_study`.
@@ -212,32 +218,33 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         title: heading of the study's tables.
         dataset: name of the dataset.
         backbone: network architecture of all methods.
-        scenarios: names of the label-noise settings.
+        scenarios: names of the settings of label noise, such as "symmetric-0.4".
         recipe: recipe of all methods that have none of their own; see `resolve.matched_recipe`.
         methods: methods to compare, in the order of the table's rows.
         tune: methods whose hyperparameters are searched, all with the same budget; the others run
             with fixed values.
-        hyperparameters: fixed values by method; any other value is the published one for the
-            scenario, or the method's default.
-        reference: the paper's values of the searched hyperparameters by method: first trial of
-            the method's search, a candidate of select and a cell of confirm. A method that is not
-            tuned runs with them.
-        vary: values by method and hyperparameter. One hyperparameter is varied at a time while
-            the others keep their fixed or reference values; each value is a cell of confirm.
-        recipes: recipes by method, for those not trained with the matched recipe.
-        overrides: values that apply to some scenarios only; later entries take precedence.
+        hyperparameters: fixed values by method. Hyperparameters without a fixed value have the
+            published value for the scenario, or else the method's default.
+        reference: the paper's values of the searched hyperparameters, by method. They are the first
+            trial of the method's search, a candidate in select and a row of the confirm table. A
+            method that is not tuned runs with these values.
+        vary: values to compare in confirm, by method and hyperparameter. One hyperparameter is
+            varied at a time, while the others keep their fixed or reference values.
+        recipes: recipes of the methods that are not trained with the matched recipe, by method.
+        overrides: values that apply only to some scenarios; later entries take precedence.
         search: settings of the search.
-        select: settings of the selection.
-        confirm: settings of the confirmation.
-        fixed_seeds: seed of each random axis that keeps one seed while the others vary.
+        select: settings of the select phase.
+        confirm: settings of the confirm phase.
+        fixed_seeds: constant seeds by random axis (noise, split, init, ...); all other axes have
+            the seed of the run.
         subset: number of training samples used; None for all.
         balanced: whether the subset has equally many samples of each class, by the labels that
             come with the dataset.
         unreadable: treatment of pictures that cannot be decoded: "fail" ends the run and names
             the file, "skip" leaves the sample out and counts it in the record.
         posterior: network from whose class probabilities PMD noise is drawn.
-        resources: computing resources of one training.
-        diagnostics: diagnostics that runs collect.
+        resources: computing resources of one run.
+        diagnostics: how often runs collect diagnostics.
         deviations: differences between the study and the paper, printed under the tables.
     """
 
@@ -251,7 +258,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     hyperparameters: FixedValuesField = {}
     reference: ReferenceField = {}
     vary: Mapping[str, Mapping[str, tuple[float, ...]]] = {}
-    recipes: Mapping[str, TrainingField] = {}
+    recipes: Mapping[str, RecipeChoiceField] = {}
     overrides: tuple[Override, ...] = ()
     search: SearchSettings = SearchSettings()
     select: SelectSettings = SelectSettings()
@@ -259,53 +266,55 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     balanced: bool = False
-    unreadable: Unreadable = "fail"
+    unreadable: UnreadablePolicy = "fail"
     posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
     deviations: tuple[str, ...] = ()
 
-    _length: TrainingLength | None = PrivateAttr(default=None)
+    _training_length: TrainingLength | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
     @property
-    def length(self) -> TrainingLength | None:
-        """The requested length of training; None for the length that the study states."""
-        return self._length
+    def training_length(self) -> TrainingLength | None:
+        """The length of training that a flag requests; None for the study's own length."""
+        return self._training_length
 
-    def with_length(self, length: TrainingLength | None) -> Study:
+    def with_training_length(self, training_length: TrainingLength | None) -> Study:
         """Return a copy of the study with another length of training.
 
-        The values of the study stay as they are; `resolve` scales them.
+        The copy has the same values, which `resolve` scales to the new length.
         """
         study = self.model_copy()
-        study._length = length  # noqa: SLF001 - an instance of this class
+        study._training_length = training_length  # noqa: SLF001 - an instance of this class
         return study
 
     def space_of(self, method: str) -> dict[str, Space]:
-        """Return the search space of a method.
-
-        It is the space in the study if there is one, else the space that the method declares.
+        """Return the search space of a method by hyperparameter: the study's, or else the method's.
 
         Raises:
             FieldError: if the method is unknown.
         """
         if method in self.search.space:
             return dict(self.search.space[method])
-        fixed = self.hyperparameters.get(method, FixedValues()).values
-        kind = method_of(method)
-        declared = {p.name: p.space for p in kind.parameters if p.space and p.name not in fixed}
-        return {**declared, **kind.recipe_space}
+        fixed_values = self.hyperparameters.get(method, FixedValues()).values
+        method_class = method_of(method)
+        declared_space = {
+            parameter.name: parameter.space
+            for parameter in method_class.parameters
+            if parameter.space and parameter.name not in fixed_values
+        }
+        return {**declared_space, **method_class.recipe_space}
 
-    def unfixed_names(self, method: str) -> set[str]:
-        """Return the names of a method's values that are searched or that the reference has."""
+    def searched_or_reference_names(self, method: str) -> set[str]:
+        """Return the names of a method's hyperparameters that are searched or in the reference."""
         space = self.space_of(method) if method in self.tune else ()
         return {*self.reference.get(method, ()), *space}
 
     def overrides_for(self, scenario: str) -> list[tuple[int, Override]]:
-        """Return the overrides for a scenario with their positions, the last override first."""
+        """Return the overrides for a scenario with their positions in the study, last one first."""
         matches = [
             (position, override)
             for position, override in enumerate(self.overrides)
@@ -315,13 +324,13 @@ class Study(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def search_scenarios(self) -> dict[str, tuple[str, ...]]:
-        """The scenarios that are searched, each with the scenarios that use its result."""
+        """The scenarios that use the result of a search, by the scenario that is searched."""
         if not self.tune:
             return {}
         if self.search.scope == "scenario":
             return {scenario: (scenario,) for scenario in self.scenarios}
         return {self.search.scenario or self.scenarios[0]: self.scenarios}
 
-    def seeds(self, seed: int) -> Seeds:
-        """Return the seed of each random axis of a run with a base seed."""
-        return Seeds.same(seed, **self.fixed_seeds)
+    def axis_seeds(self, base_seed: int) -> Seeds:
+        """Return the seeds of a run with a base seed, by random axis (noise, split, init, ...)."""
+        return Seeds.from_base_seed(base_seed, **self.fixed_seeds)

@@ -1,4 +1,4 @@
-"""Validation of a study's YAML values against the schema, with one readable error."""
+"""Validate the YAML values of a study against the schema, with one readable error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from search_spaces.layers import format_key
-from search_spaces.schema import UNION_TAGS, Override, OwnRecipe, Study
+from search_spaces.schema import RECIPE_UNION_TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import is_method, method_of
 from trainables.run.parameters import Space
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
     from search_spaces.yaml_lines import KeyPath
 
-ABBREVIATED_SECTIONS = ("resources", "confirm", "select", "search", "recipe")
-"""Sections whose keys are recognised without the section's name, so that errors can suggest it."""
+SUGGESTED_SECTIONS = ("resources", "confirm", "select", "search", "recipe")
+"""Sections whose keys users may write at the top level by mistake.
 
-SECTION_TYPES: dict[str, type] = {
+The error then suggests the full key, such as `recipe.epochs` for `epochs`.
+"""
+
+SECTION_CLASSES: dict[str, type] = {
     "recipe": Recipe,
     "space": Space,
     "stages": Recipe,
     "recipes": OwnRecipe,
     "overrides": Override,
 }
-"""Classes with the keys that are allowed inside a section.
+"""Class that declares the allowed keys of a section, by the section's name.
 
-If a key path contains several of these sections, the first one in this mapping applies.
+If a key path contains several of these names, the first one in this mapping applies.
 """
 
 _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
@@ -48,33 +51,33 @@ _MESSAGE_REPLACEMENTS = (
     (" an object", " a mapping"),
     (" a dictionary", " a mapping"),
 )
-"""Texts in pydantic's messages and their replacements, in the order in which they are applied."""
+"""Replacements for phrases of pydantic's messages, in the order in which they are applied."""
 
 
-def read_study(plain: dict[str, Any]) -> Study:
-    """Return the study that YAML values describe, without checking rules that involve several keys.
+def validate_study(study_values: dict[str, Any]) -> Study:
+    """Create a study from its YAML values, checking each key but not rules between several keys.
 
     Types are strict, as in JSON: the text "60" is not an integer.
 
     Raises:
-        FieldError: if a value violates the schema; the error describes the first fault, and its
+        FieldError: if a value violates the schema; the error describes the first violation, and its
             field is the dotted key.
     """
     try:
-        return Study.model_validate_json(json.dumps(plain), strict=True)
+        return Study.model_validate_json(json.dumps(study_values), strict=True)
     except ValidationError as error:
-        raise _field_error(error.errors(), plain) from error
+        raise _field_error(error.errors(), study_values) from error
 
 
-def _field_error(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldError:
-    """Return the error to show for pydantic's errors."""
-    # A misspelt required key is reported twice, as unknown and as missing: unknown says more.
+def _field_error(errors: list[ErrorDetails], study_values: dict[str, Any]) -> FieldError:
+    """Convert the most helpful one of pydantic's errors to a `FieldError`."""
+    # A misspelt required key is reported as unknown and as missing; "unknown" is more helpful.
     error = min(errors, key=lambda details: details["type"] not in _UNKNOWN_KEY_TYPES)
-    location = error["loc"]
+    pydantic_path = error["loc"]
     key_path = tuple(
         key
-        for n, key in enumerate(location)
-        if not (key in UNION_TAGS and "recipes" in location[n - 2 : n - 1])
+        for n, key in enumerate(pydantic_path)
+        if not (key in RECIPE_UNION_TAGS and "recipes" in pydantic_path[n - 2 : n - 1])
     )
     if key_path[:1] == ("overrides",) and key_path[2:] == ("scenario",):
         key_path = key_path[:2]
@@ -83,13 +86,13 @@ def _field_error(errors: list[ErrorDetails], plain: dict[str, Any]) -> FieldErro
         return FieldError(
             ".".join(filter(None, [format_key(key_path), cause.field])), cause.message
         )
-    return FieldError(format_key(key_path), _error_message(key_path, error, plain))
+    return FieldError(format_key(key_path), _error_message(key_path, error, study_values))
 
 
-def _error_message(key_path: KeyPath, error: ErrorDetails, plain: dict[str, Any]) -> str:
-    """Return the message for one of pydantic's errors at a path."""
+def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[str, Any]) -> str:
+    """Return the message to show for one of pydantic's errors."""
     if error["type"] in _UNKNOWN_KEY_TYPES:
-        full_key = _full_keys(plain).get(str(key_path[-1])) if len(key_path) == 1 else None
+        full_key = _full_keys(study_values).get(str(key_path[-1])) if len(key_path) == 1 else None
         if full_key:
             return f"unknown key '{key_path[-1]}': did you mean '{full_key}'?"
         return f"unknown key '{key_path[-1]}': {suggest(str(key_path[-1]), _known_keys(key_path))}"
@@ -104,15 +107,12 @@ def _error_message(key_path: KeyPath, error: ErrorDetails, plain: dict[str, Any]
 
 
 def _expected_form(key_path: KeyPath, value: object) -> str:
-    """Return a description of the value required at a key path.
-
-    It is "" where pydantic's own message is clearer.
-    """
+    """Describe the value required at a key path; "" where pydantic's own message is clearer."""
     match key_path:
         case ("overrides",):
             expected_form = "a list of mappings like {scenario: asymmetric-*}"
         case ("overrides", int()):
-            expected_form = "a mapping with a scenario"
+            expected_form = "a mapping with the key scenario"
         case ("recipes",):
             expected_form = "a mapping like {elr: published}"
         case ("overrides", int(), "source"):
@@ -126,15 +126,15 @@ def _expected_form(key_path: KeyPath, value: object) -> str:
     return expected_form
 
 
-def _full_keys(plain: dict[str, Any]) -> dict[str, str]:
-    """Return the full key of each key that users may abbreviate: `recipe.epochs` of `epochs`."""
-    methods = plain.get("methods")
+def _full_keys(study_values: dict[str, Any]) -> dict[str, str]:
+    """Return full keys by their last part: `recipe.epochs` for `epochs`."""
+    methods = study_values.get("methods")
     sections = {
         f"hyperparameters.{name}": [parameter.name for parameter in method_of(name).parameters]
         for name in (methods if isinstance(methods, list) else ())
         if isinstance(name, str) and is_method(name)
     }
-    sections |= {section: _known_keys((section, "")) for section in ABBREVIATED_SECTIONS}
+    sections |= {section: _known_keys((section, "")) for section in SUGGESTED_SECTIONS}
     return {key: f"{section}.{key}" for section, keys in sections.items() for key in keys}
 
 
@@ -143,10 +143,12 @@ def _known_keys(key_path: KeyPath) -> list[str]:
     sections = key_path[:-1]
     if not sections:
         return [*Study.model_fields, "extends", "sources"]
-    types = [
-        section_class for section, section_class in SECTION_TYPES.items() if section in sections
+    section_classes = [
+        section_class for section, section_class in SECTION_CLASSES.items() if section in sections
     ]
-    section_class: Any = types[0] if types else Study.model_fields[str(sections[0])].annotation
+    section_class: Any = (
+        section_classes[0] if section_classes else Study.model_fields[str(sections[0])].annotation
+    )
     if is_dataclass(section_class):
         return [field.name for field in fields(section_class)]
     return list(section_class.model_fields)

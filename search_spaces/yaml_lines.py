@@ -1,7 +1,7 @@
 """A strict subset of YAML, parsed with the line number of every key.
 
 Scalars follow YAML 1.2 (`1e-3` is a number, `no` is a text) and duplicate keys are refused, as
-are anchors, merge keys, tags, dates and infinities: a study is plain data.
+are anchors, merge keys, tags and infinities. Dates are read as texts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TypeAlias
 import yaml
 
 PlainValue: TypeAlias = "bool | int | float | str | list[PlainValue] | dict[str, PlainValue] | None"
-"""Value that YAML and JSON can represent."""
+"""Type of the values that both YAML and JSON can represent."""
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Path of a value: the keys and list positions that lead to it from the top of a document."""
+"""Path to a value in nested mappings: keys and list positions, such as ("seeds", 0)."""
 
-MAX_FLOW_LENGTH = 80
-"""Largest length, in characters of `str`, of a list or mapping that is written in one line."""
+MAX_INLINE_LENGTH = 80
+"""Largest length, in characters, of a list or mapping that `dump_yaml` writes in one line."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
@@ -34,20 +34,21 @@ _SCALAR_PATTERNS = (
     ("int", r"[-+]?[0-9]+", _NUMBER_START),
     ("float", _FLOAT_PATTERN, _NUMBER_START),
 )
-"""Kinds of untagged scalars: name, pattern and possible first characters.
+"""Name, regular expression and possible first characters of each kind of untagged scalar.
 
-The first kind whose pattern matches applies.
+The first kind whose expression matches a scalar applies.
 """
 
 SCALAR_KINDS = {"str", *(kind for kind, _, _ in _SCALAR_PATTERNS)}
+"""Names of the kinds of scalars that a study may contain, as in YAML's tags."""
 
 
 class YamlError(ValueError):
-    """Fault in a YAML text.
+    """Error in a YAML text, with its line number.
 
     Attributes:
         line: number of the faulty line, from 1.
-        message: description of the fault.
+        message: description of the error.
     """
 
     def __init__(self, line: int, message: str) -> None:
@@ -58,10 +59,10 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Parsed YAML text.
+    """Content of a YAML text, with the line number of every key.
 
     Attributes:
-        value: content of the document.
+        value: parsed content.
         lines: line number, from 1, of each key and list item.
     """
 
@@ -70,27 +71,28 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Loader that refuses aliases, so that a document is a tree of bounded size."""
+    """YAML loader that refuses aliases, since nested aliases can expand without bound."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's interface
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise YamlError(
-                self.line + 1, "anchors and aliases (*name) are not read here: write it out"
+                self.line + 1,
+                "anchors and aliases (*name) are not allowed in a study: repeat the value",
             )
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Dumper that writes short collections of scalars in one line, others over several lines."""
+    """YAML dumper that writes short lists and mappings of scalars in one line."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's interface
 
     def represent_data(self, data: object) -> yaml.Node:
         node: yaml.Node = super().represent_data(data)
-        if isinstance(node, yaml.CollectionNode) and len(str(data)) > MAX_FLOW_LENGTH:
+        if isinstance(node, yaml.CollectionNode) and len(str(data)) > MAX_INLINE_LENGTH:
             node.flow_style = False
         return node
 
@@ -106,10 +108,11 @@ for _kind, _pattern, _first_characters in _SCALAR_PATTERNS:
 
 
 def parse_yaml(text: str) -> Document:
-    """Parse a YAML text.
+    """Parse a YAML text and record the line number of every key.
 
     Raises:
-        YamlError: if the text is not valid YAML, repeats a key or contains more than plain data.
+        YamlError: if the text is not valid YAML, repeats a key, or contains an alias, a tag or an
+            infinite number.
     """
     try:
         node = _Loader(text).get_single_node()
@@ -124,7 +127,9 @@ def parse_yaml(text: str) -> Document:
         reason = " ".join(str(error).split())
         raise YamlError(1, f"not valid YAML: {reason}") from error
     except RecursionError as error:
-        raise YamlError(1, "not valid YAML: nested too deeply") from error
+        raise YamlError(
+            1, "not valid YAML: the lists and mappings are nested too deeply"
+        ) from error
     lines: dict[KeyPath, int] = {}
     return Document(None if node is None else _convert_node(node, (), lines), lines)
 
@@ -155,7 +160,7 @@ def _convert_node(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int])
         return items
     if isinstance(node, yaml.ScalarNode) and kind in SCALAR_KINDS:
         return _convert_scalar(node, kind)
-    raise YamlError(node.start_mark.line + 1, f"tags are not read here: remove {node.tag}")
+    raise YamlError(node.start_mark.line + 1, f"tags are not allowed in a study: remove {node.tag}")
 
 
 def _convert_mapping(
@@ -165,10 +170,13 @@ def _convert_mapping(
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise YamlError(line, "a key must be a word")
+            raise YamlError(line, "a key must be a text, not a list or mapping")
         key = key_node.value
         if key in mapping:
-            raise YamlError(line, f"{key}: is already given in line {lines[*key_path, key]}")
+            raise YamlError(
+                line,
+                f"{key}: this key is already set in line {lines[*key_path, key]}: remove one",
+            )
         lines[*key_path, key] = line
         mapping[key] = _convert_node(value_node, (*key_path, key), lines)
     return mapping

@@ -25,7 +25,7 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def no_code_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the files that this process has executed."""
-    for name in ("_files", "_modules"):
+    for name in ("_executed_files", "_modules"):
         monkeypatch.setattr(extensions, name, {})
 
 
@@ -35,7 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    caches = ("announced", "package_sha256", "_distributions", "_is_installed")
+    caches = ("entry_points_of", "package_sha256", "_distributions", "_is_installed")
     for name in caches:
         getattr(extensions, name).cache_clear()
     yield folder

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from reports.plan_record import CellRecord, DatasetRecord, PlanRecord
 from trainables.methods import method_of
 from trainables.noise import noise_of
-from trainables.run.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete_parameters
 from trainables.run.recipe import Recipe
-from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run.result import LabelStatistics, RunResult, Status
 from trainables.run.seeds import Seeds
 from trainables.run.spec import RunSpec
 
@@ -50,10 +50,10 @@ def make_spec(
         "subset": None,
         "backbone": "mlp",
         "backbone_parameters": FrozenMap({"hidden": (128, 128)}),
-        "hyperparameters": complete(f"method {method}", kind.parameters, values or {}),
+        "hyperparameters": complete_parameters(f"method {method}", kind.parameters, values or {}),
         "recipe": Recipe(epochs=epochs, batch_size=64, learning_rate=0.05, window=window),
         "hold_out": 0.3 if "val" in evaluate else 0.0,
-        "seeds": Seeds.same(seed, subset=0),
+        "seeds": Seeds.from_base_seed(seed, subset=0),
     }
     return RunSpec(
         scenario=scenario, method=method, evaluate=tuple(evaluate), **{**fields, **changes}
@@ -96,7 +96,7 @@ def make_result(
         "status": Status.FINISHED if diverged_at is None else Status.DIVERGED,
         "seconds": [0.02] * epochs,
         "peak_memory_mb": 350.5,
-        "labels": LabelFacts(labels_hash(spec), 1437, 0.4, transition),
+        "labels": LabelStatistics(labels_hash(spec), 1437, 0.4, transition),
         "parameters": 26_123,
         "provenance": {
             "device": device,
@@ -123,7 +123,7 @@ def make_cell(
     fields: dict[str, Any] = {
         "method_title": method_of(method).title,
         "scenario_title": noise_of(scenario).title,
-        "one_draw": noise_of(scenario).one_draw,
+        "one_draw": noise_of(scenario).is_seed_independent,
         "origin": "fixed",
         "trials": 0,
         "source": method_of(method).source,

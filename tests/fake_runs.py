@@ -53,8 +53,8 @@ def record_run(home: Path, spec: RunSpec, **changes: Any) -> RunResult:
     """Record a run as trained and return its result, whose attempts count these calls."""
     record = Record(home, spec.digest)
     record.folder.mkdir(parents=True, exist_ok=True)
-    result = fake_result(spec, attempts=record.begin(spec), **changes)
-    record.finish(result)
+    result = fake_result(spec, attempts=record.record_start(spec), **changes)
+    record.write_result(result)
     return result
 
 
@@ -85,12 +85,12 @@ class FakeRun:
         self._record = Record(home, spec.digest)
         path = home / "fake.json"
         self._failures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        recorded = self._record.result()
-        self.result = recorded if recorded is not None and recorded.final else None
+        recorded = self._record.read_result()
+        self.result = recorded if recorded is not None and recorded.is_final else None
         self._checkpoint = self._record.folder / "fake.epoch"
         if self.result is None:
             self._record.folder.mkdir(parents=True, exist_ok=True)
-            self._attempts = self._record.begin(spec)
+            self._attempts = self._record.record_start(spec)
             diverged_at = 2 if self._above("diverge_above") else None
             self._final = fake_result(spec, attempts=self._attempts, diverged_at=diverged_at)
             self.epoch = int(self._checkpoint.read_text()) if self._checkpoint.exists() else 0
@@ -116,13 +116,13 @@ class FakeRun:
             self._die_once()
         if self.epoch == len(self._final.trace):
             self.result = self._final
-            self._record.finish(self.result)
+            self._record.write_result(self.result)
         return self.result
 
     def stop(self) -> None:
         trace = self._final.trace[: self.epoch]
         self.result = replace(self._final, status=Status.STOPPED, trace=trace)
-        self._record.finish(self.result)
+        self._record.write_result(self.result)
 
     def _die_once(self) -> None:
         marker = self._home / f"died.{self._spec.digest}"

@@ -47,7 +47,7 @@ def write_animal10n(
         if form == "raw":
             for number in range(count):
                 name = f"{number % 10}_img_{number}.jpg"
-                save_jpeg(root / animal10n.RAW[split] / name, number, SIDE, SIDE)
+                save_jpeg(root / animal10n.PICTURE_FOLDERS[split] / name, number, SIDE, SIDE)
             continue
         root.mkdir(parents=True, exist_ok=True)
         records = b"".join(_record(number) for number in range(count))
@@ -75,20 +75,20 @@ def write_clothing1m(
     root = data_dir / clothing1m.FOLDER
     root.mkdir(parents=True)
     names = [f"Class {label}" for label in range(14)]
-    (root / clothing1m.NAMES).write_text("".join(f"{name}\n" for name in names))
+    (root / clothing1m.CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in names))
     keys: dict[str, list[str]] = {}
     for split, count in (("train", train), ("validation", others), ("test", others)):
         keys[split] = [f"images/{n % 10}/{n:02d}/{split}{n},{n}.jpg" for n in range(count)]
-        (root / clothing1m.SPLITS[split][0]).write_text("".join(f"{k}\n" for k in keys[split]))
+        (root / clothing1m.SPLIT_FILES[split][0]).write_text("".join(f"{k}\n" for k in keys[split]))
         for number, key in enumerate(keys[split]):
             path = root / (key if images else key.removeprefix("images/"))
             save_jpeg(path, hash_of(key), 240 + number, 320)
     labelled = {key: n % 14 for split in keys for n, key in enumerate(keys[split])}
     # The noisy labels are in another order than the keys, and cover more pictures.
     noisy = [f"{key} {(label + 1) % 14}\n" for key, label in reversed(labelled.items())]
-    (root / clothing1m.NOISY_LABELS).write_text("".join(noisy))
+    (root / clothing1m.NOISY_LABELS_FILE).write_text("".join(noisy))
     clean = [f"{key} {label}\n" for key, label in labelled.items() if key not in keys["train"]]
-    (root / clothing1m.CLEAN_LABELS).write_text("".join(clean))
+    (root / clothing1m.CLEAN_LABELS_FILE).write_text("".join(clean))
     return declare(Clothing1M, train_size=train, validation_size=others, test_size=others)
 
 
@@ -99,10 +99,10 @@ def hash_of(text: str) -> int:
 
 def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
     """Write lists and pictures of 4 classes, of which 3 are used; ILSVRC's in folders or flat."""
-    root, imagenet = data_dir / webvision.FOLDER, data_dir / webvision.ILSVRC
+    root, imagenet = data_dir / webvision.FOLDER, data_dir / webvision.ILSVRC_FOLDER
     (root / "info").mkdir(parents=True)
     wnids = [f"n0000000{n}" for n in range(4)]
-    (root / webvision.SYNSETS).write_text("".join(f"{w} word {w}, other\n" for w in wnids))
+    (root / webvision.SYNSETS_FILE).write_text("".join(f"{w} word {w}, other\n" for w in wnids))
     train, test, listed = [], [], []
     for label, wnid in enumerate(wnids):
         for n in range(5):
@@ -110,7 +110,7 @@ def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
             save_jpeg(root / name, 10 * label + n, 256, 300)
             train.append(f"{name} {label}\n")
         for n in range(2):
-            save_jpeg(root / webvision.TEST_IMAGES / f"val{label}{n}.jpg", n, 256, 260)
+            save_jpeg(root / webvision.TEST_IMAGES_FOLDER / f"val{label}{n}.jpg", n, 256, 260)
             test.append(f"val{label}{n}.jpg {label}\n")
             name = f"ILSVRC2012_val_0000000{label}{n}.JPEG"
             folder = imagenet / "val" if flat else imagenet / "val" / wnid
@@ -120,16 +120,24 @@ def write_webvision(data_dir: Path, *, flat: bool = False) -> MiniWebVision:
     (root / webvision.TEST_LIST).write_text("".join(test))
     if flat:
         (imagenet / webvision.ILSVRC_LIST).write_text("".join(listed))
-    return declare(MiniWebVision, classes=3, all_classes=4, train_size=15, per_class=2)
+    return declare(
+        MiniWebVision,
+        class_count=3,
+        listed_class_count=4,
+        train_size=15,
+        test_count_per_class=2,
+    )
 
 
 def write_cifar_human(
     data_dir: Path, human: type[HumanCifar] = Cifar10N, *, legacy: bool = False
 ) -> HumanCifar:
     """Write a small CIFAR archive, and a file of annotations as `torch.save` writes it."""
-    images = (small_cifar10 if human is Cifar10N else small_cifar100)(data_dir)
-    labels = images.read(data_dir).train.labels
-    sets = {key: (labels + n) % images.classes for n, key in enumerate(human.keys.values(), 1)}
+    cifar = (small_cifar10 if human is Cifar10N else small_cifar100)(data_dir)
+    labels = cifar.read(data_dir).train.labels
+    sets = {
+        key: (labels + n) % cifar.class_count for n, key in enumerate(human.label_keys.values(), 1)
+    }
     content = {"clean_label": labels, **sets}
-    torch.save(content, data_dir / human.file, _use_new_zipfile_serialization=not legacy)
-    return declare(human, images=images)
+    torch.save(content, data_dir / human.annotation_file, _use_new_zipfile_serialization=not legacy)
+    return declare(human, cifar=cifar)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trainables.methods import Batch, Context, Method, method_of
-from trainables.run.parameters import complete
+from trainables.run.parameters import complete_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ def make(
     method_class = method_of(name)
     return method_class(
         Context(
-            complete(f"method {name}", method_class.parameters, values or {}),
+            complete_parameters(f"method {name}", method_class.parameters, values or {}),
             torch.from_numpy(np.asarray(labels, np.int64)),
             classes,
             epochs,
@@ -101,7 +101,7 @@ def train_epoch(
 
 
 def predict_forbidden() -> torch.Tensor:
-    """Replace `Predict` for methods that must not predict the training samples."""
+    """Replace a `PredictFunction` for methods that must not predict the training samples."""
     raise AssertionError("the method predicted the training samples")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from trainables.backbones import backbone_of
-from trainables.run.parameters import complete
+from trainables.run.parameters import complete_parameters
 from trainables.training.network import Network, build_network
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def image_of(name: str) -> tuple[int, int, int]:
     backbone = backbone_of(name)
     if backbone.min_image_size:
         return (3, backbone.min_image_size, backbone.min_image_size)
-    return backbone.image or (1, 8, 8)
+    return backbone.image_shape or (1, 8, 8)
 
 
 def build(
@@ -32,7 +32,7 @@ def build(
     seed: int = 0,
     values: Mapping[str, object] | None = None,
 ) -> Network:
-    parameters = complete(name, backbone_of(name).parameters, values or {})
+    parameters = complete_parameters(name, backbone_of(name).parameters, values or {})
     return build_network(name, parameters, image or image_of(name), outputs, seed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.extensions import GROUPS, CodeFile, extension_name
+from trainables.extensions import ENTRY_POINT_GROUPS, CodeFile, extension_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +44,10 @@ from trainables.lazy import nn
 class LeNet(Backbone):
     parameters = (Parameter("width", default=16, low=1, help="channels"),)
 
-    def build(self, parameters, image) -> Body:
+    def build(self, parameters, image_shape) -> Body:
         width = int(parameters.number("width"))
-        layers = [nn.Conv2d(image[0], width, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+        first = nn.Conv2d(image_shape[0], width, 5, padding=2)
+        layers = [first, nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
         return Body(nn.Sequential(*layers, nn.Flatten()), nn.Identity, width)
 '''
 
@@ -68,7 +69,7 @@ class PairFlip(RatedNoise):
         draws = uniform(context.draw_count, "noise", seed, "pairs")[context.index]
         labels = context.true_labels
         flipped = np.argsort(draws, kind="stable")[: round(self.rate * len(draws))]
-        labels[flipped] = (labels[flipped] + 1) % context.classes
+        labels[flipped] = (labels[flipped] + 1) % context.class_count
         return labels
 '''
 
@@ -180,7 +181,7 @@ def install_package(
     lines = []
     for key, value in entry_points.items():
         kind, _, entry = key.partition(" ")
-        lines.append(f"[{GROUPS[kind]}]\n{entry} = {value}\n")  # type: ignore[index]
+        lines.append(f"[{ENTRY_POINT_GROUPS[kind]}]\n{entry} = {value}\n")  # type: ignore[index]
     (info / "entry_points.txt").write_text("\n".join(lines))
     files = [*(modules if listed else [f"__editable__.{name}.pth"]), f"{info.name}/METADATA"]
     (info / "RECORD").write_text("".join(f"{path},,\n" for path in files))

@@ -13,7 +13,7 @@ import optuna
 from fake_runs import record_run
 from sqlalchemy import event
 
-from orchestrator.flags import Changes
+from orchestrator.flags import StudyFlags
 from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
@@ -70,7 +70,7 @@ def small_study(**flags: Any) -> LoadedStudy:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "small.yaml")
         path.write_text(STUDY)
-        return Changes(study=str(path), **flags).load()
+        return StudyFlags(study=str(path), **flags).load()
 
 
 def small_plan(**flags: Any) -> Plan:
@@ -86,7 +86,7 @@ def machine_cost(
 ) -> MachineCost:
     """Return a machine cost that is the same for every network."""
     cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, "cpu")
-    return MachineCost(defaultdict(lambda: cost), "cpu", slots=slots)
+    return MachineCost(defaultdict(lambda: cost), "cpu", max_concurrent_runs=slots)
 
 
 @cache
@@ -157,10 +157,10 @@ class Driver:
 
 def sweep_digests(sweep: Sweep) -> set[str]:
     """Return the digests of all trials, candidates' runs and cells' runs of a finished sweep."""
-    batches = [batch for tuning in sweep.tunings for _, batch in tuning.candidates]
-    batches += [cell.batch for cell in sweep.cells]
-    digests = {spec.digest for batch in batches for spec in batch.specs}
-    return digests.union(*(tuning.digests for tuning in sweep.tunings))
+    seed_groups = [group for tuning in sweep.tunings for _, group in tuning.candidates]
+    seed_groups += [cell.seed_group for cell in sweep.cells]
+    digests = {spec.digest for group in seed_groups for spec in group.specs}
+    return digests.union(*(tuning.trial_digests for tuning in sweep.tunings))
 
 
 def complete_trials(sweep: Sweep) -> list[int]:

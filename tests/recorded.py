@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.read import RecordedRun
-from trainables.run.result import BIT_RELEVANT
+from trainables.run.result import BIT_RELEVANT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,8 @@ def recorded_runs(results: Iterable[RunResult]) -> list[RecordedRun]:
             digest=result.digest,
             status=str(result.status),
             converged=result.converged,
-            labels=result.labels.sha256,
-            provenance={name: result.provenance[name] for name in BIT_RELEVANT},
+            labels_sha256=result.labels.sha256,
+            provenance={name: result.provenance[name] for name in BIT_RELEVANT_KEYS},
             revision=result.spec.revision,
             metrics=result.summary()
             | ({} if result.labels.flip_rate is None else {"flip_rate": result.labels.flip_rate}),

@@ -142,9 +142,9 @@ def described(archive: Archive, members: dict[str, bytes], packed: bytes) -> Arc
     return replace(
         archive,
         md5=md5(packed),
-        train=tuple(sum_of(name) for name, _ in archive.train),
-        test=sum_of(archive.test[0]),
-        meta=sum_of(archive.meta[0]),
+        train_files=tuple(sum_of(name) for name, _ in archive.train_files),
+        test_file=sum_of(archive.test_file[0]),
+        meta_file=sum_of(archive.meta_file[0]),
     )
 
 
@@ -157,7 +157,7 @@ def write_packed(data_dir: Path, base: type[Cifar], members: dict[str, bytes]) -
     """Write an archive, and return the dataset that is read from it."""
     packed = pack(base.archive, members)
     data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / base.archive.file).write_bytes(packed)
+    (data_dir / base.archive.file_name).write_bytes(packed)
     return declare(base, archive=described(base.archive, members, packed))
 
 

@@ -14,7 +14,7 @@ from factories import make_spec
 from trainables.datasets.base import Dataset, Split
 from trainables.datasets.digits import Digits
 from trainables.methods import method_of
-from trainables.run.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete_parameters
 from trainables.run.recipe import Recipe
 from trainables.training.training_run import TrainingRun
 
@@ -82,8 +82,8 @@ def with_needs(spec: RunSpec) -> list[RunSpec]:
     needs = {}
     for stage in method_of(spec.method).stages:
         kind = method_of(stage.method)
-        passed = {name: spec.hyperparameters[name] for name in stage.passes}
-        values = complete(f"method {stage.method}", kind.parameters, passed)
+        passed = {name: spec.hyperparameters[name] for name in stage.shared_hyperparameters}
+        values = complete_parameters(f"method {stage.method}", kind.parameters, passed)
         chain += with_needs(replace(spec, method=stage.method, hyperparameters=values))
         needs[stage.role] = chain[-1].digest
     return [*chain, replace(spec, needs=FrozenMap(needs))]

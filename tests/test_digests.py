@@ -18,8 +18,8 @@ from orchestrator.sweeping.sweep import Sweep
 from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
 from trainables.methods import METHODS, method_of
-from trainables.run.identity import NEUTRAL, identity_of
-from trainables.run.parameters import FrozenMap, Parameter, Space, complete
+from trainables.run.identity import NEUTRAL_DEFAULT, identity_of
+from trainables.run.parameters import FrozenMap, Parameter, Space, complete_parameters
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts, MultiStep
 from trainables.run.seeds import Seeds
@@ -58,15 +58,15 @@ def spec(
         "recipe": SMALL,
         "hold_out": 0.3,
         "evaluate": ("val", "test"),
-        "seeds": Seeds.same(0),
+        "seeds": Seeds.from_base_seed(0),
         "revision": 1,
         **changes,
     }
     return RunSpec(
         backbone=backbone,
-        backbone_parameters=complete(backbone, backbone_of(backbone).parameters, {}),
+        backbone_parameters=complete_parameters(backbone, backbone_of(backbone).parameters, {}),
         method=method,
-        hyperparameters=complete(method, method_of(method).parameters, values or {}),
+        hyperparameters=complete_parameters(method, method_of(method).parameters, values or {}),
         **fields,
     )
 
@@ -74,7 +74,7 @@ def spec(
 SPECS: dict[str, RunSpec] = {
     "plain": spec("ce"),
     "nal": spec(values={"lambda": 1.893, "alpha": 0.7789}),
-    "trial": spec(evaluate=("val",), seeds=Seeds.same(1000, subset=0)),
+    "trial": spec(evaluate=("val",), seeds=Seeds.from_base_seed(1000, subset=0)),
     "paper": spec(
         backbone="resnet34", dataset="cifar10", recipe=PAPER, hold_out=0.0, evaluate=("test",)
     ),
@@ -214,7 +214,7 @@ def with_field(instance: Any, name: str, neutral: object) -> Any:
     kind = type(instance)
     grown = make_dataclass(
         f"Grown{kind.__name__}",
-        [(name, object, field(default=neutral, metadata=NEUTRAL))],
+        [(name, object, field(default=neutral, metadata=NEUTRAL_DEFAULT))],
         bases=(kind,),
         frozen=True,
         slots=True,
@@ -261,7 +261,7 @@ def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(
 @dataclass(frozen=True)
 class Inner:
     always: int = 1
-    later: int = field(default=0, metadata=NEUTRAL)
+    later: int = field(default=0, metadata=NEUTRAL_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from documents import ROOT
 
-from trainables.extensions import GROUPS
+from trainables.extensions import ENTRY_POINT_GROUPS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,4 +39,6 @@ def test_links_and_paths_exist(path: Path) -> None:
 def test_the_entry_points_of_the_example_are_those_that_are_read() -> None:
     text = (ROOT / "docs" / "extensions.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert list(tomllib.loads(example)["project"]["entry-points"]) == list(GROUPS.values())
+    assert list(tomllib.loads(example)["project"]["entry-points"]) == list(
+        ENTRY_POINT_GROUPS.values()
+    )

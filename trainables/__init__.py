@@ -1,1 +1,1 @@
-"""Training of a single run, and the Ray Tune trainable that wraps it."""
+"""Training of single runs: data, methods, backbones, training loop and records of results."""

@@ -19,13 +19,13 @@ class NalError(Exception):
 
 
 class UserError(NalError):
-    """An error in the user's request, which ends the command with exit code 2."""
+    """Base class of errors in the user's request, which end the command with exit code 2."""
 
     exit_code = 2
 
 
 class StudyError(UserError):
-    """A study, or a flag that changes it, is invalid."""
+    """A study file is invalid, or a command-line flag that changes the study."""
 
 
 class DataError(UserError):
@@ -33,7 +33,7 @@ class DataError(UserError):
 
 
 class HomeError(UserError):
-    """The home folder cannot be used: unwritable, full, or in use by another sweep."""
+    """The home folder (of all records) cannot be written, is full or is used by another sweep."""
 
 
 class ServiceError(UserError):
@@ -41,18 +41,18 @@ class ServiceError(UserError):
 
 
 class CodeError(UserError):
-    """Code outside the package that cannot be used, or that the user has not allowed."""
+    """Code from outside this project cannot be used, or the user has not allowed its execution."""
 
 
 class RecordError(NalError):
-    """A recorded run contradicts its spec, or cannot be read."""
+    """The record of a run contradicts the run's spec, or cannot be read."""
 
 
 class FieldError(ValueError):
-    """A value that its field does not allow.
+    """The value of a field, such as a key of a study or a setting of a recipe, is not allowed.
 
     Attributes:
-        field: name of the field, from which callers find the file and line.
+        field: name of the field, from which callers determine the line in the user's file.
         message: explanation of the error.
     """
 
@@ -65,9 +65,14 @@ class FieldError(ValueError):
         return (type(self), (self.field, self.message))
 
 
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """Return the end of an "unknown name" message: the closest match and all known names."""
-    names = sorted(known)
-    matches = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+def suggest(unknown_name: str, known_names: Iterable[str]) -> str:
+    """Return the closest known name and a list of all known names, for an error message.
+
+    Args:
+        unknown_name: name that the user has written.
+        known_names: all names that are allowed in its place.
+    """
+    names = sorted(known_names)
+    matches = difflib.get_close_matches(unknown_name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{matches[0]}'? " if matches else ""
     return f"{hint}known: {', '.join(names)}"

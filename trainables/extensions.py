@@ -1,11 +1,12 @@
-"""Methods, backbones, label noise and datasets that are defined outside this package.
+"""Extensions: methods, backbones, label noise and datasets that are defined outside this project.
 
-An extension is a class in a Python file of the user's, or in an installed package that announces it
-as an entry point. Its name consists of the class name and the first digits of the SHA-256 of its
-source, as in `LabelSmoothing@1f3c9a2b7d4e`: a changed source is another extension, whereas the
-location of the source does not matter. `RunSpec.code` holds the complete SHA-256.
+An extension is a class in a Python file of the user's, or in an installed package that declares the
+class as an entry point. The name of an extension consists of the class name and the first digits of
+the SHA-256 of its source code, as in `LabelSmoothing@1f3c9a2b7d4e`. Changed source code is
+therefore another extension, whereas the location of the code does not matter. `RunSpec.code`
+contains the complete SHA-256.
 
-Only `load_file` executes a file; whether that is allowed is a decision of its caller.
+Only `load_file` executes a file; its caller decides whether the file may be executed.
 """
 
 from __future__ import annotations
@@ -32,25 +33,27 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 Kind = Literal["method", "backbone", "noise", "dataset"]
+"""Kind of an extension."""
 Base = TypeVar("Base")
+"""Base class of all extensions of one kind, such as `Method`."""
 
-GROUPS: dict[Kind, str] = {
+ENTRY_POINT_GROUPS: dict[Kind, str] = {
     "method": "nal_orchestrator.methods",
     "backbone": "nal_orchestrator.backbones",
     "noise": "nal_orchestrator.noise",
     "dataset": "nal_orchestrator.datasets",
 }
-"""Entry-point groups under which installed packages announce extensions."""
+"""Entry-point group in which installed packages declare extensions, by kind of extension."""
 
-MARK = "@"
-"""Separator of class name and digits in the name of an extension."""
-DIGITS = 12
-"""Number of hexadecimal digits of the SHA-256 in the name of an extension."""
+HASH_SEPARATOR = "@"
+"""Character between the class name and the hash in the name of an extension."""
+HASH_DIGITS = 12
+"""Number of leading hexadecimal digits of the SHA-256 in the name of an extension."""
 
 OWN_PACKAGES = ("orchestrator", "reports", "search_spaces", "trainables")
 """Top-level packages of this project."""
 
-_CLASS = re.compile(r"[A-Za-z_]\w*")
+_CLASS_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,86 +73,87 @@ class CodeFile:
         """SHA-256 of the content, in hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def refusal(self) -> CodeError:
-        """Return the error for a file that the user has not allowed."""
+    def not_allowed_error(self) -> CodeError:
+        """Return the error to raise if the user has not allowed the execution of the file."""
         return CodeError(
-            f"{self.path} (SHA-256 {self.sha256}) is code that would be executed, and has not been "
-            "allowed: read it, then add --allow-code"
+            f"the code in {self.path} (SHA-256 {self.sha256}) would be executed, but has not been "
+            "allowed: read the file, then add --allow-code"
         )
 
 
-_files: dict[str, CodeFile] = {}
+_executed_files: dict[str, CodeFile] = {}
 """Files that this process has executed, by SHA-256."""
 _modules: dict[str, ModuleType] = {}
-"""Modules of these files, by SHA-256."""
-_defaulted: set[tuple[type, str]] = set()
-"""Class and name of every attribute that was set to a default."""
+"""Modules that resulted from executing `_executed_files`, by SHA-256 of the file."""
+_default_attributes: set[tuple[type, str]] = set()
+"""Class and name of every class attribute that an extension omits and that was set to a default."""
 
 
 def is_extension(name: str) -> bool:
-    """Return whether a name in a study or spec stands for an extension."""
-    return MARK in name
+    """Return whether a name in a study or spec is the name of an extension, with a hash."""
+    return HASH_SEPARATOR in name
 
 
 def extension_name(class_name: str, sha256: str) -> str:
-    """Return the name of an extension.
+    """Return the name of an extension, such as `LabelSmoothing@1f3c9a2b7d4e`.
 
     Args:
-        class_name: name of the class; for label noise the scenario, which begins with that name.
-        sha256: SHA-256 of the source.
+        class_name: name of the class; for label noise the name of the scenario, which begins with
+            the name of the class.
+        sha256: SHA-256 of the source code.
     """
-    return f"{class_name}{MARK}{sha256[:DIGITS]}"
+    return f"{class_name}{HASH_SEPARATOR}{sha256[:HASH_DIGITS]}"
 
 
 def without_hash(name: str) -> str:
     """Return the name of an extension without the digits of its SHA-256."""
-    return name.partition(MARK)[0]
+    return name.partition(HASH_SEPARATOR)[0]
 
 
 def loaded_files() -> tuple[CodeFile, ...]:
     """Return the files that this process has executed."""
-    return tuple(_files.values())
+    return tuple(_executed_files.values())
 
 
 def load_file(file: CodeFile) -> None:
-    """Execute a file, unless this process has executed the same content before.
+    """Execute a file with extensions, unless this process has executed the same content before.
 
     Raises:
-        CodeError: if the file imports something that is no installed package, or cannot be
+        CodeError: if the file imports a module that is not in an installed package, or cannot be
             executed.
     """
     if file.sha256 in _modules:
         return
     _check_imports(file)
-    module = ModuleType(f"nal_extension_{file.sha256[:DIGITS]}")
+    module = ModuleType(f"nal_extension_{file.sha256[:HASH_DIGITS]}")
     # Dataclasses and type hints look up their module by name.
     sys.modules[module.__name__] = module
     try:
         code = compile(file.content, file.path, "exec", dont_inherit=True)
         with redirect_stdout(sys.stderr):  # JSON may follow on standard output
-            exec(code, module.__dict__)  # noqa: S102 - the caller decided
+            exec(code, module.__dict__)  # noqa: S102 - the caller decides
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
-        place = _last_place(error, {file.path}) or file.path
-        raise CodeError(f"{place} cannot be executed: {_one_line(error)}") from error
-    _files[file.sha256] = file
+        location = _innermost_location(error, {file.path}) or file.path
+        raise CodeError(f"{location} cannot be executed: {_one_line(error)}") from error
+    _executed_files[file.sha256] = file
     _modules[file.sha256] = module
 
 
-def place_in_code(error: BaseException) -> str:
-    """Return file and line at which an exception left a file of extensions; "" if it did not."""
-    return _last_place(error, {file.path for file in _files.values()})
+def location_in_extension(error: BaseException) -> str:
+    """Return FILE:LINE of the user's code in which an exception was raised; "" if in none."""
+    return _innermost_location(error, {file.path for file in _executed_files.values()})
 
 
-def _last_place(error: BaseException, paths: Collection[str]) -> str:
-    """Return the innermost file and line of a traceback among some files; "" if there is none."""
+def _innermost_location(error: BaseException, paths: Collection[str]) -> str:
+    """Return FILE:LINE of the innermost traceback frame in one of some files; "" if none is."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in paths]
-    return places[-1] if places else ""
+    locations = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in paths]
+    return locations[-1] if locations else ""
 
 
 def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
-    """Return the class of an extension, with its `name` and the defaults of its declarations set.
+    """Return the class of an extension, with its name and omitted class attributes set.
 
     Args:
         kind: kind of the extension.
@@ -157,142 +161,169 @@ def extension_class(kind: Kind, name: str, base: type[Base]) -> type[Base]:
         base: base class of all extensions of this kind.
 
     Raises:
-        FieldError: if the source has not been loaded and no installed package announces it.
+        FieldError: if neither a loaded file nor an installed package provides the extension.
         CodeError: if the class is not a complete subclass of `base`.
     """
     sha256, entry_point = _find_source(kind, name)
     if entry_point is not None:
-        where = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
-        return _prepare_class(_import(entry_point), base, name, where)
-    class_name, module, where = without_hash(name), _modules[sha256], _files[sha256].path
-    value = getattr(module, class_name, None)
-    if isinstance(value, type) and value.__module__ != module.__name__:
-        raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: write a subclass")
-    return _prepare_class(value, base, name, where)
+        location = f"entry point {entry_point.name} of {distribution_name(entry_point)}"
+        return _prepare_class(_import_object(entry_point), base, name, location)
+    class_name, module, location = (
+        without_hash(name),
+        _modules[sha256],
+        _executed_files[sha256].path,
+    )
+    member = getattr(module, class_name, None)
+    if isinstance(member, type) and member.__module__ != module.__name__:
+        raise CodeError(
+            f"{location}: {class_name} is defined in {member.__module__} and only imported here: "
+            "define a subclass in this file"
+        )
+    return _prepare_class(member, base, name, location)
 
 
 def class_name_of(scenario: str) -> str:
-    """Return the class name at the beginning of a scenario; "" if there is none."""
-    match = _CLASS.match(scenario)
+    """Return the class name at the start of a scenario name, such as `Flip` of `Flip-0.3`.
+
+    The result is "" if the scenario name does not begin with a class name.
+    """
+    match = _CLASS_NAME.match(scenario)
     return match.group() if match else ""
 
 
 def sha256_of(kind: Kind, name: str) -> str:
-    """Return the SHA-256 of the source of an extension.
+    """Return the SHA-256 of the source code of an extension.
 
     Raises:
-        FieldError: if the source has not been loaded and no installed package announces it.
+        FieldError: if neither a loaded file nor an installed package provides the extension.
     """
     return _find_source(kind, name)[0]
 
 
 def _find_source(kind: Kind, name: str) -> tuple[str, metadata.EntryPoint | None]:
-    """Return the SHA-256 of the source of an extension, and its entry point if it is no file.
+    """Return the SHA-256 of an extension's source code, and the entry point of the extension.
+
+    The entry point is None if a file defines the extension.
 
     Raises:
-        FieldError: if the source has not been loaded and no installed package announces it.
+        FieldError: if neither a loaded file nor an installed package provides the extension.
     """
-    class_name, _, digits = name.partition(MARK)
+    class_name, _, digits = name.partition(HASH_SEPARATOR)
     for sha256 in _modules:
-        if sha256[:DIGITS] == digits:
+        if sha256[:HASH_DIGITS] == digits:
             return sha256, None
-    for entry_point in announced(kind).values():
+    for entry_point in entry_points_of(kind).values():
         sha256 = package_sha256(entry_point)
-        # The name of label noise is a scenario, which goes on after the class name.
-        if entry_point.attr == class_name_of(class_name) and sha256[:DIGITS] == digits:
+        # The name of label noise is a scenario name, in which the class name may have a suffix.
+        if entry_point.attr == class_name_of(class_name) and sha256[:HASH_DIGITS] == digits:
             return sha256, entry_point
     raise FieldError(
         kind,
-        f"the source of {kind} {name} is not available here: it is neither a file of the study nor "
-        f"in an installed package whose source has this SHA-256",
+        f"the source code of {kind} {name} is not available here: neither a file of the study nor "
+        "an installed package has this SHA-256; restore the file or the version of the package",
     )
 
 
-def code_of(names: Iterable[tuple[Kind, str]]) -> dict[str, str]:
-    """Return the SHA-256 of the source of each extension among names, by the extension's name."""
-    return {name: sha256_of(kind, name) for kind, name in names if is_extension(name)}
+def code_hashes(kinds_and_names: Iterable[tuple[Kind, str]]) -> dict[str, str]:
+    """Return the SHA-256 of each extension's source code, by name of the extension.
+
+    Args:
+        kinds_and_names: kind and name of each extension; classes of this project are ignored.
+    """
+    return {name: sha256_of(kind, name) for kind, name in kinds_and_names if is_extension(name)}
 
 
 def is_loaded(file: CodeFile) -> bool:
-    """Return whether this process has executed the content of a file."""
+    """Return whether this process has executed a file with the same content."""
     return file.sha256 in _modules
 
 
 @cache
-def announced(kind: Kind) -> dict[str, metadata.EntryPoint]:
-    """Return the entry points of the extensions that installed packages announce, by name.
+def entry_points_of(kind: Kind) -> dict[str, metadata.EntryPoint]:
+    """Return the entry points of all extensions that installed packages declare, by name.
 
     Raises:
-        CodeError: if two packages announce the same name, or if an entry point does not name a
+        CodeError: if two packages declare the same name, or if an entry point does not name a
             class at the top level of a module.
     """
     entry_points: dict[str, metadata.EntryPoint] = {}
     modules: dict[tuple[str, str], str] = {}
-    for entry_point in metadata.entry_points(group=GROUPS[kind]):
-        other = entry_points.setdefault(entry_point.name, entry_point)
-        where = f"entry point {entry_point.name} in the group {GROUPS[kind]}"
-        if other is not entry_point:
-            packages = f"{distribution_name(other)} and {distribution_name(entry_point)}"
-            raise CodeError(f"{packages} both announce the {where}: uninstall one of them")
+    for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUPS[kind]):
+        first = entry_points.setdefault(entry_point.name, entry_point)
+        description = f"entry point {entry_point.name} in the group {ENTRY_POINT_GROUPS[kind]}"
+        if first is not entry_point:
+            packages = f"{distribution_name(first)} and {distribution_name(entry_point)}"
+            raise CodeError(
+                f"{packages} both declare the {description}: uninstall one of the two packages"
+            )
         if not (entry_point.attr or "").isidentifier():
-            raise CodeError(f"{where} of {distribution_name(entry_point)}: write MODULE:CLASS")
-        # Class name and hash are the identity: the module must follow from them.
-        key = (distribution_name(entry_point), entry_point.attr)
-        if modules.setdefault(key, entry_point.module) != entry_point.module:
-            raise CodeError(f"{key[0]} announces two classes with the name {key[1]}: rename one")
+            raise CodeError(
+                f"{description} of {distribution_name(entry_point)}: its value must have the form "
+                "MODULE:CLASS"
+            )
+        # The name of an extension contains no module, so the class name must be unique.
+        package, class_name = distribution_name(entry_point), entry_point.attr
+        if modules.setdefault((package, class_name), entry_point.module) != entry_point.module:
+            raise CodeError(
+                f"{package} declares two classes with the name {class_name}: rename one of them"
+            )
     return entry_points
 
 
-def announced_name(kind: Kind, word: str) -> str | None:
-    """Return the name of an extension that a study names by its entry point.
+def name_from_entry_point(kind: Kind, reference: str) -> str | None:
+    """Return the name of the extension that an entry point of an installed package declares.
 
     Args:
         kind: kind of the extension.
-        word: name of the entry point; for label noise a scenario that begins with that name.
+        reference: name of the entry point in a study; for label noise a scenario that begins with
+            the name of the entry point.
 
     Returns:
-        Name with the digits of the package's SHA-256; None if no package announces it.
+        Name of the extension, which contains digits of the SHA-256 of the package; None if no
+        installed package declares an entry point of this name.
     """
+    entry_points = entry_points_of(kind)
     # The longest name first: of `pair` and `pair-flip`, `pair-flip-0.3` begins with both.
-    for name in sorted(announced(kind), key=len, reverse=True):
-        entry_point, rest = announced(kind)[name], word.removeprefix(name)
-        if rest != word and (not rest or (kind == "noise" and rest.startswith("-"))):
-            return extension_name(f"{entry_point.attr}{rest}", package_sha256(entry_point))
+    for name in sorted(entry_points, key=len, reverse=True):
+        suffix = reference.removeprefix(name)
+        if suffix != reference and (not suffix or (kind == "noise" and suffix.startswith("-"))):
+            entry_point = entry_points[name]
+            return extension_name(f"{entry_point.attr}{suffix}", package_sha256(entry_point))
     return None
 
 
 @cache
 def package_sha256(entry_point: metadata.EntryPoint) -> str:
-    """Return the SHA-256 of the Python files of the distribution that announces an entry point.
+    """Return the SHA-256 of all Python files of the installed package that declares an entry point.
 
-    It covers the names and contents of the files in the order of their names. For an editable
-    installation these are the files of the package that contains the entry point.
+    The hash covers the names and contents of the files, in the order of their names. For an
+    editable installation, these are the files of the import package that contains the class.
 
     Raises:
         CodeError: if one of the files cannot be read.
     """
-    content = hashlib.sha256()
+    package_hash = hashlib.sha256()
     for name, path in sorted(_python_files(entry_point)):
         try:
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise CodeError(
                 f"cannot read {path} of {distribution_name(entry_point)} ({error.strerror}): "
-                "install it again"
+                "install the package again"
             ) from error
-        content.update(f"{name}\0{sha256}\n".encode())
-    return content.hexdigest()
+        package_hash.update(f"{name}\0{sha256}\n".encode())
+    return package_hash.hexdigest()
 
 
 def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]]:
-    """Yield the relative name and the path of each Python file behind an entry point."""
-    top = entry_point.module.partition(".")[0]
-    files = _files_of(entry_point.dist, top)
+    """Yield the relative name and the path of each Python file that `package_sha256` covers."""
+    top_module = entry_point.module.partition(".")[0]
+    files = _distribution_files(entry_point.dist, top_module)
     if files:
         yield from ((file.as_posix(), Path(str(file.locate()))) for file in files)
         return
     # The files of an editable installation are in the developer's folder and are not listed.
-    spec = importlib.util.find_spec(top)
+    spec = importlib.util.find_spec(top_module)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(folder).rglob("*.py"):
             yield path.relative_to(Path(folder).parent).as_posix(), path
@@ -300,19 +331,22 @@ def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]
         yield Path(spec.origin).name, Path(spec.origin)
 
 
-def _files_of(distribution: metadata.Distribution | None, top: str) -> list[metadata.PackagePath]:
-    """Return the Python files of a distribution; [] if it does not list the top-level module."""
+def _distribution_files(
+    distribution: metadata.Distribution | None, top_module: str
+) -> list[metadata.PackagePath]:
+    """Return the Python files of a distribution; [] if it does not contain `top_module`."""
     files = [file for file in (distribution and distribution.files) or () if file.suffix == ".py"]
-    return files if any(file.parts[0] in (top, f"{top}.py") for file in files) else []
+    top_names = (top_module, f"{top_module}.py")
+    return files if any(file.parts[0] in top_names for file in files) else []
 
 
 def distribution_name(entry_point: metadata.EntryPoint) -> str:
-    """Return the name of the installed package that announces an entry point, for messages."""
+    """Return the name of the installed package that declares an entry point, for messages."""
     return entry_point.dist.name if entry_point.dist else "an installed package"
 
 
-def _import(entry_point: metadata.EntryPoint) -> object:
-    """Import the object that an entry point names.
+def _import_object(entry_point: metadata.EntryPoint) -> object:
+    """Import and return the object that an entry point refers to.
 
     Raises:
         CodeError: if the import fails.
@@ -331,61 +365,75 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _prepare_class(value: object, base: type[Base], name: str, where: str) -> type[Base]:
-    """Check the class of an extension, and set its name and the defaults of its declarations.
+def _prepare_class(member: object, base: type[Base], name: str, location: str) -> type[Base]:
+    """Check the class of an extension, and set its name and its omitted class attributes.
 
     Args:
-        value: object that must be the class; None if its module has none of its name.
+        member: object that must be the class; None if the module contains no such object.
         base: base class of all extensions of this kind.
         name: name of the extension.
-        where: place of the class, for messages.
+        location: file or entry point of the class, for messages.
 
     Raises:
         CodeError: if the class is not a complete subclass of `base`.
     """
-    class_name, _, digits = name.partition(MARK)
-    if not isinstance(value, type) or not issubclass(value, base):
-        fault = (
+    class_name, _, digits = name.partition(HASH_SEPARATOR)
+    if not isinstance(member, type) or not issubclass(member, base):
+        problem = (
             f"there is no class {class_name}"
-            if value is None
-            else f"{class_name} is no subclass of {base.__name__}"
+            if member is None
+            else f"{class_name} is not a subclass of {base.__name__}"
         )
-        raise CodeError(f"{where}: {fault}: write `class {class_name}({base.__name__})`")
-    if value.__module__.partition(".")[0] in OWN_PACKAGES:
-        raise CodeError(f"{where}: {class_name} is defined in {value.__module__}: use its own name")
-    if value.__name__ != class_name:
-        raise CodeError(f"{where}: {class_name} is another name of {value.__name__}: use that one")
-    declared: Any = value
-    if inspect.isabstract(declared):
-        missing = ", ".join(sorted(declared.__abstractmethods__))
-        raise CodeError(f"{where}: class {class_name} does not define {missing}")
+        raise CodeError(f"{location}: {problem}: write `class {class_name}({base.__name__})`")
+    if member.__module__.partition(".")[0] in OWN_PACKAGES:
+        raise CodeError(
+            f"{location}: {class_name} is a class of this project, defined in "
+            f"{member.__module__}: write its own name instead of an extension"
+        )
+    if member.__name__ != class_name:
+        raise CodeError(
+            f"{location}: {class_name} is another name of class {member.__name__}: use the name "
+            f"{member.__name__}"
+        )
+    extension: Any = member
+    if inspect.isabstract(extension):
+        missing = ", ".join(sorted(extension.__abstractmethods__))
+        raise CodeError(
+            f"{location}: class {class_name} does not define {missing}: add these definitions"
+        )
     if "name" in base.__annotations__:
-        declared.name = name
+        extension.name = name
     defaults = {
         "title": class_name,
-        "source": f"{Path(where).name}, SHA-256 {digits}",
+        "source": f"{Path(location).name}, SHA-256 {digits}",
         "licence": "not stated",
         "name_forms": (class_name,),
     }
-    # A title that is inherited from a class of this package belongs to that class.
-    outside = [c for c in value.__mro__ if c.__module__.partition(".")[0] not in OWN_PACKAGES]
+    # A title inherited from a class of this project is not a title of the extension.
+    outside_classes = [
+        class_
+        for class_ in member.__mro__
+        if class_.__module__.partition(".")[0] not in OWN_PACKAGES
+    ]
     for attribute, default in defaults.items():
-        declaring = [
-            c for c in outside if attribute in vars(c) and (c, attribute) not in _defaulted
-        ]
-        if attribute in base.__annotations__ and not declaring:
-            setattr(declared, attribute, default)
-            _defaulted.add((value, attribute))
-    return value
+        is_declared = any(
+            attribute in vars(class_) and (class_, attribute) not in _default_attributes
+            for class_ in outside_classes
+        )
+        if attribute in base.__annotations__ and not is_declared:
+            setattr(extension, attribute, default)
+            _default_attributes.add((member, attribute))
+    return member
 
 
 def _check_imports(file: CodeFile) -> None:
-    """Check that a file imports only installed packages.
+    """Check that a file with extensions imports only installed packages.
 
-    Another module in its folder would be executed without being hashed or sent to workers.
+    A module beside the file would be executed without being hashed or sent to workers.
 
     Raises:
-        CodeError: if the file imports something else, or is not valid Python.
+        CodeError: if the file imports a module that is not in an installed package, or is not valid
+            Python.
     """
     try:
         file.content.decode()
@@ -393,7 +441,7 @@ def _check_imports(file: CodeFile) -> None:
     except (SyntaxError, ValueError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         text = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise CodeError(f"{file.path}{line} is no Python: {text}") from error
+        raise CodeError(f"{file.path}{line} is not valid Python: {text}") from error
     for node in ast.walk(tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
@@ -403,39 +451,39 @@ def _check_imports(file: CodeFile) -> None:
         for name in names:
             if not _is_installed(name.partition(".")[0]):
                 raise CodeError(
-                    f"{file.path}:{node.lineno}: '{name}' is no installed package: a file that a "
-                    "study names may import installed packages only; put its content into the "
-                    "same file, or install it"
+                    f"{file.path}:{node.lineno}: '{name}' is not an installed package, and a file "
+                    "that a study names may import only installed packages: move the imported "
+                    "code into this file, or install it as a package"
                 )
 
 
 @cache
 def _distributions() -> Mapping[str, Sequence[str]]:
-    """Return the names of the distributions that provide each top-level name."""
+    """Return the names of the installed distributions that provide each top-level module."""
     return metadata.packages_distributions()
 
 
 @cache
-def _is_installed(top: str) -> bool:
-    """Return whether a top-level name belongs to Python, this project or an installed package."""
-    if top in OWN_PACKAGES:
+def _is_installed(top_module: str) -> bool:
+    """Return whether a top-level module is in Python, this project or an installed package."""
+    if top_module in OWN_PACKAGES:
         return True
-    distributions = _distributions().get(top, ())
-    if top not in sys.stdlib_module_names and not distributions:
+    distributions = _distributions().get(top_module, ())
+    if top_module not in sys.stdlib_module_names and not distributions:
         return False
-    spec = importlib.util.find_spec(top)
+    spec = importlib.util.find_spec(top_module)
     if spec is None or spec.origin in ("built-in", "frozen"):
         return spec is not None
-    # A module of the same name in the working directory would be imported in its place.
+    # A module of the same name in the working directory would be imported instead.
     if spec.origin is None:  # a namespace package, which may be in several folders
         return bool(distributions)
     origin = Path(spec.origin)
-    if top in sys.stdlib_module_names:
+    if top_module in sys.stdlib_module_names:
         roots = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
         return any(origin.is_relative_to(root) for root in roots)
-    installed = [
+    installed_files = [
         Path(str(file.locate()))
         for name in distributions
-        for file in _files_of(metadata.distribution(name), top)
+        for file in _distribution_files(metadata.distribution(name), top_module)
     ]
-    return not installed or origin in installed
+    return not installed_files or origin in installed_files

@@ -1,8 +1,8 @@
-"""Modules that are imported at their first use, above all torch.
+"""Modules, such as torch, that are imported at their first use.
 
-The command line and the driver import methods, backbones and datasets only for their declarations;
-torch (3 s, 400 MB) is to be loaded only in processes that train. Modules that are imported without
-torch take it from here: ``from trainables.lazy import torch``.
+The command line needs only the declarations (names, parameters, sources) of methods, backbones and
+datasets. Only processes that train are to load torch, which takes 3 s and 400 MB. Modules that the
+command line imports therefore use ``from trainables.lazy import torch``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["LazyModule", "functional", "nn", "resnet", "timm", "torch", "vgg"]
 
 
 class LazyModule(ModuleType):
-    """Proxy of a module that imports it when an attribute is first read.
+    """Proxy of a module, which imports the module when an attribute is first read.
 
-    Unlike `importlib.util.LazyLoader`, it does not enter the module into `sys.modules`: libraries
-    that find torch there read its types, which would import it.
+    Unlike a module of `importlib.util.LazyLoader`, the proxy is not entered into `sys.modules`.
+    Libraries that find torch in `sys.modules` read its attributes, which would import torch.
     """
 
     def __getattr__(self, name: str) -> object:

@@ -1,4 +1,4 @@
-"""Exclusive locks on files, held by one process at a time and released when it ends."""
+"""Exclusive locks on files: one process holds a lock, at the longest until the process ends."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ POLL_SECONDS = 0.2
 """Time between two attempts to lock a file, in seconds."""
 
 
-def acquire(file: IO[Any], patience_seconds: float = math.inf) -> None:
+def lock_until_closed(file: IO[Any], patience_seconds: float = math.inf) -> None:
     """Lock an open file until it is closed.
 
     Args:
         file: file object that is open for writing.
-        patience_seconds: longest wait for another process; 0 to try once.
+        patience_seconds: longest wait for a process that holds the lock, in seconds; 0 to try once.
 
     Raises:
-        TimeoutError: if another process still holds the lock.
+        TimeoutError: if another process still holds the lock after `patience_seconds`.
         OSError: if the file system does not support locks.
     """
     if patience_seconds == math.inf:
@@ -43,17 +43,17 @@ def acquire(file: IO[Any], patience_seconds: float = math.inf) -> None:
 
 
 @contextmanager
-def locked(path: Path, patience_seconds: float = math.inf) -> Iterator[None]:
-    """Lock a file for the duration of the context; the file is created if it is missing.
+def file_lock(path: Path, patience_seconds: float = math.inf) -> Iterator[None]:
+    """Lock a file for the duration of the context; a missing file is created.
 
     Args:
         path: path of the file.
-        patience_seconds: longest wait for another process; 0 to try once.
+        patience_seconds: longest wait for a process that holds the lock, in seconds; 0 to try once.
 
     Raises:
         TimeoutError: if another process still holds the lock after `patience_seconds`.
         OSError: if the file cannot be opened.
     """
     with path.open("w") as file:
-        acquire(file, patience_seconds)
+        lock_until_closed(file, patience_seconds)
         yield

@@ -13,40 +13,46 @@ from trainables.run.spec import RunSpec
 from trainables.training.job import Attempt, Job, Opener, describe_crash
 
 REPORT_SECONDS = 0.5
-"""Wall time between two reports to the driver, in seconds; shorter runs report once."""
+"""Approximate wall time between two reports of a run to the driver, in seconds."""
 IDLE_SECONDS = 0.05
-"""Wall time between two reports of an idle trial, in seconds; it bounds the delay of a stop."""
+"""Wall time between two reports of an idle trial, in seconds.
+
+The time is short, since Ray Tune can stop a trial only when the trial reports."""
 
 
 class RunTrainable(tune.Trainable):
-    """Ray Tune trainable that trains one run after another and writes the runs' records.
+    """Ray Tune trainable that trains runs one after the other and writes their records.
 
-    Ray's own checkpoints are not used: a run finds its checkpoint by its digest, wherever it is
-    continued. The configuration of a trial holds the run's "spec" as canonical
-    JSON, the epochs after which it stops ("stops_after"), and the last epoch that was reported to
-    the driver ("reported_epoch"); with the key "idle" it keeps a worker ready without a run.
+    The configuration of a trial contains the run's "spec" as canonical JSON, the epochs after which
+    the run stops ("stops_after"), and the last epoch that was reported to the driver
+    ("reported_epoch"). A trial with the key "idle" in its configuration has no run and only keeps a
+    worker process ready. Ray's own checkpoints are not used: a run's checkpoint is found by the
+    digest of its spec, on whichever machine the run continues.
 
-    A report holds the "rows" of the epochs since the previous report, as JSON text, and whether
-    the run has "stopped". A `NalError` is reported under "error", any other exception under
-    "crash", instead of being raised: it would occur again in a new worker.
+    A report contains the "rows" (metrics) of the epochs since the previous report, as JSON text,
+    and whether the run has "stopped". A `NalError` is reported under "error" and any other
+    exception under "crash". Exceptions are not raised, since Ray would then repeat the trial.
     """
 
-    def setup(self, config: dict[str, Any], **bound: Any) -> None:  # noqa: ANN401
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:  # noqa: ANN401
         """Open the run that the trial's configuration describes.
 
         Args:
             config: configuration of the trial.
-            bound: `job` and `opener`, which `tune.with_parameters` passes.
+            parameters: `job` (settings of the sweep) and `opener` (function that opens a run), as
+                `tune.with_parameters` passes them.
         """
-        job: Job = bound["job"]
-        opener: Opener = bound["opener"]
+        job: Job = parameters["job"]
+        opener: Opener = parameters["opener"]
         self._attempt: Attempt | None = None
         if "idle" in config:
             self.warm_up()
             return
         self._reported_epoch: int = config["reported_epoch"]
-        self._stops = [epoch for epoch in config["stops_after"] if epoch > self._reported_epoch]
-        self._first_step = True
+        self._stop_epochs = [
+            epoch for epoch in config["stops_after"] if epoch > self._reported_epoch
+        ]
+        self._is_first_step = True
         self._attempt = Attempt(lambda: opener(RunSpec.from_dict(json.loads(config["spec"])), job))
 
     def warm_up(self) -> None:
@@ -54,18 +60,21 @@ class RunTrainable(tune.Trainable):
         import trainables.training.training_run  # noqa: F401
 
     def step(self) -> dict[str, Any]:
-        """Train for about `REPORT_SECONDS` and return a report.
+        """Train for about `REPORT_SECONDS` and return a report for the driver.
 
-        The first report of a run follows at once, to announce its start. An idle trial only sleeps.
+        The first report of a run is returned before any training, so that the driver learns of the
+        start early. An idle trial only sleeps.
         """
         attempt = self._attempt
         if attempt is None:
             time.sleep(IDLE_SECONDS)
             return {"done": False}
-        deadline = time.monotonic() + (0.0 if self._first_step else REPORT_SECONDS)
-        self._first_step = False
-        # A run that continues from a checkpoint may be past an epoch at which it stops.
-        while attempt.can_advance and not any(epoch <= attempt.epoch for epoch in self._stops):
+        deadline = time.monotonic() + (0.0 if self._is_first_step else REPORT_SECONDS)
+        self._is_first_step = False
+        # The checkpoint that a run continues from may be of an epoch after the stop epoch.
+        while attempt.can_advance and not any(
+            epoch <= attempt.epoch for epoch in self._stop_epochs
+        ):
             if time.monotonic() >= deadline:
                 return self._report(attempt, done=False)
             attempt.advance()
@@ -79,14 +88,14 @@ class RunTrainable(tune.Trainable):
         if rows:
             self._reported_epoch = int(rows[-1]["epoch"])
         report = {"done": done, "stopped": attempt.stopped, "rows": json.dumps(rows)}
-        if isinstance(attempt.fault, NalError):
-            report["error"] = str(attempt.fault)
-        elif attempt.fault is not None:
-            report["crash"] = describe_crash(attempt.fault)
+        if isinstance(attempt.exception, NalError):
+            report["error"] = str(attempt.exception)
+        elif attempt.exception is not None:
+            report["crash"] = describe_crash(attempt.exception)
         return report
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Close the present run and open that of a new configuration in the same process."""
+        """Close the current run and open the run of a new configuration in the same process."""
         self.cleanup()
         self.setup(new_config)
         return True

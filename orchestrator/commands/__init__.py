@@ -1,1 +1,1 @@
-"""Implementations of the commands, one module each. It is imported when the command is called."""
+"""Implementations of the commands; each module is imported when its command is called."""

@@ -1,4 +1,4 @@
-"""The `data` commands: list, check and prepare datasets."""
+"""The commands `data list`, `data check` and `data prepare`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_spaces.references import StudyExtensions
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
-from trainables.extensions import announced, distribution_name
+from trainables.extensions import distribution_name, entry_points_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from orchestrator.home import Home
 
-MAX_PRINTED = 20
-"""Largest number of unreadable pictures that are listed on the terminal."""
+MAX_PRINTED_PICTURES = 20
+"""Largest number of unreadable pictures that `data check` lists on the terminal."""
 
 
 def list_datasets(data_dir: Path, *, as_json: bool) -> int:
-    """Print where each dataset is expected, whether it was found, and where to get it.
+    """Print for each dataset whether it is present, which files are expected, and who offers it.
 
     Args:
         data_dir: folder of the datasets.
@@ -41,51 +41,56 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
         The exit code, 0.
     """
     console = Console(stderr=as_json, highlight=False)
-    missing_data = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
-    console.print(f"looked for in {data_dir}:\n", soft_wrap=True)
-    for name, missing in missing_data.items():
+    missing_parts = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
+    console.print(f"datasets in {data_dir}:\n", soft_wrap=True)
+    for name, missing_part in missing_parts.items():
         source = SOURCES[name]
         state_text = (
-            Text("there", style="green") if missing is None else Text("missing", style="yellow")
+            Text("present", style="green")
+            if missing_part is None
+            else Text("missing", style="yellow")
         )
         console.print(Text(f"{name:<12}", style="bold"), state_text, Text(f"  {source.title}"))
         table = Table.grid(
             Column(style="dim", min_width=10), Column(overflow="fold"), padding=(0, 2)
         )
         table.add_row("  expected", source.layout)
-        if missing is not None:
+        if missing_part is not None:
             table.add_row("  offered", _offer_text(source))
         console.print(table)
-    for name, entry_point in announced("dataset").items():
+    for name, entry_point in entry_points_of("dataset").items():
         package = distribution_name(entry_point)
-        console.print(Text(f"{name:<12}", style="bold"), f"announced by {package}: `data check`")
+        console.print(
+            Text(f"{name:<12}", style="bold"),
+            f"from the installed package {package}; check it with `data check {name}`",
+        )
     if as_json:
         print_json(
             {
                 name: {
-                    "found": missing is None,
-                    "missing": missing,
+                    "found": missing_part is None,
+                    "missing": missing_part,
                     "layout": SOURCES[name].layout,
-                    "offered": SOURCES[name].offered,
-                    "downloads": SOURCES[name].downloads,
+                    "offered": SOURCES[name].distributor,
+                    "downloads": SOURCES[name].is_downloadable,
                     "licence": SOURCES[name].licence,
                 }
-                for name, missing in missing_data.items()
+                for name, missing_part in missing_parts.items()
             }
         )
     return 0
 
 
 def _offer_text(source: Source) -> str:
-    """Return where a dataset can be obtained, and under which licence."""
+    """Return a text that says where a dataset can be obtained, and under which licence."""
     download_hint = (
-        f"; `data prepare {source.name}` downloads the archive" if source.downloads else ""
+        f"; `data prepare {source.name}` downloads the archive" if source.is_downloadable else ""
     )
-    return f"by {source.offered}{download_hint} ({source.licence})"
+    return f"by {source.distributor}{download_hint} ({source.licence})"
 
 
 def _missing_part(source: Source, data_dir: Path) -> str | None:
-    """Return a message that names the missing part of a dataset; None if it seems complete."""
+    """Return a message that names the missing part of a dataset; None if no part is missing."""
     try:
         source.signature(data_dir)
     except DataError as error:
@@ -94,13 +99,14 @@ def _missing_part(source: Source, data_dir: Path) -> str | None:
 
 
 def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
-    """Read a dataset without the cache, count its samples, and list unreadable pictures.
+    """Read a dataset, print the number of samples of each class, and list unreadable pictures.
+
+    The cache of decoded datasets is not used.
 
     Args:
         name: name of the dataset.
         data_dir: folder of the datasets.
-        decode: whether to decode every picture that trainings read from files, which may take
-            long.
+        decode: whether to decode every picture file that training runs read, which may take long.
         as_json: whether to print JSON on standard output.
 
     Returns:
@@ -113,27 +119,31 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     source = _find_source(name)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
-    unreadable = {name: dict(split.unreadable) for name, split in dataset.splits.items()}
+    unreadable = {
+        split_name: dict(split.unreadable) for split_name, split in dataset.splits.items()
+    }
     if decode:
         for split_name, split in dataset.splits.items():
-            unreadable[split_name] |= dict(_undecodable(split, f"{name}, {split_name}", console))
+            unreadable[split_name] |= dict(
+                _find_undecodable(split, f"{name}, {split_name}", console)
+            )
     problems = [
         f"{split_name}: {problem}"
-        for split_name, by_position in unreadable.items()
-        for problem in by_position.values()
+        for split_name, problem_by_position in unreadable.items()
+        for problem in problem_by_position.values()
     ]
     if as_json:
         print_json(_dataset_json(dataset, unreadable))
     _print_dataset(console, dataset, source, data_dir)
-    for problem_text in problems[:MAX_PRINTED]:
+    for problem_text in problems[:MAX_PRINTED_PICTURES]:
         console.print(Text(problem_text, style="red"), soft_wrap=True)
-    if len(problems) > MAX_PRINTED:
+    if len(problems) > MAX_PRINTED_PICTURES:
         console.print(
-            f"and {len(problems) - MAX_PRINTED} more: add --json to list all", style="red"
+            f"and {len(problems) - MAX_PRINTED_PICTURES} more: add --json to list all", style="red"
         )
-    if decode or dataset.image is not None:
+    if decode or dataset.image_shape is not None:
         console.print(
-            f"\n{len(problems)} pictures cannot be decoded."
+            f"\nNumber of pictures that cannot be decoded: {len(problems)}."
             if problems
             else "\nall pictures can be read."
         )
@@ -141,25 +151,25 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
 
 
 def dataset_name(reference: str, *, allow_code: bool) -> str:
-    """Return the name of a dataset.
+    """Return the name of a dataset that the user selects.
 
     Args:
-        reference: name of the dataset; or FILE.py:CLASS for a class in a file, whose path is
+        reference: name of the dataset; or FILE.py:CLASS for a class in a code file, whose path is
             relative to the working directory.
         allow_code: whether the file may be executed without asking the user.
 
     Raises:
-        CodeError: if the file of the class has not been allowed, or cannot be executed.
+        CodeError: if the user has not allowed the code file, or the file cannot be executed.
     """
     extensions = StudyExtensions(partial(is_allowed, allow_code=allow_code))
-    return extensions.name_of("dataset", reference)
+    return extensions.load_reference("dataset", reference)
 
 
 def _find_source(name: str) -> Source:
-    """Return the `Source` that reads a dataset.
+    """Return the `Source` that reads the dataset of a name.
 
     Raises:
-        UserError: if there is no dataset of that name.
+        UserError: if no dataset has this name.
     """
     try:
         return source_of(name)
@@ -167,17 +177,17 @@ def _find_source(name: str) -> Source:
         raise UserError(error.message) from error
 
 
-def _undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[int, str]]:
-    """Yield the position and the error message of each picture file that cannot be decoded."""
+def _find_undecodable(split: Split, title: str, console: Console) -> Iterator[tuple[int, str]]:
+    """Yield position and error message of each picture of a split that cannot be decoded."""
     if not isinstance(split.images, Pictures):
         return
-    from trainables.run_data.picture_loader import decode
+    from trainables.run_data.picture_loader import decode_picture
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress_bar:
         for position in progress_bar.track(range(len(split)), description=title):
             try:
-                decode(split.images.path(position))
+                decode_picture(split.images.path(position))
             except DataError as error:
                 yield position, str(error)
 
@@ -188,6 +198,7 @@ def _class_counts(dataset: Dataset, split: Split) -> list[int]:
 
 
 def _dataset_json(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> dict[str, object]:
+    """Return what `data check --json` prints about a dataset."""
     return {
         "name": dataset.name,
         "digest": dataset.digest,
@@ -206,30 +217,30 @@ def _dataset_json(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> di
 
 def _print_dataset(console: Console, dataset: Dataset, source: Source, data_dir: Path) -> None:
     console.print(Text(f"{source.title} in {data_dir}", style="bold"), soft_wrap=True)
-    image = dataset.image
-    shape = "files of any size" if image is None else "×".join(map(str, image))
-    console.print(f"SHA-256 {dataset.digest}, images: {shape}\n", soft_wrap=True)
-    checksums = source.checksums(data_dir)
+    shape = dataset.image_shape
+    shape_text = "files of any size" if shape is None else "×".join(map(str, shape))
+    console.print(f"SHA-256 {dataset.digest}, images: {shape_text}\n", soft_wrap=True)
+    checksums = source.describe_checksums(data_dir)
     if checksums is not None:
         console.print(f"{checksums}\n", soft_wrap=True)
-    table = headed_table("class", *(Column(name, justify="right") for name in dataset.splits))
-    for label, name in enumerate(dataset.classes):
+    table = headed_table("class", *(Column(split, justify="right") for split in dataset.splits))
+    for label, class_name in enumerate(dataset.classes):
         counts = [str(_class_counts(dataset, split)[label]) for split in dataset.splits.values()]
-        table.add_row(name, *counts)
+        table.add_row(class_name, *counts)
     table.add_row(*("", *(f"= {len(split)}" for split in dataset.splits.values())))
     console.print(table)
     for name, labels in dataset.annotations.items():
-        rate = float(np.mean(labels != dataset.train.labels))
-        console.print(f"human-{name}: {rate:.2%} differ from the true labels")
+        fraction = float(np.mean(labels != dataset.train.labels))
+        console.print(f"human-{name}: {fraction:.2%} of the labels differ from the true labels")
 
 
 def prepare(name: str, data_dir: Path, home: Home) -> int:
-    """Download a dataset where possible, and decode it into the cache of the home folder.
+    """Download a dataset if its files may be downloaded, and decode it into the cache.
 
     Args:
         name: name of the dataset.
         data_dir: folder of the datasets.
-        home: home folder.
+        home: home folder, which contains the cache.
 
     Returns:
         The exit code, 0.
@@ -242,12 +253,13 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
     home.create()
     download(name, data_dir, console)
     with console.status(f"reading {name}"):
-        dataset = load(name, data_dir, home.cache)
-    sizes = ", ".join(
+        dataset = load(name, data_dir, home.cache_dir)
+    sizes_text = ", ".join(
         f"{len(split)} to {split_name}" for split_name, split in dataset.splits.items()
     )
     console.print(
-        f"{source.title} is ready: {sizes}; SHA-256 {dataset.digest[:12]}, cached in {home.cache}",
+        f"{source.title} is ready: {sizes_text}; SHA-256 {dataset.digest[:12]}, "
+        f"cached in {home.cache_dir}",
         soft_wrap=True,
     )
     return 0

@@ -1,4 +1,4 @@
-"""The `noise` command: draw, describe and save the noisy labels of a study for one seed."""
+"""The `noise` command, which draws, describes and saves noisy labels."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column
 
-from orchestrator.commands.train import train_here
+from orchestrator.commands.train import train_in_this_process
 from orchestrator.output import facts_table, headed_table, print_json
 from orchestrator.planning.loading import load_plan
 from search_spaces.schema import Phase
 from trainables.noise import noise_of
-from trainables.run.result import LabelFacts
+from trainables.run.result import LabelStatistics
 from trainables.run_data.labels import pinned_labels, store_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.flags import Changes, Places
+    from orchestrator.flags import Locations, StudyFlags
     from orchestrator.planning.plan import Plan
     from trainables.run_data.realisation import Realisation
 
-MAX_MATRIX_CLASSES = 12
+MAX_MATRIX_CLASS_COUNT = 12
 """Largest number of classes for which the whole transition matrix is printed."""
-MAX_FLIPS = 15
-"""Number of the most frequent label flips, which are printed if the matrix is too large."""
+MAX_PRINTED_FLIPS = 15
+"""Number of label flips, the most frequent, printed in place of a matrix that is too large."""
 
 
-def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
+def run(study_flags: StudyFlags, locations: Locations, seed: int, *, as_json: bool) -> int:
     """Draw the noisy labels of a study's runs for one seed, describe them, and save them.
 
     Args:
-        changes: the study and the changes that flags make to it; labels are drawn for its first
+        study_flags: flags that select the study and change it; labels are drawn for its first
             scenario.
-        places: locations of the data and the home folder.
-        seed: seed of every random axis, such as noise, that the study does not hold fixed.
+        locations: locations of the data and the home folder.
+        seed: base seed of all random draws, except those whose seed the study fixes.
         as_json: whether to print JSON on standard output.
 
     Returns:
@@ -47,11 +47,11 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
         NalError: if the labels cannot be drawn.
     """
     console = Console(stderr=as_json, highlight=False)
-    plan = load_plan(changes, places, console, writes=True).plan
+    plan = load_plan(study_flags, locations, console, may_write=True).plan
     scenario = plan.study.scenarios[0]
-    labels = _draw_labels(plan, scenario, seed, places, console)
-    path = store_labels(labels.noisy, places.home_dir)
-    facts = LabelFacts.of(labels, scenario)
+    labels = _draw_labels(plan, scenario, seed, locations, console)
+    path = store_labels(labels.noisy_labels, locations.home_dir)
+    facts = LabelStatistics.from_realisation(labels, scenario)
     if as_json:
         print_json(
             {
@@ -72,35 +72,39 @@ def run(changes: Changes, places: Places, seed: int, *, as_json: bool) -> int:
 
 
 def _draw_labels(
-    plan: Plan, scenario: str, seed: int, places: Places, console: Console
+    plan: Plan, scenario: str, seed: int, locations: Locations, console: Console
 ) -> Realisation:
     """Draw the noisy labels of a scenario.
 
-    If the noise depends on the predictions of a network, that network is trained first.
+    If they are drawn from the predictions of a network, the network is trained first.
     """
     spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
     if not spec.needs:
-        return pinned_labels(spec, plan.dataset, places.home_dir)
-    train_here(plan.needs_of(spec), plan, places, console, lambda _result: None)
+        return pinned_labels(spec, plan.dataset, locations.home_dir)
+    train_in_this_process(plan.needs_of(spec), plan, locations, console, lambda _result: None)
     from trainables.training.devices import pick_device
     from trainables.training.outcomes import load_labels
 
-    return load_labels(spec, places.home_dir, plan.dataset, pick_device())[0]
+    return load_labels(spec, locations.home_dir, plan.dataset, pick_device())[0]
 
 
 def _print_labels(
-    console: Console, labels: Realisation, facts: LabelFacts, scenario: str, path: Path
+    console: Console, labels: Realisation, facts: LabelStatistics, scenario: str, path: Path
 ) -> None:
+    """Print the kind, rates and SHA-256 of noisy labels, and the file that they are saved to."""
     noise = noise_of(scenario)
     rows = [
-        ("noise", noise.title + (", one draw for all seeds" if noise.one_draw else "")),
+        (
+            "noise",
+            noise.title + (", the same labels for all seeds" if noise.is_seed_independent else ""),
+        ),
         ("samples", str(facts.count)),
     ]
     if facts.nominal_rate is not None:
         rows.append(("nominal rate", f"{facts.nominal_rate:.2%}"))
     if facts.flip_rate is None:
         rows += [
-            ("true rate", "not known: the dataset's own labels are noisy"),
+            ("true rate", "not known, because the dataset has no true labels"),
             ("changed", f"{labels.flip_rate:.2%} of the dataset's labels"),
         ]
     else:
@@ -110,27 +114,28 @@ def _print_labels(
 
 
 def _print_transition(console: Console, labels: Realisation, classes: Sequence[str]) -> None:
+    """Print the transition matrix of noisy labels, or its largest entries for many classes."""
     matrix = np.array(labels.transition)
-    if len(classes) <= MAX_MATRIX_CLASSES:
-        console.print(
-            "\ntransition matrix in percent, true classes in rows, noisy labels in columns:"
-        )
+    if len(classes) <= MAX_MATRIX_CLASS_COUNT:
+        console.print("\ntransition matrix in percent (rows: true classes, columns: noisy labels):")
         table = headed_table("", *(Column(name[:10], justify="right") for name in classes), gap=2)
         for name, row in zip(classes, matrix, strict=True):
-            table.add_row(name, *(f"{100 * p:.1f}" if p else "·" for p in row))
+            table.add_row(name, *(f"{100 * rate:.1f}" if rate else "·" for rate in row))
         console.print(table)
         return
-    flips = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-flips, axis=None, kind="stable")[:MAX_FLIPS]
-    console.print(f"\nthe {MAX_FLIPS} most frequent flips, in percent of the true class:")
+    flip_rates = matrix - np.diag(np.diag(matrix))
+    sorted_positions = np.argsort(-flip_rates, axis=None, kind="stable")[:MAX_PRINTED_FLIPS]
+    console.print(
+        f"\nthe {MAX_PRINTED_FLIPS} most frequent label flips, in percent of the true class:"
+    )
     table = headed_table("class", "noisy label", Column("%", justify="right"), gap=2)
-    for position in order:
+    for position in sorted_positions:
         true_label, noisy_label = divmod(int(position), len(classes))
-        if flips[true_label, noisy_label]:
+        if flip_rates[true_label, noisy_label]:
             table.add_row(
                 classes[true_label],
                 classes[noisy_label],
-                f"{100 * flips[true_label, noisy_label]:.1f}",
+                f"{100 * flip_rates[true_label, noisy_label]:.1f}",
             )
     console.print(table)
-    console.print("\nAdd --json to get the whole matrix.")
+    console.print("\nAdd --json to print the whole transition matrix.")

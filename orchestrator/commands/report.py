@@ -1,4 +1,4 @@
-"""The `report` command: print the table of a sweep, reading MLflow only."""
+"""The `report` command, which prints the table of a sweep from the records in MLflow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestrator.output import print_json
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.render import render_markdown, render_terminal, render_text
-from reports.store import existing_store
+from reports.store import existing_store_uri
 from trainables.errors import UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.flags import Places
+    from orchestrator.flags import Locations
     from reports.table import Table
 
 
@@ -28,17 +28,17 @@ class Report:
 
     Attributes:
         table: table to render.
-        files: contents of the files `table.md` and `table.txt`, by file name.
-        plain: table and sweep as values that can be written as JSON.
+        file_contents: rendered table by file name, for `table.md` and `table.txt`.
+        json_values: table and sweep as values that can be written as JSON.
     """
 
     table: Table
-    files: dict[str, str]
-    plain: dict[str, Any]
+    file_contents: dict[str, str]
+    json_values: dict[str, Any]
 
-    def show(self, console: Console) -> None:
-        """Print the table; where a console has no bold text, * marks the best values."""
-        console.print(render_terminal(self.table, stars=not console.is_terminal))
+    def print_table(self, console: Console) -> None:
+        """Print the table; the best values are bold on a terminal, and marked with * elsewhere."""
+        console.print(render_terminal(self.table, mark_best=not console.is_terminal))
 
 
 def build_report(uri: str, sweep: str | None) -> Report:
@@ -49,29 +49,36 @@ def build_report(uri: str, sweep: str | None) -> Report:
         sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
 
     Raises:
-        UserError: if there is no such sweep or store, or the sweep has no confirmed runs.
+        UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
         RecordError: if the recorded runs are inconsistent.
     """
     plan, runs = read_sweep(uri, sweep)
     if not plan.cells:
         raise UserError(
-            f"sweep {plan.sweep[:12]} of '{plan.study}' has no confirmed runs yet: type its "
-            "command again to go on"
+            f"sweep {plan.sweep[:12]} of '{plan.study}' has no runs of the confirm phase yet: type "
+            "its command again to continue"
         )
     table = comparison_table(plan, runs)
     return Report(
         table=table,
-        files={"table.md": render_markdown(table), "table.txt": render_text(table)},
-        plain={"sweep": plan.sweep, "study": plan.study, "state": plan.state, **asdict(table)},
+        file_contents={"table.md": render_markdown(table), "table.txt": render_text(table)},
+        json_values={
+            "sweep": plan.sweep,
+            "study": plan.study,
+            "state": plan.state,
+            **asdict(table),
+        },
     )
 
 
-def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_json: bool) -> int:
+def run(
+    sweep: str | None, locations: Locations, markdown_file: Path | None, *, as_json: bool
+) -> int:
     """Print the table of a sweep, and optionally write it as Markdown.
 
     Args:
         sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
-        places: locations of the home folder and the MLflow store.
+        locations: locations of the home folder and the MLflow store.
         markdown_file: path of the Markdown file; None to write none.
         as_json: whether to print JSON on standard output.
 
@@ -79,14 +86,14 @@ def run(sweep: str | None, places: Places, markdown_file: Path | None, *, as_jso
         The exit code, 0.
 
     Raises:
-        NalError: if the sweep cannot be read or has no table yet.
+        NalError: if the sweep cannot be read, or has no runs to put into a table yet.
     """
-    uri = places.tracking_uri or existing_store(places.home_dir)
+    uri = locations.tracking_uri or existing_store_uri(locations.home_dir)
     report = build_report(uri, sweep)
     if markdown_file is not None:
-        write_atomically(markdown_file, report.files["table.md"])
+        write_atomically(markdown_file, report.file_contents["table.md"])
     if as_json:
-        print_json(report.plain)
+        print_json(report.json_values)
     else:
-        report.show(Console(highlight=False))
+        report.print_table(Console(highlight=False))
     return 0

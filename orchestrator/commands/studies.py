@@ -1,4 +1,4 @@
-"""The commands `studies`, which lists the shipped studies, and `show`, which prints a study."""
+"""The commands `studies` (list the included studies) and `show` (print one study)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.output import headed_table, print_json
-from search_spaces.files import study_titles
-from search_spaces.layers import format_key, leaves
+from search_spaces.files import shipped_study_titles
+from search_spaces.layers import format_key, iter_leaves
 
 if TYPE_CHECKING:
-    from orchestrator.flags import Changes
+    from orchestrator.flags import StudyFlags
 
-PIPED_WIDTH = 200
-"""Number of characters in a line of output that is not a terminal.
+PIPED_LINE_WIDTH = 200
+"""Width of the lines that `show` prints to a pipe or file, in characters.
 
 All keys and most sources fit in one line of this width.
 """
 
 
 def list_studies(*, as_json: bool) -> int:
-    """Print the names and titles of the shipped studies, and return the exit code."""
-    titles = study_titles()
+    """Print the names and titles of the studies in the package, and return the exit code."""
+    titles = shipped_study_titles()
     if as_json:
         print_json(titles)
         return 0
@@ -36,34 +36,35 @@ def list_studies(*, as_json: bool) -> int:
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        "\n`python -m orchestrator show STUDY` prints one; STUDY may be the path of a YAML file."
+        "\n`python -m orchestrator show STUDY` prints all values of a study. STUDY is a name from "
+        "this list, or the path of a YAML file."
     )
     return 0
 
 
-def show(changes: Changes, *, as_yaml: bool) -> int:
+def show(study_flags: StudyFlags, *, as_yaml: bool) -> int:
     """Print every value of a resolved study with its source, and return the exit code.
 
     Args:
-        changes: the study and the changes that flags make to it.
-        as_yaml: whether to print a study file instead of a table.
+        study_flags: flags that select the study and change it.
+        as_yaml: whether to print a YAML study file instead of a table.
 
     Raises:
         StudyError: if the study is invalid.
     """
-    loaded = changes.load()
+    loaded = study_flags.load()
     if as_yaml:
         sys.stdout.write(loaded.to_yaml())
         return 0
     columns = [Column(name, overflow="fold") for name in ("value", "source")]
     table = headed_table(Column("key", no_wrap=True), *columns)
     resolved_values, sources = loaded.with_references()
-    for key_path, value in leaves(resolved_values):
+    for key_path, value in iter_leaves(resolved_values):
         key = format_key(key_path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(key), Text(text), Text(sources.get(key, ""), style="dim"))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = PIPED_WIDTH
+        console.width = PIPED_LINE_WIDTH
     console.print(table)
     return 0

@@ -1,4 +1,4 @@
-"""The `sweep` command: carry out the runs of a study that are not recorded yet."""
+"""The `sweep` command, which carries out the runs of a study and prints the result table."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
-from orchestrator.flags import Changes, Places, command_line
+from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
-from orchestrator.planning.shrink import smaller_changes
+from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_view
-from orchestrator.sweeping.search import open_searches
+from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
-from orchestrator.tracking.recording import Recorder
-from reports.store import check_store, first_cause
+from orchestrator.tracking.recording import SweepRecorder
+from reports.store import check_store, root_cause
 from reports.words import format_count
 from trainables.errors import FieldError, HomeError, NalError, UserError
 
@@ -39,22 +39,24 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy
 
-CONFIRM_ABOVE_SECONDS = 3600.0
-"""Estimated wall time above which the user has to confirm a plan, in seconds."""
+MAX_UNCONFIRMED_SECONDS = 3600.0
+"""Longest estimated wall time of a sweep that starts without confirmation, in seconds."""
 
 
-class Interrupted(NalError):  # noqa: N818 - the user's wish, not an error
-    """Raised when the user interrupts a sweep; the same command continues it."""
+class SweepInterrupted(NalError):  # noqa: N818 - the user's wish, not an error
+    """Raised when the user interrupts a sweep, which the same command continues later."""
 
     exit_code = 130
 
 
-def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: bool) -> int:
+def run(
+    study_flags: StudyFlags, locations: Locations, *, yes: bool, as_json: bool, dry_run: bool
+) -> int:
     """Plan a sweep, carry it out, and print its table.
 
     Args:
-        changes: the study and the changes that flags make to it.
-        places: locations of data and results, and the engine.
+        study_flags: flags that select the study and change it.
+        locations: locations of data and results, and the engine that carries out the runs.
         yes: whether to start a long sweep without confirmation.
         as_json: whether to print JSON on standard output and all other text on standard error.
         dry_run: whether to print the plan only and write nothing.
@@ -66,86 +68,96 @@ def run(changes: Changes, places: Places, *, yes: bool, as_json: bool, dry_run: 
         NalError: if the sweep cannot be started or continued.
     """
     console = Console(stderr=as_json, highlight=False)
-    engine = engine_of(places)
+    engine = engine_of(locations)
     if dry_run:
-        loaded_plan = load_plan(changes, places, console, writes=False)
+        loaded_plan = load_plan(study_flags, locations, console, may_write=False)
         cost = _measure_cost(loaded_plan.plan, engine, None, console)
-        console.print(plan_view(loaded_plan, cost, places))
+        console.print(plan_view(loaded_plan, cost, locations))
         if as_json:
-            print_json(plan_json(loaded_plan, cost, places))
+            print_json(plan_json(loaded_plan, cost, locations))
         return 0
-    home = places.home
-    loaded = changes.load()
-    _check_services(places, engine, loaded)
+    home = locations.home
+    loaded = study_flags.load()
+    _check_services(locations, engine, loaded)
     home.create()
-    with home.claimed(loaded.name):
-        loaded_plan = load_plan(changes, places, console, writes=True)
-        cost = _measure_cost(loaded_plan.plan, engine, home.cache, console)
-        console.print(plan_view(loaded_plan, cost, places))
-        if not yes and places.ray_address is None:
-            _ask_confirmation(changes, places, loaded_plan.plan, cost, console)
+    with home.study_lock(loaded.name):
+        loaded_plan = load_plan(study_flags, locations, console, may_write=True)
+        cost = _measure_cost(loaded_plan.plan, engine, home.cache_dir, console)
+        console.print(plan_view(loaded_plan, cost, locations))
+        if not yes and locations.ray_address is None:
+            _ask_confirmation(study_flags, locations, loaded_plan.plan, cost, console)
         home.require_space(cost.plan_bytes(loaded_plan.plan))
-        failures = _carry_out(engine, places, loaded_plan, cost, console, as_json=as_json)
-        console.print(_suggested_commands(changes, places, loaded_plan.plan), soft_wrap=True)
+        failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
+        console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
-            console.print(Text(f"could not be carried out: {failure}", style="red"), soft_wrap=True)
+            console.print(
+                Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
+            )
         return 1 if failures else 0
 
 
-def _check_services(places: Places, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check that the engine and the MLflow server can be used.
+def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
+    """Check that the engine and the MLflow store can be used.
 
     Raises:
-        NalError: if the engine or the server cannot be used.
+        NalError: if the engine or the store cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
     except FieldError as error:
-        raise loaded.explain(error) from error
-    if places.tracking_uri is not None:
-        check_store(places.tracking_uri)
+        raise loaded.to_study_error(error) from error
+    if locations.tracking_uri is not None:
+        check_store(locations.tracking_uri)
 
 
-def _measure_cost(plan: Plan, engine: Engine, cache: Path | None, console: Console) -> MachineCost:
-    """Measure what the runs of a plan cost on this machine.
+def _measure_cost(
+    plan: Plan, engine: Engine, cache_dir: Path | None, console: Console
+) -> MachineCost:
+    """Measure the time and disk space that the runs of a plan take on this machine.
 
-    The engine may limit the number of runs at a time. Measurements are stored in the folder
-    `cache`; None to store none.
+    Args:
+        plan: plan of the sweep.
+        engine: engine, which may limit the number of runs at a time.
+        cache_dir: folder in which measurements are folder
+    `cache_dir`; None to store none.
+        console: console that shows the progress.
     """
-    with console.status("measuring what a step costs here"):
-        cost = costs.measure(plan, cache)
-    return replace(cost, slots=engine.slots or cost.slots)
+    with console.status("measuring the time of a training step on this machine"):
+        cost = costs.measure_machine_cost(plan, cache_dir)
+    return replace(cost, max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs)
 
 
 def _ask_confirmation(
-    changes: Changes, places: Places, plan: Plan, cost: MachineCost, console: Console
+    study_flags: StudyFlags, locations: Locations, plan: Plan, cost: MachineCost, console: Console
 ) -> None:
-    """Ask the user to confirm the plan of a sweep, if it takes long on this machine.
+    """Ask the user to confirm a sweep that takes long on this machine.
 
     Raises:
         UserError: if the user declines, or standard input is not a terminal.
     """
     seconds = cost.plan_seconds(plan)
-    if seconds <= CONFIRM_ABOVE_SECONDS:
+    if seconds <= MAX_UNCONFIRMED_SECONDS:
         return
-    smaller_sweep = smaller_changes(changes, plan, cost, CONFIRM_ABOVE_SECONDS)
-    if smaller_sweep is not None:
-        smaller_plan = replace(plan, study=smaller_sweep.load().study)
+    smaller_flags = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS)
+    if smaller_flags is not None:
+        smaller_plan = replace(plan, study=smaller_flags.load().study)
         console.print(
-            f"A smaller sweep, about {format_duration(cost.plan_seconds(smaller_plan))} here:"
+            f"A smaller sweep takes about {format_duration(cost.plan_seconds(smaller_plan))}:"
         )
-        console.print(Text(f"    {command_line('sweep', smaller_sweep, places)}\n"), soft_wrap=True)
-    duration_text = f"this plan takes about {format_duration(seconds)} on this machine"
+        console.print(
+            Text(f"    {command_line('sweep', smaller_flags, locations)}\n"), soft_wrap=True
+        )
+    duration_text = f"this sweep takes about {format_duration(seconds)} on this machine"
     if not sys.stdin.isatty():
-        hint = "" if smaller_sweep is None else ", or run the smaller sweep above"
+        hint = "" if smaller_flags is None else ", or run the smaller sweep above"
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
     if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
-        raise UserError("the sweep was not started, since it was not confirmed")
+        raise UserError("the sweep was not started, because you did not confirm it")
 
 
 def _carry_out(
     engine: Engine,
-    places: Places,
+    locations: Locations,
     loaded_plan: LoadedPlan,
     cost: MachineCost,
     console: Console,
@@ -157,19 +169,23 @@ def _carry_out(
     Returns:
         Descriptions of the runs that could not be carried out.
     """
-    home, plan, uri = places.home, loaded_plan.plan, places.store
+    home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
     with (
         _translate_search_errors(home),
-        BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker,
+        BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
-        sweep = Sweep(plan, home.path, open_searches(home.search_storage))
-        recorder = Recorder(
-            sweep, loaded_plan.loaded, SweepArchive.of(home.path, plan.digest), tracker
+        sweep = Sweep(plan, home.path, open_search_storage(home.search_storage_url))
+        recorder = SweepRecorder(
+            sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
         )
         try:
             recorded_count = recorder.resume()
             if recorded_count:
-                status_text = "nothing is left to train" if sweep.done else "continuing from there"
+                status_text = (
+                    "nothing is left to train"
+                    if sweep.done
+                    else "training the runs that are missing"
+                )
                 console.print(
                     f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
                 )
@@ -178,28 +194,28 @@ def _carry_out(
                     with console.status("starting workers"):
                         stack.enter_context(engine.start(home.path))
                     display = stack.enter_context(Display(console, sweep, cost))
-                    engine.carry_out(sweep, job_of(places, plan), display)
+                    engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
             tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
-                ended_count = sum(sweep.ended_runs.values())
-                raise Interrupted(
-                    f"interrupted after {ended_count} runs: type the same command to go on"
+                ended_count = sum(sweep.ended_run_counts.values())
+                raise SweepInterrupted(
+                    f"interrupted after {ended_count} runs: type the same command again to continue"
                 ) from None
             raise
-        final_plan = recorder.update()
+        final_plan = recorder.save_plan()
         tracker.flush()
         report = build_report(uri, plan.digest)
-        tracker.finish_sweep(final_plan, report.files)
+        tracker.finish_sweep(final_plan, report.file_contents)
     if as_json:
-        print_json(report.plain)
-    report.show(console)
+        print_json(report.json_values)
+    report.print_table(console)
     return sweep.failures
 
 
 @contextmanager
 def _translate_search_errors(home: Home) -> Iterator[None]:
-    """Translate errors of the database that Optuna stores searches in into `HomeError`.
+    """Turn errors of the database in which Optuna stores searches into `HomeError`.
 
     Raises:
         HomeError: if the database is full, damaged or not writable.
@@ -208,23 +224,23 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {first_cause(error)}: check that the disk has space and "
+            f"{home.path / 'optuna.db'}: {root_cause(error)}: check that the disk has space and "
             "that the file is intact, then type the same command again"
         ) from error
 
 
-def _suggested_commands(changes: Changes, places: Places, plan: Plan) -> Text:
-    """Return a text that suggests commands to run after a sweep."""
-    store_places = Places(home_dir=places.home_dir, tracking_uri=places.tracking_uri)
+def _suggested_commands(study_flags: StudyFlags, locations: Locations, plan: Plan) -> Text:
+    """Return a text with commands that the user may run after a sweep."""
+    store_location = Locations(home_dir=locations.home_dir, tracking_uri=locations.tracking_uri)
     suggestions = [
-        ("print this table again", command_line("report", Changes(plan.name), store_places))
+        ("print this table again", command_line("report", StudyFlags(plan.name), store_location))
     ]
-    if places.tracking_uri is None:
-        suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_places)))
+    if locations.tracking_uri is None:
+        suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_location)))
     if plan.searches:
-        more_trials = replace(changes, trials=2 * plan.study.search.trials)
+        more_trials = replace(study_flags, trials=2 * plan.study.search.trials)
         suggestions.append(
-            ("continue the search with more trials", command_line("sweep", more_trials, places))
+            ("continue the search with more trials", command_line("sweep", more_trials, locations))
         )
     text = Text("\n")
     for purpose, command in suggestions:

@@ -1,4 +1,4 @@
-"""The `train` command: train one run in this process, without Ray."""
+"""The `train` command, which trains one run in this process, without Ray."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.console import Console
 from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import facts_table, print_json
-from orchestrator.planning.cost import MachineCost, format_duration, measure_run
+from orchestrator.planning.cost import MachineCost, format_duration, measure_run_cost
 from orchestrator.planning.loading import job_of, load_plan
-from orchestrator.planning.sizes import RunGroup, network_of
+from orchestrator.planning.sizes import RunGroup, network_key
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
 from reports.store import check_store
-from reports.words import code_text, format_values
-from search_spaces.loader import parse_set
+from reports.words import format_extension, format_values
+from search_spaces.loader import parse_set_flag
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, StudyError, suggest
@@ -26,7 +26,7 @@ from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
 from trainables.run.protocols import protocol_of
 from trainables.run.record import Record
-from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run.result import LabelStatistics, RunResult, Status
 from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
@@ -34,24 +34,26 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from orchestrator.flags import Changes, Places
+    from orchestrator.flags import Locations, StudyFlags
     from orchestrator.planning.plan import Plan
     from trainables.run.parameters import Value
     from trainables.run.spec import RunSpec
 
-PATIENCE_SECONDS = 60.0
+LOCK_PATIENCE_SECONDS = 60.0
 """Longest time to wait for another process that trains the same run, in seconds."""
 
 
-def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bool) -> int:
+def run(
+    study_flags: StudyFlags, locations: Locations, method: str, seed: int, *, as_json: bool
+) -> int:
     """Train one run with the settings of a study's confirm phase, and record it.
 
     Args:
-        changes: the study and the changes that flags make to it; a `--set` whose key is a
+        study_flags: flags that select the study and change it; a `--set` whose key is a
             parameter of the method sets that parameter.
-        places: locations of the data and the home folder.
+        locations: locations of the data and the home folder.
         method: name of the method to train.
-        seed: seed of every random axis, such as noise, that the study does not hold fixed.
+        seed: base seed of all random draws, except those whose seed the study fixes.
         as_json: whether to print the result as JSON on standard output.
 
     Returns:
@@ -62,33 +64,33 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     """
     console = Console(stderr=as_json, highlight=False)
     try:
-        method = changes.method_name(method)
+        method = study_flags.method_name(method)
         method_of(method)
     except FieldError as error:
         raise StudyError(f"--method: {error.message}") from error
-    changes, values = _split_sets(changes, method)
-    changes.load()
-    if places.tracking_uri is not None:
-        check_store(places.tracking_uri)
-    plan = load_plan(changes, places, console, writes=True).plan
+    study_flags, values = _split_assignments(study_flags, method)
+    study_flags.load()
+    if locations.tracking_uri is not None:
+        check_store(locations.tracking_uri)
+    plan = load_plan(study_flags, locations, console, may_write=True).plan
     try:
         spec = plan.spec(Phase.CONFIRM, method, plan.study.scenarios[0], values, seed)
         for run_spec in (*plan.needs_of(spec), spec):
             run_method = method_of(run_spec.method)
-            values_of_run = run_spec.hyperparameters
-            run_method.check(values_of_run, run_spec.recipe.epochs)
-            check_state_size(run_method, values_of_run, plan.samples, len(plan.dataset.classes))
+            run_values = run_spec.hyperparameters
+            run_method.check(run_values, run_spec.recipe.epochs)
+            check_state_size(run_method, run_values, plan.sample_count, len(plan.dataset.classes))
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
-    home, uri = places.home, places.store
+    home, uri = locations.home, locations.store_uri
     results: dict[str, RunResult] = {}
-    with BackgroundTracker(uri, home.artifacts_for(uri), plan.name) as tracker:
+    with BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker:
 
-        def record(result: RunResult) -> None:
+        def record_result(result: RunResult) -> None:
             results[result.digest] = result
             tracker.record(result, "train")
 
-        train_here((*plan.needs_of(spec), spec), plan, places, console, record)
+        train_in_this_process((*plan.needs_of(spec), spec), plan, locations, console, record_result)
     result = results[spec.digest]
     if as_json:
         print_json(result.to_dict())
@@ -101,19 +103,19 @@ def run(changes: Changes, places: Places, method: str, seed: int, *, as_json: bo
     return 0 if result.status is Status.FINISHED else 1
 
 
-def train_here(
+def train_in_this_process(
     specs: Sequence[RunSpec],
     plan: Plan,
-    places: Places,
+    locations: Locations,
     console: Console,
     on_result: Callable[[RunResult], None],
 ) -> None:
-    """Train runs in this process, except those that are recorded already.
+    """Train some runs of a plan in this process, except those that are recorded already.
 
     Args:
-        specs: specs of the runs, each after the runs whose results it uses.
+        specs: specs of the runs; a run comes after the runs whose results it uses.
         plan: plan that the runs belong to.
-        places: locations of the data and the home folder.
+        locations: locations of the data and the home folder.
         console: console that shows the progress.
         on_result: callback that receives the result of each run, recorded or new.
 
@@ -122,67 +124,69 @@ def train_here(
     """
     missing_specs = []
     for spec in specs:
-        recorded_result = Record(places.home_dir, spec.digest).result()
-        if recorded_result is None or not recorded_result.final:
+        recorded_result = Record(locations.home_dir, spec.digest).read_result()
+        if recorded_result is None or not recorded_result.is_final:
             missing_specs.append(spec)
             continue
         console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
         on_result(recorded_result)
     for spec in missing_specs:
-        if spec in plan.posteriors:
-            _announce_posterior(spec, plan, places, console)
+        if spec in plan.posterior_specs:
+            _announce_posterior(spec, plan, locations, console)
     if not missing_specs:
         return
-    job = replace(job_of(places, plan), patience_seconds=PATIENCE_SECONDS)
+    job = replace(job_of(locations, plan), patience_seconds=LOCK_PATIENCE_SECONDS)
     with ProgressBars(console) as bars:
         InlineEngine().carry_out(RunList(missing_specs, on_result), job, bars)
 
 
-def _announce_posterior(posterior: RunSpec, plan: Plan, places: Places, console: Console) -> None:
-    """Print that a network is trained before noisy labels can be drawn, and how long it takes."""
-    with console.status("measuring what a step costs here"):
-        cost = measure_run(posterior, plan, places.home.cache)
-    machine_cost = MachineCost({network_of(posterior): cost}, cost.device)
-    seconds = machine_cost.run_seconds(RunGroup(1, posterior, plan.samples, 0, 0))
+def _announce_posterior(
+    posterior_spec: RunSpec, plan: Plan, locations: Locations, console: Console
+) -> None:
+    """Print that the noisy labels need a network to be trained first, and how long that takes."""
+    with console.status("measuring the time of a training step on this machine"):
+        cost = measure_run_cost(posterior_spec, plan, locations.home.cache_dir)
+    machine_cost = MachineCost({network_key(posterior_spec): cost}, cost.device)
+    seconds = machine_cost.run_seconds(RunGroup(1, posterior_spec, plan.sample_count, 0, 0))
     console.print(
         f"{noise_of(plan.study.scenarios[0]).title} is drawn from the predictions of a network "
-        f"trained once on clean labels: {backbone_of(posterior.backbone).title}, "
-        f"{posterior.recipe.epochs} epochs, about {format_duration(seconds)} here.",
+        f"trained once on clean labels: {backbone_of(posterior_spec.backbone).title}, "
+        f"{posterior_spec.recipe.epochs} epochs, about {format_duration(seconds)} on this machine.",
         soft_wrap=True,
     )
 
 
-def _split_sets(changes: Changes, method: str) -> tuple[Changes, dict[str, Value]]:
-    """Separate assignments `--set` to hyperparameters of the method from those to the study.
+def _split_assignments(study_flags: StudyFlags, method: str) -> tuple[StudyFlags, dict[str, Value]]:
+    """Separate the `--set` flags that set hyperparameters from those that change the study.
 
     Returns:
-        The changes without the assignments to hyperparameters, and the values of the latter.
+        The flags without assignments to hyperparameters, and the values of the hyperparameters.
     """
     parameters = {parameter.name: parameter for parameter in method_of(method).parameters}
     values: dict[str, Value] = {}
-    study_sets = []
-    for text in changes.sets:
-        change = parse_set(text)
+    study_assignments = []
+    for assignment in study_flags.sets:
+        change = parse_set_flag(assignment)
         if change.key not in parameters:
             if change.key.split(".")[0] not in Study.model_fields:
                 hint = suggest(change.key, [*parameters, *Study.model_fields])
                 raise StudyError(
-                    f"{change.flag}: no parameter of {without_hash(method)} nor key of a study: "
-                    f"{hint}"
+                    f"{change.flag}: neither a parameter of {without_hash(method)} nor a key of a "
+                    f"study: {hint}"
                 )
-            study_sets.append(text)
+            study_assignments.append(assignment)
             continue
         try:
             values[change.key] = parameters[change.key].check(change.value)
         except FieldError as error:
             raise StudyError(f"{change.flag}: {error.message}") from error
-    return replace(changes, sets=tuple(study_sets)), values
+    return replace(study_flags, sets=tuple(study_assignments)), values
 
 
-def _labels_text(labels: LabelFacts) -> str:
-    """Return a text with the flip rate and the beginning of the SHA-256 of noisy labels."""
+def _labels_text(labels: LabelStatistics) -> str:
+    """Return a text that describes noisy labels by their flip rate and SHA-256."""
     nominal_text = f" (nominal {labels.nominal_rate:.0%})" if labels.nominal_rate else ""
-    rate_text = "true labels are not known"
+    rate_text = "true flip rate not known"
     if labels.flip_rate is not None:
         rate_text = f"true flip rate {labels.flip_rate:.2%}{nominal_text}"
     return f"{rate_text}, SHA-256 {labels.sha256[:12]}"
@@ -196,8 +200,8 @@ def _result_table(
     Args:
         result: result of the run.
         values: hyperparameters that the user set with `--set`.
-        dataset_size: number of training samples of the dataset.
-        folder: path of the run's record.
+        dataset_size: number of samples in the dataset's training split.
+        folder: path of the folder with the run's record.
     """
     facts = [("run", result.digest), ("status", f"{result.status} {result.reason}".strip())]
     if values:
@@ -209,12 +213,12 @@ def _result_table(
     )
     if held_out:
         images_text += f"; the noisy labels of {held_out} others are held out"
-    facts += [("code", code_text(name, sha256)) for name, sha256 in result.spec.code.items()]
+    facts += [("code", format_extension(name, sha256)) for name, sha256 in result.spec.code.items()]
     facts += [("trained on", images_text), ("labels", _labels_text(result.labels))]
     if result.skipped:
         facts.append(("left out", f"{result.skipped} training pictures that cannot be read"))
     protocol = protocol_of(result.spec.recipe)
-    facts.append(("means", f"over the {protocol.averaged}"))
+    facts.append(("means", f"over the {protocol.epochs_text}"))
     facts += [
         (name, f"{value:.2%}" if "accuracy" in name else f"{value:.3f}")
         for name, value in result.summary(protocol).items()

@@ -1,4 +1,4 @@
-"""The `ui` command: serve MLflow's web interface for the store in the home folder."""
+"""The `ui` command, which serves MLflow's web interface for the home folder."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.interpreter import module_command
-from reports.store import existing_store
+from reports.store import existing_store_uri
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
 
-MLFLOW_ENVIRONMENT = {
+SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore",
 }
-"""Environment variables that turn off MLflow's telemetry, background jobs and warnings."""
+"""Environment variables of the MLflow server: no telemetry, background jobs or warnings."""
 
 
 def run(home: Home, host: str, port: int) -> int:
@@ -40,20 +40,25 @@ def run(home: Home, host: str, port: int) -> int:
         ServiceError: if another process uses the port.
         HomeError: if nothing has been recorded in the home folder.
     """
-    uri = existing_store(home.path)
-    if not is_free(host, port):
-        raise ServiceError(f"--port {port} on {host} is taken: choose another with --port")
+    store_uri = existing_store_uri(home.path)
+    if not is_port_free(host, port):
+        raise ServiceError(
+            f"port {port} of {host} is already in use: choose another port with --port"
+        )
     console = Console(highlight=False)
-    console.print(f"MLflow over {uri}")
-    console.print(f"open http://{host}:{port} and choose an experiment; press Ctrl-C to stop")
-    command = [
-        *module_command("mlflow", "server", "--backend-store-uri", uri),
-        *("--default-artifact-root", home.artifacts.as_uri()),
+    console.print(f"MLflow store: {store_uri}")
+    console.print(
+        f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the server."
+    )
+    server_command = [
+        *module_command("mlflow", "server", "--backend-store-uri", store_uri),
+        *("--default-artifact-root", home.artifact_dir.as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),
         *("--uvicorn-opts", "--log-level warning"),
     ]
     # A session of its own, so that the server's child processes can be stopped together with it.
-    server = subprocess.Popen(command, env=os.environ | MLFLOW_ENVIRONMENT, start_new_session=True)  # noqa: S603
+    environment = os.environ | SERVER_ENVIRONMENT
+    server = subprocess.Popen(server_command, env=environment, start_new_session=True)  # noqa: S603
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()
@@ -64,7 +69,7 @@ def run(home: Home, host: str, port: int) -> int:
             os.killpg(server.pid, signal.SIGTERM)
 
 
-def is_free(host: str, port: int) -> bool:
+def is_port_free(host: str, port: int) -> bool:
     """Return whether a port of a network interface is free to listen on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""Interface of the engines, which carry out runs, and their look-up by name.
+"""Interface of the engines, which carry out runs, and look-up of an engine by name.
 
-`--engine NAME` selects the module `NAME_engine` of this package. Such a module defines a function
-`from_places`, which creates the `Engine` from the command-line flags.
+The flag `--engine NAME` selects the module `NAME_engine` of this package. The module defines a
+function `create_engine`, which returns the `Engine` for the command-line flags.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from orchestrator.flags import Places
-    from orchestrator.sweeping.tasks import Task, Work
+    from orchestrator.flags import Locations
+    from orchestrator.sweeping.tasks import Task, TaskSource
     from search_spaces.schema import Resources
     from trainables.training.job import Job, Row
 
 MODULE_SUFFIX = "_engine"
-"""Suffix of the modules of this package that define an engine."""
+"""Suffix of the names of modules in this package that define an engine."""
 
 
 class Listener(Protocol):
-    """Callbacks that an engine calls while it carries out runs."""
+    """Callbacks on the progress of runs, which an engine calls while it carries the runs out."""
 
     def on_start(self, task: Task) -> None:
-        """Handle the start of a run, which may still have to wait for a worker."""
+        """Handle the start of a run, which may still wait for a worker process.
+
+        Args:
+            task: task of the run.
+        """
 
     def on_report(self, task: Task, row: Row) -> None:
         """Handle a progress report of a run.
@@ -41,22 +45,26 @@ class Listener(Protocol):
         """
 
     def on_end(self, task: Task) -> None:
-        """Handle a run that has ended or failed, or that is paused to wait for other runs."""
+        """Handle a run that has ended or failed, or that is paused to wait for other runs.
+
+        Args:
+            task: task of the run.
+        """
 
 
 class Engine(Protocol):
-    """Executor of runs, which are handed out by a work (a sweep or a list of runs).
+    """Interface of an executor of runs, which a task source (sweep or list of runs) provides.
 
-    Results are written to the records of the runs. They depend neither on the order of the runs,
-    nor on the number of runs at a time, nor on interruptions.
+    The results are written to the records of the runs. They do not depend on the engine, the order
+    of the runs, the number of runs at a time or interruptions.
     """
 
     @property
-    def slots(self) -> int | None:
-        """Largest number of runs at a time; None if only the machine limits it."""
+    def max_concurrent_runs(self) -> int | None:
+        """Largest number of runs at a time; None if only CPUs and GPUs limit the number."""
 
     def check(self, resources: Resources) -> None:
-        """Check that the engine can be used, before other steps that take time.
+        """Check that the engine can be used, before any step that takes long.
 
         Args:
             resources: CPUs and GPUs that one run requires.
@@ -73,16 +81,16 @@ class Engine(Protocol):
             home: home folder, which every worker must be able to access.
         """
 
-    def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work has none left; the engine must have been started.
+    def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
+        """Carry out all runs of a task source; the engine must have been started.
 
         Args:
-            work: work that provides the runs and receives their results.
+            task_source: sweep or list that provides the runs and receives their results.
             job: settings that all runs share.
             listener: callbacks on the progress of the runs.
 
         Raises:
-            NalError: if an error would affect every run, or if no run can proceed.
+            NalError: if an error occurs that would affect every run, or no run can proceed.
         """
 
 
@@ -94,22 +102,23 @@ def engine_names() -> list[str]:
     )
 
 
-def engine_of(places: Places) -> Engine:
+def engine_of(locations: Locations) -> Engine:
     """Return the engine that the command-line flags select.
 
     Raises:
-        UserError: if there is no engine of that name, or if a Ray address is given to an engine
-            that does not use Ray.
+        UserError: if no engine has the selected name, or if the flags contain a Ray address but
+            select an engine without Ray.
     """
     names = engine_names()
-    if places.engine not in names:
+    if locations.engine not in names:
         raise UserError(
-            f"--engine: unknown engine '{places.engine}': {suggest(places.engine, names)}"
+            f"--engine: unknown engine '{locations.engine}': {suggest(locations.engine, names)}"
         )
-    if places.ray_address is not None and places.engine != "ray":
+    if locations.ray_address is not None and locations.engine != "ray":
         raise UserError(
-            f"--ray-address: --engine {places.engine} uses no Ray cluster: leave one of the two out"
+            f"--ray-address: --engine {locations.engine} uses no Ray cluster: leave out one of "
+            "the two flags"
         )
-    module = importlib.import_module(f"{package.__name__}.{places.engine}{MODULE_SUFFIX}")
-    engine: Engine = module.from_places(places)
+    module = importlib.import_module(f"{package.__name__}.{locations.engine}{MODULE_SUFFIX}")
+    engine: Engine = module.create_engine(locations)
     return engine

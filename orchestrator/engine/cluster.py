@@ -1,4 +1,4 @@
-"""Start of Ray on this machine, connection to a Ray cluster, and checks of both."""
+"""Starting Ray on this machine, joining a Ray cluster, and checking both before their use."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ RAY_ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Environment variables of the process that controls Ray.
+"""Environment variables that are set in the process that controls Ray.
 
-They turn off Ray's output, its usage statistics, and its snapshots of an experiment, which are not
-used. They also hide the GPUs from workers to which none is assigned.
+They turn off Ray's output, usage statistics and snapshots of the experiment. They also hide all
+GPUs from workers to which Ray has assigned none.
 """
 
-TEMP_PREFIX = "nal-"
-"""Prefix of the names of temporary folders; it is followed by the process ID."""
+TEMP_FOLDER_PREFIX = "nal-"
+"""Start of the names of temporary folders, before the process ID."""
 
 LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Environment variable that makes a local Ray use the address 127.0.0.1, as on macOS by default.
+"""Environment variable that makes Ray on this machine listen on 127.0.0.1 (loopback) only.
 
-Its servers then listen on the loopback interface only. Ray reads the variable at import.
+This is Ray's default on macOS. Ray reads the variable when it is imported.
 """
 
 NODE_TIMEOUT_SECONDS = 120.0
-"""Time limit for the check of a cluster node, whose first worker must start, in seconds."""
+"""Time limit for the check of a cluster node, including the start of a worker, in seconds."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-"""Time limit for a connection to a cluster, in seconds; Ray itself would wait for minutes."""
+"""Time limit for connecting to a cluster, in seconds; Ray itself would wait for minutes."""
 
 HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
 """Time limit for the health check of a Ray cluster, in seconds."""
 
 
 def check_cluster(address: str) -> None:
-    """Raise an error if no Ray cluster responds at an address within ten seconds.
+    """Check that a Ray cluster responds at an address, within ten seconds.
 
     Args:
         address: HOST:PORT of the cluster's head node.
@@ -63,8 +63,8 @@ def check_cluster(address: str) -> None:
     Raises:
         ServiceError: if no cluster responds, or the address is malformed.
     """
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or "/" in host:
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or "/" in host:
         raise ServiceError(
             f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
             "10.0.0.1:6379"
@@ -80,12 +80,12 @@ def check_cluster(address: str) -> None:
     # `ray.init` has no time limit, so Ray's own health check runs in a process that can be killed.
     command = module_command("ray.scripts.scripts", "health-check", "--address", address)
     try:
-        healthy = not subprocess.run(  # noqa: S603 - our own interpreter
+        is_healthy = not subprocess.run(  # noqa: S603 - our own interpreter
             command, capture_output=True, timeout=HEALTH_CHECK_TIMEOUT_SECONDS, check=False
         ).returncode
     except subprocess.TimeoutExpired:
-        healthy = False
-    if not healthy:
+        is_healthy = False
+    if not is_healthy:
         raise ServiceError(
             f"--ray-address {address} does not respond as a Ray cluster of this version, or "
             f"rejects this user's token: {hint}"
@@ -93,21 +93,21 @@ def check_cluster(address: str) -> None:
 
 
 def _use_auth_token() -> None:
-    """Let Ray authenticate with the token that `ray start` created on this machine.
+    """Let Ray authenticate with the user's token, if the environment or a file contains one.
 
     An authentication mode that the user has chosen is left unchanged.
     """
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    if "RAY_AUTH_TOKEN" in os.environ or token.exists():
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token_file.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
-    """Start Ray on this machine, or join the cluster at `address`.
+    """Start Ray on this machine or join a Ray cluster, for the duration of the context.
 
-    Without an address, a new Ray is started even if a cluster is already running on this machine.
-    It listens on the loopback interface only.
+    Without an address, Ray is started anew, even if a cluster is already running on this machine,
+    and listens on the loopback interface only.
 
     Args:
         address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
@@ -121,7 +121,10 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     try:
         import ray
     except ImportError as error:
-        raise ServiceError(f"Ray cannot be imported ({error}): add --engine inline") from error
+        raise ServiceError(
+            f"Ray cannot be imported ({error}): install Ray, or do without Ray and add "
+            "--engine inline"
+        ) from error
 
     with process_temp_dir() as temp_dir:
         local_options: dict[str, Any] = {
@@ -152,7 +155,7 @@ def check_nodes(home: Path) -> None:
     """Check that every node of the cluster has this package and access to the home folder.
 
     Args:
-        home: home folder.
+        home: home folder, in which all runs are recorded.
 
     Raises:
         ServiceError: if a node lacks the package or the access; the message names the node.
@@ -168,7 +171,7 @@ def check_nodes(home: Path) -> None:
         try:
             importlib.import_module("trainables.trainable")
         except ImportError as error:
-            return f"cannot import nal-orchestrator ({error}): install it there"
+            return f"cannot import nal-orchestrator ({error}): install this package on the node"
         if not pathlib.Path(folder).is_dir():
             return f"cannot access --home {folder}: choose a folder that all nodes can access"
         return ""
@@ -192,18 +195,18 @@ def check_nodes(home: Path) -> None:
 
 
 def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
-    """Create a temporary folder for this process.
+    """Create a temporary folder for this process, and remove those of killed processes.
 
-    Temporary folders of earlier processes that were killed are removed. The folder is in `/tmp`,
-    since Ray places its sockets in it and their paths are limited to 107 bytes.
+    The folder is in `/tmp` for a short path, since Ray creates sockets in the folder, whose paths
+    are limited to 107 bytes.
     """
-    short_folder = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
-    parent = short_folder if short_folder.is_dir() else Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{TEMP_PREFIX}*-*"):
-        pid = folder.name.removeprefix(TEMP_PREFIX).split("-")[0]
+    tmp = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
+    parent = tmp if tmp.is_dir() else Path(tempfile.gettempdir())
+    for folder in parent.glob(f"{TEMP_FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(TEMP_FOLDER_PREFIX).split("-")[0]
         if pid.isdecimal() and not _process_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-    prefix = f"{TEMP_PREFIX}{os.getpid()}-"
+    prefix = f"{TEMP_FOLDER_PREFIX}{os.getpid()}-"
     return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
 
 
@@ -224,12 +227,12 @@ def _cluster_resources() -> dict[str, float]:
 
 
 def has_gpus() -> bool:
-    """Return whether the connected Ray cluster has any GPU."""
+    """Return whether the connected Ray cluster has at least one GPU."""
     return _cluster_resources().get("GPU", 0.0) > 0
 
 
 def count_slots(cpus: float, gpus: float) -> int:
-    """Return how many runs the connected Ray cluster can carry out at a time.
+    """Return the number of runs that the connected Ray cluster can carry out at a time.
 
     Args:
         cpus: number of CPUs that one run requires.
@@ -239,12 +242,12 @@ def count_slots(cpus: float, gpus: float) -> int:
         UserError: if the cluster has too few CPUs or GPUs for one run.
     """
     available = _cluster_resources()
-    requirements = (("CPU", cpus), ("GPU", gpus))
-    slots = int(min(available.get(name, 0.0) // count for name, count in requirements if count))
-    if slots < 1:
+    required = (("CPU", cpus), ("GPU", gpus))
+    slot_count = int(min(available.get(name, 0.0) // count for name, count in required if count))
+    if slot_count < 1:
         raise UserError(
-            f"one run needs resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray has "
-            f"{available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: "
-            "require less with --set"
+            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray "
+            f"has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: reduce "
+            "resources.cpus or resources.gpus with --set"
         )
-    return slots
+    return slot_count

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatch import Dispatch, record_interrupts
-from orchestrator.sweeping.tasks import Answer, Task, Work
+from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
+from orchestrator.sweeping.tasks import Answer, Task, TaskSource
 from trainables.errors import NalError
 from trainables.training.job import Attempt, Job, Opener, describe_crash, gpu_environment, open_run
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
-    from orchestrator.flags import Places
+    from orchestrator.flags import Locations
     from search_spaces.schema import Resources
 
 
@@ -26,13 +26,13 @@ class InlineEngine:
     """Engine that trains in the calling process and reports metrics after every epoch.
 
     Attributes:
-        opener: function that returns the training of a run; tests replace it by a fake training.
+        opener: function that opens a run for training; tests pass one that opens fake runs.
     """
 
     opener: Opener = open_run
 
     @property
-    def slots(self) -> int:
+    def max_concurrent_runs(self) -> int:
         """Largest number of runs at a time, always 1."""
         return 1
 
@@ -43,47 +43,49 @@ class InlineEngine:
         """Return a context that does nothing."""
         return nullcontext()
 
-    def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs one after the other, until the work has none left.
+    def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
+        """Carry out all runs of a task source, one after the other.
 
         Args:
-            work: work that provides the runs and receives their results.
+            task_source: sweep or list that provides the runs and receives their results.
             job: settings that all runs share.
             listener: callbacks on the progress of the runs.
 
         Raises:
-            NalError: if an error would affect every run, or if no run can proceed.
+            NalError: if an error occurs that would affect every run, or no run can proceed.
         """
         os.environ.update(gpu_environment(job.gpus))
-        dispatch = Dispatch(work, job.home, listener)
+        dispatcher = Dispatcher(task_source, job.home, listener)
         interrupts: list[KeyboardInterrupt] = []
-        with record_interrupts(interrupts.append):
-            while (task := dispatch.next()) is not None:
-                self._run(task, dispatch, job, interrupts)
+        with forward_interrupts(interrupts.append):
+            while (task := dispatcher.next()) is not None:
+                self._run(task, dispatcher, job, interrupts)
 
     def _run(
-        self, task: Task, dispatch: Dispatch, job: Job, interrupts: list[KeyboardInterrupt]
+        self, task: Task, dispatcher: Dispatcher, job: Job, interrupts: list[KeyboardInterrupt]
     ) -> None:
         attempt = Attempt(partial(self.opener, task.spec, job))
         try:
-            answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
+            answer = dispatcher.report(task, attempt.rows_since(dispatcher.reported_epoch(task)))
             while attempt.can_advance and answer is Answer.CONTINUE:
                 attempt.advance()
                 if interrupts:
                     raise interrupts[0]
-                answer = dispatch.report(task, attempt.rows_since(dispatch.reported_epoch(task)))
+                answer = dispatcher.report(
+                    task, attempt.rows_since(dispatcher.reported_epoch(task))
+                )
             if attempt.can_advance:
                 attempt.stop()
         finally:
             attempt.close()
-        if isinstance(attempt.fault, NalError):
-            raise attempt.fault
-        if attempt.stopped and attempt.fault is None and answer is Answer.WAIT:
-            dispatch.park(task)
+        if isinstance(attempt.exception, NalError):
+            raise attempt.exception
+        if attempt.stopped and attempt.exception is None and answer is Answer.WAIT:
+            dispatcher.park(task)
         else:
-            dispatch.end(task, describe_crash(attempt.fault))
+            dispatcher.end(task, describe_crash(attempt.exception))
 
 
-def from_places(places: Places) -> InlineEngine:  # noqa: ARG001 - it uses no place
+def create_engine(locations: Locations) -> InlineEngine:  # noqa: ARG001 - no flag is used
     """Return the engine of the calling process."""
     return InlineEngine()

@@ -1,7 +1,8 @@
 """Engine that carries out runs on Ray Tune.
 
-Tune's own saved state is not used. Every start is a new Tune experiment, whose searcher hands out
-the runs that are still missing. The checkpoint and the result of a run are found by its digest.
+Tune's own saved state is not used. Every start of the engine is a new Tune experiment, whose
+searcher hands out the runs without a final result. The checkpoint and the result of a run are found
+by the digest of the run.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from orchestrator.engine.cluster import (
     process_temp_dir,
     ray_cluster,
 )
-from orchestrator.engine.dispatch import Dispatch, record_interrupts
-from orchestrator.engine.tune_adapter import MAX_FAILURES, TuneAdapter
+from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
+from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
 from trainables.errors import FieldError
 from trainables.training.job import Job, Opener, open_run
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
-    from orchestrator.flags import Places
-    from orchestrator.sweeping.tasks import Work
+    from orchestrator.flags import Locations
+    from orchestrator.sweeping.tasks import TaskSource
     from search_spaces.schema import Resources
 
 
@@ -42,16 +43,16 @@ class RayEngine:
 
     Attributes:
         address: HOST:PORT of a running Ray cluster; None to start Ray on this machine.
-        opener: function that returns the training of a run in a worker; tests replace it by a fake
-            training.
+        opener: function that opens a run for training, called in a worker; tests pass one that
+            opens fake runs.
     """
 
     address: str | None = None
     opener: Opener = open_run
 
     @property
-    def slots(self) -> None:
-        """None: only the CPUs and GPUs limit the number of runs at a time."""
+    def max_concurrent_runs(self) -> None:
+        """None, since only CPUs and GPUs limit the number of runs at a time."""
 
     def check(self, resources: Resources) -> None:
         """Check that the cluster responds, or that this machine has the CPUs for one run.
@@ -70,7 +71,7 @@ class RayEngine:
         if resources.cpus > cpus:
             raise FieldError(
                 "resources.cpus",
-                f"one run requires {resources.cpus} CPUs, this machine has {cpus}",
+                f"one run requires {resources.cpus} CPUs, but this machine has {cpus}",
             )
 
     @contextmanager
@@ -88,16 +89,16 @@ class RayEngine:
                 check_nodes(home)
             yield
 
-    def carry_out(self, work: Work, job: Job, listener: Listener) -> None:
-        """Carry out runs until the work has none left, on the Ray that `start` has started.
+    def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
+        """Carry out all runs of a task source with Ray, which `start` must have started or joined.
 
         Args:
-            work: work that provides the runs and receives their results.
+            task_source: sweep or list that provides the runs and receives their results.
             job: settings that all runs share.
             listener: callbacks on the progress of the runs.
 
         Raises:
-            NalError: if an error would affect every run, or if no run can proceed.
+            NalError: if an error occurs that would affect every run, or no run can proceed.
         """
         from ray import tune
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
@@ -107,9 +108,11 @@ class RayEngine:
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         gpus = job.gpus if has_gpus() else 0.0
-        adapter = TuneAdapter(Dispatch(work, job.home, listener), count_slots(job.cpus, gpus))
+        adapter = TuneAdapter(
+            Dispatcher(task_source, job.home, listener), count_slots(job.cpus, gpus)
+        )
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        with process_temp_dir() as storage, record_interrupts(adapter.fail):
+        with process_temp_dir() as storage, forward_interrupts(adapter.fail):
             Tuner(
                 tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
@@ -121,13 +124,13 @@ class RayEngine:
                     stop=TrialStopper(adapter),
                     verbose=0,
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                    failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
                 ),
             ).fit()
         if adapter.error is not None:
             raise adapter.error
 
 
-def from_places(places: Places) -> RayEngine:
+def create_engine(locations: Locations) -> RayEngine:
     """Return the engine for the cluster that the flags name, or for Ray on this machine."""
-    return RayEngine(places.ray_address)
+    return RayEngine(locations.ray_address)

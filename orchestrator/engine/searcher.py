@@ -1,6 +1,7 @@
-"""Searcher and stopper of Ray Tune that delegate to a `TuneAdapter`.
+"""Searcher and stopper for Ray Tune, which delegate to a `TuneAdapter`.
 
-Tune pickles searcher and stopper, but its saved state is not used. The adapter is left out of it.
+Tune pickles the searcher and the stopper, but their saved state is never used. The state therefore
+does not contain the adapter.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ if TYPE_CHECKING:
 
 
 class RunSearcher(Searcher):
-    """Ray Tune searcher whose suggestions are the runs of a sweep or of another work.
-
-    The metric that Tune requires is not used.
-    """
+    """Ray Tune searcher that suggests the runs of a sweep, or of another task source, as trials."""
 
     def __init__(self, adapter: TuneAdapter) -> None:
+        # Tune requires a metric, which is not used.
         super().__init__(metric="training_iteration", mode="max")
         self._adapter = adapter
 
@@ -31,7 +30,8 @@ class RunSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the configuration of the next trial.
 
-        None if there is none at present; `Searcher.FINISHED` if no more trials will follow.
+        The result is None if no trial can start at present, and `Searcher.FINISHED` if no more
+        trials will follow.
         """
         config = self._adapter.next_config(trial_id)
         finished = cast("dict[str, Any]", Searcher.FINISHED)
@@ -58,7 +58,7 @@ class RunSearcher(Searcher):
 
 
 class TrialStopper(Stopper):
-    """Ray Tune stopper that ends idle trials if a run needs the slot, and all after an error."""
+    """Ray Tune stopper that ends idle trials when runs need their slots, and all after an error."""
 
     def __init__(self, adapter: TuneAdapter) -> None:
         self._adapter = adapter
@@ -72,5 +72,5 @@ class TrialStopper(Stopper):
         return self._adapter.should_stop(trial_id)
 
     def stop_all(self) -> bool:
-        """Return False, since the searcher ends the experiment."""
+        """Return False, since the searcher, and not the stopper, ends the experiment."""
         return False

@@ -1,1 +1,1 @@
-"""Plans of sweeps: their runs and their cost, before anything is trained."""
+"""Plan of a sweep: its runs, their number and their cost, before any network is trained."""

@@ -1,4 +1,4 @@
-"""Loading of a plan: a study is checked, and its data are downloaded if missing and read."""
+"""Loading of a study and its dataset, with all checks that are possible before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.downloading import download
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from search_spaces.checks import check_shapes
+from search_spaces.checks import check_image_shape
 from search_spaces.resolve import matched_recipe
 from trainables.datasets import Dataset, load
 from trainables.errors import DataError, FieldError
@@ -17,7 +17,7 @@ from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
 from trainables.noise.from_file import read_label_file
 from trainables.run_data.labels import store_labels
-from trainables.run_data.realisation import labels_digest, realise, subset_positions
+from trainables.run_data.realisation import draw_realisation, labels_digest, subset_positions
 from trainables.training.job import Job
 
 if TYPE_CHECKING:
@@ -25,60 +25,68 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from orchestrator.flags import Changes, Places
+    from orchestrator.flags import Locations, StudyFlags
     from search_spaces.loader import LoadedStudy
     from search_spaces.schema import Study
 
 
-LABEL_FOLDER = "labels"
-"""Subfolder of the data folder that holds the user's label files."""
+LABEL_FOLDER_NAME = "labels"
+"""Name of the subfolder of the data folder that holds the user's files of noisy labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlan:
-    """A checked study and the plan made from it.
+    """A checked study and the plan of its sweep.
 
     Attributes:
-        loaded: loaded study, with the source of each value.
-        plan: plan made from the study and its dataset.
+        loaded_study: study, with the source (file and line, or flag) of each value.
+        plan: plan of the sweep.
     """
 
-    loaded: LoadedStudy
+    loaded_study: LoadedStudy
     plan: Plan
 
 
-def load_plan(changes: Changes, places: Places, console: Console, *, writes: bool) -> LoadedPlan:
-    """Load a study and its data, and check all that can be checked before training.
+def load_plan(
+    study_flags: StudyFlags, locations: Locations, console: Console, *, may_write: bool
+) -> LoadedPlan:
+    """Load a study and its dataset, check them, and return the plan of the sweep.
 
     Args:
-        changes: the study and the changes that flags make to it.
-        places: locations of the data and the home folder.
+        study_flags: name of the study, select the study command-line flags change it.
+        locations: locations of the data and of the home folder, which holds all results.
         console: console that shows the progress.
-        writes: whether files may be written to the home folder; a dry run only reads.
+        may_write: whether missing data may be downloaded and files written to the home folder;
+            False in a dry run.
 
     Raises:
         UserError: if the study, the data or the home folder cannot be used.
     """
-    loaded = changes.load()
-    if writes:
-        places.home.create()
-        download(loaded.study.dataset, places.data, console)
-    with console.status(f"reading {loaded.study.dataset}"):
-        dataset = load(loaded.study.dataset, places.data, places.home.cache if writes else None)
-    if loaded.study.unreadable == "fail":
+    loaded_study = study_flags.load()
+    study = loaded_study.study
+    if may_write:
+        locations.home.create()
+        download(study.dataset, locations.dataset_dir, console)
+    with console.status(f"reading {study.dataset}"):
+        dataset = load(
+            study.dataset,
+            locations.dataset_dir,
+            locations.home.cache_dir if may_write else None,
+        )
+    if study.unreadable == "fail":
         _check_readable(dataset)
-    _check_sizes(Plan(loaded.name, loaded.study, dataset), loaded)
-    home = places.home_dir if writes else None
-    annotations = check_labels(loaded.study, dataset, places.data, home)
-    return LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset, annotations))
+    _check_sizes(Plan(loaded_study.name, study, dataset), loaded_study)
+    home_dir = locations.home_dir if may_write else None
+    annotations = check_labels(study, dataset, locations.dataset_dir, home_dir)
+    return LoadedPlan(loaded_study, Plan(loaded_study.name, study, dataset, annotations))
 
 
-def job_of(places: Places, plan: Plan) -> Job:
-    """Return the settings that all runs of a plan share."""
+def job_of(locations: Locations, plan: Plan) -> Job:
+    """Return the `Job` of a plan: the settings that a worker needs for every run."""
     resources = plan.study.resources
     return Job(
-        home=places.home_dir,
-        data_dir=places.data,
+        home=locations.home_dir,
+        data_dir=locations.dataset_dir,
         study=plan.name,
         diagnostics_every=plan.study.diagnostics.every,
         cpus=resources.cpus,
@@ -89,78 +97,84 @@ def job_of(places: Places, plan: Plan) -> Job:
 
 def _check_readable(dataset: Dataset) -> None:
     """Raise `DataError` if some pictures of a dataset could not be decoded."""
-    problems = [text for split in dataset.splits.values() for text in split.unreadable.values()]
-    if problems:
+    messages = [text for split in dataset.splits.values() for text in split.unreadable.values()]
+    if messages:
         others_text = (
-            f"; and {len(problems) - 1} more: `data check` lists all" if problems[1:] else ""
+            f"; `data check` also lists the {len(messages) - 1} others" if messages[1:] else ""
         )
-        raise DataError(f"{problems[0]}, or train without it (unreadable: skip){others_text}")
+        raise DataError(
+            f"{messages[0]}, or set `unreadable: skip` in the study to leave it out{others_text}"
+        )
 
 
-def _check_sizes(plan: Plan, loaded: LoadedStudy) -> None:
-    """Raise an error if numbers of samples or image shapes of a study do not fit the dataset.
+def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
+    """Check that the subset, held-out fraction, backbone and methods of a study fit the dataset.
 
-    The message of the error names the source of the value in the study.
+    Raises:
+        StudyError: if a value does not fit; the message names its line in the study.
     """
-    study, available = plan.study, len(plan.dataset.train)
+    study, available_count = plan.study, len(plan.dataset.train)
     try:
-        if study.subset is not None and study.subset > available:
+        if study.subset is not None and study.subset > available_count:
             raise FieldError(
-                "subset", f"{study.subset} is more than the {available} training samples there are"
+                "subset",
+                f"{study.subset} samples requested, but {study.dataset} has only "
+                f"{available_count} training samples",
             )
-        held_out = plan.held_out
-        if held_out < 1 or held_out >= plan.samples:
+        held_out_count = plan.held_out_count
+        if held_out_count < 1 or held_out_count >= plan.sample_count:
             raise FieldError(
                 "search.hold_out",
-                f"{study.search.hold_out:g} of {plan.samples} samples holds out {held_out}: "
-                "at least one must be held out and one left",
+                f"{study.search.hold_out:g} of {plan.sample_count} samples holds out "
+                f"{held_out_count}: at least one sample must be held out and one left to train on",
             )
-        check_shapes(study, matched_recipe(study).input_shape(plan.dataset.image))
+        check_image_shape(study, matched_recipe(study).input_shape(plan.dataset.image_shape))
         for group in (group for size in phase_sizes(plan) for group in size.groups):
             method, values = method_of(group.spec.method), group.spec.hyperparameters
-            check_state_size(method, values, group.train, len(plan.dataset.classes))
+            check_state_size(method, values, group.train_count, len(plan.dataset.classes))
     except FieldError as error:
-        raise loaded.explain(error) from error
+        raise loaded_study.to_study_error(error) from error
 
 
 def check_labels(
-    study: Study, dataset: Dataset, data_dir: Path, home: Path | None
+    study: Study, dataset: Dataset, data_dir: Path, home_dir: Path | None
 ) -> dict[str, str]:
     """Check that the noisy labels of every scenario can be drawn.
 
-    Where labels are drawn from the predictions of a network that is not trained yet, only the
-    choice of the training samples is checked.
+    Labels of PMD noise are drawn from the predictions of a network that is not trained yet. For
+    such scenarios, only the choice of the training samples is checked.
 
     Args:
         study: study whose scenarios are checked.
         dataset: dataset of the study.
         data_dir: folder of the datasets, which also holds the user's label files.
-        home: home folder to which the labels of such files are copied for the runs; None to copy
-            none.
+        home_dir: home folder to which labels in the user's files are copied for the runs; None to
+            copy none.
 
     Returns:
-        SHA-256 of the labels of each scenario that reads its labels instead of drawing them, see
-        `RunSpec.annotations`.
+        SHA-256 of the noisy labels by scenario, for the scenarios whose labels are read from the
+        dataset or a file instead of drawn; see `RunSpec.annotations`.
 
     Raises:
-        DataError: if the dataset or a label file does not support the label noise.
+        DataError: if the label noise of a scenario is impossible with the dataset, or a label file
+            is missing or invalid.
     """
     annotation_digests = {}
-    seeds = study.seeds(study.confirm.seeds[0])
+    seeds = study.axis_seeds(study.confirm.seeds[0])
     for scenario in study.scenarios:
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
         if noise.label_file:
-            folder, classes = data_dir / LABEL_FOLDER, len(dataset.classes)
-            labels = read_label_file(folder, noise.label_file, dataset.train.labels, classes)
+            folder, class_count = data_dir / LABEL_FOLDER_NAME, len(dataset.classes)
+            labels = read_label_file(folder, noise.label_file, dataset.train.labels, class_count)
             annotations[noise.annotation] = labels
-            if home is not None:
-                store_labels(labels, home)
+            if home_dir is not None:
+                store_labels(labels, home_dir)
         if noise.annotation:
             annotation_digests[scenario] = labels_digest(annotations[noise.annotation])
         if noise.needs_posterior:
             subset_positions(dataset, seeds, study.subset, balanced=study.balanced)
         else:
-            realise(
+            draw_realisation(
                 dataset,
                 scenario,
                 seeds,

@@ -1,4 +1,4 @@
-"""The plan of a sweep: the specs of all its runs, derived from a study and its data."""
+"""Plan of a sweep: the spec of each of its runs, derived from a study and a dataset."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from search_spaces.resolve import (
     reference_of,
     resolve,
 )
-from trainables.extensions import code_of
+from trainables.extensions import code_hashes
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of
 from trainables.run.parameters import FrozenMap, Value
 from trainables.run.spec import REVISION, RunSpec
-from trainables.run_data.labels import POSTERIOR
+from trainables.run_data.labels import POSTERIOR_ROLE
 from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 Values = dict[str, float]
-"""Values of the searched hyperparameters, by name."""
+"""Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +40,25 @@ class TuningPlan:
 
     Attributes:
         method: name of the method whose search space is searched.
-        scenario: name of the scenario on which the trials are trained.
-        serves: names of the scenarios that use the values found by the search.
+        scenario: name of the scenario (setting of label noise) on which the trials are trained.
+        served_scenarios: names of the scenarios that use the values found by the search.
     """
 
     method: str
     scenario: str
-    serves: tuple[str, ...]
+    served_scenarios: tuple[str, ...]
 
 
 @dataclass
 class Plan:
-    """Plan of a sweep: a study, and the dataset that its runs are trained on.
+    """Plan of a sweep, which derives the spec of every run from a study and its dataset.
 
     Attributes:
         name: name of the study.
-        study: checked study.
+        study: study that the sweep carries out.
         dataset: dataset of the study.
-        annotations: SHA-256 of the labels of each scenario that reads its labels (given by people
-            or in a file) instead of drawing them.
+        annotations: SHA-256 of the noisy labels by scenario, for the scenarios whose labels are
+            read (human annotations or a file) instead of drawn.
     """
 
     name: str
@@ -68,16 +68,17 @@ class Plan:
     _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
 
     @property
-    def samples(self) -> int:
-        """Number of training samples that are used, including those that are held out."""
+    def sample_count(self) -> int:
+        """Number of training samples that each run uses, including the held-out samples."""
         return self.study.subset or len(self.dataset.train)
 
     @property
     def digest(self) -> str:
         """Digest that names the sweep.
 
-        It does not depend on the numbers of trials and seeds, so that a sweep with higher numbers
-        continues the earlier one. Any other change of the study results in another sweep.
+        The digest does not depend on the numbers of trials and seeds, so that a sweep with more
+        trials or seeds continues the earlier sweep. Any other change of the study changes the
+        digest.
         """
         return digest_of(
             {
@@ -91,51 +92,54 @@ class Plan:
 
     @property
     def searches(self) -> tuple[TuningPlan, ...]:
-        """Searches of the sweep: one for each tuned method, or one for each of its scenarios."""
+        """Searches of the sweep: one per tuned method, or one per tuned method and scenario."""
         return tuple(
-            TuningPlan(method, scenario, serves)
+            TuningPlan(method, scenario, served_scenarios)
             for method in self.study.tune
-            for scenario, serves in self.study.search_scenarios.items()
+            for scenario, served_scenarios in self.study.search_scenarios.items()
         )
 
     def reference_of(self, method: str) -> Values | None:
-        """Return the reference of a method: its paper's values of the searched hyperparameters.
+        """Return the reference point of a method: its paper's values of the hyperparameters.
 
-        None if the study has no reference for the method.
+        The values are restricted to the searched hyperparameters. None if the study has no
+        reference point for the method.
         """
         reference = reference_of(self.study, method)
         space = self.study.space_of(method)
         return None if reference is None else {name: reference.number(name) for name in space}
 
     @property
-    def held_out(self) -> int:
-        """Number of samples held out for the choice of hyperparameters."""
-        return held_out_count(self.study.search.hold_out, self.samples)
+    def held_out_count(self) -> int:
+        """Number of training samples held out for the choice of hyperparameters."""
+        return held_out_count(self.study.search.hold_out, self.sample_count)
 
     def objective(self, scenario: str) -> HeldOutAccuracy:
         """Return the objective that a search on a scenario maximises."""
         return HeldOutAccuracy(
             protocol=protocol_on(self.study, scenario),
-            classes=len(self.dataset.classes),
-            held_out=self.held_out,
+            class_count=len(self.dataset.classes),
+            held_out_count=self.held_out_count,
         )
 
     @property
-    def chosen_by(self) -> str:
-        """Names of the protocols, the rules that choose hyperparameters by held-out accuracy.
+    def protocols_text(self) -> str:
+        """Description of the protocol, the rule that chooses hyperparameters by held-out accuracy.
 
-        If the protocols of the scenarios differ, each is named with its scenario. Only searched
-        scenarios are included, or all scenarios if nothing is searched.
+        If the scenarios have different protocols, each is described with its scenario. Only
+        searched scenarios are included, or all scenarios if nothing is searched.
         """
         scenarios = self.study.search_scenarios or self.study.scenarios
-        names = {scenario: protocol_on(self.study, scenario).name for scenario in scenarios}
-        if len(set(names.values())) == 1:
-            return next(iter(names.values()))
-        return "; ".join(f"on {scenario}: {name}" for scenario, name in names.items())
+        descriptions = {
+            scenario: protocol_on(self.study, scenario).description for scenario in scenarios
+        }
+        if len(set(descriptions.values())) == 1:
+            return next(iter(descriptions.values()))
+        return "; ".join(f"on {scenario}: {text}" for scenario, text in descriptions.items())
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the objective of a single run."""
+        """Standard error of a single run's held-out accuracy, the objective of the searches."""
         return self.objective(self.study.scenarios[0]).standard_error
 
     def spec(
@@ -144,11 +148,11 @@ class Plan:
         """Return the spec of one run.
 
         Args:
-            phase: phase of the run, which determines the splits held out and evaluated.
+            phase: phase of the run, which determines the held-out and the evaluated splits.
             method: name of the method.
             scenario: name of the scenario.
-            values: values of the searched hyperparameters; the others are those of the study.
-            seed: seed of every random axis, such as noise, that the study does not hold fixed.
+            values: hyperparameter values that replace those of the study.
+            seed: base seed, for each named seed (axis) that the study does not hold fixed.
         """
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
@@ -166,7 +170,7 @@ class Plan:
             evaluate=resolved.evaluated_splits(
                 phase, has_validation=self.dataset.validation is not None
             ),
-            seeds=study.seeds(seed),
+            seeds=study.axis_seeds(seed),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
             unreadable=study.unreadable,
@@ -174,10 +178,11 @@ class Plan:
         )
         return self._with_needs(spec, resolved.stages)
 
-    def posterior_of(self, scenario: str) -> RunSpec | None:
-        """Return the spec of the run that supplies the class probabilities for a scenario's noise.
+    def posterior_spec(self, scenario: str) -> RunSpec | None:
+        """Return the spec of the run from whose class probabilities noisy labels are drawn.
 
-        The run trains a network on clean labels. None if the noise does not depend on a network.
+        The run trains a network on clean labels. None if the noise of the scenario does not depend
+        on a network.
         """
         if not noise_of(scenario).needs_posterior:
             return None
@@ -195,7 +200,7 @@ class Plan:
             recipe=posterior_recipe(study),
             hold_out=0.0,
             evaluate=(),
-            seeds=study.seeds(posterior.seed),
+            seeds=study.axis_seeds(posterior.seed),
             balanced=study.balanced,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
@@ -203,24 +208,28 @@ class Plan:
         return _with_code(spec)
 
     @property
-    def posteriors(self) -> list[RunSpec]:
-        """Runs that supply the class probabilities needed by the noise of the study's scenarios."""
-        specs = [self.posterior_of(scenario) for scenario in self.study.scenarios]
+    def posterior_specs(self) -> list[RunSpec]:
+        """Specs of the runs from whose class probabilities noisy labels are drawn."""
+        specs = [self.posterior_spec(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
 
     def _with_needs(self, spec: RunSpec, stages: Mapping[str, ResolvedStage]) -> RunSpec:
-        """Return a spec completed with the digests of the runs whose results the run uses.
+        """Return a copy of a spec with the digests of the runs whose results its run uses.
 
-        The specs of those runs are stored for `needs_of`.
+        The specs of the needed runs are stored for `needs_of`.
+
+        Args:
+            spec: spec without needed runs.
+            stages: earlier runs of the method by their role, with their settings.
         """
         needs = {}
-        posterior = self.posterior_of(spec.scenario)
+        posterior = self.posterior_spec(spec.scenario)
         if posterior is not None:
             self._needed_specs[posterior.digest] = posterior
-            needs[POSTERIOR] = posterior.digest
+            needs[POSTERIOR_ROLE] = posterior.digest
         for role, stage in stages.items():
             resolved = resolve(self.study, stage.method, spec.scenario)
-            needed = self._with_needs(
+            needed_spec = self._with_needs(
                 replace(
                     spec,
                     method=stage.method,
@@ -229,26 +238,30 @@ class Plan:
                 ),
                 resolved.with_values(stage.hyperparameters).stages,
             )
-            self._needed_specs[needed.digest] = needed
-            needs[role] = needed.digest
+            self._needed_specs[needed_spec.digest] = needed_spec
+            needs[role] = needed_spec.digest
         return _with_code(replace(spec, needs=FrozenMap(needs)))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:
-        """Return the specs of all runs that a run of this plan depends on, directly or indirectly.
+        """Return the specs of the runs whose results a run uses, directly or through other runs.
 
-        Each comes after the runs that it depends on itself.
+        Args:
+            spec: spec returned by this plan.
+
+        Returns:
+            Specs in an order in which the runs can be carried out.
         """
-        needs: dict[str, RunSpec] = {}
+        needed_specs: dict[str, RunSpec] = {}
         for digest in spec.needs.values():
-            need = self._needed_specs[str(digest)]
-            needs |= {indirect.digest: indirect for indirect in self.needs_of(need)}
-            needs[need.digest] = need
-        return list(needs.values())
+            needed_spec = self._needed_specs[str(digest)]
+            needed_specs |= {indirect.digest: indirect for indirect in self.needs_of(needed_spec)}
+            needed_specs[needed_spec.digest] = needed_spec
+        return list(needed_specs.values())
 
 
 def _with_code(spec: RunSpec) -> RunSpec:
-    """Return a spec completed with the SHA-256 of all code from outside the package it uses."""
-    code = code_of(
+    """Return a copy of a spec with the SHA-256 of each extension (outside code) that it names."""
+    code = code_hashes(
         (
             ("dataset", spec.dataset),
             ("backbone", spec.backbone),

@@ -1,4 +1,4 @@
-"""Objective by which a sweep chooses hyperparameters."""
+"""Objective of hyperparameter searches: accuracy on held-out noisy labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.run.metrics import VAL
+from trainables.run.metrics import VAL_ACCURACY
 from trainables.run.result import RunResult, Status
 
 if TYPE_CHECKING:
@@ -15,33 +15,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutAccuracy:
-    """Objective of a search: mean accuracy on held-out noisy labels over some epochs of a run.
+    """Objective of a search: accuracy of a run on held-out noisy labels, averaged over epochs.
 
     The test split is never used.
 
     Attributes:
-        protocol: rule that names the epochs over which the accuracy is averaged.
-        classes: number of classes K; the objective of a diverged run is that of chance, 1 / K.
-        held_out: number of held-out samples.
+        protocol: rule that names the averaged epochs, such as the last 10.
+        class_count: number of classes K; a diverged run has the objective of guessing, 1 / K.
+        held_out_count: number of held-out samples.
     """
 
     protocol: Protocol
-    classes: int
-    held_out: int
+    class_count: int
+    held_out_count: int
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the objective of one run.
+        """Largest binomial standard error of one run's objective, reached at an accuracy of 0.5."""
+        return math.sqrt(0.25 / self.held_out_count)
 
-        It is the binomial standard error at an accuracy of one half, where it is largest.
+    def compute(self, result: RunResult) -> float:
+        """Return the objective of a run, in [0, 1]; 1 / K for a run that did not finish.
+
+        A diverged run is reported with this low objective instead of as a failure, since the
+        sampler ignores failures and would propose similar hyperparameters again.
         """
-        return math.sqrt(0.25 / self.held_out)
-
-    def value(self, result: RunResult) -> float:
-        """Return the objective of a run, given its result.
-
-        A diverged run has a low objective and is not reported as a failure. The sampler ignores
-        failures, and would propose similar hyperparameters again.
-        """
-        mean = result.mean(VAL, self.protocol)
-        return mean if mean is not None and result.status is Status.FINISHED else 1 / self.classes
+        mean = result.mean_value(VAL_ACCURACY, self.protocol)
+        return (
+            mean if mean is not None and result.status is Status.FINISHED else 1 / self.class_count
+        )

@@ -10,61 +10,64 @@ from typing import TYPE_CHECKING
 from search_spaces.resolve import matched_recipe, protocol_on
 from trainables.errors import StudyError
 from trainables.run.protocols import HeldOutCycleEnds
-from trainables.run.schedules import whole_cycles
+from trainables.run.schedules import consists_of_whole_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.flags import Changes
+    from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
 
 MAX_TRIALS = 8
-"""Largest number of trials of a suggested plan."""
+"""Largest number of trials of each search of a suggested sweep."""
 MAX_SEEDS = 3
-"""Largest number of confirm seeds of a suggested plan."""
+"""Largest number of seeds in the confirm phase of a suggested sweep."""
 EPOCH_CHOICES = (200, 100, 50, 20, 10, 4)
-"""Numbers of epochs that are tried for a suggested plan."""
+"""Numbers of epochs per run that a suggested sweep may have."""
 SUBSET_CHOICES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
-"""Numbers of training samples that are tried for a suggested plan."""
-MARGIN = 0.8
-"""Largest fraction of the time limit that a suggested plan may use."""
+"""Numbers of training samples that a suggested sweep may use."""
+MAX_TIME_FRACTION = 0.8
+"""Largest fraction of the time limit that a suggested sweep may take."""
 
 
-def smaller_changes(
-    changes: Changes, plan: Plan, cost: MachineCost, limit_seconds: float
-) -> Changes | None:
-    """Return changes of a study so that its sweep ends within a time limit; None if none suffice.
+def suggest_smaller_sweep(
+    study_flags: StudyFlags, plan: Plan, cost: MachineCost, limit_seconds: float
+) -> StudyFlags | None:
+    """Suggest changes of a study with which its sweep ends within a time limit.
 
-    The suggested sweep has one scenario and few trials and seeds. Its number of epochs times its
-    number of samples is the largest that fits. A shortened training ends with a whole cycle of its
-    learning-rate schedule.
+    The suggested sweep has one scenario and few trials and seeds. The product of the numbers of
+    epochs and training samples is the largest that fits into the limit. If there are fewer epochs
+    than in the study, the last epoch ends a cycle of the learning-rate schedule.
 
     Args:
-        changes: the study and the changes that the user requested.
+        study_flags: flags by which the user selected the study and changed it.
         plan: plan of the sweep that the user requested.
-        cost: cost of runs on this machine.
+        cost: measured cost of training on this machine.
         limit_seconds: time limit in seconds.
+
+    Returns:
+        The study with the suggested changes; None if no smaller sweep fits into the limit.
     """
-    for candidate, candidate_plan in _candidates(changes, plan):
-        if cost.plan_seconds(candidate_plan) <= MARGIN * limit_seconds:
-            return candidate
+    for smaller_changes, smaller_plan in _iter_smaller_sweeps(study_flags, plan):
+        if cost.plan_seconds(smaller_plan) <= MAX_TIME_FRACTION * limit_seconds:
+            return smaller_changes
     return None
 
 
-def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
-    """Yield changes that result in smaller sweeps, with their plans.
+def _iter_smaller_sweeps(study_flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Plan]]:
+    """Yield changes of a study that make its sweep smaller, each with the plan of that sweep.
 
-    They are in decreasing order of the number of epochs times the number of samples.
+    Sweeps with a larger product of epochs and training samples come first.
     """
     study, full_recipe = plan.study, matched_recipe(plan.study)
     reduced_changes = replace(
-        changes,
-        trials=min(MAX_TRIALS, study.search.trials) if study.tune else changes.trials,
+        study_flags,
+        trials=min(MAX_TRIALS, study.search.trials) if study.tune else study_flags.trials,
         seeds=min(MAX_SEEDS, len(study.confirm.seeds)),
         scenarios=(study.search.scenario or study.scenarios[0],)
         if len(study.scenarios) > 1
-        else changes.scenarios,
+        else study_flags.scenarios,
     )
     changes_by_epochs = {full_recipe.epochs: reduced_changes}
     changes_by_epochs |= {
@@ -72,39 +75,44 @@ def _candidates(changes: Changes, plan: Plan) -> Iterator[tuple[Changes, Plan]]:
         for epochs in EPOCH_CHOICES
         if epochs < full_recipe.epochs
     }
-    subsets = (None, *(subset for subset in SUBSET_CHOICES if subset < plan.samples))
+    subsets = (None, *(subset for subset in SUBSET_CHOICES if subset < plan.sample_count))
     for epochs, subset in sorted(
         product(changes_by_epochs, subsets),
-        key=lambda size: size[0] * (size[1] or plan.samples),
+        key=lambda epochs_and_subset: (
+            epochs_and_subset[0] * (epochs_and_subset[1] or plan.sample_count)
+        ),
         reverse=True,
     ):
-        candidate = replace(changes_by_epochs[epochs], subset=subset or changes.subset)
+        smaller_changes = replace(changes_by_epochs[epochs], subset=subset or study_flags.subset)
         try:
-            loaded = candidate.load()
+            loaded_study = smaller_changes.load()
         except StudyError:
             continue
-        recipe = matched_recipe(loaded.study)
-        if epochs < full_recipe.epochs and not whole_cycles(recipe.epochs, recipe.schedule):
+        recipe = matched_recipe(loaded_study.study)
+        if epochs < full_recipe.epochs and not consists_of_whole_cycles(
+            recipe.epochs, recipe.schedule
+        ):
             continue
-        yield candidate, replace(plan, study=loaded.study)
+        yield smaller_changes, replace(plan, study=loaded_study.study)
 
 
-def _shorten(changes: Changes, epochs: int) -> Changes:
-    """Return changes that shorten the training to a number of epochs.
+def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:
+    """Return a copy of the changes that also sets the number of epochs of each run.
 
-    The network is evaluated only at the epochs whose accuracy chooses hyperparameters. Frequent
-    evaluation on the whole test split would take most of the time of a short training.
+    The network is evaluated only in the epochs whose accuracy chooses hyperparameters, since
+    evaluation on the whole test split would take most of the time of a short run.
     """
-    sets = (*changes.sets, "recipe.window=1")
-    shorter = replace(changes, epochs=epochs, sets=(*sets, "recipe.evaluate_every=1"))
+    assignments = (*study_flags.sets, "recipe.window=1")
+    shortened = replace(study_flags, epochs=epochs, sets=(*assignments, "recipe.evaluate_every=1"))
     try:
-        study = shorter.load().study
+        study = shortened.load().study
     except StudyError:
-        return shorter
+        return shortened
     periods = [
-        matched_recipe(study, scenario).schedule.cycle or epochs
+        matched_recipe(study, scenario).schedule.cycle_length or epochs
         for scenario in study.scenarios
         if isinstance(protocol_on(study, scenario), HeldOutCycleEnds)
     ]
-    # Without cycle ends, only the last epoch is evaluated.
-    return replace(shorter, sets=(*sets, f"recipe.evaluate_every={math.gcd(*periods) or epochs}"))
+    # Without cycles, only the last epoch is evaluated.
+    evaluate_every = math.gcd(*periods) or epochs
+    return replace(shortened, sets=(*assignments, f"recipe.evaluate_every={evaluate_every}"))

@@ -1,4 +1,4 @@
-"""Number and cost-relevant properties of the runs in each phase of a plan."""
+"""Numbers of runs in each phase of a sweep, grouped by what each run costs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 
-Network = tuple[str, FrozenMap]
-"""Name of a backbone and the values of its settings, such as widths (not its weights)."""
+NetworkKey = tuple[str, FrozenMap]
+"""Identity of a network: the name of its backbone and the backbone's settings, such as widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,21 @@ class RunGroup:
     """Group of runs that cost the same.
 
     Attributes:
-        runs: number of runs.
+        run_count: number of runs.
         spec: spec of one of the runs.
-        train: number of samples that each run trains on.
-        evaluated: number of samples on which a run is evaluated after an epoch with evaluation.
-        state_bytes: size of the state that the method stores for the samples, in bytes.
-        gives_labels: whether noisy labels of other runs are drawn from the predictions of these
-            runs, so that the others have to wait.
+        train_count: number of samples that each run trains on.
+        evaluated_count: number of samples that each evaluation of the network predicts.
+        state_bytes: size of the state that the method stores for all training samples, in bytes.
+        is_label_source: whether other runs wait for these runs, since the noisy labels of the
+            others are drawn from their predictions.
     """
 
-    runs: int
+    run_count: int
     spec: RunSpec
-    train: int
-    evaluated: int
+    train_count: int
+    evaluated_count: int
     state_bytes: int
-    gives_labels: bool = False
+    is_label_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,56 +52,57 @@ class SimilarRuns:
 
     Attributes:
         spec: spec of one of the runs.
-        runs: number of runs.
-        needed: whether the runs are carried out only because other runs use their results.
+        run_count: number of runs.
+        is_prerequisite: whether the runs are carried out only because other runs use their
+            results.
     """
 
     spec: RunSpec
-    runs: int = 1
-    needed: bool = False
+    run_count: int = 1
+    is_prerequisite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseSize:
-    """Number and properties of the runs in one phase of a sweep.
+    """Number of runs in one phase of a sweep, in total and by cost.
 
     Attributes:
         phase: phase of the sweep: search, select or confirm.
-        arithmetic: derivation of the number of runs, such as "4 trials × 1 seed".
+        run_count_formula: text that explains the number of runs, such as "4 trials × 1 seed".
         groups: runs of the phase, grouped by cost.
     """
 
     phase: Phase
-    arithmetic: str
+    run_count_formula: str
     groups: tuple[RunGroup, ...]
 
     @property
-    def runs(self) -> int:
-        """Largest possible number of runs in the phase."""
-        return sum(group.runs for group in self.groups)
+    def max_run_count(self) -> int:
+        """Largest possible number of runs in the phase, including runs that other runs need."""
+        return sum(group.run_count for group in self.groups)
 
 
-def network_of(spec: RunSpec) -> Network:
-    """Return the network that a run trains, which mostly determines the cost of a step."""
+def network_key(spec: RunSpec) -> NetworkKey:
+    """Return the identity of the network that a run trains."""
     return spec.backbone, spec.backbone_parameters
 
 
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
-    """Return the largest possible number of runs in each phase of a plan, and their properties.
+    """Count the runs in each phase of a plan, as the largest number that can become necessary.
 
-    A run whose result other runs use is counted once, in the first phase that uses it.
+    A run whose result other runs use is counted once, in the first phase in which it is used.
     """
     study, searches = plan.study, plan.searches
-    n_trials, n_seeds = study.search.trials, len(study.confirm.seeds)
-    reference_methods = [m for m in study.tune if reference_of(study, m) is not None]
+    trial_count, seed_count = study.search.trials, len(study.confirm.seeds)
+    reference_methods = [method for method in study.tune if reference_of(study, method) is not None]
     searches_text = (
         f"{format_count(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
     )
-    counted_needs: set[str] = set()
+    counted_digests: set[str] = set()
     sizes = []
     if searches:
         candidate_counts = [
-            min(study.select.candidates, n_trials) + (search.method in reference_methods)
+            min(study.select.candidates, trial_count) + (search.method in reference_methods)
             for search in searches
         ]
         candidates_text = format_count(max(candidate_counts), "candidate")
@@ -111,17 +112,17 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{searches_text}{format_count(n_trials, 'trial')} × 1 seed{needs_text}",
+                f"{searches_text}{format_count(trial_count, 'trial')} × 1 seed{needs_text}",
                 _group_by_cost(
                     plan,
                     (
                         runs
                         for search in searches
                         for runs in _runs_of_search(
-                            plan, Phase.SEARCH, search, study.search.seed, n_trials
+                            plan, Phase.SEARCH, search, study.search.seed, trial_count
                         )
                     ),
-                    counted_needs,
+                    counted_digests,
                 ),
             ),
             PhaseSize(
@@ -136,52 +137,58 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                         for seed in study.select.seeds
                         for runs in _runs_of_search(plan, Phase.SELECT, search, seed, count)
                     ),
-                    counted_needs,
+                    counted_digests,
                 ),
             ),
         ]
-    n_varied = sum(len(confirm_cell_values(study, method)) for method in study.vary)
-    n_fixed = len(study.methods) - len(study.vary)
-    points_text = format_count(n_fixed, "method") if n_fixed or not n_varied else ""
-    if n_varied:
-        points_text += f"{' + ' if points_text else ''}{format_count(n_varied, 'varied value')}"
+    varied_value_count = sum(len(confirm_cell_values(study, method)) for method in study.vary)
+    unvaried_method_count = len(study.methods) - len(study.vary)
+    methods_text = (
+        format_count(unvaried_method_count, "method")
+        if unvaried_method_count or not varied_value_count
+        else ""
+    )
+    if varied_value_count:
+        methods_text += (
+            f"{' + ' if methods_text else ''}{format_count(varied_value_count, 'varied value')}"
+        )
     if reference_methods:
-        points_text += f" + {len(reference_methods)} at the reference"
+        methods_text += f" + {len(reference_methods)} with the paper's values"
     searched_scenarios = [search.scenario for search in searches]
     unsearched_scenarios = [name for name in study.scenarios if name not in searched_scenarios]
     return (
         *sizes,
         PhaseSize(
             Phase.CONFIRM,
-            f"{format_count(len(study.scenarios), 'scenario')} × ({points_text}) × "
-            f"{format_count(n_seeds, 'seed')}"
+            f"{format_count(len(study.scenarios), 'scenario')} × ({methods_text}) × "
+            f"{format_count(seed_count, 'seed')}"
             f"{_needs_text(plan, study.methods, unsearched_scenarios)}",
-            _group_by_cost(plan, _runs_of_confirm(plan), counted_needs),
+            _group_by_cost(plan, _runs_of_confirm(plan), counted_digests),
         ),
     )
 
 
 def _stages_text(methods: Sequence[str]) -> str:
-    """Return a text that names the methods with several trainings; "" if there are none."""
+    """Name the methods that need earlier runs, as a suffix of a run-count formula; "" if none."""
     names = [without_hash(method) for method in methods if method_of(method).stages]
     return f", and the runs that {', '.join(names)} need" if names else ""
 
 
 def _needs_text(plan: Plan, methods: Sequence[str], scenarios: Sequence[str]) -> str:
-    """Return a text on the runs that are carried out only because others use their results."""
-    posterior = any(plan.posterior_of(scenario) is not None for scenario in scenarios)
+    """Mention the runs that other runs need, as a suffix of a run-count formula; "" if none."""
+    draws_from_network = any(plan.posterior_spec(scenario) is not None for scenario in scenarios)
     return _stages_text(methods) + (
-        ", and the network that labels are drawn from" if posterior else ""
+        ", and the network that labels are drawn from" if draws_from_network else ""
     )
 
 
 def _runs_of_search(
-    plan: Plan, phase: Phase, search: TuningPlan, seed: int, count: int
+    plan: Plan, phase: Phase, search: TuningPlan, seed: int, point_count: int
 ) -> Iterator[SimilarRuns]:
-    """Yield the runs of a search at `count` points of the search space and one seed.
+    """Yield the runs at `point_count` points of a search space with one seed, and runs they need.
 
-    A run whose result these runs use is shared by all points, unless its own spec depends on the
-    hyperparameter values.
+    All points share a needed run, unless the spec of the needed run depends on the searched
+    hyperparameters.
     """
     low_spec, high_spec = (
         plan.spec(
@@ -198,14 +205,15 @@ def _runs_of_search(
     )
     shared_digests = {need.digest for need in plan.needs_of(high_spec)}
     for need in plan.needs_of(low_spec):
-        yield SimilarRuns(need, 1 if need.digest in shared_digests else count, needed=True)
-    yield SimilarRuns(low_spec, count)
+        need_count = 1 if need.digest in shared_digests else point_count
+        yield SimilarRuns(need, need_count, is_prerequisite=True)
+    yield SimilarRuns(low_spec, point_count)
 
 
 def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
-    """Yield the distinct runs of the confirm phase.
+    """Yield the runs of the confirm phase, each once, and the runs they need.
 
-    Tuned values are not known yet; the lower bounds of the search space take their place.
+    The lower bounds of the search space stand for tuned values, which are not known yet.
     """
     study = plan.study
     runs_by_digest: dict[str, SimilarRuns] = {}
@@ -214,7 +222,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
         for method in study.methods:
             points: list[Values] = confirm_cell_values(study, method)
             if method in study.tune:
-                points = [{n: interval.low for n, interval in study.space_of(method).items()}]
+                points = [{name: interval.low for name, interval in study.space_of(method).items()}]
                 reference = plan.reference_of(method)
                 if reference is not None and reference not in points:
                     points.append(reference)
@@ -223,54 +231,59 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
                     runs_by_digest[spec.digest] = SimilarRuns(spec)
                     for need in plan.needs_of(spec):
-                        needed_by_digest[need.digest] = SimilarRuns(need, needed=True)
+                        needed_by_digest[need.digest] = SimilarRuns(need, is_prerequisite=True)
     yield from runs_by_digest.values()
     yield from (runs for digest, runs in needed_by_digest.items() if digest not in runs_by_digest)
 
 
 def _group_by_cost(
-    plan: Plan, similar_runs: Iterable[SimilarRuns], counted_needs: set[str]
+    plan: Plan, similar_runs: Iterable[SimilarRuns], counted_digests: set[str]
 ) -> tuple[RunGroup, ...]:
-    """Return runs grouped by cost.
+    """Group the runs of a phase by cost, and leave out prerequisites that were counted before.
 
-    Runs that are only needed by others are left out if `counted_needs` contains their digests;
-    otherwise their digests are added to it.
+    Args:
+        plan: plan that the runs belong to.
+        similar_runs: runs of the phase.
+        counted_digests: digests of the prerequisites that earlier phases counted; those of this
+            phase are added.
     """
     groups: dict[tuple[object, ...], RunGroup] = {}
-    classes, dataset = len(plan.dataset.classes), plan.dataset
-    label_sources = {spec.digest for spec in plan.posteriors}
+    class_count, dataset = len(plan.dataset.classes), plan.dataset
+    label_source_digests = {spec.digest for spec in plan.posterior_specs}
     for runs in similar_runs:
         spec = runs.spec
-        if runs.needed and spec.digest in counted_needs:
+        if runs.is_prerequisite and spec.digest in counted_digests:
             continue
-        if runs.needed:
-            counted_needs.add(spec.digest)
-        held_out = held_out_count(spec.hold_out, plan.samples)
+        if runs.is_prerequisite:
+            counted_digests.add(spec.digest)
+        val_count = held_out_count(spec.hold_out, plan.sample_count)
         split_sizes = {
-            "val": held_out,
-            "clean_val": held_out if dataset.validation is None else len(dataset.validation),
-            "test": sum(map(len, dataset.tests.values())),
+            "val": val_count,
+            "clean_val": val_count if dataset.validation is None else len(dataset.validation),
+            "test": sum(map(len, dataset.test_splits.values())),
         }
-        train_count = plan.samples - held_out
+        train_count = plan.sample_count - val_count
         evaluated_count = sum(split_sizes[name] for name in spec.evaluate)
-        state_bytes = method_of(spec.method).state_bytes(spec.hyperparameters, train_count, classes)
-        gives_labels = spec.digest in label_sources
+        state_bytes = method_of(spec.method).state_bytes(
+            spec.hyperparameters, train_count, class_count
+        )
+        is_label_source = spec.digest in label_source_digests
         key = (
             spec.method,
-            network_of(spec),
+            network_key(spec),
             spec.recipe,
             train_count,
             evaluated_count,
             state_bytes,
-            gives_labels,
+            is_label_source,
         )
-        previous_count = groups[key].runs if key in groups else 0
+        previous_count = groups[key].run_count if key in groups else 0
         groups[key] = RunGroup(
-            previous_count + runs.runs,
+            previous_count + runs.run_count,
             spec,
             train_count,
             evaluated_count,
             state_bytes,
-            gives_labels,
+            is_label_source,
         )
     return tuple(groups.values())

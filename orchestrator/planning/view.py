@@ -1,4 +1,4 @@
-"""Presentation of a plan and its cost, as text for the terminal and as JSON."""
+"""Plan of a sweep and its cost, formatted as text for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import code_text, format_values
-from search_spaces.identity import study_code
+from reports.words import format_extension, format_values
+from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
@@ -21,38 +21,50 @@ from trainables.extensions import without_hash
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
-    from orchestrator.flags import Places
+    from orchestrator.flags import Locations
     from orchestrator.planning.loading import LoadedPlan
     from search_spaces.loader import LoadedStudy
 
 
-def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> RenderableType:
-    """Return the plan of a sweep as text for the terminal.
+def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) -> RenderableType:
+    """Render the plan of a sweep for the terminal: runs, settings, cost and output locations.
 
-    It shows the number of runs, the settings, the cost and the locations of the output.
+    Args:
+        loaded_plan: plan and study of the sweep.
+        cost: measured cost of training on this machine.
+        locations: paths of the data, the home folder and the MLflow store.
     """
     plan, study = loaded_plan.plan, loaded_plan.plan.study
-    runs = headed_table("phase", Column("runs", justify="right"), "", "one run")
+    phase_table = headed_table("phase", Column("runs", justify="right"), "", "one run")
     for size in phase_sizes(plan):
-        runs.add_row(str(size.phase), str(size.runs), size.arithmetic, _run_duration(size, cost))
-    facts = facts_table(_facts(loaded_plan, cost, places))
+        phase_table.add_row(
+            str(size.phase),
+            str(size.max_run_count),
+            size.run_count_formula,
+            _format_run_duration(size, cost),
+        )
+    facts = facts_table(_facts(loaded_plan, cost, locations))
     title = Text(f"{plan.name}: {study.title}", style="bold")
-    return Group(title, Text(), runs, Text(), facts, Text())
+    return Group(title, Text(), phase_table, Text(), facts, Text())
 
 
-def _run_duration(size: PhaseSize, cost: MachineCost) -> str:
+def _format_run_duration(size: PhaseSize, cost: MachineCost) -> str:
     """Format the duration of one run of a phase, for example "40 s" or "40 s to 2 min"."""
     seconds = [cost.run_seconds(group) for group in size.groups]
     shortest, longest = format_duration(min(seconds)), format_duration(max(seconds))
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
-def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[tuple[str, str]]:
-    """Return the title and the text of each fact that is listed below the phases of a plan."""
+def _facts(
+    loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations
+) -> list[tuple[str, str]]:
+    """Return the heading and the text of each line that is printed below the table of phases."""
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     source = source_of(study.dataset)
     samples_text = (
-        f"{plan.samples} of {len(plan.dataset.train)}" if study.subset else str(plan.samples)
+        f"{plan.sample_count} of {len(plan.dataset.train)}"
+        if study.subset
+        else str(plan.sample_count)
     )
     facts = [
         (
@@ -64,22 +76,26 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
             f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
         ),
     ]
-    facts += [("code", code_text(name, digest)) for name, digest in study_code(study).items()]
-    scaling_text = _scaling_text(loaded_plan.loaded)
+    facts += [
+        ("code", format_extension(name, digest))
+        for name, digest in study_code_hashes(study).items()
+    ]
+    scaling_text = _scaling_text(loaded_plan.loaded_study)
     if scaling_text:
         facts.append(("scaled", scaling_text))
     facts += [
         (
             "noise from",
-            f"{backbone_of(spec.backbone).title}, cross entropy on clean labels, "
-            f"{spec.recipe.epochs} epochs",
+            f"predictions of {backbone_of(spec.backbone).title}, trained with cross entropy on "
+            f"clean labels for {spec.recipe.epochs} epochs",
         )
-        for spec in plan.posteriors
+        for spec in plan.posterior_specs
     ]
     for search in plan.searches:
         ranges = ", ".join(
-            f"{name} in [{space.low:g}, {space.high:g}]{' log' if space.log else ''}"
-            for name, space in study.space_of(search.method).items()
+            f"{name} in [{interval.low:g}, {interval.high:g}]"
+            f"{' (log scale)' if interval.log else ''}"
+            for name, interval in study.space_of(search.method).items()
         )
         facts.append(
             (
@@ -89,71 +105,78 @@ def _facts(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> list[t
         )
         reference = plan.reference_of(search.method)
         if reference:
-            reference_source = loaded_plan.loaded.sources.get(
+            reference_source = loaded_plan.loaded_study.sources.get(
                 f"reference.{search.method}.{next(iter(reference))}"
             )
-            text = format_values(reference)
+            reference_text = format_values(reference)
             if reference_source:
-                text += f" ({reference_source})"
-            facts.append(("first trial", text))
+                reference_text += f" ({reference_source})"
+            facts.append(("first trial", reference_text))
     if plan.searches:
         facts.append(
             (
                 "chosen by",
-                f"{plan.chosen_by}; standard error of one run "
-                f"{100 * plan.standard_error:.1f} points ({plan.held_out} labels)",
+                f"{plan.protocols_text}; standard error of one run "
+                f"{100 * plan.standard_error:.1f} points ({plan.held_out_count} held-out labels)",
             )
         )
-    decoding_text = "; reading the pictures is not counted" if source.from_files else ""
+    decoding_text = (
+        "; the time to decode the images is not included" if source.has_picture_files else ""
+    )
     facts += [
-        ("written to", str(places.home_dir)),
-        ("MLflow", places.store),
+        ("written to", str(locations.home_dir)),
+        ("MLflow", locations.store_uri),
         (
             "cost here",
-            f"at most {sum(s.runs for s in phase_sizes(plan))} runs, about "
-            f"{format_duration(cost.plan_seconds(plan))}, {cost.slots} at once on {cost.device}; "
+            f"at most {sum(size.max_run_count for size in phase_sizes(plan))} runs, about "
+            f"{format_duration(cost.plan_seconds(plan))}, "
+            f"{cost.max_concurrent_runs} at once on {cost.device}; "
             f"{format_size(cost.plan_bytes(plan))} on disk{decoding_text}",
         ),
     ]
     return facts
 
 
-def _scaling_text(loaded: LoadedStudy) -> str:
-    """Return a text on the effects of `--epochs` other than on the number of epochs.
+def _scaling_text(loaded_study: LoadedStudy) -> str:
+    """Describe the side effects of the flag `--epochs`; "" if none.
 
-    It lists the other values that are scaled, and says whether the last cycle of the learning-rate
-    schedule is cut. "" without effects.
+    Side effects are values that were scaled together with the number of epochs, and a last
+    learning-rate cycle that ends early.
     """
-    changes = [str(change) for change in loaded.scaled_values if change.key != "recipe.epochs"]
-    full_recipe = matched_recipe(loaded.study.with_length(None))
-    parts = [
-        ", ".join(dict.fromkeys(changes)),
-        describe_cut_cycle(full_recipe, matched_recipe(loaded.study)),
+    scaled_values = [
+        str(scaled_value)
+        for scaled_value in loaded_study.scaled_values
+        if scaled_value.key != "recipe.epochs"
     ]
-    text = "; ".join(part for part in parts if part)
-    return f"with --epochs: {text}" if text else ""
+    full_recipe = matched_recipe(loaded_study.study.with_training_length(None))
+    effects = [
+        ", ".join(dict.fromkeys(scaled_values)),
+        describe_cut_cycle(full_recipe, matched_recipe(loaded_study.study)),
+    ]
+    effects_text = "; ".join(effect for effect in effects if effect)
+    return f"with --epochs: {effects_text}" if effects_text else ""
 
 
-def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, places: Places) -> dict[str, Any]:
-    """Return a plan and its cost as values that can be written as JSON."""
+def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) -> dict[str, Any]:
+    """Return the plan of a sweep and its cost as a dict that can be written as JSON."""
     plan = loaded_plan.plan
     return {
         "study": plan.name,
         "sweep": plan.digest,
         "data": plan.dataset.digest,
-        "home": str(places.home_dir),
+        "home": str(locations.home_dir),
         "phases": [
             {
                 "phase": str(size.phase),
-                "runs": size.runs,
-                "arithmetic": size.arithmetic,
+                "runs": size.max_run_count,
+                "arithmetic": size.run_count_formula,
                 "seconds": cost.phase_seconds(size),
             }
             for size in phase_sizes(plan)
         ],
-        "protocol": plan.chosen_by,
+        "protocol": plan.protocols_text,
         "standard_error": plan.standard_error,
         "seconds": cost.plan_seconds(plan),
         "device": cost.device,
-        "resolved": loaded_plan.loaded.with_references()[0],
+        "resolved": loaded_plan.loaded_study.with_references()[0],
     }

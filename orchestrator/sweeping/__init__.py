@@ -1,1 +1,1 @@
-"""State machine of a sweep, with the phases search, select and confirm."""
+"""State machine of a sweep, which plans runs in the phases search, select and confirm."""

@@ -1,8 +1,8 @@
 """Hyperparameter search with Optuna's ask-and-tell interface and a persistent database.
 
 The Optuna study is named by the digest of the search. A command with more trials, or the same
-command after an interruption, therefore continues the search. Objectives are computed from the
-records of the runs.
+command after an interruption, therefore continues the search. The objective of a trial is computed
+from the record of the trial's run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from trainables.errors import NalError
 from trainables.run.identity import digest_of
-from trainables.run.seeds import derive
+from trainables.run.seeds import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,22 +29,21 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 SIGNIFICANT_DIGITS = 4
-"""Number of significant digits of proposed values, few enough to type values by hand."""
-
+"""Number of significant digits of proposed values, so that users can type the values."""
 
 MULTIVARIATE = True
 """Whether TPE models the searched hyperparameters jointly, as is the default in Optuna 5."""
 CONSTANT_LIAR = True
-"""Whether TPE treats running trials as bad, so that parallel trials try different values."""
-SAMPLER = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
-"""Settings of Optuna's sampler, which are a part of the digest of a search."""
+"""Whether TPE treats running trials as bad, so that concurrent trials try different values."""
+SAMPLER_SETTINGS = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
+"""Settings of Optuna's sampler, which enter the digest of a search."""
 
 LABELS_ATTRIBUTE = "labels"
-"""Name of the attribute of an Optuna study with the SHA-256 of its trials' noisy labels."""
+"""Name of the user attribute of an Optuna study for the SHA-256 of the trials' noisy labels."""
 
 
-def open_searches(url: str) -> optuna.storages.RDBStorage:
-    """Open the database that Optuna stores searches in, or create it.
+def open_search_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open or create the database in which Optuna stores searches.
 
     Args:
         url: SQLAlchemy URL of the database.
@@ -57,24 +56,32 @@ def open_searches(url: str) -> optuna.storages.RDBStorage:
 
 
 def search_digest(
-    base: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
+    trial_spec: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
 ) -> str:
-    """Return the digest that names a search.
+    """Return the digest (SHA-256) that names a search.
 
-    It covers the settings of the trials except the searched values, the search space, the protocol
-    and the sampler. It does not depend on the number of trials.
+    The digest covers the search space, the settings of the sampler, the epochs of the objective,
+    and all settings of the trials except the searched values. It does not depend on the number of
+    trials.
 
     Args:
-        base: spec of any trial.
+        trial_spec: spec of any trial of the search.
         space: search space by name of a hyperparameter or of a value of the recipe.
-        protocol: identity of the protocol, the rule that names the epochs of the objective.
+        protocol: identity of the protocol (rule for the epochs whose accuracy is the objective).
     """
-    base_identity = base.identity()
+    identity = trial_spec.identity()
     for section in ("hyperparameters", "recipe"):
-        base_identity[section] = {k: v for k, v in base_identity[section].items() if k not in space}
-    bounds = {name: [s.low, s.high, s.log] for name, s in space.items()}
+        identity[section] = {
+            name: value for name, value in identity[section].items() if name not in space
+        }
+    bounds = {name: [interval.low, interval.high, interval.log] for name, interval in space.items()}
     return digest_of(
-        {"base": base_identity, "space": bounds, "objective": dict(protocol), "sampler": SAMPLER}
+        {
+            "base": identity,
+            "space": bounds,
+            "objective": dict(protocol),
+            "sampler": SAMPLER_SETTINGS,
+        }
     )
 
 
@@ -98,13 +105,13 @@ class Search:
     Attributes:
         study: Optuna study with the trials of the search.
         space: search space by name of hyperparameter.
-        trials: target number of complete trials.
+        n_trials: target number of complete trials.
         first_values: hyperparameter values of the first trial; None if the sampler chooses them.
     """
 
     study: optuna.Study
     space: Mapping[str, Space]
-    trials: int
+    n_trials: int
     first_values: Values | None = None
     _open_trials: dict[int, optuna.Trial] = field(default_factory=dict)
     _completed_count: int = 0
@@ -116,20 +123,21 @@ class Search:
         storage: optuna.storages.BaseStorage,
         digest: str,
         space: Mapping[str, Space],
-        trials: int,
+        n_trials: int,
         seed: int,
         first_values: Values | None,
     ) -> Search:
-        """Open the search with a digest, or create it.
+        """Open the search that a digest names, or create this search.
 
         Args:
             storage: storage of the Optuna study.
             digest: digest of the search, which is the name of the Optuna study.
             space: search space by name of hyperparameter.
-            trials: target number of complete trials.
-            seed: seed of the sampler. It is combined with the number of existing trials, since the
-                sampler would otherwise repeat its random numbers at each start.
-            first_values: values of the first trial; None to let the sampler choose.
+            n_trials: target number of complete trials.
+            seed: seed of the sampler. The seed is combined with the number of existing trials, so
+                that the sampler does not repeat its random numbers after a restart.
+            first_values: hyperparameter values of the first trial; None if the sampler chooses
+                them.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -137,31 +145,31 @@ class Search:
                 storage=storage, study_name=digest, direction="maximize", load_if_exists=True
             )
             study.sampler = optuna.samplers.TPESampler(
-                seed=derive("search", seed, len(study.trials)) % 2**32,
+                seed=derive_seed("search", seed, len(study.trials)) % 2**32,
                 multivariate=MULTIVARIATE,
                 constant_liar=CONSTANT_LIAR,
             )
         if first_values is not None and not study.trials:
             study.enqueue_trial(dict(first_values))
-        return cls(study, space, trials, first_values)
+        return cls(study, space, n_trials, first_values)
 
-    def resume(self, value_of: Callable[[Values], float | None]) -> None:
+    def resume(self, objective_of: Callable[[Values], float | None]) -> None:
         """Close the trials that an interrupted sweep left open, and count the complete trials.
 
         An open trial becomes complete if its run has ended. The values of the other open trials
         are proposed again.
 
         Args:
-            value_of: function that returns the objective of the trial with the given values; None
-                if its run has not ended.
+            objective_of: function from the hyperparameter values of a trial to the objective, or to
+                None if the run of the trial has not ended.
         """
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             is_sampled = set(trial.params) == set(self.space)
-            value = value_of(self.values_of(trial.params)) if is_sampled else None
-            if value is not None:
-                self.study.tell(trial.number, value)
+            objective = objective_of(self.values_of(trial.params)) if is_sampled else None
+            if objective is not None:
+                self.study.tell(trial.number, objective)
                 continue
-            # Values of a queued trial that was started but interrupted before they were sampled.
+            # A queued trial has no parameters if it was interrupted before they were sampled.
             queued_params = trial.system_attrs.get("fixed_params", {})
             params = {**queued_params, **trial.params}
             if set(params) == set(self.space):
@@ -170,19 +178,20 @@ class Search:
         self._completed_count = len(self.completed_trials())
 
     @property
-    def remaining(self) -> int:
-        """Number of further trials that may be proposed now to reach the target number."""
-        return max(0, self.trials - self._completed_count - len(self._open_trials))
+    def remaining_trial_count(self) -> int:
+        """Number of further trials to propose, besides the open ones, to reach `n_trials`."""
+        return max(0, self.n_trials - self._completed_count - len(self._open_trials))
 
     @property
     def done(self) -> bool:
         """Whether the target number of trials is complete."""
-        return self._completed_count >= self.trials
+        return self._completed_count >= self.n_trials
 
     def values_of(self, params: Mapping[str, float]) -> Values:
         """Return the hyperparameter values of a trial, rounded and clipped to the search space.
 
-        Values that round to `first_values` are replaced by `first_values`, which stay unrounded.
+        Values that equal `first_values` after rounding are replaced by the unrounded
+        `first_values`.
 
         Args:
             params: values of the trial as Optuna stores them.
@@ -190,10 +199,13 @@ class Search:
         values = round_values(params)
         if self.first_values is not None and values == round_values(self.first_values):
             return dict(self.first_values)
-        return {n: min(max(v, self.space[n].low), self.space[n].high) for n, v in values.items()}
+        return {
+            name: min(max(value, self.space[name].low), self.space[name].high)
+            for name, value in values.items()
+        }
 
     def ask(self) -> Proposal:
-        """Return the hyperparameter values that Optuna proposes for the next trial."""
+        """Start a new trial and return the hyperparameter values that Optuna proposes."""
         distributions: dict[str, BaseDistribution] = {
             name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
             for name, space in self.space.items()
@@ -202,8 +214,8 @@ class Search:
         self._open_trials[trial.number] = trial
         return Proposal(trial.number, self.values_of(trial.params))
 
-    def require_labels(self, sha256: str) -> None:
-        """Check that a trial was trained on the same noisy labels as the other trials.
+    def check_labels(self, sha256: str) -> None:
+        """Check that a trial was trained on the same noisy labels as the earlier trials.
 
         The first trial that ends determines the labels of the search.
 
@@ -211,7 +223,7 @@ class Search:
             sha256: SHA-256 of the labels that the trial was trained on.
 
         Raises:
-            NalError: if the labels differ, since the objectives cannot be compared then.
+            NalError: if the labels differ, since the objectives are then not comparable.
         """
         expected_sha256 = (
             self.study.user_attrs.get(LABELS_ATTRIBUTE)
@@ -222,46 +234,47 @@ class Search:
             self.study.set_user_attr(LABELS_ATTRIBUTE, sha256)
         elif expected_sha256 != sha256:
             raise NalError(
-                f"search {self.study.study_name[:12]} was made on noisy labels "
-                f"{expected_sha256[:12]}, and a trial has seen {sha256[:12]}: values on "
-                f"different labels are not compared; "
-                "choose another folder with --home"
+                f"the earlier trials of search {self.study.study_name[:12]} were trained on noisy "
+                f"labels with SHA-256 {expected_sha256[:12]}, but a new trial on labels with "
+                f"SHA-256 {sha256[:12]}, so their objectives are not comparable: choose another "
+                "home folder with --home to start a new search"
             )
         self._labels_sha256 = sha256
 
-    def tell(self, proposal: Proposal, value: float, digest: str) -> None:
+    def tell(self, proposal: Proposal, objective: float, digest: str) -> None:
         """Mark a trial as complete, with its objective.
 
         Args:
             proposal: proposal of the trial, as `ask` returned it.
-            value: objective of the trial's run.
+            objective: objective of the trial, computed from the result of its run.
             digest: digest of the trial's run.
         """
         trial = self._open_trials.pop(proposal.number)
         trial.set_user_attr("digest", digest)
-        self.study.tell(trial, value)
+        self.study.tell(trial, objective)
         self._completed_count += 1
 
     def fail(self, proposal: Proposal) -> None:
         """Mark a trial as failed, since its run could not be carried out.
 
-        It is not replaced: the target number of trials is reduced by one.
+        No other trial replaces it: the target number of trials is reduced by one.
 
         Args:
             proposal: proposal of the trial, as `ask` returned it.
         """
         self.study.tell(self._open_trials.pop(proposal.number), state=TrialState.FAIL)
-        self.trials -= 1
+        self.n_trials -= 1
 
     def completed_trials(self) -> list[tuple[Values, float]]:
-        """Return the values and the objective of each complete trial, in the order of proposal.
+        """Return the hyperparameter values and the objective of each complete trial.
 
-        If more trials are complete than the target number, only the first ones are returned.
+        The trials are in the order of their proposal. If more than `n_trials` are complete, only
+        the first `n_trials` are returned.
         """
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [
             (self.values_of(trial.params), float(trial.values[0]))
-            for trial in trials[: self.trials]
+            for trial in trials[: self.n_trials]
         ]
 
 

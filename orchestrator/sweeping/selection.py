@@ -1,4 +1,4 @@
-"""Selection of candidates (hyperparameter values) after a search, and of the best candidate."""
+"""Selection of hyperparameter values after a search: of candidates, and of the best candidate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Candidate:
 
     Attributes:
         values: values of the searched hyperparameters.
-        origin: "search" for values of a trial, "reference" for the values of the paper.
+        origin: "search" for values of a trial, "reference" for those of the paper.
     """
 
     values: Values
@@ -28,57 +28,62 @@ class Candidate:
 
 
 def select_candidates(
-    completed: Sequence[tuple[Values, float]], count: int, reference: Values | None
+    completed_trials: Sequence[tuple[Values, float]],
+    max_search_candidates: int,
+    reference: Values | None,
 ) -> list[Candidate]:
-    """Return the candidates of a search: its best distinct values, and the reference.
+    """Return the best distinct hyperparameter values of a search, and those of the method's paper.
 
-    The best values come first.
+    The candidates are in the order of their objectives, the best first. The paper's values come
+    last if they are not among the best values of the search.
 
     Args:
-        completed: hyperparameter values and objective of each complete trial.
-        count: largest number of candidates from the search.
-        reference: values of the paper; None if there are none.
+        completed_trials: hyperparameter values and objective of each complete trial.
+        max_search_candidates: largest number of candidates from the search.
+        reference: values of the method's paper; None if they are unknown.
     """
     candidates: list[Candidate] = []
-    for values, _ in sorted(completed, key=lambda trial: -trial[1]):
-        if len(candidates) < count and all(values != candidate.values for candidate in candidates):
+    for values, _ in sorted(completed_trials, key=lambda trial: -trial[1]):
+        is_new = all(values != candidate.values for candidate in candidates)
+        if is_new and len(candidates) < max_search_candidates:
             candidates.append(Candidate(values, "reference" if values == reference else "search"))
     if reference is not None and all(reference != candidate.values for candidate in candidates):
         candidates.append(Candidate(dict(reference), "reference"))
     return candidates
 
 
-def choose(
+def choose_candidate(
     scores: Sequence[tuple[Candidate, Sequence[float]]],
     space: Mapping[str, Space],
     reference: Values | None,
-    single_run_error: float,
+    single_run_standard_error: float,
 ) -> Candidate:
-    """Return the best candidate of the select phase.
+    """Return the best candidate of the select phase, by the one-standard-error rule.
 
-    Candidates whose mean objective is within one standard error of the highest mean are tied. Of
-    the tied candidates, the one nearest the reference is returned. Without a reference, it is the
-    candidate with the highest mean.
+    Candidates whose mean objective is within one standard error of the highest mean are tied. The
+    tied candidate nearest the reference (the values of the method's paper) is returned. Without a
+    reference, the candidate with the highest mean is returned.
 
-    The standard error is that of the best candidate's mean over its seeds (ddof 1), or
-    `single_run_error` if it has only one seed. Distances are Euclidean in the search space, whose
-    intervals are mapped to [0, 1], on a logarithmic scale for logarithmic intervals.
+    The standard error is that of the highest mean over seeds (ddof 1), or
+    `single_run_standard_error` if the candidate has only one seed. Distances are Euclidean in the
+    search space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic
+    scale.
 
     Args:
         scores: each candidate with its objectives, one for each seed.
         space: search space by name of hyperparameter.
-        reference: values of the paper; None if there are none.
-        single_run_error: standard error of the objective of one run.
+        reference: values of the method's paper; None if they are unknown.
+        single_run_standard_error: standard error of the objective of one run.
     """
-    means = [fmean(values) for _, values in scores]
+    means = [fmean(objectives) for _, objectives in scores]
     best_index = max(range(len(scores)), key=means.__getitem__)
-    best_scores = scores[best_index][1]
+    best_candidate, best_objectives = scores[best_index]
     if reference is None:
-        return scores[best_index][0]
+        return best_candidate
     standard_error = (
-        stdev(best_scores) / math.sqrt(len(best_scores))
-        if len(best_scores) > 1
-        else single_run_error
+        stdev(best_objectives) / math.sqrt(len(best_objectives))
+        if len(best_objectives) > 1
+        else single_run_standard_error
     )
 
     def distance(candidate: Candidate) -> float:

@@ -1,7 +1,7 @@
 """State machine of a sweep, which chooses the next run from the results so far.
 
-It is independent of Ray, MLflow and the terminal. Runs whose final result is recorded are not
-carried out again, so that a restarted sweep continues where it was interrupted.
+The module is independent of Ray, MLflow and the terminal. Runs whose final result is recorded are
+not carried out again, so that a restarted sweep continues after the recorded runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.tasks import Answer, Batch, Task
+from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
 from orchestrator.sweeping.tuning import Tuning
 from search_spaces.resolve import confirm_cell_values
 from search_spaces.schema import Phase
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from trainables.training.job import Row
 
 
-class PendingTasks:
-    """Runs that are being carried out, and the tasks that wait for them.
+class TaskQueue:
+    """Queue of tasks, including tasks that must wait until another run has ended.
 
-    A task waits for the runs whose results its own run uses. It also waits if another task has
-    already started the same run.
+    A task waits for the runs whose results its own run uses, and for an earlier start of the same
+    run by another task.
 
     Attributes:
-        running: digests of the runs that are being carried out.
+        running_digests: digests of the runs that are being carried out.
     """
 
     def __init__(self) -> None:
-        self.running: set[str] = set()
+        self.running_digests: set[str] = set()
         self._waiting: dict[str, list[Task]] = {}
         self._ready: deque[Task] = deque()
 
@@ -48,55 +48,56 @@ class PendingTasks:
         """Remove and return the first queued task; None if no task is queued."""
         return self._ready.popleft() if self._ready else None
 
-    def wait(self, task: Task, needed_task: Task) -> bool:
-        """Let a task wait for a run, and queue that run unless it is already queued or running.
+    def add_waiting(self, task: Task, needed_task: Task) -> bool:
+        """Let a task wait for a needed run, and queue this run unless it is queued or running.
 
         Args:
             task: task that waits.
-            needed_task: task of the run that it waits for.
+            needed_task: task of the needed run.
 
         Returns:
-            Whether the run was queued by this call.
+            Whether this call has queued the needed run.
         """
         digest = needed_task.spec.digest
-        is_queued_now = digest not in self._waiting and digest not in self.running
+        is_queued_now = digest not in self._waiting and digest not in self.running_digests
         if is_queued_now:
             self._ready.append(needed_task)
         self._waiting.setdefault(digest, []).append(task)
         return is_queued_now
 
-    def end(self, digest: str) -> list[Task]:
-        """Mark a run as ended, and return the tasks that waited for it.
+    def mark_ended(self, digest: str) -> list[Task]:
+        """Mark a run as ended, and return the tasks that waited for this run.
 
         Args:
             digest: digest of the ended run.
         """
-        self.running.discard(digest)
+        self.running_digests.discard(digest)
         return self._waiting.pop(digest, [])
 
-    def release(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks that have waited, before all tasks that are queued already."""
+    def queue_first(self, tasks: Iterable[Task]) -> None:
+        """Queue tasks before all tasks that are queued already."""
         self._ready.extendleft(tasks)
 
 
 @dataclass
 class Cell:
-    """All runs of one method, scenario and hyperparameter values, one run for each seed.
+    """One entry of a table: all seeds of one method, scenario and choice of hyperparameter values.
 
     Attributes:
         method: name of the method.
-        scenario: name of the scenario.
-        origin: origin of the values: "tuned", "reference", "tuned, equals reference", "fixed" or
-            "varied".
-        tuning: tuning of the method on the scenario; None if the method is not tuned.
-        batch: runs of the cell.
+        scenario: name of the label-noise scenario, such as "symmetric-0.4".
+        origin: origin of the values: "tuned", "reference" (from the paper), "tuned, equals
+            reference", "fixed" or "varied".
+        tuning: choice of the values in the phases search and select; None if the method is not
+            tuned.
+        seed_group: runs of the cell, one for each seed.
     """
 
     method: str
     scenario: str
     origin: str
     tuning: Tuning | None
-    batch: Batch
+    seed_group: SeedGroup
 
 
 class Sweep:
@@ -105,14 +106,15 @@ class Sweep:
     Attributes:
         plan: plan of the sweep.
         tunings: search and select phases of each tuned method.
-        cells: cells of the confirm phase; empty until all values are chosen.
-        ended_runs: number of runs that have ended in each phase, including recorded runs.
+        cells: table entries, whose runs are those of the confirm phase; empty until all
+            hyperparameter values are chosen.
+        ended_run_counts: number of runs that have ended in each phase, including recorded runs.
         run_phases: phase in which each ended run is counted, by digest of the run.
         failures: descriptions of the runs that could not be carried out.
     """
 
     def __init__(self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage) -> None:
-        """Create the sweep, and open its searches or create them.
+        """Create the sweep, and open or create its searches.
 
         Args:
             plan: plan of the sweep.
@@ -122,25 +124,25 @@ class Sweep:
         self.plan = plan
         self._home = home
         self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
-        self.ended_runs = dict.fromkeys(Phase, 0)
+        self.ended_run_counts = dict.fromkeys(Phase, 0)
         self.failures: list[str] = []
         self.cells: list[Cell] = []
         self._next_task: Task | None = None
-        self._pending = PendingTasks()
+        self._queue = TaskQueue()
         self.run_phases: dict[str, Phase] = {}
         self._blocked_digests: set[str] = set()
-        self._posterior_digests = {spec.digest for spec in plan.posteriors}
-        self.tunings = [Tuning(plan, search, storage) for search in plan.searches]
+        self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
+        self.tunings = [Tuning(plan, tuning_plan, storage) for tuning_plan in plan.searches]
 
     def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
-        """Process the recorded runs, and set the callback for all runs that end.
+        """Process the runs that earlier sweeps have recorded, and set the callback for ended runs.
 
         Args:
             on_result: callback that receives the task and the result of every run that has ended,
-                recorded ones included.
+                including recorded runs.
 
         Returns:
-            The number of recorded runs.
+            Number of recorded runs.
         """
         self._on_result = on_result
         for tuning in self.tunings:
@@ -149,12 +151,12 @@ class Sweep:
                 self._count_run(task)
                 on_result(task, result)
         self._next_task = self.next()
-        return sum(self.ended_runs.values())
+        return sum(self.ended_run_counts.values())
 
     def _final_result(self, spec: RunSpec) -> RunResult | None:
-        """Return the recorded result of a run; None if there is none or it is not final."""
-        result = Record(self._home, spec.digest).result()
-        return result if result is not None and result.final else None
+        """Return the recorded result of a run; None if no final result is recorded."""
+        result = Record(self._home, spec.digest).read_result()
+        return result if result is not None and result.is_final else None
 
     def next(self) -> Task | None:
         """Return the next task; None if no task can start before other runs have ended."""
@@ -162,7 +164,7 @@ class Sweep:
             self._next_task = None
             return task
         while True:
-            task = self._pending.pop() or next(self._new_tasks(), None)
+            task = self._queue.pop() or next(self._new_tasks(), None)
             if task is None:
                 if self._plan_confirm_phase():
                     continue
@@ -172,32 +174,37 @@ class Sweep:
                 continue
             self._count_needed_runs(task)
             if result is None:
-                self._pending.running.add(task.spec.digest)
+                self._queue.running_digests.add(task.spec.digest)
                 return task
             self.end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
-        """Return whether a task must wait for another run; if so, it is queued behind that run."""
-        if task.spec.digest in self._pending.running:
-            self._pending.wait(task, task)
+        """Return whether a task must wait for another run; if so, the task is queued to wait."""
+        if task.spec.digest in self._queue.running_digests:
+            self._queue.add_waiting(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
             result = self._final_result(spec)
             if result is None:
-                if not self._pending.wait(task, _need_task(spec, task)):
+                if not self._queue.add_waiting(task, _need_task(spec, task)):
                     self._blocked_digests.add(task.spec.digest)
                 return True
             self._check_posterior(spec, result)
         return False
 
     def _check_posterior(self, spec: RunSpec, result: RunResult | None, reason: str = "") -> None:
-        """Raise an error if a run that noisy labels are drawn from (a posterior) has not finished.
+        """Check that a run has finished if noisy labels are drawn from its class probabilities.
 
-        Without these labels no other run can be trained. In contrast, if a stage of a method has
-        failed, only that method is left out.
+        Without these labels no other run can be trained. In contrast, if an earlier stage of a
+        method has failed, only this method is left out.
+
+        Args:
+            spec: specification of the run.
+            result: result of the run; None if the run could not be carried out.
+            reason: reason why the run could not be carried out.
 
         Raises:
-            NalError: if noisy labels are drawn from the run and it has not finished.
+            NalError: if noisy labels are drawn from the run, but the run has not finished.
         """
         if spec.digest in self._posterior_digests:
             check_posterior(spec.digest, result, reason)
@@ -208,42 +215,48 @@ class Sweep:
             if spec.digest in self.run_phases:
                 continue
             if (result := self._final_result(spec)) is not None:
-                need = _need_task(spec, task)
-                self._count_run(need)
-                self._on_result(need, result)
+                need_task = _need_task(spec, task)
+                self._count_run(need_task)
+                self._on_result(need_task, result)
 
     def _count_run(self, task: Task) -> None:
-        """Count a run that has ended.
+        """Add an ended run to the count of a phase, that of the run's task.
 
         A run that several other runs depend on is counted only once.
         """
         is_new = task.spec.digest not in self.run_phases
         self.run_phases.setdefault(task.spec.digest, task.phase)
-        # Two trials may have the same values; both count, since the budget is a number of trials.
+        # Two trials may have the same values; both count towards the target number of trials.
         if is_new or (task.phase is Phase.SEARCH and not task.is_need):
-            self.ended_runs[task.phase] += 1
+            self.ended_run_counts[task.phase] += 1
 
     def _new_tasks(self) -> Iterator[Task]:
+        """Yield the tasks of new runs, in the order of their phases."""
         for tuning in self.tunings:
-            # While a trial waits for a run that all trials need, further proposals would be made
-            # without the results of the first ones.
-            if not self._blocked_digests & tuning.pending_digests:
+            # If a trial waits for a run that all trials need, more trials would be proposed before
+            # the first ones have results.
+            if not self._blocked_digests & tuning.open_trial_digests:
                 yield from tuning.tasks()
         for cell in self.cells:
-            yield from cell.batch.tasks()
+            yield from cell.seed_group.tasks()
 
     def _plan_confirm_phase(self) -> bool:
-        """Plan the confirm phase if all values are chosen, and return whether it was planned."""
+        """Create the cells of the confirm phase, if all hyperparameter values are chosen.
+
+        Returns:
+            Whether this call has created the cells.
+        """
         if self.cells:
             return False
         for tuning in self.tunings:
             tuning.choose_values()
-        if any(tuning.chosen is None for tuning in self.tunings):
+        if any(tuning.chosen_values is None for tuning in self.tunings):
             return False
         self.cells = list(self._confirm_cells())
         return True
 
     def _confirm_cells(self) -> Iterator[Cell]:
+        """Yield the cells (table entries) of the confirm phase."""
         study = self.plan.study
         for scenario in study.scenarios:
             for method in study.methods:
@@ -252,18 +265,18 @@ class Sweep:
                         other_tuning
                         for other_tuning in self.tunings
                         if other_tuning.plan.method == method
-                        and scenario in other_tuning.plan.serves
+                        and scenario in other_tuning.plan.served_scenarios
                     ),
                     None,
                 )
-                if tuning is None or tuning.chosen is None:
+                if tuning is None or tuning.chosen_values is None:
                     for values in confirm_cell_values(study, method):
                         origin = "varied" if values else "fixed"
                         yield self._make_cell(method, scenario, origin, values, None)
                     continue
-                equals_reference = tuning.chosen == tuning.reference
+                equals_reference = tuning.chosen_values == tuning.reference
                 origin = "tuned, equals reference" if equals_reference else "tuned"
-                yield self._make_cell(method, scenario, origin, tuning.chosen, tuning)
+                yield self._make_cell(method, scenario, origin, tuning.chosen_values, tuning)
                 if tuning.reference is not None and not equals_reference:
                     yield self._make_cell(method, scenario, "reference", tuning.reference, tuning)
 
@@ -274,10 +287,10 @@ class Sweep:
             self.plan.spec(Phase.CONFIRM, method, scenario, values, seed)
             for seed in self.plan.study.confirm.seeds
         ]
-        return Cell(method, scenario, origin, tuning, Batch(specs, values, Phase.CONFIRM))
+        return Cell(method, scenario, origin, tuning, SeedGroup(specs, values, Phase.CONFIRM))
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
-        """Return the answer to the metrics of new epochs, as the task's own callback gives it.
+        """Pass the metrics of new epochs to `task.on_report`, and return the callback's answer.
 
         Args:
             task: task as `next` returned it.
@@ -290,54 +303,66 @@ class Sweep:
 
         Args:
             task: task as `next` returned it.
-            result: result of the run; None if it could not be carried out.
-            reason: reason why there is no result.
+            result: result of the run; None if the run could not be carried out.
+            reason: reason why the run could not be carried out; "" if it was carried out.
 
         Raises:
-            NalError: if noisy labels are drawn from the run and it has not finished.
+            NalError: if noisy labels are drawn from the run, but the run has not finished.
         """
         spec = task.spec
         self._check_posterior(spec, result, reason)
-        # Another device may have enough memory, so this is no objective of a trial or candidate.
-        out_of_memory = result is not None and result.status is Status.OUT_OF_MEMORY
-        task.on_end(None if out_of_memory else result)
-        name = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
-        dependents = self._pending.end(spec.digest)
+        # Another device may have enough memory, so a lack of memory gives no objective.
+        is_out_of_memory = result is not None and result.status is Status.OUT_OF_MEMORY
+        task.on_end(None if is_out_of_memory else result)
+        description = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
+        dependents = self._queue.mark_ended(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
             self._count_run(task)
             self._on_result(task, result)
-        if result is None or out_of_memory:
+        if result is None or is_out_of_memory:
             reason = f"{result.status} {result.reason}" if result is not None else reason
-            self.failures.append(f"{name}: {reason}")
+            self.failures.append(f"{description}: {reason}")
             for other in dependents:
-                self.end(other, None, reason=f"it needs {name}, which could not be carried out")
+                self.end(
+                    other,
+                    None,
+                    reason=f"the run needs {description}, which could not be carried out",
+                )
         else:
-            self._pending.release(dependents)
+            self._queue.queue_first(dependents)
 
     @property
     def done(self) -> bool:
         """Whether no run is left to carry out."""
-        return bool(self.cells) and all(cell.batch.done for cell in self.cells)
+        return bool(self.cells) and all(cell.seed_group.done for cell in self.cells)
 
     @property
     def phase(self) -> Phase:
-        """Earliest phase that is not complete; `Phase.CONFIRM` if all phases are."""
+        """Earliest phase that is not complete; `Phase.CONFIRM` if all phases are complete."""
         if self.cells:
             return Phase.CONFIRM
-        search_done = all(tuning.search.done for tuning in self.tunings)
-        return Phase.SELECT if search_done else Phase.SEARCH
+        are_searches_done = all(tuning.search.done for tuning in self.tunings)
+        return Phase.SELECT if are_searches_done else Phase.SEARCH
 
     @property
-    def best(self) -> tuple[float, Values] | None:
-        """Highest objective of a trial over all searches, with its values; None without trials."""
+    def best_trial(self) -> tuple[float, Values] | None:
+        """Objective and hyperparameter values of the best trial of all searches.
+
+        The property is None before the first trial has ended.
+        """
         return max(
-            (tuning.best for tuning in self.tunings if tuning.best is not None),
-            key=lambda best: best[0],
+            (tuning.best_trial for tuning in self.tunings if tuning.best_trial is not None),
+            key=lambda trial: trial[0],
             default=None,
         )
 
 
 def _need_task(spec: RunSpec, task: Task) -> Task:
-    """Return the task of a run whose result another task's run uses."""
+    """Return the task of a needed run, that is, a run whose result another task's run uses.
+
+    Args:
+        spec: specification of the needed run.
+        task: task of the run that uses the result.
+    """
     return Task(spec, task.phase, task.values, lambda _result: None, is_need=True)

@@ -1,4 +1,4 @@
-"""Tasks (runs to carry out), and the interface of a work, which hands out tasks."""
+"""Tasks (runs to carry out), and the interface of task sources, which hand out tasks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Answer(Enum):
-    """Decision of a work on how a run proceeds after it has reported metrics."""
+    """Decision of a task source on how a run proceeds after the run has reported metrics."""
 
     CONTINUE = auto()
     """The run continues."""
     STOP = auto()
-    """The run ends now with the status *stopped*; a later sweep may continue it."""
+    """The run ends now with the status *stopped*; a later sweep may continue the run."""
     WAIT = auto()
-    """The run is paused and another run may use its slot; the decision is requested again later."""
+    """The run is paused, other runs may use its slot, and a new answer is requested later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Task:
     """A run to carry out, and the callbacks that process its results.
 
     Attributes:
-        spec: spec of the run.
-        phase: phase of the sweep.
+        spec: specification of the run.
+        phase: phase of the sweep: search, select or confirm.
         values: values of the searched hyperparameters.
-        on_end: callback that receives the result; None if the run could not be carried out.
+        on_end: callback that receives the result, or None if the run could not be carried out.
         is_need: whether the run is carried out only because another run uses its result.
-        stops_after: epochs after which the run stops until `Work.report` has answered.
-        on_report: callback that receives the metrics of new epochs and returns the decision.
+        stops_after: epochs after which the run stops until `TaskSource.report` has answered.
+        on_report: callback that receives the metrics of new epochs and returns how to proceed.
     """
 
     spec: RunSpec
@@ -54,8 +54,8 @@ class Task:
     on_report: Callable[[Sequence[Row]], Answer] = lambda _rows: Answer.CONTINUE
 
 
-class Work(Protocol):
-    """Source of tasks (runs to carry out), such as a sweep; an `Engine` carries them out."""
+class TaskSource(Protocol):
+    """Interface of a source of tasks (runs for an `Engine` to carry out), such as a sweep."""
 
     @property
     def done(self) -> bool:
@@ -64,7 +64,7 @@ class Work(Protocol):
     def next(self) -> Task | None:
         """Return the next task; None if no task can start before other runs have ended.
 
-        A run is not returned again before it has ended.
+        A run is returned at most once before it has ended.
         """
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
@@ -74,9 +74,10 @@ class Work(Protocol):
         beginning with the rows of a checkpoint. A call reports one row or more, depending on the
         engine, but never rows on both sides of an epoch in `task.stops_after`.
 
-        The answer may differ from CONTINUE only after an epoch in `task.stops_after`. A run whose
-        checkpoint is beyond such an epoch stops at the checkpoint. After the last epoch a run ends
-        whatever the answer is. Answers may depend on the rows, but not on the number of calls.
+        The answer may differ from CONTINUE only after an epoch in `task.stops_after`. A run that
+        continues from a checkpoint after such an epoch stops at the checkpoint. After the last
+        epoch a run ends regardless of the answer. Answers may depend on the rows, but not on the
+        number of calls.
 
         For a parked run (last answer WAIT), this method is called again without rows whenever
         another run has reported or ended, and when `next` has returned None.
@@ -91,19 +92,19 @@ class Work(Protocol):
 
         Args:
             task: task as `next` returned it.
-            result: result of the run; None if it could not be carried out.
-            reason: reason why there is no result.
+            result: result of the run; None if the run could not be carried out.
+            reason: reason why the run could not be carried out; "" if it was carried out.
         """
 
 
 @dataclass
-class Batch:
-    """Runs that differ only in their seeds: those of one candidate or of one cell.
+class SeedGroup:
+    """Runs that differ only in their seeds, as those of one candidate or one table entry (cell).
 
     Attributes:
         specs: specs of the runs in the order of their seeds.
         values: values of the searched hyperparameters.
-        phase: phase of the sweep.
+        phase: phase of the sweep: select or confirm.
         results: results of the runs that have ended, by digest.
     """
 
@@ -112,7 +113,7 @@ class Batch:
     phase: Phase
     results: dict[str, RunResult] = field(default_factory=dict)
     _pending: deque[RunSpec] = field(init=False)
-    _failures: int = 0
+    _failed_count: int = 0
 
     def __post_init__(self) -> None:
         self._pending = deque(self.specs)
@@ -120,29 +121,29 @@ class Batch:
     @property
     def done(self) -> bool:
         """Whether every run has ended or could not be carried out."""
-        return len(self.results) + self._failures == len(self.specs)
+        return len(self.results) + self._failed_count == len(self.specs)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of the runs that have not been yielded before."""
+        """Yield the tasks of the runs that were not yielded by an earlier call."""
         while self._pending:
             spec = self._pending.popleft()
             yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
 
     def _add_result(self, spec: RunSpec, result: RunResult | None) -> None:
         if result is None:
-            self._failures += 1
+            self._failed_count += 1
         else:
             self.results[spec.digest] = result
 
 
 class RunList:
-    """Work of the command `train`: a list of runs.
+    """Task source of the command `train`: a list of runs.
 
     Each run is carried out after the runs whose results it uses.
     """
 
     def __init__(self, specs: Sequence[RunSpec], on_result: Callable[[RunResult], None]) -> None:
-        """Create the work from a list of runs.
+        """Create the task source from a list of runs.
 
         Args:
             specs: specs of the runs.
@@ -158,14 +159,14 @@ class RunList:
         return not self._unfinished
 
     def next(self) -> Task | None:
-        """Return the next task; None if every remaining run waits for the result of another."""
+        """Return the next task; None if every remaining run waits for the result of another run."""
         for spec in self._pending:
             if self._unfinished.isdisjoint(map(str, spec.needs.values())):
                 self._pending.remove(spec)
                 return Task(spec, Phase.CONFIRM, {}, lambda _result: None)
         return None
 
-    def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `Work`
+    def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `TaskSource`
         """Return CONTINUE, since every run is trained to its last epoch."""
         return Answer.CONTINUE
 
@@ -174,8 +175,8 @@ class RunList:
 
         Args:
             task: task as `next` returned it.
-            result: result of the run; None if it could not be carried out.
-            reason: reason why there is no result.
+            result: result of the run; None if the run could not be carried out.
+            reason: reason why the run could not be carried out; "" if it was carried out.
 
         Raises:
             NalError: if the run could not be carried out.

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.search import Proposal, Search, search_digest
-from orchestrator.sweeping.selection import Candidate, choose, select_candidates
-from orchestrator.sweeping.tasks import Batch, Task
+from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
+from orchestrator.sweeping.tasks import SeedGroup, Task
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
@@ -26,26 +26,27 @@ class Tuning:
 
     Attributes:
         plan: plan of the search.
-        objective: function from the result of a run to the number that is maximised.
+        objective: rule that computes the objective, which is maximised, from the result of a run.
         space: search space by name of hyperparameter.
         search: state of the search phase.
-        reference: hyperparameter values of the paper; None if there are none.
-        pending_digests: digests of the trials' runs that have not ended.
-        digests: digests of the trials' runs that have ended, in the order of their ends.
+        reference: hyperparameter values of the method's paper; None if they are unknown.
+        open_trial_digests: digests of the trials' runs that have not ended.
+        trial_digests: digests of the trials' runs that have ended, in the order of their ends.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
-        chosen: values of the best candidate; None until the select phase is done.
-        best: highest objective of a trial so far, with its values; None before the first trial.
+        chosen_values: values of the best candidate; None until the select phase is done.
+        best_trial: highest objective of a trial so far and the values of this trial; None before
+            the first trial has ended.
     """
 
     def __init__(
         self, sweep_plan: Plan, plan: TuningPlan, storage: optuna.storages.BaseStorage
     ) -> None:
-        """Open the search of one method, or create it.
+        """Open or create the search of one method.
 
         Args:
             sweep_plan: plan of the whole sweep.
-            plan: plan of the search.
-            storage: Optuna's storage of the searches.
+            plan: plan of the search of one method.
+            storage: Optuna's storage of all searches.
         """
         study = sweep_plan.study
         self._sweep_plan = sweep_plan
@@ -53,16 +54,18 @@ class Tuning:
         self.objective = sweep_plan.objective(plan.scenario)
         self.space = study.space_of(plan.method)
         self.reference = sweep_plan.reference_of(plan.method)
-        self.pending_digests: set[str] = set()
-        self.digests: list[str] = []
-        self.candidates: list[tuple[Candidate, Batch]] = []
-        self.chosen: Values | None = None
-        self.best: tuple[float, Values] | None = None
-        # The digest leaves out the searched values, but a spec needs some.
-        lowest = {name: space.low for name, space in self.space.items()}
+        self.open_trial_digests: set[str] = set()
+        self.trial_digests: list[str] = []
+        self.candidates: list[tuple[Candidate, SeedGroup]] = []
+        self.chosen_values: Values | None = None
+        self.best_trial: tuple[float, Values] | None = None
+        # The digest does not cover the searched values, but every spec contains such values.
+        lowest_values = {name: interval.low for name, interval in self.space.items()}
         self.search = Search.open(
             storage,
-            search_digest(self._trial_spec(lowest), self.space, self.objective.protocol.identity),
+            search_digest(
+                self._trial_spec(lowest_values), self.space, self.objective.protocol.identity
+            ),
             self.space,
             study.search.trials,
             study.search.seed,
@@ -70,7 +73,7 @@ class Tuning:
         )
 
     def resume(
-        self, record_of: Callable[[RunSpec], RunResult | None]
+        self, recorded_result: Callable[[RunSpec], RunResult | None]
     ) -> Iterator[tuple[Task, RunResult]]:
         """Continue the search of an interrupted sweep, and yield its complete trials.
 
@@ -78,20 +81,24 @@ class Tuning:
         counts in the search.
 
         Args:
-            record_of: function that returns the recorded result of a run; None if it has not ended.
+            recorded_result: function from the spec of a run to the recorded result, or to None if
+                the run has not ended.
+
+        Yields:
+            Task and result of each complete trial's run.
         """
 
-        def value_of(values: Values) -> float | None:
-            result = record_of(self._trial_spec(values))
-            return None if result is None else self._objective_of(result)
+        def objective_of(values: Values) -> float | None:
+            result = recorded_result(self._trial_spec(values))
+            return None if result is None else self._compute_objective(result)
 
-        self.search.resume(value_of)
-        for values, value in self.search.completed_trials():
+        self.search.resume(objective_of)
+        for values, objective in self.search.completed_trials():
             spec = self._trial_spec(values)
-            result = record_of(spec)
+            result = recorded_result(spec)
             if result is not None:
-                self.search.require_labels(result.labels.sha256)
-                self._add_trial(values, value, result)
+                self.search.check_labels(result.labels.sha256)
+                self._add_trial(values, objective, result)
                 yield Task(spec, Phase.SEARCH, values, lambda _result: None), result
 
     def _trial_spec(self, values: Values) -> RunSpec:
@@ -103,46 +110,49 @@ class Tuning:
             self._sweep_plan.study.search.seed,
         )
 
-    def _objective_of(self, result: RunResult) -> float:
-        """Return the objective of a trial, and check that its labels are those of the search."""
-        self.search.require_labels(result.labels.sha256)
-        return self.objective.value(result)
+    def _compute_objective(self, result: RunResult) -> float:
+        """Check that a trial was trained on the search's noisy labels, and return the objective."""
+        self.search.check_labels(result.labels.sha256)
+        return self.objective.compute(result)
 
-    def _add_trial(self, values: Values, value: float, result: RunResult) -> None:
-        self.digests.append(result.digest)
-        if self.best is None or value > self.best[0]:
-            self.best = (value, values)
+    def _add_trial(self, values: Values, objective: float, result: RunResult) -> None:
+        self.trial_digests.append(result.digest)
+        if self.best_trial is None or objective > self.best_trial[0]:
+            self.best_trial = (objective, values)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks that can be carried out now."""
-        while self.search.remaining:
+        """Yield the tasks of new trials and candidates that need not wait for other runs."""
+        while self.search.remaining_trial_count:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
-            self.pending_digests.add(spec.digest)
+            self.open_trial_digests.add(spec.digest)
             yield Task(
                 spec, Phase.SEARCH, proposal.values, partial(self._end_trial, proposal, spec)
             )
         if self.search.done and not self.candidates:
-            self._start_select()
-        for _, batch in self.candidates:
-            yield from batch.tasks()
+            self._start_select_phase()
+        for _, seed_group in self.candidates:
+            yield from seed_group.tasks()
 
     def _end_trial(self, proposal: Proposal, spec: RunSpec, result: RunResult | None) -> None:
-        self.pending_digests.discard(spec.digest)
+        self.open_trial_digests.discard(spec.digest)
         if result is None:
             self.search.fail(proposal)
         else:
-            value = self._objective_of(result)
-            self.search.tell(proposal, value, result.digest)
-            self._add_trial(proposal.values, value, result)
+            objective = self._compute_objective(result)
+            self.search.tell(proposal, objective, result.digest)
+            self._add_trial(proposal.values, objective, result)
 
-    def _start_select(self) -> None:
+    def _start_select_phase(self) -> None:
         study = self._sweep_plan.study
         candidates = select_candidates(
             self.search.completed_trials(), study.select.candidates, self.reference
         )
         if not candidates:
-            raise NalError(f"no trial of the search for {self.plan.method} could be carried out")
+            raise NalError(
+                f"no trial of the search for {self.plan.method} could be carried out: train one "
+                "run of this method with the command `train` to see the cause"
+            )
         for candidate in candidates:
             specs = [
                 self._sweep_plan.spec(
@@ -150,23 +160,31 @@ class Tuning:
                 )
                 for seed in study.select.seeds
             ]
-            self.candidates.append((candidate, Batch(specs, candidate.values, Phase.SELECT)))
+            self.candidates.append((candidate, SeedGroup(specs, candidate.values, Phase.SELECT)))
 
     def choose_values(self) -> None:
-        """Set `chosen` to the values of the best candidate, if the runs of all have ended.
+        """Set `chosen_values` to the values of the best candidate, if all runs have ended.
 
         Raises:
             NalError: if no run of any candidate could be carried out.
         """
-        all_done = bool(self.candidates) and all(batch.done for _, batch in self.candidates)
-        if all_done and self.chosen is None:
+        all_done = bool(self.candidates) and all(
+            seed_group.done for _, seed_group in self.candidates
+        )
+        if all_done and self.chosen_values is None:
             scores = [
-                (candidate, [self.objective.value(result) for result in batch.results.values()])
-                for candidate, batch in self.candidates
-                if batch.results
+                (
+                    candidate,
+                    [self.objective.compute(result) for result in seed_group.results.values()],
+                )
+                for candidate, seed_group in self.candidates
+                if seed_group.results
             ]
             if not scores:
-                raise NalError(f"no candidate for {self.plan.method} could be tried on fresh seeds")
-            self.chosen = choose(
+                raise NalError(
+                    f"no candidate for {self.plan.method} could be tried on fresh seeds: train one "
+                    "run of this method with the command `train` to see the cause"
+                )
+            self.chosen_values = choose_candidate(
                 scores, self.space, self.reference, self.objective.standard_error
             ).values

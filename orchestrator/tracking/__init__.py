@@ -1,1 +1,1 @@
-"""Records of a sweep under the home and in MLflow."""
+"""Records of sweeps and runs, in the home folder and in MLflow."""

@@ -1,4 +1,4 @@
-"""Archive of each sweep in the home folder, from which MLflow can be restored."""
+"""Archives of sweeps: plan, study and code in the home folder, from which MLflow is restored."""
 
 from __future__ import annotations
 
@@ -15,90 +15,92 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STUDY_FILE = "study.yaml"
-"""Name of the file that holds the resolved study of a sweep."""
+"""Name of the file with the study of a sweep, as changed by flags, and with sources of values."""
 
-NO_CODE: Mapping[str, str] = MappingProxyType({})
-"""Code files of a study that uses no code from outside the package: none."""
+NO_CODE_FILES: Mapping[str, str] = MappingProxyType({})
+"""Empty mapping of code files, for a study without methods or data from outside the package."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepArchive:
-    """Folder `sweeps/<digest>/` of a home folder, with the plan and the study of a sweep.
+    """Folder `sweeps/<digest>/` in the home folder: plan, study and code files of one sweep.
 
     Attributes:
-        folder: path of the archive's folder.
+        folder: path of the folder.
     """
 
     folder: Path
 
     @classmethod
-    def of(cls, home: Path, sweep: str) -> SweepArchive:
-        """Return the archive of a sweep.
+    def of(cls, home_dir: Path, sweep_digest: str) -> SweepArchive:
+        """Return the archive of a sweep, which may not exist yet.
 
         Args:
-            home: home folder.
-            sweep: digest of the sweep.
+            home_dir: home folder, which holds all results.
+            sweep_digest: digest of the sweep.
         """
-        return cls(home / "sweeps" / sweep)
+        return cls(home_dir / "sweeps" / sweep_digest)
 
-    def write(self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE) -> None:
-        """Write the plan of the sweep, its resolved study and its code files.
+    def write(
+        self, plan: PlanRecord, study_yaml: str, code_files: Mapping[str, str] = NO_CODE_FILES
+    ) -> None:
+        """Write the plan of the sweep, its study and its code files to the archive.
 
         Args:
             plan: plan of the sweep.
-            study_yaml: resolved study as YAML text.
-            code: contents of the code files, by their path relative to the study.
+            study_yaml: study, as changed by flags, as YAML text.
+            code_files: contents of the study's code files, by path relative to the study.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
         try:
-            for path in (STUDY_FILE, *code):
+            for path in (STUDY_FILE, *code_files):
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
-        for path, content in {**code, STUDY_FILE: study_yaml}.items():
+        for path, content in {**code_files, STUDY_FILE: study_yaml}.items():
             write_atomically(self.folder / path, content)
         self.write_plan(plan)
 
     def write_plan(self, plan: PlanRecord) -> None:
-        """Write an updated plan of the sweep to the archive.
+        """Write the plan of the sweep to the archive, in place of the previous plan.
 
         Args:
-            plan: plan of the sweep.
+            plan: plan of the sweep in its current state.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
         write_atomically(self.folder / PLAN_FILE, plan.to_json())
 
-    def plan(self) -> PlanRecord | None:
-        """Return the plan of the sweep; None if it is missing or damaged."""
+    def read_plan(self) -> PlanRecord | None:
+        """Read the plan of the sweep; None if it is missing or damaged."""
         try:
-            return self.read()[0]
+            return self.read_plan_and_study()[0]
         except (FileNotFoundError, RecordError):
             return None
 
-    def read(self) -> tuple[PlanRecord, str]:
-        """Return the plan of the sweep, and its resolved study as YAML text.
+    def read_plan_and_study(self) -> tuple[PlanRecord, str]:
+        """Read the plan of the sweep, and its study (as changed by flags) as YAML text.
 
         Raises:
-            FileNotFoundError: if there is no plan.
+            FileNotFoundError: if the plan or the study is missing.
             RecordError: if the plan is damaged.
         """
         plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_text())
         return plan, (self.folder / STUDY_FILE).read_text()
 
-    def code(self) -> dict[str, str]:
-        """Return the contents of the code files, by their path relative to the study."""
+    def read_code_files(self) -> dict[str, str]:
+        """Read the contents of the study's code files, by path relative to the study."""
         files = sorted(self.folder.rglob("*.py"))
         return {
             file.relative_to(self.folder).as_posix(): file.read_bytes().decode() for file in files
         }
 
 
-def iter_archives(home: Path) -> Iterator[SweepArchive]:
+def iter_archives(home_dir: Path) -> Iterator[SweepArchive]:
     """Yield the archives of all sweeps in a home folder, least recently changed first."""
-    plans = (home / "sweeps").glob(f"*/{PLAN_FILE}")
-    for plan in sorted(plans, key=lambda path: path.stat().st_mtime):
-        yield SweepArchive(plan.parent)
+    plan_paths = (home_dir / "sweeps").glob(f"*/{PLAN_FILE}")
+    for plan_path in sorted(plan_paths, key=lambda path: path.stat().st_mtime):
+        yield SweepArchive(plan_path.parent)

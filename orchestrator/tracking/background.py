@@ -1,4 +1,4 @@
-"""Tracker in a background thread, so that a sweep does not wait for the MLflow store."""
+"""Writing to MLflow in a background thread, so that a sweep does not wait for its store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.tracking.archive import NO_CODE
+from orchestrator.tracking.archive import NO_CODE_FILES
 from orchestrator.tracking.tracker import Tracker
 from reports.store import check_store
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from orchestrator.tracking.projection import Purpose
+    from orchestrator.tracking.projection import RunPhase
     from reports.plan_record import CellRecord, PlanRecord
     from trainables.run.result import RunResult
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 class BackgroundTracker:
-    """A `Tracker` whose methods return at once; a thread executes them in the order of the calls.
+    """Context manager that calls the methods of a `Tracker` in a thread, in order.
 
     MLflow is imported and its database is created in the thread too. An error in the thread is
-    raised by the next call, by `flush` or at the end of the context. Nothing is written to MLflow
-    after an error. If the same command is run again, it writes the missing entries from the records
+    raised by the next call, by `flush` or at the end of the context. After an error, nothing more
+    is written to MLflow; the same command, run again, writes the missing entries from the records
     of the runs.
 
     Args:
         uri: URI of the MLflow store.
-        artifact_root: folder for MLflow's artifacts; None if the server determines their location.
+        artifact_root: folder for MLflow's artifacts; None if the MLflow server chooses the folder.
         study: name of the study and of its MLflow experiment.
 
     Raises:
         ServiceError: if the MLflow server does not respond within ten seconds.
-        HomeError: if the folder of the SQLite file cannot be used.
+        HomeError: if the folder of the store's SQLite file cannot be used.
     """
 
     def __init__(self, uri: str, artifact_root: Path | None, study: str) -> None:
         check_store(uri)
         self._queue: queue.SimpleQueue[Operation | threading.Event | None] = queue.SimpleQueue()
         self._error: Exception | None = None
-        # A daemon thread does not keep a failing driver alive; incomplete runs are replaced later.
+        # A daemon thread does not keep a failed process alive; incomplete runs are replaced later.
         self._thread = threading.Thread(
             target=self._execute_operations,
             args=(uri, artifact_root, study),
@@ -53,45 +53,47 @@ class BackgroundTracker:
         self._thread.start()
 
     def start_sweep(
-        self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE
+        self, plan: PlanRecord, study_yaml: str, code_files: Mapping[str, str] = NO_CODE_FILES
     ) -> None:
-        """Call `Tracker.start_sweep` in the thread."""
-        self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml, code))
+        """Start or resume a sweep in MLflow, in the thread; see `Tracker.start_sweep`."""
+        self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml, code_files))
 
     def update_plan(self, plan: PlanRecord) -> None:
-        """Call `Tracker.update_plan` in the thread."""
+        """Write an updated plan to MLflow, in the thread; see `Tracker.update_plan`."""
         self._enqueue(lambda tracker: tracker.update_plan(plan))
 
-    def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """Call `Tracker.record` in the thread."""
+    def record(self, result: RunResult, phase: RunPhase, cell: CellRecord | None = None) -> None:
+        """Write a run that has ended to MLflow, in the thread; see `Tracker.record`."""
         self._enqueue(lambda tracker: tracker.record(result, phase, cell))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """Call `Tracker.finish_sweep` in the thread."""
+        """Mark the sweep as finished in MLflow, in the thread; see `Tracker.finish_sweep`."""
         self._enqueue(lambda tracker: tracker.finish_sweep(plan, tables))
 
     def mark_interrupted(self) -> None:
-        """Call `Tracker.mark_interrupted` in the thread."""
+        """Mark the sweep as killed in MLflow, in the thread; see `Tracker.mark_interrupted`."""
         self._enqueue(lambda tracker: tracker.mark_interrupted())
 
     def flush(self) -> None:
-        """Wait until everything passed to the tracker so far has been written to MLflow.
+        """Wait until the thread has executed all earlier calls.
 
         Raises:
             ServiceError: if the MLflow server has failed.
             HomeError: if the home folder cannot be written.
         """
-        written_event = threading.Event()
-        self._queue.put(written_event)
-        while not written_event.wait(timeout=1.0) and self._thread.is_alive():
+        executed_event = threading.Event()
+        self._queue.put(executed_event)
+        while not executed_event.wait(timeout=1.0) and self._thread.is_alive():
             pass
         self._raise_error()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Wait until everything has been written, then end the thread.
+    def __exit__(
+        self, _error_type: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        """Wait until the thread has executed all calls, and end the thread.
 
         Raises:
             ServiceError: if the MLflow server has failed and the context raised no error.

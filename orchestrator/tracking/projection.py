@@ -1,4 +1,4 @@
-"""Conversion of a run's result into MLflow tags, parameters, metrics and artifacts."""
+"""Conversion of the results of runs into MLflow tags, parameters, metrics and artifacts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_spaces.schema import Phase
 from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
 from trainables.run.identity import digest_of
-from trainables.run.protocols import HeldOutMean, protocol_of, read_protocol
+from trainables.run.protocols import HeldOutMean, protocol_from_identity, protocol_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,26 +26,27 @@ if TYPE_CHECKING:
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
-Purpose = Phase | Literal["train"]
-"""Phase of the sweep that a run is part of; "train" for a run of the command `train`."""
+RunPhase = Phase | Literal["train"]
+"""Phase of a sweep (search, select or confirm) that a run belongs to; "train" without a sweep."""
 
 PARENT_TAG = "mlflow.parentRunId"
-"""MLflow tag with the ID of the parent, below which MLflow shows a run."""
+"""Name of the MLflow tag that holds the ID of a run's parent, below which MLflow shows the run."""
 
 MAX_VALUE_LENGTH = 500
-"""Largest length of the value of a tag or parameter, in characters."""
+"""Largest length of the value of an MLflow tag or parameter, in characters."""
 
 
-def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
-    """Return the digest of a cell: all seeds of one method, scenario and values.
+def cell_digest(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
+    """Return the digest of a cell: all runs that differ only in their seed.
 
-    It is the digest of a spec without its seeds and without the runs that the run needs. Cells of
-    two sweeps that differ only in their seeds therefore have the same digest. Seeds that the study
+    The digest is computed from the spec of a run without its seeds and needed runs. Cells of two
+    sweeps that differ only in their seeds therefore have the same digest. Seeds that the study
     holds fixed are included, since they change the meaning of the standard deviation.
 
     Args:
         spec: spec of any run of the cell.
-        fixed_seeds: seeds that the study holds fixed, by random axis, such as "noise".
+        fixed_seeds: seeds that the study holds fixed, by the name of what they randomise, such as
+            "noise".
     """
     identity = spec.identity()
     identity.pop("needs", None)  # follows from the seeds
@@ -53,14 +54,14 @@ def cell_id(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
     return digest_of(identity)
 
 
-def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> dict[str, str]:
-    """Return the MLflow tags of a run: its status, its provenance, its study and its sweep.
+def run_tags(result: RunResult, phase: RunPhase, study: str, sweep: str = "") -> dict[str, str]:
+    """Return the MLflow tags of a run: status, provenance, study and sweep.
 
     Args:
         result: result of the run.
-        phase: phase of the run, or "train".
+        phase: phase of the run; "train" for a run without a sweep.
         study: name of the run's study.
-        sweep: digest of the run's sweep; "" for a run outside of sweeps.
+        sweep: digest of the run's sweep; "" for a run without a sweep.
     """
     tags = {
         **{f"nal.{name}": value for name, value in result.provenance.items()},
@@ -84,51 +85,57 @@ def run_tags(result: RunResult, phase: Purpose, study: str, sweep: str = "") -> 
     return {name: value[:MAX_VALUE_LENGTH] for name, value in tags.items()}
 
 
-def run_name(spec: RunSpec, phase: Purpose) -> str:
-    """Return the name of a run in MLflow.
+def run_name(spec: RunSpec, phase: RunPhase) -> str:
+    """Return the name of a run in MLflow, such as "λ=1 α=0.9 nal symmetric-0.4 seed 0".
 
-    It begins with what differs between the runs that MLflow lists together. A run of the confirm
-    phase is named "seed 0 nal λ=1 α=0.9 symmetric-0.4", any other run "λ=1 α=0.9 nal symmetric-0.4
-    seed 0".
+    Names of runs in the confirm phase begin with the seed, since MLflow lists the seeds of a cell
+    together: "seed 0 nal λ=1 α=0.9 symmetric-0.4".
 
     Args:
         spec: spec of the run.
-        phase: phase of the run, or "train".
+        phase: phase of the run; "train" for a run without a sweep.
     """
-    values = _format_values({name: spec.hyperparameters[name] for name in _tunable_names(spec)})
-    seed = f"seed {spec.seeds.init}"
-    parts = [values, spec.method, spec.scenario, seed]
+    values_text = _format_values(
+        {name: spec.hyperparameters[name] for name in _tunable_names(spec)}
+    )
+    seed_text = f"seed {spec.seeds.init}"
+    words = [values_text, spec.method, spec.scenario, seed_text]
     if phase == Phase.CONFIRM:
-        parts = [seed, spec.method, values, spec.scenario]
-    return " ".join(filter(None, parts))
+        words = [seed_text, spec.method, values_text, spec.scenario]
+    return " ".join(filter(None, words))
 
 
 def _tunable_names(spec: RunSpec) -> list[str]:
-    """Return the names of the hyperparameters that a search may vary.
+    """Return the names of a method's hyperparameters that a search may vary.
 
-    Code from outside the package is not imported. Of its methods, all floats are returned.
+    For methods from outside the package, whose code is not imported here, these are all
+    hyperparameters with a float value.
     """
     if is_extension(spec.method):
         return [name for name, value in spec.hyperparameters.items() if isinstance(value, float)]
-    return [p.name for p in method_of(spec.method).parameters if p.space is not None]
+    return [
+        parameter.name
+        for parameter in method_of(spec.method).parameters
+        if parameter.space is not None
+    ]
 
 
 def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
-    """Return the name of a cell in MLflow, such as "nal λ=1 α=0.9 symmetric-0.4"."""
+    """Return the MLflow name of a cell (all seeds of a setting): "nal λ=1 α=0.9 symmetric-0.4"."""
     return " ".join(filter(None, [method, _format_values(values), scenario]))
 
 
 def _format_values(values: Mapping[str, Value]) -> str:
     return " ".join(
-        f"{GREEK_LETTERS.get(name, name)}={_format_value(v)}" for name, v in values.items()
+        f"{GREEK_LETTERS.get(name, name)}={_format_value(value)}" for name, value in values.items()
     )
 
 
 def run_params(spec: RunSpec) -> dict[str, str]:
-    """Return the settings of a run as MLflow parameters, named by the keys of a study."""
+    """Return the settings of a run as MLflow parameters, by their key in a study file."""
     recipe, backbone = spec.recipe, without_hash(spec.backbone)
     params: dict[str, object] = {
-        **{f"{backbone}.{name}": v for name, v in spec.backbone_parameters.items()},
+        **{f"{backbone}.{name}": value for name, value in spec.backbone_parameters.items()},
         **spec.hyperparameters,
         "method": spec.method,
         "scenario": spec.scenario,
@@ -153,16 +160,16 @@ def run_params(spec: RunSpec) -> dict[str, str]:
     return {name: str(value)[:MAX_VALUE_LENGTH] for name, value in params.items()}
 
 
-def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
-    """Return the numeric hyperparameters as MLflow metrics, which MLflow can sort by number.
+def numeric_hyperparameters(values: Mapping[str, Value]) -> dict[str, float]:
+    """Return the numeric hyperparameters as MLflow metrics.
 
-    MLflow sorts its parameters as texts.
+    MLflow sorts metrics by number, but parameters as text.
 
     Args:
         values: values of hyperparameters by name.
 
     Returns:
-        Numeric values by metric name, such as "hp/lambda".
+        Numeric values by the name of the metric, such as "hp/lambda".
     """
     return {
         f"hp/{name}": float(value)
@@ -171,33 +178,32 @@ def numeric_settings(values: Mapping[str, Value]) -> dict[str, float]:
     }
 
 
-def protocol_in(
-    plan: PlanRecord | None, result: RunResult, phase: Purpose, cell: CellRecord | None
+def protocol_for(
+    plan: PlanRecord | None, result: RunResult, phase: RunPhase, cell: CellRecord | None
 ) -> Protocol:
-    """Return the protocol of a run: the rule that names the epochs over which metrics are averaged.
+    """Return the protocol of a run: the rule that names the averaged epochs.
 
-    Runs under the matched recipe have the protocol of their sweep. The other runs have the default
-    protocol of their learning-rate schedule. They are runs with another recipe, runs that only
-    supply other runs of the confirm phase, and runs without a sweep.
+    Runs with the matched recipe (the one that all methods of a study share) follow the protocol of
+    their sweep. All other runs follow the default protocol of their learning-rate schedule.
 
     Args:
         plan: plan of the sweep; None for a run without a sweep.
         result: result of the run.
-        phase: phase of the run, or "train".
-        cell: cell of the run in the confirm phase; None if it has none.
+        phase: phase of the run; "train" for a run without a sweep.
+        cell: cell of the run in the confirm phase; None for a run that belongs to no cell.
     """
     recipe, scenario = result.spec.recipe, result.spec.scenario
     if plan is None:
         return protocol_of(recipe)
     if not plan.protocols:  # a plan of a version that had only this protocol
         return HeldOutMean(recipe.window)
-    matched = not cell.recipe if cell else phase in (Phase.SEARCH, Phase.SELECT)
-    identity = plan.protocols.get(scenario) if matched else None
-    return read_protocol(identity) if identity else protocol_of(recipe)
+    has_matched_recipe = not cell.recipe if cell else phase in (Phase.SEARCH, Phase.SELECT)
+    protocol_identity = plan.protocols.get(scenario) if has_matched_recipe else None
+    return protocol_from_identity(protocol_identity) if protocol_identity else protocol_of(recipe)
 
 
-def metric_points(
-    result: RunResult, ended_ms: int | None = None, protocol: Protocol | None = None
+def mlflow_metrics(
+    result: RunResult, end_time_ms: int | None = None, protocol: Protocol | None = None
 ) -> list[Metric]:
     """Return the MLflow metrics of a run.
 
@@ -205,27 +211,30 @@ def metric_points(
 
     Args:
         result: result of the run.
-        ended_ms: end of the run in milliseconds since 1970; None for now. The times of earlier
-            epochs follow from the seconds that the epochs took.
-        protocol: rule that names the epochs over which metrics are averaged; None for the default
-            of the run's learning-rate schedule.
+        end_time_ms: end of the run in milliseconds since 1970; None for the current time. The
+            times of the epochs are computed back from the end.
+        protocol: rule that names the averaged epochs; None for the default of the run's
+            learning-rate schedule.
     """
     from mlflow.entities import Metric
 
-    end = int(time.time() * 1000) if ended_ms is None else ended_ms
-    start = end - int(1000 * sum(result.seconds))
-    times = [start + int(1000 * seconds) for seconds in accumulate(result.seconds)]
-    times += [end] * (len(result.trace) - len(times))
-    points = [
-        Metric(metric, value, time_ms, int(row["epoch"]))
-        for row, time_ms in zip(result.trace, times, strict=False)
-        for metric, value in row.items()
-        if metric != "epoch"
+    end_ms = int(time.time() * 1000) if end_time_ms is None else end_time_ms
+    start_ms = end_ms - int(1000 * sum(result.seconds))
+    epoch_ends_ms = [start_ms + int(1000 * seconds) for seconds in accumulate(result.seconds)]
+    epoch_ends_ms += [end_ms] * (len(result.trace) - len(epoch_ends_ms))
+    metrics = [
+        Metric(name, value, epoch_end_ms, int(row["epoch"]))
+        for row, epoch_end_ms in zip(result.trace, epoch_ends_ms, strict=False)
+        for name, value in row.items()
+        if name != "epoch"
     ]
     epochs = [int(epoch) for epoch in result.diagnostics.get("epoch", [])]
-    points += (
+    metrics += (
         Metric(
-            f"diagnostics/{name}", value, times[epoch - 1] if epoch <= len(times) else end, epoch
+            f"diagnostics/{name}",
+            value,
+            epoch_ends_ms[epoch - 1] if epoch <= len(epoch_ends_ms) else end_ms,
+            epoch,
         )
         for name, values in result.diagnostics.items()
         for epoch, value in zip(epochs, values, strict=True)
@@ -233,18 +242,20 @@ def metric_points(
     )
     last_epoch = int(result.trace[-1]["epoch"]) if result.trace else 0
     rates = {"flip_rate": result.labels.flip_rate, "nominal_rate": result.labels.nominal_rate}
-    numbers = {
+    final_values = {
         **result.summary(protocol),
         **{name: rate for name, rate in rates.items() if rate is not None},
         "skipped": float(result.skipped),
-        **numeric_settings(result.spec.hyperparameters),
+        **numeric_hyperparameters(result.spec.hyperparameters),
         "seed": float(result.spec.seeds.init),
     }
-    return points + [Metric(name, value, end, last_epoch) for name, value in numbers.items()]
+    return metrics + [
+        Metric(name, value, end_ms, last_epoch) for name, value in final_values.items()
+    ]
 
 
-def artifacts(result: RunResult) -> dict[str, str]:
-    """Return the contents of a run's MLflow artifacts by file name."""
+def artifact_texts(result: RunResult) -> dict[str, str]:
+    """Return the contents of a run's MLflow artifacts, by file name."""
     return {
         "spec.json": json.dumps(result.spec.to_dict(), indent=1),
         "transition.json": json.dumps(result.labels.transition),

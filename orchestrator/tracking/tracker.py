@@ -1,10 +1,12 @@
-"""Writer of runs, cells and sweeps to MLflow, from the records of the runs.
+"""Writing of training runs, cells and sweeps to MLflow.
 
-An MLflow run represents a run in one sweep. A run that two sweeps share is written below both, so
-that each sweep has all its trials, candidates, cells and seeds below itself.
+Each training run, each cell (all seeds of one method, scenario and values) and each sweep is one
+MLflow run. A training run that two sweeps share is written once for each sweep, so that all runs
+of a sweep are nested below the sweep.
 
-Writing the same run again is safe. A complete run in MLflow is left unchanged. A run that a killed
-driver left incomplete is replaced, so that no curve lacks a point or has one twice.
+A training run may be written again at any time. If its MLflow run is complete, nothing changes. An
+MLflow run that a killed process left incomplete is replaced, so that no curve lacks a point or has
+a point twice.
 """
 
 from __future__ import annotations
@@ -17,24 +19,24 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.archive import NO_CODE, STUDY_FILE
+from orchestrator.tracking.archive import NO_CODE_FILES, STUDY_FILE
 from orchestrator.tracking.projection import (
     PARENT_TAG,
-    Purpose,
-    artifacts,
-    cell_id,
+    RunPhase,
+    artifact_texts,
+    cell_digest,
     cell_name,
-    metric_points,
-    numeric_settings,
-    protocol_in,
+    mlflow_metrics,
+    numeric_hyperparameters,
+    protocol_for,
     run_name,
     run_params,
     run_tags,
 )
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
-from reports.store import open_store, search_runs, translate_store_errors, without_password
+from reports.store import mask_password, open_store, search_runs, translate_store_errors
 from trainables.errors import ServiceError
-from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST, TEST_LAST
+from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_ACCURACY, TEST_LAST
 from trainables.run.result import RunResult, Status
 
 if TYPE_CHECKING:
@@ -47,84 +49,85 @@ if TYPE_CHECKING:
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags that make MLflow show an experiment in the pages for model training."""
+"""Tags of an experiment that make MLflow show the pages for model training."""
 
 MAX_BATCH_METRICS = 900
-"""Largest number of metrics in one request to the store."""
+"""Largest number of metrics in one request to the MLflow store."""
 
 MAX_NOTE_LENGTH = 5000
-"""Largest length of a sweep's description, in characters."""
+"""Largest length of the description of a sweep in MLflow, in characters."""
 
 
-def is_complete(run: Run) -> bool:
-    """Return whether an MLflow run was written completely: its status is written last."""
+def was_fully_written(run: Run) -> bool:
+    """Return whether an MLflow run was written completely, with its final status."""
     return run.info.status in ("FINISHED", "FAILED")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run in the MLflow store.
+    """A training run in the MLflow store.
 
     Attributes:
         run_id: MLflow's ID of the run.
-        complete: whether the run was written completely.
-        parent: ID of the MLflow run below which MLflow shows this run; "" for none.
-        accuracy: test accuracy after the last epoch; None if it was not evaluated.
-        status: status of the training.
+        is_complete: whether the run was written completely.
+        parent_id: ID of the MLflow run below which MLflow shows this run; "" for none.
+        test_accuracy: accuracy on the test split after the last epoch; None if not evaluated.
+        training_status: `Status` of the training, such as "finished" or "diverged".
     """
 
     run_id: str
-    complete: bool
-    parent: str
-    accuracy: float | None
-    status: str
+    is_complete: bool
+    parent_id: str
+    test_accuracy: float | None
+    training_status: str
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Whether the training may continue later, since it was stopped or ran out of memory."""
-        return self.status in (Status.OUT_OF_MEMORY, Status.STOPPED)
+        return self.training_status in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @classmethod
-    def of(cls, run: Run) -> StoredRun:
-        """Return the description of an MLflow run."""
-        tags, accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
-        parent = tags.get(PARENT_TAG, "")
-        return cls(run.info.run_id, is_complete(run), parent, accuracy, tags["nal.status"])
+    def from_mlflow(cls, run: Run) -> StoredRun:
+        """Return the stored run that an MLflow run represents."""
+        tags, test_accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
+        parent_id = tags.get(PARENT_TAG, "")
+        return cls(
+            run.info.run_id, was_fully_written(run), parent_id, test_accuracy, tags["nal.status"]
+        )
 
 
 @dataclass(slots=True)
-class CellRun:
+class StoredCell:
     """A cell (all seeds of one method, scenario and values) in the MLflow store.
 
     Attributes:
         run_id: ID of the MLflow run that represents the cell.
-        logged_seeds: number of ended runs that the last logged mean includes.
-        has_settings: whether the settings of the cell were written.
-        complete: whether the last logged mean includes the runs of all seeds.
+        logged_run_count: number of training runs in the mean accuracy that was logged last.
+        has_logged_settings: whether the method, scenario and values of the cell were logged.
+        is_complete: whether the mean accuracy that was logged last includes all seeds.
     """
 
     run_id: str
-    logged_seeds: int = 0
-    has_settings: bool = False
-    complete: bool = False
+    logged_run_count: int = 0
+    has_logged_settings: bool = False
+    is_complete: bool = False
 
 
-class CellRuns:
-    """Cells in the MLflow experiment of a study, found by the digests of sweep and cell.
-
-    A cell is all seeds of one method, scenario and values.
+class StoredCells:
+    """The cells (all seeds of one method, scenario and values) in a study's MLflow experiment.
 
     Args:
         client: client of the MLflow store.
-        create: function that creates an MLflow run with a name and tags, and returns its ID.
+        create_run: function that creates an MLflow run with a name and tags, and returns its ID.
     """
 
     def __init__(
-        self, client: MlflowClient, create: Callable[[str, Mapping[str, str]], str]
+        self, client: MlflowClient, create_run: Callable[[str, Mapping[str, str]], str]
     ) -> None:
         self._client = client
-        self._create_run = create
-        self._cell_runs: dict[tuple[str, str], CellRun] = {}
+        self._create_run = create_run
+        # by the digests of the sweep and of the cell
+        self._cells: dict[tuple[str, str], StoredCell] = {}
 
     def add(self, run: Run) -> None:
         """Add a cell that was read from the MLflow store.
@@ -133,64 +136,76 @@ class CellRuns:
             run: MLflow run that represents the cell.
         """
         tags, metrics = run.data.tags, run.data.metrics
-        self._cell_runs[tags.get("nal.sweep", ""), tags["nal.cell"]] = CellRun(
+        self._cells[tags.get("nal.sweep", ""), tags["nal.cell"]] = StoredCell(
             run.info.run_id,
-            logged_seeds=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
-            has_settings=bool(run.data.params),
-            complete=is_complete(run),
+            logged_run_count=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
+            has_logged_settings=bool(run.data.params),
+            is_complete=was_fully_written(run),
         )
 
-    def get_or_create(self, sweep: str, name: str, record: CellRecord, parent: str) -> CellRun:
-        """Return a cell of a sweep, and create it in the MLflow store if it is missing.
+    def get_or_create(
+        self, sweep_digest: str, digest: str, record: CellRecord, sweep_run_id: str
+    ) -> StoredCell:
+        """Return a cell of a sweep, and create its MLflow run if this is missing.
 
         Args:
-            sweep: digest of the sweep.
-            name: digest of the cell, see `cell_id`.
+            sweep_digest: digest of the sweep.
+            digest: digest of the cell, see `cell_digest`.
             record: record of the cell in the sweep's plan.
-            parent: ID of the sweep's MLflow run.
+            sweep_run_id: ID of the MLflow run that represents the sweep.
         """
-        cell = self._cell_runs.get((sweep, name))
+        cell = self._cells.get((sweep_digest, digest))
         if cell is None:
-            tags = {"nal.kind": "cell", "nal.cell": name, "nal.sweep": sweep, PARENT_TAG: parent}
-            title = cell_name(record.method, record.scenario, record.values)
-            cell = self._cell_runs[sweep, name] = CellRun(self._create_run(title, tags))
-        if not cell.has_settings:
+            tags = {
+                "nal.kind": "cell",
+                "nal.cell": digest,
+                "nal.sweep": sweep_digest,
+                PARENT_TAG: sweep_run_id,
+            }
+            name = cell_name(record.method, record.scenario, record.values)
+            cell = StoredCell(self._create_run(name, tags))
+            self._cells[sweep_digest, digest] = cell
+        if not cell.has_logged_settings:
             settings = {"method": record.method, "scenario": record.scenario, **record.values}
             params = {name: str(value) for name, value in settings.items()}
-            self._log_to_cell(cell, numeric_settings(record.values), len(record.seeds), params)
-            cell.has_settings = True
+            self._log_to_cell(
+                cell, numeric_hyperparameters(record.values), len(record.seeds), params
+            )
+            cell.has_logged_settings = True
         return cell
 
-    def incomplete_ids(self, sweep: str) -> list[str]:
-        """Return the MLflow IDs of the cells of a sweep that still have runs to end.
+    def incomplete_run_ids(self, sweep_digest: str) -> list[str]:
+        """Return the MLflow run IDs of a sweep's cells in which the runs of some seeds are missing.
 
         Args:
-            sweep: digest of the sweep.
+            sweep_digest: digest of the sweep.
         """
         return [
             cell.run_id
-            for (sweep_digest, _), cell in self._cell_runs.items()
-            if sweep_digest == sweep and not cell.complete
+            for (digest, _), cell in self._cells.items()
+            if digest == sweep_digest and not cell.is_complete
         ]
 
-    def log_mean(self, cell: CellRun, ended_runs: Sequence[StoredRun], planned_count: int) -> None:
-        """Log the mean accuracy of a cell, unless it was logged for as many runs already.
+    def log_mean(
+        self, cell: StoredCell, ended_runs: Sequence[StoredRun], planned_count: int
+    ) -> None:
+        """Log the mean accuracy of a cell, if more of its runs have ended since the last time.
 
         Args:
             cell: cell in the MLflow store.
-            ended_runs: ended runs of the cell, one for each seed.
+            ended_runs: ended runs of the cell, at most one for each seed.
             planned_count: number of runs of the complete cell.
         """
-        if len(ended_runs) > cell.logged_seeds:
+        if len(ended_runs) > cell.logged_run_count:
             self._log_to_cell(cell, _cell_metrics(ended_runs), step=len(ended_runs))
-            cell.logged_seeds = len(ended_runs)
-        if not cell.complete and cell.logged_seeds >= planned_count:
+            cell.logged_run_count = len(ended_runs)
+        if not cell.is_complete and cell.logged_run_count >= planned_count:
             self._client.set_terminated(cell.run_id, "FINISHED")
-            cell.complete = True
+            cell.is_complete = True
 
     def _log_to_cell(
         self,
-        cell: CellRun,
+        cell: StoredCell,
         metrics: Mapping[str, float],
         step: int,
         params: Mapping[str, str] | None = None,
@@ -206,9 +221,10 @@ class CellRuns:
 
 
 def _cell_metrics(runs: Sequence[StoredRun]) -> dict[str, float]:
-    all_accuracies = [run.accuracy for run in runs if run.status == Status.FINISHED]
-    accuracies = [accuracy for accuracy in all_accuracies if accuracy is not None]
-    metrics = {"n": float(len(all_accuracies)), "diverged": float(len(runs) - len(all_accuracies))}
+    """Return the MLflow metrics of a cell: counts of runs, mean and standard deviation."""
+    finished_runs = [run for run in runs if run.training_status == Status.FINISHED]
+    accuracies = [run.test_accuracy for run in finished_runs if run.test_accuracy is not None]
+    metrics = {"n": float(len(finished_runs)), "diverged": float(len(runs) - len(finished_runs))}
     if accuracies:
         metrics[CELL_MEAN] = mean(accuracies)
     if len(accuracies) >= 2:
@@ -217,11 +233,11 @@ def _cell_metrics(runs: Sequence[StoredRun]) -> dict[str, float]:
 
 
 class Tracker:
-    """Writer of the runs of one study to its MLflow experiment.
+    """Writer of one study's training runs, cells and sweeps to its MLflow experiment.
 
     Args:
         uri: URI of the MLflow store, sqlite:///PATH or http(s)://HOST:PORT.
-        artifact_root: folder for MLflow's artifacts; None if a server determines their location.
+        artifact_root: folder for MLflow's artifacts; None if the MLflow server chooses the folder.
         study: name of the study and of its MLflow experiment.
 
     Attributes:
@@ -237,45 +253,46 @@ class Tracker:
         self.uri = uri
         self.study = study
         self._client = open_store(uri)
-        self._runs: dict[tuple[str, str], StoredRun] = {}
-        self._cell_runs = CellRuns(self._client, self._create_run)
-        self._sweeps: dict[str, str] = {}
-        self._plan: PlanRecord | None = None
-        self._sweep_run = ""
+        # by the digests of the sweep and of the training run
+        self._stored_runs: dict[tuple[str, str], StoredRun] = {}
+        self._stored_cells = StoredCells(self._client, self._create_run)
+        self._sweep_run_ids: dict[str, str] = {}
+        self._plan: PlanRecord | None = None  # plan of the current sweep
+        self._sweep_run_id = ""  # of the current sweep
         with translate_store_errors(uri):
-            self._experiment = self._open_experiment(artifact_root)
-            self._read_stored()
+            self._experiment_id = self._open_experiment(artifact_root)
+            self._read_stored_runs()
 
     def start_sweep(
-        self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str] = NO_CODE
+        self, plan: PlanRecord, study_yaml: str, code_files: Mapping[str, str] = NO_CODE_FILES
     ) -> None:
-        """Find or create the MLflow run of a sweep, and write its plan and study.
+        """Make a sweep the current sweep, and write its plan and study to MLflow.
 
         Args:
             plan: plan of the sweep.
-            study_yaml: resolved study as YAML text.
-            code: contents of the code files, by their path relative to the study.
+            study_yaml: study, as changed by flags, as YAML text.
+            code_files: contents of the study's code files, by path relative to the study.
 
         Raises:
             ServiceError: if the MLflow server has failed.
             HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
-            run_id = self._sweeps.get(plan.sweep)
+            run_id = self._sweep_run_ids.get(plan.sweep)
             if run_id is None:
                 run_id = self._create_run(
                     f"sweep {plan.sweep[:8]}", {"nal.kind": "sweep", "nal.sweep": plan.sweep}
                 )
-                self._sweeps[plan.sweep] = run_id
-            self._sweep_run = run_id
+                self._sweep_run_ids[plan.sweep] = run_id
+            self._sweep_run_id = run_id
             self._client.update_run(run_id, status="RUNNING")
             self._client.set_tag(run_id, "nal.started", datetime.now(UTC).isoformat())
-            for path, content in {**code, STUDY_FILE: study_yaml}.items():
+            for path, content in {**code_files, STUDY_FILE: study_yaml}.items():
                 self._client.log_text(run_id, content, path)
             self._write_plan(plan)
 
     def update_plan(self, plan: PlanRecord) -> None:
-        """Write an updated plan of the sweep to MLflow.
+        """Write the updated plan of the current sweep to MLflow.
 
         Args:
             plan: updated plan.
@@ -287,16 +304,16 @@ class Tracker:
         with translate_store_errors(self.uri):
             self._write_plan(plan)
 
-    def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None = None) -> None:
-        """Write a run that has ended to MLflow, unless it is there already.
+    def record(self, result: RunResult, phase: RunPhase, cell: CellRecord | None = None) -> None:
+        """Write a training run that has ended to MLflow, unless its MLflow run is complete.
 
-        An entry of a run that was stopped or ran out of memory is replaced once the result of the
-        run is final.
+        The MLflow run of a training run that was stopped or ran out of memory is replaced when the
+        result is final.
 
         Args:
-            result: result of the run.
-            phase: phase of the run; "train" for a run that belongs to no sweep.
-            cell: cell of the run in the confirm phase; None in other phases.
+            result: result of the training run.
+            phase: phase of the run; "train" for a run without a sweep.
+            cell: cell of the run in the confirm phase; None for a run that belongs to no cell.
 
         Raises:
             ServiceError: if the MLflow server has failed.
@@ -304,35 +321,40 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
-            sweep, parent = (plan.sweep, self._sweep_run) if plan else ("", "")
-            cell_run = None
+            sweep_digest, parent_id = (plan.sweep, self._sweep_run_id) if plan else ("", "")
+            stored_cell = None
             if plan and cell:
-                name = cell_id(result.spec, plan.fixed_seeds)
-                cell_run = self._cell_runs.get_or_create(sweep, name, cell, parent)
-                parent = cell_run.run_id
-            stored = self._runs.get((sweep, result.digest))
-            is_outdated = stored is not None and stored.resumable and result.final
-            if stored is None or not stored.complete or is_outdated:
-                if stored:
-                    self._client.delete_run(stored.run_id)
-                protocol = protocol_in(plan, result, phase, cell)
-                self._runs[sweep, result.digest] = self._write_run(
-                    result, phase, sweep, parent, protocol
+                digest = cell_digest(result.spec, plan.fixed_seeds)
+                stored_cell = self._stored_cells.get_or_create(
+                    sweep_digest, digest, cell, parent_id
                 )
-            if cell_run and cell:
+                parent_id = stored_cell.run_id
+            stored_run = self._stored_runs.get((sweep_digest, result.digest))
+            is_outdated = stored_run is not None and stored_run.is_resumable and result.is_final
+            if stored_run is None or not stored_run.is_complete or is_outdated:
+                if stored_run:
+                    self._client.delete_run(stored_run.run_id)
+                protocol = protocol_for(plan, result, phase, cell)
+                self._stored_runs[sweep_digest, result.digest] = self._write_run(
+                    result, phase, sweep_digest, parent_id, protocol
+                )
+            if stored_cell and cell:
                 ended_runs = [
                     run
-                    for run in self._runs.values()
-                    if run.parent == cell_run.run_id and run.complete and not run.resumable
+                    for run in self._stored_runs.values()
+                    if run.parent_id == stored_cell.run_id
+                    and run.is_complete
+                    and not run.is_resumable
                 ]
-                self._cell_runs.log_mean(cell_run, ended_runs, len(cell.seeds))
+                self._stored_cells.log_mean(stored_cell, ended_runs, len(cell.seeds))
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """Write the final plan and the tables to MLflow, and mark the sweep as finished.
+        """Write the final plan and the tables to MLflow, and mark the current sweep as finished.
 
         Args:
             plan: final plan of the sweep.
-            tables: rendered tables by file name; `table.md` becomes the description of the sweep.
+            tables: text of each results table by file name; MLflow shows `table.md` as the
+                description of the sweep.
 
         Raises:
             ServiceError: if the MLflow server has failed.
@@ -341,13 +363,13 @@ class Tracker:
         with translate_store_errors(self.uri):
             self._write_plan(plan)
             for name, text in tables.items():
-                self._client.log_text(self._sweep_run, text, name)
+                self._client.log_text(self._sweep_run_id, text, name)
             if note := tables.get("table.md", "")[:MAX_NOTE_LENGTH]:
-                self._client.set_tag(self._sweep_run, "mlflow.note.content", note)
-            self._client.set_terminated(self._sweep_run, "FINISHED")
+                self._client.set_tag(self._sweep_run_id, "mlflow.note.content", note)
+            self._client.set_terminated(self._sweep_run_id, "FINISHED")
 
     def mark_interrupted(self) -> None:
-        """Mark the sweep and its incomplete cells as killed in MLflow.
+        """Mark the current sweep and its incomplete cells as killed in MLflow.
 
         Raises:
             ServiceError: if the MLflow server has failed.
@@ -355,7 +377,10 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             if self._plan:
-                for run_id in [*self._cell_runs.incomplete_ids(self._plan.sweep), self._sweep_run]:
+                for run_id in [
+                    *self._stored_cells.incomplete_run_ids(self._plan.sweep),
+                    self._sweep_run_id,
+                ]:
                     self._client.set_terminated(run_id, "KILLED")
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
@@ -369,34 +394,34 @@ class Tracker:
                     self.study, artifact_location=location, tags=EXPERIMENT_TAGS
                 )
             except MlflowException:
-                # Another process may have created it meanwhile.
+                # Another process may have created the experiment meanwhile.
                 experiment = self._client.get_experiment_by_name(self.study)
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage == "deleted":
             raise ServiceError(
-                f"experiment '{self.study}' was deleted from {without_password(self.uri)}: "
-                "restore it with `mlflow experiments restore --experiment-id "
+                f"MLflow experiment '{self.study}' in {mask_password(self.uri)} was deleted: "
+                "restore the experiment with `mlflow experiments restore --experiment-id "
                 f"{experiment.experiment_id}`"
             )
         return str(experiment.experiment_id)
 
-    def _read_stored(self) -> None:
-        for run in search_runs(self._client, [self._experiment], "tags.`nal.kind` LIKE '%'"):
+    def _read_stored_runs(self) -> None:
+        for run in search_runs(self._client, [self._experiment_id], "tags.`nal.kind` LIKE '%'"):
             tags = run.data.tags
             match tags["nal.kind"]:
                 case "run":
                     key = tags.get("nal.sweep", ""), tags["nal.digest"]
-                    if not (stored := self._runs.get(key)) or not stored.complete:
-                        self._runs[key] = StoredRun.of(run)
+                    if not (stored_run := self._stored_runs.get(key)) or not stored_run.is_complete:
+                        self._stored_runs[key] = StoredRun.from_mlflow(run)
                 case "cell":
-                    self._cell_runs.add(run)
+                    self._stored_cells.add(run)
                 case "sweep":
-                    self._sweeps[tags["nal.sweep"]] = run.info.run_id
+                    self._sweep_run_ids[tags["nal.sweep"]] = run.info.run_id
 
     def _create_run(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
         run = self._client.create_run(
-            self._experiment,
+            self._experiment_id,
             start_time=start_ms,
             tags={"nal.study": self.study, **tags},
             run_name=name,
@@ -405,23 +430,30 @@ class Tracker:
 
     def _write_plan(self, plan: PlanRecord) -> None:
         self._plan = plan
-        self._client.set_tag(self._sweep_run, "nal.title", plan.title)
-        self._client.set_tag(self._sweep_run, "nal.state", plan.state)
-        self._client.log_text(self._sweep_run, plan.to_json(), PLAN_FILE)
+        self._client.set_tag(self._sweep_run_id, "nal.title", plan.title)
+        self._client.set_tag(self._sweep_run_id, "nal.state", plan.state)
+        self._client.log_text(self._sweep_run_id, plan.to_json(), PLAN_FILE)
 
     def _write_run(
-        self, result: RunResult, phase: Purpose, sweep: str, parent: str, protocol: Protocol
+        self,
+        result: RunResult,
+        phase: RunPhase,
+        sweep_digest: str,
+        parent_id: str,
+        protocol: Protocol,
     ) -> StoredRun:
         from mlflow.entities import Param
 
-        tags = run_tags(result, phase, self.study, sweep) | ({PARENT_TAG: parent} if parent else {})
+        tags = run_tags(result, phase, self.study, sweep_digest)
+        if parent_id:
+            tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         run_id = self._create_run(run_name(result.spec, phase), tags, start_ms)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, text in artifacts(result).items():
-                Path(folder, name).write_text(text)
-            self._client.log_artifacts(run_id, folder)
-        metrics = metric_points(result, protocol=protocol)
+        with tempfile.TemporaryDirectory() as temp_dir:
+            for name, text in artifact_texts(result).items():
+                Path(temp_dir, name).write_text(text)
+            self._client.log_artifacts(run_id, temp_dir)
+        metrics = mlflow_metrics(result, protocol=protocol)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
         for start_index in range(0, len(metrics), MAX_BATCH_METRICS):
             self._client.log_batch(
@@ -430,9 +462,12 @@ class Tracker:
                 params=[] if start_index else params,
             )
         # The status is written last, so that a run without it is incomplete.
-        finished = result.status is Status.FINISHED
-        self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
-        accuracy = result.last(TEST)
+        is_finished = result.status is Status.FINISHED
+        self._client.set_terminated(run_id, "FINISHED" if is_finished else "FAILED")
         return StoredRun(
-            run_id, complete=True, parent=parent, accuracy=accuracy, status=result.status
+            run_id,
+            is_complete=True,
+            parent_id=parent_id,
+            test_accuracy=result.last_value(TEST_ACCURACY),
+            training_status=result.status,
         )

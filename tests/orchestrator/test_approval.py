@@ -14,13 +14,13 @@ import pytest
 from command_line import CHECKOUT
 from outside_code import DATA, FILES, LOSS, code_file, side_effect
 
-from orchestrator.approval import allowed_folder, is_allowed
+from orchestrator.approval import is_allowed, permission_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS = 120.0
-QUESTION = "Execute it? [y/N]"
+QUESTION = "Execute the file? [y/N]"
 STUDY = """\
 extends: digits
 methods: [ce, my_loss.py:LabelSmoothing]
@@ -33,7 +33,7 @@ WITHOUT_PROBE = """\
 import sys
 from orchestrator.__main__ import main
 from orchestrator.planning import cost
-cost._probe = lambda *_: {
+cost._measure_in_subprocess = lambda *_: {
     "step_seconds": 0.001, "evaluation_seconds": 1e-6, "checkpoint_bytes": 10**6,
     "device": "cpu", "devices": 1,
 }
@@ -162,7 +162,7 @@ def test_the_user_is_asked_once(user: User, words: tuple[str, ...], file: str) -
     assert shown.count(QUESTION) == 1
     last = shown.strip().splitlines()[-1]
     assert "error: " in last
-    assert last.endswith("has not been allowed: read it, then add --allow-code")
+    assert last.endswith("has not been allowed: read the file, then add --allow-code")
     assert (user.executed(), user.remembered()) == ([], set())
 
     code, shown = user.type(*words, answer="y\n")
@@ -190,8 +190,8 @@ def test_without_a_terminal_a_flag_is_needed(user: User, words: tuple[str, ...],
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.endswith(
-        f"{user.folder / file} (SHA-256 {user.sha256(file)}) is code that would be executed, and "
-        "has not been allowed: read it, then add --allow-code\n"
+        f"the code in {user.folder / file} (SHA-256 {user.sha256(file)}) would be executed, but "
+        "has not been allowed: read the file, then add --allow-code\n"
     )
     assert refused.stderr.count("\n") == 1
     assert (user.executed(), user.remembered()) == ([], set())
@@ -231,8 +231,8 @@ def test_a_state_folder_that_cannot_be_written_is_only_a_warning(user: User) -> 
         assert done.returncode == 0, done.stderr
         folder = user.state / "nal-orchestrator" / "allowed-code"
         warning = (
-            f"cannot remember in {folder} that {user.folder}/my_loss.py is allowed "
-            "(Not a directory): it will be asked for again\n"
+            f"the permission to execute {user.folder}/my_loss.py cannot be saved in {folder} "
+            "(Not a directory): you will be asked again next time\n"
         )
         assert done.stderr.count(warning) == 1
         assert user.executed() == ["my_loss.py"]
@@ -283,4 +283,4 @@ def test_the_state_folder_is_absolute(
     else:
         monkeypatch.setenv("XDG_STATE_HOME", value)
     expected = tmp_path / ".local" / "state" / "nal-orchestrator" / "allowed-code"
-    assert allowed_folder() == expected
+    assert permission_folder() == expected

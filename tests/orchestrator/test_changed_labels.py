@@ -34,7 +34,7 @@ def test_a_draw_that_changed_between_two_methods_is_refused(tmp_path: Path) -> N
     pin.write_text(json.dumps({**first, "sha256": "f" * 64}))
     line = error_line(*sweep, "--methods", "ce,nal")
     assert "the labels of symmetric-0.4 at noise seed 0 have SHA-256" in line
-    assert "but ffffffffffff when labels were first drawn" in line
+    assert "but had ffffffffffff when they were first drawn" in line
     assert len(results(tmp_path)) == 1
     pin.write_text(json.dumps(first))
     assert run_command(*sweep, "--methods", "ce,nal").returncode == 0
@@ -92,6 +92,7 @@ def test_a_home_in_another_format_is_refused(tmp_path: Path) -> None:
         ("noise", "digits"),
         *(("report",), ("sync",), ("ui",), ("suspects", "abc")),
     ):
-        assert "was written in another format (0; this version has 1)" in error_line(
-            *arguments, "--home", tmp_path
+        assert (
+            "was written by another version of this program (format 0, expected 1)"
+            in error_line(*arguments, "--home", tmp_path)
         )

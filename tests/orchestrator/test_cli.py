@@ -137,7 +137,8 @@ ENGINE_FAULTS = {
     ),
     "an address that is not used": (
         ("--engine", "inline", "--ray-address", "10.0.0.1:6379"),
-        "error: --ray-address: --engine inline uses no Ray cluster: leave one of the two out\n",
+        "error: --ray-address: --engine inline uses no Ray cluster: leave out one of the "
+        "two flags\n",
     ),
 }
 
@@ -153,7 +154,7 @@ def test_an_invalid_engine_is_refused(
 
 def test_too_many_cpus_are_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "digits", "--set", "resources.cpus=1000")
-    assert f"one run requires 1000 CPUs, this machine has {os.cpu_count()}" in line
+    assert f"one run requires 1000 CPUs, but this machine has {os.cpu_count()}" in line
     assert home_is_untouched(tmp_path)
 
 
@@ -202,7 +203,7 @@ def test_an_unwritable_home_is_refused(fault: Callable[..., str], tmp_path: Path
 def test_too_little_disk_space_is_refused(
     fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**6))
     line = fault("sweep", "digits", "--epochs", "1", "--trials", "1", "--home", "full")
     assert "0.0 GB free" in line
@@ -212,7 +213,7 @@ def test_too_little_disk_space_is_refused(
 
 def test_a_second_sweep_of_the_same_study_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    with home.claimed("digits"):
+    with home.study_lock("digits"):
         process = run_command("sweep", "digits", "--home", tmp_path)
     assert process.returncode == 2
     assert process.stderr.startswith("error: a sweep of 'digits' is already running")
@@ -245,10 +246,10 @@ def test_train_names_a_method_from_a_file_without_its_hash(
 ) -> None:
     (tmp_path / "my_loss.py").write_text(LOSS)
     words = ("train", "digits", "--method", "my_loss.py:LabelSmoothing", "--home", "h")
-    assert fault(*words).endswith("read it, then add --allow-code\n")
+    assert fault(*words).endswith("read the file, then add --allow-code\n")
     line = fault(*words, "--allow-code", "--set", "smothing=0.2")
     assert line.startswith(
-        "error: --set smothing: no parameter of LabelSmoothing nor key of a study: "
+        "error: --set smothing: neither a parameter of LabelSmoothing nor a key of a study: "
         "did you mean 'smoothing'?"
     )
     assert not (tmp_path / "h").exists()
@@ -302,7 +303,7 @@ def test_a_dry_run_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(costs, "_probe", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
     arguments = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
     monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
     with pytest.raises(SystemExit) as end:

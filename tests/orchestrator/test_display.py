@@ -61,6 +61,11 @@ def test_before_the_first_run(tmp_path: Path) -> None:
     assert "no trial has ended yet" in text
 
 
+def test_without_a_search_no_trial_is_mentioned(tmp_path: Path) -> None:
+    display, _ = open_display(tmp_path, sets=("tune=[]",))
+    assert "trial" not in rendered_text(display)
+
+
 def test_running_runs_are_shown(tmp_path: Path) -> None:
     display, driver = open_display(tmp_path)
     task = driver.sweep.next()
@@ -125,10 +130,10 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
 def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: FakeClock) -> None:
     display, driver = open_display(tmp_path)
     sizes = phase_sizes(driver.sweep.plan)
-    whole = sum(size.runs * COST.mean_run_seconds(size.groups) for size in sizes)
-    assert display.seconds_left() == pytest.approx(whole / COST.slots)
+    whole = sum(size.max_run_count * COST.mean_run_seconds(size.groups) for size in sizes)
+    assert display.seconds_left() == pytest.approx(whole / COST.max_concurrent_runs)
     clock.now += 0.5
-    assert display.seconds_left() == pytest.approx(whole / COST.slots)
+    assert display.seconds_left() == pytest.approx(whole / COST.max_concurrent_runs)
 
 
 def test_the_time_left_follows_the_actual_speed(tmp_path: Path, clock: FakeClock) -> None:

@@ -15,14 +15,14 @@ from factories import make_spec
 from fake_runs import FakeRun, attempts, misbehave, open_fake, record_run
 from plans import complete_trials, searches_of, small_plan, sweep_digests
 from small_runs import complete_run, digits, recipe, runnable
-from works import EPOCHS, SPECS, RecordingListener, ScriptedWork, answer_at
+from task_sources import EPOCHS, SPECS, RecordingListener, ScriptedTaskSource, answer_at
 
 import orchestrator.engine as package
 from orchestrator.engine.base import engine_names, engine_of
 from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.engine.ray_engine import RayEngine
-from orchestrator.flags import Places
+from orchestrator.flags import Locations
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, RunList, Task
 from trainables.errors import NalError, ServiceError
@@ -59,13 +59,16 @@ def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
 
 
 def carry_out(
-    engine: Callable[..., Engine], home: Path, work: Any, listener: RecordingListener | None = None
+    engine: Callable[..., Engine],
+    home: Path,
+    task_source: Any,
+    listener: RecordingListener | None = None,
 ) -> Any:
-    """Carry out a work with fake runs and return it."""
+    """Carry out the runs of a task source with fake training, and return the task source."""
     engine(opener=open_fake).carry_out(
-        work, Job(home, home, "fake"), listener or RecordingListener()
+        task_source, Job(home, home, "fake"), listener or RecordingListener()
     )
-    return work
+    return task_source
 
 
 def sweep_of(
@@ -94,17 +97,19 @@ def test_a_sweep_trains_each_run_once(engine: Callable[..., Engine], tmp_path: P
 def test_rows_are_reported_once_and_in_order_before_the_end(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carry_out(engine, tmp_path, ScriptedWork())
-    assert [work.epochs(seed) for seed in range(3)] == [ALL_EPOCHS] * 3
-    assert sorted(work.ends) == [(seed, "finished", work.ends[0][2]) for seed in range(3)]
+    task_source = carry_out(engine, tmp_path, ScriptedTaskSource())
+    assert [task_source.epochs(seed) for seed in range(3)] == [ALL_EPOCHS] * 3
+    assert sorted(task_source.ends) == [
+        (seed, "finished", task_source.ends[0][2]) for seed in range(3)
+    ]
 
 
 def test_rows_of_a_checkpoint_are_reported_first(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    stop = ScriptedWork(SPECS[:1], (2,), answer_at(2, Answer.STOP))
+    stop = ScriptedTaskSource(SPECS[:1], (2,), answer_at(2, Answer.STOP))
     assert carry_out(engine, tmp_path, stop).epochs(0) == [1, 2]
-    again = carry_out(engine, tmp_path, ScriptedWork(SPECS[:1]))
+    again = carry_out(engine, tmp_path, ScriptedTaskSource(SPECS[:1]))
     assert again.rows[0][0][:2] == [1, 2]
     assert again.epochs(0) == ALL_EPOCHS
     assert set(attempts(tmp_path).values()) == {2}
@@ -113,15 +118,21 @@ def test_rows_of_a_checkpoint_are_reported_first(
 def test_a_run_stops_at_the_epoch_that_the_work_chooses(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    def answer(_work: ScriptedWork, seed: int, epoch: int) -> Answer:
+    def answer(_work: ScriptedTaskSource, seed: int, epoch: int) -> Answer:
         return Answer.STOP if (seed, epoch) in {(0, 2), (1, 4)} else Answer.CONTINUE
 
     listener = RecordingListener()
-    work = carry_out(engine, tmp_path, ScriptedWork(stops_after=(2, 4), answer=answer), listener)
-    assert [work.epochs(seed) for seed in range(3)] == [[1, 2], [1, 2, 3, 4], ALL_EPOCHS]
-    assert sorted(end[:2] for end in work.ends) == [(0, "stopped"), (1, "stopped"), (2, "finished")]
-    assert [len(work.results[seed].trace) for seed in range(3)] == [2, 4, 6]
-    last_epochs = {group[-1] for group in work.rows[2]}
+    task_source = carry_out(
+        engine, tmp_path, ScriptedTaskSource(stops_after=(2, 4), answer=answer), listener
+    )
+    assert [task_source.epochs(seed) for seed in range(3)] == [[1, 2], [1, 2, 3, 4], ALL_EPOCHS]
+    assert sorted(end[:2] for end in task_source.ends) == [
+        (0, "stopped"),
+        (1, "stopped"),
+        (2, "finished"),
+    ]
+    assert [len(task_source.results[seed].trace) for seed in range(3)] == [2, 4, 6]
+    last_epochs = {group[-1] for group in task_source.rows[2]}
     assert {2, 4, 6} <= last_epochs
     assert sorted(listener.starts) == sorted(listener.ends) == sorted(spec.digest for spec in SPECS)
 
@@ -129,68 +140,74 @@ def test_a_run_stops_at_the_epoch_that_the_work_chooses(
 def test_the_last_epoch_ends_a_run_whatever_the_answer(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carry_out(
-        engine, tmp_path, ScriptedWork(SPECS[:1], (EPOCHS,), answer_at(EPOCHS, Answer.WAIT))
+    task_source = carry_out(
+        engine, tmp_path, ScriptedTaskSource(SPECS[:1], (EPOCHS,), answer_at(EPOCHS, Answer.WAIT))
     )
-    assert [end[:2] for end in work.ends] == [(0, "finished")]
+    assert [end[:2] for end in task_source.ends] == [(0, "finished")]
 
 
 def test_a_stop_at_another_epoch_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"STOP after epoch 1, which is none of \(2,\)"):
+    message = r"STOP after epoch 1, but a run may stop only after the epochs \(2,\)"
+    with pytest.raises(ValueError, match=message):
         carry_out(
-            InlineEngine, tmp_path, ScriptedWork(stops_after=(2,), answer=answer_at(1, Answer.STOP))
+            InlineEngine,
+            tmp_path,
+            ScriptedTaskSource(stops_after=(2,), answer=answer_at(1, Answer.STOP)),
         )
 
 
 def test_a_parked_run_waits_for_the_other_runs(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    def answer(work: ScriptedWork, seed: int, epoch: int) -> Answer:
+    def answer(task_source: ScriptedTaskSource, seed: int, epoch: int) -> Answer:
         """Let every run wait for all others after epoch 2, then stop seed 1 alone."""
-        if epoch > 2 or any(2 not in work.epochs(other) for other in range(3)):
+        if epoch > 2 or any(2 not in task_source.epochs(other) for other in range(3)):
             return Answer.WAIT if epoch == 2 else Answer.CONTINUE
         return Answer.STOP if seed == 1 else Answer.CONTINUE
 
     listener = RecordingListener()
-    work = carry_out(engine, tmp_path, ScriptedWork(stops_after=(2,), answer=answer), listener)
-    assert [work.epochs(seed) for seed in range(3)] == [ALL_EPOCHS, [1, 2], ALL_EPOCHS]
-    assert sorted(end[:2] for end in work.ends) == [
+    task_source = carry_out(
+        engine, tmp_path, ScriptedTaskSource(stops_after=(2,), answer=answer), listener
+    )
+    assert [task_source.epochs(seed) for seed in range(3)] == [ALL_EPOCHS, [1, 2], ALL_EPOCHS]
+    assert sorted(end[:2] for end in task_source.ends) == [
         (0, "finished"),
         (1, "stopped"),
         (2, "finished"),
     ]
-    assert work.rechecks
+    assert task_source.rechecks
     assert sorted(listener.starts) == sorted(listener.ends)
 
 
 def test_a_checkpoint_beyond_a_stop_epoch_stops_at_once(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    carry_out(engine, tmp_path, ScriptedWork(SPECS[:1], (4,), answer_at(4, Answer.STOP)))
+    carry_out(engine, tmp_path, ScriptedTaskSource(SPECS[:1], (4,), answer_at(4, Answer.STOP)))
     waits = iter([Answer.WAIT, Answer.CONTINUE, Answer.CONTINUE])
-    work = ScriptedWork(
+    task_source = ScriptedTaskSource(
         SPECS[:1],
         (2,),
         lambda _work, _seed, epoch: next(waits) if epoch == 2 else Answer.CONTINUE,
     )
-    carry_out(engine, tmp_path, work)
-    assert work.rows[0][0] == [1, 2]
-    assert work.epochs(0) == ALL_EPOCHS
-    assert work.rechecks == [0]
+    carry_out(engine, tmp_path, task_source)
+    assert task_source.rows[0][0] == [1, 2]
+    assert task_source.epochs(0) == ALL_EPOCHS
+    assert task_source.rechecks == [0]
 
 
 @pytest.mark.parametrize("stops_after", [(), (2,)])
 def test_a_work_without_progress_is_an_error(
     engine: Callable[..., Engine], tmp_path: Path, stops_after: tuple[int, ...]
 ) -> None:
-    work = ScriptedWork(
+    task_source = ScriptedTaskSource(
         SPECS, stops_after, answer_at(2, Answer.WAIT) if stops_after else answer_at(0, Answer.WAIT)
     )
     if not stops_after:
-        work.open_runs += 1
+        task_source.open_runs += 1
     waiting = len(SPECS) if stops_after else 0
-    with pytest.raises(NalError, match=f"no run can proceed: no run .* {waiting} wait for others"):
-        carry_out(engine, tmp_path, work)
+    message = f"no run can proceed: no run .* {waiting} wait for other runs"
+    with pytest.raises(NalError, match=message):
+        carry_out(engine, tmp_path, task_source)
 
 
 def test_a_run_starts_after_its_needs(engine: Callable[..., Engine], tmp_path: Path) -> None:
@@ -219,13 +236,13 @@ def test_a_stopped_result_is_not_the_result_of_a_crashed_run(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     spec = make_spec(recipe=Recipe(EPOCHS, 64, 0.1, window=2))
-    carry_out(engine, tmp_path, ScriptedWork([spec], (2,), answer_at(2, Answer.STOP)))
+    carry_out(engine, tmp_path, ScriptedTaskSource([spec], (2,), answer_at(2, Answer.STOP)))
     misbehave(tmp_path, crash_above=0.0)
-    work = carry_out(engine, tmp_path, ScriptedWork([spec]))
-    ((_, status, reason),) = work.ends
+    task_source = carry_out(engine, tmp_path, ScriptedTaskSource([spec]))
+    ((_, status, reason),) = task_source.ends
     assert status == ""
     assert reason.startswith("ZeroDivisionError: a bug (")
-    assert work.epochs(0) == [1, 2]
+    assert task_source.epochs(0) == [1, 2]
 
 
 class InterruptedListener(RecordingListener):
@@ -261,10 +278,10 @@ def test_a_user_error_ends_the_sweep(engine: Callable[..., Engine], tmp_path: Pa
 @pytest.mark.usefixtures("_ray")
 def test_a_lost_worker_is_replaced_and_rows_are_reported_once(tmp_path: Path) -> None:
     misbehave(tmp_path, die_once_after=4, seconds=0.3)
-    work = carry_out(RayEngine, tmp_path, ScriptedWork(SPECS[:1], (2,)))
+    task_source = carry_out(RayEngine, tmp_path, ScriptedTaskSource(SPECS[:1], (2,)))
     assert list(tmp_path.glob("died.*"))
-    assert work.epochs(0) == ALL_EPOCHS
-    assert [end[:2] for end in work.ends] == [(0, "finished")]
+    assert task_source.epochs(0) == ALL_EPOCHS
+    assert [end[:2] for end in task_source.ends] == [(0, "finished")]
 
 
 @pytest.mark.slow
@@ -285,7 +302,7 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert complete_trials(sweep) == [6]
     for values, value in sweep.tunings[0].search.completed_trials():
         assert (value == 0.1) is (values["lambda"] > 1)
-    chosen = sweep.tunings[0].chosen
+    chosen = sweep.tunings[0].chosen_values
     assert chosen is not None
     assert chosen["lambda"] <= 1
 
@@ -295,15 +312,15 @@ def test_a_stopped_real_run_continues_bit_for_bit(
 ) -> None:
     spec = runnable(recipe=recipe(5), values={"first_target_epoch": 2})
     job = Job(tmp_path / "stopped", tmp_path, "digits")
-    stop = ScriptedWork([spec], (1, 3), answer_at(3, Answer.STOP))
+    stop = ScriptedTaskSource([spec], (1, 3), answer_at(3, Answer.STOP))
     engine(opener=open_run).carry_out(stop, job, RecordingListener())
     assert [end[:2] for end in stop.ends] == [(0, "stopped")]
     assert stop.epochs(0) == [1, 2, 3]
-    continued = ScriptedWork([spec])
+    continued = ScriptedTaskSource([spec])
     engine(opener=open_run).carry_out(continued, job, RecordingListener())
     assert continued.epochs(0) == [1, 2, 3, 4, 5]
     whole = complete_run(spec, tmp_path / "whole", digits)
-    result = Record(job.home, spec.digest).result()
+    result = Record(job.home, spec.digest).read_result()
     assert result is not None
     assert (result.trace, result.diagnostics) == (whole.trace, whole.diagnostics)
     assert (result.status, result.labels, result.split) == (whole.status, whole.labels, whole.split)
@@ -322,20 +339,20 @@ def test_all_rows_of_a_recorded_run_are_reported_whatever_the_answer(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     record_run(tmp_path, SPECS[0])
-    work = ScriptedWork(SPECS[:1], stops_after=(2,), answer=answer_at(2, Answer.STOP))
-    carry_out(engine, tmp_path, work)
-    assert work.epochs(0) == ALL_EPOCHS
-    assert work.ends == [(0, "finished", "")]
+    task_source = ScriptedTaskSource(SPECS[:1], stops_after=(2,), answer=answer_at(2, Answer.STOP))
+    carry_out(engine, tmp_path, task_source)
+    assert task_source.epochs(0) == ALL_EPOCHS
+    assert task_source.ends == [(0, "finished", "")]
 
 
 def test_the_last_epoch_ends_a_run_even_if_it_is_no_stop_epoch(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    work = carry_out(
-        engine, tmp_path, ScriptedWork(SPECS[:1], (2,), answer_at(EPOCHS, Answer.WAIT))
+    task_source = carry_out(
+        engine, tmp_path, ScriptedTaskSource(SPECS[:1], (2,), answer_at(EPOCHS, Answer.WAIT))
     )
-    assert work.epochs(0) == ALL_EPOCHS
-    assert work.ends == [(0, "finished", "")]
+    assert task_source.epochs(0) == ALL_EPOCHS
+    assert task_source.ends == [(0, "finished", "")]
 
 
 def test_an_interrupt_swallowed_by_a_library_ends_an_inline_work(
@@ -349,10 +366,10 @@ def test_an_interrupt_swallowed_by_a_library_ends_an_inline_work(
         return advance(self)
 
     monkeypatch.setattr(FakeRun, "advance", advance_after_interrupt)
-    work = ScriptedWork(SPECS)
+    task_source = ScriptedTaskSource(SPECS)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(InlineEngine, tmp_path, work)
-    assert work.ends == []
+        carry_out(InlineEngine, tmp_path, task_source)
+    assert task_source.ends == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -364,7 +381,7 @@ from orchestrator.engine.inline_engine import InlineEngine
 class Third(InlineEngine):
     "An engine in a file of its own."
 
-def from_places(places):
+def create_engine(locations):
     return Third()
 """
 
@@ -377,7 +394,7 @@ def test_an_engine_in_a_file_of_its_own_is_found(
     (tmp_path / "third_engine.py").write_text(THIRD)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     assert engine_names() == sorted([*names, "third"])
-    third = engine_of(Places(engine="third"))
+    third = engine_of(Locations(engine="third"))
     assert type(third).__name__ == "Third"
     spec, listener = make_spec(), RecordingListener()
     record_run(tmp_path, spec)

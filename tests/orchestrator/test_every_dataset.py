@@ -11,7 +11,7 @@ from layouts import write_animal10n, write_cifar_human, write_clothing1m, write_
 from small_cifar import small_cifar10, small_cifar100
 
 from orchestrator.commands import train
-from orchestrator.flags import Changes, Places
+from orchestrator.flags import Locations, StudyFlags
 from trainables.backbones import backbone_of
 from trainables.datasets import SOURCES
 from trainables.datasets.cifar_human import Cifar100N
@@ -66,10 +66,10 @@ def train_nal(
     dataset, _, sets = CASES[study]
     source = WRITERS[dataset](tmp_path / "data")
     monkeypatch.setitem(SOURCES, dataset, source)
-    changes = Changes(study, methods=("nal",), sets=(*SHORT, *sets))
-    places = Places(data_dir=tmp_path / "data", home_dir=tmp_path / "home")
+    study_flags = StudyFlags(study, methods=("nal",), sets=(*SHORT, *sets))
+    locations = Locations(data_dir=tmp_path / "data", home_dir=tmp_path / "home")
     try:
-        assert train.run(changes, places, "nal", 0, as_json=True) == 0
+        assert train.run(study_flags, locations, "nal", 0, as_json=True) == 0
     finally:
         shutil.rmtree(tmp_path / "home", ignore_errors=True)  # checkpoints of up to 1 GB
     result: dict[str, Any] = json.loads(capsys.readouterr().out)

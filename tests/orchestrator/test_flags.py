@@ -10,18 +10,18 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.commands import noise as noise_command
 from orchestrator.commands import sweep as sweep_command
-from orchestrator.flags import Changes, Places, command_line, flags_of
+from orchestrator.flags import Locations, StudyFlags, command_line, flags_of
 from orchestrator.home import DEFAULT_HOME
 from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
 
 
-def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[Changes, Places]:
+def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[StudyFlags, Locations]:
     """Return the flags that the command line passes to a command."""
-    calls: list[tuple[Changes, Places]] = []
+    calls: list[tuple[StudyFlags, Locations]] = []
 
-    def fake_run(changes: Changes, places: Places, *_: Any, **__: Any) -> int:
-        calls.append((changes, places))
+    def fake_run(study_flags: StudyFlags, locations: Locations, *_: Any, **__: Any) -> int:
+        calls.append((study_flags, locations))
         return 0
 
     monkeypatch.setattr(sweep_command, "run", fake_run)
@@ -35,7 +35,7 @@ def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[Changes
 
 
 ALL = (
-    Changes(
+    StudyFlags(
         study="my studies/one.yaml",
         trials=7,
         epochs=30,
@@ -45,7 +45,7 @@ ALL = (
         subset=500,
         sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
     ),
-    Places(
+    Locations(
         data_dir=Path("my data"),
         home_dir=Path("other home"),
         engine="inline",
@@ -55,22 +55,22 @@ ALL = (
 )
 
 
-@pytest.mark.parametrize("flags", [(Changes("digits"), Places()), ALL], ids=["none", "all"])
+@pytest.mark.parametrize("flags", [(StudyFlags("digits"), Locations()), ALL], ids=["none", "all"])
 def test_a_command_line_restores_its_flags(
-    flags: tuple[Changes, Places], monkeypatch: pytest.MonkeyPatch
+    flags: tuple[StudyFlags, Locations], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert parsed_flags(monkeypatch, command_line("sweep", *flags)) == flags
 
 
 def test_flags_at_their_defaults_are_omitted() -> None:
-    assert command_line("sweep", Changes("digits", trials=8), Places()) == (
+    assert command_line("sweep", StudyFlags("digits", trials=8), Locations()) == (
         "python -m orchestrator sweep digits --trials 8"
     )
-    assert command_line("ui", Places()) == "python -m orchestrator ui"
+    assert command_line("ui", Locations()) == "python -m orchestrator ui"
 
 
 def test_every_flag_has_its_option() -> None:
-    options = [flag.option for kind in (Changes, Places) for flag in flags_of(kind)]
+    options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
         *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
@@ -78,30 +78,32 @@ def test_every_flag_has_its_option() -> None:
 
 
 def test_a_space_within_a_file_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes, _ = parsed_flags(
+    study_flags, _ = parsed_flags(
         monkeypatch, "python -m orchestrator sweep digits --methods 'ce, my loss.py:Smooth'"
     )
-    assert changes.methods == ("ce", "my loss.py:Smooth")
+    assert study_flags.methods == ("ce", "my loss.py:Smooth")
 
 
 def test_spaces_between_methods_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes, _ = parsed_flags(
+    study_flags, _ = parsed_flags(
         monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'"
     )
-    assert changes.methods == ("nal", "ce")
+    assert study_flags.methods == ("nal", "ce")
 
 
 def test_a_command_may_restrict_a_flag_to_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes, _ = parsed_flags(monkeypatch, "python -m orchestrator noise digits --scenario clean")
-    assert changes == Changes("digits", scenarios=("clean",))
-    changes, _ = parsed_flags(
+    study_flags, _ = parsed_flags(
+        monkeypatch, "python -m orchestrator noise digits --scenario clean"
+    )
+    assert study_flags == StudyFlags("digits", scenarios=("clean",))
+    study_flags, _ = parsed_flags(
         monkeypatch, "python -m orchestrator noise digits --set a=1 --set b=2"
     )
-    assert changes == Changes("digits", sets=("a=1", "b=2"))
+    assert study_flags == StudyFlags("digits", sets=("a=1", "b=2"))
 
 
 def test_flags_change_the_study() -> None:
-    changes = Changes(
+    study_flags = StudyFlags(
         study="digits",
         trials=5,
         seeds=2,
@@ -110,7 +112,7 @@ def test_flags_change_the_study() -> None:
         subset=500,
         sets=("recipe.batch_size=32", "search.seed=77"),
     )
-    loaded = changes.load()
+    loaded = study_flags.load()
     study = loaded.study
     assert (study.search.trials, study.search.seed) == (5, 77)
     assert study.confirm.seeds == (0, 1)
@@ -123,31 +125,31 @@ def test_flags_change_the_study() -> None:
 
 
 def test_epochs_scale_settings_counted_in_epochs() -> None:
-    study = Changes(study="digits", epochs=30).load().study
+    study = StudyFlags(study="digits", epochs=30).load().study
     assert matched_recipe(study).epochs == 30
     assert matched_recipe(study).window == 5
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 5
 
 
 def test_a_value_set_by_a_flag_is_not_scaled() -> None:
-    flags = Changes(study="digits", epochs=30, sets=("recipe.window=8",))
+    flags = StudyFlags(study="digits", epochs=30, sets=("recipe.window=8",))
     assert matched_recipe(flags.load().study).window == 8
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_less_than_one_seed_is_refused(seeds: int) -> None:
     with pytest.raises(StudyError, match=f"--seeds: must be at least 1, got {seeds}"):
-        Changes(study="digits", seeds=seeds).load()
+        StudyFlags(study="digits", seeds=seeds).load()
 
 
 def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    places = Places()
-    assert places.home_dir == places.home.path == DEFAULT_HOME.resolve() == tmp_path / "runs"
-    assert places.data == tmp_path / "runs" / "data"
-    assert places.store == f"sqlite:///{tmp_path}/runs/mlflow.db"
-    elsewhere = Places(home_dir=Path("~/h"), data_dir=Path("d"), tracking_uri="http://x")
+    locations = Locations()
+    assert locations.home_dir == locations.home.path == DEFAULT_HOME.resolve() == tmp_path / "runs"
+    assert locations.dataset_dir == tmp_path / "runs" / "data"
+    assert locations.store_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    elsewhere = Locations(home_dir=Path("~/h"), data_dir=Path("d"), tracking_uri="http://x")
     assert elsewhere.home.path == tmp_path / "h"
-    assert elsewhere.data == tmp_path / "d"
-    assert elsewhere.store == "http://x"
+    assert elsewhere.dataset_dir == tmp_path / "d"
+    assert elsewhere.store_uri == "http://x"

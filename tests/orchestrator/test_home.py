@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.home import DISK_RESERVE, FORMAT, Home
+from orchestrator.home import DISK_RESERVE_BYTES, LAYOUT_VERSION, Home
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ LOCK_SCRIPT = """
 import sys
 from pathlib import Path
 from orchestrator.home import Home
-with Home(Path(sys.argv[1])).claimed("digits"):
+with Home(Path(sys.argv[1])).study_lock("digits"):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -27,35 +27,38 @@ with Home(Path(sys.argv[1])).claimed("digits"):
 
 def test_all_paths_are_under_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert home.search_storage == f"sqlite:///{tmp_path}/optuna.db"
-    assert {home.cache.parent, home.data.parent, home.artifacts.parent} == {tmp_path}
+    assert home.search_storage_url == f"sqlite:///{tmp_path}/optuna.db"
+    assert {home.cache_dir.parent, home.data_dir.parent, home.artifact_dir.parent} == {tmp_path}
 
 
 def test_create_makes_the_folder_and_writes_its_format(tmp_path: Path) -> None:
     home = Home(tmp_path / "a" / "b")
-    home.check()
+    home.check_layout()
     home.create()
     home.create()
     assert [path.name for path in home.path.iterdir()] == ["format"]
-    assert (home.path / "format").read_text() == f"{FORMAT}\n"
+    assert (home.path / "format").read_text() == f"{LAYOUT_VERSION}\n"
 
 
 def test_a_home_in_another_format_is_rejected(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
     (tmp_path / "format").write_text("0\n")
-    for method in (home.check, home.create):
+    for method in (home.check_layout, home.create):
         with pytest.raises(HomeError) as info:
             method()
         assert str(info.value) == (
-            f"--home {tmp_path} was written in another format (0; this version has 1): choose "
-            "another folder with --home, or use the version that wrote it"
+            f"--home {tmp_path} was written by another version of this program (format 0, "
+            "expected 1): choose another folder with --home, or use the program version that "
+            "wrote this folder"
         )
     (tmp_path / "format").unlink()
-    home.check()
+    home.check_layout()
     (tmp_path / "runs/abc").mkdir(parents=True)
     (tmp_path / "runs/abc/spec.json").write_text("{}")
-    with pytest.raises(HomeError, match=r"another format \(none; this version has 1\)"):
+    with pytest.raises(
+        HomeError, match=r"another version of this program \(format none, expected 1\)"
+    ):
         home.create()
 
 
@@ -76,33 +79,33 @@ def test_the_process_with_the_lock_is_named(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
         message = rf"a sweep of 'digits' is already running in .*\(process {other.pid} on "
-        with pytest.raises(HomeError, match=message), home.claimed("digits"):
+        with pytest.raises(HomeError, match=message), home.study_lock("digits"):
             pass
-        with home.claimed("cifar10"):
+        with home.study_lock("cifar10"):
             pass
         other.kill()
-    with home.claimed("digits"):
+    with home.study_lock("digits"):
         pass
 
 
 def test_a_lock_ends_with_its_context(tmp_path: Path) -> None:
     home = Home(tmp_path)
     for _ in range(2):
-        with home.claimed("digits"):
+        with home.study_lock("digits"):
             lock_text = (tmp_path / "sweeps" / "digits.lock").read_text()
             assert f'"pid": {os.getpid()}' in lock_text
             with (
                 pytest.raises(HomeError, match=f"process {os.getpid()} on "),
-                home.claimed("digits"),
+                home.study_lock("digits"),
             ):
                 pass
 
 
 def test_a_lock_without_content_is_explained(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    with home.claimed("digits"):
+    with home.study_lock("digits"):
         (tmp_path / "sweeps" / "digits.lock").write_text("")
-        with pytest.raises(HomeError, match="has just begun"), home.claimed("digits"):
+        with pytest.raises(HomeError, match="has just started"), home.study_lock("digits"):
             pass
 
 
@@ -113,7 +116,7 @@ def test_disk_space_is_measured_where_the_home_will_be(
 
     def usage(path: Path) -> SimpleNamespace:
         paths.append(path)
-        return SimpleNamespace(free=int(DISK_RESERVE) + 1000)
+        return SimpleNamespace(free=int(DISK_RESERVE_BYTES) + 1000)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     home = Home(tmp_path / "not" / "yet")

@@ -72,7 +72,7 @@ def test_a_sweep_continues_after_an_interruption_and_a_kill(tmp_path: Path) -> N
         if number is signal.SIGINT:
             last = errors.splitlines()[-1]
             assert last.startswith("error: interrupted after ")
-            assert last.endswith(" runs: type the same command to go on")
+            assert last.endswith(" runs: type the same command again to continue")
     finished = run_command(*command, home, "--json")
     assert finished.returncode == 0, finished.stderr
     interrupted_runs, reference_runs = results(home), results(tmp_path / "whole")

@@ -37,7 +37,7 @@ def test_a_module_beside_a_study_is_not_imported(marker: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_package_beside_a_study_announces_nothing(marker: Path) -> None:
+def test_a_package_beside_a_study_declares_nothing(marker: Path) -> None:
     process = run_command("show", "study.yaml", folder=marker.parent / "study")
     assert process.returncode == 2
     assert process.stderr.startswith("error: study.yaml:2: methods: unknown method 'smooth': known")

@@ -52,7 +52,7 @@ def test_every_method_has_a_row(table: dict[str, Any]) -> None:
     study = load_study("digits-methods").study
     rows = {row["name"].partition(",")[0] for s in table["sections"] for row in s["rows"]}
     assert rows == {METHODS[name].title for name in study.methods}
-    assert any("Recipe: matched for all methods" in note for note in table["notes"])
+    assert any("All methods are trained with the matched recipe" in note for note in table["notes"])
 
 
 def test_runs_on_workers_equal_runs_in_this_process(
@@ -63,7 +63,7 @@ def test_runs_on_workers_equal_runs_in_this_process(
     assert {spec.method for spec in trained} == set(METHODS)
     for spec in trained:
         expected = complete_run(spec, tmp_path, digits, "study")
-        recorded = Record(home, spec.digest).result()
+        recorded = Record(home, spec.digest).read_result()
         assert recorded is not None
         assert (recorded.trace, recorded.status) == (expected.trace, expected.status)
         assert recorded.diagnostics.keys() == expected.diagnostics.keys()
@@ -73,7 +73,7 @@ def test_runs_on_workers_equal_runs_in_this_process(
             expected.provenance[k] for k in inputs
         ]
         states = [
-            torch.load(Record(folder, spec.digest).checkpoint, weights_only=True)["trainer"]
+            torch.load(Record(folder, spec.digest).checkpoint_path, weights_only=True)["trainer"]
             for folder in (home, tmp_path)
         ]
         assert_same_bits(*map(bits, states))

@@ -88,8 +88,8 @@ def test_needs_are_carried_out_first_and_once(concurrency: int, tmp_path: Path) 
     )
     assert set(attempts(tmp_path).values()) == {1}
     (confirm,) = phase_sizes(plan)
-    assert driver.sweep.ended_runs[Phase.CONFIRM] == confirm.runs == 12
-    assert confirm.arithmetic.endswith("and the runs that forward, joint, dac need")
+    assert driver.sweep.ended_run_counts[Phase.CONFIRM] == confirm.max_run_count == 12
+    assert confirm.run_count_formula.endswith("and the runs that forward, joint, dac need")
 
 
 def test_a_resumed_sweep_counts_all_runs(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_resumed_sweep_counts_all_runs(tmp_path: Path) -> None:
     again = Driver(staged(), tmp_path)
     assert 5 <= again.recorded_count <= 7
     again.run()
-    assert again.sweep.ended_runs[Phase.CONFIRM] == 12
+    assert again.sweep.ended_run_counts[Phase.CONFIRM] == 12
     done = Driver(staged(), tmp_path)
     assert done.recorded_count == 12
     assert done.sweep.next() is None
@@ -124,7 +124,7 @@ def test_a_run_whose_need_fails_fails_too(tmp_path: Path) -> None:
     assert sweep.done
     name = f"joint-labels on symmetric-0.4, {need.spec.digest[:12]}"
     assert sweep.failures[0] == f"{name}: a bug"
-    assert sweep.failures[1].endswith(f": it needs {name}, which could not be carried out")
+    assert sweep.failures[1].endswith(f": the run needs {name}, which could not be carried out")
 
 
 def test_a_run_out_of_memory_is_reported_and_tried_again_next_time(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_a_run_out_of_memory_is_reported_and_tried_again_next_time(tmp_path: Pat
         result = replace(finished, status=Status.OUT_OF_MEMORY)
         record = Record(tmp_path, task.spec.digest)
         record.folder.mkdir(parents=True, exist_ok=True)
-        record.begin(task.spec)
-        record.finish(result)
+        record.record_start(task.spec)
+        record.write_result(result)
         driver.sweep.end(task, result)
 
     first = Driver(plan_of("ce", seeds=1), tmp_path)
@@ -158,8 +158,8 @@ def test_a_method_with_stages_can_be_tuned(tmp_path: Path) -> None:
     searched = [task for task in driver.tasks if task.phase is Phase.SEARCH]
     assert sorted(names([task.spec for task in searched])) == ["joint"] * 3 + ["joint-labels"] * 3
     search, select, _ = phase_sizes(plan)
-    assert driver.sweep.ended_runs[Phase.SEARCH] == search.runs == 6
-    assert driver.sweep.ended_runs[Phase.SELECT] == select.runs
+    assert driver.sweep.ended_run_counts[Phase.SEARCH] == search.max_run_count == 6
+    assert driver.sweep.ended_run_counts[Phase.SELECT] == select.max_run_count
 
 
 # --- labels drawn from a posterior
@@ -169,7 +169,7 @@ PMD = "pmd-2-0.35"
 
 def test_runs_without_needs_run_beside_the_posterior(tmp_path: Path) -> None:
     plan = plan_of("ce", scenarios=(PMD, "symmetric-0.4"), sets=("tune=[]",))
-    (posterior,) = plan.posteriors
+    (posterior,) = plan.posterior_specs
     sweep = Driver(plan, tmp_path).sweep
     tasks = [sweep.next() for _ in range(4)]
     assert tasks[-1] is None
@@ -189,14 +189,14 @@ def test_the_posterior_is_trained_and_counted_once_for_all_phases(tmp_path: Path
     driver = Driver(plan, tmp_path).run(concurrency=3)
     assert driver.sweep.done
     assert set(attempts(tmp_path).values()) == {1}
-    sizes = {size.phase: size.runs for size in phase_sizes(plan)}
-    assert driver.sweep.ended_runs[Phase.SEARCH] == sizes[Phase.SEARCH] == 5
-    assert driver.sweep.ended_runs[Phase.SELECT] <= sizes[Phase.SELECT]
+    sizes = {size.phase: size.max_run_count for size in phase_sizes(plan)}
+    assert driver.sweep.ended_run_counts[Phase.SEARCH] == sizes[Phase.SEARCH] == 5
+    assert driver.sweep.ended_run_counts[Phase.SELECT] <= sizes[Phase.SELECT]
     posterior_tasks = [task for task, result in driver.results if result.spec.scenario == "clean"]
     assert [(task.phase, task.is_need) for task in posterior_tasks] == [(Phase.SEARCH, True)]
     again = Driver(plan_of("ce", "nal", scenarios=(PMD,)), tmp_path)
     assert again.sweep.next() is None
-    assert again.sweep.ended_runs == driver.sweep.ended_runs
+    assert again.sweep.ended_run_counts == driver.sweep.ended_run_counts
 
 
 def test_no_trial_is_proposed_while_all_wait_for_the_posterior(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_no_trial_is_proposed_while_all_wait_for_the_posterior(tmp_path: Path) -
     assert first is not None
     assert sweep.next() is None
     (tuning,) = sweep.tunings
-    assert len(tuning.pending_digests) <= 2
+    assert len(tuning.open_trial_digests) <= 2
     sweep.end(first, record_run(tmp_path, first.spec))
     assert sweep.next() is not None
 
 
 def test_a_posterior_that_fails_ends_the_sweep(tmp_path: Path) -> None:
     plan = plan_of("ce", scenarios=(PMD,), sets=("tune=[]",))
-    (posterior,) = plan.posteriors
+    (posterior,) = plan.posterior_specs
     sweep = Driver(plan, tmp_path).sweep
     task = sweep.next()
     assert task is not None
@@ -221,8 +221,8 @@ def test_a_posterior_that_fails_ends_the_sweep(tmp_path: Path) -> None:
         sweep.end(task, None, reason="a bug")
     diverged = record_run(tmp_path, posterior, diverged_at=2)
     message = (
-        f"the network on clean labels that PMD noise is drawn from, {posterior.digest[:12]}, could "
-        f"not be trained: diverged {diverged.reason}: change posterior.recipe"
+        f"run {posterior.digest[:12]}, which trains the network from which PMD noise is drawn, "
+        f"could not be trained: diverged {diverged.reason}: change posterior.recipe"
     )
     with pytest.raises(NalError, match=re.escape(message)):
         sweep.end(task, diverged)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-NOT_ALLOWED = "has not been allowed: read it, then add --allow-code\n"
+NOT_ALLOWED = "has not been allowed: read the file, then add --allow-code\n"
 
 
 FLAGS = ("--trials", 1, "--scenario", "my_noise.py:PairFlip-0.3", "--allow-code", "--json")
@@ -241,7 +241,8 @@ def test_a_changed_file_of_a_record_is_refused(swept: Swept, home: Path) -> None
     assert refusal(run_command(*command, folder=home)) == message
     path.unlink()
     line = refusal(run_command(*command, folder=home))
-    assert line.startswith(f"error: run {digest[:12]} cannot be read: the source of dataset Blobs@")
+    expected = f"error: run {digest[:12]} cannot be read: the source code of dataset Blobs@"
+    assert line.startswith(expected)
     assert not swept.marker.exists()
 
 

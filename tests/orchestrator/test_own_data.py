@@ -10,7 +10,7 @@ import pytest
 from layouts import random_pixels, save_jpeg
 
 from orchestrator.commands import sweep, train
-from orchestrator.flags import Changes, Places
+from orchestrator.flags import Locations, StudyFlags
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def write_arrays(root: Path) -> None:
     np.savez(root / "data.npz", **arrays)
 
 
-def own_study(dataset: str, tmp_path: Path) -> tuple[Changes, Places]:
+def own_study(dataset: str, tmp_path: Path) -> tuple[StudyFlags, Locations]:
     """Write data and a study that uses them, and return the flags of its commands."""
     data = tmp_path / "data"
     if dataset == "npz":
@@ -79,7 +79,7 @@ def own_study(dataset: str, tmp_path: Path) -> tuple[Changes, Places]:
     study = tmp_path / "mine.yaml"
     pictures_study = STUDY.replace("  mean: null\n  std: null\n", PICTURES.lstrip("\n"))
     study.write_text(STUDIES[dataset] + (pictures_study if dataset == "pictures" else STUDY))
-    return Changes(str(study)), Places(data_dir=data, home_dir=tmp_path / "home")
+    return StudyFlags(str(study)), Locations(data_dir=data, home_dir=tmp_path / "home")
 
 
 @pytest.mark.parametrize("dataset", STUDIES)
@@ -99,4 +99,4 @@ def test_the_plan_states_what_its_cost_excludes(
     flags = own_study(dataset, tmp_path)
     assert sweep.run(*flags, yes=False, as_json=False, dry_run=True) == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert ("reading the pictures is not counted" in output) == (dataset == "pictures")
+    assert ("the time to decode the images is not included" in output) == (dataset == "pictures")

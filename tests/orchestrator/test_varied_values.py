@@ -28,17 +28,17 @@ def test_each_varied_value_is_a_cell_with_the_other_reference_values(tmp_path: P
     plan = small_plan(sets=VARIED)
     assert confirm_cell_values(plan.study, "nal") == POINTS
     assert confirm_cell_values(plan.study, "ce") == [{}]
-    assert [size.runs for size in phase_sizes(plan)] == [2 * (1 + 4)]
+    assert [size.max_run_count for size in phase_sizes(plan)] == [2 * (1 + 4)]
 
     sweep = Driver(plan, tmp_path).run().sweep
-    cells = [(cell.method, cell.origin, cell.batch.values) for cell in sweep.cells]
+    cells = [(cell.method, cell.origin, cell.seed_group.values) for cell in sweep.cells]
     assert cells == [("ce", "fixed", {}), *(("nal", "varied", point) for point in POINTS)]
     for cell in sweep.cells[1:]:
-        for spec in cell.batch.specs:
-            for name, value in cell.batch.values.items():
+        for spec in cell.seed_group.specs:
+            for name, value in cell.seed_group.values.items():
                 assert spec.hyperparameters[name] == value
             assert spec == plan.spec(
-                Phase.CONFIRM, "nal", "symmetric-0.4", cell.batch.values, spec.seeds.init
+                Phase.CONFIRM, "nal", "symmetric-0.4", cell.seed_group.values, spec.seeds.init
             )
 
 
@@ -46,11 +46,14 @@ def test_each_varied_value_is_a_cell_with_the_other_reference_values(tmp_path: P
     ("varied", "message"),
     [
         ("{nal: {lambda: [0]}}", "lambda must be a number above 0, got 0.0"),
-        ("{nal: {lambda: []}}", "give at least one value, such as [0.1, 1, 10]"),
+        ("{nal: {lambda: []}}", "must have at least one value, such as [0.1, 1, 10]"),
         ("{nal: {lambda: [1, 1]}}", "1.0 is given twice: remove one"),
         ("{nal: {lamda: [1]}}", "method nal has no parameter 'lamda': did you mean 'lambda'?"),
-        ("{nal: {clamps: [1]}}", "only real numbers are varied, clamps is not one"),
-        ("{gce: {q: [0.7]}}", "it is not among methods"),
+        (
+            "{nal: {clamps: [1]}}",
+            "only real numbers can be varied, and clamps is not a real number",
+        ),
+        ("{gce: {q: [0.7]}}", "'gce' is not among the methods of the study"),
     ],
 )
 def test_values_that_cannot_be_varied_are_refused(varied: str, message: str) -> None:
@@ -60,5 +63,7 @@ def test_values_that_cannot_be_varied_are_refused(varied: str, message: str) -> 
 
 
 def test_a_tuned_method_cannot_be_varied() -> None:
-    with pytest.raises(StudyError, match=r"it is searched \(tune\): remove one"):
+    with pytest.raises(
+        StudyError, match="nal is also in tune, so its values are searched: remove one"
+    ):
         small_study(sets=("vary={nal: {lambda: [1]}}",))

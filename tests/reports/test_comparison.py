@@ -15,7 +15,7 @@ from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
 from reports.read import read_sweep
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
-from trainables.run.metrics import further_readings
+from trainables.run.metrics import dataset_columns
 from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def texts(row: Row) -> list[str]:
     return [entry.text for entry in row.entries]
 
 
-def test_one_scenario_has_a_column_per_reading() -> None:
+def test_one_scenario_has_a_column_per_accuracy_kind() -> None:
     table = table_of([(tuned_cell(), [0.90, 0.92, 0.97]), (make_cell("ce"), [0.7, 0.7, 0.7])])
     assert table.columns == (
         "last epoch",
@@ -80,7 +80,7 @@ def test_one_scenario_has_a_column_per_reading() -> None:
     assert [entry.bold for entry in ce.entries] == [False] * 3
 
 
-def test_several_scenarios_have_columns_and_a_section_per_reading() -> None:
+def test_several_scenarios_have_columns_and_a_section_per_accuracy_kind() -> None:
     names = ("symmetric-0.2", "symmetric-0.4")
     table = table_of([(tuned_cell(name), [0.9, 0.9, 0.9]) for name in names])
     assert table.columns == ("symmetric 20 %", "symmetric 40 %")
@@ -91,7 +91,7 @@ def test_several_scenarios_have_columns_and_a_section_per_reading() -> None:
     ]
 
 
-def test_without_a_held_out_split_there_are_two_readings() -> None:
+def test_without_a_held_out_split_there_are_two_accuracy_kinds() -> None:
     cell = make_cell("ce", seeds=(0,))
     result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
     (run,) = recorded_runs([result])
@@ -117,8 +117,8 @@ def test_missing_and_diverged_seeds_are_noted_and_do_not_compete() -> None:
     assert (diverged.text, diverged.remark) == ("99.00 ± 0.00", "1 of 3 diverged")
     assert (missing.text, missing.remark) == ("98.00 ± 0.00", "2 of 3 seeds")
     assert (ce.remark, ce.bold, missing.bold, diverged.bold) == ("", False, False, False)
-    assert "Missing: NAL, λ = 0.5, α = 0.9, symmetric 40 %, seed 2." in table.notes
-    assert "Where runs diverged, mean and ± are over those that finished." in table.notes
+    assert "Missing runs: NAL, λ = 0.5, α = 0.9, symmetric 40 %, seed 2." in table.notes
+    assert "Where runs diverged, mean and ± are over the runs that finished." in table.notes
 
 
 def test_a_cell_without_a_finished_run_has_no_number() -> None:
@@ -161,7 +161,9 @@ def test_the_papers_numbers_are_shown_but_never_bold() -> None:
     assert texts(rows[2]) == ["93.49 ± 0.07", "", ""]
     assert texts(rows[3]) == ["81.88 ± 0.29", "", ""]
     assert [row.entries[0].bold for row in rows] == [True, False, False, False, False]
-    assert any(note.startswith("paper: ") and "Table 1;" in note for note in table.notes)
+    assert any(
+        note.startswith('Rows marked "paper" quote') and "Table 1," in note for note in table.notes
+    )
 
 
 def test_the_papers_numbers_are_marked_if_noise_may_draw_the_true_class() -> None:
@@ -176,7 +178,7 @@ def test_the_papers_numbers_are_marked_if_noise_may_draw_the_true_class() -> Non
 def test_the_papers_numbers_on_another_backbone_are_not_shown() -> None:
     table = table_of([(tuned_cell(), [0.5] * 3)], **{**CIFAR, "backbone": "MLP"})
     assert len(table.sections[0].rows) == 1
-    assert any("are with ResNet34: not shown" in note for note in table.notes)
+    assert any("another backbone: ResNet34." in note for note in table.notes)
 
 
 def test_a_subset_is_stated_in_subtitle_and_notes() -> None:
@@ -212,7 +214,7 @@ def test_the_search_is_described_in_a_note() -> None:
     notes = table_of(cells, searches=[search]).notes
     assert (
         "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
-        "α in [0.5, 0.99]), then 4 candidates on 3 fresh seeds; one search serves all scenarios."
+        "α in [0.5, 0.99]), then 4 candidates on 3 new seeds; one search serves all scenarios."
     ) in notes
     notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
     assert any("not chosen yet" in note and "its own search" in note for note in notes)
@@ -223,7 +225,7 @@ def test_mixed_devices_are_noted() -> None:
     first, second = results_of(cell, [0.9, 0.9])
     second = replace(second, provenance={**second.provenance, "device": "cuda: NVIDIA A100"})
     notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
-    assert any("mixed (cpu; cuda: NVIDIA A100)" in note for note in notes)
+    assert any("different kinds of device (cpu; cuda: NVIDIA A100)" in note for note in notes)
 
 
 def test_a_run_continued_on_another_device_is_noted() -> None:
@@ -232,11 +234,11 @@ def test_a_run_continued_on_another_device_is_noted() -> None:
     device = "cpu, then cuda: NVIDIA A100"
     second = replace(second, provenance={**second.provenance, "device": device})
     notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
-    assert notes[-2].startswith("Kinds of device are mixed (cpu; cuda: NVIDIA A100): ")
+    assert notes[-2].startswith("Runs were trained on different kinds of device (")
     assert notes[-1] == (
-        "Interrupted and continued otherwise: NAL, λ = 1.5, α = 0.8, symmetric 40 %, seed 1 "
-        "(device cpu, then cuda: NVIDIA A100); its numbers may differ from those of a run in one "
-        "place."
+        "Continued on another device or version: NAL, λ = 1.5, α = 0.8, symmetric 40 %, seed 1 "
+        "(device cpu, then cuda: NVIDIA A100); the accuracies may differ from those of an "
+        "uninterrupted run."
     )
 
 
@@ -254,6 +256,19 @@ def test_the_middle_column_is_named_after_the_protocol() -> None:
         "mean of last 3 cycle ends",
         "epoch chosen by noisy validation",
     )
+    assert not [note for note in table.notes if note.startswith(("Averaged", "Chosen by"))]
+
+
+def test_a_note_tells_which_scenario_averages_which_epochs() -> None:
+    protocols: dict[str, dict[str, str | int]] = {
+        "symmetric-0.4": {"protocol": "held-out-cycle-ends", "cycles": 3},
+        "symmetric-0.2": {"protocol": "held-out-mean", "window": 10},
+    }
+    cells = [(make_cell("ce", scenario), [0.7] * 3) for scenario in protocols]
+    assert (
+        "Averaged epochs differ between scenarios: last 3 cycle ends for symmetric 40 %; "
+        "last 10 epochs for symmetric 20 %."
+    ) in table_of(cells, protocols=protocols).notes
 
 
 # --- several test sets, clean validation and real noise
@@ -275,15 +290,15 @@ def webvision_plan(cell: CellRecord) -> PlanRecord:
         split,
         split,
         test_name="webvision",
-        other_tests={"imagenet": split},
-        top=(1, 5),
+        other_test_splits={"imagenet": split},
+        top_k=(1, 5),
         digest="",
     )
     return make_plan(
         [cell],
         dataset=WEBVISION,
         backbone="InceptionResNetV2",
-        further=further_readings(dataset),
+        further=dataset_columns(dataset),
     )
 
 
@@ -349,7 +364,7 @@ def test_without_true_labels_no_flip_rate_is_noted() -> None:
         for result in (make_result(spec) for spec in cell_specs("ce", "clean", cell.seeds, {}))
     ]
     table = comparison_table(make_plan([cell]), recorded_runs(results))
-    assert not any("really differ" in note for note in table.notes)
+    assert not any("differ from the true labels" in note for note in table.notes)
 
 
 def test_numbers_of_pretrained_networks_are_marked() -> None:
@@ -366,4 +381,7 @@ def test_numbers_of_pretrained_networks_are_marked() -> None:
     rows = {row.name: row for row in table.sections[0].rows if row.kind == "quoted"}
     assert rows["Cross Entropy"].entries[0].text == "69.21‡"
     assert rows["NAL"].entries[0].text == "73.58"
-    assert "‡ is the paper's number of a network that began with ImageNet weights." in table.notes
+    assert (
+        "‡ marks the paper's accuracy of a network that started from ImageNet weights."
+        in table.notes
+    )

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from reports.paper import (
-    PaperSetting,
+    PaperNoise,
     find_paper_results,
+    find_paper_results_on_any_backbone,
+    paper_noise_of,
     paper_results,
-    paper_results_on_any_backbone,
-    paper_setting_of,
 )
 
 
@@ -42,24 +42,30 @@ def test_pmd_numbers_are_on_preactresnet() -> None:
 
 def test_another_backbone_has_no_numbers() -> None:
     assert find_paper_results("CIFAR-10", "symmetric-0.4", "MLP") == []
-    assert {r.backbone for r in paper_results_on_any_backbone("CIFAR-10", "symmetric-0.4")} == {
-        "ResNet34"
-    }
+    assert {
+        r.backbone for r in find_paper_results_on_any_backbone("CIFAR-10", "symmetric-0.4")
+    } == {"ResNet34"}
 
 
 def test_settings_that_are_not_in_the_paper() -> None:
     assert find_paper_results("digits", "symmetric-0.4", "MLP") == []
-    assert paper_results_on_any_backbone("CIFAR-10", "symmetric-0.3") == []
-    assert paper_results_on_any_backbone("CIFAR-10", "clean") == []
+    assert find_paper_results_on_any_backbone("CIFAR-10", "symmetric-0.3") == []
+    assert find_paper_results_on_any_backbone("CIFAR-10", "clean") == []
 
 
 def test_settings_of_scenarios() -> None:
-    assert paper_setting_of("symmetric-0.4") == PaperSetting("symmetric", 0.4, including=False)
-    assert paper_setting_of("symmetric-incl-0.4") == PaperSetting("symmetric", 0.4, including=True)
-    assert paper_setting_of("clean") == PaperSetting("real", 0.0, including=False)
-    assert paper_setting_of("human-worse") is None
-    assert paper_setting_of("pmd-keep-2-0.35") == PaperSetting("pmd-type-2", 0.35, including=False)
-    assert paper_setting_of("symmetric-official-0.8") == PaperSetting(
-        "symmetric", 0.8, including=True
+    assert paper_noise_of("symmetric-0.4") == PaperNoise(
+        "symmetric", 0.4, includes_true_class=False
     )
-    assert paper_setting_of("asymmetric-superclass-0.4") is None
+    assert paper_noise_of("symmetric-incl-0.4") == PaperNoise(
+        "symmetric", 0.4, includes_true_class=True
+    )
+    assert paper_noise_of("clean") == PaperNoise("real", 0.0, includes_true_class=False)
+    assert paper_noise_of("human-worse") is None
+    assert paper_noise_of("pmd-keep-2-0.35") == PaperNoise(
+        "pmd-type-2", 0.35, includes_true_class=False
+    )
+    assert paper_noise_of("symmetric-official-0.8") == PaperNoise(
+        "symmetric", 0.8, includes_true_class=True
+    )
+    assert paper_noise_of("asymmetric-superclass-0.4") is None

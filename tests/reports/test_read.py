@@ -12,7 +12,7 @@ from orchestrator.tracking.tracker import Tracker
 from reports.read import read_sweep
 from reports.store import open_store
 from search_spaces.schema import Phase
-from trainables.errors import RecordError, UserError
+from trainables.errors import HomeError, RecordError, UserError
 
 if TYPE_CHECKING:
     from reports.plan_record import PlanRecord
@@ -42,7 +42,7 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     assert run.metrics["test/accuracy_last"] == pytest.approx(0.9)
     assert run.metrics["test/accuracy_best_val"] == pytest.approx(0.91)
     assert run.metrics["flip_rate"] == 0.4
-    assert len(run.labels) == 64
+    assert len(run.labels_sha256) == 64
 
 
 def test_a_run_of_two_sweeps_is_read_for_both(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_half_written_and_diverged_runs(tmp_path: Path) -> None:
     writer.record(make_result(diverged, diverged_at=2), "train")
     writer.record(make_result(unfinished), "train")
     client = open_store(uri)
-    client.update_run(writer._runs["", unfinished.digest].run_id, status="RUNNING")
+    client.update_run(writer._stored_runs["", unfinished.digest].run_id, status="RUNNING")
     (run,) = read_sweep(uri)[1]
     assert (run.digest, run.status) == (diverged.digest, "diverged")
     assert "test/accuracy_last" not in run.metrics
@@ -103,9 +103,11 @@ def test_a_sweep_is_selected_by_study_or_prefix(tmp_path: Path) -> None:
     assert read_sweep(uri)[0].title == "other"
     record(uri, tmp_path, old)
     assert read_sweep(uri)[0].title == "old"
-    with pytest.raises(UserError, match=r"^2 sweeps begin with 'a' .*: digits abab.*, digits acac"):
+    with pytest.raises(
+        UserError, match=r"^the digests of 2 sweeps begin with 'a' .*: digits abab.*, digits acac"
+    ):
         read_sweep(uri, "a")
-    with pytest.raises(UserError, match=r"^no sweep 'webvision' .*recorded, latest first: digits"):
+    with pytest.raises(UserError, match=r"^no study or sweep 'webvision' .*, latest first: digits"):
         read_sweep(uri, "webvision")
 
 
@@ -119,10 +121,23 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     plan = make_plan()
     writer = record(uri, tmp_path, replace(plan, title="lost"))
     client = open_store(uri)
-    run = client.get_run(writer._sweep_run)
+    run = client.get_run(writer._sweep_run_id)
     (Path(run.info.artifact_uri.removeprefix("file://")) / "plan.json").write_text("{")
     with pytest.raises(RecordError, match=r"sweep \w+ of digits: plan\.json cannot be read"):
         read_sweep(uri)
+
+
+def test_a_moved_home_folder_is_explained_in_one_line(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    record(uri, tmp_path, make_plan())
+    (tmp_path / "artifacts").rename(tmp_path / "moved")
+    message = (
+        r"^MLflow expects the files of sweep \w+ in .*: if the home folder was moved, move it back"
+    )
+    with pytest.raises(HomeError, match=message) as error:
+        read_sweep(uri)
+    assert str(tmp_path / "artifacts") in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_sweeps_own_runs_come_first(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, existing_store, home_store, open_store, without_password
+from reports.store import check_store, existing_store_uri, home_store_uri, mask_password, open_store
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]], a
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [(404, "is not one of MLflow's"), (503, "does not work")]
+    ("answer", "message"), [(404, "is not an MLflow server"), (503, "does not work")]
 )
 def test_another_server_is_refused(
     server: tuple[str, dict[str, int]], answer: int, message: str
 ) -> None:
     uri, answers = server
     answers["/health"] = answer
-    with pytest.raises(ServiceError, match=rf"{message} \(GET /health: {answer}\); .*tracking-uri"):
+    with pytest.raises(ServiceError, match=rf"{message} \(GET /health: {answer}\): .*tracking-uri"):
         check_store(uri)
 
 
@@ -66,39 +66,39 @@ def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(ServiceError, match=r"tracking server .*(timed out|no answer)"):
+        with pytest.raises(ServiceError, match=r"tracking server .*(timed out|did not answer)"):
             check_store(f"http://127.0.0.1:{port}")
 
 
 def test_a_resolver_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
     monkeypatch.setattr(store, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(store, "_server_fault", lambda _: str(forever.wait()))
-    with pytest.raises(ServiceError, match=r"no answer within 0\.2 s"):
+    monkeypatch.setattr(store, "_find_server_fault", lambda _: str(forever.wait()))
+    with pytest.raises(ServiceError, match=r"did not answer within 0\.2 s"):
         check_store("http://somewhere")
     forever.set()
 
 
 def test_a_closed_database_port_is_named_without_the_password() -> None:
-    with pytest.raises(ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal: cannot be reached"):
+    with pytest.raises(ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal cannot be reached"):
         check_store("postgresql+psycopg2://me:secret@127.0.0.1:1/nal")
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns"])
 def test_plain_folders_are_refused(uri: str) -> None:
-    with pytest.raises(ServiceError, match=r"no longer keeps runs in plain folders; use http"):
+    with pytest.raises(ServiceError, match=r"no longer stores runs in plain folders; use http"):
         check_store(uri)
 
 
 def test_other_kinds_are_refused() -> None:
-    with pytest.raises(ServiceError, match="unknown kind 'ftp'; use http"):
+    with pytest.raises(ServiceError, match="unknown scheme 'ftp'; use http"):
         check_store("ftp://host/x")
     with pytest.raises(ServiceError, match="write sqlite:///PATH"):
         check_store("sqlite:///")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HomeError, match=f"there is no folder {tmp_path / 'none'}"):
+    with pytest.raises(HomeError, match=f"folder {tmp_path / 'none'} does not exist"):
         check_store(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}")
 
 
@@ -108,9 +108,11 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="file is not a database") as caught:
         open_store(uri)
     assert "\n" not in str(caught.value)
-    assert "sync` writes it again" in str(caught.value)
-    with pytest.raises(HomeError, match=r"is damaged \(file is not a database\): move it away"):
-        existing_store(tmp_path)  # what `ui` asks before it starts MLflow's pages
+    assert "sync` to restore the store" in str(caught.value)
+    with pytest.raises(
+        HomeError, match=r"is damaged \(file is not a database\): move the file away"
+    ):
+        existing_store_uri(tmp_path)  # what `ui` asks before it starts MLflow's pages
 
 
 def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,18 +137,18 @@ def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert without_password("http://me:secret@host:5000") == "http://me:***@host:5000"
-    assert without_password("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
+    assert mask_password("http://me:secret@host:5000") == "http://me:***@host:5000"
+    assert mask_password("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
 
 
 def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:
-    assert home_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    with pytest.raises(HomeError, match=f"nothing is recorded under --home {tmp_path}: run "):
-        existing_store(tmp_path)
+    assert home_store_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(HomeError, match=f"no run is recorded under --home {tmp_path}: run "):
+        existing_store_uri(tmp_path)
     run = tmp_path / "runs" / "abc"
     run.mkdir(parents=True)
     (run / "result.json").touch()
     with pytest.raises(HomeError, match=r"mlflow\.db is missing, but runs are recorded .* sync` "):
-        existing_store(tmp_path)
+        existing_store_uri(tmp_path)
     (tmp_path / "mlflow.db").touch()
-    assert existing_store(tmp_path) == home_store(tmp_path)
+    assert existing_store_uri(tmp_path) == home_store_uri(tmp_path)

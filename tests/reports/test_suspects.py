@@ -22,25 +22,28 @@ def make_diagnostics(**arrays: object) -> Diagnostics:
 
 def test_a_sample_with_an_unreadable_picture_is_not_ranked() -> None:
     ranking = rank_suspects(make_diagnostics(seen=[True, False, True, True]))
-    assert sorted(ranking.index.tolist()) == [10, 12, 13]
-    assert len(ranking.loss) == len(ranking.given) == 3
+    assert sorted(ranking.positions.tolist()) == [10, 12, 13]
+    assert len(ranking.losses) == len(ranking.given_labels) == 3
 
 
 def test_high_loss_and_another_target_come_first() -> None:
     ranking = rank_suspects(make_diagnostics())
-    assert ranking.index.tolist() == [11, 13, 12, 10]
-    assert ranking.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
-    assert (ranking.given.tolist(), ranking.proposed.tolist()) == ([0, 1, 1, 0], [1, 0, 1, 0])
-    assert ranking.attention is None
-    assert (ranking.mislabelled, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
+    assert ranking.positions.tolist() == [11, 13, 12, 10]
+    assert ranking.scores.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (ranking.given_labels.tolist(), ranking.proposed_labels.tolist()) == (
+        [0, 1, 1, 0],
+        [1, 0, 1, 0],
+    )
+    assert ranking.attention_weights is None
+    assert (ranking.mislabelled_count, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
 
 
 def test_attention_counts_by_its_spread() -> None:
     saturated = rank_suspects(make_diagnostics(last_attention=[20.0, 21.0, 20.0, 21.0]))
-    assert saturated.score.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
+    assert saturated.scores.tolist() == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0], abs=1e-6)
     spread = rank_suspects(make_diagnostics(last_attention=[-9.0, 9.0, 9.0, 9.0]))
-    assert spread.score[list(spread.index).index(10)] > 0.2
-    assert spread.attention is not None
+    assert spread.scores[list(spread.positions).index(10)] > 0.2
+    assert spread.attention_weights is not None
 
 
 def test_without_true_labels_there_is_no_precision() -> None:
@@ -48,4 +51,8 @@ def test_without_true_labels_there_is_no_precision() -> None:
     ranking = rank_suspects(
         Diagnostics({k: v for k, v in diagnostics.arrays.items() if k != "true"})
     )
-    assert (ranking.true, ranking.mislabelled, ranking.precision(2)) == (None, None, None)
+    assert (ranking.true_labels, ranking.mislabelled_count, ranking.precision(2)) == (
+        None,
+        None,
+        None,
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.loader import LoadedStudy, load_study, parse_set
+from search_spaces.loader import LoadedStudy, load_study, parse_set_flag
 from search_spaces.resolve import reference_of, resolve
 from trainables.errors import StudyError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load(name: str, *sets: str) -> LoadedStudy:
-    return load_study(name, [parse_set(text) for text in sets])
+    return load_study(name, [parse_set_flag(text) for text in sets])
 
 
 def fault(name: str, *sets: str) -> str:
@@ -35,7 +35,7 @@ def test_a_space_of_an_untuned_method_keeps_the_published_value() -> None:
     assert resolve(loaded.study, "elr", "symmetric-0.2").hyperparameters["lambda"] == 3.0
     assert loaded.sources["hyperparameters.elr.lambda"] == "shengliu66/ELR"
     searched = load("cifar10", "tune=[nal, elr]", SPACE, only)
-    assert "lambda" not in searched.plain["hyperparameters"]["elr"]
+    assert "lambda" not in searched.resolved_values["hyperparameters"]["elr"]
     assert dict(reference_of(searched.study, "elr") or {}) == {"lambda": 3.0}
 
 
@@ -52,7 +52,7 @@ def test_a_method_with_every_searched_value_fixed_is_not_tuned(
 def test_a_recipe_and_a_reference_cannot_both_set_the_learning_rate() -> None:
     recipe = "recipes.ce={recipe: {learning_rate: 0.5}}"
     assert fault("digits-methods", "tune=[nal]", recipe) == (
-        "--set recipes.ce: learning_rate is also given, by reference.ce.learning_rate: remove one"
+        "--set recipes.ce: learning_rate is also set, by reference.ce.learning_rate: remove one"
     )
     study = load("digits-methods", "tune=[nal]", "reference.ce=null", recipe).study
     assert resolve(study, "ce", "symmetric-0.4").recipe.learning_rate == 0.5
@@ -61,11 +61,12 @@ def test_a_recipe_and_a_reference_cannot_both_set_the_learning_rate() -> None:
 def test_a_recipe_holds_out_at_least_one_sample() -> None:
     sets = ("tune=[]", "confirm.hold_out=false")
     assert fault("digits", *sets, "recipes.ce={hold_out: 1e-4}") == (
-        "--set recipes.ce: recipes.ce.hold_out: of 1437 samples hold_out 0.0001 leaves 0 to choose "
-        "by and 1437 to train on"
+        "--set recipes.ce: recipes.ce.hold_out: with hold_out 0.0001 of 1437 samples, 0 are held "
+        "out and 1437 are left to train on: neither may be 0"
     )
     assert fault("digits", *sets, "recipes.ce={hold_out: 0.1}", "subset=4") == (
-        "--set subset: of 4 samples hold_out 0.1 leaves 0 to choose by and 4 to train on"
+        "--set subset: with hold_out 0.1 of 4 samples, 0 are held out and 4 are left to train on: "
+        "neither may be 0"
     )
 
 
@@ -106,6 +107,7 @@ def test_too_few_epochs_are_refused_with_the_value_that_needs_more() -> None:
     with pytest.raises(StudyError) as error_info:
         load("cifar10").with_epochs(1)
     assert str(error_info.value) == (
-        "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs: leave at "
-        "least one after it"
+        "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs, but at "
+        "least one epoch must follow the warm-up: decrease warm_up_epochs or increase the number "
+        "of epochs"
     )

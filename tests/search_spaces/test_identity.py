@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from search_spaces import identity as module
-from search_spaces.fields import added_key, is_neutral
+from search_spaces.fields import added_key, has_neutral_value
 from search_spaces.identity import study_identity
-from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
 
 
 def identity_with(name: str, *sets: str, epochs: int | None = None) -> dict[str, Any]:
-    loaded = load_study(name, [parse_set(text) for text in sets])
+    loaded = load_study(name, [parse_set_flag(text) for text in sets])
     return study_identity((loaded if epochs is None else loaded.with_epochs(epochs)).study)
 
 
@@ -101,7 +101,7 @@ def test_the_identity_contains_keys_and_values_but_no_printed_text() -> None:
 
 def test_an_exported_study_has_the_same_identity(tmp_path: Any) -> None:
     changes = [Change("scenarios", ["symmetric-0.4", "asymmetric-0.4"], "--scenario")]
-    loaded = load_study("cifar10", [*changes, parse_set("recipes.elr=published")])
+    loaded = load_study("cifar10", [*changes, parse_set_flag("recipes.elr=published")])
     path = tmp_path / "again.yaml"
     path.write_text(loaded.to_yaml())
     assert study_identity(load_study(str(path)).study) == study_identity(loaded.study)
@@ -129,11 +129,11 @@ def test_an_added_key_enters_once_it_is_not_neutral() -> None:
     assert study_identity(more)["resources"] == {"cpus": 1, "memory": 2.0}
 
     values = study.search.model_dump()
-    assert is_neutral(ExtendedSearch(**values), "pruner")
+    assert has_neutral_value(ExtendedSearch(**values), "pruner")
     keys = study_identity(study.model_copy(update={"search": ExtendedSearch(**values)}))["search"]
     assert keys == {**before["search"], "sampler": "tpe"}
 
 
 def test_every_listed_key_is_in_the_schema() -> None:
     assert set(module.RESOLVED_KEYS) <= set(Study.model_fields)
-    assert set(module.KEYS_LEFT_OUT) - {"study"} <= set(Study.model_fields)
+    assert set(module.EXCLUDED_KEYS_BY_SECTION) - {"study"} <= set(Study.model_fields)

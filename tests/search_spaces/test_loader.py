@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.resolve import matched_recipe, reference_of, resolve
 from trainables.errors import FieldError, StudyError
 
@@ -37,22 +37,23 @@ def test_unknown_studies_name_the_nearest(tmp_path: Path) -> None:
     assert fault("cifar1").startswith("unknown study 'cifar1': did you mean 'cifar10'? known: ")
     missing = tmp_path / "digit.yaml"
     assert fault(missing).startswith(
-        f"no study file '{missing}', nor is a study of that name shipped; did you mean 'd"
+        f"the study file '{missing}' does not exist: correct the path, or name a shipped study: "
+        "did you mean 'd"
     )
     assert "cannot read" in fault(f"{tmp_path}/")
 
 
 def test_files_that_are_not_studies(tmp_path: Path) -> None:
     path = write_beside(tmp_path / "x", "odd.yaml", "")
-    assert fault(path).startswith(f"{path}: not a study, it is empty")
+    assert fault(path).startswith(f"{path}: not a study, since the file is empty")
     path.write_text("- a\n- b\n")
-    assert fault(path).startswith(f"{path}: not a study, it is not a mapping")
+    assert fault(path).startswith(f"{path}: not a study, since the file is not a mapping")
     path.write_text("title: x\nrecipe: [1\n")
     assert fault(path).startswith(f"{path}:2: not valid YAML: ")
     path.write_bytes(b"title: x\ndataset: \xff\xfe\n")
     assert fault(path) == f"{path}:2: not UTF-8: save the file as UTF-8"
     path.write_text("title: a\ndataset: digits\ntitle: b\n")
-    assert fault(path) == f"{path}:3: title: is already given in line 1"
+    assert fault(path) == f"{path}:3: title: this key is already set in line 1: remove one"
 
 
 def test_a_path_is_relative_to_the_working_directory(
@@ -61,7 +62,7 @@ def test_a_path_is_relative_to_the_working_directory(
     path = write_study()
     monkeypatch.chdir(path.parent)
     assert load_study("small.yaml").name == "small"
-    assert load_study("./small.yaml").plain == load_study(str(path)).plain
+    assert load_study("./small.yaml").resolved_values == load_study(str(path)).resolved_values
 
 
 # --- extends
@@ -110,7 +111,7 @@ def test_faults_of_extends(write_study: Callable[..., Path]) -> None:
     path.write_text("extends: [digits]\n")
     assert fault(path).startswith(f"{path}:1: extends: must be the name or path")
     path.write_text("extends: mine.yaml\n")
-    assert "goes round in a circle" in fault(path)
+    assert "extend each other in a circle" in fault(path)
     other = write_beside(small, "other.yaml", "extends: ../other/../mine.yaml\n")
     (small.parent / "other").mkdir()
     path.write_text("extends: other.yaml\n")
@@ -132,22 +133,22 @@ def test_faults_of_extends(write_study: Callable[..., Path]) -> None:
     ],
 )
 def test_set_reads_yaml(text: str, path: str, value: object) -> None:
-    assert parse_set(text) == Change(path, value, f"--set {path}")
+    assert parse_set_flag(text) == Change(path, value, f"--set {path}")
 
 
 @pytest.mark.parametrize("text", ["recipe.epochs", "=5", ".=5", "a..b=5", ""])
 def test_set_requires_key_and_value(text: str) -> None:
     with pytest.raises(StudyError, match=r"^--set: write KEY=VALUE, as in --set recipe.epochs=5"):
-        parse_set(text)
+        parse_set_flag(text)
 
 
 def test_set_with_broken_yaml() -> None:
     with pytest.raises(StudyError, match=r"^--set confirm.seeds: not valid YAML: "):
-        parse_set("confirm.seeds=[1, 2")
+        parse_set_flag("confirm.seeds=[1, 2")
 
 
 def test_changes_are_applied_in_order() -> None:
-    changes = [Change("search.trials", 5, "--trials"), parse_set("search.trials=7")]
+    changes = [Change("search.trials", 5, "--trials"), parse_set_flag("search.trials=7")]
     loaded = load_study("digits", changes)
     assert loaded.study.search.trials == 7
     assert loaded.sources["search.trials"] == "set by --set search.trials"
@@ -164,19 +165,31 @@ def test_changes_are_applied_in_order() -> None:
         (Change("confirm.seeds", [0, 0], "--seeds"), "--seeds: 0 is given twice: remove one"),
         (Change("methods", ["nall"], "--methods"), "--methods: unknown method 'nall': did you"),
         (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x'; known: "),
-        (parse_set("recipe.epoch=5"), "--set recipe.epoch: unknown key 'epoch': did you mean 'ep"),
-        (parse_set("epochs=5"), "--set epochs: unknown key 'epochs': did you mean 'recipe.epochs'"),
         (
-            parse_set("recipe.epochs.x=5"),
+            parse_set_flag("recipe.epoch=5"),
+            "--set recipe.epoch: unknown key 'epoch': did you mean 'ep",
+        ),
+        (
+            parse_set_flag("epochs=5"),
+            "--set epochs: unknown key 'epochs': did you mean 'recipe.epochs'",
+        ),
+        (
+            parse_set_flag("recipe.epochs.x=5"),
             "--set recipe.epochs.x: recipe.epochs: must be an integer",
         ),
         (
-            parse_set("recipe.schedule.kind=multistep"),
+            parse_set_flag("recipe.schedule.kind=multistep"),
             "--set recipe.schedule.kind: recipe.schedule.milestones: is missing",
         ),
-        (parse_set("hyperparameters.nal=[1]"), "--set hyperparameters.nal: must be a mapping"),
-        (parse_set("extends=cifar10"), "--set extends: 'extends' can only be set in a study file"),
-        (parse_set("sources.subset=x"), "--set sources.subset: 'sources' can only be set in a"),
+        (parse_set_flag("hyperparameters.nal=[1]"), "--set hyperparameters.nal: must be a mapping"),
+        (
+            parse_set_flag("extends=cifar10"),
+            "--set extends: 'extends' can only be set in a study file",
+        ),
+        (
+            parse_set_flag("sources.subset=x"),
+            "--set sources.subset: 'sources' can only be set in a",
+        ),
     ],
 )
 def test_faults_of_flags_name_the_flag(change: Change, message: str) -> None:
@@ -187,9 +200,9 @@ def test_a_value_of_a_file_that_a_flag_makes_invalid_names_the_file(
     write_study: Callable[..., Path],
 ) -> None:
     path = write_study()
-    assert fault(path, [parse_set("recipe.epochs=5")]) == (
+    assert fault(path, [parse_set_flag("recipe.epochs=5")]) == (
         f"{path}:18: hyperparameters.nal.first_target_epoch: first_target_epoch is 10, after the "
-        "last epoch (5): choose one from 1 to 5"
+        "last epoch (5): choose an epoch from 1 to 5"
     )
 
 
@@ -208,7 +221,7 @@ def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
 def test_a_flag_that_sets_the_searched_scenario_is_not_adapted() -> None:
     changes = [
         Change("scenarios", ["clean"], "--scenario"),
-        parse_set("search.scenario=symmetric-0.4"),
+        parse_set_flag("search.scenario=symmetric-0.4"),
     ]
     assert fault("digits", changes).startswith(
         "--set search.scenario: 'symmetric-0.4' is not among"
@@ -216,13 +229,13 @@ def test_a_flag_that_sets_the_searched_scenario_is_not_adapted() -> None:
 
 
 def test_a_fixed_hyperparameter_is_not_searched() -> None:
-    study = load_study("digits", [parse_set("hyperparameters.nal.alpha=0.8")]).study
+    study = load_study("digits", [parse_set_flag("hyperparameters.nal.alpha=0.8")]).study
     assert list(study.space_of("nal")) == ["lambda"]
     assert dict(reference_of(study, "nal") or {}) == {"lambda": 0.5}
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["alpha"] == 0.8
 
     values = {"lambda": 3, "alpha": 0.8}
-    sets = [parse_set(f"hyperparameters.nal.{name}={value}") for name, value in values.items()]
+    sets = [parse_set_flag(f"hyperparameters.nal.{name}={value}") for name, value in values.items()]
     study = load_study("digits", sets).study
     assert study.search_scenarios == {}
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["lambda"] == 3.0
@@ -286,8 +299,8 @@ def test_a_source_does_not_cover_values_changed_by_an_extending_file(
     ("sources", "part"),
     [
         ("{recipe.epoch: x}", "the study has no key 'recipe.epoch': did you mean 'recipe.epochs'?"),
-        ("{recipe.epochs: 3}", "recipe.epochs must have a text, got 3"),
-        ("[a]", "must be a mapping from keys to texts"),
+        ("{recipe.epochs: 3}", "the source of recipe.epochs must be a text, got 3"),
+        ("[a]", "must be a mapping from dotted keys to texts"),
     ],
 )
 def test_faults_of_sources(write_study: Callable[..., Path], sources: str, part: str) -> None:
@@ -303,17 +316,17 @@ def test_faults_of_sources(write_study: Callable[..., Path], sources: str, part:
 def test_to_yaml_loads_as_the_same_study(write_study: Callable[..., Path]) -> None:
     loaded = load_study(str(write_study()), [Change("search.trials", 9, "--trials")])
     again = load_study(str(write_beside(write_study(), "again.yaml", loaded.to_yaml())))
-    assert again.plain == loaded.plain
+    assert again.resolved_values == loaded.resolved_values
     assert again.sources == loaded.sources
     assert again.to_yaml() == loaded.to_yaml()
 
 
 def test_faults_found_after_loading_name_their_line(write_study: Callable[..., Path]) -> None:
     path = write_study("dataset: digits", "dataset: digits\nsubset: 100")
-    error = load_study(str(path)).explain(FieldError("subset", "only 90 samples are there"))
+    error = load_study(str(path)).to_study_error(FieldError("subset", "only 90 samples are there"))
     assert str(error) == f"{path}:3: subset: only 90 samples are there"
     changed = load_study(str(path), [Change("subset", 100, "--subset")])
-    assert str(changed.explain(FieldError("subset", "too many"))) == "--subset: too many"
+    assert str(changed.to_study_error(FieldError("subset", "too many"))) == "--subset: too many"
 
 
 def test_loading_imports_neither_torch_nor_other_engines() -> None:

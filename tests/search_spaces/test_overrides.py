@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.resolve import matched_recipe, resolve
 from trainables.errors import StudyError
 from trainables.run.schedules import CosineRestarts
@@ -61,9 +61,13 @@ overrides:
         (
             "recipes: {ce: {selection: epoch chosen by noisy validation}}",
             "recipes.ce.hold_out",
-            "must be above 0 to take the epoch chosen by noisy validation",
+            "must be above 0, since the recipe reports the epoch chosen by noisy validation",
         ),
-        ("recipes: {nal: {hold_out: 0.1}}", "recipes.nal", "a tuned method is trained under"),
+        (
+            "recipes: {nal: {hold_out: 0.1}}",
+            "recipes.nal",
+            "a tuned method must have the matched recipe",
+        ),
     ],
 )
 def test_a_fault_names_the_override_that_has_it(
@@ -76,7 +80,9 @@ def test_a_fault_names_the_override_that_has_it(
 
 def test_a_fault_of_a_published_value_names_the_key_that_can_replace_it() -> None:
     with pytest.raises(StudyError) as error_info:
-        load_study("cifar10", [parse_set("methods=[selc]"), parse_set("recipe.epochs=35")])
+        load_study(
+            "cifar10", [parse_set_flag("methods=[selc]"), parse_set_flag("recipe.epochs=35")]
+        )
     assert ": hyperparameters.selc.first_target_epoch: first_target_epoch is 41" in str(
         error_info.value
     )
@@ -87,15 +93,15 @@ def test_an_unused_override_is_refused_unless_scenarios_were_narrowed(
 ) -> None:
     path = write_study("select:\n", "overrides:\n  - scenario: symmetric-0.5\nselect:\n")
     assert fault(path) == (
-        f"{path}:{EXTRA_LINE + 1}: overrides.0.scenario: 'symmetric-0.5' is not among scenarios: "
-        "did you mean 'symmetric-0.4'? known: clean, symmetric-0.4"
+        f"{path}:{EXTRA_LINE + 1}: overrides.0.scenario: 'symmetric-0.5' is not among the "
+        "scenarios of the study: did you mean 'symmetric-0.4'? known: clean, symmetric-0.4"
     )
     path = write_study("select:\n", f"{TWO_OVERRIDES}select:\n")
     narrowed = load_study(str(path), [Change("scenarios", ["symmetric-0.4"], "--scenario")])
-    assert narrowed.plain["overrides"] == []
+    assert narrowed.resolved_values["overrides"] == []
     above = path.with_name("above.yaml")
     above.write_text("extends: small.yaml\nscenarios: [symmetric-0.4]\n")
-    assert load_study(str(above)).plain["overrides"] == []
+    assert load_study(str(above)).resolved_values["overrides"] == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,11 @@ def test_an_unused_override_is_refused_unless_scenarios_were_narrowed(
     [
         ("tune=[nal]", "lambda is also fixed, by reference.nal.lambda: remove one"),
         ("tune=[]", "lambda is also fixed, by reference.nal.lambda: remove one"),
-        ("reference=null", "lambda is searched: fix it on all scenarios or on none"),
+        (
+            "reference=null",
+            "lambda is searched, so it cannot be fixed on some scenarios only: fix it in "
+            "hyperparameters.nal, or remove it here",
+        ),
     ],
 )
 def test_an_override_cannot_fix_a_searched_or_reference_value(
@@ -111,7 +121,7 @@ def test_an_override_cannot_fix_a_searched_or_reference_value(
 ) -> None:
     text = "overrides:\n  - scenario: clean\n    hyperparameters: {nal: {lambda: 1}}\nselect:\n"
     path = write_study("select:\n", text)
-    assert fault(path, parse_set(sets)) == (
+    assert fault(path, parse_set_flag(sets)) == (
         f"{path}:{EXTRA_LINE + 1}: overrides.0.hyperparameters.nal.lambda: {message}"
     )
 
@@ -135,17 +145,17 @@ def test_an_override_applies_a_preset_to_its_scenario_only(
 
 def test_part_of_a_schedule_inherits_the_rest() -> None:
     text = "overrides=[{scenario: symmetric-0.8, recipe: {schedule: {period: 5}}}]"
-    study = load_study("cifar10", [parse_set(text)]).study
+    study = load_study("cifar10", [parse_set_flag(text)]).study
     assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
     assert resolve(study, "ce", "symmetric-0.2").recipe.schedule == CosineRestarts(10, 1e-3)
     text = "recipes.ce={recipe: {schedule: {period: 5}}}"
-    study = load_study("cifar10", [parse_set(text)]).study
+    study = load_study("cifar10", [parse_set_flag(text)]).study
     assert resolve(study, "ce", "symmetric-0.8").recipe.schedule == CosineRestarts(5, 1e-3)
 
 
 def test_a_recipe_equal_to_the_studys_is_not_exported_as_an_override() -> None:
     text = "overrides=[{scenario: symmetric-0.4, recipe: {epochs: 60}}]"
-    assert load_study("digits", [parse_set(text)]).plain["overrides"] == []
+    assert load_study("digits", [parse_set_flag(text)]).resolved_values["overrides"] == []
 
 
 MIXED = """\
@@ -175,5 +185,5 @@ def test_recipes_of_single_scenarios_survive_export(tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     for version in (loaded, loaded.with_epochs(50)):
         again.write_text(version.to_yaml())
-        assert load_study(str(again)).plain == version.plain
+        assert load_study(str(again)).resolved_values == version.resolved_values
         assert load_study(str(again)).sources == version.sources

@@ -1,4 +1,4 @@
-"""References of a study to files of the user's and to announced names, wherever they may stand."""
+"""References of a study to files of the user's and to entry points, in all keys that allow them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from outside_code import (
 )
 
 from orchestrator.commands.studies import show
-from orchestrator.flags import Changes
-from search_spaces.identity import study_code, study_identity
-from search_spaces.loader import LoadedStudy, load_study, parse_set
+from orchestrator.flags import StudyFlags
+from search_spaces.identity import study_code_hashes, study_identity
+from search_spaces.loader import LoadedStudy, load_study, parse_set_flag
 from search_spaces.resolve import resolve
 from trainables.errors import CodeError, NalError, StudyError
 from trainables.extensions import CodeFile, loaded_files
@@ -64,7 +64,7 @@ def load(folder: Path, text: str = SMALL, *sets: str) -> LoadedStudy:
     """Load a study from a folder, with all of its code allowed."""
     path = folder / "study.yaml"
     path.write_text(text)
-    return load_study(str(path), [parse_set(item) for item in sets], allowed)
+    return load_study(str(path), [parse_set_flag(item) for item in sets], allowed)
 
 
 def message_of(folder: Path, text: str, *sets: str) -> str:
@@ -93,7 +93,7 @@ def test_every_kind_is_named_by_its_file(folder: Path) -> None:
     assert study.search.scenario == FLIP
     assert resolve(study, LOSS_NAME, FLIP).recipe.epochs == 5
     assert resolve(study, LOSS_NAME, "clean").recipe.epochs == 4
-    assert study_code(study) == {
+    assert study_code_hashes(study) == {
         name: code_file(FILES[file]).sha256
         for file, name in (
             ("my_data.py", BLOBS),
@@ -102,7 +102,7 @@ def test_every_kind_is_named_by_its_file(folder: Path) -> None:
             ("my_noise.py", FLIP),
         )
     }
-    assert study_identity(study)["code"] == study_code(study)
+    assert study_identity(study)["code"] == study_code_hashes(study)
 
 
 def test_sections_by_method(folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_backbone_of_a_posterior(folder: Path) -> None:
     study = load(folder, text).study
     assert study.posterior.backbone is not None
     assert study.posterior.backbone.name == LENET
-    assert set(study_code(study)) == {LENET, LOSS_NAME, FLIP}
+    assert set(study_code_hashes(study)) == {LENET, LOSS_NAME, FLIP}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_flags_name_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     path = folder / "study.yaml"
     path.write_text(SMALL)
     monkeypatch.chdir(folder.parent)
-    changes = Changes(
+    study_flags = StudyFlags(
         study=str(path),
         methods=("my_loss.py:LabelSmoothing",),
         scenarios=("my_noise.py:PairFlip-0.2",),
@@ -177,12 +177,12 @@ def test_flags_name_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ),
         allow_code=True,
     )
-    loaded = changes.load()
+    loaded = study_flags.load()
     assert loaded.study.methods == (LOSS_NAME,)
     assert loaded.study.scenarios == (name_in(NOISE, "PairFlip-0.2"),)
     assert loaded.study.backbone.name == LENET
     resolved = resolve(loaded.study, LOSS_NAME, loaded.study.scenarios[0])
-    value = resolved.values["smoothing"]
+    value = resolved.sourced_hyperparameters["smoothing"]
     assert value.value == 0.3
     flag = "--set hyperparameters.my_loss.py:LabelSmoothing.smoothing"
     assert loaded.source_of(value) == f"set by {flag}"
@@ -200,11 +200,13 @@ def test_a_shipped_study_takes_files_from_the_working_directory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    loaded = load_study("digits", [parse_set("methods=[ce, my_loss.py:LabelSmoothing]")], allowed)
+    loaded = load_study(
+        "digits", [parse_set_flag("methods=[ce, my_loss.py:LabelSmoothing]")], allowed
+    )
     assert loaded.study.methods == ("ce", LOSS_NAME)
 
 
-def test_announced_names(site: Path, tmp_path: Path) -> None:
+def test_names_of_entry_points(site: Path, tmp_path: Path) -> None:
     modules = {f"my_package/{name}": content for name, content in FILES.items()}
     install_package(
         site,
@@ -229,9 +231,12 @@ def test_announced_names(site: Path, tmp_path: Path) -> None:
     assert "@" not in study.methods[0]
     assert resolve(study, study.methods[1], study.scenarios[0]).recipe.epochs == 5
     assert loaded.extensions.files == {}
-    assert len(set(study_code(study).values())) == 1
+    assert len(set(study_code_hashes(study).values())) == 1
     again = load(tmp_path, loaded.to_yaml())
-    assert (again.plain, again.with_references()) == (loaded.plain, loaded.with_references())
+    assert (again.resolved_values, again.with_references()) == (
+        loaded.resolved_values,
+        loaded.with_references(),
+    )
     assert "methods: [ce, smooth]\n" in loaded.to_yaml()
 
 
@@ -260,7 +265,7 @@ def test_a_written_out_study_is_the_same_study(folder: Path, text: str) -> None:
     written = loaded.to_yaml()
     assert "@" not in written
     again = load(folder, written)
-    assert again.plain == loaded.plain
+    assert again.resolved_values == loaded.resolved_values
     assert again.with_references() == loaded.with_references()
     assert again.to_yaml() == written
     assert sweep_digest(again) == sweep_digest(loaded)
@@ -300,7 +305,7 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
     [
         (
             SMALL.replace("my_loss.py:", "my_los.py:"),
-            "study.yaml:6: no file my_los.py in the study's folder {folder}",
+            "study.yaml:6: the file my_los.py does not exist in the study's folder {folder}",
         ),
         (
             SMALL.replace("LabelSmoothing", "Smoothing"),
@@ -309,11 +314,12 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
         ),
         (
             SMALL.replace("LabelSmoothing", "LabelSmoothing-0.3"),
-            "study.yaml:6: 'my_loss.py:LabelSmoothing-0.3': write FILE.py:CLASS",
+            "study.yaml:6: 'my_loss.py:LabelSmoothing-0.3': write FILE.py:CLASS, without further "
+            "text",
         ),
         (
             SMALL.replace("digits", "my_loss.py:LabelSmoothing"),
-            "study.yaml:2: {folder}/my_loss.py: LabelSmoothing is no subclass of Source: write "
+            "study.yaml:2: {folder}/my_loss.py: LabelSmoothing is not a subclass of Source: write "
             "`class LabelSmoothing(Source)`",
         ),
         (
@@ -343,12 +349,13 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
         ),
         (
             SMALL.replace("my_noise.py:PairFlip-0.3", "pmd-1-0.35+my_noise.py:PairFlip-0.3"),
-            "study.yaml:4: no file pmd-1-0.35+my_noise.py in the study's folder {folder}",
+            "study.yaml:4: the file pmd-1-0.35+my_noise.py does not exist in the study's folder "
+            "{folder}",
         ),
         (
             SMALL + "overrides:\n  - scenario: my_noise.py:PairFlip-0.4\n    recipe: {epochs: 5}\n",
             "study.yaml:11: overrides.0.scenario: 'my_noise.py:PairFlip-0.4' is not among "
-            "scenarios: did you mean 'my_noise.py:PairFlip-0.3'?",
+            "the scenarios of the study: did you mean 'my_noise.py:PairFlip-0.3'?",
         ),
         (
             SMALL + "overrides:\n  - scenario: my_noise.py:PairFlop-*\n    recipe: {epochs: 5}\n",
@@ -372,14 +379,14 @@ def test_faults_of_flags_show_the_reference(folder: Path) -> None:
         f"--set {key}: smoothing must be a number at least 0 and at most 1, got 3"
     )
     assert message_of(folder, SMALL, "methods=[my_los.py:LabelSmoothing]") == (
-        f"--set methods: no file my_los.py in the study's folder {folder}"
+        f"--set methods: the file my_los.py does not exist in the study's folder {folder}"
     )
 
 
 def test_a_fault_inside_a_file_has_its_line_and_that_of_the_study(folder: Path) -> None:
     (folder / "my_loss.py").write_text("import my_helper\n" + LOSS)
     assert message_of(folder, SMALL).startswith(
-        f"study.yaml:6: {folder}/my_loss.py:1: 'my_helper' is no installed package: "
+        f"study.yaml:6: {folder}/my_loss.py:1: 'my_helper' is not an installed package, "
     )
 
 
@@ -403,7 +410,7 @@ def test_equal_files_are_one_method(folder: Path) -> None:
     assert resolve(study, LOSS_NAME, FLIP).hyperparameters["smoothing"] == 0.2
 
 
-# Places of files
+# Locations of files
 
 
 def test_files_lie_below_the_folder_of_the_study(folder: Path, tmp_path: Path) -> None:
@@ -456,8 +463,8 @@ def test_what_is_no_file_is_refused(folder: Path, kind: str) -> None:
 def test_a_file_name_has_one_dot(folder: Path) -> None:
     (folder / "my.loss.py").write_text(LOSS)
     assert message_of(folder, SMALL.replace("my_loss.py:", "my.loss.py:")) == (
-        "study.yaml:6: 'my.loss.py': rename it so that the path has no dot other "
-        "than the one in '.py'"
+        "study.yaml:6: 'my.loss.py': rename the file or folder so that the path has no dot except "
+        "in '.py'"
     )
 
 
@@ -480,8 +487,8 @@ def test_a_file_that_is_not_allowed_is_not_executed(folder: Path, tmp_path: Path
         load_study(str(path), (), only_noise)
     sha256 = code_file((folder / "my_loss.py").read_bytes()).sha256
     assert str(fault.value) == (
-        f"{path}:6: {folder}/my_loss.py (SHA-256 {sha256}) is code that would be executed, and has "
-        "not been allowed: read it, then add --allow-code"
+        f"{path}:6: the code in {folder}/my_loss.py (SHA-256 {sha256}) would be executed, but has "
+        "not been allowed: read the file, then add --allow-code"
     )
     assert shown == [f"{folder}/my_noise.py", f"{folder}/my_loss.py"]
     assert marker.read_text() == "my_noise.py "
@@ -545,7 +552,8 @@ def test_one_path_cannot_be_two_files(folder: Path) -> None:
     with pytest.raises(CodeError) as fault:
         extend(folder, "methods: [ce, my_loss.py:LabelSmoothing]\n")
     assert str(fault.value).endswith(
-        f"my_loss.py is two files, {folder}/my_loss.py and {other}: rename one"
+        f"my_loss.py refers to two different files, {folder}/my_loss.py and {other}: "
+        "rename one of them"
     )
 
 
@@ -560,7 +568,8 @@ def test_the_folder_of_a_linked_study_is_that_of_the_file(folder: Path, tmp_path
 def test_a_reference_that_cannot_be_printed_is_refused(folder: Path) -> None:
     text = SMALL.replace("my_loss.py:L", '"m\\e[8m.py:L').replace("Smoothing]", 'Smoothing"]')
     assert message_of(folder, text) == (
-        "study.yaml:6: 'm\\x1b[8m.py:LabelSmoothing' has characters that cannot be printed"
+        "study.yaml:6: 'm\\x1b[8m.py:LabelSmoothing' has characters that cannot be printed: remove "
+        "them"
     )
 
 
@@ -570,5 +579,5 @@ def test_a_file_name_with_brackets_is_shown_whole(
     (folder / "my[bold].py").write_text(LOSS)
     study = folder / "study.yaml"
     study.write_text(SMALL.replace("my_loss.py", '"my[bold].py').replace("hing]", 'hing"]'))
-    show(Changes(str(study), allow_code=True), as_yaml=False)
+    show(StudyFlags(str(study), allow_code=True), as_yaml=False)
     assert "my[bold].py" in capsys.readouterr().out

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.resolve import matched_recipe, reference_of, resolve
 from search_spaces.schema import Phase
 from trainables.datasets import SOURCES
 from trainables.datasets.digits import Digits
 from trainables.errors import FieldError, StudyError
 from trainables.methods import method_of
-from trainables.methods.published import Selection
-from trainables.run.schedules import Constant, CosineRestarts, MultiStep
+from trainables.methods.published import EpochSelection
+from trainables.run.schedules import ConstantSchedule, CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ PLC = "recipes.plc={selection: epoch chosen by clean validation, hold_out: 0.2}"
 
 
 def load(name: str, *sets: str) -> LoadedStudy:
-    return load_study(name, [parse_set(text) for text in sets])
+    return load_study(name, [parse_set_flag(text) for text in sets])
 
 
 def study_with(name: str, *sets: str) -> Study:
@@ -124,7 +124,7 @@ def test_values_that_differ_between_scenarios_are_exported_as_overrides() -> Non
     assert (
         resolve(narrowed.study, "selc", "symmetric-0.4").hyperparameters["first_target_epoch"] == 31
     )
-    assert narrowed.plain["overrides"] == []
+    assert narrowed.resolved_values["overrides"] == []
 
 
 def test_published_values_that_cover_the_space_are_the_reference() -> None:
@@ -145,7 +145,7 @@ def test_the_official_preset_is_exported_as_values() -> None:
     assert values["clamps"] is True
     text = "preset official: public code, train_cifar.py and loss.py"
     assert loaded.sources["hyperparameters.nal.first_target_epoch"] == text
-    assert "preset" not in loaded.plain["hyperparameters"]["nal"]
+    assert "preset" not in loaded.resolved_values["hyperparameters"]["nal"]
 
 
 def test_values_of_the_study_precede_those_of_its_preset() -> None:
@@ -187,7 +187,7 @@ def test_a_published_recipe() -> None:
     assert recipe.mean == matched_recipe(study).mean
     assert (training.hold_out, training.selection, training.kind) == (
         0.1,
-        Selection.NOISY,
+        EpochSelection.NOISY,
         "published",
     )
     assert resolve(study, "gce", "symmetric-0.2").recipe == matched_recipe(study)
@@ -211,7 +211,7 @@ def test_stages_have_their_own_published_recipes() -> None:
     second = resolve(study, "joint", "symmetric-0.2").recipe
     first = resolve(study, "joint", "symmetric-0.2").stages["labels"].recipe
     assert (second.epochs, second.schedule) == (120, MultiStep((40, 80)))
-    assert (first.epochs, first.learning_rate, first.schedule) == (200, 0.08, Constant())
+    assert (first.epochs, first.learning_rate, first.schedule) == (200, 0.08, ConstantSchedule())
     matched = study_with("cifar10", "methods=[joint]", "tune=[]")
     assert resolve(matched, "joint", "symmetric-0.2").stages["labels"].recipe == matched_recipe(
         matched
@@ -273,7 +273,7 @@ def test_an_exported_study_loads_as_the_same_study(name: str, tmp_path: Path) ->
     path = tmp_path / f"{name}.yaml"
     path.write_text(loaded.to_yaml())
     again = load_study(str(path))
-    assert again.plain == loaded.plain
+    assert again.resolved_values == loaded.resolved_values
     assert dict(again.sources) == dict(loaded.sources)
 
 
@@ -304,7 +304,7 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         (
             "cifar10",
             "hyperparameters.gce.preset=official",
-            "method gce has no preset 'official': it has none",
+            "method gce has no preset 'official': this method has no presets",
         ),
         (
             "digits",
@@ -317,34 +317,34 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         (
             "digits-methods",
             "recipes.elr=published",
-            "no recipe of elr is published for digits with symmetric-0.4, only for cifar10 asymm",
+            "no recipe of elr is published for digits with symmetric-0.4, only for cifar10 with as",
         ),
-        ("cifar10", "recipes.nal=published", "a tuned method is trained under the matched recipe"),
+        ("cifar10", "recipes.nal=published", "a tuned method must have the matched recipe"),
         ("cifar10", "recipes.foo=published", "unknown method 'foo'"),
         (
             "digits",
             "recipes.ce={selection: epoch chosen by noisy validation}",
-            "must be above 0 to take the epoch chosen by noisy validation",
+            "must be above 0, since the recipe reports the epoch chosen by noisy validation",
         ),
         (
             "digits",
             "recipes.ce={selection: epoch chosen by test accuracy, hold_out: 0.1}",
-            "the test split is never looked at while choosing",
+            "no choice may depend on the test split",
         ),
         ("digits", "overrides=[{scenario: symetric-0.4}]", "unknown scenario 'symetric-0.4'"),
-        ("digits", "overrides=[{recipe: {epochs: 3}}]", "must be a mapping with a scenario"),
+        ("digits", "overrides=[{recipe: {epochs: 3}}]", "must be a mapping with the key scenario"),
         ("digits", "overrides=[{scenario: clean, recipes: x, foo: 1}]", "unknown key 'foo'"),
-        ("digits", "search.space.nal.target_interval={low: 1, high: 3}", "only real numbers are"),
+        ("digits", "search.space.nal.target_interval={low: 1, high: 3}", "only real numbers can"),
         ("digits", "search.space.ce.learning_rate={low: 0, high: 3}", "must be a number above 0"),
         ("digits", "hyperparameters.nal.lambda=0", "lambda must be a number above 0, got 0"),
         ("digits", "hyperparameters.nal.alpha=1", "alpha must be a number at least 0 and below 1"),
         ("digits", "diagnostics.every=-1", "must be greater than or equal to 0, got -1"),
-        ("digits", "tune=[gce]", "'gce' is to be searched but is not among methods"),
-        ("digits-methods", "tune=[forward-true]", "method forward-true has nothing to search"),
+        ("digits", "tune=[gce]", "'gce' is not among the methods of the study"),
+        ("digits-methods", "tune=[forward-true]", "method forward-true has no search space"),
         (
             "digits-methods",
             "hyperparameters.dac.warm_up_epochs=60",
-            "warm_up_epochs is 60 of 60 epochs: leave at least one after it",
+            "warm_up_epochs is 60 of 60 epochs, but at least one epoch must follow the warm-up",
         ),
     ],
 )
@@ -360,10 +360,11 @@ def test_faults_are_one_line_that_names_the_flag(name: str, sets: str, message: 
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ((), "methods: method forward-true needs true labels, dataset digits has none: leave it"),
+        ((), "methods: method forward-true needs true labels, but dataset digits has none: leave"),
         (
             ("methods=[plc]", "tune=[]", PLC),
-            "recipes.plc: it takes the epoch chosen by clean validation, dataset digits has no",
+            "recipes.plc: this recipe reports the epoch chosen by clean validation, but dataset "
+            "digits has no",
         ),
     ],
 )
@@ -371,7 +372,7 @@ def test_methods_and_rules_without_the_true_labels_they_need_are_refused(
     sets: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NoisyDigits(Digits):
-        true_labels = False
+        has_true_labels = False
 
     monkeypatch.setitem(SOURCES, "digits", NoisyDigits())
     with pytest.raises(StudyError) as error_info:
@@ -383,14 +384,14 @@ def test_a_published_rule_that_uses_the_test_split_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = method_of("selc")
-    tested = [entry for entry in kind.published_recipes if entry.selection is Selection.TEST]
+    tested = [entry for entry in kind.published_recipes if entry.selection is EpochSelection.TEST]
     assert [entry.dataset for entry in tested] == ["clothing1m"]
     monkeypatch.setattr(kind, "published_recipes", tuple(_on_digits(entry) for entry in tested))
     with pytest.raises(StudyError) as error_info:
         load("digits-methods", "recipes.selc=published")
     assert str(error_info.value) == (
         "--set recipes.selc: the published recipe of selc on digits takes the epoch with the best "
-        "test accuracy: the test split is never looked at while choosing; use matched"
+        "test accuracy, but no choice may depend on the test split: use matched"
     )
 
 
@@ -408,7 +409,8 @@ def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
     )
     loaded = load("cifar10", *sets, override)
     overridden, other = (
-        resolve(loaded.study, "nal", name).values for name in ("symmetric-0.2", "symmetric-0.4")
+        resolve(loaded.study, "nal", name).sourced_hyperparameters
+        for name in ("symmetric-0.2", "symmetric-0.4")
     )
     alphas = [values["alpha"] for values in (overridden, other)]
     assert [(alpha.value, alpha.layer) for alpha in alphas] == [
@@ -433,7 +435,7 @@ def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
 
 def test_the_source_of_a_scaled_value_names_the_original_value() -> None:
     short = load("cifar10").with_epochs(50)
-    values = resolve(short.study, "selc", "symmetric-0.4").values
+    values = resolve(short.study, "selc", "symmetric-0.4").sourced_hyperparameters
     assert short.source_of(values["first_target_epoch"]) == (
         "scaled by --epochs from 31 (MacLLL/SELC)"
     )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search_spaces.loader import Change, load_study, parse_set
+from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.resolve import matched_recipe, reference_of, resolve
 from search_spaces.scaling import describe_cut_cycle
 from trainables.errors import StudyError
@@ -20,7 +20,7 @@ def test_everything_that_counts_epochs_is_scaled() -> None:
     scaled = loaded.with_epochs(50)
     study, short = loaded.study, scaled.study
     assert matched_recipe(short).epochs == 50
-    assert matched_recipe(short).schedule.cycle == 2
+    assert matched_recipe(short).schedule.cycle_length == 2
     assert matched_recipe(short).window == 2
     assert (
         resolve(short, "nal", short.scenarios[0]).hyperparameters.items()
@@ -61,7 +61,7 @@ def test_whole_cycles_stay_whole_cycles(
     study = load_study("cifar10").with_epochs(epochs).study
     values = resolve(study, "nal", "symmetric-0.4").hyperparameters
     assert matched_recipe(study).epochs == epochs
-    assert matched_recipe(study).schedule.cycle == period
+    assert matched_recipe(study).schedule.cycle_length == period
     assert (values["first_target_epoch"], values["target_interval"]) == (first, interval)
     assert matched_recipe(study).window == window
 
@@ -71,11 +71,11 @@ def test_whole_cycles_stay_whole_cycles(
 )
 def test_cycle_ends_stay_evaluated(epochs: int, period: int, every: int) -> None:
     recipe = matched_recipe(load_study("cifar10-small").with_epochs(epochs).study)
-    assert (recipe.schedule.cycle, recipe.evaluate_every) == (period, every)
+    assert (recipe.schedule.cycle_length, recipe.evaluate_every) == (period, every)
 
 
 def test_an_interval_between_evaluations_that_a_flag_sets_is_kept() -> None:
-    loaded = load_study("cifar10-small", [parse_set("recipe.evaluate_every=5")])
+    loaded = load_study("cifar10-small", [parse_set_flag("recipe.evaluate_every=5")])
     with pytest.raises(StudyError, match="evaluate_every 5 skips cycle ends"):
         loaded.with_epochs(20)
 
@@ -105,7 +105,8 @@ def test_a_cut_last_cycle_is_described() -> None:
     whole = matched_recipe(loaded.study)
     cut, short = (matched_recipe(loaded.with_epochs(epochs).study) for epochs in (75, 76))
     assert describe_cut_cycle(whole, cut) == (
-        "last epoch 75 does not end a cycle of 2: its learning rate is not the lowest"
+        "the last epoch, 75, does not end a learning-rate cycle of 2 epochs: "
+        "its learning rate is not the lowest"
     )
     assert describe_cut_cycle(whole, short) == ""
     assert describe_cut_cycle(cut, matched_recipe(loaded.with_epochs(25).study)) == ""  # cut before
@@ -125,7 +126,7 @@ def test_a_longer_training_scales_too() -> None:
 def test_the_same_length_changes_nothing() -> None:
     loaded = load_study("cifar100")
     same = loaded.with_epochs(500)
-    assert same.plain == loaded.plain
+    assert same.resolved_values == loaded.resolved_values
     assert same.scaled_values == ()
 
 
@@ -156,18 +157,21 @@ def test_sources_name_the_flag_that_scaled_a_value() -> None:
 
 def test_values_set_by_flags_are_not_scaled() -> None:
     sets = ["hyperparameters.nal.first_target_epoch=4", "recipe.window=3"]
-    short = load_study("cifar10", [parse_set(text) for text in sets]).with_epochs(50)
+    short = load_study("cifar10", [parse_set_flag(text) for text in sets]).with_epochs(50)
     assert matched_recipe(short.study).window == 3
     assert (
         resolve(short.study, "nal", short.study.scenarios[0]).hyperparameters.items()
         >= {"first_target_epoch": 4, "target_interval": 2}.items()
     )
     assert short.sources["recipe.window"] == "set by --set recipe.window"
-    assert matched_recipe(short.study).schedule.cycle == 2
+    assert matched_recipe(short.study).schedule.cycle_length == 2
 
 
 def test_values_scale_with_a_cycle_set_by_flags() -> None:
-    sets = [parse_set("recipe.schedule.period=5"), parse_set("recipe.schedule.minimum=0.002")]
+    sets = [
+        parse_set_flag("recipe.schedule.period=5"),
+        parse_set_flag("recipe.schedule.minimum=0.002"),
+    ]
     short = load_study("cifar10", sets).with_epochs(50).study
     assert matched_recipe(short).schedule == CosineRestarts(5, 0.002)
     assert matched_recipe(short).window == 5
@@ -180,18 +184,18 @@ def test_values_scale_with_a_cycle_set_by_flags() -> None:
 
 
 def test_values_set_by_flags_are_not_scaled_on_overridden_scenarios() -> None:
-    short = load_study("cifar10", [parse_set("recipe.window=3")]).with_epochs(50).study
+    short = load_study("cifar10", [parse_set_flag("recipe.window=3")]).with_epochs(50).study
     recipe = matched_recipe(short, "asymmetric-0.4")
     assert (recipe.epochs, recipe.window) == (30, 3)
     override = "overrides=[{scenario: asymmetric-*, recipe: {window: 10}}]"
-    sets = [parse_set("recipe.window=3"), parse_set(override)]
+    sets = [parse_set_flag("recipe.window=3"), parse_set_flag(override)]
     nearer = load_study("cifar10", sets).with_epochs(50).study
     assert matched_recipe(nearer, "asymmetric-0.4").window == 2
 
 
 def test_values_removed_by_flags_are_scaled() -> None:
     sets = ("first_target_epoch=null", "target_interval=null", "preset=official")
-    changes = [parse_set(f"hyperparameters.nal.{text}") for text in sets]
+    changes = [parse_set_flag(f"hyperparameters.nal.{text}") for text in sets]
     short = load_study("cifar10", changes).with_epochs(50)
     values = resolve(short.study, "nal", "symmetric-0.4").hyperparameters
     assert (values["first_target_epoch"], values["target_interval"]) == (6, 2)

@@ -46,8 +46,8 @@ def test_the_searched_scenario_is_ignored_if_nothing_is_tuned(
 
 def test_fixed_axes_keep_their_seed(write_study: Callable[..., Path]) -> None:
     study = load_study(str(write_study())).study
-    seeds = study.seeds(7)
+    seeds = study.axis_seeds(7)
     assert (seeds.subset, seeds.noise, seeds.init) == (0, 7, 7)
     path = write_study("select:", "fixed_seeds: {noise: 3}\nselect:")
-    seeds = load_study(str(path)).study.seeds(7)
+    seeds = load_study(str(path)).study.axis_seeds(7)
     assert (seeds.subset, seeds.noise, seeds.init) == (7, 3, 7)

@@ -10,8 +10,8 @@ from documents import shown_files
 
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
-from reports.paper import find_paper_results, paper_results, paper_setting_of
-from search_spaces.files import study_names, study_titles
+from reports.paper import find_paper_results, paper_noise_of, paper_results
+from search_spaces.files import shipped_study_names, shipped_study_titles
 from search_spaces.loader import load_study
 from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
 from search_spaces.schema import Phase
@@ -33,13 +33,13 @@ TITLES = {
     "cifar10": "CIFAR-10, symmetric and asymmetric noise (Table 1)",
     "cifar10-ablation": "CIFAR-10, ablations of NAL (Table 6)",
     "cifar10-pmd": "CIFAR-10, PMD noise (Table 2)",
-    "cifar10-sensitivity": "CIFAR-10, λ and α one at a time (Fig. 4 e, f)",
+    "cifar10-sensitivity": "CIFAR-10, sensitivity to λ and α (Fig. 4 e, f)",
     "cifar10-small": "CIFAR-10, a small ResNet on 10,000 images",
     "cifar100": "CIFAR-100, symmetric and asymmetric noise (Table 1)",
     "cifar100-ablation": "CIFAR-100, ablations of NAL (Table 6)",
     "cifar100-pmd": "CIFAR-100, PMD noise (Table 2)",
-    "cifar100n": "CIFAR-100N, labels that people gave",
-    "cifar10n": "CIFAR-10N, labels that people gave",
+    "cifar100n": "CIFAR-100N, labels by human annotators",
+    "cifar10n": "CIFAR-10N, labels by human annotators",
     "clothing1m": "Clothing1M, real noise (Table 4)",
     "digits": "scikit-learn digits, 40 % symmetric noise",
     "digits-methods": "scikit-learn digits, 40 % symmetric noise, every method",
@@ -60,8 +60,8 @@ TABLES = {
 
 
 def test_the_list_of_studies() -> None:
-    assert sorted(study_names()) == sorted(TITLES)
-    assert study_titles() == TITLES
+    assert sorted(shipped_study_names()) == sorted(TITLES)
+    assert shipped_study_titles() == TITLES
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -74,7 +74,7 @@ def test_a_study_has_the_columns_and_rows_of_its_table(name: str) -> None:
         if (r.table, r.dataset) == (number, dataset)
         and (r.mean is not None or "converge" in r.note)
     ]
-    settings = {paper_setting_of(scenario) for scenario in study.scenarios}
+    settings = {paper_noise_of(scenario) for scenario in study.scenarios}
     noises = {(r.noise_type, 0.0 if r.noise_type == "real" else r.noise_rate) for r in table}
     assert {(s.noise_type, s.noise_rate) for s in settings if s} == noises
 
@@ -90,12 +90,12 @@ def test_a_study_has_the_columns_and_rows_of_its_table(name: str) -> None:
 
 def fake_dataset(source: Source) -> Dataset:
     """Return a dataset with the sizes and shapes of a source but without pixels, for planning."""
-    classes = source.classes or 10
+    classes = source.class_count or 10
 
     def split(count: int) -> Split:
         labels = np.arange(count, dtype=np.int64) % classes
-        if source.image is not None:
-            return Split(np.broadcast_to(np.uint8(0), (count, *source.image)), labels)
+        if source.image_shape is not None:
+            return Split(np.broadcast_to(np.uint8(0), (count, *source.image_shape)), labels)
         empty = np.zeros(count, dtype=np.int64)
         return Split(Pictures(Path("nowhere"), np.zeros(0, np.uint8), empty, empty), labels)
 
@@ -107,8 +107,8 @@ def fake_dataset(source: Source) -> Dataset:
         train,
         small,
         digest="d" * 64,
-        validation=small if source.validation else None,
-        annotations=dict.fromkeys(source.annotations, train.labels),
+        validation=small if source.has_validation else None,
+        annotations=dict.fromkeys(source.annotation_names, train.labels),
     )
 
 
@@ -117,23 +117,25 @@ def test_every_study_can_be_planned(name: str) -> None:
     study = load_study(name).study
     source = source_of(study.dataset)
     plan = Plan(name, study, fake_dataset(source))
-    assert all(size.runs > 0 for size in phase_sizes(plan))
+    assert all(size.max_run_count > 0 for size in phase_sizes(plan))
     for size in phase_sizes(plan):
         for group in size.groups:
             kind = method_of(group.spec.method)
             kind.check(group.spec.hyperparameters, group.spec.recipe.epochs)
-            check_state_size(kind, group.spec.hyperparameters, group.train, source.classes or 10)
+            check_state_size(
+                kind, group.spec.hyperparameters, group.train_count, source.class_count or 10
+            )
             chooses = size.phase is not Phase.CONFIRM
             assert ("test" in group.spec.evaluate) != chooses
     (shape,) = {
-        group.spec.recipe.input_shape(source.image)
+        group.spec.recipe.input_shape(source.image_shape)
         for size in phase_sizes(plan)
         for group in size.groups
     }
     backbone_of(study.backbone.name).check(shape)
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", shipped_study_names())
 def test_every_value_of_a_study_has_a_source(name: str) -> None:
     loaded = load_study(name)
     assert loaded.name == name
@@ -143,7 +145,7 @@ def test_every_value_of_a_study_has_a_source(name: str) -> None:
     assert not any("\n" in text for text in loaded.study.deviations)
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", shipped_study_names())
 def test_every_study_survives_export(name: str, tmp_path: Path) -> None:
     loaded = load_study(name)
     path = tmp_path / f"{name}.yaml"
@@ -152,7 +154,7 @@ def test_every_study_survives_export(name: str, tmp_path: Path) -> None:
     assert again == loaded
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", shipped_study_names())
 def test_the_reference_lies_inside_the_space(name: str) -> None:
     study = load_study(name).study
     reference = reference_of(study, "nal")

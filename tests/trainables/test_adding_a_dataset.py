@@ -21,6 +21,6 @@ def test_the_dataset_is_read_and_cached(tmp_path: Path) -> None:
     read = load(study.dataset, tmp_path, tmp_path / "cache")
     cached = load(study.dataset, tmp_path, tmp_path / "cache")
 
-    assert (read.image, len(read.train), len(read.test)) == ((1, 8, 8), 300, 100)
+    assert (read.image_shape, len(read.train), len(read.test)) == ((1, 8, 8), 300, 100)
     assert np.bincount(read.train.labels).tolist() == [75, 75, 75, 75]
     assert cached.digest == read.digest

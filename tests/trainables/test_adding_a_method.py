@@ -12,7 +12,7 @@ from small_runs import CPU, digits, recipe, runnable
 
 from search_spaces.loader import load_study
 from trainables.methods import Batch, Context, Method, method_of
-from trainables.run.parameters import Space, complete
+from trainables.run.parameters import Space, complete_parameters
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_the_example_is_short() -> None:
 
 def test_the_loss_is_cross_entropy_with_smoothed_labels(method: type[Method]) -> None:
     labels = torch.tensor([0, 2, 1])
-    values = complete(method.name, method.parameters, {"smoothing": 0.3})
+    values = complete_parameters(method.name, method.parameters, {"smoothing": 0.3})
     logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
     targets = 0.7 * np.eye(3)[labels.numpy()] + 0.3 / 3
     p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)

@@ -7,7 +7,7 @@ from torch import nn
 
 from trainables.backbones import BACKBONES, backbone_of
 from trainables.errors import FieldError
-from trainables.run.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete_parameters
 from trainables.training.network import build_network
 
 QUICK = ("mlp", "resnet-w16", "preact18")
@@ -122,7 +122,9 @@ def test_an_attention_branch_of_its_own() -> None:
 
 def test_a_backbone_without_an_mlp_has_no_choice_of_branch() -> None:
     with pytest.raises(FieldError, match="backbone resnet34 has no parameter 'attention'"):
-        complete("backbone resnet34", backbone_of("resnet34").parameters, {"attention": "mlp"})
+        complete_parameters(
+            "backbone resnet34", backbone_of("resnet34").parameters, {"attention": "mlp"}
+        )
 
 
 def test_unknown_backbone_gets_the_nearest() -> None:

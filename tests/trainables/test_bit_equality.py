@@ -60,8 +60,8 @@ def train(home: Path, specs: list[RunSpec], **options: Any) -> None:
 
 def train_and_wait(home: Path, spec: RunSpec, last: int, pipe: Connection) -> None:
     """Train up to an epoch with a checkpoint after each, then wait to be killed."""
-    training_run.CHECKPOINT_SHARE = math.inf
-    with TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+    training_run.MAX_CHECKPOINT_TIME_SHARE = math.inf
+    with TrainingRun(spec, home, digits, "study", checkpoint_interval_seconds=0.0) as run:
         while run.epoch < last:
             run.advance()
             pipe.send(run.epoch)
@@ -78,18 +78,18 @@ def killed_at(home: Path, spec: RunSpec, epoch: int) -> None:
     child.kill()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    assert Record(home, spec.digest).result() is None
+    assert Record(home, spec.digest).read_result() is None
 
 
 def assert_same(home: Path, reference: Path, spec: RunSpec) -> None:
     """Assert that a run has the same checkpoint and result under two homes."""
     states = [
-        torch.load(Record(folder, spec.digest).checkpoint, weights_only=True)["trainer"]
+        torch.load(Record(folder, spec.digest).checkpoint_path, weights_only=True)["trainer"]
         for folder in (home, reference)
     ]
     assert states[0]["epoch"] == EPOCHS
     assert_same_bits(*map(bits, states))
-    actual, expected = (Record(folder, spec.digest).result() for folder in (home, reference))
+    actual, expected = (Record(folder, spec.digest).read_result() for folder in (home, reference))
     assert actual is not None
     assert expected is not None
     assert (actual.trace, actual.status) == (expected.trace, expected.status)
@@ -112,7 +112,7 @@ def test_killed_and_continued(method: str, whole: Path, tmp_path: Path) -> None:
     for spec in chain:
         killed_at(tmp_path, spec, epoch)
         complete_run(spec, tmp_path, digits, "study")
-        actual, expected = (Record(home, spec.digest).result() for home in (tmp_path, whole))
+        actual, expected = (Record(home, spec.digest).read_result() for home in (tmp_path, whole))
         assert actual is not None
         assert expected is not None
         assert actual.attempts == 2, f"killed at epoch {epoch}"

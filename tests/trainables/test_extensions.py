@@ -18,12 +18,12 @@ from trainables.datasets import source_of
 from trainables.errors import CodeError, FieldError
 from trainables.extensions import (
     CodeFile,
-    announced,
-    announced_name,
-    code_of,
+    code_hashes,
+    entry_points_of,
     extension_name,
     load_file,
     loaded_files,
+    name_from_entry_point,
     package_sha256,
     without_hash,
 )
@@ -68,7 +68,7 @@ def test_a_name_is_the_class_and_twelve_digits_of_the_sha256() -> None:
     assert name == f"LabelSmoothing@{sha256[:12]}"
     assert without_hash(name) == "LabelSmoothing"
     assert method_of(name).name == name
-    assert code_of([("method", name), ("method", "ce")]) == {name: sha256}
+    assert code_hashes([("method", name), ("method", "ce")]) == {name: sha256}
 
 
 def test_the_path_is_no_part_of_the_name() -> None:
@@ -85,7 +85,8 @@ def test_a_changed_file_is_another_method_and_another_run() -> None:
     assert method_of(names[0]) is not method_of(names[1])
     specs = [make_spec(method=name, values={"smoothing": 0.1}) for name in names]
     digests = {
-        replace(spec, code=FrozenMap(code_of([("method", spec.method)]))).digest for spec in specs
+        replace(spec, code=FrozenMap(code_hashes([("method", spec.method)]))).digest
+        for spec in specs
     }
     assert len(digests) == 2
 
@@ -145,8 +146,9 @@ def test_only_installed_packages_are_imported(
     monkeypatch.syspath_prepend(tmp_path)
     path = str(tmp_path / "my.py")
     assert message_of(content, path) == (
-        f"{path}:{line}: '{imported}' is no installed package: a file that a study names may "
-        "import installed packages only; put its content into the same file, or install it"
+        f"{path}:{line}: '{imported}' is not an installed package, and a file that a study names "
+        "may import only installed packages: move the imported code into this file, or install it "
+        "as a package"
     )
     assert not marker.exists()
 
@@ -197,18 +199,18 @@ def test_a_module_in_the_working_directory_does_not_shadow_an_installed_one(
     if module == "wave":
         assert load() == ""
     (tmp_path / f"{module}.py").write_text(side_effect(tmp_path / "marker"))
-    assert load().startswith(f"my.py:1: '{module}' is no installed package: ")
+    assert load().startswith(f"my.py:1: '{module}' is not an installed package, ")
     assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("x = 1\nclass :\n", "my.py:2 is no Python: invalid syntax"),
+        ("x = 1\nclass :\n", "my.py:2 is not valid Python: invalid syntax"),
         (
             "# caf\xe9\n".encode("latin-1"),
-            "my.py is no Python: 'utf-8' codec can't decode byte 0xe9 in position 5: invalid "
-            "continuation byte",
+            "my.py is not valid Python: 'utf-8' codec can't decode byte 0xe9 in position 5: "
+            "invalid continuation byte",
         ),
         ("x = 1\n\nx / 0\n", "my.py:3 cannot be executed: ZeroDivisionError: division by zero"),
         (
@@ -247,7 +249,8 @@ def test_a_class_has_the_base_of_its_kind() -> None:
     with pytest.raises(CodeError) as fault:
         backbone_of(name)
     assert str(fault.value) == (
-        "my.py: LabelSmoothing is no subclass of Backbone: write `class LabelSmoothing(Backbone)`"
+        "my.py: LabelSmoothing is not a subclass of Backbone: write `class "
+        "LabelSmoothing(Backbone)`"
     )
 
 
@@ -255,7 +258,9 @@ def test_a_class_is_complete() -> None:
     content = BARE.format(module="datasets.base", base="Source", body="pass")
     with pytest.raises(CodeError) as fault:
         source_of(loaded(content, "Bare"))
-    assert str(fault.value) == "my.py: class Bare does not define read, signature"
+    assert str(fault.value) == (
+        "my.py: class Bare does not define read, signature: add these definitions"
+    )
 
 
 def test_a_class_is_not_one_that_the_file_imports(site: Path) -> None:
@@ -303,7 +308,7 @@ def test_a_scenario_begins_with_the_class() -> None:
     assert (noise.title, noise.nominal_rate) == ("pair flips 30 %", 0.3)
     sha256 = code_file(NOISE).sha256
     name = name_in(NOISE, "PairFlip-0.3")
-    assert code_of([("noise", name)]) == {name: sha256}
+    assert code_hashes([("noise", name)]) == {name: sha256}
 
 
 @pytest.mark.parametrize(
@@ -359,40 +364,41 @@ ENTRY_POINTS = {
 
 def forget() -> None:
     """Read what is installed again, as another process would."""
-    announced.cache_clear()
+    entry_points_of.cache_clear()
     package_sha256.cache_clear()
 
 
-def test_a_package_announces_every_kind(site: Path) -> None:
+def test_a_package_declares_every_kind(site: Path) -> None:
     install_package(site, MODULES, ENTRY_POINTS)
-    method = announced_name("method", "smooth")
-    backbone, noise = announced_name("backbone", "lenet"), announced_name("noise", "pair-0.3")
-    dataset = announced_name("dataset", "blobs")
+    method = name_from_entry_point("method", "smooth")
+    backbone = name_from_entry_point("backbone", "lenet")
+    noise = name_from_entry_point("noise", "pair-0.3")
+    dataset = name_from_entry_point("dataset", "blobs")
     assert method is not None
     assert backbone is not None
     assert noise is not None
     assert dataset is not None
     assert not any(name.startswith("my_package") for name in sys.modules)
-    sha256 = package_sha256(announced("method")["smooth"])
+    sha256 = package_sha256(entry_points_of("method")["smooth"])
     assert [method, backbone, noise, dataset] == [
         extension_name(name, sha256)
         for name in ("LabelSmoothing", "LeNet", "PairFlip-0.3", "Blobs")
     ]
-    assert code_of([("method", method), ("noise", noise)]) == {method: sha256, noise: sha256}
+    assert code_hashes([("method", method), ("noise", noise)]) == {method: sha256, noise: sha256}
     assert not any(name.startswith("my_package") for name in sys.modules)
     assert method_of(method).title == "Label smoothing"
     assert backbone_of(backbone).source == f"entry point lenet of mine, SHA-256 {sha256[:12]}"
     assert noise_of(noise).title == "pair flips 30 %"
     assert source_of(dataset).name == dataset
     for kind, word in (("method", "smoother"), ("method", "smooth-1"), ("noise", "pairs-0.3")):
-        assert announced_name(kind, word) is None  # type: ignore[arg-type]
+        assert name_from_entry_point(kind, word) is None  # type: ignore[arg-type]
 
 
 def test_the_hash_covers_every_python_file_of_the_package(site: Path) -> None:
     def sha256(modules: dict[str, str]) -> str:
         forget()
         install_package(site, modules, ENTRY_POINTS)
-        return package_sha256(announced("method")["smooth"])
+        return package_sha256(entry_points_of("method")["smooth"])
 
     first = sha256(MODULES)
     assert sha256(MODULES) == first
@@ -409,10 +415,10 @@ def test_the_hash_covers_every_python_file_of_the_package(site: Path) -> None:
 
 def test_the_hash_of_an_editable_installation_covers_its_package(site: Path) -> None:
     install_package(site, MODULES, ENTRY_POINTS, listed=False)
-    first = package_sha256(announced("method")["smooth"])
+    first = package_sha256(entry_points_of("method")["smooth"])
     (site / "my_package" / "more" / "added.py").write_text("")
     forget()
-    second = package_sha256(announced("method")["smooth"])
+    second = package_sha256(entry_points_of("method")["smooth"])
     assert second != first
     assert method_of(f"LabelSmoothing@{second[:12]}").title == "Label smoothing"
     with pytest.raises(FieldError, match="is not available here"):
@@ -424,7 +430,8 @@ def test_an_editable_installation_of_one_module(site: Path) -> None:
         site, {"my_package.py": LOSS}, {"method smooth": "my_package:LabelSmoothing"}, listed=False
     )
     content = f"my_package.py\0{code_file(LOSS).sha256}\n".encode()
-    assert package_sha256(announced("method")["smooth"]) == hashlib.sha256(content).hexdigest()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert package_sha256(entry_points_of("method")["smooth"]) == sha256
 
 
 @pytest.mark.parametrize(
@@ -439,21 +446,21 @@ def test_an_editable_installation_of_one_module(site: Path) -> None:
         (
             {"my_package.py": "class X: ...\n"},
             "my_package:X",
-            "entry point smooth of mine: X is no subclass of Method: write `class X(Method)`",
+            "entry point smooth of mine: X is not a subclass of Method: write `class X(Method)`",
         ),
         (
             {"my_package.py": "from trainables.methods.ce import CrossEntropy\n"},
             "my_package:CrossEntropy",
-            "entry point smooth of mine: CrossEntropy is defined in trainables.methods.ce: use "
-            "its own name",
+            "entry point smooth of mine: CrossEntropy is a class of this project, defined in "
+            "trainables.methods.ce: write its own name instead of an extension",
         ),
     ],
 )
-def test_what_is_wrong_with_an_announced_class_is_one_line(
+def test_what_is_wrong_with_a_declared_class_is_one_line(
     modules: dict[str, str], entry_point: str, message: str, site: Path
 ) -> None:
     install_package(site, modules, {"method smooth": entry_point})
-    name = announced_name("method", "smooth")
+    name = name_from_entry_point("method", "smooth")
     assert name is not None
     with pytest.raises(CodeError) as fault:
         method_of(name)
@@ -462,8 +469,8 @@ def test_what_is_wrong_with_an_announced_class_is_one_line(
 
 def test_an_entry_point_names_a_class(site: Path) -> None:
     install_package(site, {"my_package.py": LOSS}, {"method smooth": "my_package"})
-    with pytest.raises(CodeError, match="of mine: write MODULE:CLASS"):
-        announced("method")
+    with pytest.raises(CodeError, match="of mine: its value must have the form MODULE:CLASS"):
+        entry_points_of("method")
 
 
 def test_two_packages_with_one_name(site: Path) -> None:
@@ -471,41 +478,41 @@ def test_two_packages_with_one_name(site: Path) -> None:
         install_package(
             site, {f"my_{name}.py": LOSS}, {"method smooth": f"my_{name}:LabelSmoothing"}, name=name
         )
-    with pytest.raises(CodeError, match="both announce the entry point smooth in the group"):
-        announced("method")
+    with pytest.raises(CodeError, match="both declare the entry point smooth in the group"):
+        entry_points_of("method")
 
 
 def test_a_file_of_a_package_that_is_missing(site: Path) -> None:
     install_package(site, MODULES, ENTRY_POINTS)
     (site / "my_package" / "helper.py").unlink()
     with pytest.raises(CodeError) as fault:
-        announced_name("method", "smooth")
+        name_from_entry_point("method", "smooth")
     assert str(fault.value) == (
         f"cannot read {site / 'my_package' / 'helper.py'} of mine (No such file or directory): "
-        "install it again"
+        "install the package again"
     )
 
 
-def test_a_shipped_method_is_suggested_together_with_announced_ones(site: Path) -> None:
+def test_a_shipped_method_is_suggested_together_with_declared_ones(site: Path) -> None:
     install_package(site, MODULES, ENTRY_POINTS)
     with pytest.raises(FieldError, match="did you mean 'smooth'"):
         method_of("smoth")
 
 
-def test_a_package_cannot_announce_two_classes_of_one_name(site: Path) -> None:
+def test_a_package_cannot_declare_two_classes_of_one_name(site: Path) -> None:
     modules = {"one.py": LOSS, "two.py": LOSS}
     entries = {"method first": "one:LabelSmoothing", "method second": "two:LabelSmoothing"}
     install_package(site, modules, entries)
-    message = "^mine announces two classes with the name LabelSmoothing: rename one$"
+    message = "^mine declares two classes with the name LabelSmoothing: rename one of them$"
     with pytest.raises(CodeError, match=message):
-        announced("method")
+        entry_points_of("method")
 
 
-def test_the_longest_announced_name_is_meant(site: Path) -> None:
+def test_the_longest_declared_name_is_meant(site: Path) -> None:
     flip = NOISE.replace("PairFlip", "Flip")
     entries = {"noise pair": "one:PairFlip", "noise pair-flip": "two:Flip"}
     install_package(site, {"one.py": NOISE, "two.py": flip}, entries)
-    names = [announced_name("noise", f"{word}-0.3") for word in ("pair", "pair-flip")]
+    names = [name_from_entry_point("noise", f"{word}-0.3") for word in ("pair", "pair-flip")]
     assert [without_hash(name or "") for name in names] == ["PairFlip-0.3", "Flip-0.3"]
 
 
@@ -520,5 +527,7 @@ def test_what_a_file_prints_is_no_output(capsys: pytest.CaptureFixture[str]) -> 
 def test_another_name_of_a_class_is_refused() -> None:
     file = code_file(LOSS + "\n\nSmooth = LabelSmoothing\n")
     load_file(file)
-    with pytest.raises(CodeError, match=r"another name of LabelSmoothing: use that one$"):
+    with pytest.raises(
+        CodeError, match=r"another name of class LabelSmoothing: use the name LabelSmoothing$"
+    ):
         method_of(extension_name("Smooth", file.sha256))

@@ -10,8 +10,8 @@ import torch
 from reports.paper import paper_results
 from trainables.errors import FieldError
 from trainables.methods import METHODS, Batch, Context, Method, check_state_size, method_of
-from trainables.methods.published import Selection
-from trainables.run.parameters import FrozenMap, complete
+from trainables.methods.published import EpochSelection
+from trainables.run.parameters import FrozenMap, complete_parameters
 
 CLASSES, SAMPLES, EPOCHS = 5, 12, 40
 STAGES_ONLY = ("joint-labels", "dac-abstain")
@@ -22,7 +22,7 @@ VARIANTS = ("forward-true", "bootstrap-hard", "gce-truncated")
 def values_of(name: str, overrides: dict[str, Any] | None = None) -> FrozenMap:
     kind = method_of(name)
     first = {p.name: 2 for p in kind.parameters if p.name.startswith("first_")}
-    return complete(name, kind.parameters, {**first, **(overrides or {})})
+    return complete_parameters(name, kind.parameters, {**first, **(overrides or {})})
 
 
 def make(name: str) -> Method:
@@ -39,7 +39,7 @@ def make(name: str) -> Method:
 
 def logits(name: str, epoch: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(epoch)
-    return 3 * torch.randn(SAMPLES, method_of(name).outputs(CLASSES), generator=random)
+    return 3 * torch.randn(SAMPLES, method_of(name).output_count(CLASSES), generator=random)
 
 
 def train(method: Method, name: str, epochs: range) -> list[float]:
@@ -75,7 +75,7 @@ def test_state_bytes_is_the_size_of_the_state(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_loss_and_gradient_are_finite_at_extreme_logits(name: str) -> None:
     method = make(name)
-    outputs = method_of(name).outputs(CLASSES)
+    outputs = method_of(name).output_count(CLASSES)
     rows = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [200.0, 200.0], [0.0, 0.0]])
     z = rows.repeat(3, (outputs + 1) // 2)[:, :outputs].clone().requires_grad_()
     h = torch.tensor([100.0, -100.0, 0.0]).repeat(4).requires_grad_()
@@ -118,12 +118,12 @@ def test_declarations_are_sound(name: str) -> None:
     for published in kind.published_recipes:
         assert published.source
         assert published.hold_out > 0 or published.selection not in (
-            Selection.NOISY,
-            Selection.CLEAN,
+            EpochSelection.NOISY,
+            EpochSelection.CLEAN,
         )
     for stage in kind.stages:
         assert stage.outcome in method_of(stage.method).outcomes
-        assert set(stage.passes) <= set(known)
+        assert set(stage.shared_hyperparameters) <= set(known)
 
 
 def test_titles_are_those_of_the_paper() -> None:
@@ -147,8 +147,8 @@ def test_too_large_state_is_refused_with_its_size() -> None:
     with pytest.raises(FieldError) as caught:
         check_state_size(method_of("nal"), values_of("nal"), 2_400_000, 1000)
     assert caught.value.message == (
-        "method nal keeps 9.6 GB of state for 2400000 samples of 1000 classes, at most 1 GB is "
-        "reasonable: use a subset, or leave the method out"
+        "method nal would keep 9.6 GB of state for 2400000 samples of 1000 classes, above the "
+        "limit of 1 GB: train on a subset of the samples, or leave the method out"
     )
     for name in METHODS:
         check_state_size(method_of(name), values_of(name), 50_000, 100)

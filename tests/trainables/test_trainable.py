@@ -73,9 +73,9 @@ class Worker:
 
 def outcome(home: Path, spec: RunSpec) -> tuple[RunResult, dict[str, Any]]:
     record = Record(home, spec.digest)
-    result = record.result()
+    result = record.read_result()
     assert result is not None
-    return result, bits(torch.load(record.checkpoint, weights_only=True)["trainer"])
+    return result, bits(torch.load(record.checkpoint_path, weights_only=True)["trainer"])
 
 
 def test_a_reused_worker_gives_the_bits_of_a_plain_process(actor: Worker, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_errors_are_reported_and_the_worker_continues(actor: Worker, tmp_path: P
 
 
 def outcome_status(home: Path, spec: RunSpec) -> Status:
-    result = Record(home, spec.digest).result()
+    result = Record(home, spec.digest).read_result()
     assert result is not None
     return result.status
 

@@ -1,12 +1,12 @@
-"""InceptionResNetV2, for the large pictures of mini-WebVision."""
+"""The backbone InceptionResNetV2, for the large pictures of mini-WebVision."""
 
 from __future__ import annotations
 
 from trainables.backbones.base import Backbone, Body, FrozenMap
 from trainables.lazy import nn, timm
 
-WIDTH = 1536
-"""Number of channels of the last convolution, and so of features after global average pooling."""
+FEATURE_WIDTH = 1536
+"""Number of features: channels of the last convolution, after global average pooling."""
 
 
 class InceptionResNetV2(Backbone):
@@ -20,7 +20,7 @@ class InceptionResNetV2(Backbone):
     )
     min_image_size = 75
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build the network of timm without its classifier, with timm's random initial weights."""
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build timm's network without the classifier, with random initial weights."""
         body = timm.create_model("inception_resnet_v2", pretrained=False, num_classes=0)
-        return Body(body, nn.Identity, WIDTH)
+        return Body(body, nn.Identity, FEATURE_WIDTH)

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for small images."""
+"""The backbone MLP, a multilayer perceptron for small images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.lazy import nn
 
 
 class MLP(Backbone):
-    """Multilayer perceptron with ReLU."""
+    """Multilayer perceptron with ReLU activations."""
 
     name = "mlp"
     title = "MLP"
@@ -20,15 +20,15 @@ class MLP(Backbone):
         ATTENTION_BRANCH,
     )
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:
-        """Build a flattening layer as features, and all hidden layers as representation."""
-        hidden = parameters["hidden"]
-        assert isinstance(hidden, tuple)  # noqa: S101 - by its declaration above
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:
+        """Build the network: the flattened images are the features, all hidden layers follow."""
+        widths = parameters["hidden"]
+        assert isinstance(widths, tuple)  # noqa: S101 - by its declaration above
 
-        def representation() -> nn.Module:
+        def build_representation() -> nn.Module:
             layers: list[nn.Module] = []
-            for inputs, outputs in pairwise((prod(image), *hidden)):
-                layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+            for in_features, out_features in pairwise((prod(image_shape), *widths)):
+                layers += [nn.Linear(in_features, out_features), nn.ReLU()]
             return nn.Sequential(*layers)
 
-        return Body(nn.Flatten(), representation, hidden[-1])
+        return Body(nn.Flatten(), build_representation, widths[-1])

@@ -1,4 +1,4 @@
-"""Pre-activation ResNets for 32×32 images: those of the NAL paper and of NAL's public code."""
+"""Two pre-activation ResNets for 32×32 images: one of the NAL paper, one of its public code."""
 
 from __future__ import annotations
 
@@ -13,41 +13,44 @@ else:
     preact_layers = LazyModule("trainables.backbones.preact_layers")
 
 WIDTHS = (64, 128, 256, 512)
-"""Number of channels in each of the four stages of the network."""
+"""Number of channels of the blocks in each of the four groups of blocks (stages)."""
 
 
-def _stages(
-    blocks: tuple[int, int, int, int], *, shortcut_after_activation: bool
+def _build_blocks(
+    block_counts: tuple[int, int, int, int], *, shortcut_after_activation: bool
 ) -> list[nn.Module]:
-    """Build the blocks of all stages; every stage after the first halves height and width.
+    """Build the residual blocks of all four stages; stages 2 to 4 each halve height and width.
 
     Args:
-        blocks: number of blocks in each stage.
-        shortcut_after_activation: argument of each `PreActivationBlock`: where shortcuts start.
+        block_counts: number of blocks in each stage.
+        shortcut_after_activation: where shortcuts start; see `PreActivationBlock`.
     """
-    layers: list[nn.Module] = []
-    inputs = WIDTHS[0]
-    for width, count in zip(WIDTHS, blocks, strict=True):
-        for _ in range(count):
-            stride = 1 if width == inputs else 2
-            layers.append(
+    blocks: list[nn.Module] = []
+    in_channels = WIDTHS[0]
+    for out_channels, block_count in zip(WIDTHS, block_counts, strict=True):
+        for _ in range(block_count):
+            stride = 1 if out_channels == in_channels else 2
+            blocks.append(
                 preact_layers.PreActivationBlock(
-                    inputs, width, stride, shortcut_after_activation=shortcut_after_activation
+                    in_channels,
+                    out_channels,
+                    stride,
+                    shortcut_after_activation=shortcut_after_activation,
                 )
             )
-            inputs = width
-    return layers
+            in_channels = out_channels
+    return blocks
 
 
-def _body(layers: list[nn.Module]) -> Body:
-    """Append global average pooling to layers and initialise their convolutions."""
+def _build_body(layers: list[nn.Module]) -> Body:
+    """Return a network of the given layers and global average pooling, with initial weights."""
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     initialise_convolutions(body)
     return Body(body, nn.Identity, WIDTHS[-1])
 
 
 class PreAct34(Backbone):
-    """Pre-activation ResNet-34, which the NAL paper names for PMD noise."""
+    """Pre-activation ResNet-34, the network of the NAL paper for PMD noise."""
 
     name = "preact34"
     title = "PreAct ResNet-34 (32×32)"
@@ -55,13 +58,15 @@ class PreAct34(Backbone):
         "He et al., ECCV 2016, with the stages [3, 4, 6, 3] and a 3×3 stem: what the paper "
         "names for PMD noise"
     )
-    image = (3, 32, 32)
+    image_shape = (3, 32, 32)
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
         """Build a 3×3 convolution, stages of 3, 4, 6 and 3 blocks, a normalisation and a ReLU."""
         stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
-        last = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
-        return _body([stem, *_stages((3, 4, 6, 3), shortcut_after_activation=False), *last])
+        final_layers = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
+        return _build_body(
+            [stem, *_build_blocks((3, 4, 6, 3), shortcut_after_activation=False), *final_layers]
+        )
 
 
 class PreAct18(Backbone):
@@ -73,16 +78,20 @@ class PreAct18(Backbone):
         "public code, resnet.py, PreResNet34: 18 layers in spite of its name, without a last "
         "normalisation and ReLU"
     )
-    image = (3, 32, 32)
+    image_shape = (3, 32, 32)
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
         """Build the 18 layers of NAL's public code.
 
-        There are four stages of 2 blocks. The stem is normalised and activated. All shortcuts start
-        after the first activation of their block, so that none is the identity. The output of the
-        last stage is pooled without normalisation or activation.
+        The first convolution is followed by a normalisation and a ReLU, then by four stages of 2
+        blocks. All shortcuts start after the first activation of their block, so that none is the
+        identity. The output of the last stage is pooled without normalisation or activation.
         """
         stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0])]
-        return _body(
-            [*stem, nn.ReLU(inplace=True), *_stages((2, 2, 2, 2), shortcut_after_activation=True)]
+        return _build_body(
+            [
+                *stem,
+                nn.ReLU(inplace=True),
+                *_build_blocks((2, 2, 2, 2), shortcut_after_activation=True),
+            ]
         )

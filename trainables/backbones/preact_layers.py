@@ -1,4 +1,4 @@
-"""Block of pre-activation ResNets.
+"""Residual block of pre-activation ResNets.
 
 This module imports torch, so other modules must import it by `LazyModule`.
 """
@@ -20,36 +20,36 @@ class PreActivationBlock(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, *, shortcut_after_activation: bool
+        self, in_channels: int, out_channels: int, stride: int, *, shortcut_after_activation: bool
     ) -> None:
         """Create the layers of the block.
 
         Args:
-            inputs: number of input channels.
-            outputs: number of output channels.
+            in_channels: number of input channels.
+            out_channels: number of output channels.
             stride: stride of the first convolution and of the shortcut.
             shortcut_after_activation: whether a shortcut that keeps the shape starts after the
-                first activation, as in the public code of NAL; otherwise it is the identity, as in
-                He et al. In both cases, a shortcut that changes the shape is a 1×1 convolution
-                after the first activation.
+                first activation, as in the public code of NAL. If false, this shortcut is the
+                identity, as in He et al. In both cases, a shortcut that changes the shape is a 1×1
+                convolution after the first activation.
         """
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.projection: nn.Module | None = None
-        if stride != 1 or inputs != outputs:
-            self.projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        if stride != 1 or in_channels != out_channels:
+            self.projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
         self.shortcut_after_activation = shortcut_after_activation
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return feature maps (b, outputs, H / stride, W / stride) of inputs (b, inputs, H, W)."""
-        activation = nn.functional.relu(self.norm1(images))
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map feature maps (b, in_channels, H, W) to (b, out_channels, H / stride, W / stride)."""
+        activation = nn.functional.relu(self.norm1(maps))
         residual = self.conv2(nn.functional.relu(self.norm2(self.conv1(activation))))
         if self.projection is not None:
             shortcut = self.projection(activation)
         else:
-            shortcut = activation if self.shortcut_after_activation else images
-        total: torch.Tensor = residual + shortcut
-        return total
+            shortcut = activation if self.shortcut_after_activation else maps
+        output: torch.Tensor = residual + shortcut
+        return output

@@ -1,4 +1,4 @@
-"""ResNets of torchvision's blocks, for 32×32 images and for large ones."""
+"""ResNets built from torchvision's blocks, for 32×32 images and for large pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.errors import DataError
 from trainables.lazy import nn, resnet
 
 WIDTHS = (16, 32, 64)
-"""Number of channels in each of the three stages of the ResNet-20."""
+"""Number of channels of the blocks in each of the three groups of blocks (stages) of ResNet-20."""
 
 
 class ResNet34(Backbone):
@@ -23,12 +23,12 @@ class ResNet34(Backbone):
     name = "resnet34"
     title = "ResNet-34 (32×32)"
     source = "paper, section 5.1; stem of the public code: 3×3, stride 1, no max-pooling"
-    image = (3, 32, 32)
+    image_shape = (3, 32, 32)
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a 3×3 convolution of stride 1 and stages of 3, 4, 6 and 3 blocks."""
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build a 3×3 convolution of stride 1, followed by stages of 3, 4, 6 and 3 blocks."""
         body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
-        body.conv1 = nn.Conv2d(image[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
+        body.conv1 = nn.Conv2d(image_shape[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
         initialise_convolutions(body.conv1)
         body.maxpool = nn.Identity()
         width = body.fc.in_features
@@ -42,20 +42,20 @@ class ResNetW16(Backbone):
     name = "resnet-w16"
     title = "ResNet-20 (32×32)"
     source = "He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change"
-    image = (3, 32, 32)
+    image_shape = (3, 32, 32)
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a 3×3 convolution with 16 channels and three stages of three blocks."""
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build a 3×3 convolution with 16 channels, followed by three stages of three blocks."""
         layers: list[nn.Module] = [_convolution(3, WIDTHS[0], 3, 1), nn.BatchNorm2d(WIDTHS[0])]
         layers.append(nn.ReLU(inplace=True))
-        inputs = WIDTHS[0]
-        for width in WIDTHS:
-            for stride in (1 if width == inputs else 2, 1, 1):
-                layers.append(_basic_block(inputs, width, stride))
-                inputs = width
+        in_channels = WIDTHS[0]
+        for out_channels in WIDTHS:
+            for stride in (1 if out_channels == in_channels else 2, 1, 1):
+                layers.append(_basic_block(in_channels, out_channels, stride))
+                in_channels = out_channels
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         initialise_convolutions(body)
-        return Body(body, nn.Identity, inputs)
+        return Body(body, nn.Identity, in_channels)
 
 
 class ResNet50(Backbone):
@@ -68,25 +68,25 @@ class ResNet50(Backbone):
         TextParameter(
             "weights",
             default="",
-            help="absolute path of a state dict of torchvision's resnet50 to start from, whose "
-            "classifier is left out; '' starts from scratch, as the paper does",
+            help="absolute path of a file with initial weights, a state dict of torchvision's "
+            "resnet50, whose classifier is left out; '' starts from scratch, as the paper does",
         ),
         TextParameter(
             "weights_sha256",
             default="",
-            help="SHA-256 of that file: what a run starts from is part of its spec",
+            help="SHA-256 of the file with the initial weights, which is part of the run's spec",
         ),
     )
     min_image_size = 64
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build the network of torchvision without its classifier.
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build torchvision's network without the classifier.
 
         Raises:
             DataError: if the file with the initial weights cannot be used.
         """
-        weights, digest = str(parameters["weights"]), str(parameters["weights_sha256"])
-        if digest and not weights:
+        path, sha256 = str(parameters["weights"]), str(parameters["weights_sha256"])
+        if sha256 and not path:
             raise DataError(
                 "weights_sha256 is set, but weights is not: "
                 "set weights to a file, or remove weights_sha256"
@@ -94,20 +94,24 @@ class ResNet50(Backbone):
         body = resnet.resnet50(weights=None)
         width = body.fc.in_features
         body.fc = nn.Identity()
-        if weights:
-            load_weights(body, weights, digest, head="fc.")
+        if path:
+            load_weights(body, path, sha256, classifier_prefix="fc.")
         return Body(body, nn.Identity, width)
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
-    """Create a convolution without bias whose padding keeps the size at stride 1."""
-    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> nn.Conv2d:
+    """Create a convolution without bias, padded so that stride 1 keeps height and width."""
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+    )
 
 
-def _basic_block(inputs: int, width: int, stride: int) -> nn.Module:
-    """Build a residual block; if it changes the shape, its shortcut is a projection."""
+def _basic_block(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """Create a residual block; a shortcut that changes the channels is a 1×1 convolution."""
     projection = None
-    if inputs != width:
-        projection = nn.Sequential(_convolution(inputs, width, 1, stride), nn.BatchNorm2d(width))
-    block: nn.Module = resnet.BasicBlock(inputs, width, stride, projection)
+    if in_channels != out_channels:
+        projection = nn.Sequential(
+            _convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)
+        )
+    block: nn.Module = resnet.BasicBlock(in_channels, out_channels, stride, projection)
     return block

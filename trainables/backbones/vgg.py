@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 else:
     pooling = LazyModule("trainables.backbones.pooling")
 
-CHANNELS = 512
+LAST_CHANNELS = 512
 """Number of channels of the last convolution of VGG-19."""
 POOLED_SIZE = 7
 """Height and width of the feature maps after average pooling, before the MLP."""
-WIDTH = 4096
+HIDDEN_WIDTH = 4096
 """Width of both hidden layers of the MLP before the classifier."""
-MAX_POOLINGS = 5
+MAX_POOLING_COUNT = 5
 """Number of max-pooling layers, each of which halves height and width."""
 
 
@@ -35,25 +35,25 @@ class VGG19(Backbone):
     title = "VGG-19 BN (64×64)"
     source = "paper, section 5.1 (ANIMAL-10N); public code, vgg.py: torchvision's, dropout 0.5"
     parameters = (ATTENTION_BRANCH,)
-    image = (3, 64, 64)
+    image_shape = (3, 64, 64)
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build the convolutions and the MLP of torchvision, with deterministic average pooling."""
-        size = (image[1] >> MAX_POOLINGS, image[2] >> MAX_POOLINGS)
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        """Build torchvision's convolutions, deterministic average pooling and torchvision's MLP."""
+        map_size = (image_shape[1] >> MAX_POOLING_COUNT, image_shape[2] >> MAX_POOLING_COUNT)
         features = nn.Sequential(
             vgg.make_layers(vgg.cfgs["E"], batch_norm=True),
-            pooling.AveragePool(size, (POOLED_SIZE, POOLED_SIZE)),
+            pooling.AveragePool(map_size, (POOLED_SIZE, POOLED_SIZE)),
             nn.Flatten(),
         )
         initialise_convolutions(features)
-        return Body(features, _representation, WIDTH)
+        return Body(features, _build_representation, HIDDEN_WIDTH)
 
 
-def _representation() -> nn.Module:
-    """Build the MLP before the classifier: weights from N(0, 0.01²), biases 0, dropout 0.5."""
+def _build_representation() -> nn.Module:
+    """Build the MLP before the classifier, with weights from N(0, 0.01²) and dropout 0.5."""
     layers: list[nn.Module] = []
-    for inputs in (CHANNELS * POOLED_SIZE**2, WIDTH):
-        linear = nn.Linear(inputs, WIDTH)
+    for in_features in (LAST_CHANNELS * POOLED_SIZE**2, HIDDEN_WIDTH):
+        linear = nn.Linear(in_features, HIDDEN_WIDTH)
         nn.init.normal_(linear.weight, 0, 0.01)
         nn.init.zeros_(linear.bias)
         layers += [linear, nn.ReLU(inplace=True), nn.Dropout(0.5)]

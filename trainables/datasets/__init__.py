@@ -1,4 +1,4 @@
-"""Datasets: one file each. List a new one in `SOURCES`."""
+"""Registry of datasets: each dataset has its own file, and its class is listed in `SOURCES`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from trainables.datasets.npz import Npz
 from trainables.datasets.picture_folder import PictureFolder
 from trainables.datasets.webvision import MiniWebVision
 from trainables.errors import DataError, FieldError, NalError, suggest
-from trainables.extensions import announced, extension_class, is_extension, place_in_code
+from trainables.extensions import (
+    entry_points_of,
+    extension_class,
+    is_extension,
+    location_in_extension,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,35 +34,39 @@ SOURCES: dict[str, Source] = {
         *(Folder(), PictureFolder(), Npz()),
     )
 }
-"""All datasets, by name."""
+"""All datasets of the package, by the name that studies use."""
 
 
 def source_of(name: str) -> Source:
-    """Return the declaration of the dataset of a name.
+    """Return the dataset source with the given name.
+
+    Args:
+        name: name of the dataset in studies.
 
     Raises:
-        FieldError: if there is none; the message suggests the nearest name.
-        CodeError: if the dataset comes from outside the package and is not complete.
+        FieldError: if no dataset has this name; the message suggests the nearest name.
+        CodeError: if the dataset comes from outside the package and its class lacks a required
+            attribute.
     """
     if is_extension(name):
         return extension_class("dataset", name, Source)()  # type: ignore[type-abstract]
     if name not in SOURCES:
-        known = [*SOURCES, *announced("dataset")]
-        raise FieldError("dataset", f"unknown dataset '{name}': {suggest(name, known)}")
+        known_names = [*SOURCES, *entry_points_of("dataset")]
+        raise FieldError("dataset", f"unknown dataset '{name}': {suggest(name, known_names)}")
     return SOURCES[name]
 
 
 def load(name: str, data_dir: Path, cache_dir: Path | None) -> Dataset:
-    """Read a dataset.
+    """Read a dataset from its files, or from the cache of decoded arrays.
 
     Args:
-        name: name of the dataset in `SOURCES`.
-        data_dir: data folder, which contains its files.
-        cache_dir: folder in which decoded arrays are stored, to be mapped from there; None decodes
-            into memory and writes nothing.
+        name: name of the dataset in studies.
+        data_dir: folder that contains the files of the dataset.
+        cache_dir: folder in which decoded arrays are stored and from which they are memory-mapped;
+            None decodes the files into memory and writes nothing.
 
     Raises:
-        FieldError: if there is no dataset of that name.
+        FieldError: if no dataset has this name.
         DataError: if files are missing, incomplete or damaged.
         HomeError: if the cache cannot be written.
     """
@@ -69,22 +78,36 @@ def load(name: str, data_dir: Path, cache_dir: Path | None) -> Dataset:
     except NalError:
         raise
     except Exception as error:
-        place = place_in_code(error)
-        if not place:
+        location = location_in_extension(error)
+        if not location:
             raise
-        raise DataError(f"{place}: {type(error).__name__}: {error}") from error
+        raise DataError(f"{location}: {type(error).__name__}: {error}") from error
 
 
-def ensure(name: str, data_dir: Path, progress: Progress) -> None:
+def download_missing(name: str, data_dir: Path, progress: Progress) -> None:
     """Download the files of a dataset that are missing in the data folder.
 
     A dataset that cannot be downloaded is left as it is.
 
+    Args:
+        name: name of the dataset in studies.
+        data_dir: folder that contains the files of the dataset.
+        progress: function that is called after each downloaded block.
+
     Raises:
-        FieldError: if there is no dataset of that name.
+        FieldError: if no dataset has this name.
         DataError: if the download fails, or the folder cannot be written.
     """
     source_of(name).fetch(data_dir, progress)
 
 
-__all__ = ["SOURCES", "Dataset", "Progress", "Source", "Split", "ensure", "load", "source_of"]
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Progress",
+    "Source",
+    "Split",
+    "download_missing",
+    "load",
+    "source_of",
+]

@@ -1,8 +1,8 @@
-"""ANIMAL-10N: pictures of five pairs of animals that people confuse, labelled by people.
+"""ANIMAL-10N: pictures of ten animals that form five easily confused pairs, labelled by people.
 
 H. Song, M. Kim and J.-G. Lee, SELFIE: Refurbishing Unclean Samples for Robust Deep Learning, ICML
-2019. About 8 % of the labels are wrong, but it is not known which. It is distributed as pictures,
-whose file names begin with their labels, and as binary records.
+2019. About 8 % of the labels are wrong; which ones is unknown. The dataset is distributed in two
+forms: as pictures whose file names begin with the label, and as binary records.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "animal10n"
-"""Folder of the dataset in the data folder."""
-RAW = {"train": "training", "test": "testing"}
-"""Folder of the pictures of each split."""
-BINARY = {"train": "data_batch_*.bin", "test": "test_batch.bin"}
-"""Pattern of the binary files of each split."""
-CLASSES = (
+"""Name of the dataset's folder in the data folder."""
+PICTURE_FOLDERS = {"train": "training", "test": "testing"}
+"""Name of the folder of each split, in the distribution as pictures."""
+BINARY_PATTERNS = {"train": "data_batch_*.bin", "test": "test_batch.bin"}
+"""File name pattern of each split, in the distribution as binary records."""
+CLASS_NAMES = (
     *("cat", "lynx", "wolf", "coyote", "cheetah"),
     *("jaguar", "chimpanzee", "orangutan", "hamster", "guinea pig"),
 )
+"""Names of the classes, in the order of their labels."""
 SITE = "https://dm.kaist.ac.kr/datasets/animal-10n"
+"""Site of the distributor."""
 
 
 class Animal10N(Source):
@@ -37,21 +39,25 @@ class Animal10N(Source):
 
     name = "animal10n"
     title = "ANIMAL-10N"
-    licence = "for research alone; see its site"
-    classes = len(CLASSES)
+    licence = "for research only; see the site of the dataset"
+    class_count = len(CLASS_NAMES)
     train_size = 50_000
     test_size: ClassVar[int] = 5_000
     """Number of test samples."""
-    image = (3, 64, 64)
-    true_labels = False
+    image_shape = (3, 64, 64)
+    has_true_labels = False
     layout = (
-        f"{FOLDER}/ with training/ and testing/ full of <label>_<name>.jpg, or with "
-        "data_batch_1.bin and so on and test_batch.bin"
+        f"{FOLDER}/ with pictures training/<label>_<name>.jpg and testing/<label>_<name>.jpg, or "
+        "with binary files data_batch_1.bin, data_batch_2.bin, ... and test_batch.bin"
     )
-    offered = SITE
+    distributor = SITE
 
     def read(self, data_dir: Path) -> Dataset:
-        """Decode the pictures, or read the records where there are no pictures."""
+        """Decode the pictures, or read the binary records if there are no pictures.
+
+        Raises:
+            DataError: if files are missing, incomplete or damaged.
+        """
         root = _root(data_dir)
         read_split = _read_pictures if _has_pictures(root) else _read_binary
         sizes = {"train": self.train_size, "test": self.test_size}
@@ -59,97 +65,107 @@ class Animal10N(Source):
         for split, size in sizes.items():
             if len(splits[split]) != size:
                 raise DataError(
-                    f"{root} has {len(splits[split])} pictures to {split}, the dataset has {size}: "
-                    "unpack it again, all of it"
+                    f"{root} has {len(splits[split])} {split} pictures, the dataset has {size}: "
+                    "unpack the whole dataset again"
                 )
-        return Dataset(self.name, CLASSES, splits["train"], splits["test"], true_labels=False)
+        return Dataset(
+            self.name, CLASS_NAMES, splits["train"], splits["test"], has_true_labels=False
+        )
 
     def signature(self, data_dir: Path) -> str:
-        """Return the paths, sizes and times of all files."""
+        """Return the paths, sizes and modification times of all files of the dataset."""
         root = _root(data_dir)
-        files_of = _pictures if _has_pictures(root) else _binaries
-        paths = [root.resolve(), *(path for split in RAW for path in files_of(root, split))]
-        states = [(path, file_status(path)) for path in paths]
+        list_split = _list_pictures if _has_pictures(root) else _list_binary_files
+        paths = [
+            root.resolve(),
+            *(path for split in PICTURE_FOLDERS for path in list_split(root, split)),
+        ]
+        statuses = [(path, file_status(path)) for path in paths]
         return "\n".join(
-            f"{printable(path)}/{state.st_size}/{state.st_mtime_ns}" for path, state in states
+            f"{printable(path)}/{status.st_size}/{status.st_mtime_ns}" for path, status in statuses
         )
 
     def list_files(self, data_dir: Path) -> tuple[str, ...]:
-        """Return the names of the training pictures, or the numbers of the records."""
+        """Return the name of each training picture, or file and number of each training record."""
         root = _root(data_dir)
         if not _has_pictures(root):
             return tuple(
                 f"{path.name} record {number}"
-                for path in _binaries(root, "train")
-                for number in range(path.stat().st_size // RECORD.itemsize)
+                for path in _list_binary_files(root, "train")
+                for number in range(path.stat().st_size // RECORD_DTYPE.itemsize)
             )
-        return tuple(printable(path.relative_to(data_dir)) for path in _pictures(root, "train"))
+        return tuple(
+            printable(path.relative_to(data_dir)) for path in _list_pictures(root, "train")
+        )
 
 
-RECORD = np.dtype([("id", "<i4"), ("label", "<i4"), ("image", np.uint8, Animal10N.image)])
-"""Binary record: an id, a label and the colour planes."""
+RECORD_DTYPE = np.dtype(
+    [("id", "<i4"), ("label", "<i4"), ("image", np.uint8, Animal10N.image_shape)]
+)
+"""Layout of a binary record: an id, a label and the three colour planes."""
 
 
 def _root(data_dir: Path) -> Path:
     root = data_dir / FOLDER
-    if not _has_pictures(root) and not _binaries(root, "train"):
+    if not _has_pictures(root) and not _list_binary_files(root, "train"):
         raise DataError(
             f"animal10n is not in {data_dir.absolute()} (looked for {FOLDER}/training/ and "
-            f"{FOLDER}/data_batch_1.bin): get it from {SITE}, unpack it there, or name the folder "
-            f"that holds {FOLDER}/ with --data-dir"
+            f"{FOLDER}/data_batch_1.bin): download the dataset from {SITE} and unpack it in this "
+            f"folder, or name the folder that contains {FOLDER}/ with --data-dir"
         )
     return root
 
 
 def _has_pictures(root: Path) -> bool:
-    return (root / RAW["train"]).is_dir()
+    return (root / PICTURE_FOLDERS["train"]).is_dir()
 
 
-def _pictures(root: Path, split: str) -> list[Path]:
-    """List a split's pictures by name, so that the order depends on no file system."""
-    return list_visible(root / RAW[split])
+def _list_pictures(root: Path, split: str) -> list[Path]:
+    """Return the paths of a split's pictures, sorted by name."""
+    return list_visible(root / PICTURE_FOLDERS[split])
 
 
-def _binaries(root: Path, split: str) -> list[Path]:
-    """List a split's binary files; the tenth one comes after the ninth."""
-    return sorted(root.glob(BINARY[split]), key=lambda path: (len(path.name), path.name))
+def _list_binary_files(root: Path, split: str) -> list[Path]:
+    """Return the paths of a split's binary files, sorted by number, so that 10 follows 9."""
+    return sorted(root.glob(BINARY_PATTERNS[split]), key=lambda path: (len(path.name), path.name))
 
 
 def _read_pictures(root: Path, split: str) -> Split:
-    paths = _pictures(root, split)
-    labels = np.array([_label(path) for path in paths], dtype=np.int64)
-    images, unreadable = decode_all(paths, Animal10N.image[1:], "animal10n has")
+    paths = _list_pictures(root, split)
+    labels = np.array([_label_of(path) for path in paths], dtype=np.int64)
+    images, unreadable = decode_all(paths, Animal10N.image_shape[1:], "animal10n has")
     return Split(images, labels, unreadable)
 
 
-def _label(path: Path) -> int:
-    text = path.name.partition("_")[0]
-    if not (text.isascii() and text.isdigit()) or int(text) >= len(CLASSES):
+def _label_of(path: Path) -> int:
+    label = path.name.partition("_")[0]
+    if not (label.isascii() and label.isdigit()) or int(label) >= len(CLASS_NAMES):
         raise DataError(
-            f"{printable(path)}: a picture's name begins with its label, 0 to {len(CLASSES) - 1}, "
-            "and _"
+            f"{printable(path)}: the file name must begin with the label, 0 to "
+            f"{len(CLASS_NAMES) - 1}, "
+            "and an underscore"
         )
-    return int(text)
+    return int(label)
 
 
 def _read_binary(root: Path, split: str) -> Split:
     images, labels = [], []
-    for path in _binaries(root, split):
+    for path in _list_binary_files(root, split):
         size = path.stat().st_size
-        if size == 0 or size % RECORD.itemsize:
+        if size == 0 or size % RECORD_DTYPE.itemsize:
             raise DataError(
-                f"{path} has {size} bytes, no multiple of a record's {RECORD.itemsize}: it is cut "
-                "short, unpack it again"
+                f"{path} has {size} bytes, which is not a multiple of the record size, "
+                f"{RECORD_DTYPE.itemsize} bytes: the file is incomplete, unpack the dataset again"
             )
-        content = np.fromfile(path, dtype=RECORD)
-        invalid = np.flatnonzero((content["label"] < 0) | (content["label"] >= len(CLASSES)))
+        records = np.fromfile(path, dtype=RECORD_DTYPE)
+        invalid = np.flatnonzero((records["label"] < 0) | (records["label"] >= len(CLASS_NAMES)))
         if len(invalid):
-            label = content["label"][invalid[0]]
+            label = records["label"][invalid[0]]
             raise DataError(
-                f"{path}: record {invalid[0]} has label {label}, outside 0..{len(CLASSES) - 1}"
+                f"{path}: record {invalid[0]} has label {label}, outside 0..{len(CLASS_NAMES) - 1}"
             )
-        images.append(content["image"])
-        labels.append(content["label"].astype(np.int64))
+        images.append(records["image"])
+        labels.append(records["label"].astype(np.int64))
     if not images:
-        raise DataError(f"{root} has no {BINARY[split]}: unpack the dataset again")
+        raise DataError(f"{root} has no file {BINARY_PATTERNS[split]}: unpack the dataset again")
     return Split(np.concatenate(images), np.concatenate(labels))

@@ -1,4 +1,4 @@
-"""Cache of decoded images and file indices, as .npy files that all runs map and share."""
+"""Cache of datasets: decoded images, or indices of picture files, in memory-mapped .npy files."""
 
 from __future__ import annotations
 
@@ -16,53 +16,58 @@ import numpy as np
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, HomeError
-from trainables.locks import locked
+from trainables.locks import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-FORMAT = 2
-"""Version of the stored form; increase it when the same files are decoded or stored differently."""
-_INDEX = ("names", "ends", "sizes")
-"""Attributes of `Pictures` that are stored as arrays."""
+FORMAT_VERSION = 2
+"""Version of the cache format. Increase it when files are decoded or stored differently."""
+_PICTURES_ARRAYS = ("names", "ends", "sizes")
+"""Attributes of `Pictures` that are stored as .npy files."""
 
 
 def load(source: Source, data_dir: Path, cache_dir: Path) -> Dataset:
-    """Map the cached arrays of a dataset; decode and store them first if they are missing.
+    """Return a dataset from the cache; if the cache does not have the dataset, decode and store it.
 
-    If several processes load it at once, one decodes and the others wait.
+    If several processes load a dataset at once, one of them decodes the files and the others wait.
+
+    Args:
+        source: dataset to load.
+        data_dir: folder that contains the files of the dataset.
+        cache_dir: folder of the cache.
 
     Raises:
         DataError: if files are missing, incomplete or damaged.
         HomeError: if the cache cannot be written.
     """
-    folder = cache_dir / f"{source.name}-{_key(source, data_dir)}"
-    cached = _open_dataset(source, folder)
-    if cached is not None:
-        return cached
+    folder = cache_dir / f"{source.name}-{_cache_key(source, data_dir)}"
+    dataset = _open_dataset(source, folder)
+    if dataset is not None:
+        return dataset
     with _locked(folder):
-        cached = _open_dataset(source, folder)
-        if cached is not None:
-            return cached
+        dataset = _open_dataset(source, folder)
+        if dataset is not None:
+            return dataset
         dataset = source.read(data_dir)
-        with _home_errors(folder):
-            _clear(folder)
+        with _convert_os_errors(folder):
+            _remove_leftovers(folder)
             _store(dataset, folder)
-    stored = _open_dataset(source, folder)
-    if stored is None:
-        raise HomeError(f"{folder} cannot be read back: check the disk")
-    return stored
+    cached_dataset = _open_dataset(source, folder)
+    if cached_dataset is None:
+        raise HomeError(f"the cached dataset {folder} cannot be read after writing: check the disk")
+    return cached_dataset
 
 
-def _key(source: Source, data_dir: Path) -> str:
-    text = f"{FORMAT}/{source.name}/{source.signature(data_dir)}"
+def _cache_key(source: Source, data_dir: Path) -> str:
+    text = f"{FORMAT_VERSION}/{source.name}/{source.signature(data_dir)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _open_dataset(source: Source, folder: Path) -> Dataset | None:
-    """Open a stored dataset; return None if it is missing or damaged."""
+    """Return the dataset stored in a cache folder; None if the folder is missing or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
         splits = {name: _open_split(folder, name, split) for name, split in meta["splits"].items()}
@@ -73,15 +78,15 @@ def _open_dataset(source: Source, folder: Path) -> Dataset | None:
             train=splits["train"],
             test=splits[test],
             digest=meta["digest"],
-            other_tests={name: splits[name] for name in others},
+            other_test_splits={name: splits[name] for name in others},
             test_name=test,
             validation=splits.get("validation"),
             annotations={
-                name: _map(folder / f"annotation_{name}.npy") for name in meta["annotations"]
+                name: _memory_map(folder / f"annotation_{name}.npy") for name in meta["annotations"]
             },
-            top=tuple(meta["top"]),
-            true_labels=source.true_labels,
-            own=meta["own"],
+            top_k=tuple(meta["top"]),
+            has_true_labels=source.has_true_labels,
+            user_owned=meta["own"],
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
@@ -90,64 +95,67 @@ def _open_dataset(source: Source, folder: Path) -> Dataset | None:
 def _open_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
     images: NDArray[np.uint8] | Pictures
     if meta["root"] is None:
-        images = _map(folder / f"{name}_images.npy")
+        images = _memory_map(folder / f"{name}_images.npy")
     else:
-        names, ends, sizes = (_map(folder / f"{name}_{array}.npy") for array in _INDEX)
+        names, ends, sizes = (
+            _memory_map(folder / f"{name}_{array}.npy") for array in _PICTURES_ARRAYS
+        )
         images = Pictures(Path(meta["root"]), names, ends, sizes, meta["resize"])
-    labels = _map(folder / f"{name}_labels.npy")
+    labels = _memory_map(folder / f"{name}_labels.npy")
     return Split(
         images, labels, {int(position): error for position, error in meta["unreadable"].items()}
     )
 
 
-def _map(path: Path) -> NDArray[Any]:
+def _memory_map(path: Path) -> NDArray[Any]:
     # Copy-on-write: torch accepts only writable arrays, and no write reaches the file.
     array: NDArray[Any] = np.load(path, mmap_mode="c")
     return array
 
 
 def _store(dataset: Dataset, folder: Path) -> None:
-    """Write all files into a temporary folder, then rename it into place."""
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    partial.mkdir()
+    """Write a dataset into a temporary folder, then rename the complete folder to `folder`."""
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
     try:
         for name, split in dataset.splits.items():
-            _save_split(partial, name, split)
+            _save_split(temporary, name, split)
         for name, labels in dataset.annotations.items():
-            _save(partial / f"annotation_{name}.npy", labels)
-        with (partial / "meta.json").open("w") as file:
-            json.dump(_meta(dataset), file)
+            _save(temporary / f"annotation_{name}.npy", labels)
+        with (temporary / "meta.json").open("w") as file:
+            json.dump(_metadata(dataset), file)
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(folder)
+        temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _meta(dataset: Dataset) -> dict[str, Any]:
+def _metadata(dataset: Dataset) -> dict[str, Any]:
+    """Return what `meta.json` contains: everything of a dataset except its arrays."""
     splits = {}
     for name, split in dataset.splits.items():
         pictures = split.images if isinstance(split.images, Pictures) else None
         splits[name] = {
             "root": None if pictures is None else str(pictures.root),
-            "resize": None if pictures is None else pictures.resize,
+            "resize": None if pictures is None else pictures.short_side,
             "unreadable": dict(split.unreadable),
         }
     return {
         "classes": list(dataset.classes),
         "digest": dataset.digest,
         "splits": splits,
-        "tests": list(dataset.tests),
+        "tests": list(dataset.test_splits),
         "annotations": list(dataset.annotations),
-        "top": list(dataset.top),
-        "own": dataset.own,
+        "top": list(dataset.top_k),
+        "own": dataset.user_owned,
     }
 
 
 def _save_split(folder: Path, name: str, split: Split) -> None:
     if isinstance(split.images, Pictures):
-        for array in _INDEX:
+        for array in _PICTURES_ARRAYS:
             _save(folder / f"{name}_{array}.npy", getattr(split.images, array))
     else:
         _save(folder / f"{name}_images.npy", split.images)
@@ -161,8 +169,8 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _clear(folder: Path) -> None:
-    """Remove a damaged folder and the temporary folders of killed processes."""
+def _remove_leftovers(folder: Path) -> None:
+    """Remove a damaged cache folder and the temporary folders that killed processes left behind."""
     for leftover in (folder, *folder.parent.glob(f".{folder.name}.*")):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -170,15 +178,17 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder, so that one process writes at a time."""
     with ExitStack() as stack:
-        with _home_errors(folder):
+        with _convert_os_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
+            stack.enter_context(file_lock(folder.with_name(f"{folder.name}.lock")))
         yield
 
 
 @contextmanager
-def _home_errors(folder: Path) -> Iterator[None]:
+def _convert_os_errors(folder: Path) -> Iterator[None]:
+    """Raise `HomeError` instead of the `OSError` of a failed write to the cache."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Listing of class folders: `train/<class>/<picture>` and `test/<class>/<picture>`."""
+"""Class folders: pictures in `train/<class>/` and `test/<class>/`; listing and file stamps."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPLITS = ("train", "test")
-"""Folders of the splits."""
+"""Names of the training and the test split, and of their folders."""
 LAYOUT = "train/<class>/<picture> and test/<class>/<picture>"
-"""Description of the folders, for messages."""
+"""Description of the files that class folders must contain, shown in messages."""
 
 Listing = dict[str, list[Path]]
-"""Paths of the pictures of one split, by class."""
+"""Paths of the pictures of one split, by class name."""
 
 
-def any_split(data_dir: Path) -> bool:
-    """Return whether a data folder has a folder for any of the splits."""
+def has_any_split(data_dir: Path) -> bool:
+    """Return whether a data folder contains `train/` or `test/`."""
     return any((data_dir / split).is_dir() for split in SPLITS)
 
 
 def list_pictures(data_dir: Path, split: str) -> Listing:
-    """List the pictures of each class of a split, without hidden files.
-
-    Classes and pictures are sorted by name.
+    """Return the paths of a split's pictures by class, sorted by name; hidden files are left out.
 
     Raises:
-        DataError: if there are no class folders, one is empty, its name is not UTF-8, two names
-            differ by case alone, or a folder cannot be listed.
+        DataError: if the split has no class folders, a class folder is empty, a class name is not
+            UTF-8, two class names differ only in case, or a folder cannot be listed.
     """
     root = data_dir / split
     if not root.is_dir():
         raise DataError(
-            f"no folder {printable(root)}: expected {LAYOUT} in {printable(data_dir)}, or "
-            "in the folder that --data-dir names"
+            f"no folder {printable(root)}: put {LAYOUT} into {printable(data_dir)}, or "
+            "name the folder that contains them with --data-dir"
         )
     folders = [path for path in list_visible(root) if path.is_dir()]
     if not folders:
@@ -50,50 +48,54 @@ def list_pictures(data_dir: Path, split: str) -> Listing:
         twin = by_casefold.setdefault(folder.name.casefold(), folder)
         if twin is not folder:
             raise DataError(
-                f"{printable(twin)} and {printable(folder)} differ by case alone: rename or merge "
-                "them"
+                f"{printable(twin)} and {printable(folder)} differ only in case: rename one "
+                "or merge them"
             )
         if printable(folder) != str(folder):
-            raise DataError(f"the name of class folder {printable(folder)} is not UTF-8: rename it")
+            raise DataError(
+                f"the name of class folder {printable(folder)} is not UTF-8: rename the folder"
+            )
         listing[folder.name] = list_visible(folder)
         if not listing[folder.name]:
-            raise DataError(f"class folder {folder} is empty: add pictures or remove it")
+            raise DataError(f"class folder {folder} is empty: add pictures or remove the folder")
     return listing
 
 
 def check_classes(
-    data_dir: Path, name: str, listings: dict[str, Listing], classes: int | None
+    data_dir: Path, name: str, listings: dict[str, Listing], class_count: int | None
 ) -> tuple[str, ...]:
-    """Return the sorted class names, which training and test split must share.
+    """Return the sorted class names; check that training and test split have the same classes.
 
     Args:
         data_dir: folder that contains the folders of the splits.
         name: name of the dataset.
-        listings: pictures of both splits.
-        classes: number of classes that there must be; None allows any number from 2.
+        listings: paths of the pictures by class, for each of the two splits.
+        class_count: required number of classes; None allows any number from 2.
 
     Raises:
-        DataError: if the splits have different classes, or their number is wrong.
+        DataError: if the splits have different classes, or the number of classes is wrong.
     """
     train, test = (set(listings[split]) for split in SPLITS)
-    for difference, has, lacks in (
+    for unmatched, split, other_split in (
         (train - test, "train", "test"),
         (test - train, "test", "train"),
     ):
-        if difference:
-            names = ", ".join(sorted(difference)[:3]) + (", …" if len(difference) > 3 else "")
+        if unmatched:
+            names = ", ".join(sorted(unmatched)[:3]) + (", …" if len(unmatched) > 3 else "")
             raise DataError(
-                f"{data_dir}: {has}/ has class folders that {lacks}/ has not ({names}): "
-                "both need the same classes"
+                f"{data_dir}: {split}/ has class folders that are missing in {other_split}/ "
+                f"({names}): both need the same classes"
             )
-    if len(train) < 2 or (classes is not None and len(train) != classes):
-        needed = "at least 2" if classes is None else f"exactly {classes}"
-        raise DataError(f"{data_dir / 'train'} has {len(train)} class folders: {name} has {needed}")
+    if len(train) < 2 or (class_count is not None and len(train) != class_count):
+        required = "at least 2" if class_count is None else f"exactly {class_count}"
+        raise DataError(
+            f"{data_dir / 'train'} has {len(train)} class folders: {name} needs {required}"
+        )
     return tuple(sorted(train))
 
 
 def signature(data_dir: Path, splits: Sequence[str] = SPLITS) -> str:
-    """Return a digest of the names, sizes and times of all pictures of splits.
+    """Return a SHA-256 of the names, sizes and modification times of all pictures in splits.
 
     Raises:
         DataError: if the folders cannot be listed, or a file cannot be accessed.
@@ -102,16 +104,16 @@ def signature(data_dir: Path, splits: Sequence[str] = SPLITS) -> str:
     for split in splits:
         for pictures in list_pictures(data_dir, split).values():
             for path in pictures:
-                state = file_status(path)
-                line = f"/{state.st_size}/{state.st_mtime_ns}\n"
+                status = file_status(path)
+                line = f"/{status.st_size}/{status.st_mtime_ns}\n"
                 content.update(os.fsencode(path.relative_to(data_dir)) + line.encode())
     return content.hexdigest()
 
 
 def list_files(data_dir: Path) -> tuple[str, ...]:
-    """Return the names of the training pictures, in the order of the samples.
+    """Return the file names of the training pictures, in the order of the samples.
 
-    Names are relative to the data folder.
+    The names are relative to the data folder.
 
     Raises:
         DataError: if the folders cannot be listed; see `list_pictures`.
@@ -122,12 +124,12 @@ def list_files(data_dir: Path) -> tuple[str, ...]:
 
 
 def printable(path: Path) -> str:
-    """Return a path as printable text; bytes that are not UTF-8 are escaped."""
+    """Return a path as text for messages; bytes that are not UTF-8 are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def list_visible(folder: Path) -> list[Path]:
-    """Return the content of a folder, sorted by name, without hidden files.
+    """Return the paths of all entries of a folder that are not hidden, sorted by name.
 
     Raises:
         DataError: if the folder cannot be listed.
@@ -140,17 +142,17 @@ def list_visible(folder: Path) -> list[Path]:
 
 
 def file_stamp(path: Path) -> str:
-    """Return a text of a file's path, size and time of change.
+    """Return a text with path, size and modification time of a file, which changes with the file.
 
     Raises:
         DataError: if the file is missing or cannot be accessed.
     """
-    state = file_status(path)
-    return f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}"
+    status = file_status(path)
+    return f"{path.resolve()}/{status.st_size}/{status.st_mtime_ns}"
 
 
 def file_status(path: Path) -> os.stat_result:
-    """Return the file system's record of a file.
+    """Return the status of a file: its size, times and mode.
 
     Raises:
         DataError: if the file is missing or cannot be accessed.

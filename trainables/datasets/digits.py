@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 real handwritten digits of 8×8 pixels, shipped with the library."""
+"""The digits dataset of scikit-learn: 1,797 images of handwritten digits with 8×8 pixels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from trainables.datasets.base import Dataset, Source, Split
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEST_EVERY = 5
-"""Distance of the pictures in the test split: the dataset has no test split of its own, so every
-fifth picture is in it, whatever the seed."""
+TEST_INTERVAL = 5
+"""Every fifth image is a test image. scikit-learn itself does not split the dataset."""
 
 
 class Digits(Source):
-    """Handwritten digits of scikit-learn.
+    """The digits dataset of scikit-learn.
 
-    Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test
-    part, as shipped by scikit-learn).
+    The images are the test split of: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten
+    Digits, UCI, 1998.
     """
 
     name = "digits"
@@ -28,27 +27,27 @@ class Digits(Source):
     licence = (
         "UCI Optical Recognition of Handwritten Digits (CC BY 4.0), as shipped by scikit-learn"
     )
-    classes = 10
+    class_count = 10
     train_size = 1437
-    image = (1, 8, 8)
-    layout = "nothing: it comes with scikit-learn"
-    offered = "scikit-learn"
+    image_shape = (1, 8, 8)
+    layout = "no files: the images are part of scikit-learn"
+    distributor = "scikit-learn"
 
     def read(self, data_dir: Path) -> Dataset:  # noqa: ARG002
-        """Return the digits in their original order, with pixel values 0..16."""
+        """Return the images in the order of scikit-learn, with pixel values from 0 to 16."""
         from sklearn.datasets import load_digits
 
         pixels, labels = load_digits(return_X_y=True)
         images = pixels.astype(np.uint8).reshape(-1, 1, 8, 8)
         labels = labels.astype(np.int64)
-        test = np.arange(len(labels)) % TEST_EVERY == 0
+        is_test = np.arange(len(labels)) % TEST_INTERVAL == 0
         return Dataset(
             name=self.name,
             classes=tuple(str(digit) for digit in range(10)),
-            train=Split(images[~test], labels[~test]),
-            test=Split(images[test], labels[test]),
+            train=Split(images[~is_test], labels[~is_test]),
+            test=Split(images[is_test], labels[is_test]),
         )
 
     def signature(self, data_dir: Path) -> str:  # noqa: ARG002
-        """Return a constant: scikit-learn has shipped the same pictures since its first version."""
+        """Return a constant, since every version of scikit-learn has the same images."""
         return "scikit-learn"

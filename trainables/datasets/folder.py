@@ -1,7 +1,7 @@
-"""Small pictures of one size in class folders.
+"""Datasets of small pictures of equal size in class folders: a user's own pictures, or CIFAR.
 
-Users can bring their own data in this form, and CIFAR can be read from it. Labels are the
-alphabetical ranks of the class names; pictures are ordered by class, then by file name.
+The label of a class is the position of its name in alphabetical order. Pictures are ordered by
+class, then by file name.
 """
 
 from __future__ import annotations
@@ -31,86 +31,93 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_SIZE = 500
-"""Number of pictures that a thread decodes at a time."""
+"""Number of pictures that one task of a decoding thread covers."""
 EIGHT_BIT_MODES = frozenset(
     {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
 )
-"""Pillow's modes of pictures that convert to RGB without loss of range."""
+"""Pixel formats, by Pillow's names, that can be converted to 8-bit RGB without loss of range."""
 
 
 def read_folders(
     data_dir: Path,
     name: str,
-    classes: int | None = None,
-    image: tuple[int, int, int] | None = None,
+    class_count: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
     *,
-    own: bool = False,
+    user_owned: bool = False,
 ) -> Dataset:
-    """Decode all pictures of class folders to RGB.
+    """Read a dataset from class folders; all pictures are decoded to RGB.
 
     Args:
         data_dir: folder that contains `train/` and `test/`.
         name: name of the dataset.
-        classes: number of class folders that there must be; None allows any number from 2.
-        image: shape (3, H, W) that every picture must have; None requires that of the first one.
-        own: whether the dataset is the user's own.
+        class_count: required number of class folders; None allows any number from 2.
+        image_shape: required shape (3, H, W) of every picture; None requires the shape of the
+            first readable picture.
+        user_owned: whether the user supplied the data; see `Dataset`.
 
     Raises:
         DataError: if class folders are missing or empty, classes differ between the splits, a
-            picture has another size, no picture can be read, or they do not fit into memory.
+            picture has another size, no picture can be read, or the decoded pictures would not fit
+            into memory.
     """
     listings = {split: list_pictures(data_dir, split) for split in SPLITS}
-    names = check_classes(data_dir, name, listings, classes)
-    (height, width), origin = _size(listings["train"], name, image)
-    count = sum(len(pictures) for listing in listings.values() for pictures in listing.values())
-    _check_memory(data_dir, count * 3 * height * width)
-    train, test = (_read_split(listings[split], (height, width), origin) for split in SPLITS)
-    return Dataset(name, names, train, test, own=own)
+    class_names = check_classes(data_dir, name, listings, class_count)
+    (height, width), size_owner = _required_size(listings["train"], name, image_shape)
+    picture_count = sum(
+        len(pictures) for listing in listings.values() for pictures in listing.values()
+    )
+    _check_memory(data_dir, picture_count * 3 * height * width)
+    train, test = (_read_split(listings[split], (height, width), size_owner) for split in SPLITS)
+    return Dataset(name, class_names, train, test, user_owned=user_owned)
 
 
-def _size(
-    listing: Listing, name: str, image: tuple[int, int, int] | None
+def _required_size(
+    listing: Listing, name: str, image_shape: tuple[int, int, int] | None
 ) -> tuple[tuple[int, int], str]:
-    """Return height and width that all pictures must have, and whose they are, for messages."""
-    if image is not None:
-        return image[1:], f"{name} has"
+    """Return the required height and width, and what has this size, such as "cifar10 has"."""
+    if image_shape is not None:
+        return image_shape[1:], f"{name} has"
     for path in (path for pictures in listing.values() for path in pictures):
         with suppress(DataError):
             height, width = decode(path).shape[:2]
             return (height, width), f"{printable(path)} is"
-    raise DataError(f"{name}: not one of its pictures can be read")
+    raise DataError(f"{name}: none of the pictures can be read: replace them by 8-bit pictures")
 
 
-def _check_memory(data_dir: Path, size: int) -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory / 2:
+def _check_memory(data_dir: Path, decoded_bytes: int) -> None:
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if decoded_bytes > memory_bytes / 2:
         raise DataError(
-            f"the pictures in {data_dir} take {size / 1e9:.1f} GB decoded, more than half of this "
-            f"machine's {memory / 1e9:.1f} GB: make them smaller or fewer"
+            f"the pictures in {data_dir} take {decoded_bytes / 1e9:.1f} GB decoded, more than half "
+            f"of this machine's memory ({memory_bytes / 1e9:.1f} GB): use fewer or smaller "
+            "pictures, "
+            "or the dataset 'pictures', which decodes pictures on demand"
         )
 
 
-def _read_split(listing: Listing, size: tuple[int, int], origin: str) -> Split:
+def _read_split(listing: Listing, size: tuple[int, int], size_owner: str) -> Split:
     paths = [path for pictures in listing.values() for path in pictures]
-    counts = [len(pictures) for pictures in listing.values()]
-    images, unreadable = decode_all(paths, size, origin)
-    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+    class_sizes = [len(pictures) for pictures in listing.values()]
+    images, unreadable = decode_all(paths, size, size_owner)
+    labels = np.repeat(np.arange(len(class_sizes)), class_sizes).astype(np.int64)
     return Split(images, labels, unreadable)
 
 
 def decode_all(
-    paths: Sequence[Path], size: tuple[int, int], origin: str
+    paths: Sequence[Path], size: tuple[int, int], size_owner: str
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Decode pictures to RGB.
+    """Decode picture files of equal size to one array of RGB pixels.
 
     Args:
         paths: paths of the pictures.
-        size: height and width that all pictures must have.
-        origin: subject and verb of the message about another size: "cifar10 has".
+        size: required height and width of all pictures.
+        size_owner: subject and verb for the error message about a wrong size, such as
+            "cifar10 has" in "cifar10 has 32×32".
 
     Returns:
-        Pixels, uint8, shape (n, 3, H, W), and the error messages of pictures that could not be
-        decoded, by position; their pixels are 0.
+        Pixels, uint8, shape (n, 3, H, W), and the error message of each picture that could not be
+        decoded, by its position in `paths`; the pixels of such a picture are 0.
 
     Raises:
         DataError: if a picture has another size.
@@ -127,8 +134,8 @@ def decode_all(
                 continue
             if pixels.shape[:2] != size:
                 raise DataError(
-                    f"{printable(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but {origin} "
-                    f"{size[1]}×{size[0]}: all pictures must have one size"
+                    f"{printable(path)} is {pixels.shape[1]}×{pixels.shape[0]} pixels but "
+                    f"{size_owner} {size[1]}×{size[0]}: all pictures must have the same size"
                 )
             images[position] = pixels.transpose(2, 0, 1)
 
@@ -143,7 +150,7 @@ def decode_all(
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture to RGB, uint8, shape (H, W, 3).
+    """Return the RGB pixels of a picture file, uint8, shape (H, W, 3).
 
     Raises:
         DataError: if the file cannot be read or is not an 8-bit picture.
@@ -157,28 +164,28 @@ def decode(path: Path) -> NDArray[np.uint8]:
                 return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"cannot read {printable(path)} as a picture: replace it or take it out of the folder"
+            f"cannot read {printable(path)} as a picture: replace or remove the file"
         ) from error
-    raise DataError(f"{printable(path)} is not an 8-bit picture (mode {mode}): convert it")
+    raise DataError(f"{printable(path)} is not an 8-bit picture (mode {mode}): convert the file")
 
 
 class Folder(Source):
-    """The user's own small pictures: any number of classes, any uniform size."""
+    """Dataset of a user's small pictures of equal size in class folders."""
 
     name = "folder"
     title = "class folders"
     licence = "the user's own"
-    layout = f"{class_folders.LAYOUT}, small pictures of one size"
-    offered = "you"
+    layout = f"{class_folders.LAYOUT}, small pictures of equal size"
+    distributor = "you"
 
     def read(self, data_dir: Path) -> Dataset:
-        """Decode all pictures; see `read_folders`."""
-        return read_folders(data_dir, self.name, own=True)
+        """Read and decode all pictures; see `read_folders`."""
+        return read_folders(data_dir, self.name, user_owned=True)
 
     def signature(self, data_dir: Path) -> str:
-        """Return a digest of the names, sizes and times of all pictures."""
+        """Return a SHA-256 of the names, sizes and modification times of all pictures."""
         return class_folders.signature(data_dir)
 
     def list_files(self, data_dir: Path) -> tuple[str, ...]:
-        """Return the names of the training pictures, in the order of the samples."""
+        """Return the file names of the training pictures, in the order of the samples."""
         return class_folders.list_files(data_dir)

@@ -1,4 +1,4 @@
-"""The user's own arrays, in `data.npz`."""
+"""Dataset in a user's file `data.npz`, which contains NumPy arrays."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FILE = "data.npz"
-"""Name of the file in the data folder."""
+FILE_NAME = "data.npz"
+"""Name of the file with the arrays, in the data folder."""
 LAYOUT = (
-    f"{FILE} with x_train, y_train, x_test, y_test (x: uint8 images of shape (n, H, W), "
-    "(n, H, W, C) or (n, C, H, W); y: integer labels from 0) and, if wanted, classes (names)"
+    f"{FILE_NAME} with x_train, y_train, x_test, y_test (x: uint8 images of shape (n, H, W), "
+    "(n, H, W, C) or (n, C, H, W); y: integer labels from 0) and, optionally, classes (class names)"
 )
-"""Description of the arrays, for messages."""
+"""Description of the arrays that the file must contain, shown in messages."""
 
 
 class Npz(Source):
-    """The user's own arrays."""
+    """Dataset in a user's file of NumPy arrays."""
 
     name = "npz"
     title = "arrays"
     licence = "the user's own"
     layout = LAYOUT
-    offered = "you"
+    distributor = "you"
 
     def read(self, data_dir: Path) -> Dataset:
-        """Read the arrays; pickled objects in them are refused.
+        """Read the arrays; pickled objects are refused.
 
         Raises:
-            DataError: if the file is missing or damaged, or an array is missing or of a wrong kind.
+            DataError: if the file is missing or damaged, or an array is missing or has a wrong type
+                or shape.
         """
         path = _path(data_dir)
         try:
@@ -46,32 +47,32 @@ class Npz(Source):
                 arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{path} cannot be read as NumPy arrays: write it with numpy.savez, without "
-                "objects (classes are texts)"
+                f"{path} cannot be read as NumPy arrays: write the file with numpy.savez, "
+                "without Python objects (class names as strings)"
             ) from error
-        splits = {split: _split(path, arrays, split) for split in SPLITS}
+        splits = {split: _read_split(path, arrays, split) for split in SPLITS}
         shapes = {name: split.images.shape[1:] for name, split in splits.items()}  # type: ignore[union-attr]
         if shapes["train"] != shapes["test"]:
             raise DataError(
-                f"{path}: images of x_train have shape {shapes['train']}, of x_test "
-                f"{shapes['test']}: both need the same"
+                f"{path}: images have shape {shapes['train']} in x_train but {shapes['test']} in "
+                "x_test: both need the same shape"
             )
-        names = _classes(path, arrays, splits)
-        return Dataset(self.name, names, splits["train"], splits["test"], own=True)
+        class_names = _class_names(path, arrays, splits)
+        return Dataset(self.name, class_names, splits["train"], splits["test"], user_owned=True)
 
     def signature(self, data_dir: Path) -> str:
-        """Return the path, size and time of the file."""
+        """Return the path, size and modification time of the file with the arrays."""
         return file_stamp(_path(data_dir))
 
 
 def _path(data_dir: Path) -> Path:
-    path = data_dir / FILE
+    path = data_dir / FILE_NAME
     if not path.is_file():
-        raise DataError(f"no {FILE} in {data_dir.absolute()}: expected {LAYOUT}")
+        raise DataError(f"no {FILE_NAME} in {data_dir.absolute()}: expected {LAYOUT}")
     return path
 
 
-def _split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Split:
+def _read_split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Split:
     names = (f"x_{split}", f"y_{split}")
     for name in names:
         if name not in arrays:
@@ -79,13 +80,13 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Split:
     images, labels = (arrays[name] for name in names)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
-            f"{path}: {names[0]} is {images.dtype} of shape {images.shape}, it must be uint8 and "
-            "(n, H, W), (n, H, W, C) or (n, C, H, W)"
+            f"{path}: {names[0]} is {images.dtype} of shape {images.shape}, required is uint8 of "
+            "shape (n, H, W), (n, H, W, C) or (n, C, H, W)"
         )
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{path}: {names[1]} is {labels.dtype} of shape {labels.shape}, it must be integers "
-            "of shape (n,)"
+            f"{path}: {names[1]} is {labels.dtype} of shape {labels.shape}, required are "
+            "integers of shape (n,)"
         )
     if images.ndim == 3:
         images = images[:, None]
@@ -96,20 +97,22 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Split:
     return Split(np.ascontiguousarray(images), labels.astype(np.int64))
 
 
-def _classes(
+def _class_names(
     path: Path, arrays: dict[str, NDArray[Any]], splits: dict[str, Split]
 ) -> tuple[str, ...]:
-    count = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
+    """Return the names in the array `classes`; without this array, the labels as names."""
+    class_count = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     names = arrays.get("classes")
     if names is None:
         present = np.unique(splits["train"].labels)
-        if len(present) < count:
+        if len(present) < class_count:
             missing = int(np.setdiff1d(np.arange(len(present) + 1), present)[0])
             raise DataError(
-                f"{path}: y_train has no sample of class {missing}, but labels up to {count - 1}: "
+                f"{path}: y_train has no sample of class {missing}, but labels up to "
+                f"{class_count - 1}: "
                 "number the classes from 0 without a gap, or name them all in 'classes'"
             )
-        return tuple(str(label) for label in range(count))
+        return tuple(str(label) for label in range(class_count))
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
-        raise DataError(f"{path}: classes must be a vector of different texts")
+        raise DataError(f"{path}: classes must be a vector of strings without repetition")
     return tuple(names.tolist())

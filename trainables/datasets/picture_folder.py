@@ -1,7 +1,7 @@
-"""Pictures of any size in class folders: `train/`, `test/` and, if wanted, `validation/`.
+"""Dataset of pictures of any size in class folders: `train/`, `test/`, optionally `validation/`.
 
-They are a user's own, as in `folder`, but too large or too many to be kept decoded: they are read
-from their files when they are needed. Pictures in `validation/` have checked labels.
+The user supplies the pictures. They are too large or too many to be kept decoded in memory, and are
+therefore decoded on demand. Pictures in `validation/` have checked labels.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from trainables.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-VALIDATION = "validation"
-RESIZE = 256
-"""Short side, in pixels, to which a picture is resized before a part is cut out."""
+VALIDATION_FOLDER = "validation"
+"""Name of the optional folder of the validation split."""
+SHORT_SIDE = 256
+"""Length in pixels to which the short side of a picture is resized before a square is cut out."""
 
 
 class PictureFolder(Source):
-    """The user's own pictures of any size."""
+    """Pictures of any size that the user supplies in class folders."""
 
     name = "pictures"
     title = "pictures in class folders"
     licence = "the user's own"
-    from_files = True
+    has_picture_files = True
     layout = (
-        "train/<class>/<picture>, test/<class>/<picture> and, if wanted, "
-        "validation/<class>/<picture>, of any size"
+        "train/<class>/<picture>, test/<class>/<picture> and, optionally, "
+        "validation/<class>/<picture>, pictures of any size"
     )
-    offered = "you"
+    distributor = "you"
 
     def read(self, data_dir: Path) -> Dataset:
-        """Index the pictures; none is decoded.
+        """List the picture files; no picture is decoded.
 
         Raises:
             DataError: if class folders are missing or empty, or differ between the splits.
@@ -51,30 +52,31 @@ class PictureFolder(Source):
         listings = {split: list_pictures(data_dir, split) for split in SPLITS}
         classes = check_classes(data_dir, self.name, listings, None)
         validation = None
-        if (data_dir / VALIDATION).is_dir():
-            listing = list_pictures(data_dir, VALIDATION)
+        if (data_dir / VALIDATION_FOLDER).is_dir():
+            listing = list_pictures(data_dir, VALIDATION_FOLDER)
             unknown = sorted(set(listing) - set(classes))
             if unknown:
                 raise DataError(
-                    f"{data_dir / VALIDATION / unknown[0]} is no class of train/ and test/: rename "
-                    "or remove it"
+                    f"{data_dir / VALIDATION_FOLDER / unknown[0]} is not a class of train/ and "
+                    "test/: "
+                    "rename or remove this folder"
                 )
-            validation = _split(data_dir, VALIDATION, listing, classes)
+            validation = _index_split(data_dir, VALIDATION_FOLDER, listing, classes)
         train, test = (
-            _split(data_dir, split, listing, classes) for split, listing in listings.items()
+            _index_split(data_dir, split, listing, classes) for split, listing in listings.items()
         )
-        return Dataset(self.name, classes, train, test, validation=validation, own=True)
+        return Dataset(self.name, classes, train, test, validation=validation, user_owned=True)
 
     def signature(self, data_dir: Path) -> str:
-        """Return a digest of the names, sizes and times of all pictures."""
-        validation = (VALIDATION,) if (data_dir / VALIDATION).is_dir() else ()
-        return signature(data_dir, (*SPLITS, *validation))
+        """Return a SHA-256 of the names, sizes and modification times of all pictures."""
+        optional_splits = (VALIDATION_FOLDER,) if (data_dir / VALIDATION_FOLDER).is_dir() else ()
+        return signature(data_dir, (*SPLITS, *optional_splits))
 
 
-def _split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:
+def _index_split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:
     paths = [path for name in classes for path in listing.get(name, [])]
-    counts = [len(listing.get(name, [])) for name in classes]
+    class_sizes = [len(listing.get(name, [])) for name in classes]
     root = data_dir / split
     names = [str(path.relative_to(root)).encode("utf-8", "surrogateescape") for path in paths]
-    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
-    return Split(Pictures.of(root, names, RESIZE), labels)
+    labels = np.repeat(np.arange(len(class_sizes)), class_sizes).astype(np.int64)
+    return Split(Pictures.from_names(root, names, SHORT_SIDE), labels)

@@ -1,4 +1,4 @@
-"""Pictures that stay in their files, and a memory-saving index of millions of them."""
+"""Compact index of millions of picture files, which are decoded on demand."""
 
 from __future__ import annotations
 
@@ -21,64 +21,62 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Picture files of a folder, in a fixed order; 8-bit colour once decoded.
+    """Index of the picture files in a folder: names and sizes, in a fixed order.
 
     Attributes:
         root: folder that contains the files.
-        names: file names relative to the folder, UTF-8, one after the other; uint8.
-        ends: end of each name in `names`, int64, shape (n,).
-        sizes: sizes of the files in bytes, int64, shape (n,).
-        resize: short side, in pixels, to which a picture is resized before a part is cut out; None
-            resizes only pictures that are smaller than the part.
+        names: all file names, relative to `root`, as one array of concatenated UTF-8 bytes; uint8.
+        ends: end of each file name in `names`, int64, shape (n,).
+        sizes: size of each file in bytes, int64, shape (n,).
+        short_side: length in pixels to which the short side of a picture is resized before a square
+            is cut out; None resizes only pictures that are smaller than the square.
     """
 
     root: Path
     names: NDArray[np.uint8]
     ends: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    resize: int | None = None
+    short_side: int | None = None
 
     @classmethod
-    def of(cls, root: Path, names: Sequence[bytes], resize: int | None = None) -> Self:
-        """Look up files and return their index.
+    def from_names(cls, root: Path, names: Sequence[bytes], short_side: int | None = None) -> Self:
+        """Create the index of the given files; their sizes are read from the file system.
 
         Args:
             root: folder that contains the files.
-            names: file names relative to the folder.
-            resize: value of the attribute `resize`.
+            names: file names relative to `root`, as UTF-8 bytes.
+            short_side: length in pixels to which short sides are resized; see the class.
 
         Raises:
-            DataError: if files are missing, or a name is not UTF-8 or leaves the folder.
+            DataError: if files are missing, or a name is not UTF-8 or points outside the folder.
         """
         check_inside(names)
-        sizes, missing = _sizes(root, names)
+        sizes, missing = _read_sizes(root, names)
         if missing:
             first = os.fsdecode(missing[0]).encode("utf-8", "backslashreplace").decode()
             raise DataError(
-                f"{root} lacks {first}"
-                + (f" and {len(missing) - 1} more" if missing[1:] else "")
-                + f" of the {len(names)} files that its lists name: unpack the pictures there, all"
-                " of them"
+                f"{root}: {len(missing)} of the {len(names)} listed files are missing, the first "
+                f"is {first}: unpack all pictures into this folder"
             )
         lengths = np.fromiter(map(len, names), dtype=np.int64, count=len(names))
-        joined = np.frombuffer(b"".join(names), dtype=np.uint8)
-        return cls(root, joined, np.cumsum(lengths), sizes, resize)
+        concatenated = np.frombuffer(b"".join(names), dtype=np.uint8)
+        return cls(root, concatenated, np.cumsum(lengths), sizes, short_side)
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def name(self, position: int) -> str:
-        """Return the name of a file, relative to the folder."""
+        """Return the name, relative to `root`, of the file at a position of the index."""
         start = int(self.ends[position - 1]) if position else 0
         return self.names[start : int(self.ends[position])].tobytes().decode()
 
     def path(self, position: int) -> str:
-        """Return the path of a file."""
+        """Return the path of the file at a position of the index."""
         return f"{self.root}/{self.name(position)}"
 
     def fingerprint(self) -> bytes:
-        """Return a digest of the names, the sizes and `resize`."""
-        content = hashlib.sha256(str(self.resize).encode())
+        """Return the SHA-256 of the file names, the file sizes and `short_side`."""
+        content = hashlib.sha256(str(self.short_side).encode())
         for array in (self.names, self.ends, self.sizes):
             content.update(np.ascontiguousarray(array).data)
         return content.digest()
@@ -87,14 +85,14 @@ class Pictures:
 def thumbnails(
     pictures: Pictures, positions: NDArray[np.integer], side: int = 128
 ) -> NDArray[np.uint8]:
-    """Return small versions of the central squares of pictures, uint8, shape (n, 3, side, side).
+    """Return thumbnails of the central squares of pictures, uint8, shape (n, 3, side, side).
 
-    A picture that cannot be decoded is black.
+    The thumbnail of a picture that cannot be decoded is black.
 
     Args:
         pictures: index of the pictures.
-        positions: positions of the wanted ones in it, shape (n,).
-        side: side of a thumbnail, in pixels.
+        positions: positions of the pictures in the index, shape (n,).
+        side: height and width of a thumbnail in pixels.
     """
     from PIL import Image, ImageOps
 
@@ -108,15 +106,18 @@ def thumbnails(
 
 
 def check_inside(names: Iterable[bytes]) -> None:
-    """Check that names are UTF-8 and do not leave the folder that they are relative to.
+    """Check that relative file names are UTF-8 and do not point outside their folder.
 
     Raises:
-        DataError: if a name is not UTF-8 or leaves the folder.
+        DataError: if a name is not UTF-8 or points outside the folder.
     """
     for name in names:
         if name.startswith(b"/") or (b".." in name and b".." in name.split(b"/")):
             text = name.decode("utf-8", "backslashreplace")
-            raise DataError(f"'{text}' leaves the data folder: names are relative to it")
+            raise DataError(
+                f"the name '{text}' points outside the data folder: use a name relative to the "
+                "folder"
+            )
         if not name.isascii():
             try:
                 name.decode()
@@ -125,7 +126,8 @@ def check_inside(names: Iterable[bytes]) -> None:
                 raise DataError(f"the name '{text}' is not UTF-8: rename the file") from error
 
 
-def _sizes(root: Path, names: Sequence[bytes]) -> tuple[NDArray[np.int64], list[bytes]]:
+def _read_sizes(root: Path, names: Sequence[bytes]) -> tuple[NDArray[np.int64], list[bytes]]:
+    """Return the size of each file in bytes, and the names of files that are missing."""
     prefix = os.fsencode(root) + b"/"
     sizes = np.empty(len(names), dtype=np.int64)
     missing = []

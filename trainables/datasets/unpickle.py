@@ -1,8 +1,7 @@
-"""Safe reading of pickled arrays.
+"""Safe reading of pickles that contain NumPy arrays.
 
-`pickle.load` calls any function that a file names. The distributors' files need only those that
-rebuild NumPy arrays, and the one with which Python 2 wrote bytes; every other name is refused
-before it is looked up.
+`pickle.load` imports and calls every function that a pickle names, and thereby executes code from
+the file. Here, only the functions that rebuild NumPy arrays and byte strings are allowed.
 """
 
 from __future__ import annotations
@@ -13,20 +12,25 @@ from typing import IO
 
 import numpy as np
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_RECONSTRUCT_ARRAY = np.empty(0).__reduce__()[0]
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Replace `codecs.encode`, with which pickles before protocol 3 write bytes."""
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """Return a text as Latin-1 bytes.
+
+    Pickles before protocol 3 call `codecs.encode` to rebuild bytes; this function replaces it.
+    """
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding} are not allowed")
+        raise pickle.UnpicklingError(
+            f"the pickle contains bytes in {encoding}, only latin1 is allowed"
+        )
     return text.encode("latin1")
 
 
-_ALLOWED: dict[tuple[str, str], object] = {
-    ("_codecs", "encode"): _latin1,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+_ALLOWED_GLOBALS: dict[tuple[str, str], object] = {
+    ("_codecs", "encode"): _encode_latin1,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT_ARRAY,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT_ARRAY,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
@@ -34,20 +38,22 @@ _ALLOWED: dict[tuple[str, str], object] = {
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not allowed")
-        return _ALLOWED[module, name]
+        if (module, name) not in _ALLOWED_GLOBALS:
+            raise pickle.UnpicklingError(f"the pickle names {module}.{name}, which is not allowed")
+        return _ALLOWED_GLOBALS[module, name]
 
 
 def load_arrays(content: bytes | IO[bytes]) -> object:
-    """Read plain values and NumPy arrays from a pickle; text of Python 2 is decoded as Latin-1.
+    """Return the object in a pickle of plain values and NumPy arrays, without executing code.
+
+    Text that Python 2 pickled is decoded as Latin-1.
 
     Args:
-        content: bytes of the pickle, or a stream from which the next pickle is read.
+        content: bytes of the pickle, or a stream positioned at the beginning of the pickle.
 
     Raises:
-        ValueError: if the content is not a whole pickle, or contains other objects than arrays and
-            plain values.
+        ValueError: if the pickle is incomplete or damaged, or contains objects other than arrays
+            and plain values.
     """
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content

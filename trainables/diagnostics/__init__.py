@@ -1,1 +1,1 @@
-"""Per-sample diagnostics of a training, from which the figures of the NAL paper can be drawn."""
+"""Per-sample diagnostics of a run, from which the figures of the NAL paper can be drawn."""

@@ -1,10 +1,9 @@
-"""Collection of per-sample diagnostics during a training, without any effect on its result.
+"""Collection of per-sample diagnostics during a run, without any effect on the result.
 
-In an epoch that is collected, each training step stores the logits, attention weights and gradients
-of its samples on the run's device. At the end of the epoch they are sorted by sample and reduced.
-So the values are from the training passes: in training mode, on augmented images, one for each
-sample. A sample that an epoch skips (in a dropped last batch, or an unreadable picture) keeps older
-values.
+In a collected epoch, each training step stores the logits, attention weights and gradients of its
+samples on the run's device. At the end of the epoch these values are sorted by sample and reduced.
+They therefore come from the network in training mode, on augmented images. A sample that an epoch
+skips (in a dropped last batch, or because its picture is unreadable) keeps its earlier values.
 """
 
 from __future__ import annotations
@@ -23,57 +22,59 @@ if TYPE_CHECKING:
     from trainables.methods import Batch
     from trainables.training.trainer import Trainer
 
-_Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
-"""Values of one training step: the samples' positions in the training part, their logits, logits of
-their attention weights, and gradients with respect to their logits."""
+_StepValues = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]
+"""Values of one training step: positions of the samples among the run's training samples, logits of
+the classes, logits of the attention weights, and gradients with respect to the class logits."""
 
-DEFAULT_COLLECTIONS = 20
-"""Approximate number of epochs of a run whose diagnostics are collected by default."""
+DEFAULT_COLLECTION_COUNT = 20
+"""Approximate number of epochs per run in which diagnostics are collected by default."""
 
 
-def collection_interval(epochs: int, requested: int | None) -> int:
-    """Return the number of epochs between collections of diagnostics; 0 disables them.
+def collection_interval(epochs: int, requested_interval: int | None) -> int:
+    """Return the number of epochs between collections of diagnostics; 0 for no collections.
 
     Args:
-        epochs: number of epochs of the training.
-        requested: interval that the study sets; None for about 20 collections in the run.
+        epochs: number of epochs of the run.
+        requested_interval: interval that the study sets; None for about 20 collections per run.
     """
-    return math.ceil(epochs / DEFAULT_COLLECTIONS) if requested is None else requested
+    if requested_interval is None:
+        return math.ceil(epochs / DEFAULT_COLLECTION_COUNT)
+    return requested_interval
 
 
 class Collector:
-    """Observer of a training that collects per-sample diagnostics."""
+    """Collector of per-sample diagnostics, which observes the training steps of a run."""
 
     def __init__(
         self,
         noisy_labels: torch.Tensor,
         true_labels: torch.Tensor | None,
         positions: NDArray[np.integer],
-        classes: int,
+        class_count: int,
         epochs: int,
         interval: int,
     ) -> None:
-        """Create tensors for the per-sample values.
+        """Create a collector, with memory for the values of all samples.
 
         Args:
-            noisy_labels: noisy labels of the training part, on the run's device, shape (n,).
-            true_labels: true labels, shape (n,); None if they are not known.
+            noisy_labels: noisy labels of the training samples, on the run's device, shape (n,).
+            true_labels: true labels, shape (n,); None if they are unknown.
             positions: positions of the samples in the dataset's training split, shape (n,).
-            classes: number of classes K.
-            epochs: number of epochs of the training.
+            class_count: number of classes K.
+            epochs: number of epochs of the run.
             interval: number of epochs between collections, at least 1; the first and the last epoch
-                are collected too.
+                are always collected.
         """
         self._noisy_labels, self._true_labels = noisy_labels, true_labels
         self._positions = positions
-        self._classes, self._epochs, self._interval = classes, epochs, interval
+        self._class_count, self._epochs, self._interval = class_count, epochs, interval
         count, device = len(noisy_labels), noisy_labels.device
-        self._logits = torch.zeros(count, classes, device=device)
+        self._logits = torch.zeros(count, class_count, device=device)
         # Rows: attention logit, L1 norm of the gradient, entry of the gradient at the noisy label.
         self._sample_values = torch.zeros(3, count, device=device)
         self._collected_mask = torch.zeros(count, dtype=torch.bool, device=device)
         self._has_attention = False
-        self._steps: list[_Step] = []
+        self._steps: list[_StepValues] = []
         self._epoch_arrays: list[dict[str, torch.Tensor]] = []
         self._epoch_scalars: list[dict[str, float]] = []
         self._collected_epochs: list[int] = []
@@ -81,7 +82,7 @@ class Collector:
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, interval: int) -> Self:
-        """Return a collector for the run of a trainer.
+        """Create a collector for the run of a trainer.
 
         Args:
             trainer: trainer whose data and spec are used.
@@ -89,17 +90,17 @@ class Collector:
         """
         return cls(
             noisy_labels=trainer.data.train.labels,
-            true_labels=trainer.data.true if trainer.labels.truth_known else None,
+            true_labels=trainer.data.true_labels if trainer.labels.true_labels_known else None,
             positions=trainer.data.train.index,
-            classes=trainer.labels.classes,
+            class_count=trainer.labels.class_count,
             epochs=trainer.spec.recipe.epochs,
             interval=interval,
         )
 
     def collects(self, epoch: int) -> bool:
-        """Return whether an epoch's diagnostics are collected.
+        """Return whether diagnostics are collected in an epoch.
 
-        Those of the first epoch, the last one and every `interval` epochs are.
+        This holds for the first epoch, the last epoch, and every `interval` epochs.
         """
         return epoch % self._interval == 0 or epoch in (1, self._epochs)
 
@@ -111,47 +112,49 @@ class Collector:
         self._steps.append((batch.index, batch.logits.detach(), attention, gradient))
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Reduce the values that the steps of an epoch have stored.
+        """Reduce the values that the training steps of an epoch have stored.
 
         Args:
             epoch: number of the epoch that has ended, counted from 1.
-            targets: current training targets of the method, shape (n, K); None if they are the
-                noisy labels.
+            targets: current training targets of the method, shape (n, K); None if the targets are
+                the noisy labels.
         """
         self._sort_by_sample()
-        attention, gradient, gradient_label = self._sample_values.cpu().numpy()
+        attention_logits, gradient_norm, label_gradient = self._sample_values.cpu().numpy()
         true_labels = self._true_labels
         values = reduce.EpochValues(
-            log_p=self._logits.log_softmax(dim=1).cpu().numpy(),
-            attention=attention if self._has_attention else None,
-            gradient=gradient,
-            gradient_label=gradient_label,
+            log_probabilities=self._logits.log_softmax(dim=1).cpu().numpy(),
+            attention_logits=attention_logits if self._has_attention else None,
+            gradient_norm=gradient_norm,
+            label_gradient=label_gradient,
             noisy_labels=self._noisy_labels.cpu().numpy(),
             true_labels=None if true_labels is None else true_labels.cpu().numpy(),
             corrected_labels=None if targets is None else targets.argmax(dim=1).cpu().numpy(),
         )
         self._collected_epochs.append(epoch)
-        self._epoch_scalars.append(reduce.scalars(values))
-        class_dtype = np.uint8 if self._classes <= 256 else np.int32
-        arrays: dict[str, NDArray[Any]] = {"predicted": values.predicted.astype(class_dtype)}
-        if values.attention is not None:
-            arrays["attention"] = values.attention.astype(np.float16)
-            arrays["histogram"], arrays["log_histogram"] = reduce.histograms(values)
+        self._epoch_scalars.append(reduce.epoch_scalars(values))
+        class_dtype = np.uint8 if self._class_count <= 256 else np.int32
+        arrays: dict[str, NDArray[Any]] = {
+            "predicted": values.predicted_classes.astype(class_dtype)
+        }
+        if values.attention_logits is not None:
+            arrays["attention"] = values.attention_logits.astype(np.float16)
+            arrays["histogram"], arrays["log_histogram"] = reduce.attention_histograms(values)
         self._epoch_arrays.append({name: torch.from_numpy(array) for name, array in arrays.items()})
         if epoch == self._epochs:
             self._final_arrays = self._arrays_of_last_epoch(values, targets)
 
     def _sort_by_sample(self) -> None:
-        """Copy the stored values of an epoch's steps to the rows of their samples."""
+        """Copy the stored values of all training steps to the rows of their samples."""
         index = torch.cat([index for index, _, _, _ in self._steps])
         logits = torch.cat([logits for _, logits, _, _ in self._steps])
-        self._logits[index] = logits[:, : self._classes]
+        self._logits[index] = logits[:, : self._class_count]
         self._collected_mask[index] = True
         gradients = torch.cat([gradient for _, _, _, gradient in self._steps])
-        attention = [logit for _, _, logit, _ in self._steps if logit is not None]
-        self._has_attention = bool(attention)
-        if attention:
-            self._sample_values[0, index] = torch.cat(attention)
+        attention_logits = [logit for _, _, logit, _ in self._steps if logit is not None]
+        self._has_attention = bool(attention_logits)
+        if attention_logits:
+            self._sample_values[0, index] = torch.cat(attention_logits)
         self._sample_values[1, index] = gradients.abs().sum(dim=1)
         labels = self._noisy_labels[index].unsqueeze(1)
         self._sample_values[2, index] = gradients.gather(1, labels).squeeze(1)
@@ -160,34 +163,37 @@ class Collector:
     def _arrays_of_last_epoch(
         self, values: reduce.EpochValues, targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
-        """Return the diagnostics arrays that exist for the last epoch only, by name."""
+        """Return the arrays that are stored for the last epoch only, by name."""
         arrays: dict[str, NDArray[Any]] = {
             "seen": self._collected_mask.cpu().numpy(),
             "loss": values.loss.astype(np.float32),
         }
-        if values.attention is not None:
-            arrays["last_attention"] = values.attention.copy()
+        if values.attention_logits is not None:
+            arrays["last_attention"] = values.attention_logits.copy()
         if values.true_labels is not None:
-            arrays |= {f"matrix/{name}": m for name, m in reduce.matrices(values).items()}
-        rows = self._logits.softmax(dim=1) if targets is None else targets
-        highest, likeliest = rows.max(dim=1)
+            arrays |= {
+                f"matrix/{name}": matrix for name, matrix in reduce.label_matrices(values).items()
+            }
+        weights = self._logits.softmax(dim=1) if targets is None else targets
+        max_weight, likeliest_class = weights.max(dim=1)
         return {
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
-            "target": likeliest.cpu(),
-            "target_probability": (highest / rows.sum(dim=1)).cpu(),
+            "target": likeliest_class.cpu(),
+            "target_probability": (max_weight / weights.sum(dim=1)).cpu(),
         }
 
     def series(self) -> dict[str, list[float]]:
-        """Return the scalars of all collected epochs by name, and their numbers as "epoch".
+        """Return the values of each scalar diagnostic in all collected epochs, by name.
 
-        A scalar that an epoch does not have is NaN.
+        The numbers of the collected epochs are under "epoch". A scalar is NaN in epochs in which it
+        is not available.
         """
         names = dict.fromkeys(name for row in self._epoch_scalars for name in row)
-        columns = {name: [row.get(name, math.nan) for row in self._epoch_scalars] for name in names}
-        return {"epoch": [float(epoch) for epoch in self._collected_epochs], **columns}
+        series = {name: [row.get(name, math.nan) for row in self._epoch_scalars] for name in names}
+        return {"epoch": [float(epoch) for epoch in self._collected_epochs], **series}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all diagnostics arrays by name (see `store.Diagnostics`); {} if there are none."""
+        """Return the arrays of `store.Diagnostics`, by name; {} if no epoch was collected."""
         if not self._collected_epochs:
             return {}
         arrays = {
@@ -210,7 +216,7 @@ class Collector:
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all diagnostics collected so far, for a checkpoint."""
+        """Return the diagnostics collected so far, for a checkpoint."""
         return {
             "watched": self._collected_epochs,
             "series": self._epoch_scalars,
@@ -222,7 +228,7 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the diagnostics collected before an interruption from a checkpoint."""
+        """Restore the diagnostics that `state_dict` returned before an interruption."""
         self._collected_epochs = list(state["watched"])
         self._epoch_scalars = list(state["series"])
         self._epoch_arrays = list(state["collected"])

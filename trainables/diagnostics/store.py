@@ -32,31 +32,31 @@ class Diagnostics:
     """Diagnostics of a run with E collected epochs, K classes and n training samples.
 
     Attributes:
-        arrays: arrays by name. Arrays that need attention weights or true labels are missing if the
-            run does not have these.
+        arrays: arrays by name, where τ is the attention weight of a sample. Arrays that depend on
+            attention weights or true labels are missing if the run has none.
 
             - "epochs", shape (E,): numbers of the collected epochs.
-            - "predicted", shape (E, n): predicted class in training mode.
+            - "predicted", shape (E, n): predicted class, with the network in training mode.
             - "attention", shape (E, n): logit of τ, float16.
             - "histogram", shape (E, G, 50), and "log_histogram", shape (E, G, 40): counts from
-              `reduce.histograms`; the G groups are clean and mislabelled samples, or all samples if
-              true labels are unknown.
+              `reduce.attention_histograms`; the G groups are clean and mislabelled samples, or only
+              all samples if true labels are unknown.
             - "position", shape (n,): position in the dataset's training split.
             - "given" and "true", shape (n,): noisy and true labels.
-            - "series/...", shape (E,): scalars from `reduce.scalars`.
+            - "series/...", shape (E,): scalars from `reduce.epoch_scalars`.
             - "over_time/...", shape (E,): mean τ of easy, hard and mislabelled samples, from
               `reduce.attention_over_time`.
 
             Arrays of the last epoch only:
 
-            - "seen", shape (n,): whether any collected epoch has values of the sample; a picture
-              that cannot be decoded has none.
-            - "loss", shape (n,): cross entropy to the noisy label.
+            - "seen", shape (n,): whether any collected epoch has values of the sample; false for
+              pictures that cannot be decoded.
+            - "loss", shape (n,): cross entropy between prediction and noisy label.
             - "last_attention", shape (n,): logit of τ, float32.
-            - "target", shape (n,): class of the method's target; the predicted class if the method
-              does not estimate targets.
-            - "target_probability", shape (n,): probability of that class.
-            - "matrix/...", shape (K, K): matrices from `reduce.matrices`.
+            - "target", shape (n,): likeliest class of the training target; the predicted class if
+              the method does not estimate targets.
+            - "target_probability", shape (n,): probability of the class in "target".
+            - "matrix/...", shape (K, K): matrices from `reduce.label_matrices`.
     """
 
     arrays: Mapping[str, NDArray[np.generic]]
@@ -76,13 +76,13 @@ class Diagnostics:
         return name in self.arrays
 
     @property
-    def truth_known(self) -> bool:
+    def true_labels_known(self) -> bool:
         """Whether the true labels of the run's training samples are known."""
         return "true" in self.arrays
 
 
 def save_diagnostics(folder: Path, collector: Collector) -> None:
-    """Write a run's diagnostics to its folder; write nothing if no epoch was collected.
+    """Write the diagnostics of a run to its folder, unless no epoch was collected.
 
     Raises:
         HomeError: if the file `diagnostics.npz` cannot be written.
@@ -95,7 +95,7 @@ def save_diagnostics(folder: Path, collector: Collector) -> None:
 
 
 def load_diagnostics(folder: Path) -> Diagnostics | None:
-    """Read a run's diagnostics from its folder; return None if the run has none.
+    """Read the diagnostics of a run from its folder; None if the run has none.
 
     Raises:
         RecordError: if the file `diagnostics.npz` cannot be read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.errors import FieldError, suggest
-from trainables.extensions import announced, extension_class, is_extension
+from trainables.extensions import entry_points_of, extension_class, is_extension
 from trainables.methods.base import Batch, Context, Method, check_state_size
 from trainables.methods.bootstrap import Bootstrap, HardBootstrap
 from trainables.methods.ce import CrossEntropy
@@ -50,11 +50,11 @@ METHODS: dict[str, type[Method]] = {
         NalWithReverseTerm,
     )
 }
-"""Classes of all methods of this package, by name."""
+"""Classes of the methods in this package, keyed by the name of the method."""
 
 
 def is_method(name: str) -> bool:
-    """Return whether a name is that of a method, of this package or from outside it."""
+    """Return whether a method has the given name, in this package or in an extension."""
     return name in METHODS or is_extension(name)
 
 
@@ -62,14 +62,14 @@ def method_of(name: str) -> type[Method]:
     """Return the class of the method with the given name.
 
     Raises:
-        FieldError: if no method has the name; the message suggests similar names.
-        CodeError: if the method comes from outside the package and lacks a required attribute.
+        FieldError: if no method has this name; the message suggests similar names.
+        CodeError: if the method is an extension and its class lacks a required attribute.
     """
     if is_extension(name):
         return extension_class("method", name, Method)  # type: ignore[type-abstract]
     if name not in METHODS:
-        known = [*METHODS, *announced("method")]
-        raise FieldError("method", f"unknown method '{name}': {suggest(name, known)}")
+        known_names = [*METHODS, *entry_points_of("method")]
+        raise FieldError("method", f"unknown method '{name}': {suggest(name, known_names)}")
     return METHODS[name]
 
 

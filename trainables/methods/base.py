@@ -1,6 +1,8 @@
-"""Base class of the training methods, and the other names that a method's file imports.
+"""Base class of the training methods, and the types that methods declare and receive.
 
-This module does not import torch, since the command line reads the declarations of all methods.
+Types of other modules are exported here again, so that the file of a method imports all its types
+from this module. Torch is not imported, since commands that train nothing read the declarations of
+all methods.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
-from trainables.methods.published import PublishedRecipe, Selection, Setting, Stage
+from trainables.methods.published import EpochSelection, PublishedRecipe, Setting, Stage
 from trainables.run.parameters import FrozenMap, Parameter, Space
 from trainables.run.schedules import CosineRestarts, MultiStep
 
@@ -22,48 +24,49 @@ __all__ = [
     "Batch",
     "Context",
     "CosineRestarts",
+    "EpochSelection",
     "FrozenMap",
     "Method",
     "MultiStep",
     "Parameter",
-    "Predict",
+    "PredictFunction",
     "PublishedRecipe",
-    "Selection",
     "Setting",
     "Space",
     "Stage",
     "check_state_size",
 ]
 
-Predict = Callable[[], "torch.Tensor"]
+PredictFunction = Callable[[], "torch.Tensor"]
 """Function that predicts all training samples with the current network, in evaluation mode and
-without augmentation. It returns softmax probabilities in the order of the training part, float32,
-shape (n, outputs)."""
+without augmentation. It returns softmax probabilities, float32, shape (n, output_count); row i
+belongs to training sample i."""
 
-STATE_LIMIT = 10**9
+MAX_STATE_BYTES = 10**9
 """Largest allowed size of a method's per-sample state in bytes; the state is kept on the device and
 in every checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Constant inputs of a method, passed to its constructor before the first epoch.
+    """Data and settings of a training run that a method receives in its constructor.
 
     Attributes:
         hyperparameters: values of all of the method's parameters.
-        labels: noisy labels of the training part, int64, shape (n,), on the run's device.
-        classes: number of classes K.
-        epochs: number of epochs of the training.
-        seed: base seed of the random draws that a method makes itself.
-        inputs: results of the runs that this run needs, by `Stage.role`, such as the predictions
-            of a cross entropy run. Rows are the same samples as in `labels`.
-        transition: fraction of the samples of true class i (row) with noisy label j (column),
-            float32, shape (K, K); None unless the method sets `needs_truth`.
+        labels: noisy labels of the training samples, int64, shape (n,), on the run's device.
+        class_count: number of classes K.
+        epochs: number of epochs of the training run.
+        seed: base seed of the method's own random draws.
+        inputs: tensors that preceding runs computed for this run, keyed by `Stage.role`, such as
+            the predictions of a cross entropy run; row i belongs to the sample of `labels[i]`.
+        transition: true transition matrix, whose entry (i, j) is the fraction of the samples of
+            true class i that have the noisy label j, float32, shape (K, K); None unless the method
+            sets `needs_truth`.
     """
 
     hyperparameters: FrozenMap
     labels: torch.Tensor
-    classes: int
+    class_count: int
     epochs: int
     seed: int
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -72,14 +75,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of the loss in one step of the training.
+    """Batch of training samples in one training step, from which a method computes the loss.
 
     Attributes:
-        logits: outputs of the prediction branch, float32, shape (b, K) unless `Method.outputs`
-            returns another number of columns.
-        attention: output of the attention branch, a logit, float32, shape (b,).
-        index: positions of the samples in the training part, int64, shape (b,), without repetition.
-        epoch: number of the epoch, counted from 1.
+        logits: outputs of the prediction branch, float32, shape (b, K), or (b, output_count) if the
+            method overrides `Method.output_count`.
+        attention: outputs of the attention branch, logits of the attention weights τ, float32,
+            shape (b,).
+        index: indices of the samples among the training samples, int64, shape (b,), all distinct.
+        epoch: number of the current epoch, counted from 1.
     """
 
     logits: torch.Tensor
@@ -93,33 +97,33 @@ class Method(ABC):
 
     A method without state overrides only `loss`. A method with per-sample state keeps its tensors
     on the labels' device, and also overrides `state_dict` and `state_bytes`. A method that acts
-    between epochs overrides `end_epoch`. A method made of several trainings declares `stages`: runs
-    of other methods, whose results are in `Context.inputs`. The training loop treats all methods
-    alike.
+    between epochs overrides `end_epoch`. A method that consists of several training runs declares
+    `stages`: runs of other methods that come first, and whose results are in `Context.inputs`.
     """
 
     name: ClassVar[str]
     """Name of the method in studies, flags and records."""
     title: ClassVar[str]
-    """Name of the method in tables; as in the NAL paper, if it compares with the method."""
+    """Name of the method in tables; the NAL paper's name for methods that the paper compares."""
     source: ClassVar[str]
-    """Publication that defines the method, and the numbers of the equations."""
+    """Publication that defines the method, with the numbers of the equations."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     """Hyperparameters of the method."""
     recipe_space: ClassVar[Mapping[str, Space]] = {}
-    """Search spaces of recipe values, such as the learning rate, that are tuned with the method."""
+    """Search spaces of recipe values, such as the learning rate, keyed by name; a search tunes them
+    together with the hyperparameters."""
     settings: ClassVar[tuple[Setting, ...]] = ()
-    """Published hyperparameters by dataset and noise; the first entry that matches is used."""
+    """Published hyperparameter values by dataset and noise; the first matching entry is used."""
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
-    """Named groups of hyperparameter values, by the name that a study sets as `preset`."""
+    """Named groups of hyperparameter values, keyed by the name that a study sets as `preset`."""
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = ()
-    """Published recipes by dataset and noise; the first entry that matches is used."""
+    """Published training recipes by dataset and noise; the first matching entry is used."""
     stages: ClassVar[tuple[Stage, ...]] = ()
-    """Runs of other methods that are trained first, and whose results the method uses."""
+    """Runs of other methods that are trained first, because this method uses their results."""
     outcomes: ClassVar[tuple[str, ...]] = ("predictions",)
-    """Names of the results of a run of this method that other runs can use."""
+    """Names of the results that a run of this method can pass to other runs."""
     needs_truth: ClassVar[bool] = False
-    """Whether the method can be trained only if the true labels are known."""
+    """Whether the method requires the true labels of the training samples."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -129,7 +133,7 @@ class Method(ABC):
         """Check that hyperparameters fit each other and the number of epochs.
 
         Raises:
-            FieldError: if a parameter with `must_be_reached` is an epoch after the last one.
+            FieldError: if a parameter with `must_be_reached` is greater than the number of epochs.
         """
         for name in (parameter.name for parameter in cls.parameters if parameter.must_be_reached):
             epoch = int(hyperparameters.number(name))
@@ -137,33 +141,34 @@ class Method(ABC):
                 raise FieldError(
                     name,
                     f"{name} is {epoch}, after the last epoch ({epochs}): "
-                    f"choose one from 1 to {epochs}",
+                    f"choose an epoch from 1 to {epochs}",
                 )
 
     @classmethod
-    def outputs(cls, classes: int) -> int:
-        """Return the number of outputs of the prediction branch for a number of classes."""
-        return classes
+    def output_count(cls, class_count: int) -> int:
+        """Return the number of outputs of the prediction branch: by default one for each class."""
+        return class_count
 
     @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
-        """Return the size of the method's per-sample state in bytes."""
+    def state_bytes(cls, hyperparameters: FrozenMap, sample_count: int, class_count: int) -> int:  # noqa: ARG003
+        """Return the size in bytes of the state that the method keeps for all training samples."""
         return 0
 
     @abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch, a float32 scalar; update per-sample state before."""
+        """Return the mean loss of a batch as a float32 scalar, and update per-sample state."""
 
-    def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: B027 - optional
+    def end_epoch(self, epoch: int, predict: PredictFunction) -> None:  # noqa: B027 - optional
         """Update the method's state after an epoch.
 
         Args:
             epoch: number of the epoch that has ended, counted from 1.
-            predict: function that predicts all training samples; a call takes one pass over them.
+            predict: function that returns the predictions of all training samples; each call is a
+                forward pass over all of them.
         """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the state tensors for a checkpoint; methods may change them only in place."""
+        """Return the tensors of the method's state, by name; methods change them only in place."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -172,43 +177,44 @@ class Method(ABC):
             tensor.copy_(state[name])
 
     def attention_logit(self, batch: Batch) -> torch.Tensor | None:  # noqa: ARG002
-        """Return the logits of the samples' weights in the loss, (b,); None without weights."""
+        """Return the logit of each sample's attention weight, (b,); None for methods without it."""
         return None
 
     def estimated_targets(self) -> torch.Tensor | None:
-        """Return the current training targets, shape (n, K); None if they are the noisy labels."""
+        """Return the training targets, shape (n, K); None if training uses the noisy labels."""
         return None
 
-    def outcome(self, name: str, predict: Predict) -> torch.Tensor:  # noqa: ARG002
-        """Return a result of the finished training, for another run that uses it.
+    def outcome(self, name: str, predict: PredictFunction) -> torch.Tensor:  # noqa: ARG002
+        """Return a result of the finished training run, which another run uses.
 
         Args:
             name: entry of `outcomes`; "predictions" are the class probabilities of all training
                 samples, shape (n, K).
-            predict: function that predicts all training samples.
+            predict: function that returns the predictions of all training samples.
         """
-        return predict()[:, : self.context.classes]
+        return predict()[:, : self.context.class_count]
 
 
 def check_state_size(
-    method: type[Method], hyperparameters: FrozenMap, samples: int, classes: int
+    method: type[Method], hyperparameters: FrozenMap, sample_count: int, class_count: int
 ) -> None:
-    """Check that the per-sample state of a method is not larger than `STATE_LIMIT`.
+    """Check that the per-sample state of a method is at most `MAX_STATE_BYTES` large.
 
     Args:
         method: class of the method.
         hyperparameters: values of all of the method's parameters.
-        samples: number of training samples.
-        classes: number of classes K.
+        sample_count: number of training samples.
+        class_count: number of classes K.
 
     Raises:
-        FieldError: if the state is larger; the message has its size and the limit.
+        FieldError: if the state is larger; the message gives the size and the limit.
     """
-    size = method.state_bytes(hyperparameters, samples, classes)
-    if size > STATE_LIMIT:
+    state_bytes = method.state_bytes(hyperparameters, sample_count, class_count)
+    if state_bytes > MAX_STATE_BYTES:
         raise FieldError(
             "",
-            f"method {method.name} keeps {size / 1e9:.1f} GB of state for {samples} samples of "
-            f"{classes} classes, at most {STATE_LIMIT / 1e9:g} GB is reasonable: use a subset, "
-            "or leave the method out",
+            f"method {method.name} would keep {state_bytes / 1e9:.1f} GB of state for "
+            f"{sample_count} samples of {class_count} classes, above the limit of "
+            f"{MAX_STATE_BYTES / 1e9:g} GB: train on a subset of the samples, or leave the method "
+            "out",
         )

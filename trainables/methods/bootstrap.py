@@ -1,4 +1,4 @@
-"""Bootstrapping (Reed et al., ICLR 2015): targets that mix the label with the prediction."""
+"""Bootstrapping (Reed et al., ICLR 2015): cross entropy to a mix of label and prediction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BETA = Parameter(
 
 
 class Bootstrap(Method):
-    """Soft bootstrapping: L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p.
+    """Soft bootstrapping: cross entropy to a mix of the noisy label and the prediction.
 
-    e is the one-hot label and p the prediction. The gradient also flows through the p of the
-    target, as in common implementations. The NAL paper does not say whether its table row
-    "Bootstrap" is the soft or the hard form.
+    L = -(1/b) Σ (β e + (1 - β) p)ᵀ log p, where e is the one-hot label and p the prediction. The
+    gradient also flows through the p of the target, as in common implementations. The NAL paper
+    does not say whether its table row "Bootstrap" is the soft or the hard form.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -32,19 +32,23 @@ class Bootstrap(Method):
     parameters: ClassVar[tuple[Parameter, ...]] = (BETA,)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean bootstrapping loss of a batch."""
         beta = self.context.hyperparameters.number("beta")
         log_p = functional.log_softmax(batch.logits, dim=1)
         label_loss = functional.nll_loss(log_p, self.context.labels[batch.index], reduction="none")
         return (beta * label_loss + (1 - beta) * self._prediction_loss(log_p)).mean()
 
     def _prediction_loss(self, log_p: torch.Tensor) -> torch.Tensor:
-        """Return the entropy of each prediction, the loss for the prediction as target, (b,)."""
+        """Return each sample's cross entropy with the prediction itself as target, shape (b,)."""
         return -(log_p.exp() * log_p).sum(dim=1)
 
 
 class HardBootstrap(Bootstrap):
-    """Hard bootstrapping: L = -(1/b) Σ (β e + (1 - β) onehot(argmax p))ᵀ log p."""
+    """Hard bootstrapping: cross entropy to a mix of the noisy label and the predicted class.
+
+    L = -(1/b) Σ (β e + (1 - β) onehot(argmax p))ᵀ log p, where e is the one-hot label and p the
+    prediction.
+    """
 
     name: ClassVar[str] = "bootstrap-hard"
     title: ClassVar[str] = "Bootstrap (hard)"

@@ -1,4 +1,4 @@
-"""The deep abstaining classifier (Thulasidasan et al., ICML 2019)."""
+"""Deep abstaining classifier, DAC (Thulasidasan et al., ICML 2019)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from trainables.methods.base import (
     Method,
     MultiStep,
     Parameter,
-    Predict,
+    PredictFunction,
     PublishedRecipe,
     Space,
     Stage,
 )
 from trainables.methods.published import cifar_recipe
 
-AVERAGE_MOMENTUM = 0.05
-"""Weight of the latest training step in the moving average that gives the initial α."""
-ALPHA_DIVISOR = 64.0
-"""Number by which the moving average of the loss is divided to give the initial α."""
+NEW_LOSS_WEIGHT = 0.05
+"""Weight of the current batch's loss in the exponential moving average of the loss."""
+INITIAL_ALPHA_DIVISOR = 64.0
+"""Number by which the moving average of the loss is divided to compute the initial weight α of the
+abstention penalty."""
 
 _REPOSITORY = "thulas/dac-label-noise"
 _RECIPE = cifar_recipe(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
@@ -42,18 +43,18 @@ PARAMETERS = (
         default=20,
         low=1,
         in_epochs=True,
-        help="epochs of plain cross entropy before abstention (DAC code: 20)",
+        help="number of epochs with plain cross entropy, before abstention (DAC code: 20)",
     ),
 )
 
 
 class DacAbstention(Method):
-    """First training of DAC: a network with K class outputs and one output for abstention.
+    """First training run of DAC, whose network has an extra output for abstention.
 
     The warm-up epochs use cross entropy over all K + 1 outputs. After them,
     L = (1/b) Σ (1 - p_a) CE - α log(1 - p_a), where p_a is the probability of abstention and CE the
-    cross entropy over the K classes. α starts at the moving average of (1 - p_a) CE divided by 64,
-    and rises linearly to `final_alpha` in the last epoch.
+    cross entropy over the K classes. The weight α of the abstention penalty starts at the moving
+    average of (1 - p_a) CE divided by 64, and rises linearly to `final_alpha` in the last epoch.
     """
 
     name: ClassVar[str] = "dac-abstain"
@@ -69,13 +70,14 @@ class DacAbstention(Method):
         super().__init__(context)
         self.final_alpha = context.hyperparameters.number("final_alpha")
         self.warm_up_epochs = int(context.hyperparameters.number("warm_up_epochs"))
-        # NaN until the first step (average), or the first step after the warm-up (initial α).
-        self.average = torch.full((), math.nan, device=context.labels.device)
-        self.initial_alpha = self.average.clone()
+        # NaN until the first step.
+        self.average_loss = torch.full((), math.nan, device=context.labels.device)
+        # NaN until the first step after the warm-up.
+        self.initial_alpha = self.average_loss.clone()
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Check that at least one epoch with abstention follows the warm-up epochs.
+        """Check that at least one epoch follows the warm-up epochs.
 
         Raises:
             FieldError: if all epochs are warm-up epochs.
@@ -84,37 +86,40 @@ class DacAbstention(Method):
         if warm_up_epochs >= epochs:
             raise FieldError(
                 "warm_up_epochs",
-                f"warm_up_epochs is {warm_up_epochs} of {epochs} epochs: leave at least one after "
-                "it",
+                f"warm_up_epochs is {warm_up_epochs} of {epochs} epochs, but at least one epoch "
+                "must follow the warm-up: decrease warm_up_epochs or increase the number of epochs",
             )
 
     @classmethod
-    def outputs(cls, classes: int) -> int:
+    def output_count(cls, class_count: int) -> int:
         """Return K + 1, the number of outputs for K classes and abstention."""
-        return classes + 1
+        return class_count + 1
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch; before, update the moving average that gives α."""
+        """Update the moving average of the loss, and return the mean loss of a batch."""
         labels = self.context.labels[batch.index]
         class_losses = functional.cross_entropy(batch.logits[:, :-1], labels, reduction="none")
         # log(1 - p_a) as a difference of logarithms, free of the cancellation in 1 - p_a.
         log_not_abstained = batch.logits[:, :-1].logsumexp(dim=1) - batch.logits.logsumexp(dim=1)
-        weighted = log_not_abstained.exp() * class_losses
-        mean = weighted.detach().mean()
-        average = AVERAGE_MOMENTUM * mean + (1 - AVERAGE_MOMENTUM) * self.average
-        self.average.copy_(torch.where(self.average.isnan(), mean, average))
+        weighted_losses = log_not_abstained.exp() * class_losses
+        batch_loss = weighted_losses.detach().mean()
+        new_average = NEW_LOSS_WEIGHT * batch_loss + (1 - NEW_LOSS_WEIGHT) * self.average_loss
+        self.average_loss.copy_(torch.where(self.average_loss.isnan(), batch_loss, new_average))
         if batch.epoch <= self.warm_up_epochs:
             return functional.cross_entropy(batch.logits, labels)
         self.initial_alpha.copy_(
             torch.where(
-                self.initial_alpha.isnan(), self.average / ALPHA_DIVISOR, self.initial_alpha
+                self.initial_alpha.isnan(),
+                self.average_loss / INITIAL_ALPHA_DIVISOR,
+                self.initial_alpha,
             )
         )
-        return (weighted - self._alpha(batch.epoch) * log_not_abstained).mean()
+        return (weighted_losses - self._alpha(batch.epoch) * log_not_abstained).mean()
 
     def _alpha(self, epoch: int) -> torch.Tensor:
-        """Return the weight α in an epoch; it rises linearly to `final_alpha` in the last epoch."""
-        first_epoch, last_epoch = self.warm_up_epochs + 1, self.context.epochs
+        """Return the weight α of the abstention penalty in an epoch, counted from 1."""
+        first_epoch = self.warm_up_epochs + 1
+        last_epoch = self.context.epochs
         progress = (
             (epoch - first_epoch) / (last_epoch - first_epoch) if last_epoch > first_epoch else 0.0
         )
@@ -122,17 +127,17 @@ class DacAbstention(Method):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the moving average of the loss and the initial α, for a checkpoint."""
-        return {"average": self.average, "start": self.initial_alpha}
+        return {"average": self.average_loss, "start": self.initial_alpha}
 
-    def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return the mask of samples without abstention, bool, (n,), or their predictions."""
+    def outcome(self, name: str, predict: PredictFunction) -> torch.Tensor:
+        """Return "retained", the mask (n,) of samples without abstention, or "predictions"."""
         if name == "retained":
-            return predict().argmax(dim=1) < self.context.classes
+            return predict().argmax(dim=1) < self.context.class_count
         return super().outcome(name, predict)
 
 
 class DacRetraining(Method):
-    """Second training of DAC: cross entropy on the samples that a `dac-abstain` run retains."""
+    """Second training run of DAC: cross entropy on the samples that a `dac-abstain` run retains."""
 
     name: ClassVar[str] = "dac"
     title: ClassVar[str] = "DAC"
@@ -151,8 +156,8 @@ class DacRetraining(Method):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean cross entropy over a batch's retained samples; 0 if there are none."""
+        """Return the mean cross entropy of a batch's retained samples, or 0 if none is retained."""
         labels = self.context.labels[batch.index]
-        retained = self.context.inputs["retained"][batch.index].to(batch.logits.dtype)
+        retained_mask = self.context.inputs["retained"][batch.index].to(batch.logits.dtype)
         losses = functional.cross_entropy(batch.logits, labels, reduction="none")
-        return (retained * losses).sum() / retained.sum().clamp(min=1)
+        return (retained_mask * losses).sum() / retained_mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Early-learning regularisation (Liu et al., NeurIPS 2020)."""
+"""Early-learning regularisation, ELR (Liu et al., NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from trainables.methods.base import (
     Batch,
     Context,
     CosineRestarts,
+    EpochSelection,
     MultiStep,
     Parameter,
     PublishedRecipe,
-    Selection,
     Setting,
     Space,
 )
-from trainables.methods.per_sample_state import TargetTable, one_hot
+from trainables.methods.per_sample_state import MethodWithTargets, one_hot
 from trainables.methods.published import cifar_recipe
 
 if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
 
-PREDICTION_FLOOR = 1e-4
-"""Bound ε of predictions, which are clamped to [ε, 1 - ε]; it limits the gradient of
-log(1 - tᵀp)."""
+PROBABILITY_FLOOR = 1e-4
+"""Lower bound ε of predicted probabilities, which are clamped to [ε, 1 - ε] to limit the gradient
+of the regulariser log(1 - tᵀp)."""
 
 _REPOSITORY = "shengliu66/ELR"
 
 
 def _published_recipe(dataset: str, noise: str, recipe: Recipe) -> PublishedRecipe:
-    """Return a recipe of the ELR code, which selects the epoch by noisy validation labels."""
+    """Return a recipe of the ELR code, with the epoch selected on noisy validation labels."""
     return PublishedRecipe(
-        dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=Selection.NOISY
+        dataset, noise, recipe, _REPOSITORY, hold_out=0.1, selection=EpochSelection.NOISY
     )
 
 
-class EarlyLearningRegularisation(TargetTable):
-    """Cross entropy with a regulariser that keeps predictions close to earlier ones.
+class EarlyLearningRegularisation(MethodWithTargets):
+    """Cross entropy with a regulariser that keeps predictions close to earlier predictions.
 
-    L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp). The target t of a sample is initially 0 and becomes
-    β t + (1 - β) p before each loss of the sample is computed. The p of this update is detached,
-    clamped and normalised again.
+    L = (1/b) Σ -log p_ỹ + λ log(1 - tᵀp), where p is the prediction and ỹ the noisy label. The
+    target t of a sample is initially 0 and becomes β t + (1 - β) p before each loss of the sample
+    is computed. The p of this update is detached, clamped and normalised again.
     """
 
     name: ClassVar[str] = "elr"
@@ -98,17 +98,18 @@ class EarlyLearningRegularisation(TargetTable):
         self.targets.zero_()
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch; before, update the targets of its samples."""
-        p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1 - PREDICTION_FLOOR)
-        p_detached = p.detach()
-        p_detached = p_detached / p_detached.sum(dim=1, keepdim=True)
-        targets = self.beta * self.targets[batch.index] + (1 - self.beta) * p_detached
+        """Update the targets of a batch's samples, and return the mean loss with these targets."""
+        probabilities = batch.logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+        predictions = probabilities.detach()
+        predictions = predictions / predictions.sum(dim=1, keepdim=True)
+        targets = self.beta * self.targets[batch.index] + (1 - self.beta) * predictions
         self.targets[batch.index] = targets
         cross_entropy = functional.cross_entropy(batch.logits, self.context.labels[batch.index])
-        return cross_entropy + self.lambda_ * (1 - (targets * p).sum(dim=1)).log().mean()
+        regulariser = (1 - (targets * probabilities).sum(dim=1)).log().mean()
+        return cross_entropy + self.lambda_ * regulariser
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the targets with sum 1, (n, K); the noisy label of a sample without target."""
+        """Return the targets, normalised to sum 1, (n, K); noisy labels where no target is set."""
         total = self.targets.sum(dim=1, keepdim=True)
-        labels = one_hot(self.context.labels, self.context.classes)
-        return torch.where(total > 0, self.targets / total.clamp(min=PREDICTION_FLOOR), labels)
+        labels = one_hot(self.context.labels, self.context.class_count)
+        return torch.where(total > 0, self.targets / total.clamp(min=PROBABILITY_FLOOR), labels)

@@ -11,38 +11,40 @@ from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
+    EpochSelection,
     Method,
     MultiStep,
     Parameter,
     PublishedRecipe,
-    Selection,
     Setting,
     Stage,
 )
 from trainables.methods.published import cifar_recipe
 
 PROBABILITY_FLOOR = 1e-8
-"""Lower bound of the entries of the transition matrix T in the loss; it keeps log (pᵀT)_ỹ
+"""Lower bound of the entries of the transition matrix T in the loss, so that their logarithm is
 finite."""
 
 _REPOSITORY = "giorgiop/loss-correction"
-_RULE_NOTE = "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
+_EPOCH_RULE_NOTE = (
+    "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
+)
 _RECIPES = (
     PublishedRecipe(
         "cifar10",
         "*",
         cifar_recipe(120, 0.1, MultiStep((40, 80))),
-        f"{_REPOSITORY}; {_RULE_NOTE}",
+        f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
         hold_out=0.1,
-        selection=Selection.NOISY,
+        selection=EpochSelection.NOISY,
     ),
     PublishedRecipe(
         "cifar100",
         "*",
         cifar_recipe(150, 0.1, MultiStep((80, 120)), 1e-3),
-        f"{_REPOSITORY}; {_RULE_NOTE}",
+        f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
         hold_out=0.1,
-        selection=Selection.NOISY,
+        selection=EpochSelection.NOISY,
     ),
 )
 
@@ -50,28 +52,26 @@ _RECIPES = (
 def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.Tensor:
     """Estimate the transition matrix T from the predictions of a network trained on noisy labels.
 
-    T_ij is the probability that a sample of true class i has the noisy label j. The anchor of class
-    i is the sample whose predicted probability p_i is at the given percentile of all training
-    samples. Row i of the estimate is the anchor's predicted probabilities.
+    T_ij is the probability that a sample of true class i has the noisy label j. Row i of the
+    estimate is the prediction for one sample, the anchor of class i: the sample whose predicted
+    probability p_i of class i is at the given percentile of all training samples.
 
     Args:
         predictions: class probabilities of all training samples, shape (n, K).
-        percentile: percentile of p_i at the anchor. At 100, the anchor is the sample with the
-            highest p_i; at lower values, outliers above it are ignored.
+        percentile: percentile of p_i that defines the anchor. At 100, the anchor is the sample
+            with the highest p_i; at lower values, samples with outlying p_i are ignored.
 
     Returns:
         Estimated T, shape (K, K); its rows sum to 1.
     """
-    count = len(predictions)
     # NumPy's method "higher", which returns the value of a sample and never interpolates.
-    rank = -((-(count - 1) * percentile) // 100)
-    order = predictions.argsort(dim=0, stable=True)
-    anchors = order[int(rank)]
-    rows = predictions[anchors]
-    return rows / rows.sum(dim=1, keepdim=True)
+    rank = -((-(len(predictions) - 1) * percentile) // 100)
+    sorted_indices = predictions.argsort(dim=0, stable=True)
+    anchor_predictions = predictions[sorted_indices[int(rank)]]
+    return anchor_predictions / anchor_predictions.sum(dim=1, keepdim=True)
 
 
-def forward_losses(
+def forward_corrected_losses(
     logits: torch.Tensor, labels: torch.Tensor, transition: torch.Tensor
 ) -> torch.Tensor:
     """Return the forward-corrected loss -log (pᵀT)_ỹ of each sample, shape (b,).
@@ -82,12 +82,12 @@ def forward_losses(
         transition: transition matrix T, shape (K, K).
     """
     log_p = functional.log_softmax(logits, dim=1)
-    columns = transition.clamp(min=PROBABILITY_FLOOR).log().T[labels]
-    return -torch.logsumexp(log_p + columns, dim=1)
+    log_label_columns = transition.clamp(min=PROBABILITY_FLOOR).log().T[labels]
+    return -torch.logsumexp(log_p + log_label_columns, dim=1)
 
 
 class ForwardTrueTransition(Method):
-    """Forward correction, L = -(1/b) Σ log (pᵀT)_ỹ, with the true transition matrix T."""
+    """Forward correction with the true transition matrix T: L = -(1/b) Σ log (pᵀT)_ỹ."""
 
     name: ClassVar[str] = "forward-true"
     title: ClassVar[str] = "Forward T (given)"
@@ -97,9 +97,9 @@ class ForwardTrueTransition(Method):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.transition = self._transition()
+        self.transition = self._transition_matrix()
 
-    def _transition(self) -> torch.Tensor:
+    def _transition_matrix(self) -> torch.Tensor:
         """Return the transition matrix T, shape (K, K)."""
         assert self.context.transition is not None  # noqa: S101 - `needs_truth` is set
         return self.context.transition
@@ -107,11 +107,14 @@ class ForwardTrueTransition(Method):
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean forward-corrected loss of a batch."""
         labels = self.context.labels[batch.index]
-        return forward_losses(batch.logits, labels, self.transition).mean()
+        return forward_corrected_losses(batch.logits, labels, self.transition).mean()
 
 
 class ForwardEstimatedTransition(ForwardTrueTransition):
-    """Forward correction with a transition matrix estimated from a cross entropy run."""
+    """Forward correction with a transition matrix estimated from a cross entropy run.
+
+    The cross entropy run comes first, and `estimate_transition` is applied to its predictions.
+    """
 
     name: ClassVar[str] = "forward"
     title: ClassVar[str] = "Forward T-hat"
@@ -124,7 +127,7 @@ class ForwardEstimatedTransition(ForwardTrueTransition):
             default=97.0,
             low=0,
             high=100,
-            help="percentile of p_i at the anchor of class i (code: 97, CIFAR-100: 100)",
+            help="percentile that selects the anchor of each class (code: 97, CIFAR-100: 100)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -132,7 +135,7 @@ class ForwardEstimatedTransition(ForwardTrueTransition):
         Setting("cifar100", "*", {"percentile": 100.0}, _REPOSITORY),
     )
 
-    def _transition(self) -> torch.Tensor:
+    def _transition_matrix(self) -> torch.Tensor:
         """Return the estimated transition matrix T̂, shape (K, K)."""
         percentile = self.context.hyperparameters.number("percentile")
         return estimate_transition(self.context.inputs["predictions"], percentile)

@@ -1,4 +1,4 @@
-"""Generalised cross entropy (Zhang and Sabuncu, NeurIPS 2018), plain and truncated."""
+"""Generalised cross entropy, GCE, plain and truncated (Zhang and Sabuncu, NeurIPS 2018)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.methods.base import (
     Method,
     MultiStep,
     Parameter,
-    Predict,
+    PredictFunction,
     PublishedRecipe,
     Setting,
     Space,
@@ -24,7 +24,7 @@ _RECIPES = (
     PublishedRecipe("cifar10", "*", cifar_recipe(120, 0.01, MultiStep((40, 80))), _REPOSITORY),
     PublishedRecipe("cifar100", "*", cifar_recipe(150, 0.01, MultiStep((80, 120))), _REPOSITORY),
 )
-Q = Parameter(
+EXPONENT = Parameter(
     "q",
     default=0.7,
     low=0,
@@ -35,11 +35,16 @@ Q = Parameter(
 )
 
 
-def generalised_losses(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
+def generalised_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
     """Return the generalised cross entropy (1 - p_y^q) / q of each sample, shape (b,).
 
-    It is computed as -expm1(q log p_y) / q. Value and gradient of this form are finite for all
-    finite logits, without a lower bound for p_y.
+    The form -expm1(q log p_y) / q is used, whose value and gradient are finite for all finite
+    logits without a lower bound for p_y.
+
+    Args:
+        logits: outputs of the prediction branch, shape (b, K).
+        labels: noisy labels y, shape (b,).
+        q: exponent, above 0 and at most 1.
     """
     log_p = functional.log_softmax(logits, dim=1)
     log_p_label = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -47,41 +52,42 @@ def generalised_losses(logits: torch.Tensor, labels: torch.Tensor, q: float) -> 
 
 
 class GeneralisedCrossEntropy(Method):
-    """Generalised cross entropy: L_q = (1/b) Σ (1 - p_ỹ^q) / q."""
+    """Generalised cross entropy to the noisy labels ỹ: L_q = (1/b) Σ (1 - p_ỹ^q) / q."""
 
     name: ClassVar[str] = "gce"
     title: ClassVar[str] = "GCE"
     source: ClassVar[str] = "Zhang and Sabuncu, NeurIPS 2018, eq. 6"
-    parameters: ClassVar[tuple[Parameter, ...]] = (Q,)
+    parameters: ClassVar[tuple[Parameter, ...]] = (EXPONENT,)
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean generalised cross entropy of a batch."""
         q = self.context.hyperparameters.number("q")
-        return generalised_losses(batch.logits, self.context.labels[batch.index], q).mean()
+        labels = self.context.labels[batch.index]
+        return generalised_cross_entropy(batch.logits, labels, q).mean()
 
 
 class TruncatedGeneralisedCrossEntropy(Method):
-    """Generalised cross entropy that ignores samples whose label has a low probability.
+    """Generalised cross entropy that prunes samples whose label has a low predicted probability.
 
-    Samples with p_ỹ ≤ k are pruned: their loss is the constant L_q(k), without a gradient. They are
-    determined by a pass over the training samples before epoch `first_pruning_epoch`, and again
-    every `pruning_interval` epochs. The pass uses the current network; the public PyTorch port uses
-    the checkpoint with the best accuracy so far.
+    Samples with p_ỹ ≤ k are pruned: their loss is the constant (1 - k^q) / q, without a gradient.
+    Before epoch `first_pruning_epoch`, and again every `pruning_interval` epochs, all training
+    samples are predicted to determine the pruned ones. The current network predicts them; the
+    public PyTorch port of the method uses the checkpoint with the best accuracy so far.
     """
 
     name: ClassVar[str] = "gce-truncated"
     title: ClassVar[str] = "GCE (truncated)"
     source: ClassVar[str] = "Zhang and Sabuncu, NeurIPS 2018, eq. 9 and Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        Q,
+        EXPONENT,
         Parameter(
             "k",
             default=0.5,
             low=0,
             high=1,
             high_open=True,
-            help="samples whose p of the given label is at most k are pruned (GCE paper: 0.5)",
+            help="samples whose label probability is at most k are pruned (GCE paper: 0.5)",
         ),
         Parameter(
             "first_pruning_epoch",
@@ -89,14 +95,14 @@ class TruncatedGeneralisedCrossEntropy(Method):
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch trained with pruned samples (port: after epoch 40, CIFAR-100: 80)",
+            help="first epoch that prunes samples (public code: after 40 epochs, CIFAR-100: 80)",
         ),
         Parameter(
             "pruning_interval",
             default=10,
             low=1,
             in_epochs=True,
-            help="epochs between prunings (port: 10)",
+            help="number of epochs between prunings (public code: 10)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -108,30 +114,32 @@ class TruncatedGeneralisedCrossEntropy(Method):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         hyperparameters = context.hyperparameters
-        self.q, self.k = hyperparameters.number("q"), hyperparameters.number("k")
-        self.first_epoch = int(hyperparameters.number("first_pruning_epoch"))
-        self.interval = int(hyperparameters.number("pruning_interval"))
-        self.unpruned = torch.ones_like(context.labels, dtype=torch.bool)
+        self.q = hyperparameters.number("q")
+        self.pruning_threshold = hyperparameters.number("k")
+        self.first_pruning_epoch = int(hyperparameters.number("first_pruning_epoch"))
+        self.pruning_interval = int(hyperparameters.number("pruning_interval"))
+        self.unpruned_mask = torch.ones_like(context.labels, dtype=torch.bool)
 
     @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+    def state_bytes(cls, hyperparameters: FrozenMap, sample_count: int, class_count: int) -> int:  # noqa: ARG003
         """Return the size of the mask of unpruned samples in bytes."""
-        return samples
+        return sample_count
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch; the loss of a pruned sample is a constant."""
-        losses = generalised_losses(batch.logits, self.context.labels[batch.index], self.q)
-        constant = (1 - self.k**self.q) / self.q
+        """Return the mean loss of a batch, in which the loss of a pruned sample is a constant."""
+        labels = self.context.labels[batch.index]
+        losses = generalised_cross_entropy(batch.logits, labels, self.q)
+        pruned_loss = (1 - self.pruning_threshold**self.q) / self.q
         # `where` on the losses themselves makes the gradient of a pruned sample 0.
-        return torch.where(self.unpruned[batch.index], losses, constant).mean()
+        return torch.where(self.unpruned_mask[batch.index], losses, pruned_loss).mean()
 
-    def end_epoch(self, epoch: int, predict: Predict) -> None:
-        """Determine the pruned samples anew if the next epoch is a pruning epoch."""
-        epochs_since_first = epoch + 1 - self.first_epoch
-        if epochs_since_first >= 0 and epochs_since_first % self.interval == 0:
+    def end_epoch(self, epoch: int, predict: PredictFunction) -> None:
+        """Determine which samples are pruned, if pruning is due before the next epoch."""
+        epochs_since_first = epoch + 1 - self.first_pruning_epoch
+        if epochs_since_first >= 0 and epochs_since_first % self.pruning_interval == 0:
             p_label = predict().gather(1, self.context.labels.unsqueeze(1)).squeeze(1)
-            self.unpruned.copy_(p_label > self.k)
+            self.unpruned_mask.copy_(p_label > self.pruning_threshold)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the mask of unpruned samples, for a checkpoint."""
-        return {"kept": self.unpruned}
+        return {"kept": self.unpruned_mask}

@@ -1,4 +1,4 @@
-"""Joint optimization (Tanaka et al., CVPR 2018): one training learns labels, another uses them."""
+"""Joint optimization (Tanaka et al., CVPR 2018): one run learns labels, a second trains on them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
+    EpochSelection,
     FrozenMap,
     Method,
     MultiStep,
     Parameter,
-    Predict,
+    PredictFunction,
     PublishedRecipe,
-    Selection,
     Setting,
     Space,
     Stage,
@@ -24,25 +24,25 @@ from trainables.methods.base import (
 from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft_cross_entropy
 from trainables.methods.published import cifar_recipe
 
-WINDOW = 10
-"""Number of latest epochs whose predictions are averaged to give a sample's learned label."""
+WINDOW_EPOCHS = 10
+"""Number of latest epochs whose mean prediction is a sample's learned label."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
-_RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
+_EPOCH_RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
 _LABEL_RECIPE = PublishedRecipe(
     "cifar10*",
     "*",
     cifar_recipe(200, 0.1),
-    f"DaikiTanaka-UT/JointOptimization; {_RULE_NOTE}",
+    f"DaikiTanaka-UT/JointOptimization; {_EPOCH_RULE_NOTE}",
     hold_out=0.1,
-    selection=Selection.CLEAN,
+    selection=EpochSelection.CLEAN,
 )
 _SYMMETRIC_LABEL_RECIPE = replace(
     _LABEL_RECIPE,
     dataset="cifar10",
     noise="symmetric-*",
     recipe=cifar_recipe(200, 0.08),
-    source=f"{_REPOSITORY}; {_RULE_NOTE}",
+    source=f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
 )
 _ASYMMETRIC_LABEL_RECIPE = replace(
     _SYMMETRIC_LABEL_RECIPE, noise="asymmetric-*", recipe=cifar_recipe(200, 0.03)
@@ -72,7 +72,10 @@ PARAMETERS = (
         help="first epoch with learned labels (code: 70, counted from 0)",
     ),
     Parameter(
-        "labels", default="soft", choices=("soft", "hard"), help="kind of the learned labels"
+        "labels",
+        default="soft",
+        choices=("soft", "hard"),
+        help="learned labels: class probabilities (soft) or the likeliest class (hard)",
     ),
 )
 _SETTINGS = (
@@ -83,12 +86,13 @@ _SETTINGS = (
 
 
 class JointOptimizationLabelLearning(Method):
-    """First training of Joint Optimization, which learns the labels.
+    """First training run of Joint Optimization, which learns the labels.
 
-    L = CE(y, p) + α L_p + β L_e, at a high, constant learning rate. L_p = -Σ_k (1/K) log p̄_k, where
-    p̄ is the mean prediction of the batch. L_e is the mean entropy of the predictions. Before
-    epoch `first_label_epoch`, y is the noisy label; from then on, it is the mean of the sample's
-    predictions over the last 10 epochs, or the argmax of this mean.
+    L = CE(y, p) + α L_p + β L_e, at a high, constant learning rate. CE(y, p) is the cross entropy
+    of the prediction p to the label y. The prior term is L_p = -Σ_k (1/K) log p̄_k, where p̄ is the
+    mean prediction of the batch. The entropy term L_e is the mean entropy of the predictions.
+    Before epoch `first_label_epoch`, y is the noisy label. From this epoch on, y is the mean of the
+    sample's predictions over the last 10 epochs (soft), or the argmax of this mean (hard).
     """
 
     name: ClassVar[str] = "joint-labels"
@@ -108,49 +112,54 @@ class JointOptimizationLabelLearning(Method):
         hyperparameters = context.hyperparameters
         self.alpha = hyperparameters.number("alpha")
         self.beta = hyperparameters.number("beta")
-        self.first_epoch = int(hyperparameters.number("first_label_epoch"))
-        self.hard = hyperparameters["labels"] == "hard"
-        self.labels = one_hot(context.labels, context.classes)
-        self.predictions = RecentPredictions(context.labels, WINDOW, context.classes)
+        self.first_label_epoch = int(hyperparameters.number("first_label_epoch"))
+        self.uses_hard_labels = hyperparameters["labels"] == "hard"
+        self.current_labels = one_hot(context.labels, context.class_count)
+        self.recent_predictions = RecentPredictions(
+            context.labels, WINDOW_EPOCHS, context.class_count
+        )
 
     @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+    def state_bytes(cls, hyperparameters: FrozenMap, sample_count: int, class_count: int) -> int:  # noqa: ARG003
         """Return the size of the stored predictions and the learned labels in bytes."""
-        return RecentPredictions.size_bytes(samples, WINDOW, classes) + 4 * samples * classes
+        label_bytes = 4 * sample_count * class_count
+        return RecentPredictions.size_bytes(sample_count, WINDOW_EPOCHS, class_count) + label_bytes
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch, and store its predictions for the learned labels."""
-        self.predictions.record(batch.logits, batch.index, batch.epoch)
+        """Return the mean loss of a batch, and store the predictions for the learned labels."""
+        self.recent_predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
-        cross_entropy = soft_cross_entropy(batch.logits, self.labels[batch.index]).mean()
-        prior = -(torch.logsumexp(log_p, dim=0) - math.log(len(log_p))).mean()
-        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
-        return cross_entropy + self.alpha * prior + self.beta * entropy
+        cross_entropy = soft_cross_entropy(batch.logits, self.current_labels[batch.index]).mean()
+        prior_term = -(torch.logsumexp(log_p, dim=0) - math.log(len(log_p))).mean()
+        entropy_term = -(log_p.exp() * log_p).sum(dim=1).mean()
+        return cross_entropy + self.alpha * prior_term + self.beta * entropy_term
 
-    def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
+    def end_epoch(self, epoch: int, predict: PredictFunction) -> None:  # noqa: ARG002
         """Update the learned labels if the next epoch is trained on them."""
-        if epoch + 1 < self.first_epoch:
+        if epoch + 1 < self.first_label_epoch:
             return
-        mean = self.predictions.mean(epoch)
-        self.labels.copy_(one_hot(mean.argmax(dim=1), mean.shape[1]) if self.hard else mean)
+        labels = self.recent_predictions.mean(epoch)
+        if self.uses_hard_labels:
+            labels = one_hot(labels.argmax(dim=1), self.context.class_count)
+        self.current_labels.copy_(labels)
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the current labels, noisy or learned ones, shape (n, K)."""
-        return self.labels
+        """Return the current training labels, noisy or learned, shape (n, K)."""
+        return self.current_labels
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the current labels and the stored predictions, for a checkpoint."""
-        return {"labels": self.labels, "recent": self.predictions.ring}
+        return {"labels": self.current_labels, "recent": self.recent_predictions.buffer}
 
-    def outcome(self, name: str, predict: Predict) -> torch.Tensor:
-        """Return the learned labels or the predictions, both float32, shape (n, K)."""
-        return self.labels if name == "labels" else super().outcome(name, predict)
+    def outcome(self, name: str, predict: PredictFunction) -> torch.Tensor:
+        """Return "labels", the learned labels, or "predictions", both float32, shape (n, K)."""
+        return self.current_labels if name == "labels" else super().outcome(name, predict)
 
 
 class JointOptimization(Method):
-    """Second training of Joint Optimization: cross entropy to the labels of a `joint-labels` run.
+    """Second training run of Joint Optimization: cross entropy to the labels of the first run.
 
-    The network of the second training is newly initialised.
+    The first run has the method `joint-labels`. The network of the second run is newly initialised.
     """
 
     name: ClassVar[str] = "joint"
@@ -167,13 +176,13 @@ class JointOptimization(Method):
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept all values, since `first_label_epoch` is used by the first training only."""
+        """Accept all values, since only the first run uses `first_label_epoch`."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean cross entropy of a batch to the learned labels."""
+        """Return the mean cross entropy of a batch to the labels that the first run learned."""
         labels = self.context.inputs["labels"][batch.index]
         return soft_cross_entropy(batch.logits, labels).mean()
 
     def estimated_targets(self) -> torch.Tensor:
-        """Return the labels that the first training learned, shape (n, K)."""
+        """Return the labels that the first run learned, shape (n, K)."""
         return self.context.inputs["labels"]

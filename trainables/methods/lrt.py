@@ -1,4 +1,4 @@
-"""Likelihood ratio test (Zheng et al., ICML 2020): correction of labels against predictions."""
+"""Label correction by a likelihood ratio test, LRT (Zheng et al., ICML 2020)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from trainables.methods.base import (
     Method,
     MultiStep,
     Parameter,
-    Predict,
+    PredictFunction,
     PublishedRecipe,
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
 from trainables.methods.published import cifar_recipe
 
-WINDOW = 10
-"""Number of latest epochs over which each sample's predictions are averaged."""
-RHO = 0.9
-"""Constant ρ of the matrix A in the retroactive loss term."""
-EPSILON = 1e-4
-"""Constant ε of the matrix A in the retroactive loss term."""
+WINDOW_EPOCHS = 10
+"""Number of latest epochs over which each sample's predictions are averaged for the ratio test."""
+RETRO_RHO = 0.9
+"""Target ρ of the sample's label in the retroactive loss term, before ε / (K - 1) is subtracted."""
+RETRO_EPSILON = 1e-4
+"""Target ε of all other classes in the retroactive loss term."""
 
 _REPOSITORY = "pingqingsheng/LRT"
 
@@ -32,14 +32,15 @@ _REPOSITORY = "pingqingsheng/LRT"
 class LikelihoodRatioTest(Method):
     """Cross entropy plus a retroactive term, on labels corrected by a ratio test after each epoch.
 
-    f is the mean of a sample's predictions over the last 10 epochs, and ỹ its current label. If
+    Let f be the mean of a sample's predictions over the last 10 epochs, and ỹ its current label. If
     max f / f_ỹ is above a threshold, the label becomes argmax f. The threshold grows by `growth`
     after each epoch with corrections.
 
-    The retroactive term is -(A s)ᵀ log p, where A is a K × K matrix of each sample and s a soft
-    label that sums to 1. A is computed from the label that the sample has at that time: all entries
-    in the row of this label are ρ - ε/(K - 1), all others are ε. So A s has these two values, and
-    it is enough to store the label of each sample. Until A is first computed, A s is uniform.
+    The retroactive term of a sample is -(A s)ᵀ log p, where s is a soft label that sums to 1. The
+    entries of the sample's K × K matrix A are ρ - ε/(K - 1) in the row of its current label, and ε
+    in all other rows. So A s has the same two values, whatever s is, and only the label is stored.
+    A is computed before epoch `first_retro_epoch`, and once more `retro_interval` epochs later. As
+    long as A has not been computed, A s is uniform.
     """
 
     name: ClassVar[str] = "lrt"
@@ -50,7 +51,7 @@ class LikelihoodRatioTest(Method):
             "threshold",
             default=1.2,
             low=1,
-            help="initial ratio max f / f_label above which a label is corrected (LRT code: 1.2)",
+            help="initial threshold of the ratio of maximum to label probability (LRT code: 1.2)",
             space=Space(1.05, 5, log=True),
         ),
         Parameter(
@@ -65,21 +66,21 @@ class LikelihoodRatioTest(Method):
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch after which labels are corrected (LRT code: 30, from 0)",
+            help="first epoch after which labels are corrected (LRT code: 30, counted from 0)",
         ),
         Parameter(
             "first_retro_epoch",
             default=21,
             low=1,
             in_epochs=True,
-            help="first epoch with the retroactive term (LRT code: 20, from 0)",
+            help="first epoch with the retroactive term (LRT code: 20, counted from 0)",
         ),
         Parameter(
             "retro_interval",
             default=40,
             low=1,
             in_epochs=True,
-            help="epochs between the two computations of its matrices (LRT code: 40)",
+            help="epochs between the two updates of the retroactive targets (LRT code: 40)",
         ),
         Parameter("retro", default=True, help="whether the loss has the retroactive term"),
     )
@@ -96,57 +97,65 @@ class LikelihoodRatioTest(Method):
         super().__init__(context)
         hyperparameters = context.hyperparameters
         self.threshold = hyperparameters.number("threshold")
-        self.growth = hyperparameters.number("growth")
-        self.first_epoch = int(hyperparameters.number("first_correction_epoch"))
+        self.threshold_growth = hyperparameters.number("growth")
+        self.first_correction_epoch = int(hyperparameters.number("first_correction_epoch"))
         self.first_retro_epoch = int(hyperparameters.number("first_retro_epoch"))
         self.retro_interval = int(hyperparameters.number("retro_interval"))
-        self.retro = bool(hyperparameters["retro"])
-        self.labels = context.labels.clone()
+        self.has_retro_term = bool(hyperparameters["retro"])
+        self.current_labels = context.labels.clone()
         self.retro_labels = torch.full_like(context.labels, -1)  # -1: no matrix computed yet
-        self.predictions = RecentPredictions(context.labels, WINDOW, context.classes)
+        self.recent_predictions = RecentPredictions(
+            context.labels, WINDOW_EPOCHS, context.class_count
+        )
 
     @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:  # noqa: ARG003
+    def state_bytes(cls, hyperparameters: FrozenMap, sample_count: int, class_count: int) -> int:  # noqa: ARG003
         """Return the size of the stored predictions and two class indices per sample in bytes."""
-        return RecentPredictions.size_bytes(samples, WINDOW, classes) + 16 * samples
+        label_bytes = 16 * sample_count
+        return RecentPredictions.size_bytes(sample_count, WINDOW_EPOCHS, class_count) + label_bytes
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch, and store its predictions for the ratio test."""
-        self.predictions.record(batch.logits, batch.index, batch.epoch)
+        """Return the mean loss of a batch, and store the predictions for the ratio test."""
+        self.recent_predictions.record(batch.logits, batch.index, batch.epoch)
         log_p = functional.log_softmax(batch.logits, dim=1)
-        loss = functional.nll_loss(log_p, self.labels[batch.index])
-        if self.retro and batch.epoch >= self.first_retro_epoch:
+        loss = functional.nll_loss(log_p, self.current_labels[batch.index])
+        if self.has_retro_term and batch.epoch >= self.first_retro_epoch:
             loss = loss - (self._retro_targets(batch.index) * log_p).sum(dim=1).mean()
         return loss
 
     def _retro_targets(self, index: torch.Tensor) -> torch.Tensor:
-        """Return the targets A s of the retroactive term for samples of a batch, shape (b, K)."""
-        classes = self.context.classes
+        """Return the targets A s of the retroactive term for the indexed samples, shape (b, K)."""
+        class_count = self.context.class_count
         labels = self.retro_labels[index]
-        is_label = functional.one_hot(labels.clamp(min=0), classes).bool()
-        product = torch.where(is_label, RHO - EPSILON / (classes - 1), EPSILON)
-        return torch.where(labels.unsqueeze(1) >= 0, product, 1 / classes)
+        is_label = functional.one_hot(labels.clamp(min=0), class_count).bool()
+        label_target = RETRO_RHO - RETRO_EPSILON / (class_count - 1)
+        targets = torch.where(is_label, label_target, RETRO_EPSILON)
+        return torch.where(labels.unsqueeze(1) >= 0, targets, 1 / class_count)
 
-    def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Correct labels; before, renew the labels of the retroactive term if that is due."""
+    def end_epoch(self, epoch: int, predict: PredictFunction) -> None:  # noqa: ARG002
+        """Update the labels of the retroactive term if due, then correct the current labels."""
         if epoch + 1 in (self.first_retro_epoch, self.first_retro_epoch + self.retro_interval):
-            self.retro_labels.copy_(self.labels)
-        if epoch >= self.first_epoch:
-            mean_prediction = self.predictions.mean(epoch)
-            p_max, likeliest = mean_prediction.max(dim=1)
-            p_label = mean_prediction.gather(1, self.labels.unsqueeze(1)).squeeze(1)
-            threshold = self.threshold + self.growth * (epoch - self.first_epoch + 1)
+            self.retro_labels.copy_(self.current_labels)
+        if epoch >= self.first_correction_epoch:
+            mean_predictions = self.recent_predictions.mean(epoch)
+            p_max, predicted_labels = mean_predictions.max(dim=1)
+            p_label = mean_predictions.gather(1, self.current_labels.unsqueeze(1)).squeeze(1)
+            correction_epochs = epoch - self.first_correction_epoch + 1
+            threshold = self.threshold + self.threshold_growth * correction_epochs
             # A product, since the ratio is undefined for a label that is never predicted.
-            self.labels.copy_(torch.where(p_max > threshold * p_label, likeliest, self.labels))
+            is_corrected = p_max > threshold * p_label
+            self.current_labels.copy_(
+                torch.where(is_corrected, predicted_labels, self.current_labels)
+            )
 
     def estimated_targets(self) -> torch.Tensor:
         """Return the current labels as one-hot rows, shape (n, K)."""
-        return one_hot(self.labels, self.context.classes)
+        return one_hot(self.current_labels, self.context.class_count)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the labels, the retroactive term's labels and the stored predictions."""
+        """Return the current labels, the retroactive term's labels and the recent predictions."""
         return {
-            "labels": self.labels,
+            "labels": self.current_labels,
             "remembered": self.retro_labels,
-            "recent": self.predictions.ring,
+            "recent": self.recent_predictions.buffer,
         }

@@ -1,4 +1,4 @@
-"""Noise Attention Learning (Lu, Bo and He, NeurIPS 2022), eq. 2 to 4 and Algorithm 1."""
+"""Noise Attention Learning, NAL (Lu, Bo and He, NeurIPS 2022), eq. 2 to 4 and Algorithm 1."""
 
 from __future__ import annotations
 
@@ -8,80 +8,91 @@ from typing import TYPE_CHECKING, ClassVar
 from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
-from trainables.methods.per_sample_state import TargetTable
+from trainables.methods.per_sample_state import MethodWithTargets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 LABEL_FLOOR = 1e-4
-"""Lower bound of the entries of label rows in NAL's public code, and of the targets in the
-logarithm of the reverse term."""
+"""Lower bound of label entries in NAL's public code, and of target entries in the logarithm of the
+reverse term."""
 PROBABILITY_FLOOR = 1e-12
-"""Lower bound of attention weights and class probabilities in NAL's public code."""
+"""Lower bound of attention weights and predicted probabilities in NAL's public code."""
 MIXTURE_FLOOR = 1e-7
-"""Lower bound of the entries of the mixture τ(p - t) + t in NAL's public code."""
+"""Lower bound, in NAL's public code, of the entries of τ(p - t) + t, the mixture of prediction p
+and target t by the attention weight τ."""
 
 
 def attention_loss(
-    logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
+    logits: torch.Tensor, attention_logits: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """Return the attention term -tᵀ log(τ(p - t) + t) of each sample (eq. 3 of the NAL paper).
 
-    The logarithm is computed as logaddexp(log τ + log p, log(1 - τ) + log t), which is finite for
-    all finite logits, so that no clamps are needed. Entries with t = 0 add nothing to the value or
-    the gradient.
+    p is the prediction, t the target and τ the attention weight. The logarithm is computed as
+    logaddexp(log τ + log p, log(1 - τ) + log t), which is finite for all finite logits, so that no
+    clamps are needed. Entries with t = 0 add nothing to the value or the gradient.
 
     Args:
         logits: outputs of the prediction branch, shape (b, K).
-        attention: outputs of the attention branch before the sigmoid, the logits of τ, shape (b,).
+        attention_logits: logits of the attention weights τ, shape (b,).
         targets: target rows that sum to 1, shape (b, K).
 
     Returns:
         Losses, shape (b,).
     """
-    tau_logit = attention.unsqueeze(1)
-    log_prediction_part = functional.logsigmoid(tau_logit) + functional.log_softmax(logits, dim=1)
-    log_target_part = functional.logsigmoid(-tau_logit) + targets.log()
-    return -(targets * torch.logaddexp(log_prediction_part, log_target_part)).sum(dim=1)
+    tau_logits = attention_logits.unsqueeze(1)
+    log_weighted_p = functional.logsigmoid(tau_logits) + functional.log_softmax(logits, dim=1)
+    log_weighted_t = functional.logsigmoid(-tau_logits) + targets.log()
+    return -(targets * torch.logaddexp(log_weighted_p, log_weighted_t)).sum(dim=1)
 
 
-def boost_loss(attention: torch.Tensor) -> torch.Tensor:
-    """Return the boost term -log τ of each sample from the logits of τ (eq. 3), shape (b,)."""
-    return functional.softplus(-attention)
+def boost_loss(attention_logits: torch.Tensor) -> torch.Tensor:
+    """Return the boost term -log τ of each sample (eq. 3 of the NAL paper), shape (b,).
+
+    Args:
+        attention_logits: logits of the attention weights τ, shape (b,).
+    """
+    return functional.softplus(-attention_logits)
 
 
 def reverse_loss(
-    logits: torch.Tensor, attention: torch.Tensor, targets: torch.Tensor
+    logits: torch.Tensor, attention_logits: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the reverse term of RNAL of each sample (section 5.4 of the NAL paper), shape (b,).
+    """Return the reverse term of each sample (RNAL, section 5.4 of the NAL paper), shape (b,).
 
-    The term is -(τ(p - t) + t)ᵀ log max(t, 1e-4): the reverse term of symmetric cross entropy, with
-    the mixture of prediction and target instead of the prediction.
-    """
-    weight = attention.sigmoid().unsqueeze(1)
-    mixture = weight * logits.softmax(dim=1) + (1 - weight) * targets
-    return -(mixture * targets.clamp(min=LABEL_FLOOR).log()).sum(dim=1)
-
-
-def clamped_losses(
-    logits: torch.Tensor, attention: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the three loss terms of each sample, clamped as in NAL's public code (loss.py).
+    The term is -(τ(p - t) + t)ᵀ log max(t, 1e-4), the reverse cross entropy of a mixture of
+    prediction p and target t by the attention weight τ. In symmetric cross entropy, the prediction
+    stands in place of the mixture.
 
     Args:
         logits: outputs of the prediction branch, shape (b, K).
-        attention: outputs of the attention branch before the sigmoid, shape (b,).
+        attention_logits: logits of the attention weights τ, shape (b,).
+        targets: target rows that sum to 1, shape (b, K).
+    """
+    tau = attention_logits.sigmoid().unsqueeze(1)
+    mixture = tau * logits.softmax(dim=1) + (1 - tau) * targets
+    return -(mixture * targets.clamp(min=LABEL_FLOOR).log()).sum(dim=1)
+
+
+def clamped_loss_terms(
+    logits: torch.Tensor, attention_logits: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the attention, boost and reverse term of each sample, clamped as in NAL's public code.
+
+    Args:
+        logits: outputs of the prediction branch, shape (b, K).
+        attention_logits: logits of the attention weights τ, shape (b,).
         labels: label rows clamped to at least 1e-4 and not normalised again, shape (b, K).
 
     Returns:
         Attention term, boost term and reverse term, each of shape (b,).
     """
     # In float32 the upper bound 1 - 1e-12 is rounded to 1, as in the public code.
-    tau = attention.sigmoid().clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    tau = attention_logits.sigmoid().clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     probabilities = logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    weight = tau.unsqueeze(1)
-    mixture = (weight * probabilities + (1 - weight) * labels).clamp(MIXTURE_FLOOR, 1.0)
+    tau_column = tau.unsqueeze(1)
+    mixture = (tau_column * probabilities + (1 - tau_column) * labels).clamp(MIXTURE_FLOOR, 1.0)
     attention_term = -(labels * mixture.log()).sum(dim=1)
     return attention_term, -tau.log(), -(mixture * labels.log()).sum(dim=1)
 
@@ -91,7 +102,7 @@ LAMBDA = Parameter(
     default=0.5,
     low=0,
     low_open=True,
-    help="weight λ of the boost term (eq. 3)",
+    help="weight λ of the boost term (NAL paper, eq. 3)",
     space=Space(0.1, 50, log=True),
 )
 ALPHA = Parameter(
@@ -100,7 +111,7 @@ ALPHA = Parameter(
     low=0,
     high=1,
     high_open=True,
-    help="momentum α of the targets (eq. 4)",
+    help="momentum α of the targets (NAL paper, eq. 4)",
     space=Space(0.5, 0.99),
 )
 FIRST_TARGET_EPOCH = Parameter(
@@ -121,7 +132,7 @@ TARGET_UPDATE_INTERVAL = Parameter(
 CLAMPS = Parameter(
     "clamps",
     default=False,
-    help="whether to clamp as the public code does (labels to at least 1e-4, and others)",
+    help="whether labels and probabilities are clamped as in NAL's public code",
 )
 DELTA = Parameter(
     "delta",
@@ -143,13 +154,16 @@ _PUBLIC_CODE_VALUES = {"clamps": True, "delta": 0.0}
 """Hyperparameter values that NAL's public code uses on all datasets."""
 
 
-class NoiseAttentionLearning(TargetTable):
-    """Noise Attention Learning: L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ.
+class NoiseAttentionLearning(MethodWithTargets):
+    """Noise Attention Learning: cross entropy of a weighted mixture of prediction and target.
+
+    L = -(1/b) Σ tᵀ log(τ(p - t) + t) - (λ/b) Σ log τ, where p is the prediction and τ the attention
+    weight of a sample. The boost term -λ log τ keeps the attention weights from falling to 0.
 
     The target t of a sample is initially its one-hot noisy label. Targets are updated in epoch
-    `first_target_epoch` and every `target_interval` epochs after it: before the loss is computed, t
-    becomes α t + (1 - α) p, where p is the detached prediction of the current step (eq. 4).
-    Algorithm 1 of the NAL paper updates targets in all epochs (both parameters are 1).
+    `first_target_epoch` and every `target_interval` epochs after this epoch: before the loss is
+    computed, t becomes α t + (1 - α) p, where p is the detached prediction of the current step
+    (eq. 4). Algorithm 1 of the NAL paper updates targets in all epochs (both parameters are 1).
 
     With `clamps`, the loss is computed as in the public code: label rows are clamped to at least
     1e-4 and not normalised again, and so are all targets after every update.
@@ -219,9 +233,9 @@ class NoiseAttentionLearning(TargetTable):
         hyperparameters = context.hyperparameters
         self.lambda_ = hyperparameters.number("lambda")
         self.alpha = hyperparameters.number("alpha")
-        self.first_epoch = int(hyperparameters.number("first_target_epoch"))
-        self.interval = int(hyperparameters.number("target_interval"))
-        self.clamps = bool(hyperparameters["clamps"])
+        self.first_target_epoch = int(hyperparameters.number("first_target_epoch"))
+        self.target_interval = int(hyperparameters.number("target_interval"))
+        self.uses_clamps = bool(hyperparameters["clamps"])
         self.delta = hyperparameters.number("delta")
         self.beta = hyperparameters.number("beta")
 
@@ -230,56 +244,59 @@ class NoiseAttentionLearning(TargetTable):
         """Check the epochs in which targets are updated.
 
         Raises:
-            FieldError: if `first_target_epoch` is after the last epoch; with `clamps`, also if it
-                is not a multiple of `target_interval`, since the loss would be NaN.
+            FieldError: if `first_target_epoch` is after the last epoch. With `clamps`, also if
+                `first_target_epoch` is not a multiple of `target_interval`, since the loss of the
+                public code would be NaN.
         """
         super().check(hyperparameters, epochs)
-        first_epoch = int(hyperparameters.number("first_target_epoch"))
-        interval = int(hyperparameters.number("target_interval"))
-        if hyperparameters["clamps"] and first_epoch % interval:
-            next_multiple = math.ceil(first_epoch / interval) * interval
+        first_target_epoch = int(hyperparameters.number("first_target_epoch"))
+        target_interval = int(hyperparameters.number("target_interval"))
+        if hyperparameters["clamps"] and first_target_epoch % target_interval:
+            next_multiple = math.ceil(first_target_epoch / target_interval) * target_interval
             raise FieldError(
                 "first_target_epoch",
-                f"first_target_epoch {first_epoch} is no multiple of target_interval {interval}: "
-                "with clamps, as in the public code, zeros of labels would not be clamped "
-                "before their logarithm, and the loss would be NaN; choose "
-                f"{next_multiple}, or clamps false",
+                f"first_target_epoch is {first_target_epoch}, not a multiple of target_interval "
+                f"({target_interval}): with these epochs and clamps, the public code takes the "
+                "logarithm of zeros, and the loss is NaN; set first_target_epoch to "
+                f"{next_multiple}, or clamps to false",
             )
 
     def updates_targets(self, epoch: int) -> bool:
         """Return whether targets are updated in the given epoch."""
-        return epoch >= self.first_epoch and (epoch - self.first_epoch) % self.interval == 0
+        epochs_since_first = epoch - self.first_target_epoch
+        return epochs_since_first >= 0 and epochs_since_first % self.target_interval == 0
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
         """Return the logit of each sample's attention weight τ, shape (b,)."""
         return batch.attention
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of a batch (eq. 3); before, update its targets if that is due."""
-        attention = self.attention_logit(batch)
+        """Update targets if due in this epoch, and return the mean loss of a batch (eq. 3)."""
+        attention_logits = self.attention_logit(batch)
         if self.updates_targets(batch.epoch):
-            self._update_targets(batch, attention.detach())
+            self._update_targets(batch, attention_logits.detach())
         targets = self.targets[batch.index]
-        if self.clamps:
+        if self.uses_clamps:
             targets = targets.clamp(min=LABEL_FLOOR)
             attention_term, boost_term, reverse_term = (
-                losses.mean() for losses in clamped_losses(batch.logits, attention, targets)
+                losses.mean()
+                for losses in clamped_loss_terms(batch.logits, attention_logits, targets)
             )
             return attention_term + self.lambda_ * boost_term + self.beta * reverse_term
-        losses = attention_loss(batch.logits, attention, targets)
-        losses = losses + self.lambda_ * boost_loss(attention)
+        losses = attention_loss(batch.logits, attention_logits, targets)
+        losses = losses + self.lambda_ * boost_loss(attention_logits)
         if self.beta:
-            losses = losses + self.beta * reverse_loss(batch.logits, attention, targets)
+            losses = losses + self.beta * reverse_loss(batch.logits, attention_logits, targets)
         return losses.mean()
 
-    def _update_targets(self, batch: Batch, attention: torch.Tensor) -> None:
-        """Update the targets of a batch's samples whose attention weight is above δ (eq. 4)."""
+    def _update_targets(self, batch: Batch, attention_logits: torch.Tensor) -> None:
+        """Update the targets of a batch's samples whose attention weight is above threshold δ."""
         old_targets = self.targets[batch.index]
-        p = batch.logits.detach().softmax(dim=1)
-        new_targets = self.alpha * old_targets + (1 - self.alpha) * p
+        predictions = batch.logits.detach().softmax(dim=1)
+        new_targets = self.alpha * old_targets + (1 - self.alpha) * predictions
         if self.delta:
-            above_delta = attention.sigmoid() > self.delta
-            new_targets = torch.where(above_delta.unsqueeze(1), new_targets, old_targets)
+            is_above_delta = attention_logits.sigmoid() > self.delta
+            new_targets = torch.where(is_above_delta.unsqueeze(1), new_targets, old_targets)
         self.targets[batch.index] = new_targets
-        if self.clamps:
+        if self.uses_clamps:
             self.targets.clamp_(min=LABEL_FLOOR)

@@ -1,4 +1,4 @@
-"""Ablations of NAL (section 5.4 and Table 6 of the NAL paper)."""
+"""Ablations of Noise Attention Learning, NAL (section 5.4 and Table 6 of the NAL paper)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ _PAPER_SECTION = "paper, section 5.4 and Table 6"
 
 
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
-    """Return the logit log(max p / (1 - max p)) of the highest class probability, shape (b,).
+    """Return the logit log(max p / (1 - max p)) of each sample's highest probability, shape (b,).
 
-    It is computed as the highest class logit minus the log-sum-exp of the other class logits. This
-    is finite even where 1 - max p would be rounded to 0.
+    The logit is computed as the highest class logit minus the log-sum-exp of the other class
+    logits, which is finite even where 1 - max p would be rounded to 0.
+
+    Args:
+        logits: outputs of the prediction branch, shape (b, K).
     """
-    highest, likeliest = logits.max(dim=1)
-    others = logits.scatter(1, likeliest.unsqueeze(1), -torch.inf)
-    return highest - others.logsumexp(dim=1)
+    highest_logits, predicted_classes = logits.max(dim=1)
+    other_logits = logits.scatter(1, predicted_classes.unsqueeze(1), -torch.inf)
+    return highest_logits - other_logits.logsumexp(dim=1)
 
 
 class NalWithoutTargetEstimation(NoiseAttentionLearning):
@@ -37,13 +40,13 @@ class NalWithoutTargetEstimation(NoiseAttentionLearning):
     presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {}
 
     def __init__(self, context: Context) -> None:
-        unused = {"alpha": 0.9, "first_target_epoch": 1, "target_interval": 1, "delta": 0.0}
-        hyperparameters = FrozenMap({**unused, **context.hyperparameters})
+        unused_values = {"alpha": 0.9, "first_target_epoch": 1, "target_interval": 1, "delta": 0.0}
+        hyperparameters = FrozenMap({**unused_values, **context.hyperparameters})
         super().__init__(replace(context, hyperparameters=hyperparameters))
 
     @classmethod
     def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Accept all values, since no targets are updated in any epoch."""
+        """Accept all values, since targets are never updated."""
 
     def updates_targets(self, epoch: int) -> bool:  # noqa: ARG002
         """Return False: targets are never updated."""
@@ -54,10 +57,10 @@ class NalWithoutTargetEstimation(NoiseAttentionLearning):
 
 
 class NalWithoutAttentionBranch(NoiseAttentionLearning):
-    """NAL without attention branch: the weight τ is the confidence max p of the prediction.
+    """NAL without attention branch: the attention weight τ is the prediction's confidence max p.
 
-    The gradient of τ flows into the prediction branch. The NAL paper reports that this disturbs the
-    training.
+    The gradient of τ flows into the prediction branch, which disturbs training according to the NAL
+    paper.
     """
 
     name: ClassVar[str] = "nal-no-attention"
@@ -65,12 +68,12 @@ class NalWithoutAttentionBranch(NoiseAttentionLearning):
     source: ClassVar[str] = f"{_PAPER_SECTION}; that τ is not detached is inferred"
 
     def attention_logit(self, batch: Batch) -> torch.Tensor:
-        """Return the logit of the weight τ = max p, shape (b,)."""
+        """Return the logit of each sample's attention weight τ = max p, shape (b,)."""
         return confidence_logit(batch.logits)
 
 
 class NalWithReverseTerm(NoiseAttentionLearning):
-    """NAL with an additional reverse term, named RNAL in the NAL paper."""
+    """NAL with an additional reverse cross entropy term, named RNAL in the NAL paper."""
 
     name: ClassVar[str] = "nal-rnal"
     title: ClassVar[str] = "NAL + RNAL"

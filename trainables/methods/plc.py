@@ -1,4 +1,4 @@
-"""Progressive label correction (Zhang et al., ICLR 2021)."""
+"""Progressive label correction, PLC (Zhang et al., ICLR 2021)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
+    EpochSelection,
     FrozenMap,
     Method,
     MultiStep,
     Parameter,
-    Predict,
+    PredictFunction,
     PublishedRecipe,
-    Selection,
     Setting,
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
-from trainables.methods.published import ANIMAL10N, cifar_recipe
+from trainables.methods.published import ANIMAL10N_RECIPE, cifar_recipe
 
 DELTA_STEP = 0.1
-"""Increase of the correction threshold δ after an epoch with few corrections."""
-DELTA_MAX = 0.9
+"""Amount by which the correction threshold δ is raised after an epoch with few corrections."""
+MAX_DELTA = 0.9
 """Upper bound of the correction threshold δ."""
-FEW_CORRECTIONS = 0.001
-"""Fraction of corrected samples below which an epoch raises the correction threshold δ."""
+MIN_CORRECTED_FRACTION = 0.001
+"""Fraction of corrected samples below which the correction threshold δ is raised after an epoch."""
 
 _REPOSITORY = "pxiangwu/PLC"
 
@@ -34,9 +34,9 @@ _REPOSITORY = "pxiangwu/PLC"
 class ProgressiveLabelCorrection(Method):
     """Cross entropy on labels that are corrected after each epoch.
 
-    f is the mean of a sample's predictions over the last `window` epochs, and ỹ its current label.
-    If f_ỹ / max f is below the threshold δ, the label becomes argmax f. If fewer than 0.1 % of the
-    samples are corrected after an epoch, δ grows by 0.1, up to 0.9.
+    Let f be the mean of a sample's predictions over the last `window` epochs, and ỹ its current
+    label. If f_ỹ / max f is below the correction threshold δ, the label becomes argmax f. If fewer
+    than 0.1 % of the samples are corrected after an epoch, δ is raised by 0.1, up to 0.9.
     """
 
     name: ClassVar[str] = "plc"
@@ -48,7 +48,7 @@ class ProgressiveLabelCorrection(Method):
             default=0.3,
             low=0,
             high=0.9,
-            help="initial ratio f_label / max f below which a label is corrected (PLC: 0.3)",
+            help="initial threshold δ of the ratio of label to maximum probability (PLC code: 0.3)",
             space=Space(0.05, 0.8),
         ),
         Parameter(
@@ -57,9 +57,14 @@ class ProgressiveLabelCorrection(Method):
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch after which labels are corrected (PLC code: 8, from 0)",
+            help="first epoch after which labels are corrected (PLC code: 8, counted from 0)",
         ),
-        Parameter("window", default=5, low=1, help="epochs over which f is averaged (PLC code: 5)"),
+        Parameter(
+            "window",
+            default=5,
+            low=1,
+            help="number of latest epochs over which predictions are averaged (PLC code: 5)",
+        ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("cifar10*", "*", {"first_correction_epoch": 9, "window": 5}, _REPOSITORY),
@@ -81,48 +86,55 @@ class ProgressiveLabelCorrection(Method):
             ),
             f"{_REPOSITORY}; it uses the statistics of CIFAR-10 for CIFAR-100 too",
             hold_out=0.1,
-            selection=Selection.CLEAN,
+            selection=EpochSelection.CLEAN,
         ),
-        PublishedRecipe("animal10n", "*", ANIMAL10N, _REPOSITORY),
+        PublishedRecipe("animal10n", "*", ANIMAL10N_RECIPE, _REPOSITORY),
     )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         hyperparameters = context.hyperparameters
-        self.first_epoch = int(hyperparameters.number("first_correction_epoch"))
-        window = int(hyperparameters.number("window"))
-        self.labels = context.labels.clone()
+        self.first_correction_epoch = int(hyperparameters.number("first_correction_epoch"))
+        window_epochs = int(hyperparameters.number("window"))
+        self.current_labels = context.labels.clone()
         self.delta = torch.tensor(hyperparameters.number("delta"), device=context.labels.device)
-        self.predictions = RecentPredictions(context.labels, window, context.classes)
+        self.recent_predictions = RecentPredictions(
+            context.labels, window_epochs, context.class_count
+        )
 
     @classmethod
-    def state_bytes(cls, hyperparameters: FrozenMap, samples: int, classes: int) -> int:
+    def state_bytes(cls, hyperparameters: FrozenMap, sample_count: int, class_count: int) -> int:
         """Return the size of the stored predictions and the current labels in bytes."""
-        window = int(hyperparameters.number("window"))
-        return RecentPredictions.size_bytes(samples, window, classes) + 8 * samples
+        window_epochs = int(hyperparameters.number("window"))
+        label_bytes = 8 * sample_count
+        return RecentPredictions.size_bytes(sample_count, window_epochs, class_count) + label_bytes
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the mean cross entropy to the current labels, and store the predictions."""
-        self.predictions.record(batch.logits, batch.index, batch.epoch)
-        return functional.cross_entropy(batch.logits, self.labels[batch.index])
+        self.recent_predictions.record(batch.logits, batch.index, batch.epoch)
+        return functional.cross_entropy(batch.logits, self.current_labels[batch.index])
 
-    def end_epoch(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002
-        """Correct labels, and raise the threshold δ if few were corrected."""
-        if epoch < self.first_epoch:
+    def end_epoch(self, epoch: int, predict: PredictFunction) -> None:  # noqa: ARG002
+        """Correct labels, and raise the correction threshold δ if few labels were corrected."""
+        if epoch < self.first_correction_epoch:
             return
-        mean_prediction = self.predictions.mean(epoch)
-        p_max, likeliest = mean_prediction.max(dim=1)
-        p_label = mean_prediction.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+        mean_predictions = self.recent_predictions.mean(epoch)
+        p_max, predicted_labels = mean_predictions.max(dim=1)
+        p_label = mean_predictions.gather(1, self.current_labels.unsqueeze(1)).squeeze(1)
         is_corrected = p_label < self.delta * p_max
-        self.labels.copy_(torch.where(is_corrected, likeliest, self.labels))
-        has_few_corrections = is_corrected.sum() < FEW_CORRECTIONS * len(self.labels)
-        raised_delta = (self.delta + DELTA_STEP).clamp(max=DELTA_MAX)
+        self.current_labels.copy_(torch.where(is_corrected, predicted_labels, self.current_labels))
+        has_few_corrections = is_corrected.sum() < MIN_CORRECTED_FRACTION * len(is_corrected)
+        raised_delta = (self.delta + DELTA_STEP).clamp(max=MAX_DELTA)
         self.delta.copy_(torch.where(has_few_corrections, raised_delta, self.delta))
 
     def estimated_targets(self) -> torch.Tensor:
         """Return the current labels as one-hot rows, shape (n, K)."""
-        return one_hot(self.labels, self.context.classes)
+        return one_hot(self.current_labels, self.context.class_count)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the current labels, the threshold δ and the stored predictions."""
-        return {"labels": self.labels, "delta": self.delta, "recent": self.predictions.ring}
+        """Return the current labels, the correction threshold δ and the recent predictions."""
+        return {
+            "labels": self.current_labels,
+            "delta": self.delta,
+            "recent": self.recent_predictions.buffer,
+        }

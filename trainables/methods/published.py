@@ -1,6 +1,6 @@
-"""Types of what is published about a method: hyperparameters, recipes and stages.
+"""Published hyperparameters, recipes and stages of a method, as data classes.
 
-A stage is a training whose result the method's own training uses.
+A stage is a run of another method that is trained first, because the method uses its result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from trainables.run.recipe import Recipe
-from trainables.run.schedules import CONSTANT, MultiStep, Schedule
+from trainables.run.schedules import CONSTANT_SCHEDULE, MultiStep, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from trainables.run.parameters import Value
 
 
-class Selection(StrEnum):
+class EpochSelection(StrEnum):
     """Rule that selects the epoch whose accuracy is reported."""
 
     LAST = "last epoch"
     NOISY = "epoch chosen by noisy validation"
     CLEAN = "epoch chosen by clean validation"
     TEST = "epoch chosen by test accuracy"
-    """Epoch with the best test accuracy: some publications use it, but studies refuse it."""
+    """Epoch with the best test accuracy: a rule of some publications, which studies refuse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Published values of some of a method's hyperparameters.
+    """Published hyperparameter values of a method, for matching datasets and noise scenarios.
 
     Attributes:
-        dataset: glob pattern of dataset names: "cifar10", "cifar*", "*".
-        noise: glob pattern of scenario names: "symmetric*-0.2", "asymmetric-*", "*".
+        dataset: glob pattern of dataset names, such as "cifar10", "cifar*" or "*".
+        noise: glob pattern of noise scenario names, such as "asymmetric-*" or "*".
         values: hyperparameter values by name.
         source: publication or public code from which the values are taken.
     """
@@ -48,15 +48,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class PublishedRecipe:
-    """Recipe that a method's authors published.
+    """Training recipe that a method's authors published.
 
     Attributes:
         dataset: glob pattern of dataset names.
-        noise: glob pattern of scenario names.
-        recipe: complete recipe; if its `mean` and `std` are None, those of the study are used.
+        noise: glob pattern of noise scenario names.
+        recipe: complete recipe; the study's `mean` and `std` replace those that are None.
         source: publication or public code with the recipe, and which details are inferred.
-        hold_out: fraction of the training labels that is held out.
-        selection: rule that selects the epoch of the published numbers.
+        hold_out: fraction of the training samples that is held out for validation.
+        selection: rule by which the authors select the epoch whose accuracy they report.
     """
 
     dataset: str
@@ -64,38 +64,42 @@ class PublishedRecipe:
     recipe: Recipe
     source: str
     hold_out: float = 0.0
-    selection: Selection = Selection.LAST
+    selection: EpochSelection = EpochSelection.LAST
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """First training of a method that consists of several, with the same seeds and data.
+    """Preceding run of another method, whose result the method that declares the stage uses.
+
+    Both runs have the same seeds and data.
 
     Attributes:
-        role: name under which the result is passed on in `RunSpec.needs` and `Context.inputs`.
-        method: name of the method of this first training.
-        outcome: name of its result that is used: an entry of `Method.outcomes`.
-        passes: names of the hyperparameters that both trainings share.
+        role: key of the preceding run in `RunSpec.needs`, and of its result in `Context.inputs`.
+        method: name of the preceding run's method.
+        outcome: name of the result that is used, an entry of `Method.outcomes`.
+        shared_hyperparameters: names of the hyperparameters that have the same value in both runs.
     """
 
     role: str
     method: str
     outcome: str
-    passes: tuple[str, ...] = ()
+    shared_hyperparameters: tuple[str, ...] = ()
 
 
-Entry = TypeVar("Entry", Setting, PublishedRecipe)
+PublishedEntry = TypeVar("PublishedEntry", Setting, PublishedRecipe)
 
 
-def first_match(entries: Iterable[Entry], dataset: str, scenario: str) -> Entry | None:
-    """Return the first entry for a dataset and a noise scenario; None if none matches."""
+def first_match(
+    entries: Iterable[PublishedEntry], dataset: str, scenario: str
+) -> PublishedEntry | None:
+    """Return the first entry whose patterns match a dataset and a noise scenario, or None."""
     for entry in entries:
         if fnmatchcase(dataset, entry.dataset) and fnmatchcase(scenario, entry.noise):
             return entry
     return None
 
 
-ANIMAL10N = Recipe(
+ANIMAL10N_RECIPE = Recipe(
     epochs=100,
     batch_size=128,
     drop_last=True,
@@ -107,14 +111,14 @@ ANIMAL10N = Recipe(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
-"""Recipe that PLC, SELC and NAL use on ANIMAL-10N: SGD without momentum, on images normalised with
-the statistics of ImageNet."""
+"""Recipe that PLC, SELC and NAL use on ANIMAL-10N: SGD without momentum, on images normalised by
+the channel means and standard deviations of ImageNet."""
 
 
 def cifar_recipe(
     epochs: int,
     learning_rate: float,
-    schedule: Schedule = CONSTANT,
+    schedule: Schedule = CONSTANT_SCHEDULE,
     weight_decay: float = 1e-4,
     batch_size: int = 128,
     **fields: object,
@@ -123,12 +127,12 @@ def cifar_recipe(
 
     Args:
         epochs: number of epochs.
-        learning_rate: learning rate that the schedule scales.
-        schedule: factor of the learning rate in each epoch.
+        learning_rate: base learning rate, which the schedule scales.
+        schedule: learning-rate schedule.
         weight_decay: weight decay of all weights.
-        batch_size: number of samples per step.
-        fields: further fields of `Recipe`. If `mean` and `std` are missing, those of the study are
-            used.
+        batch_size: number of samples per training step.
+        fields: further fields of `Recipe`. Without `mean` and `std`, images are normalised by those
+            of the study.
     """
     return Recipe(
         epochs=epochs,

@@ -1,4 +1,4 @@
-"""Self-adaptive training (Huang, Zhang and Zhang, NeurIPS 2020)."""
+"""Self-adaptive training, SAT (Huang, Zhang and Zhang, NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from trainables.methods.base import Batch, CosineRestarts, Parameter, PublishedRecipe
 from trainables.methods.per_sample_state import (
     TARGET_MOMENTUM,
-    MovingTargets,
-    first_target_epoch,
+    MethodWithMovingTargets,
+    first_target_epoch_parameter,
     soft_cross_entropy,
 )
 from trainables.methods.published import cifar_recipe
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _REPOSITORY = "LayneH/self-adaptive-training"
 
 
-class SelfAdaptiveTraining(MovingTargets):
-    """Cross entropy to the noisy label, and in later epochs to moving targets.
+class SelfAdaptiveTraining(MethodWithMovingTargets):
+    """Cross entropy to noisy labels in early epochs, and to weighted moving targets later.
 
-    From `first_target_epoch` on, a sample's target t becomes α t + (1 - α) p at each step. Samples
-    are weighted by the confidence of their targets: w_i = max_k t_ik, and
-    L = Σ w_i CE(t_i, p_i) / Σ w_i over the batch.
+    From `first_target_epoch` on, each training step on a sample changes the sample's target t to
+    α t + (1 - α) p, where p is the prediction. The weight of sample i is the confidence of its
+    target, w_i = max_k t_ik, and the loss of a batch is L = Σ w_i CE(t_i, p_i) / Σ w_i.
     """
 
     name: ClassVar[str] = "sat"
@@ -33,7 +33,7 @@ class SelfAdaptiveTraining(MovingTargets):
     source: ClassVar[str] = "Huang et al., NeurIPS 2020, Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         TARGET_MOMENTUM,
-        first_target_epoch(61, "SAT code: 60, counted from 0"),
+        first_target_epoch_parameter(61, "SAT code: 60, counted from 0"),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
         PublishedRecipe(
@@ -45,10 +45,10 @@ class SelfAdaptiveTraining(MovingTargets):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss; before, update the targets from `first_target_epoch` on."""
+        """Update the targets if due, and return the mean loss of a batch."""
         targets = self.update_targets(batch)
         losses = soft_cross_entropy(batch.logits, targets)
-        if batch.epoch < self.first_epoch:
+        if batch.epoch < self.first_target_epoch:
             return losses.mean()
         weights = targets.max(dim=1).values
         return (weights * losses).sum() / weights.sum()

@@ -1,4 +1,4 @@
-"""Symmetric cross entropy (Wang et al., ICCV 2019)."""
+"""Symmetric cross entropy, SCE (Wang et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from trainables.methods.base import (
 from trainables.methods.published import cifar_recipe
 
 LABEL_FLOOR = 1e-4
-"""Lower bound of the entries of a one-hot label in the reverse cross entropy."""
-PREDICTION_FLOOR = 1e-7
-"""Lower bound of class probabilities in the reverse cross entropy."""
+"""Lower bound of the entries of one-hot labels in the reverse cross entropy."""
+PROBABILITY_FLOOR = 1e-7
+"""Lower bound of predicted probabilities in the reverse cross entropy."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
-_DECAY_NOTE = "the weight decay is that of the port by HanxunH"
+_WEIGHT_DECAY_NOTE = "the weight decay is that of the port by HanxunH"
 
 
 class SymmetricCrossEntropy(Method):
-    """Cross entropy plus reverse cross entropy.
+    """Weighted sum of cross entropy and reverse cross entropy.
 
-    The loss of a sample is a CE + b RCE, with RCE = -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
+    The loss of a sample is a CE + b RCE, where p is the prediction and e the one-hot noisy label ỹ.
+    CE is the cross entropy -log p_ỹ, and RCE the reverse cross entropy
+    -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
 
-    p is at least 1e-7 in RCE, as in the public code. p has no lower bound in CE, so that the
+    As in the public code, p is at least 1e-7 in RCE. In CE, p has no lower bound, so that the
     gradient does not vanish for predictions that are certain and wrong.
     """
 
@@ -50,7 +52,7 @@ class SymmetricCrossEntropy(Method):
             "b",
             default=1.0,
             low=0,
-            help="weight of the reverse term (SCE code: 1 on CIFAR-10, 0.1 on CIFAR-100)",
+            help="weight of the reverse cross entropy (SCE code: 1 on CIFAR-10, 0.1 on CIFAR-100)",
             space=Space(0.01, 10, log=True),
         ),
     )
@@ -63,13 +65,13 @@ class SymmetricCrossEntropy(Method):
             "cifar10",
             "*",
             cifar_recipe(120, 0.01, MultiStep((40, 80)), 5e-3),
-            f"{_REPOSITORY}; {_DECAY_NOTE}",
+            f"{_REPOSITORY}; {_WEIGHT_DECAY_NOTE}",
         ),
         PublishedRecipe(
             "cifar100",
             "*",
             cifar_recipe(150, 0.1, MultiStep((80, 120)), 5e-3),
-            f"{_REPOSITORY}; {_DECAY_NOTE}",
+            f"{_REPOSITORY}; {_WEIGHT_DECAY_NOTE}",
         ),
     )
 
@@ -77,8 +79,9 @@ class SymmetricCrossEntropy(Method):
         """Return the mean symmetric cross entropy of a batch."""
         hyperparameters = self.context.hyperparameters
         labels = self.context.labels[batch.index]
-        forward = functional.cross_entropy(batch.logits, labels)
-        p = batch.logits.softmax(dim=1).clamp(PREDICTION_FLOOR, 1.0)
-        other_classes = p.sum(dim=1) - p.gather(1, labels.unsqueeze(1)).squeeze(1)
-        reverse = -math.log(LABEL_FLOOR) * other_classes.mean()
-        return hyperparameters.number("a") * forward + hyperparameters.number("b") * reverse
+        cross_entropy = functional.cross_entropy(batch.logits, labels)
+        p = batch.logits.softmax(dim=1).clamp(PROBABILITY_FLOOR, 1.0)
+        p_other_classes = p.sum(dim=1) - p.gather(1, labels.unsqueeze(1)).squeeze(1)
+        reverse_cross_entropy = -math.log(LABEL_FLOOR) * p_other_classes.mean()
+        a, b = hyperparameters.number("a"), hyperparameters.number("b")
+        return a * cross_entropy + b * reverse_cross_entropy

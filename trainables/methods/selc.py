@@ -1,17 +1,24 @@
-"""Self-ensemble label correction (Lu and He, IJCAI 2022)."""
+"""Self-ensemble label correction, SELC (Lu and He, IJCAI 2022)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.methods.base import Batch, MultiStep, Parameter, PublishedRecipe, Selection, Setting
+from trainables.methods.base import (
+    Batch,
+    EpochSelection,
+    MultiStep,
+    Parameter,
+    PublishedRecipe,
+    Setting,
+)
 from trainables.methods.per_sample_state import (
     TARGET_MOMENTUM,
-    MovingTargets,
-    first_target_epoch,
+    MethodWithMovingTargets,
+    first_target_epoch_parameter,
     soft_cross_entropy,
 )
-from trainables.methods.published import ANIMAL10N, cifar_recipe
+from trainables.methods.published import ANIMAL10N_RECIPE, cifar_recipe
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _REPOSITORY = "MacLLL/SELC"
-_CIFAR10_ES = {
+_CIFAR10_LAST_LABEL_EPOCHS = {
     "symmetric*-0.2": 40,
     "symmetric*-0.4": 30,
     "symmetric*-0.6": 30,
@@ -27,8 +34,8 @@ _CIFAR10_ES = {
     "asymmetric-0.4": 40,
     "pmd-*": 40,
 }
-"""Last epoch trained on the noisy labels of CIFAR-10, by noise: `es` in SELC's public code."""
-_CIFAR100_ES = {
+"""Last epoch trained on noisy labels of CIFAR-10, by noise scenario (`es` in the SELC code)."""
+_CIFAR100_LAST_LABEL_EPOCHS = {
     "symmetric*-0.2": 30,
     "symmetric*-0.4": 20,
     "symmetric*-0.6": 30,
@@ -36,22 +43,25 @@ _CIFAR100_ES = {
     "asymmetric-0.4": 20,
     "pmd-*": 40,
 }
-"""Last epoch trained on the noisy labels of CIFAR-100, by noise: `es` in SELC's public code."""
+"""Last epoch trained on noisy labels of CIFAR-100, by noise scenario (`es` in the SELC code)."""
 
 
-def _es_settings(dataset: str, last_label_epochs: dict[str, int]) -> tuple[Setting, ...]:
-    """Return settings for the first epoch with targets, from values of `es` in SELC's code."""
+def _first_target_epoch_settings(
+    dataset: str, last_label_epochs: dict[str, int]
+) -> tuple[Setting, ...]:
+    """Return settings of `first_target_epoch` from the last epochs trained on noisy labels."""
     return tuple(
         Setting(dataset, noise, {"first_target_epoch": epoch + 1}, _REPOSITORY)
         for noise, epoch in last_label_epochs.items()
     )
 
 
-class SelfEnsembleLabelCorrection(MovingTargets):
-    """Cross entropy to the noisy label, and in later epochs to moving targets.
+class SelfEnsembleLabelCorrection(MethodWithMovingTargets):
+    """Cross entropy to noisy labels in early epochs, and to moving targets later.
 
-    From `first_target_epoch` on, a sample's target t becomes α t + (1 - α) p in each epoch. The
-    parameter `es` of SELC's public code is the epoch before `first_target_epoch`.
+    From `first_target_epoch` on, each training step on a sample changes the sample's target t to
+    α t + (1 - α) p, where p is the prediction. The parameter `es` of SELC's public code is the
+    epoch before `first_target_epoch`.
     """
 
     name: ClassVar[str] = "selc"
@@ -59,11 +69,11 @@ class SelfEnsembleLabelCorrection(MovingTargets):
     source: ClassVar[str] = "Lu and He, IJCAI 2022, eq. 3 and 4"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         TARGET_MOMENTUM,
-        first_target_epoch(41, "SELC code: 21 to 41"),
+        first_target_epoch_parameter(41, "SELC code: 21 to 41"),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
-        *_es_settings("cifar10", _CIFAR10_ES),
-        *_es_settings("cifar100", _CIFAR100_ES),
+        *_first_target_epoch_settings("cifar10", _CIFAR10_LAST_LABEL_EPOCHS),
+        *_first_target_epoch_settings("cifar100", _CIFAR100_LAST_LABEL_EPOCHS),
         Setting(
             "animal10n",
             "*",
@@ -87,7 +97,7 @@ class SelfEnsembleLabelCorrection(MovingTargets):
             cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
             f"{_REPOSITORY}; it has a new optimiser, without momentum, in each epoch, here one",
         ),
-        PublishedRecipe("animal10n", "*", ANIMAL10N, _REPOSITORY),
+        PublishedRecipe("animal10n", "*", ANIMAL10N_RECIPE, _REPOSITORY),
         PublishedRecipe(
             "clothing1m",
             "*",
@@ -100,7 +110,7 @@ class SelfEnsembleLabelCorrection(MovingTargets):
                 augmentation=("crop", "flip"),
             ),
             f"{_REPOSITORY}; from ImageNet weights, which the study must set for the backbone",
-            selection=Selection.TEST,
+            selection=EpochSelection.TEST,
         ),
         PublishedRecipe(
             "webvision",
@@ -118,5 +128,5 @@ class SelfEnsembleLabelCorrection(MovingTargets):
     )
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the mean loss; before, update the targets from `first_target_epoch` on."""
+        """Update the targets if due, and return the mean loss of a batch."""
         return soft_cross_entropy(batch.logits, self.update_targets(batch)).mean()

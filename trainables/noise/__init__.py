@@ -1,13 +1,13 @@
-"""Kinds of label noise, one file each. A scenario, such as `symmetric-0.4`, is defined by its name.
+"""Registry of the kinds of label noise: one file per kind, all classes listed in `NOISE_KINDS`.
 
-To add a kind, write a file with a `Noise` subclass whose `parse` reads the kind's scenario names,
-and list the class in `NOISE_KINDS`.
+The name of a scenario, such as `symmetric-0.4`, defines its label noise. The `parse` method of each
+kind reads the names of its scenarios.
 """
 
 from __future__ import annotations
 
 from trainables.errors import FieldError
-from trainables.extensions import MARK, class_name_of, extension_class, is_extension
+from trainables.extensions import HASH_SEPARATOR, class_name_of, extension_class, is_extension
 from trainables.noise.asymmetric import AsymmetricNoise
 from trainables.noise.base import Noise, NoiseContext
 from trainables.noise.clean import CleanLabels
@@ -27,16 +27,16 @@ NOISE_KINDS: tuple[type[Noise], ...] = (
     HumanLabels,
     LabelsFromFile,
 )
-"""Classes of all kinds of label noise of this package, except `CombinedNoise`."""
+"""All kinds of label noise of this package, except `CombinedNoise`."""
 SECOND_NOISE_KINDS = (SymmetricNoise, AsymmetricNoise)
-"""Classes of the noise that `CombinedNoise` can apply to labels that are already noisy."""
+"""Kinds of noise that can be applied to noisy labels: those after the "+" of a scenario name."""
 
 
 def noise_of(scenario: str) -> Noise:
     """Return the label noise that a scenario name defines.
 
     Raises:
-        FieldError: if the name is not that of a scenario, or its rate is out of range.
+        FieldError: if no kind of noise has such a scenario, or the rate in the name is not allowed.
     """
     first_name, separator, second_name = scenario.partition(SEPARATOR)
     if separator and not is_extension(scenario):
@@ -45,7 +45,7 @@ def noise_of(scenario: str) -> Noise:
 
 
 def is_shipped_noise(scenario: str) -> bool:
-    """Return whether a scenario name is of a noise kind of this package, even with a wrong rate."""
+    """Return whether a scenario belongs to a noise kind of this package; its rate may be wrong."""
     try:
         return any(kind.parse(scenario.partition(SEPARATOR)[0]) is not None for kind in NOISE_KINDS)
     except FieldError:
@@ -53,13 +53,13 @@ def is_shipped_noise(scenario: str) -> bool:
 
 
 def _single_noise(scenario: str) -> Noise:
-    """Return the label noise of a scenario name without a "+".
+    """Return the label noise of a scenario that is not a combination.
 
     Raises:
-        FieldError: if the name is not that of a scenario, or its rate is out of range.
+        FieldError: if no kind of noise has such a scenario, or the rate in the name is not allowed.
     """
     if is_extension(scenario):
-        return _outside_noise(scenario)
+        return _extension_noise(scenario)
     for kind in NOISE_KINDS:
         noise = kind.parse(scenario)
         if noise is not None:
@@ -70,34 +70,37 @@ def _single_noise(scenario: str) -> Noise:
     raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
 
 
-def _outside_noise(scenario: str) -> Noise:
-    """Return the label noise of a scenario whose noise class is defined outside the package.
+def _extension_noise(scenario: str) -> Noise:
+    """Return the label noise of a scenario whose class is defined outside this package.
 
     Raises:
-        FieldError: if the class does not know the scenario, or its code is not available.
+        FieldError: if the class has no such scenario, or if its code is not available.
     """
-    stem, _, digits = scenario.partition(MARK)
-    name = f"{class_name_of(stem)}{MARK}{digits}"
-    kind = extension_class("noise", name, Noise)  # type: ignore[type-abstract]
-    noise = kind.parse(stem)
+    plain_name, _, hash_digits = scenario.partition(HASH_SEPARATOR)
+    class_name = f"{class_name_of(plain_name)}{HASH_SEPARATOR}{hash_digits}"
+    kind = extension_class("noise", class_name, Noise)  # type: ignore[type-abstract]
+    noise = kind.parse(plain_name)
     if noise is None:
         forms = ", ".join(kind.name_forms)
-        raise FieldError("scenario", f"{kind.__name__} has no scenario '{stem}'; known: {forms}")
+        raise FieldError(
+            "scenario", f"{kind.__name__} has no scenario '{plain_name}'; known: {forms}"
+        )
     return noise
 
 
 def _combined_noise(scenario: str, first: Noise, second: Noise) -> CombinedNoise:
-    """Return the noise that applies `second` to the noisy labels of `first`.
+    """Return the combined noise, which applies `second` to the noisy labels of `first`.
 
     Raises:
         FieldError: if these two kinds of noise cannot be combined.
     """
-    excluded = (CleanLabels, OfficialNoise, *SECOND_NOISE_KINDS)
-    if isinstance(first, excluded) or not isinstance(second, SECOND_NOISE_KINDS):
+    excluded_first_kinds = (CleanLabels, OfficialNoise, *SECOND_NOISE_KINDS)
+    if isinstance(first, excluded_first_kinds) or not isinstance(second, SECOND_NOISE_KINDS):
         raise FieldError(
             "scenario",
-            f"scenario '{scenario}': after the + comes symmetric or asymmetric noise, before it "
-            "PMD noise, human labels or labels from a file",
+            f"scenario '{scenario}': these two kinds of noise cannot be combined; before the + PMD "
+            "noise, human labels and labels from a file are allowed, after the + symmetric and "
+            "asymmetric noise",
         )
     return CombinedNoise(first, second)
 

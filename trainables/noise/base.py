@@ -1,4 +1,4 @@
-"""Base classes of the kinds of label noise."""
+"""Base classes of label noise, and the other names that the file of a noise kind imports."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class NoiseContext:
-    """Data from which noisy labels are drawn.
+    """Inputs of label noise: true labels, and other data from which noisy labels are drawn.
 
     Attributes:
-        labels: true labels of the dataset's whole training split, in its order, shape (N,).
-        index: positions of the samples in use in the whole training split, shape (n,).
-        classes: number of classes K.
+        labels: true labels of the whole training split of N samples, shape (N,).
+        index: positions, in the whole training split, of the n samples in use, shape (n,). A run
+            may train on a subset.
+        class_count: number of classes K.
         dataset: name of the dataset.
-        annotations: labels given by people or in a user's file, by name, each of shape (N,); used
-            by noise with an `annotation`.
-        posterior: class probabilities of the samples in use, shape (n, K), from a network trained
-            on clean labels; used by noise with `needs_posterior`.
+        annotations: sets of labels that people assigned or that a user's file contains, by name,
+            each of shape (N,); used by noise whose `annotation` is one of the names.
+        posterior: class probabilities of the samples in use, shape (n, K), predicted by a network
+            trained on clean labels; used by noise whose `needs_posterior` is true.
     """
 
     labels: Labels
     index: NDArray[np.int64]
-    classes: int
+    class_count: int
     dataset: str = ""
     annotations: Mapping[str, Labels] = field(default_factory=dict)
     posterior: NDArray[np.float64] | None = None
@@ -49,29 +50,26 @@ class NoiseContext:
 
     @property
     def draw_count(self) -> int:
-        """Number of random numbers to draw so that every sample in use has one.
-
-        It is the largest position in `index`, plus 1.
-        """
+        """Number of random numbers to draw: one per position, up to the last sample in use."""
         return int(self.index.max(initial=-1)) + 1
 
 
 class Noise(ABC):
     """Base class of the kinds of label noise; an instance is the noise of one scenario.
 
-    Subclasses use NumPy only, since the driver draws labels too.
+    Subclasses must not import torch, so that the command line can draw labels without torch.
     """
 
     name_forms: ClassVar[tuple[str, ...]]
-    """Forms of the scenario names of this noise, such as "symmetric-RATE", for messages."""
+    """Patterns of the scenario names of this noise, such as "symmetric-RATE", for messages."""
 
     @classmethod
     @abstractmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of a scenario name; None if the name is of another kind of noise.
+        """Return the noise that a scenario name defines; None if the name is of another kind.
 
         Raises:
-            FieldError: if the name is of this kind, but a value in it is not allowed.
+            FieldError: if the name is of this kind, but a value in the name is not allowed.
         """
 
     @property
@@ -81,42 +79,42 @@ class Noise(ABC):
 
     @property
     def nominal_rate(self) -> float | None:
-        """Noise rate in the scenario's name, a fraction; None if the name has no rate."""
+        """Noise rate in the scenario's name, from 0 to 1; None if the name has no rate."""
         return None
 
     @property
-    def one_draw(self) -> bool:
-        """Whether all seeds have the same noisy labels; tables note that ± excludes the noise."""
+    def is_seed_independent(self) -> bool:
+        """Whether all seeds have the same noisy labels; tables then note that ± omits the noise."""
         return False
 
     @property
     def needs_posterior(self) -> bool:
-        """Whether the noise needs class probabilities of a network trained on clean labels."""
+        """Whether labels are drawn from predictions of a network trained on clean labels."""
         return False
 
     @property
     def annotation(self) -> str:
-        """Key of the labels in `NoiseContext.annotations` that are used; "" if labels are drawn."""
+        """Name of the used label set in `NoiseContext.annotations`; "" if labels are drawn."""
         return ""
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file with the noisy labels; "" if the noise does not read a file."""
+        """Name of the user's file with the noisy labels; "" if no file is read."""
         return ""
 
     def check(self, source: Source) -> None:  # noqa: B027 - most kinds accept every dataset
         """Check that the noise can be applied to a dataset.
 
         Raises:
-            FieldError: if the dataset does not fit; the message names the datasets that do.
+            FieldError: if it cannot; the message names the datasets that are possible.
         """
 
     @abstractmethod
     def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Return the noisy labels of the samples in use.
 
-        The random number of a sample must depend on its position in the whole training split, not
-        in `context.index`, so that the sample has the same number in every subset.
+        The random number of a sample must depend on the position of the sample in the whole
+        training split, not in `context.index`: then the number is the same in every subset.
 
         Args:
             context: true labels, positions of the samples in use, and other inputs.
@@ -126,7 +124,7 @@ class Noise(ABC):
             Noisy labels of the samples in use, shape (n,).
 
         Raises:
-            DataError: if the noise cannot be drawn from these data.
+            DataError: if the inputs do not allow this noise.
         """
 
 
@@ -135,21 +133,21 @@ class RatedNoise(Noise):
     """Base class of label noise whose scenario name ends with a rate.
 
     Attributes:
-        rate: fraction of the labels that are selected to be replaced.
+        rate: noise rate, the fraction of labels that are selected for replacement.
     """
 
     rate: float
 
     variants: ClassVar[dict[str, tuple[bool, ...]]]
-    """Values of the attributes that follow `rate`, by the scenario name without the rate.
+    """Values of the other attributes, by variant: the scenario name without its rate.
 
-    A subclass that does not declare `variants` has one variant, named after the class: the
-    scenarios of `class Pairs(RatedNoise)` are `Pairs-0.2`, `Pairs-0.4` and so on. By default,
-    `name_forms` has the entry "VARIANT-RATE" for each variant.
+    A subclass that does not declare `variants` has one variant, the class name: the scenarios of
+    `class Pairs(RatedNoise)` are `Pairs-0.2`, `Pairs-0.4` and so on. By default, `name_forms` has
+    the entry "VARIANT-RATE" for each variant.
     """
 
     def __init_subclass__(cls) -> None:
-        """Set the defaults of `variants` and `name_forms` if the subclass does not declare them."""
+        """Set `variants` and `name_forms` to defaults if a subclass does not declare them."""
         if "variants" not in vars(cls):
             cls.variants = {cls.__name__: ()}
         if "name_forms" not in vars(cls):
@@ -165,38 +163,38 @@ class RatedNoise(Noise):
 
     @property
     def title(self) -> str:
-        """Title of the scenario in tables; by default class name and rate, "PairFlip 30 %"."""
+        """Title of the scenario in tables; by default class name and rate: "PairFlip 30 %"."""
         return f"{type(self).__name__} {percent(self.rate)}"
 
     @property
     def nominal_rate(self) -> float:
-        """Noise rate in the scenario's name, a fraction."""
+        """Noise rate in the scenario's name, from 0 to 1."""
         return self.rate
 
 
 class FixedLabels(Noise):
-    """Base class of noise whose labels are read from data instead of drawn."""
+    """Base class of label noise whose labels are read instead of drawn."""
 
     @property
-    def one_draw(self) -> bool:
-        """True, since all seeds have the labels that are read."""
+    def is_seed_independent(self) -> bool:
+        """True, since the same labels are read for all seeds."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - nothing is drawn
-        """Return the labels that were read for the samples in use, shape (n,)."""
+        """Return the noisy labels of the samples in use, as they were read, shape (n,)."""
         return context.annotations[self.annotation][context.index]
 
 
 def parse_rate(scenario: str, text: str) -> float:
-    """Return the noise rate that ends a scenario's name.
+    """Return the noise rate at the end of a scenario's name as a number.
 
     Args:
         scenario: name of the scenario, for messages.
-        text: the part of the name that is the rate.
+        text: last part of the name, which states the rate.
 
     Raises:
-        FieldError: if the text is not a number in (0, 1), or not in its shortest form; otherwise
-            one scenario could have two names.
+        FieldError: if the text is not a number between 0 and 1, or not in the shortest form, such
+            as "0.40" for 0.4, which would give one scenario two names.
     """
     try:
         rate = float(text)
@@ -212,24 +210,25 @@ def parse_rate(scenario: str, text: str) -> float:
 
 
 def percent(rate: float) -> str:
-    """Return a fraction as a percentage for titles, such as "40 %"."""
+    """Return a rate from 0 to 1 as a percentage for titles, such as "40 %"."""
     return f"{100 * rate:g} %"
 
 
-def check_labels(origin: str, labels: Labels, classes: int) -> None:
-    """Check that all labels are class indices from 0 to classes - 1.
+def check_labels(origin: str, labels: Labels, class_count: int) -> None:
+    """Check that all labels are class indices from 0 to K - 1.
 
     Args:
-        origin: name of the file or set from which the labels come, for the message.
-        labels: class indices to check.
-        classes: number of classes K.
+        origin: name of the file or label set, for the message.
+        labels: labels to check.
+        class_count: number of classes K.
 
     Raises:
-        DataError: if a label is out of range; the message has the first such label.
+        DataError: if a label is out of range; the message states the first such label.
     """
-    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    outside = np.flatnonzero((labels < 0) | (labels >= class_count))
     if len(outside):
         position = int(outside[0])
         raise DataError(
-            f"{origin}: label {labels[position]} at position {position} is outside 0..{classes - 1}"
+            f"{origin}: label {labels[position]} at position {position} is outside "
+            f"0..{class_count - 1}"
         )

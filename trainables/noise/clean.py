@@ -1,4 +1,4 @@
-"""The scenario without label noise."""
+"""The scenario `clean`, which has no label noise."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import ClassVar, Self
 from trainables.noise.base import Labels, Noise, NoiseContext
 
 CLEAN = "clean"
-"""Name of the scenario without noise."""
+"""Name of the scenario without label noise."""
 
 
 class CleanLabels(Noise):
-    """Absence of noise: the labels are those of the dataset."""
+    """Absence of label noise: runs train on the labels of the dataset."""
 
     name_forms: ClassVar[tuple[str, ...]] = (CLEAN,)
 
     @classmethod
     def parse(cls, scenario: str) -> Self | None:
-        """Return the noise of the scenario `clean`; None for another scenario."""
+        """Return the instance for the scenario `clean`; None for other scenarios."""
         return cls() if scenario == CLEAN else None
 
     @property

@@ -1,4 +1,4 @@
-"""Combination of two kinds of label noise, as in the hybrid noise of the PLC paper."""
+"""Combination of two kinds of label noise, called hybrid noise in the PLC paper."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ SEPARATOR = "+"
 
 @dataclass(frozen=True, slots=True)
 class CombinedNoise(Noise):
-    """Two kinds of noise, one after the other, such as `pmd-1-0.35+symmetric-0.3`.
+    """Two kinds of label noise, one after the other, as in `pmd-1-0.35+symmetric-0.3`.
 
     Attributes:
         first: noise that is applied to the true labels: PMD noise, human labels or labels from a
-            file. Symmetric or asymmetric noise would use the same random numbers as `second`.
-        second: symmetric or asymmetric noise that is applied to the labels after `first`.
+            file. Symmetric and asymmetric noise are excluded, since they would use the same random
+            numbers as `second`.
+        second: symmetric or asymmetric noise that is applied to the noisy labels of `first`.
     """
 
     first: Noise
@@ -31,7 +32,7 @@ class CombinedNoise(Noise):
 
     @classmethod
     def parse(cls, scenario: str) -> None:
-        """Return None, since names with a "+" are parsed by `noise_of`."""
+        """Return None for every name, since `noise_of` parses names with a "+"."""
 
     @property
     def title(self) -> str:
@@ -39,23 +40,23 @@ class CombinedNoise(Noise):
         return f"{self.first.title} + {self.second.title}"
 
     @property
-    def one_draw(self) -> bool:
-        """Whether all seeds have the same labels, after both kinds of noise."""
-        return self.first.one_draw and self.second.one_draw
+    def is_seed_independent(self) -> bool:
+        """Whether all seeds have the same noisy labels after both kinds of noise."""
+        return self.first.is_seed_independent and self.second.is_seed_independent
 
     @property
     def needs_posterior(self) -> bool:
-        """Whether the first noise needs class probabilities of a trained network."""
+        """Whether the first noise is drawn from class probabilities of a trained network."""
         return self.first.needs_posterior
 
     @property
     def annotation(self) -> str:
-        """Key of the labels in `NoiseContext.annotations` that the first noise uses, or ""."""
+        """Name of the label set in `NoiseContext.annotations` that the first noise uses, or ""."""
         return self.first.annotation
 
     @property
     def label_file(self) -> str:
-        """Name of the user's file with the labels of the first noise; "" if there is none."""
+        """Name of the user's file that the first noise reads; "" if no file is read."""
         return self.first.label_file
 
     def check(self, source: Source) -> None:
@@ -64,7 +65,7 @@ class CombinedNoise(Noise):
         self.second.check(source)
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Return the labels after the first noise and then the second noise, shape (n,)."""
+        """Return the labels of the samples in use after both kinds of noise, shape (n,)."""
         labels = context.labels.copy()
         labels[context.index] = self.first.apply(context, seed)
         return self.second.apply(replace(context, labels=labels), seed)

@@ -1,10 +1,9 @@
 """Noisy labels from a user's file: `labels/NAME.npy`, `.csv` or `.json` in the data folder.
 
 A `.npy` file is a vector of integers, one for each training sample in order. A `.csv` file has a
-header with the column `label`. A `.json` file is a list, or an object with the list `label`. A CSV
-file or an object may also have `index` and `true_label`: `index` holds the positions of the
-training samples with labels in the file (the others keep their labels), and `true_label` is
-compared with the dataset's labels.
+header with the column `label`. A `.json` file is a list, or an object with the list `label`. Two
+more columns or lists are optional: `index` states the position of the training sample of each label
+(all other samples keep their labels), and `true_label` is compared with the dataset's labels.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PREFIX = "file-"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 SUFFIXES = (".npy", ".csv", ".json")
-"""File name suffixes of the supported formats."""
-COLUMNS = ("label", "index", "true_label")
-"""Allowed columns of a CSV file and keys of a JSON object; "label" is required."""
+"""File name suffixes of label files."""
+COLUMN_NAMES = ("label", "index", "true_label")
+"""Allowed columns of a label file: columns in CSV, keys in JSON. Only "label" is required."""
 
 INT64_MAX = 2**63 - 1
 """Largest 64-bit integer."""
 
 Columns = dict[str, list[object]]
-"""Columns of a label file by name."""
+"""Values of the columns of a label file, by column name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class LabelsFromFile(FixedLabels):
     """Noisy labels from a user's file.
 
     Attributes:
-        name: name of the file in `labels/` in the data folder, without its suffix.
+        name: name of the file in the folder `labels/` of the data folder, without its suffix.
     """
 
     name: str
@@ -59,11 +58,12 @@ class LabelsFromFile(FixedLabels):
         if not scenario.startswith(_PREFIX):
             return None
         name = scenario.removeprefix(_PREFIX)
-        if not _NAME.fullmatch(name):
+        if not _NAME_PATTERN.fullmatch(name):
             raise FieldError(
                 "scenario",
-                f"scenario '{scenario}': after file- comes the name of a file in labels/ in the "
-                "data folder, without its suffix; it consists of letters, digits, _ . and -",
+                f"scenario '{scenario}': after file-, write the name of a file in labels/ in the "
+                "data "
+                "folder, without its suffix; only letters, digits, _ . and - are allowed",
             )
         return cls(name)
 
@@ -74,7 +74,7 @@ class LabelsFromFile(FixedLabels):
 
     @property
     def annotation(self) -> str:
-        """Key of the file's labels in `NoiseContext.annotations`: the scenario's name."""
+        """Name of the file's labels in `NoiseContext.annotations`: the scenario's name."""
         return f"{_PREFIX}{self.name}"
 
     @property
@@ -83,14 +83,14 @@ class LabelsFromFile(FixedLabels):
         return self.name
 
 
-def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> Labels:
-    """Return the noisy labels of a user's file.
+def read_label_file(folder: Path, name: str, labels: Labels, class_count: int) -> Labels:
+    """Read the noisy labels in a user's file.
 
     Args:
         folder: folder of the label files.
         name: name of the file, without its suffix.
         labels: true labels of the whole training split, shape (N,).
-        classes: number of classes K.
+        class_count: number of classes K.
 
     Returns:
         Noisy labels of the whole training split, shape (N,).
@@ -100,33 +100,38 @@ def read_label_file(folder: Path, name: str, labels: Labels, classes: int) -> La
             dataset.
     """
     path = _label_path(folder, name)
-    content = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
-    columns = {column: _integer_array(path, column, values) for column, values in content.items()}
+    raw_columns = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
+    columns = {
+        column: _integer_array(path, column, values) for column, values in raw_columns.items()
+    }
     if not len(columns["label"]):
         raise DataError(f"{path} has no labels")
-    noisy = labels.copy()
+    noisy_labels = labels.copy()
     index = columns.get("index")
     if index is None:
         index = np.arange(len(columns["label"]))
         if len(index) != len(labels):
             raise DataError(
-                f"{path} has {len(index)} labels, the training split {len(labels)} samples: name "
-                "the labelled samples in 'index' of a CSV or JSON file"
+                f"{path} has {len(index)} labels, the training split has {len(labels)} samples: "
+                "state "
+                "the positions of the labelled samples as 'index' in a CSV or JSON file"
             )
     _check_index(path, index, columns["label"], len(labels))
-    check_labels(str(path), columns["label"], classes)
+    check_labels(str(path), columns["label"], class_count)
     true_labels = columns.get("true_label")
     if true_labels is not None:
         differing = np.flatnonzero(true_labels != labels[index])
         if len(differing):
             row = int(differing[0])
             raise DataError(
-                f"{path}: true_label {true_labels[row]} in row {row + 1} is not the dataset's, "
-                f"{labels[index[row]]} (sample {index[row]}; {len(differing)} rows differ): "
-                "are its rows in another order?"
+                f"{path}: true_label in row {row + 1} is {true_labels[row]}, but the dataset's "
+                "label of "
+                f"sample {index[row]} is {labels[index[row]]} ({len(differing)} rows differ): "
+                "bring "
+                "the rows into the order of the dataset, or correct 'index'"
             )
-    noisy[index] = columns["label"]
-    return noisy
+    noisy_labels[index] = columns["label"]
+    return noisy_labels
 
 
 def _label_path(folder: Path, name: str) -> Path:
@@ -142,7 +147,7 @@ def _label_path(folder: Path, name: str) -> Path:
         raise DataError(f"no label file {folder / name} with one of the suffixes {suffixes}")
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
-        raise DataError(f"{folder} has {names}: keep one, remove the others")
+        raise DataError(f"{folder} contains {names}: keep one of these files, remove the others")
     return paths[0]
 
 
@@ -160,9 +165,9 @@ def _read_npy(path: Path) -> Columns:
         ) from error
     if not isinstance(array, np.ndarray):
         array.close()
-        raise DataError(f"{path} holds several arrays: it must hold one, a vector of labels")
+        raise DataError(f"{path} contains several arrays: save a single vector of labels")
     if array.ndim != 1:
-        raise DataError(f"{path} must be a vector of labels, its shape is {array.shape}")
+        raise DataError(f"{path} must contain a vector of labels, got shape {array.shape}")
     return {"label": array.tolist()}
 
 
@@ -182,7 +187,8 @@ def _read_csv(path: Path) -> Columns:
             for row in rows:
                 if len(row) != len(header):
                     raise DataError(
-                        f"{path}:{rows.line_num}: {len(row)} values, the header has {len(header)}"
+                        f"{path}:{rows.line_num}: the row has {len(row)} values, the header "
+                        f"{len(header)}"
                     )
                 for name, text in zip(header, row, strict=True):
                     columns[name].append(_parse_integer(path, rows.line_num, name, text))
@@ -191,8 +197,8 @@ def _read_csv(path: Path) -> Columns:
     return columns
 
 
-def _parse_integer(path: Path, line: int, name: str, text: str) -> int:
-    """Return the integer that a field of a CSV file contains.
+def _parse_integer(path: Path, line_number: int, column: str, text: str) -> int:
+    """Convert one value of a CSV file to an integer.
 
     Raises:
         DataError: if the text is not an integer.
@@ -200,7 +206,9 @@ def _parse_integer(path: Path, line: int, name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise DataError(f"{path}:{line}: {name} must be an integer, got '{text}'") from error
+        raise DataError(
+            f"{path}:{line_number}: {column} must be an integer, got '{text}'"
+        ) from error
 
 
 def _read_json(path: Path) -> Columns:
@@ -217,23 +225,23 @@ def _read_json(path: Path) -> Columns:
     if isinstance(content, list):
         content = {"label": content}
     if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
-        raise DataError(f"{path} must be a list of labels, or an object of lists")
+        raise DataError(f"{path} must contain a list of labels, or an object of lists")
     _check_columns(path, list(content))
     return content
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
     """Raise `DataError` if column names are unknown or repeated, or "label" is missing."""
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in COLUMN_NAMES]
     if unknown or "label" not in names or len(set(names)) < len(names):
-        reason = f"'{unknown[0]}' is unknown" if unknown else f"it has {', '.join(names) or 'none'}"
+        reason = f"'{unknown[0]}' is unknown" if unknown else f"got {', '.join(names) or 'none'}"
         raise DataError(
-            f"{path}: its columns must be label and, optionally, index and true_label: {reason}"
+            f"{path}: the columns must be label and, optionally, index and true_label: {reason}"
         )
 
 
 def _integer_array(path: Path, column: str, values: list[object]) -> Labels:
-    """Return the values of a column of a label file as an int64 array.
+    """Return a column of a label file as an int64 array.
 
     Raises:
         DataError: if a value is not an integer, or out of the range of int64.
@@ -242,19 +250,21 @@ def _integer_array(path: Path, column: str, values: list[object]) -> Labels:
         if type(value) is not int:
             raise DataError(f"{path}: {column} {position + 1} must be an integer, got {value!r}")
         if not -INT64_MAX <= value <= INT64_MAX:
-            raise DataError(f"{path}: {column} {position + 1} is out of range: {value}")
+            raise DataError(
+                f"{path}: {column} {position + 1} is outside the range of int64: {value}"
+            )
     return np.array(values, dtype=np.int64)
 
 
 def _check_index(path: Path, index: Labels, labels: Labels, sample_count: int) -> None:
-    """Check that each label of a file has one position in the training split, without repetition.
+    """Check that the labels of a file have different positions in the training split.
 
     Raises:
         DataError: if the numbers of positions and labels differ, or if a position is out of range
             or repeated.
     """
     if len(index) != len(labels):
-        raise DataError(f"{path} has {len(labels)} labels but {len(index)} in 'index'")
+        raise DataError(f"{path} has {len(labels)} labels but {len(index)} positions in 'index'")
     outside = index[(index < 0) | (index >= sample_count)]
     if len(outside):
         raise DataError(f"{path}: index {outside[0]} is outside 0..{sample_count - 1}")

@@ -1,4 +1,4 @@
-"""Labels by human annotators: CIFAR-10N and CIFAR-100N."""
+"""Label noise of human annotators, in the datasets CIFAR-10N and CIFAR-100N."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFIX = "human-"
 
 @dataclass(frozen=True, slots=True)
 class HumanLabels(FixedLabels):
-    """Labels by human annotators, from a label set that comes with the dataset.
+    """Noisy labels from human annotators: a label set that is part of the dataset.
 
     Attributes:
-        name: name of the label set, such as "worse" of CIFAR-10N.
+        name: name of the label set, such as "worse" in CIFAR-10N.
     """
 
     name: str
@@ -39,19 +39,21 @@ class HumanLabels(FixedLabels):
 
     @property
     def annotation(self) -> str:
-        """Key of the label set in `NoiseContext.annotations`."""
+        """Name of the label set in `NoiseContext.annotations`."""
         return self.name
 
     def check(self, source: Source) -> None:
         """Raise `FieldError` if the dataset does not have the label set."""
-        if self.name in source.annotations:
+        if self.name in source.annotation_names:
             return
-        if not source.annotations:
+        if not source.annotation_names:
             raise FieldError(
                 "scenario",
                 f"scenario 'human-{self.name}': dataset '{source.name}' has no human labels: "
                 "use cifar10n or cifar100n",
             )
-        forms = [f"{_PREFIX}{name}" for name in source.annotations]
+        known_scenarios = [f"{_PREFIX}{name}" for name in source.annotation_names]
         scenario = f"{_PREFIX}{self.name}"
-        raise FieldError("scenario", f"unknown scenario '{scenario}': {suggest(scenario, forms)}")
+        raise FieldError(
+            "scenario", f"unknown scenario '{scenario}': {suggest(scenario, known_scenarios)}"
+        )

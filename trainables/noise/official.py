@@ -1,7 +1,7 @@
-"""Label noise of NAL's public code: exactly the labels that it draws.
+"""Label noise exactly as drawn by NAL's public code.
 
-The public code uses Python's `random` with a fixed seed, so that all of its runs have the same
-noisy labels.
+The public code uses Python's `random` with a fixed seed, so that all runs have the same noisy
+labels.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
 
-SEED = 345
-"""Default seed of the command line of NAL's public code."""
-ARCHIVES = ("cifar10", "cifar100")
-"""Datasets whose samples the public code reads in the order of an archive."""
+PUBLIC_CODE_SEED = 345
+"""Seed of the label noise in NAL's public code, the default of its command line."""
+ARCHIVE_ORDER_DATASETS = ("cifar10", "cifar100")
+"""Datasets whose noisy labels depend on the order of the samples in the archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialNoise(RatedNoise):
-    """Noise of `dataloader_cifar.py` in NAL's public code, with its default seed.
+    """Noise of `dataloader_cifar.py` in NAL's public code, with the default seed.
 
     int(rate × N) samples of the whole training split are selected. Symmetric noise replaces their
-    labels by a class drawn from all classes, including the true one. Asymmetric noise replaces them
-    by the target class of their class, if it has one.
+    labels by a class drawn from all classes, including the true class. Asymmetric noise replaces
+    the label of each selected sample by the target class of its class, if the class has one.
 
     Attributes:
         rate: fraction of all samples that are selected.
-        asymmetric: whether the noise is asymmetric rather than symmetric.
+        asymmetric: whether the noise is asymmetric; if false, it is symmetric.
     """
 
     asymmetric: bool
@@ -54,34 +54,39 @@ class OfficialNoise(RatedNoise):
         return f"symmetric {percent(self.rate)} incl. true class, public code's draw"
 
     @property
-    def one_draw(self) -> bool:
-        """True, since all seeds have the labels that the public code draws."""
+    def is_seed_independent(self) -> bool:
+        """True, since the seed of the public code is fixed."""
         return True
 
     def check(self, source: Source) -> None:
-        """Raise `FieldError` if the noise is asymmetric and the dataset has no target classes."""
+        """Raise `FieldError` if asymmetric noise is not defined for the dataset."""
         if self.asymmetric:
             target_classes(source.name, within_superclass=False)
 
-    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - `SEED` is used
-        """Draw labels of the whole training split; return those of the samples in use."""
-        if context.dataset in ARCHIVES and not np.any(np.diff(context.labels) < 0):
+    def apply(self, context: NoiseContext, seed: int) -> Labels:  # noqa: ARG002 - the seed is fixed
+        """Return the noisy labels of the samples in use.
+
+        Raises:
+            DataError: if the samples are not in the order of the dataset's archive.
+        """
+        if context.dataset in ARCHIVE_ORDER_DATASETS and not np.any(np.diff(context.labels) < 0):
             raise DataError(
-                f"{self.title} needs the order of the images in {context.dataset}'s archive, not "
-                "that of class folders: put the archive into the data folder, or use another noise"
+                f"{self.title}: this noise needs the images in the order of {context.dataset}'s "
+                "archive, not in class folders: put the archive into the data folder, or choose "
+                "another noise"
             )
-        generator = random.Random(SEED)  # noqa: S311 - the public code's generator
-        count = len(context.labels)
-        order = list(range(count))
+        generator = random.Random(PUBLIC_CODE_SEED)  # noqa: S311 - the public code's generator
+        sample_count = len(context.labels)
+        order = list(range(sample_count))
         generator.shuffle(order)
-        noisy = context.labels.copy()
+        noisy_labels = context.labels.copy()
         targets = None
         if self.asymmetric:
             targets = target_classes(context.dataset, within_superclass=False)
-        for position in sorted(order[: int(self.rate * count)]):
-            noisy[position] = (
-                generator.randint(0, context.classes - 1)
+        for position in sorted(order[: int(self.rate * sample_count)]):
+            noisy_labels[position] = (
+                generator.randint(0, context.class_count - 1)
                 if targets is None
-                else targets[noisy[position]]
+                else targets[noisy_labels[position]]
             )
-        return noisy[context.index]
+        return noisy_labels[context.index]

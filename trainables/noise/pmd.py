@@ -2,8 +2,8 @@
 
 Y. Zhang, S. Zheng, P. Wu, M. Goswami and C. Chen, Learning with Feature-Dependent Label Noise: A
 Progressive Approach, ICLR 2021. A network trained on clean labels predicts the class probabilities
-η of each sample. u is its likeliest class, s the second likeliest, and D = η_u - η_s the margin.
-The noisy label is s with a probability that decreases with D, otherwise u.
+η of each sample. Let u be the likeliest class of a sample, s the second likeliest class, and
+D = η_u - η_s the margin. The noisy label is s with a probability that decreases with D, else u.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ FLIP_PROBABILITIES: dict[int, Callable[[Floats], Floats]] = {
     2: lambda margin: 1 - margin**3,
     3: lambda margin: 1 - (margin + margin**2 + margin**3) / 3,
 }
-"""Flip probability as a function of the margin D, before scaling to the noise rate, by PMD type."""
+"""Flip probability as a function of the margin D, not yet scaled to the noise rate, by PMD type."""
 
-TOLERANCE = 1e-3
+RATE_TOLERANCE = 1e-3
 """Largest allowed difference between the expected and the nominal noise rate."""
-_BISECTION_STEPS = 80
-_CONSTANT_MAX = 1e6
-"""Largest constant that the flip or keep probability can be scaled with."""
+_BISECTION_STEP_COUNT = 80
+_MAX_SCALE = 1e6
+"""Largest constant by which the flip probability is multiplied or the keep probability divided."""
 _DIVIDES_KEEP_PROBABILITY = {"pmd": False, "pmd-keep": True}
 """Value of `PmdNoise.divides_keep_probability`, by the beginning of the scenario name."""
 
 
 @dataclass(frozen=True, slots=True)
 class PmdNoise(Noise):
-    """PMD noise of one of three types.
+    """PMD noise of type 1, 2 or 3, which have different flip probability functions.
 
     Attributes:
         type: number of the flip probability function: 1, 2 or 3.
-        rate: expected fraction of labels that differ from the true ones; this includes labels that
+        rate: expected fraction of labels that differ from the true labels, including labels that
             are wrong because the network's likeliest class is wrong.
-        divides_keep_probability: whether the rate is reached by dividing the probability of keeping
-            a label by a constant, as in the authors' code (`pmd-keep-TYPE-RATE`). Then even samples
-            with the largest margin can be flipped. If false, the flip probability is multiplied by
-            a constant, as in the paper by Zhang et al. (`pmd-TYPE-RATE`).
+        divides_keep_probability: whether the probability of keeping a label is divided by a
+            constant to reach the rate, as in the code of Zhang et al. (`pmd-keep-TYPE-RATE`). Then
+            even samples with the largest margin can be flipped. If false, the flip probability is
+            multiplied by a constant, as in their paper (`pmd-TYPE-RATE`).
     """
 
     type: int
@@ -89,27 +89,29 @@ class PmdNoise(Noise):
 
     @property
     def nominal_rate(self) -> float | None:
-        """Expected fraction of labels that differ from the true ones."""
+        """Expected fraction of labels that differ from the true labels."""
         return self.rate
 
     @property
     def needs_posterior(self) -> bool:
-        """True, since labels are drawn from the class probabilities η of a network."""
+        """True, since labels are drawn from the class probabilities of a network."""
         return True
 
     def apply(self, context: NoiseContext, seed: int) -> NDArray[np.int64]:
-        """Draw the noisy labels of the samples in use from their class probabilities η.
+        """Return the noisy labels of the samples in use, drawn from their class probabilities.
 
         Raises:
-            DataError: if there are no class probabilities, or if the rate cannot be reached.
+            DataError: if class probabilities are missing, or if the rate cannot be reached.
         """
         if context.posterior is None:
             raise DataError(
-                f"{self.title} noise needs the class probabilities of a network, which are missing"
+                f"{self.title}: the class probabilities of a network, from which this noise is "
+                "drawn, are "
+                "missing"
             )
-        ranks = np.argsort(-context.posterior, axis=1, kind="stable")
-        likeliest, second = ranks[:, 0], ranks[:, 1]
-        rows = np.arange(len(ranks))
+        ranked_classes = np.argsort(-context.posterior, axis=1, kind="stable")
+        likeliest, second = ranked_classes[:, 0], ranked_classes[:, 1]
+        rows = np.arange(len(ranked_classes))
         margin = context.posterior[rows, likeliest] - context.posterior[rows, second]
         flip_probability = self.flip_probability(
             margin, likeliest == context.true_labels, second == context.true_labels
@@ -118,13 +120,16 @@ class PmdNoise(Noise):
         return np.where(draws < flip_probability, second, likeliest).astype(np.int64)
 
     def flip_probability(
-        self, margin: Floats, first_is_true: NDArray[np.bool_], second_is_true: NDArray[np.bool_]
+        self,
+        margin: Floats,
+        likeliest_is_true: NDArray[np.bool_],
+        second_is_true: NDArray[np.bool_],
     ) -> Floats:
-        """Return each sample's flip probability, scaled so that the noise rate is reached.
+        """Return the flip probability of each sample, scaled so that the noise rate is reached.
 
         Args:
             margin: difference D between the probabilities of the two likeliest classes, shape (n,).
-            first_is_true: whether the likeliest class is the true one, shape (n,).
+            likeliest_is_true: whether the likeliest class is the true one, shape (n,).
             second_is_true: whether the second likeliest class is the true one, shape (n,).
 
         Raises:
@@ -132,25 +137,28 @@ class PmdNoise(Noise):
         """
         unscaled_probability = FLIP_PROBABILITIES[self.type](margin)
 
-        def scaled_probability(constant: float) -> Floats:
+        def scaled_probability(scale: float) -> Floats:
             if self.divides_keep_probability:
-                return np.clip(1 - (1 - unscaled_probability) / constant, 0, 1)
-            return np.minimum(1, constant * unscaled_probability)
+                return np.clip(1 - (1 - unscaled_probability) / scale, 0, 1)
+            return np.minimum(1, scale * unscaled_probability)
 
-        def expected_rate(constant: float) -> float:
-            flip = scaled_probability(constant)
-            wrong_probability = np.where(first_is_true, flip, np.where(second_is_true, 1 - flip, 1))
-            return float(wrong_probability.mean())
+        def expected_rate(scale: float) -> float:
+            flip = scaled_probability(scale)
+            error_probability = np.where(
+                likeliest_is_true, flip, np.where(second_is_true, 1 - flip, 1)
+            )
+            return float(error_probability.mean())
 
-        low, high = (1 / _CONSTANT_MAX if self.divides_keep_probability else 0.0), _CONSTANT_MAX
-        for _ in range(_BISECTION_STEPS):
+        low, high = (1 / _MAX_SCALE if self.divides_keep_probability else 0.0), _MAX_SCALE
+        for _ in range(_BISECTION_STEP_COUNT):
             middle = np.sqrt(low * high) if low > 0 else (low + high) / 2
             low, high = (middle, high) if expected_rate(middle) < self.rate else (low, middle)
-        if abs(expected_rate(high) - self.rate) > TOLERANCE:
+        if abs(expected_rate(high) - self.rate) > RATE_TOLERANCE:
             raise DataError(
-                f"{self.title} noise cannot be reached: the network's own errors are "
-                f"{100 * float((~first_is_true).mean()):.1f} % and flips bring it to "
-                f"{100 * expected_rate(_CONSTANT_MAX):.1f} % at the most: train it longer "
+                f"{self.title}: this noise rate cannot be reached: "
+                f"{100 * float((~likeliest_is_true).mean()):.1f} % of the network's likeliest "
+                "classes are wrong, and with label flips the rate is "
+                f"{100 * expected_rate(_MAX_SCALE):.1f} % at most: train the network longer "
                 "(posterior.recipe.epochs), or choose another rate"
             )
         return scaled_probability(high)

@@ -13,7 +13,7 @@ from trainables.run.seeds import uniform
 
 @dataclass(frozen=True, slots=True)
 class SymmetricNoise(RatedNoise):
-    """Symmetric noise: labels are replaced by a class drawn uniformly.
+    """Symmetric noise: a fraction of the labels are replaced by classes drawn uniformly.
 
     Attributes:
         rate: fraction of the samples whose label is replaced.
@@ -50,10 +50,10 @@ class SymmetricNoise(RatedNoise):
         )
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
-        """Return noisy labels: replace the labels of the samples with the smallest random numbers.
+        """Return noisy labels; samples with the smallest random numbers get a new label.
 
-        The random numbers do not depend on the rate. So with the same seed, the samples flipped at
-        a lower rate are also flipped at a higher rate, to the same classes.
+        The random numbers do not depend on the rate. With the same seed, a sample that is flipped
+        at a lower rate is therefore flipped at a higher rate too, to the same class.
         """
         draws = uniform(context.draw_count, "noise", seed, "which")[context.index]
         if self.per_sample:
@@ -61,10 +61,10 @@ class SymmetricNoise(RatedNoise):
         else:
             selected = np.argsort(draws, kind="stable")[: round(self.rate * len(draws))]
         class_draws = uniform(context.draw_count, "noise", seed, "class")[context.index[selected]]
-        noisy = context.true_labels
+        noisy_labels = context.true_labels
         if self.include_true_class:
-            noisy[selected] = np.floor(class_draws * context.classes).astype(np.int64)
+            noisy_labels[selected] = np.floor(class_draws * context.class_count).astype(np.int64)
         else:
-            shift = 1 + np.floor(class_draws * (context.classes - 1)).astype(np.int64)
-            noisy[selected] = (noisy[selected] + shift) % context.classes
-        return noisy
+            shift = 1 + np.floor(class_draws * (context.class_count - 1)).astype(np.int64)
+            noisy_labels[selected] = (noisy_labels[selected] + shift) % context.class_count
+        return noisy_labels

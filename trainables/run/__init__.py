@@ -1,1 +1,1 @@
-"""Definition of a run: its spec and digest, its record and its result."""
+"""Definition of a run: its specification and digest, its record on disk and its result."""

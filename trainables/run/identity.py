@@ -1,8 +1,9 @@
 """Digests that stay valid when fields are added.
 
-Objects are named by the SHA-256 of their canonical JSON. A field or parameter that is added later
-has a *neutral* value, under which everything behaves as before. While it has that value, it is
-omitted from the canonical JSON, so that older digests do not change.
+The digest of an object is the SHA-256 of its canonical JSON, and serves as its name. A field or
+parameter that is added after a release has a *neutral value*, under which everything behaves as
+before. Canonical JSON omits fields and parameters with their neutral value, so that the digests of
+older objects do not change.
 """
 
 from __future__ import annotations
@@ -13,46 +14,48 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-NEUTRAL = {"neutral": True}
-"""Metadata of a dataclass field whose default is its neutral value.
+NEUTRAL_DEFAULT = {"neutral": True}
+"""Metadata of a dataclass field that is left out of digests while it has its default.
 
-The default must never change once it is released."""
+The default of such a field must not change after its release."""
 
 
 def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """Return the fields that identify a dataclass instance, as plain JSON values.
+    """Return the fields of a dataclass instance that enter its digest, as JSON values by name.
 
-    Fields at their neutral value are omitted, as are fields that the constructor does not accept.
+    A field marked `NEUTRAL_DEFAULT` is omitted while it has its default. A field that is not an
+    argument of the constructor is always omitted.
     """
     return {
-        entry.name: _plain(getattr(instance, entry.name))
-        for entry in fields(instance)
-        if entry.init
-        and (entry.metadata != NEUTRAL or getattr(instance, entry.name) != entry.default)
+        field.name: _to_json_value(getattr(instance, field.name))
+        for field in fields(instance)
+        if field.init
+        and (field.metadata != NEUTRAL_DEFAULT or getattr(instance, field.name) != field.default)
     }
 
 
-def canonical_json(plain: object) -> str:
-    """Return JSON values as text in canonical form, of which digests are computed.
+def canonical_json(json_value: object) -> str:
+    """Return the canonical JSON text of a value: equal values give equal text.
 
-    Keys are sorted, there are no spaces, and numbers have their shortest form.
+    Keys are sorted, spaces are omitted, and numbers have their shortest form.
 
     Raises:
         ValueError: if a number is NaN or infinite.
     """
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(json_value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest_of(plain: object) -> str:
-    """Return the SHA-256 of the canonical JSON of plain values, in hexadecimal."""
-    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+def digest_of(json_value: object) -> str:
+    """Return the SHA-256 of the canonical JSON text of a value, in hexadecimal."""
+    return hashlib.sha256(canonical_json(json_value).encode()).hexdigest()
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
+    """Convert dataclasses, mappings and tuples to JSON values, recursively."""
     if is_dataclass(value):
         return identity_of(value)
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _to_json_value(element) for key, element in value.items()}
     if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0 share one digest
+        return [_to_json_value(element) for element in value]
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0 have one digest

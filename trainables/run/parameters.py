@@ -1,4 +1,4 @@
-"""Parameters of methods and backbones: names, defaults, allowed values and search spaces."""
+"""Settings of methods and backbones: their defaults, allowed values and search spaces."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import ClassVar
 from trainables.errors import FieldError, suggest
 
 Scalar = bool | int | float | str
+"""Type of a parameter value that is not a list."""
 Value = Scalar | tuple[int, ...]
+"""Type of a parameter value; a list of integers is stored as a tuple."""
 
 
 class FrozenMap(Mapping[str, Value]):
-    """An immutable, hashable mapping, ordered by key."""
+    """Immutable, hashable mapping from parameter names to values, sorted by name."""
 
     __slots__ = ("_items",)
 
@@ -37,7 +39,7 @@ class FrozenMap(Mapping[str, Value]):
         return f"FrozenMap({self._items!r})"
 
     def number(self, key: str) -> float:
-        """Return a numeric value as a float.
+        """Return the numeric value of a key as a float.
 
         Raises:
             TypeError: if the value is a string or a tuple.
@@ -50,12 +52,12 @@ class FrozenMap(Mapping[str, Value]):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Search space of one number: the interval [low, high].
+    """Search space of one numeric hyperparameter: the interval [low, high].
 
     Attributes:
-        low: lower bound.
-        high: upper bound.
-        log: whether the space is logarithmic.
+        low: lower bound of the interval.
+        high: upper bound of the interval.
+        log: whether values are sampled uniformly on a logarithmic scale.
     """
 
     low: float
@@ -66,14 +68,17 @@ class Space:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise FieldError("high", f"must be above low ({self.low:g}), got {self.high:g}")
+            raise FieldError("high", f"high must be above low ({self.low:g}), got {self.high:g}")
         if self.log and self.low <= 0:
-            raise FieldError("low", f"must be above 0 in a log space, got {self.low:g}")
-        for end in ("low", "high"):
-            object.__setattr__(self, end, float(getattr(self, end)))  # 1 and 1.0 share one digest
+            raise FieldError("low", f"low must be above 0 if log is true, got {self.low:g}")
+        for bound in ("low", "high"):  # as floats, so that 1 and 1.0 share one digest
+            object.__setattr__(self, bound, float(getattr(self, bound)))
 
     def position(self, value: float) -> float:
-        """Return the position of a value in the (logarithmic) space: 0 at `low`, 1 at `high`."""
+        """Return the relative position of a value in the interval: 0 for `low`, 1 for `high`.
+
+        If `log` is true, the logarithms of the value and of the bounds are used.
+        """
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -82,23 +87,24 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Parameter of a method or backbone; its values have the type of its default.
+    """Setting of a method or backbone (not a weight); all values have the type of the default.
 
     Attributes:
-        name: name in studies, flags and MLflow.
+        name: name of the parameter in studies, flags and MLflow.
         default: value used if a study does not set the parameter.
-        help: description for the user in one line, with the source.
-        low: lower bound of a number.
-        high: upper bound of a number.
+        help: one-line description for the user, with the source of the default.
+        low: lower bound of a numeric value.
+        high: upper bound of a numeric value.
         low_open: whether `low` itself is not allowed.
         high_open: whether `high` itself is not allowed.
-        choices: allowed values of a string.
-        in_epochs: whether the value counts epochs, so that it is scaled with a training's length.
-        must_be_reached: whether the value is an epoch at which the method starts something, so
-            that a training must not end before it.
+        choices: allowed values of a parameter whose default is a string.
+        in_epochs: whether the value counts epochs, and is scaled with the length of a run.
+        must_be_reached: whether the value is an epoch at which the method changes its behaviour, so
+            that a run must not end before this epoch.
         space: default search space; None if the parameter is not searched by default.
-        neutral: value under which the owner behaves as it did without the parameter, for one that
-            was added after a release; it is omitted from digests and must never change.
+        neutral: for a parameter that was added after a release, the value under which the method or
+            backbone behaves as before. The digest of a run leaves out parameters with this value,
+            which must never change. None for all other parameters.
     """
 
     name: str
@@ -115,10 +121,10 @@ class Parameter:
     neutral: Value | None = None
 
     def __post_init__(self) -> None:
-        """Check that a parameter with a search space takes real numbers.
+        """Check that a parameter with a search space has a float as default.
 
         Raises:
-            ValueError: if its default is of another type.
+            ValueError: if the default has another type.
         """
         if self.space is not None and not isinstance(self.default, float):
             raise ValueError(
@@ -128,22 +134,22 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """Description of the allowed values, for messages."""
+        """Description of the allowed values for messages, such as "a number above 0"."""
         if isinstance(self.default, bool):
             return "true or false"
         if isinstance(self.default, str):
             return "one of " + ", ".join(self.choices)
-        kind = "a list of integers" if isinstance(self.default, tuple) else "a number"
-        kind = "an integer" if isinstance(self.default, int) else kind
+        type_text = "a list of integers" if isinstance(self.default, tuple) else "a number"
+        type_text = "an integer" if isinstance(self.default, int) else type_text
         bounds = []
         if self.low > -math.inf:
             bounds.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
         if self.high < math.inf:
             bounds.append(f"{'below' if self.high_open else 'at most'} {self.high:g}")
-        return " ".join([kind, " and ".join(bounds)]).strip()
+        return " ".join([type_text, " and ".join(bounds)]).strip()
 
     def check(self, value: object) -> Value:
-        """Return the value, converted to the parameter's type.
+        """Check a value and return it converted to the type of the parameter.
 
         Raises:
             FieldError: if the value has another type or is out of range.
@@ -154,6 +160,7 @@ class Parameter:
         return converted
 
     def _convert(self, value: object) -> Value | None:
+        """Return a value in the type of the parameter; None if the value is not allowed."""
         if isinstance(self.default, bool):
             return value if isinstance(value, bool) else None
         if isinstance(self.default, str):
@@ -161,56 +168,74 @@ class Parameter:
         if isinstance(self.default, tuple):
             if isinstance(value, str) or not isinstance(value, Sequence) or not value:
                 return None
-            numbers = tuple(self._convert_number(item) for item in value)
+            numbers = tuple(self._convert_number(element) for element in value)
             return None if None in numbers else tuple(int(n) for n in numbers if n is not None)
         return self._convert_number(value)
 
     def _convert_number(self, value: object) -> float | int | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        whole = isinstance(self.default, int | tuple)
-        if not math.isfinite(value) or (whole and value != int(value)):
+        takes_integers = isinstance(self.default, int | tuple)
+        if not math.isfinite(value) or (takes_integers and value != int(value)):
             return None
-        below = value <= self.low if self.low_open else value < self.low
-        above = value >= self.high if self.high_open else value > self.high
-        if below or above:
+        is_too_low = value <= self.low if self.low_open else value < self.low
+        is_too_high = value >= self.high if self.high_open else value > self.high
+        if is_too_low or is_too_high:
             return None
-        return int(value) if whole else value + 0.0  # turns -0.0 into 0.0: one digest
+        return int(value) if takes_integers else value + 0.0  # turns -0.0 into 0.0: one digest
 
 
-def complete(
+def complete_parameters(
     owner: str, parameters: Sequence[Parameter], values: Mapping[str, object]
 ) -> FrozenMap:
-    """Return values of all parameters: the checked `values`, and the defaults of the others.
+    """Check given parameter values and add the defaults of all other parameters.
 
     Args:
-        owner: method or backbone that has the parameters, such as "method nal", for messages.
-        parameters: all parameters of the owner.
+        owner: description of the method or backbone for messages, such as "method nal".
+        parameters: all parameters of the method or backbone.
         values: values by parameter name, from a study or a flag.
+
+    Returns:
+        Value of each parameter, by name.
 
     Raises:
         FieldError: if a name is unknown or a value is not allowed.
     """
-    known = {parameter.name: parameter for parameter in parameters}
+    parameters_by_name = {parameter.name: parameter for parameter in parameters}
     for name in values:
-        if name not in known:
-            tail = suggest(name, known) if known else "it takes none"
-            raise FieldError(name, f"{owner} has no parameter '{name}': {tail}")
+        if name not in parameters_by_name:
+            hint = (
+                suggest(name, parameters_by_name)
+                if parameters_by_name
+                else f"remove the setting, since {owner} has no parameters"
+            )
+            raise FieldError(name, f"{owner} has no parameter '{name}': {hint}")
     return FrozenMap(
         {
             name: parameter.check(values[name]) if name in values else parameter.default
-            for name, parameter in known.items()
+            for name, parameter in parameters_by_name.items()
         }
     )
 
 
-def without_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> dict[str, Value]:
-    """Return the values that enter digests: all but those at their parameter's neutral value."""
-    neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
-    return {k: v for k, v in values.items() if k not in neutral or v != neutral[k]}
+def without_neutral_values(values: FrozenMap, parameters: Sequence[Parameter]) -> dict[str, Value]:
+    """Return parameter values for a digest, without those equal to `Parameter.neutral`."""
+    neutral_values = _neutral_values(parameters)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in neutral_values or value != neutral_values[name]
+    }
 
 
-def with_neutral(values: FrozenMap, parameters: Sequence[Parameter]) -> FrozenMap:
-    """Return values with the neutral values of missing parameters, which older records lack."""
-    neutral = {p.name: p.neutral for p in parameters if p.neutral is not None}
-    return FrozenMap({**neutral, **values})
+def with_neutral_values(values: FrozenMap, parameters: Sequence[Parameter]) -> FrozenMap:
+    """Return recorded parameter values, with neutral values for parameters added since then."""
+    return FrozenMap({**_neutral_values(parameters), **values})
+
+
+def _neutral_values(parameters: Sequence[Parameter]) -> dict[str, Value]:
+    return {
+        parameter.name: parameter.neutral
+        for parameter in parameters
+        if parameter.neutral is not None
+    }

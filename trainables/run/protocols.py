@@ -1,8 +1,8 @@
-"""Protocols that choose hyperparameters: the epochs of a run whose accuracy they average.
+"""Protocols: rules that name the epochs whose mean held-out accuracy chooses hyperparameters.
 
-Where a learning rate restarts, accuracy falls after each restart and recovers towards the end of
-the cycle. The mean over the last epochs is then lower and noisier than the mean over the ends of
-the last cycles, and describes the network at rates at which nobody would stop its training.
+If the learning rate restarts, accuracy falls after each restart and recovers towards the end of the
+cycle. The mean over the last epochs then includes epochs at a high learning rate, and is lower and
+noisier than the mean over the ends of the last cycles.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 ProtocolKey = Literal["held-out-mean", "held-out-cycle-ends"]
 """Names of the protocols in studies and digests."""
 
-DEFAULT_CYCLES = 3
-"""Number of cycle ends that are averaged unless a study sets it."""
+DEFAULT_CYCLE_COUNT = 3
+"""Default number of cycle ends that the protocol `held-out-cycle-ends` averages."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutMean:
-    """Mean accuracy on held-out noisy labels over the last epochs.
+    """Protocol that averages the accuracy on held-out noisy labels over the last epochs.
 
     Attributes:
-        window: number of last epochs, the recipe's `window`.
+        window: number of epochs at the end of a run that are averaged, see `Recipe.window`.
     """
 
     window: int
@@ -35,33 +35,33 @@ class HeldOutMean:
 
     @property
     def identity(self) -> dict[str, str | int]:
-        """Keys that enter the digest of a search."""
+        """Name and settings of the protocol, which enter the digest of a search."""
         return {"protocol": self.key, "window": self.window}
 
     @property
-    def averaged(self) -> str:
+    def epochs_text(self) -> str:
         """Description of the averaged epochs, such as "last 10 epochs"."""
         return "last epoch" if self.window == 1 else f"last {self.window} epochs"
 
     @property
-    def name(self) -> str:
-        """Description of the protocol in printed plans and in notes of tables."""
-        return f"mean accuracy on held-out noisy labels over the {self.averaged}"
+    def description(self) -> str:
+        """Description of the protocol for printed plans and notes below tables."""
+        return f"mean accuracy on held-out noisy labels over the {self.epochs_text}"
 
-    def epochs(self, recipe: Recipe) -> tuple[int, ...]:
-        """Return the averaged epochs of a training, in order."""
+    def averaged_epochs(self, recipe: Recipe) -> tuple[int, ...]:
+        """Return the numbers of the epochs of a run that are averaged, ascending."""
         return tuple(range(max(1, recipe.epochs - self.window + 1), recipe.epochs + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutCycleEnds:
-    """Mean accuracy on held-out noisy labels over the ends of the last cycles.
+    """Protocol that averages the accuracy on held-out noisy labels over the last cycle ends.
 
     The end of a cycle is its epoch with the lowest learning rate: an epoch divisible by the
     schedule's period.
 
     Attributes:
-        cycles: number of last cycle ends.
+        cycles: number of cycle ends that are averaged, counted from the end of a run.
     """
 
     cycles: int
@@ -69,63 +69,69 @@ class HeldOutCycleEnds:
 
     @property
     def identity(self) -> dict[str, str | int]:
-        """Keys that enter the digests of a search and of its sweep."""
+        """Name and settings of the protocol, which enter the digests of search and sweep."""
         return {"protocol": self.key, "cycles": self.cycles}
 
     @property
-    def averaged(self) -> str:
+    def epochs_text(self) -> str:
         """Description of the averaged epochs, such as "last 3 cycle ends"."""
         return "last cycle end" if self.cycles == 1 else f"last {self.cycles} cycle ends"
 
     @property
-    def name(self) -> str:
-        """Description of the protocol in printed plans and in notes of tables."""
+    def description(self) -> str:
+        """Description of the protocol for printed plans and notes below tables."""
         epochs = "epoch" if self.cycles == 1 else "epochs"
         return (
-            f"mean accuracy on held-out noisy labels over the {self.averaged} "
+            f"mean accuracy on held-out noisy labels over the {self.epochs_text} "
             f"({epochs} at the lowest learning rate)"
         )
 
-    def epochs(self, recipe: Recipe) -> tuple[int, ...]:
-        """Return the averaged epochs of a training, in order; none if no cycle is completed."""
-        period = recipe.schedule.cycle
-        ends = range(period, recipe.epochs + 1, period) if period else ()
-        return tuple(ends[-self.cycles :])
+    def averaged_epochs(self, recipe: Recipe) -> tuple[int, ...]:
+        """Return the numbers of the epochs of a run that are averaged, ascending.
+
+        The result is empty if the run completes no cycle.
+        """
+        period = recipe.schedule.cycle_length
+        cycle_ends = range(period, recipe.epochs + 1, period) if period else ()
+        return tuple(cycle_ends[-self.cycles :])
 
 
 Protocol = HeldOutMean | HeldOutCycleEnds
 
 
 def protocol_of(
-    recipe: Recipe, key: ProtocolKey | None = None, cycles: int = DEFAULT_CYCLES
+    recipe: Recipe, key: ProtocolKey | None = None, cycles: int = DEFAULT_CYCLE_COUNT
 ) -> Protocol:
-    """Return the protocol of trainings under a recipe.
+    """Return the protocol for runs with a recipe.
 
-    By default it follows from the schedule: cycle ends if the learning rate restarts during the
-    training, the mean over the last epochs if it does not. A single cosine cycle does not restart.
+    By default the protocol averages over cycle ends if the learning rate restarts during a run, and
+    over the last epochs if it does not. A single cosine cycle has no restart.
 
     Args:
-        recipe: recipe of the trainings.
-        key: name of the protocol; None for the schedule's default.
-        cycles: number of cycle ends to average; fewer if the training completes fewer cycles.
+        recipe: recipe of the runs.
+        key: name of the protocol; None for the default.
+        cycles: number of cycle ends to average; reduced if a run completes fewer cycles.
     """
-    period = recipe.schedule.cycle
+    period = recipe.schedule.cycle_length
     if key is None:
         restarts = period is not None and recipe.epochs > period
         key = HeldOutCycleEnds.key if restarts else HeldOutMean.key
     if key == HeldOutMean.key:
         return HeldOutMean(recipe.window)
-    completed = recipe.epochs // period if period else 0
-    return HeldOutCycleEnds(max(1, min(cycles, completed)))
+    completed_cycles = recipe.epochs // period if period else 0
+    return HeldOutCycleEnds(max(1, min(cycles, completed_cycles)))
 
 
-def read_protocol(identity: Mapping[str, str | int]) -> Protocol:
-    """Return the protocol that has an `identity`, such as one stored in a recorded plan.
+def protocol_from_identity(identity: Mapping[str, str | int]) -> Protocol:
+    """Return the protocol with a recorded name and settings.
+
+    Args:
+        identity: value of the attribute `identity` of the protocol.
 
     Raises:
-        ValueError: if no known protocol has this identity.
+        ValueError: if no protocol has this name, or its settings differ.
     """
-    for kind, count in ((HeldOutMean, "window"), (HeldOutCycleEnds, "cycles")):
-        if identity.keys() == {"protocol", count} and identity["protocol"] == kind.key:
-            return kind(int(identity[count]))
+    for protocol, count_key in ((HeldOutMean, "window"), (HeldOutCycleEnds, "cycles")):
+        if identity.keys() == {"protocol", count_key} and identity["protocol"] == protocol.key:
+            return protocol(int(identity[count_key]))
     raise ValueError(f"unknown protocol {dict(identity)}")

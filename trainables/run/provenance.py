@@ -1,4 +1,4 @@
-"""The provenance of a run (device, host, versions, commit), recorded beside its spec."""
+"""Provenance of a run: device, host, versions and commit, none of which enter the run's digest."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from trainables.run.identity import canonical_json, digest_of
 from trainables.run.record import write_once
 
-PACKAGES = ("torch", "torchvision", "numpy", "ray", "optuna")
+RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "ray", "optuna")
 """Names of the packages whose versions are recorded with every run."""
 
-ENVIRONMENTS = "environments"
-"""Name of the folder under the home that holds the lists of installed distributions."""
+ENVIRONMENTS_FOLDER = "environments"
+"""Name of the subfolder of the home folder for lists of installed Python packages."""
 
 
 @cache
 def code_provenance() -> dict[str, str]:
-    """Return the commit of the code's git checkout and whether it is dirty, if it is a checkout."""
+    """Return the git commit of this code, and as "dirty" whether uncommitted changes exist."""
     folder = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
@@ -39,37 +39,40 @@ def code_provenance() -> dict[str, str]:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of this project and of `PACKAGES`, by name."""
-    installed = {"python": platform.python_version()}
-    for package in ("nal-orchestrator", *PACKAGES):
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python, this project and `RECORDED_PACKAGES`, by package name."""
+    versions = {"python": platform.python_version()}
+    for package in ("nal-orchestrator", *RECORDED_PACKAGES):
         try:
-            installed[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            installed[package] = "absent"
-    return installed
+            versions[package] = "absent"
+    return versions
 
 
-def provenance(device: str) -> dict[str, str]:
-    """Return the provenance of a run on a device in the present process."""
-    return {"device": device, "host": platform.node(), **versions(), **code_provenance()}
+def run_provenance(device: str) -> dict[str, str]:
+    """Return the provenance of a run that this process trains on the named device."""
+    return {"device": device, "host": platform.node(), **package_versions(), **code_provenance()}
 
 
 @cache
-def distributions() -> dict[str, str]:
-    """Return the version of every installed distribution by its name in lower case."""
-    named = ((entry.metadata["Name"], entry.version) for entry in metadata.distributions())
-    return {name.lower(): version for name, version in named if name}
+def installed_distributions() -> dict[str, str]:
+    """Return the versions of all installed Python packages, by name in lower case."""
+    packages = ((each.metadata["Name"], each.version) for each in metadata.distributions())
+    return {name.lower(): version for name, version in packages if name}
 
 
 def store_environment(home: Path) -> str:
-    """Store the list of installed distributions under the home and return its SHA-256.
+    """Store the list of installed Python packages and return the SHA-256 of the list.
+
+    Args:
+        home: path of the home folder, in which the list is stored under `environments/`.
 
     Raises:
-        HomeError: if the home cannot be written.
+        HomeError: if the home folder cannot be written.
     """
-    versions_by_name = distributions()
+    versions_by_name = installed_distributions()
     sha256 = digest_of(versions_by_name)
     content = canonical_json(versions_by_name).encode()
-    write_once(home / ENVIRONMENTS / f"{sha256}.json", content)
+    write_once(home / ENVIRONMENTS_FOLDER / f"{sha256}.json", content)
     return sha256

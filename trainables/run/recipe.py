@@ -1,4 +1,4 @@
-"""The recipe of a training: all settings of the optimisation, apart from the method's own."""
+"""The recipe of a run: all settings of the optimisation that are independent of the method."""
 
 from __future__ import annotations
 
@@ -6,47 +6,51 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from trainables.errors import FieldError
-from trainables.run.identity import NEUTRAL
-from trainables.run.schedules import CONSTANT, Schedule, scaled_count
+from trainables.run.identity import NEUTRAL_DEFAULT
+from trainables.run.schedules import CONSTANT_SCHEDULE, Schedule, scale_epoch_count
 
 AUGMENTATIONS = ("crop", "flip")
 """Names of the random augmentations of training images.
 
-"crop" pads a small image by 4 pixels on each side and crops it to its size at a random position;
-from a large one it crops a square of `crop_size`. "flip" mirrors an image horizontally with
-probability 1/2."""
+"crop" pads a small image by 4 pixels on each side and crops it to its original size at a random
+position; from a large picture it crops a square of side `Recipe.crop_size`. "flip" mirrors an image
+horizontally with probability 1/2."""
 
 Precision = Literal["float32", "bf16"]
+"""Names of the number formats of the forward pass."""
 Optimizer = Literal["sgd", "radam"]
+"""Names of the optimisers."""
 
-COUNTS = ("epochs", "batch_size", "window", "evaluate_every")
-"""Fields of a recipe that must be at least 1."""
+POSITIVE_INTEGER_FIELDS = ("epochs", "batch_size", "window", "evaluate_every")
+"""Names of the fields of a recipe that must be at least 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Settings of the optimisation of a network.
+    """Settings of the optimisation of a network, independent of the method.
 
     Attributes:
         epochs: number of passes over the training samples.
         batch_size: number of samples per step; the last batch of an epoch may be smaller.
         drop_last: whether a smaller last batch is dropped.
         learning_rate: base learning rate, which the schedule scales.
-        optimizer: "sgd", the paper's optimiser, or "radam", which ignores `momentum`.
+        optimizer: "sgd", the optimiser of the NAL paper, or "radam", which ignores `momentum`.
         momentum: momentum of SGD.
-        weight_decay: weight decay of every parameter that the loss depends on.
+        weight_decay: weight decay of every network parameter that the loss depends on.
         nesterov: whether SGD uses Nesterov momentum.
         schedule: learning rate as a function of the epoch.
         augmentation: names of the augmentations of training images, from `AUGMENTATIONS`.
-        crop_size: side in pixels of the square that the network receives of a large picture, cut
-            from the centre unless "crop" is among the augmentations; None for small images, which
-            are used whole.
+        crop_size: side in pixels of the square that is cut out of a large picture as input of the
+            network, from the centre unless "crop" is among the augmentations; None for small
+            images, which are used whole.
         mean: mean of each channel for pixels scaled to [0, 1]; None to measure it on the training
             samples.
-        std: standard deviation of each channel for pixels scaled to [0, 1]; None as for `mean`.
-        window: number of last epochs that are always evaluated, and that the protocol
-            `held-out-mean` averages.
-        evaluate_every: epochs between evaluations; the last `window` epochs are always evaluated.
+        std: standard deviation of each channel for pixels scaled to [0, 1]; None to measure it on
+            the training samples.
+        window: number of epochs at the end of a run that are always evaluated, and that the
+            protocol `held-out-mean` averages.
+        evaluate_every: number of epochs between evaluations; the last `window` epochs are always
+            evaluated.
         precision: number format of the forward pass; losses are always float32.
         tf32: whether CUDA may compute float32 products in TF32.
     """
@@ -54,26 +58,26 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
-    drop_last: bool = field(default=False, metadata=NEUTRAL)
+    drop_last: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
     optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    nesterov: bool = field(default=False, metadata=NEUTRAL)
-    schedule: Schedule = CONSTANT
+    nesterov: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
+    schedule: Schedule = CONSTANT_SCHEDULE
     augmentation: tuple[str, ...] = ()
-    crop_size: int | None = field(default=None, metadata=NEUTRAL)
+    crop_size: int | None = field(default=None, metadata=NEUTRAL_DEFAULT)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     window: int = 10
     evaluate_every: int = 1
     precision: Precision = "float32"
-    tf32: bool = field(default=False, metadata=NEUTRAL)
+    tf32: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         for name, allowed, is_valid in (
-            *((name, "at least 1", getattr(self, name) >= 1) for name in COUNTS),
+            *((name, "at least 1", getattr(self, name) >= 1) for name in POSITIVE_INTEGER_FIELDS),
             ("learning_rate", "above 0", self.learning_rate > 0),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "at least 0", self.weight_decay >= 0),
@@ -85,10 +89,10 @@ class Recipe:
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 share one digest
         if self.crop_size is not None and self.crop_size < 1:
             raise FieldError("crop_size", f"crop_size must be at least 1, got {self.crop_size}")
-        if self.optimizer != "sgd":  # ignored, so that its value must not change the digest
+        if self.optimizer != "sgd":  # no effect, so it must not change the digest
             object.__setattr__(self, "momentum", 0.0)
         if self.nesterov and self.momentum == 0:
-            raise FieldError("nesterov", "nesterov needs momentum above 0, got 0")
+            raise FieldError("nesterov", "nesterov requires momentum above 0, got 0")
         for name in self.augmentation:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)
@@ -96,49 +100,52 @@ class Recipe:
         # Augmentations are applied in one order; their order here must not change the digest.
         ordered = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
         object.__setattr__(self, "augmentation", ordered)
-        self._check_statistics()
+        self._check_mean_and_std()
         if self.window > self.epochs:
             object.__setattr__(self, "window", self.epochs)
 
-    def _check_statistics(self) -> None:
+    def _check_mean_and_std(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise FieldError("mean", "mean and std are given together or not at all")
+            raise FieldError("mean", "mean and std must both be set, or neither of them")
         if self.std is not None and (
             min(self.std) <= 0 or self.mean is None or len(self.mean) != len(self.std)
         ):
-            raise FieldError("std", "std must be above 0, and as many values as mean")
+            raise FieldError("std", "std must have as many values as mean, all above 0")
 
     def scaled(self, epochs: int, schedule: Schedule | None = None) -> Recipe:
-        """Return the recipe for another number of epochs, with window and schedule scaled.
+        """Return this recipe for another number of epochs, with window and schedule scaled.
 
-        If the ends of all cycles are evaluated, those of the new cycles are too.
+        If this recipe evaluates the end of every learning rate cycle, the new recipe does as well.
 
         Args:
             epochs: number of epochs of the new recipe.
-            schedule: schedule of the new recipe; None to scale the present one.
+            schedule: schedule of the new recipe; None to scale the schedule of this recipe.
         """
         schedule = schedule or self.schedule.scaled(epochs / self.epochs)
-        window = scaled_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
-        every, (cycle, scaled_cycle) = self.evaluate_every, (self.schedule.cycle, schedule.cycle)
-        if cycle and scaled_cycle and cycle % every == 0:
-            every = max(n for n in range(1, every + 1) if scaled_cycle % n == 0)
-        return replace(self, epochs=epochs, schedule=schedule, window=window, evaluate_every=every)
+        window = scale_epoch_count(self.window, (self.epochs, self.schedule), (epochs, schedule))
+        interval = self.evaluate_every
+        old_cycle, new_cycle = self.schedule.cycle_length, schedule.cycle_length
+        if old_cycle and new_cycle and old_cycle % interval == 0:
+            interval = max(n for n in range(1, interval + 1) if new_cycle % n == 0)
+        return replace(
+            self, epochs=epochs, schedule=schedule, window=window, evaluate_every=interval
+        )
 
-    def input_shape(self, image: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        """Return the shape (C, H, W) of a network's input images.
+    def input_shape(self, image_shape: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of the network's input images.
 
         Args:
-            image: shape of a dataset's images; None if they are files of any size.
+            image_shape: shape of the dataset's images; None if the images are files of any size.
 
         Raises:
             FieldError: if the images are files and the recipe has no `crop_size`.
         """
-        if image is not None:
-            return image
+        if image_shape is not None:
+            return image_shape
         if self.crop_size is None:
-            raise FieldError("crop_size", "crop_size must be given for pictures that are files")
+            raise FieldError("crop_size", "crop_size must be set for a dataset of picture files")
         return 3, self.crop_size, self.crop_size
 
     def evaluates(self, epoch: int) -> bool:
-        """Return whether the held-out and test splits are evaluated after this epoch."""
+        """Return whether the accuracies of a run are evaluated after an epoch."""
         return epoch % self.evaluate_every == 0 or epoch > self.epochs - self.window

@@ -1,7 +1,7 @@
-"""The record of a run: the folder `runs/<digest>/` under the home.
+"""The record of a run: the folder `runs/<digest>/` in the home folder.
 
-It holds `spec.json`, the checkpoints and, once the run has ended, `result.json`. A final result
-means that nothing is left to train; a run that was stopped or ran out of memory may be continued.
+The record contains `spec.json`, the checkpoints and, after the run has ended, `result.json`. A run
+that was stopped or ran out of memory can be continued; a run with any other result cannot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import HomeError, RecordError
 from trainables.extensions import CodeFile, loaded_files
 from trainables.lazy import torch
-from trainables.locks import locked
+from trainables.locks import file_lock
 from trainables.run.result import RunResult
 from trainables.run.spec import RunSpec
 
@@ -26,57 +26,58 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file atomically, so that readers never find half of it, even after a power cut.
+    """Write a file atomically, so that the file is never incomplete, even after a power cut.
 
     Raises:
         HomeError: if the disk is full or the folder is not writable.
     """
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    content_bytes = content.encode() if isinstance(content, str) else content
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
+        with partial_path.open("wb") as file:
+            file.write(content_bytes)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        partial_path.replace(path)
     except OSError as error:
         with suppress(OSError):
-            partial.unlink()
+            partial_path.unlink()
         raise HomeError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_once(path: Path, content: bytes) -> bytes:
-    """Write a file and its folder unless the file exists.
+    """Write a file if it does not exist yet, and return the content of the file.
 
-    If several processes write the file at the same time, one of them succeeds.
+    The folder of the file is created. If several processes write the file at the same time, the
+    content of the first one stays.
 
     Returns:
-        Content of the file, which may be that of an earlier write.
+        Content of the file on disk, which differs from `content` if the file existed before.
 
     Raises:
         HomeError: if the disk is full or the folder is not writable.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new_path = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            write_atomically(partial, content)
+            write_atomically(new_path, content)
             try:
-                os.link(partial, path)
+                os.link(new_path, path)
             except FileExistsError:
                 pass
             except OSError:  # a file system without hard links
-                partial.replace(path)
-            partial.unlink(missing_ok=True)
+                new_path.replace(path)
+            new_path.unlink(missing_ok=True)
         return path.read_bytes()
     except OSError as error:
         raise HomeError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the content of a checkpoint, or None if it is missing or damaged.
+    """Return the content of a checkpoint file, or None if the file is missing or damaged.
 
-    The checksums are verified first, since `torch.load` does not detect flipped bits.
+    The checksums in the file are verified, since `torch.load` does not detect flipped bits.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -88,81 +89,89 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-CONTENT = "content_sha256"
-"""Key of the digest of all other entries of a result file."""
+CHECKSUM_KEY = "content_sha256"
+"""Key under which a result file stores the SHA-256 of all its other entries."""
 
 
-def _to_json(plain: dict[str, Any]) -> str:
-    """Return JSON values as text, with the digest of their content."""
-    return json.dumps({**plain, CONTENT: _content_digest(plain)})
+def _to_json(json_object: dict[str, Any]) -> str:
+    """Return the JSON text of an object, with a checksum of its entries."""
+    return json.dumps({**json_object, CHECKSUM_KEY: _content_digest(json_object)})
 
 
 def _from_json(text: str) -> dict[str, Any]:
-    """Return the JSON values that `_to_json` wrote.
+    """Return the object in a JSON text from `_to_json`, after verifying the checksum.
 
     Raises:
-        ValueError: if the text is not JSON or does not match its digest.
+        ValueError: if the text is not JSON or does not match the checksum.
     """
-    plain = json.loads(text)
-    if not isinstance(plain, dict) or plain.pop(CONTENT, None) != _content_digest(plain):
+    json_object = json.loads(text)
+    if not isinstance(json_object, dict) or (
+        json_object.pop(CHECKSUM_KEY, None) != _content_digest(json_object)
+    ):
         raise ValueError("its content does not match its checksum")
-    return plain
+    return json_object
 
 
-def _content_digest(plain: dict[str, Any]) -> str:
+def _content_digest(json_object: dict[str, Any]) -> str:
     # Unlike `canonical_json`, NaN is allowed.
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(json_object, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Record:
-    """Folder of one run under the home.
+    """Record of one run: the folder `runs/<digest>/` in the home folder.
 
     Attributes:
         digest: digest of the run's spec.
         folder: path of the folder.
-        checkpoint: path of the latest checkpoint.
-        previous_checkpoint: path of the checkpoint before the latest.
+        checkpoint_path: path of the latest checkpoint.
+        previous_checkpoint_path: path of the checkpoint before the latest.
     """
 
     def __init__(self, home: Path, digest: str) -> None:
         self.digest = digest
         self.folder = home / "runs" / digest
-        self.checkpoint = self.folder / "checkpoint.pt"
-        self.previous_checkpoint = self.folder / "checkpoint.previous.pt"
-        self._result = self.folder / "result.json"
-        self._code = self.folder / "code"
+        self.checkpoint_path = self.folder / "checkpoint.pt"
+        self.previous_checkpoint_path = self.folder / "checkpoint.previous.pt"
+        self._result_path = self.folder / "result.json"
+        self._code_folder = self.folder / "code"
 
-    def result(self) -> RunResult | None:
-        """Return the result, or None if the run has not ended.
+    def read_result(self) -> RunResult | None:
+        """Return the recorded result of the run, or None if the run has not ended.
 
         Raises:
-            RecordError: if the file is damaged or belongs to another run.
+            RecordError: if the result file is damaged or belongs to another run.
             HomeError: if the folder cannot be read.
         """
         try:
-            result = RunResult.from_dict(_from_json(self._result.read_text()))
+            result = RunResult.from_dict(_from_json(self._result_path.read_text()))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise HomeError(f"cannot read {self._result}: {error.strerror}") from error
+            raise HomeError(f"cannot read {self._result_path}: {error.strerror}") from error
         except (RecordError, ValueError) as error:
             raise RecordError(
-                f"{self._result} cannot be read ({error}): delete its folder to train the run again"
+                f"{self._result_path} cannot be read ({error}): delete its folder to "
+                "train the run again"
             ) from error
         if result.digest != self.digest:
-            raise RecordError(f"{self._result} holds run {result.digest[:12]}: move it back")
+            raise RecordError(
+                f"{self._result_path} belongs to run {result.digest[:12]}: move it to the "
+                "folder of that run"
+            )
         return result
 
-    def checkpoint_state(self) -> dict[str, Any] | None:
-        """Return the latest checkpoint that is not damaged, or None if there is none."""
-        return read_checkpoint(self.checkpoint) or read_checkpoint(self.previous_checkpoint)
+    def read_latest_checkpoint(self) -> dict[str, Any] | None:
+        """Return the content of the latest undamaged checkpoint, or None if no such file exists."""
+        return read_checkpoint(self.checkpoint_path) or read_checkpoint(
+            self.previous_checkpoint_path
+        )
 
-    def spec(self) -> RunSpec | None:
-        """Return the spec, or None if the run was never started.
+    def read_spec(self) -> RunSpec | None:
+        """Return the recorded spec of the run, or None if the run was never started.
 
         Raises:
-            RecordError: if the file is damaged or of another version.
+            RecordError: if the spec file is damaged or was written by another version.
             HomeError: if the folder cannot be read.
         """
         path = self.folder / "spec.json"
@@ -175,64 +184,71 @@ class Record:
         except (RecordError, ValueError) as error:
             raise RecordError(f"{path} cannot be read: {error}") from error
 
-    def begin(self, spec: RunSpec) -> int:
-        """Write the spec and return the number of times that the run was started, with this one.
+    def record_start(self, spec: RunSpec) -> int:
+        """Record that the run is started or continued: write the spec and count the start.
 
-        The run must be claimed, since partial files of killed processes are removed.
+        Incomplete files of killed processes are removed, so the run must be locked by `claimed`.
+
+        Returns:
+            Number of times that the run has been started, including this start.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
-        for partial in self.folder.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
+        for partial_path in self.folder.glob(".*.partial"):
+            partial_path.unlink(missing_ok=True)
         write_atomically(self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1))
         path = self.folder / "attempts"
-        previous = path.read_text() if path.exists() else ""
-        attempts = 1 + (int(previous) if previous.isdecimal() else 0)
+        old_count = path.read_text() if path.exists() else ""
+        attempts = 1 + (int(old_count) if old_count.isdecimal() else 0)
         write_atomically(path, str(attempts))
         return attempts
 
-    def keep_code(self, spec: RunSpec) -> None:
-        """Write the files that a run's extensions come from into `code/`, by their SHA-256.
+    def store_code(self, spec: RunSpec) -> None:
+        """Copy the source files of the run's extensions to `code/`, each named by its SHA-256.
 
-        Code of installed packages is not copied: the record names their versions.
+        Extensions from installed packages are not copied, since the record contains the versions of
+        all packages.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
         for file in loaded_files():
             if file.sha256 in spec.code.values():
-                write_once(self._code / f"{file.sha256}.py", file.content)
+                write_once(self._code_folder / f"{file.sha256}.py", file.content)
 
-    def code(self) -> list[CodeFile]:
-        """Return the files in `code/`, each of them unchanged since it was written.
+    def read_code_files(self) -> list[CodeFile]:
+        """Return the copied source files of extensions, after checking their SHA-256.
 
         Raises:
-            RecordError: if one has been changed.
+            RecordError: if a file has been changed since it was stored.
         """
-        files = [CodeFile(str(path), path.read_bytes()) for path in sorted(self._code.glob("*.py"))]
+        files = [
+            CodeFile(str(path), path.read_bytes())
+            for path in sorted(self._code_folder.glob("*.py"))
+        ]
         for file in files:
             if Path(file.path).stem != file.sha256:
                 raise RecordError(f"{file.path} has been changed: its SHA-256 is {file.sha256}")
         return files
 
-    def finish(self, result: RunResult) -> None:
-        """Write the result; if it is final, delete the previous checkpoint.
+    def write_result(self, result: RunResult) -> None:
+        """Write the result of the run; if the result is final, delete the previous checkpoint.
 
         Raises:
             HomeError: if the folder cannot be written.
         """
-        write_atomically(self._result, _to_json(result.to_dict()))
-        if result.final:
-            self.previous_checkpoint.unlink(missing_ok=True)
+        write_atomically(self._result_path, _to_json(result.to_dict()))
+        if result.is_final:
+            self.previous_checkpoint_path.unlink(missing_ok=True)
 
     @contextmanager
     def claimed(self, patience_seconds: float = 60.0) -> Iterator[None]:
         """Lock the run for the duration of the context, so that no other process trains it.
 
         Args:
-            patience_seconds: longest wait for another process, such as a worker of a killed sweep,
-                which may run for some more seconds.
+            patience_seconds: longest wait, in seconds, for another process to end, such as a worker
+                of a killed sweep.
 
         Raises:
             HomeError: if the folder cannot be written, or another process still holds the lock.
@@ -240,11 +256,11 @@ class Record:
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.folder / "lock", patience_seconds))
+                stack.enter_context(file_lock(self.folder / "lock", patience_seconds))
             except TimeoutError:
                 raise HomeError(
                     f"run {self.digest[:12]} is being trained by another process: "
-                    "wait for it, or end it"
+                    "wait until that process has ended, or end it"
                 ) from None
             except OSError as error:
                 raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The result of a run: its metrics per epoch, its status and its provenance."""
+"""The result of a run: status, metrics of every epoch, label statistics and provenance."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import RecordError
 from trainables.noise import noise_of
 from trainables.run.metrics import (
-    CLEAN_VAL,
-    LAST,
-    PEAK_MEMORY,
+    CLEAN_VAL_ACCURACY,
+    LAST_SUFFIX,
+    PEAK_MEMORY_MB,
     SECONDS_PER_EPOCH,
-    TEST,
+    TEST_ACCURACY,
     TEST_BEST_CLEAN_VAL,
     TEST_BEST_VAL,
     TEST_LAST,
     TEST_MEAN_LAST,
     TRAIN_ACCURACY,
     TRAIN_ACCURACY_TRUE,
-    VAL,
+    VAL_ACCURACY,
     VAL_MEAN_LAST,
 )
 from trainables.run.protocols import protocol_of
@@ -34,33 +34,36 @@ if TYPE_CHECKING:
 
 
 HISTORY_SEPARATOR = ", then "
-"""Separator of successive values in the provenance of a run that was continued elsewhere."""
-BIT_RELEVANT = ("device", "torch")
-"""Keys of the provenance that may change a run's bits although its spec is the same."""
+"""Separator of the successive values of a provenance entry, such as the device, of a run that was
+continued under changed conditions."""
+BIT_RELEVANT_KEYS = ("device", "torch")
+"""Keys of the provenance entries that, besides the spec, may affect the bits of a result."""
 
 
 class Status(StrEnum):
-    """Status of a run that has ended; a run that has not ended has no result."""
+    """How a run ended; a run that has not ended has no status."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
-    """The device lacked memory: the run is tried again when it is next requested."""
+    """The device had too little memory. A sweep that needs the run later tries again."""
     STOPPED = "stopped"
-    """The sweep stopped the run, which continues from its checkpoint when it is next requested."""
+    """A sweep stopped the run early. A later sweep that needs the run continues it from its
+    checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelFacts:
-    """Recorded facts about the noisy labels of a run.
+class LabelStatistics:
+    """Statistics of the noisy labels of a run.
 
     Attributes:
-        sha256: SHA-256 of the label vector as little-endian int64.
-        count: number of labels.
-        flip_rate: fraction of the labels that differ from the true ones; None if the true labels
-            are unknown.
-        transition: observed probabilities of noisy class j given class i of the dataset, K × K.
-        nominal_rate: noise rate in the scenario's name; None if the name contains none.
+        sha256: SHA-256 of the noisy labels as a little-endian int64 vector.
+        count: number of noisy labels.
+        flip_rate: fraction of the noisy labels that differ from the true labels; None if the true
+            labels are unknown.
+        transition: observed transition matrix, K × K: entry (i, j) is the fraction of the samples
+            with label i in the dataset that have the noisy label j.
+        nominal_rate: noise rate in the name of the scenario; None if the name contains no rate.
     """
 
     sha256: str
@@ -70,12 +73,12 @@ class LabelFacts:
     nominal_rate: float | None = None
 
     @classmethod
-    def of(cls, labels: Realisation, scenario: str) -> LabelFacts:
-        """Return the facts about a realisation of a scenario."""
+    def from_realisation(cls, labels: Realisation, scenario: str) -> LabelStatistics:
+        """Compute the statistics of the labels that were drawn for a scenario."""
         return cls(
             labels.digest,
-            len(labels.noisy),
-            labels.flip_rate if labels.truth_known else None,
+            len(labels.noisy_labels),
+            labels.flip_rate if labels.true_labels_known else None,
             labels.transition,
             noise_of(scenario).nominal_rate,
         )
@@ -83,26 +86,28 @@ class LabelFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Result of a run that ended.
+    """Result of a run that has ended.
 
     Attributes:
         spec: specification of the run.
-        status: status of the run.
-        trace: one row per epoch with "epoch" and metrics such as "train/loss" and "val/accuracy",
-            accuracies as fractions; equal specs on equal devices give equal traces.
-        seconds: wall time of each epoch in seconds, which is not reproducible.
-        peak_memory_mb: peak memory of the device (CUDA) or the process (CPU), in 10^6 bytes.
-        labels: facts about the noisy labels.
+        status: how the run ended.
+        trace: one row per epoch, with the number of the epoch and metrics such as "train/loss" and
+            "val/accuracy" (a fraction); equal specs on equal devices give equal traces.
+        seconds: wall time of each epoch in seconds.
+        peak_memory_mb: peak memory of the device (CUDA) or the process (CPU), in MB (10^6 bytes).
+        labels: statistics of the noisy labels.
         parameters: number of trained parameters of the network.
-        provenance: device, host, versions, commit and whether the working tree was dirty.
-        reason: explanation of a status other than "finished": the step or epoch of a divergence or
-            of a lack of memory and the last good epoch, or the epoch at which the run was stopped.
+        provenance: device, host, versions, commit, and whether uncommitted changes existed.
+        reason: explanation of a status other than "finished", such as the step of a divergence or
+            the epoch at which the run was stopped; "" for a finished run.
         attempts: number of times the run was started or continued; above 1 after an interruption.
-        split: SHA-256 of the positions in the training split of the samples that were trained on,
-            as little-endian int64; "" if training never started.
+        split: SHA-256 of the positions of the used training samples in the dataset's training
+            split, as little-endian int64; "" if training never started.
         skipped: number of training pictures left out because they could not be decoded.
-        diagnostics: values of the diagnostics by name, one per collection, and their "epoch"; empty
-            if none were collected. The arrays behind them are stored in a file of their own.
+        diagnostics: scalar diagnostics by name, each with one value per collected epoch; the
+            numbers of these epochs are under "epoch". Empty if no epoch was collected. Diagnostics
+            of single samples are in the file `diagnostics.npz`.
+        digest: digest of the spec.
     """
 
     spec: RunSpec
@@ -110,7 +115,7 @@ class RunResult:
     trace: list[dict[str, float]]
     seconds: list[float]
     peak_memory_mb: float
-    labels: LabelFacts
+    labels: LabelStatistics
     parameters: int
     provenance: dict[str, str]
     reason: str = ""
@@ -124,74 +129,87 @@ class RunResult:
         object.__setattr__(self, "digest", self.spec.digest)
 
     @property
-    def final(self) -> bool:
-        """Whether the run is over for good, so that it is never continued."""
+    def is_final(self) -> bool:
+        """Whether the run finished or diverged; runs with another status can be continued."""
         return self.status not in (Status.OUT_OF_MEMORY, Status.STOPPED)
 
     @property
     def converged(self) -> bool:
-        """Whether the training converged; tables print the paper's ⊖ if it did not.
+        """Whether the run converged; if not, tables print ⊖ as in the NAL paper.
 
-        A run failed to converge if it diverged, or if the training accuracy of its last epoch is
-        below 2 / K, twice the chance level. Accuracy refers to the true labels if they are known,
-        since at high noise rates even a trained network disagrees with most of the noisy labels.
-        With fewer than 4 classes the bound is meaningless, and only a divergence counts.
+        A run failed to converge if it diverged, or if the training accuracy of the last epoch is
+        below 2 / K, twice the chance level. The accuracy refers to the true labels if these are
+        known, since at high noise rates even a trained network disagrees with most of the noisy
+        labels. With fewer than 4 classes, every run that has not diverged counts as converged.
         """
         if self.status is Status.DIVERGED:
             return False
-        accuracy = self.last(TRAIN_ACCURACY_TRUE)
+        accuracy = self.last_value(TRAIN_ACCURACY_TRUE)
         if accuracy is None:
-            accuracy = self.last(TRAIN_ACCURACY)
-        classes = len(self.labels.transition)
-        return accuracy is None or classes < 4 or accuracy >= 2 / classes
+            accuracy = self.last_value(TRAIN_ACCURACY)
+        class_count = len(self.labels.transition)
+        return accuracy is None or class_count < 4 or accuracy >= 2 / class_count
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """Return (epoch, value) for every epoch in which a metric was measured."""
+        """Return the values of a metric as pairs (epoch, value), in the order of epochs."""
         return [(int(row["epoch"]), row[metric]) for row in self.trace if metric in row]
 
-    def last(self, metric: str) -> float | None:
-        """Return the last value of a metric, or None if it has none or the run is not finished."""
+    def last_value(self, metric: str) -> float | None:
+        """Return the last value of a metric; None if not measured or the run is not finished."""
         curve = self.curve(metric)
         return curve[-1][1] if curve and self.status is Status.FINISHED else None
 
-    def mean(self, metric: str, protocol: Protocol) -> float | None:
-        """Return a metric's mean over a protocol's epochs, or None as `last` does."""
-        averaged = protocol.epochs(self.spec.recipe)
-        values = [value for epoch, value in self.curve(metric) if epoch in averaged]
-        finished = values and self.status is Status.FINISHED
-        return sum(values) / len(values) if finished else None
+    def mean_value(self, metric: str, protocol: Protocol) -> float | None:
+        """Return the mean of a metric over the epochs that a protocol averages.
 
-    def at_best(self, metric: str, chooser: str) -> float | None:
-        """Return a metric at the first epoch that maximises `chooser`, or None as `last` does."""
-        points = self.curve(chooser)
-        if not points or self.status is not Status.FINISHED:
-            return None
-        best = max(points, key=lambda point: point[1])[0]
-        return dict(self.curve(metric)).get(best)
+        The result is None if the metric was not measured or the run is not finished.
+        """
+        averaged_epochs = protocol.averaged_epochs(self.spec.recipe)
+        values = [value for epoch, value in self.curve(metric) if epoch in averaged_epochs]
+        is_available = values and self.status is Status.FINISHED
+        return sum(values) / len(values) if is_available else None
 
-    def summary(self, protocol: Protocol | None = None) -> dict[str, float]:
-        """Return the numbers shown in tables and in MLflow's list of runs, without missing ones.
+    def value_at_best(self, metric: str, selection_metric: str) -> float | None:
+        """Return the value of a metric in the first epoch in which another metric is highest.
+
+        The result is None if one of the metrics was not measured or the run is not finished.
 
         Args:
-            protocol: protocol whose epochs are averaged; None for that of the run's schedule.
+            metric: name of the metric to return.
+            selection_metric: name of the metric that chooses the epoch.
+        """
+        points = self.curve(selection_metric)
+        if not points or self.status is not Status.FINISHED:
+            return None
+        best_epoch = max(points, key=lambda point: point[1])[0]
+        return dict(self.curve(metric)).get(best_epoch)
+
+    def summary(self, protocol: Protocol | None = None) -> dict[str, float]:
+        """Return the summary numbers of the run for tables and MLflow, by name.
+
+        Numbers that cannot be computed are omitted.
+
+        Args:
+            protocol: protocol that defines the averaged epochs; None for the default protocol of
+                the run's schedule.
         """
         protocol = protocol or protocol_of(self.spec.recipe)
         numbers = {
-            VAL_MEAN_LAST: self.mean(VAL, protocol),
-            TEST_LAST: self.last(TEST),
-            TEST_MEAN_LAST: self.mean(TEST, protocol),
-            TEST_BEST_VAL: self.at_best(TEST, VAL),
-            TEST_BEST_CLEAN_VAL: self.at_best(TEST, CLEAN_VAL),
+            VAL_MEAN_LAST: self.mean_value(VAL_ACCURACY, protocol),
+            TEST_LAST: self.last_value(TEST_ACCURACY),
+            TEST_MEAN_LAST: self.mean_value(TEST_ACCURACY, protocol),
+            TEST_BEST_VAL: self.value_at_best(TEST_ACCURACY, VAL_ACCURACY),
+            TEST_BEST_CLEAN_VAL: self.value_at_best(TEST_ACCURACY, CLEAN_VAL_ACCURACY),
             SECONDS_PER_EPOCH: sum(self.seconds) / len(self.seconds) if self.seconds else None,
-            PEAK_MEMORY: self.peak_memory_mb,
+            PEAK_MEMORY_MB: self.peak_memory_mb,
         }
-        further = {name for row in self.trace for name in row if name.startswith("test/")}
-        for name in sorted(further - {TEST}):
-            numbers[f"{name}{LAST}"] = self.last(name)
+        test_metrics = {name for row in self.trace for name in row if name.startswith("test/")}
+        for name in sorted(test_metrics - {TEST_ACCURACY}):
+            numbers[f"{name}{LAST_SUFFIX}"] = self.last_value(name)
         return {name: value for name, value in numbers.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain JSON values."""
+        """Return the result as a JSON object, which `from_dict` reads."""
         return {
             "digest": self.digest,
             "spec": self.spec.to_dict(),
@@ -210,30 +228,34 @@ class RunResult:
         }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> RunResult:
-        """Return the result that JSON values describe.
+    def from_dict(cls, json_object: Mapping[str, Any]) -> RunResult:
+        """Return the result that a JSON object from `to_dict` describes.
 
         Raises:
-            RecordError: if the values are of another version or contradict the recorded digest.
+            RecordError: if the object has another format or contradicts the recorded digest.
         """
         try:
             result = cls(
-                spec=RunSpec.from_dict(plain["spec"]),
-                status=Status(plain["status"]),
-                trace=list(plain["trace"]),
-                seconds=list(plain["seconds"]),
-                peak_memory_mb=float(plain["peak_memory_mb"]),
-                labels=LabelFacts(**plain["labels"]),
-                parameters=int(plain["parameters"]),
-                provenance=dict(plain["provenance"]),
-                reason=plain["reason"],
-                attempts=int(plain["attempts"]),
-                diagnostics=dict(plain["diagnostics"]),
-                skipped=int(plain["skipped"]),
-                split=str(plain["split"]),
+                spec=RunSpec.from_dict(json_object["spec"]),
+                status=Status(json_object["status"]),
+                trace=list(json_object["trace"]),
+                seconds=list(json_object["seconds"]),
+                peak_memory_mb=float(json_object["peak_memory_mb"]),
+                labels=LabelStatistics(**json_object["labels"]),
+                parameters=int(json_object["parameters"]),
+                provenance=dict(json_object["provenance"]),
+                reason=json_object["reason"],
+                attempts=int(json_object["attempts"]),
+                diagnostics=dict(json_object["diagnostics"]),
+                skipped=int(json_object["skipped"]),
+                split=str(json_object["split"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"not a result of this version: {error}") from error
-        if result.digest != plain["digest"]:
-            raise RecordError(f"result {plain['digest'][:12]} holds the spec of another run")
+            raise RecordError(
+                f"not a run result of this version of the project: {error}"
+            ) from error
+        if result.digest != json_object["digest"]:
+            raise RecordError(
+                f"result {json_object['digest'][:12]} contains the spec of another run"
+            )
         return result

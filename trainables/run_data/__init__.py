@@ -1,1 +1,1 @@
-"""The data of one run: its noisy labels, its splits and their batches."""
+"""The data of one run: its noisy labels, its splits, and the loaders of their batches."""

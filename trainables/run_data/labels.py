@@ -1,11 +1,13 @@
 """The noisy labels of a run, drawn according to its spec and pinned at the first draw.
 
-A spec names only the source of its labels. The SHA-256 of the labels is recorded under the home at
-the first draw, in `realisations/`, and every later run with the same key compares its labels with
-it before training. A draw that has changed can therefore never share a table with an older one.
+A spec describes how labels are drawn but does not contain them. When labels are drawn for the first
+time, their SHA-256 is recorded in the folder `realisations/` of the home folder. Every later run
+whose spec describes the same draw compares its labels with this record before training. A table can
+therefore never mix runs on different labels.
 
-Labels from a file of the user's are copied to `labels/` under their SHA-256, as vectors over the
-whole training split, and read from there, so that the file may be edited or removed.
+Labels from a file of the user's are copied to the folder `labels/` of the home folder, as a vector
+over the whole training split in a file named by the SHA-256. Runs read this copy, so that the user
+may edit or remove the original file.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from trainables.errors import DataError, NalError, RecordError
 from trainables.noise import noise_of
 from trainables.run.identity import digest_of
 from trainables.run.record import write_atomically, write_once
-from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run.result import LabelStatistics, RunResult, Status
 from trainables.run_data.realisation import (
     Realisation,
+    draw_realisation,
     labels_digest,
     realisation_of,
-    realise,
     subset_positions,
 )
 
@@ -38,22 +40,22 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
     from trainables.run.spec import RunSpec
 
-LABELS = "labels"
-"""Name of the folder under the home that holds label vectors."""
-REALISATIONS = "realisations"
-"""Name of the folder under the home that holds the records of first draws."""
+LABELS_FOLDER = "labels"
+"""Name of the subfolder of the home folder for labels that users provide in files."""
+REALISATIONS_FOLDER = "realisations"
+"""Name of the subfolder of the home folder for the records of the first draws of labels."""
 
-POSTERIOR = "posterior"
-"""Role of the run on clean labels from whose class probabilities noisy labels are drawn."""
+POSTERIOR_ROLE = "posterior"
+"""Key in `RunSpec.needs` of the run from whose class probabilities noisy labels are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Class probabilities that labels are drawn from.
+    """Class probabilities from a network trained on clean labels, used to draw noisy labels.
 
     Attributes:
-        probabilities: probabilities for the samples that the run was trained on, shape (n, K).
-        folder: path of the record of that run.
+        probabilities: class probabilities of the network's training samples, shape (n, K).
+        folder: path of the folder `runs/<digest>/` of the run that trained the network.
     """
 
     probabilities: NDArray[np.float64]
@@ -61,15 +63,19 @@ class Posterior:
 
 
 def store_labels(labels: NDArray[np.int64], home: Path) -> Path:
-    """Write a label vector under the home, named by its SHA-256, and return the file's path.
+    """Store labels in the home folder, in a file named by their SHA-256, and return its path.
 
     A damaged file of the same name is replaced.
 
+    Args:
+        labels: labels of the whole training split, int64, shape (n,).
+        home: path of the home folder.
+
     Raises:
-        HomeError: if the home cannot be written.
+        HomeError: if the home folder cannot be written.
     """
-    path = _stored_path(labels_digest(labels), home)
-    content = _npy(labels)
+    path = _label_file_path(labels_digest(labels), home)
+    content = _npy_bytes(labels)
     if write_once(path, content) != content:
         write_atomically(path, content)
     return path
@@ -78,56 +84,63 @@ def store_labels(labels: NDArray[np.int64], home: Path) -> Path:
 def pinned_labels(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior | None = None
 ) -> Realisation:
-    """Return the noisy labels of a run after comparing them with those of the first draw.
+    """Return the noisy labels of a run, verified to equal those of the first draw.
 
     Args:
         spec: specification of the run.
         dataset: dataset of the run, with labels and annotations.
-        home: path of the folder that holds `labels/` and `realisations/`.
-        posterior: class probabilities from the run that the spec needs as "posterior", if any.
+        home: path of the home folder.
+        posterior: class probabilities from the run `spec.needs["posterior"]`, from which labels are
+            drawn; None if the spec has no such key.
 
     Raises:
-        DataError: if the data do not allow the noise, annotations are missing or differ from those
-            that the spec names, or the labels differ from those of the first draw.
+        DataError: if the data do not allow the noise, annotations are missing or do not match the
+            SHA-256 in the spec, or the labels differ from those of the first draw.
         RecordError: if the record of the first draw cannot be read.
-        HomeError: if the home cannot be written.
+        HomeError: if the home folder cannot be written.
     """
-    key = _key(spec)
-    name = digest_of(key)
+    draw_description = _draw_description(spec)
+    draw_digest = digest_of(draw_description)
     if posterior is None:
-        labels = draw(spec, dataset, home)
+        labels = draw_labels(spec, dataset, home)
     else:
-        labels = _frozen_draw(spec, dataset, home, posterior, f"noise-{name[:16]}.npy")
-    facts = LabelFacts.of(labels, spec.scenario)
-    path = home / REALISATIONS / f"{name}.json"
-    content = json.dumps({"key": key, **asdict(facts)}, indent=1)
+        labels = _draw_once(spec, dataset, home, posterior, f"noise-{draw_digest[:16]}.npy")
+    statistics = LabelStatistics.from_realisation(labels, spec.scenario)
+    path = home / REALISATIONS_FOLDER / f"{draw_digest}.json"
+    content = json.dumps({"key": draw_description, **asdict(statistics)}, indent=1)
     try:
-        first = str(json.loads(write_once(path, content.encode()))["sha256"])
+        first_sha256 = str(json.loads(write_once(path, content.encode()))["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(
-            f"{path}, the record of the first draw of labels, is damaged: restore it, or choose "
-            "another folder with --home"
+            f"{path}, the record of the first draw of labels, is damaged: restore this file, or "
+            "choose another home folder with --home"
         ) from error
-    if first != labels.digest:
+    if first_sha256 != labels.digest:
         raise DataError(
             f"the labels of {spec.scenario} at noise seed {spec.seeds.noise} have SHA-256 "
-            f"{labels.digest[:12]}, but {first[:12]} when labels were first drawn ({path}): runs "
-            "on different labels are not compared; restore what has changed, or choose another "
-            "folder with --home"
+            f"{labels.digest[:12]}, but had {first_sha256[:12]} when they were first drawn "
+            f"({path}): runs on different labels are not comparable; restore the earlier data and "
+            "package versions, or choose another home folder with --home"
         )
     return labels
 
 
-def draw(
+def draw_labels(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior | None = None
 ) -> Realisation:
     """Draw the noisy labels of a run without comparing them with earlier draws.
 
+    Args:
+        spec: specification of the run.
+        dataset: dataset of the run, with labels and annotations.
+        home: path of the home folder.
+        posterior: class probabilities from which labels are drawn, if the scenario requires them.
+
     Raises:
-        DataError: if the data do not allow the noise, or annotations are missing or differ from
-            those that the spec names.
+        DataError: if the data do not allow the noise, or annotations are missing or do not match
+            the SHA-256 in the spec.
     """
-    return realise(
+    return draw_realisation(
         dataset,
         spec.scenario,
         spec.seeds,
@@ -139,26 +152,28 @@ def draw(
 
 
 def check_posterior(digest: str, result: RunResult | None, reason: str = "") -> None:
-    """Check that a run whose class probabilities labels are drawn from is finished.
+    """Check that the run from whose class probabilities labels are drawn has finished.
 
     Args:
         digest: digest of the run.
-        result: result of the run; None if there is none.
-        reason: reason why there is no result, for the message.
+        result: result of the run; None if the run has no result.
+        reason: explanation of the missing result for the message.
 
     Raises:
-        NalError: if the run is not finished.
+        NalError: if the run has not finished.
     """
     if result is None or result.status is not Status.FINISHED:
-        why = reason or "not trained yet" if result is None else f"{result.status} {result.reason}"
+        explanation = (
+            reason or "not trained yet" if result is None else f"{result.status} {result.reason}"
+        )
         raise NalError(
-            f"the network on clean labels that PMD noise is drawn from, {digest[:12]}, could "
-            f"not be trained: {why}: change posterior.recipe"
+            f"run {digest[:12]}, which trains the network from which PMD noise is drawn, "
+            f"could not be trained: {explanation}: change posterior.recipe"
         )
 
 
-def _key(spec: RunSpec) -> dict[str, Any]:
-    """Return all values that a draw of labels depends on."""
+def _draw_description(spec: RunSpec) -> dict[str, Any]:
+    """Return the values of a spec that determine the draw of noisy labels."""
     return {
         "data": spec.data,
         "scenario": spec.scenario,
@@ -166,41 +181,45 @@ def _key(spec: RunSpec) -> dict[str, Any]:
         "subset_seed": spec.seeds.subset,
         "subset": spec.subset,
         "balanced": spec.balanced,
-        "posterior": spec.needs.get(POSTERIOR, ""),
+        "posterior": spec.needs.get(POSTERIOR_ROLE, ""),
         "annotations": spec.annotations,
         "revision": spec.revision,
     }
 
 
-def _frozen_draw(
-    spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior, name: str
+def _draw_once(
+    spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior, file_name: str
 ) -> Realisation:
-    """Return labels drawn from a posterior, which are stored in the folder of its run."""
-    path = posterior.folder / name
+    """Draw noisy labels from class probabilities and store them, or read them if stored before.
+
+    The file `file_name` is in the folder of the run that supplies the probabilities.
+    """
+    path = posterior.folder / file_name
     if not path.exists():
-        write_once(path, _npy(draw(spec, dataset, home, posterior).noisy))
-    noisy = _load(path, "delete it to have them drawn again")
+        write_once(path, _npy_bytes(draw_labels(spec, dataset, home, posterior).noisy_labels))
+    noisy_labels = _load_labels(path, "delete the file, so that the labels are drawn again")
     return realisation_of(
-        dataset, spec.scenario, noisy, spec.seeds, spec.subset, balanced=spec.balanced
+        dataset, spec.scenario, noisy_labels, spec.seeds, spec.subset, balanced=spec.balanced
     )
 
 
 def _annotations(spec: RunSpec, dataset: Dataset, home: Path) -> dict[str, NDArray[np.int64]]:
-    """Return the annotations that the scenario reads by name, or {} if it reads none."""
+    """Return the labels that a scenario reads, by name; {} for a scenario that draws labels."""
     noise = noise_of(spec.scenario)
     if not noise.annotation:
         return {}
     if noise.label_file:
-        labels = _load(
-            _stored_path(spec.annotations, home), "run the command that planned it again"
+        labels = _load_labels(
+            _label_file_path(spec.annotations, home), "repeat the command that planned the run"
         )
     else:
         labels = dataset.annotations[noise.annotation]
     if labels_digest(labels) != spec.annotations:
         raise DataError(
             f"the annotations '{noise.annotation}' of {spec.dataset} have SHA-256 "
-            f"{labels_digest(labels)[:12]}, the run was planned with {spec.annotations[:12]}: "
-            "restore them, or run the command again to plan it anew"
+            f"{labels_digest(labels)[:12]}, but the run was planned with "
+            f"{spec.annotations[:12]}: restore the annotations, or repeat the command that planned "
+            "the run"
         )
     return {noise.annotation: labels}
 
@@ -208,31 +227,32 @@ def _annotations(spec: RunSpec, dataset: Dataset, home: Path) -> dict[str, NDArr
 def _complete_probabilities(
     spec: RunSpec, dataset: Dataset, posterior: Posterior
 ) -> NDArray[np.float64]:
-    """Return the class probabilities of all used samples, shape (n, K).
+    """Return class probabilities of all samples of a run, shape (n, K).
 
-    The posterior lacks samples whose pictures could not be decoded; these get equal probabilities.
+    A sample whose picture could not be decoded has no row in `posterior`, and gets equal
+    probabilities for all classes.
     """
     index = subset_positions(dataset, spec.seeds, spec.subset, balanced=spec.balanced)
-    readable = ~np.isin(index, list(dataset.train.unreadable))
-    if readable.all():
+    is_readable = ~np.isin(index, list(dataset.train.unreadable))
+    if is_readable.all():
         return posterior.probabilities
-    classes = posterior.probabilities.shape[1]
-    probabilities = np.full((len(index), classes), 1 / classes)
-    probabilities[readable] = posterior.probabilities
+    class_count = posterior.probabilities.shape[1]
+    probabilities = np.full((len(index), class_count), 1 / class_count)
+    probabilities[is_readable] = posterior.probabilities
     return probabilities
 
 
-def _stored_path(sha256: str, home: Path) -> Path:
-    return home / LABELS / f"{sha256}.npy"
+def _label_file_path(sha256: str, home: Path) -> Path:
+    return home / LABELS_FOLDER / f"{sha256}.npy"
 
 
-def _npy(labels: NDArray[np.int64]) -> bytes:
+def _npy_bytes(labels: NDArray[np.int64]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, labels.astype("<i8"), allow_pickle=False)
     return buffer.getvalue()
 
 
-def _load(path: Path, remedy: str) -> NDArray[np.int64]:
+def _load_labels(path: Path, remedy: str) -> NDArray[np.int64]:
     try:
         with path.open("rb") as file:
             labels: NDArray[np.int64] = np.lib.format.read_array(file).astype(np.int64)

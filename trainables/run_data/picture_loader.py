@@ -1,7 +1,8 @@
 """Loader of pictures in files, which threads decode while the network trains.
 
-torchvision's decoders release Python's global lock, so that threads decode in parallel without the
-copies between processes that a `DataLoader` makes. Only a few batches are in memory at a time.
+torchvision's decoders release Python's global lock, so that threads decode in parallel. A torch
+`DataLoader` would use processes, and copy each batch between them. Only a few batches are in memory
+at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional
 from torchvision.io import ImageReadMode, decode_image, read_file
 
 from trainables.errors import DataError
-from trainables.run_data.loaders import EpochDraws, batches_of
+from trainables.run_data.loaders import EpochDraws, split_into_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.datasets.pictures import Pictures
-    from trainables.run.spec import Unreadable
+    from trainables.run.spec import UnreadablePolicy
 
 # torchvision 0.29 warns at every import that torchcodec will replace its decoders.
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities")
 
 PREFETCH_BATCHES = 3
-"""Number of batches that are decoded in advance."""
+"""Number of batches that are decoded ahead of the training."""
 
 
 class PictureLoader:
-    """Loader of large pictures in files, from each of which a square is cut."""
+    """Loader of large pictures in files, which cuts a square out of each picture."""
 
     def __init__(
         self,
@@ -46,18 +47,19 @@ class PictureLoader:
         crop_size: int,
         *,
         threads: int = 1,
-        policy: Unreadable = "fail",
+        unreadable_policy: UnreadablePolicy = "fail",
     ) -> None:
-        """Select samples of a split.
+        """Create a loader for some samples of a split.
 
         Args:
             pictures: pictures of the whole split.
             index: positions of the samples in the split, shape (n,).
             labels: labels of the samples, shape (n,).
             device: device of the batches.
-            crop_size: side of the square that is cut from each picture, in pixels.
+            crop_size: side of the square that is cut out of each picture, in pixels.
             threads: number of decoding threads.
-            policy: treatment of pictures that cannot be decoded, see `RunSpec.unreadable`.
+            unreadable_policy: treatment of pictures that cannot be decoded, see
+                `RunSpec.unreadable`.
         """
         self.index = index
         self.labels = torch.from_numpy(labels).to(device)
@@ -65,47 +67,54 @@ class PictureLoader:
         self._device = device
         self._crop_size = crop_size
         self._threads = threads
-        self._policy = policy
-        self._unreadable: set[int] = set()
+        self._unreadable_policy = unreadable_policy
+        self._unreadable_positions: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
-    def unreadable(self) -> list[int]:
+    def unreadable_positions(self) -> list[int]:
         """Positions in the split of pictures that could not be decoded so far, ascending."""
-        return sorted(self._unreadable)
+        return sorted(self._unreadable_positions)
 
-    def epoch(
-        self, draws: EpochDraws, size: int, *, drop_last: bool
+    def epoch_batches(
+        self, draws: EpochDraws, batch_size: int, *, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield augmented batches of an epoch, see `Loader.epoch`.
+        """Yield the batches of an epoch in random order, see `Loader.epoch_batches`.
 
         Raises:
-            DataError: if a picture cannot be decoded and the policy is "fail".
+            DataError: if a picture cannot be decoded and `unreadable_policy` is "fail".
         """
-        return self._decode_batches(batches_of(draws.order, size, drop_last=drop_last), draws)
+        return self._decode_batches(
+            split_into_batches(draws.order, batch_size, drop_last=drop_last), draws
+        )
 
-    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the centres of all pictures in order, see `Loader.batches`.
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the central squares of all pictures in batches, see `Loader.batches`.
 
         Raises:
-            DataError: if a picture cannot be decoded and the policy is "fail".
+            DataError: if a picture cannot be decoded and `unreadable_policy` is "fail".
         """
-        order = torch.arange(len(self)).numpy()
-        return self._decode_batches(batches_of(order, size, drop_last=False), None)
+        positions = torch.arange(len(self)).numpy()
+        return self._decode_batches(
+            split_into_batches(positions, batch_size, drop_last=False), None
+        )
 
     def _decode_batches(
         self, batches: Sequence[NDArray[np.int64]], draws: EpochDraws | None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield batches of pictures, of which a few are decoded ahead; skip unreadable pictures."""
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decoder")
         queue: deque[tuple[NDArray[np.int64], list[Future[torch.Tensor | None]]]] = deque()
-        remaining = iter(batches)
+        remaining_batches = iter(batches)
 
         def submit_next() -> None:
-            batch = next(remaining, None)
+            batch = next(remaining_batches, None)
             if batch is not None:
-                futures = [pool.submit(self._picture, int(position), draws) for position in batch]
+                futures = [
+                    pool.submit(self._load_square, int(position), draws) for position in batch
+                ]
                 queue.append((batch, futures))
 
         try:
@@ -115,24 +124,24 @@ class PictureLoader:
                 batch, futures = queue.popleft()
                 images = [future.result() for future in futures]
                 submit_next()
-                readable = [row for row, image in enumerate(images) if image is not None]
-                if readable:
-                    positions = torch.from_numpy(batch[readable]).to(self._device)
-                    stack = torch.stack([image for image in images if image is not None])
-                    yield stack.to(self._device), positions
+                readable_rows = [row for row, image in enumerate(images) if image is not None]
+                if readable_rows:
+                    positions = torch.from_numpy(batch[readable_rows]).to(self._device)
+                    pixels = torch.stack([image for image in images if image is not None])
+                    yield pixels.to(self._device), positions
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _picture(self, position: int, draws: EpochDraws | None) -> torch.Tensor | None:
-        """Return the square cut from a picture, shape (3, S, S), or None if it is unreadable."""
+    def _load_square(self, position: int, draws: EpochDraws | None) -> torch.Tensor | None:
+        """Return a square of a picture, shape (3, S, S); None if the picture cannot be decoded."""
         split_position = int(self.index[position])
         path = self._pictures.path(split_position)
         try:
-            image = decode(path)
+            image = decode_picture(path)
         except DataError:
-            if self._policy == "fail":
+            if self._unreadable_policy == "fail":
                 raise
-            self._unreadable.add(split_position)
+            self._unreadable_positions.add(split_position)
             return None
         image = self._resize(image)
         margins = [side - self._crop_size for side in image.shape[1:]]
@@ -140,28 +149,28 @@ class PictureLoader:
             top, left = (round(margin / 2) for margin in margins)
         else:
             top, left = (
-                int(u[position] * (margin + 1))
-                for u, margin in zip(draws.crop, margins, strict=True)
+                int(relative_offsets[position] * (margin + 1))
+                for relative_offsets, margin in zip(draws.crop, margins, strict=True)
             )
         image = image[:, top : top + self._crop_size, left : left + self._crop_size]
-        flip = draws is not None and draws.flip is not None and bool(draws.flip[position])
-        return image.flip(2) if flip else image
+        is_flipped = draws is not None and draws.flip is not None and bool(draws.flip[position])
+        return image.flip(2) if is_flipped else image
 
     def _resize(self, image: torch.Tensor) -> torch.Tensor:
-        """Scale the shorter side to the dataset's `resize`, and to at least `crop_size`."""
+        """Resize an image: its short side becomes `Pictures.short_side`, at least `crop_size`."""
         short_side = min(image.shape[1:])
-        target = max(self._pictures.resize or short_side, self._crop_size)
-        if short_side == target:
+        new_side = max(self._pictures.short_side or short_side, self._crop_size)
+        if short_side == new_side:
             return image
-        size = [max(target, int(side * target / short_side)) for side in image.shape[1:]]
+        size = [max(new_side, int(side * new_side / short_side)) for side in image.shape[1:]]
         resized: torch.Tensor = functional.interpolate(
             image[None], size=size, mode="bilinear", antialias=True, align_corners=False
         )
         return resized[0]
 
 
-def decode(path: str) -> torch.Tensor:
-    """Return the RGB pixels of a picture file, uint8, shape (3, H, W).
+def decode_picture(path: str) -> torch.Tensor:
+    """Decode a picture file to RGB pixels, uint8, shape (3, H, W).
 
     Raises:
         DataError: if the file cannot be read or is not an 8-bit picture.
@@ -171,9 +180,9 @@ def decode(path: str) -> torch.Tensor:
         image = image[0] if image.ndim == 4 else image  # first frame of an animation
     except (RuntimeError, ValueError) as error:
         raise DataError(
-            f"cannot read {path} as a picture: replace it, take it out, or leave it out with "
-            "unreadable: skip"
+            f"cannot read {path} as a picture: replace the file, remove it from the dataset, or "
+            "set unreadable: skip in the study"
         ) from error
     if image.dtype != torch.uint8:
-        raise DataError(f"{path} is not an 8-bit picture: convert it")
+        raise DataError(f"{path} is not an 8-bit picture: convert the file to 8 bits per channel")
     return image

@@ -1,4 +1,4 @@
-"""The realisation of a scenario: the samples of a run, their noisy labels and their split."""
+"""Realisations of label noise: the samples of a run with one draw of their noisy labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.errors import DataError
-from trainables.extensions import is_extension, place_in_code, without_hash
+from trainables.extensions import is_extension, location_in_extension, without_hash
 from trainables.noise import NoiseContext, noise_of
 from trainables.noise.base import check_labels
 from trainables.noise.clean import CleanLabels
@@ -24,70 +24,74 @@ if TYPE_CHECKING:
     from trainables.datasets.base import Dataset
 
 
-def held_out_count(fraction: float, samples: int) -> int:
-    """Return the number of samples that a held-out fraction amounts to."""
-    return round(fraction * samples)
+def held_out_count(fraction: float, sample_count: int) -> int:
+    """Return the number of held-out samples, given the fraction to hold out."""
+    return round(fraction * sample_count)
 
 
 def labels_digest(labels: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of a label vector as little-endian int64 bytes."""
+    """Return the SHA-256 of a label vector, encoded as little-endian int64, in hexadecimal."""
     return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Realisation:
-    """One draw of a scenario over a dataset's training samples.
+    """Samples of a run, with one draw of their noisy labels.
 
     Attributes:
         index: positions of the samples in the dataset's training split, shape (n,).
-        true: labels that come with the dataset, shape (n,).
-        noisy: labels that a method is trained on, shape (n,).
-        classes: number of classes K.
-        truth_known: whether `true` holds the true labels, so that wrong noisy labels are known.
+        true_labels: labels of the samples in the dataset, before noise is added, shape (n,).
+        noisy_labels: noisy labels, on which the method is trained, shape (n,).
+        class_count: number of classes K.
+        true_labels_known: whether the labels in `true_labels` are known to be correct.
     """
 
     index: NDArray[np.int64]
-    true: NDArray[np.int64]
-    noisy: NDArray[np.int64]
-    classes: int
-    truth_known: bool = True
+    true_labels: NDArray[np.int64]
+    noisy_labels: NDArray[np.int64]
+    class_count: int
+    true_labels_known: bool = True
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the noisy label vector."""
-        return labels_digest(self.noisy)
+        """SHA-256 of the noisy labels, as computed by `labels_digest`."""
+        return labels_digest(self.noisy_labels)
 
     @property
     def flip_rate(self) -> float:
-        """Fraction of the noisy labels that differ from those of the dataset."""
-        return float(np.mean(self.noisy != self.true))
+        """Fraction of the noisy labels that differ from the labels in the dataset."""
+        return float(np.mean(self.noisy_labels != self.true_labels))
 
     @property
     def transition(self) -> list[list[float]]:
-        """Observed probabilities of noisy class j given class i, K × K; 0 for an absent class."""
-        counts = np.zeros((self.classes, self.classes))
-        np.add.at(counts, (self.true, self.noisy), 1)
+        """Observed transition matrix, K × K, as a list of rows.
+
+        Entry (i, j) is the fraction of the samples of class i that have the noisy label j. The row
+        of a class without samples is 0.
+        """
+        counts = np.zeros((self.class_count, self.class_count))
+        np.add.at(counts, (self.true_labels, self.noisy_labels), 1)
         totals = counts.sum(axis=1, keepdims=True)
         rows = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-        return [[float(value) for value in row] for row in rows]
+        return [[float(fraction) for fraction in row] for row in rows]
 
     def hold_out(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Split the samples at random into training samples and held-out samples.
+        """Divide the samples at random into training samples and held-out samples.
 
         Args:
             fraction: fraction of the samples to hold out.
-            seed: base seed of the `split` axis.
+            seed: base seed of the random axis `split`.
 
         Returns:
-            Positions of the training samples and of the held-out samples in this realisation, both
+            Positions in this realisation of the training samples and of the held-out samples, both
             ascending.
         """
-        order = permutation(len(self.noisy), "split", seed)
-        count = held_out_count(fraction, len(self.noisy))
+        order = permutation(len(self.noisy_labels), "split", seed)
+        count = held_out_count(fraction, len(self.noisy_labels))
         return np.sort(order[count:]), np.sort(order[:count])
 
 
-def realise(
+def draw_realisation(
     dataset: Dataset,
     scenario: str,
     seeds: Seeds,
@@ -97,42 +101,47 @@ def realise(
     annotations: Mapping[str, NDArray[np.int64]] | None = None,
     posterior: NDArray[np.float64] | None = None,
 ) -> Realisation:
-    """Draw the subset (axis `subset`) and its noisy labels (axis `noise`).
+    """Draw a subset of a dataset's training samples, and noisy labels for these samples.
+
+    The random axis `subset` chooses the samples, the axis `noise` their labels.
 
     Args:
         dataset: dataset whose training split is used.
-        scenario: name of the label noise.
-        seeds: base seed of each axis.
+        scenario: name of the label noise, such as "symmetric-0.4".
+        seeds: base seed of each random axis.
         subset: number of samples in the subset; None for all.
         balanced: whether the subset has the same number of samples of every class, according to
-            the labels that come with the dataset.
-        annotations: labels of the whole training split that the scenario may read, by name; None
-            for the dataset's own.
-        posterior: class probabilities of the samples of the subset, for noise that needs them.
+            the labels in the dataset.
+        annotations: labels of the whole training split that the scenario may read instead of
+            drawing labels, by name; None for the annotations of the dataset.
+        posterior: class probabilities of the samples of the subset, shape (n, K), for a scenario
+            that draws labels from them; None for all other scenarios.
 
     Raises:
         FieldError: if the scenario is unknown.
         DataError: if the data do not allow the scenario or the subset.
     """
     index = subset_positions(dataset, seeds, subset, balanced=balanced)
-    classes = len(dataset.classes)
+    class_count = len(dataset.classes)
     context = NoiseContext(
         dataset.train.labels,
         index,
-        classes,
+        class_count,
         dataset.name,
         dataset.annotations if annotations is None else annotations,
         posterior,
     )
-    noisy = _draw_labels(scenario, context, seeds.noise)
-    return Realisation(index, context.true_labels, noisy, classes, _truth_known(dataset, scenario))
+    noisy_labels = _draw_labels(scenario, context, seeds.noise)
+    return Realisation(
+        index, context.true_labels, noisy_labels, class_count, _true_labels_known(dataset, scenario)
+    )
 
 
 def _draw_labels(scenario: str, context: NoiseContext, seed: int) -> NDArray[np.int64]:
-    """Return the noisy labels of a scenario; those of outside noise are checked.
+    """Draw the noisy labels of a scenario, and check them if the noise is an extension.
 
     Raises:
-        DataError: if the data do not allow the scenario, or outside noise fails.
+        DataError: if the data do not allow the scenario, or the code of the extension fails.
     """
     noise = noise_of(scenario)
     if not is_extension(scenario):
@@ -140,57 +149,74 @@ def _draw_labels(scenario: str, context: NoiseContext, seed: int) -> NDArray[np.
     try:
         labels = np.asarray(noise.apply(context, seed))
     except Exception as error:
-        place = place_in_code(error) or scenario
-        raise DataError(f"{place}: {type(error).__name__}: {error}") from error
-    title, count = without_hash(scenario), len(context.index)
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        location = location_in_extension(error) or scenario
+        raise DataError(f"{location}: {type(error).__name__}: {error}") from error
+    title, sample_count = without_hash(scenario), len(context.index)
+    if labels.shape != (sample_count,) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{title} must return {count} integers, one for each used sample, but returned "
+            f"{title} must return {sample_count} integers, one for each sample, but returned "
             f"{labels.dtype} of shape {labels.shape}"
         )
-    check_labels(f"labels of {title}", labels, context.classes)
+    check_labels(f"labels of {title}", labels, context.class_count)
     return labels.astype(np.int64)
 
 
 def realisation_of(
     dataset: Dataset,
     scenario: str,
-    noisy: NDArray[np.int64],
+    noisy_labels: NDArray[np.int64],
     seeds: Seeds,
     subset: int | None = None,
     *,
     balanced: bool = False,
 ) -> Realisation:
-    """Return the realisation of a scenario with noisy labels that were drawn before.
+    """Return a realisation with noisy labels that have been drawn before.
+
+    Args:
+        dataset: dataset whose training split is used.
+        scenario: name of the label noise.
+        noisy_labels: noisy labels of the samples of the subset, shape (n,).
+        seeds: base seed of each random axis; only `subset` is used.
+        subset: number of samples in the subset; None for all.
+        balanced: whether the subset has the same number of samples of every class.
 
     Raises:
-        DataError: if the labels are not as many as the subset has samples, or not valid classes.
+        DataError: if the number of labels differs from that of the samples, or a label is not a
+            class.
     """
     index = subset_positions(dataset, seeds, subset, balanced=balanced)
-    classes = len(dataset.classes)
-    if len(noisy) != len(index):
-        raise DataError(f"{len(noisy)} noisy labels are stored for {len(index)} samples")
-    check_labels("noisy labels", noisy, classes)
-    true = dataset.train.labels[index]
-    return Realisation(index, true, noisy, classes, _truth_known(dataset, scenario))
+    class_count = len(dataset.classes)
+    if len(noisy_labels) != len(index):
+        raise DataError(
+            f"{len(noisy_labels)} noisy labels are stored, but the run has {len(index)} samples"
+        )
+    check_labels("noisy labels", noisy_labels, class_count)
+    true_labels = dataset.train.labels[index]
+    return Realisation(
+        index, true_labels, noisy_labels, class_count, _true_labels_known(dataset, scenario)
+    )
 
 
-def _truth_known(dataset: Dataset, scenario: str) -> bool:
+def _true_labels_known(dataset: Dataset, scenario: str) -> bool:
+    """Return whether the labels in a dataset are known to be correct.
+
+    The labels of a user's own dataset count as correct only if the scenario adds noise to them.
+    """
     adds_noise = not isinstance(noise_of(scenario), CleanLabels)
-    return dataset.true_labels and (adds_noise or not dataset.own)
+    return dataset.has_true_labels and (adds_noise or not dataset.user_owned)
 
 
 def subset_positions(
     dataset: Dataset, seeds: Seeds, subset: int | None, *, balanced: bool = False
 ) -> NDArray[np.int64]:
-    """Return the positions of the subset's samples in the training split, ascending.
+    """Return the positions in the training split of the samples of a subset, ascending.
 
     Args:
         dataset: dataset whose training split is used.
-        seeds: base seed of each axis.
+        seeds: base seed of each random axis; only `subset` is used.
         subset: number of samples in the subset; None for all.
-        balanced: whether the subset has the same number of samples of every class, or one more of
-            the first classes if `subset` is not a multiple of the number of classes.
+        balanced: whether the subset has the same number of samples of every class. If `subset` is
+            not a multiple of the number of classes, the first classes have one sample more.
 
     Raises:
         DataError: if a class has too few samples for a balanced subset.
@@ -201,15 +227,15 @@ def subset_positions(
     order = permutation(len(labels), "subset", seeds.subset)
     if not balanced:
         return np.sort(order[:subset])
-    classes = len(dataset.classes)
+    class_count = len(dataset.classes)
     selection = []
-    for label in range(classes):
-        share = subset // classes + (label < subset % classes)
-        members = order[labels[order] == label][:share]
-        if len(members) < share:
+    for label in range(class_count):
+        requested_count = subset // class_count + (label < subset % class_count)
+        positions = order[labels[order] == label][:requested_count]
+        if len(positions) < requested_count:
             raise DataError(
-                f"a balanced subset of {subset} takes {share} samples of class "
-                f"'{dataset.classes[label]}', which has {len(members)}: make it smaller"
+                f"a balanced subset of {subset} samples needs {requested_count} samples of class "
+                f"'{dataset.classes[label]}', which has {len(positions)}: make the subset smaller"
             )
-        selection.append(members)
+        selection.append(positions)
     return np.sort(np.concatenate(selection))

@@ -1,4 +1,4 @@
-"""The splits of a run: the samples that it trains on and those that it evaluates."""
+"""The splits of a run: its training samples and the samples that are evaluated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError
-from trainables.run.metrics import CLEAN_VAL, TEST, VAL, test_metric, test_metrics
+from trainables.run.metrics import (
+    CLEAN_VAL_ACCURACY,
+    TEST_ACCURACY,
+    VAL_ACCURACY,
+    extra_test_metrics,
+    top_k_metric,
+)
 from trainables.run_data.loaders import ArrayLoader, Loader, Normalise, channel_statistics
 from trainables.run_data.realisation import Realisation, labels_digest
 
@@ -21,22 +27,23 @@ if TYPE_CHECKING:
 
 
 class RunSplits:
-    """Loaders of the samples that a spec trains on and evaluates.
+    """Loaders of the training samples and of the evaluated splits of a run.
 
     Attributes:
         train: loader of the training samples, with their noisy labels.
-        true: labels of the training samples in the dataset, int64, shape (n,).
-        evaluated: loaders of the evaluated splits, by the metric name of their top-1 accuracy.
-        top: additional top-k accuracies of the evaluated splits as k by metric name, by the metric
-            name of their top-1 accuracy.
-        normalise: transform of uint8 images to the network's inputs.
-        image: shape (C, H, W) of the network's inputs.
+        true_labels: labels of the training samples in the dataset, int64, shape (n,).
+        evaluation_loaders: loaders of the evaluated splits, by the metric name of the top-1
+            accuracy.
+        extra_metrics: additional top-k accuracies of test splits, by the metric name of the top-1
+            accuracy; each entry maps metric names to k.
+        normalise: function that converts uint8 images to inputs of the network.
+        input_shape: shape (C, H, W) of the network's input images.
     """
 
     def __init__(
         self, spec: RunSpec, dataset: Dataset, labels: Realisation, device: torch.device
     ) -> None:
-        """Create the loaders.
+        """Create the loaders of all splits of the run.
 
         Args:
             spec: specification of the run.
@@ -45,69 +52,88 @@ class RunSplits:
             device: device of the batches.
 
         Raises:
-            DataError: if a needed picture is unreadable and `spec.unreadable` is "fail", or a split
-                to evaluate is missing.
+            DataError: if a picture cannot be decoded and `spec.unreadable` is "fail", or the
+                dataset lacks a split that is to be evaluated.
         """
         self._spec, self._dataset, self._device = spec, dataset, device
-        self.image = spec.recipe.input_shape(dataset.image)
-        training, held_out = labels.hold_out(spec.hold_out, spec.seeds.split)
-        self._excluded: list[int] = []
-        training = self._readable(training, labels)
-        held_out = self._readable(held_out, labels)
-        self.train = self._loader(dataset.train, labels.index[training], labels.noisy[training])
-        self.true = torch.from_numpy(labels.true[training]).to(device)
-        self.evaluated: dict[str, Loader] = {}
-        self.top: dict[str, dict[str, int]] = {}
+        self.input_shape = spec.recipe.input_shape(dataset.image_shape)
+        train_rows, held_out_rows = labels.hold_out(spec.hold_out, spec.seeds.split)
+        self._excluded_positions: list[int] = []
+        train_rows = self._readable_rows(train_rows, labels)
+        held_out_rows = self._readable_rows(held_out_rows, labels)
+        self.train = self._loader(
+            dataset.train, labels.index[train_rows], labels.noisy_labels[train_rows]
+        )
+        self.true_labels = torch.from_numpy(labels.true_labels[train_rows]).to(device)
+        self.evaluation_loaders: dict[str, Loader] = {}
+        self.extra_metrics: dict[str, dict[str, int]] = {}
         if "val" in spec.evaluate:
-            index = labels.index[held_out]
-            self.evaluated[VAL] = self._loader(dataset.train, index, labels.noisy[held_out])
+            self.evaluation_loaders[VAL_ACCURACY] = self._loader(
+                dataset.train, labels.index[held_out_rows], labels.noisy_labels[held_out_rows]
+            )
         if "clean_val" in spec.evaluate:
-            self.evaluated[CLEAN_VAL] = self._clean_validation(labels, held_out)
+            self.evaluation_loaders[CLEAN_VAL_ACCURACY] = self._clean_validation_loader(
+                labels, held_out_rows
+            )
         if "test" in spec.evaluate:
-            for name, split in dataset.tests.items():
-                metric = TEST if name == dataset.test_name else test_metric(name, 1)
-                self.evaluated[metric] = self._whole_split(split)
-                self.top[metric] = test_metrics(dataset, name)
-        self.normalise = Normalise(*self._statistics(), device)
+            for name, split in dataset.test_splits.items():
+                metric = TEST_ACCURACY if name == dataset.test_name else top_k_metric(name, 1)
+                self.evaluation_loaders[metric] = self._whole_split_loader(split)
+                self.extra_metrics[metric] = extra_test_metrics(dataset, name)
+        self.normalise = Normalise(*self._mean_and_std(), device)
 
     @property
-    def split(self) -> str:
-        """SHA-256 of the training samples' positions in the split, as little-endian int64."""
+    def split_sha256(self) -> str:
+        """SHA-256 of the positions of the training samples in the dataset's training split."""
         return labels_digest(self.train.index)
 
     @property
-    def unreadable(self) -> int:
+    def unreadable_count(self) -> int:
         """Number of training pictures left out so far because they could not be decoded."""
-        return len({*self._excluded, *self.train.unreadable})
+        return len({*self._excluded_positions, *self.train.unreadable_positions})
 
-    def _readable(self, positions: NDArray[np.int64], labels: Realisation) -> NDArray[np.int64]:
-        """Return the positions of samples that could be decoded when the dataset was read."""
+    def _readable_rows(self, rows: NDArray[np.int64], labels: Realisation) -> NDArray[np.int64]:
+        """Return the rows of `labels` without samples whose pictures could not be decoded.
+
+        Args:
+            rows: positions of samples in `labels`, shape (n,).
+            labels: noisy labels of the run.
+
+        Raises:
+            DataError: if a picture could not be decoded and `RunSpec.unreadable` is "fail".
+        """
         unreadable = self._dataset.train.unreadable
-        index = labels.index[positions]
+        index = labels.index[rows]
         excluded = [int(position) for position in index if int(position) in unreadable]
         if not excluded:
-            return positions
+            return rows
         if self._spec.unreadable == "fail":
             raise DataError(unreadable[excluded[0]])
-        self._excluded += excluded
-        return positions[~np.isin(index, excluded)]
+        self._excluded_positions += excluded
+        return rows[~np.isin(index, excluded)]
 
-    def _clean_validation(self, labels: Realisation, held_out: NDArray[np.int64]) -> Loader:
+    def _clean_validation_loader(
+        self, labels: Realisation, held_out_rows: NDArray[np.int64]
+    ) -> Loader:
+        """Return the loader of the dataset's validation split, or else of held-out true labels."""
         validation = self._dataset.validation
         if validation is not None:
-            return self._whole_split(validation)
-        if not len(held_out):
+            return self._whole_split_loader(validation)
+        if not len(held_out_rows):
             raise DataError(
                 f"'{self._dataset.name}' has no validation split, and the run holds out no samples "
-                "to replace it"
+                "that could replace one: set a hold-out fraction above 0"
             )
-        return self._loader(self._dataset.train, labels.index[held_out], labels.true[held_out])
+        return self._loader(
+            self._dataset.train, labels.index[held_out_rows], labels.true_labels[held_out_rows]
+        )
 
-    def _whole_split(self, split: Split) -> Loader:
-        readable = np.setdiff1d(np.arange(len(split)), list(split.unreadable))
+    def _whole_split_loader(self, split: Split) -> Loader:
+        """Return the loader of all readable samples of a split."""
+        index = np.setdiff1d(np.arange(len(split)), list(split.unreadable))
         if split.unreadable and self._spec.unreadable == "fail":
             raise DataError(next(iter(split.unreadable.values())))
-        return self._loader(split, readable, split.labels[readable])
+        return self._loader(split, index, split.labels[index])
 
     def _loader(self, split: Split, index: NDArray[np.int64], labels: NDArray[np.int64]) -> Loader:
         spec = self._spec
@@ -120,16 +146,18 @@ class RunSplits:
             index,
             labels,
             self._device,
-            self.image[1],
+            self.input_shape[1],
             threads=spec.threads,
-            policy=spec.unreadable,
+            unreadable_policy=spec.unreadable,
         )
 
-    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean, std = self._spec.recipe.mean, self._spec.recipe.std
         if mean is not None and std is not None:
             return mean, std
         images = self._dataset.train.images
         if isinstance(images, Pictures):
-            raise DataError("the pictures are files: mean and std must be given in the recipe")
+            raise DataError(
+                "the images of the dataset are files of any size: the recipe must set mean and std"
+            )
         return channel_statistics(images, self.train.index)

@@ -1,1 +1,1 @@
-"""Training of a run: network, training loop, checkpoints and outcomes of needed runs."""
+"""Training of a run: network, training loop, checkpoints, and inputs from earlier runs."""

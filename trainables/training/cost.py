@@ -1,4 +1,7 @@
-"""The cost of a run on a machine, as measured by `probe`; this module does not import torch."""
+"""The cost of a run on a machine, as measured by `probe`.
+
+This module does not import torch, since the driver uses it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of a run, measured while no other run is trained.
+    """Time and storage that a run takes on a machine that trains no other run at the same time.
 
     Attributes:
         step_seconds: time of a training step with a full batch, in seconds.
         evaluation_seconds: time to evaluate one sample, in seconds.
-        checkpoint_bytes: size of a checkpoint without the method's per-sample state, in bytes.
-        device: name of the device.
-        devices: number of such devices in the machine; 1 for the CPU.
+        checkpoint_bytes: size of a checkpoint in bytes, excluding the method's state per training
+            sample.
+        device: name of the device, such as "cuda: NVIDIA H200".
+        devices: number of GPUs in the machine; 1 if the device is the CPU.
     """
 
     step_seconds: float

@@ -1,4 +1,4 @@
-"""The device that a run trains on: choice, deterministic settings, memory."""
+"""The device (CPU or GPU) of a run: its choice, deterministic settings and memory use."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 def pick_device() -> torch.device:
-    """Return the CUDA device if this process may use one, else the CPU."""
+    """Return the CUDA device if this process has access to one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def make_deterministic(recipe: Recipe, threads: int) -> None:
-    """Configure torch in this process: deterministic algorithms, TF32 and number of threads.
+    """Make torch deterministic in this process, and set TF32 and the number of CPU threads.
 
-    The number of threads is part of a spec, since it determines the order of additions.
+    The number of threads changes the order of floating-point additions, and thereby results. A
+    spec therefore contains this number.
 
     Args:
-        recipe: recipe of the run, of which `tf32` is used.
+        recipe: recipe of the run, of which only `tf32` is used.
         threads: number of CPU threads.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -38,44 +39,44 @@ def make_deterministic(recipe: Recipe, threads: int) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device as in records, such as "cuda: NVIDIA H200" or "cpu: AVX2"."""
+    """Return the name of a device, such as "cuda: NVIDIA H200" or "cpu: AVX2"."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {torch.backends.cpu.get_cpu_capability()}"
 
 
-_PEAK_RESET = "5"
-"""Code that, written to Linux's `clear_refs`, resets the peak memory of a process."""
+_RESET_PEAK_MEMORY = "5"
+"""Text to write to Linux's file `/proc/self/clear_refs` to reset the peak memory of the process."""
 
 
 def reset_peak_memory() -> None:
-    """Reset the measurement of peak memory, if the system supports it.
+    """Reset the peak memory that `peak_memory_mb` returns, if the operating system supports this.
 
-    A worker trains several runs in one process.
+    Every run resets it at its start, since one process may train several runs.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text(_PEAK_RESET)
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK_MEMORY)
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory since `reset_peak_memory`, in 10^6 bytes.
+    """Return the peak memory since the last `reset_peak_memory`, in MB (10^6 bytes).
 
     On a GPU this is the memory of tensors, on the CPU that of the whole process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     with suppress(OSError):
-        status = Path("/proc/self/status").read_text()
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+        process_status = Path("/proc/self/status").read_text()
+        peak_line = next(line for line in process_status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak_line.split()[1]) * 1024 / 1e6
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 1e6
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error reports a lack of memory, on the GPU or on the CPU."""
+    """Return whether an exception was raised because GPU or CPU memory was exhausted."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

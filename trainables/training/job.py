@@ -1,6 +1,6 @@
-"""The settings shared by all runs of a sweep, and the interface between an engine and a run.
+"""Interface through which engines (executors of runs) open, train, stop and close one run.
 
-This module is cheap to import: torch is imported when the first run is opened.
+This module is cheap to import, since it imports torch only when the first run is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.errors import NalError
-from trainables.extensions import load_file, place_in_code
+from trainables.extensions import load_file, location_in_extension
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,23 +25,24 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 Row = dict[str, float]
-"""Measurements of one epoch of a run: "epoch" and metrics such as "val/accuracy"."""
+"""Metrics after one epoch of a run, by name such as "val/accuracy", and the "epoch" number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Settings that all runs of a sweep share, in addition to their specs.
+    """Settings of a sweep that all of its runs share and that do not influence any result.
 
     Attributes:
-        home: path of the folder that holds `runs/`; all workers must see the same folder.
-        data_dir: path of the folder that holds the dataset.
+        home: path of the home folder; all workers must access the same folder.
+        data_dir: path of the folder that contains the dataset.
         study: name of the study that the runs belong to.
-        diagnostics_every: number of epochs between collections of diagnostics; None for about 20
-            collections in the whole run.
+        diagnostics_every: number of epochs between two collections of diagnostics; None for about
+            20 collections in the whole run, 0 for none.
         cpus: number of CPUs per run.
-        gpus: number of GPUs per run, which may be a fraction; 0 hides all GPUs from the run.
-        patience_seconds: longest wait for another process that is working on the same run.
-        code: files with the extensions that the runs use; every worker executes them.
+        gpus: number or fraction of GPUs per run; 0 hides all GPUs from the run.
+        patience_seconds: longest wait, in seconds, for another process that trains the same run.
+        code: Python files with user-defined methods, backbones, noise or datasets (extensions);
+            every worker executes these files.
     """
 
     home: Path
@@ -55,7 +56,7 @@ class Job:
 
 
 class OpenRun(Protocol):
-    """An open run as an engine sees it: a `TrainingRun`, or a test double."""
+    """Interface of a run that is open for training: a `TrainingRun`, or a test double."""
 
     @property
     def result(self) -> RunResult | None:
@@ -76,23 +77,28 @@ class OpenRun(Protocol):
 
 
 Opener = Callable[["RunSpec", Job], AbstractContextManager[OpenRun]]
-"""Function that opens the run of a spec under a job, as a context manager."""
+"""Function from the spec of a run and a job's settings to a context manager that opens the run."""
 
 
 def gpu_environment(gpus: float) -> dict[str, str]:
-    """Return environment variables for a process outside Ray that hide all GPUs if `gpus` is 0."""
+    """Return environment variables that hide all GPUs from a process if `gpus` is 0, else {}."""
     return {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, data_dir: Path, cache_dir: Path) -> Dataset:
+def _load_dataset(name: str, data_dir: Path, cache_dir: Path) -> Dataset:
     from trainables.datasets import load
 
     return load(name, data_dir, cache_dir)
 
 
 def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
-    """Open a run for training; the `Opener` that engines use unless a test replaces it."""
+    """Return a context manager that opens a run for training; the default `Opener` of engines.
+
+    Args:
+        spec: specification of the run.
+        job: settings that all runs of the sweep share.
+    """
     from trainables.training.training_run import TrainingRun
 
     for file in job.code:
@@ -100,7 +106,7 @@ def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
     return TrainingRun(
         spec,
         job.home,
-        lambda: _dataset(spec.dataset, job.data_dir, job.home / "cache"),
+        lambda: _load_dataset(spec.dataset, job.data_dir, job.home / "cache"),
         job.study,
         patience_seconds=job.patience_seconds,
         diagnostics_every=job.diagnostics_every,
@@ -108,37 +114,37 @@ def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
 
 
 class Attempt:
-    """One attempt of an engine to train a run; stores exceptions instead of raising them.
+    """One attempt to train a run, which stores exceptions instead of raising them.
 
     Attributes:
-        fault: first exception that training raised; None if there was none.
+        exception: last exception raised while the run was opened or trained; None if none was.
         stopped: whether the run was stopped before its last epoch.
     """
 
-    def __init__(self, open_: Callable[[], AbstractContextManager[OpenRun]]) -> None:
+    def __init__(self, make_run: Callable[[], AbstractContextManager[OpenRun]]) -> None:
         """Open the run, which stays open until `close`.
 
         Args:
-            open_: function that opens the run.
+            make_run: function that returns a context manager, which opens the run.
         """
-        self.fault: Exception | None = None
+        self.exception: Exception | None = None
         self.stopped = False
         self._stack = ExitStack()
         self._run: OpenRun | None = None
-        with self._store_fault():
-            self._run = self._stack.enter_context(open_())
+        with self._store_exception():
+            self._run = self._stack.enter_context(make_run())
 
     @contextmanager
-    def _store_fault(self) -> Iterator[None]:
+    def _store_exception(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - reported to the work, which continues
-            self.fault = error
+        except Exception as error:  # noqa: BLE001 - reported to the sweep, which continues
+            self.exception = error
 
     @property
     def can_advance(self) -> bool:
-        """Whether epochs are left to train and no exception was raised."""
-        return self.fault is None and self._run is not None and self._run.result is None
+        """Whether the run has epochs left to train and no exception was raised."""
+        return self.exception is None and self._run is not None and self._run.result is None
 
     @property
     def epoch(self) -> int:
@@ -151,14 +157,14 @@ class Attempt:
 
     def advance(self) -> None:
         """Train one more epoch if the run is open."""
-        with self._store_fault():
+        with self._store_exception():
             if self._run is not None:
                 self._run.advance()
 
     def stop(self) -> None:
-        """Stop the run after the current epoch, from which it continues when it is opened again."""
+        """Stop the run after the current epoch; a later attempt can continue it."""
         self.stopped = True
-        with self._store_fault():
+        with self._store_exception():
             if self._run is not None:
                 self._run.stop()
 
@@ -167,10 +173,18 @@ class Attempt:
         self._stack.close()
 
 
-def describe_crash(fault: Exception | None) -> str:
-    """Return type, message and position of an unexpected exception; "" for a `NalError` or None."""
-    if fault is None or isinstance(fault, NalError):
+def describe_crash(exception: Exception | None) -> str:
+    """Return the type, message, file and line of an unexpected exception.
+
+    Args:
+        exception: exception that ended a run; None if none was raised.
+
+    Returns:
+        Description in one line. It is "" if the exception is None or a `NalError`, which describes
+        itself.
+    """
+    if exception is None or isinstance(exception, NalError):
         return ""
-    frame = traceback.extract_tb(fault.__traceback__)[-1]
-    place = place_in_code(fault) or f"{frame.filename}:{frame.lineno}"
-    return f"{type(fault).__name__}: {fault} ({place})"
+    frame = traceback.extract_tb(exception.__traceback__)[-1]
+    location = location_in_extension(exception) or f"{frame.filename}:{frame.lineno}"
+    return f"{type(exception).__name__}: {exception} ({location})"

@@ -1,11 +1,14 @@
-"""Outcomes: arrays that a run provides to the runs that need it, stored beside its result.
+"""Outcomes of runs: arrays, such as predictions, that other runs use as inputs.
 
-A spec names the runs that it needs by digest: "posterior" for the run whose class probabilities its
-labels are drawn from, other roles for the stages of its method. Since a run is a pure function of
-its spec, the digest identifies the outcome before it exists. An outcome is computed from the needed
-run's last checkpoint at its first use, when its SHA-256 is also pinned under the home, in
-`outcomes/`. An outcome that differs later, because the file is damaged or because the run was
-trained again on another device, is refused. Every run records the SHA-256 of the outcomes it used.
+The spec of a run contains the digests of the runs whose outcomes the run needs, by role:
+"posterior" for the run whose class probabilities noisy labels are drawn from, other roles for the
+earlier training stages of the method. Since a run is a pure function of its spec, the digest of a
+needed run identifies an outcome before the outcome exists.
+
+An outcome is computed at its first use, from the last checkpoint of the needed run, and stored
+beside the result of that run. Its SHA-256 is then recorded in `outcomes/` in the home folder. An
+outcome with another SHA-256 is refused later: its file is damaged, or the needed run was trained
+again on another device. Every run records the SHA-256 of the outcomes that it used.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from trainables.methods import method_of
 from trainables.run.record import Record, write_atomically, write_once
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import RunSpec, check_revision
-from trainables.run_data.labels import POSTERIOR, Posterior, check_posterior, pinned_labels
+from trainables.run_data.labels import POSTERIOR_ROLE, Posterior, check_posterior, pinned_labels
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -35,100 +38,121 @@ if TYPE_CHECKING:
     from trainables.run_data.realisation import Realisation
 
 OUTCOMES = "outcomes"
-"""Name of the folder under the home that holds the SHA-256 of every outcome."""
+"""Name of the subfolder of the home folder with the SHA-256 of every outcome."""
 PREDICTIONS = "predictions"
-"""Name of the outcome of every run: softmax of all training samples after the last epoch."""
+"""Outcome that every run has: class probabilities of all training samples after the last epoch."""
 
 
 class NeedDivergedError(ArithmeticError):
-    """A needed run diverged, so that the run that needs it counts as diverged too.
+    """A run cannot be trained, since an earlier run, whose outcome it needs, has diverged.
+
+    The dependent run then counts as diverged, too.
 
     Attributes:
-        need: result of the needed run.
+        result: result of the earlier run.
     """
 
-    def __init__(self, need: RunResult) -> None:
+    def __init__(self, result: RunResult) -> None:
         super().__init__(
-            f"the run it needs, {need.spec.method} {need.digest[:12]}, diverged: {need.reason}"
+            f"the run it needs, {result.spec.method} {result.digest[:12]}, diverged: "
+            f"{result.reason}"
         )
-        self.need = need
+        self.result = result
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Inputs that a run reads from the home before its first step.
+    """Noisy labels and outcomes of other runs, from which a run is trained.
 
     Attributes:
         labels: noisy labels of the run.
-        outcomes: outcomes of the runs that its method needs, by role.
-        hashes: SHA-256 of all outcomes of other runs that are used, by role.
+        outcomes: outcomes of the earlier training stages of the method, by role.
+        sha256_by_role: SHA-256 of each outcome used, by the role of the run that produced it;
+            includes the class probabilities that noisy labels were drawn from ("posterior").
     """
 
     labels: Realisation
     outcomes: Mapping[str, torch.Tensor]
-    hashes: Mapping[str, str]
+    sha256_by_role: Mapping[str, str]
 
 
 def load_labels(
     spec: RunSpec, home: Path, dataset: Dataset, device: torch.device
 ) -> tuple[Realisation, dict[str, str]]:
-    """Return the noisy labels of a run, and the SHA-256 of the posterior, if any, by its role.
+    """Return the noisy labels of a run, and the SHA-256 of the probabilities they are drawn from.
 
     Args:
         spec: specification of the run.
-        home: path of the folder that holds `runs/`.
+        home: path of the home folder, which contains `runs/`.
         dataset: dataset of the run.
-        device: device that computes the posterior if it is not stored yet.
+        device: device that computes the class probabilities if they are not stored yet.
+
+    Returns:
+        Noisy labels, and a dictionary with the SHA-256 of the file of class probabilities under
+        "posterior". The dictionary is empty if the labels are not drawn from class probabilities.
 
     Raises:
-        NalError: if the run that gives the posterior is not finished, or the labels cannot be
-            drawn.
+        NalError: if the run that supplies the class probabilities is not finished, or the labels
+            cannot be drawn.
     """
-    digest = str(spec.needs.get(POSTERIOR, ""))
+    digest = str(spec.needs.get(POSTERIOR_ROLE, ""))
     if not digest:
         return pinned_labels(spec, dataset, home), {}
     record = Record(home, digest)
-    check_posterior(digest, record.result())
-    content, sha256 = _load_outcome(digest, PREDICTIONS, POSTERIOR, home, dataset, device)
-    posterior = Posterior(content.astype(np.float64), record.folder)
-    return pinned_labels(spec, dataset, home, posterior), {POSTERIOR: sha256}
+    check_posterior(digest, record.read_result())
+    probabilities, sha256 = _load_outcome(
+        digest, PREDICTIONS, POSTERIOR_ROLE, home, dataset, device
+    )
+    posterior = Posterior(probabilities.astype(np.float64), record.folder)
+    return pinned_labels(spec, dataset, home, posterior), {POSTERIOR_ROLE: sha256}
 
 
 def load_inputs(spec: RunSpec, home: Path, dataset: Dataset, device: torch.device) -> Inputs:
-    """Return the noisy labels of a run and the outcomes of the runs that its method needs.
+    """Return the noisy labels of a run and the outcomes of the earlier stages of its method.
 
     Args:
         spec: specification of the run.
-        home: path of the folder that holds `runs/`.
+        home: path of the home folder, which contains `runs/`.
         dataset: dataset of the run.
         device: device that computes outcomes that are not stored yet.
 
     Raises:
-        NalError: if a needed run has not been trained, its outcome is damaged or can no longer be
-            computed, or the labels cannot be drawn.
-        NeedDivergedError: if a run that the method needs diverged.
+        NalError: if the run of an earlier stage has not been trained, its outcome is damaged or can
+            no longer be computed, or the labels cannot be drawn.
+        NeedDivergedError: if the run of an earlier stage diverged.
     """
-    labels, hashes = load_labels(spec, home, dataset, device)
+    labels, sha256_by_role = load_labels(spec, home, dataset, device)
     outcomes = {}
     for stage in method_of(spec.method).stages:
         digest = str(spec.needs.get(stage.role, ""))
-        array, hashes[stage.role] = _load_outcome(
+        array, sha256_by_role[stage.role] = _load_outcome(
             digest, stage.outcome, stage.role, home, dataset, device
         )
         outcomes[stage.role] = torch.from_numpy(array)
-    return Inputs(labels, outcomes, hashes)
+    return Inputs(labels, outcomes, sha256_by_role)
 
 
 def _load_outcome(
     digest: str, outcome: str, role: str, home: Path, dataset: Dataset, device: torch.device
 ) -> tuple[np.ndarray, str]:
-    """Return an outcome and the SHA-256 of its file, which is computed if it is missing."""
+    """Return an outcome of a run, and the SHA-256 of the outcome's file.
+
+    If the file does not exist, the outcome is computed and stored first.
+
+    Args:
+        digest: digest of the run that produces the outcome.
+        outcome: name of the outcome, such as "predictions".
+        role: role of this run for the run that needs the outcome, for messages.
+        home: path of the home folder.
+        dataset: dataset of the run.
+        device: device that computes the outcome if it is not stored yet.
+    """
     record = Record(home, digest)
-    result = record.result() if digest else None
-    if result is None or not result.final:
+    result = record.read_result() if digest else None
+    if result is None or not result.is_final:
         raise DataError(
-            f"the run {digest[:12] or '?'} that gives the {role} has not been trained under "
-            f"{home}: train it first"
+            f"the run {digest[:12] or '?'} that gives the {role} has not been trained to its end "
+            f"in the home folder {home}: train this run first"
         )
     if result.status is Status.DIVERGED:
         raise NeedDivergedError(result)
@@ -136,31 +160,41 @@ def _load_outcome(
     if not path.exists():
         with record.claimed(math.inf):
             if not path.exists():
-                content = _compute(record, result.spec, outcome, home, dataset, device)
+                content = _compute_outcome(record, result.spec, outcome, home, dataset, device)
                 write_atomically(path, content)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    pin = home / OUTCOMES / f"{digest}.{outcome}.sha256"
-    first = write_once(pin, sha256.encode()).decode()
-    if first != sha256:
+    hash_file = home / OUTCOMES / f"{digest}.{outcome}.sha256"
+    first_sha256 = write_once(hash_file, sha256.encode()).decode()
+    if first_sha256 != sha256:
         raise DataError(
-            f"{path} has SHA-256 {sha256[:12]}, but {first[:12]} when it was first used ({pin}): "
-            "runs that use different outcomes are not compared; delete it to compute it again, "
-            "and if it still differs, choose another folder with --home"
+            f"{path} has SHA-256 {sha256[:12]}, but had {first_sha256[:12]} when it was first used "
+            f"(recorded in {hash_file}), and runs that use different outcomes are not comparable: "
+            f"delete {path.name} to compute the outcome again; if its SHA-256 still differs, "
+            "choose another home folder with --home"
         )
     return np.load(io.BytesIO(content), allow_pickle=False), sha256
 
 
-def _compute(
+def _compute_outcome(
     record: Record, spec: RunSpec, outcome: str, home: Path, dataset: Dataset, device: torch.device
 ) -> bytes:
-    """Return an outcome computed from a run's last checkpoint, as the content of an .npy file."""
+    """Compute an outcome from the last checkpoint of a run, and return it as bytes of a .npy file.
+
+    Args:
+        record: record of the run.
+        spec: specification of the run.
+        outcome: name of the outcome, such as "predictions".
+        home: path of the home folder.
+        dataset: dataset of the run.
+        device: device for the computation.
+    """
     check_revision(spec)
-    state = record.checkpoint_state()
+    state = record.read_latest_checkpoint()
     if state is None or state["trainer"]["epoch"] != spec.recipe.epochs:
         raise RecordError(
-            f"{record.checkpoint}, which another run needs, is missing or damaged: "
-            f"delete {record.folder} to train that run again"
+            f"the checkpoint {record.checkpoint_path}, which another run needs, is missing or "
+            f"damaged: delete the folder {record.folder} to train its run again"
         )
     inputs = load_inputs(spec, home, dataset, device)
     trainer = Trainer(spec, dataset, device, inputs.outcomes, inputs.labels)

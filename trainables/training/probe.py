@@ -1,7 +1,8 @@
-"""Measure the cost of a run on this machine: `python -m trainables.training.probe < spec.json`.
+"""Measure the cost of a run on this machine: `python -m trainables.training.probe < request.json`.
 
-The program trains a few steps on random images of the right shape and prints a `Cost` as JSON. It
-is a process of its own, so that the driver needs no torch. It reads no data and writes no files.
+The program trains a few steps on random images and prints a `Cost` as JSON; see `main` for the
+request. It is a separate process, so that the driver need not import torch. It reads no dataset and
+writes no files.
 """
 
 from __future__ import annotations
@@ -31,23 +32,26 @@ from trainables.training.trainer import Trainer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MEASURE_SECONDS = 0.7
-"""Wall time spent on training steps, in seconds, unless a single step takes longer."""
+MEASUREMENT_SECONDS = 0.7
+"""Wall time spent on measuring training steps, in seconds, unless a single step takes longer."""
+MAX_MEASURED_STEPS = 200
+"""Largest number of training steps that are measured."""
 
 
-def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
-    """Return the cost of a run, measured on random data.
+def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: int) -> Cost:
+    """Return the cost of a run, measured by training a few steps on random images.
 
     Args:
-        spec: specification of the run, of which data and noise are ignored.
-        image: shape (C, H, W) of the images.
-        classes: number of classes.
+        spec: specification of the run; its dataset and label noise are ignored.
+        image_shape: shape (C, H, W) of the images.
+        class_count: number of classes.
     """
-    batch = spec.recipe.batch_size
-    random = np.random.Generator(np.random.Philox(0))
-    images = random.integers(0, 255, (batch, *image), dtype=np.uint8)
-    labels = np.arange(batch) % classes
-    dataset = Dataset("probe", tuple(map(str, range(classes))), *(Split(images, labels),) * 2)
+    batch_size = spec.recipe.batch_size
+    generator = np.random.Generator(np.random.Philox(0))
+    images = generator.integers(0, 255, (batch_size, *image_shape), dtype=np.uint8)
+    labels = np.arange(batch_size) % class_count
+    class_names = tuple(map(str, range(class_count)))
+    dataset = Dataset("probe", class_names, *(Split(images, labels),) * 2)
     trainer = Trainer(
         replace(
             spec,
@@ -63,42 +67,48 @@ def measure(spec: RunSpec, image: tuple[int, int, int], classes: int) -> Cost:
         dataset,
         pick_device(),
     )
-    buffer = io.BytesIO()
-    torch.save(trainer.state_dict(), buffer)
-    pixels = torch.from_numpy(images).to(trainer.device)
-    positions = torch.arange(batch, device=trainer.device)
+    checkpoint = io.BytesIO()
+    torch.save(trainer.state_dict(), checkpoint)
+    image_batch = torch.from_numpy(images).to(trainer.device)
+    positions = torch.arange(batch_size, device=trainer.device)
 
-    def step() -> float:
+    def measure_step() -> float:
         start = time.perf_counter()
-        trainer.step(pixels, positions, 1)[0].item()  # reading the value waits for the device
+        trainer.step(image_batch, positions, 1)[0].item()  # reading the loss waits for the device
         return time.perf_counter() - start
 
-    first = step()
-    seconds = [first]
-    if first < MEASURE_SECONDS:
-        seconds = []
-        while sum(seconds) < MEASURE_SECONDS - first and len(seconds) < 200:
-            seconds.append(step())
+    first_seconds = measure_step()
+    step_seconds = [first_seconds]
+    if first_seconds < MEASUREMENT_SECONDS:
+        step_seconds = []
+        seconds_left = MEASUREMENT_SECONDS - first_seconds
+        while sum(step_seconds) < seconds_left and len(step_seconds) < MAX_MEASURED_STEPS:
+            step_seconds.append(measure_step())
     return Cost(
-        step_seconds=sorted(seconds)[len(seconds) // 2],
-        evaluation_seconds=_evaluation_seconds(trainer, images, labels),
-        checkpoint_bytes=2 * buffer.tell(),  # optimiser buffers double it after the first step
+        step_seconds=sorted(step_seconds)[len(step_seconds) // 2],
+        evaluation_seconds=_measure_evaluation(trainer, images, labels),
+        checkpoint_bytes=2 * checkpoint.tell(),  # the optimiser's buffers after the first step
         device=device_name(trainer.device),
         devices=max(1, torch.cuda.device_count()),
     )
 
 
-def _evaluation_seconds(
+def _measure_evaluation(
     trainer: Trainer, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> float:
+    """Return the time to evaluate one sample, in seconds."""
     loader = ArrayLoader(images, np.arange(len(labels)), labels, trainer.device)
     start = time.perf_counter()
-    trainer.accuracies(loader, {"accuracy": 1})
+    trainer.evaluate(loader, {"accuracy": 1})
     return (time.perf_counter() - start) / len(loader)
 
 
 def main() -> None:
-    """Read {"spec", "image", "classes", "code"} from standard input and print the cost."""
+    """Read a JSON request from standard input and print the cost of its run as JSON.
+
+    The keys of the request are "spec", "image" (shape of the images), "classes" (number of classes)
+    and "code" (content of each Python file with extensions, by path, in base64).
+    """
     request = json.load(sys.stdin)
     try:
         cost = _measure_request(request)
@@ -108,13 +118,13 @@ def main() -> None:
 
 
 def _measure_request(request: dict[str, Any]) -> Cost:
-    """Execute the extensions of a request, and measure its spec."""
+    """Execute the extension files of a request, and return the measured cost of its run."""
     with redirect_stdout(sys.stderr):  # libraries and extensions may print
         for path, content in request["code"].items():
             load_file(CodeFile(path, base64.b64decode(content)))
         spec = RunSpec.from_dict(request["spec"])
         channels, height, width = request["image"]
-        return measure(spec, (channels, height, width), request["classes"])
+        return measure_cost(spec, (channels, height, width), request["classes"])
 
 
 if __name__ == "__main__":

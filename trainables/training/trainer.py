@@ -1,4 +1,4 @@
-"""The training loop: trains a network epoch by epoch, as a pure function of spec and data."""
+"""The training loop of a run, whose result depends only on the run's spec."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from trainables.errors import DataError
 from trainables.methods import Batch, Context, check_state_size, method_of
 from trainables.run.metrics import TRAIN_ACCURACY, TRAIN_ACCURACY_TRUE, TRAIN_LOSS
-from trainables.run.seeds import derive
+from trainables.run.seeds import derive_seed
 from trainables.run_data.loaders import EpochDraws, Loader
-from trainables.run_data.realisation import Realisation, realise
+from trainables.run_data.realisation import Realisation, draw_realisation
 from trainables.run_data.splits import RunSplits
 from trainables.training.devices import make_deterministic
 from trainables.training.network import build_network
@@ -24,57 +24,62 @@ if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
     from trainables.run.spec import RunSpec
 
-EVALUATION_BATCH = 500
-EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64
-"""Largest numbers of images and of pixels per batch of an evaluation."""
-LOSS_BOUND = 1e6
-"""Largest mean loss of a step; a training with a larger one counts as diverged."""
+MAX_EVALUATION_BATCH_SIZE = 500
+"""Largest number of images in a batch of an evaluation."""
+MAX_EVALUATION_BATCH_PIXELS = MAX_EVALUATION_BATCH_SIZE * 64 * 64
+"""Largest total number of pixels of the images in a batch of an evaluation."""
+MAX_LOSS = 1e6
+"""Largest absolute loss of a training step; a run with a larger loss counts as diverged."""
 
 
 class DivergedError(ArithmeticError):
-    """The loss is not a number or out of bounds, which is a result of the run, not a bug."""
+    """The training loss is NaN or larger than `MAX_LOSS`, which is a valid result of a run."""
 
 
 class Observer(Protocol):
-    """Observer of a training, which must not influence it."""
+    """Interface of an object, such as diagnostics, that records training steps of a run.
+
+    Observing a run does not change its result.
+    """
 
     def collects(self, epoch: int) -> bool:
-        """Return whether the steps of an epoch are to be recorded."""
+        """Return whether the observer records the steps of an epoch."""
 
     def record_step(
         self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
     ) -> None:
-        """Record a step of a collected epoch.
+        """Record one training step of an epoch for which `collects` is true.
 
         Args:
             batch: batch of the step.
-            attention: logits of the weights τ of the samples in the loss, shape (b,); None if the
-                method has no such weights.
-            gradient: gradient of each sample's loss with respect to its logits, shape
+            attention: logit of the attention weight τ of each sample in the loss, shape (b,); None
+                if the method has no attention weights.
+            gradient: gradient of each sample's loss with respect to its class logits, shape
                 (b, outputs).
         """
 
     def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Record the end of a collected epoch.
+        """Record the end of an epoch for which `collects` is true.
 
         Args:
             epoch: number of the epoch, counted from 1.
-            targets: the method's present estimate of the labels; None if it has none.
+            targets: current estimates of the true labels by the method; None if the method does not
+                estimate true labels.
         """
 
 
 class Trainer:
-    """Training of one spec, which can be continued elsewhere from `state_dict` after any epoch.
+    """Training of one run, epoch by epoch, which can be continued from a saved `state_dict`.
 
     Attributes:
         epoch: number of epochs trained so far.
-        trace: one row of metrics per epoch; equal specs give equal rows.
-        seconds: wall time of each epoch in seconds.
+        trace: metrics of each epoch by name; equal specs give equal traces.
+        epoch_seconds: wall time of each epoch in seconds.
         labels: noisy labels of the run.
-        data: loaders of the training and evaluated samples.
+        data: loaders of the training samples and of the evaluated samples.
         network: network that is trained.
-        method: method that computes the loss.
-        optimizer: optimiser of the network's parameters.
+        method: method that computes the loss of each step.
+        optimizer: optimiser of the network's weights.
     """
 
     def __init__(
@@ -85,43 +90,46 @@ class Trainer:
         inputs: Mapping[str, torch.Tensor] | None = None,
         labels: Realisation | None = None,
     ) -> None:
-        """Prepare the first epoch.
+        """Load the data and create the network, the method and the optimiser.
 
         Args:
             spec: specification of the run.
             dataset: dataset of the run.
             device: device of the training.
-            inputs: outcomes of the runs that the spec needs, by role.
+            inputs: arrays from the earlier training stages of the method (outcomes), by role.
             labels: noisy labels of the run; None to draw them according to the spec.
 
         Raises:
-            DataError: if the data differ from those of the spec, or a picture is unreadable.
-            FieldError: if the method's per-sample state would be too large.
+            DataError: if the dataset is not the one in the spec, or a picture cannot be decoded.
+            FieldError: if the state that the method keeps for each sample would be too large.
         """
         if dataset.digest != spec.data:
             raise DataError(
-                f"the data of '{dataset.name}' have SHA-256 {dataset.digest[:12]}, the run was "
-                f"planned with {spec.data[:12]}: restore them, or plan it again"
+                f"the data of '{dataset.name}' have SHA-256 {dataset.digest[:12]}, but the run was "
+                f"planned with {spec.data[:12]}: restore the data, or repeat the command to plan "
+                "new runs"
             )
         make_deterministic(spec.recipe, spec.threads)
         self.spec = spec
         self.device = device
         self.epoch = 0
         self.trace: list[dict[str, float]] = []
-        self.seconds: list[float] = []
-        self.labels = labels or realise(
+        self.epoch_seconds: list[float] = []
+        self.labels = labels or draw_realisation(
             dataset, spec.scenario, spec.seeds, spec.subset, balanced=spec.balanced
         )
         self.data = RunSplits(spec, dataset, self.labels, device)
-        self._skipped = 0
+        self._restored_skipped_count = 0
         method = method_of(spec.method)
-        check_state_size(method, spec.hyperparameters, len(self.data.train), self.labels.classes)
+        check_state_size(
+            method, spec.hyperparameters, len(self.data.train), self.labels.class_count
+        )
         self.network = (
             build_network(
                 spec.backbone,
                 spec.backbone_parameters,
-                self.data.image,
-                method.outputs(self.labels.classes),
+                self.data.input_shape,
+                method.output_count(self.labels.class_count),
                 spec.seeds.init,
             )
             .to(device)
@@ -131,60 +139,65 @@ class Trainer:
             Context(
                 hyperparameters=spec.hyperparameters,
                 labels=self.data.train.labels,
-                classes=self.labels.classes,
+                class_count=self.labels.class_count,
                 epochs=spec.recipe.epochs,
                 seed=spec.seeds.method,
                 inputs={name: value.to(device) for name, value in (inputs or {}).items()},
-                transition=self._transition() if method.needs_truth else None,
+                transition=self._transition_matrix() if method.needs_truth else None,
             )
         )
-        self.optimizer = _optimizer(self.network, spec.recipe)
+        self.optimizer = _create_optimizer(self.network, spec.recipe)
 
-    def _transition(self) -> torch.Tensor:
-        counts = torch.zeros(self.labels.classes, self.labels.classes, device=self.device)
+    def _transition_matrix(self) -> torch.Tensor:
+        """Return the fraction of each noisy label (column) among samples of each class (row)."""
+        counts = torch.zeros(self.labels.class_count, self.labels.class_count, device=self.device)
         ones = torch.ones(len(self.data.train), device=self.device)
-        counts.index_put_((self.data.true, self.data.train.labels), ones, accumulate=True)
+        counts.index_put_((self.data.true_labels, self.data.train.labels), ones, accumulate=True)
         return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
 
     @property
-    def skipped(self) -> int:
+    def skipped_count(self) -> int:
         """Number of training pictures left out because they could not be decoded."""
-        return max(self._skipped, self.data.unreadable)
+        return max(self._restored_skipped_count, self.data.unreadable_count)
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained."""
+        """Whether all epochs have been trained."""
         return self.epoch == self.spec.recipe.epochs
 
     @property
-    def parameters(self) -> int:
-        """Number of trained parameters of the network."""
+    def parameter_count(self) -> int:
+        """Number of weights of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def train_epoch(self, observer: Observer | None = None) -> dict[str, float]:
-        """Train the next epoch, evaluate if the recipe requires it, and return the epoch's row.
+        """Train the next epoch and return its metrics by name.
+
+        After epochs for which `Recipe.evaluates` is true, the metrics include the accuracies on the
+        evaluated splits.
 
         Args:
-            observer: observer of the training, if any.
+            observer: object that records the training steps; None to record nothing.
 
         Raises:
-            DivergedError: if the loss of a step is not a number or out of bounds; `epoch` does not
-                change then.
+            DivergedError: if the loss of a step is NaN or larger than `MAX_LOSS`; the attribute
+                `epoch` then does not change.
         """
         start = time.perf_counter()
         epoch = self.epoch + 1
         recipe = self.spec.recipe
-        rate = recipe.schedule.rate(recipe.learning_rate, epoch)
+        learning_rate = recipe.schedule.rate(recipe.learning_rate, epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        row = {"epoch": epoch, "learning_rate": rate, **self._train_steps(epoch, observer)}
+            group["lr"] = learning_rate
+        training_metrics = self._train_steps(epoch, observer)
+        row = {"epoch": epoch, "learning_rate": learning_rate, **training_metrics}
         if recipe.evaluates(epoch):
-            for metric, loader in self.data.evaluated.items():
-                further = self.data.top.get(metric, {})
-                row |= self.accuracies(loader, {metric: 1, **further})
+            for metric, loader in self.data.evaluation_loaders.items():
+                extra_metrics = self.data.extra_metrics.get(metric, {})
+                row |= self.evaluate(loader, {metric: 1, **extra_metrics})
         self.epoch = epoch
         self.trace.append(row)
-        self.seconds.append(time.perf_counter() - start)
+        self.epoch_seconds.append(time.perf_counter() - start)
         return row
 
     def _train_steps(self, epoch: int, observer: Observer | None) -> dict[str, float]:
@@ -195,21 +208,25 @@ class Trainer:
         recipe, train = self.spec.recipe, self.data.train
         draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
         # Dropout uses torch's generator, which is seeded per epoch and so needs no checkpoint.
-        torch.manual_seed(derive("method", self.spec.seeds.method, "torch", epoch) % 2**63)
-        losses, sizes = [], []
-        correct = torch.zeros(2, dtype=torch.int64, device=self.device)
-        for images, positions in train.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last):
+        torch.manual_seed(derive_seed("method", self.spec.seeds.method, "torch", epoch) % 2**63)
+        losses, batch_sizes = [], []
+        correct_counts = torch.zeros(2, dtype=torch.int64, device=self.device)
+        for images, positions in train.epoch_batches(
+            draws, recipe.batch_size, drop_last=recipe.drop_last
+        ):
             loss, logits = self.step(images, positions, epoch, observer)
             losses.append(loss)
-            sizes.append(len(positions))
-            predicted = logits[:, : self.labels.classes].argmax(dim=1)
-            targets = torch.stack([self.data.train.labels[positions], self.data.true[positions]])
-            correct += (predicted == targets).sum(dim=1)
+            batch_sizes.append(len(positions))
+            predictions = logits[:, : self.labels.class_count].argmax(dim=1)
+            targets = torch.stack(
+                [self.data.train.labels[positions], self.data.true_labels[positions]]
+            )
+            correct_counts += (predictions == targets).sum(dim=1)
         # One transfer per epoch, since reading the loss of every step would stall the GPU.
         step_losses = torch.stack(losses).double().cpu()
-        invalid = (~(step_losses.abs() <= LOSS_BOUND)).nonzero()
-        if len(invalid):
-            step = int(invalid[0])
+        diverged_steps = (~(step_losses.abs() <= MAX_LOSS)).nonzero()
+        if len(diverged_steps):
+            step = int(diverged_steps[0])
             raise DivergedError(
                 f"loss {step_losses[step].item():g} at step {step + 1} of epoch {epoch}; "
                 f"last good epoch {epoch - 1}"
@@ -217,11 +234,13 @@ class Trainer:
         self.method.end_epoch(epoch, self.predict)
         if observer is not None:
             observer.end_epoch(epoch, self.method.estimated_targets())
-        samples = sum(sizes)
-        mean_loss = float((step_losses * torch.tensor(sizes)).sum()) / samples
-        noisy_accuracy, true_accuracy = (int(count) / samples for count in correct)
-        row = {TRAIN_LOSS: mean_loss, TRAIN_ACCURACY: noisy_accuracy}
-        return row | {TRAIN_ACCURACY_TRUE: true_accuracy} if self.labels.truth_known else row
+        sample_count = sum(batch_sizes)
+        mean_loss = float((step_losses * torch.tensor(batch_sizes)).sum()) / sample_count
+        noisy_accuracy, true_accuracy = (int(count) / sample_count for count in correct_counts)
+        metrics = {TRAIN_LOSS: mean_loss, TRAIN_ACCURACY: noisy_accuracy}
+        if self.labels.true_labels_known:
+            metrics[TRAIN_ACCURACY_TRUE] = true_accuracy
+        return metrics
 
     def step(
         self,
@@ -230,13 +249,13 @@ class Trainer:
         epoch: int,
         observer: Observer | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Train one step and return its loss and logits, both detached.
+        """Train one step and return the loss and the class logits, detached from the graph.
 
         Args:
-            images: images, uint8, shape (b, C, H, W).
-            positions: positions of the samples among the training samples, shape (b,).
+            images: images of the batch, uint8, shape (b, C, H, W).
+            positions: positions of the images among the training samples, shape (b,).
             epoch: number of the epoch, counted from 1.
-            observer: observer of the training, if any.
+            observer: object that records the step; None to record nothing.
         """
         logits, attention = self._forward(images)
         batch = Batch(logits.float(), attention.float(), positions, epoch)
@@ -245,16 +264,17 @@ class Trainer:
         loss = self.method.loss(batch)
         if loss.ndim:
             raise ValueError(
-                f"the loss of {type(self.method).__name__} must be a scalar, the mean over the "
-                f"batch, but has shape {tuple(loss.shape)}"
+                f"the loss of {type(self.method).__name__} must be a scalar, but has shape "
+                f"{tuple(loss.shape)}: return the mean over the batch"
             )
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()
         if observer is not None and batch.logits.grad is not None:
             with torch.no_grad():
-                weight = self.method.attention_logit(batch)
-                observer.record_step(batch, weight, batch.logits.grad * len(positions))
+                attention_logit = self.method.attention_logit(batch)
+                gradient = batch.logits.grad * len(positions)
+                observer.record_step(batch, attention_logit, gradient)
         return loss.detach(), logits.detach()
 
     def _forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -265,76 +285,89 @@ class Trainer:
         return logits, attention
 
     @torch.no_grad()
-    def accuracies(self, loader: Loader, metrics: Mapping[str, int]) -> dict[str, float]:
-        """Return top-k accuracies: the fractions of labels among the k most probable classes.
+    def evaluate(self, loader: Loader, top_k: Mapping[str, int]) -> dict[str, float]:
+        """Return top-k accuracies of the network on the samples of a loader, by metric name.
+
+        The top-k accuracy is the fraction of samples whose label is among the k most probable
+        classes.
 
         Args:
             loader: loader of the samples to evaluate.
-            metrics: k by metric name.
+            top_k: k of each accuracy to compute, by metric name.
         """
         self.network.eval()
-        correct = torch.zeros(len(metrics), dtype=torch.int64, device=self.device)
-        samples = 0
-        for images, positions in loader.batches(self._evaluation_batch):
+        correct_counts = torch.zeros(len(top_k), dtype=torch.int64, device=self.device)
+        sample_count = 0
+        for images, positions in loader.batches(self._evaluation_batch_size):
             labels = loader.labels[positions]
-            logits = self._forward(images)[0][:, : self.labels.classes]
-            top1 = logits.argmax(dim=1) == labels
-            rank = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
-            hits = [top1 if k == 1 else rank < k for k in metrics.values()]
-            correct += torch.stack(hits).sum(dim=1)
-            samples += len(labels)
-        return {name: int(count) / samples for name, count in zip(metrics, correct, strict=True)}
+            logits = self._forward(images)[0][:, : self.labels.class_count]
+            is_top1 = logits.argmax(dim=1) == labels
+            label_ranks = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+            is_correct = [is_top1 if k == 1 else label_ranks < k for k in top_k.values()]
+            correct_counts += torch.stack(is_correct).sum(dim=1)
+            sample_count += len(labels)
+        return {
+            metric: int(count) / sample_count
+            for metric, count in zip(top_k, correct_counts, strict=True)
+        }
 
     @property
-    def _evaluation_batch(self) -> int:
+    def _evaluation_batch_size(self) -> int:
         """Number of images per batch of an evaluation, which is smaller for large images."""
-        pixels = self.data.image[1] * self.data.image[2]
-        return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
+        image_pixels = self.data.input_shape[1] * self.data.input_shape[2]
+        return max(1, min(MAX_EVALUATION_BATCH_SIZE, MAX_EVALUATION_BATCH_PIXELS // image_pixels))
 
     @torch.no_grad()
     def predict(self) -> torch.Tensor:
-        """Return the softmax of all training samples in order, float32, shape (n, outputs).
+        """Return the class probabilities of all training samples, float32, shape (n, outputs).
 
-        It is computed in evaluation mode without augmentation; the mode is restored afterwards. A
-        picture that cannot be decoded gets equal probabilities.
+        Row i is the softmax output for training sample i, without augmentation. A picture that
+        cannot be decoded gets equal probabilities. The network is in evaluation mode during the
+        prediction, and in its previous mode afterwards.
         """
-        training = self.network.training
+        was_training = self.network.training
         self.network.eval()
         predictions: torch.Tensor | None = None
-        for images, positions in self.data.train.batches(self._evaluation_batch):
+        for images, positions in self.data.train.batches(self._evaluation_batch_size):
             probabilities = self._forward(images)[0].float().softmax(dim=1)
             if predictions is None:
-                outputs = probabilities.shape[1]
-                predictions = probabilities.new_full((len(self.data.train), outputs), 1 / outputs)
+                logit_count = probabilities.shape[1]
+                predictions = probabilities.new_full(
+                    (len(self.data.train), logit_count), 1 / logit_count
+                )
             predictions[positions] = probabilities
-        self.network.train(training)
+        self.network.train(was_training)
         assert predictions is not None  # noqa: S101 - a loader is never empty
         return predictions
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that determines the remaining epochs, and the trace so far."""
+        """Return the state of the training, including the trace, to save in a checkpoint."""
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "method": self.method.state_dict(),
             "trace": self.trace,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
+            "seconds": self.epoch_seconds,
+            "skipped": self.skipped_count,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state of a trainer of the same spec."""
+        """Restore a state that `state_dict` returned for the same spec, to continue the training.
+
+        Args:
+            state: return value of `state_dict`.
+        """
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
         self.epoch = state["epoch"]
         self.trace = list(state["trace"])
-        self.seconds = list(state["seconds"])
-        self._skipped = state["skipped"]
+        self.epoch_seconds = list(state["seconds"])
+        self._restored_skipped_count = state["skipped"]
 
 
-def _optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _create_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "radam":
         return torch.optim.RAdam(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay

@@ -1,4 +1,4 @@
-"""Training of one run, from the latest checkpoint in its record to its result."""
+"""Training of one run with checkpoints, up to its recorded result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from trainables.diagnostics.collector import Collector, collection_interval
 from trainables.diagnostics.store import save_diagnostics
 from trainables.errors import DataError
-from trainables.run.provenance import provenance, store_environment
+from trainables.run.provenance import run_provenance, store_environment
 from trainables.run.record import Record, write_atomically
-from trainables.run.result import HISTORY_SEPARATOR, LabelFacts, RunResult, Status
+from trainables.run.result import HISTORY_SEPARATOR, LabelStatistics, RunResult, Status
 from trainables.run.spec import RunSpec, check_revision
 from trainables.training.devices import (
     device_name,
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
     from trainables.datasets.base import Dataset
 
-CHECKPOINT_SECONDS = 5.0
-"""Minimum wall time between two checkpoints, in seconds."""
-CHECKPOINT_SHARE = 0.05
+MIN_CHECKPOINT_INTERVAL_SECONDS = 5.0
+"""Minimum wall time between two checkpoints of a run, in seconds."""
+MAX_CHECKPOINT_TIME_SHARE = 0.05
 """Largest fraction of a run's wall time that writing checkpoints may take."""
 
 
 class TrainingRun:
     """Context manager that trains one run epoch by epoch and writes checkpoints.
 
-    While it is open, no other process can open the same run. The times of the checkpoints depend on
-    the clock; the result does not.
+    While the run is open, no other process can open it. Checkpoints are written at intervals of
+    wall time, which do not influence the result.
     """
 
     def __init__(
@@ -53,39 +53,40 @@ class TrainingRun:
         home: Path,
         read_dataset: Callable[[], Dataset],
         study: str,
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        checkpoint_interval_seconds: float = MIN_CHECKPOINT_INTERVAL_SECONDS,
         patience_seconds: float = 60.0,
         diagnostics_every: int | None = None,
     ) -> None:
-        """Read the result of the run, if it is recorded already.
+        """Read the final result of the run, if it is recorded already.
 
         Args:
             spec: specification of the run.
-            home: path of the folder that holds `runs/`.
+            home: path of the home folder, which contains `runs/`.
             read_dataset: function that reads the dataset; called only if epochs are left to train.
-            study: name of the study that the run is trained for, which is recorded but not part of
-                the run's identity.
-            checkpoint_seconds: minimum wall time between two checkpoints.
-            patience_seconds: longest wait for another process that is working on the run.
-            diagnostics_every: number of epochs between collections of diagnostics; None for about
-                20 collections in the whole run, 0 for none. It does not change the training.
+            study: name of the study that the run is trained for; recorded, but not part of the
+                run's digest.
+            checkpoint_interval_seconds: minimum wall time between two checkpoints, in seconds.
+            patience_seconds: longest wait, in seconds, for another process that trains the run.
+            diagnostics_every: number of epochs between two collections of diagnostics; None for
+                about 20 collections in the whole run, 0 for none. Diagnostics do not influence the
+                training.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
-        self.result = _final(self.record.result())
+        self.result = _final_or_none(self.record.read_result())
         self._home = home
         self._diagnostics_every = diagnostics_every
         self._collector: Collector | None = None
         self._read_dataset = read_dataset
         self._study = study
-        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_interval_seconds = checkpoint_interval_seconds
         self._patience_seconds = patience_seconds
-        self._checkpoint_cost = 0.0
-        self._last_checkpoint = time.monotonic()
-        self._attempts = 0
+        self._last_write_seconds = 0.0
+        self._last_checkpoint_time = time.monotonic()
+        self._attempt_count = 0
         self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
-        self._label_facts: LabelFacts
+        self._label_statistics: LabelStatistics
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -93,16 +94,17 @@ class TrainingRun:
 
         Raises:
             HomeError: if the record cannot be written or is locked by another process.
-            DataError: if the data differ from those of the spec, or a needed run is missing.
-            RecordError: if the spec was made under another revision of the training code.
+            DataError: if the dataset is not the one in the spec, or a run whose outcome this run
+                needs is missing.
+            RecordError: if the spec was made with another revision of the training code.
         """
         if self.result is None:
             check_revision(self.spec)
             try:
                 self._stack.enter_context(self.record.claimed(self._patience_seconds))
-                self.result = _final(self.record.result())
+                self.result = _final_or_none(self.record.read_result())
                 if self.result is None:
-                    self._open()
+                    self._start()
             except BaseException:
                 self._stack.close()
                 raise
@@ -111,13 +113,14 @@ class TrainingRun:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _open(self) -> None:
-        self._attempts = self.record.begin(self.spec)
-        self.record.keep_code(self.spec)
+    def _start(self) -> None:
+        """Load the data and create the trainer, or record the run as diverged with a needed run."""
+        self._attempt_count = self.record.record_start(self.spec)
+        self.record.store_code(self.spec)
         device = pick_device()
         self._provenance = {
             "study": self._study,
-            **provenance(device_name(device)),
+            **run_provenance(device_name(device)),
             "environment": store_environment(self._home),
         }
         reset_peak_memory()
@@ -126,43 +129,51 @@ class TrainingRun:
             inputs = load_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
             self.result = replace(
-                error.need,
+                error.result,
                 spec=self.spec,
                 trace=[],
                 seconds=[],
                 provenance=self._provenance,
                 reason=str(error),
-                attempts=self._attempts,
+                attempts=self._attempt_count,
             )
-            self.record.finish(self.result)
+            self.record.write_result(self.result)
             return
-        self._label_facts = LabelFacts.of(inputs.labels, self.spec.scenario)
-        self._provenance |= {f"input.{role}": sha256 for role, sha256 in inputs.hashes.items()}
+        self._label_statistics = LabelStatistics.from_realisation(inputs.labels, self.spec.scenario)
+        self._provenance |= {
+            f"input.{role}": sha256 for role, sha256 in inputs.sha256_by_role.items()
+        }
         with self._end_if_out_of_memory():
             self._trainer = Trainer(self.spec, dataset, device, inputs.outcomes, inputs.labels)
-            self._resume(self._trainer)
-        self._last_checkpoint = time.monotonic()
+            self._load_checkpoint(self._trainer)
+        self._last_checkpoint_time = time.monotonic()
 
-    def _resume(self, trainer: Trainer) -> None:
-        every = collection_interval(self.spec.recipe.epochs, self._diagnostics_every)
-        self._collector = Collector.from_trainer(trainer, every) if every else None
-        state = self.record.checkpoint_state()
+    def _load_checkpoint(self, trainer: Trainer) -> None:
+        """Create the collector of diagnostics, and restore the latest checkpoint if there is one.
+
+        Raises:
+            DataError: if an outcome that the run uses has changed since the checkpoint.
+        """
+        interval = collection_interval(self.spec.recipe.epochs, self._diagnostics_every)
+        self._collector = Collector.from_trainer(trainer, interval) if interval else None
+        state = self.record.read_latest_checkpoint()
         if state is None:
             return
         for name, sha256 in self._provenance.items():
             if name.startswith("input.") and state["provenance"].get(name) != sha256:
                 raise DataError(
                     f"the {name.removeprefix('input.')} that run {self.spec.digest[:12]} started "
-                    f"with has changed since: delete {self.record.folder} to train the run again"
+                    "with has changed since its checkpoint: delete the folder "
+                    f"{self.record.folder} to train the run again"
                 )
         trainer.load_state_dict(state["trainer"])
         if self._collector is not None and state["diagnostics"] is not None:
             self._collector.load_state_dict(state["diagnostics"])
-        self._provenance = _with_history(state["provenance"], self._provenance)
+        self._provenance = _merge_provenance(state["provenance"], self._provenance)
 
     @contextmanager
     def _end_if_out_of_memory(self) -> Iterator[None]:
-        """End the run with the status "out of memory" if the block runs out of memory."""
+        """Record the run as "out of memory" if the `with` block raises an out-of-memory error."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -175,15 +186,15 @@ class TrainingRun:
                 spec=self.spec,
                 status=Status.OUT_OF_MEMORY,
                 trace=trainer.trace if trainer else [],
-                seconds=trainer.seconds if trainer else [],
+                seconds=trainer.epoch_seconds if trainer else [],
                 peak_memory_mb=peak_memory_mb(pick_device()),
-                labels=self._label_facts,
-                parameters=trainer.parameters if trainer else 0,
+                labels=self._label_statistics,
+                parameters=trainer.parameter_count if trainer else 0,
                 provenance=self._provenance,
                 reason=f"in epoch {last_epoch + 1} ({message}); last good epoch {last_epoch}",
-                attempts=self._attempts,
+                attempts=self._attempt_count,
             )
-            self.record.finish(self.result)
+            self.record.write_result(self.result)
 
     @property
     def epoch(self) -> int:
@@ -196,16 +207,16 @@ class TrainingRun:
         return trace[epoch:]
 
     def stop(self) -> None:
-        """Write a checkpoint and record the run as stopped; it must not have a result yet.
+        """Write a checkpoint and record the run as stopped; the run must not have ended.
 
         Raises:
             HomeError: if the disk is full.
         """
         trainer = self._trainer
-        assert trainer is not None  # noqa: S101 - set as long as there is no result
-        self._checkpoint(trainer)
+        assert trainer is not None  # noqa: S101 - set as long as the run has no result
+        self._write_checkpoint(trainer)
         epochs = self.spec.recipe.epochs
-        self._finish(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
+        self._record_result(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
 
     def advance(self) -> RunResult | None:
         """Train one epoch and return the result if the run has ended.
@@ -215,27 +226,29 @@ class TrainingRun:
         """
         if self.result is None:
             with self._end_if_out_of_memory():
-                self._advance()
+                self._train_epoch()
         return self.result
 
-    def _advance(self) -> None:
+    def _train_epoch(self) -> None:
+        """Train one epoch, then write a checkpoint if one is due, and the result at the end."""
         trainer = self._trainer
-        assert trainer is not None  # noqa: S101 - set as long as there is no result
+        assert trainer is not None  # noqa: S101 - set as long as the run has no result
         try:
             if not trainer.done:
                 trainer.train_epoch(self._collector)
         except DivergedError as error:
-            self._finish(trainer, Status.DIVERGED, str(error))
+            self._record_result(trainer, Status.DIVERGED, str(error))
             return
         if trainer.done:
-            self._checkpoint(trainer)
-            self._finish(trainer, Status.FINISHED)
-        elif time.monotonic() - self._last_checkpoint >= max(
-            self._checkpoint_seconds, self._checkpoint_cost / CHECKPOINT_SHARE
+            self._write_checkpoint(trainer)
+            self._record_result(trainer, Status.FINISHED)
+        elif time.monotonic() - self._last_checkpoint_time >= max(
+            self._checkpoint_interval_seconds, self._last_write_seconds / MAX_CHECKPOINT_TIME_SHARE
         ):
-            self._checkpoint(trainer)
+            self._write_checkpoint(trainer)
 
-    def _checkpoint(self, trainer: Trainer) -> None:
+    def _write_checkpoint(self, trainer: Trainer) -> None:
+        """Write a checkpoint atomically, and keep the previous one."""
         start = time.monotonic()
         buffer = io.BytesIO()
         state = {
@@ -244,41 +257,46 @@ class TrainingRun:
             "provenance": self._provenance,
         }
         torch.save(state, buffer)
-        partial = self.record.checkpoint.with_name("checkpoint.next.pt")
-        write_atomically(partial, buffer.getvalue())
-        if self.record.checkpoint.exists():
-            os.replace(self.record.checkpoint, self.record.previous_checkpoint)  # noqa: PTH105
-        partial.replace(self.record.checkpoint)
-        self._last_checkpoint = time.monotonic()
-        self._checkpoint_cost = self._last_checkpoint - start
+        next_checkpoint = self.record.checkpoint_path.with_name("checkpoint.next.pt")
+        write_atomically(next_checkpoint, buffer.getvalue())
+        if self.record.checkpoint_path.exists():
+            os.replace(self.record.checkpoint_path, self.record.previous_checkpoint_path)  # noqa: PTH105
+        next_checkpoint.replace(self.record.checkpoint_path)
+        self._last_checkpoint_time = time.monotonic()
+        self._last_write_seconds = self._last_checkpoint_time - start
 
-    def _finish(self, trainer: Trainer, status: Status, reason: str = "") -> None:
+    def _record_result(self, trainer: Trainer, status: Status, reason: str = "") -> None:
+        """Write the result and the diagnostics to the record of the run, and set `result`."""
         if self._collector is not None:
             save_diagnostics(self.record.folder, self._collector)
         self.result = RunResult(
             spec=self.spec,
             status=status,
             trace=trainer.trace,
-            seconds=trainer.seconds,
+            seconds=trainer.epoch_seconds,
             peak_memory_mb=peak_memory_mb(trainer.device),
-            labels=self._label_facts,
-            parameters=trainer.parameters,
+            labels=self._label_statistics,
+            parameters=trainer.parameter_count,
             provenance=self._provenance,
             reason=reason,
-            attempts=self._attempts,
+            attempts=self._attempt_count,
             diagnostics=self._collector.series() if self._collector else {},
-            skipped=trainer.skipped,
-            split=trainer.data.split,
+            skipped=trainer.skipped_count,
+            split=trainer.data.split_sha256,
         )
-        self.record.finish(self.result)
+        self.record.write_result(self.result)
 
 
-def _final(result: RunResult | None) -> RunResult | None:
-    return result if result is not None and result.final else None
+def _final_or_none(result: RunResult | None) -> RunResult | None:
+    """Return the given result if it is final, and otherwise None, as for a stopped run."""
+    return result if result is not None and result.is_final else None
 
 
-def _with_history(earlier: dict[str, str], current: dict[str, str]) -> dict[str, str]:
-    """Return the provenance of a continued run: "cuda: A100, then cpu: AVX2" where it changed."""
+def _merge_provenance(earlier: dict[str, str], current: dict[str, str]) -> dict[str, str]:
+    """Return the provenance of a continued run, with the earlier values of entries that changed.
+
+    An example of a changed entry is the device "cuda: A100, then cpu: AVX2".
+    """
     merged = {}
     for key, value in current.items():
         history = earlier.get(key, value)

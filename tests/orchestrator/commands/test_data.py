@@ -48,6 +48,9 @@ def test_list_names_the_missing_part_of_each_dataset(
         assert one["layout"]
         assert one["offered"]
         assert name in out.err
+    words = [line.split()[:2] for line in out.err.splitlines()]
+    assert ["folder", "present"] in words
+    assert ["clothing1m", "missing"] in words
 
 
 def test_check_counts_classes_and_names_unreadable_pictures(
@@ -77,9 +80,11 @@ def test_check_names_the_checksums_that_match(
     monkeypatch.setitem(SOURCES, "cifar10", source)
     assert data.check("cifar10", tmp_path, decode=True, as_json=False) == 0
     page = capsys.readouterr().out.replace("\n", " ")
-    assert f"{archive.file} has the published md5, {archive.md5}; so has each file in it" in page
+    assert (
+        f"{archive.file_name} and each file in it have their published md5 ({archive.md5})" in page
+    )
     assert "all pictures can be read." in page
-    with (tmp_path / archive.file).open("ab") as file:
+    with (tmp_path / archive.file_name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataError, match="is damaged or incomplete"):
         data.check("cifar10", tmp_path, decode=True, as_json=False)

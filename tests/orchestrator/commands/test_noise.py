@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 from orchestrator.commands import noise
-from orchestrator.flags import Changes, Places
+from orchestrator.flags import Locations, StudyFlags
 from trainables.datasets import load
 from trainables.run.seeds import Seeds
-from trainables.run_data.realisation import labels_digest, realise
+from trainables.run_data.realisation import draw_realisation, labels_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_noise_prints_and_saves_a_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = Changes("digits", scenarios=("symmetric-incl-0.4",))
-    places = Places(home_dir=tmp_path)
-    assert noise.run(changes, places, 5, as_json=True) == 0
+    study_flags = StudyFlags("digits", scenarios=("symmetric-incl-0.4",))
+    locations = Locations(home_dir=tmp_path)
+    assert noise.run(study_flags, locations, 5, as_json=True) == 0
     output = json.loads(capsys.readouterr().out)
 
-    realisation = realise(
-        load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.same(5, subset=0)
+    realisation = draw_realisation(
+        load("digits", tmp_path, None), "symmetric-incl-0.4", Seeds.from_base_seed(5, subset=0)
     )
     assert output["sha256"] == realisation.digest
     assert output["nominal_rate"] == 0.4
@@ -34,7 +34,7 @@ def test_noise_prints_and_saves_a_draw(tmp_path: Path, capsys: pytest.CaptureFix
     saved = np.load(output["file"])
     assert labels_digest(saved) == realisation.digest
 
-    assert noise.run(changes, places, 5, as_json=False) == 0
+    assert noise.run(study_flags, locations, 5, as_json=False) == 0
     page = capsys.readouterr().out
     assert realisation.digest in page.replace("\n", "").replace(" ", "")
     assert f"{realisation.flip_rate:.2%}" in page
@@ -46,10 +46,10 @@ def test_noise_prints_and_saves_a_draw(tmp_path: Path, capsys: pytest.CaptureFix
 def test_pmd_noise_trains_its_network_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changes = Changes("digits", scenarios=("pmd-1-0.35",), epochs=20)
+    study_flags = StudyFlags("digits", scenarios=("pmd-1-0.35",), epochs=20)
     outputs = []
     for _ in range(2):
-        assert noise.run(changes, Places(home_dir=tmp_path), 0, as_json=True) == 0
+        assert noise.run(study_flags, Locations(home_dir=tmp_path), 0, as_json=True) == 0
         outputs.append(json.loads(capsys.readouterr().out))
 
     assert outputs[0] == outputs[1]

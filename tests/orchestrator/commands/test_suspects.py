@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.commands.suspects import run as command
-from orchestrator.flags import Places
+from orchestrator.flags import Locations
 from orchestrator.home import Home
 from reports.suspects import CSV_COLUMNS
 from trainables.datasets.picture_folder import PictureFolder
@@ -36,17 +36,17 @@ def spec() -> RunSpec:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Places:
+def locations(tmp_path_factory: pytest.TempPathFactory, spec: RunSpec) -> Locations:
     home = tmp_path_factory.mktemp("home")
     complete_run(spec, home, digits, "study")
-    return Places(home_dir=home)
+    return Locations(home_dir=home)
 
 
 def test_a_real_run(
-    places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    locations: Locations, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command(places, spec.digest[:10], out, 20, allow_code=False, as_json=True) == 0
+    assert command(locations, spec.digest[:10], out, 20, allow_code=False, as_json=True) == 0
     output = json.loads(capsys.readouterr().out)
     rows = list(csv.DictReader(io.StringIO((out / "suspects.csv").read_text())))
     assert tuple(rows[0]) == CSV_COLUMNS
@@ -57,7 +57,7 @@ def test_a_real_run(
     assert output["precision"] > 0.85  # a random order has 40 %
     for row in rows[:20]:
         assert int(row["true"]) == digits().train.labels[int(row["index"])]
-    diagnostics = load_diagnostics(Record(places.home_dir, spec.digest).folder)
+    diagnostics = load_diagnostics(Record(locations.home_dir, spec.digest).folder)
     assert diagnostics is not None
     position = list(diagnostics["position"]).index(int(rows[0]["index"]))
     assert float(rows[0]["loss"]) == pytest.approx(float(diagnostics["loss"][position]), abs=1e-4)
@@ -70,11 +70,11 @@ def test_a_real_run(
 
 
 def test_printed_text(
-    places: Places, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    locations: Locations, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(places, spec.digest, tmp_path / "out", 5, allow_code=False, as_json=False)
+    command(locations, spec.digest, tmp_path / "out", 5, allow_code=False, as_json=False)
     text = capsys.readouterr().out
-    assert "of 1006 labels are wrong; of the first" in text
+    assert "of 1006 labels are wrong; among the first" in text
     assert (
         "431 other samples were held out and are not ranked: train with --set confirm.hold_out"
         in text
@@ -82,30 +82,30 @@ def test_printed_text(
     assert str(tmp_path / "out" / "suspects.csv") in text
 
 
-def test_errors_are_one_line(places: Places, spec: RunSpec, tmp_path: Path) -> None:
+def test_errors_are_one_line(locations: Locations, spec: RunSpec, tmp_path: Path) -> None:
     def fails(name: str, kind: type[Exception], message: str) -> None:
         with pytest.raises(kind, match=message):
-            command(places, name, tmp_path, 5, allow_code=False, as_json=False)
+            command(locations, name, tmp_path, 5, allow_code=False, as_json=False)
 
-    fails("zzz", UserError, r"no run under .* begins with 'zzz'")
-    (places.home_dir / "runs" / f"{spec.digest[:5]}twin").mkdir()
-    fails(spec.digest[:5], UserError, r"2 runs begin with .*: write more of its digest")
+    fails("zzz", UserError, r"no run in .* has a digest that begins with 'zzz'")
+    (locations.home_dir / "runs" / f"{spec.digest[:5]}twin").mkdir()
+    fails(spec.digest[:5], UserError, r"digests of 2 runs begin with .*: write more digits")
     fails(f"{spec.digest[:5]}twin", UserError, "has not ended")
-    (places.home_dir / "runs" / f"{spec.digest[:5]}twin").rmdir()
+    (locations.home_dir / "runs" / f"{spec.digest[:5]}twin").rmdir()
     bare = runnable(method="ce", recipe=recipe(1))
-    complete_run(bare, places.home_dir, digits, "study", diagnostics_every=0)
-    fails(bare.digest, UserError, "has no diagnostics of a last epoch")
+    complete_run(bare, locations.home_dir, digits, "study", diagnostics_every=0)
+    fails(bare.digest, UserError, "has no diagnostics of its last epoch")
 
 
-def test_other_data_are_refused(places: Places, tmp_path: Path, spec: RunSpec) -> None:
+def test_other_data_are_refused(locations: Locations, tmp_path: Path, spec: RunSpec) -> None:
     from unittest import mock
 
     other = mock.Mock(digest="0" * 64)
     with (
         mock.patch("orchestrator.commands.suspects.load", return_value=other),
-        pytest.raises(DataError, match=r"have SHA-256 000000000000, the run was trained on"),
+        pytest.raises(DataError, match=r"has SHA-256 000000000000, but the run was trained on"),
     ):
-        command(places, spec.digest, tmp_path, 5, allow_code=False, as_json=False)
+        command(locations, spec.digest, tmp_path, 5, allow_code=False, as_json=False)
 
 
 def test_a_relative_data_folder_is_kept_as_an_absolute_one(

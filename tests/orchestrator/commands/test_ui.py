@@ -15,7 +15,7 @@ import pytest
 from factories import make_result
 from stores import fresh_store
 
-from orchestrator.commands.ui import is_free
+from orchestrator.commands.ui import is_port_free
 from orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_ui_serves_pages_until_it_is_stopped(tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)
     deadline = time.monotonic() + 30
-    while not is_free("127.0.0.1", port):
+    while not is_port_free("127.0.0.1", port):
         assert time.monotonic() < deadline
         time.sleep(0.3)
 

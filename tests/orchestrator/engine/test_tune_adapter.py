@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from fake_runs import record_run
 from plans import searches_of, small_plan
-from works import RecordingListener
+from task_sources import RecordingListener
 
 from orchestrator.engine import tune_adapter
-from orchestrator.engine.dispatch import Dispatch
+from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.tune_adapter import TuneAdapter
 from orchestrator.sweeping.sweep import Sweep
 
@@ -26,7 +26,7 @@ IDLE = {"idle": True}
 def open_adapter(home: Path, slots: int = 2) -> tuple[TuneAdapter, Sweep]:
     sweep = Sweep(small_plan(), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
-    return TuneAdapter(Dispatch(sweep, home, RecordingListener()), slots), sweep
+    return TuneAdapter(Dispatcher(sweep, home, RecordingListener()), slots), sweep
 
 
 def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_run_that_lost_its_worker_keeps_its_slot(tmp_path: Path) -> None:
     adapter, sweep = open_adapter(tmp_path)
     adapter.next_config("w1")
     adapter.next_config("w2")
-    wanted = sweep.tunings[0].search.remaining
+    wanted = sweep.tunings[0].search.remaining_trial_count
     # The first task was fetched when the sweep was resumed.
     for number in range(wanted + 1):
         adapter.next_config(f"t{number}")

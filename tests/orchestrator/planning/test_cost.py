@@ -9,12 +9,12 @@ import pytest
 from plans import machine_cost, small_plan
 
 from orchestrator.planning.cost import (
+    RAY_START_SECONDS,
     RUN_OVERHEAD_SECONDS,
-    START_SECONDS,
     format_duration,
-    measure,
+    measure_machine_cost,
 )
-from orchestrator.planning.sizes import network_of, phase_sizes
+from orchestrator.planning.sizes import network_key, phase_sizes
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
@@ -45,11 +45,11 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -> None:
-    first = measure(small_plan(), tmp_path / "cache")
-    second = measure(small_plan(), tmp_path / "cache")
+    first = measure_machine_cost(small_plan(), tmp_path / "cache")
+    second = measure_machine_cost(small_plan(), tmp_path / "cache")
     assert first == second
-    (cost,) = first.networks.values()
-    assert (cost.step_seconds, first.device, first.slots) == (0.01, "cpu: a test", 4)
+    (cost,) = first.costs_by_network.values()
+    assert (cost.step_seconds, first.device, first.max_concurrent_runs) == (0.01, "cpu: a test", 4)
     assert len(probes) == 1
     assert probes[0]["spec"]["backbone"] == "mlp"
     assert (probes[0]["image"], probes[0]["classes"]) == ([1, 8, 8], 10)
@@ -61,16 +61,16 @@ def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -
 def test_runs_of_another_cost_are_measured_again(
     setting: str, probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure(small_plan(), tmp_path)
-    measure(small_plan(sets=(setting,)), tmp_path)
+    measure_machine_cost(small_plan(), tmp_path)
+    measure_machine_cost(small_plan(sets=(setting,)), tmp_path)
     assert len(probes) == 2
 
 
 def test_trials_and_epochs_need_no_new_measurement(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure(small_plan(), tmp_path)
-    measure(small_plan(trials=9, epochs=12, seeds=5), tmp_path)
+    measure_machine_cost(small_plan(), tmp_path)
+    measure_machine_cost(small_plan(trials=9, epochs=12, seeds=5), tmp_path)
     assert len(probes) == 1
 
 
@@ -78,40 +78,50 @@ def test_without_a_cache_folder_nothing_is_written(
     probes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    measure(small_plan(), None)
+    measure_machine_cost(small_plan(), None)
     assert len(probes) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_of_a_run_leave_fewer_slots(probes: list[dict[str, Any]]) -> None:
-    assert measure(small_plan(sets=("resources.cpus=3",)), None).slots == 1
-    assert measure(small_plan(sets=("resources.cpus=9",)), None).slots == 1
+    assert (
+        measure_machine_cost(small_plan(sets=("resources.cpus=3",)), None).max_concurrent_runs == 1
+    )
+    assert (
+        measure_machine_cost(small_plan(sets=("resources.cpus=9",)), None).max_concurrent_runs == 1
+    )
     assert len(probes) == 2
 
 
 def test_a_gpu_may_be_shared(probes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MEASURED, "device", "cuda: a test")
-    assert measure(small_plan(), None).slots == 1
-    assert measure(small_plan(sets=("resources.gpus=0.5",)), None).slots == 2
-    assert measure(small_plan(sets=("resources.gpus=0.1",)), None).slots == 4  # CPUs
+    assert measure_machine_cost(small_plan(), None).max_concurrent_runs == 1
+    assert (
+        measure_machine_cost(small_plan(sets=("resources.gpus=0.5",)), None).max_concurrent_runs
+        == 2
+    )
+    assert (
+        measure_machine_cost(small_plan(sets=("resources.gpus=0.1",)), None).max_concurrent_runs
+        == 4
+    )  # CPUs
     monkeypatch.setitem(MEASURED, "devices", 3)
-    assert measure(small_plan(), None).slots == 3
+    assert measure_machine_cost(small_plan(), None).max_concurrent_runs == 3
     assert len(probes) == 4
 
 
 def test_a_study_for_the_cpu_is_measured_on_the_cpu(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure(small_plan(), tmp_path)
-    measure(small_plan(sets=("resources.gpus=0",)), tmp_path)
+    measure_machine_cost(small_plan(), tmp_path)
+    measure_machine_cost(small_plan(sets=("resources.gpus=0",)), tmp_path)
     assert len(probes) == 2
 
 
 def test_a_damaged_cache_is_measured_again(probes: list[dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "costs.json").write_text("{")
-    measure(small_plan(), tmp_path)
+    measure_machine_cost(small_plan(), tmp_path)
     assert len(probes) == 1
-    assert measure(small_plan(), tmp_path).device == "cpu: a test"
+    assert measure_machine_cost(small_plan(), tmp_path).device == "cpu: a test"
     assert len(probes) == 1
 
 
@@ -121,9 +131,10 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(
-        NalError, match=r"a step of nal with mlp cannot be trained .*MemoryError: too large"
+        NalError,
+        match=r"cannot train nal with backbone mlp on this machine: MemoryError: too large",
     ):
-        measure(small_plan(), None)
+        measure_machine_cost(small_plan(), None)
 
 
 def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
@@ -133,8 +144,10 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     # 6 epochs of ceil(70 / 32) = 3 steps; 30 held-out samples, and 40 more of the test split.
     assert cost.run_seconds(search.groups[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
     assert cost.run_seconds(confirm.groups[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
-    assert (search.runs, select.runs, confirm.runs) == (4, 6, 6)
-    seconds = START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
+    assert (search.max_run_count, select.max_run_count, confirm.max_run_count) == (4, 6, 6)
+    seconds = (
+        RAY_START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
+    )
     assert cost.plan_seconds(plan) == pytest.approx(seconds)
     # CE, two of the six runs of confirm, keeps no targets.
     assert cost.plan_bytes(plan) == 16 * 1000 + 14 * 4 * 70 * 10
@@ -145,16 +158,16 @@ def test_the_posterior_is_included_in_the_cost(
 ) -> None:
     other = ("posterior.recipe.epochs=7", "posterior.backbone={name: mlp, hidden: [9]}")
     plan = small_plan(scenarios=("pmd-1-0.35",), sets=other)
-    cost = measure(plan, tmp_path)
+    cost = measure_machine_cost(plan, tmp_path)
     by_hidden = {tuple(probe["spec"]["backbone_parameters"]["hidden"]): probe for probe in probes}
     assert set(by_hidden) == {(16,), (9,)}
     assert by_hidden[9,]["spec"]["scenario"] == "clean"
-    (posterior,) = plan.posteriors
+    (posterior,) = plan.posterior_specs
     ce = plan.spec(Phase.CONFIRM, "ce", "pmd-1-0.35", {}, 0)
-    assert set(cost.networks) == {network_of(posterior), network_of(ce)}
+    assert set(cost.costs_by_network) == {network_key(posterior), network_key(ce)}
     # 7 epochs of ceil(100 / 32) = 4 steps, without evaluations.
     search = phase_sizes(plan)[0]
-    (group,) = (group for group in search.groups if group.gives_labels)
+    (group,) = (group for group in search.groups if group.is_label_source)
     assert cost.run_seconds(group) == pytest.approx(0.28 + RUN_OVERHEAD_SECONDS)
     without = small_plan()
     added = cost.plan_seconds(plan) - cost.plan_seconds(without)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 PMD = "pmd-2-0.35"
 
 
-def plan_at(folder: Path, *, writes: bool = True, **flags: Any) -> Plan:
+def plan_at(folder: Path, *, may_write: bool = True, **flags: Any) -> Plan:
     """Return the plan of the small study, whose data folder is `data` and whose home is `home`."""
     study, dataset = small_study(**flags).study, random_data()
-    home = folder / "home" if writes else None
+    home = folder / "home" if may_write else None
     return Plan("small", study, dataset, check_labels(study, dataset, folder / "data", home))
 
 
@@ -40,7 +40,7 @@ def test_symmetric_noise_needs_no_annotations(tmp_path: Path) -> None:
     spec = plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, 3)
 
     assert (spec.annotations, dict(spec.needs)) == ("", {})
-    assert plan.posteriors == []
+    assert plan.posterior_specs == []
     assert not (tmp_path / "home").exists()
 
 
@@ -49,7 +49,7 @@ def test_symmetric_noise_needs_no_annotations(tmp_path: Path) -> None:
 
 def test_a_plan_is_complete_before_the_posterior_is_trained(tmp_path: Path) -> None:
     plan = plan_at(tmp_path, scenarios=(PMD, "pmd-1-0.35"))
-    (posterior,) = plan.posteriors
+    (posterior,) = plan.posterior_specs
 
     assert (posterior.method, posterior.scenario) == ("ce", "clean")
     assert (posterior.hold_out, posterior.evaluate) == (0.0, ())
@@ -63,7 +63,7 @@ def test_stages_need_the_same_posterior(tmp_path: Path) -> None:
     plan = plan_at(tmp_path, scenarios=(PMD,), methods=("ce", "forward"), sets=("tune=[]",))
     spec = plan.spec(Phase.CONFIRM, "forward", PMD, {}, 0)
 
-    (posterior,) = plan.posteriors
+    (posterior,) = plan.posterior_specs
     first, stage = plan.needs_of(spec)
     assert first == posterior
     assert spec.needs["posterior"] == stage.needs["posterior"] == posterior.digest
@@ -71,9 +71,11 @@ def test_stages_need_the_same_posterior(tmp_path: Path) -> None:
 
 
 def test_recipe_and_seed_of_the_posterior(tmp_path: Path) -> None:
-    (default,) = plan_at(tmp_path, scenarios=(PMD,)).posteriors
-    (longer,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.recipe.epochs=9",)).posteriors
-    (other,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.seed=7",)).posteriors
+    (default,) = plan_at(tmp_path, scenarios=(PMD,)).posterior_specs
+    (longer,) = plan_at(
+        tmp_path, scenarios=(PMD,), sets=("posterior.recipe.epochs=9",)
+    ).posterior_specs
+    (other,) = plan_at(tmp_path, scenarios=(PMD,), sets=("posterior.seed=7",)).posterior_specs
 
     assert longer.recipe.epochs == 9
     assert longer.recipe.learning_rate == default.recipe.learning_rate
@@ -81,13 +83,16 @@ def test_recipe_and_seed_of_the_posterior(tmp_path: Path) -> None:
 
 
 def test_the_posterior_is_counted_once_in_the_first_phase(tmp_path: Path) -> None:
-    before = [size.runs for size in phase_sizes(small_plan())]
+    before = [size.max_run_count for size in phase_sizes(small_plan())]
     sizes = phase_sizes(plan_at(tmp_path, scenarios=(PMD,)))
-    assert [size.runs for size in sizes] == [before[0] + 1, *before[1:]]
-    assert [group.runs for group in sizes[0].groups if group.gives_labels] == [1]
-    assert sizes[0].arithmetic == "4 trials × 1 seed, and the network that labels are drawn from"
+    assert [size.max_run_count for size in sizes] == [before[0] + 1, *before[1:]]
+    assert [group.run_count for group in sizes[0].groups if group.is_label_source] == [1]
+    assert (
+        sizes[0].run_count_formula
+        == "4 trials × 1 seed, and the network that labels are drawn from"
+    )
     (confirm,) = phase_sizes(plan_at(tmp_path, scenarios=(PMD,), sets=("tune=[]",)))
-    assert confirm.runs == 2 * 2 + 1
+    assert confirm.max_run_count == 2 * 2 + 1
 
 
 # --- annotations
@@ -119,7 +124,7 @@ def test_the_digest_depends_on_the_labels_not_on_their_format(tmp_path: Path) ->
 
 def test_a_dry_run_stores_no_labels(tmp_path: Path) -> None:
     noisy = write_labels(tmp_path)
-    plan = plan_at(tmp_path, writes=False, scenarios=("file-mine",))
+    plan = plan_at(tmp_path, may_write=False, scenarios=("file-mine",))
     assert plan.annotations == {"file-mine": labels_digest(noisy)}
     assert not (tmp_path / "home").exists()
 
@@ -140,5 +145,5 @@ def test_a_subset_that_cannot_be_balanced_is_refused(
     unbalanced = replace(random_data(), train=Split(images, np.arange(100) % 9), digest="")
     for scenario in ("symmetric-0.4", PMD):
         study = small_study(scenarios=(scenario,), sets=("balanced=true",), subset=50).study
-        with pytest.raises(DataError, match="takes 5 samples of class '9', which has 0"):
+        with pytest.raises(DataError, match="needs 5 samples of class '9', which has 0"):
             check_labels(study, unbalanced, tmp_path, None)

@@ -16,7 +16,7 @@ from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
 from trainables.methods import METHODS
 from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
-from trainables.run_data.labels import draw
+from trainables.run_data.labels import draw_labels
 
 if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
@@ -71,7 +71,7 @@ def test_a_spec_contains_the_values_of_the_study() -> None:
 
 def labels_of(spec: RunSpec) -> str:
     """Return the SHA-256 of a run's noisy labels."""
-    return draw(spec, random_data(), Path()).digest
+    return draw_labels(spec, random_data(), Path()).digest
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -106,8 +106,8 @@ def test_the_reference_has_the_searched_values() -> None:
 
 def test_objective_of_the_small_study() -> None:
     objective = small_plan().objective("symmetric-0.4")
-    assert objective == HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=30)
-    assert small_plan(subset=50).objective("symmetric-0.4").held_out == 15
+    assert objective == HeldOutAccuracy(HeldOutMean(3), class_count=10, held_out_count=30)
+    assert small_plan(subset=50).objective("symmetric-0.4").held_out_count == 15
 
 
 RESTARTS = ("recipe.schedule={kind: cosine-restarts, period: 2}",)
@@ -116,12 +116,12 @@ RESTARTS = ("recipe.schedule={kind: cosine-restarts, period: 2}",)
 def test_cycle_ends_choose_where_the_learning_rate_restarts() -> None:
     plan = small_plan(sets=RESTARTS)
     assert plan.objective("symmetric-0.4").protocol == HeldOutCycleEnds(3)
-    assert plan.chosen_by == (
+    assert plan.protocols_text == (
         "mean accuracy on held-out noisy labels over the last 3 cycle ends (epochs at the lowest "
         "learning rate)"
     )
     by_mean = small_plan(sets=(*RESTARTS, "search.protocol=held-out-mean"))
-    assert by_mean.chosen_by == small_plan().chosen_by
+    assert by_mean.protocols_text == small_plan().protocols_text
     assert by_mean.digest != plan.digest
     digests = {
         small_plan(sets=(*RESTARTS, f"search.cycles={cycles}")).digest for cycles in (1, 2, 3, 4)
@@ -136,13 +136,13 @@ def test_each_searched_scenario_has_the_protocol_of_its_schedule() -> None:
         "{schedule: {kind: cosine-restarts, period: 3}}}]"
     )
     plan = small_plan(scenarios=TWO_SCENARIOS, sets=(override, "search.scope=scenario"))
-    assert plan.chosen_by == (
+    assert plan.protocols_text == (
         "on symmetric-0.4: mean accuracy on held-out noisy labels over the last 3 epochs; "
         "on symmetric-0.2: mean accuracy on held-out noisy labels over the last 2 cycle ends "
         "(epochs at the lowest learning rate)"
     )
     shared = small_plan(scenarios=TWO_SCENARIOS, sets=(override,))
-    assert shared.chosen_by == small_plan().chosen_by  # searched on symmetric-0.4 alone
+    assert shared.protocols_text == small_plan().protocols_text  # searched on symmetric-0.4 alone
 
 
 STUDIES: dict[str, dict[str, Any]] = {
@@ -176,26 +176,35 @@ def test_phase_sizes_equal_the_runs_of_a_sweep(flags: dict[str, Any], tmp_path: 
         max_candidates = min(plan.study.select.candidates, plan.study.search.trials) + 1
         missing_candidates = max_candidates - len(tuning.candidates)
         saved_runs[Phase.SELECT] += missing_candidates * len(plan.study.select.seeds)
-        if tuning.chosen == tuning.reference:
-            saved_runs[Phase.CONFIRM] += len(tuning.plan.serves) * len(plan.study.confirm.seeds)
+        if tuning.chosen_values == tuning.reference:
+            saved_runs[Phase.CONFIRM] += len(tuning.plan.served_scenarios) * len(
+                plan.study.confirm.seeds
+            )
     for size in phase_sizes(plan):
-        assert counts[size.phase] == size.runs - saved_runs[size.phase], size.arithmetic
+        assert counts[size.phase] == size.max_run_count - saved_runs[size.phase], (
+            size.run_count_formula
+        )
     assert set(counts) == {size.phase for size in phase_sizes(plan)}
 
 
 def test_arithmetic_of_phase_sizes() -> None:
     search, select, confirm = phase_sizes(small_plan(scenarios=TWO_SCENARIOS))
-    assert (search.runs, search.arithmetic) == (4, "4 trials × 1 seed")
-    assert (select.runs, select.arithmetic) == (6, "3 candidates × 2 seeds")
-    assert confirm.runs == 12
-    assert confirm.arithmetic == "2 scenarios × (2 methods + 1 at the reference) × 2 seeds"
-    assert [(group.train, group.evaluated) for group in search.groups] == [(70, 30)]
-    assert {(group.train, group.evaluated) for group in confirm.groups} == {(70, 30 + 40)}
+    assert (search.max_run_count, search.run_count_formula) == (4, "4 trials × 1 seed")
+    assert (select.max_run_count, select.run_count_formula) == (6, "3 candidates × 2 seeds")
+    assert confirm.max_run_count == 12
+    assert (
+        confirm.run_count_formula
+        == "2 scenarios × (2 methods + 1 with the paper's values) × 2 seeds"
+    )
+    assert [(group.train_count, group.evaluated_count) for group in search.groups] == [(70, 30)]
+    assert {(group.train_count, group.evaluated_count) for group in confirm.groups} == {
+        (70, 30 + 40)
+    }
 
 
 def test_runs_without_a_split_train_on_all_samples() -> None:
     *_, confirm = phase_sizes(small_plan(sets=("confirm.hold_out=false",)))
-    assert {(group.train, group.evaluated) for group in confirm.groups} == {(100, 40)}
+    assert {(group.train_count, group.evaluated_count) for group in confirm.groups} == {(100, 40)}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from plans import machine_cost, random_data
 from rich.console import Console
 
-from orchestrator.flags import Changes, Places
+from orchestrator.flags import Locations, StudyFlags
 from orchestrator.planning.loading import LoadedPlan
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.view import plan_view
@@ -15,28 +15,28 @@ SYMMETRIC = ("symmetric-0.4",)
 """Scenarios that no override changes."""
 
 
-def plan_text(changes: Changes) -> str:
+def plan_text(study_flags: StudyFlags) -> str:
     """Return the plan that flags select, as text."""
-    loaded = changes.load()
+    loaded = study_flags.load()
     dataset = replace(random_data(), name="cifar10")
     loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
     cost = machine_cost(0.01, 0.001, 10**6)
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(loaded_plan, cost, Places()))
+        console.print(plan_view(loaded_plan, cost, Locations()))
     return capture.get()
 
 
 def test_a_plan_lists_scaled_values() -> None:
     text = plan_text(
-        Changes(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)
+        StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)
     )
     changes = (
         "period 10 -> 5, window 10 -> 5, nal.first_target_epoch 60 -> 30, "
         "nal.target_interval 10 -> 5"
     )
     assert f"with --epochs: {changes} " in text
-    assert "does not end a cycle" not in text
+    assert "does not end a learning-rate cycle" not in text
     assert "chosen by     mean accuracy on held-out noisy labels over the last 3 cycle ends" in text
 
 
@@ -50,12 +50,15 @@ def test_a_plan_lists_scaled_values() -> None:
 def test_a_plan_warns_if_the_last_epoch_cuts_a_cycle(
     sets: tuple[str, ...], scaled: str, cycle: int
 ) -> None:
-    warning = f"last epoch 75 does not end a cycle of {cycle}: its learning rate is not the lowest"
-    flags = Changes(
+    warning = (
+        f"the last epoch, 75, does not end a learning-rate cycle of {cycle} epochs: "
+        "its learning rate is not the lowest"
+    )
+    flags = StudyFlags(
         study="cifar10", epochs=75, methods=("ce", "nal"), sets=sets, scenarios=SYMMETRIC
     )
     assert f"{scaled}{warning}" in plan_text(flags)
 
 
 def test_a_plan_without_scaling_lists_no_scaled_values() -> None:
-    assert "scaled" not in plan_text(Changes(study="cifar10"))
+    assert "scaled" not in plan_text(StudyFlags(study="cifar10"))

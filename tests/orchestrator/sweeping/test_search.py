@@ -10,7 +10,7 @@ from factories import make_spec
 from optuna.trial import TrialState
 from plans import searches_of
 
-from orchestrator.sweeping.search import SAMPLER, Search, round_values, search_digest
+from orchestrator.sweeping.search import SAMPLER_SETTINGS, Search, round_values, search_digest
 from trainables.errors import NalError
 from trainables.run.parameters import Space
 
@@ -31,14 +31,14 @@ def open_search(home: Path, trials: int = 4, **changes: Any) -> Search:
         "digest": "d" * 64,
         **changes,
     }
-    search = Search.open(searches_of(home), space=SPACE, trials=trials, **arguments)
+    search = Search.open(searches_of(home), space=SPACE, n_trials=trials, **arguments)
     search.resume(value_of)
     return search
 
 
 def complete_trials(search: Search) -> list[dict[str, float]]:
     proposals = []
-    while search.remaining:
+    while search.remaining_trial_count:
         proposal = search.ask()
         proposals.append(proposal.values)
         search.tell(proposal, proposal.values["alpha"], "run")
@@ -80,10 +80,10 @@ def test_the_number_of_trials_is_a_target(tmp_path: Path) -> None:
     first = complete_trials(open_search(tmp_path, trials=3))
     again = open_search(tmp_path, trials=3)
     assert again.done
-    assert again.remaining == 0
+    assert again.remaining_trial_count == 0
     more = open_search(tmp_path, trials=5)
     assert not more.done
-    assert more.remaining == 2
+    assert more.remaining_trial_count == 2
     second = complete_trials(more)
     assert len(second) == 2
     assert [values for values, _ in more.completed_trials()] == first + second
@@ -114,7 +114,7 @@ def test_a_running_trial_whose_run_has_ended_becomes_complete(tmp_path: Path) ->
     search = open_search(tmp_path, value_of=lambda values: ended.get(tuple(values.values())))
     assert search.completed_trials() == [(second.values, 0.75)]
     assert state_counts(search) == {"FAIL": 1, "COMPLETE": 1, "WAITING": 1}
-    assert search.remaining == 3
+    assert search.remaining_trial_count == 3
     assert search.ask().values == first.values == REFERENCE
 
 
@@ -124,10 +124,10 @@ def test_values_of_an_unfinished_trial_are_proposed_again(tmp_path: Path) -> Non
     interrupted.tell(done, 0.6, "run")
     lost = [interrupted.ask().values, interrupted.ask().values]
     search = open_search(tmp_path)
-    assert search.remaining == 3
+    assert search.remaining_trial_count == 3
     assert [search.ask().values, search.ask().values] == lost
     assert search.ask().values not in [done.values, *lost]
-    assert search.remaining == 0
+    assert search.remaining_trial_count == 0
 
 
 def test_an_interruption_before_sampling_keeps_the_queued_values(tmp_path: Path) -> None:
@@ -154,11 +154,11 @@ def test_repeated_interruptions_keep_the_number_of_trials(tmp_path: Path) -> Non
 def test_a_failed_trial_counts_in_this_sweep_only(tmp_path: Path) -> None:
     search = open_search(tmp_path, trials=2)
     search.fail(search.ask())
-    assert search.remaining == 1
+    assert search.remaining_trial_count == 1
     search.tell(search.ask(), 0.5, "run")
     assert search.done
     assert state_counts(search) == {"FAIL": 1, "COMPLETE": 1}
-    assert open_search(tmp_path, trials=2).remaining == 1
+    assert open_search(tmp_path, trials=2).remaining_trial_count == 1
 
 
 def test_a_complete_trial_stores_the_digest_of_its_run(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_complete_trial_stores_the_digest_of_its_run(tmp_path: Path) -> None:
 def test_the_study_is_named_by_the_digest(tmp_path: Path) -> None:
     complete_trials(open_search(tmp_path, digest="1" * 64))
     other = open_search(tmp_path, digest="2" * 64)
-    assert other.remaining == 4
+    assert other.remaining_trial_count == 4
     assert sorted(optuna.get_all_study_names(searches_of(tmp_path))) == ["1" * 64, "2" * 64]
 
 
@@ -216,15 +216,15 @@ def test_a_searched_value_of_the_recipe_does_not_enter_the_digest() -> None:
 
 
 def test_a_search_refuses_trials_on_other_labels(tmp_path: Path) -> None:
-    open_search(tmp_path).require_labels("a" * 64)
+    open_search(tmp_path).check_labels("a" * 64)
     again = open_search(tmp_path)
-    again.require_labels("a" * 64)
+    again.check_labels("a" * 64)
     with pytest.raises(NalError) as info:
-        again.require_labels("b" * 64)
+        again.check_labels("b" * 64)
     assert str(info.value) == (
-        "search dddddddddddd was made on noisy labels aaaaaaaaaaaa, and a trial has seen "
-        "bbbbbbbbbbbb: values on different labels are not compared; choose another folder with "
-        "--home"
+        "the earlier trials of search dddddddddddd were trained on noisy labels with SHA-256 "
+        "aaaaaaaaaaaa, but a new trial on labels with SHA-256 bbbbbbbbbbbb, so their objectives "
+        "are not comparable: choose another home folder with --home to start a new search"
     )
 
 
@@ -237,9 +237,9 @@ def test_the_reference_is_not_rounded_and_values_stay_in_the_space(tmp_path: Pat
 
 
 def test_the_settings_of_the_sampler_name_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SAMPLER == {"name": "tpe", "multivariate": True, "constant_liar": True}
+    assert SAMPLER_SETTINGS == {"name": "tpe", "multivariate": True, "constant_liar": True}
     usual = search_digest(make_spec(), SPACE, MEAN)
-    monkeypatch.setitem(SAMPLER, "multivariate", "independent")
+    monkeypatch.setitem(SAMPLER_SETTINGS, "multivariate", "independent")
     assert search_digest(make_spec(), SPACE, MEAN) != usual
 
 

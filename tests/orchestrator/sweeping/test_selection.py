@@ -6,7 +6,7 @@ import pytest
 from factories import make_result, make_spec
 
 from orchestrator.planning.protocol import HeldOutAccuracy
-from orchestrator.sweeping.selection import Candidate, choose, select_candidates
+from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
 from trainables.run.parameters import Space
 from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
 from trainables.run.recipe import Recipe
@@ -27,18 +27,20 @@ def candidate(lambda_: float, alpha: float = 0.75) -> Candidate:
 def test_the_value_is_the_mean_of_the_last_epochs() -> None:
     # Held-out accuracies of the last three epochs are 0.88, 0.91 and 0.90.
     result = make_result(make_spec(epochs=6, window=3), accuracy=0.9)
-    value = HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=431).value(result)
+    value = HeldOutAccuracy(HeldOutMean(3), class_count=10, held_out_count=431).compute(result)
     assert value == pytest.approx((0.88 + 0.91 + 0.90) / 3)
 
 
 def test_a_diverged_run_counts_as_chance() -> None:
     result = make_result(accuracy=0.9, diverged_at=5)
-    assert HeldOutAccuracy(HeldOutMean(3), classes=10, held_out=431).value(result) == 0.1
+    assert (
+        HeldOutAccuracy(HeldOutMean(3), class_count=10, held_out_count=431).compute(result) == 0.1
+    )
 
 
 def test_the_test_split_is_not_used() -> None:
     spec = make_spec(evaluate=("test",))
-    assert HeldOutAccuracy(HeldOutMean(3), 10, 431).value(make_result(spec, accuracy=0.9)) == 0.1
+    assert HeldOutAccuracy(HeldOutMean(3), 10, 431).compute(make_result(spec, accuracy=0.9)) == 0.1
 
 
 def test_the_standard_error_is_binomial() -> None:
@@ -53,8 +55,8 @@ def test_cycle_ends_are_averaged_where_they_choose() -> None:
     # Held-out accuracies after epochs 2, 4 and 6 are 0.86, 0.88 and 0.90.
     result = make_result(make_spec(recipe=recipe), accuracy=0.9)
     for cycles, mean in ((1, 0.90), (2, 0.89), (3, 0.88)):
-        objective = HeldOutAccuracy(HeldOutCycleEnds(cycles), classes=10, held_out=431)
-        assert objective.value(result) == pytest.approx(mean)
+        objective = HeldOutAccuracy(HeldOutCycleEnds(cycles), class_count=10, held_out_count=431)
+        assert objective.compute(result) == pytest.approx(mean)
 
 
 def test_candidates_are_the_best_trials_in_order_and_the_reference() -> None:
@@ -92,7 +94,7 @@ def test_fewer_trials_than_candidates() -> None:
 
 def test_a_clear_winner_is_chosen_at_any_distance() -> None:
     scores = [(candidate(10), [0.90, 0.91, 0.92]), (candidate(1), [0.80, 0.81, 0.82])]
-    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(10)
+    assert choose_candidate(scores, SPACE, REFERENCE, 0.02) == candidate(10)
 
 
 def test_a_tie_goes_to_the_candidate_nearest_the_reference() -> None:
@@ -101,10 +103,10 @@ def test_a_tie_goes_to_the_candidate_nearest_the_reference() -> None:
     error = 0.03 / math.sqrt(3)
     inside = [0.9 - error + 1e-6] * 3
     outside = [0.9 - error - 1e-6] * 3
-    assert choose(
+    assert choose_candidate(
         [(candidate(10), best), (candidate(2), inside)], SPACE, REFERENCE, 0.02
     ) == candidate(2)
-    assert choose(
+    assert choose_candidate(
         [(candidate(10), best), (candidate(2), outside)], SPACE, REFERENCE, 0.02
     ) == candidate(10)
 
@@ -115,29 +117,29 @@ def test_the_nearest_tied_candidate_wins_not_the_second_best() -> None:
         (candidate(5), [0.89, 0.89]),
         (candidate(1), [0.85, 0.85]),
     ]
-    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(1)
+    assert choose_candidate(scores, SPACE, REFERENCE, 0.02) == candidate(1)
 
 
 def test_distance_is_measured_in_logarithms() -> None:
     # 0.25 is nearer to 1 than 5 in numbers, but 5 is log 5 away and 0.15 is log 6.7.
     tied = [0.8, 1.0]
     scores = [(candidate(0.15), tied), (candidate(5), tied)]
-    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(5)
+    assert choose_candidate(scores, SPACE, REFERENCE, 0.02) == candidate(5)
 
 
 def test_distance_uses_every_hyperparameter() -> None:
     tied = [0.8, 1.0]
     # λ a factor 2 away is 0.15 of its range; α 0.2 away is 0.4 of its range.
     scores = [(candidate(1, 0.95), tied), (candidate(2, 0.75), tied)]
-    assert choose(scores, SPACE, REFERENCE, 0.02) == candidate(2, 0.75)
+    assert choose_candidate(scores, SPACE, REFERENCE, 0.02) == candidate(2, 0.75)
 
 
 def test_with_one_seed_the_error_of_a_single_run_decides_ties() -> None:
     single = [(candidate(10), [0.9]), (candidate(1), [0.89])]
-    assert choose(single, SPACE, REFERENCE, 0.02) == candidate(1)
-    assert choose(single, SPACE, REFERENCE, 0.005) == candidate(10)
+    assert choose_candidate(single, SPACE, REFERENCE, 0.02) == candidate(1)
+    assert choose_candidate(single, SPACE, REFERENCE, 0.005) == candidate(10)
 
 
 def test_without_a_reference_the_best_mean_wins() -> None:
     several = [(candidate(10), [0.8, 1.0]), (candidate(1), [0.8, 0.9])]
-    assert choose(several, SPACE, None, 0.02) == candidate(10)
+    assert choose_candidate(several, SPACE, None, 0.02) == candidate(10)

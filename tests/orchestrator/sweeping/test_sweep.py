@@ -42,7 +42,7 @@ def test_the_phases_come_in_order(tmp_path: Path) -> None:
     assert phases[:4] == [Phase.SEARCH] * 4
     assert driver.sweep.done
     assert [driver.sweep.phase] == [Phase.CONFIRM]
-    assert driver.sweep.ended_runs == {phase: phases.count(phase) for phase in Phase}
+    assert driver.sweep.ended_run_counts == {phase: phases.count(phase) for phase in Phase}
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5, 50])
@@ -74,20 +74,22 @@ def test_a_phase_begins_after_the_previous_one(tmp_path: Path) -> None:
 def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_path: Path) -> None:
     sweep = Driver(small_plan(trials=12), tmp_path).run().sweep
     (tuning,) = sweep.tunings
-    assert tuning.chosen is not None
-    assert tuning.chosen != tuning.reference
-    assert [(cell.method, cell.origin, cell.batch.values) for cell in sweep.cells] == [
+    assert tuning.chosen_values is not None
+    assert tuning.chosen_values != tuning.reference
+    assert [(cell.method, cell.origin, cell.seed_group.values) for cell in sweep.cells] == [
         ("ce", "fixed", {}),
-        ("nal", "tuned", tuning.chosen),
+        ("nal", "tuned", tuning.chosen_values),
         ("nal", "reference", {"lambda": 0.5, "alpha": 0.9}),
     ]
     scores = {
-        tuple(candidate.values.items()): fmean(map(tuning.objective.value, batch.results.values()))
-        for candidate, batch in tuning.candidates
+        tuple(candidate.values.items()): fmean(
+            map(tuning.objective.compute, group.results.values())
+        )
+        for candidate, group in tuning.candidates
     }
-    assert scores[tuple(tuning.chosen.items())] == max(scores.values())
-    assert sweep.best is not None
-    assert sweep.best[0] == max(value for _, value in tuning.search.completed_trials())
+    assert scores[tuple(tuning.chosen_values.items())] == max(scores.values())
+    assert sweep.best_trial is not None
+    assert sweep.best_trial[0] == max(value for _, value in tuning.search.completed_trials())
 
 
 def test_a_reference_that_wins_is_confirmed_once(tmp_path: Path) -> None:
@@ -106,8 +108,8 @@ def test_a_recorded_run_is_never_handed_out(tmp_path: Path) -> None:
     assert again.sweep.done
     assert again.recorded_count == len(first.tasks)
     assert {result.digest for _, result in again.results} == sweep_digests(first.sweep)
-    assert [cell.batch.values for cell in again.sweep.cells] == [
-        cell.batch.values for cell in first.sweep.cells
+    assert [cell.seed_group.values for cell in again.sweep.cells] == [
+        cell.seed_group.values for cell in first.sweep.cells
     ]
 
 
@@ -161,7 +163,7 @@ def test_a_sweep_restarted_at_any_point_trains_each_run_once(
         assert before | trained == sweep_digests(driver.sweep), ended
         assert set(attempts(home).values()) == {1}, ended
         assert complete_trials(driver.sweep) == [4], ended
-        assert sum(driver.sweep.ended_runs.values()) == len(before | trained), ended
+        assert sum(driver.sweep.ended_run_counts.values()) == len(before | trained), ended
         digests = [result.digest for _, result in driver.results]
         assert sorted(digests) == sorted(before | trained), ended
 
@@ -202,7 +204,7 @@ def test_a_scenario_may_have_its_own_search(tmp_path: Path) -> None:
             if cell.scenario == tuning.plan.scenario and cell.origin.startswith("tuned")
         ]
         assert cell.tuning is tuning
-        assert cell.batch.values == tuning.chosen
+        assert cell.seed_group.values == tuning.chosen_values
 
 
 def test_one_search_serves_all_scenarios(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_one_search_serves_all_scenarios(tmp_path: Path) -> None:
     (tuning,) = sweep.tunings
     tuned = [cell for cell in sweep.cells if cell.origin.startswith("tuned")]
     assert [cell.scenario for cell in tuned] == list(TWO_SCENARIOS)
-    assert all(cell.batch.values == tuning.chosen for cell in tuned)
+    assert all(cell.seed_group.values == tuning.chosen_values for cell in tuned)
 
 
 @pytest.mark.parametrize("flags", [{"methods": ("ce",)}, {"sets": ("tune=[]",)}])
@@ -221,7 +223,7 @@ def test_a_study_without_a_search_only_confirms(flags: dict[str, Any], tmp_path:
     assert {task.phase for task in driver.tasks} == {Phase.CONFIRM}
     assert {cell.origin for cell in driver.sweep.cells} == {"fixed"}
     assert driver.sweep.done
-    assert driver.sweep.best is None
+    assert driver.sweep.best_trial is None
 
 
 def test_failed_runs_do_not_stop_the_others(tmp_path: Path) -> None:
@@ -249,7 +251,7 @@ def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
     sweep.end(task, record_run(tmp_path, task.spec, diverged_at=2))
     (tuning,) = sweep.tunings
     assert tuning.search.completed_trials() == [({"lambda": 0.5, "alpha": 0.9}, 0.1)]
-    assert sweep.ended_runs[Phase.SEARCH] == 1
+    assert sweep.ended_run_counts[Phase.SEARCH] == 1
 
 
 def test_a_search_without_a_complete_trial_is_an_error(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ def test_a_trial_on_other_labels_than_the_search_was_made_on_ends_the_sweep(tmp_
     task = driver.sweep.next()
     assert task is not None
     labels = replace(fake_result(task.spec).labels, sha256="f" * 64)
-    with pytest.raises(NalError, match=r"was made on noisy labels .* has seen ffffffffffff"):
+    with pytest.raises(NalError, match=r"trained on noisy labels .* SHA-256 ffffffffffff"):
         driver.sweep.end(task, record_run(tmp_path, task.spec, labels=labels))
 
 
@@ -293,7 +295,7 @@ def test_a_trial_out_of_memory_has_no_objective(tmp_path: Path) -> None:
     assert task is not None
     driver.sweep.end(task, record_run(tmp_path, task.spec, status=Status.OUT_OF_MEMORY))
     (tuning,) = driver.sweep.tunings
-    assert (tuning.search.completed_trials(), tuning.best) == ([], None)
+    assert (tuning.search.completed_trials(), tuning.best_trial) == ([], None)
     assert ": out of memory" in driver.sweep.failures[0]
 
 

@@ -21,22 +21,22 @@ DEPENDENT = replace(make_spec(seed=3), needs=FrozenMap({"teacher": NEED.digest})
 
 def test_a_run_waits_for_its_needs() -> None:
     ended: list[RunResult] = []
-    work = RunList([NEED, DEPENDENT, OTHER], ended.append)
-    first, other = work.next(), work.next()
+    task_source = RunList([NEED, DEPENDENT, OTHER], ended.append)
+    first, other = task_source.next(), task_source.next()
     assert first is not None
     assert other is not None
     assert (first.spec, other.spec) == (NEED, OTHER)
-    assert work.next() is None
-    assert work.report(first, [{"epoch": 1.0}]) is Answer.CONTINUE
+    assert task_source.next() is None
+    assert task_source.report(first, [{"epoch": 1.0}]) is Answer.CONTINUE
     result = make_result(NEED)
-    work.end(first, result)
-    last = work.next()
+    task_source.end(first, result)
+    last = task_source.next()
     assert last is not None
     assert last.spec == DEPENDENT
-    work.end(other, make_result(OTHER))
-    assert not work.done
-    work.end(last, make_result(DEPENDENT))
-    assert work.done
+    task_source.end(other, make_result(OTHER))
+    assert not task_source.done
+    task_source.end(last, make_result(DEPENDENT))
+    assert task_source.done
     assert ended[0] is result
     assert len(ended) == 3
 
@@ -48,12 +48,12 @@ def test_a_need_outside_the_list_counts_as_ended() -> None:
 
 
 def test_a_run_that_fails_raises_an_error() -> None:
-    work = RunList([NEED], lambda _: None)
-    task = work.next()
+    task_source = RunList([NEED], lambda _: None)
+    task = task_source.next()
     assert task is not None
     message = rf"^nal on symmetric-0.4, {NEED.digest[:12]}, could not be carried out: a bug$"
     with pytest.raises(NalError, match=message):
-        work.end(task, None, "a bug")
+        task_source.end(task, None, "a bug")
 
 
 def test_an_empty_list_is_done() -> None:

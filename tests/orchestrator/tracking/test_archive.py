@@ -18,7 +18,7 @@ def test_plan_and_study_are_read_back(tmp_path: Path) -> None:
     archive = SweepArchive.of(tmp_path, plan.sweep)
     archive.write(plan, "title: digits, λ\n")
     assert archive.folder == tmp_path / "sweeps" / plan.sweep
-    assert archive.read() == (plan, "title: digits, λ\n")
+    assert archive.read_plan_and_study() == (plan, "title: digits, λ\n")
     assert sorted(path.name for path in archive.folder.iterdir()) == ["plan.json", "study.yaml"]
 
 
@@ -26,7 +26,7 @@ def test_the_last_write_counts(tmp_path: Path) -> None:
     archive = SweepArchive.of(tmp_path, "a" * 64)
     archive.write(make_plan(state="running"), "old\n")
     archive.write(make_plan(state="finished"), "new\n")
-    plan, study = archive.read()
+    plan, study = archive.read_plan_and_study()
     assert (plan.state, study) == ("finished", "new\n")
 
 
@@ -37,7 +37,7 @@ def test_archives_come_oldest_first(tmp_path: Path) -> None:
         archive.write(make_plan(sweep=digest), "")
         os.utime(archive.folder / "plan.json", (1000 - age, 1000 - age))
     (tmp_path / "sweeps" / "digits.lock").write_text("")
-    sweeps = [archive.read()[0].sweep for archive in iter_archives(tmp_path)]
+    sweeps = [archive.read_plan_and_study()[0].sweep for archive in iter_archives(tmp_path)]
     assert sweeps == digests[::-1]
 
 
@@ -56,4 +56,4 @@ def test_a_damaged_plan_is_explained(tmp_path: Path) -> None:
     archive.write(make_plan(), "")
     (archive.folder / "plan.json").write_text("{}")
     with pytest.raises(RecordError, match=r"plan\.json"):
-        archive.read()
+        archive.read_plan_and_study()

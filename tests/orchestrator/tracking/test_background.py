@@ -103,7 +103,7 @@ def test_calls_do_not_wait_for_the_store(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unreachable_server_is_reported_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1: cannot be reached"):
+    with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         BackgroundTracker("http://127.0.0.1:1", tmp_path, "digits")
 
 

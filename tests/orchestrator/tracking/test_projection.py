@@ -3,10 +3,10 @@ from __future__ import annotations
 from factories import make_result, make_spec
 
 from orchestrator.tracking.projection import (
-    cell_id,
+    cell_digest,
     cell_name,
-    metric_points,
-    numeric_settings,
+    mlflow_metrics,
+    numeric_hyperparameters,
     run_name,
     run_params,
     run_tags,
@@ -14,8 +14,8 @@ from orchestrator.tracking.projection import (
 
 
 def test_the_seeds_do_not_enter_the_digest_of_a_cell() -> None:
-    first = cell_id(make_spec(seed=0), {})
-    assert cell_id(make_spec(seed=5), {}) == first
+    first = cell_digest(make_spec(seed=0), {})
+    assert cell_digest(make_spec(seed=5), {}) == first
     others = [
         make_spec(values={"lambda": 2.0}),
         make_spec(method="ce"),
@@ -24,13 +24,13 @@ def test_the_seeds_do_not_enter_the_digest_of_a_cell() -> None:
         make_spec(evaluate=["test"]),
         make_spec(subset=100),
     ]
-    assert len({first, *(cell_id(spec, {}) for spec in others)}) == 7
-    assert cell_id(make_spec(), {"noise": 0}) != first
+    assert len({first, *(cell_digest(spec, {}) for spec in others)}) == 7
+    assert cell_digest(make_spec(), {"noise": 0}) != first
 
 
 def test_each_metric_has_one_point_per_epoch_at_the_time_of_its_end() -> None:
     result = make_result(make_spec(epochs=3), seconds=[1.0, 2.0, 3.0])
-    points = metric_points(result, ended_ms=100_000)
+    points = mlflow_metrics(result, end_time_ms=100_000)
     losses = [(p.step, p.timestamp) for p in points if p.key == "train/loss"]
     assert losses == [(1, 95_000), (2, 97_000), (3, 100_000)]
     assert len({(p.key, p.step) for p in points}) == len(points)
@@ -57,11 +57,11 @@ def test_parameters_use_the_keys_of_a_study() -> None:
 
 
 def test_numeric_hyperparameters_are_metrics_too() -> None:
-    assert numeric_settings({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
+    assert numeric_hyperparameters({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
         "hp/a": 2.0,
         "hp/b": 0.5,
     }
-    points = metric_points(make_result(make_spec(seed=7, values={"lambda": 2.5}, epochs=3)))
+    points = mlflow_metrics(make_result(make_spec(seed=7, values={"lambda": 2.5}, epochs=3)))
     numbers = {p.key: (p.step, p.value) for p in points}
     assert (numbers["hp/lambda"], numbers["seed"]) == ((3, 2.5), (3, 7.0))
 

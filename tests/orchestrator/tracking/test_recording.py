@@ -9,7 +9,7 @@ from plans import Driver, random_data, searches_of, small_study
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
-from orchestrator.tracking.recording import Recorder, plan_record, values_source
+from orchestrator.tracking.recording import SweepRecorder, describe_value_sources, plan_record
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.tracking.background import BackgroundTracker
-    from orchestrator.tracking.projection import Purpose
+    from orchestrator.tracking.projection import RunPhase
     from reports.plan_record import CellRecord, PlanRecord
     from search_spaces.loader import LoadedStudy
     from trainables.run.result import RunResult
@@ -29,7 +29,7 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.plans: list[PlanRecord] = []
-        self.runs: list[tuple[str, Purpose, CellRecord | None]] = []
+        self.runs: list[tuple[str, RunPhase, CellRecord | None]] = []
 
     def start_sweep(self, plan: PlanRecord, study_yaml: str, code: Mapping[str, str]) -> None:
         assert code == {}
@@ -39,7 +39,7 @@ class FakeTracker:
     def update_plan(self, plan: PlanRecord) -> None:
         self.plans.append(plan)
 
-    def record(self, result: RunResult, phase: Purpose, cell: CellRecord | None) -> None:
+    def record(self, result: RunResult, phase: RunPhase, cell: CellRecord | None) -> None:
         self.runs.append((result.digest, phase, cell))
 
 
@@ -48,11 +48,11 @@ def loaded() -> LoadedStudy:
     return small_study()
 
 
-def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, Recorder, FakeTracker]:
+def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, SweepRecorder, FakeTracker]:
     plan = Plan("small", loaded.study, random_data())
     sweep, tracker = Sweep(plan, home, searches_of(home)), FakeTracker()
     archive = SweepArchive.of(home, plan.digest)
-    recorder = Recorder(sweep, loaded, archive, cast("BackgroundTracker", tracker))
+    recorder = SweepRecorder(sweep, loaded, archive, cast("BackgroundTracker", tracker))
     recorder.resume()
     return sweep, recorder, tracker
 
@@ -67,7 +67,7 @@ def test_each_run_is_recorded_once_with_its_phase_and_cell(
 ) -> None:
     sweep, recorder, tracker = recorded_sweep(tmp_path, loaded)
     finish_sweep(sweep, tmp_path)
-    final = recorder.update()
+    final = recorder.save_plan()
     assert final.state == "finished"
     assert {digest for digest, _, _ in tracker.runs} == final.digests
     assert len(tracker.runs) == len(final.digests)
@@ -84,10 +84,10 @@ def test_the_plan_is_written_as_phases_begin(tmp_path: Path, loaded: LoadedStudy
     assert first.cells == []
     assert first.searches[0].chosen is None
     finish_sweep(sweep, tmp_path)
-    recorder.update()
+    recorder.save_plan()
     chosen = [plan.searches[0].chosen for plan in tracker.plans]
-    assert chosen[-2] == chosen[-1] == sweep.tunings[0].chosen
-    plan, _ = SweepArchive.of(tmp_path, sweep.plan.digest).read()
+    assert chosen[-2] == chosen[-1] == sweep.tunings[0].chosen_values
+    plan, _ = SweepArchive.of(tmp_path, sweep.plan.digest).read_plan_and_study()
     assert plan == tracker.plans[-1]
 
 
@@ -95,7 +95,7 @@ def test_a_resumed_sweep_records_its_runs_again(tmp_path: Path, loaded: LoadedSt
     finish_sweep(recorded_sweep(tmp_path, loaded)[0], tmp_path)
     sweep, recorder, tracker = recorded_sweep(tmp_path, loaded)
     assert sweep.done
-    final = recorder.update()
+    final = recorder.save_plan()
     assert {digest for digest, _, _ in tracker.runs} == final.digests
     assert sum(cell is not None for _, _, cell in tracker.runs) == sum(
         len(cell.digests) for cell in final.cells
@@ -138,6 +138,6 @@ def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) ->
 
 
 def test_the_sources_of_values(loaded: LoadedStudy) -> None:
-    source = values_source(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
+    source = describe_value_sources(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
     assert "small.yaml:9" in source
-    assert values_source(loaded, "ce", {}, "symmetric-0.4") == method_of("ce").source
+    assert describe_value_sources(loaded, "ce", {}, "symmetric-0.4") == method_of("ce").source

@@ -376,7 +376,9 @@ def test_a_deleted_experiment_is_an_error(uri: str, client: MlflowClient, tmp_pa
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
     client.delete_experiment(experiment.experiment_id)
-    with pytest.raises(ServiceError, match=r"'digits' was deleted .*: restore it with `mlflow"):
+    with pytest.raises(
+        ServiceError, match=r"'digits' .* was deleted: restore the experiment with `mlflow"
+    ):
         tracker(uri, tmp_path)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from trainables.backbones import backbone_of
 from trainables.backbones.base import initialise_convolutions
 from trainables.errors import FieldError
-from trainables.run.parameters import complete
+from trainables.run.parameters import complete_parameters
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_its_images_are_taken(name: str, image: tuple[int, int, int]) -> None:
 def test_a_text_is_any_text() -> None:
     parameters = backbone_of("resnet50").parameters
 
-    values = complete("backbone resnet50", parameters, {"weights": "/a b/ü.pth"})
+    values = complete_parameters("backbone resnet50", parameters, {"weights": "/a b/ü.pth"})
     assert dict(values) == {"weights": "/a b/ü.pth", "weights_sha256": ""}
     with pytest.raises(FieldError, match=r"^weights must be a text, got 5$"):
-        complete("backbone resnet50", parameters, {"weights": 5})
+        complete_parameters("backbone resnet50", parameters, {"weights": 5})
 
 
 def test_convolutions_are_drawn_by_their_fan_out() -> None:

@@ -87,5 +87,5 @@ def test_small_images_are_refused(name: str) -> None:
 def test_weights_with_another_digest_are_refused(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"")
 
-    with pytest.raises(DataError, match=r"SHA-256 e3b0c44298fc, weights_sha256 says 00: name"):
+    with pytest.raises(DataError, match=r"SHA-256 e3b0c44298fc, weights_sha256 says 00: set"):
         build("resnet50", values={"weights": str(tmp_path / "w.pth"), "weights_sha256": "00"})

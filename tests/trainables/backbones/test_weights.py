@@ -67,12 +67,12 @@ def error_message(tmp_path: Path, name: str, digest: str | None = None) -> str:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     assert error_message(tmp_path, str(tmp_path / "none.pth")) == (
-        "weights 'TMP/none.pth' cannot be read (No such file or directory): name a file written by "
-        "torch.save, or '' to start from scratch"
+        "weights 'TMP/none.pth' cannot be read (No such file or directory): set weights to a file "
+        "written by torch.save, or to '' to start from scratch"
     )
     assert "(Is a directory)" in error_message(tmp_path, str(tmp_path))
     assert error_message(tmp_path, "w.pth") == (
-        "weights 'w.pth': give an absolute path, since runs begin in any folder"
+        "weights 'w.pth': give an absolute path, since runs start in different folders"
     )
 
 
@@ -82,14 +82,14 @@ def test_another_digest(tmp_path: Path) -> None:
 
     assert error_message(tmp_path, name, "ABCDEF" * 10 + "0000") == (
         f"weights 'TMP/w.pth' have SHA-256 {digest[:12]}, weights_sha256 says abcdefabcdef: "
-        "name the right file, or correct weights_sha256"
+        "set weights to the right file, or correct weights_sha256"
     )
 
 
 def test_a_file_without_its_digest_is_told_it(tmp_path: Path) -> None:
     name = save(tmp_path / "w.pth", body().state_dict())
     assert error_message(tmp_path, name, "") == (
-        f"weights 'TMP/w.pth': give weights_sha256 too, its SHA-256 is {digest_of(name)}"
+        f"weights 'TMP/w.pth': set weights_sha256 too; the SHA-256 of the file is {digest_of(name)}"
     )
 
 
@@ -113,14 +113,14 @@ def test_what_torch_did_not_write(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         assert error_message(tmp_path, str(tmp_path / name)) == (
             f"weights 'TMP/{name}' are not a file of tensors written by torch.save: "
-            "name another, or '' to start from scratch"
+            "set weights to such a file, or to '' to start from scratch"
         )
 
 
 def test_what_is_no_state_dict(tmp_path: Path) -> None:
     for content in ([torch.zeros(2)], {"state_dict": body().state_dict()}, torch.zeros(2)):
         assert error_message(tmp_path, save(tmp_path / "w.pth", content)) == (
-            "weights 'TMP/w.pth' are not a state dict, from names to tensors: "
+            "weights 'TMP/w.pth' are not a state dict, which maps names to tensors: "
             "save model.state_dict()"
         )
 
@@ -132,12 +132,12 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         ({**state, "conv.bias": torch.zeros(5)}, "conv.bias has shape (5,) instead of (4,)"),
         (
             {**state, "conv.bias": torch.zeros(4).int()},
-            "conv.bias is of torch.int32 instead of torch.float32",
+            "conv.bias has type torch.int32 instead of torch.float32",
         ),
         (less, "norm.running_var is missing"),
-        ({**state, "layer9.weight": torch.zeros(1)}, "layer9.weight is not in it"),
+        ({**state, "layer9.weight": torch.zeros(1)}, "the network has no layer9.weight"),
     ):
         assert error_message(tmp_path, save(tmp_path / "w.pth", content)) == (
-            f"weights 'TMP/w.pth' are of another network: {difference}; "
-            "name some of the same architecture"
+            f"weights 'TMP/w.pth' do not fit the network: {difference}; "
+            "use weights of the same architecture"
         )

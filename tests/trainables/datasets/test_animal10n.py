@@ -33,9 +33,9 @@ def test_pictures_in_the_order_of_their_names(tmp_path: Path) -> None:
     first = random_pixels(int(names[0].split("_")[2].split(".")[0]), SIDE, SIDE)
     pixels = np.asarray(dataset.train.images)[0].transpose(1, 2, 0)
     assert np.abs(pixels.astype(int) - first).mean() < 12  # a JPEG of it
-    assert (dataset.image, len(dataset.test)) == ((3, 64, 64), 10)
+    assert (dataset.image_shape, len(dataset.test)) == ((3, 64, 64), 10)
     assert dataset.classes[:2] == ("cat", "lynx")
-    assert not dataset.true_labels
+    assert not dataset.has_true_labels
 
 
 def test_binary_records_in_the_order_of_their_files(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_too_few_pictures(form: Literal["raw", "binary"], tmp_path: Path) -> Non
     write_animal10n(tmp_path, form)
     larger = declare(Animal10N, train_size=21, test_size=10)
     assert error_message(larger, tmp_path) == (
-        "DIR/animal10n has 20 pictures to train, the dataset has 21: unpack it again, all of it"
+        "DIR/animal10n has 20 train pictures, the dataset has 21: unpack the whole dataset again"
     )
 
 
@@ -76,7 +76,8 @@ def test_what_is_missing_or_not_as_it_should_be(tmp_path: Path) -> None:
     extra = training / "11_img_0.jpg"
     extra.write_bytes(b"")
     assert error_message(source, tmp_path) == (
-        "DIR/animal10n/training/11_img_0.jpg: a picture's name begins with its label, 0 to 9, and _"
+        "DIR/animal10n/training/11_img_0.jpg: the file name must begin with the label, 0 to 9, "
+        "and an underscore"
     )
     extra.unlink()
     (training / "3_img_3.jpg").write_bytes(b"no picture")
@@ -91,8 +92,8 @@ def test_records_that_are_cut_or_have_other_labels(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-1])
     assert error_message(source, tmp_path) == (
-        f"DIR/animal10n/data_batch_2.bin has {len(content) - 1} bytes, no multiple of a record's "
-        "12296: it is cut short, unpack it again"
+        f"DIR/animal10n/data_batch_2.bin has {len(content) - 1} bytes, which is not a multiple "
+        "of the record size, 12296 bytes: the file is incomplete, unpack the dataset again"
     )
     path.write_bytes(content[:4] + (10).to_bytes(4, "little") + content[8:])
     assert error_message(source, tmp_path) == (

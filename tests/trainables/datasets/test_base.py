@@ -76,11 +76,11 @@ def test_missing_data_through_the_cache(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ensure_downloads_what_is_missing(
+def test_download_missing_downloads_what_is_missing(
     tmp_path: Path, downloads: list[tuple[Path, str]]
 ) -> None:
-    datasets.ensure("cifar10", tmp_path, ignore)
-    datasets.ensure("cifar100", tmp_path, ignore)
+    datasets.download_missing("cifar10", tmp_path, ignore)
+    datasets.download_missing("cifar100", tmp_path, ignore)
 
     assert downloads == [
         (tmp_path / "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
@@ -99,26 +99,26 @@ def test_ensure_downloads_what_is_missing(
         ("cifar100", "cifar-100-python/"),
     ],
 )
-def test_ensure_leaves_what_is_present(
+def test_download_missing_leaves_what_is_present(
     tmp_path: Path, downloads: list[tuple[Path, str]], name: str, present: str
 ) -> None:
     if present.endswith("/"):
         (tmp_path / present).mkdir()
     else:
         (tmp_path / present).write_bytes(b"")
-    datasets.ensure(name, tmp_path, ignore)
+    datasets.download_missing(name, tmp_path, ignore)
 
     assert downloads == []
 
 
 def test_failed_download_names_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = replace(Cifar10.archive, places=("http://127.0.0.1:1/cifar-10-python.tar.gz",))
+    archive = replace(Cifar10.archive, urls=("http://127.0.0.1:1/cifar-10-python.tar.gz",))
     source = small_cifar.declare(Cifar10, archive=archive)
     monkeypatch.setitem(datasets.SOURCES, "cifar10", source)
     monkeypatch.setenv("no_proxy", "*")
 
     with pytest.raises(DataError, match=r"cannot download cifar-10-python.tar.gz .*--data-dir"):
-        datasets.ensure("cifar10", tmp_path, ignore)
+        datasets.download_missing("cifar10", tmp_path, ignore)
 
 
 def test_dataset_refuses_what_does_not_fit() -> None:
@@ -126,7 +126,7 @@ def test_dataset_refuses_what_does_not_fit() -> None:
     good = Split(images, np.array([0, 1]))
     for bad, message in (
         (Split(images, np.array([0])), "x, test split: 2 images but 1 labels"),
-        (Split(images[:0], np.array([], np.int64)), "x, test split: it has no images"),
+        (Split(images[:0], np.array([], np.int64)), "x, test split: the split has no images"),
         (Split(images, np.array([0, 2])), "x, test split: label 2 is outside 0..1"),
     ):
         with pytest.raises(DataError, match=message):
@@ -194,11 +194,11 @@ def test_a_dataset_may_be_a_class_in_a_file_outside_the_package(
     monkeypatch.setitem(datasets.SOURCES, "mine", module.Mine())
     source = datasets.source_of("mine")
 
-    assert (source.classes, source.image, source.from_files) == (None, None, False)
-    assert not source.downloads
+    assert (source.class_count, source.image_shape, source.has_picture_files) == (None, None, False)
+    assert not source.is_downloadable
     assert source.list_files(tmp_path) is None
-    assert source.checksums(tmp_path) is None
-    datasets.ensure("mine", tmp_path, ignore)
+    assert source.describe_checksums(tmp_path) is None
+    datasets.download_missing("mine", tmp_path, ignore)
     with pytest.raises(DataError, match=f"cannot read {tmp_path}/mine.npz: No such file"):
         datasets.load("mine", tmp_path, tmp_path / "cache")
     images = np.zeros((4, 1, 2, 2), np.uint8)
@@ -208,5 +208,5 @@ def test_a_dataset_may_be_a_class_in_a_file_outside_the_package(
 
 
 def test_only_sources_with_a_fetch_of_their_own_can_be_downloaded() -> None:
-    names = {name for name, source in datasets.SOURCES.items() if source.downloads}
+    names = {name for name, source in datasets.SOURCES.items() if source.is_downloadable}
     assert names == {"cifar10", "cifar100", "cifar10n", "cifar100n"}

@@ -32,7 +32,7 @@ def test_cifar10_archive_gives_planes_and_labels_in_the_batches_order(tmp_path: 
 
     assert dataset.name == "cifar10"
     assert dataset.classes == CLASSES
-    assert dataset.image == source.image == (3, 32, 32)
+    assert dataset.image_shape == source.image_shape == (3, 32, 32)
     assert pixels_of(dataset.train).dtype == np.uint8
     assert dataset.train.labels.dtype == np.int64
     np.testing.assert_array_equal(dataset.train.images, small_cifar.pixels(100, seed=0))
@@ -93,17 +93,19 @@ def test_digest_follows_pixels_labels_and_order(tmp_path: Path) -> None:
 
 def test_truncated_archive_is_refused_by_its_md5(tmp_path: Path) -> None:
     source = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / source.archive.file
+    path = tmp_path / source.archive.file_name
     path.write_bytes(path.read_bytes()[:-1000])
 
-    with pytest.raises(DataError, match=rf"{path} is damaged or incomplete \(md5 .*delete it"):
+    with pytest.raises(
+        DataError, match=rf"{path} is damaged or incomplete \(md5 .*delete the file"
+    ):
         source.read(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 20, 5000])
 def test_archive_that_cannot_be_read_is_one_line(tmp_path: Path, keep: int) -> None:
     source = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / source.archive.file
+    path = tmp_path / source.archive.file_name
     path.write_bytes(path.read_bytes()[:keep])
     archive = replace(source.archive, md5=small_cifar.md5(path.read_bytes()))
 
@@ -124,7 +126,7 @@ def test_archive_without_a_member_names_it(tmp_path: Path) -> None:
 def test_member_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(small_cifar.cifar10_members()["batches.meta"])
-    path = tmp_path / Cifar10.archive.file
+    path = tmp_path / Cifar10.archive.file_name
     with tarfile.open(path, "w:gz") as tar:
         for name in Cifar10.archive.members:
             entry = tarfile.TarInfo(f"{Cifar10.archive.folder}/{name}")
@@ -140,7 +142,7 @@ def test_reading_an_archive_writes_nothing(tmp_path: Path) -> None:
     source = small_cifar.small_cifar10(tmp_path)
     source.read(tmp_path)
 
-    assert [path.name for path in tmp_path.iterdir()] == [source.archive.file]
+    assert [path.name for path in tmp_path.iterdir()] == [source.archive.file_name]
 
 
 def test_unpacked_member_with_wrong_md5_is_named(tmp_path: Path) -> None:
@@ -178,7 +180,9 @@ def test_malicious_pickle_is_refused_and_runs_nothing(tmp_path: Path, protocol: 
     members["data_batch_1"] = pickle.dumps({"data": Malicious(trap)}, protocol=protocol)
     source = small_cifar.write_packed(tmp_path, Cifar10, members)
 
-    with pytest.raises(DataError, match=r"data_batch_1 is not a pickle of arrays: it names .*open"):
+    with pytest.raises(
+        DataError, match=r"data_batch_1 is not a pickle of arrays: the pickle names .*open"
+    ):
         source.read(tmp_path)
     assert not trap.exists()
 
@@ -188,9 +192,12 @@ def test_malicious_pickle_is_refused_and_runs_nothing(tmp_path: Path, protocol: 
     [
         ([1, 2], "has no 'data'"),
         ({"data": small_cifar.batch_rows()}, "has no 'labels'"),
-        ({"data": small_cifar.batch_rows()[:, 1:], "labels": [0] * 10}, "not rows of 3072 bytes"),
-        ({"data": [1, 2], "labels": [0, 1]}, "not rows of 3072 bytes"),
-        ({"data": small_cifar.batch_rows(), "labels": ["0"] * 10}, "not a list of integers"),
+        (
+            {"data": small_cifar.batch_rows()[:, 1:], "labels": [0] * 10},
+            "must be rows of 3072 bytes",
+        ),
+        ({"data": [1, 2], "labels": [0, 1]}, "must be rows of 3072 bytes"),
+        ({"data": small_cifar.batch_rows(), "labels": ["0"] * 10}, "must be a list of integers"),
         ({"data": small_cifar.batch_rows(), "labels": [0] * 9}, "10 images but 9 labels"),
         ({"data": small_cifar.batch_rows(), "labels": [0] * 9 + [10]}, "label 10 is outside 0..9"),
         ({"data": small_cifar.batch_rows(), "labels": [-1] * 10}, "label -1 is outside 0..9"),
@@ -214,7 +221,12 @@ def test_missing_data_says_what_where_and_which_flag(tmp_path: Path) -> None:
             method(tmp_path)
         message = str(error.value)
         assert "\n" not in message
-        for part in ("cifar10 is not in", str(tmp_path), Cifar10.archive.file, "train/<class>/"):
+        for part in (
+            "cifar10 is not in",
+            str(tmp_path),
+            Cifar10.archive.file_name,
+            "train/<class>/",
+        ):
             assert part in message
         assert "--data-dir" in message
 
@@ -225,7 +237,7 @@ def test_class_folders_must_be_ten_for_cifar10(tmp_path: Path) -> None:
             tmp_path / split, small_cifar.pixels(3, 0), np.arange(3), ("a", "b", "c")
         )
 
-    with pytest.raises(DataError, match="has 3 class folders: cifar10 has exactly 10"):
+    with pytest.raises(DataError, match="has 3 class folders: cifar10 needs exactly 10"):
         Cifar10().read(tmp_path)
 
 
@@ -241,7 +253,7 @@ def test_class_folders_must_hold_32_by_32_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["packed", "unpacked"])
 def test_signature_changes_with_the_files(tmp_path: Path, form: str) -> None:
     source = small_cifar.small_cifar10(tmp_path)
-    path = tmp_path / source.archive.file
+    path = tmp_path / source.archive.file_name
     if form == "unpacked":
         path.unlink()
         path = unpack(tmp_path, small_cifar.cifar10_members()) / "data_batch_1"
@@ -254,10 +266,10 @@ def test_signature_changes_with_the_files(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("archive", [Cifar10.archive, Cifar100.archive])
 def test_places_are_https_and_offer_the_file(archive: Archive) -> None:
-    assert archive.places[0].startswith("https://www.cs.toronto.edu/~kriz/")
-    assert len(archive.places) >= 2
-    for place in archive.places:
+    assert archive.urls[0].startswith("https://www.cs.toronto.edu/~kriz/")
+    assert len(archive.urls) >= 2
+    for place in archive.urls:
         assert place.startswith("https://")
-        assert place.endswith("/" + archive.file)
-    assert len(archive.members) == len(archive.train) + 2
+        assert place.endswith("/" + archive.file_name)
+    assert len(archive.members) == len(archive.train_files) + 2
     assert all(len(md5) == 32 for md5 in [archive.md5, *archive.members.values()])

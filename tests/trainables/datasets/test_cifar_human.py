@@ -33,12 +33,12 @@ def test_what_people_said_lies_over_the_images(
 ) -> None:
     human = write_cifar_human(tmp_path, base, legacy=legacy)
     dataset = human.read(tmp_path)
-    plain = human.images.read(tmp_path)
+    plain = human.cifar.read(tmp_path)
 
     assert dataset.name == base.name
     assert dataset.digest == plain.digest
-    assert list(dataset.annotations) == list(base.keys)
-    assert human.annotations == tuple(dataset.annotations)
+    assert list(dataset.annotations) == list(base.label_keys)
+    assert human.annotation_names == tuple(dataset.annotations)
     for n, labels in enumerate(dataset.annotations.values(), start=1):
         expected = (plain.train.labels + n) % len(plain.classes)
         np.testing.assert_array_equal(labels, expected)
@@ -46,22 +46,23 @@ def test_what_people_said_lies_over_the_images(
 
 def test_another_order_is_refused(tmp_path: Path) -> None:
     human = write_cifar_human(tmp_path)
-    content = torch.load(tmp_path / human.file, weights_only=False)
+    content = torch.load(tmp_path / human.annotation_file, weights_only=False)
     content["clean_label"] = content["clean_label"][::-1].copy()
-    torch.save(content, tmp_path / human.file)
+    torch.save(content, tmp_path / human.annotation_file)
     assert error_message(human, tmp_path) == (
-        "DIR/CIFAR-10_human.pt: its clean_label is not that of the images (100 differ, the first "
-        "at 0): it goes with the order of cifar-10-python.tar.gz, not of class folders"
+        "DIR/CIFAR-10_human.pt: clean_label differs from the labels of the images (100 differ, the "
+        "first at position 0): use the images of cifar-10-python.tar.gz in their order, not class "
+        "folders"
     )
 
 
 def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
-    human: HumanCifar = declare(Cifar10N, images=small_cifar10(tmp_path))
+    human: HumanCifar = declare(Cifar10N, cifar=small_cifar10(tmp_path))
     assert error_message(human, tmp_path) == (
-        "cifar10n: no CIFAR-10_human.pt in DIR: get it from "
-        "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it there"
+        "cifar10n: no CIFAR-10_human.pt in DIR: download the file from "
+        "https://github.com/UCSC-REAL/cifar-10-100n (data/) and put it into this folder"
     )
-    path = tmp_path / human.file
+    path = tmp_path / human.annotation_file
     for content in (b"", b"nothing of the kind", pickle.dumps([1, 2])):
         path.write_bytes(content)
         assert error_message(human, tmp_path).startswith(
@@ -70,10 +71,10 @@ def test_what_is_missing_or_damaged(tmp_path: Path) -> None:
     human = write_cifar_human(tmp_path)
     saved = torch.load(path, weights_only=False)
     for key, value, message in (
-        ("worse_label", saved["worse_label"][:-1], "'worse_label' is not 100 integers, one for ea"),
+        ("worse_label", saved["worse_label"][:-1], "'worse_label' must contain 100 integers, one"),
         ("worse_label", saved["worse_label"] + 1, "'worse_label' has a label outside 0..9"),
-        ("aggre_label", saved["aggre_label"] * 0.5, "'aggre_label' is not 100 integers"),
-        ("random_label2", None, "'random_label2' is not 100 integers"),
+        ("aggre_label", saved["aggre_label"] * 0.5, "'aggre_label' must contain 100 integers"),
+        ("random_label2", None, "'random_label2' must contain 100 integers"),
     ):
         torch.save({**saved, key: value}, path)
         assert message in error_message(human, tmp_path)
@@ -91,7 +92,7 @@ class Harmful:
 
 def test_a_file_runs_nothing(tmp_path: Path) -> None:
     human = write_cifar_human(tmp_path)
-    path, trace = tmp_path / human.file, tmp_path / "trace"
+    path, trace = tmp_path / human.annotation_file, tmp_path / "trace"
     path.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
     first = error_message(human, tmp_path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -36,10 +36,10 @@ def test_keys_labels_and_splits(tmp_path: Path, *, images: bool) -> None:
     assert dataset.validation.labels.tolist() == list(range(14))
     name = dataset.train.images.name(3)
     assert name == ("images/3/03/train3,3.jpg" if images else "3/03/train3,3.jpg")
-    assert dataset.train.images.resize == 256
+    assert dataset.train.images.short_side == 256
     assert dataset.classes[13] == "Class 13"
-    assert dataset.image is None
-    assert not dataset.true_labels
+    assert dataset.image_shape is None
+    assert not dataset.has_true_labels
     assert [len(split) for split in dataset.splits.values()] == [28, 14, 14]
 
 
@@ -58,17 +58,19 @@ def test_the_digest_follows_labels_and_files(tmp_path: Path) -> None:
 
 def test_what_is_missing(tmp_path: Path) -> None:
     assert error_message(tmp_path).startswith(
-        "clothing1m is not in TOP (no clothing1m/category_names_eng.txt): ask its authors for it"
+        "clothing1m is not in TOP (no clothing1m/category_names_eng.txt): request the dataset from"
     )
     write_clothing1m(tmp_path)
     assert error_message(tmp_path, Clothing1M()) == (
-        "DIR/noisy_train_key_list.txt has 28 keys, the dataset 1000000: get it again"
+        "DIR/noisy_train_key_list.txt has 28 keys, the dataset has 1000000: download this "
+        "file again"
     )
     for n in (3, 4, 5):
         (tmp_path / f"clothing1m/images/{n}/0{n}/train{n},{n}.jpg").unlink()
     assert error_message(tmp_path) == (
-        "DIR lacks images/3/03/train3,3.jpg and 2 more of the 28 files that its lists name: unpack "
-        "the pictures there, all of them"
+        "DIR: 3 of the 28 listed files are missing, the first is images/3/03/train3,3.jpg: unpack "
+        "all "
+        "pictures into this folder"
     )
 
 
@@ -99,7 +101,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
             "noisy_train_key_list.txt",
             "images/4/04/train4,4.jpg",
             "images/3/03/train3,3.jpg",
-            "DIR/noisy_train_key_list.txt:5: 'images/3/03/train3,3.jpg' is in the list twice",
+            "DIR/noisy_train_key_list.txt:5: 'images/3/03/train3,3.jpg' occurs twice in the list",
         ),
         (
             "noisy_train_key_list.txt",
@@ -131,9 +133,14 @@ def test_lists_that_contradict(
     [
         (
             b"../../secret",
-            "'../../secret' leaves the data folder: names are relative to it",
+            "the name '../../secret' points outside the data folder: use a name relative to the "
+            "folder",
         ),
-        (b"/etc/passwd", "'/etc/passwd' leaves the data folder: names are relative to it"),
+        (
+            b"/etc/passwd",
+            "the name '/etc/passwd' points outside the data folder: use a name relative to the "
+            "folder",
+        ),
         (b"images/caf\xe9.jpg", r"the name 'images/caf\xe9.jpg' is not UTF-8: rename the file"),
     ],
 )

@@ -17,7 +17,7 @@ def test_every_fifth_picture_is_the_test_split() -> None:
     pixels, labels = load_digits(return_X_y=True)
 
     assert (len(dataset.train), len(dataset.test)) == (Digits.train_size, 360) == (1437, 360)
-    assert dataset.image == Digits.image == (1, 8, 8)
+    assert dataset.image_shape == Digits.image_shape == (1, 8, 8)
     assert pixels_of(dataset.train).dtype == np.uint8
     np.testing.assert_array_equal(pixels_of(dataset.test)[7].ravel(), pixels[35])
     np.testing.assert_array_equal(pixels_of(dataset.train)[4].ravel(), pixels[6])

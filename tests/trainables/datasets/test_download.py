@@ -202,7 +202,7 @@ def test_all_places_fail_in_one_line(tmp_path: Path, serve: Any) -> None:
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith("cannot download data.tar.gz (127.0.0.1:")
-    for part in ("HTTP 404", "wrong md5", "Connection refused", f"put it into {tmp_path} by hand"):
+    for part in ("HTTP 404", "wrong md5", "Connection refused", f"put the file into {tmp_path} by"):
         assert part in message
     assert "--data-dir" in message
     assert list(tmp_path.iterdir()) == []
@@ -260,6 +260,6 @@ def test_full_disk_is_not_blamed_on_the_place(
     def full(_file: IO[bytes]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download, "_empty", full)
+    monkeypatch.setattr(download, "_truncate", full)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         fetch([serve(Place()).url], tmp_path / "data.tar.gz", md5(CONTENT), ignore)

@@ -29,7 +29,7 @@ def test_pictures_are_ordered_by_class_then_name(data_dir: Path) -> None:
     order = np.argsort(np.arange(12) % 3, kind="stable")
     assert dataset.name == "folder"
     assert dataset.classes == ("ant", "bee", "cow")
-    assert dataset.image == (3, 9, 7)
+    assert dataset.image_shape == (3, 9, 7)
     np.testing.assert_array_equal(dataset.train.images, pixels(12, 12)[order, :, :9, :7])
     np.testing.assert_array_equal(dataset.train.labels, np.repeat([0, 1, 2], 4))
     np.testing.assert_array_equal(dataset.test.labels, [0, 0, 1, 1, 2, 2])
@@ -55,7 +55,7 @@ def test_many_pictures_keep_their_places(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_the_files_alone_tell_is_not_known_before() -> None:
-    assert (Folder.classes, Folder.train_size, Folder.image) == (None, None, None)
+    assert (Folder.class_count, Folder.train_size, Folder.image_shape) == (None, None, None)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGBA", "P", "CMYK"])
@@ -100,7 +100,7 @@ def test_other_size_is_named_with_both_sizes(data_dir: Path) -> None:
         Folder().read(data_dir)
     assert str(error.value) == (
         f"{path} is 5×6 pixels but {data_dir}/train/ant/00000.png is 7×9: "
-        "all pictures must have one size"
+        "all pictures must have the same size"
     )
 
 
@@ -109,9 +109,7 @@ def test_missing_split_is_named(data_dir: Path, split: str) -> None:
     (data_dir / split).rename(data_dir / "elsewhere")
 
     for method in (Folder().read, Folder().signature):
-        with pytest.raises(
-            DataError, match=rf"no folder {data_dir / split}: expected train/<class"
-        ):
+        with pytest.raises(DataError, match=rf"no folder {data_dir / split}: put train/<class"):
             method(data_dir)
 
 
@@ -137,7 +135,7 @@ def test_classes_that_differ_between_splits_are_named(
 ) -> None:
     write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("dog",))
 
-    with pytest.raises(DataError, match=rf"{split}/ has class .* that {lacks}/ has not \(dog\)"):
+    with pytest.raises(DataError, match=rf"{split}/ has class .* missing in {lacks}/ \(dog\)"):
         Folder().read(data_dir)
 
 
@@ -145,7 +143,7 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_pictures(tmp_path / split, pixels(2, 0), np.zeros(2, int), ("a",))
 
-    with pytest.raises(DataError, match="has 1 class folders: folder has at least 2"):
+    with pytest.raises(DataError, match="has 1 class folders: folder needs at least 2"):
         Folder().read(tmp_path)
 
 
@@ -153,7 +151,7 @@ def test_classes_that_differ_by_case_alone_are_refused(data_dir: Path) -> None:
     for split in ("train", "test"):
         write_pictures(data_dir / split, pixels(1, 0)[:, :, :9, :7], np.zeros(1, int), ("Ant",))
 
-    with pytest.raises(DataError, match=r"train/Ant and .*train/ant differ by case alone"):
+    with pytest.raises(DataError, match=r"train/Ant and .*train/ant differ only in case"):
         Folder().read(data_dir)
 
 
@@ -212,7 +210,7 @@ def test_dangling_link_is_named(data_dir: Path) -> None:
 def test_not_one_picture_that_can_be_read(data_dir: Path) -> None:
     for path in data_dir.glob("train/*/*"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="not one of its pictures can be read"):
+    with pytest.raises(DataError, match="none of the pictures can be read"):
         Folder().read(data_dir)
 
 

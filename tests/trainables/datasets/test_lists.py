@@ -43,7 +43,7 @@ NAME, PAIR = "expected one name, got", "expected '<name> <label>', got"
 @pytest.mark.parametrize(
     ("content", "names", "pairs"),
     [
-        (b"", "LIST is empty: get it again", "LIST is empty: get it again"),
+        (b"", "LIST is empty: download this file again", "LIST is empty: download this file again"),
         (b"a 1\n", f"LIST:1: {NAME} 'a 1'", ""),
         (
             b"a\n\nb\n",
@@ -61,7 +61,7 @@ NAME, PAIR = "expected one name, got", "expected '<name> <label>', got"
             f"LIST:1: {PAIR} 'a -1'",
         ),
         (b"a 10\n", f"LIST:1: {NAME} 'a 10'", "LIST:1: label 10 is outside 0..9"),
-        (b"a\na\n", "LIST:2: 'a' is in the list twice", f"LIST:1: {PAIR} 'a'"),
+        (b"a\na\n", "LIST:2: 'a' occurs twice in the list", f"LIST:1: {PAIR} 'a'"),
     ],
 )
 def test_the_line_that_is_wrong_is_named(

@@ -40,7 +40,7 @@ def test_images_in_any_of_the_usual_orders(
     np.savez(tmp_path / "data.npz", **content)
     dataset = Npz().read(tmp_path)
 
-    assert dataset.image == image
+    assert dataset.image_shape == image
     assert dataset.classes == ("0", "1", "2")
     assert dataset.train.labels.tolist() == LABELS.tolist()
     place = {2: (4, 5), 3: (4, 5, 0) if shape[0] == 8 else (0, 4, 5)}[len(shape)]
@@ -62,11 +62,11 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         "DIR/data.npz has no array 'y_test': expected "
     )
     assert error_message(tmp_path, **{**good, "x_train": good["x_train"] / 255}) == (
-        "DIR/data.npz: x_train is float64 of shape (4, 8, 8), it must be uint8 and (n, H, W), "
-        "(n, H, W, C) or (n, C, H, W)"
+        "DIR/data.npz: x_train is float64 of shape (4, 8, 8), required is uint8 of shape "
+        "(n, H, W), (n, H, W, C) or (n, C, H, W)"
     )
     assert error_message(tmp_path, **{**good, "y_train": np.eye(4)}) == (
-        "DIR/data.npz: y_train is float64 of shape (4, 4), it must be integers of shape (n,)"
+        "DIR/data.npz: y_train is float64 of shape (4, 4), required are integers of shape (n,)"
     )
     assert error_message(tmp_path, **{**good, "y_train": LABELS[:3]}) == (
         "npz, train split: 4 images but 3 labels"
@@ -75,15 +75,15 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         "npz, train split: label -1 is outside 0..1"
     )
     assert error_message(tmp_path, **{**good, "x_test": good["x_test"][:, :7]}) == (
-        "DIR/data.npz: images of x_train have shape (1, 8, 8), of x_test (1, 7, 8): both need the "
-        "same"
+        "DIR/data.npz: images have shape (1, 8, 8) in x_train but (1, 7, 8) in x_test: both "
+        "need the same shape"
     )
     assert error_message(tmp_path, **arrays(4, 8, 8)).endswith("4 channels, allowed are 1 and 3")
     assert error_message(tmp_path, **good, classes=np.array(["a", "a", "b"])) == (
-        "DIR/data.npz: classes must be a vector of different texts"
+        "DIR/data.npz: classes must be a vector of strings without repetition"
     )
     assert error_message(tmp_path, **{**good, "y_train": LABELS * 0, "y_test": LABELS[:2] * 0}) == (
-        "npz: it has 1 class, at least 2 are needed to learn"
+        "npz: number of classes is 1, at least 2 are needed"
     )
     assert error_message(tmp_path, **{**good, "y_train": np.array([0, 2, 5, 2])}) == (
         "DIR/data.npz: y_train has no sample of class 1, but labels up to 5: number the classes "

@@ -36,7 +36,7 @@ def test_classes_files_and_splits(data_dir: Path) -> None:
     images = dataset.train.images
     assert isinstance(images, Pictures)
     assert images.path(4) == f"{data_dir}/train/bee/1.jpg"
-    assert dataset.image is None
+    assert dataset.image_shape is None
 
 
 def test_validation_is_no_must_and_may_lack_classes(data_dir: Path) -> None:
@@ -52,7 +52,7 @@ def test_validation_is_no_must_and_may_lack_classes(data_dir: Path) -> None:
 
 def test_a_validation_class_that_is_not_trained_on_is_named(data_dir: Path) -> None:
     (data_dir / "validation/bee").rename(data_dir / "validation/wasp")
-    with pytest.raises(DataError, match=f"{data_dir}/validation/wasp is no class of train/"):
+    with pytest.raises(DataError, match=f"{data_dir}/validation/wasp is not a class of train/"):
         PictureFolder().read(data_dir)
 
 
@@ -76,7 +76,7 @@ def test_the_cache_keeps_the_index(data_dir: Path, tmp_path: Path) -> None:
         assert cached.digest == read.digest
         assert isinstance(cached.train.images, Pictures)
         assert cached.train.images.path(2) == f"{data_dir}/train/ant/2.jpg"
-        assert cached.train.images.resize == 256
+        assert cached.train.images.short_side == 256
         assert cached.validation is not None
         assert cached.validation.labels.tolist() == [0, 1]
 

@@ -14,7 +14,9 @@ from trainables.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMALL = declare(MiniWebVision, classes=3, all_classes=4, train_size=15, per_class=2)
+SMALL = declare(
+    MiniWebVision, class_count=3, listed_class_count=4, train_size=15, test_count_per_class=2
+)
 
 
 def error_message(data_dir: Path, source: MiniWebVision = SMALL) -> str:
@@ -31,22 +33,23 @@ def test_the_first_classes_and_both_test_sets(tmp_path: Path, *, flat: bool) -> 
 
     assert dataset.train.labels.tolist() == [n // 5 for n in range(15)]
     assert dataset.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert list(dataset.tests) == ["webvision", "imagenet"]
-    imagenet = dataset.tests["imagenet"]
+    assert list(dataset.test_splits) == ["webvision", "imagenet"]
+    imagenet = dataset.test_splits["imagenet"]
     assert imagenet.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert isinstance(imagenet.images, Pictures)
     assert isinstance(dataset.test.images, Pictures)
-    assert (imagenet.images.resize, dataset.test.images.resize) == (256, None)
+    assert (imagenet.images.short_side, dataset.test.images.short_side) == (256, None)
     name = "ILSVRC2012_val_000000021.JPEG"
     assert imagenet.images.name(5) == (name if flat else f"n00000002/{name}")
     assert dataset.classes == ("word n00000000", "word n00000001", "word n00000002")
-    assert dataset.top == (1, 5)
-    assert not dataset.true_labels
+    assert dataset.top_k == (1, 5)
+    assert not dataset.has_true_labels
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
     assert error_message(tmp_path).startswith(
-        "webvision is not in DIR (no webvision/info/train_filelist_google.txt): get it from https"
+        "webvision is not in DIR (no webvision/info/train_filelist_google.txt): download it from "
+        "https"
     )
     write_webvision(tmp_path)
     shutil.move(tmp_path / "imagenet", tmp_path / "elsewhere")
@@ -55,25 +58,30 @@ def test_what_is_missing(tmp_path: Path) -> None:
     )
     shutil.move(tmp_path / "elsewhere", tmp_path / "imagenet")
     assert error_message(
-        tmp_path, declare(MiniWebVision, classes=3, all_classes=4, per_class=2)
+        tmp_path,
+        declare(MiniWebVision, class_count=3, listed_class_count=4, test_count_per_class=2),
     ) == (
         "DIR/webvision/info/train_filelist_google.txt names 15 pictures of the first 3 classes, "
-        "the dataset has 65944: get it again"
+        "the dataset has 65944: download this file again"
     )
     assert error_message(
-        tmp_path, declare(MiniWebVision, classes=3, all_classes=4, train_size=15)
+        tmp_path, declare(MiniWebVision, class_count=3, listed_class_count=4, train_size=15)
     ) == (
-        "info/val_filelist.txt: 2 pictures of class n00000000, the dataset has 50: unpack it again"
+        "info/val_filelist.txt: class n00000000 has 2 pictures, in the dataset it has 50: unpack "
+        "the "
+        "dataset again"
     )
     shutil.rmtree(tmp_path / "imagenet/val/n00000001")
     assert error_message(tmp_path) == (
-        "DIR/imagenet/val has no folder n00000001 and there is no DIR/imagenet/val.txt: the "
-        "pictures are sorted into folders of WordNet ids, or a list says their classes"
+        "DIR/imagenet/val has no folder n00000001, and DIR/imagenet/val.txt does not exist: put "
+        "the "
+        "pictures into folders named by WordNet ids, or provide this list of their classes"
     )
     shutil.rmtree(tmp_path / "webvision/google/q0001")
     assert error_message(tmp_path) == (
-        "DIR/webvision lacks google/q0001/picture0.jpg and 4 more of the 15 files that its lists "
-        "name: unpack the pictures there, all of them"
+        "DIR/webvision: 5 of the 15 listed files are missing, the first is "
+        "google/q0001/picture0.jpg: "
+        "unpack all pictures into this folder"
     )
 
 

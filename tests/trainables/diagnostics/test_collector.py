@@ -165,7 +165,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     save_diagnostics(tmp_path, collector)
     diagnostics = load_diagnostics(tmp_path)
     assert diagnostics is not None
-    assert diagnostics.truth_known
+    assert diagnostics.true_labels_known
     arrays: dict[str, NDArray[np.generic]] = collector.arrays()
     assert set(diagnostics.arrays) == set(arrays)
     for name, array in arrays.items():

@@ -13,22 +13,24 @@ from trainables.diagnostics.reduce import EpochValues, attention_over_time, auro
 
 
 def random_values(
-    count: int = 60, classes: int = 4, *, truth_known: bool = True, has_attention: bool = True
+    count: int = 60, classes: int = 4, *, true_labels_known: bool = True, has_attention: bool = True
 ) -> EpochValues:
     random = np.random.default_rng(0)
     logits = 3 * random.standard_normal((count, classes))
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     true_labels = random.integers(0, classes, count)
     noisy_labels = np.where(
         random.random(count) < 0.4, random.integers(0, classes, count), true_labels
     )
     return EpochValues(
-        log_p=log_p.astype(np.float32),
-        attention=random.standard_normal(count).astype(np.float32) if has_attention else None,
-        gradient=random.random(count).astype(np.float32),
-        gradient_label=-random.random(count).astype(np.float32),
+        log_probabilities=log_probabilities.astype(np.float32),
+        attention_logits=random.standard_normal(count).astype(np.float32)
+        if has_attention
+        else None,
+        gradient_norm=random.random(count).astype(np.float32),
+        label_gradient=-random.random(count).astype(np.float32),
         noisy_labels=noisy_labels,
-        true_labels=true_labels if truth_known else None,
+        true_labels=true_labels if true_labels_known else None,
         corrected_labels=random.integers(0, classes, count),
     )
 
@@ -36,17 +38,17 @@ def random_values(
 def test_scalars_match_a_loop_over_samples() -> None:
     epoch = random_values()
     assert epoch.true_labels is not None
-    assert epoch.attention is not None
-    scalars = reduce.scalars(epoch)
+    assert epoch.attention_logits is not None
+    scalars = reduce.epoch_scalars(epoch)
     tally: dict[str, list[float]] = {}
     for i in range(len(epoch.noisy_labels)):
-        predicted = int(np.argmax(epoch.log_p[i]))
+        predicted = int(np.argmax(epoch.log_probabilities[i]))
         group = "clean" if epoch.noisy_labels[i] == epoch.true_labels[i] else "mislabelled"
         values = {
-            f"gradient/{group}": epoch.gradient[i],
-            f"gradient_label/{group}": epoch.gradient_label[i],
-            f"loss/{group}": -epoch.log_p[i, epoch.noisy_labels[i]],
-            f"attention/{group}": 1 / (1 + math.exp(-epoch.attention[i])),
+            f"gradient/{group}": epoch.gradient_norm[i],
+            f"gradient_label/{group}": epoch.label_gradient[i],
+            f"loss/{group}": -epoch.log_probabilities[i, epoch.noisy_labels[i]],
+            f"attention/{group}": 1 / (1 + math.exp(-epoch.attention_logits[i])),
             f"{group}/correct": predicted == epoch.true_labels[i],
         }
         if group == "mislabelled":
@@ -62,7 +64,9 @@ def test_scalars_match_a_loop_over_samples() -> None:
         assert scalars[name] == pytest.approx(np.mean(numbers), rel=1e-5), name
     mislabelled = epoch.true_labels != epoch.noisy_labels
     assert scalars["loss/auroc"] == pytest.approx(roc_auc_score(mislabelled, epoch.loss))
-    assert scalars["attention/auroc"] == pytest.approx(roc_auc_score(mislabelled, -epoch.attention))
+    assert scalars["attention/auroc"] == pytest.approx(
+        roc_auc_score(mislabelled, -epoch.attention_logits)
+    )
     assert set(scalars) == {*tally, "loss/auroc", "attention/auroc"}
     fractions = [scalars[f"mislabelled/{name}"] for name in ("correct", "memorised", "other")]
     assert sum(fractions) == pytest.approx(1)
@@ -78,9 +82,11 @@ def test_auroc_with_ties(levels: int) -> None:
 
 
 def test_scalars_without_true_labels() -> None:
-    scalars = reduce.scalars(random_values(truth_known=False))
+    scalars = reduce.epoch_scalars(random_values(true_labels_known=False))
     assert set(scalars) == {"gradient/all", "gradient_label/all", "loss/all", "attention/all"}
-    assert set(reduce.scalars(random_values(truth_known=False, has_attention=False))) == {
+    assert set(
+        reduce.epoch_scalars(random_values(true_labels_known=False, has_attention=False))
+    ) == {
         *("gradient/all", "gradient_label/all", "loss/all"),
     }
 
@@ -88,12 +94,12 @@ def test_scalars_without_true_labels() -> None:
 def test_histograms_count_every_sample_once() -> None:
     epoch = random_values(500)
     assert epoch.true_labels is not None
-    tau_counts, log_counts = reduce.histograms(epoch)
+    tau_counts, log_counts = reduce.attention_histograms(epoch)
     mislabelled = int((epoch.true_labels != epoch.noisy_labels).sum())
     assert tau_counts.shape == (2, 50)
     assert tau_counts.sum(axis=1).tolist() == [500 - mislabelled, mislabelled]
     assert log_counts.sum(axis=1).tolist() == [500 - mislabelled, mislabelled]
-    tau = 1 / (1 + np.exp(-epoch.attention[epoch.true_labels == epoch.noisy_labels]))  # type: ignore[index]
+    tau = 1 / (1 + np.exp(-epoch.attention_logits[epoch.true_labels == epoch.noisy_labels]))  # type: ignore[index]
     assert tau_counts[0, 25] == ((tau >= 0.5) & (tau < 0.52)).sum()
 
 
@@ -109,8 +115,8 @@ def test_log10_complement_is_precise_where_tau_is_near_one() -> None:
 def test_matrices_have_true_classes_in_rows() -> None:
     epoch = random_values()
     assert epoch.true_labels is not None
-    assert epoch.attention is not None
-    matrices = reduce.matrices(epoch)
+    assert epoch.attention_logits is not None
+    matrices = reduce.label_matrices(epoch)
     for i in range(4):
         for j in range(4):
             cell = (epoch.true_labels == i) & (epoch.noisy_labels == j)
@@ -120,7 +126,7 @@ def test_matrices_have_true_classes_in_rows() -> None:
                 == ((epoch.true_labels == i) & (epoch.corrected_labels == j)).sum()
             )
             if cell.any():
-                mean = reduce.attention_weight(epoch.attention[cell]).mean()
+                mean = reduce.attention_weight(epoch.attention_logits[cell]).mean()
                 assert matrices["attention"][i, j] == pytest.approx(mean, rel=1e-6)
             else:
                 assert np.isnan(matrices["attention"][i, j])

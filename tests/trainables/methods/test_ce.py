@@ -57,4 +57,4 @@ def test_no_state_and_no_parameters() -> None:
     method = CrossEntropy(Context(FrozenMap(), torch.tensor([0]), 2, 1, seed=0))
     assert method.state_dict() == {}
     assert CrossEntropy.parameters == ()
-    assert CrossEntropy.outputs(7) == 7
+    assert CrossEntropy.output_count(7) == 7

@@ -111,7 +111,7 @@ def test_samples_are_retained_unless_abstention_is_likeliest() -> None:
     p = torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.3, 0.3], [0.1, 0.5, 0.4]])
     assert method.outcome("retained", lambda: p).tolist() == [False, True, True]
     assert torch.equal(method.outcome("predictions", lambda: p), p[:, :2])
-    assert method.outputs(2) == 3
+    assert method.output_count(2) == 3
 
 
 def test_a_warm_up_without_an_epoch_after_it_is_refused() -> None:
@@ -121,7 +121,8 @@ def test_a_warm_up_without_an_epoch_after_it_is_refused() -> None:
         method_of("dac-abstain").check(values, 20)
     assert caught.value.field == "warm_up_epochs"
     assert caught.value.message == (
-        "warm_up_epochs is 20 of 20 epochs: leave at least one after it"
+        "warm_up_epochs is 20 of 20 epochs, but at least one epoch must follow the warm-up: "
+        "decrease warm_up_epochs or increase the number of epochs"
     )
 
 
@@ -140,4 +141,4 @@ def test_second_training_uses_retained_samples_only(classes: int) -> None:
     z, labels = extreme_logits(classes)
     assert_finite(make("dac", labels, classes, inputs={"retained": retained[:4]}), z)
     method.end_epoch(1, predict_forbidden)
-    assert method.outputs(classes) == classes
+    assert method.output_count(classes) == classes

@@ -22,7 +22,7 @@ from method_harness import (
 )
 
 from trainables.methods import method_of
-from trainables.methods.published import Selection, first_match
+from trainables.methods.published import EpochSelection, first_match
 
 FLOOR = 1e-4
 
@@ -119,5 +119,5 @@ def test_published_values(
     assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (epochs, 128, 1e-3)
     rates_at_1_10_11 = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (1, 10, 11)]
     assert rates_at_1_10_11 == pytest.approx(rates, rel=1e-4)
-    assert (published.hold_out, published.selection) == (0.1, Selection.NOISY)
+    assert (published.hold_out, published.selection) == (0.1, EpochSelection.NOISY)
     assert (recipe.mean is not None) == (dataset == "cifar100")

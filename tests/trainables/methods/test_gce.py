@@ -100,7 +100,7 @@ def test_first_pruning_epoch_after_the_last_epoch_is_refused() -> None:
         FieldError, match="first_pruning_epoch is 11, after the last epoch"
     ) as caught:
         TruncatedGeneralisedCrossEntropy.check(values, 10)
-    assert caught.value.message.endswith("(10): choose one from 1 to 10")
+    assert caught.value.message.endswith("(10): choose an epoch from 1 to 10")
 
 
 def test_batch_of_pruned_samples_has_zero_gradient() -> None:

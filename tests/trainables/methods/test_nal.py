@@ -15,11 +15,11 @@ from trainables.methods.nal import (
     NoiseAttentionLearning,
     attention_loss,
     boost_loss,
-    clamped_losses,
+    clamped_loss_terms,
     reverse_loss,
 )
 from trainables.methods.published import first_match
-from trainables.run.parameters import complete
+from trainables.run.parameters import complete_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +194,7 @@ def make(
     labels: torch.Tensor, classes: int, epochs: int = 10, **values: object
 ) -> NoiseAttentionLearning:
     named: Mapping[str, object] = {name.replace("boost", "lambda"): v for name, v in values.items()}
-    hyperparameters = complete("method nal", NoiseAttentionLearning.parameters, named)
+    hyperparameters = complete_parameters("method nal", NoiseAttentionLearning.parameters, named)
     return NoiseAttentionLearning(Context(hyperparameters, labels, classes, epochs, seed=0))
 
 
@@ -278,7 +278,7 @@ def test_state_is_restored_from_a_state_dict() -> None:
 
 
 def test_first_target_epoch_after_the_last_epoch_is_refused() -> None:
-    hyperparameters = complete(
+    hyperparameters = complete_parameters(
         "method nal", NoiseAttentionLearning.parameters, {"first_target_epoch": 11}
     )
     NoiseAttentionLearning.check(hyperparameters, 11)
@@ -290,7 +290,7 @@ def test_first_target_epoch_after_the_last_epoch_is_refused() -> None:
 
 
 def test_default_values_are_those_of_the_paper() -> None:
-    assert dict(complete("method nal", NoiseAttentionLearning.parameters, {})) == {
+    assert dict(complete_parameters("method nal", NoiseAttentionLearning.parameters, {})) == {
         "lambda": 0.5,
         "alpha": 0.9,
         "first_target_epoch": 1,
@@ -349,7 +349,7 @@ def official(labels: np.ndarray, classes: int, boost: float, beta: float) -> Noi
     setting = first_match(NoiseAttentionLearning.presets["official"], "cifar10", "symmetric-0.4")
     assert setting is not None
     options = {**setting.values, "lambda": boost, "alpha": 0.9, "beta": beta}
-    values = complete("method nal", NoiseAttentionLearning.parameters, options)
+    values = complete_parameters("method nal", NoiseAttentionLearning.parameters, options)
     return NoiseAttentionLearning(Context(values, torch.from_numpy(labels), classes, 100, seed=0))
 
 
@@ -400,7 +400,7 @@ def test_label_floor_reverses_the_gradient_of_a_well_fitted_sample(
     z.requires_grad_()
     row = torch.full((1, classes), 1e-4, dtype=torch.float64)
     row[0, 0] = 1
-    attended, _, _ = clamped_losses(z, torch.tensor([8.0], dtype=torch.float64), row)
+    attended, _, _ = clamped_loss_terms(z, torch.tensor([8.0], dtype=torch.float64), row)
     (gradient,) = torch.autograd.grad(attended.sum(), z)
     assert gradient[0, 0].item() == pytest.approx(excess, rel=0.05)
 
@@ -408,7 +408,7 @@ def test_label_floor_reverses_the_gradient_of_a_well_fitted_sample(
 def test_gradient_is_zero_below_the_clamp() -> None:
     h = torch.tensor([-30.0, -20.0]).requires_grad_()
     row = torch.tensor([[1.0, 1e-4]]).repeat(2, 1)
-    _, boosted, _ = clamped_losses(torch.zeros(2, 2), h, row)
+    _, boosted, _ = clamped_loss_terms(torch.zeros(2, 2), h, row)
     (gradient,) = torch.autograd.grad(boosted.sum(), h)
     assert gradient[0].item() == 0
     assert gradient[1].item() == pytest.approx(-1)
@@ -426,7 +426,7 @@ def test_reverse_term_has_the_label_floor_of_sce() -> None:
 
 def test_targets_are_updated_only_above_delta() -> None:
     labels = np.arange(3)
-    values = complete("method nal", NoiseAttentionLearning.parameters, {"delta": 0.5})
+    values = complete_parameters("method nal", NoiseAttentionLearning.parameters, {"delta": 0.5})
     method = NoiseAttentionLearning(Context(values, torch.from_numpy(labels), 3, 5, seed=0))
     before = method.targets.clone()
     attention = torch.tensor([-1.0, 1.0, 2.0])
@@ -438,16 +438,16 @@ def test_targets_are_updated_only_above_delta() -> None:
 def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
     parameters = NoiseAttentionLearning.parameters
     options = {"first_target_epoch": 65, "target_interval": 10, "clamps": True}
-    values = complete("method nal", parameters, options)
+    values = complete_parameters("method nal", parameters, options)
     with pytest.raises(FieldError) as caught:
         NoiseAttentionLearning.check(values, 100)
     assert caught.value.field == "first_target_epoch"
     assert caught.value.message == (
-        "first_target_epoch 65 is no multiple of target_interval 10: with clamps, as in the public "
-        "code, zeros of labels would not be clamped before their logarithm, and the loss would be "
-        "NaN; choose 70, or clamps false"
+        "first_target_epoch is 65, not a multiple of target_interval (10): with these epochs and "
+        "clamps, the public code takes the logarithm of zeros, and the loss is NaN; set "
+        "first_target_epoch to 70, or clamps to false"
     )
-    unclamped = complete("method nal", parameters, {**options, "clamps": False})
+    unclamped = complete_parameters("method nal", parameters, {**options, "clamps": False})
     NoiseAttentionLearning.check(unclamped, 100)
 
 

@@ -8,14 +8,14 @@ import torch
 from trainables.methods import Batch, Context, Method, method_of
 from trainables.methods.nal import attention_loss, boost_loss, reverse_loss
 from trainables.methods.nal_ablations import confidence_logit
-from trainables.run.parameters import complete
+from trainables.run.parameters import complete_parameters
 
 NAMES = ("nal-no-targets", "nal-no-attention", "nal-rnal")
 
 
 def make(name: str, labels: torch.Tensor, classes: int, **values: object) -> Method:
     kind = method_of(name)
-    hyperparameters = complete(
+    hyperparameters = complete_parameters(
         name, kind.parameters, {k.replace("boost", "lambda"): v for k, v in values.items()}
     )
     return kind(Context(hyperparameters, labels, classes, 10, seed=0))

@@ -23,7 +23,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import Selection, first_match
+from trainables.methods.published import EpochSelection, first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -146,4 +146,4 @@ def test_published_recipe() -> None:
     assert (recipe.epochs, recipe.nesterov, recipe.weight_decay) == (180, True, 5e-4)
     actual = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (40, 41, 81)]
     assert actual == pytest.approx([0.01, 0.005, 0.0025])
-    assert (published.hold_out, published.selection) == (0.1, Selection.CLEAN)
+    assert (published.hold_out, published.selection) == (0.1, EpochSelection.CLEAN)

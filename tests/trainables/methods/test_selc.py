@@ -22,7 +22,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import Selection, first_match
+from trainables.methods.published import EpochSelection, first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -125,13 +125,13 @@ def test_animal10n_recipe_is_that_of_plc() -> None:
     assert own.recipe == other.recipe
     rates = [own.recipe.schedule.rate(own.recipe.learning_rate, epoch) for epoch in (50, 51, 76)]
     assert rates == pytest.approx([0.1, 0.02, 0.004])
-    assert (own.recipe.momentum, own.selection) == (0, Selection.LAST)
+    assert (own.recipe.momentum, own.selection) == (0, EpochSelection.LAST)
 
 
 def test_clothing1m_numbers_are_selected_by_test_accuracy() -> None:
     published = first_match(method_of("selc").published_recipes, "clothing1m", "human")
     assert published is not None
-    assert published.selection is Selection.TEST
+    assert published.selection is EpochSelection.TEST
 
 
 def test_first_target_epoch_after_the_last_epoch_is_refused() -> None:

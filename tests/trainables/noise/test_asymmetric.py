@@ -10,7 +10,7 @@ from trainables.errors import FieldError
 from trainables.noise import NoiseContext, noise_of
 from trainables.noise.asymmetric import (
     CIFAR10_FLIPS,
-    CIFAR100_SUPERCLASS,
+    CIFAR100_SUPERCLASSES,
     block_map,
     cifar10_map,
     superclass_map,
@@ -53,7 +53,7 @@ def draw(scenario: str, classes: int, seed: int = 0) -> Realisation:
 
 @pytest.mark.parametrize(("classes", "scenario"), GOLDEN)
 def test_labels_have_their_golden_digests(classes: int, scenario: str) -> None:
-    assert labels_digest(draw(scenario, classes).noisy) == GOLDEN[classes, scenario]
+    assert labels_digest(draw(scenario, classes).noisy_labels) == GOLDEN[classes, scenario]
 
 
 def test_exact_rate_in_each_affected_class_of_cifar10() -> None:
@@ -84,7 +84,7 @@ def test_counts_are_rounded_by_class() -> None:
 
 
 def test_per_sample_counts_are_random() -> None:
-    true, noisy = INDEX % 10, draw("asymmetric-each-0.4", 10).noisy
+    true, noisy = INDEX % 10, draw("asymmetric-each-0.4", 10).noisy_labels
     counts = [int((noisy[true == label] != label).sum()) for label in range(10)]
     for label, count in enumerate(counts):
         if label in CIFAR10_FLIPS:
@@ -96,12 +96,12 @@ def test_per_sample_counts_are_random() -> None:
 
 def test_a_lower_rate_flips_a_subset_of_a_higher_one() -> None:
     low, high = (draw(f"asymmetric-0.{n}", 100) for n in (2, 4))
-    flipped = low.noisy != low.true
-    assert (high.noisy[flipped] == low.noisy[flipped]).all()
+    flipped = low.noisy_labels != low.true_labels
+    assert (high.noisy_labels[flipped] == low.noisy_labels[flipped]).all()
 
 
 def test_per_sample_draws_do_not_depend_on_the_subset() -> None:
-    whole = draw("asymmetric-each-0.4", 10).noisy
+    whole = draw("asymmetric-each-0.4", 10).noisy_labels
     index = np.arange(0, N, 3)
     context = NoiseContext(INDEX % 10, index, 10, "cifar10")
     np.testing.assert_array_equal(noise_of("asymmetric-each-0.4").apply(context, 0), whole[index])
@@ -110,7 +110,7 @@ def test_per_sample_draws_do_not_depend_on_the_subset() -> None:
 def test_class_maps() -> None:
     assert cifar10_map().tolist() == [0, 1, 0, 5, 7, 3, 6, 7, 8, 1]
     assert superclass_map().tolist() == NEXT_IN_SUPERCLASS
-    superclass: NDArray[np.int64] = np.array(CIFAR100_SUPERCLASS)
+    superclass: NDArray[np.int64] = np.array(CIFAR100_SUPERCLASSES)
     assert np.bincount(superclass).tolist() == [5] * 20
     assert (superclass[superclass_map()] == superclass).all()
     blocks = block_map()
@@ -125,10 +125,10 @@ def test_dataset_without_a_class_map_is_refused() -> None:
         with pytest.raises(FieldError) as caught:
             noise_of(scenario).check(source_of(name))
         assert caught.value.message == (
-            "asymmetric noise: classes to flip to are known for cifar10 and cifar100 only, not "
-            f"for '{name}': use symmetric noise"
+            "asymmetric noise: target classes are defined for cifar10 and cifar100 only, not for "
+            f"'{name}': use symmetric noise"
         )
-    with pytest.raises(FieldError, match="superclasses are known for cifar100 only"):
+    with pytest.raises(FieldError, match="superclasses are defined for cifar100 only"):
         noise_of("asymmetric-superclass-0.4").check(source_of("cifar10"))
     noise_of("asymmetric-0.4").check(source_of("cifar10n"))
     noise_of("asymmetric-superclass-0.4").check(source_of("cifar100n"))

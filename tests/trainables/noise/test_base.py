@@ -26,7 +26,7 @@ class Next(RatedNoise):
         """Return the noisy labels."""
         noisy = context.true_labels
         count = round(self.rate * len(noisy))
-        noisy[:count] = (noisy[:count] + 1) % context.classes
+        noisy[:count] = (noisy[:count] + 1) % context.class_count
         return noisy
 
 

@@ -62,8 +62,8 @@ JSON = "DIR/mine.json"
     [
         (
             [0] * 9,
-            f"{JSON} has 9 labels, the training split 12 samples: name the labelled samples "
-            "in 'index' of a CSV or JSON file",
+            f"{JSON} has 9 labels, the training split has 12 samples: state the positions of the "
+            "labelled samples as 'index' in a CSV or JSON file",
         ),
         ([0] * 11 + [4], f"{JSON}: label 4 at position 11 is outside 0..3"),
         ([-1] * 12, f"{JSON}: label -1 at position 0 is outside 0..3"),
@@ -72,23 +72,22 @@ JSON = "DIR/mine.json"
         ({"label": [1], "index": [12]}, f"{JSON}: index 12 is outside 0..11"),
         ({"label": [1], "index": [-1]}, f"{JSON}: index -1 is outside 0..11"),
         ({"label": [1, 1], "index": [3, 3]}, f"{JSON}: index 3 occurs more than once"),
-        ({"label": [1, 1], "index": [3]}, f"{JSON} has 2 labels but 1 in 'index'"),
+        ({"label": [1, 1], "index": [3]}, f"{JSON} has 2 labels but 1 positions in 'index'"),
         (
             {"label": NOISY.tolist(), "true_label": NOISY.tolist()},
-            f"{JSON}: true_label 1 in row 1 is not the dataset's, 0 (sample 0; 12 rows differ): "
-            "are its rows in another order?",
+            f"{JSON}: true_label in row 1 is 1, but the dataset's label of sample 0 is 0 (12 rows "
+            "differ): bring the rows into the order of the dataset, or correct 'index'",
         ),
         (
             {"labels": [1]},
-            f"{JSON}: its columns must be label and, optionally, index and true_label: 'labels' is "
+            f"{JSON}: the columns must be label and, optionally, index and true_label: 'labels' is "
             "unknown",
         ),
         (
             {"index": [1]},
-            f"{JSON}: its columns must be label and, optionally, index and true_label: it has "
-            "index",
+            f"{JSON}: the columns must be label and, optionally, index and true_label: got index",
         ),
-        (7, f"{JSON} must be a list of labels, or an object of lists"),
+        (7, f"{JSON} must contain a list of labels, or an object of lists"),
     ],
 )
 def test_invalid_json_is_refused(content: object, message: str, tmp_path: Path) -> None:
@@ -100,15 +99,15 @@ def test_invalid_json_is_refused(content: object, message: str, tmp_path: Path) 
     ("content", "message"),
     [
         ("label\n1\nx\n", "DIR/mine.csv:3: label must be an integer, got 'x'"),
-        ("label,index\n1\n", "DIR/mine.csv:2: 1 values, the header has 2"),
+        ("label,index\n1\n", "DIR/mine.csv:2: the row has 1 values, the header 2"),
         (
             "1\n2\n",
-            "DIR/mine.csv: its columns must be label and, optionally, index and true_label: "
+            "DIR/mine.csv: the columns must be label and, optionally, index and true_label: "
             "'1' is unknown",
         ),
         (
             "",
-            "DIR/mine.csv: its columns must be label and, optionally, index and true_label: it has "
+            "DIR/mine.csv: the columns must be label and, optionally, index and true_label: got "
             "none",
         ),
     ],
@@ -129,24 +128,28 @@ def test_pickled_content_is_refused(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "mine.npy", np.zeros((12, 4)))
     assert (
-        error_message(tmp_path) == "DIR/mine.npy must be a vector of labels, its shape is (12, 4)"
+        error_message(tmp_path) == "DIR/mine.npy must contain a vector of labels, got shape (12, 4)"
     )
 
 
 def test_numbers_out_of_the_range_of_int64_are_refused(tmp_path: Path) -> None:
     rows = [str(2**70)] + ["0"] * 11
     (tmp_path / "mine.csv").write_text("\n".join(["label", *rows]))
-    assert error_message(tmp_path) == f"DIR/mine.csv: label 1 is out of range: {2**70}"
+    assert (
+        error_message(tmp_path) == f"DIR/mine.csv: label 1 is outside the range of int64: {2**70}"
+    )
     (tmp_path / "mine.csv").unlink()
     np.save(tmp_path / "mine.npy", np.full(12, 2**63, dtype=np.uint64))
-    assert error_message(tmp_path) == f"DIR/mine.npy: label 1 is out of range: {2**63}"
+    assert (
+        error_message(tmp_path) == f"DIR/mine.npy: label 1 is outside the range of int64: {2**63}"
+    )
 
 
 def test_npz_archive_and_deeply_nested_json_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "mine.npy").open("wb") as file:
         np.savez(file, a=NOISY, b=NOISY)
     assert error_message(tmp_path) == (
-        "DIR/mine.npy holds several arrays: it must hold one, a vector of labels"
+        "DIR/mine.npy contains several arrays: save a single vector of labels"
     )
     (tmp_path / "mine.npy").unlink()
     (tmp_path / "mine.json").write_text("[" * 100_000)
@@ -164,14 +167,17 @@ def test_missing_and_ambiguous_files_are_refused(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "mine.npy", NOISY)
     (tmp_path / "mine.csv").write_text("label\n")
-    assert error_message(tmp_path) == "DIR has mine.npy and mine.csv: keep one, remove the others"
+    assert (
+        error_message(tmp_path)
+        == "DIR contains mine.npy and mine.csv: keep one of these files, remove the others"
+    )
 
 
 def test_45_000_labels_of_plc_with_an_index(tmp_path: Path) -> None:
     labels = np.arange(50_000) % 10
     noisy = (labels[:45_000] + 1) % 10
     np.save(tmp_path / "plc.npy", noisy)
-    with pytest.raises(DataError, match="has 45000 labels, the training split 50000 samples"):
+    with pytest.raises(DataError, match="has 45000 labels, the training split has 50000 samples"):
         read_label_file(tmp_path, "plc", labels, 10)
     (tmp_path / "plc.npy").unlink()
     content = {"label": noisy.tolist(), "index": list(range(45_000))}

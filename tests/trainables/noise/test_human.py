@@ -38,7 +38,7 @@ def test_unknown_set_of_human_labels_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["file-", "file-../x", "file-a/b", "file-.hidden"])
 def test_label_file_must_be_a_plain_name(name: str) -> None:
-    with pytest.raises(FieldError, match="after file- comes the name of a file in labels/"):
+    with pytest.raises(FieldError, match="after file-, write the name of a file in labels/"):
         noise_of(name)
 
 

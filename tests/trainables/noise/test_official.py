@@ -66,8 +66,8 @@ def test_one_draw_for_all_seeds_and_subsets() -> None:
         NoiseContext(np.arange(N) % 10, index, 10, "cifar10"), 0
     )
     np.testing.assert_array_equal(part, whole[index])
-    assert noise_of("symmetric-official-0.4").one_draw
-    assert not noise_of("symmetric-0.4").one_draw
+    assert noise_of("symmetric-official-0.4").is_seed_independent
+    assert not noise_of("symmetric-0.4").is_seed_independent
 
 
 def test_asymmetric_noise_needs_a_class_map() -> None:
@@ -75,15 +75,13 @@ def test_asymmetric_noise_needs_a_class_map() -> None:
 
     noise_of("symmetric-official-0.4").check(source_of("digits"))
     noise_of("asymmetric-official-0.4").check(source_of("cifar100"))
-    with pytest.raises(FieldError, match="are known for cifar10 and cifar100 only"):
+    with pytest.raises(FieldError, match="are defined for cifar10 and cifar100 only"):
         noise_of("asymmetric-official-0.4").check(source_of("digits"))
 
 
 def test_class_folder_order_of_an_archive_dataset_is_refused() -> None:
     labels = np.repeat(np.arange(10), 20)
     noise = noise_of("symmetric-official-0.4")
-    with pytest.raises(
-        DataError, match="the order of the images in cifar10's archive, not that of"
-    ):
+    with pytest.raises(DataError, match="the images in the order of cifar10's archive, not"):
         noise.apply(NoiseContext(labels, np.arange(200), 10, "cifar10"), 0)
     assert len(noise.apply(NoiseContext(labels, np.arange(200), 10, "folder"), 0)) == 200

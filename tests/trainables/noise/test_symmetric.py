@@ -37,7 +37,7 @@ def draw(scenario: str, classes: int = 10, seed: int = 0) -> Realisation:
 
 def assert_drawn_from(expected: NDArray[np.float64], realisation: Realisation) -> None:
     """Assert that Pearson's χ² of the counts is within five deviations of its expectation."""
-    classes = realisation.classes
+    classes = realisation.class_count
     observed = np.array(realisation.transition)
     chi_squared = (N / classes * (observed - expected) ** 2 / expected).sum()
     freedom = classes * (classes - 1)
@@ -46,7 +46,7 @@ def assert_drawn_from(expected: NDArray[np.float64], realisation: Realisation) -
 
 @pytest.mark.parametrize("scenario", GOLDEN)
 def test_labels_have_their_golden_digests(scenario: str) -> None:
-    assert labels_digest(draw(scenario).noisy) == GOLDEN[scenario]
+    assert labels_digest(draw(scenario).noisy_labels) == GOLDEN[scenario]
 
 
 @pytest.mark.parametrize("classes", [10, 100])
@@ -54,7 +54,7 @@ def test_labels_have_their_golden_digests(scenario: str) -> None:
 def test_exact_rate_is_flipped_to_other_classes(rate: float, classes: int) -> None:
     realisation = draw(f"symmetric-{rate}", classes)
 
-    assert int((realisation.noisy != realisation.true).sum()) == round(rate * N)
+    assert int((realisation.noisy_labels != realisation.true_labels).sum()) == round(rate * N)
     expected = np.full((classes, classes), rate / (classes - 1))
     np.fill_diagonal(expected, 1 - rate)
     assert_drawn_from(expected, realisation)
@@ -79,14 +79,16 @@ def test_true_rate_if_the_true_class_is_included(rate: float, classes: int) -> N
 def test_a_higher_rate_flips_a_superset_of_a_lower_one(kind: str) -> None:
     levels = [draw(f"{kind}-{rate}") for rate in RATES]
     for low, high in pairwise(levels):
-        flipped = low.noisy != low.true
-        np.testing.assert_array_equal(high.noisy[flipped], low.noisy[flipped])
+        flipped = low.noisy_labels != low.true_labels
+        np.testing.assert_array_equal(high.noisy_labels[flipped], low.noisy_labels[flipped])
         assert high.flip_rate > low.flip_rate
 
 
 def test_both_conventions_select_the_same_samples() -> None:
     other, anyone = draw("symmetric-0.4"), draw("symmetric-incl-0.4")
-    assert not ((anyone.noisy != anyone.true) & (other.noisy == other.true)).any()
+    assert not (
+        (anyone.noisy_labels != anyone.true_labels) & (other.noisy_labels == other.true_labels)
+    ).any()
 
 
 def test_draws_are_keyed_by_the_sample() -> None:
@@ -118,7 +120,7 @@ def test_seeds_differ_and_true_labels_are_unchanged() -> None:
 def test_two_classes() -> None:
     realisation = draw("symmetric-0.4", classes=2)
     assert realisation.flip_rate == 0.4
-    assert set(np.unique(realisation.noisy)) == {0, 1}
+    assert set(np.unique(realisation.noisy_labels)) == {0, 1}
 
 
 def test_parse_of_scenario_names() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from trainables.datasets.base import Dataset, Split
-from trainables.run.metrics import further_readings
+from trainables.run.metrics import dataset_columns
 
 
 def small_dataset(**changes: object) -> Dataset:
@@ -14,13 +14,13 @@ def small_dataset(**changes: object) -> Dataset:
     return replace(plain, digest="", **changes)  # type: ignore[arg-type]
 
 
-def test_further_readings_of_a_dataset() -> None:
+def test_dataset_columns_of_a_dataset() -> None:
     split = small_dataset().test
-    assert further_readings(small_dataset()) == {}
-    assert further_readings(small_dataset(validation=split)) == {
+    assert dataset_columns(small_dataset()) == {}
+    assert dataset_columns(small_dataset(validation=split)) == {
         "test/accuracy_best_clean_val": "epoch chosen by clean validation"
     }
-    assert further_readings(small_dataset(top=(1, 5))) == {
+    assert dataset_columns(small_dataset(top_k=(1, 5))) == {
         "test/test/top1_last": "test, top-1, last epoch",
         "test/test/top5_last": "test, top-5, last epoch",
     }

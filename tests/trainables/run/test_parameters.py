@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from trainables.errors import FieldError
-from trainables.run.parameters import FrozenMap, Parameter, Space, complete
+from trainables.run.parameters import FrozenMap, Parameter, Space, complete_parameters
 
 RATE = Parameter("rate", default=0.5, low=0, high=1, low_open=True, help="")
 COUNT = Parameter("count", default=3, low=1, high=9, high_open=True, help="")
@@ -64,7 +64,7 @@ def test_description_of_allowed_values() -> None:
 
 
 def test_completing_adds_defaults_and_refuses_unknown_names() -> None:
-    values = complete("method x", ALL, {"count": 2.0, "rate": 1})
+    values = complete_parameters("method x", ALL, {"count": 2.0, "rate": 1})
 
     assert dict(values) == {
         "rate": 1.0,
@@ -77,9 +77,9 @@ def test_completing_adds_defaults_and_refuses_unknown_names() -> None:
     with pytest.raises(
         FieldError, match=r"^method x has no parameter 'rat': did you mean 'rate'\?"
     ):
-        complete("method x", ALL, {"rat": 1})
-    with pytest.raises(FieldError, match=r"^method ce has no parameter 'rate': it takes none$"):
-        complete("method ce", (), {"rate": 1})
+        complete_parameters("method x", ALL, {"rat": 1})
+    with pytest.raises(FieldError, match=r"^method ce has no parameter 'rate': remove the setting"):
+        complete_parameters("method ce", (), {"rate": 1})
 
 
 def test_frozen_maps_are_values() -> None:

@@ -9,14 +9,14 @@ from trainables.run.protocols import (
     HeldOutCycleEnds,
     HeldOutMean,
     Protocol,
+    protocol_from_identity,
     protocol_of,
-    read_protocol,
 )
 from trainables.run.recipe import Recipe
-from trainables.run.schedules import CONSTANT, CosineRestarts, MultiStep, Schedule
+from trainables.run.schedules import CONSTANT_SCHEDULE, CosineRestarts, MultiStep, Schedule
 
 
-def recipe(epochs: int, schedule: Schedule = CONSTANT, window: int = 10) -> Recipe:
+def recipe(epochs: int, schedule: Schedule = CONSTANT_SCHEDULE, window: int = 10) -> Recipe:
     return Recipe(epochs, 64, 0.1, schedule=schedule, window=window)
 
 
@@ -36,20 +36,20 @@ def test_cycle_ends_are_the_last_epochs_divisible_by_the_period(
     epochs: int, period: int, cycles: int, ends: tuple[int, ...]
 ) -> None:
     one = recipe(epochs, CosineRestarts(period, 0.001))
-    assert HeldOutCycleEnds(cycles).epochs(one) == ends
+    assert HeldOutCycleEnds(cycles).averaged_epochs(one) == ends
     rates = [one.schedule.rate(0.1, epoch) for epoch in range(1, period + 1)]
     assert all(one.schedule.rate(0.1, epoch) == min(rates) for epoch in ends)
 
 
-@pytest.mark.parametrize("schedule", [CONSTANT, MultiStep((3, 5))])
+@pytest.mark.parametrize("schedule", [CONSTANT_SCHEDULE, MultiStep((3, 5))])
 def test_without_cycles_there_are_no_ends(schedule: Schedule) -> None:
-    assert HeldOutCycleEnds(3).epochs(recipe(9, schedule)) == ()
+    assert HeldOutCycleEnds(3).averaged_epochs(recipe(9, schedule)) == ()
 
 
 def test_the_mean_is_over_the_last_epochs() -> None:
-    assert HeldOutMean(3).epochs(recipe(9)) == (7, 8, 9)
-    assert HeldOutMean(3).epochs(recipe(9, CosineRestarts(2))) == (7, 8, 9)
-    assert HeldOutMean(10).epochs(recipe(2)) == (1, 2)
+    assert HeldOutMean(3).averaged_epochs(recipe(9)) == (7, 8, 9)
+    assert HeldOutMean(3).averaged_epochs(recipe(9, CosineRestarts(2))) == (7, 8, 9)
+    assert HeldOutMean(10).averaged_epochs(recipe(2)) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,19 @@ def test_a_protocol_may_be_set() -> None:
     ],
 )
 def test_protocols_in_words(protocol: Protocol, averaged: str, tail: str) -> None:
-    assert protocol.averaged == averaged
-    assert protocol.name == f"mean accuracy on held-out noisy labels over the {averaged}{tail}"
+    assert protocol.epochs_text == averaged
+    assert (
+        protocol.description == f"mean accuracy on held-out noisy labels over the {averaged}{tail}"
+    )
 
 
 def test_identities_are_keys_and_come_back() -> None:
     mean, ends = HeldOutMean(10), HeldOutCycleEnds(3)
     assert mean.identity == {"protocol": "held-out-mean", "window": 10}
     assert ends.identity == {"protocol": "held-out-cycle-ends", "cycles": 3}
-    assert [read_protocol(one.identity) for one in (mean, ends)] == [mean, ends]
+    assert [protocol_from_identity(one.identity) for one in (mean, ends)] == [mean, ends]
     with pytest.raises(ValueError, match=r"^unknown protocol {'protocol': 'best-epoch'}$"):
-        read_protocol({"protocol": "best-epoch"})
+        protocol_from_identity({"protocol": "best-epoch"})
 
 
 def test_a_summary_averages_by_the_schedule_unless_it_is_told_otherwise() -> None:

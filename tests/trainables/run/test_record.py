@@ -26,17 +26,17 @@ def record(tmp_path: Path) -> Record:
 
 
 def test_a_record_from_start_to_result(record: Record) -> None:
-    assert record.spec() is None
-    assert record.begin(SPEC) == 1
-    assert record.begin(SPEC) == 2
-    assert record.spec() == SPEC
-    assert record.result() is None
-    record.previous_checkpoint.write_bytes(b"old")
-    record.checkpoint.write_bytes(b"latest")
+    assert record.read_spec() is None
+    assert record.record_start(SPEC) == 1
+    assert record.record_start(SPEC) == 2
+    assert record.read_spec() == SPEC
+    assert record.read_result() is None
+    record.previous_checkpoint_path.write_bytes(b"old")
+    record.checkpoint_path.write_bytes(b"latest")
     result = make_result(SPEC, attempts=2)
-    record.finish(result)
+    record.write_result(result)
 
-    assert record.result() == result
+    assert record.read_result() == result
     assert record.folder.name == SPEC.digest
     assert {path.name for path in record.folder.iterdir()} == {
         *("spec.json", "result.json", "attempts", "checkpoint.pt")
@@ -67,8 +67,8 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match=r"^cannot write .*: Not a directory$"), record.claimed():
         pass
     with pytest.raises(HomeError, match=r"^cannot write .*: Not a directory$"):
-        record.begin(SPEC)
-    for read in (record.result, record.spec):
+        record.record_start(SPEC)
+    for read in (record.read_result, record.read_spec):
         with pytest.raises(HomeError, match=r"^cannot read .*: Not a directory$"):
             read()
 
@@ -77,23 +77,23 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_result_is_refused_with_a_remedy(record: Record, damage: bytes) -> None:
     (record.folder / "result.json").write_bytes(damage)
     with pytest.raises(RecordError, match=r"result.json cannot be read .*: delete its folder"):
-        record.result()
+        record.read_result()
     (record.folder / "spec.json").write_bytes(damage)
     with pytest.raises(RecordError, match=r"spec.json cannot be read: "):
-        record.spec()
+        record.read_spec()
 
 
 def test_a_result_in_the_wrong_place_is_refused(record: Record) -> None:
     other = make_result(make_spec(seed=1))
-    record.finish(other)
-    with pytest.raises(RecordError, match=f"holds run {other.digest[:12]}: move it back"):
-        record.result()
-    with pytest.raises(RecordError, match="holds the spec of another run"):
+    record.write_result(other)
+    with pytest.raises(RecordError, match=f"belongs to run {other.digest[:12]}: move it"):
+        record.read_result()
+    with pytest.raises(RecordError, match="contains the spec of another run"):
         RunResult.from_dict(other.to_dict() | {"digest": SPEC.digest})
 
 
 def test_a_record_whose_content_was_changed_is_refused(record: Record) -> None:
-    record.finish(make_result(SPEC, accuracy=0.9))
+    record.write_result(make_result(SPEC, accuracy=0.9))
     path = record.folder / "result.json"
     plain = json.loads(path.read_text())
     assert len(plain["content_sha256"]) == 64
@@ -101,7 +101,7 @@ def test_a_record_whose_content_was_changed_is_refused(record: Record) -> None:
     for changed in (plain, {k: v for k, v in plain.items() if k != "content_sha256"}):
         path.write_text(json.dumps(changed))
         with pytest.raises(RecordError, match=r"its content does not match its checksum\): delete"):
-            record.result()
+            record.read_result()
 
 
 def test_a_file_is_written_once(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_is_written_once(tmp_path: Path) -> None:
 
 def test_partial_files_of_killed_processes_are_removed(record: Record) -> None:
     (record.folder / ".checkpoint.next.pt.4711.partial").write_bytes(b"half")
-    record.begin(SPEC)
+    record.record_start(SPEC)
     assert {path.name for path in record.folder.iterdir()} == {"spec.json", "attempts"}
 
 
@@ -139,7 +139,7 @@ def test_one_process_claims_a_run_until_it_ends(record: Record) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(HomeError, match=r"is being trained by another process: wait for it"),
+            pytest.raises(HomeError, match=r"is being trained by another process: wait until"),
             record.claimed(patience_seconds=0.1),
         ):
             pass

@@ -9,7 +9,7 @@ from factories import make_result, make_spec
 
 from trainables.errors import RecordError
 from trainables.run.protocols import HeldOutMean
-from trainables.run.result import LabelFacts, RunResult, Status
+from trainables.run.result import LabelStatistics, RunResult, Status
 from trainables.run_data.realisation import Realisation
 
 TRACE = [
@@ -29,17 +29,19 @@ RESULT = replace(
 
 def test_numbers_of_a_trace() -> None:
     assert RESULT.curve("val/accuracy") == [(2, 0.5), (3, 0.6), (4, 0.6), (5, 0.4)]
-    assert RESULT.last("test/accuracy") == 0.70
-    assert RESULT.mean("val/accuracy", HeldOutMean(3)) == pytest.approx((0.6 + 0.6 + 0.4) / 3)
-    assert RESULT.at_best("test/accuracy", "val/accuracy") == 0.90  # the first of two best epochs
-    assert RESULT.at_best("train/loss", "test/accuracy") == 1.2
+    assert RESULT.last_value("test/accuracy") == 0.70
+    assert RESULT.mean_value("val/accuracy", HeldOutMean(3)) == pytest.approx((0.6 + 0.6 + 0.4) / 3)
+    assert (
+        RESULT.value_at_best("test/accuracy", "val/accuracy") == 0.90
+    )  # the first of two best epochs
+    assert RESULT.value_at_best("train/loss", "test/accuracy") == 1.2
     for number in (
-        RESULT.last("x"),
-        RESULT.mean("x", HeldOutMean(3)),
-        RESULT.at_best("x", "val/accuracy"),
+        RESULT.last_value("x"),
+        RESULT.mean_value("x", HeldOutMean(3)),
+        RESULT.value_at_best("x", "val/accuracy"),
     ):
         assert number is None
-    assert RESULT.at_best("test/accuracy", "x") is None
+    assert RESULT.value_at_best("test/accuracy", "x") is None
 
 
 def test_summary() -> None:
@@ -71,7 +73,9 @@ def test_a_result_is_read_back_from_its_json() -> None:
 
 def test_a_result_of_another_run_is_refused() -> None:
     plain = RESULT.to_dict() | {"digest": "0" * 64}
-    with pytest.raises(RecordError, match=r"^result 000000000000 holds the spec of another run$"):
+    with pytest.raises(
+        RecordError, match=r"^result 000000000000 contains the spec of another run$"
+    ):
         RunResult.from_dict(plain)
 
 
@@ -82,7 +86,7 @@ def test_a_result_of_another_run_is_refused() -> None:
 def test_invalid_results_are_refused(damage: dict[str, object]) -> None:
     with pytest.raises(RecordError, match="not a "):
         RunResult.from_dict(RESULT.to_dict() | damage)
-    with pytest.raises(RecordError, match="not a result of this version"):
+    with pytest.raises(RecordError, match="not a run result of this version"):
         RunResult.from_dict({})
 
 
@@ -90,7 +94,9 @@ def test_facts_of_the_labels() -> None:
     true, noisy = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     labels = Realisation(np.arange(4), true, noisy, 2)
     transition = [[0.5, 0.5], [0.0, 1.0]]
-    facts = LabelFacts(labels.digest, 4, 0.25, transition, nominal_rate=0.4)
-    assert LabelFacts.of(labels, "symmetric-0.4") == facts
-    unknown = Realisation(np.arange(4), true, noisy, 2, truth_known=False)
-    assert LabelFacts.of(unknown, "human-worse") == LabelFacts(labels.digest, 4, None, transition)
+    facts = LabelStatistics(labels.digest, 4, 0.25, transition, nominal_rate=0.4)
+    assert LabelStatistics.from_realisation(labels, "symmetric-0.4") == facts
+    unknown = Realisation(np.arange(4), true, noisy, 2, true_labels_known=False)
+    assert LabelStatistics.from_realisation(unknown, "human-worse") == LabelStatistics(
+        labels.digest, 4, None, transition
+    )

@@ -8,14 +8,14 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, M
 
 from trainables.errors import FieldError
 from trainables.run.schedules import (
-    CONSTANT,
-    KINDS,
+    CONSTANT_SCHEDULE,
+    SCHEDULE_KINDS,
     CosineRestarts,
     MultiStep,
     Schedule,
-    scaled_count,
-    scaled_epoch,
-    whole_cycles,
+    consists_of_whole_cycles,
+    scale_epoch_count,
+    scale_epochs,
 )
 
 if TYPE_CHECKING:
@@ -58,30 +58,30 @@ def test_the_rate_falls_after_a_milestone() -> None:
 
 
 def test_constant_and_cycles() -> None:
-    assert {CONSTANT.rate(0.05, epoch) for epoch in (1, 60)} == {0.05}
-    assert CosineRestarts(10).cycle == 10
-    assert CONSTANT.cycle is None
-    assert MultiStep((1,)).cycle is None
-    for schedule in (CONSTANT, CosineRestarts(1), MultiStep((1,))):
-        assert KINDS[schedule.kind] is type(schedule)
+    assert {CONSTANT_SCHEDULE.rate(0.05, epoch) for epoch in (1, 60)} == {0.05}
+    assert CosineRestarts(10).cycle_length == 10
+    assert CONSTANT_SCHEDULE.cycle_length is None
+    assert MultiStep((1,)).cycle_length is None
+    for schedule in (CONSTANT_SCHEDULE, CosineRestarts(1), MultiStep((1,))):
+        assert SCHEDULE_KINDS[schedule.kind] is type(schedule)
 
 
 def test_epochs_scale_with_the_training() -> None:
-    assert CONSTANT.scaled(0.1) == CONSTANT
+    assert CONSTANT_SCHEDULE.scaled(0.1) == CONSTANT_SCHEDULE
     assert CosineRestarts(10, 1e-3).scaled(0.2) == CosineRestarts(2, 1e-3)
     assert CosineRestarts(10, 1e-3).scaled(0.001).period == 2  # 1 would be a constant rate
     assert CosineRestarts(1).scaled(0.5).period == 1
     assert MultiStep((100, 200), 0.2).scaled(0.1) == MultiStep((10, 20), 0.2)
     assert MultiStep((100, 200, 300)).scaled(0.001).milestones == (1, 2, 3)
-    assert [scaled_epoch(60, factor) for factor in (0.5, 0.01, 2)] == [30, 1, 120]
-    assert [scaled_epoch(60, factor, 7) for factor in (0.5, 0.01, 2)] == [28, 7, 119]
+    assert [scale_epochs(60, factor) for factor in (0.5, 0.01, 2)] == [30, 1, 120]
+    assert [scale_epochs(60, factor, 7) for factor in (0.5, 0.01, 2)] == [28, 7, 119]
 
 
 def test_whole_cycles() -> None:
-    assert [whole_cycles(epochs, CosineRestarts(10)) for epochs in (5, 10, 25, 30)] == [
+    assert [consists_of_whole_cycles(epochs, CosineRestarts(10)) for epochs in (5, 10, 25, 30)] == [
         *(False, True, False, True)
     ]
-    assert whole_cycles(7, CONSTANT)
+    assert consists_of_whole_cycles(7, CONSTANT_SCHEDULE)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_whole_cycles() -> None:
 def test_whole_cycles_stay_whole_cycles(count: int, epochs: int, scaled: int) -> None:
     before = CosineRestarts(10)
     after = before.scaled(epochs / 500)
-    assert scaled_count(count, (500, before), (epochs, after)) == scaled
+    assert scale_epoch_count(count, (500, before), (epochs, after)) == scaled
 
 
 def test_without_cycles_a_count_is_only_rounded() -> None:
-    assert scaled_count(10, (60, CONSTANT), (15, CONSTANT)) == 2
-    assert scaled_count(60, (60, CONSTANT), (7, CONSTANT)) == 7
+    assert scale_epoch_count(10, (60, CONSTANT_SCHEDULE), (15, CONSTANT_SCHEDULE)) == 2
+    assert scale_epoch_count(60, (60, CONSTANT_SCHEDULE), (7, CONSTANT_SCHEDULE)) == 7
 
 
 @pytest.mark.parametrize(

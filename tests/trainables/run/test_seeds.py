@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 
 from trainables.errors import FieldError
-from trainables.run.seeds import AXES, Seeds, derive, permutation, raw, uniform
+from trainables.run.seeds import (
+    RANDOM_AXES,
+    Seeds,
+    derive_seed,
+    permutation,
+    random_integers,
+    uniform,
+)
 
 
 def test_draws_never_change() -> None:
-    assert derive("noise", 0) == 140673921179883930645448401978129051761
-    assert derive("order", 7, 3, "top") == 2343158767281400579965463532838109676
-    assert raw(4, "order", 3, 2).tolist() == [
+    assert derive_seed("noise", 0) == 140673921179883930645448401978129051761
+    assert derive_seed("order", 7, 3, "top") == 2343158767281400579965463532838109676
+    assert random_integers(4, "order", 3, 2).tolist() == [
         619115786805107998,
         4293616655371575200,
         13147827944557810452,
@@ -32,7 +39,7 @@ def test_draws_never_change() -> None:
 
 def test_axes_seeds_and_keys_give_independent_draws() -> None:
     keyed: list[tuple[Any, ...]] = [
-        *((axis, seed) for axis in AXES for seed in (0, 1)),
+        *((axis, seed) for axis in RANDOM_AXES for seed in (0, 1)),
         *(("augment", 0, epoch, key) for epoch in (1, 2) for key in ("top", "left")),
         ("augment", 1, 23),
         ("augment", 12, 3),
@@ -63,16 +70,16 @@ def test_a_permutation_contains_every_position_once() -> None:
 
 
 def test_one_base_seed_for_all_axes_but_the_fixed_ones() -> None:
-    assert Seeds.same(0) == Seeds(0, 0, 0, 0, 0, 0, 0)
-    fixed = Seeds.same(7, noise=0, init=3)
+    assert Seeds.from_base_seed(0) == Seeds(0, 0, 0, 0, 0, 0, 0)
+    fixed = Seeds.from_base_seed(7, noise=0, init=3)
     assert (fixed.noise, fixed.init) == (0, 3)
-    assert {getattr(fixed, axis) for axis in AXES if axis not in ("noise", "init")} == {7}
+    assert {getattr(fixed, axis) for axis in RANDOM_AXES if axis not in ("noise", "init")} == {7}
     with pytest.raises(TypeError, match="nois"):
-        Seeds.same(7, nois=0)
+        Seeds.from_base_seed(7, nois=0)
 
 
 @pytest.mark.parametrize("bad", [-1, True, 1.0, "1", None])
 def test_invalid_seeds_are_refused(bad: object) -> None:
-    with pytest.raises(FieldError, match="an integer from 0, got") as caught:
-        Seeds.same(0, split=bad)  # type: ignore[arg-type]
+    with pytest.raises(FieldError, match="must be a non-negative integer, got") as caught:
+        Seeds.from_base_seed(0, split=bad)  # type: ignore[arg-type]
     assert caught.value.field == "split"

@@ -12,10 +12,10 @@ import pytest
 from trainables.errors import FieldError, RecordError
 from trainables.methods import method_of
 from trainables.run.identity import canonical_json
-from trainables.run.parameters import FrozenMap, complete
+from trainables.run.parameters import FrozenMap, complete_parameters
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts, MultiStep
-from trainables.run.seeds import AXES, Seeds
+from trainables.run.seeds import RANDOM_AXES, Seeds
 from trainables.run.spec import REVISION, RunSpec, check_revision
 
 SPEC = RunSpec(
@@ -26,7 +26,7 @@ SPEC = RunSpec(
     backbone="resnet34",
     backbone_parameters=FrozenMap({"hidden": (128, 64)}),
     method="nal",
-    hyperparameters=complete("method nal", method_of("nal").parameters, {"lambda": 10}),
+    hyperparameters=complete_parameters("method nal", method_of("nal").parameters, {"lambda": 10}),
     recipe=Recipe(
         epochs=120,
         batch_size=64,
@@ -39,7 +39,7 @@ SPEC = RunSpec(
     ),
     hold_out=0.1,
     evaluate=("val",),
-    seeds=Seeds.same(0, noise=5),
+    seeds=Seeds.from_base_seed(0, noise=5),
     revision=1,
 )
 
@@ -71,7 +71,9 @@ CHANGED: dict[str, Any] = {
     "backbone": "mlp",
     "backbone_parameters": FrozenMap({"hidden": (128, 65)}),
     "method": "ce",
-    "hyperparameters": complete("method nal", method_of("nal").parameters, {"lambda": 10.1}),
+    "hyperparameters": complete_parameters(
+        "method nal", method_of("nal").parameters, {"lambda": 10.1}
+    ),
     "hold_out": 0.2,
     "evaluate": ("val", "test"),
     "needs": FrozenMap({"labels": "2" * 64}),
@@ -118,7 +120,7 @@ def test_a_spec_is_read_back_from_its_json(schedule: CosineRestarts | MultiStep 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunSpec) if field.init])
 def test_every_field_changes_the_digest(name: str) -> None:
-    nested = {"recipe": CHANGED_RECIPE, "seeds": dict.fromkeys(AXES, 1)}
+    nested = {"recipe": CHANGED_RECIPE, "seeds": dict.fromkeys(RANDOM_AXES, 1)}
     if name not in nested:
         assert replace(SPEC, **{name: CHANGED[name]}).digest != SPEC.digest
         return
@@ -135,8 +137,8 @@ def test_integers_and_floats_share_a_digest() -> None:
     parameters = method_of("nal").parameters
     whole, decimal = ({"lambda": value, "first_target_epoch": value} for value in (10, 10.0))
     assert (
-        replace(SPEC, hyperparameters=complete("nal", parameters, whole)).digest
-        == replace(SPEC, hyperparameters=complete("nal", parameters, decimal)).digest
+        replace(SPEC, hyperparameters=complete_parameters("nal", parameters, whole)).digest
+        == replace(SPEC, hyperparameters=complete_parameters("nal", parameters, decimal)).digest
     )
     as_integers = Recipe(1, 1, learning_rate=1, momentum=0, weight_decay=0)
     as_decimals = Recipe(1, 1, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
@@ -227,7 +229,7 @@ def test_json_of_another_version_is_refused(path: tuple[str, ...], value: object
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    with pytest.raises(RecordError, match=r"^not a run spec of this version: "):
+    with pytest.raises(RecordError, match=r"^not a run spec of this version of the project: "):
         RunSpec.from_dict(plain)
 
 
@@ -266,9 +268,9 @@ def test_a_spec_of_another_revision_is_refused_naming_both() -> None:
     with pytest.raises(RecordError) as refused:
         check_revision(old)
     assert str(refused.value) == (
-        f"run {old.digest[:12]} was made under revision {REVISION + 1} of the training code, this "
-        f"is revision {REVISION}: install the version that made it, or train it anew under a new "
-        "digest"
+        f"run {old.digest[:12]} was made with revision {REVISION + 1} of the training code, but "
+        f"revision {REVISION} is installed: install the version that made the run, or plan the run "
+        "again under a new digest"
     )
 
 

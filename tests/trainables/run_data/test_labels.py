@@ -15,7 +15,7 @@ from trainables.noise.symmetric import SymmetricNoise
 from trainables.run.identity import digest_of
 from trainables.run.spec import REVISION
 from trainables.run_data.labels import pinned_labels, store_labels
-from trainables.run_data.realisation import labels_digest, realise
+from trainables.run_data.realisation import draw_realisation, labels_digest
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_the_first_draw_is_recorded_with_its_source(tmp_path: Path) -> None:
     spec = runnable(seed=3)
     labels = pinned_labels(spec, digits(), tmp_path)
 
-    assert labels.digest == realise(digits(), "symmetric-0.4", spec.seeds).digest
+    assert labels.digest == draw_realisation(digits(), "symmetric-0.4", spec.seeds).digest
     key = {
         "data": digits().digest,
         "scenario": "symmetric-0.4",
@@ -88,14 +88,15 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
         return labels
 
     monkeypatch.setattr(SymmetricNoise, "apply", one_flip_more)
-    changed = realise(digits(), "symmetric-0.4", runnable().seeds).digest
+    changed = draw_realisation(digits(), "symmetric-0.4", runnable().seeds).digest
     (pin,) = (tmp_path / "realisations").iterdir()
     with pytest.raises(DataError) as refused:
         pinned_labels(runnable(method="nal"), digits(), tmp_path)
     assert str(refused.value) == (
         f"the labels of symmetric-0.4 at noise seed 0 have SHA-256 {changed[:12]}, but "
-        f"{first.digest[:12]} when labels were first drawn ({pin}): runs on different labels are "
-        "not compared; restore what has changed, or choose another folder with --home"
+        f"had {first.digest[:12]} when they were first drawn ({pin}): runs on different labels are "
+        "not comparable; restore the earlier data and package versions, or choose another home "
+        "folder with --home"
     )
 
 
@@ -118,13 +119,13 @@ def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
     spec = from_file(noisy_labels())
     labels = pinned_labels(spec, digits(), tmp_path)
 
-    np.testing.assert_array_equal(labels.noisy, noisy_labels())
+    np.testing.assert_array_equal(labels.noisy_labels, noisy_labels())
     trainer = Trainer(spec, digits(), CPU, labels=labels)
     np.testing.assert_array_equal(
         trainer.data.train.labels.numpy(), noisy_labels()[trainer.data.train.index]
     )
     some = pinned_labels(from_file(noisy_labels(), subset=100), digits(), tmp_path)
-    np.testing.assert_array_equal(some.noisy, noisy_labels()[some.index])
+    np.testing.assert_array_equal(some.noisy_labels, noisy_labels()[some.index])
 
 
 def test_damaged_labels_are_replaced_when_stored_again(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_missing_damaged_or_different_labels_are_refused(tmp_path: Path) -> None
         with pytest.raises(DataError, match=f"{path}, which holds the labels of a run, is missing"):
             pinned_labels(spec, digits(), tmp_path)
     path.unlink()
-    with pytest.raises(DataError, match="run the command that planned it again"):
+    with pytest.raises(DataError, match="repeat the command that planned the run"):
         pinned_labels(spec, digits(), tmp_path)
     for wrong in (noisy_labels()[:-1], (noisy_labels() + 1) % 10):
         np.save(path, wrong)

@@ -16,7 +16,7 @@ from trainables.run_data.loaders import (
 )
 
 CPU = torch.device("cpu")
-SEEDS = Seeds.same(0)
+SEEDS = Seeds.from_base_seed(0)
 
 
 def pictures(count: int, channels: int = 3, height: int = 6, width: int = 9) -> np.ndarray:
@@ -37,7 +37,7 @@ def epoch_of(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches of an epoch."""
     draws = EpochDraws(loader.index, recipe, seeds, epoch)
-    return list(loader.epoch(draws, recipe.batch_size, drop_last=recipe.drop_last))
+    return list(loader.epoch_batches(draws, recipe.batch_size, drop_last=recipe.drop_last))
 
 
 def images_of(loader: ArrayLoader, recipe: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
@@ -129,7 +129,7 @@ def test_epochs_and_axes_draw_independently() -> None:
     assert list(first) != list(second)
     changed = sum(not torch.equal(first[i], second[i]) for i in range(400))
     assert changed > 380  # 1 of 162 draws is the same by chance
-    other = epoch_of(loader, recipe("crop", "flip"), Seeds.same(0, augment=1))
+    other = epoch_of(loader, recipe("crop", "flip"), Seeds.from_base_seed(0, augment=1))
     order = torch.cat([positions for _, positions in other]).tolist()
     assert order == list(first)
 

@@ -16,14 +16,14 @@ from trainables.errors import DataError
 from trainables.run.recipe import Recipe
 from trainables.run.seeds import Seeds
 from trainables.run_data.loaders import EpochDraws
-from trainables.run_data.picture_loader import PictureLoader, decode
+from trainables.run_data.picture_loader import PictureLoader, decode_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CPU = torch.device("cpu")
 COUNT, CROP = 23, 24
-SEEDS = Seeds.same(0)
+SEEDS = Seeds.from_base_seed(0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def loader_of(
 ) -> PictureLoader:
     names = sorted(path.name.encode() for path in folder.iterdir())
     index = np.arange(len(names)) if index is None else index
-    pictures = Pictures.of(folder, names, resize)
+    pictures = Pictures.from_names(folder, names, resize)
     return PictureLoader(pictures, index, index % 5, CPU, CROP, threads=threads, **options)  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def epoch_of(
     loader: PictureLoader, options: Recipe, epoch: int = 1
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     draws = EpochDraws(loader.index, options, SEEDS, epoch)
-    return list(loader.epoch(draws, options.batch_size, drop_last=options.drop_last))
+    return list(loader.epoch_batches(draws, options.batch_size, drop_last=options.drop_last))
 
 
 def images_of(loader: PictureLoader, options: Recipe, epoch: int = 1) -> dict[int, torch.Tensor]:
@@ -147,7 +147,7 @@ def test_grey_cmyk_and_palette_pictures_become_colours(tmp_path: Path) -> None:
     for mode, name in (("L", "grey.jpg"), ("CMYK", "cmyk.jpg"), ("P", "palette.png")):
         converted = colour.convert(mode)
         converted.save(tmp_path / name)
-        actual = decode(str(tmp_path / name))
+        actual = decode_picture(str(tmp_path / name))
         assert tuple(actual.shape) == (3, 32, 40)
         with Image.open(tmp_path / name) as again:
             expected = np.asarray(again.convert("RGB"), dtype=int).transpose(2, 0, 1)
@@ -158,9 +158,9 @@ def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.fromarray(random_pixels(number, 32, 40)) for number in (1, 2, 3)]
     for name, more in (("one.gif", []), ("three.gif", frames[1:])):
         frames[0].save(tmp_path / name, save_all=True, append_images=more)
-    actual = decode(str(tmp_path / "three.gif"))
+    actual = decode_picture(str(tmp_path / "three.gif"))
     assert tuple(actual.shape) == (3, 32, 40)
-    assert torch.equal(actual, decode(str(tmp_path / "one.gif")))
+    assert torch.equal(actual, decode_picture(str(tmp_path / "one.gif")))
 
 
 @pytest.mark.parametrize("content", ["empty", "text", "cut", "deep"])
@@ -176,11 +176,11 @@ def test_unreadable_pictures_are_refused_or_skipped(content: str, folder: Path) 
         epoch_of(loader_of(folder), recipe())
     assert "\n" not in str(caught.value)
 
-    loader = loader_of(folder, policy="skip")
+    loader = loader_of(folder, unreadable_policy="skip")
     actual = images_of(loader, recipe("crop"))
     assert 4 not in actual
     assert len(actual) == COUNT - 1
-    assert loader.unreadable == [4]
+    assert loader.unreadable_positions == [4]
     assert [len(p) for _, p in loader.batches(10)] == [9, 10, 3]
 
 

@@ -10,7 +10,7 @@ from trainables.errors import DataError, FieldError
 from trainables.extensions import CodeFile, extension_name, load_file
 from trainables.noise import noise_of
 from trainables.run.seeds import Seeds
-from trainables.run_data.realisation import Realisation, labels_digest, realise
+from trainables.run_data.realisation import Realisation, draw_realisation, labels_digest
 
 LABELS = np.arange(1437) % 10
 _SPLIT = Split(np.zeros((1437, 1, 1, 1), dtype=np.uint8), LABELS)
@@ -18,28 +18,28 @@ DATA = Dataset("made up", tuple("0123456789"), _SPLIT, _SPLIT)
 
 
 def draw(subset: int | None = None, scenario: str = "symmetric-0.4", **seeds: int) -> Realisation:
-    return realise(DATA, scenario, Seeds.same(0, **seeds), subset)
+    return draw_realisation(DATA, scenario, Seeds.from_base_seed(0, **seeds), subset)
 
 
 def test_without_a_subset_all_samples_are_used_in_order() -> None:
     drawn = draw()
 
     np.testing.assert_array_equal(drawn.index, np.arange(1437))
-    np.testing.assert_array_equal(drawn.true, LABELS)
+    np.testing.assert_array_equal(drawn.true_labels, LABELS)
     assert drawn.flip_rate == round(0.4 * 1437) / 1437
-    assert drawn.digest == hashlib.sha256(drawn.noisy.astype("<i8").tobytes()).hexdigest()
-    assert drawn.digest == labels_digest(drawn.noisy.astype(">i8"))
+    assert drawn.digest == hashlib.sha256(drawn.noisy_labels.astype("<i8").tobytes()).hexdigest()
+    assert drawn.digest == labels_digest(drawn.noisy_labels.astype(">i8"))
 
 
 def test_a_subset_depends_on_its_own_axis() -> None:
     drawn = draw(subset=500)
 
-    assert len(drawn.noisy) == 500
+    assert len(drawn.noisy_labels) == 500
     assert (np.diff(drawn.index) > 0).all()
-    np.testing.assert_array_equal(drawn.true, LABELS[drawn.index])
+    np.testing.assert_array_equal(drawn.true_labels, LABELS[drawn.index])
     assert drawn.flip_rate == 0.4
     np.testing.assert_array_equal(draw(subset=500, noise=1).index, drawn.index)
-    other = realise(DATA, "clean", Seeds.same(0, subset=1), 500)
+    other = draw_realisation(DATA, "clean", Seeds.from_base_seed(0, subset=1), 500)
     assert not np.array_equal(other.index, drawn.index)
     assert set(draw(subset=200).index) < set(drawn.index)
 
@@ -65,7 +65,7 @@ def test_held_out_samples_are_paired_over_scenarios_and_nested_over_fractions() 
 def test_held_out_labels_are_as_noisy_as_the_others() -> None:
     drawn = draw()
     splits = drawn.hold_out(0.3, 0)
-    rates = [np.mean(drawn.noisy[split] != drawn.true[split]) for split in splits]
+    rates = [np.mean(drawn.noisy_labels[split] != drawn.true_labels[split]) for split in splits]
     assert rates == pytest.approx([0.4, 0.4], abs=5 * np.sqrt(0.24 / 431))
 
 
@@ -97,23 +97,26 @@ def uneven() -> Dataset:
 
 
 def test_a_balanced_subset_has_equal_class_counts() -> None:
-    drawn = realise(uneven(), "clean", Seeds.same(0), 200, balanced=True)
+    drawn = draw_realisation(uneven(), "clean", Seeds.from_base_seed(0), 200, balanced=True)
 
-    assert np.bincount(drawn.true).tolist() == [67, 67, 66]
+    assert np.bincount(drawn.true_labels).tolist() == [67, 67, 66]
     assert (np.diff(drawn.index) > 0).all()
-    other = realise(uneven(), "clean", Seeds.same(0, subset=1), 200, balanced=True)
+    other = draw_realisation(
+        uneven(), "clean", Seeds.from_base_seed(0, subset=1), 200, balanced=True
+    )
     assert not np.array_equal(other.index, drawn.index)
-    plain = realise(uneven(), "clean", Seeds.same(0), 200)
-    assert np.bincount(plain.true).max() > 90
-    noisy = realise(uneven(), "symmetric-0.4", Seeds.same(0), 200, balanced=True)
+    plain = draw_realisation(uneven(), "clean", Seeds.from_base_seed(0), 200)
+    assert np.bincount(plain.true_labels).max() > 90
+    noisy = draw_realisation(uneven(), "symmetric-0.4", Seeds.from_base_seed(0), 200, balanced=True)
     np.testing.assert_array_equal(noisy.index, drawn.index)
 
 
 def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
     with pytest.raises(DataError) as caught:
-        realise(uneven(), "clean", Seeds.same(0), 400, balanced=True)
+        draw_realisation(uneven(), "clean", Seeds.from_base_seed(0), 400, balanced=True)
     assert str(caught.value) == (
-        "a balanced subset of 400 takes 133 samples of class 'c', which has 100: make it smaller"
+        "a balanced subset of 400 samples needs 133 samples of class 'c', which has 100: make the "
+        "subset smaller"
     )
 
 
@@ -125,12 +128,12 @@ def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
         ("context.true_labels + 7", "labels of Mine-0.3: label 10 at position 3 is outside 0..9"),
         (
             "context.true_labels[1:]",
-            "Mine-0.3 must return 1437 integers, one for each used sample, "
+            "Mine-0.3 must return 1437 integers, one for each sample, "
             "but returned int64 of shape (1436,)",
         ),
         (
             "context.true_labels * 1.0",
-            "Mine-0.3 must return 1437 integers, one for each used "
+            "Mine-0.3 must return 1437 integers, one for each "
             "sample, but returned float64 of shape (1437,)",
         ),
     ],

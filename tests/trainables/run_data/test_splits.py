@@ -38,8 +38,8 @@ class Tiny(Backbone):
     title = "tiny"
     source = "these tests"
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        assert image == (3, CROP, CROP)
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        assert image_shape == (3, CROP, CROP)
         layers = (nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
         return Body(nn.Sequential(*layers, nn.Dropout(0.3)), nn.Identity, 32)
 
@@ -55,7 +55,7 @@ def dataset(tmp_path: Path) -> Dataset:
         for n in range(count):
             save_jpeg(tmp_path / name / f"{n:02d}.jpg", n, 20 + n % 3, 26)
         names = [f"{n:02d}.jpg".encode() for n in range(count)]
-        return Split(Pictures.of(tmp_path / name, names), np.arange(count) % K)
+        return Split(Pictures.from_names(tmp_path / name, names), np.arange(count) % K)
 
     return Dataset(
         "made up",
@@ -63,9 +63,9 @@ def dataset(tmp_path: Path) -> Dataset:
         split("train", 40),
         split("test", 12),
         test_name="first",
-        other_tests={"second": split("second", 18)},
+        other_test_splits={"second": split("second", 18)},
         validation=split("validation", 6),
-        top=(1, 5),
+        top_k=(1, 5),
     )
 
 
@@ -114,7 +114,7 @@ def test_every_test_split_is_evaluated(dataset: Dataset) -> None:
     row = trainer.trace[-1]
 
     assert row["test/accuracy"] == row["test/first/top1"]
-    for name, split in dataset.tests.items():
+    for name, split in dataset.test_splits.items():
         ranks = label_ranks(trainer, split)
         for k in (1, 5):
             # A tie within rounding may fall either way between two decoders.
@@ -166,7 +166,7 @@ def test_small_images_that_could_not_be_decoded_are_left_out() -> None:
     trainer = Trainer(replace(spec, unreadable="skip"), broken, CPU)
     assert len(trainer.data.train) == 1436
     assert 5 not in trainer.data.train.index
-    assert trainer.skipped == 1
+    assert trainer.skipped_count == 1
 
 
 def test_the_split_is_recorded(dataset: Dataset, tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_the_split_is_recorded(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_picture_files_need_mean_and_std(dataset: Dataset) -> None:
     spec = spec_of(dataset)
-    with pytest.raises(DataError, match="mean and std must be given in the recipe"):
+    with pytest.raises(DataError, match="the recipe must set mean and std"):
         Trainer(replace(spec, recipe=replace(spec.recipe, mean=None, std=None)), dataset, CPU)
 
 
 def test_a_dataset_without_validation_uses_the_held_out_samples_with_their_true_labels() -> None:
     spec = replace(runnable(), evaluate=("clean_val",))
     trainer = Trainer(spec, digits(), CPU)
-    loader = trainer.data.evaluated["clean_val/accuracy"]
+    loader = trainer.data.evaluation_loaders["clean_val/accuracy"]
     np.testing.assert_array_equal(loader.labels.numpy(), digits().train.labels[loader.index])
     with pytest.raises(DataError, match="'digits' has no validation split, and the run holds out"):
         Trainer(replace(spec, hold_out=0.0), digits(), CPU)

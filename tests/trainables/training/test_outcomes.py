@@ -64,7 +64,7 @@ def test_inputs_are_the_predictions_of_the_needed_run(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     inputs = load_inputs(spec, tmp_path, digits(), CPU)
-    outcomes, hashes = inputs.outcomes, inputs.hashes
+    outcomes, hashes = inputs.outcomes, inputs.sha256_by_role
 
     trainer = Trainer(teacher, digits(), CPU)
     while not trainer.done:
@@ -81,9 +81,9 @@ def test_inputs_are_the_predictions_of_the_needed_run(tmp_path: Path) -> None:
 def test_an_outcome_is_computed_once(tmp_path: Path) -> None:
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
-    first = load_inputs(spec, tmp_path, digits(), CPU).hashes
-    Record(tmp_path, teacher.digest).checkpoint.unlink()
-    assert load_inputs(spec, tmp_path, digits(), CPU).hashes == first
+    first = load_inputs(spec, tmp_path, digits(), CPU).sha256_by_role
+    Record(tmp_path, teacher.digest).checkpoint_path.unlink()
+    assert load_inputs(spec, tmp_path, digits(), CPU).sha256_by_role == first
 
 
 def test_a_missing_need_is_refused_before_training(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_a_missing_need_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         complete_run(spec, tmp_path, digits, "study")
     assert str(refused.value) == (
-        f"the run {teacher.digest[:12]} that gives the teacher has not been trained under "
-        f"{tmp_path}: train it first"
+        f"the run {teacher.digest[:12]} that gives the teacher has not been trained to its end in "
+        f"the home folder {tmp_path}: train this run first"
     )
     nameless = replace(spec, needs=FrozenMap())
     with pytest.raises(DataError, match=r"the run \? that gives the teacher"):
@@ -103,7 +103,7 @@ def test_a_need_without_checkpoint_is_refused_with_a_remedy(tmp_path: Path) -> N
     teacher, spec = student_chain()
     complete_run(teacher, tmp_path, digits, "study")
     record = Record(tmp_path, teacher.digest)
-    record.checkpoint.write_bytes(b"damaged")
+    record.checkpoint_path.write_bytes(b"damaged")
     with pytest.raises(
         RecordError, match=r"checkpoint.pt, which another run needs, is missing.*delete .*again"
     ):
@@ -121,7 +121,7 @@ def test_a_run_whose_need_diverged_counts_as_diverged(tmp_path: Path) -> None:
     assert result.reason == (
         f"the run it needs, ce {teacher.digest[:12]}, diverged: {ended.reason}"
     )
-    assert Record(tmp_path, spec.digest).result() == result
+    assert Record(tmp_path, spec.digest).read_result() == result
     assert result.labels.flip_rate is not None
     assert not math.isnan(result.labels.flip_rate)
 
@@ -131,9 +131,9 @@ def test_an_outcome_that_changed_since_the_start_is_refused(tmp_path: Path) -> N
 
     teacher, spec = student_chain(recipe=recipe(4))
     complete_run(teacher, tmp_path, digits, "study")
-    with TrainingRun(spec, tmp_path, digits, "study", checkpoint_seconds=0.0) as run:
+    with TrainingRun(spec, tmp_path, digits, "study", checkpoint_interval_seconds=0.0) as run:
         run.advance()
-        run._checkpoint(run._trainer)  # type: ignore[arg-type]
+        run._write_checkpoint(run._trainer)  # type: ignore[arg-type]
     path = Record(tmp_path, teacher.digest).folder / "predictions.npy"
     np.save(path, np.load(path)[::-1])
     (tmp_path / f"outcomes/{teacher.digest}.predictions.sha256").unlink()
@@ -213,7 +213,7 @@ def test_a_damaged_or_changed_posterior_is_refused(tmp_path: Path) -> None:
     # As if trained again on another device: undamaged, but not the posterior of the first draw.
     np.save(path, np.load(path)[::-1])
     for later in (other, pmd_chain(seed=7)[1]):
-        with pytest.raises(DataError, match="runs that use different outcomes are not compared"):
+        with pytest.raises(DataError, match="runs that use different outcomes are not comparable"):
             complete_run(later, tmp_path, digits, "study")
 
 
@@ -222,7 +222,7 @@ def test_labels_cannot_be_drawn_from_an_unfinished_run(tmp_path: Path) -> None:
     with pytest.raises(NalError) as refused:
         complete_run(spec, tmp_path, digits, "study")
     assert str(refused.value) == (
-        f"the network on clean labels that PMD noise is drawn from, {source.digest[:12]}, could "
+        f"run {source.digest[:12]}, which trains the network from which PMD noise is drawn, could "
         "not be trained: not trained yet: change posterior.recipe"
     )
 

@@ -115,8 +115,9 @@ class Tiny(Backbone):
     title = "tiny"
     source = "these tests"
 
-    def build(self, parameters: FrozenMap, image: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        layers = (nn.Conv2d(image[0], 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
+        first = nn.Conv2d(image_shape[0], 8, 3)
+        layers = (first, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         return Body(nn.Sequential(*layers, nn.Flatten()), nn.Identity, 8)
 
 
@@ -145,12 +146,14 @@ def test_evaluation_does_not_change_batch_statistics(tiny: str) -> None:
     trainer = train(spec, dataset)
     before = {name: buffer.clone() for name, buffer in trainer.network.named_buffers()}
     accuracies: dict[str, float] = {}
-    for metric, loader in trainer.data.evaluated.items():
-        accuracies |= trainer.accuracies(loader, {metric: 1})
+    for metric, loader in trainer.data.evaluation_loaders.items():
+        accuracies |= trainer.evaluate(loader, {metric: 1})
 
     assert before["features.1.num_batches_tracked"] == 3 * 5  # 17 pictures in batches of 4
     assert_same_bits(dict(trainer.network.named_buffers()), before)
-    assert accuracies == {metric: trainer.trace[-1][metric] for metric in trainer.data.evaluated}
+    assert accuracies == {
+        metric: trainer.trace[-1][metric] for metric in trainer.data.evaluation_loaders
+    }
 
 
 def test_methods_at_one_seed_see_the_same_samples_with_the_same_labels() -> None:
@@ -216,7 +219,7 @@ def test_accuracy_is_the_fraction_of_correct_predictions() -> None:
         predicted = trainer.network(inputs.float())[0].argmax(dim=1).numpy()
 
     assert trainer.trace[-1]["test/accuracy"] == np.mean(predicted == test.labels)
-    assert trainer.parameters == 26_251
+    assert trainer.parameter_count == 26_251
 
 
 def test_data_that_differ_from_the_spec_are_refused() -> None:
@@ -232,7 +235,7 @@ def test_divergence_names_epoch_and_step() -> None:
         trainer.network.prediction.bias[0] = math.inf
     with pytest.raises(DivergedError, match=r"^loss nan at step 1 of epoch 2; last good epoch 1$"):
         trainer.train_epoch()
-    assert trainer.epoch == len(trainer.trace) == len(trainer.seconds) == 1
+    assert trainer.epoch == len(trainer.trace) == len(trainer.epoch_seconds) == 1
 
 
 def test_bf16_trains_with_losses_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

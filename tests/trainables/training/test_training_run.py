@@ -22,11 +22,11 @@ from small_runs import assert_same_bits, bits, complete_run, digits, recipe, run
 from trainables.errors import DataError, RecordError
 from trainables.methods import METHODS, Batch
 from trainables.methods.ce import CrossEntropy
-from trainables.run.provenance import provenance
+from trainables.run.provenance import run_provenance
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
-from trainables.run_data.realisation import realise
+from trainables.run_data.realisation import draw_realisation
 from trainables.training import training_run
 from trainables.training.training_run import TrainingRun
 
@@ -45,7 +45,7 @@ def no_dataset() -> NoReturn:
 
 
 def checkpoint(home: Path, spec: RunSpec) -> dict[str, Any]:
-    path = Record(home, spec.digest).checkpoint
+    path = Record(home, spec.digest).checkpoint_path
     state: dict[str, Any] = torch.load(path, weights_only=True)["trainer"]
     return state
 
@@ -53,7 +53,7 @@ def checkpoint(home: Path, spec: RunSpec) -> dict[str, Any]:
 def assert_same_outcome(home: Path, reference: Path, spec: RunSpec) -> None:
     """Assert that a run has the same checkpoint and result under two homes."""
     assert_same_bits(bits(checkpoint(home, spec)), bits(checkpoint(reference, spec)))
-    actual, expected = (Record(folder, spec.digest).result() for folder in (home, reference))
+    actual, expected = (Record(folder, spec.digest).read_result() for folder in (home, reference))
     assert actual is not None
     assert expected is not None
     assert (actual.trace, actual.status) == (expected.trace, expected.status)
@@ -63,12 +63,12 @@ def assert_same_outcome(home: Path, reference: Path, spec: RunSpec) -> None:
 @pytest.fixture
 def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow a checkpoint after every epoch, whatever it costs."""
-    monkeypatch.setattr(training_run, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(training_run, "MAX_CHECKPOINT_TIME_SHARE", math.inf)
 
 
 def advance(spec: RunSpec, home: Path, epochs: int) -> None:
     """Train some epochs with a checkpoint after each, and leave the run unfinished."""
-    with TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+    with TrainingRun(spec, home, digits, "study", checkpoint_interval_seconds=0.0) as run:
         for _ in range(epochs):
             run.advance()
 
@@ -82,7 +82,7 @@ def test_contents_of_a_result(tmp_path: Path) -> None:
 
     assert progress == [(0, []), *((n, [result.trace[n - 1]]) for n in (1, 2))]
     assert (result.status, result.attempts, result.reason) == (Status.FINISHED, 1, "")
-    labels = realise(digits(), spec.scenario, spec.seeds)
+    labels = draw_realisation(digits(), spec.scenario, spec.seeds)
     assert (result.labels.sha256, result.labels.count) == (labels.digest, 1437)
     assert result.labels.flip_rate == 575 / 1437
     assert len(result.seconds) == 3
@@ -93,7 +93,7 @@ def test_contents_of_a_result(tmp_path: Path) -> None:
     assert {"device", "host", "python", "commit", "dirty"} <= result.provenance.keys()
     environment = tmp_path / f"environments/{result.provenance['environment']}.json"
     assert json.loads(environment.read_text())["numpy"] == np.__version__
-    assert Record(tmp_path, spec.digest).result() == result
+    assert Record(tmp_path, spec.digest).read_result() == result
 
 
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_run_out_of_memory_is_tried_again(
     assert result.reason == f"in epoch 2 ({message}); last good epoch 1"
     assert [row["epoch"] for row in result.trace] == [1]
     assert result.summary().keys() == {"seconds_per_epoch", "peak_memory_mb"}
-    assert Record(tmp_path, spec.digest).result() == result
+    assert Record(tmp_path, spec.digest).read_result() == result
     assert result.labels.flip_rate == 575 / 1437
 
     monkeypatch.setattr(Hungry, "shortage", None)
@@ -181,9 +181,11 @@ def test_other_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_cadence_of_checkpoints_changes_no_bit(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     advance(spec, tmp_path / "often", 4)
-    with TrainingRun(spec, tmp_path / "never", digits, "study", checkpoint_seconds=1e9) as run:
+    with TrainingRun(
+        spec, tmp_path / "never", digits, "study", checkpoint_interval_seconds=1e9
+    ) as run:
         while run.advance() is None:
-            assert not run.record.checkpoint.exists()
+            assert not run.record.checkpoint_path.exists()
 
     assert_same_outcome(tmp_path / "often", tmp_path / "never", spec)
 
@@ -208,15 +210,15 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(4))
     for epoch in (1, 3):
         with TrainingRun(
-            spec, tmp_path / "stopped", digits, "study", checkpoint_seconds=1e9
+            spec, tmp_path / "stopped", digits, "study", checkpoint_interval_seconds=1e9
         ) as run:
             while run.epoch < epoch:
                 run.advance()
             run.stop()
             assert run.advance() is run.result
-        stopped = Record(tmp_path / "stopped", spec.digest).result()
+        stopped = Record(tmp_path / "stopped", spec.digest).read_result()
         assert stopped is not None
-        assert (stopped.status, stopped.final) == (Status.STOPPED, False)
+        assert (stopped.status, stopped.is_final) == (Status.STOPPED, False)
         assert stopped.reason == f"after epoch {epoch} of 4"
         assert [row["epoch"] for row in stopped.trace] == list(range(1, epoch + 1))
     with TrainingRun(spec, tmp_path / "stopped", digits, "study") as run:
@@ -249,10 +251,10 @@ def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path, damage: 
     spec = runnable(recipe=recipe(4))
     advance(spec, tmp_path / "damaged", 3)
     record = Record(tmp_path / "damaged", spec.digest)
-    damage(record.checkpoint)
+    damage(record.checkpoint_path)
     with TrainingRun(spec, tmp_path / "damaged", digits, "study") as run:
         assert run.epoch == 2
-    damage(record.previous_checkpoint)
+    damage(record.previous_checkpoint_path)
     with TrainingRun(spec, tmp_path / "damaged", digits, "study") as run:
         assert run.epoch == 0
         while run.advance() is None:
@@ -278,15 +280,17 @@ def test_changed_versions_and_devices_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = runnable(recipe=recipe(5))
-    original = provenance
+    original = run_provenance
 
     def advance(torch_version: str, device: str) -> RunResult | None:
         changes = {"torch": torch_version, "device": device}
-        monkeypatch.setattr(training_run, "provenance", lambda name: {**original(name), **changes})
+        monkeypatch.setattr(
+            training_run, "run_provenance", lambda name: {**original(name), **changes}
+        )
         with TrainingRun(spec, tmp_path, digits, "study") as run:
             result = run.advance()
             if result is None:
-                run._checkpoint(run._trainer)  # type: ignore[arg-type]
+                run._write_checkpoint(run._trainer)  # type: ignore[arg-type]
             return result
 
     for torch_version, device in (
@@ -303,7 +307,10 @@ def test_changed_versions_and_devices_are_recorded(
 def test_a_run_of_another_revision_is_not_continued(tmp_path: Path) -> None:
     spec = replace(runnable(), revision=REVISION + 1)
     with (
-        pytest.raises(RecordError, match=f"under revision {REVISION + 1} .* this is revision"),
+        pytest.raises(
+            RecordError,
+            match=f"with revision {REVISION + 1} .* but revision {REVISION} is installed",
+        ),
         TrainingRun(spec, tmp_path, digits, "study"),
     ):
         pass
@@ -324,10 +331,10 @@ from pathlib import Path
 from small_runs import digits
 from trainables.training import training_run
 from trainables.run.spec import RunSpec
-training_run.CHECKPOINT_SHARE = math.inf
+training_run.MAX_CHECKPOINT_TIME_SHARE = math.inf
 spec = RunSpec.from_dict(json.loads(sys.argv[2]))
 home = Path(sys.argv[1])
-with training_run.TrainingRun(spec, home, digits, "study", checkpoint_seconds=0.0) as run:
+with training_run.TrainingRun(spec, home, digits, "study", checkpoint_interval_seconds=0.0) as run:
     print(run.epoch, flush=True)
     while run.advance() is None:
         print(run.epoch, flush=True)
@@ -357,7 +364,7 @@ def test_killed_at_random_and_continued_gives_the_same_bits(tmp_path: Path) -> N
                 pass
             child.kill()
         assert child.returncode == -signal.SIGKILL
-        assert Record(tmp_path / "killed", spec.digest).result() is None, f"killed at {kills}"
+        assert Record(tmp_path / "killed", spec.digest).read_result() is None, f"killed at {kills}"
     actual = complete_run(spec, tmp_path / "killed", digits, "study")
 
     assert first_epochs[0] == 0

@@ -1,4 +1,4 @@
-"""A scripted work and a listener that record the calls of an engine."""
+"""A scripted task source and a listener that record the calls of an engine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SPECS = [
 ]
 
 
-class ScriptedWork:
-    """A work over given specs whose answers are scripted.
+class ScriptedTaskSource:
+    """Task source over given specs, with scripted answers.
 
     Attributes:
         rows: epochs reported of each run in groups, by base seed.
@@ -37,14 +37,14 @@ class ScriptedWork:
         self,
         specs: Sequence[RunSpec] = SPECS,
         stops_after: tuple[int, ...] = (),
-        answer: Callable[[ScriptedWork, int, int], Answer] = lambda *_: Answer.CONTINUE,
+        answer: Callable[[ScriptedTaskSource, int, int], Answer] = lambda *_: Answer.CONTINUE,
     ) -> None:
-        """Create the work.
+        """Create the task source.
 
         Args:
             specs: specs of its runs.
             stops_after: value of `Task.stops_after` of every task.
-            answer: function of the work, a run's base seed and its last reported epoch that
+            answer: function of the task source, a run's base seed and its last reported epoch that
                 returns the answer.
         """
         self._pending = list(specs)
@@ -86,9 +86,9 @@ class ScriptedWork:
         self.ends.append((seed, "" if result is None else str(result.status), reason))
 
 
-def answer_at(epoch: int, answer: Answer) -> Callable[[ScriptedWork, int, int], Answer]:
+def answer_at(epoch: int, answer: Answer) -> Callable[[ScriptedTaskSource, int, int], Answer]:
     """Return a function that gives an answer after one epoch, and CONTINUE otherwise."""
-    return lambda _work, _seed, last: answer if last == epoch else Answer.CONTINUE
+    return lambda _task_source, _seed, last: answer if last == epoch else Answer.CONTINUE
 
 
 class RecordingListener:
