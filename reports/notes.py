@@ -160,9 +160,9 @@ def _label_noise_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
             f"{title}: {100 * mean(rates):.2f} %" for title, rates in flip_rates.items()
         )
         yield f"Measured fraction of labels that differ from the true labels: {means}."
-    one_draw_titles = {summary.cell.scenario_title for summary in cells if summary.cell.one_draw}
-    if one_draw_titles:
-        titles = "; ".join(sorted(one_draw_titles))
+    single_draw_titles = {summary.cell.scenario_title for summary in cells if summary.cell.one_draw}
+    if single_draw_titles:
+        titles = "; ".join(sorted(single_draw_titles))
         yield (
             "All seeds see one draw of the label noise, so that ± excludes the variation between "
             f"draws: {titles}."

@@ -58,18 +58,18 @@ class ScaledValue:
     Attributes:
         key: dotted key of the value.
         stated_value: value that the study states.
-        used_value: scaled value, which the runs use.
+        scaled_value: scaled value, which the runs use.
     """
 
     key: str
     stated_value: object
-    used_value: object
+    scaled_value: object
 
     def __str__(self) -> str:
         """Format the change as in `epochs 500 -> 20` or `nal.first_target_epoch 60 -> 2`."""
         keys = self.key.split(".")
         methods = [key for section, key in pairwise(keys) if section in METHOD_KEYED_SECTIONS]
-        return f"{'.'.join([*methods, keys[-1]])} {self.stated_value} -> {self.used_value}"
+        return f"{'.'.join([*methods, keys[-1]])} {self.stated_value} -> {self.scaled_value}"
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _origin_lookup(file: StudyFile, layer_index: int) -> Callable[[KeyPath], Ori
 
 
 def _is_set_by_later_layer(study_layers: StudyLayers, key: str, other_key: str) -> bool:
-    """Return whether a top-level key is set by a later layer than another top-level key."""
+    """Return whether one top-level key was set with precedence over another, as by a flag."""
     origin, other_origin = study_layers.origin_at((key,)), study_layers.origin_at((other_key,))
     return (
         origin is not None

@@ -370,7 +370,7 @@ def _unscaled_training_settings(study: Study, method: str, scenario: str) -> Tra
                 role: _complete_recipe((((*key_path, "stages", role), part),))
                 for role, part in choice.stages.items()
             },
-            sources=_own_sources(choice),
+            sources=_sources_of_own_recipe(choice),
             key_path=key_path,
             names_set_by_flags=_find_names_set_by_flags(study, own_layers),
         )
@@ -483,7 +483,7 @@ def _find_published_recipe(
     return published
 
 
-def _own_sources(own: OwnRecipe) -> dict[KeyPath, str]:
+def _sources_of_own_recipe(own: OwnRecipe) -> dict[KeyPath, str]:
     """Return the sources of a method's own recipe by key path relative to `recipes.METHOD`."""
     default_names = type(own).model_fields.keys() - own.model_fields_set - {"recipe"}
     inherited_names = [
@@ -521,7 +521,7 @@ def _scale_to_length(
 
 
 def _find_names_set_by_flags(study: Study, layers: RecipeLayers) -> frozenset[str]:
-    """Return the names of a recipe's values that flags set and no higher layer sets again."""
+    """Return the names of the recipe values whose command-line flags take effect."""
     flag_key_paths = (
         study.training_length.flag_key_paths - {("recipe", "epochs")}
         if study.training_length

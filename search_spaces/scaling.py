@@ -95,5 +95,6 @@ def describe_cut_cycle(old_recipe: Recipe, new_recipe: Recipe) -> str:
         return ""
     return (
         f"the last epoch, {new_recipe.epochs}, does not end a learning-rate cycle of "
-        f"{new_recipe.schedule.cycle_length} epochs: its learning rate is not the lowest"
+        f"{new_recipe.schedule.cycle_length} epochs: its learning rate is not the lowest; "
+        f"a multiple of {new_recipe.schedule.cycle_length} epochs ends at the lowest"
     )

@@ -14,7 +14,7 @@ from orchestrator.planning.loading import load_plan
 from search_spaces.schema import Phase
 from trainables.noise import noise_of
 from trainables.run.result import LabelStatistics
-from trainables.run_data.labels import pinned_labels, store_labels
+from trainables.run_data.labels import store_labels, verified_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _draw_labels(
     """
     spec = plan.spec(Phase.CONFIRM, "ce", scenario, {}, seed)
     if not spec.needs:
-        return pinned_labels(spec, plan.dataset, locations.home_dir)
+        return verified_labels(spec, plan.dataset, locations.home_dir)
     train_in_this_process(plan.needs_of(spec), plan, locations, console, lambda _result: None)
     from trainables.training.devices import pick_device
     from trainables.training.outcomes import load_labels

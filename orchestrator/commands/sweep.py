@@ -118,8 +118,7 @@ def _measure_cost(
     Args:
         plan: plan of the sweep.
         engine: engine, which may limit the number of runs at a time.
-        cache_dir: folder in which measurements are folder
-    `cache_dir`; None to store none.
+        cache_dir: folder in which measurements are stored; None to store none.
         console: console that shows the progress.
     """
     with console.status("measuring the time of a training step on this machine"):

@@ -53,7 +53,7 @@ def load_plan(
     """Load a study and its dataset, check them, and return the plan of the sweep.
 
     Args:
-        study_flags: name of the study, select the study command-line flags change it.
+        study_flags: the study, as the command-line flags name and change it.
         locations: locations of the data and of the home folder, which holds all results.
         console: console that shows the progress.
         may_write: whether missing data may be downloaded and files written to the home folder;

@@ -42,12 +42,16 @@ _DIVIDES_KEEP_PROBABILITY = {"pmd": False, "pmd-keep": True}
 
 @dataclass(frozen=True, slots=True)
 class PmdNoise(Noise):
-    """PMD noise of type 1, 2 or 3, which have different flip probability functions.
+    """Polynomial-margin-diminishing (PMD) noise: samples near a class boundary are mislabelled.
+
+    A network trained on clean labels predicts the class probabilities of each sample. Its noisy
+    label is the likeliest or the second likeliest class; the smaller the margin between the two
+    probabilities, the more likely the second.
 
     Attributes:
-        type: number of the flip probability function: 1, 2 or 3.
-        rate: expected fraction of labels that differ from the true labels, including labels that
-            are wrong because the network's likeliest class is wrong.
+        type: number of the function that computes the flip probability from the margin: 1, 2 or 3.
+        rate: expected fraction of labels that differ from the true labels, including samples whose
+            likeliest class, as predicted, is not the true one.
         divides_keep_probability: whether the probability of keeping a label is divided by a
             constant to reach the rate, as in the code of Zhang et al. (`pmd-keep-TYPE-RATE`). Then
             even samples with the largest margin can be flipped. If false, the flip probability is

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from trainables.errors import FieldError
 
 
-def scale_epochs(epochs: int, factor: float, step: int = 1) -> int:
-    """Multiply a number of epochs by `factor` and round it to a positive multiple of `step`."""
-    return step * max(1, round(epochs * factor / step))
+def scale_epochs(epochs: int, factor: float, multiple_of: int = 1) -> int:
+    """Multiply a number of epochs by `factor` and round it to a positive multiple of a number."""
+    return multiple_of * max(1, round(epochs * factor / multiple_of))
 
 
 @dataclass(frozen=True, slots=True)

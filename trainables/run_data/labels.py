@@ -81,7 +81,7 @@ def store_labels(labels: NDArray[np.int64], home: Path) -> Path:
     return path
 
 
-def pinned_labels(
+def verified_labels(
     spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior | None = None
 ) -> Realisation:
     """Return the noisy labels of a run, verified to equal those of the first draw.

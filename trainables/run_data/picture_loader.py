@@ -133,7 +133,10 @@ class PictureLoader:
             pool.shutdown(cancel_futures=True)
 
     def _load_square(self, position: int, draws: EpochDraws | None) -> torch.Tensor | None:
-        """Return a square of a picture, shape (3, S, S); None if the picture cannot be decoded."""
+        """Load the picture of one sample, resized and cropped to a square of shape (3, S, S).
+
+        Return None if the picture cannot be decoded.
+        """
         split_position = int(self.index[position])
         path = self._pictures.path(split_position)
         try:

@@ -27,7 +27,7 @@ from trainables.methods import method_of
 from trainables.run.record import Record, write_atomically, write_once
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import RunSpec, check_revision
-from trainables.run_data.labels import POSTERIOR_ROLE, Posterior, check_posterior, pinned_labels
+from trainables.run_data.labels import POSTERIOR_ROLE, Posterior, check_posterior, verified_labels
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ def load_labels(
     """
     digest = str(spec.needs.get(POSTERIOR_ROLE, ""))
     if not digest:
-        return pinned_labels(spec, dataset, home), {}
+        return verified_labels(spec, dataset, home), {}
     record = Record(home, digest)
     check_posterior(digest, record.read_result())
     probabilities, sha256 = _load_outcome(
         digest, PREDICTIONS, POSTERIOR_ROLE, home, dataset, device
     )
     posterior = Posterior(probabilities.astype(np.float64), record.folder)
-    return pinned_labels(spec, dataset, home, posterior), {POSTERIOR_ROLE: sha256}
+    return verified_labels(spec, dataset, home, posterior), {POSTERIOR_ROLE: sha256}
 
 
 def load_inputs(spec: RunSpec, home: Path, dataset: Dataset, device: torch.device) -> Inputs:

@@ -341,7 +341,7 @@ class Trainer:
         return predictions
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the training, including the trace, to save in a checkpoint."""
+        """Return the state of the run to save in a checkpoint, with the metrics of past epochs."""
         return {
             "epoch": self.epoch,
             "network": self.network.state_dict(),

@@ -14,7 +14,7 @@ from trainables.errors import DataError, RecordError
 from trainables.noise.symmetric import SymmetricNoise
 from trainables.run.identity import digest_of
 from trainables.run.spec import REVISION
-from trainables.run_data.labels import pinned_labels, store_labels
+from trainables.run_data.labels import store_labels, verified_labels
 from trainables.run_data.realisation import draw_realisation, labels_digest
 from trainables.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def from_file(labels: NDArray[np.int64], **options: Any) -> RunSpec:
 
 def test_the_first_draw_is_recorded_with_its_source(tmp_path: Path) -> None:
     spec = runnable(seed=3)
-    labels = pinned_labels(spec, digits(), tmp_path)
+    labels = verified_labels(spec, digits(), tmp_path)
 
     assert labels.digest == draw_realisation(digits(), "symmetric-0.4", spec.seeds).digest
     key = {
@@ -69,17 +69,17 @@ def test_methods_and_recipes_share_a_draw_and_seeds_do_not(tmp_path: Path) -> No
         runnable(evaluate=(), epochs=9),
         replace(runnable(), seeds=replace(runnable().seeds, init=5, split=6)),
     ):
-        pinned_labels(spec, digits(), tmp_path)
+        verified_labels(spec, digits(), tmp_path)
     assert len(list((tmp_path / "realisations").iterdir())) == 1
-    pinned_labels(runnable(seed=1), digits(), tmp_path)
-    pinned_labels(runnable(subset=100), digits(), tmp_path)
+    verified_labels(runnable(seed=1), digits(), tmp_path)
+    verified_labels(runnable(subset=100), digits(), tmp_path)
     assert len(list((tmp_path / "realisations").iterdir())) == 3
 
 
 def test_a_draw_that_changes_between_two_methods_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = pinned_labels(runnable(method="ce"), digits(), tmp_path)
+    first = verified_labels(runnable(method="ce"), digits(), tmp_path)
     draw = SymmetricNoise.apply
 
     def one_flip_more(self: SymmetricNoise, context: NoiseContext, seed: int) -> NDArray[np.int64]:
@@ -91,7 +91,7 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
     changed = draw_realisation(digits(), "symmetric-0.4", runnable().seeds).digest
     (pin,) = (tmp_path / "realisations").iterdir()
     with pytest.raises(DataError) as refused:
-        pinned_labels(runnable(method="nal"), digits(), tmp_path)
+        verified_labels(runnable(method="nal"), digits(), tmp_path)
     assert str(refused.value) == (
         f"the labels of symmetric-0.4 at noise seed 0 have SHA-256 {changed[:12]}, but "
         f"had {first.digest[:12]} when they were first drawn ({pin}): runs on different labels are "
@@ -101,12 +101,12 @@ def test_a_draw_that_changes_between_two_methods_is_refused(
 
 
 def test_a_damaged_record_of_the_first_draw_is_refused(tmp_path: Path) -> None:
-    pinned_labels(runnable(), digits(), tmp_path)
+    verified_labels(runnable(), digits(), tmp_path)
     (pin,) = (tmp_path / "realisations").iterdir()
     for broken in ("", "{}", "[]", "1", pin.read_text()[:40]):
         pin.write_text(broken)
         with pytest.raises(RecordError, match=f"{pin}, the record of the first draw .* damaged"):
-            pinned_labels(runnable(), digits(), tmp_path)
+            verified_labels(runnable(), digits(), tmp_path)
 
 
 # --- annotations
@@ -117,14 +117,14 @@ def test_labels_from_a_file_are_read_from_the_home(tmp_path: Path) -> None:
     assert path == tmp_path / f"labels/{labels_digest(noisy_labels())}.npy"
     assert store_labels(noisy_labels(), tmp_path) == path
     spec = from_file(noisy_labels())
-    labels = pinned_labels(spec, digits(), tmp_path)
+    labels = verified_labels(spec, digits(), tmp_path)
 
     np.testing.assert_array_equal(labels.noisy_labels, noisy_labels())
     trainer = Trainer(spec, digits(), CPU, labels=labels)
     np.testing.assert_array_equal(
         trainer.data.train.labels.numpy(), noisy_labels()[trainer.data.train.index]
     )
-    some = pinned_labels(from_file(noisy_labels(), subset=100), digits(), tmp_path)
+    some = verified_labels(from_file(noisy_labels(), subset=100), digits(), tmp_path)
     np.testing.assert_array_equal(some.noisy_labels, noisy_labels()[some.index])
 
 
@@ -143,14 +143,14 @@ def test_missing_damaged_or_different_labels_are_refused(tmp_path: Path) -> None
     for broken in (content[:50], b"", b"PK" + content[2:]):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=f"{path}, which holds the labels of a run, is missing"):
-            pinned_labels(spec, digits(), tmp_path)
+            verified_labels(spec, digits(), tmp_path)
     path.unlink()
     with pytest.raises(DataError, match="repeat the command that planned the run"):
-        pinned_labels(spec, digits(), tmp_path)
+        verified_labels(spec, digits(), tmp_path)
     for wrong in (noisy_labels()[:-1], (noisy_labels() + 1) % 10):
         np.save(path, wrong)
         with pytest.raises(DataError, match="the annotations 'file-mine' of digits have SHA-256"):
-            pinned_labels(spec, digits(), tmp_path)
+            verified_labels(spec, digits(), tmp_path)
 
 
 def test_annotations_that_differ_from_the_spec_are_refused(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_annotations_that_differ_from_the_spec_are_refused(tmp_path: Path) -> No
     spec = replace(
         runnable(dataset, scenario="human-worse"), annotations=labels_digest(noisy_labels())
     )
-    assert pinned_labels(spec, dataset, tmp_path).digest == spec.annotations
+    assert verified_labels(spec, dataset, tmp_path).digest == spec.annotations
     other = replace(dataset, annotations={"worse": (noisy_labels() + 1) % 10})
     with pytest.raises(DataError, match="the annotations 'worse' of digits have SHA-256"):
-        pinned_labels(spec, other, tmp_path)
+        verified_labels(spec, other, tmp_path)
