@@ -114,7 +114,7 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
 
 
 def _sweep_label(run: Run) -> str:
-    """Return the text that identifies a sweep: name of the study and start of the digest."""
+    """Return a label of a sweep: the study's name and the first digits of the sweep's digest."""
     return f"{run.data.tags['nal.study']} {run.data.tags['nal.sweep'][:12]}"
 
 

@@ -88,19 +88,19 @@ def rank_suspects(diagnostics: Diagnostics) -> Suspects:
     proposed_labels = diagnostics.integers("target")[seen_mask]
     probabilities = diagnostics.floats("target_probability")[seen_mask]
     losses = diagnostics.floats("loss")[seen_mask]
-    ranks = [
+    scaled_ranks = [
         _scaled_ranks(losses),
         _scaled_ranks(np.where(proposed_labels != given_labels, probabilities, -probabilities)),
     ]
-    rank_weights = [1.0, 1.0]
+    weights_of_ranks = [1.0, 1.0]
     tau = None
     if "last_attention" in diagnostics:
         attention_logits = diagnostics.floats("last_attention")[seen_mask]
         tau = attention_weight(attention_logits)
         low_tau, high_tau = np.percentile(tau, [5, 95])
-        ranks.append(_scaled_ranks(-attention_logits))
-        rank_weights.append(float(high_tau - low_tau))
-    scores = np.average(ranks, axis=0, weights=rank_weights)
+        scaled_ranks.append(_scaled_ranks(-attention_logits))
+        weights_of_ranks.append(float(high_tau - low_tau))
+    scores = np.average(scaled_ranks, axis=0, weights=weights_of_ranks)
     order = np.argsort(-scores, kind="stable")
     return Suspects(
         positions=diagnostics.integers("position")[seen_mask][order],

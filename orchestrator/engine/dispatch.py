@@ -152,9 +152,10 @@ class Dispatcher:
         self._listener.on_end(task)
 
     def _recheck_parked(self) -> None:
-        """Request new answers from the task source for all parked runs.
+        """Ask the task source again about each parked run: go on, stop, or keep waiting.
 
-        Whenever a parked run ends, the answers for all others are requested again.
+        A parked run was paused by the answer WAIT. If one of them is stopped, the task source is
+        asked about the others once more.
         """
         pending = deque(self._parked.values())
         while pending:

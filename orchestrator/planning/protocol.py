@@ -20,7 +20,7 @@ class HeldOutAccuracy:
     The test split is never used.
 
     Attributes:
-        protocol: rule that names the averaged epochs, such as the last 10.
+        protocol: rule that selects the averaged epochs, such as the last 10.
         class_count: number of classes K; a diverged run has the objective of guessing, 1 / K.
         held_out_count: number of held-out samples.
     """

@@ -210,7 +210,7 @@ class Sweep:
             check_posterior(spec.digest, result, reason)
 
     def _count_needed_runs(self, task: Task) -> None:
-        """Count the recorded runs that a task's run depends on, as if they had just ended."""
+        """Add the recorded runs that a task's run depends on to the counts of ended runs."""
         for spec in self.plan.needs_of(task.spec):
             if spec.digest in self.run_phases:
                 continue

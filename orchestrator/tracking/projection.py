@@ -181,7 +181,7 @@ def numeric_hyperparameters(values: Mapping[str, Value]) -> dict[str, float]:
 def protocol_for(
     plan: PlanRecord | None, result: RunResult, phase: RunPhase, cell: CellRecord | None
 ) -> Protocol:
-    """Return the protocol of a run: the rule that names the averaged epochs.
+    """Return the protocol of a run: the rule that selects the averaged epochs.
 
     Runs with the matched recipe (the one that all methods of a study share) follow the protocol of
     their sweep. All other runs follow the default protocol of their learning-rate schedule.
@@ -213,7 +213,7 @@ def mlflow_metrics(
         result: result of the run.
         end_time_ms: end of the run in milliseconds since 1970; None for the current time. The
             times of the epochs are computed back from the end.
-        protocol: rule that names the averaged epochs; None for the default of the run's
+        protocol: rule that selects the averaged epochs; None for the default of the run's
             learning-rate schedule.
     """
     from mlflow.entities import Metric

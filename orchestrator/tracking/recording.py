@@ -224,7 +224,7 @@ def _describe_recipe(resolved: ResolvedMethod, matched_protocol: Protocol) -> st
 
     Args:
         resolved: resolved settings of the method on a scenario, with its recipe.
-        matched_protocol: protocol (rule that names the averaged epochs) of the matched recipe.
+        matched_protocol: protocol (rule that selects the averaged epochs) of the matched recipe.
     """
     training, own_protocol = resolved.training, resolved.protocol
     if training.kind == "matched":

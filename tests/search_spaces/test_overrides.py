@@ -66,7 +66,7 @@ overrides:
         (
             "recipes: {nal: {hold_out: 0.1}}",
             "recipes.nal",
-            "a tuned method must have the matched recipe",
+            "a tuned method must have the recipe 'matched'",
         ),
     ],
 )

@@ -319,7 +319,7 @@ def test_values_of_the_recipe_can_be_searched() -> None:
             "recipes.elr=published",
             "no recipe of elr is published for digits with symmetric-0.4, only for cifar10 with as",
         ),
-        ("cifar10", "recipes.nal=published", "a tuned method must have the matched recipe"),
+        ("cifar10", "recipes.nal=published", "a tuned method must have the recipe 'matched'"),
         ("cifar10", "recipes.foo=published", "unknown method 'foo'"),
         (
             "digits",

@@ -106,7 +106,7 @@ def test_a_cut_last_cycle_is_described() -> None:
     cut, short = (matched_recipe(loaded.with_epochs(epochs).study) for epochs in (75, 76))
     assert describe_cut_cycle(whole, cut) == (
         "the last epoch, 75, does not end a learning-rate cycle of 2 epochs: "
-        "its learning rate is not the lowest"
+        "its learning rate is not the lowest; a multiple of 2 epochs ends at the lowest"
     )
     assert describe_cut_cycle(whole, short) == ""
     assert describe_cut_cycle(cut, matched_recipe(loaded.with_epochs(25).study)) == ""  # cut before

@@ -1,4 +1,4 @@
-"""Base class of datasets, and the other names that the file of a dataset imports.
+"""Base class of datasets, and what else the Python file of a dataset imports.
 
 This module does not import torch, so that the command line starts fast.
 """

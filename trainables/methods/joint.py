@@ -53,14 +53,14 @@ PARAMETERS = (
         "alpha",
         default=1.2,
         low=0,
-        help="weight of the prior term L_p (code: 1.2; 0.8 on asymmetric noise)",
+        help="weight of the prior term L_p (authors' code: 1.2; 0.8 on asymmetric noise)",
         space=Space(0.1, 10, log=True),
     ),
     Parameter(
         "beta",
         default=0.8,
         low=0,
-        help="weight of the entropy term L_e (code: 0.8; 0.4 on asymmetric noise)",
+        help="weight of the entropy term L_e (authors' code: 0.8; 0.4 on asymmetric noise)",
         space=Space(0.05, 5, log=True),
     ),
     Parameter(
@@ -69,7 +69,7 @@ PARAMETERS = (
         low=1,
         in_epochs=True,
         must_be_reached=True,
-        help="first epoch with learned labels (code: 70, counted from 0)",
+        help="first epoch with learned labels (authors' code: 70, counted from 0)",
     ),
     Parameter(
         "labels",
