@@ -77,8 +77,8 @@ class PaperNoise:
     Attributes:
         noise_type: type of noise, one of the values of `PaperResult.noise_type`.
         noise_rate: nominal noise rate, a fraction; 0 for real noise.
-        includes_true_class: whether the noise is symmetric and may draw the true class again; the
-            text of the paper excludes the true class.
+        includes_true_class: whether the noise is symmetric and may draw the true class again; in
+            the paper's text, symmetric noise never does.
     """
 
     noise_type: str

@@ -263,8 +263,8 @@ def _check_recipe_choices(study: Study) -> None:
             method_of(method)
         _refuse(
             key,
-            "a tuned method must have the recipe 'matched': set 'matched' here, or remove the method "
-            "from 'tune'",
+            "a tuned method must have the recipe 'matched': set 'matched' here, or remove the "
+            "method from 'tune'",
             when=choice != "matched" and method in study.tune,
         )
     for method, _ in choices.values():

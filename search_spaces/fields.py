@@ -106,7 +106,7 @@ def tunable_parameters_of(method: str) -> dict[str, Parameter]:
     return {**parameters_of(method), **RECIPE_PARAMETERS}
 
 
-def added_key(neutral_value: Any) -> Any:  # noqa: ANN401 - the type of the field
+def field_added_later(neutral_value: Any) -> Any:  # noqa: ANN401 - the type of the field
     """Declare a key that was added to the schema after a release, as a pydantic field.
 
     Args:
@@ -118,7 +118,7 @@ def added_key(neutral_value: Any) -> Any:  # noqa: ANN401 - the type of the fiel
 
 
 def has_neutral_value(section: BaseModel, key: str) -> bool:
-    """Return whether a key declared with `added_key` has its neutral value.
+    """Return whether a key declared with `field_added_later` has its neutral value.
 
     Args:
         section: section of a study, or the study itself.
@@ -217,4 +217,4 @@ OverrideFixedValuesField = Annotated[
     Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
 ]
 ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
-"""Reference (the paper's values) by method: values of hyperparameters and `RECIPE_PARAMETERS`."""
+"""Field that maps a method to its reference: the paper's values of the searched parameters."""

@@ -20,7 +20,7 @@ from search_spaces.fields import (
     FixedValuesField,
     OverrideFixedValuesField,
     ReferenceField,
-    added_key,
+    field_added_later,
 )
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
@@ -174,8 +174,8 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     trials: Count = 30
     seed: Seed = 1000
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    protocol: ProtocolKey | None = added_key(None)
-    cycles: Count = added_key(DEFAULT_CYCLE_COUNT)
+    protocol: ProtocolKey | None = field_added_later(None)
+    cycles: Count = field_added_later(DEFAULT_CYCLE_COUNT)
     space: Mapping[str, Mapping[str, Space]] = {}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search_spaces import identity as module
-from search_spaces.fields import added_key, has_neutral_value
+from search_spaces.fields import field_added_later, has_neutral_value
 from search_spaces.identity import study_identity
 from search_spaces.loader import Change, load_study, parse_set_flag
 from search_spaces.schema import ConfirmSettings, Resources, SearchSettings, Study
@@ -110,13 +110,13 @@ def test_an_exported_study_has_the_same_identity(tmp_path: Any) -> None:
 class ExtendedResources(Resources, frozen=True):
     """Resources with an added key."""
 
-    memory: float = added_key(0.0)
+    memory: float = field_added_later(0.0)
 
 
 class ExtendedSearch(SearchSettings, frozen=True):
     """Search settings with two more keys, one of them declared as added."""
 
-    pruner: str = added_key("none")
+    pruner: str = field_added_later("none")
     sampler: str = "tpe"
 
 

@@ -127,7 +127,7 @@ class ForwardEstimatedTransition(ForwardTrueTransition):
             default=97.0,
             low=0,
             high=100,
-            help="percentile that selects the anchor of each class (authors' code: 97, CIFAR-100: 100)",
+            help="percentile that selects each class's anchor (authors' code: 97, CIFAR-100: 100)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (

@@ -193,7 +193,7 @@ def check_revision(spec: RunSpec) -> None:
         raise RecordError(
             f"run {spec.digest[:12]} was made with revision {spec.revision} of the training code, "
             f"but revision {REVISION} is installed: install the version that made the run, or "
-            "plan the run again under a new digest"
+            "plan the run again with this version"
         )
 
 
