@@ -48,8 +48,8 @@ def study_identity(study: Study) -> dict[str, Any]:
     """Return the values of a study that enter the digest of its sweep, as JSON values.
 
     The identity depends neither on the order of methods and scenarios nor on the file or flag that
-    sets a value. A key declared with `fields.field_added_later` is left out while it has its neutral value,
-    with which a study behaves as it did before the key existed.
+    sets a value. A key declared with `fields.field_added_later` is left out while it has its
+    neutral value, with which a study behaves as it did before the key existed.
     """
     stated_values = _section_identity(study, "study")
     if not study.tune:

@@ -270,7 +270,7 @@ def test_a_spec_of_another_revision_is_refused_naming_both() -> None:
     assert str(refused.value) == (
         f"run {old.digest[:12]} was made with revision {REVISION + 1} of the training code, but "
         f"revision {REVISION} is installed: install the version that made the run, or plan the run "
-        "again under a new digest"
+        "again with this version"
     )
 
 
