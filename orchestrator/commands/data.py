@@ -56,6 +56,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
         )
         table.add_row("  expected", source.layout)
         if missing_part is not None:
+            table.add_row("  missing", Text(missing_part))
             table.add_row("  offered", _offer_text(source))
         console.print(table)
     for name, entry_point in entry_points_of("dataset").items():

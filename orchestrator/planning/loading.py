@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.downloading import download
@@ -10,7 +11,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_image_shape
 from search_spaces.resolve import matched_recipe
-from trainables.datasets import Dataset, load
+from trainables.datasets import Dataset, list_training_files, load
 from trainables.errors import DataError, FieldError
 from trainables.extensions import loaded_files
 from trainables.methods import check_state_size, method_of
@@ -165,7 +166,13 @@ def check_labels(
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
         if noise.label_file:
             folder, class_count = data_dir / LABEL_FOLDER_NAME, len(dataset.classes)
-            labels = read_label_file(folder, noise.label_file, dataset.train.labels, class_count)
+            labels = read_label_file(
+                folder,
+                noise.label_file,
+                dataset.train.labels,
+                class_count,
+                partial(list_training_files, study.dataset, dataset, data_dir),
+            )
             annotations[noise.annotation] = labels
             if home_dir is not None:
                 store_labels(labels, home_dir)

@@ -45,6 +45,11 @@ class Npz(Source):
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+        except MemoryError as error:
+            raise DataError(
+                f"{path} is damaged, or its arrays do not fit into the memory of this machine "
+                f"({error}): write the file again, with fewer or smaller images"
+            ) from error
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{path} cannot be read as NumPy arrays: write the file with numpy.savez, "

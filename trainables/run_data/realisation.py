@@ -157,7 +157,11 @@ def _draw_labels(scenario: str, context: NoiseContext, seed: int) -> NDArray[np.
             f"{title} must return {sample_count} integers, one for each sample, but returned "
             f"{labels.dtype} of shape {labels.shape}"
         )
-    check_labels(f"labels of {title}", labels, context.class_count)
+    check_labels(
+        labels,
+        context.class_count,
+        lambda position: f"labels of {title}, sample {position} (counted from 0)",
+    )
     return labels.astype(np.int64)
 
 
@@ -190,7 +194,11 @@ def realisation_of(
         raise DataError(
             f"{len(noisy_labels)} noisy labels are stored, but the run has {len(index)} samples"
         )
-    check_labels("noisy labels", noisy_labels, class_count)
+    check_labels(
+        noisy_labels,
+        class_count,
+        lambda position: f"noisy labels, sample {position} (counted from 0)",
+    )
     true_labels = dataset.train.labels[index]
     return Realisation(
         index, true_labels, noisy_labels, class_count, _true_labels_known(dataset, scenario)

@@ -36,6 +36,9 @@ class RunSplits:
             accuracy.
         extra_metrics: additional top-k accuracies of test splits, by the metric name of the top-1
             accuracy; each entry maps metric names to k.
+        mean: mean of each channel of the images, for pixels scaled to [0, 1]: that of the recipe,
+            or else measured on the training samples.
+        std: standard deviation of each channel, from the same source as `mean`.
         normalise: function that converts uint8 images to inputs of the network.
         input_shape: shape (C, H, W) of the network's input images.
     """
@@ -80,7 +83,8 @@ class RunSplits:
                 metric = TEST_ACCURACY if name == dataset.test_name else top_k_metric(name, 1)
                 self.evaluation_loaders[metric] = self._whole_split_loader(split)
                 self.extra_metrics[metric] = extra_test_metrics(dataset, name)
-        self.normalise = Normalise(*self._mean_and_std(), device)
+        self.mean, self.std = self._mean_and_std()
+        self.normalise = Normalise(self.mean, self.std, device)
 
     @property
     def split_sha256(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from command_line import run_command
 from PIL import Image
-from small_cifar import small_cifar10
+from small_cifar import CLASSES, pixels, small_cifar10
+from small_cifar import write_pictures as write_class_folders
 
 from orchestrator.commands import data
 from orchestrator.home import Home
@@ -70,6 +72,28 @@ def test_check_counts_classes_and_names_unreadable_pictures(
         (line,) = json.loads(capsys.readouterr().out)["splits"]["train"]["unreadable"]
         assert line.startswith(f"cannot read {unreadable} as a picture")
     assert data.check("pictures", tmp_path, decode=False, as_json=True) == 0
+
+
+def test_list_says_why_class_folders_are_no_cifar100(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        write_class_folders(tmp_path / split, pixels(10, 0), np.arange(10), CLASSES)
+    assert data.list_datasets(tmp_path, as_json=True) == 0
+    out = capsys.readouterr()
+    listed = json.loads(out.out)
+    assert (listed["cifar10"]["found"], listed["cifar100"]["found"]) == (True, False)
+    assert "has 10 class folders: cifar100 needs exactly 100" in " ".join(out.err.split())
+
+
+@pytest.mark.parametrize("name", ["folder", "pictures"])
+def test_check_names_a_pipe_instead_of_reading_it(name: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    os.mkfifo(tmp_path / "train/bee/pipe.png")
+    process = run_command("data", "check", name, "--data-dir", tmp_path)
+    assert process.returncode == 1
+    assert f"cannot read {tmp_path}/train/bee/pipe.png, which is no regular file" in process.stdout
+    assert "Number of pictures that cannot be decoded: 1." in process.stdout
 
 
 def test_check_names_the_checksums_that_match(

@@ -125,7 +125,10 @@ def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
     ("result", "message"),
     [
         ("1 / 0", "my_noise.py:5: ZeroDivisionError: division by zero"),
-        ("context.true_labels + 7", "labels of Mine-0.3: label 10 at position 3 is outside 0..9"),
+        (
+            "context.true_labels + 7",
+            "labels of Mine-0.3, sample 3 (counted from 0): label 10 is outside 0..9",
+        ),
         (
             "context.true_labels[1:]",
             "Mine-0.3 must return 1437 integers, one for each sample, "
