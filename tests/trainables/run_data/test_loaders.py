@@ -87,7 +87,11 @@ def test_crops_and_flips_equal_a_plain_loop(padding: int) -> None:
     top, left = random.integers(0, 2 * padding + 1, (2, count))
     flip = random.random(count) < 0.5
     actual = crop_and_flip(
-        *(torch.from_numpy(array) for array in (images, top, left, flip)), padding=padding
+        torch.from_numpy(images),
+        torch.from_numpy(top),
+        torch.from_numpy(left),
+        torch.from_numpy(flip),
+        padding,
     )
 
     for i in range(count):
