@@ -10,6 +10,7 @@ import pytest
 from documents import ROOT
 
 from trainables.extensions import ENTRY_POINT_GROUPS
+from trainables.methods import METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,3 +43,25 @@ def test_the_entry_points_of_the_example_are_those_that_are_read() -> None:
     assert list(tomllib.loads(example)["project"]["entry-points"]) == list(
         ENTRY_POINT_GROUPS.values()
     )
+
+
+def test_fidelity_compares_every_method_and_published_recipe() -> None:
+    text = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    section = text.partition("## Comparison methods")[2].partition("\n## ")[0]
+    methods_table, recipes_table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    comparison_methods = {
+        name: kind for name, kind in METHODS.items() if not name.startswith("nal")
+    }
+
+    def names_in(table: str) -> set[str]:
+        first_cells = [row.split("|")[1] for row in table.splitlines()[2:]]
+        return {name for cell in first_cells for name in re.findall("`([^`]+)`", cell)}
+
+    assert names_in(methods_table) == set(comparison_methods)
+    assert names_in(recipes_table) == set(comparison_methods)
+    for row in recipes_table.splitlines()[2:]:
+        _, names, _, verdict, _ = row.split("|")
+        assert re.match(r" \*(equal|equal but for|departs:|no public code)\*", verdict), verdict
+        for name in re.findall("`([^`]+)`", names):
+            has_recipe = bool(comparison_methods[name].published_recipes)
+            assert has_recipe == ("*no public code*" not in verdict)

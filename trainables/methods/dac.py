@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 from trainables.errors import FieldError
@@ -19,7 +20,7 @@ from trainables.methods.base import (
     Space,
     Stage,
 )
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR10_STATISTICS, CIFAR100_STATISTICS, cifar_recipe
 
 NEW_LOSS_WEIGHT = 0.05
 """Weight of the current batch's loss in the exponential moving average of the loss."""
@@ -28,7 +29,27 @@ INITIAL_ALPHA_DIVISOR = 64.0
 abstention penalty."""
 
 _REPOSITORY = "thulas/dac-label-noise"
-_RECIPE = cifar_recipe(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
+_RECIPE = PublishedRecipe(
+    "cifar10*",
+    "*symmetric*",
+    cifar_recipe(
+        200,
+        0.1,
+        MultiStep((60, 120, 160), 0.2),
+        5e-4,
+        reset_optimizer=True,
+        **CIFAR10_STATISTICS,
+    ),
+    f"{_REPOSITORY}; the numbers of epochs are from its README, for STL-10",
+)
+_RECIPES = (
+    replace(_RECIPE, dataset="cifar100*", recipe=replace(_RECIPE.recipe, **CIFAR100_STATISTICS)),
+    _RECIPE,
+)
+_RETRAINING_NOTE = (
+    "that both runs have one recipe is inferred; it leaves abstained samples out of the batches, "
+    "here out of the loss"
+)
 PARAMETERS = (
     Parameter(
         "final_alpha",
@@ -61,9 +82,7 @@ class DacAbstention(Method):
     title: ClassVar[str] = "DAC (abstention)"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, eq. 1 and Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe("cifar10*", "*symmetric*", _RECIPE, _REPOSITORY),
-    )
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "retained")
 
     def __init__(self, context: Context) -> None:
@@ -143,13 +162,8 @@ class DacRetraining(Method):
     title: ClassVar[str] = "DAC"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, section 4"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*symmetric*",
-            _RECIPE,
-            f"{_REPOSITORY}; that both trainings have the same recipe is inferred",
-        ),
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = tuple(
+        replace(entry, source=f"{entry.source}; {_RETRAINING_NOTE}") for entry in _RECIPES
     )
     stages: ClassVar[tuple[Stage, ...]] = (
         Stage("retained", "dac-abstain", "retained", tuple(p.name for p in PARAMETERS)),

@@ -10,7 +10,6 @@ from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
-    EpochSelection,
     FrozenMap,
     Method,
     MultiStep,
@@ -22,31 +21,32 @@ from trainables.methods.base import (
     Stage,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft_cross_entropy
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR10_STATISTICS, cifar_recipe
 
 WINDOW_EPOCHS = 10
 """Number of latest epochs whose mean prediction is a sample's learned label."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
-_EPOCH_RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
 _LABEL_RECIPE = PublishedRecipe(
     "cifar10*",
     "*",
     cifar_recipe(200, 0.1),
-    f"DaikiTanaka-UT/JointOptimization; {_EPOCH_RULE_NOTE}",
+    "DaikiTanaka-UT/JointOptimization; it enlarges images to 40 × 40 before they are cropped and "
+    "subtracts the mean image, here they are padded and normalised as in the study",
     hold_out=0.1,
-    selection=EpochSelection.CLEAN,
 )
-_SYMMETRIC_LABEL_RECIPE = replace(
-    _LABEL_RECIPE,
-    dataset="cifar10",
-    noise="symmetric-*",
-    recipe=cifar_recipe(200, 0.08),
-    source=f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
-)
-_ASYMMETRIC_LABEL_RECIPE = replace(
-    _SYMMETRIC_LABEL_RECIPE, noise="asymmetric-*", recipe=cifar_recipe(200, 0.03)
-)
+
+
+def _port_recipe(noise: str, learning_rate: float) -> PublishedRecipe:
+    """Return the recipe of the PyTorch port for the first run on CIFAR-10."""
+    return PublishedRecipe(
+        "cifar10",
+        noise,
+        cifar_recipe(200, learning_rate, crop_padding=8, **CIFAR10_STATISTICS),
+        f"{_REPOSITORY}, a port",
+        hold_out=0.1,
+    )
+
 
 PARAMETERS = (
     Parameter(
@@ -101,8 +101,8 @@ class JointOptimizationLabelLearning(Method):
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        _SYMMETRIC_LABEL_RECIPE,
-        _ASYMMETRIC_LABEL_RECIPE,
+        _port_recipe("symmetric-*", 0.08),
+        _port_recipe("asymmetric-*", 0.03),
         _LABEL_RECIPE,
     )
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "labels")

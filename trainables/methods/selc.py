@@ -94,8 +94,8 @@ class SelfEnsembleLabelCorrection(MethodWithMovingTargets):
             "cifar10*",
             "pmd-*",
             # The public code creates an epoch's optimiser with the rate of the epoch before.
-            cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
-            f"{_REPOSITORY}; it has a new optimiser, without momentum, in each epoch, here one",
+            cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4, reset_optimizer=True),
+            _REPOSITORY,
         ),
         PublishedRecipe("animal10n", "*", ANIMAL10N_RECIPE, _REPOSITORY),
         PublishedRecipe(
