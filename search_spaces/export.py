@@ -80,6 +80,34 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
     return {key: study_values[key] for key in Study.model_fields}, sources
 
 
+def preset_notes(study: Study, exported_values: YamlTree) -> dict[KeyPath, str]:
+    """Return the notes on hyperparameters that contradict a preset, by key path of the export.
+
+    Args:
+        study: study that names the presets.
+        exported_values: YAML values of the study, from `export_study`.
+    """
+    exported_sections: list[tuple[KeyPath, YamlTree, Mapping[str, SourcedValue]]] = [
+        (("hyperparameters", method), section, study_hyperparameters(study, method))
+        for method, section in exported_values["hyperparameters"].items()
+    ]
+    exported_sections += [
+        (
+            ("overrides", position, "hyperparameters", method),
+            section,
+            resolve(study, method, entry["scenario"]).sourced_hyperparameters,
+        )
+        for position, entry in enumerate(exported_values["overrides"])
+        for method, section in entry.get("hyperparameters", {}).items()
+    ]
+    return {
+        (*key_path, name): values[name].preset_note
+        for key_path, section, values in exported_sections
+        for name in section
+        if values[name].preset_note
+    }
+
+
 def recipe_yaml_values(recipe: Recipe) -> YamlTree:
     """Convert a recipe to YAML values."""
     values: YamlTree = _RECIPE_ADAPTER.dump_python(recipe, mode="json")
