@@ -15,6 +15,7 @@ from search_spaces.files import StudyFile, read_study_file
 from search_spaces.flags import Change, apply_changes, parse_set_flag
 from search_spaces.layers import Origin, StudyLayers, format_key, iter_leaves, parse_key
 from search_spaces.provenance import (
+    KEYS_WITHOUT_SOURCE,
     Provenance,
     SourceStatement,
     check_source_statements,
@@ -146,7 +147,8 @@ class LoadedStudy:
         scaled_values = tuple(
             ScaledValue(format_key(key_path), stated_values[key_path], value)
             for key_path, value in iter_leaves(resolved_values)
-            if key_path in stated_values and stated_values[key_path] != value
+            if stated_values.get(key_path, value) != value
+            and key_path[0] not in KEYS_WITHOUT_SOURCE
         )
         scaled_sources = {
             scaled.key: _scaled_source_text(flag, scaled.stated_value, self.sources[scaled.key])

@@ -142,7 +142,7 @@ def test_every_value_of_a_study_has_a_source(name: str) -> None:
     unsourced = {k: v for k, v in loaded.sources.items() if re.search(r"\.yaml:\d+$", v)}
     assert unsourced == {}
     assert loaded.study.deviations
-    assert not any("\n" in text for text in loaded.study.deviations)
+    assert not any("\n" in deviation.text for deviation in loaded.study.deviations)
 
 
 @pytest.mark.parametrize("name", shipped_study_names())
