@@ -35,7 +35,10 @@ def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ..
         *_label_noise_notes(cells),
         *_subset_notes(plan),
         *_paper_numbers_notes(plan, cells),
-        *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
+        *(
+            f"Departs from the paper or its public code: {text.rstrip('. ')}."
+            for text in plan.deviations
+        ),
         *_extensions_notes(plan),
         *_devices_notes(cells),
         *_changed_runs_notes(cells),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from search_spaces.deviations import check_deviations
 from search_spaces.fields import (
     RECIPE_PARAMETERS,
     FixedValues,
@@ -73,6 +74,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     _check_seeds(study)
     _check_subset(study)
     _check_samples(study, source)
+    check_deviations(study)
 
 
 def _check_names(study: Study, source: Source) -> None:

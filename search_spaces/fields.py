@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
+from trainables.methods.published import Deviation
 from trainables.run.parameters import FrozenMap, Parameter, Value, complete_parameters
 
 RECIPE_PARAMETERS: dict[str, Parameter] = {
@@ -207,6 +208,33 @@ def _method_mapping_validator(
     return PlainValidator(validate)
 
 
+DEVIATION_KEYS = ("text", "when", "unless")
+"""Keys of a deviation that has a condition."""
+
+
+def _read_deviation(yaml_value: object) -> Deviation:
+    """Create a deviation from its entry in a study, a sentence or a mapping with a condition.
+
+    Raises:
+        FieldError: if the entry has no text, an unknown key, or a condition that is not a mapping.
+    """
+    if isinstance(yaml_value, str):
+        return Deviation(yaml_value)
+    keys: dict[str, Any] = dict(
+        _require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
+    )
+    for key in keys:
+        if key not in DEVIATION_KEYS:
+            raise FieldError(key, f"unknown key '{key}': {suggest(key, DEVIATION_KEYS)}")
+    if not isinstance(keys.get("text"), str):
+        raise FieldError("text", "must be a text that says what deviates")
+    for key in keys.keys() & {"when", "unless"}:
+        with prefix_error_field(key):
+            _require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
+    return Deviation(**keys)
+
+
+DeviationField = Annotated[Deviation, PlainValidator(_read_deviation)]
 ArchitectureField = Annotated[
     Architecture,
     PlainValidator(Architecture.read),

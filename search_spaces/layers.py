@@ -22,6 +22,13 @@ If a later layer changes the value of such a key, its mapping replaces the earli
 multistep schedule inherits nothing from a cosine schedule.
 """
 
+PRESET_KEY = "preset"
+"""Key whose value stands for a group of values of the mapping that contains it.
+
+If a later layer sets such a key, the values of earlier layers are removed from the mapping, except
+those that flags set: the flags of one command hold together, whatever their order.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -122,6 +129,8 @@ class StudyLayers:
                 and isinstance(earlier_value, dict)
                 and not _is_other_variant(value, earlier_value)
             ):
+                if value.get(PRESET_KEY) is not None:
+                    self._remove_file_values(child_path, origin_of((*child_path, PRESET_KEY)))
                 self._merge(earlier_value, value, child_path, origin_of)
                 continue
             for old_path in [p for p in self._origins if p[: len(child_path)] == child_path]:
@@ -138,6 +147,12 @@ class StudyLayers:
                 self._origins.update(
                     {(*child_path, n): origin_of((*child_path, n)) for n in positions}
                 )
+
+    def _remove_file_values(self, key_path: KeyPath, origin: Origin) -> None:
+        """Remove the values that files set from a mapping of the tree, on behalf of `origin`."""
+        for name in list(self.value_at(key_path)):
+            if self.nearest_origin((*key_path, name)).flag_key is None:
+                self.merge_value((*map(str, key_path), name), None, origin)
 
 
 def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) -> bool:

@@ -10,11 +10,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
-from search_spaces.export import export_study
+from search_spaces.export import export_study, preset_notes
 from search_spaces.files import StudyFile, read_study_file
 from search_spaces.flags import Change, apply_changes, parse_set_flag
 from search_spaces.layers import Origin, StudyLayers, format_key, iter_leaves, parse_key
 from search_spaces.provenance import (
+    KEYS_WITHOUT_SOURCE,
     Provenance,
     SourceStatement,
     check_source_statements,
@@ -115,6 +116,8 @@ class LoadedStudy:
         text = self.extensions.text_with_references(
             self._provenance.source_text(value.key_path, value.source or override_path)
         )
+        if value.preset_note:
+            text = _annotated_source_text(text, value.preset_note)
         if value.unscaled_value is None or self.study.training_length is None:
             return text
         return _scaled_source_text(self.study.training_length.flag, value.unscaled_value, text)
@@ -144,7 +147,8 @@ class LoadedStudy:
         scaled_values = tuple(
             ScaledValue(format_key(key_path), stated_values[key_path], value)
             for key_path, value in iter_leaves(resolved_values)
-            if key_path in stated_values and stated_values[key_path] != value
+            if stated_values.get(key_path, value) != value
+            and key_path[0] not in KEYS_WITHOUT_SOURCE
         )
         scaled_sources = {
             scaled.key: _scaled_source_text(flag, scaled.stated_value, self.sources[scaled.key])
@@ -167,6 +171,10 @@ class LoadedStudy:
         For example, only after the dataset has been read can its size be compared with `subset`.
         """
         return _study_error_at_origin(error, self._provenance.study_layers, self.extensions)
+
+
+def _annotated_source_text(source: str, note: str) -> str:
+    return f"{source}; {note}"
 
 
 def _scaled_source_text(flag: str, stated_value: object, source: str) -> str:
@@ -228,6 +236,9 @@ def load_study(
         raise StudyError(extensions.text_with_references(str(error))) from error
     provenance = Provenance(study_layers, statements)
     sources = provenance.source_texts(resolved_values, exported_sources)
+    for key_path, note in preset_notes(study, resolved_values).items():
+        key = format_key(key_path)
+        sources[key] = _annotated_source_text(sources[key], note)
     return LoadedStudy(study, files[-1].name, resolved_values, sources, provenance, extensions)
 
 

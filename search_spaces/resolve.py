@@ -11,6 +11,7 @@ For error messages, every value has the key path at which the study sets it, or 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,7 @@ from search_spaces.scaling import scale_recipe, scale_value
 from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
-from trainables.methods.published import EpochSelection, PublishedRecipe, first_match
+from trainables.methods.published import EpochSelection, PublishedRecipe, Setting, first_match
 from trainables.run.parameters import FrozenMap, Value, complete_parameters
 from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
@@ -72,6 +73,9 @@ class SourcedValue:
         key_path: path at which the study sets the value, or could set it.
         source: text that names the source of the value; "" if the source is the study itself.
         unscaled_value: value before scaling to another length of training; None if not scaled.
+        preset: name of the preset that the value is taken from; "" if it is not from a preset.
+        preset_note: text that names the preset whose value this one replaces, such as "preset paper
+            has 1"; "" if it contradicts no preset.
     """
 
     value: Value
@@ -79,6 +83,8 @@ class SourcedValue:
     key_path: KeyPath
     source: str = ""
     unscaled_value: Value | None = None
+    preset: str = ""
+    preset_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -635,8 +641,19 @@ def study_hyperparameters(study: Study, method: str) -> Mapping[str, SourcedValu
 
 
 def _merge_values(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, SourcedValue]:
-    """Return each hyperparameter from the first layer that has it; the last layer has all."""
-    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
+    """Return each hyperparameter from the first layer that has it; the last layer has all.
+
+    A value that replaces a different value of a preset has a `preset_note`.
+    """
+    merged = {}
+    for name in layers[-1]:
+        value, *lower_values = (layer[name] for layer in layers if name in layer)
+        preset_value = next((lower for lower in lower_values if lower.preset), None)
+        if preset_value and not value.preset and preset_value.value != value.value:
+            note = f"preset {preset_value.preset} has {json.dumps(preset_value.value)}"
+            value = replace(value, preset_note=note)
+        merged[name] = value
+    return merged
 
 
 @study_cache
@@ -702,7 +719,20 @@ def _preset_values(
             f"for {known}: remove the preset and write the values out",
         )
     source = f"preset {fixed.preset}: {published_entry.source}"
-    return _published_values(study, method, published_entry.values, layer, key_path, source)
+    values = _published_values(study, method, published_entry.values, layer, key_path, source)
+    return {name: replace(value, preset=fixed.preset) for name, value in values.items()}
+
+
+def preset_settings(study: Study, method: str, scenario: str) -> list[Setting]:
+    """Return the settings of the presets that a study names for a method on a scenario."""
+    sections = [
+        *(override.hyperparameters for _, override in study.overrides_for(scenario)),
+        study.hyperparameters,
+    ]
+    names = dict.fromkeys(section[method].preset for section in sections if method in section)
+    presets = method_of(method).presets
+    settings = [first_match(presets[name], study.dataset, scenario) for name in names if name]
+    return [setting for setting in settings if setting is not None]
 
 
 def _published_values(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag
 
 from search_spaces.fields import (
     ArchitectureField,
+    DeviationField,
     FixedValues,
     FixedValuesField,
     OverrideFixedValuesField,
@@ -245,7 +246,8 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         posterior: network from whose class probabilities PMD noise is drawn.
         resources: computing resources of one run.
         diagnostics: how often runs collect diagnostics.
-        deviations: differences between the study and the paper, printed under the tables.
+        deviations: differences between the study and the paper or its public code, printed under
+            the tables where their conditions hold; see `deviations.applicable_deviations`.
     """
 
     title: Annotated[str, Field(min_length=1)]
@@ -270,7 +272,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
-    deviations: tuple[str, ...] = ()
+    deviations: tuple[DeviationField, ...] = ()
 
     _training_length: TrainingLength | None = PrivateAttr(default=None)
 

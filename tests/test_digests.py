@@ -169,8 +169,8 @@ DIGESTS = {
 }
 
 
-# Digests of searches moved once when the sampler's settings entered them.
-SWEEP_SEARCH = "a5d23c16c6f48c38b6fcf422528fccbc7702f01a31f044b7f3c0efa7e9e15288"
+# Moved when the sampler's settings entered the digest, and with every `REVISION`: now 2.
+SWEEP_SEARCH = "29f54eab5d2fb0e7330eac17dbb144b15f10395ff9d19ea38c4e1554b8832626"
 """Digest of the search that the sweep "plain" opens."""
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",

@@ -12,6 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     TuningRecord,
 )
+from search_spaces.deviations import applicable_deviations
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import (
     ResolvedMethod,
@@ -134,7 +135,7 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         protocol=plan.protocols_text,
         standard_error=plan.standard_error,
         headline="last epoch",
-        deviations=list(study.deviations),
+        deviations=list(applicable_deviations(study)),
         searches=[
             _tuning_record(tuning, loaded_study, study.search.trials) for tuning in sweep.tunings
         ],

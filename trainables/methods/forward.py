@@ -141,8 +141,8 @@ class ForwardEstimatedTransition(ForwardTrueTransition):
             low=0,
             low_open=True,
             high=100,
-            help="percentile below which the anchor of a class's anchor lies; 100: no limit (authors' code: 97, "
-            "CIFAR-100: 100)",
+            help="percentile below which the anchor of a class lies; 100: no limit (authors' code: "
+            "97, CIFAR-100: 100)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (

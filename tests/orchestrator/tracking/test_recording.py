@@ -137,6 +137,13 @@ def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) ->
     assert record.cells == []
 
 
+def test_the_plan_has_the_deviations_that_hold(tmp_path: Path) -> None:
+    entries = "{text: of NAL, when: {methods: nal}}, {text: of PLC, when: {methods: plc}}, of all"
+    _, recorder, _ = recorded_sweep(tmp_path, small_study(sets=(f"deviations=[{entries}]",)))
+
+    assert recorder.save_plan().deviations == ["of NAL", "of all"]
+
+
 def test_the_sources_of_values(loaded: LoadedStudy) -> None:
     source = describe_value_sources(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
     assert "small.yaml:9" in source
