@@ -67,6 +67,9 @@ class StartTimer:
     def on_end(self, task: Task) -> None:
         """Do nothing."""
 
+    def on_notice(self, text: str) -> None:
+        """Do nothing."""
+
 
 def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     """Carry out a sweep of about `runs` runs, of which 30 are trials, and write it to MLflow.
@@ -141,7 +144,7 @@ def main() -> None:
     bare.mkdir()
     start = time.perf_counter()
     try:
-        with RayEngine().start(home.path):
+        with RayEngine().start(home.path, StartTimer()):
             import ray
 
             start_seconds = time.perf_counter() - start

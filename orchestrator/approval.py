@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
+
+from orchestrator.output import CommandConsole
 
 if TYPE_CHECKING:
     from trainables.extensions import CodeFile
@@ -54,7 +55,7 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
     if not allow_code:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
-        console = Console(stderr=True, highlight=False)
+        console = CommandConsole(stderr=True)
         console.print("This command needs to execute a file that you have not allowed yet:\n")
         console.print(
             Text(f"    {_escape_unprintable(file.path)}\n    SHA-256 {file.sha256}\n"),
@@ -72,7 +73,7 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         permission_file.parent.mkdir(parents=True, exist_ok=True)
         permission_file.touch()
     except OSError as error:
-        Console(stderr=True, highlight=False).print(
+        CommandConsole(stderr=True).print(
             f"the permission to execute {file.path} cannot be saved in {permission_file.parent} "
             f"({error.strerror}): you will be asked again next time",
             soft_wrap=True,

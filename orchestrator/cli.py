@@ -7,13 +7,33 @@ texts that `--help` prints.
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads annotations
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
+from trainables.errors import InterruptionError
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """All commands; an interrupted one raises `InterruptionError`, not `KeyboardInterrupt`."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - types that depend on typer's version
+        """Run the command of a command line.
+
+        Raises:
+            InterruptionError: if the command is interrupted.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            subject = str(interrupt) or "interrupted"
+            raise InterruptionError(f"{subject}: type the same command again to continue") from None
+
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="nal-orchestrator",
     help="Which hyperparameters make Noise Attention Learning work on your data, and does the "
     "result hold? Searches λ and α, confirms them on fresh seeds beside the comparison methods, "

@@ -5,6 +5,7 @@ Only the process of the command prints; the worker processes that train do not.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -105,6 +106,10 @@ class ProgressBars(Progress):
             self._bars[task.spec.digest], completed=row.get("epoch", 0), metrics=metrics_text
         )
 
+    def on_notice(self, text: str) -> None:
+        """Print the notice above the progress bars."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def on_end(self, task: Task) -> None:
         """Do nothing, so that the progress bar of the ended run stays visible."""
 
@@ -118,7 +123,7 @@ class Display:
     """Live display of the progress of a sweep (listener of the engine, and context manager).
 
     On a terminal, the display is a live table of runs. Any other output gets a status line every
-    `STATUS_LINE_SECONDS`.
+    `STATUS_LINE_SECONDS`, also while the workers start.
     """
 
     def __init__(self, console: Console, sweep: Sweep, cost: MachineCost) -> None:
@@ -139,7 +144,9 @@ class Display:
         self._runs: dict[str, _RunProgress] = {}
         self._start_time = time.monotonic()
         self._recorded_seconds = self._completed_seconds()
-        self._last_line_time = 0.0
+        self._are_workers_starting = True
+        self._is_closed = threading.Event()
+        self._status_lines = threading.Thread(target=self._print_status_lines, daemon=True)
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
         )
@@ -147,28 +154,38 @@ class Display:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
+        else:
+            self._status_lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+        else:
+            self._is_closed.set()
+            self._status_lines.join()
 
     def on_start(self, task: Task) -> None:
         """Add the run to the display."""
         self._runs[task.spec.digest] = _RunProgress(task)
-        self._print_status_line()
 
     def on_report(self, task: Task, row: Row) -> None:
         """Update the run's progress."""
+        if self._are_workers_starting:
+            self._are_workers_starting = False
+            self._start_time = time.monotonic()  # the time left depends on the speed of training
         run = self._runs.get(task.spec.digest)
         if run is not None:
             run.is_training = True
             run.row = row or run.row
-        self._print_status_line()
 
     def on_end(self, task: Task) -> None:
         """Remove the run from the display."""
         self._runs.pop(task.spec.digest, None)
+
+    def on_notice(self, text: str) -> None:
+        """Print the notice above the live table or as a line."""
+        self._console.print(Text(text), soft_wrap=True)
 
     def _total_runs(self) -> dict[Phase, int]:
         """Return the number of runs in each phase of the sweep (search, select, confirm).
@@ -205,7 +222,8 @@ class Display:
             for phase, (_, seconds) in self._runs_and_seconds.items()
         )
         return ended_seconds + sum(
-            run.fraction * self._runs_and_seconds[run.task.phase][1] for run in self._runs.values()
+            run.fraction * self._runs_and_seconds[run.task.phase][1]
+            for run in list(self._runs.values())
         )
 
     def seconds_left(self) -> float:
@@ -234,7 +252,11 @@ class Display:
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
             text.append(f"{phase} {self._sweep.ended_run_counts[phase]} of {total}   ", style=style)
-        text.append(f"{len(self._training_runs())} running   ")
+        if self._are_workers_starting:
+            seconds = time.monotonic() - self._start_time
+            text.append(f"starting workers for {seconds:.0f} s   ")
+        else:
+            text.append(f"{len(self._training_runs())} running   ")
         if self._sweep.failures:
             text.append(f"{len(self._sweep.failures)} failed   ", style="red")
         text.append(f"about {format_duration(self.seconds_left())} left")
@@ -282,11 +304,7 @@ class Display:
             table.add_row(Text(f"and {hidden_count} more", style="dim"))
         return Group(*self._summary(), table)
 
-    def _print_status_line(self) -> None:
-        if (
-            self._console.is_terminal
-            or time.monotonic() - self._last_line_time < STATUS_LINE_SECONDS
-        ):
-            return
-        self._last_line_time = time.monotonic()
-        self._console.print(Text("   ").join(self._summary()), soft_wrap=True)
+    def _print_status_lines(self) -> None:
+        """Print a status line at intervals, until the display is closed."""
+        while not self._is_closed.wait(STATUS_LINE_SECONDS):
+            self._console.print(Text("   ").join(self._summary()), soft_wrap=True)

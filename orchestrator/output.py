@@ -1,4 +1,4 @@
-"""Output of the commands: JSON for programs, and two styles of table for the terminal."""
+"""Output of the commands: JSON for programs; a console and two styles of table for people."""
 
 from __future__ import annotations
 
@@ -6,10 +6,32 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+PIPED_LINE_WIDTH = 10_000
+"""Width of the lines that are written to a pipe or file, in characters.
+
+No line of a command is that long, so none is broken.
+"""
+
+
+class CommandConsole(Console):
+    """Console of a command, which breaks lines on a terminal only."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Create a console.
+
+        Args:
+            stderr: whether to print on standard error instead of standard output.
+        """
+        super().__init__(stderr=stderr, highlight=False)
+        if not self.is_terminal:
+            self.width = PIPED_LINE_WIDTH
 
 
 def print_json(value: object) -> None:

@@ -17,7 +17,7 @@ from reports.paper import (
     paper_noise_of,
 )
 from reports.table import Entry, Row, Section, Table
-from reports.words import format_values
+from reports.words import format_count, format_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +89,11 @@ def _kinds_to_show(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Accur
 def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     epoch_counts = {plan.scenario_epochs.get(name, plan.epochs) for name in scenario_titles}
     epochs = " or ".join(map(str, sorted(epoch_counts)))
-    parts = [plan.dataset.title, plan.backbone, f"{epochs} epochs"]
+    parts = [
+        plan.dataset.title,
+        plan.backbone,
+        f"{epochs} epoch{'' if epoch_counts == {1} else 's'}",
+    ]
     if len(scenario_titles) == 1:
         (title,) = scenario_titles.values()
         parts.append(f"{title} label noise" if title != "clean" else "clean labels")
@@ -181,7 +185,7 @@ def _row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
     if not is_tuned:
         return "varied" if first_cell.origin == "varied" else f"fixed ({first_cell.source})"
     suffix = " = reference" if all(summary.cell.has_reference_values for summary in cells) else ""
-    return f"tuned ({first_cell.trials} trials){suffix}"
+    return f"tuned ({format_count(first_cell.trials, 'trial')}){suffix}"
 
 
 def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headline: bool) -> Entry:

@@ -127,7 +127,7 @@ def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
         "are trained with the recipe stated beside their name, and the first column shows the "
         "accuracy that this recipe reports"
     )
-    epochs = "" if plan.scenario_epochs else f" for {plan.epochs} epochs"
+    epochs = "" if plan.scenario_epochs else f" for {format_count(plan.epochs, 'epoch')}"
     return f"{methods} {own_recipe}. All other methods are trained{epochs} with {matched_recipe}."
 
 

@@ -48,6 +48,12 @@ class RecordError(NalError):
     """The record of a run contradicts the run's spec, or cannot be read."""
 
 
+class InterruptionError(NalError):
+    """The user or a job scheduler has interrupted the command (SIGINT or SIGTERM)."""
+
+    exit_code = 130
+
+
 class FieldError(ValueError):
     """The value of a field, such as a key of a study or a setting of a recipe, is not allowed.
 

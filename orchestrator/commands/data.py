@@ -6,14 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.approval import is_allowed
 from orchestrator.downloading import download
-from orchestrator.output import headed_table, print_json
+from orchestrator.output import CommandConsole, headed_table, print_json
 from search_spaces.references import StudyExtensions
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
@@ -23,6 +22,8 @@ from trainables.extensions import distribution_name, entry_points_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.home import Home
 
@@ -40,7 +41,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
     Returns:
         The exit code, 0.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     missing_parts = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
     console.print(f"datasets in {data_dir}:\n", soft_wrap=True)
     for name, missing_part in missing_parts.items():
@@ -116,7 +117,7 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     Raises:
         UserError: if the dataset is missing or damaged.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     source = _find_source(name)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
@@ -249,7 +250,7 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
     Raises:
         UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
-    console = Console(highlight=False)
+    console = CommandConsole()
     source = _find_source(name)
     home.create()
     download(name, data_dir, console)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
-from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,7 +15,7 @@ from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Locations, StudyFlags, command_line
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
@@ -29,11 +28,13 @@ from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.recording import SweepRecorder
 from reports.store import check_store, root_cause
 from reports.words import format_count
-from trainables.errors import FieldError, HomeError, NalError, UserError
+from trainables.errors import FieldError, HomeError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
@@ -41,12 +42,6 @@ if TYPE_CHECKING:
 
 MAX_UNCONFIRMED_SECONDS = 3600.0
 """Longest estimated wall time of a sweep that starts without confirmation, in seconds."""
-
-
-class SweepInterrupted(NalError):  # noqa: N818 - the user's wish, not an error
-    """Raised when the user interrupts a sweep, which the same command continues later."""
-
-    exit_code = 130
 
 
 def run(
@@ -67,7 +62,7 @@ def run(
     Raises:
         NalError: if the sweep cannot be started or continued.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     engine = engine_of(locations)
     if dry_run:
         loaded_plan = load_plan(study_flags, locations, console, may_write=False)
@@ -189,17 +184,14 @@ def _carry_out(
                     f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
                 )
             if not sweep.done:
-                with ExitStack() as stack:
-                    with console.status("starting workers"):
-                        stack.enter_context(engine.start(home.path))
-                    display = stack.enter_context(Display(console, sweep, cost))
+                with Display(console, sweep, cost) as display, engine.start(home.path, display):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
             tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
                 ended_count = sum(sweep.ended_run_counts.values())
-                raise SweepInterrupted(
-                    f"interrupted after {ended_count} runs: type the same command again to continue"
+                raise KeyboardInterrupt(
+                    f"interrupted after {format_count(ended_count, 'run')}"
                 ) from None
             raise
         final_plan = recorder.save_plan()

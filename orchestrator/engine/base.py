@@ -51,6 +51,13 @@ class Listener(Protocol):
             task: task of the run.
         """
 
+    def on_notice(self, text: str) -> None:
+        """Handle a notice about the machine, which concerns no single run.
+
+        Args:
+            text: one line for the user.
+        """
+
 
 class Engine(Protocol):
     """Interface of an executor of runs, which a task source (sweep or list of runs) provides.
@@ -74,11 +81,12 @@ class Engine(Protocol):
             FieldError: if one run requires more resources than the machine has.
         """
 
-    def start(self, home: Path) -> AbstractContextManager[None]:
+    def start(self, home: Path, listener: Listener) -> AbstractContextManager[None]:
         """Start the engine for the duration of the context.
 
         Args:
             home: home folder, which every worker must be able to access.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
         """
 
     def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:

@@ -39,7 +39,11 @@ class InlineEngine:
     def check(self, resources: Resources) -> None:
         """Accept any resources, since too few CPUs only make a run slower."""
 
-    def start(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
+    def start(
+        self,
+        home: Path,  # noqa: ARG002 - of `Engine`
+        listener: Listener,  # noqa: ARG002 - of `Engine`
+    ) -> AbstractContextManager[None]:
         """Return a context that does nothing."""
         return nullcontext()
 

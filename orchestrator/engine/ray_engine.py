@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,14 @@ from orchestrator.engine.cluster import (
     check_cluster,
     check_nodes,
     count_slots,
+    cpus_for_fewer_runs,
     has_gpus,
     process_temp_dir,
     ray_cluster,
 )
 from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
 from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
-from trainables.errors import FieldError
+from trainables.errors import FieldError, ServiceError
 from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from orchestrator.sweeping.tasks import TaskSource
     from search_spaces.schema import Resources
+
+
+MAX_RESTARTS_AT_SAME_SIZE = 3
+"""Number of restarts after a lack of memory at which no fewer runs at a time are possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +80,26 @@ class RayEngine:
             )
 
     @contextmanager
-    def start(self, home: Path) -> Iterator[None]:
+    def start(self, home: Path, listener: Listener) -> Iterator[None]:
         """Start Ray on this machine or join the cluster, for the duration of the context.
 
         Args:
             home: home folder, which every node must be able to access.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
 
         Raises:
             ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        with ray_cluster(self.address):
+        with ray_cluster(self.address, listener.on_notice):
             if self.address is not None:
                 check_nodes(home)
             yield
 
     def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
         """Carry out all runs of a task source with Ray, which `start` must have started or joined.
+
+        If Ray's memory monitor kills workers, Ray is started anew, and the runs continue from their
+        checkpoints with fewer runs at a time.
 
         Args:
             task_source: sweep or list that provides the runs and receives their results.
@@ -99,8 +108,52 @@ class RayEngine:
 
         Raises:
             NalError: if an error occurs that would affect every run, or no run can proceed.
+            ServiceError: if the memory does not suffice even for the fewest runs at a time.
+        """
+        import ray
+
+        dispatcher = Dispatcher(task_source, job.home, listener)
+        cpus, restarts_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE
+        with ExitStack() as stack:
+            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus):
+                previous_cpus = cpus
+                cpus = cpus_for_fewer_runs(cpus, job.gpus if has_gpus() else 0.0)
+                if cpus == previous_cpus:
+                    if restarts_left == 0:
+                        raise ServiceError(
+                            "Ray has ended workers because the memory of a machine was nearly "
+                            "full, although no fewer runs can be trained at a time: free some "
+                            "memory, or reduce the batch size or the network, then type the same "
+                            "command again"
+                        )
+                    restarts_left -= 1
+                listener.on_notice(
+                    "Ray has ended workers because the memory of a machine was nearly full: "
+                    "continuing from the checkpoints, "
+                    + ("with as many" if cpus == previous_cpus else "with fewer")
+                    + " runs at a time"
+                )
+                # What is left of Tune in the old session still occupies CPUs.
+                ray.shutdown()
+                stack.enter_context(ray_cluster(self.address, listener.on_notice))
+                dispatcher.resume_all()
+
+    def _carry_out_until_memory_lacks(self, dispatcher: Dispatcher, job: Job, cpus: int) -> bool:
+        """Carry out all runs of a dispatcher, unless Ray ends workers for lack of memory.
+
+        Args:
+            dispatcher: object that hands out the runs and receives their reports.
+            job: settings that all runs share.
+            cpus: number of CPUs that one run occupies.
+
+        Returns:
+            Whether all runs have been carried out.
+
+        Raises:
+            NalError: if an error occurs that would affect every run, or no run can proceed.
         """
         from ray import tune
+        from ray.exceptions import OutOfMemoryError
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
         from orchestrator.engine.searcher import RunSearcher, TrialStopper
@@ -108,13 +161,11 @@ class RayEngine:
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         gpus = job.gpus if has_gpus() else 0.0
-        adapter = TuneAdapter(
-            Dispatcher(task_source, job.home, listener), count_slots(job.cpus, gpus)
-        )
+        adapter = TuneAdapter(dispatcher, count_slots(cpus, gpus))
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
         with process_temp_dir() as storage, forward_interrupts(adapter.fail):
-            Tuner(
-                tune.with_resources(trainable, {"cpu": job.cpus, "gpu": gpus}),
+            tuner = Tuner(
+                tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
                     search_alg=RunSearcher(adapter), num_samples=-1, reuse_actors=True
                 ),
@@ -126,9 +177,17 @@ class RayEngine:
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                     failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
                 ),
-            ).fit()
+            )
+            try:
+                tuner.fit()
+            except Exception as error:
+                if adapter.error is None:
+                    if isinstance(error.__cause__, OutOfMemoryError):
+                        return False
+                    raise
         if adapter.error is not None:
             raise adapter.error
+        return True
 
 
 def create_engine(locations: Locations) -> RayEngine:

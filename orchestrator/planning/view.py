@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import format_extension, format_values
+from reports.words import format_count, format_extension, format_values
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
@@ -73,7 +73,8 @@ def _facts(
         ),
         (
             "network",
-            f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
+            f"{backbone_of(study.backbone.name).title}, "
+            + format_count(matched_recipe(study).epochs, "epoch"),
         ),
     ]
     facts += [
@@ -87,7 +88,7 @@ def _facts(
         (
             "noise from",
             f"predictions of {backbone_of(spec.backbone).title}, trained with cross entropy on "
-            f"clean labels for {spec.recipe.epochs} epochs",
+            f"clean labels for {format_count(spec.recipe.epochs, 'epoch')}",
         )
         for spec in plan.posterior_specs
     ]
@@ -123,12 +124,13 @@ def _facts(
     decoding_text = (
         "; the time to decode the images is not included" if source.has_picture_files else ""
     )
+    max_run_count = sum(size.max_run_count for size in phase_sizes(plan))
     facts += [
         ("written to", str(locations.home_dir)),
         ("MLflow", locations.store_uri),
         (
             "cost here",
-            f"at most {sum(size.max_run_count for size in phase_sizes(plan))} runs, about "
+            f"at most {format_count(max_run_count, 'run')}, about "
             f"{format_duration(cost.plan_seconds(plan))}, "
             f"{cost.max_concurrent_runs} at once on {cost.device}; "
             f"{format_size(cost.plan_bytes(plan))} on disk{decoding_text}",
