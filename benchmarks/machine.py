@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainables.cpus import usable_cpu_count
+
 RESULTS = Path(__file__).resolve().parent / "results"
 """Folder of the files with the numbers of the benchmarks."""
 CHECKOUT = RESULTS.parent.parent
@@ -45,7 +47,7 @@ def save_numbers(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) 
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": {
             "processor": _processor(),
-            "cpus": os.cpu_count(),
+            "cpus": usable_cpu_count(),
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(LOAD_BEFORE, 1),
         },

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command, working_dir_of_workers
+from trainables.cpus import usable_cpu_count
 from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         local_options: dict[str, Any] = {
             "_temp_dir": temp_dir,
             "include_dashboard": False,
-            "num_cpus": os.cpu_count(),
+            "num_cpus": usable_cpu_count(),
         }
         try:
             # Ray puts the driver's working directory on the module search path of its workers.

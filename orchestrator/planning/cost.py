@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command
 from orchestrator.planning.sizes import NetworkKey, PhaseSize, RunGroup, network_key, phase_sizes
+from trainables.cpus import usable_cpu_count
 from trainables.errors import NalError
 from trainables.extensions import loaded_files, without_hash
 from trainables.methods import method_of
@@ -116,7 +117,7 @@ def measure_machine_cost(plan: Plan, cache_dir: Path | None) -> MachineCost:
         network: measure_run_cost(spec, plan, cache_dir)
         for network, spec in specs_by_network.items()
     }
-    max_concurrent_runs = (os.cpu_count() or 1) // study.resources.cpus
+    max_concurrent_runs = usable_cpu_count() // study.resources.cpus
     any_cost = next(iter(costs_by_network.values()))
     if any_cost.device.startswith("cuda"):
         gpu_limit = math.floor(any_cost.devices / study.resources.gpus)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return subprocess.CompletedProcess(command, 0, json.dumps(MEASURED), "")
 
     monkeypatch.setattr(subprocess, "run", answer)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("orchestrator.planning.cost.usable_cpu_count", lambda: 4)
     return requests
 
 
