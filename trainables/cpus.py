@@ -1,8 +1,9 @@
-"""The CPUs that this process may use, which may be fewer than the machine has."""
+"""The processor of this machine, and the CPUs of it that this process may use."""
 
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 CGROUP_ROOT = Path("sys/fs/cgroup")
 """Folder of the control groups of Linux, relative to the root of the file system."""
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Names in `/proc/cpuinfo` of the instructions that compute in bf16: two of x86, one of ARM."""
 
 
 def usable_cpu_count(root: Path = Path("/")) -> int:
@@ -28,6 +31,39 @@ def usable_cpu_count(root: Path = Path("/")) -> int:
     else:  # macOS
         count = os.cpu_count() or 1
     return max(1, min([count, *map(int, _iter_cgroup_quotas(root))]))
+
+
+def processor_name(root: Path = Path("/")) -> str:
+    """Return the name of the processor, such as "AMD EPYC".
+
+    Args:
+        root: folder in which the files of the operating system are looked up.
+    """
+    return _read_cpuinfo(root).get("model name") or platform.processor() or platform.machine()
+
+
+def has_bf16_instructions(root: Path = Path("/")) -> bool:
+    """Return whether the processor computes in bf16, instead of PyTorch emulating this in software.
+
+    x86 processors need AVX512-BF16 or AMX, ARM processors the extension BF16. Without `/proc`, as
+    on macOS, the answer is False.
+
+    Args:
+        root: folder in which the files of the operating system are looked up.
+    """
+    cpuinfo = _read_cpuinfo(root)
+    flags = f"{cpuinfo.get('flags', '')} {cpuinfo.get('Features', '')}".split()
+    return not BF16_FLAGS.isdisjoint(flags)
+
+
+def _read_cpuinfo(root: Path) -> dict[str, str]:
+    """Return the description of the last CPU in `/proc/cpuinfo`; empty if there is no such file."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _iter_cgroup_quotas(root: Path) -> Iterator[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainables.cpus import usable_cpu_count
+from trainables.cpus import has_bf16_instructions, processor_name, usable_cpu_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +88,23 @@ def test_the_quota_of_control_groups_limits_the_number(
 ) -> None:
     write_files(tmp_path, files)
     assert usable_cpu_count(tmp_path) == count
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "has_bf16"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("flags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_tile amx_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+    ],
+)
+def test_the_description_of_the_processor(cpuinfo: str, tmp_path: Path, *, has_bf16: bool) -> None:
+    name = "model name\t: AMD EPYC\n"
+    write_files(tmp_path, {"proc/cpuinfo": f"processor\t: 0\n{name}{cpuinfo}"})
+    assert has_bf16_instructions(tmp_path) == has_bf16
+    assert processor_name(tmp_path) == "AMD EPYC"
+
+
+def test_a_machine_that_does_not_describe_its_processor_has_no_bf16(tmp_path: Path) -> None:
+    assert not has_bf16_instructions(tmp_path)
