@@ -123,7 +123,7 @@ def test_what_is_reduced_grows_with_the_cost_of_a_step() -> None:
 
     fast = suggestion(0.01, 1)
     assert (fast.methods, has_small_test(fast)) == (None, False)
-    few_methods = suggestion(0.1, 1)
+    few_methods = suggestion(0.15, 1)
     assert (few_methods.methods, has_small_test(few_methods)) == (("ce", "nal"), True)
     small_network = suggestion(3, 0.15)
     assert small_network.methods == ("ce", "nal")
