@@ -60,9 +60,14 @@ class Home:
         return self.path / "data"
 
     @property
+    def search_database(self) -> Path:
+        """SQLite file in which Optuna stores the hyperparameter searches."""
+        return self.path / "optuna.db"
+
+    @property
     def search_storage_url(self) -> str:
         """URL of the SQLite database in which Optuna stores the hyperparameter searches."""
-        return f"sqlite:///{self.path / 'optuna.db'}"
+        return f"sqlite:///{self.search_database}"
 
     @property
     def artifact_dir(self) -> Path:

@@ -99,6 +99,8 @@ def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
         parts.append(f"{title} label noise" if title != "clean" else "clean labels")
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
+    if plan.test_subset is not None:
+        parts.append(f"tested on {plan.test_subset:,} of {plan.dataset.test_size:,} images")
     return ", ".join([*parts, "test accuracy in %"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from reports.paper import (
     paper_noise_of,
 )
 from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
+from trainables.run.metrics import TEST_LAST
 from trainables.run.protocols import protocol_from_identity
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from trainables.run.parameters import Space
 
 
+CROSS_ENTROPY = "ce"
+"""Name of the method with which tuned methods are compared."""
+EDGE_FRACTION = 0.05
+"""Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
+
+
 def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
     """Return the notes to print under the table of a sweep, from top to bottom."""
     return (
@@ -30,6 +38,8 @@ def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ..
         _seeds_note(plan, cells),
         *_protocol_notes(plan, cells),
         *_searches_notes(plan, cells),
+        *_edges_notes(plan),
+        *_losses_notes(plan, cells),
         _recipes_note(plan, cells),
         *_convergence_notes(cells),
         *_label_noise_notes(cells),
@@ -117,6 +127,57 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         yield f"{text}; {_describe_scope(plan, search)}."
 
 
+def _edges_notes(plan: PlanRecord) -> Iterator[str]:
+    for search in plan.searches:
+        for name, value in (search.chosen or {}).items():
+            space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
+            if _is_at_edge(float(value), space):
+                yield (
+                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
+                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
+                    f"(search.space.{search.method}.{name})."
+                )
+
+
+def _is_at_edge(value: float, space: Space) -> bool:
+    """Return whether a value lies in the outer `EDGE_FRACTION` of a search space, or outside."""
+    low, high, point = space.low, space.high, value
+    if space.log:
+        low, high, point = math.log(low), math.log(high), math.log(point)
+    margin = EDGE_FRACTION * (high - low)
+    return not low + margin < point < high - margin
+
+
+def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    """Yield a note for each tuned method that is less accurate than cross entropy somewhere."""
+    remedies_by_method = {
+        search.method: search.remedies for search in plan.searches if search.method != CROSS_ENTROPY
+    }
+    for method, remedies in remedies_by_method.items():
+        losing_cells = [
+            summary.cell
+            for summary in cells
+            if summary.cell.is_tuned
+            and summary.cell.method == method
+            and any(
+                summary.cell.scenario == other.cell.scenario and _is_below(summary, other)
+                for other in cells
+                if other.cell.method == CROSS_ENTROPY
+            )
+        ]
+        if losing_cells:
+            scenarios = "; ".join(dict.fromkeys(cell.scenario_title for cell in losing_cells))
+            title = losing_cells[0].method_title
+            text = f"{title} is less accurate than cross entropy on {scenarios}"
+            yield f"{text}; worth trying: {'; '.join(remedies)}." if remedies else f"{text}."
+
+
+def _is_below(summary: CellSummary, other: CellSummary) -> bool:
+    """Return whether the mean accuracy in the last epoch is lower than that of another cell."""
+    mean_accuracy, other_mean = (each.statistics[TEST_LAST].mean for each in (summary, other))
+    return mean_accuracy is not None and other_mean is not None and mean_accuracy < other_mean
+
+
 def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     matched_recipe = "the matched recipe: network, schedule, epochs and selection are NAL's"
     titles_with_own_recipe = [summary.cell.method_title for summary in cells if summary.cell.recipe]
@@ -175,6 +236,11 @@ def _label_noise_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
 def _subset_notes(plan: PlanRecord) -> Iterator[str]:
     if plan.subset is not None:
         yield f"Trained on {plan.subset:,} of {plan.dataset.train_size:,} images."
+    if plan.test_subset is not None:
+        yield (
+            f"Accuracies are measured on {plan.test_subset:,} of {plan.dataset.test_size:,} test "
+            "images, the same for all runs and equally many of each class."
+        )
 
 
 def _paper_numbers_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:

@@ -241,6 +241,8 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         subset: number of training samples used; None for all.
         balanced: whether the subset has equally many samples of each class, by the labels that
             come with the dataset.
+        test_subset: number of test samples evaluated in the confirm phase, equally many of every
+            class; None for all. All runs evaluate the same samples.
         unreadable: treatment of pictures that cannot be decoded: "fail" ends the run and names
             the file, "skip" leaves the sample out and counts it in the record.
         posterior: network from whose class probabilities PMD noise is drawn.
@@ -268,6 +270,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     balanced: bool = False
+    test_subset: Count | None = added_key(None)
     unreadable: UnreadablePolicy = "fail"
     posterior: Posterior = Posterior()
     resources: Resources = Resources()

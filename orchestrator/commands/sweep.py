@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
@@ -21,6 +23,7 @@ from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_view
+from orchestrator.sweeping.recorded import recorded_run_count
 from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
@@ -31,8 +34,7 @@ from reports.words import format_count
 from trainables.errors import FieldError, HomeError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
@@ -63,24 +65,34 @@ def run(
         NalError: if the sweep cannot be started or continued.
     """
     console = CommandConsole(stderr=as_json)
-    engine = engine_of(locations)
+    engine, home = engine_of(locations), locations.home
     if dry_run:
         loaded_plan = load_plan(study_flags, locations, console, may_write=False)
-        cost = _measure_cost(loaded_plan.plan, engine, None, console)
-        console.print(plan_view(loaded_plan, cost, locations))
+        measure_cost = partial(
+            _measure_cost, engine=engine, home=home, console=console, may_write=False
+        )
+        cost = measure_cost(loaded_plan.plan)
+        with _translate_search_errors(home), console.status("looking for recorded runs"):
+            recorded_count = recorded_run_count(loaded_plan.plan, home)
+        console.print(plan_view(loaded_plan, cost, locations, recorded_count))
+        _suggest_smaller_sweep(
+            study_flags, locations, loaded_plan.plan, cost, measure_cost, console
+        )
         if as_json:
-            print_json(plan_json(loaded_plan, cost, locations))
+            print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
         return 0
-    home = locations.home
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     home.create()
     with home.study_lock(loaded.name):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
-        cost = _measure_cost(loaded_plan.plan, engine, home.cache_dir, console)
+        measure_cost = partial(
+            _measure_cost, engine=engine, home=home, console=console, may_write=True
+        )
+        cost = measure_cost(loaded_plan.plan)
         console.print(plan_view(loaded_plan, cost, locations))
         if not yes and locations.ray_address is None:
-            _ask_confirmation(study_flags, locations, loaded_plan.plan, cost, console)
+            _ask_confirmation(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
         home.require_space(cost.plan_bytes(loaded_plan.plan))
         failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
@@ -106,23 +118,52 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
 
 
 def _measure_cost(
-    plan: Plan, engine: Engine, cache_dir: Path | None, console: Console
+    plan: Plan, *, engine: Engine, home: Home, console: Console, may_write: bool
 ) -> MachineCost:
     """Measure the time and disk space that the runs of a plan take on this machine.
 
     Args:
         plan: plan of the sweep.
         engine: engine, which may limit the number of runs at a time.
-        cache_dir: folder in which measurements are stored; None to store none.
+        home: home folder, in whose cache measurements are stored.
         console: console that shows the progress.
+        may_write: whether new measurements may be stored.
     """
     with console.status("measuring the time of a training step on this machine"):
-        cost = costs.measure_machine_cost(plan, cache_dir)
+        cost = costs.measure_machine_cost(plan, home, may_write=may_write)
     return replace(cost, max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs)
 
 
+def _suggest_smaller_sweep(
+    study_flags: StudyFlags,
+    locations: Locations,
+    plan: Plan,
+    cost: MachineCost,
+    measure_cost: Callable[[Plan], MachineCost],
+    console: Console,
+) -> bool:
+    """Print the command of a smaller sweep, if a sweep takes long on this machine.
+
+    Returns:
+        Whether a smaller sweep was printed.
+    """
+    if cost.plan_seconds(plan) <= MAX_UNCONFIRMED_SECONDS:
+        return False
+    smaller = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS, measure_cost)
+    if smaller is None:
+        return False
+    console.print(f"A smaller sweep takes about {format_duration(smaller.seconds)}:")
+    console.print(Text(f"    {command_line('sweep', smaller.flags, locations)}\n"), soft_wrap=True)
+    return True
+
+
 def _ask_confirmation(
-    study_flags: StudyFlags, locations: Locations, plan: Plan, cost: MachineCost, console: Console
+    study_flags: StudyFlags,
+    locations: Locations,
+    plan: Plan,
+    cost: MachineCost,
+    measure_cost: Callable[[Plan], MachineCost],
+    console: Console,
 ) -> None:
     """Ask the user to confirm a sweep that takes long on this machine.
 
@@ -132,18 +173,12 @@ def _ask_confirmation(
     seconds = cost.plan_seconds(plan)
     if seconds <= MAX_UNCONFIRMED_SECONDS:
         return
-    smaller_flags = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS)
-    if smaller_flags is not None:
-        smaller_plan = replace(plan, study=smaller_flags.load().study)
-        console.print(
-            f"A smaller sweep takes about {format_duration(cost.plan_seconds(smaller_plan))}:"
-        )
-        console.print(
-            Text(f"    {command_line('sweep', smaller_flags, locations)}\n"), soft_wrap=True
-        )
+    has_suggestion = _suggest_smaller_sweep(
+        study_flags, locations, plan, cost, measure_cost, console
+    )
     duration_text = f"this sweep takes about {format_duration(seconds)} on this machine"
     if not sys.stdin.isatty():
-        hint = "" if smaller_flags is None else ", or run the smaller sweep above"
+        hint = ", or run the smaller sweep above" if has_suggestion else ""
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
     if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
         raise UserError("the sweep was not started, because you did not confirm it")
@@ -213,9 +248,9 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {root_cause(error)}: check that the disk has space and "
+            f"{home.search_database}: {root_cause(error)}: check that the disk has space and "
             "that the file is intact, then type the same command again"
         ) from error
 

@@ -144,7 +144,7 @@ def _announce_posterior(
 ) -> None:
     """Print that the noisy labels need a network to be trained first, and how long that takes."""
     with console.status("measuring the time of a training step on this machine"):
-        cost = measure_run_cost(posterior_spec, plan, locations.home.cache_dir)
+        cost = measure_run_cost(posterior_spec, plan, locations.home, may_write=True)
     machine_cost = MachineCost({network_key(posterior_spec): cost}, cost.device)
     seconds = machine_cost.run_seconds(RunGroup(1, posterior_spec, plan.sample_count, 0, 0))
     console.print(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command, working_dir_of_workers
+from trainables.cpus import usable_cpu_count
 from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
             try:
                 _connect(address, temp_dir)
                 break
-            except Exception as error:  # Ray raises plain `Exception`
+            except Exception usable_cpu_count(),
+        }
+        try:  # Ray raises plain `Exception`
                 ray.shutdown()
                 reason = (str(error).strip().splitlines() or ["no message"])[0]
                 if attempt == MAX_START_ATTEMPTS:

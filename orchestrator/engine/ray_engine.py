@@ -8,7 +8,6 @@ by the digest of the run.
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from orchestrator.engine.cluster import (
 )
 from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
 from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
+from trainables.cpus import usable_cpu_count
 from trainables.errors import FieldError, ServiceError
 from trainables.training.job import Job, Opener, open_run
 
@@ -60,23 +60,24 @@ class RayEngine:
         """None, since only CPUs and GPUs limit the number of runs at a time."""
 
     def check(self, resources: Resources) -> None:
-        """Check that the cluster responds, or that this machine has the CPUs for one run.
+        """Check that the cluster responds, or that this process may use the CPUs for one run.
 
         Args:
             resources: CPUs and GPUs that one run requires.
 
         Raises:
             ServiceError: if the cluster does not respond.
-            FieldError: if one run requires more CPUs than this machine has; Ray would wait forever.
+            FieldError: if one run requires more CPUs than this process may use; Ray would wait
+                forever.
         """
         if self.address is not None:
             check_cluster(self.address)
             return
-        cpus = os.cpu_count() or 1
+        cpus = usable_cpu_count()
         if resources.cpus > cpus:
             raise FieldError(
                 "resources.cpus",
-                f"one run requires {resources.cpus} CPUs, but this machine has {cpus}",
+                f"one run requires {resources.cpus} CPUs, but this process may use {cpus}",
             )
 
     @contextmanager

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from trainables.datasets.base import Dataset
     from trainables.run.spec import RunSpec
 
 
@@ -85,6 +86,26 @@ class PhaseSize:
 def network_key(spec: RunSpec) -> NetworkKey:
     """Return the identity of the network that a run trains."""
     return spec.backbone, spec.backbone_parameters
+
+
+def sample_counts(spec: RunSpec, dataset: Dataset) -> tuple[int, int]:
+    """Return the numbers of samples that a run trains on and that each of its evaluations predicts.
+
+    Args:
+        spec: spec of the run.
+        dataset: dataset of the run.
+    """
+    sample_count = spec.subset or len(dataset.train)
+    val_count = held_out_count(spec.hold_out, sample_count)
+    split_sizes = {
+        "val": val_count,
+        "clean_val": val_count if dataset.validation is None else len(dataset.validation),
+        "test": sum(
+            min(spec.test_subset or len(split), len(split))
+            for split in dataset.test_splits.values()
+        ),
+    }
+    return sample_count - val_count, sum(split_sizes[name] for name in spec.evaluate)
 
 
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
@@ -248,7 +269,7 @@ def _group_by_cost(
             phase are added.
     """
     groups: dict[tuple[object, ...], RunGroup] = {}
-    class_count, dataset = len(plan.dataset.classes), plan.dataset
+    class_count = len(plan.dataset.classes)
     label_source_digests = {spec.digest for spec in plan.posterior_specs}
     for runs in similar_runs:
         spec = runs.spec
@@ -256,14 +277,7 @@ def _group_by_cost(
             continue
         if runs.is_prerequisite:
             counted_digests.add(spec.digest)
-        val_count = held_out_count(spec.hold_out, plan.sample_count)
-        split_sizes = {
-            "val": val_count,
-            "clean_val": val_count if dataset.validation is None else len(dataset.validation),
-            "test": sum(map(len, dataset.test_splits.values())),
-        }
-        train_count = plan.sample_count - val_count
-        evaluated_count = sum(split_sizes[name] for name in spec.evaluate)
+        train_count, evaluated_count = sample_counts(spec, plan.dataset)
         state_bytes = method_of(spec.method).state_bytes(
             spec.hyperparameters, train_count, class_count
         )

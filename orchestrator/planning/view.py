@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from search_spaces.loader import LoadedStudy
 
 
-def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) -> RenderableType:
+def plan_view(
+    loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations, recorded_count: int = 0
+) -> RenderableType:
     """Render the plan of a sweep for the terminal: runs, settings, cost and output locations.
 
     Args:
         loaded_plan: plan and study of the sweep.
         cost: measured cost of training on this machine.
         locations: paths of the data, the home folder and the MLflow store.
+        recorded_count: number of runs of the sweep that are recorded already, if this is known.
     """
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     phase_table = headed_table("phase", Column("runs", justify="right"), "", "one run")
@@ -43,9 +46,11 @@ def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) 
             size.run_count_formula,
             _format_run_duration(size, cost),
         )
-    facts = facts_table(_facts(loaded_plan, cost, locations))
+    facts = _facts(loaded_plan, cost, locations)
+    if recorded_count:
+        facts.append(("recorded", f"{format_count(recorded_count, 'run')} of this sweep"))
     title = Text(f"{plan.name}: {study.title}", style="bold")
-    return Group(title, Text(), phase_table, Text(), facts, Text())
+    return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
 
 
 def _format_run_duration(size: PhaseSize, cost: MachineCost) -> str:
@@ -119,6 +124,16 @@ def _facts(
                 "chosen by",
                 f"{plan.protocols_text}; standard error of one run "
                 f"{100 * plan.standard_error:.1f} points ({plan.held_out_count} held-out labels)",
+            )
+        )
+    if plan.held_out_warning:
+        facts.append(("warning", plan.held_out_warning))
+    if cost.emulates_bf16(plan):
+        facts.append(
+            (
+                "warning",
+                "bf16 is emulated on this processor, which takes many times as long as float32: "
+                "add --set recipe.precision=float32",
             )
         )
     decoding_text = (

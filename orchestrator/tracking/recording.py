@@ -129,6 +129,7 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         ),
         backbone=backbone_of(study.backbone.name).title,
         subset=study.subset,
+        test_subset=study.test_subset,
         epochs=matched_recipe(study).epochs,
         window=matched_recipe(study).window,
         scope=study.search.scope,
@@ -180,6 +181,7 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) 
             for candidate, seed_group in tuning.candidates
         ],
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
+        remedies=list(method_of(method).remedies),
     )
 
 

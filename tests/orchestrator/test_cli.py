@@ -19,6 +19,7 @@ from orchestrator.__main__ import main
 from orchestrator.engine.base import engine_names
 from orchestrator.home import Home
 from orchestrator.planning import cost as costs
+from trainables.cpus import usable_cpu_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,7 +155,7 @@ def test_an_invalid_engine_is_refused(
 
 def test_too_many_cpus_are_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "digits", "--set", "resources.cpus=1000")
-    assert f"one run requires 1000 CPUs, but this machine has {os.cpu_count()}" in line
+    assert f"one run requires 1000 CPUs, but this process may use {usable_cpu_count()}" in line
     assert home_is_untouched(tmp_path)
 
 

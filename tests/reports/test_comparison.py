@@ -187,6 +187,53 @@ def test_a_subset_is_stated_in_subtitle_and_notes() -> None:
     assert "Trained on 1,000 of 50,000 images." in table.notes
 
 
+def test_a_subset_of_the_test_images_is_stated_in_subtitle_and_notes() -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR, test_subset=2000)
+    assert "tested on 2,000 of 10,000 images" in table.subtitle
+    assert any(
+        note.startswith("Accuracies are measured on 2,000 of 10,000 test images, the same for all")
+        for note in table.notes
+    )
+
+
+def search_of(chosen: dict[str, bool | int | float | str], **changes: Any) -> TuningRecord:
+    space = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
+    fields = {"trials": 3, "digests": [], "chosen": chosen, **changes}
+    return TuningRecord("nal", "NAL", "symmetric-0.4", ["symmetric-0.4"], space, **fields)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ({"lambda": 1.0, "alpha": 0.8}, []),
+        ({"lambda": 9.5, "alpha": 0.8}, ["λ = 9.5"]),
+        ({"lambda": 0.12, "alpha": 0.98}, ["λ = 0.12", "α = 0.98"]),
+        ({"lambda": 20.0, "alpha": 0.8}, ["λ = 20"]),
+    ],
+)
+def test_values_at_the_edge_of_their_range_are_noted(
+    chosen: dict[str, bool | int | float | str], names: list[str]
+) -> None:
+    notes = table_of([(tuned_cell(), [0.5] * 3)], searches=[search_of(chosen)]).notes
+    edges = [note for note in notes if "lies at the edge of its range" in note]
+    assert [note.split(" lies")[0] for note in edges] == [f"NAL: the chosen {n}" for n in names]
+
+
+def test_a_tuned_method_below_cross_entropy_is_noted_with_what_is_worth_trying() -> None:
+    searches = [search_of(TUNED, remedies=["a larger λ", "more epochs"])]
+
+    def notes(accuracy: float) -> list[str]:
+        cells = [(tuned_cell(), [accuracy] * 3), (make_cell("ce"), [0.73] * 3)]
+        table = table_of(cells, searches=searches)
+        return [note for note in table.notes if "less accurate than cross entropy" in note]
+
+    assert notes(0.8) == []
+    assert notes(0.46) == [
+        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying: a larger λ; more "
+        "epochs."
+    ]
+
+
 def test_fixed_axes_are_noted() -> None:
     def spread(**changes: Any) -> str:
         table = table_of([(tuned_cell(), [0.5] * 3)], **changes)

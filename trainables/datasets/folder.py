@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.cpus import usable_cpu_count
 from trainables.datasets import class_folders
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
@@ -138,7 +139,7 @@ def decode_all(
             images[position] = pixels.transpose(2, 0, 1)
 
     # Pillow releases the GIL while it decodes: threads help with larger pictures.
-    pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=min(4, usable_cpu_count()))
     try:
         for _ in pool.map(decode_chunk, range(0, len(paths), CHUNK_SIZE)):
             pass

@@ -122,6 +122,9 @@ class Method(ABC):
     """Runs of other methods that are trained first, because this method uses their results."""
     outcomes: ClassVar[tuple[str, ...]] = ("predictions",)
     """Names of the results that a run of this method can pass to other runs."""
+    remedies: ClassVar[tuple[str, ...]] = ()
+    """Settings worth trying where the tuned method is less accurate than cross entropy, as texts
+    for the notes of tables."""
     needs_truth: ClassVar[bool] = False
     """Whether the method requires the true labels of the training samples."""
 

@@ -27,6 +27,22 @@ def plan_text(study_flags: StudyFlags) -> str:
     return capture.get()
 
 
+def test_a_plan_warns_of_too_few_held_out_labels() -> None:
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC))  # 10 of 100 labels
+    assert "10 held-out labels cannot tell candidates apart that differ by less than 15.8" in text
+    assert "points: 16 seeds in select.seeds would bring this down to 4 points" in text
+    flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, methods=("ce",), sets=("tune=[]",))
+    assert "cannot tell candidates apart" not in plan_text(flags)
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_plan_warns_of_emulated_bf16(monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool) -> None:
+    monkeypatch.setattr("orchestrator.planning.cost.has_bf16_instructions", lambda: has_bf16)
+    flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=("recipe.precision=bf16",))
+    assert ("add --set recipe.precision=float32" in plan_text(flags)) == (not has_bf16)
+    assert "bf16" not in plan_text(StudyFlags(study="cifar10-small"))
+
+
 def test_a_plan_lists_scaled_values() -> None:
     text = plan_text(
         StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)

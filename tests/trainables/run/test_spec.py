@@ -66,6 +66,7 @@ CHANGED: dict[str, Any] = {
     "dataset": "cifar100",
     "data": "0" * 64,
     "subset": 1000,
+    "test_subset": 500,
     "scenario": "clean",
     "annotations": "1" * 64,
     "backbone": "mlp",
@@ -189,6 +190,7 @@ def test_nan_and_infinity_have_no_canonical_form() -> None:
         ({"hold_out": 0.0}, "hold_out"),
         ({"evaluate": ("train",)}, "evaluate"),
         ({"subset": 0}, "subset"),
+        ({"test_subset": 0}, "test_subset"),
         ({"threads": 0}, "threads"),
     ],
 )
