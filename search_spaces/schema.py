@@ -270,7 +270,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     balanced: bool = False
-    test_subset: Count | None = added_key(None)
+    test_subset: Count | None = field_added_later(None)
     unreadable: UnreadablePolicy = "fail"
     posterior: Posterior = Posterior()
     resources: Resources = Resources()

@@ -139,9 +139,7 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
             try:
                 _connect(address, temp_dir)
                 break
-            except Exception usable_cpu_count(),
-        }
-        try:  # Ray raises plain `Exception`
+            except Exception as error:  # Ray raises plain `Exception`
                 ray.shutdown()
                 reason = (str(error).strip().splitlines() or ["no message"])[0]
                 if attempt == MAX_START_ATTEMPTS:
@@ -171,7 +169,7 @@ def _connect(address: str | None, temp_dir: str) -> None:
     local_options: dict[str, Any] = {
         "_temp_dir": temp_dir,
         "include_dashboard": False,
-        "num_cpus": os.cpu_count(),
+        "num_cpus": usable_cpu_count(),
     }
     previous_handler = signal.getsignal(signal.SIGTERM)
     try:
