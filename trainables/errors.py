@@ -73,6 +73,7 @@ def suggest(unknown_name: str, known_names: Iterable[str]) -> str:
         known_names: all names that are allowed in its place.
     """
     names = sorted(known_names)
-    matches = difflib.get_close_matches(unknown_name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{matches[0]}'? " if matches else ""
+    names_by_lower_case = {name.lower(): name for name in names}
+    matches = difflib.get_close_matches(unknown_name.lower(), names_by_lower_case, n=1)
+    hint = f"did you mean '{names_by_lower_case[matches[0]]}'? " if matches else ""
     return f"{hint}known: {', '.join(names)}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from reports.comparison import comparison_table
 from reports.read import read_sweep
 from reports.render import render_markdown, render_terminal, render_text
@@ -17,6 +15,8 @@ from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.flags import Locations
     from reports.table import Table
@@ -95,5 +95,5 @@ def run(
     if as_json:
         print_json(report.json_values)
     else:
-        report.print_table(Console(highlight=False))
+        report.print_table(CommandConsole())
     return 0

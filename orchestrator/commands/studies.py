@@ -6,11 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.output import headed_table, print_json
+from orchestrator.output import CommandConsole, headed_table, print_json
 from search_spaces.files import shipped_study_titles
 from search_spaces.layers import format_key, iter_leaves
 
@@ -32,8 +31,8 @@ def list_studies(*, as_json: bool) -> int:
         return 0
     table = Table.grid(padding=(0, 3))
     for name, title in titles.items():
-        table.add_row(f"[bold]{name}[/]", title)
-    console = Console(highlight=False)
+        table.add_row(Text(name, style="bold"), title)
+    console = CommandConsole()
     console.print(table)
     console.print(
         "\n`python -m orchestrator show STUDY` prints all values of a study. STUDY is a name from "
@@ -63,7 +62,7 @@ def show(study_flags: StudyFlags, *, as_yaml: bool) -> int:
         key = format_key(key_path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(key), Text(text), Text(sources.get(key, ""), style="dim"))
-    console = Console(highlight=False)
+    console = CommandConsole()
     if not console.is_terminal:
         console.width = PIPED_LINE_WIDTH
     console.print(table)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.approval import is_allowed
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from reports.contact_sheet import draw_contact_sheet
 from reports.suspects import Suspects, rank_suspects, to_csv
 from trainables.datasets import Dataset, Split, load, source_of
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from rich.console import Console
 
     from orchestrator.flags import Locations
     from orchestrator.home import Home
@@ -61,7 +61,7 @@ def run(
     Raises:
         NalError: if the run has not ended or has no diagnostics, or its data cannot be read.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     home = locations.home
     record = Record(home.path, _full_digest(home, digest_prefix))
     result = record.read_result()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
-from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,7 +15,7 @@ from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Locations, StudyFlags, command_line
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
@@ -34,6 +33,8 @@ from trainables.errors import FieldError, HomeError, NalError, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
@@ -67,7 +68,7 @@ def run(
     Raises:
         NalError: if the sweep cannot be started or continued.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     engine = engine_of(locations)
     if dry_run:
         loaded_plan = load_plan(study_flags, locations, console, may_write=False)
@@ -151,7 +152,7 @@ def _ask_confirmation(
     if not sys.stdin.isatty():
         hint = "" if smaller_flags is None else ", or run the smaller sweep above"
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
-    if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
+    if not console.input(f"{duration_text}. Start? [y/N] ").strip().lower().startswith("y"):
         raise UserError("the sweep was not started, because you did not confirm it")
 
 

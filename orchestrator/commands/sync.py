@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.commands.report import build_report
+from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.schema import Phase
@@ -56,7 +55,7 @@ def run(locations: Locations) -> int:
     for result in _results_outside_sweeps(home.path, written_digests):
         Tracker(uri, artifact_dir, result.provenance["study"]).record(result, "train")
         standalone_count += 1
-    Console(highlight=False).print(
+    CommandConsole().print(
         f"{uri} contains {len(written_digests)} runs of sweeps and {standalone_count} other runs."
     )
     return 0
@@ -122,6 +121,4 @@ def _read_result(digest: str, home: Path) -> RunResult | None:
 @cache
 def _print_skipped(error_message: str) -> None:
     """Print that a damaged record is skipped; the same message is printed only once."""
-    Console(stderr=True, highlight=False).print(
-        f"skipped a damaged record: {error_message}", soft_wrap=True
-    )
+    CommandConsole(stderr=True).print(f"skipped a damaged record: {error_message}", soft_wrap=True)

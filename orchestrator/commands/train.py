@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
-from orchestrator.output import facts_table, print_json
+from orchestrator.output import CommandConsole, facts_table, print_json
 from orchestrator.planning.cost import MachineCost, format_duration, measure_run_cost
 from orchestrator.planning.loading import job_of, load_plan
 from orchestrator.planning.sizes import RunGroup, network_key
@@ -32,6 +30,7 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.flags import Locations, StudyFlags
@@ -62,7 +61,7 @@ def run(
     Raises:
         NalError: if the run cannot be carried out.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     try:
         method = study_flags.method_name(method)
         method_of(method)

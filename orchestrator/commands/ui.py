@@ -9,9 +9,8 @@ import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.interpreter import module_command
+from orchestrator.output import CommandConsole
 from reports.store import existing_store_uri
 from trainables.errors import ServiceError
 
@@ -45,7 +44,7 @@ def run(home: Home, host: str, port: int) -> int:
         raise ServiceError(
             f"port {port} of {host} is already in use: choose another port with --port"
         )
-    console = Console(highlight=False)
+    console = CommandConsole()
     console.print(f"MLflow store: {store_uri}")
     console.print(
         f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the server."
