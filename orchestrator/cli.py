@@ -185,9 +185,10 @@ def data_check(
     json: JsonFlag = False,
 ) -> None:
     """Read a dataset, count the samples of each class, and list unreadable pictures."""
+    from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 
-    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    name = load_reference("dataset", dataset, None, allow_code=allow_code)
     raise typer.Exit(data_command.check(name, locations.dataset_dir, decode=decode, as_json=json))
 
 
@@ -197,9 +198,10 @@ def data_prepare(
     dataset: DatasetArgument, locations: Locations, allow_code: AllowCodeFlag = False
 ) -> None:
     """Download a dataset where possible, check it, and decode it into the cache."""
+    from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 
-    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    name = load_reference("dataset", dataset, None, allow_code=allow_code)
     raise typer.Exit(data_command.prepare(name, locations.dataset_dir, locations.home))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Column, Table
+from rich.text import Text, TextType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.status import Status
 
 
 PIPED_LINE_WIDTH = 10_000
@@ -21,7 +24,11 @@ No line of a command is that long, so none is broken.
 
 
 class CommandConsole(Console):
-    """Console of a command, which breaks lines on a terminal only."""
+    """Console of a command: it prints texts literally, and breaks lines on a terminal only.
+
+    Titles, class names and paths of the user's may contain square brackets and colons. Rich would
+    read them as markup (`[bold]`) and emoji codes (`:smile:`).
+    """
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Create a console.
@@ -29,9 +36,17 @@ class CommandConsole(Console):
         Args:
             stderr: whether to print on standard error instead of standard output.
         """
-        super().__init__(stderr=stderr, highlight=False)
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
         if not self.is_terminal:
             self.width = PIPED_LINE_WIDTH
+
+    def status(self, status: RenderableType, **options: Any) -> Status:  # noqa: ANN401 - as in rich
+        """Return a status display with a spinner and a literal text."""
+        return super().status(Text(status) if isinstance(status, str) else status, **options)
+
+    def input(self, prompt: TextType = "", **options: Any) -> str:  # noqa: ANN401 - as in rich
+        """Print a literal prompt, and return the line that the user types."""
+        return super().input(prompt, **{**options, "markup": False, "emoji": False})
 
 
 def print_json(value: object) -> None:

@@ -241,8 +241,8 @@ class PlanRecord:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> PlanRecord:
-        """Parse the plan from JSON text.
+    def from_json(cls, text: str | bytes) -> PlanRecord:
+        """Parse the plan from JSON text, or from its UTF-8 encoding.
 
         Raises:
             RecordError: if the text is damaged or was written by another version.

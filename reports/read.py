@@ -135,7 +135,7 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
     with tempfile.TemporaryDirectory() as temp_dir:
         try:
             path = client.download_artifacts(sweep_run.info.run_id, PLAN_FILE, temp_dir)
-            return PlanRecord.from_json(Path(path).read_text())
+            return PlanRecord.from_json(Path(path).read_bytes())
         except (OSError, RecordError) as error:
             raise RecordError(
                 f"sweep {sweep_run.data.tags['nal.sweep'][:12]} of "

@@ -32,7 +32,10 @@ def render_terminal(table: Table, *, mark_best: bool = False) -> RenderableType:
         grid.add_column(Text(section.title, style="italic"), min_width=_MIN_ROW_NAME_WIDTH)
         for column in table.columns:
             grid.add_column(
-                column, justify="right", min_width=_MIN_COLUMN_WIDTH, max_width=_MAX_COLUMN_WIDTH
+                Text(column),
+                justify="right",
+                min_width=_MIN_COLUMN_WIDTH,
+                max_width=_MAX_COLUMN_WIDTH,
             )
         for row in section.rows:
             style = "dim" if row.kind == "quoted" else ""

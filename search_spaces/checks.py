@@ -531,12 +531,14 @@ def _check_each(key: str, items: Sequence[Item], check: Callable[[Item], object]
 
 def _check_distinct(key: str, items: Sequence[object]) -> None:
     """Check that no item of the list at a key is repeated."""
+    earlier_items: set[object] = set()
     for position, item in enumerate(items):
         _refuse(
             f"{key}.{position}",
             f"{item} is given twice: remove one",
-            when=item in items[:position],
+            when=item in earlier_items,
         )
+        earlier_items.add(item)
 
 
 def _refuse(key: str, message: str, *, when: bool) -> None:

@@ -67,6 +67,12 @@ class StudyLayers:
         """Return the origin of the key at a path; None if no layer sets this very key."""
         return self._origins.get(key_path)
 
+    def origins_within(self, key_path: KeyPath) -> list[Origin]:
+        """Return the origins of the key at a path and of all keys below it."""
+        return [
+            origin for path, origin in self._origins.items() if path[: len(key_path)] == key_path
+        ]
+
     def key_paths(self) -> set[KeyPath]:
         """Return the paths of all keys that a layer sets or removes."""
         return set(self._origins)
@@ -77,6 +83,26 @@ class StudyLayers:
         for key in key_path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
+
+    def is_set_later(self, key_path: KeyPath, other_key_path: KeyPath) -> bool:
+        """Return whether a layer sets or removes a key after the last one that sets another key.
+
+        False if no layer sets one of the keys.
+        """
+        origin, other_origin = self.origin_at(key_path), self.origin_at(other_key_path)
+        return (
+            origin is not None
+            and other_origin is not None
+            and origin.layer_index > other_origin.layer_index
+        )
+
+    def removing_origin(self, key_path: KeyPath) -> Origin | None:
+        """Return the origin of the null that removed a key or a mapping around it; None if none."""
+        for length in range(1, len(key_path) + 1):
+            origin = self.origin_at(key_path[:length])
+            if origin is not None and self.value_at(key_path[:length]) is None:
+                return origin
+        return None
 
     def flag_key_paths(self) -> frozenset[KeyPath]:
         """Return the paths of all keys that flags set to a value other than null."""

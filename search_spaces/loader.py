@@ -189,8 +189,9 @@ def load_study(
     """Load a shipped study or the user's own YAML file, and apply the changes made by flags.
 
     A study that extends another one inherits its keys: mappings are merged key by key, a list
-    replaces the inherited list, and null removes an inherited key. What else a flag changes is
-    described in `search_spaces.flags.apply_changes`.
+    replaces the inherited list, and null removes an inherited key. Deviations from the paper are
+    those of a dataset: they are not inherited by a study on another one. What else a flag changes
+    is described in `search_spaces.flags.apply_changes`.
 
     Args:
         name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
@@ -216,15 +217,22 @@ def load_study(
             extensions.enter_folder(file.code_folder)
         sources_section = tree.pop("sources", None)
         study_layers.merge(*extensions.tree_with_names(tree, origin_of))
+        inherited_prefix = "" if file is files[-1] else f"inherited from {file.name}: "
         statements += [
-            replace(statement, key_path=extensions.path_with_names(statement.key_path))
+            replace(
+                statement,
+                key_path=extensions.path_with_names(statement.key_path),
+                text=f"{inherited_prefix}{statement.text}",
+            )
             for statement in read_source_statements(sources_section, origin_of)
         ]
     file_key_paths = study_layers.key_paths()
     apply_changes(study_layers, changes, len(files), extensions)
+    if study_layers.is_set_later(("dataset",), ("deviations",)):
+        study_layers.merge_value(("deviations",), None, study_layers.nearest_origin(("dataset",)))
     try:
         study = validate_study(study_layers.tree)
-        are_scenarios_replaced = _is_set_by_later_layer(study_layers, "scenarios", "overrides")
+        are_scenarios_replaced = study_layers.is_set_later(("scenarios",), ("overrides",))
         check_study(study, allow_unused_overrides=are_scenarios_replaced)
     except FieldError as error:
         raise _study_error_at_origin(error, study_layers, extensions) from error
@@ -278,16 +286,6 @@ def _origin_lookup(file: StudyFile, layer_index: int) -> Callable[[KeyPath], Ori
     """Return a function that returns the file and line of a key from its key path."""
     lines = file.document.lines
     return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", layer_index)
-
-
-def _is_set_by_later_layer(study_layers: StudyLayers, key: str, other_key: str) -> bool:
-    """Return whether one top-level key was set with precedence over another, as by a flag."""
-    origin, other_origin = study_layers.origin_at((key,)), study_layers.origin_at((other_key,))
-    return (
-        origin is not None
-        and other_origin is not None
-        and origin.layer_index > other_origin.layer_index
-    )
 
 
 def _study_error_at_origin(

@@ -772,7 +772,14 @@ def _scale_values(
         old_recipe, new_recipe = _recipes_around_scaling(
             study, method, None if holds_everywhere else scenario
         )
-        value = scale_value(parameters[name], sourced_value.value, old_recipe, new_recipe)
+        scenarios = study.scenarios if scenario is None or holds_everywhere else (scenario,)
+        shortest_epochs = min(
+            _scaled_training_settings(study, method, used_scenario).recipe.epochs
+            for used_scenario in scenarios
+        )
+        value = scale_value(
+            parameters[name], sourced_value.value, old_recipe, new_recipe, shortest_epochs
+        )
         if (
             value != sourced_value.value
             and sourced_value.key_path not in study.training_length.flag_key_paths

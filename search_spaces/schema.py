@@ -35,6 +35,8 @@ from trainables.run.spec import UnreadablePolicy
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
+MAX_SEED_COUNT = 10_000
+"""Largest number of seeds of a phase that a flag may request."""
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.approval import is_allowed
 from orchestrator.downloading import download
 from orchestrator.output import CommandConsole, headed_table, print_json
-from search_spaces.references import StudyExtensions
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
@@ -152,21 +149,6 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-def dataset_name(reference: str, *, allow_code: bool) -> str:
-    """Return the name of a dataset that the user selects.
-
-    Args:
-        reference: name of the dataset; or FILE.py:CLASS for a class in a code file, whose path is
-            relative to the working directory.
-        allow_code: whether the file may be executed without asking the user.
-
-    Raises:
-        CodeError: if the user has not allowed the code file, or the file cannot be executed.
-    """
-    extensions = StudyExtensions(partial(is_allowed, allow_code=allow_code))
-    return extensions.load_reference("dataset", reference)
-
-
 def _find_source(name: str) -> Source:
     """Return the `Source` that reads the dataset of a name.
 
@@ -185,7 +167,7 @@ def _find_undecodable(split: Split, title: str, console: Console) -> Iterator[tu
         return
     from trainables.run_data.picture_loader import decode_picture
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress_bar:
         for position in progress_bar.track(range(len(split)), description=title):
             try:

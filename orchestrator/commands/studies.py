@@ -25,7 +25,7 @@ def list_studies(*, as_json: bool) -> int:
         return 0
     table = Table.grid(padding=(0, 3))
     for name, title in titles.items():
-        table.add_row(f"[bold]{name}[/]", title)
+        table.add_row(Text(name, style="bold"), title)
     console = CommandConsole()
     console.print(table)
     console.print(

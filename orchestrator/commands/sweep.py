@@ -180,7 +180,7 @@ def _ask_confirmation(
     if not sys.stdin.isatty():
         hint = ", or run the smaller sweep above" if has_suggestion else ""
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
-    if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
+    if not console.input(f"{duration_text}. Start? [y/N] ").strip().lower().startswith("y"):
         raise UserError("the sweep was not started, because you did not confirm it")
 
 

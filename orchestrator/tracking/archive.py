@@ -88,7 +88,7 @@ class SweepArchive:
             FileNotFoundError: if the plan or the study is missing.
             RecordError: if the plan is damaged.
         """
-        plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_text())
+        plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_bytes())
         return plan, (self.folder / STUDY_FILE).read_text()
 
     def read_code_files(self) -> dict[str, str]:

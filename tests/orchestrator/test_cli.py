@@ -69,11 +69,26 @@ FLAGS = {
     "out of range": (("digits", "--set", "recipe.momentum=1.5"), ["momentum", "[0, 1)", "1.5"]),
     "wrong type": (("digits", "--set", "search.trials=many"), ["search.trials", "many"]),
     "unknown method": (("digits", "--methods", "nal,cee"), ["--methods", "'ce'"]),
-    "unknown scenario": (("digits", "--scenario", "symetric-0.4"), ["--scenario", "symmetric"]),
+    "unknown scenario": (
+        ("digits", "--scenario", "symetric-0.4"),
+        ["--scenario: unknown scenario 'symetric-0.4': did you mean 'symmetric-RATE'? known: "],
+    ),
     "noise above 1": (("digits", "--scenario", "symmetric-1.4"), ["--scenario", "1.4"]),
     "no trials": (("digits", "--trials", "0"), ["--trials", "1", "0"]),
     "no seeds": (("digits", "--seeds", "0"), ["--seeds", "at least 1", "0"]),
     "seeds below 0": (("digits", "--seeds", "-3"), ["--seeds", "at least 1", "-3"]),
+    "a billion seeds": (
+        ("digits", "--seeds", "1000000000"),
+        ["--seeds: must be at most 10000, got 1000000000"],
+    ),
+    "a billion epochs": (
+        ("digits", "--epochs", "1000000000"),
+        ["--epochs: epochs must be at most 1000000"],
+    ),
+    "an unknown key like no other": (
+        ("digits", "--set", "gamma=1"),
+        ["unknown key 'gamma': known"],
+    ),
     "no epochs": (("digits", "--epochs", "0"), ["--epochs", "1", "0"]),
     "no samples": (("digits", "--subset", "0"), ["--subset", "1", "0"]),
     "more samples than there are": (("digits", "--subset", "99999"), ["--subset", "1437"]),

@@ -43,8 +43,10 @@ def test_digests_of_all_phases() -> None:
     assert plan.digests == {"a", "b", "c", "d", "e"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sweep": "a", "cells": []}'])
-def test_a_damaged_plan_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"sweep": "a", "cells": []}', b'{"sweep": "\xff"}']
+)
+def test_a_damaged_plan_is_refused(text: str | bytes) -> None:
     with pytest.raises(
         RecordError, match=r"^plan\.json is damaged or was written by another version: "
     ):

@@ -97,6 +97,17 @@ def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None
     assert matched_recipe(study).window == 10
 
 
+def test_null_removes_the_search_and_the_words_about_it(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text("extends: digits\ntitle: no search\ntune: null\nselect: null\nsearch: null\n")
+    loaded = load_study(str(path))
+    assert loaded.study.search_scenarios == {}
+    assert loaded.study.search.hold_out == 0.1
+    assert loaded.sources["search.hold_out"] == "default of the schema"
+    assert loaded.sources["select.seeds"] == "default of the schema"
+    assert loaded.with_epochs(3).study.search_scenarios == {}
+
+
 def test_a_schedule_of_another_kind_inherits_nothing(write_study: Callable[..., Path]) -> None:
     small = write_study("    kind: constant", "    kind: cosine-restarts\n    period: 5")
     text = "extends: small.yaml\nrecipe:\n  schedule: {kind: multistep, milestones: [3, 5]}\n"
@@ -164,7 +175,7 @@ def test_changes_are_applied_in_order() -> None:
         (Change("subset", 5000, "--subset"), "--subset: must be from 1 to 1437, "),
         (Change("confirm.seeds", [0, 0], "--seeds"), "--seeds: 0 is given twice: remove one"),
         (Change("methods", ["nall"], "--methods"), "--methods: unknown method 'nall': did you"),
-        (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x'; known: "),
+        (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x': known: "),
         (
             parse_set_flag("recipe.epoch=5"),
             "--set recipe.epoch: unknown key 'epoch': did you mean 'ep",
@@ -216,6 +227,31 @@ def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
     loaded = load_study("cifar10", [Change("scenarios", selection, "--scenario")])
     assert loaded.study.search.scenario == "symmetric-0.4"
     assert loaded.sources["search.scenario"] == load_study("cifar10").sources["search.scenario"]
+
+
+def test_narrowing_methods_narrows_the_varied_values() -> None:
+    study = load_study("cifar10-sensitivity", [Change("methods", ["ce"], "--methods")]).study
+    assert study.vary == {}
+    study = load_study("cifar10-sensitivity", [Change("methods", ["ce", "nal"], "--methods")]).study
+    assert list(study.vary) == ["nal"]
+    changes = [Change("methods", ["ce"], "--methods"), parse_set_flag("vary.nal.lambda=[1, 2]")]
+    assert "vary.nal: 'nal' is not among the methods" in fault("cifar10-sensitivity", changes)
+
+
+def test_a_study_that_selects_scenarios_and_methods_narrows_the_inherited_search(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: cifar10\nscenarios: [file-mine]\nmethods: [ce, elr]\n")
+    loaded = load_study(str(path))
+    assert loaded.study.search.scenario == "file-mine"
+    assert loaded.sources["search.scenario"] == f"{path}:2"
+    assert loaded.study.tune == ()
+    assert loaded.sources["tune"] == f"{path}:3"
+    path.write_text("extends: cifar10\nscenarios: [clean]\nsearch: {scenario: symmetric-0.4}\n")
+    assert fault(path).startswith(f"{path}:3: search.scenario: 'symmetric-0.4' is not among")
+    path.write_text("extends: cifar10-sensitivity\nmethods: [ce]\nvary: {nal: {lambda: [1, 2]}}\n")
+    assert "vary.nal: 'nal' is not among the methods" in fault(path)
 
 
 def test_a_flag_that_sets_the_searched_scenario_is_not_adapted() -> None:
@@ -293,9 +329,21 @@ def test_a_source_does_not_cover_values_changed_by_an_extending_file(
     path = write_beside(small, "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
     sources = load_study(str(path)).sources
     assert sources["recipe.epochs"] == f"{path}:2"
-    assert sources["recipe.batch_size"] == "a book"
+    assert sources["recipe.batch_size"] == "inherited from small: a book"
     path.write_text("extends: small.yaml\nrecipe: {epochs: 20}\nsources: {recipe.epochs: mine}\n")
     assert load_study(str(path)).sources["recipe.epochs"] == "mine"
+
+
+def test_deviations_are_those_of_a_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: digits\ntitle: mine\n")
+    inherited = load_study("digits").study.deviations
+    assert load_study(str(path)).study.deviations == inherited
+    assert load_study(str(path), [parse_set_flag("dataset=npz")]).study.deviations == ()
+    path.write_text("extends: digits\ntitle: mine\ndataset: npz\n")
+    assert load_study(str(path)).study.deviations == ()
+    path.write_text("extends: digits\ntitle: mine\ndataset: npz\ndeviations: [mine]\n")
+    assert load_study(str(path)).study.deviations == ("mine",)
 
 
 @pytest.mark.parametrize(

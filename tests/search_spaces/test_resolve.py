@@ -399,7 +399,7 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         (
             "digits-methods",
             "hyperparameters.dac.warm_up_epochs=60",
-            "warm_up_epochs is 60 of 60 epochs, but at least one epoch must follow the warm-up",
+            "warm_up_epochs is 60 of 60 epochs, but at least one epoch must follow: ",
         ),
     ],
 )

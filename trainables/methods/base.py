@@ -136,8 +136,17 @@ class Method(ABC):
         """Check that hyperparameters fit each other and the number of epochs.
 
         Raises:
-            FieldError: if a parameter with `must_be_reached` is greater than the number of epochs.
+            FieldError: if a parameter with `must_be_reached` is greater than the number of epochs,
+                or one with `must_be_followed` is not less than it.
         """
+        for name in (parameter.name for parameter in cls.parameters if parameter.must_be_followed):
+            epoch_count = int(hyperparameters.number(name))
+            if epoch_count >= epochs:
+                raise FieldError(
+                    name,
+                    f"{name} is {epoch_count} of {epochs} epochs, but at least one epoch must "
+                    f"follow: train for at least {epoch_count + 1} epochs",
+                )
         for name in (parameter.name for parameter in cls.parameters if parameter.must_be_reached):
             epoch = int(hyperparameters.number(name))
             if epoch > epochs:

@@ -6,12 +6,10 @@ import math
 from dataclasses import replace
 from typing import ClassVar
 
-from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
-    FrozenMap,
     Method,
     MultiStep,
     Parameter,
@@ -64,6 +62,7 @@ PARAMETERS = (
         default=20,
         low=1,
         in_epochs=True,
+        must_be_followed=True,
         help="number of epochs with plain cross entropy, before abstention (DAC code: 20)",
     ),
 )
@@ -93,21 +92,6 @@ class DacAbstention(Method):
         self.average_loss = torch.full((), math.nan, device=context.labels.device)
         # NaN until the first step after the warm-up.
         self.initial_alpha = self.average_loss.clone()
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Check that at least one epoch follows the warm-up epochs.
-
-        Raises:
-            FieldError: if all epochs are warm-up epochs.
-        """
-        warm_up_epochs = int(hyperparameters.number("warm_up_epochs"))
-        if warm_up_epochs >= epochs:
-            raise FieldError(
-                "warm_up_epochs",
-                f"warm_up_epochs is {warm_up_epochs} of {epochs} epochs, but at least one epoch "
-                "must follow the warm-up: decrease warm_up_epochs or increase the number of epochs",
-            )
 
     @classmethod
     def output_count(cls, class_count: int) -> int:

@@ -27,6 +27,9 @@ Optimizer = Literal["sgd", "radam"]
 POSITIVE_INTEGER_FIELDS = ("epochs", "batch_size", "window", "evaluate_every")
 """Names of the fields of a recipe that must be at least 1."""
 
+MAX_EPOCHS = 1_000_000
+"""Largest number of epochs of a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -91,6 +94,7 @@ class Recipe:
         max_norm, crop_size = self.max_gradient_norm, self.crop_size
         for name, allowed, is_valid in (
             *((name, "at least 1", getattr(self, name) >= 1) for name in POSITIVE_INTEGER_FIELDS),
+            ("epochs", f"at most {MAX_EPOCHS}", self.epochs <= MAX_EPOCHS),
             ("learning_rate", "above 0", self.learning_rate > 0),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "at least 0", self.weight_decay >= 0),

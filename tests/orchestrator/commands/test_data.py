@@ -157,3 +157,5 @@ def test_a_missing_dataset_is_named_in_one_line(name: str, tmp_path: Path) -> No
 def test_an_unknown_dataset_name_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown dataset 'cifar': did you mean 'cifar1"):
         data.check("cifar", tmp_path, decode=True, as_json=False)
+    with pytest.raises(UserError, match="unknown dataset 'nope': known: animal10n, "):
+        data.check("nope", tmp_path, decode=True, as_json=False)

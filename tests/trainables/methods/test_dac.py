@@ -122,8 +122,8 @@ def test_a_warm_up_without_an_epoch_after_it_is_refused() -> None:
         method_of("dac-abstain").check(values, 20)
     assert caught.value.field == "warm_up_epochs"
     assert caught.value.message == (
-        "warm_up_epochs is 20 of 20 epochs, but at least one epoch must follow the warm-up: "
-        "decrease warm_up_epochs or increase the number of epochs"
+        "warm_up_epochs is 20 of 20 epochs, but at least one epoch must follow: train for at least "
+        "21 epochs"
     )
 
 
