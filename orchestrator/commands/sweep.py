@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Locations, StudyFlags, command_line
@@ -26,7 +25,9 @@ from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
+from reports.report import build_report
 from reports.store import check_store, root_cause
 from reports.words import format_count
 from trainables.errors import FieldError, HomeError, NalError, UserError
@@ -80,6 +81,8 @@ def run(
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     home.create()
+    if locations.uses_home_store:
+        update_home_store(home)
     with home.study_lock(loaded.name):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
         cost = _measure_cost(loaded_plan.plan, engine, home.cache_dir, console)
@@ -174,7 +177,7 @@ def _carry_out(
         _translate_search_errors(home),
         BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
-        sweep = Sweep(plan, home.path, open_search_storage(home.search_storage_url))
+        sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
         recorder = SweepRecorder(
             sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
         )
@@ -224,7 +227,7 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {root_cause(error)}: check that the disk has space and "
+            f"{home.search_database}: {root_cause(error)}: check that the disk has space and "
             "that the file is intact, then type the same command again"
         ) from error
 
