@@ -32,6 +32,7 @@ from plans import random_data, small_study  # noqa: E402
 from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
+from orchestrator.sweeping.search import open_search_storage  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402
 from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
@@ -81,7 +82,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
     plan = Plan("small", loaded.study, random_data())
-    storage = optuna.storages.RDBStorage(home.search_storage_url)
+    storage = open_search_storage(home.search_database)
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
     with BackgroundTracker(home_store_uri(home.path), home.artifact_dir, "small") as tracker:

@@ -227,6 +227,11 @@ class Locations:
         """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
         return self.tracking_uri or home_store_uri(self.home_dir)
 
+    @property
+    def uses_home_store(self) -> bool:
+        """Whether the MLflow store is the one in the home folder."""
+        return self.store_uri == home_store_uri(self.home_dir)
+
 
 def _absolute_if_path(value: object) -> object:
     """Return a path as an absolute path, and any other value unchanged."""

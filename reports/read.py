@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import mask_password, open_store, search_runs, translate_store_errors
+from reports.store import (
+    local_artifact_folder,
+    mask_password,
+    open_store,
+    search_runs,
+    translate_store_errors,
+)
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.result import BIT_RELEVANT_KEYS
 
@@ -60,7 +64,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         UserError: if no sweep or more than one matches `sweep`.
         RecordError: if the plan is missing or damaged.
         ServiceError: if the server does not answer.
-        HomeError: if the SQLite file cannot be used, or the home folder was moved.
+        HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
     """
     client = open_store(uri)
     with translate_store_errors(uri):
@@ -92,7 +96,7 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
     if not sweep_runs:
         raise UserError(
             f"no sweep is recorded in {mask_password(uri)}: run `python -m orchestrator sweep "
-            "STUDY` first"
+            "STUDY` first, or `python -m orchestrator sync` if runs are recorded in the home folder"
         )
     if sweep is None:
         return sweep_runs[0]
@@ -125,12 +129,12 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
         RecordError: if the plan is missing or damaged.
         HomeError: if the folder with the sweep's files is missing.
     """
-    folder = _local_artifact_folder(sweep_run)
+    folder = local_artifact_folder(sweep_run.info.artifact_uri)
     if folder is not None and not folder.is_dir():
         raise HomeError(
             f"MLflow expects the files of sweep {sweep_run.data.tags['nal.sweep'][:12]} in "
-            f"{folder}, which does not exist: if the home folder was moved, move it back, or "
-            "delete its mlflow.db and type `python -m orchestrator sync`, which writes it again"
+            f"{folder}, which does not exist: move the folder back, or write the sweep to a store "
+            "in its home folder with `python -m orchestrator sync`"
         )
     with tempfile.TemporaryDirectory() as temp_dir:
         try:
@@ -142,12 +146,6 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
                 f"{sweep_run.data.tags['nal.study']}: {PLAN_FILE} cannot be read ({error}); run "
                 "the sweep's command again to write this file anew"
             ) from error
-
-
-def _local_artifact_folder(run: Run) -> Path | None:
-    """Return the folder of a run's artifacts; None if an MLflow server stores them."""
-    uri = urllib.parse.urlsplit(run.info.artifact_uri)
-    return Path(urllib.request.url2pathname(uri.path)) if uri.scheme == "file" else None
 
 
 def _iter_planned_runs(client: MlflowClient, experiment_id: str, plan: PlanRecord) -> Iterator[Run]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
 from search_spaces.export import export_study, preset_notes
-from search_spaces.files import StudyFile, read_study_file
+from search_spaces.files import StudyFile, read_study_file, shipped_study_names
 from search_spaces.flags import Change, apply_changes, parse_set_flag
 from search_spaces.layers import Origin, StudyLayers, format_key, iter_leaves, parse_key
 from search_spaces.provenance import (
@@ -237,6 +237,7 @@ def load_study(
     except FieldError as error:
         raise _study_error_at_origin(error, study_layers, extensions) from error
     resolved_values, exported_sources = export_study(study)
+    _check_name(files[-1], resolved_values, changes)
     own_statements = [s for s in statements if s.layer_index == len(files) - 1]
     try:
         check_source_statements(own_statements, resolved_values, file_key_paths)
@@ -248,6 +249,35 @@ def load_study(
         key = format_key(key_path)
         sources[key] = _annotated_source_text(sources[key], note)
     return LoadedStudy(study, files[-1].name, resolved_values, sources, provenance, extensions)
+
+
+def _check_name(
+    file: StudyFile, resolved_values: Mapping[str, Any], changes: Sequence[Change]
+) -> None:
+    """Check that a study file of the user's is not named like a different shipped study.
+
+    Sweeps are recorded and reported by the name of their study.
+
+    Args:
+        file: file of the study.
+        resolved_values: all values of the study, as changed by flags.
+        changes: changes made by flags.
+
+    Raises:
+        StudyError: if the name is that of a different shipped study.
+    """
+    if file.folder is None or file.name not in shipped_study_names():
+        return
+    try:
+        is_same = load_study(file.name, changes).resolved_values == resolved_values
+    except StudyError:  # the changes fit only the study in the file
+        is_same = False
+    if not is_same:
+        raise StudyError(
+            f"{file.label}: the name '{file.name}' belongs to a study that comes with this "
+            "program, and its sweeps and reports are recorded by that name: rename the file, for "
+            f"example to my-{file.name}.yaml"
+        )
 
 
 def _read_extends_chain(name_or_path: str) -> list[StudyFile]:

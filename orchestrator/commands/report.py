@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.output import CommandConsole, print_json
-from reports.comparison import comparison_table
-from reports.read import read_sweep
-from reports.render import render_markdown, render_terminal, render_text
-from reports.store import existing_store_uri
-from trainables.errors import UserError
+from orchestrator.output import print_json
+from orchestrator.tracking.home_store import open_home_store
+from reports.report import build_report
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from orchestrator.flags import Locations
-    from reports.table import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The table of a sweep in each output format.
-
-    Attributes:
-        table: table to render.
-        file_contents: rendered table by file name, for `table.md` and `table.txt`.
-        json_values: table and sweep as values that can be written as JSON.
-    """
-
-    table: Table
-    file_contents: dict[str, str]
-    json_values: dict[str, Any]
-
-    def print_table(self, console: Console) -> None:
-        """Print the table; the best values are bold on a terminal, and marked with * elsewhere."""
-        console.print(render_terminal(self.table, mark_best=not console.is_terminal))
-
-
-def build_report(uri: str, sweep: str | None) -> Report:
-    """Read a sweep from MLflow and build its report.
-
-    Args:
-        uri: URI of the MLflow store.
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
-
-    Raises:
-        UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
-        RecordError: if the recorded runs are inconsistent.
-    """
-    plan, runs = read_sweep(uri, sweep)
-    if not plan.cells:
-        raise UserError(
-            f"sweep {plan.sweep[:12]} of '{plan.study}' has no runs of the confirm phase yet: type "
-            "its command again to continue"
-        )
-    table = comparison_table(plan, runs)
-    return Report(
-        table=table,
-        file_contents={"table.md": render_markdown(table), "table.txt": render_text(table)},
-        json_values={
-            "sweep": plan.sweep,
-            "study": plan.study,
-            "state": plan.state,
-            **asdict(table),
-        },
-    )
 
 
 def run(
@@ -88,7 +32,7 @@ def run(
     Raises:
         NalError: if the sweep cannot be read, or has no runs to put into a table yet.
     """
-    uri = locations.tracking_uri or existing_store_uri(locations.home_dir)
+    uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     report = build_report(uri, sweep)
     if markdown_file is not None:
         write_atomically(markdown_file, report.file_contents["table.md"])

@@ -13,7 +13,6 @@ from optuna.exceptions import StorageInternalError
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Locations, StudyFlags, command_line
@@ -28,7 +27,9 @@ from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
+from reports.report import build_report
 from reports.store import check_store, root_cause
 from reports.words import format_count
 from trainables.errors import FieldError, HomeError, UserError
@@ -84,6 +85,8 @@ def run(
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     home.create()
+    if locations.uses_home_store:
+        update_home_store(home)
     with home.study_lock(loaded.name):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
         measure_cost = partial(
@@ -203,7 +206,7 @@ def _carry_out(
         _translate_search_errors(home),
         BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
-        sweep = Sweep(plan, home.path, open_search_storage(home.search_storage_url))
+        sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
         recorder = SweepRecorder(
             sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
         )

@@ -13,6 +13,7 @@ from orchestrator.planning.loading import job_of, load_plan
 from orchestrator.planning.sizes import RunGroup, network_key
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.home_store import update_home_store
 from reports.store import check_store
 from reports.words import format_count, format_extension, format_values
 from search_spaces.loader import parse_set_flag
@@ -82,6 +83,8 @@ def run(
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home, uri = locations.home, locations.store_uri
+    if locations.uses_home_store:
+        update_home_store(home)
     results: dict[str, RunResult] = {}
     with BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker:
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.interpreter import module_command
 from orchestrator.output import CommandConsole
-from reports.store import existing_store_uri
+from orchestrator.tracking.home_store import open_home_store
+from reports.store import open_store
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def run(home: Home, host: str, port: int) -> int:
 
     Raises:
         ServiceError: if another process uses the port.
-        HomeError: if nothing has been recorded in the home folder.
+        HomeError: if nothing has been recorded in the home folder, or MLflow cannot open the store.
     """
-    store_uri = existing_store_uri(home.path)
+    store_uri = open_home_store(home)
+    open_store(store_uri)  # fails in one line, where the server would print a traceback
     if not is_port_free(host, port):
         raise ServiceError(
             f"port {port} of {host} is already in use: choose another port with --port"

@@ -56,6 +56,22 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     assert fault(path) == f"{path}:3: title: this key is already set in line 1: remove one"
 
 
+def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
+    assert load_study(str(shipped)).name == "digits"
+    copy = tmp_path / "digits.yaml"
+    copy.write_text("# a comment\n" + shipped.read_text())
+    assert load_study(str(copy), [Change("search.trials", 3, "--trials")]).name == "digits"
+    copy.write_text("extends: digits\ntitle: mine\n")
+    assert fault(copy) == (
+        f"{copy}: the name 'digits' belongs to a study that comes with this program, and its "
+        "sweeps and reports are recorded by that name: rename the file, for example to "
+        "my-digits.yaml"
+    )
+    copy.rename(tmp_path / "my-digits.yaml")
+    assert load_study(str(tmp_path / "my-digits.yaml")).study.title == "mine"
+
+
 def test_a_path_is_relative_to_the_working_directory(
     write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
