@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.report import build_report
+from orchestrator.output import CommandConsole
 from orchestrator.tracking.home_store import repair_home_store
 from orchestrator.tracking.restoring import restore_store
+from reports.words import format_count
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
@@ -31,12 +32,11 @@ def run(locations: Locations) -> int:
     if locations.uses_home_store:
         repair_home_store(home, reads_all_pages=True)
     restored = restore_store(home, uri)
-    console = Console(highlight=False, markup=False)
+    console = CommandConsole()
     for study in sorted(restored.locked_studies):
         console.print(f"left out '{study}', since a process is carrying out a sweep of it")
+    sweep_runs = format_count(len(restored.run_digests), "run of sweeps", "runs of sweeps")
     console.print(
-        f"{uri} contains {format_count(len(restored.run_digests), 'run of sweeps', 'runs of sweeps')} "
-        f"and "
-        f"{restored.standalone_count, 'other run')}."
+        f"{uri} contains {sweep_runs} and {format_count(restored.standalone_count, 'other run')}."
     )
     return 0

@@ -40,7 +40,7 @@ def recorded_run_count(plan: Plan, home: Home) -> int:
                 closing(sqlite3.connect(copy_path)) as copy,
             ):
                 source.backup(copy)
-        storage = open_search_storage(f"sqlite:///{copy_path}")
+        storage = open_search_storage(copy_path)
         try:
             return Sweep(plan, home.path, storage).resume(lambda _task, _result: None)
         finally:

@@ -89,9 +89,9 @@ class SweepArchive:
         """
         path = self.folder / PLAN_FILE
         try:
-            plan = PlanRecord.from_json(path.read_text())
+            plan = PlanRecord.from_json(path.read_bytes())
             path = self.folder / STUDY_FILE
-            return plan, path.read_bytes()
+            return plan, path.read_text()
         except (OSError, ValueError, RecordError) as error:
             raise RecordError(
                 f"{path} cannot be read ({error}): type the command of its sweep again to write "

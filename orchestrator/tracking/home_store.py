@@ -12,8 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from orchestrator.output import CommandConsole
 from orchestrator.tracking.restoring import StoredRecords, restore_store
 from reports.store import (
     ARTIFACT_FOLDER,
@@ -166,4 +165,4 @@ def _is_same_folder(first: Path, second: Path) -> bool:
 
 
 def _print_note(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, soft_wrap=True, markup=False)
+    CommandConsole(stderr=True).print(text, soft_wrap=True)

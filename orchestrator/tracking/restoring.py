@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from orchestrator.home import StudyLockedError
+from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
 from reports.plan_record import PLAN_FILE, PlanRecord
@@ -285,6 +284,4 @@ def _read_result(digest: str, home: Path) -> RunResult | None:
 @cache
 def _print_skipped(error_message: str) -> None:
     """Print that a damaged record is skipped; the same message is printed only once."""
-    Console(stderr=True, highlight=False).print(
-        f"skipped a damaged record: {error_message}", soft_wrap=True, markup=False
-    )
+    CommandConsole(stderr=True).print(f"skipped a damaged record: {error_message}", soft_wrap=True)

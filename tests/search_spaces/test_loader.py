@@ -359,7 +359,7 @@ def test_deviations_are_those_of_a_dataset(tmp_path: Path) -> None:
     path.write_text("extends: digits\ntitle: mine\ndataset: npz\n")
     assert load_study(str(path)).study.deviations == ()
     path.write_text("extends: digits\ntitle: mine\ndataset: npz\ndeviations: [mine]\n")
-    assert load_study(str(path)).study.deviations == ("mine",)
+    assert [str(one.text) for one in load_study(str(path)).study.deviations] == ["mine"]
 
 
 @pytest.mark.parametrize(
