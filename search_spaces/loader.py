@@ -229,7 +229,14 @@ def load_study(
     file_key_paths = study_layers.key_paths()
     apply_changes(study_layers, changes, len(files), extensions)
     if study_layers.is_set_later(("dataset",), ("deviations",)):
-        study_layers.merge_value(("deviations",), None, study_layers.nearest_origin(("dataset",)))
+        # Sentences without a condition speak of the dataset of the study that states them.
+        conditional = [
+            deviation
+            for deviation in study_layers.value_at(("deviations",)) or ()
+            if isinstance(deviation, dict)
+        ]
+        origin = study_layers.nearest_origin(("dataset",))
+        study_layers.merge_value(("deviations",), conditional or None, origin)
     try:
         study = validate_study(study_layers.tree)
         are_scenarios_replaced = study_layers.is_set_later(("scenarios",), ("overrides",))

@@ -192,6 +192,8 @@ CROSS_MODULE = {
     "orchestrator/test_pmd_end_to_end",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",
+    "orchestrator/engine/test_machine_faults",
+    "orchestrator/test_piped_output",
     "search_spaces/test_overrides",
     "search_spaces/test_protocol_rules",
     "search_spaces/test_shipped_studies",

@@ -9,6 +9,7 @@ from recorded import recorded_runs
 
 from reports.aggregate import Statistic, summarise_cells
 from trainables.errors import RecordError
+from trainables.run.spec import REVISION
 
 if TYPE_CHECKING:
     from trainables.run.result import RunResult
@@ -96,10 +97,10 @@ def test_runs_of_two_revisions_are_not_pooled() -> None:
     plan = make_plan([make_cell("nal", seeds=(0,)), make_cell("ce", seeds=(0,))])
     first, second = recorded_runs([*nal, *ce])
     with pytest.raises(RecordError) as error:
-        summarise_cells(plan, [first, replace(second, revision=2)])
+        summarise_cells(plan, [first, replace(second, revision=REVISION + 1)])
     assert str(error.value) == (
-        "runs made by revisions 1 and 2 of the training code cannot be compared: run the sweep's "
-        "command again, which repeats the runs of the older revision"
+        f"runs made by revisions {REVISION} and {REVISION + 1} of the training code cannot be "
+        "compared: run the sweep's command again, which repeats the runs of the older revision"
     )
 
 

@@ -325,7 +325,7 @@ def test_a_pattern_that_matches_no_scenario_has_no_effect() -> None:
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits-methods"])
 def test_an_exported_study_loads_as_the_same_study(name: str, tmp_path: Path) -> None:
     loaded = load(name, "recipes.elr=published") if name == "cifar10" else load(name)
-    path = tmp_path / f"{name}.yaml"
+    path = tmp_path / f"my-{name}.yaml"
     path.write_text(loaded.to_yaml())
     again = load_study(str(path))
     assert again.resolved_values == loaded.resolved_values

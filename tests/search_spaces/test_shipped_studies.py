@@ -11,6 +11,7 @@ from documents import shown_files
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from reports.paper import find_paper_results, paper_noise_of, paper_results
+from search_spaces.deviations import applicable_deviations
 from search_spaces.files import shipped_study_names, shipped_study_titles
 from search_spaces.loader import load_study
 from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
@@ -239,7 +240,8 @@ def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
         None,
     )
     assert study.space_of("nal")["lambda"] == Space(0.1, 50, log=True)
-    assert study.deviations == ()
+    assert not any("quotes" in text for text in applicable_deviations(study))
+    assert any("clamps" in text for text in applicable_deviations(study))
 
 
 @pytest.mark.parametrize(
