@@ -13,7 +13,7 @@ def test_ray_on_this_machine_uses_the_cpus_of_the_affinity_only() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from orchestrator.engine.cluster import count_slots, ray_cluster\n"
-        "with ray_cluster(None): print(count_slots(cpus=1, gpus=0))"
+        "with ray_cluster(None, print): print(count_slots(cpus=1, gpus=0))"
     )
     process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
