@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.databases import create_database
+from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError, NalError, ServiceError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def home_database(home: Path) -> Path:
 
 def home_store_uri(home: Path) -> str:
     """Return the URI of the MLflow store in a home folder."""
-    return f"sqlite:///{home_database(home)}"
+    return database_url(home_database(home))
 
 
 def local_artifact_folder(uri: str) -> Path | None:
@@ -96,7 +96,7 @@ def open_store(uri: str) -> MlflowClient:
     # `translate_store_errors` reports failures; these loggers would print a traceback as well.
     for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(logger_name).setLevel(logging.CRITICAL)
-    database = sqlite_path(uri)
+    database = database_path(uri)
     with translate_store_errors(uri):
         if database is not None:
             create_database(database, _create_sqlite_store)
@@ -110,7 +110,7 @@ def _create_sqlite_store(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     artifact_root = (path.parent / ARTIFACT_FOLDER).resolve().as_uri()
-    store = SqlAlchemyStore(f"sqlite:///{path}", artifact_root)  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(database_url(path), artifact_root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
 
 
@@ -149,7 +149,7 @@ def translate_store_errors(uri: str) -> Iterator[None]:
     except NalError:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        error_class = HomeError if sqlite_path(uri) else ServiceError
+        error_class = HomeError if database_path(uri) else ServiceError
         raise error_class(
             f"MLflow store {mask_password(uri)} failed: {root_cause(error)}"
         ) from error
@@ -220,11 +220,6 @@ def _find_port_fault(uri: str, default_port: int) -> str:
     return ""
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """Return the path of the SQLite file that a URI names; None for another kind of store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def _check_sqlite_file(uri: str) -> None:
     """Check that the SQLite file of a store can be opened or created.
 
@@ -232,7 +227,7 @@ def _check_sqlite_file(uri: str) -> None:
         ServiceError: if the URI does not name a file.
         HomeError: if the folder is missing or not writable, or the file is damaged.
     """
-    path = sqlite_path(uri)
+    path = database_path(uri)
     if path is None or not path.name:
         raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, where PATH is a file")
     if not path.parent.is_dir():

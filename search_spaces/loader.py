@@ -230,9 +230,10 @@ def load_study(
     apply_changes(study_layers, changes, len(files), extensions)
     if study_layers.is_set_later(("dataset",), ("deviations",)):
         # Sentences without a condition speak of the dataset of the study that states them.
-        conditional = [
+        deviations = study_layers.value_at(("deviations",))
+        conditional: list[PlainValue] = [
             deviation
-            for deviation in study_layers.value_at(("deviations",)) or ()
+            for deviation in (deviations if isinstance(deviations, list) else ())
             if isinstance(deviation, dict)
         ]
         origin = study_layers.nearest_origin(("dataset",))

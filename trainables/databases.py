@@ -1,17 +1,36 @@
-"""Creation of SQLite databases that a killed process cannot leave incomplete."""
+"""SQLite databases: their URLs, and a creation that a killed process cannot leave incomplete."""
 
 from __future__ import annotations
 
 import os
 from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from trainables.errors import HomeError
 from trainables.locks import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+_URL_PREFIX = "sqlite:///"
+
+
+def database_url(path: Path) -> str:
+    """Return the SQLAlchemy URL of an SQLite database.
+
+    SQLAlchemy decodes `%` in a URL and reads what follows `?` as options, so both are encoded.
+    """
+    return f"{_URL_PREFIX}{path}".replace("%", "%25").replace("?", "%3F")
+
+
+def database_path(url: str) -> Path | None:
+    """Return the path of the SQLite database that a SQLAlchemy URL names; None for other URLs."""
+    if not url.startswith(_URL_PREFIX):
+        return None
+    return Path(unquote(url.removeprefix(_URL_PREFIX).partition("?")[0]))
 
 
 def database_lock_path(path: Path) -> Path:

@@ -253,8 +253,9 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         raise HomeError(
-            f"{home.search_database}: {root_cause(error)}: check that the disk has space and "
-            "that the file is intact, then type the same command again"
+            f"{home.search_database}: {root_cause(error)}: check that the disk has space; if the "
+            "file is damaged, move it away. Then type the same command again: the search proposes "
+            "the same values again, and recorded runs are not trained again"
         ) from error
 
 

@@ -8,13 +8,12 @@ import math
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command
 from orchestrator.planning.run_times import time_ratio
 from orchestrator.planning.sizes import NetworkKey, PhaseSize, RunGroup, network_key, phase_sizes
-from search_spaces.resolve import matched_recipe
 from trainables.cpus import has_bf16_instructions, processor_name, usable_cpu_count
 from trainables.errors import NalError
 from trainables.extensions import loaded_files, without_hash
@@ -88,7 +87,11 @@ class MachineCost:
         return (
             self.device.startswith("cpu")
             and not has_bf16_instructions()
-            and matched_recipe(plan.study).precision == "bf16"
+            and any(
+                group.spec.recipe.precision == "bf16"
+                for size in phase_sizes(plan)
+                for group in size.groups
+            )
         )
 
     def plan_bytes(self, plan: Plan) -> float:
@@ -156,18 +159,14 @@ def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) 
     key, conditions = _measurement_key(spec, plan), _measurement_conditions()
     path = home.cache_dir / "costs.json"
     measurements = _read_measurements(path)
-    measurement = measurements.get(key, {})
-    if measurement.get("conditions") != conditions or measurement["was_busy"]:
+    cost = _usable_cost(measurements.get(key), conditions)
+    if cost is None:
         was_busy = _is_machine_busy(spec.threads)
-        measurement = {
-            "cost": _measure_in_subprocess(spec, plan),
-            "conditions": conditions,
-            "was_busy": was_busy,
-        }
+        cost = _measure_in_subprocess(spec, plan)
         if may_write:
+            measurement = {"cost": asdict(cost), "conditions": conditions, "was_busy": was_busy}
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps({**measurements, key: measurement}, indent=1))
-    cost = Cost(**measurement["cost"])
     return cost.slower_by(time_ratio(cost, spec, plan.dataset, home.path))
 
 
@@ -175,8 +174,21 @@ def _read_measurements(path: Path) -> dict[str, Any]:
     """Return the stored measurements by key; an empty dict if the file is missing or damaged."""
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}  # measuring again takes seconds
+
+
+def _usable_cost(measurement: Any, conditions: Mapping[str, str | int]) -> Cost | None:  # noqa: ANN401 - JSON
+    """Return the cost of a stored measurement; None if it is missing, damaged or no longer valid.
+
+    A measurement is valid under the conditions of its time, if the machine was not busy then.
+    """
+    try:
+        if measurement["conditions"] != conditions or measurement["was_busy"]:
+            return None
+        return Cost(**measurement["cost"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _measurement_conditions() -> dict[str, str | int]:
@@ -214,8 +226,8 @@ def _measurement_key(spec: RunSpec, plan: Plan) -> str:
     return " ".join(map(str, key_parts))
 
 
-def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> dict[str, Any]:
-    """Measure the cost of a run in a separate process, and return the fields of its `Cost`.
+def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> Cost:
+    """Measure the cost of a run in a separate process.
 
     Raises:
         NalError: if the network cannot be trained on this machine.
@@ -240,7 +252,7 @@ def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> dict[str, Any]:
             f"cannot train {without_hash(spec.method)} with backbone "
             f"{without_hash(spec.backbone)} on this machine: {last_line}"
         )
-    return dict(json.loads(process.stdout))
+    return Cost(**json.loads(process.stdout))
 
 
 def format_size(byte_count: float) -> str:

@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from trainables.databases import create_database
+from trainables.databases import create_database, database_url
 from trainables.errors import NalError
 from trainables.run.identity import digest_of
 from trainables.run.seeds import derive_seed
@@ -60,7 +60,7 @@ def open_search_storage(path: Path) -> optuna.storages.RDBStorage:
 
 
 def _open_storage(path: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+    return optuna.storages.RDBStorage(database_url(path))
 
 
 def search_digest(

@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from trainables.databases import create_database
+from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def create_empty_table(path: Path) -> None:
 def table_names(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as database:
         return [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+
+
+@pytest.mark.parametrize("name", ["a.db", "a b.db", "ö %41.db", "a?b#c.db", "100%.db"])
+def test_a_url_names_the_database(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    url = database_url(path)
+    assert make_url(url).database == str(path)
+    assert database_path(url) == path
+    assert database_path(f"{url}?timeout=5") == path
+    assert database_path("http://127.0.0.1:5000") is None
 
 
 def test_a_killed_process_leaves_no_database(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ class Cost:
     device: str
     devices: int = 1
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if a time or size is negative, infinite or not a number."""
+        for value in (self.step_seconds, self.evaluation_seconds, self.checkpoint_bytes):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"a cost must be a finite number of at least 0, got {value}")
+
     def training_seconds(self, recipe: Recipe, train_count: int, evaluated_count: int) -> float:
         """Return the time of all epochs of a run, in seconds.
 

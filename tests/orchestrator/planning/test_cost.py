@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -177,6 +178,32 @@ def test_a_damaged_cache_is_measured_again(probes: list[dict[str, Any]], tmp_pat
     assert len(probes) == 1
     assert measure(small_plan(), tmp_path).device == "cpu: a test"
     assert len(probes) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"cost": {**MEASURED, "step_seconds": math.nan}},
+        {"cost": {**MEASURED, "step_seconds": -1}},
+        {"cost": {**MEASURED, "step_seconds": "x"}},
+        {"cost": {**MEASURED, "unknown": 1}},
+        {"cost": 5},
+    ],
+)
+def test_a_damaged_measurement_is_made_again(
+    probes: list[dict[str, Any]], tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    measure(small_plan(), tmp_path)
+    path = tmp_path / "cache" / "costs.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({key: {**value, **damage} for key, value in stored.items()}))
+    count = len(probes)
+    assert measure(small_plan(), tmp_path) == measure(small_plan(), tmp_path)
+    assert len(probes) == count + len(stored)
+    for content in ("5", "null", "[1, 2]", json.dumps(dict.fromkeys(stored, 5))):
+        path.write_text(content)
+        measure(small_plan(), tmp_path)
+    assert len(probes) == count + 5 * len(stored)
 
 
 def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
