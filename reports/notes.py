@@ -169,7 +169,11 @@ def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[st
             scenarios = "; ".join(dict.fromkeys(cell.scenario_title for cell in losing_cells))
             title = losing_cells[0].method_title
             text = f"{title} is less accurate than cross entropy on {scenarios}"
-            yield f"{text}; worth trying: {'; '.join(remedies)}." if remedies else f"{text}."
+            yield (
+                f"{text}; worth trying where it is not so yet: {'; '.join(remedies)}."
+                if remedies
+                else f"{text}."
+            )
 
 
 def _is_below(summary: CellSummary, other: CellSummary) -> bool:

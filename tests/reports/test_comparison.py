@@ -229,7 +229,8 @@ def test_a_tuned_method_below_cross_entropy_is_noted_with_what_is_worth_trying()
 
     assert notes(0.8) == []
     assert notes(0.46) == [
-        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying: a larger λ; more "
+        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying where it "
+        "is not so yet: a larger λ; more "
         "epochs."
     ]
 
