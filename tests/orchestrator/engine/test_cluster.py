@@ -1,10 +1,88 @@
+"""A slow start of Ray, and the number of CPUs per run after a lack of memory."""
+
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import ray
+
+from orchestrator.engine import cluster
+from orchestrator.engine.cluster import cpus_for_fewer_runs, ray_cluster
+from trainables.errors import ServiceError
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "expected"),
+    [
+        ([{"CPU": 16}], 1, 0, 2),
+        ([{"CPU": 16}], 2, 0, 4),
+        ([{"CPU": 6}], 1, 0, 2),
+        ([{"CPU": 3}], 1, 0, 2),
+        ([{"CPU": 2}], 2, 0, 2),
+        ([{"CPU": 1}], 1, 0, 1),
+        ([{"CPU": 16, "GPU": 4}], 1, 1, 6),
+        ([{"CPU": 16, "GPU": 1}], 1, 1, 1),
+        ([{"CPU": 2}, {"CPU": 64}], 1, 0, 2),
+        ([{"CPU": 0}, {"CPU": 8}], 1, 0, 2),
+        ([], 1, 0, 1),
+    ],
+)
+def test_fewer_runs_occupy_more_cpus_each(
+    nodes: list[dict[str, float]],
+    cpus: int,
+    gpus: float,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [*states, {"Alive": False, "Resources": {}}])
+    assert cpus_for_fewer_runs(cpus, gpus) == expected
+
+
+class SlowRay:
+    """Double of `ray.init`, whose first attempts fail as those of a node that starts slowly."""
+
+    def __init__(self, failure_count: int) -> None:
+        self.failures_left = failure_count
+
+    def init(self, **_options: Any) -> None:
+        if self.failures_left:
+            self.failures_left -= 1
+            raise Exception("The current node timed out during startup. This\ncould happen")  # noqa: TRY002
+
+
+@pytest.fixture
+def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+
+@pytest.mark.usefixtures("_no_ray")
+def test_a_slow_start_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", SlowRay(1).init)
+    notices: list[str] = []
+    with ray_cluster(None, notices.append):
+        pass
+    assert notices == [
+        "Ray on this machine could not be used (The current node timed out during startup. This): "
+        "attempt 2 of 3"
+    ]
+
+
+@pytest.mark.usefixtures("_no_ray")
+def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", SlowRay(cluster.MAX_START_ATTEMPTS).init)
+    notices: list[str] = []
+    message = (
+        r"^Ray on this machine could not be used in 3 attempts \(The current .*--engine inline$"
+    )
+    with pytest.raises(ServiceError, match=message), ray_cluster(None, notices.append):
+        pass
+    assert len(notices) == cluster.MAX_START_ATTEMPTS - 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Ray's own ends: workers that Ray kills for lack of memory, and a slow start of Ray."""
+"""Workers that Ray kills for lack of memory, and the restart with fewer runs at a time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import ray
 from fake_runs import FakeRun, attempts
 from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
 
-from orchestrator.engine import cluster, ray_engine
-from orchestrator.engine.cluster import cpus_for_fewer_runs, ray_cluster
+from orchestrator.engine import ray_engine
 from orchestrator.engine.ray_engine import MAX_RESTARTS_AT_SAME_SIZE, RayEngine
 from trainables.errors import ServiceError
 from trainables.training.job import Job
@@ -58,7 +57,7 @@ def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_memory_usage_threshold", str(limit / memory.total))
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    monkeypatch.setattr(cluster, "usable_cpu_count", lambda: 2)
+    monkeypatch.setattr("orchestrator.engine.cluster.usable_cpu_count", lambda: 2)
 
 
 @pytest.mark.slow
@@ -99,73 +98,3 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
         *["with fewer runs at a time"] * 2,
         *["with as many runs at a time"] * MAX_RESTARTS_AT_SAME_SIZE,
     ]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "expected"),
-    [
-        ([{"CPU": 16}], 1, 0, 2),
-        ([{"CPU": 16}], 2, 0, 4),
-        ([{"CPU": 6}], 1, 0, 2),
-        ([{"CPU": 3}], 1, 0, 2),
-        ([{"CPU": 2}], 2, 0, 2),
-        ([{"CPU": 1}], 1, 0, 1),
-        ([{"CPU": 16, "GPU": 4}], 1, 1, 6),
-        ([{"CPU": 16, "GPU": 1}], 1, 1, 1),
-        ([{"CPU": 2}, {"CPU": 64}], 1, 0, 2),
-        ([{"CPU": 0}, {"CPU": 8}], 1, 0, 2),
-        ([], 1, 0, 1),
-    ],
-)
-def test_fewer_runs_occupy_more_cpus_each(
-    nodes: list[dict[str, float]],
-    cpus: int,
-    gpus: float,
-    expected: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    states = [{"Alive": True, "Resources": node} for node in nodes]
-    monkeypatch.setattr(ray, "nodes", lambda: [*states, {"Alive": False, "Resources": {}}])
-    assert cpus_for_fewer_runs(cpus, gpus) == expected
-
-
-class SlowRay:
-    """Double of `ray.init`, whose first attempts fail as those of a node that starts slowly."""
-
-    def __init__(self, failure_count: int) -> None:
-        self.failures_left = failure_count
-
-    def init(self, **_options: Any) -> None:
-        if self.failures_left:
-            self.failures_left -= 1
-            raise Exception("The current node timed out during startup. This\ncould happen")  # noqa: TRY002
-
-
-@pytest.fixture
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-
-
-@pytest.mark.usefixtures("_no_ray")
-def test_a_slow_start_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "init", SlowRay(1).init)
-    notices: list[str] = []
-    with ray_cluster(None, notices.append):
-        pass
-    assert notices == [
-        "Ray on this machine could not be used (The current node timed out during startup. This): "
-        "attempt 2 of 3"
-    ]
-
-
-@pytest.mark.usefixtures("_no_ray")
-def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "init", SlowRay(cluster.MAX_START_ATTEMPTS).init)
-    notices: list[str] = []
-    message = (
-        r"^Ray on this machine could not be used in 3 attempts \(The current .*--engine inline$"
-    )
-    with pytest.raises(ServiceError, match=message), ray_cluster(None, notices.append):
-        pass
-    assert len(notices) == cluster.MAX_START_ATTEMPTS - 1
