@@ -1,8 +1,8 @@
 """Protocols: rules that name the epochs whose mean held-out accuracy chooses hyperparameters.
 
-If the learning rate restarts, accuracy falls after each restart and recovers towards the end of the
-cycle. The mean over the last epochs then includes epochs at a high learning rate, and is lower and
-noisier than the mean over the ends of the last cycles.
+If the learning rate restarts, accuracy falls after each restart and recovers towards the end of
+the cycle. The mean over the last epochs then includes epochs at a high learning rate, after which
+nobody would stop; the mean over the ends of the last cycles does not.
 """
 
 from __future__ import annotations
