@@ -193,7 +193,6 @@ CROSS_MODULE = {
     "orchestrator/test_pmd_end_to_end",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",
-    "orchestrator/engine/test_machine_faults",
     "search_spaces/test_overrides",
     "search_spaces/test_protocol_rules",
     "search_spaces/test_shipped_studies",
