@@ -12,6 +12,7 @@ Only `load_file` executes a file; its caller decides whether the file may be exe
 from __future__ import annotations
 
 import ast
+import csv
 import hashlib
 import importlib.util
 import inspect
@@ -318,9 +319,9 @@ def package_sha256(entry_point: metadata.EntryPoint) -> str:
 def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]]:
     """Yield the relative name and the path of each Python file that `package_sha256` covers."""
     top_module = entry_point.module.partition(".")[0]
-    files = _distribution_files(entry_point.dist, top_module)
+    files = _listed_python_files(entry_point.dist, top_module) if entry_point.dist else {}
     if files:
-        yield from ((file.as_posix(), Path(str(file.locate()))) for file in files)
+        yield from files.items()
         return
     # The files of an editable installation are in the developer's folder and are not listed.
     spec = importlib.util.find_spec(top_module)
@@ -331,13 +332,17 @@ def _python_files(entry_point: metadata.EntryPoint) -> Iterator[tuple[str, Path]
         yield Path(spec.origin).name, Path(spec.origin)
 
 
-def _distribution_files(
-    distribution: metadata.Distribution | None, top_module: str
-) -> list[metadata.PackagePath]:
-    """Return the Python files of a distribution; [] if it does not contain `top_module`."""
-    files = [file for file in (distribution and distribution.files) or () if file.suffix == ".py"]
-    top_names = (top_module, f"{top_module}.py")
-    return files if any(file.parts[0] in top_names for file in files) else []
+def _listed_python_files(distribution: metadata.Distribution, top_module: str) -> dict[str, Path]:
+    """Return the paths of a distribution's Python files by name; {} if it lists no `top_module`.
+
+    `Distribution.files` is not used: if a library has imported `importlib_metadata`, it leaves out
+    files that are missing.
+    """
+    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    names = [row[0] for row in rows if row and row[0].endswith(".py")]
+    if not any(name.partition("/")[0] in (top_module, f"{top_module}.py") for name in names):
+        return {}
+    return {name: Path(str(distribution.locate_file(name))) for name in names}
 
 
 def distribution_name(entry_point: metadata.EntryPoint) -> str:
@@ -482,8 +487,8 @@ def _is_installed(top_module: str) -> bool:
         roots = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
         return any(origin.is_relative_to(root) for root in roots)
     installed_files = [
-        Path(str(file.locate()))
+        path
         for name in distributions
-        for file in _distribution_files(metadata.distribution(name), top_module)
+        for path in _listed_python_files(metadata.distribution(name), top_module).values()
     ]
     return not installed_files or origin in installed_files

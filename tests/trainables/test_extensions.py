@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -487,7 +488,10 @@ def test_two_packages_with_one_name(site: Path) -> None:
         entry_points_of("method")
 
 
-def test_a_file_of_a_package_that_is_missing(site: Path) -> None:
+@pytest.mark.parametrize("backport", [False, True])
+def test_a_file_of_a_package_that_is_missing(site: Path, *, backport: bool) -> None:
+    if backport:  # replaces the finder of `importlib.metadata`, as MLflow does
+        importlib.import_module("importlib_metadata")
     install_package(site, MODULES, ENTRY_POINTS)
     (site / "my_package" / "helper.py").unlink()
     with pytest.raises(CodeError) as fault:
