@@ -20,18 +20,15 @@ from orchestrator.engine.base import engine_names
 from orchestrator.home import Home
 from orchestrator.planning import cost as costs
 from trainables.cpus import usable_cpu_count
+from trainables.training.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MEASURED: dict[str, Any] = {
-    "step_seconds": 0.001,
-    "evaluation_seconds": 1e-6,
-    "checkpoint_bytes": 10**6,
-    "device": "cpu",
-    "devices": 1,
-}
+MEASURED = Cost(
+    step_seconds=0.001, evaluation_seconds=1e-6, checkpoint_bytes=10**6, device="cpu", devices=1
+)
 
 
 @pytest.fixture
@@ -219,7 +216,7 @@ def test_an_unwritable_home_is_refused(fault: Callable[..., str], tmp_path: Path
 def test_too_little_disk_space_is_refused(
     fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: MEASURED)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**6))
     line = fault("sweep", "digits", "--epochs", "1", "--trials", "1", "--home", "full")
     assert "0.0 GB free" in line
@@ -319,7 +316,7 @@ def test_a_dry_run_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: MEASURED)
     arguments = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
     monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
     with pytest.raises(SystemExit) as end:
