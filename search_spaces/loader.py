@@ -301,7 +301,8 @@ def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
             files.insert(0, read_study_file(base, files[0].folder))
         except StudyError as error:
             raise StudyError(f"{location}: extends: {error}") from error
-        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_EXTENDS_FILES:
+        is_repeated = any(file.is_same_as(files[0]) for file in files[1:])
+        if is_repeated or len(files) > MAX_EXTENDS_FILES:
             chain = " -> ".join(file.label for file in reversed(files))
             raise StudyError(
                 f"{location}: extends: the studies extend each other in a circle: {chain}"

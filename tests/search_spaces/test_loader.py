@@ -56,7 +56,9 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     assert fault(path) == f"{path}:3: title: this key is already set in line 1: remove one"
 
 
-def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(tmp_path: Path) -> None:
+def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
     assert load_study(str(shipped)).name == "digits"
     copy = tmp_path / "digits.yaml"
@@ -68,6 +70,8 @@ def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(tmp_pa
         "sweeps and reports are recorded by that name: rename the file, for example to "
         "my-digits.yaml"
     )
+    monkeypatch.chdir(tmp_path)  # where the file's path is the label of the shipped study
+    assert fault("digits.yaml").startswith("digits.yaml: the name 'digits' belongs to a study that")
     copy.rename(tmp_path / "my-digits.yaml")
     assert load_study(str(tmp_path / "my-digits.yaml")).study.title == "mine"
 
