@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,10 +105,21 @@ def test_a_study_extends_another_by_name_and_by_relative_path(
 
 def test_faults_name_the_file_that_set_the_value(write_study: Callable[..., Path]) -> None:
     small = write_study("  batch_size: 64", "  batch_size: 0")
-    path = write_beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
-    assert fault(path).startswith(f"{small}:9: recipe.batch_size: ")
+    path = write_beside(small, "mine.yaml", "title: mine\nextends: small.yaml\n")
+    assert fault(path).startswith(f"{path}:2: extends: {small}:9: recipe.batch_size: ")
     path.write_text("extends: small.yaml\nrecipe:\n  batch_size: 8\n  epochs: -1\n")
     assert fault(path).startswith(f"{path}:4: recipe.epochs: ")
+
+
+def test_faults_of_inherited_values_name_the_own_file_and_the_one_that_set_them(
+    tmp_path: Path,
+) -> None:
+    path = write_beside(tmp_path / "x", "mine.yaml", "extends: digits\nrecipe: {epochs: 3}\n")
+    key = r"hyperparameters\.nal\.first_target_epoch"
+    assert re.match(rf"{path}:1: extends: digits\.yaml:\d+: {key}: .* is 10, after", fault(path))
+
+    path.write_text("extends: cifar100n\nmethods: [ce, nal]\nrecipe: {epochs: 3, window: 1}\n")
+    assert re.match(rf"{path}:1: extends: cifar10\.yaml:\d+: {key}: .* is 60, after", fault(path))
 
 
 def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None:
