@@ -37,6 +37,13 @@ class StudyFile:
     folder: Path | None
     code_folder: Path | None = None
 
+    def is_same_as(self, other: StudyFile) -> bool:
+        """Return whether another study was read from the same file, by the same path.
+
+        The labels alone do not tell, since a shipped study can have that of a user's file.
+        """
+        return (self.label, self.folder) == (other.label, other.folder)
+
 
 def shipped_study_names() -> list[str]:
     """Return the names of the shipped studies, in alphabetical order."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
+from reports.read import sweep_starts
 from reports.report import build_report
 from trainables.run.record import write_atomically
 
@@ -40,4 +41,24 @@ def run(
         print_json(report.json_values)
     else:
         report.print_table(CommandConsole())
+    study = report.json_values["study"]
+    if sweep == study:
+        _print_other_sweeps(uri, study, report.json_values["sweep"])
     return 0
+
+
+def _print_other_sweeps(uri: str, study: str, digest: str) -> None:
+    """Print on standard error which sweep of a study the table is of, if there are others.
+
+    They are sweeps of another content: of an earlier version of the study, of other flags, or of
+    another file of the same name.
+    """
+    starts = sweep_starts(uri, study)
+    if len(starts) < 2:
+        return
+    others = [f"{other[:12]} ({start})" for other, start in starts.items() if other != digest]
+    CommandConsole(stderr=True).print(
+        f"This is sweep {digest[:12]}, the latest of {len(starts)} of '{study}'. The table of "
+        f"another is printed by `report DIGEST`: {', '.join(others[:10])}",
+        soft_wrap=True,
+    )

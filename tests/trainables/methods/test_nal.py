@@ -454,9 +454,9 @@ def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ("cifar10", {"first_target_epoch": 60, "target_interval": 10}),
-        ("cifar100", {"first_target_epoch": 60, "target_interval": 10}),
-        ("animal10n", {"first_target_epoch": 41, "target_interval": 1}),
+        ("cifar10", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.0}),
+        ("cifar100", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.0}),
+        ("animal10n", {"first_target_epoch": 41, "target_interval": 1, "beta": 0.0}),
         ("clothing1m", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.1}),
         ("webvision", {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1}),
     ],

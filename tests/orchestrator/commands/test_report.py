@@ -1,0 +1,59 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import cell_specs, make_cell, make_plan, make_result
+from stores import fresh_store
+
+from orchestrator.commands import report
+from orchestrator.flags import Locations
+from orchestrator.tracking.tracker import Tracker
+from search_spaces.schema import Phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD, NEW = "ab" * 32, "cd" * 32
+
+
+def record_sweep(uri: str, folder: Path, digest: str, study: str = "mine") -> None:
+    cell = make_cell("ce", seeds=(0, 1))
+    tracker = Tracker(uri, folder / "artifacts", study)
+    tracker.start_sweep(make_plan([cell], sweep=digest, study=study), "")
+    for spec in cell_specs("ce", "symmetric-0.4", (0, 1), {}):
+        tracker.record(make_result(spec, accuracy=0.9), Phase.CONFIRM, cell)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    uri = fresh_store(tmp_path)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    record_sweep(uri, tmp_path, OLD)
+    record_sweep(uri, tmp_path, "ef" * 32, study="other")
+
+    report.run("mine", locations, None, as_json=as_json)
+    assert capsys.readouterr().err == ""
+
+    record_sweep(uri, tmp_path, NEW)
+    report.run("mine", locations, None, as_json=as_json)
+    output = capsys.readouterr()
+    assert re.fullmatch(
+        r"This is sweep cdcdcdcdcdcd, the latest of 2 of 'mine'\. The table of another is printed "
+        r"by `report DIGEST`: abababababab \(\d{4}-\d\d-\d\d \d\d:\d\d\)\n",
+        output.err,
+    )
+    if as_json:
+        assert json.loads(output.out)["sweep"] == NEW
+
+    report.run("abab", locations, None, as_json=as_json)
+    output = capsys.readouterr()
+    assert output.err == ""
+    if as_json:
+        assert json.loads(output.out)["sweep"] == OLD
