@@ -222,7 +222,10 @@ def _carry_out(
                     f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
                 )
             if not sweep.done:
-                with Display(console, sweep, cost) as display, engine.start(home.path, display):
+                with (
+                    Display(console, sweep, cost, starts_workers=engine.starts_workers) as display,
+                    engine.start(home.path, display),
+                ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
             tracker.mark_interrupted()

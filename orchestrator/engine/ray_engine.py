@@ -59,6 +59,11 @@ class RayEngine:
     def max_concurrent_runs(self) -> None:
         """None, since only CPUs and GPUs limit the number of runs at a time."""
 
+    @property
+    def starts_workers(self) -> bool:
+        """True, since runs are trained in processes that Ray starts."""
+        return True
+
     def check(self, resources: Resources) -> None:
         """Check that the cluster responds, or that this process may use the CPUs for one run.
 
