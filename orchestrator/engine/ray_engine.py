@@ -162,7 +162,7 @@ class RayEngine:
         from ray.exceptions import OutOfMemoryError
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-        from orchestrator.engine.searcher import RunSearcher, TrialStopper
+        from orchestrator.engine.searcher import MemoryWatcher, RunSearcher, TrialStopper
         from trainables.trainable import RunTrainable
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -179,6 +179,7 @@ class RayEngine:
                     name=uuid.uuid4().hex[:8],
                     storage_path=storage,
                     stop=TrialStopper(adapter),
+                    callbacks=[MemoryWatcher()],
                     verbose=0,
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                     failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
@@ -188,7 +189,9 @@ class RayEngine:
                 tuner.fit()
             except Exception as error:
                 if adapter.error is None:
-                    if isinstance(error.__cause__, OutOfMemoryError):
+                    if isinstance(error, OutOfMemoryError) or isinstance(
+                        error.__cause__, OutOfMemoryError
+                    ):
                         return False
                     raise
         if adapter.error is not None:
