@@ -11,6 +11,8 @@ import logging
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.cluster import (
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from orchestrator.sweeping.tasks import TaskSource
     from search_spaces.schema import Resources
 
+
+STOPPING_NOTICE = "stopping: waiting for the workers to end"
+"""Notice that is printed when the user interrupts the engine."""
 
 MAX_RESTARTS_AT_SAME_SIZE = 3
 """Number of restarts after a lack of memory at which no fewer runs at a time are possible."""
@@ -121,7 +126,7 @@ class RayEngine:
         dispatcher = Dispatcher(task_source, job.home, listener)
         cpus, restarts_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE
         with ExitStack() as stack:
-            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus):
+            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus, listener):
                 previous_cpus = cpus
                 cpus = cpus_for_fewer_runs(cpus, job.gpus if has_gpus() else 0.0)
                 if cpus == previous_cpus:
@@ -144,13 +149,16 @@ class RayEngine:
                 stack.enter_context(ray_cluster(self.address, listener.on_notice))
                 dispatcher.resume_all()
 
-    def _carry_out_until_memory_lacks(self, dispatcher: Dispatcher, job: Job, cpus: int) -> bool:
+    def _carry_out_until_memory_lacks(
+        self, dispatcher: Dispatcher, job: Job, cpus: int, listener: Listener
+    ) -> bool:
         """Carry out all runs of a dispatcher, unless Ray ends workers for lack of memory.
 
         Args:
             dispatcher: object that hands out the runs and receives their reports.
             job: settings that all runs share.
             cpus: number of CPUs that one run occupies.
+            listener: callbacks, of which `on_notice` is called if the user interrupts the runs.
 
         Returns:
             Whether all runs have been carried out.
@@ -169,7 +177,8 @@ class RayEngine:
         gpus = job.gpus if has_gpus() else 0.0
         adapter = TuneAdapter(dispatcher, count_slots(cpus, gpus))
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        with process_temp_dir() as storage, forward_interrupts(adapter.fail):
+        interrupt = partial(interrupt_runs, adapter, listener)
+        with process_temp_dir() as storage, forward_interrupts(interrupt):
             tuner = Tuner(
                 tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
@@ -197,6 +206,20 @@ class RayEngine:
         if adapter.error is not None:
             raise adapter.error
         return True
+
+
+def interrupt_runs(adapter: TuneAdapter, listener: Listener, error: KeyboardInterrupt) -> None:
+    """Stop all trials, since the user has interrupted the engine, and say so once.
+
+    Args:
+        adapter: adapter of the trials.
+        listener: callbacks, of which `on_notice` is called.
+        error: interrupt to raise after Tune has returned.
+    """
+    if adapter.error is None:
+        # A signal handler may interrupt this thread in the middle of a line.
+        Thread(target=listener.on_notice, args=(STOPPING_NOTICE,), daemon=True).start()
+    adapter.fail(error)
 
 
 def create_engine(locations: Locations) -> RayEngine:
