@@ -105,4 +105,4 @@ class MemoryWatcher(Callback):
         # Tune stores errors of this kind as text only.
         text = "" if trial.error_file is None else Path(trial.error_file).read_text()
         if LOW_MEMORY_TEXT in text:
-            raise OutOfMemoryError(text)
+            raise OutOfMemoryError(text)  # type: ignore[no-untyped-call]

@@ -26,19 +26,14 @@ def test_cpus_used_by_other_processes_are_not_free(
     free_cpus: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own_seconds, times, instant = iter([3.0, 9.0]), iter([50.0, 60.0]), iter([0, 1])
-    monkeypatch.setattr(
-        load,
-        "cpu_limits",
-        lambda: [
-            CpuLimit(count, used[index])
-            for index in [next(instant)]
-            for count, used in zip(cpus, used_seconds, strict=True)
-        ],
+    before, after = (
+        [CpuLimit(count, used[instant]) for count, used in zip(cpus, used_seconds, strict=True)]
+        for instant in (0, 1)
     )
-    meter = LoadMeter(load.cpu_limits(), next(own_seconds), next(times))
-    monkeypatch.setattr(load, "_own_cpu_seconds", own_seconds.__next__)
-    monkeypatch.setattr(time, "monotonic", times.__next__)
+    meter = LoadMeter(before, 3.0, 50.0)
+    monkeypatch.setattr(load, "cpu_limits", lambda: after)
+    monkeypatch.setattr(load, "_own_cpu_seconds", lambda: 9.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 60.0)
     assert meter.free_cpus() == pytest.approx(free_cpus)
 
 
