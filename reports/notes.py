@@ -122,9 +122,19 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         if seed_count := max(
             (len(candidate.digests) for candidate in search.candidates), default=0
         ):
-            candidates = format_count(len(search.candidates), "candidate")
-            text += f", then {candidates} on {format_count(seed_count, 'new seed')}"
+            text += (
+                f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
+            )
         yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _describe_candidates(search: TuningRecord) -> str:
+    """Return the number of candidates; as in plans, the paper's values are not one of them."""
+    search_count = sum(candidate.origin == "search" for candidate in search.candidates)
+    texts = [format_count(search_count, "candidate")] if search_count else []
+    if search_count < len(search.candidates):
+        texts.append("the paper's values")
+    return " and ".join(texts)
 
 
 def _edges_notes(plan: PlanRecord) -> Iterator[str]:

@@ -255,14 +255,18 @@ def test_the_search_is_described_in_a_note() -> None:
         space={"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)},
         trials=16,
         digests=["x"] * 12,
-        candidates=[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 4,
+        candidates=[
+            *[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 3,
+            CandidateRecord({"lambda": 0.5, "alpha": 0.9}, "reference", ["d", "e", "f"]),
+        ],
         chosen=TUNED,
     )
     cells = [(tuned_cell(), [0.5] * 3)]
     notes = table_of(cells, searches=[search]).notes
     assert (
         "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
-        "α in [0.5, 0.99]), then 4 candidates on 3 new seeds; one search serves all scenarios."
+        "α in [0.5, 0.99]), then 3 candidates and the paper's values on 3 new seeds; one search "
+        "serves all scenarios."
     ) in notes
     notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
     assert any("not chosen yet" in note and "its own search" in note for note in notes)
