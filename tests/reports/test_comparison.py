@@ -229,10 +229,22 @@ def test_a_tuned_method_below_cross_entropy_is_noted_with_what_is_worth_trying()
 
     assert notes(0.8) == []
     assert notes(0.46) == [
-        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying where it "
-        "is not so yet: a larger λ; more "
+        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying: a larger λ; more "
         "epochs."
     ]
+
+
+@pytest.mark.parametrize("has_converged", [True, False])
+def test_cross_entropy_that_failed_to_converge_is_no_measure(*, has_converged: bool) -> None:
+    tuned, ce = tuned_cell(), make_cell("ce")
+    results = [
+        replace(result, trace=[row | {"train/accuracy": train_accuracy} for row in result.trace])
+        for cell, train_accuracy in ((tuned, 0.1), (ce, 0.9 if has_converged else 0.1))
+        for result in results_of(cell, [0.1 if cell is tuned else 0.2] * 3)
+    ]
+    plan = make_plan([tuned, ce], searches=[search_of(TUNED)])
+    notes = comparison_table(plan, recorded_runs(results)).notes
+    assert any("less accurate than cross entropy" in note for note in notes) == has_converged
 
 
 def test_fixed_axes_are_noted() -> None:
