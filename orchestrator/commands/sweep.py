@@ -68,18 +68,7 @@ def run(
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
     if dry_run:
-        loaded_plan = load_plan(study_flags, locations, console, may_write=False)
-        measure_cost = partial(
-            _measure_cost, engine=engine, home=home, console=console, may_write=False
-        )
-        cost = measure_cost(loaded_plan.plan)
-        recorded_count = _find_recorded_runs(loaded_plan.plan, home, console).count
-        console.print(plan_view(loaded_plan, cost, locations, recorded_count))
-        _suggest_smaller_sweep(
-            study_flags, locations, loaded_plan.plan, cost, measure_cost, console
-        )
-        if as_json:
-            print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
+        _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
@@ -107,6 +96,28 @@ def run(
                 Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
             )
         return 1 if failures else 0
+
+
+def _print_plan(
+    study_flags: StudyFlags,
+    locations: Locations,
+    engine: Engine,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the plan of a sweep and a smaller sweep, without writing files."""
+    home = locations.home
+    loaded_plan = load_plan(study_flags, locations, console, may_write=False)
+    measure_cost = partial(
+        _measure_cost, engine=engine, home=home, console=console, may_write=False
+    )
+    cost = measure_cost(loaded_plan.plan)
+    recorded_count = _find_recorded_runs(loaded_plan.plan, home, console).count
+    console.print(plan_view(loaded_plan, cost, locations, recorded_count))
+    _suggest_smaller_sweep(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
+    if as_json:
+        print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
