@@ -1,4 +1,4 @@
-"""Workers that Ray kills for lack of memory, and the restart with fewer runs at a time."""
+"""Workers that Ray kills for lack of memory, the restart with fewer runs at a time, interrupts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from fake_runs import FakeRun, attempts
 from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
 
 from orchestrator.engine import ray_engine
-from orchestrator.engine.ray_engine import MAX_RESTARTS_AT_SAME_SIZE, RayEngine
+from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.ray_engine import MAX_RESTARTS_AT_SAME_SIZE, RayEngine, interrupt_runs
+from orchestrator.engine.tune_adapter import TuneAdapter
 from trainables.errors import ServiceError
 from trainables.training.job import Job
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.engine.dispatch import Dispatcher
+    from orchestrator.engine.base import Listener
     from trainables.run.spec import RunSpec
 
 HOG_BYTES = 4_000_000_000
@@ -82,7 +84,9 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
 ) -> None:
     cpus: list[int] = []
 
-    def run_out_of_memory(_engine: RayEngine, _dispatcher: Dispatcher, _job: Job, cpu: int) -> bool:
+    def run_out_of_memory(
+        _engine: RayEngine, _dispatcher: Dispatcher, _job: Job, cpu: int, _listener: Listener
+    ) -> bool:
         cpus.append(cpu)
         return False
 
@@ -98,3 +102,16 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
         *["with fewer runs at a time"] * 2,
         *["with as many runs at a time"] * MAX_RESTARTS_AT_SAME_SIZE,
     ]
+
+
+def test_an_interrupt_is_announced_once(tmp_path: Path) -> None:
+    listener = RecordingListener()
+    adapter = TuneAdapter(Dispatcher(ScriptedTaskSource(), tmp_path, listener), slot_count=1)
+    interrupts = [KeyboardInterrupt(), KeyboardInterrupt()]
+    for interrupt in interrupts:
+        interrupt_runs(adapter, listener, interrupt)
+    deadline = time.monotonic() + 10
+    while not listener.notices and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert listener.notices == ["stopping: waiting for the workers to end"]
+    assert adapter.error is interrupts[1]
