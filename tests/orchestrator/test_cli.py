@@ -83,7 +83,7 @@ FLAGS = {
     ),
     "a billion epochs": (
         ("digits", "--epochs", "1000000000"),
-        ["--epochs: epochs must be at most 1000000"],
+        ["--epochs: epochs must be at most 1000000, got 1000000000"],
     ),
     "an unknown key like no other": (
         ("digits", "--set", "gamma=1"),
