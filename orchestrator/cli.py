@@ -184,7 +184,10 @@ def data_check(
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Read a dataset, count the samples of each class, and list unreadable pictures."""
+    """Read a dataset, count the samples of each class, and list unreadable pictures.
+
+    Missing files are downloaded where possible.
+    """
     from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 

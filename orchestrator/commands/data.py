@@ -100,7 +100,7 @@ def _missing_part(source: Source, data_dir: Path) -> str | None:
 def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     """Read a dataset, print the number of samples of each class, and list unreadable pictures.
 
-    The cache of decoded datasets is not used.
+    Missing files are downloaded where possible. The cache of decoded datasets is not used.
 
     Args:
         name: name of the dataset.
@@ -112,10 +112,11 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         The exit code: 0, or 1 if some pictures cannot be decoded.
 
     Raises:
-        UserError: if the dataset is missing or damaged.
+        UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
     console = CommandConsole(stderr=as_json)
     source = _find_source(name)
+    download(name, data_dir, console)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
     unreadable = {
