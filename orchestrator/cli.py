@@ -126,7 +126,8 @@ def report(
     sweep: Annotated[
         str | None,
         typer.Argument(
-            help="A study, or the beginning of a sweep's digest. [default: the latest sweep]"
+            help="Name of a study, path of its YAML file, or beginning of a sweep's digest. "
+            "[default: the latest sweep]"
         ),
     ] = None,
     markdown: Annotated[
