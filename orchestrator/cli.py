@@ -6,14 +6,18 @@ texts that `--help` prints.
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path  # noqa: TC003 - typer reads annotations
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
 from trainables.errors import InterruptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class CommandGroup(typer.core.TyperGroup):
@@ -27,9 +31,27 @@ class CommandGroup(typer.core.TyperGroup):
         """
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptionError("interrupted") from None
+
+
+def resumable(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that says, when it is interrupted, that it can be continued.
+
+    Raises:
+        InterruptionError: if the command is interrupted; the text of the `KeyboardInterrupt` says
+            how far it came.
+    """
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:  # noqa: ANN401 - any parameters
+        try:
+            command(**values)
         except KeyboardInterrupt as interrupt:
             subject = str(interrupt) or "interrupted"
             raise InterruptionError(f"{subject}: type the same command again to continue") from None
+
+    return wrapper
 
 
 app = typer.Typer(
@@ -56,6 +78,7 @@ SINGLE_SCENARIO = FlagOverride(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
     *("home_dir", "engine", "ray_address", "tracking_uri", "allow_code", "yes", "json", "dry_run"),
 )
+@resumable
 def sweep(
     study_flags: StudyFlags,
     locations: Locations,
@@ -84,6 +107,7 @@ def sweep(
     FlagOverride("sets", "A parameter of the method (lambda=10) or any key of the study."),
     *("data_dir", "home_dir", "tracking_uri", "allow_code", "json"),
 )
+@resumable
 def train(
     study_flags: StudyFlags,
     locations: Locations,
@@ -146,6 +170,7 @@ def report(
     *("study", SINGLE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "allow_code"),
     "json",
 )
+@resumable
 def noise(
     study_flags: StudyFlags,
     locations: Locations,
@@ -176,6 +201,7 @@ def data_list(locations: Locations, json: JsonFlag = False) -> None:
 
 @data_app.command("check")
 @with_flags("dataset", "home_dir", "data_dir", "decode", "allow_code", "json")
+@resumable
 def data_check(
     dataset: DatasetArgument,
     locations: Locations,
@@ -198,6 +224,7 @@ def data_check(
 
 @data_app.command("prepare")
 @with_flags("dataset", "home_dir", "data_dir", "allow_code")
+@resumable
 def data_prepare(
     dataset: DatasetArgument, locations: Locations, allow_code: AllowCodeFlag = False
 ) -> None:
@@ -231,6 +258,7 @@ def suspects(
 
 @app.command()
 @with_flags("home_dir", "tracking_uri")
+@resumable
 def sync(locations: Locations) -> None:
     """Rebuild MLflow's records from the runs in the home folder."""
     from orchestrator.commands import sync as sync_command
