@@ -90,7 +90,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
     ] = False,
 ) -> None:
-    """Search λ and α, confirm the best on fresh seeds, write the table.
+    """Search λ and α, confirm the best on new seeds, write the table.
 
     The same command continues an interrupted sweep.
     """
@@ -177,7 +177,7 @@ def noise(
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Draw a study's noisy labels for one seed, describe them, and save them."""
+    """Draw, describe and save a study's noisy labels for one seed."""
     from orchestrator.commands import noise as noise_command
 
     raise typer.Exit(noise_command.run(study_flags, locations, seed, as_json=json))
@@ -193,7 +193,7 @@ DatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset, see `da
 @data_app.command("list")
 @with_flags("home_dir", "data_dir", "json")
 def data_list(locations: Locations, json: JsonFlag = False) -> None:
-    """List where each dataset is expected, whether it was found, and where to get it."""
+    """Show which datasets are present, and where to get the others."""
     from orchestrator.commands import data as data_command
 
     raise typer.Exit(data_command.list_datasets(locations.dataset_dir, as_json=json))
@@ -211,7 +211,7 @@ def data_check(
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Read a dataset, count the samples of each class, and list unreadable pictures.
+    """Read a dataset, count its classes, and list unreadable pictures.
 
     Missing files are downloaded where possible.
     """
@@ -228,7 +228,7 @@ def data_check(
 def data_prepare(
     dataset: DatasetArgument, locations: Locations, allow_code: AllowCodeFlag = False
 ) -> None:
-    """Download a dataset where possible, check it, and decode it into the cache."""
+    """Download a dataset where possible, and decode it into the cache."""
     from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 
@@ -248,7 +248,7 @@ def suspects(
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Rank a run's training samples by how likely they are mislabelled."""
+    """Rank a run's samples by how likely they are mislabelled."""
     from orchestrator.commands import suspects as suspects_command
 
     raise typer.Exit(

@@ -203,9 +203,7 @@ class Locations:
     ] = None
     tracking_uri: Annotated[
         str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: sqlite under HOME]"
-        ),
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: HOME/mlflow.db]"),
     ] = None
 
     def __post_init__(self) -> None:

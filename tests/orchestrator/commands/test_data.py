@@ -114,7 +114,7 @@ def test_check_names_the_checksums_that_match(
     assert (
         f"{archive.file_name} and each file in it have their published md5 ({archive.md5})" in page
     )
-    assert "all pictures can be read." in page
+    assert "All pictures can be read." in page
     with (tmp_path / archive.file_name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataError, match="is damaged or incomplete"):
