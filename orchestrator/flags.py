@@ -203,7 +203,9 @@ class Locations:
     ] = None
     tracking_uri: Annotated[
         str | None,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: HOME/mlflow.db]"),
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: SQLite file in HOME]"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
