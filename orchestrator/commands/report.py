@@ -8,6 +8,7 @@ from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
 from reports.read import sweep_starts
 from reports.report import build_report
+from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def run(
     """Print the table of a sweep, and optionally write it as Markdown.
 
     Args:
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
+        sweep: name of a study, path of a study file, or the beginning of a sweep's digest; None for
+            the latest sweep.
         locations: locations of the home folder and the MLflow store.
         markdown_file: path of the Markdown file; None to write none.
         as_json: whether to print JSON on standard output.
@@ -31,8 +33,11 @@ def run(
         The exit code, 0.
 
     Raises:
-        NalError: if the sweep cannot be read, or has no runs to put into a table yet.
+        NalError: if the study file or the sweep cannot be read, or the sweep has no runs to put
+            into a table yet.
     """
+    if sweep is not None and is_study_path(sweep):
+        sweep = read_study_file(sweep).name
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     report = build_report(uri, sweep)
     if markdown_file is not None:
