@@ -96,12 +96,16 @@ class RayEngine:
 
         Args:
             home: home folder, which every node must be able to access.
-            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated, or
+                the user interrupts it.
 
         Raises:
             ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        with ray_cluster(self.address, listener.on_notice):
+        with (
+            forward_interrupts(lambda _interrupt: announce_stop(listener)),
+            ray_cluster(self.address, listener.on_notice),
+        ):
             if self.address is not None:
                 check_nodes(home)
             yield
@@ -208,6 +212,15 @@ class RayEngine:
         return True
 
 
+def announce_stop(listener: Listener) -> None:
+    """Tell the user that the engine is stopping, which takes Ray some seconds.
+
+    The notice comes from a thread of its own, since a signal handler may interrupt this thread in
+    the middle of a line.
+    """
+    Thread(target=listener.on_notice, args=(STOPPING_NOTICE,), daemon=True).start()
+
+
 def interrupt_runs(adapter: TuneAdapter, listener: Listener, error: KeyboardInterrupt) -> None:
     """Stop all trials, since the user has interrupted the engine, and say so once.
 
@@ -217,8 +230,7 @@ def interrupt_runs(adapter: TuneAdapter, listener: Listener, error: KeyboardInte
         error: interrupt to raise after Tune has returned.
     """
     if adapter.error is None:
-        # A signal handler may interrupt this thread in the middle of a line.
-        Thread(target=listener.on_notice, args=(STOPPING_NOTICE,), daemon=True).start()
+        announce_stop(listener)
     adapter.fail(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -104,14 +105,31 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
     ]
 
 
+def wait_for_notice(listener: RecordingListener) -> None:
+    deadline = time.monotonic() + 10
+    while not listener.notices and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_an_interrupt_is_announced_while_ray_starts_or_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "ray_cluster", lambda *_: nullcontext())
+    listener = RecordingListener()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), RayEngine().start(tmp_path, listener):
+        signal.raise_signal(signal.SIGINT)
+    wait_for_notice(listener)
+    assert listener.notices == ["stopping: waiting for the workers to end"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_an_interrupt_is_announced_once(tmp_path: Path) -> None:
     listener = RecordingListener()
     adapter = TuneAdapter(Dispatcher(ScriptedTaskSource(), tmp_path, listener), slot_count=1)
     interrupts = [KeyboardInterrupt(), KeyboardInterrupt()]
     for interrupt in interrupts:
         interrupt_runs(adapter, listener, interrupt)
-    deadline = time.monotonic() + 10
-    while not listener.notices and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_notice(listener)
     assert listener.notices == ["stopping: waiting for the workers to end"]
     assert adapter.error is interrupts[1]
