@@ -126,13 +126,16 @@ class Display:
     `STATUS_LINE_SECONDS`, also while the workers start.
     """
 
-    def __init__(self, console: Console, sweep: Sweep, cost: MachineCost) -> None:
+    def __init__(
+        self, console: Console, sweep: Sweep, cost: MachineCost, *, starts_workers: bool
+    ) -> None:
         """Create the display of a sweep.
 
         Args:
             console: console to print on.
             sweep: sweep, after `Sweep.resume` has read the runs that are recorded already.
             cost: measured cost of a run, used to estimate the time left.
+            starts_workers: whether the engine trains runs in worker processes that it starts first.
         """
         self._console = console
         self._sweep = sweep
@@ -144,7 +147,8 @@ class Display:
         self._runs: dict[str, _RunProgress] = {}
         self._start_time = time.monotonic()
         self._recorded_seconds = self._completed_seconds()
-        self._are_workers_starting = True
+        self._starts_workers = starts_workers
+        self._has_report = False
         self._is_closed = threading.Event()
         self._status_lines = threading.Thread(target=self._print_status_lines, daemon=True)
         self._live = Live(
@@ -171,8 +175,8 @@ class Display:
 
     def on_report(self, task: Task, row: Row) -> None:
         """Update the run's progress."""
-        if self._are_workers_starting:
-            self._are_workers_starting = False
+        if not self._has_report:
+            self._has_report = True
             self._start_time = time.monotonic()  # the time left depends on the speed of training
         run = self._runs.get(task.spec.digest)
         if run is not None:
@@ -252,7 +256,7 @@ class Display:
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
             text.append(f"{phase} {self._sweep.ended_run_counts[phase]} of {total}   ", style=style)
-        if self._are_workers_starting:
+        if self._starts_workers and not self._has_report:
             seconds = time.monotonic() - self._start_time
             text.append(f"starting workers for {seconds:.0f} s   ")
         else:

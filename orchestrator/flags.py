@@ -204,7 +204,7 @@ class Locations:
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: sqlite under HOME]"
+            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: SQLite file in HOME]"
         ),
     ] = None
 

@@ -122,9 +122,19 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         if seed_count := max(
             (len(candidate.digests) for candidate in search.candidates), default=0
         ):
-            candidates = format_count(len(search.candidates), "candidate")
-            text += f", then {candidates} on {format_count(seed_count, 'new seed')}"
+            text += (
+                f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
+            )
         yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _describe_candidates(search: TuningRecord) -> str:
+    """Return the number of candidates; as in plans, the paper's values are not one of them."""
+    search_count = sum(candidate.origin == "search" for candidate in search.candidates)
+    texts = [format_count(search_count, "candidate")] if search_count else []
+    if search_count < len(search.candidates):
+        texts.append("the paper's values")
+    return " and ".join(texts)
 
 
 def _edges_notes(plan: PlanRecord) -> Iterator[str]:
@@ -149,7 +159,10 @@ def _is_at_edge(value: float, space: Space) -> bool:
 
 
 def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    """Yield a note for each tuned method that is less accurate than cross entropy somewhere."""
+    """Yield a note for each tuned method that is less accurate than cross entropy somewhere.
+
+    Where cross entropy itself failed to converge in all runs, it is no measure of the method.
+    """
     remedies_by_method = {
         search.method: search.remedies for search in plan.searches if search.method != CROSS_ENTROPY
     }
@@ -162,18 +175,14 @@ def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[st
             and any(
                 summary.cell.scenario == other.cell.scenario and _is_below(summary, other)
                 for other in cells
-                if other.cell.method == CROSS_ENTROPY
+                if other.cell.method == CROSS_ENTROPY and not other.all_failed
             )
         ]
         if losing_cells:
             scenarios = "; ".join(dict.fromkeys(cell.scenario_title for cell in losing_cells))
             title = losing_cells[0].method_title
             text = f"{title} is less accurate than cross entropy on {scenarios}"
-            yield (
-                f"{text}; worth trying where it is not so yet: {'; '.join(remedies)}."
-                if remedies
-                else f"{text}."
-            )
+            yield (f"{text}; worth trying: {'; '.join(remedies)}." if remedies else f"{text}.")
 
 
 def _is_below(summary: CellSummary, other: CellSummary) -> bool:

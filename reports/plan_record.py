@@ -88,7 +88,8 @@ class TuningRecord:
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
-        remedies: texts that name settings worth trying if the method loses to cross entropy.
+        remedies: texts that name settings worth trying if the method loses to cross entropy, and
+            that the study does not have already.
     """
 
     method: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,29 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         plan = _read_plan(client, sweep_run)
         runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_to_recorded_run(run) for run in runs]
+
+
+def sweep_starts(uri: str, study: str) -> dict[str, str]:
+    """Return the start, date and time, of each recorded sweep of a study by the sweep's digest.
+
+    The latest sweep is the first. Studies in two files of the same name have the same name.
+
+    Args:
+        uri: URI of the MLflow store.
+        study: name of the study.
+
+    Raises:
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        sweep_tags = [run.data.tags for run in _find_sweep_runs(client)]
+    return {
+        tags["nal.sweep"]: f"{datetime.fromisoformat(tags['nal.started']).astimezone():%F %H:%M}"
+        for tags in sweep_tags
+        if tags["nal.study"] == study and "nal.started" in tags
+    }
 
 
 def _find_sweep_runs(client: MlflowClient) -> list[Run]:

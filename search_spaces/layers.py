@@ -38,11 +38,14 @@ class Origin:
         label: text that messages show: "digits.yaml:12" or "--trials".
         layer_index: position of the configuration layer; later layers take precedence.
         flag_key: dotted key that the flag set; None if a file set the value.
+        inherited_at: file and line of the `extends` by which the study inherits the value; "" if
+            the study's own file or a flag set the value.
     """
 
     label: str
     layer_index: int = 0
     flag_key: str | None = None
+    inherited_at: str = ""
 
 
 class StudyLayers:

@@ -1,6 +1,8 @@
 """Load a study: read its files, apply the changes made by flags, and check the result.
 
-Errors begin with what set the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
+Errors begin with what set the faulty value: `file.yaml:LINE: key: message` or `--flag: message`. If
+the value is inherited, the `extends` of the study's own file precedes: `mine.yaml:LINE: extends:
+file.yaml:LINE: key: message`.
 """
 
 from __future__ import annotations
@@ -210,14 +212,16 @@ def load_study(
     study_layers = StudyLayers(Origin(files[-1].label, layer_index=len(files) - 1))
     statements: list[SourceStatement] = []
     for layer_index, file in enumerate(files):
-        origin_of = _origin_lookup(file, layer_index)
+        is_inherited = file is not files[-1]
+        inherited_at = _origin_lookup(files[-1])(("extends",)).label if is_inherited else ""
+        origin_of = _origin_lookup(file, layer_index, inherited_at)
         tree = dict(_root_mapping(file))
         tree.pop("extends", None)
         if file.code_folder is not None:
             extensions.enter_folder(file.code_folder)
         sources_section = tree.pop("sources", None)
         study_layers.merge(*extensions.tree_with_names(tree, origin_of))
-        inherited_prefix = "" if file is files[-1] else f"inherited from {file.name}: "
+        inherited_prefix = f"inherited from {file.name}: " if is_inherited else ""
         statements += [
             replace(
                 statement,
@@ -292,7 +296,7 @@ def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
     """Read a study and all studies that it extends, directly or not; the study itself is last."""
     files = [read_study_file(name_or_path)]
     while "extends" in (tree := _root_mapping(files[0])):
-        base, location = tree["extends"], _origin_lookup(files[0], 0)(("extends",)).label
+        base, location = tree["extends"], _origin_lookup(files[0])(("extends",)).label
         if not isinstance(base, str):
             raise StudyError(
                 f"{location}: extends: must be the name or path of a study, got {base!r}"
@@ -301,7 +305,8 @@ def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
             files.insert(0, read_study_file(base, files[0].folder))
         except StudyError as error:
             raise StudyError(f"{location}: extends: {error}") from error
-        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_EXTENDS_FILES:
+        is_repeated = any(file.is_same_as(files[0]) for file in files[1:])
+        if is_repeated or len(files) > MAX_EXTENDS_FILES:
             chain = " -> ".join(file.label for file in reversed(files))
             raise StudyError(
                 f"{location}: extends: the studies extend each other in a circle: {chain}"
@@ -320,10 +325,14 @@ def _root_mapping(file: StudyFile) -> dict[str, PlainValue]:
     return value
 
 
-def _origin_lookup(file: StudyFile, layer_index: int) -> Callable[[KeyPath], Origin]:
-    """Return a function that returns the file and line of a key from its key path."""
+def _origin_lookup(
+    file: StudyFile, layer_index: int = 0, inherited_at: str = ""
+) -> Callable[[KeyPath], Origin]:
+    """Return a function that returns the origin of a key in a study file from its key path."""
     lines = file.document.lines
-    return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", layer_index)
+    return lambda key_path: Origin(
+        f"{file.label}:{lines[key_path]}", layer_index, inherited_at=inherited_at
+    )
 
 
 def _study_error_at_origin(
@@ -335,5 +344,6 @@ def _study_error_at_origin(
     key_path = extensions.path_with_references(key_path)
     key = format_key(key_path[:-1] if key_path and isinstance(key_path[-1], int) else key_path)
     message = extensions.text_with_references(error.message)
-    texts = [origin.label, "" if key == origin.flag_key else key, message]
+    inherited_at = f"{origin.inherited_at}: extends" if origin.inherited_at else ""
+    texts = [inherited_at, origin.label, "" if key == origin.flag_key else key, message]
     return StudyError(": ".join(text for text in texts if text))

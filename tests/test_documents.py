@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from documents import ROOT
 
+from search_spaces.files import shipped_study_names
+from search_spaces.loader import load_study
+from search_spaces.resolve import resolve
 from trainables.extensions import ENTRY_POINT_GROUPS
-from trainables.methods import METHODS
+from trainables.methods import METHODS, method_of
+from trainables.methods.published import first_match
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +69,25 @@ def test_fidelity_compares_every_method_and_published_recipe() -> None:
         for name in re.findall("`([^`]+)`", names):
             has_recipe = bool(comparison_methods[name].published_recipes)
             assert has_recipe == ("*no public code*" not in verdict)
+
+
+def test_fidelity_describes_nal_as_the_shipped_studies_have_it() -> None:
+    text = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `nal` of (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    loss_of = {name: loss for names, loss, _ in rows for name in re.findall("`([^`]+)`", names)}
+    state_of = {name: state for names, _, state in rows for name in re.findall("`([^`]+)`", names)}
+    general_state = state_of["cifar10"]
+    for name in shipped_study_names():
+        study = load_study(name).study
+        nal = resolve(study, "nal", study.scenarios[0]).hyperparameters
+        official = first_match(method_of("nal").presets["official"], study.dataset, "")
+        has_epochs_of_code = official is not None and all(
+            nal[key] == official.values[key] for key in ("first_target_epoch", "target_interval")
+        )
+        is_pmd = any(scenario.startswith("pmd-") for scenario in study.scenarios)
+        state = state_of.get(name, general_state)
+
+        assert nal["clamps"] is False
+        assert ("reverse term" in loss_of.get(name, loss_of["cifar10"])) == (nal["beta"] == 0.1)
+        assert state.startswith("*no public code*") == is_pmd
+        assert state.startswith("*equal but for*") == (has_epochs_of_code and not is_pmd)

@@ -40,7 +40,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
     """
     console = CommandConsole(stderr=as_json)
     missing_parts = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
-    console.print(f"datasets in {data_dir}:\n", soft_wrap=True)
+    console.print(f"Datasets in {data_dir}:\n", soft_wrap=True)
     for name, missing_part in missing_parts.items():
         source = SOURCES[name]
         state_text = (
@@ -100,7 +100,7 @@ def _missing_part(source: Source, data_dir: Path) -> str | None:
 def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     """Read a dataset, print the number of samples of each class, and list unreadable pictures.
 
-    The cache of decoded datasets is not used.
+    Missing files are downloaded where possible. The cache of decoded datasets is not used.
 
     Args:
         name: name of the dataset.
@@ -112,10 +112,11 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         The exit code: 0, or 1 if some pictures cannot be decoded.
 
     Raises:
-        UserError: if the dataset is missing or damaged.
+        UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
     console = CommandConsole(stderr=as_json)
     source = _find_source(name)
+    download(name, data_dir, console)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
     unreadable = {
@@ -144,7 +145,7 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         console.print(
             f"\nNumber of pictures that cannot be decoded: {len(problems)}."
             if problems
-            else "\nall pictures can be read."
+            else "\nAll pictures can be read."
         )
     return 1 if problems else 0
 
@@ -200,7 +201,7 @@ def _dataset_json(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> di
 
 
 def _print_dataset(console: Console, dataset: Dataset, source: Source, data_dir: Path) -> None:
-    console.print(Text(f"{source.title} in {data_dir}", style="bold"), soft_wrap=True)
+    console.print(Text(f"{source.title}, data folder {data_dir}", style="bold"), soft_wrap=True)
     shape = dataset.image_shape
     shape_text = "files of any size" if shape is None else "×".join(map(str, shape))
     console.print(f"SHA-256 {dataset.digest}, images: {shape_text}\n", soft_wrap=True)

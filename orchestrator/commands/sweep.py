@@ -22,7 +22,7 @@ from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_view
-from orchestrator.sweeping.recorded import recorded_run_count
+from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
 from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
@@ -68,19 +68,7 @@ def run(
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
     if dry_run:
-        loaded_plan = load_plan(study_flags, locations, console, may_write=False)
-        measure_cost = partial(
-            _measure_cost, engine=engine, home=home, console=console, may_write=False
-        )
-        cost = measure_cost(loaded_plan.plan)
-        with _translate_search_errors(home), console.status("looking for recorded runs"):
-            recorded_count = recorded_run_count(loaded_plan.plan, home)
-        console.print(plan_view(loaded_plan, cost, locations, recorded_count))
-        _suggest_smaller_sweep(
-            study_flags, locations, loaded_plan.plan, cost, measure_cost, console
-        )
-        if as_json:
-            print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
+        _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
@@ -89,14 +77,18 @@ def run(
         update_home_store(home)
     with home.study_lock(loaded.name):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
-        measure_cost = partial(
-            _measure_cost, engine=engine, home=home, console=console, may_write=True
-        )
-        cost = measure_cost(loaded_plan.plan)
-        console.print(plan_view(loaded_plan, cost, locations))
-        if not yes and locations.ray_address is None:
-            _ask_confirmation(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
-        home.require_space(cost.plan_bytes(loaded_plan.plan))
+        cost = None
+        if not _find_recorded_runs(loaded_plan.plan, home, console).is_complete:
+            measure_cost = partial(
+                _measure_cost, engine=engine, home=home, console=console, may_write=True
+            )
+            cost = measure_cost(loaded_plan.plan)
+            console.print(plan_view(loaded_plan, cost, locations))
+            if not yes and locations.ray_address is None:
+                _ask_confirmation(
+                    study_flags, locations, loaded_plan.plan, cost, measure_cost, console
+                )
+            home.require_space(cost.plan_bytes(loaded_plan.plan))
         failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
@@ -104,6 +96,28 @@ def run(
                 Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
             )
         return 1 if failures else 0
+
+
+def _print_plan(
+    study_flags: StudyFlags,
+    locations: Locations,
+    engine: Engine,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the plan of a sweep and a smaller sweep, without writing files."""
+    home = locations.home
+    loaded_plan = load_plan(study_flags, locations, console, may_write=False)
+    measure_cost = partial(
+        _measure_cost, engine=engine, home=home, console=console, may_write=False
+    )
+    cost = measure_cost(loaded_plan.plan)
+    recorded_count = _find_recorded_runs(loaded_plan.plan, home, console).count
+    console.print(plan_view(loaded_plan, cost, locations, recorded_count))
+    _suggest_smaller_sweep(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
+    if as_json:
+        print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
@@ -118,6 +132,16 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
+
+
+def _find_recorded_runs(plan: Plan, home: Home, console: Console) -> RecordedRuns:
+    """Return the runs of a sweep that are recorded in the home folder.
+
+    Raises:
+        NalError: if the database of searches or a record cannot be read.
+    """
+    with _translate_search_errors(home), console.status("looking for recorded runs"):
+        return find_recorded_runs(plan, home)
 
 
 def _measure_cost(
@@ -191,12 +215,20 @@ def _carry_out(
     engine: Engine,
     locations: Locations,
     loaded_plan: LoadedPlan,
-    cost: MachineCost,
+    cost: MachineCost | None,
     console: Console,
     *,
     as_json: bool,
 ) -> list[str]:
     """Carry out the runs of a sweep that are not recorded yet, and print the table.
+
+    Args:
+        engine: engine that carries out the runs.
+        locations: locations of data and results.
+        loaded_plan: plan and study of the sweep.
+        cost: measured cost of a run; None if no run is left to carry out.
+        console: console to print on.
+        as_json: whether to also print the table as JSON on standard output.
 
     Returns:
         Descriptions of the runs that could not be carried out.
@@ -221,8 +253,11 @@ def _carry_out(
                 console.print(
                     f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
                 )
-            if not sweep.done:
-                with Display(console, sweep, cost) as display, engine.start(home.path, display):
+            if cost is not None:
+                with (
+                    Display(console, sweep, cost, starts_workers=engine.starts_workers) as display,
+                    engine.start(home.path, display),
+                ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
             tracker.mark_interrupted()

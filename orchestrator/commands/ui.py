@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ SERVER_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 """Environment variables of the MLflow server: no telemetry, background jobs or warnings."""
+
+POLL_SECONDS = 0.2
+"""Time between two attempts to connect to the server while it starts, in seconds."""
 
 
 def run(home: Home, host: str, port: int) -> int:
@@ -48,9 +52,6 @@ def run(home: Home, host: str, port: int) -> int:
         )
     console = CommandConsole()
     console.print(f"MLflow store: {store_uri}")
-    console.print(
-        f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the server."
-    )
     server_command = [
         *module_command("mlflow", "server", "--backend-store-uri", store_uri),
         *("--default-artifact-root", home.artifact_dir.as_uri()),
@@ -61,12 +62,29 @@ def run(home: Home, host: str, port: int) -> int:
     environment = os.environ | SERVER_ENVIRONMENT
     server = subprocess.Popen(server_command, env=environment, start_new_session=True)  # noqa: S603
     try:
+        with console.status("starting the server"):
+            while server.poll() is None and not _is_listening(host, port):
+                time.sleep(POLL_SECONDS)
+        if server.poll() is None:
+            console.print(
+                f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the "
+                "server."
+            )
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def _is_listening(host: str, port: int) -> bool:
+    """Return whether a server accepts connections at a port of a network interface."""
+    try:
+        with socket.create_connection((host, port), timeout=POLL_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def is_port_free(host: str, port: int) -> bool:

@@ -70,6 +70,10 @@ class Engine(Protocol):
     def max_concurrent_runs(self) -> int | None:
         """Largest number of runs at a time; None if only CPUs and GPUs limit the number."""
 
+    @property
+    def starts_workers(self) -> bool:
+        """Whether runs are trained in worker processes, whose start takes some time."""
+
     def check(self, resources: Resources) -> None:
         """Check that the engine can be used, before any step that takes long.
 

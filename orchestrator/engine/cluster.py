@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command, working_dir_of_workers
+from reports.words import format_count
 from trainables.cpus import usable_cpu_count
 from trainables.errors import ServiceError, UserError
 
@@ -257,36 +258,48 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _cluster_resources() -> dict[str, float]:
-    import ray
-
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
-
-
 def has_gpus() -> bool:
     """Return whether the connected Ray cluster has at least one GPU."""
-    return _cluster_resources().get("GPU", 0.0) > 0
+    return any(node.get("GPU", 0.0) > 0 for node in _node_resources())
 
 
 def count_slots(cpus: float, gpus: float) -> int:
     """Return the number of runs that the connected Ray cluster can carry out at a time.
+
+    A run cannot be divided between nodes, so the number is the sum of those of the nodes.
 
     Args:
         cpus: number of CPUs that one run requires.
         gpus: number of GPUs that one run requires, which may be a fraction.
 
     Raises:
-        UserError: if the cluster has too few CPUs or GPUs for one run.
+        UserError: if no node has enough CPUs and GPUs for one run.
     """
-    available = _cluster_resources()
-    slot_count = _slots_of(available, cpus, gpus)
+    nodes = _node_resources()
+    slot_count = sum(_slots_of(node, cpus, gpus) for node in nodes)
     if slot_count < 1:
+        node_texts = [
+            f"{format_count(int(node.get('CPU', 0)), 'CPU')} and "
+            f"{format_count(int(node.get('GPU', 0)), 'GPU')}"
+            for node in nodes
+        ]
         raise UserError(
-            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray "
-            f"has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: reduce "
+            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g} on one "
+            f"machine, but Ray's machines have {'; '.join(dict.fromkeys(node_texts))}: reduce "
             "resources.cpus or resources.gpus with --set"
         )
     return slot_count
+
+
+def _node_resources() -> list[dict[str, float]]:
+    """Return the resources of each live node of the connected Ray cluster, such as its CPUs."""
+    import ray
+
+    return [
+        node["Resources"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
 
 
 def _slots_of(available: Mapping[str, float], cpus: float, gpus: float) -> int:
@@ -308,13 +321,7 @@ def cpus_for_fewer_runs(cpus: int, gpus: float) -> int:
     Returns:
         The number of CPUs, or `cpus` if no node carries out more than one run at a time.
     """
-    import ray
-
-    nodes = [
-        node["Resources"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"] and _slots_of(node["Resources"], cpus, gpus) > 0
-    ]
+    nodes = [node for node in _node_resources() if _slots_of(node, cpus, gpus) > 0]
     max_cpus = int(min((node["CPU"] for node in nodes), default=cpus))
     max_slot_count = max((_slots_of(node, cpus, gpus) for node in nodes), default=0)
     return next(

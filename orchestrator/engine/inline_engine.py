@@ -36,6 +36,11 @@ class InlineEngine:
         """Largest number of runs at a time, always 1."""
         return 1
 
+    @property
+    def starts_workers(self) -> bool:
+        """False, since runs are trained in the calling process."""
+        return False
+
     def check(self, resources: Resources) -> None:
         """Accept any resources, since too few CPUs only make a run slower."""
 

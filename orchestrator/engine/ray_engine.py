@@ -11,6 +11,8 @@ import logging
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.cluster import (
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from search_spaces.schema import Resources
 
 
+STOPPING_NOTICE = "stopping: waiting for the workers to end"
+"""Notice that is printed when the user interrupts the engine."""
+
 MAX_RESTARTS_AT_SAME_SIZE = 3
 """Number of restarts after a lack of memory at which no fewer runs at a time are possible."""
 
@@ -58,6 +63,11 @@ class RayEngine:
     @property
     def max_concurrent_runs(self) -> None:
         """None, since only CPUs and GPUs limit the number of runs at a time."""
+
+    @property
+    def starts_workers(self) -> bool:
+        """True, since runs are trained in processes that Ray starts."""
+        return True
 
     def check(self, resources: Resources) -> None:
         """Check that the cluster responds, or that this process may use the CPUs for one run.
@@ -86,12 +96,16 @@ class RayEngine:
 
         Args:
             home: home folder, which every node must be able to access.
-            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated, or
+                the user interrupts it.
 
         Raises:
             ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        with ray_cluster(self.address, listener.on_notice):
+        with (
+            forward_interrupts(lambda _interrupt: announce_stop(listener)),
+            ray_cluster(self.address, listener.on_notice),
+        ):
             if self.address is not None:
                 check_nodes(home)
             yield
@@ -116,7 +130,7 @@ class RayEngine:
         dispatcher = Dispatcher(task_source, job.home, listener)
         cpus, restarts_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE
         with ExitStack() as stack:
-            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus):
+            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus, listener):
                 previous_cpus = cpus
                 cpus = cpus_for_fewer_runs(cpus, job.gpus if has_gpus() else 0.0)
                 if cpus == previous_cpus:
@@ -139,13 +153,16 @@ class RayEngine:
                 stack.enter_context(ray_cluster(self.address, listener.on_notice))
                 dispatcher.resume_all()
 
-    def _carry_out_until_memory_lacks(self, dispatcher: Dispatcher, job: Job, cpus: int) -> bool:
+    def _carry_out_until_memory_lacks(
+        self, dispatcher: Dispatcher, job: Job, cpus: int, listener: Listener
+    ) -> bool:
         """Carry out all runs of a dispatcher, unless Ray ends workers for lack of memory.
 
         Args:
             dispatcher: object that hands out the runs and receives their reports.
             job: settings that all runs share.
             cpus: number of CPUs that one run occupies.
+            listener: callbacks, of which `on_notice` is called if the user interrupts the runs.
 
         Returns:
             Whether all runs have been carried out.
@@ -157,14 +174,15 @@ class RayEngine:
         from ray.exceptions import OutOfMemoryError
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-        from orchestrator.engine.searcher import RunSearcher, TrialStopper
+        from orchestrator.engine.searcher import MemoryWatcher, RunSearcher, TrialStopper
         from trainables.trainable import RunTrainable
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         gpus = job.gpus if has_gpus() else 0.0
         adapter = TuneAdapter(dispatcher, count_slots(cpus, gpus))
         trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        with process_temp_dir() as storage, forward_interrupts(adapter.fail):
+        interrupt = partial(interrupt_runs, adapter, listener)
+        with process_temp_dir() as storage, forward_interrupts(interrupt):
             tuner = Tuner(
                 tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
                 tune_config=TuneConfig(
@@ -174,6 +192,7 @@ class RayEngine:
                     name=uuid.uuid4().hex[:8],
                     storage_path=storage,
                     stop=TrialStopper(adapter),
+                    callbacks=[MemoryWatcher()],
                     verbose=0,
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                     failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
@@ -183,12 +202,36 @@ class RayEngine:
                 tuner.fit()
             except Exception as error:
                 if adapter.error is None:
-                    if isinstance(error.__cause__, OutOfMemoryError):
+                    if isinstance(error, OutOfMemoryError) or isinstance(
+                        error.__cause__, OutOfMemoryError
+                    ):
                         return False
                     raise
         if adapter.error is not None:
             raise adapter.error
         return True
+
+
+def announce_stop(listener: Listener) -> None:
+    """Tell the user that the engine is stopping, which takes Ray some seconds.
+
+    The notice comes from a thread of its own, since a signal handler may interrupt this thread in
+    the middle of a line.
+    """
+    Thread(target=listener.on_notice, args=(STOPPING_NOTICE,), daemon=True).start()
+
+
+def interrupt_runs(adapter: TuneAdapter, listener: Listener, error: KeyboardInterrupt) -> None:
+    """Stop all trials, since the user has interrupted the engine, and say so once.
+
+    Args:
+        adapter: adapter of the trials.
+        listener: callbacks, of which `on_notice` is called.
+        error: interrupt to raise after Tune has returned.
+    """
+    if adapter.error is None:
+        announce_stop(listener)
+    adapter.fail(error)
 
 
 def create_engine(locations: Locations) -> RayEngine:

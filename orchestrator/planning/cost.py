@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command
+from orchestrator.planning.load import LoadMeter
 from orchestrator.planning.run_times import time_ratio
 from orchestrator.planning.sizes import NetworkKey, PhaseSize, RunGroup, network_key, phase_sizes
 from trainables.cpus import has_bf16_instructions, processor_name, usable_cpu_count
@@ -36,6 +37,9 @@ RUN_OVERHEAD_SECONDS = 0.3
 """Wall time that Ray, Optuna and MLflow add to each run, in seconds."""
 RAY_START_SECONDS = 15.0
 """Wall time to start Ray and its workers, in seconds."""
+MIN_FREE_FRACTION = 0.9
+"""Smallest number of CPUs that other processes may leave free during a measurement that is used
+again, as a fraction of the number of the run's threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) 
     """Measure the cost of one run of a plan on this machine.
 
     A measurement that is stored in the home folder is used again, unless the processor, PyTorch or
-    the training code has changed since, or other processes kept the machine busy while it was made.
+    the training code has changed since, or other processes took CPUs from it while it was made.
     The time is corrected by the times that similar runs in the home folder took.
 
     Args:
@@ -159,12 +163,16 @@ def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) 
     key, conditions = _measurement_key(spec, plan), _measurement_conditions()
     path = home.cache_dir / "costs.json"
     measurements = _read_measurements(path)
-    cost = _usable_cost(measurements.get(key), conditions)
+    cost = _usable_cost(measurements.get(key), conditions, spec.threads)
     if cost is None:
-        was_busy = _is_machine_busy(spec.threads)
+        load_meter = LoadMeter()
         cost = _measure_in_subprocess(spec, plan)
         if may_write:
-            measurement = {"cost": asdict(cost), "conditions": conditions, "was_busy": was_busy}
+            measurement = {
+                "cost": asdict(cost),
+                "conditions": conditions,
+                "free_cpus": round(load_meter.free_cpus(), 2),
+            }
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, json.dumps({**measurements, key: measurement}, indent=1))
     return cost.slower_by(time_ratio(cost, spec, plan.dataset, home.path))
@@ -178,17 +186,28 @@ def _read_measurements(path: Path) -> dict[str, Any]:
         return {}  # measuring again takes seconds
 
 
-def _usable_cost(measurement: Any, conditions: Mapping[str, str | int]) -> Cost | None:  # noqa: ANN401 - JSON
+def _usable_cost(
+    measurement: Any,  # noqa: ANN401 - JSON
+    conditions: Mapping[str, str | int],
+    thread_count: int,
+) -> Cost | None:
     """Return the cost of a stored measurement; None if it is missing, damaged or no longer valid.
 
-    A measurement is valid under the conditions of its time, if the machine was not busy then.
+    A measurement is valid under the conditions of its time, if other processes left the run the
+    CPUs for its threads (`MIN_FREE_FRACTION`).
+
+    Args:
+        measurement: stored measurement; None if there is none.
+        conditions: what a measurement depends on besides the run.
+        thread_count: number of threads of the run.
     """
     try:
-        if measurement["conditions"] != conditions or measurement["was_busy"]:
-            return None
-        return Cost(**measurement["cost"])
+        needed_cpus = MIN_FREE_FRACTION * min(thread_count, usable_cpu_count())
+        if measurement["conditions"] == conditions and measurement["free_cpus"] >= needed_cpus:
+            return Cost(**measurement["cost"])
     except (KeyError, TypeError, ValueError):
-        return None
+        pass
+    return None
 
 
 def _measurement_conditions() -> dict[str, str | int]:
@@ -198,14 +217,6 @@ def _measurement_conditions() -> dict[str, str | int]:
         "torch": package_versions()["torch"],
         "revision": REVISION,
     }
-
-
-def _is_machine_busy(thread_count: int) -> bool:
-    """Return whether other processes leave fewer CPUs of the machine idle than a run has threads.
-
-    The load of the last minute is that of the whole machine, so it is compared with all its CPUs.
-    """
-    return os.getloadavg()[0] + thread_count > (os.cpu_count() or 1)
 
 
 def _measurement_key(spec: RunSpec, plan: Plan) -> str:

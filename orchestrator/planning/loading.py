@@ -193,12 +193,11 @@ def check_labels(
     for scenario in study.scenarios:
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
         if noise.label_file:
-            folder, class_count = data_dir / LABEL_FOLDER_NAME, len(dataset.classes)
             labels = read_label_file(
-                folder,
+                data_dir / LABEL_FOLDER_NAME,
                 noise.label_file,
                 dataset.train.labels,
-                class_count,
+                dataset.classes,
                 partial(list_training_files, study.dataset, dataset, data_dir),
             )
             annotations[noise.annotation] = labels

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 MAX_STANDARD_ERROR = 0.04
-"""Standard error of one run's held-out accuracy above which a plan prints a warning."""
+"""Standard error of a candidate's held-out accuracy above which a plan prints a warning."""
 
 Values = dict[str, float]
 """Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}."""
@@ -151,21 +151,25 @@ class Plan:
     def held_out_warning(self) -> str:
         """Text that says that too few labels are held out to choose by, and what would do.
 
-        "" if the standard error of one run is at most `MAX_STANDARD_ERROR`, or nothing is searched.
+        The candidates of a search are compared by their mean over `select.seeds`. "" if the
+        standard error of this mean is at most `MAX_STANDARD_ERROR`, or nothing is searched.
         """
-        if not self.searches or self.standard_error <= MAX_STANDARD_ERROR:
+        seed_count = len(self.study.select.seeds)
+        standard_error = self.standard_error / math.sqrt(seed_count)
+        if not self.searches or standard_error <= MAX_STANDARD_ERROR:
             return ""
-        fraction = 0.25 / MAX_STANDARD_ERROR**2 / self.sample_count
+        fraction = 0.25 / MAX_STANDARD_ERROR**2 / seed_count / self.sample_count
         # Half of the samples must be left to train on.
         hold_out_text = (
             f"search.hold_out={math.ceil(100 * fraction) / 100:g} or " if fraction <= 0.5 else ""
         )
-        seed_count = math.ceil((self.standard_error / MAX_STANDARD_ERROR) ** 2)
+        needed_seed_count = math.ceil((self.standard_error / MAX_STANDARD_ERROR) ** 2)
         return (
-            f"{format_count(self.held_out_count, 'held-out label')} cannot tell candidates apart "
-            f"that differ by less than {100 * self.standard_error:.1f} points: {hold_out_text}"
-            f"{seed_count} seeds in select.seeds would bring this down to "
-            f"{100 * MAX_STANDARD_ERROR:g} points"
+            f"{format_count(self.held_out_count, 'held-out label')} × "
+            f"{format_count(seed_count, 'seed')} in select.seeds cannot tell candidates apart that "
+            f"differ by less than {100 * standard_error:.1f} points: {hold_out_text}"
+            f"{needed_seed_count} seeds would bring this down to {100 * MAX_STANDARD_ERROR:g} "
+            "points"
         )
 
     def spec(

@@ -122,13 +122,14 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     counted_digests: set[str] = set()
     sizes = []
     if searches:
-        candidate_counts = [
-            min(study.select.candidates, trial_count) + (search.method in reference_methods)
-            for search in searches
+        candidate_count = min(study.select.candidates, trial_count)
+        tried_counts = [
+            candidate_count + (search.method in reference_methods) for search in searches
         ]
-        candidates_text = format_count(max(candidate_counts), "candidate")
-        if min(candidate_counts) < max(candidate_counts):
-            candidates_text = f"{min(candidate_counts)} or {candidates_text}"
+        candidates_text = format_count(candidate_count, "candidate")
+        if reference_methods:
+            where_text = " where known" if min(tried_counts) < max(tried_counts) else ""
+            candidates_text = f"({candidates_text} + 1 with the paper's values{where_text})"
         needs_text = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
@@ -154,7 +155,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                     plan,
                     (
                         runs
-                        for search, count in zip(searches, candidate_counts, strict=True)
+                        for search, count in zip(searches, tried_counts, strict=True)
                         for seed in study.select.seeds
                         for runs in _runs_of_search(plan, Phase.SELECT, search, seed, count)
                     ),

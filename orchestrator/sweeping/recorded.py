@@ -1,10 +1,11 @@
-"""Number of a sweep's runs that are recorded, for a dry run."""
+"""Runs of a sweep that are recorded, as they are before it starts."""
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,21 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
 
 
-def recorded_run_count(plan: Plan, home: Home) -> int:
-    """Return the number of runs with which a sweep would start, without changing the home folder.
+@dataclass(frozen=True, slots=True)
+class RecordedRuns:
+    """Runs of a sweep that are recorded.
+
+    Attributes:
+        count: number of runs.
+        is_complete: whether no run of the sweep is left to carry out.
+    """
+
+    count: int
+    is_complete: bool
+
+
+def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
+    """Return the runs with which a sweep would start, without changing the home folder.
 
     The sweep is resumed on a copy of the database of searches.
 
@@ -30,7 +44,7 @@ def recorded_run_count(plan: Plan, home: Home) -> int:
         NalError: if a record is damaged or contradicts the sweep.
     """
     if not any(home.path.glob("runs/*/result.json")):
-        return 0
+        return RecordedRuns(0, is_complete=False)
     with tempfile.TemporaryDirectory() as folder:
         copy_path = Path(folder, "optuna.db")
         if home.search_database.exists():
@@ -42,6 +56,8 @@ def recorded_run_count(plan: Plan, home: Home) -> int:
                 source.backup(copy)
         storage = open_search_storage(copy_path)
         try:
-            return Sweep(plan, home.path, storage).resume(lambda _task, _result: None)
+            sweep = Sweep(plan, home.path, storage)
+            count = sweep.resume(lambda _task, _result: None)
+            return RecordedRuns(count, sweep.done)
         finally:
             storage.engine.dispose()

@@ -181,8 +181,17 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) 
             for candidate, seed_group in tuning.candidates
         ],
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
-        remedies=list(method_of(method).remedies),
+        remedies=_remedies(tuning, loaded_study.study),
     )
+
+
+def _remedies(tuning: Tuning, study: Study) -> list[str]:
+    """Return what is worth trying if the chosen values lose to cross entropy; [] without values."""
+    if tuning.chosen_values is None:
+        return []
+    resolved = resolve(study, tuning.plan.method, tuning.plan.scenario)
+    training = resolved.with_values(tuning.chosen_values)
+    return list(method_of(tuning.plan.method).remedies(training.hyperparameters, training.recipe))
 
 
 def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:

@@ -80,7 +80,7 @@ FLAGS = {
     ),
     "a billion epochs": (
         ("digits", "--epochs", "1000000000"),
-        ["--epochs: epochs must be at most 1000000"],
+        ["--epochs: epochs must be at most 1000000, got 1000000000"],
     ),
     "an unknown key like no other": (
         ("digits", "--set", "gamma=1"),
@@ -332,3 +332,15 @@ def test_a_dry_run_writes_nothing(
     )
     assert "7 trials × 1 seed" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [(), ("data",)])
+def test_the_list_of_commands_fits_a_terminal_of_80_columns(
+    group: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *group, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    _, commands = capsys.readouterr().out.split("Commands:\n")
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []

@@ -43,10 +43,12 @@ def rendered_text(display: Display) -> str:
     return console.export_text()
 
 
-def open_display(home: Path, *, terminal: bool = False, **flags: Any) -> tuple[Display, Driver]:
+def open_display(
+    home: Path, *, terminal: bool = False, starts_workers: bool = True, **flags: Any
+) -> tuple[Display, Driver]:
     driver = Driver(small_plan(**flags), home)
     console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
-    return Display(console, driver.sweep, COST), driver
+    return Display(console, driver.sweep, COST, starts_workers=starts_workers), driver
 
 
 def printed_text(display: Display) -> str:
@@ -60,6 +62,16 @@ def test_before_the_first_run(tmp_path: Path) -> None:
     text = rendered_text(display)
     assert "search 0 of 4   select 0 of 6   confirm 0 of 6   starting workers for 0 s" in text
     assert "no trial has ended yet" in text
+
+
+def test_an_engine_without_workers_starts_none(tmp_path: Path) -> None:
+    display, driver = open_display(tmp_path, starts_workers=False)
+    assert "confirm 0 of 6   0 running   about" in rendered_text(display)
+    task = driver.sweep.next()
+    assert task is not None
+    display.on_start(task)
+    display.on_report(task, {})
+    assert "confirm 0 of 6   1 running   about" in rendered_text(display)
 
 
 def test_without_a_search_no_trial_is_mentioned(tmp_path: Path) -> None:

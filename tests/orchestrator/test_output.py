@@ -79,7 +79,7 @@ def test_class_folders_are_printed_literally(run: Callable[..., str], tmp_path: 
     data_dir = ("--data-dir", "[red]data")
     checked = run("data", "check", "folder", *data_dir)
     drawn = run("noise", "odd.yaml", *data_dir)
-    assert f"in {tmp_path}/[red]data" in checked
+    assert f"data folder {tmp_path}/[red]data" in checked
     for name in names:
         assert name in checked
         assert name in drawn

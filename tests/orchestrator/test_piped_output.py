@@ -1,4 +1,4 @@
-"""Output of every command to a pipe, whose lines are never broken."""
+"""Output of every command to a pipe, whose lines are neither broken nor padded."""
 
 from __future__ import annotations
 
@@ -66,6 +66,24 @@ def printed(
 def test_every_command_is_listed() -> None:
     names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
     assert {name.split()[0] for name in COMMANDS} == names - {"ui"} | {"data"}
+
+
+@pytest.mark.parametrize(
+    "command", ["studies", "show", "noise", "data list", "data check", "sweep --dry-run"]
+)
+def test_no_line_in_a_pipe_ends_in_a_blank(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = () if command in {"studies", "show"} else ("--home", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *COMMANDS[command], *home])
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 @pytest.mark.slow

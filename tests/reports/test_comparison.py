@@ -229,10 +229,22 @@ def test_a_tuned_method_below_cross_entropy_is_noted_with_what_is_worth_trying()
 
     assert notes(0.8) == []
     assert notes(0.46) == [
-        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying where it "
-        "is not so yet: a larger λ; more "
+        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying: a larger λ; more "
         "epochs."
     ]
+
+
+@pytest.mark.parametrize("has_converged", [True, False])
+def test_cross_entropy_that_failed_to_converge_is_no_measure(*, has_converged: bool) -> None:
+    tuned, ce = tuned_cell(), make_cell("ce")
+    results = [
+        replace(result, trace=[row | {"train/accuracy": train_accuracy} for row in result.trace])
+        for cell, train_accuracy in ((tuned, 0.1), (ce, 0.9 if has_converged else 0.1))
+        for result in results_of(cell, [0.1 if cell is tuned else 0.2] * 3)
+    ]
+    plan = make_plan([tuned, ce], searches=[search_of(TUNED)])
+    notes = comparison_table(plan, recorded_runs(results)).notes
+    assert any("less accurate than cross entropy" in note for note in notes) == has_converged
 
 
 def test_fixed_axes_are_noted() -> None:
@@ -255,14 +267,18 @@ def test_the_search_is_described_in_a_note() -> None:
         space={"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)},
         trials=16,
         digests=["x"] * 12,
-        candidates=[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 4,
+        candidates=[
+            *[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 3,
+            CandidateRecord({"lambda": 0.5, "alpha": 0.9}, "reference", ["d", "e", "f"]),
+        ],
         chosen=TUNED,
     )
     cells = [(tuned_cell(), [0.5] * 3)]
     notes = table_of(cells, searches=[search]).notes
     assert (
         "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
-        "α in [0.5, 0.99]), then 4 candidates on 3 new seeds; one search serves all scenarios."
+        "α in [0.5, 0.99]), then 3 candidates and the paper's values on 3 new seeds; one search "
+        "serves all scenarios."
     ) in notes
     notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
     assert any("not chosen yet" in note and "its own search" in note for note in notes)

@@ -12,6 +12,7 @@ OFFICIAL, PAPER = "hyperparameters.nal.preset=official", "hyperparameters.nal.pr
 CLAMPS = "NAL's loss is eq. 3, without the clamps of the public code"
 TARGETS = "NAL's targets are updated from first_target_epoch on"
 CONVENTION = "symmetric-RATE flips to other classes only"
+CLASS_RATE = "the rate of asymmetric-RATE holds exactly in each class"
 SINGLE_DRAW = "every seed draws noisy labels of its own"
 ATTENTION = "the attention branch is one linear layer"
 
@@ -23,22 +24,23 @@ def load(name: str, *sets: str) -> LoadedStudy:
 def holding(name: str, *sets: str) -> list[str]:
     """Return which of the deviations above hold, each as often as it is printed."""
     texts = applicable_deviations(load(name, *sets).study)
-    known = (CLAMPS, TARGETS, CONVENTION, SINGLE_DRAW, ATTENTION)
+    known = (CLAMPS, TARGETS, CONVENTION, CLASS_RATE, SINGLE_DRAW, ATTENTION)
     return [start for start in known for text in texts if text.startswith(start)]
 
 
 @pytest.mark.parametrize(
     ("name", "sets", "expected"),
     [
-        ("cifar10", (), [CLAMPS, TARGETS, CONVENTION, SINGLE_DRAW]),
-        ("cifar10", (OFFICIAL,), [TARGETS, CONVENTION, SINGLE_DRAW]),
-        ("cifar10", (PAPER,), [CLAMPS, CONVENTION, SINGLE_DRAW]),
+        ("cifar10", (), [CLAMPS, TARGETS, CONVENTION, CLASS_RATE, SINGLE_DRAW]),
+        ("cifar10", (OFFICIAL,), [TARGETS, CONVENTION, CLASS_RATE, SINGLE_DRAW]),
+        ("cifar10", (PAPER,), [CLAMPS, CONVENTION, CLASS_RATE, SINGLE_DRAW]),
         ("cifar10", ("scenarios=[symmetric-incl-0.4]",), [CLAMPS, TARGETS, SINGLE_DRAW]),
         ("cifar10", ("scenarios=[symmetric-official-0.4]", OFFICIAL), [TARGETS]),
-        ("cifar10", ("fixed_seeds.noise=3", OFFICIAL), [TARGETS, CONVENTION]),
-        ("cifar10", ("scenarios=[asymmetric-0.4]",), [CLAMPS, TARGETS, SINGLE_DRAW]),
-        ("cifar10", ("methods=[ce]", "tune=[]"), [CONVENTION, SINGLE_DRAW]),
-        ("cifar100", (OFFICIAL,), [TARGETS, CONVENTION, SINGLE_DRAW]),
+        ("cifar10", ("scenarios=[asymmetric-official-0.4]", OFFICIAL), [TARGETS]),
+        ("cifar10", ("fixed_seeds.noise=3", OFFICIAL), [TARGETS, CONVENTION, CLASS_RATE]),
+        ("cifar10", ("scenarios=[asymmetric-0.4]",), [CLAMPS, TARGETS, CLASS_RATE, SINGLE_DRAW]),
+        ("cifar10", ("methods=[ce]", "tune=[]"), [CONVENTION, CLASS_RATE, SINGLE_DRAW]),
+        ("cifar100", (OFFICIAL,), [TARGETS, CONVENTION, CLASS_RATE, SINGLE_DRAW]),
         ("animal10n", (), [CLAMPS, ATTENTION]),
         ("animal10n", (OFFICIAL, "backbone.attention=mlp"), []),
     ],
@@ -52,7 +54,7 @@ def test_deviations_hold_only_where_their_condition_does(
 @pytest.mark.parametrize(
     ("name", "sets", "expected"),
     [
-        ("cifar10", (OFFICIAL,), [CONVENTION, SINGLE_DRAW]),
+        ("cifar10", (OFFICIAL,), [CONVENTION, CLASS_RATE, SINGLE_DRAW]),
         ("cifar10", (OFFICIAL, "scenarios=[symmetric-official-0.4]"), []),
         ("cifar10", (PAPER,), []),
         ("animal10n", (OFFICIAL,), [ATTENTION]),
@@ -70,7 +72,8 @@ def test_the_preset_of_an_override_names_what_it_leaves_out_on_its_scenario() ->
     )
     sets = ("deviations=[]", "scenarios=[symmetric-0.2, asymmetric-0.4]")
     assert holding("cifar10", *sets, override.replace("SCENARIO", "asymmetric-0.4")) == [
-        SINGLE_DRAW
+        CLASS_RATE,
+        SINGLE_DRAW,
     ]
     assert holding("cifar10", *sets, override.replace("SCENARIO", "symmetric-0.2")) == [
         CONVENTION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     assert fault(path) == f"{path}:3: title: this key is already set in line 1: remove one"
 
 
-def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(tmp_path: Path) -> None:
+def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
     assert load_study(str(shipped)).name == "digits"
     copy = tmp_path / "digits.yaml"
@@ -68,6 +71,8 @@ def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(tmp_pa
         "sweeps and reports are recorded by that name: rename the file, for example to "
         "my-digits.yaml"
     )
+    monkeypatch.chdir(tmp_path)  # where the file's path is the label of the shipped study
+    assert fault("digits.yaml").startswith("digits.yaml: the name 'digits' belongs to a study that")
     copy.rename(tmp_path / "my-digits.yaml")
     assert load_study(str(tmp_path / "my-digits.yaml")).study.title == "mine"
 
@@ -100,10 +105,21 @@ def test_a_study_extends_another_by_name_and_by_relative_path(
 
 def test_faults_name_the_file_that_set_the_value(write_study: Callable[..., Path]) -> None:
     small = write_study("  batch_size: 64", "  batch_size: 0")
-    path = write_beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
-    assert fault(path).startswith(f"{small}:9: recipe.batch_size: ")
+    path = write_beside(small, "mine.yaml", "title: mine\nextends: small.yaml\n")
+    assert fault(path).startswith(f"{path}:2: extends: {small}:9: recipe.batch_size: ")
     path.write_text("extends: small.yaml\nrecipe:\n  batch_size: 8\n  epochs: -1\n")
     assert fault(path).startswith(f"{path}:4: recipe.epochs: ")
+
+
+def test_faults_of_inherited_values_name_the_own_file_and_the_one_that_set_them(
+    tmp_path: Path,
+) -> None:
+    path = write_beside(tmp_path / "x", "mine.yaml", "extends: digits\nrecipe: {epochs: 3}\n")
+    key = r"hyperparameters\.nal\.first_target_epoch"
+    assert re.match(rf"{path}:1: extends: digits\.yaml:\d+: {key}: .* is 10, after", fault(path))
+
+    path.write_text("extends: cifar100n\nmethods: [ce, nal]\nrecipe: {epochs: 3, window: 1}\n")
+    assert re.match(rf"{path}:1: extends: cifar10\.yaml:\d+: {key}: .* is 60, after", fault(path))
 
 
 def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None:

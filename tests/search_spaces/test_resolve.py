@@ -219,6 +219,31 @@ def test_an_override_that_contradicts_a_preset_is_marked() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "preset", "preset_beta"),
+    [
+        ("nal", "paper", "0.0"),
+        ("nal", "official", "0.0"),
+        ("nal-no-attention", "official", "0.0"),
+        ("nal-rnal", "official", "0.1"),
+    ],
+)
+def test_a_weight_of_the_reverse_term_beside_a_preset_is_marked(
+    method: str, preset: str, preset_beta: str
+) -> None:
+    key = f"hyperparameters.{method}.beta"
+    preset_change = f"hyperparameters.{method}.preset={preset}"
+    loaded = load("cifar10", f"methods=[{method}]", "tune=[]", preset_change, f"{key}=0.3")
+    assert loaded.sources[key] == f"set by --set {key}; preset {preset} has {preset_beta}"
+
+
+def test_the_paper_preset_leaves_the_weight_of_the_reverse_term_open_for_rnal() -> None:
+    key = "hyperparameters.nal-rnal.beta"
+    preset_change = "hyperparameters.nal-rnal.preset=paper"
+    changes = ("methods=[nal-rnal]", "tune=[]", preset_change)
+    assert load("cifar10", *changes).sources[key] == "default of method nal-rnal"
+
+
 def test_a_preset_on_top_of_an_ablation() -> None:
     study = study_with(
         "cifar10", "methods=[nal-rnal]", "tune=[]", "hyperparameters.nal-rnal.preset=official"
@@ -480,7 +505,7 @@ def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
         "target_interval": "preset",
         "clamps": "preset",
         "delta": "preset",
-        "beta": "default",
+        "beta": "preset",
     }
     assert loaded.source_of(overridden["alpha"]) == "me"
     assert loaded.source_of(other["alpha"]) == "set by --set hyperparameters.nal"

@@ -35,7 +35,7 @@ TITLES = {
     "cifar10-ablation": "CIFAR-10, ablations of NAL (Table 6)",
     "cifar10-pmd": "CIFAR-10, PMD noise (Table 2)",
     "cifar10-sensitivity": "CIFAR-10, sensitivity to λ and α (Fig. 4 e, f)",
-    "cifar10-small": "CIFAR-10, a small ResNet on 10,000 images",
+    "cifar10-small": "CIFAR-10, ResNet-20 on 10,000 images",
     "cifar100": "CIFAR-100, symmetric and asymmetric noise (Table 1)",
     "cifar100-ablation": "CIFAR-100, ablations of NAL (Table 6)",
     "cifar100-pmd": "CIFAR-100, PMD noise (Table 2)",

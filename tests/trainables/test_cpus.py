@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainables.cpus import has_bf16_instructions, processor_name, usable_cpu_count
+from trainables.cpus import (
+    CpuLimit,
+    cpu_limits,
+    has_bf16_instructions,
+    processor_name,
+    usable_cpu_count,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +94,52 @@ def test_the_quota_of_control_groups_limits_the_number(
 ) -> None:
     write_files(tmp_path, files)
     assert usable_cpu_count(tmp_path) == count
+
+
+def test_the_cpu_time_used_within_each_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2}, raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda _: 100)
+    group_files = {
+        f"{V2}/job/cpu.max": "150000 100000\n",
+        f"{V2}/job/cpu.stat": "usage_usec 2500000\nuser_usec 1\n",
+        f"{V2}/cpu.max": "max 100000\n",
+        "proc/self/cgroup": "0::/job\n",
+    }
+    # user nice system idle iowait irq softirq steal guest guest_nice
+    cpu0, cpu1, cpu2 = "100 20 30 900 40 5 6 7 50 0", "9 9 9 9 9 9 9 9 9 9", "32 0 0 1 1 0 0 0 0 0"
+    stat = f"cpu  1 1 1 1 1 1 1 1 1 1\ncpu0 {cpu0}\ncpu1 {cpu1}\ncpu2 {cpu2}\nintr 1 2\n"
+    write_files(tmp_path, {**group_files, "proc/stat": stat})
+    assert cpu_limits(tmp_path) == [CpuLimit(2, 2.0), CpuLimit(1.5, 2.5)]
+
+
+@pytest.mark.parametrize(
+    ("files", "limits"),
+    [
+        ({}, [CpuLimit(64, None)]),
+        ({"proc/stat": "cpu0 1 1 1 1 1 1 1 1 1 1\n"}, [CpuLimit(64, None)]),  # CPUs are missing
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/\n",
+                f"{V1}/cpu.cfs_quota_us": "200000\n",
+                f"{V1}/cpu.cfs_period_us": "100000\n",
+                f"{V1}/cpuacct.usage": "3500000000\n",
+            },
+            [CpuLimit(64, None), CpuLimit(2, 3.5)],
+        ),
+        (
+            {"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "300000 100000\n"},
+            [CpuLimit(64, None), CpuLimit(3, None)],
+        ),
+    ],
+)
+@pytest.mark.usefixtures("many_cpus")
+def test_cpu_times_that_the_system_does_not_tell(
+    files: dict[str, str], limits: list[CpuLimit], tmp_path: Path
+) -> None:
+    write_files(tmp_path, files)
+    assert cpu_limits(tmp_path) == limits
 
 
 @pytest.mark.parametrize(

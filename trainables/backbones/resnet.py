@@ -46,13 +46,17 @@ class ResNet34(Backbone):
 
 
 class ResNetW16(Backbone):
-    """ResNet-20 for 32×32 images, with 16, 32 and 64 channels (He et al., CVPR 2016)."""
+    """ResNet-20 for 32×32 images, with 16, 32 and 64 channels (He et al., CVPR 2016).
+
+    As in fb.resnet.torch, shortcuts are projections (type B) where shapes change; those of the
+    paper's networks for CIFAR-10 have no weights (type A).
+    """
 
     name = "resnet-w16"
     title = "ResNet-20 (32×32)"
     source = (
-        "He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change, "
-        "convolutions drawn from N(0, 2 / fan-out)"
+        "He et al., CVPR 2016, section 4.2, n = 3; from fb.resnet.torch, models/resnet.lua: "
+        "shortcuts by projection where shapes change, convolutions drawn from N(0, 2 / fan-out)"
     )
     image_shape = (3, 32, 32)
 

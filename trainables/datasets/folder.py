@@ -175,7 +175,7 @@ class Folder(Source):
 
     name = "folder"
     title = "class folders"
-    licence = "the user's own"
+    licence = "your own data"
     layout = f"{class_folders.LAYOUT}, small pictures of equal size"
     distributor = "you"
 

@@ -30,7 +30,7 @@ class Npz(Source):
 
     name = "npz"
     title = "arrays"
-    licence = "the user's own"
+    licence = "your own data"
     layout = LAYOUT
     distributor = "you"
 

@@ -34,7 +34,7 @@ class PictureFolder(Source):
 
     name = "pictures"
     title = "pictures in class folders"
-    licence = "the user's own"
+    licence = "your own data"
     has_picture_files = True
     layout = (
         "train/<class>/<picture>, test/<class>/<picture> and, optionally, "

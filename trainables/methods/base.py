@@ -20,6 +20,8 @@ from trainables.run.schedules import CosineRestarts, MultiStep
 if TYPE_CHECKING:
     import torch
 
+    from trainables.run.recipe import Recipe
+
 __all__ = [
     "Batch",
     "Context",
@@ -122,9 +124,6 @@ class Method(ABC):
     """Runs of other methods that are trained first, because this method uses their results."""
     outcomes: ClassVar[tuple[str, ...]] = ("predictions",)
     """Names of the results that a run of this method can pass to other runs."""
-    remedies: ClassVar[tuple[str, ...]] = ()
-    """Settings worth trying where the tuned method is less accurate than cross entropy, as texts
-    for the notes of tables."""
     needs_truth: ClassVar[bool] = False
     """Whether the method requires the true labels of the training samples."""
 
@@ -155,6 +154,18 @@ class Method(ABC):
                     f"{name} is {epoch}, after the last epoch ({epochs}): "
                     f"choose an epoch from 1 to {epochs}",
                 )
+
+    @classmethod
+    def remedies(cls, hyperparameters: FrozenMap, recipe: Recipe) -> tuple[str, ...]:  # noqa: ARG003
+        """Return settings worth trying where the tuned method is less accurate than cross entropy.
+
+        They are texts for the notes of tables. Settings that the runs have already are left out.
+
+        Args:
+            hyperparameters: values of the method's parameters, with those that were chosen.
+            recipe: recipe of the runs.
+        """
+        return ()
 
     @classmethod
     def output_count(cls, class_count: int) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 _PAPER_SECTION = "paper, section 5.4 and Table 6"
+_PUBLIC_CODE_BETA = 0.1
+"""Default weight β of the reverse term in NAL's public code."""
 
 
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
@@ -79,6 +81,19 @@ class NalWithReverseTerm(NoiseAttentionLearning):
     title: ClassVar[str] = "NAL + RNAL"
     source: ClassVar[str] = f"{_PAPER_SECTION}; the weight of the term is the public code's"
     parameters: ClassVar[tuple[Parameter, ...]] = tuple(
-        replace(parameter, default=0.1) if parameter is BETA else parameter
+        replace(parameter, default=_PUBLIC_CODE_BETA) if parameter is BETA else parameter
         for parameter in NoiseAttentionLearning.parameters
     )
+    presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
+        "paper": tuple(  # the paper does not state the weight of the term
+            replace(
+                setting,
+                values={name: value for name, value in setting.values.items() if name != BETA.name},
+            )
+            for setting in NoiseAttentionLearning.presets["paper"]
+        ),
+        "official": tuple(
+            replace(setting, values={**setting.values, BETA.name: _PUBLIC_CODE_BETA})
+            for setting in NoiseAttentionLearning.presets["official"]
+        ),
+    }

@@ -1,10 +1,12 @@
 """Noisy labels from a user's file: `labels/NAME.npy`, `.csv` or `.json` in the data folder.
 
-A `.npy` file is a vector of integers, one for each training sample in order. A `.csv` file has a
+A `.npy` file is a vector of labels, one for each training sample in order. A `.csv` file has a
 header with the column `label`. A `.json` file is a list, or an object with the list `label`. More
 columns or lists are optional: `index` (the position of the sample in the training split, counted
 from 0) or `file` (its path below the training folder) states which sample has the label, and all
 other samples keep their labels; `true_label` is compared with the dataset's labels.
+
+A label is a class index, counted from 0, or the name of a class.
 
 Messages name lines of a `.csv` file, counted from 1 as in editors, and entries of the other files,
 counted from 0 as in the files.
@@ -20,11 +22,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from trainables.errors import DataError, FieldError
+from trainables.errors import DataError, FieldError, suggest
 from trainables.noise.base import FixedLabels, Labels, check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _PREFIX = "file-"
@@ -33,8 +35,8 @@ SUFFIXES = (".npy", ".csv", ".json")
 """File name suffixes of label files."""
 COLUMN_NAMES = ("label", "index", "file", "true_label")
 """Allowed columns of a label file: columns in CSV, keys in JSON. Only "label" is required."""
-TEXT_COLUMN = "file"
-"""The column that contains texts; all others contain integers."""
+INTEGER_COLUMN = "index"
+"""The column that contains integers only; the others contain file names or labels."""
 
 INT64_MAX = 2**63 - 1
 """Largest 64-bit integer."""
@@ -63,21 +65,71 @@ class LabelTable:
             return f"{self.path}, entry {entry} (counted from 0)"
         return f"{self.path}:{self.line_numbers[entry]}"
 
-    def integers(self, column: str) -> Labels:
-        """Return a column as an int64 array.
+    def sample_positions(self) -> Labels:
+        """Return the column "index" as an int64 array.
 
         Raises:
             DataError: if a value is not an integer, or out of the range of int64.
         """
-        values = self.columns[column]
-        for entry, value in enumerate(values):
+        for entry, value in enumerate(self.columns[INTEGER_COLUMN]):
             if type(value) is not int:
-                raise DataError(f"{self.place(entry)}: {column} must be an integer, got {value!r}")
-            if not -INT64_MAX <= value <= INT64_MAX:
                 raise DataError(
-                    f"{self.place(entry)}: {column} is outside the range of int64: {value}"
+                    f"{self.place(entry)}: {INTEGER_COLUMN} must be an integer, got {value!r}"
                 )
-        return np.array(values, dtype=np.int64)
+            self._check_range(INTEGER_COLUMN, entry, value)
+        return np.array(self.columns[INTEGER_COLUMN], dtype=np.int64)
+
+    def class_indices(self, column: str, classes: Sequence[str]) -> Labels:
+        """Return a column of labels as an int64 array of class indices.
+
+        Args:
+            column: name of the column, "label" or "true_label".
+            classes: names of the classes, in the order of their indices.
+
+        Raises:
+            DataError: if a value is neither an integer nor the name of a class, or out of the range
+                of int64.
+        """
+        index_of = {name: index for index, name in enumerate(classes)}
+        indices = []
+        for entry, value in enumerate(self.columns[column]):
+            index = self._class_index(column, entry, value, index_of)
+            self._check_range(column, entry, index)
+            indices.append(index)
+        return np.array(indices, dtype=np.int64)
+
+    def _class_index(
+        self, column: str, entry: int, value: object, index_of: Mapping[str, int]
+    ) -> int:
+        """Return the class index that an entry of a column states as an integer or by name."""
+        if type(value) is int:
+            return value
+        if not isinstance(value, str):
+            raise DataError(
+                f"{self.place(entry)}: {column} must be a class index or the name of a class, got "
+                f"{value!r}"
+            )
+        number = _parse_integer(value) if self.line_numbers is not None else None
+        index = index_of.get(value, number)
+        if index is None:
+            raise DataError(
+                f"{self.place(entry)}: {column} '{value}' is not a class of the dataset: "
+                f"{suggest(value, index_of)}"
+            )
+        if number is not None and index != number:
+            raise DataError(
+                f"{self.place(entry)}: {column} {value} may be a class index or the name of the "
+                f"class with the index {index}: write the labels as a JSON file, in which {value} "
+                f'is an index and "{value}" a name'
+            )
+        return index
+
+    def _check_range(self, column: str, entry: int, number: int) -> None:
+        """Raise `DataError` if the number in an entry is out of the range of int64."""
+        if not -INT64_MAX <= number <= INT64_MAX:
+            raise DataError(
+                f"{self.place(entry)}: {column} is outside the range of int64: {number}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +183,7 @@ def read_label_file(
     folder: Path,
     name: str,
     labels: Labels,
-    class_count: int,
+    classes: Sequence[str],
     list_files: Callable[[], Sequence[str] | None],
 ) -> Labels:
     """Read the noisy labels in a user's file.
@@ -140,7 +192,7 @@ def read_label_file(
         folder: folder of the label files.
         name: name of the file, without its suffix.
         labels: true labels of the whole training split, shape (N,).
-        class_count: number of classes K.
+        classes: names of the K classes, in the order of their indices.
         list_files: function that returns the file names of the training samples, in their order;
             None if the samples are not files. It is called only if the label file names files.
 
@@ -154,11 +206,11 @@ def read_label_file(
     path = _label_path(folder, name)
     table = {".npy": _read_npy, ".csv": _read_csv, ".json": _read_json}[path.suffix](path)
     _check_lengths(table)
-    given_labels = table.integers("label")
+    given_labels = table.class_indices("label", classes)
     index = _sample_index(table, len(labels), list_files)
-    check_labels(given_labels, class_count, table.place)
+    check_labels(given_labels, len(classes), table.place)
     if "true_label" in table.columns:
-        true_labels = table.integers("true_label")
+        true_labels = table.class_indices("true_label", classes)
         differing = np.flatnonzero(true_labels != labels[index])
         if len(differing):
             entry = int(differing[0])
@@ -194,13 +246,13 @@ def _read_npy(path: Path) -> LabelTable:
     """Read the labels of a `.npy` file; return them as the column "label".
 
     Raises:
-        DataError: if the file is not a vector of numbers.
+        DataError: if the file is not a vector.
     """
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} cannot be read as a NumPy array of integers: write it with numpy.save"
+            f"{path} cannot be read as a NumPy array of labels: write it with numpy.save"
         ) from error
     if not isinstance(array, np.ndarray):
         array.close()
@@ -214,8 +266,7 @@ def _read_csv(path: Path) -> LabelTable:
     """Read the columns of a `.csv` label file.
 
     Raises:
-        DataError: if the file cannot be read, has unknown columns, or has values that are not
-            integers.
+        DataError: if the file cannot be read or has unknown columns.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -232,28 +283,19 @@ def _read_csv(path: Path) -> LabelTable:
                     )
                 line_numbers.append(rows.line_num)
                 for name, text in zip(header, row, strict=True):
-                    columns[name].append(
-                        text
-                        if name == TEXT_COLUMN
-                        else _parse_integer(path, rows.line_num, name, text)
-                    )
+                    number = _parse_integer(text) if name == INTEGER_COLUMN else None
+                    columns[name].append(text if number is None else number)
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a CSV file: {error}") from error
     return LabelTable(path, columns, line_numbers)
 
 
-def _parse_integer(path: Path, line_number: int, column: str, text: str) -> int:
-    """Convert one value of a CSV file to an integer.
-
-    Raises:
-        DataError: if the text is not an integer.
-    """
+def _parse_integer(text: str) -> int | None:
+    """Return the integer that a text states; None if it states none."""
     try:
         return int(text)
-    except ValueError as error:
-        raise DataError(
-            f"{path}:{line_number}: {column} must be an integer, got '{text}'"
-        ) from error
+    except ValueError:
+        return None
 
 
 def _read_json(path: Path) -> LabelTable:
@@ -318,7 +360,7 @@ def _sample_index(
     if "file" in table.columns:
         index = _positions_of_files(table, list_files())
     elif "index" in table.columns:
-        index = table.integers("index")
+        index = table.sample_positions()
     elif entry_count == sample_count:
         return np.arange(sample_count)
     else:

@@ -104,7 +104,7 @@ class Recipe:
         ):
             if not is_valid:
                 value = getattr(self, name)
-                raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
+                raise FieldError(name, f"{name} must be {allowed}, got {value}")
         for name in self.augmentation:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)

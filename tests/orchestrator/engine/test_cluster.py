@@ -1,4 +1,4 @@
-"""A slow start of Ray, and the number of CPUs per run after a lack of memory."""
+"""Slots of a cluster, a slow start of Ray, and the CPUs per run after a lack of memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,53 @@ import pytest
 import ray
 
 from orchestrator.engine import cluster
-from orchestrator.engine.cluster import cpus_for_fewer_runs, ray_cluster
-from trainables.errors import ServiceError
+from orchestrator.engine.cluster import count_slots, cpus_for_fewer_runs, has_gpus, ray_cluster
+from trainables.errors import ServiceError, UserError
+
+
+def set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
+    """Let the cluster consist of nodes with some resources, and of a dead one."""
+    dead = {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}
+    states = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [*states, dead])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "expected"),
+    [
+        ([{"CPU": 16}], 4, 0, 4),
+        ([{"CPU": 3}, {"CPU": 3}], 2, 0, 2),  # not 6 // 2
+        ([{"CPU": 8}, {"CPU": 8, "GPU": 2}], 1, 1, 2),
+        ([{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}], 1, 0.4, 4),  # not 2 // 0.4
+        ([{"CPU": 2}, {"CPU": 1, "GPU": 4}], 1, 1, 1),
+    ],
+)
+def test_slots_are_counted_on_each_node(
+    nodes: list[dict[str, float]],
+    cpus: int,
+    gpus: float,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_nodes(monkeypatch, nodes)
+    assert count_slots(cpus, gpus) == expected
+
+
+def test_a_run_that_fits_on_no_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_nodes(monkeypatch, [{"CPU": 3}, {"CPU": 2, "GPU": 1}])
+    message = (
+        r"^one run requires resources.cpus = 4 and resources.gpus = 0 on one machine, but Ray's "
+        r"machines have 3 CPUs and 0 GPUs; 2 CPUs and 1 GPU: reduce "
+    )
+    with pytest.raises(UserError, match=message):
+        count_slots(4, 0)
+
+
+def test_only_live_nodes_have_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_nodes(monkeypatch, [{"CPU": 4}])
+    assert not has_gpus()
+    set_nodes(monkeypatch, [{"CPU": 4}, {"CPU": 4, "GPU": 1}])
+    assert has_gpus()
 
 
 @pytest.mark.parametrize(
@@ -38,8 +83,7 @@ def test_fewer_runs_occupy_more_cpus_each(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    states = [{"Alive": True, "Resources": node} for node in nodes]
-    monkeypatch.setattr(ray, "nodes", lambda: [*states, {"Alive": False, "Resources": {}}])
+    set_nodes(monkeypatch, nodes)
     assert cpus_for_fewer_runs(cpus, gpus) == expected
 
 

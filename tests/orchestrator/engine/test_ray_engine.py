@@ -1,8 +1,9 @@
-"""Workers that Ray kills for lack of memory, and the restart with fewer runs at a time."""
+"""Workers that Ray kills for lack of memory, the restart with fewer runs at a time, interrupts."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,9 @@ from fake_runs import FakeRun, attempts
 from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
 
 from orchestrator.engine import ray_engine
-from orchestrator.engine.ray_engine import MAX_RESTARTS_AT_SAME_SIZE, RayEngine
+from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.ray_engine import MAX_RESTARTS_AT_SAME_SIZE, RayEngine, interrupt_runs
+from orchestrator.engine.tune_adapter import TuneAdapter
 from trainables.errors import ServiceError
 from trainables.training.job import Job
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.engine.dispatch import Dispatcher
+    from orchestrator.engine.base import Listener
     from trainables.run.spec import RunSpec
 
 HOG_BYTES = 4_000_000_000
@@ -82,7 +85,9 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
 ) -> None:
     cpus: list[int] = []
 
-    def run_out_of_memory(_engine: RayEngine, _dispatcher: Dispatcher, _job: Job, cpu: int) -> bool:
+    def run_out_of_memory(
+        _engine: RayEngine, _dispatcher: Dispatcher, _job: Job, cpu: int, _listener: Listener
+    ) -> bool:
         cpus.append(cpu)
         return False
 
@@ -98,3 +103,33 @@ def test_a_lasting_lack_of_memory_ends_the_sweep_after_some_restarts(
         *["with fewer runs at a time"] * 2,
         *["with as many runs at a time"] * MAX_RESTARTS_AT_SAME_SIZE,
     ]
+
+
+def wait_for_notice(listener: RecordingListener) -> None:
+    deadline = time.monotonic() + 10
+    while not listener.notices and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_an_interrupt_is_announced_while_ray_starts_or_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "ray_cluster", lambda *_: nullcontext())
+    listener = RecordingListener()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), RayEngine().start(tmp_path, listener):
+        signal.raise_signal(signal.SIGINT)
+    wait_for_notice(listener)
+    assert listener.notices == ["stopping: waiting for the workers to end"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupt_is_announced_once(tmp_path: Path) -> None:
+    listener = RecordingListener()
+    adapter = TuneAdapter(Dispatcher(ScriptedTaskSource(), tmp_path, listener), slot_count=1)
+    interrupts = [KeyboardInterrupt(), KeyboardInterrupt()]
+    for interrupt in interrupts:
+        interrupt_runs(adapter, listener, interrupt)
+    wait_for_notice(listener)
+    assert listener.notices == ["stopping: waiting for the workers to end"]
+    assert adapter.error is interrupts[1]

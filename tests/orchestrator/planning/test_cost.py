@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +33,9 @@ MEASURED: dict[str, Any] = {
 }
 
 
-def set_load(monkeypatch: pytest.MonkeyPatch, load: float) -> None:
-    """Let the machine have 8 CPUs and a load."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+def set_free_cpus(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
+    """Let other processes leave a number of CPUs free while a cost is measured."""
+    monkeypatch.setattr("orchestrator.planning.load.LoadMeter.free_cpus", lambda _meter: count)
 
 
 def measure(plan: Plan, home: Path = Path("nowhere"), *, may_write: bool = True) -> MachineCost:
@@ -56,7 +54,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(subprocess, "run", answer)
     monkeypatch.setattr("orchestrator.planning.cost.usable_cpu_count", lambda: 4)
-    set_load(monkeypatch, 0.0)
+    set_free_cpus(monkeypatch, 4.0)
     return requests
 
 
@@ -103,16 +101,40 @@ def test_a_dry_run_writes_nothing_but_uses_what_is_stored(
 def test_a_cost_measured_beside_other_work_is_measured_again(
     probes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_load(monkeypatch, 7.5)
+    set_free_cpus(monkeypatch, 0.6)
     monkeypatch.setitem(MEASURED, "step_seconds", 37.0)
     (cost,) = measure(small_plan(), tmp_path).costs_by_network.values()
     assert cost.step_seconds == 37
-    set_load(monkeypatch, 0.5)
+    set_free_cpus(monkeypatch, 0.95)
     monkeypatch.setitem(MEASURED, "step_seconds", 0.01)
     for _ in range(2):
         (cost,) = measure(small_plan(), tmp_path).costs_by_network.values()
         assert cost.step_seconds == 0.01
     assert len(probes) == 2
+
+
+@pytest.mark.parametrize(("free_cpus", "probe_count"), [(4, 1), (1.8, 1), (1.7, 2)])
+def test_a_run_of_several_threads_needs_as_many_free_cpus(
+    free_cpus: float,
+    probe_count: int,
+    probes: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_free_cpus(monkeypatch, free_cpus)
+    for _ in range(2):
+        measure(small_plan(sets=("resources.cpus=2",)), tmp_path)
+    assert len(probes) == probe_count
+    (measurement,) = json.loads((tmp_path / "cache" / "costs.json").read_text()).values()
+    assert measurement["free_cpus"] == free_cpus
+
+
+def test_a_run_never_needs_more_cpus_than_there_are(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        measure(small_plan(sets=("resources.cpus=9",)), tmp_path)
+    assert len(probes) == 1
 
 
 @pytest.mark.parametrize(

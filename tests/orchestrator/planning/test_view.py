@@ -29,10 +29,26 @@ def plan_text(study_flags: StudyFlags) -> str:
 
 def test_a_plan_warns_of_too_few_held_out_labels() -> None:
     text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC))  # 10 of 100 labels
-    assert "10 held-out labels cannot tell candidates apart that differ by less than 15.8" in text
-    assert "points: 16 seeds in select.seeds would bring this down to 4 points" in text
+    assert (
+        "10 held-out labels × 3 seeds in select.seeds cannot tell candidates apart that "
+        "differ by less than 9.1 points: 16 seeds would bring this down to 4 points"
+    ) in text
     flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, methods=("ce",), sets=("tune=[]",))
     assert "cannot tell candidates apart" not in plan_text(flags)
+
+
+@pytest.mark.parametrize("seed_count", [1, 15, 16])
+def test_the_seeds_of_the_select_phase_count_against_few_held_out_labels(seed_count: int) -> None:
+    seeds = f"select.seeds={list(range(2000, 2000 + seed_count))}"
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=(seeds,)))
+    assert ("16 seeds would bring this down to 4 points" in text) == (seed_count < 16)
+
+
+def test_the_held_out_fraction_that_would_do_depends_on_the_seeds() -> None:
+    sets = ("select.seeds=[2000, 2001, 2002, 2003]", "search.hold_out=0.1")
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=sets))
+    # 40 labels on each of 4 seeds are 160, for which 0.5 / sqrt(160) is 4 points.
+    assert "less than 7.9 points: search.hold_out=0.4 or 16 seeds would" in text
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from plans import Driver, small_plan
 
 from orchestrator.home import Home
-from orchestrator.sweeping.recorded import recorded_run_count
+from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +18,17 @@ def files(home: Path) -> dict[str, bytes]:
 
 def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(tmp_path: Path) -> None:
     plan = small_plan()
-    assert recorded_run_count(plan, Home(tmp_path / "none")) == 0
+    assert find_recorded_runs(plan, Home(tmp_path / "none")) == RecordedRuns(0, is_complete=False)
     Driver(plan, tmp_path).run(max_runs=3)
     before = files(tmp_path)
-    assert recorded_run_count(plan, Home(tmp_path)) == 3
+    assert find_recorded_runs(plan, Home(tmp_path)) == RecordedRuns(3, is_complete=False)
     assert files(tmp_path) == before
     assert Driver(plan, tmp_path).recorded_count == 3
+
+
+def test_a_sweep_is_complete_if_no_run_is_left(tmp_path: Path) -> None:
+    Driver(small_plan(), tmp_path).run()
+    recorded = find_recorded_runs(small_plan(), Home(tmp_path))
+    assert recorded.is_complete
+    assert not find_recorded_runs(small_plan(trials=5), Home(tmp_path)).is_complete
+    assert not find_recorded_runs(small_plan(seeds=3), Home(tmp_path)).is_complete

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LABELS = np.arange(12) % 4
 NOISY = (LABELS + 1) % 4
-
+CLASSES = ("ant", "bee", "cat", "dog")
 
 FILES = [f"{'abcd'[label]}/{n}.png" for n, label in enumerate(LABELS)]
 
@@ -25,8 +25,12 @@ def no_files() -> None:
     return None
 
 
-def read(folder: Path, list_files: Callable[[], Sequence[str] | None] = lambda: FILES) -> list[int]:
-    labels: list[int] = read_label_file(folder, "mine", LABELS, 4, list_files).tolist()
+def read(
+    folder: Path,
+    list_files: Callable[[], Sequence[str] | None] = lambda: FILES,
+    classes: Sequence[str] = CLASSES,
+) -> list[int]:
+    labels: list[int] = read_label_file(folder, "mine", LABELS, classes, list_files).tolist()
     return labels
 
 
@@ -79,6 +83,34 @@ def test_file_names_are_refused_where_samples_are_no_files(tmp_path: Path) -> No
         read(tmp_path, no_files)
 
 
+def test_labels_may_be_names_of_classes(tmp_path: Path) -> None:
+    names = [CLASSES[label] for label in NOISY]
+    np.save(tmp_path / "mine.npy", names)
+    assert read(tmp_path) == NOISY.tolist()
+    (tmp_path / "mine.npy").unlink()
+    (tmp_path / "mine.json").write_text(json.dumps([*names[:6], *NOISY[6:].tolist()]))
+    assert read(tmp_path) == NOISY.tolist()
+    (tmp_path / "mine.json").unlink()
+    expected = LABELS.copy()
+    expected[[5, 2]] = [0, 3]
+    (tmp_path / "mine.csv").write_text("file,label,true_label\nb/5.png,ant,bee\nc/2.png,3,cat\n")
+    assert read(tmp_path) == expected.tolist()
+
+
+def test_names_that_are_other_integers_than_the_index_need_json(tmp_path: Path) -> None:
+    classes = ("0", "1", "10", "2")  # in the order of class folders
+    (tmp_path / "mine.json").write_text('{"index": [0, 1], "label": ["2", 2]}')
+    assert read(tmp_path, classes=classes)[:2] == [3, 2]
+    (tmp_path / "mine.json").unlink()
+    (tmp_path / "mine.csv").write_text("label,index\n1,0\n2,1\n")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, classes=classes)
+    assert str(caught.value) == (
+        f"{tmp_path}/mine.csv:3: label 2 may be a class index or the name of the class with the "
+        'index 3: write the labels as a JSON file, in which 2 is an index and "2" a name'
+    )
+
+
 JSON = "DIR/mine.json"
 
 
@@ -92,8 +124,25 @@ JSON = "DIR/mine.json"
         ),
         ([0] * 11 + [4], f"{JSON}, entry 11 (counted from 0): label 4 is outside 0..3"),
         ([-1] * 12, f"{JSON}, entry 0 (counted from 0): label -1 is outside 0..3"),
-        ([0] * 2 + [0.5], f"{JSON}, entry 2 (counted from 0): label must be an integer, got 0.5"),
-        ([True] * 12, f"{JSON}, entry 0 (counted from 0): label must be an integer, got True"),
+        (
+            [0] * 2 + [0.5],
+            f"{JSON}, entry 2 (counted from 0): label must be a class index or the name of a "
+            "class, got 0.5",
+        ),
+        (
+            [True] * 12,
+            f"{JSON}, entry 0 (counted from 0): label must be a class index or the name of a "
+            "class, got True",
+        ),
+        (
+            ["1"] * 12,
+            f"{JSON}, entry 0 (counted from 0): label '1' is not a class of the dataset: known: "
+            "ant, bee, cat, dog",
+        ),
+        (
+            {"label": [1], "index": [0.5]},
+            f"{JSON}, entry 0 (counted from 0): index must be an integer, got 0.5",
+        ),
         (
             {"label": [1, 1], "index": [3, 12]},
             f"{JSON}, entry 1 (counted from 0): index 12 is outside 0..11",
@@ -150,7 +199,12 @@ def test_invalid_json_is_refused(content: object, message: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("label\n1\nx\n", "DIR/mine.csv:3: label must be an integer, got 'x'"),
+        (
+            "label\n1\nantt\n",
+            "DIR/mine.csv:3: label 'antt' is not a class of the dataset: did you mean 'ant'? "
+            "known: ant, bee, cat, dog",
+        ),
+        ("label,index\n1,x\n", "DIR/mine.csv:2: index must be an integer, got 'x'"),
         ("label\n" + "0\n" * 11 + "4\n", "DIR/mine.csv:13: label 4 is outside 0..3"),
         ("label,index\n1,3\n1,12\n", "DIR/mine.csv:3: index 12 is outside 0..11"),
         (
@@ -189,11 +243,11 @@ def test_invalid_csv_is_refused(content: str, message: str, tmp_path: Path) -> N
 def test_pickled_content_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
     assert error_message(tmp_path).startswith(
-        "DIR/mine.npy cannot be read as a NumPy array of integers: write"
+        "DIR/mine.npy cannot be read as a NumPy array of labels: write"
     )
     (tmp_path / "mine.npy").write_bytes(pickle.dumps(NOISY))
     assert error_message(tmp_path).startswith(
-        "DIR/mine.npy cannot be read as a NumPy array of integers: write"
+        "DIR/mine.npy cannot be read as a NumPy array of labels: write"
     )
     np.save(tmp_path / "mine.npy", np.zeros((12, 4)))
     assert (
@@ -244,14 +298,14 @@ def test_missing_and_ambiguous_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_45_000_labels_of_plc_with_an_index(tmp_path: Path) -> None:
-    labels = np.arange(50_000) % 10
+    labels, classes = np.arange(50_000) % 10, [str(label) for label in range(10)]
     noisy = (labels[:45_000] + 1) % 10
     np.save(tmp_path / "plc.npy", noisy)
     with pytest.raises(DataError, match="has 45000 labels, the training split has 50000 samples"):
-        read_label_file(tmp_path, "plc", labels, 10, no_files)
+        read_label_file(tmp_path, "plc", labels, classes, no_files)
     (tmp_path / "plc.npy").unlink()
     content = {"label": noisy.tolist(), "index": list(range(45_000))}
     (tmp_path / "plc.json").write_text(json.dumps(content))
-    result = read_label_file(tmp_path, "plc", labels, 10, no_files)
+    result = read_label_file(tmp_path, "plc", labels, classes, no_files)
     np.testing.assert_array_equal(result[:45_000], noisy)
     np.testing.assert_array_equal(result[45_000:], labels[45_000:])
