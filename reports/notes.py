@@ -6,13 +6,9 @@ import math
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.paper import (
-    CITATION,
-    NOT_CONVERGED,
-    find_paper_results,
-    find_paper_results_on_any_backbone,
-    paper_noise_of,
-)
+from reports.paired import LEVEL, smallest_wilcoxon_n
+from reports.paper import CITATION, paper_noise_of
+from reports.table import NOT_CONVERGED
 from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
 from trainables.run.metrics import TEST_LAST
 from trainables.run.protocols import protocol_from_identity
@@ -22,6 +18,7 @@ if TYPE_CHECKING:
 
     from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, TuningRecord
+    from reports.quoted import QuotedResults
     from trainables.run.parameters import Space
 
 
@@ -31,11 +28,14 @@ EDGE_FRACTION = 0.05
 """Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
 
 
-def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
+def table_notes(
+    plan: PlanRecord, cells: Sequence[CellSummary], quoted: QuotedResults
+) -> tuple[str, ...]:
     """Return the notes to print under the table of a sweep, from top to bottom."""
     return (
         *_missing_runs_notes(plan, cells),
         _seeds_note(plan, cells),
+        _bold_note(cells),
         *_protocol_notes(plan, cells),
         *_searches_notes(plan, cells),
         *_edges_notes(plan),
@@ -44,7 +44,7 @@ def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ..
         *_convergence_notes(cells),
         *_label_noise_notes(cells),
         *_subset_notes(plan),
-        *_paper_numbers_notes(plan, cells),
+        *_quoted_notes(cells, quoted),
         *(
             f"Departs from the paper or its public code: {text.rstrip('. ')}."
             for text in plan.deviations
@@ -87,9 +87,19 @@ def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     fixed_axes = [axis for axis in plan.fixed_seeds if axis != "subset" or plan.subset is not None]
     if fixed_axes:
         text += f". ± excludes the variation of seeds that are held fixed: {', '.join(fixed_axes)}"
+    return f"{text}."
+
+
+def _bold_note(cells: Sequence[CellSummary]) -> str:
+    seed_count = max((len(summary.cell.seeds) for summary in cells), default=0)
+    if seed_count < 2:
+        return "No entry is bold, since one seed does not tell methods apart."
+    needed = smallest_wilcoxon_n()
+    too_few = f" The signed-rank test needs at least {needed} seeds." if seed_count < needed else ""
     return (
-        f"{text}. Bold (* in plain text) marks the best mean of a column, among entries whose "
-        "seeds have all finished."
+        "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
+        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
+        f"values and entries with missing seeds do not compete.{too_few}"
     )
 
 
@@ -256,30 +266,14 @@ def _subset_notes(plan: PlanRecord) -> Iterator[str]:
         )
 
 
-def _paper_numbers_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    methods = {summary.cell.method_title for summary in cells}
-    quoted_results, noises, other_backbones = [], [], set()
-    for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
-        results = find_paper_results(plan.dataset.title, scenario, plan.backbone)
-        # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
-        result_by_method = {result.method: result for result in reversed(results)}
-        matches = [result_by_method[method] for method in methods & set(result_by_method)]
-        quoted_results += matches
-        if matches:
-            noises.append(paper_noise_of(scenario))
-        else:
-            other_backbones |= {
-                result.backbone
-                for result in find_paper_results_on_any_backbone(plan.dataset.title, scenario)
-            }
+def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterator[str]:
+    noises = [paper_noise_of(summary.cell.scenario) for summary in cells] if quoted.results else []
     symmetric = [noise for noise in noises if noise and noise.noise_type == "symmetric"]
-    if quoted_results:
-        tables = ", ".join(
-            str(number) for number in sorted({result.table for result in quoted_results})
-        )
+    if quoted.results:
+        tables = ", ".join(map(str, sorted({result.table for result in quoted.results})))
         yield (
-            f'Rows marked "paper" quote {CITATION}, Table {tables}, with ± as printed there; they '
-            "are never bold."
+            f'Rows marked "paper" quote {CITATION}, Table {tables}, with ± as printed there, in '
+            "the column of the epoch that they are known to be from; they are never bold."
         )
     if symmetric:
         yield (
@@ -288,15 +282,23 @@ def _paper_numbers_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iter
         )
     if any(noise.includes_true_class for noise in symmetric):
         yield (
-            "† marks the paper's accuracy at this rate of symmetric noise, although this scenario "
-            "may draw the true class and the paper's text excludes it."
+            "† marks an accuracy for symmetric noise that does not draw the true class or is not "
+            "known to; this scenario may draw it."
         )
-    if any("pretrained" in result.backbone for result in quoted_results):
+    if any("pretrained" in result.backbone for result in quoted.results):
         yield "‡ marks the paper's accuracy of a network that started from ImageNet weights."
-    if other_backbones:
-        backbones = ", ".join(sorted(other_backbones))
+    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    for obstacle in dict.fromkeys(quoted.obstacles.values()):
+        scenarios = "; ".join(
+            titles[name] for name, text in quoted.obstacles.items() if text == obstacle
+        )
         yield (
-            f"The paper's accuracies for this label noise are not shown, since its networks have "
+            f"The paper's accuracies for {scenarios} are not shown, since this sweep {obstacle}."
+        )
+    if quoted.other_backbones:
+        backbones = ", ".join(sorted(quoted.other_backbones))
+        yield (
+            "The paper's accuracies for this label noise are not shown, since its networks have "
             f"another backbone: {backbones}."
         )
 

@@ -68,7 +68,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
         title="CIFAR-10, symmetric noise",
         dataset=DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
         backbone="ResNet-34 (32×32)",
-        subset=10_000,
+        epochs=500,
         searches=[search],
         deviations=["the public code's schedule, not Algorithm 1's."],
     )

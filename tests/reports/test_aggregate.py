@@ -28,11 +28,11 @@ def results_of(
 
 
 def test_standard_deviation_is_the_samples() -> None:
-    statistic = Statistic.of([0.10, 0.20, 0.30])
-    assert statistic.mean == pytest.approx(0.2)
-    assert statistic.std == pytest.approx(0.1)
+    statistic = Statistic.of([10.0, 20.0, 30.0])
+    assert statistic.mean == pytest.approx(20.0)
+    assert statistic.std == pytest.approx(10.0)
     assert statistic.n == 3
-    assert Statistic.of([0.5]) == Statistic(0.5, None, 1)
+    assert Statistic.of([50.0]) == Statistic(50.0, None, 1)
     assert Statistic.of([]) == Statistic(None, None, 0)
 
 
@@ -40,9 +40,10 @@ def test_a_cell_is_summarised_by_accuracy_kind() -> None:
     plan = make_plan([make_cell(seeds=range(3))])
     (summary,) = summarise_cells(plan, recorded_runs(results_of("nal", [0.90, 0.92, 0.97])))
     last = summary.statistics["test/accuracy_last"]
-    assert last.mean == pytest.approx(0.93)
-    assert last.std == pytest.approx(0.0360555, abs=1e-6)
-    assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(0.94)
+    assert last.mean == pytest.approx(93.0)
+    assert last.std == pytest.approx(3.60555, abs=1e-5)
+    assert summary.accuracies["test/accuracy_last"] == pytest.approx({0: 90.0, 1: 92.0, 2: 97.0})
+    assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(94.0)
     assert (summary.diverged_count, summary.missing_seeds, summary.is_complete) == (0, (), True)
     assert summary.flip_rate == pytest.approx(0.4)
 
@@ -51,7 +52,7 @@ def test_missing_and_diverged_seeds_are_counted_separately() -> None:
     plan = make_plan([make_cell(seeds=range(5))])
     (summary,) = summarise_cells(plan, recorded_runs(results_of("nal", [0.9, None, 0.92])))
     assert summary.statistics["test/accuracy_last"].n == 2
-    assert summary.statistics["test/accuracy_last"].mean == pytest.approx(0.91)
+    assert summary.statistics["test/accuracy_last"].mean == pytest.approx(91.0)
     assert (summary.diverged_count, summary.missing_seeds, summary.is_complete) == (
         1,
         (3, 4),

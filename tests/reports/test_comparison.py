@@ -31,6 +31,7 @@ REFERENCE = {"lambda": 0.5, "alpha": 0.9}
 CIFAR = {
     "dataset": DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
     "backbone": "ResNet-34 (32×32)",
+    "epochs": 500,
 }
 
 
@@ -158,12 +159,43 @@ def test_the_papers_numbers_are_shown_but_never_bold() -> None:
         ("Cross Entropy", "paper", "quoted"),
         ("NLNL", "paper", "quoted"),  # which is not trained here
     ]
-    assert texts(rows[2]) == ["93.49 ± 0.07", "", ""]
-    assert texts(rows[3]) == ["81.88 ± 0.29", "", ""]
+    assert table.columns[3] == "published: epoch unknown"
+    assert texts(rows[0])[3] == ""
+    assert texts(rows[2]) == ["93.49 ± 0.07", "", "", ""]
+    assert texts(rows[3]) == ["", "", "", "81.88 ± 0.29"]
     assert [row.entries[0].bold for row in rows] == [True, False, False, False, False]
     assert any(
         note.startswith('Rows marked "paper" quote') and "Table 1," in note for note in table.notes
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"epochs": 10}, "this sweep trains for 10 epochs, and the paper for 500."),
+        ({"subset": 100}, "this sweep uses a part of the images."),
+        ({"test_subset": 100}, "this sweep uses a part of the images."),
+        ({"scenario_epochs": {"symmetric-0.4": 249}}, "for 249 epochs, and the paper for 500."),
+        ({"scenario_epochs": {"symmetric-0.4": 250}}, ""),
+    ],
+)
+def test_the_papers_numbers_are_only_beside_comparable_trainings(
+    changes: dict[str, Any], note: str
+) -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **{**CIFAR, **changes})
+    assert any(row.kind == "quoted" for row in table.sections[0].rows) == (not note)
+    notes = [text for text in table.notes if text.startswith("The paper's accuracies for")]
+    assert [text.endswith(note) for text in notes] == [True] * bool(note)
+
+
+def test_each_published_accuracy_is_in_the_column_of_its_epoch() -> None:
+    table = table_of([(make_cell(name), [0.5] * 3) for name in ("gce", "elr", "sat", "dac")], **CIFAR)
+    columns = {
+        row.name: [title for title, entry in zip(table.columns, row.entries, strict=True) if entry.n]
+        for row in table.sections[0].rows
+        if row.kind == "quoted"
+    }
+    print(columns)
 
 
 def test_the_papers_numbers_are_marked_if_noise_may_draw_the_true_class() -> None:
@@ -363,6 +395,7 @@ def webvision_plan(cell: CellRecord) -> PlanRecord:
         dataset=WEBVISION,
         backbone="InceptionResNetV2",
         further=dataset_columns(dataset),
+        epochs=500,
     )
 
 
@@ -392,14 +425,14 @@ def test_webvisions_four_numbers_are_compared_with_the_papers(tmp_path: Path) ->
     measured_entries = dict(zip(table.columns, measured.entries, strict=True))
     paper = dict(zip(table.columns, quoted.entries, strict=True))
     for title, accuracy, published in (
-        ("last epoch", "70.00", "77.41"),
-        ("webvision, top-1, last epoch", "70.00", "77.41"),
-        ("webvision, top-5, last epoch", "90.00", "92.25"),
-        ("imagenet, top-1, last epoch", "65.00", "74.09"),
-        ("imagenet, top-5, last epoch", "80.00", "92.09"),
+        ("webvision, top-1, ", "70.00", "77.41"),
+        ("webvision, top-5, ", "90.00", "92.25"),
+        ("imagenet, top-1, ", "65.00", "74.09"),
+        ("imagenet, top-5, ", "80.00", "92.09"),
     ):
-        assert measured_entries[title].text.startswith(accuracy)
-        assert paper[title].text == published
+        assert measured_entries[f"{title}last epoch"].text.startswith(accuracy)
+        assert paper[f"{title}last epoch"].is_empty
+        assert paper[f"published: {title}best test epoch"].text == published
     assert any("Table 5" in note for note in table.notes)
 
 
@@ -440,11 +473,15 @@ def test_numbers_of_pretrained_networks_are_marked() -> None:
         for spec in cell_specs(cell.method, "clean", cell.seeds, cell.values)
     ]
     table = comparison_table(
-        make_plan(cells, dataset=data, backbone="ResNet-50"), recorded_runs(results)
+        make_plan(cells, dataset=data, backbone="ResNet-50", epochs=400), recorded_runs(results)
     )
     rows = {row.name: row for row in table.sections[0].rows if row.kind == "quoted"}
-    assert rows["Cross Entropy"].entries[0].text == "69.21‡"
-    assert rows["NAL"].entries[0].text == "73.58"
+    assert table.columns[3:] == (
+        "published: epoch unknown",
+        "published: epoch chosen by clean validation",
+    )
+    assert rows["Cross Entropy"].entries[3].text == "69.21‡"
+    assert rows["NAL"].entries[4].text == "73.58"
     assert (
         "‡ marks the paper's accuracy of a network that started from ImageNet weights."
         in table.notes

@@ -89,7 +89,7 @@ def test_the_smallest_p_value_of_the_signed_rank_test(n: int) -> None:
 
 
 def test_holm_on_a_worked_example() -> None:
-    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), method = "holm")
+    # The corrected values are those of R's p.adjust.
     assert correct_by_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert correct_by_holm([]) == []
     assert correct_by_holm([0.9, 0.8]) == [1.0, 1.0]
@@ -105,7 +105,9 @@ def test_equal_methods_are_rarely_told_apart() -> None:
         p_values = [
             comparison.t_p
             for other in accuracies[1:]
-            if (comparison := compare_paired(dict(enumerate(accuracies[0])), dict(enumerate(other))))
+            if (
+                comparison := compare_paired(dict(enumerate(accuracies[0])), dict(enumerate(other)))
+            )
         ]
         false_alarms += min(correct_by_holm(p_values)) < LEVEL
     assert false_alarms / repetitions < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / repetitions)

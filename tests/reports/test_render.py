@@ -5,6 +5,8 @@ import pytest
 from reports.render import render_markdown, render_text
 from reports.table import Entry, Row, Section, Table
 
+BEST = Entry("clean", "last epoch", bold=True, mean=93.49, std=0.07)
+INCOMPLETE = Entry("clean", "last epoch", remark="1 of 2 seeds", mean=1.0)
 TABLE = Table(
     title="a study",
     subtitle="of something",
@@ -13,8 +15,8 @@ TABLE = Table(
         Section(
             "",
             (
-                Row("NAL", "tuned (3 trials)", "measured", (Entry("93.49 ± 0.07", bold=True),) * 2),
-                Row("a|b", "paper", "quoted", (Entry("1.00", "1 of 2 seeds"), Entry())),
+                Row("nal", "NAL", "tuned (3 trials)", "measured", (BEST, BEST)),
+                Row("", "a|b", "paper", "quoted", (INCOMPLETE, Entry())),
             ),
         ),
     ),
