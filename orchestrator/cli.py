@@ -144,7 +144,7 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "markdown", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "out", "json")
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -154,15 +154,19 @@ def report(
             "[default: the latest sweep]"
         ),
     ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="File to which the table is also written as Markdown.")
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File to which the table is also written: .md, .tex, .csv, .html, .json or .txt; "
+            "repeatable."
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Print the table of a sweep, reading MLflow only."""
     from orchestrator.commands import report as report_command
 
-    raise typer.Exit(report_command.run(sweep, locations, markdown, as_json=json))
+    raise typer.Exit(report_command.run(sweep, locations, out or (), as_json=json))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from reports.notes import table_notes
 from reports.paired import LEVEL, compare_paired, correct_by_holm
 from reports.paper import paper_noise_of
 from reports.quoted import find_quoted_results
-from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table
+from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
 from reports.words import format_count, format_values
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
         for title, section_kinds in kinds_by_section.items()
     ]
     return Table(
+        source=TableSource(plan.study, plan.sweep, plan.state, plan.dataset.title, plan.backbone),
         title=plan.title,
         subtitle=_subtitle(plan, scenario_titles),
         columns=tuple(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROPE = 0.5
-"""Default region of practical equivalence: the largest difference, in points, that means nothing."""
+"""Default region of practical equivalence: largest difference, in points, without meaning."""
 
 LEVEL = 0.05
 """Significance level of the tests, after Holm's correction."""

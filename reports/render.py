@@ -1,11 +1,10 @@
-"""Rendering of comparison tables for the terminal, as plain text and as Markdown."""
+"""Rendering of comparison tables for the terminal and as plain text."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
@@ -61,19 +60,6 @@ def render_text(table: Table, width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def render_markdown(table: Table) -> str:
-    """Render a comparison table as Markdown."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown, not HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(name=_escape_pipes, entry=_format_markdown_entry)
-    return environment.get_template("table.md.j2").render(table=table)
-
-
 def _row_heading(row: Row) -> Text:
     """Return the name of a row, with the origin of its values on a second line."""
     return Text(row.name).append(f"\n{row.marker}", style="dim italic")
@@ -84,14 +70,3 @@ def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
     star = "*" if entry.bold and mark_best else ""
     content = Text(star + entry.text, style="bold" if entry.bold else "")
     return content.append(f"\n{entry.remark}", style="dim") if entry.remark else content
-
-
-def _format_markdown_entry(entry: Entry) -> str:
-    """Format a table entry as Markdown, with its remark in parentheses."""
-    content = f"**{entry.text}**" if entry.bold else entry.text
-    return f"{content} ({entry.remark})" if entry.remark else content
-
-
-def _escape_pipes(text: str) -> str:
-    """Escape the pipes in a text, which would start a new column of a Markdown table."""
-    return text.replace("|", "\\|")

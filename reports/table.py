@@ -102,10 +102,30 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class TableSource:
+    """The sweep that a table is made from.
+
+    Attributes:
+        study: name of the study.
+        sweep: digest of the sweep.
+        state: "finished" if all runs of the sweep have ended, else "running".
+        dataset: title of the dataset.
+        backbone: title of the backbone.
+    """
+
+    study: str
+    sweep: str
+    state: str
+    dataset: str
+    backbone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A comparison table: test accuracies of methods in percent, with notes.
 
     Attributes:
+        source: sweep that the table is made from.
         title: title of the study.
         subtitle: dataset, backbone and number of epochs.
         columns: headings of the columns.
@@ -113,6 +133,7 @@ class Table:
         notes: notes below the table, one or two sentences each.
     """
 
+    source: TableSource
     title: str
     subtitle: str
     columns: tuple[str, ...]

@@ -6,49 +6,51 @@ from typing import TYPE_CHECKING
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
+from reports.formats import find_format, table_values
 from reports.read import sweep_starts
-from reports.report import build_report
+from reports.report import build_table, print_table
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from orchestrator.flags import Locations
 
 
 def run(
-    sweep: str | None, locations: Locations, markdown_file: Path | None, *, as_json: bool
+    sweep: str | None, locations: Locations, out_files: Sequence[Path] = (), *, as_json: bool
 ) -> int:
-    """Print the table of a sweep, and optionally write it as Markdown.
+    """Print the table of a sweep, and write it to files.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest; None for
             the latest sweep.
         locations: locations of the home folder and the MLflow store.
-        markdown_file: path of the Markdown file; None to write none.
+        out_files: files to write, whose suffixes choose the formats.
         as_json: whether to print JSON on standard output.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        NalError: if the study file or the sweep cannot be read, or the sweep has no runs to put
-            into a table yet.
+        NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
+            a table yet, or a file has an unknown suffix or cannot be written.
     """
+    formats = {path: find_format(path) for path in out_files}
     if sweep is not None and is_study_path(sweep):
         sweep = read_study_file(sweep).name
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
-    report = build_report(uri, sweep)
-    if markdown_file is not None:
-        write_atomically(markdown_file, report.file_contents["table.md"])
+    table = build_table(uri, sweep)
+    for path, format_table in formats.items():
+        write_atomically(path, format_table(table))
     if as_json:
-        print_json(report.json_values)
+        print_json(table_values(table))
     else:
-        report.print_table(CommandConsole())
-    study = report.json_values["study"]
-    if sweep == study:
-        _print_other_sweeps(uri, study, report.json_values["sweep"])
+        print_table(table, CommandConsole())
+    if sweep == table.source.study:
+        _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
 
 

@@ -29,7 +29,8 @@ from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
-from reports.report import build_report
+from reports.formats import table_values
+from reports.report import build_table, print_table, recorded_files
 from reports.store import check_store, root_cause
 from reports.words import format_count
 from trainables.errors import FieldError, HomeError, UserError
@@ -269,11 +270,11 @@ def _carry_out(
             raise
         final_plan = recorder.save_plan()
         tracker.flush()
-        report = build_report(uri, plan.digest)
-        tracker.finish_sweep(final_plan, report.file_contents)
+        table = build_table(uri, plan.digest)
+        tracker.finish_sweep(final_plan, recorded_files(table))
     if as_json:
-        print_json(report.json_values)
-    report.print_table(console)
+        print_json(table_values(table))
+    print_table(table, console)
     return sweep.failures
 
 

@@ -40,11 +40,11 @@ def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
     record_sweep(uri, tmp_path, OLD)
     record_sweep(uri, tmp_path, "ef" * 32, study="other")
 
-    report.run("mine", locations, None, as_json=as_json)
+    report.run("mine", locations, as_json=as_json)
     assert capsys.readouterr().err == ""
 
     record_sweep(uri, tmp_path, NEW)
-    report.run("mine", locations, None, as_json=as_json)
+    report.run("mine", locations, as_json=as_json)
     output = capsys.readouterr()
     assert re.fullmatch(
         r"This is sweep cdcdcdcdcdcd, the latest of 2 of 'mine'\. The table of another is printed "
@@ -54,7 +54,7 @@ def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
     if as_json:
         assert json.loads(output.out)["sweep"] == NEW
 
-    report.run("abab", locations, None, as_json=as_json)
+    report.run("abab", locations, as_json=as_json)
     output = capsys.readouterr()
     assert output.err == ""
     if as_json:
