@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -48,12 +49,7 @@ def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
     with tempfile.TemporaryDirectory() as folder:
         copy_path = Path(folder, "optuna.db")
         if home.search_database.exists():
-            source_uri = f"{home.search_database.as_uri()}?mode=ro"
-            with (
-                closing(sqlite3.connect(source_uri, uri=True)) as source,
-                closing(sqlite3.connect(copy_path)) as copy,
-            ):
-                source.backup(copy)
+            _copy_database(home.search_database, copy_path)
         storage = open_search_storage(copy_path)
         try:
             sweep = Sweep(plan, home.path, storage)
@@ -61,3 +57,22 @@ def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
             return RecordedRuns(count, sweep.done)
         finally:
             storage.engine.dispose()
+
+
+def _copy_database(path: Path, copy_path: Path) -> None:
+    """Copy an SQLite database, which another process may be writing, without changing it.
+
+    A process that was killed in a transaction leaves a journal, by which the next writer undoes the
+    transaction. It is undone in the copy.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(copy_path)) as copy,
+        ):
+            source.backup(copy)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{path}{suffix}", f"{copy_path}{suffix}")

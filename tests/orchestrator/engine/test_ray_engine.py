@@ -29,8 +29,13 @@ if TYPE_CHECKING:
     from orchestrator.engine.base import Listener
     from trainables.run.spec import RunSpec
 
-HOG_BYTES = 4_000_000_000
-"""Memory that a worker takes until Ray has killed a worker once."""
+HOG_FRACTION = 0.6
+"""Fraction of the available memory that a worker takes until Ray has killed a worker once."""
+LIMIT_FRACTION = 0.35
+"""Fraction of the available memory beyond which Ray kills workers.
+
+It exceeds what Ray itself, idle workers and other tests at the same time take.
+"""
 
 
 class HungryRun(FakeRun):
@@ -40,7 +45,7 @@ class HungryRun(FakeRun):
         marker = self._home / "was-hungry"
         if self.epoch == 2 and not marker.exists():
             marker.touch()
-            hog = bytearray(b"x") * HOG_BYTES
+            hog = bytearray(b"x") * int(HOG_FRACTION * psutil.virtual_memory().available)
             while hog:  # until Ray kills this process
                 time.sleep(0.1)
         return super().advance()
@@ -54,9 +59,9 @@ def open_hungry(spec: RunSpec, job: Job) -> Iterator[FakeRun]:
 
 @pytest.fixture
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ray kill workers that take more memory than Ray itself and two idle workers."""
+    """Let Ray kill workers that take a large part of the memory."""
     memory = psutil.virtual_memory()
-    limit = memory.total - memory.available + HOG_BYTES * 0.6
+    limit = memory.total - memory.available + LIMIT_FRACTION * memory.available
     monkeypatch.setenv("RAY_memory_usage_threshold", str(limit / memory.total))
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from plans import Driver, small_plan
@@ -32,3 +34,25 @@ def test_a_sweep_is_complete_if_no_run_is_left(tmp_path: Path) -> None:
     assert recorded.is_complete
     assert not find_recorded_runs(small_plan(trials=5), Home(tmp_path)).is_complete
     assert not find_recorded_runs(small_plan(seeds=3), Home(tmp_path)).is_complete
+
+
+DIE_IN_A_TRANSACTION = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE unfinished (x)")
+database.executemany("INSERT INTO unfinished VALUES (?)", [("x" * 1000,)] * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_in_a_transaction_does_not_hinder_the_next(tmp_path: Path) -> None:
+    plan = small_plan()
+    Driver(plan, tmp_path).run(max_runs=3)
+    home = Home(tmp_path)
+    subprocess.run([sys.executable, "-c", DIE_IN_A_TRANSACTION, home.search_database], check=False)
+    before = files(tmp_path)
+    assert any(name.endswith("-journal") for name in before)
+    assert find_recorded_runs(plan, home) == RecordedRuns(3, is_complete=False)
+    assert files(tmp_path) == before

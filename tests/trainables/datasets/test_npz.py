@@ -117,3 +117,21 @@ def test_header_that_claims_640_terabytes_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}/data.npz is damaged, or its arrays do not fit into the memory of this machine "
         "(Unable to allocate 582. TiB for an array with shape (640000000000000,)"
     )
+
+
+def test_damaged_archives_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **arrays(8, 8))
+    content = path.read_bytes()
+    random = np.random.Generator(np.random.Philox(0))
+    messages = []
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[int(random.integers(len(content)))] ^= int(random.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            Npz().read(tmp_path)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 150
+    assert not any("\n" in message for message in messages)
