@@ -144,7 +144,7 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "json")
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -161,12 +161,16 @@ def report(
             "repeatable."
         ),
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Print the table of a sweep, reading MLflow only."""
     from orchestrator.commands import report as report_command
 
-    raise typer.Exit(report_command.run(sweep, locations, out or (), as_json=json))
+    raise typer.Exit(report_command.run(sweep, locations, out or (), as_json=json, compares=paper))
 
 
 @app.command()

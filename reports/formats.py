@@ -109,7 +109,7 @@ def table_values(table: Table) -> dict[str, Any]:
         for row, row_values in zip(section.rows, section_values["rows"], strict=True):
             for entry, entry_values in zip(row.entries, row_values["entries"], strict=True):
                 entry_values["text"] = entry.text
-    return source | values
+    return {**source, **values}
 
 
 def format_json(table: Table) -> str:

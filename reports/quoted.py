@@ -58,7 +58,7 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
             other_results = find_paper_results_on_any_backbone(plan.dataset.title, scenario)
             other_backbones |= {result.backbone for result in other_results}
             continue
-        if obstacle := _find_obstacle(plan, scenario, results):
+        if obstacle := find_obstacle(plan, scenario, results):
             obstacles[scenario] = obstacle
             continue
         # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
@@ -74,8 +74,14 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
     )
 
 
-def _find_obstacle(plan: PlanRecord, scenario: str, results: Sequence[PaperResult]) -> str:
-    """Return why the runs of a scenario are not comparable with published ones; "" if they are."""
+def find_obstacle(plan: PlanRecord, scenario: str, results: Sequence[PaperResult]) -> str:
+    """Return why the runs of a scenario are not comparable with published ones; "" if they are.
+
+    Args:
+        plan: plan of the sweep.
+        scenario: name of the scenario.
+        results: published accuracies for the scenario.
+    """
     if plan.subset is not None or plan.test_subset is not None:
         return "uses a part of the images"
     epochs = plan.scenario_epochs.get(scenario, plan.epochs)

@@ -11,6 +11,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.replication import Replication
     from reports.table import Entry, Row, Table
 
 _MIN_ROW_NAME_WIDTH = 26
@@ -70,3 +73,27 @@ def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
     star = "*" if entry.bold and mark_best else ""
     content = Text(star + entry.text, style="bold" if entry.bold else "")
     return content.append(f"\n{entry.remark}", style="dim") if entry.remark else content
+
+
+def render_replications(replications: Sequence[Replication]) -> RenderableType:
+    """Render measured accuracies beside published ones for the terminal, with rich."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("method", "label noise", "epoch"):
+        grid.add_column(title)
+    for title in ("here", "published", "difference"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    grid.add_column("verdict")
+    for replication in replications:
+        verdict = replication.verdict
+        grid.add_row(
+            Text(", ".join(filter(None, [replication.method, replication.values]))),
+            Text(replication.scenario),
+            Text(replication.kind),
+            replication.measured,
+            replication.published,
+            "–" if verdict.difference is None else f"{verdict.difference:+.2f}",
+            Text(verdict.kind, style="bold").append(
+                f"\n{verdict.reason}" if verdict.reason else "", style="dim not bold"
+            ),
+        )
+    return grid

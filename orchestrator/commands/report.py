@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
 from reports.formats import find_format, table_values
 from reports.read import sweep_starts
-from reports.report import build_table, print_table
+from reports.render import render_replications
+from reports.report import build_replications, build_table, print_table
+from reports.verdict import LEVEL, MARGIN
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
@@ -19,8 +22,20 @@ if TYPE_CHECKING:
     from orchestrator.flags import Locations
 
 
+VERDICTS_NOTE = (
+    f"Verdicts: two one-sided t-tests (TOST) at {100 * LEVEL:g} %. Reproduced: the means differ by "
+    f"at most {MARGIN:g} points. A published accuracy without n counts as one run."
+)
+"""Line under the verdicts."""
+
+
 def run(
-    sweep: str | None, locations: Locations, out_files: Sequence[Path] = (), *, as_json: bool
+    sweep: str | None,
+    locations: Locations,
+    out_files: Sequence[Path] = (),
+    *,
+    as_json: bool,
+    compares: bool = False,
 ) -> int:
     """Print the table of a sweep, and write it to files.
 
@@ -30,6 +45,7 @@ def run(
         locations: locations of the home folder and the MLflow store.
         out_files: files to write, whose suffixes choose the formats.
         as_json: whether to print JSON on standard output.
+        compares: whether to print verdicts on the published accuracies as well.
 
     Returns:
         The exit code, 0.
@@ -45,10 +61,15 @@ def run(
     table = build_table(uri, sweep)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
+    replications = build_replications(uri, sweep) if compares else []
     if as_json:
-        print_json(table_values(table))
+        verdicts = {"replications": [asdict(each) for each in replications]} if compares else {}
+        print_json(table_values(table) | verdicts)
     else:
-        print_table(table, CommandConsole())
+        console = CommandConsole()
+        print_table(table, console)
+        if replications:
+            console.print(render_replications(replications), VERDICTS_NOTE)
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
