@@ -78,22 +78,24 @@ def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
 def render_replications(replications: Sequence[Replication]) -> RenderableType:
     """Render measured accuracies beside published ones for the terminal, with rich."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("method", "label noise", "epoch"):
-        grid.add_column(title)
-    for title in ("here", "published", "difference"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    grid.add_column("verdict")
+    grid.add_column(Text("method, label noise, epoch"))
+    for title in ("here", "published", "verdict, difference"):
+        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
     for replication in replications:
         verdict = replication.verdict
+        heading = Text(", ".join(filter(None, [replication.method, replication.values])))
+        heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
+        if verdict.reason:
+            heading.append(f"\n{verdict.reason}", style="dim")
         grid.add_row(
-            Text(", ".join(filter(None, [replication.method, replication.values]))),
-            Text(replication.scenario),
-            Text(replication.kind),
+            heading,
             replication.measured,
             replication.published,
-            "–" if verdict.difference is None else f"{verdict.difference:+.2f}",
             Text(verdict.kind, style="bold").append(
-                f"\n{verdict.reason}" if verdict.reason else "", style="dim not bold"
+                ""
+                if verdict.difference is None
+                else f"\n{round(verdict.difference, 2) + 0.0:+.2f}",
+                style="not bold",
             ),
         )
     return grid
