@@ -145,6 +145,11 @@ OWN_PMD = {"recipe", "target epochs", "network", "momentum"}
             ("scenarios=[pmd-2-0.35]", "posterior.recipe.epochs=10"),
             {"multiplied", "statistics", *COMMON_PMD},
         ),
+        (
+            "cifar100",
+            ("scenarios=[pmd-2-0.35]",),  # 35 epochs in PLC's code too
+            {"multiplied", "statistics", *COMMON_PMD},
+        ),
         ("cifar10", (), set()),
     ],
 )
