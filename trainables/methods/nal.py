@@ -283,7 +283,8 @@ class NoiseAttentionLearning(MethodWithTargets):
         inputs_and_momentum = []
         if recipe.optimizer == "sgd" and recipe.momentum != MOMENTUM_ON_DIGITS:
             inputs_and_momentum.append(f"recipe.momentum={MOMENTUM_ON_DIGITS:g}")
-        if recipe.mean is not None:
+        # The values are not measured for datasets of picture files, which are cropped.
+        if recipe.mean is not None and recipe.crop_size is None:
             inputs_and_momentum.append("measured recipe.mean and recipe.std (null)")
         if inputs_and_momentum:
             texts.append(
