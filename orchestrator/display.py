@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning.cost import MachineCost, format_duration
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 STATUS_LINE_SECONDS = 10.0
 """Time between two status lines if the output is not a terminal, in seconds."""
 
-TABLE_COLUMN_COUNT = 8
-"""Number of columns in the live table of the runs in progress."""
+MIN_WIDTH_OF_ONE_LINE = 120
+"""Smallest width of a terminal, in characters, at which a run in progress has a single line."""
 
 METRIC_FORMATS = {
     TRAIN_LOSS: "loss {:.3f}",
@@ -117,6 +117,29 @@ class ProgressBars(Progress):
 def run_title(spec: RunSpec) -> str:
     """Return the title of a run, such as "nal on symmetric-0.4, seed 0"."""
     return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
+
+
+def _run_lines(run: _RunProgress, *, one_line: bool) -> list[list[RenderableType]]:
+    """Return the lines of a run in the live table, each as the contents of its columns."""
+    spec = run.task.spec
+    accuracy = run.row.get(VAL_ACCURACY)
+    title = [
+        Text(str(run.task.phase), style="cyan"),
+        Text(spec.method),
+        Text(spec.scenario),
+        Text(format_values(run.task.values)),
+        Text(f"seed {spec.seeds.init}"),
+    ]
+    progress: list[RenderableType] = [
+        ProgressBar(total=1.0, completed=run.fraction, width=20),
+        Text(f"epoch {run.epoch}/{spec.recipe.epochs}"),
+        Text("" if accuracy is None else f"val {100 * accuracy:.1f} %"),
+    ]
+    if one_line:
+        return [[*title, *progress]]
+    progress_line = Table.grid(padding=(0, 2))
+    progress_line.add_row("", *progress)
+    return [[Text("  ").join(title)], [progress_line]]
 
 
 class Display:
@@ -286,23 +309,17 @@ class Display:
         return [run for run in list(self._runs.values()) if run.is_training]
 
     def _render(self) -> RenderableType:
-        table = Table.grid(
-            *(Column(no_wrap=True) for _ in range(TABLE_COLUMN_COUNT)), padding=(0, 2)
-        )
         runs = self._training_runs()
-        for run in runs[:MAX_SHOWN_RUNS]:
-            spec = run.task.spec
-            accuracy = run.row.get(VAL_ACCURACY)
-            table.add_row(
-                Text(str(run.task.phase), style="cyan"),
-                spec.method,
-                spec.scenario,
-                format_values(run.task.values),
-                f"seed {spec.seeds.init}",
-                ProgressBar(total=1.0, completed=run.fraction, width=20),
-                f"epoch {run.epoch}/{spec.recipe.epochs}",
-                "" if accuracy is None else f"val {100 * accuracy:.1f} %",
-            )
+        lines = [
+            line
+            for run in runs[:MAX_SHOWN_RUNS]
+            for line in _run_lines(run, one_line=self._console.width >= MIN_WIDTH_OF_ONE_LINE)
+        ]
+        table = Table.grid(padding=(0, 2))
+        for _ in range(max(map(len, lines), default=0)):
+            table.add_column(no_wrap=True)
+        for line in lines:
+            table.add_row(*line)
         hidden_count = len(runs) - MAX_SHOWN_RUNS
         if hidden_count > 0:
             table.add_row(Text(f"and {hidden_count} more", style="dim"))

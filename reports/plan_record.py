@@ -258,7 +258,7 @@ class PlanRecord:
                     "cells": [CellRecord(**cell) for cell in values["cells"]],
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error

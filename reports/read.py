@@ -16,6 +16,7 @@ from reports.store import (
     search_runs,
     translate_store_errors,
 )
+from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.result import BIT_RELEVANT_KEYS
 
@@ -118,10 +119,10 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
         UserError: if no sweep or more than one matches `sweep`.
     """
     if not sweep_runs:
-        raise UserError(
-            f"no sweep is recorded in {mask_password(uri)}: run `python -m orchestrator sweep "
-            "STUDY` first, or `python -m orchestrator sync` if runs are recorded in the home folder"
-        )
+        advice = "run `python -m orchestrator sweep STUDY` first"
+        if database_path(uri) is None:
+            advice += ", or `python -m orchestrator sync` if runs are recorded in the home folder"
+        raise UserError(f"no sweep is recorded in {mask_password(uri)}: {advice}")
     if sweep is None:
         return sweep_runs[0]
     latest_of_study = [run for run in sweep_runs if run.data.tags["nal.study"] == sweep][:1]

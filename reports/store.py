@@ -33,6 +33,12 @@ TIMEOUT_S = 8.0
 ARTIFACT_FOLDER = "artifacts"
 """Name of the folder, beside an SQLite file, that holds the artifacts of its runs."""
 
+DAMAGE_ADVICE = (
+    "run `python -m orchestrator sync`, which keeps the file under another name and writes the "
+    "store anew"
+)
+"""What to do if a part of an SQLite file turns out to be damaged."""
+
 _RUNS_PER_PAGE = 1000
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _URI_ADVICE = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
@@ -150,9 +156,9 @@ def translate_store_errors(uri: str) -> Iterator[None]:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
         error_class = HomeError if database_path(uri) else ServiceError
-        raise error_class(
-            f"MLflow store {mask_password(uri)} failed: {root_cause(error)}"
-        ) from error
+        cause = root_cause(error)
+        advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
+        raise error_class(f"MLflow store {mask_password(uri)} failed: {cause}{advice}") from error
 
 
 def root_cause(error: BaseException) -> str:

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.common_deviations import COMMON_DEVIATIONS
 from search_spaces.fields import parameters_of, prefix_error_field
 from search_spaces.layers import split_key
-from search_spaces.resolve import matched_recipe, preset_settings, resolve
+from search_spaces.resolve import matched_recipe, posterior_recipe, resolve
 from trainables.errors import FieldError, suggest
+from trainables.methods import METHODS
 
 if TYPE_CHECKING:
+    from search_spaces.fields import Deviation
     from search_spaces.schema import Study
-    from trainables.methods.published import Deviation
 
-SCENARIO_KEY = "scenario"
-"""Key of a condition that stands for the name of the scenario; all others are keys of a study."""
+SCENARIO_KEY, METHOD_KEY = "scenario", "method"
+"""Keys of a condition that stand for the name of one scenario and of one method.
+
+All other keys are those of a study.
+"""
+SAME_METHOD = "*"
+"""In `hyperparameters.*.NAME`, stands for the method that `METHOD_KEY` is compared with."""
 
 
 def applicable_deviations(study: Study) -> tuple[str, ...]:
-    """Return the sentences of the deviations that hold on at least one scenario, each once.
+    """Return the sentences of the deviations that hold, each once.
 
-    They are those of the study, followed by those of the presets that it names.
+    They are those of the study, followed by those that are common to all studies. A deviation holds
+    if its condition does for at least one method on at least one scenario. In a condition, a text
+    matches as a glob pattern, a list in the study if one of its items does, and None a value that
+    is missing.
     """
-    deviations = [
-        (deviation, scenario) for deviation in study.deviations for scenario in study.scenarios
-    ]
-    deviations += [
-        (deviation, scenario)
-        for method in study.methods
-        for scenario in study.scenarios
-        for setting in preset_settings(study, method, scenario)
-        for deviation in setting.deviations
-    ]
     return tuple(
         dict.fromkeys(
             deviation.text
-            for deviation, scenario in deviations
-            if _applies(deviation, study, scenario)
+            for deviation in (*study.deviations, *COMMON_DEVIATIONS)
+            if any(_applies(deviation, case) for case in _iter_cases(study))
         )
     )
 
@@ -49,7 +50,7 @@ def check_deviations(study: Study) -> None:
     Raises:
         FieldError: if a key, or the method or hyperparameter in it, is unknown.
     """
-    known_keys = {*type(study).model_fields, SCENARIO_KEY}
+    known_keys = {*type(study).model_fields, SCENARIO_KEY, METHOD_KEY}
     for position, deviation in enumerate(study.deviations):
         for condition in ("when", "unless"):
             for dotted_key in getattr(deviation, condition):
@@ -63,42 +64,64 @@ def _check_key(dotted_key: str, known_keys: set[str]) -> None:
         raise FieldError("", f"unknown key '{dotted_key}': {suggest(root, known_keys)}")
     if root == "hyperparameters":
         method, name = (*keys, "", "")[:2]
-        parameters = parameters_of(method)
+        methods = METHODS if method == SAME_METHOD else (method,)
+        parameters = {name for method in methods for name in parameters_of(method)}
         if name not in parameters:
             raise FieldError("", f"unknown key '{dotted_key}': {suggest(name, parameters)}")
 
 
-def _applies(deviation: Deviation, study: Study, scenario: str) -> bool:
-    """Return whether a scenario has all values of `when` and not all values of `unless`."""
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Method of a study on a scenario, with which a condition is compared."""
 
-    def has_all(values: Mapping[str, Any]) -> bool:
+    study: Study
+    scenario: str
+    method: str
+
+    def has_all(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the value at each dotted key is the expected one."""
         return all(
-            _matches(expected, _value_at(dotted_key, study, scenario))
+            _matches(expected, self._value_at(dotted_key))
             for dotted_key, expected in values.items()
         )
 
-    is_excluded = bool(deviation.unless) and has_all(deviation.unless)
-    return has_all(deviation.when) and not is_excluded
+    def _value_at(self, dotted_key: str) -> object:
+        """Return the value at a dotted key; None if there is none."""
+        study = self.study
+        root, *keys = split_key(dotted_key)
+        value: object
+        if root == SCENARIO_KEY:
+            value = self.scenario
+        elif root == METHOD_KEY:
+            value = self.method
+        elif root == "recipe":
+            value = matched_recipe(study, self.scenario)
+        elif root == "hyperparameters":
+            method, *keys = keys
+            method = self.method if method == SAME_METHOD else method
+            is_compared = method in study.methods
+            value = resolve(study, method, self.scenario).hyperparameters if is_compared else None
+        elif root == "backbone":
+            value = study.backbone.to_yaml_values()
+        elif dotted_key.startswith("posterior.recipe."):
+            value = {"recipe": posterior_recipe(study)}
+        else:
+            value = getattr(study, root)
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        return value
 
 
-def _value_at(dotted_key: str, study: Study, scenario: str) -> object:
-    """Return the value that a study has at a key on a scenario; None if there is none."""
-    root, *keys = split_key(dotted_key)
-    value: object
-    if root == SCENARIO_KEY:
-        value = scenario
-    elif root == "recipe":
-        value = matched_recipe(study, scenario)
-    elif root == "hyperparameters":
-        methods = [method for method in study.methods if method in keys]
-        value = {method: resolve(study, method, scenario).hyperparameters for method in methods}
-    elif root == "backbone":
-        value = study.backbone.to_yaml_values()
-    else:
-        value = getattr(study, root)
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
-    return value
+def _iter_cases(study: Study) -> Iterator[_Case]:
+    for scenario in study.scenarios:
+        for method in study.methods:
+            yield _Case(study, scenario, method)
+
+
+def _applies(deviation: Deviation, case: _Case) -> bool:
+    """Return whether a case has all values of `when` and not all values of `unless`."""
+    is_excluded = bool(deviation.unless) and case.has_all(deviation.unless)
+    return case.has_all(deviation.when) and not is_excluded
 
 
 def _matches(expected: object, value: object) -> bool:

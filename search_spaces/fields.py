@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
-from trainables.methods.published import Deviation
 from trainables.run.parameters import FrozenMap, Parameter, Value, complete_parameters
 
 RECIPE_PARAMETERS: dict[str, Parameter] = {
@@ -206,6 +205,24 @@ def _method_mapping_validator(
         return values_by_method
 
     return PlainValidator(validate)
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Difference from a publication or its public code, with the condition under which it holds.
+
+    Conditions map dotted keys to values that are compared as `deviations.applicable_deviations`
+    describes.
+
+    Attributes:
+        text: sentence that tables print.
+        when: values that must be there, all of them, for the deviation to hold.
+        unless: values with which the deviation does not hold, if all of them are there.
+    """
+
+    text: str
+    when: Mapping[str, Value | None] = field(default_factory=dict)
+    unless: Mapping[str, Value | None] = field(default_factory=dict)
 
 
 DEVIATION_KEYS = ("text", "when", "unless")

@@ -27,7 +27,7 @@ from search_spaces.scaling import scale_recipe, scale_value
 from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
-from trainables.methods.published import EpochSelection, PublishedRecipe, Setting, first_match
+from trainables.methods.published import EpochSelection, PublishedRecipe, first_match
 from trainables.run.parameters import FrozenMap, Value, complete_parameters
 from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
@@ -721,18 +721,6 @@ def _preset_values(
     source = f"preset {fixed.preset}: {published_entry.source}"
     values = _published_values(study, method, published_entry.values, layer, key_path, source)
     return {name: replace(value, preset=fixed.preset) for name, value in values.items()}
-
-
-def preset_settings(study: Study, method: str, scenario: str) -> list[Setting]:
-    """Return the settings of the presets that a study names for a method on a scenario."""
-    sections = [
-        *(override.hyperparameters for _, override in study.overrides_for(scenario)),
-        study.hyperparameters,
-    ]
-    names = dict.fromkeys(section[method].preset for section in sections if method in section)
-    presets = method_of(method).presets
-    settings = [first_match(presets[name], study.dataset, scenario) for name in names if name]
-    return [setting for setting in settings if setting is not None]
 
 
 def _published_values(

@@ -174,7 +174,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
     scenario: str | None = None
     scope: Literal["study", "scenario"] = "study"
-    trials: Count = 30
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 30
     seed: Seed = 1000
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     protocol: ProtocolKey | None = field_added_later(None)

@@ -84,10 +84,10 @@ def test_fidelity_describes_nal_as_the_shipped_studies_have_it() -> None:
         has_epochs_of_code = official is not None and all(
             nal[key] == official.values[key] for key in ("first_target_epoch", "target_interval")
         )
-        is_pmd = any(scenario.startswith("pmd-") for scenario in study.scenarios)
+        has_no_code = study.scenarios[0].startswith(("pmd-", "human-"))
         state = state_of.get(name, general_state)
 
         assert nal["clamps"] is False
         assert ("reverse term" in loss_of.get(name, loss_of["cifar10"])) == (nal["beta"] == 0.1)
-        assert state.startswith("*no public code*") == is_pmd
-        assert state.startswith("*equal but for*") == (has_epochs_of_code and not is_pmd)
+        assert state.startswith("*no public code*") == has_no_code
+        assert state.startswith("*equal but for*") == (has_epochs_of_code and not has_no_code)

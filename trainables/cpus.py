@@ -1,4 +1,4 @@
-"""The processor of this machine, and the CPUs of it that this process may use."""
+"""Processor and GPUs of this machine, and the CPUs of it that this process may use."""
 
 from __future__ import annotations
 
@@ -64,6 +64,29 @@ def processor_name(root: Path = Path("/")) -> str:
         root: folder in which the files of the operating system are looked up.
     """
     return _read_cpuinfo(root).get("model name") or platform.processor() or platform.machine()
+
+
+def gpu_description(root: Path = Path("/")) -> str:
+    """Return a text that differs between machines with other NVIDIA GPUs, drivers or visible GPUs.
+
+    The text is empty without NVIDIA's driver. PyTorch, which takes seconds to import, is not used.
+
+    Args:
+        root: folder in which the files of the operating system are looked up.
+    """
+    folder = root / "proc/driver/nvidia"
+    try:
+        driver = (folder / "version").read_text().partition("\n")[0]
+        models = [
+            line.split(":")[1].strip()
+            for path in sorted(folder.glob("gpus/*/information"))
+            for line in path.read_text().splitlines()
+            if line.startswith("Model:")
+        ]
+    except OSError:
+        return ""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return f"{', '.join(models)}; visible: {visible}; {' '.join(driver.split())}"
 
 
 def has_bf16_instructions(root: Path = Path("/")) -> bool:

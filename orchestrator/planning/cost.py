@@ -15,7 +15,7 @@ from orchestrator.interpreter import module_command
 from orchestrator.planning.load import LoadMeter
 from orchestrator.planning.run_times import time_ratio
 from orchestrator.planning.sizes import NetworkKey, PhaseSize, RunGroup, network_key, phase_sizes
-from trainables.cpus import has_bf16_instructions, processor_name, usable_cpu_count
+from trainables.cpus import gpu_description, has_bf16_instructions, processor_name, usable_cpu_count
 from trainables.errors import NalError
 from trainables.extensions import loaded_files, without_hash
 from trainables.methods import method_of
@@ -211,9 +211,10 @@ def _usable_cost(
 
 
 def _measurement_conditions() -> dict[str, str | int]:
-    """Return what a measurement depends on besides the run: processor and versions."""
+    """Return what a measurement depends on besides the run: processor, GPUs and versions."""
     return {
         "processor": processor_name(),
+        "gpus": gpu_description(),
         "torch": package_versions()["torch"],
         "revision": REVISION,
     }

@@ -48,7 +48,7 @@ def plan_view(
         )
     facts = _facts(loaded_plan, cost, locations)
     if recorded_count:
-        facts.append(("recorded", f"{format_count(recorded_count, 'run')} of this sweep"))
+        facts.append(("recorded", f"at least {format_count(recorded_count, 'run')} of this sweep"))
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
 

@@ -16,6 +16,7 @@ from orchestrator.output import CommandConsole
 from orchestrator.tracking.restoring import StoredRecords, restore_store
 from reports.store import (
     ARTIFACT_FOLDER,
+    DAMAGE_ADVICE,
     TIMEOUT_S,
     check_store,
     find_damage,
@@ -127,10 +128,7 @@ def _open_database(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:
         raise HomeError(f"MLflow store {path} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise HomeError(
-            f"MLflow store {path} is damaged ({error}): run `python -m orchestrator sync`, which "
-            "keeps the file under another name and writes the store anew"
-        ) from error
+        raise HomeError(f"MLflow store {path} is damaged ({error}): {DAMAGE_ADVICE}") from error
 
 
 def _correct_addresses(database: sqlite3.Connection, artifact_dir: Path) -> None:

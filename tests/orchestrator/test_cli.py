@@ -78,6 +78,7 @@ FLAGS = {
         ("digits", "--seeds", "1000000000"),
         ["--seeds: must be at most 10000, got 1000000000"],
     ),
+    "a billion trials": (("digits", "--trials", "1000000000"), ["--trials", "10000"]),
     "a billion epochs": (
         ("digits", "--epochs", "1000000000"),
         ["--epochs: epochs must be at most 1000000, got 1000000000"],

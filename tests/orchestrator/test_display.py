@@ -38,16 +38,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 def rendered_text(display: Display) -> str:
     """Return the live table as text."""
-    console = Console(file=io.StringIO(), width=200, record=True)
+    console = Console(file=io.StringIO(), width=display._console.width, record=True)
     console.print(display._render())
     return console.export_text()
 
 
 def open_display(
-    home: Path, *, terminal: bool = False, starts_workers: bool = True, **flags: Any
+    home: Path,
+    *,
+    terminal: bool = False,
+    starts_workers: bool = True,
+    width: int = 200,
+    **flags: Any,
 ) -> tuple[Display, Driver]:
     driver = Driver(small_plan(**flags), home)
-    console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
     return Display(console, driver.sweep, COST, starts_workers=starts_workers), driver
 
 
@@ -79,8 +84,9 @@ def test_without_a_search_no_trial_is_mentioned(tmp_path: Path) -> None:
     assert "trial" not in rendered_text(display)
 
 
-def test_running_runs_are_shown(tmp_path: Path) -> None:
-    display, driver = open_display(tmp_path)
+@pytest.mark.parametrize("width", [80, 200])
+def test_running_runs_are_shown(tmp_path: Path, width: int) -> None:
+    display, driver = open_display(tmp_path, width=width)
     task = driver.sweep.next()
     assert task is not None
     display.on_start(task)

@@ -53,6 +53,13 @@ def test_a_damaged_plan_is_refused(text: str | bytes) -> None:
         PlanRecord.from_json(text)
 
 
+def test_a_plan_of_another_shape_is_refused() -> None:
+    values = json.loads(full_plan().to_json())
+    values["searches"][0]["space"] = []
+    with pytest.raises(RecordError, match=r"^plan\.json is damaged"):
+        PlanRecord.from_json(json.dumps(values))
+
+
 def test_an_unknown_key_is_refused() -> None:
     values = json.loads(full_plan().to_json())
     values["searches"][0]["sampler"] = "tpe"

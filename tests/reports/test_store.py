@@ -15,7 +15,14 @@ import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, find_damage, home_store_uri, mask_password, open_store
+from reports.store import (
+    check_store,
+    find_damage,
+    home_store_uri,
+    mask_password,
+    open_store,
+    translate_store_errors,
+)
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -112,6 +119,15 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         open_store(uri)
     assert "\n" not in str(caught.value)
     assert "sync` to restore the store" in str(caught.value)
+
+
+def test_damage_that_a_query_finds_names_the_command_that_mends_it(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with (
+        pytest.raises(HomeError, match=r"malformed: run `python -m orchestrator sync`"),
+        translate_store_errors(uri),
+    ):
+        raise OSError("database disk image is malformed")
 
 
 def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

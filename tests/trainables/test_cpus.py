@@ -10,6 +10,7 @@ import pytest
 from trainables.cpus import (
     CpuLimit,
     cpu_limits,
+    gpu_description,
     has_bf16_instructions,
     processor_name,
     usable_cpu_count,
@@ -160,3 +161,20 @@ def test_the_description_of_the_processor(cpuinfo: str, tmp_path: Path, *, has_b
 
 def test_a_machine_that_does_not_describe_its_processor_has_no_bf16(tmp_path: Path) -> None:
     assert not has_bf16_instructions(tmp_path)
+
+
+def test_the_description_of_gpus_differs_with_models_driver_and_visible_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_description(tmp_path) == ""
+    folder = tmp_path / "proc/driver/nvidia"
+    for index in range(2):
+        (folder / f"gpus/{index}").mkdir(parents=True)
+        (folder / f"gpus/{index}/information").write_text("Model: \t\t NVIDIA H100\nIRQ: 17\n")
+    (folder / "version").write_text("NVRM version:  Module  570.1\nGCC version: 12\n")
+    assert gpu_description(tmp_path) == (
+        "NVIDIA H100, NVIDIA H100; visible: all; NVRM version: Module 570.1"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert "visible: 1;" in gpu_description(tmp_path)

@@ -37,6 +37,7 @@ FORMAT_VERSION = 3
 _PICTURES_ARRAYS = ("names", "ends", "sizes")
 """Attributes of `Pictures` that are stored as .npy files."""
 _CHECKSUMS_FILE = "SHA256SUMS"
+_META_FILE = "meta.json"
 """Name of the file that lists the SHA-256 of every other file of a cached dataset."""
 
 
@@ -89,7 +90,7 @@ def _open_dataset(source: Source, folder: Path) -> Dataset | None:
     if not _is_verified(folder) and _verify(folder) is not None:
         return None
     try:
-        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        meta: dict[str, Any] = json.loads((folder / _META_FILE).read_text())
         splits = {name: _open_split(folder, name, split) for name, split in meta["splits"].items()}
         test, *others = meta["tests"]
         return Dataset(
@@ -132,7 +133,11 @@ def _verify(folder: Path) -> str | None:
         return ""
     try:
         states = _file_states(folder)
-        for name, sha256 in _read_checksums(folder).items():
+        checksums = _read_checksums(folder)
+        names = {path.name for path in folder.iterdir() if path.suffix == ".npy"} | {_META_FILE}
+        if unlisted_names := names - checksums.keys():
+            return f"{_CHECKSUMS_FILE} lacks {min(unlisted_names)}"
+        for name, sha256 in checksums.items():
             if _file_sha256(folder / name) != sha256:
                 return f"{name} does not have its SHA-256"
     except OSError as error:
@@ -175,7 +180,7 @@ def _read_checksums(folder: Path) -> dict[str, str]:
 
 def _write_checksums(folder: Path) -> None:
     lines = [f"{_file_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
-    (folder / _CHECKSUMS_FILE).write_text("".join(lines))
+    write_atomically(folder / _CHECKSUMS_FILE, "".join(lines))
 
 
 def _file_sha256(path: Path) -> str:
@@ -213,7 +218,7 @@ def _store(dataset: Dataset, folder: Path) -> None:
             _save_split(temporary, name, split)
         for name, labels in dataset.annotations.items():
             _save(temporary / f"annotation_{name}.npy", labels)
-        (temporary / "meta.json").write_text(json.dumps(_metadata(dataset)))
+        write_atomically(temporary / _META_FILE, json.dumps(_metadata(dataset)))
         _write_checksums(temporary)
         temporary.rename(folder)
     except BaseException:

@@ -157,8 +157,9 @@ class Cifar(Source):
             archive = self.archive
             raise DataError(
                 f"{self.name} is not in {data_dir.absolute()} (looked for {archive.file_name}, "
-                f"{archive.folder}/, train/<class>/): download it with `data prepare {self.name}`, "
-                "put the archive into this folder, or name another folder with --data-dir"
+                f"{archive.folder}/, train/<class>/): download it with `python -m orchestrator "
+                f"data prepare {self.name} --data-dir {data_dir.absolute()}`, put the archive "
+                "into this folder, or name another folder with --data-dir"
             )
 
 

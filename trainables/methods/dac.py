@@ -29,7 +29,7 @@ abstention penalty."""
 _REPOSITORY = "thulas/dac-label-noise"
 _RECIPE = PublishedRecipe(
     "cifar10*",
-    "*symmetric*",
+    "symmetric*",
     cifar_recipe(
         200,
         0.1,
@@ -38,11 +38,23 @@ _RECIPE = PublishedRecipe(
         reset_optimizer=True,
         **CIFAR10_STATISTICS,
     ),
-    f"{_REPOSITORY}; the numbers of epochs are from its README, for STL-10",
+    f"{_REPOSITORY}; the numbers of epochs are from the command for STL-10 in its README, without "
+    "its --nesterov",
 )
-_RECIPES = (
+_SYMMETRIC_RECIPES = (
     replace(_RECIPE, dataset="cifar100*", recipe=replace(_RECIPE.recipe, **CIFAR100_STATISTICS)),
     _RECIPE,
+)
+_RECIPES = (
+    *_SYMMETRIC_RECIPES,
+    *(
+        replace(
+            entry,
+            noise="asymmetric*",
+            source=f"{entry.source}; that it holds for asymmetric noise is inferred",
+        )
+        for entry in _SYMMETRIC_RECIPES
+    ),
 )
 _RETRAINING_NOTE = (
     "that both runs have one recipe is inferred; it leaves abstained samples out of the batches, "

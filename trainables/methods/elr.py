@@ -77,10 +77,13 @@ class EarlyLearningRegularisation(MethodWithTargets):
         _published_recipe(
             "cifar10", "symmetric-*", cifar_recipe(150, 0.02, CosineRestarts(10, 1e-3), 1e-3)
         ),
-        _published_recipe(
-            "cifar100",
-            "*symmetric-*",
-            cifar_recipe(150, 0.02, MultiStep((80, 120), 0.01), 1e-3, **CIFAR100_STATISTICS),
+        *(
+            _published_recipe(
+                "cifar100",
+                noise,
+                cifar_recipe(150, 0.02, MultiStep((80, 120), 0.01), 1e-3, **CIFAR100_STATISTICS),
+            )
+            for noise in ("symmetric-*", "asymmetric-*")
         ),
     )
 

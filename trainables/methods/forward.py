@@ -28,8 +28,9 @@ finite."""
 
 _REPOSITORY = "giorgiop/loss-correction"
 _RECIPE_NOTE = (
-    "it shifts images by up to 10 %, here they are padded and cropped, and selects the epoch by "
-    "the loss on noisy validation labels, here by the accuracy"
+    "it subtracts the mean image from pixels of 0 to 255, here they are normalised; it shifts "
+    "images by up to 10 %, here they are padded and cropped; it selects the epoch by the loss on "
+    "noisy validation labels, here by the accuracy"
 )
 _ESTIMATE_NOTE = (
     "it estimates T from that epoch's network on all training samples, here from the last epoch's "

@@ -27,14 +27,26 @@ WINDOW_EPOCHS = 10
 """Number of latest epochs whose mean prediction is a sample's learned label."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
+_CHAINER_REPOSITORY = "DaikiTanaka-UT/JointOptimization"
+_NO_CIFAR100_CODE = "there is no public code for CIFAR-100"
 _LABEL_RECIPE = PublishedRecipe(
     "cifar10*",
     "*",
     cifar_recipe(200, 0.1),
-    "DaikiTanaka-UT/JointOptimization; it enlarges images to 40 × 40 before they are cropped and "
-    "subtracts the mean image, here they are padded and normalised as in the study",
+    f"{_CHAINER_REPOSITORY}; it enlarges images to 40 × 40 before they are cropped and subtracts "
+    "the mean image, here they are padded and normalised as in the study",
     hold_out=0.1,
 )
+_RETRAINING_RECIPE = replace(_LABEL_RECIPE, recipe=cifar_recipe(120, 0.2, MultiStep((40, 80))))
+
+
+def _as_cifar100_recipe(entry: PublishedRecipe) -> PublishedRecipe:
+    """Return a recipe of the code for CIFAR-10 as one for CIFAR-100, with a source that says so."""
+    return replace(
+        entry,
+        dataset="cifar100*",
+        source=f"{entry.source}; values of the script for CIFAR-10, {_NO_CIFAR100_CODE}",
+    )
 
 
 def _port_recipe(noise: str, learning_rate: float) -> PublishedRecipe:
@@ -81,7 +93,12 @@ PARAMETERS = (
 _SETTINGS = (
     Setting("cifar10", "symmetric-*", {"alpha": 1.2, "beta": 0.8}, _REPOSITORY),
     Setting("cifar10", "asymmetric-*", {"alpha": 0.8, "beta": 0.4}, _REPOSITORY),
-    Setting("cifar100", "*", {"alpha": 1.0, "beta": 0.5}, "DaikiTanaka-UT/JointOptimization"),
+    Setting(
+        "cifar100",
+        "*",
+        {"alpha": 1.0, "beta": 0.5},
+        f"defaults of the script in {_CHAINER_REPOSITORY}, for CIFAR-10; {_NO_CIFAR100_CODE}",
+    ),
 )
 
 
@@ -103,6 +120,7 @@ class JointOptimizationLabelLearning(Method):
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
         _port_recipe("symmetric-*", 0.08),
         _port_recipe("asymmetric-*", 0.03),
+        _as_cifar100_recipe(_LABEL_RECIPE),
         _LABEL_RECIPE,
     )
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
@@ -168,7 +186,8 @@ class JointOptimization(Method):
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        replace(_LABEL_RECIPE, recipe=cifar_recipe(120, 0.2, MultiStep((40, 80)))),
+        _as_cifar100_recipe(_RETRAINING_RECIPE),
+        _RETRAINING_RECIPE,
     )
     stages: ClassVar[tuple[Stage, ...]] = (
         Stage("labels", "joint-labels", "labels", tuple(p.name for p in PARAMETERS)),

@@ -9,7 +9,6 @@ from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import Batch, Context, FrozenMap, Parameter, Setting, Space
 from trainables.methods.per_sample_state import MethodWithTargets
-from trainables.methods.published import Deviation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,31 +158,6 @@ BETA = Parameter(
 _PUBLIC_CODE = "public code"
 _PUBLIC_CODE_VALUES = {"clamps": True, "delta": 0.0}
 """Hyperparameter values that NAL's public code uses on all datasets."""
-_NOISE_DEVIATIONS = (
-    Deviation(
-        "symmetric-RATE flips to other classes only, as the paper writes; the public code may draw "
-        "the true class again, which is symmetric-incl-RATE",
-        when={"scenario": "symmetric-[0-9]*"},
-    ),
-    Deviation(
-        "the rate of asymmetric-RATE holds exactly in each class that has a target class; the "
-        "public code draws from all samples, so that it varies between classes "
-        "(asymmetric-official-RATE)",
-        when={"scenario": "asymmetric-[0-9]*"},
-    ),
-    Deviation(
-        "every seed draws noisy labels of its own; the public code keeps one draw in a file",
-        when={"scenario": "*symmetric-*", "fixed_seeds.noise": None},
-        unless={"scenario": "*symmetric-official-*"},
-    ),
-)
-"""Label noise of NAL's public code on CIFAR-10 and CIFAR-100, which its preset does not choose."""
-_ATTENTION_DEVIATION = Deviation(
-    "the attention branch is one linear layer on the shared representation, as the paper writes; "
-    "the public code gives it an MLP of its own (backbone.attention=mlp)",
-    when={"backbone.attention": "linear"},
-)
-"""Attention branch of NAL's public code on ANIMAL-10N, which its preset does not choose."""
 
 
 class NoiseAttentionLearning(MethodWithTargets):
@@ -239,7 +213,6 @@ class NoiseAttentionLearning(MethodWithTargets):
                     **_PUBLIC_CODE_VALUES,
                 },
                 f"{_PUBLIC_CODE}, train_cifar.py and loss.py",
-                _NOISE_DEVIATIONS,
             ),
             Setting(
                 "animal10n",
@@ -251,7 +224,6 @@ class NoiseAttentionLearning(MethodWithTargets):
                     **_PUBLIC_CODE_VALUES,
                 },
                 f"{_PUBLIC_CODE}, train_animal10n.py (epoch 40 there, counted from 0)",
-                (_ATTENTION_DEVIATION,),
             ),
             Setting(
                 "clothing1m",
@@ -311,7 +283,8 @@ class NoiseAttentionLearning(MethodWithTargets):
         inputs_and_momentum = []
         if recipe.optimizer == "sgd" and recipe.momentum != MOMENTUM_ON_DIGITS:
             inputs_and_momentum.append(f"recipe.momentum={MOMENTUM_ON_DIGITS:g}")
-        if recipe.mean is not None:
+        # The values are not measured for datasets of picture files, which are cropped.
+        if recipe.mean is not None and recipe.crop_size is None:
             inputs_and_momentum.append("measured recipe.mean and recipe.std (null)")
         if inputs_and_momentum:
             texts.append(

@@ -68,7 +68,8 @@ class ProgressiveLabelCorrection(Method):
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch after which labels are corrected (PLC code: 8, counted from 0)",
+            help="first epoch after which labels are corrected (PLC code: 8, on CIFAR-100 with PMD "
+            "and other noise 15, counted from 0)",
         ),
         Parameter(
             "window",
@@ -85,6 +86,12 @@ class ProgressiveLabelCorrection(Method):
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
+        Setting(
+            "cifar100*",
+            "pmd-*+*",
+            {"first_correction_epoch": 16, "window": 5},
+            f"{_REPOSITORY}, its README for hybrid noise on CIFAR-100",
+        ),
         Setting("cifar10*", "*", {"first_correction_epoch": 9, "window": 5}, _REPOSITORY),
         Setting("animal10n", "*", {"first_correction_epoch": 41, "window": 10}, _REPOSITORY),
         Setting(

@@ -5,18 +5,18 @@ A stage is a run of another method that is trained first, because the method use
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads the types of `Deviation`
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainables.run.parameters import Value  # noqa: TC001 - as above
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CONSTANT_SCHEDULE, MultiStep, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from trainables.run.parameters import Value
 
 
 class EpochSelection(StrEnum):
@@ -30,24 +30,6 @@ class EpochSelection(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
-    """Difference from a publication or its public code, with the condition under which it holds.
-
-    Conditions map dotted keys of a study, or "scenario", to values. A text matches as a glob
-    pattern; a list in the study matches if one of its items does; None matches a missing value.
-
-    Attributes:
-        text: sentence that tables print.
-        when: values that a scenario must have, all of them, for the deviation to hold.
-        unless: values with which the deviation does not hold, if a scenario has all of them.
-    """
-
-    text: str
-    when: Mapping[str, Value | None] = field(default_factory=dict)
-    unless: Mapping[str, Value | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
     """Published hyperparameter values of a method, for matching datasets and noise scenarios.
 
@@ -56,14 +38,12 @@ class Setting:
         noise: glob pattern of noise scenario names, such as "asymmetric-*" or "*".
         values: hyperparameter values by name.
         source: publication or public code from which the values are taken.
-        deviations: what of the source the values leave out, printed where a study names the preset.
     """
 
     dataset: str
     noise: str
     values: Mapping[str, Value]
     source: str
-    deviations: tuple[Deviation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ PROBABILITY_FLOOR = 1e-7
 """Lower bound of predicted probabilities in the reverse cross entropy."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
-_PORT = "HanxunH/SCELoss-Reproduce @ 07b2adb, a port"
+_PORT = (
+    "HanxunH/SCELoss-Reproduce @ 07b2adb, a port; its cross entropy has labels of at least 1e-4 "
+    "on all classes, here 0"
+)
 
 
 def _port_recipe(epochs: int, milestones: tuple[int, ...]) -> Recipe:
@@ -50,8 +53,9 @@ class SymmetricCrossEntropy(Method):
     CE is the cross entropy -log p_ỹ, and RCE the reverse cross entropy
     -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
 
-    As in the public code, p is at least 1e-7 in RCE. In CE, p has no lower bound, so that the
-    gradient does not vanish for predictions that are certain and wrong.
+    As in the public codes, p is at least 1e-7 in RCE. In CE, p has no lower bound, so that the
+    gradient does not vanish for predictions that are certain and wrong. The revision of the PyTorch
+    port whose recipe is used has both bounds in CE too, 1e-7 for p and 1e-4 for e.
     """
 
     name: ClassVar[str] = "sce"

@@ -84,11 +84,11 @@ class SelfEnsembleLabelCorrection(MethodWithMovingTargets):
         Setting("webvision", "*", {"first_target_epoch": 41}, _REPOSITORY),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*symmetric*",
-            cifar_recipe(200, 0.02, MultiStep((40, 80)), 1e-3),
-            _REPOSITORY,
+        *(
+            PublishedRecipe(
+                "cifar10*", noise, cifar_recipe(200, 0.02, MultiStep((40, 80)), 1e-3), _REPOSITORY
+            )
+            for noise in ("symmetric*", "asymmetric*")
         ),
         PublishedRecipe(
             "cifar10*",

@@ -147,7 +147,10 @@ def test_check_and_noise_download_what_a_dry_run_reports_as_missing(
             main()
         assert end.value.code == exit_code, capsys.readouterr().err
         assert (home / "data" / source.archive.file_name).exists() is (exit_code == 0)
-    assert "download it with `data prepare cifar10`" in capsys.readouterr().err
+    assert (
+        "download it with `python -m orchestrator data prepare cifar10 --data-dir /"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

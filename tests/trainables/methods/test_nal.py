@@ -487,6 +487,7 @@ def test_official_preset_is_empty_for_other_datasets() -> None:
             {"optimizer": "radam", "mean": (0.5,), "std": (0.5,)},
             ["measured recipe.mean and recipe.std (null) (on"],
         ),
+        ("nal-no-targets", {"lambda": 2.0}, {"crop_size": 8, "mean": (0.5,), "std": (0.5,)}, []),
     ],
 )
 def test_remedies_are_settings_that_a_run_does_not_have(

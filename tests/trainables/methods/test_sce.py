@@ -79,3 +79,4 @@ def test_published_recipe_is_that_of_the_port(
     assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (epochs, 0.01, 128)
     assert recipe.schedule == MultiStep(milestones)
     assert recipe.std == (0.24703233, 0.24348505, 0.26158768)
+    assert "its cross entropy has labels of at least 1e-4 on all classes" in published.source
