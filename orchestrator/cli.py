@@ -144,7 +144,7 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -165,12 +165,24 @@ def report(
         bool,
         typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
     ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Print the table of a sweep, reading MLflow only."""
     from orchestrator.commands import report as report_command
 
-    raise typer.Exit(report_command.run(sweep, locations, out or (), as_json=json, compares=paper))
+    raise typer.Exit(
+        report_command.run(
+            sweep,
+            locations,
+            out or (),
+            as_json=json,
+            shows_verdicts=paper,
+            shows_pairs=pairs,
+        )
+    )
 
 
 @app.command()

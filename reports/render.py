@@ -13,6 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reports.pairs import RowPair
     from reports.replication import Replication
     from reports.table import Entry, Row, Table
 
@@ -97,5 +98,25 @@ def render_replications(replications: Sequence[Replication]) -> RenderableType:
                 else f"\n{round(verdict.difference, 2) + 0.0:+.2f}",
                 style="not bold",
             ),
+        )
+    return grid
+
+
+def render_pairs(pairs: Sequence[RowPair]) -> RenderableType:
+    """Render the differences of all pairs of rows for the terminal, with rich."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid.add_column(Text("difference, paired over seeds"))
+    for title in ("n", "p (t, Holm)", "p (signed rank)"):
+        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
+    for pair in pairs:
+        heading = Text(f"{pair.first} – {pair.second}")
+        heading.append(f"\n{pair.scenario}, {pair.kind}", style="italic dim")
+        heading.append(f"\n{pair.summary}")
+        comparison = pair.comparison
+        grid.add_row(
+            heading,
+            str(comparison.n),
+            f"{pair.holm_p:.3f}",
+            f"{comparison.wilcoxon_p:.3f}",
         )
     return grid

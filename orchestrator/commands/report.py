@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
 from reports.formats import find_format, table_values
+from reports.paired import ROPE
+from reports.pairs import DECISIVE, compare_rows
 from reports.read import sweep_starts
-from reports.render import render_replications
+from reports.render import render_pairs, render_replications
 from reports.report import build_replications, build_table, print_table
 from reports.verdict import LEVEL, MARGIN
 from search_spaces.files import is_study_path, read_study_file
@@ -28,6 +30,13 @@ VERDICTS_NOTE = (
 )
 """Line under the verdicts."""
 
+PAIRS_NOTE = (
+    "Differences in points with 95 % intervals, paired over the seeds. Better, equivalent: with a "
+    f"probability of at least {DECISIVE:g}, where differences of up to {ROPE:g} points count as "
+    "none (Bayesian t-test)."
+)
+"""Line under the differences of pairs."""
+
 
 def run(
     sweep: str | None,
@@ -35,7 +44,8 @@ def run(
     out_files: Sequence[Path] = (),
     *,
     as_json: bool,
-    compares: bool = False,
+    shows_verdicts: bool = False,
+    shows_pairs: bool = False,
 ) -> int:
     """Print the table of a sweep, and write it to files.
 
@@ -45,7 +55,8 @@ def run(
         locations: locations of the home folder and the MLflow store.
         out_files: files to write, whose suffixes choose the formats.
         as_json: whether to print JSON on standard output.
-        compares: whether to print verdicts on the published accuracies as well.
+        shows_verdicts: whether to print verdicts on the published accuracies as well.
+        shows_pairs: whether to print the differences of all pairs of rows as well.
 
     Returns:
         The exit code, 0.
@@ -61,13 +72,19 @@ def run(
     table = build_table(uri, sweep)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
-    replications = build_replications(uri, sweep) if compares else []
+    replications = build_replications(uri, sweep) if shows_verdicts else []
+    pairs = compare_rows(table) if shows_pairs else []
     if as_json:
-        verdicts = {"replications": [asdict(each) for each in replications]} if compares else {}
-        print_json(table_values(table) | verdicts)
+        sheets = {"verdicts": replications, "pairs": pairs}
+        print_json(
+            table_values(table)
+            | {name: [asdict(each) for each in sheet] for name, sheet in sheets.items() if sheet}
+        )
     else:
         console = CommandConsole()
         print_table(table, console)
+        if pairs:
+            console.print(render_pairs(pairs), PAIRS_NOTE)
         if replications:
             console.print(render_replications(replications), VERDICTS_NOTE)
     if sweep == table.source.study:
