@@ -44,6 +44,7 @@ def table_notes(
         *_convergence_notes(cells),
         *_label_noise_notes(cells),
         *_subset_notes(plan),
+        *_test_set_notes(plan, cells),
         *_quoted_notes(cells, quoted),
         *(
             f"Departs from the paper or its public code: {text.rstrip('. ')}."
@@ -264,6 +265,18 @@ def _subset_notes(plan: PlanRecord) -> Iterator[str]:
             f"Accuracies are measured on {plan.test_subset:,} of {plan.dataset.test_size:,} test "
             "images, the same for all runs and equally many of each class."
         )
+
+
+def _test_set_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    means = [mean for each in cells if (mean := each.statistics[TEST_LAST].mean) is not None]
+    if not means:
+        return
+    size, best = plan.test_subset or plan.dataset.test_size, max(means)
+    error = math.sqrt(best * (100 - best) / size)
+    yield (
+        f"The test set has {size:,} images. Another one of this size would change an accuracy of "
+        f"{best:.1f} % by {error:.1f} points (standard error), which ± does not contain."
+    )
 
 
 def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterator[str]:

@@ -35,6 +35,9 @@ CIFAR = {
 }
 
 
+DIGITS = {"dataset": DatasetRecord("digits", "digits", "d" * 64, 10, 1437, 360)}
+
+
 def tuned_cell(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
     fields = {"values": TUNED, "origin": "tuned", "trials": 16, "source": "search", **changes}
     return make_cell("nal", scenario, **fields)
@@ -497,4 +500,12 @@ def test_numbers_of_pretrained_networks_are_marked() -> None:
     assert (
         "‡ marks the paper's accuracy of a network that started from ImageNet weights."
         in table.notes
+    )
+
+
+def test_the_sampling_error_of_the_test_set_is_noted() -> None:
+    table = table_of([(make_cell("ce"), [0.90, 0.92, 0.934])], **DIGITS)
+    assert (
+        "The test set has 360 images. Another one of this size would change an accuracy of 91.8 % "
+        "by 1.4 points (standard error), which ± does not contain." in table.notes
     )
