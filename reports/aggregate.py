@@ -37,12 +37,19 @@ def accuracy_kinds(plan: PlanRecord) -> tuple[AccuracyKind, ...]:
     """Return the kinds of test accuracy that the table of a sweep can show."""
     dataset_kinds = [AccuracyKind(metric, title) for metric, title in plan.further.items()]
     return (
-        AccuracyKind(TEST_LAST, "last epoch"),
+        AccuracyKind(TEST_LAST, READING_TITLES[TEST_LAST]),
         AccuracyKind(TEST_MEAN_LAST, f"mean of {plan.averaged_epochs}"),
-        AccuracyKind(TEST_BEST_VAL, "epoch chosen by noisy validation"),
+        AccuracyKind(TEST_BEST_VAL, READING_TITLES[TEST_BEST_VAL]),
         *dataset_kinds,
     )
 
+
+READING_TITLES = {
+    TEST_LAST: "last epoch",
+    TEST_BEST_VAL: "epoch chosen by noisy validation",
+    TEST_BEST_CLEAN_VAL: "epoch chosen by clean validation",
+}
+"""Titles of the accuracies that a published recipe may report, by the name of the metric."""
 
 METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
 """Test accuracies without a column of their own, which only published recipes may report."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from reports.aggregate import AccuracyKind, CellSummary, accuracy_kinds, summarise_cells
+from reports.aggregate import (
+    READING_TITLES,
+    AccuracyKind,
+    CellSummary,
+    accuracy_kinds,
+    summarise_cells,
+)
 from reports.notes import table_notes
 from reports.paired import LEVEL, compare_paired, correct_by_holm
 from reports.paper import paper_noise_of
@@ -217,7 +224,10 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
     if summary is None or not kind.is_measured:
         return Entry()
     # In the first column, a published recipe shows the accuracy that this recipe reports.
-    metric = (summary.cell.reading if is_headline else "") or kind.metric
+    metric, title = kind.metric, kind.title
+    if is_headline and summary.cell.reading:
+        metric = summary.cell.reading
+        title = READING_TITLES[metric]
     statistic = summary.statistics[metric]
     ended_count = summary.planned_count - len(summary.missing_seeds)
     counts_by_remark = {
@@ -229,7 +239,7 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
     digests = dict(zip(summary.cell.seeds, summary.cell.digests, strict=True))
     return Entry(
         scenario=summary.cell.scenario,
-        kind=kind.title,
+        kind=title,
         marks=(NOT_CONVERGED,) if summary.all_failed else (),
         remark=", ".join(text for text, count in counts_by_remark.items() if count),
         mean=statistic.mean,
@@ -247,9 +257,9 @@ def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]
     """Return copies of rows in which the best entries of each column are bold.
 
     These are the entry with the best mean and all others that cannot be told from it: by paired
-    t-tests over the seeds, with Holm's correction. Entries that share fewer than two seeds with the
-    best one cannot be tested and are not bold. A column in which nothing can be tested has no bold
-    entry.
+    t-tests over the seeds, with Holm's correction for all pairs of the column, since which entry is
+    the best is not known beforehand. Entries that share fewer than two seeds with the best one
+    cannot be tested and are not bold. A column in which nothing can be tested has no bold entry.
 
     Args:
         rows: rows of measured accuracies.
@@ -262,6 +272,10 @@ def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]
             for index, row in enumerate(entries)
             if may_be_best[index][column] and row[column].mean is not None
         }
+        # An accuracy of another epoch, which a published recipe reports, is no competitor.
+        kinds = Counter(entry.kind for entry in competing.values())
+        main_kind = max(kinds, key=kinds.__getitem__, default="")
+        competing = {key: each for key, each in competing.items() if each.kind == main_kind}
         for index in _find_best(competing):
             entries[index][column] = replace(entries[index][column], bold=True)
     return [
@@ -275,20 +289,26 @@ def _find_best(entries: Mapping[int, Entry]) -> list[int]:
     if not entries:
         return []
     best_key = max(entries, key=lambda key: entries[key].mean or 0.0)
-    accuracies = {
-        key: {run.seed: run.accuracy for run in entry.runs} for key, entry in entries.items()
-    }
     comparisons = {
-        key: comparison
-        for key in entries
-        if key != best_key
-        and (comparison := compare_paired(accuracies[best_key], accuracies[key])) is not None
+        (first, second): comparison
+        for first, second in combinations(entries, 2)
+        if (
+            comparison := compare_paired(
+                entries[first].accuracy_by_seed, entries[second].accuracy_by_seed
+            )
+        )
+        is not None
     }
-    if not comparisons:
-        return []
     p_values = correct_by_holm([comparison.t_p for comparison in comparisons.values()])
-    equals = [key for key, p in zip(comparisons, p_values, strict=True) if p > LEVEL]
-    return [best_key, *equals]
+    p_by_pair = dict(zip(comparisons, p_values, strict=True))
+    equals = [
+        key
+        for pair, p in p_by_pair.items()
+        for key in pair
+        if best_key in pair and key != best_key and p > LEVEL
+    ]
+    has_tests = any(best_key in pair for pair in p_by_pair)
+    return [best_key, *equals] if has_tests else []
 
 
 def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyKind) -> Entry:

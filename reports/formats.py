@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CSV_FIELDS = (
     *("study", "sweep", "state", "dataset", "backbone", "scenario", "accuracy", "method", "row"),
-    *("origin", "source", "quantity", "seed", "value", "n", "marks", "remark", "run"),
+    *("origin", "source", "quantity", "seed", "value", "n", "bold", "marks", "remark", "run"),
 )
 """Columns of CSV files, in order."""
 
@@ -33,7 +33,7 @@ _LATEX_CHARACTERS = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "[": "{[}",
     "]": "{]}",
     "–": "--",
@@ -77,16 +77,31 @@ def format_csv(table: Table) -> str:
                     "origin": row.marker,
                     "source": row.kind,
                     "n": entry.n,
+                    "bold": "yes" if entry.bold else "",
                     "marks": " ".join(entry.marks),
                     "remark": entry.remark,
                 }
                 for numbers in _numbers_of(entry):
-                    writer.writerow(common | numbers)
+                    row_values = common | numbers
+                    writer.writerow({name: _csv_value(row_values[name]) for name in row_values})
     return buffer.getvalue()
 
 
+def _csv_value(value: object) -> object:
+    """Return a value of a CSV file; a text that spreadsheets would execute starts with '."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
+
+
 def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
-    """Return the numbers of an entry: mean, standard deviation and the accuracy of each run."""
+    """Return the numbers of an entry: mean, standard deviation and the accuracy of each run.
+
+    An entry without any, such as one whose runs have all failed, has a mean without a value.
+    """
+    if entry.is_empty:
+        return []
+    if entry.mean is None:
+        return [{"quantity": "mean", "value": ""}]
     statistics = {"mean": entry.mean, "standard deviation": entry.std}
     return [
         *(

@@ -99,7 +99,8 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     too_few = f" The signed-rank test needs at least {needed} seeds." if seed_count < needed else ""
     return (
         "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
-        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
+        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction for all "
+        "pairs of the column. Varied "
         f"values and entries with missing seeds do not compete.{too_few}"
     )
 
@@ -293,10 +294,11 @@ def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterat
             "Symmetric noise excludes the true class in the paper's text, but its public code "
             "includes it; the paper does not say which of the two produced its accuracies."
         )
-    if any(noise.includes_true_class for noise in symmetric):
+    has_incl = any(noise.includes_true_class for noise in symmetric)
+    if has_incl or (symmetric and any(each.convention == "incl" for each in quoted.results)):
         yield (
-            "† marks an accuracy for symmetric noise that does not draw the true class or is not "
-            "known to; this scenario may draw it."
+            "† marks an accuracy for symmetric noise that differs from this scenario's, or may "
+            "differ, in whether it draws the true class."
         )
     if any("pretrained" in result.backbone for result in quoted.results):
         yield "‡ marks the paper's accuracy of a network that started from ImageNet weights."

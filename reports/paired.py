@@ -67,8 +67,8 @@ def compare_paired(
         rope: half of the width of the region of practical equivalence, in points.
 
     Returns:
-        The comparison; None if fewer than two seeds are in both, from which no variation can be
-        estimated.
+        The comparison; None if no variation can be estimated: fewer than two seeds are in both, or
+        just two, whose differences are equal.
     """
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
@@ -78,6 +78,8 @@ def compare_paired(
     mean = math.fsum(differences) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
     error = std / math.sqrt(n)
+    if error == 0.0 and n == 2:
+        return None
     if error == 0.0:
         return _without_variation(n, mean, rope)
     half_width = error * float(stdtrit(n - 1, 0.975))

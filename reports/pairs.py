@@ -58,32 +58,33 @@ def compare_rows(table: Table) -> list[RowPair]:
     if not table.sections:
         return []
     rows = [row for row in table.sections[0].rows if row.kind == "measured"]
-    first_kinds = {entry.kind for row in rows for entry in row.entries[:1] if not entry.is_empty}
+    kind = rows[0].entries[0].kind if rows else ""
     pairs = []
     for column in range(len(table.columns)):
         entries = [
             (row, row.entries[column])
             for row in rows
-            if row.entries[column].runs and row.entries[column].kind in first_kinds
+            if row.entries[column].runs and row.entries[column].kind == kind
         ]
         pairs += _compare_entries(entries)
     return pairs
 
 
 def _compare_entries(entries: list[tuple[Row, Entry]]) -> list[RowPair]:
-    """Compare all pairs of the entries of a column."""
-    ordered = sorted(entries, key=lambda pair: -(pair[1].mean or 0.0))
-    compared = [
-        (first_row, second_row, first, comparison)
-        for (first_row, first), (second_row, second) in combinations(ordered, 2)
-        if (comparison := compare_paired(_by_seed(first), _by_seed(second))) is not None
-    ]
+    """Compare all pairs of the entries of a column; entries of the same runs are no pair."""
+    compared = []
+    for (first_row, first), (second_row, second) in combinations(entries, 2):
+        comparison = compare_paired(first.accuracy_by_seed, second.accuracy_by_seed)
+        if comparison is None or first.runs == second.runs:
+            continue
+        if comparison.mean < 0:
+            first_row, second_row = second_row, first_row  # noqa: PLW2901 - the better one first
+            comparison = compare_paired(second.accuracy_by_seed, first.accuracy_by_seed)
+        if comparison is not None:
+            compared.append((first_row, second_row, first, comparison))
     p_values = correct_by_holm([comparison.t_p for *_, comparison in compared])
-    return [
+    pairs = [
         RowPair(first.scenario, first.kind, first_row.name, second_row.name, comparison, p)
         for (first_row, second_row, first, comparison), p in zip(compared, p_values, strict=True)
     ]
-
-
-def _by_seed(entry: Entry) -> dict[int, float]:
-    return {run.seed: run.accuracy for run in entry.runs}
+    return sorted(pairs, key=lambda pair: pair.comparison.mean)

@@ -74,13 +74,19 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
     )
 
 
-def find_obstacle(plan: PlanRecord, scenario: str, results: Sequence[PaperResult]) -> str:
+def find_obstacle(
+    plan: PlanRecord,
+    scenario: str,
+    results: Sequence[PaperResult],
+    min_fraction: float = MIN_EPOCHS_FRACTION,
+) -> str:
     """Return why the runs of a scenario are not comparable with published ones; "" if they are.
 
     Args:
         plan: plan of the sweep.
         scenario: name of the scenario.
         results: published accuracies for the scenario.
+        min_fraction: smallest fraction of the published number of epochs.
     """
     if plan.subset is not None or plan.test_subset is not None:
         return "uses a part of the images"
@@ -88,6 +94,6 @@ def find_obstacle(plan: PlanRecord, scenario: str, results: Sequence[PaperResult
     published_epochs = min((result.epochs for result in results if result.epochs), default=0)
     own_epochs = [result.epochs for result in results if result.epochs and not result.quoted_from]
     needed_epochs = own_epochs[0] if own_epochs else published_epochs
-    if epochs < MIN_EPOCHS_FRACTION * needed_epochs:
-        return f"trains for {epochs} epochs, and the paper for {needed_epochs}"
+    if epochs < min_fraction * needed_epochs:
+        return f"trains for {epochs} epochs, and the published runs for {needed_epochs}"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.aggregate import accuracy_kinds, summarise_cells
+from reports.aggregate import summarise_cells
 from reports.paper import find_paper_results, paper_noise_of
 from reports.quoted import find_obstacle
 from reports.verdict import Published, Verdict, judge
@@ -55,12 +55,14 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
     Raises:
         RecordError: if the runs are inconsistent; see `summarise_cells`.
     """
-    metrics = {kind.metric for kind in accuracy_kinds(plan)}
     replications = []
     for summary in summarise_cells(plan, runs):
         cell = summary.cell
         results = find_paper_results(plan.dataset.title, cell.scenario, plan.backbone)
-        obstacle = find_obstacle(plan, cell.scenario, results)
+        # A published recipe has the published number of epochs.
+        obstacle = find_obstacle(
+            plan, cell.scenario, results, min_fraction=0.0 if cell.recipe else 1.0
+        )
         own_results = [result for result in results if result.method == cell.method_title]
         for result in own_results:
             if result.mean is None or result.table != own_results[0].table:
@@ -69,7 +71,7 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                 (
                     (metric, title)
                     for metric, title in result.titles_by_metric.items()
-                    if metric in metrics
+                    if metric in summary.statistics
                 ),
                 ("", next(iter(result.titles_by_metric.values()))),
             )
@@ -110,8 +112,17 @@ def _find_difference(summary: CellSummary, result: PaperResult, statistic: Stati
     applies_by_reason = {
         "it is not known which epoch is published": result.protocol == "unknown",
         "the published accuracy is that of the best test epoch": result.protocol == "best-test",
-        "the runs have no accuracy of this epoch": statistic is None or statistic.n == 0,
+        "no run has a result of this epoch": statistic is None or statistic.n == 0,
+        "some runs diverged or are missing": not summary.is_complete,
         "trained here with NAL's recipe": bool(result.quoted_from and not cell.recipe),
+        "trained here with a recipe of this study": bool(
+            cell.recipe and not cell.recipe.startswith("published recipe")
+        ),
+        "hyperparameters are set here": (
+            not result.quoted_from
+            and cell.origin == "fixed"
+            and not cell.source.startswith("paper")
+        ),
         "hyperparameters are chosen here": cell.is_tuned and not cell.has_reference_values,
         "a hyperparameter is varied here": (
             cell.origin == "varied" and not cell.has_reference_values

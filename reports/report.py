@@ -8,7 +8,6 @@ from reports.comparison import comparison_table
 from reports.formats import format_markdown
 from reports.read import read_sweep
 from reports.render import render_terminal, render_text
-from reports.replication import find_replications
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from reports.plan_record import PlanRecord
     from reports.read import RecordedRun
-    from reports.replication import Replication
     from reports.table import Table
 
 
@@ -31,33 +29,11 @@ def build_table(uri: str, sweep: str | None) -> Table:
         UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
         RecordError: if the recorded runs are inconsistent.
     """
-    return comparison_table(*_read_confirmed_sweep(uri, sweep))
+    return comparison_table(*read_confirmed_sweep(uri, sweep))
 
 
-def build_replications(uri: str, sweep: str | None) -> list[Replication]:
-    """Read a sweep from MLflow and compare it with the published accuracies.
-
-    Args:
-        uri: URI of the MLflow store.
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
-
-    Raises:
-        UserError: if no sweep or store is found, the sweep has no confirm runs yet, or nothing is
-            published for its dataset, label noise and backbone.
-        RecordError: if the recorded runs are inconsistent.
-    """
-    plan, runs = _read_confirmed_sweep(uri, sweep)
-    replications = find_replications(plan, runs)
-    if not replications:
-        raise UserError(
-            f"--paper: no accuracy is published for the methods and label noise of '{plan.study}' "
-            f"on {plan.dataset.title} with {plan.backbone}: omit --paper, or report another sweep"
-        )
-    return replications
-
-
-def _read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[RecordedRun]]:
-    """Read a sweep that has runs of the confirm phase.
+def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[RecordedRun]]:
+    """Read the plan and the runs of a sweep that has runs of the confirm phase; see `build_table`.
 
     Raises:
         UserError: if no sweep or store is found, or the sweep has no confirm runs yet.

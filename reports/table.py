@@ -60,6 +60,11 @@ class Entry:
         return not self.kind
 
     @property
+    def accuracy_by_seed(self) -> dict[int, float]:
+        """Accuracies of the finished runs in percent, by seed."""
+        return {run.seed: run.accuracy for run in self.runs}
+
+    @property
     def text(self) -> str:
         """Printed accuracy with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
         if self.is_empty or NOT_CONVERGED in self.marks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -93,11 +92,14 @@ def _half_width(std: float, n: int, published: Published) -> float:
     ours, theirs = std**2 / n, published_std**2 / published_n
     if ours + theirs == 0.0:
         return 0.0
-    # The variation of a single run is known from elsewhere and adds no degrees of freedom.
-    uncertainty = ours**2 / (n - 1)
-    if published_n > 1:
-        uncertainty += theirs**2 / (published_n - 1)
-    degrees = (ours + theirs) ** 2 / uncertainty if uncertainty else math.inf
+    if published.std is None:  # one estimate of the variation for both
+        degrees: float = n - 1
+    else:
+        # That of a single published run is taken as known.
+        uncertainty = ours**2 / (n - 1)
+        if published_n > 1:
+            uncertainty += theirs**2 / (published_n - 1)
+        degrees = (ours + theirs) ** 2 / uncertainty if uncertainty else math.inf
     return math.sqrt(ours + theirs) * float(stdtrit(degrees, 1 - LEVEL))
 
 
@@ -106,10 +108,7 @@ def _describe_need(
 ) -> str:
     """Return how many more seeds would decide, if mean and ± stay as they are."""
     distance = abs(abs(difference) - margin)
-    more_seeds = range(1, MAX_SEEDS - n + 1)
-    index = bisect_left(
-        more_seeds, x=True, key=lambda more: _half_width(std, n + more, published) < distance
-    )
-    if index == len(more_seeds):
-        return f"not even {MAX_SEEDS} seeds would decide"
-    return f"about {format_count(more_seeds[index], 'more seed')}"
+    for more_count in range(1, MAX_SEEDS - n + 1):
+        if _half_width(std, n + more_count, published) < distance:
+            return f"about {format_count(more_count, 'more seed')}"
+    return f"not even {MAX_SEEDS} seeds would decide"

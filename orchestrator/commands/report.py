@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
+from reports.comparison import comparison_table
 from reports.formats import find_format, table_values
 from reports.paired import ROPE
 from reports.pairs import DECISIVE, compare_rows
 from reports.read import sweep_starts
 from reports.render import render_pairs, render_replications
-from reports.report import build_replications, build_table, print_table
+from reports.replication import find_replications
+from reports.report import print_table, read_confirmed_sweep
 from reports.verdict import LEVEL, MARGIN
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
@@ -69,10 +71,11 @@ def run(
     if sweep is not None and is_study_path(sweep):
         sweep = read_study_file(sweep).name
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
-    table = build_table(uri, sweep)
+    plan, runs = read_confirmed_sweep(uri, sweep)
+    table = comparison_table(plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
-    replications = build_replications(uri, sweep) if shows_verdicts else []
+    replications = find_replications(plan, runs) if shows_verdicts else []
     pairs = compare_rows(table) if shows_pairs else []
     if as_json:
         sheets = {"verdicts": replications, "pairs": pairs}
@@ -87,6 +90,8 @@ def run(
             console.print(render_pairs(pairs), PAIRS_NOTE)
         if replications:
             console.print(render_replications(replications), VERDICTS_NOTE)
+        elif shows_verdicts:
+            console.print("Nothing is published for these methods, label noise and network.")
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0

@@ -127,7 +127,7 @@ def test_the_sweep_stores_its_table_study_and_plan(uri: str) -> None:
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
     markdown = tmp_path / "table.md"
-    process = run_command("report", "digits", "--home", home, "--json", "--markdown", markdown)
+    process = run_command("report", "digits", "--home", home, "--json", "--out", markdown)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()

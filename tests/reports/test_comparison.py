@@ -175,10 +175,10 @@ def test_the_papers_numbers_are_shown_but_never_bold() -> None:
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"epochs": 10}, "this sweep trains for 10 epochs, and the paper for 500."),
+        ({"epochs": 10}, "this sweep trains for 10 epochs, and the published runs for 500."),
         ({"subset": 100}, "this sweep uses a part of the images."),
         ({"test_subset": 100}, "this sweep uses a part of the images."),
-        ({"scenario_epochs": {"symmetric-0.4": 249}}, "for 249 epochs, and the paper for 500."),
+        ({"scenario_epochs": {"symmetric-0.4": 249}}, "for 249 epochs, and the published runs for 500."),
         ({"scenario_epochs": {"symmetric-0.4": 250}}, ""),
     ],
 )

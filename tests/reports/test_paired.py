@@ -61,7 +61,10 @@ def test_only_common_seeds_are_compared() -> None:
 
 @pytest.mark.parametrize(("difference", "p"), [(0.0, 1.0), (0.25, 0.0), (2.0, 0.0)])
 def test_equal_differences(difference: float, p: float) -> None:
-    comparison = compare_paired({0: 90.0 + difference, 1: 80.0 + difference}, {0: 90.0, 1: 80.0})
+    second = {0: 90.0, 1: 80.0, 2: 85.0}
+    first = {seed: accuracy + difference for seed, accuracy in second.items()}
+    assert compare_paired({0: first[0], 1: first[1]}, second) is None
+    comparison = compare_paired(first, second)
     assert comparison is not None
     assert comparison.t_p == p
     assert (comparison.low, comparison.high) == (difference, difference)

@@ -79,3 +79,25 @@ def test_an_equal_method_is_mostly_reproduced() -> None:
         kinds.append(judge(Statistic.of(list(ours)), published).kind)
     assert kinds.count("reproduced") / len(kinds) > 0.9
     assert kinds.count("not reproduced") == 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_wrong_verdicts_are_rare_if_no_deviation_is_published(n: int) -> None:
+    generator = np.random.default_rng(2)
+    repetitions = 1_000
+    kinds = [
+        judge(
+            Statistic.of(list(generator.normal(93.5, 0.15, n))),
+            Published(float(generator.normal(93.0, 0.15)), None, None),
+        ).kind
+        for _ in range(repetitions)
+    ]
+    limit = LEVEL + 3 * (LEVEL * (1 - LEVEL) / repetitions) ** 0.5
+    assert kinds.count("not reproduced") / repetitions < limit
+    assert kinds.count("reproduced") / repetitions < limit
+
+
+def test_one_more_seed_may_decide_although_many_would_not() -> None:
+    ours = [77.66, 77.86, 78.06]
+    verdict = judge(Statistic.of(ours), Published(77.79, 0.28, 3))
+    assert verdict.reason == "about 1 more seed"
