@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 from typing import TYPE_CHECKING
 
 from reports.aggregate import (
@@ -257,9 +257,9 @@ def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]
     """Return copies of rows in which the best entries of each column are bold.
 
     These are the entry with the best mean and all others that cannot be told from it: by paired
-    t-tests over the seeds, with Holm's correction for all pairs of the column, since which entry is
-    the best is not known beforehand. Entries that share fewer than two seeds with the best one
-    cannot be tested and are not bold. A column in which nothing can be tested has no bold entry.
+    t-tests over the seeds, with Holm's correction. Entries that share fewer than two seeds with the
+    best one cannot be tested and are not bold. A column in which nothing can be tested has no bold
+    entry.
 
     Args:
         rows: rows of measured accuracies.
@@ -289,26 +289,18 @@ def _find_best(entries: Mapping[int, Entry]) -> list[int]:
     if not entries:
         return []
     best_key = max(entries, key=lambda key: entries[key].mean or 0.0)
+    best = entries[best_key].accuracy_by_seed
     comparisons = {
-        (first, second): comparison
-        for first, second in combinations(entries, 2)
-        if (
-            comparison := compare_paired(
-                entries[first].accuracy_by_seed, entries[second].accuracy_by_seed
-            )
-        )
-        is not None
+        key: comparison
+        for key, entry in entries.items()
+        if key != best_key
+        and (comparison := compare_paired(best, entry.accuracy_by_seed)) is not None
     }
+    if not comparisons:
+        return []
     p_values = correct_by_holm([comparison.t_p for comparison in comparisons.values()])
-    p_by_pair = dict(zip(comparisons, p_values, strict=True))
-    equals = [
-        key
-        for pair, p in p_by_pair.items()
-        for key in pair
-        if best_key in pair and key != best_key and p > LEVEL
-    ]
-    has_tests = any(best_key in pair for pair in p_by_pair)
-    return [best_key, *equals] if has_tests else []
+    equals = [key for key, p in zip(comparisons, p_values, strict=True) if p > LEVEL]
+    return [best_key, *equals]
 
 
 def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyKind) -> Entry:

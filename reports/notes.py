@@ -99,8 +99,7 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     too_few = f" The signed-rank test needs at least {needed} seeds." if seed_count < needed else ""
     return (
         "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
-        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction for all "
-        "pairs of the column. Varied "
+        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
         f"values and entries with missing seeds do not compete.{too_few}"
     )
 

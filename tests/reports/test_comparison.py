@@ -178,7 +178,10 @@ def test_the_papers_numbers_are_shown_but_never_bold() -> None:
         ({"epochs": 10}, "this sweep trains for 10 epochs, and the published runs for 500."),
         ({"subset": 100}, "this sweep uses a part of the images."),
         ({"test_subset": 100}, "this sweep uses a part of the images."),
-        ({"scenario_epochs": {"symmetric-0.4": 249}}, "for 249 epochs, and the published runs for 500."),
+        (
+            {"scenario_epochs": {"symmetric-0.4": 249}},
+            "for 249 epochs, and the published runs for 500.",
+        ),
         ({"scenario_epochs": {"symmetric-0.4": 250}}, ""),
     ],
 )

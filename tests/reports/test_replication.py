@@ -58,7 +58,11 @@ def test_the_papers_values_are_judged(accuracies: tuple[float, ...], kind: str) 
         (make_cell("ce", "symmetric-0.4"), {}, "not known which epoch"),
         (make_cell("dac", "symmetric-0.4"), {}, "best test epoch"),
         (make_cell("gce", "symmetric-0.4"), {}, "trained here with NAL's recipe"),
-        (make_cell("elr", "symmetric-0.4", recipe="published recipe (here): 120 epochs"), {}, "kind of symmetric noise"),
+        (
+            make_cell("elr", "symmetric-0.4", recipe="published recipe (here): 120 epochs"),
+            {},
+            "kind of symmetric noise",
+        ),
         (nal(), {"epochs": 60}, "trains for 60 epochs, and the published runs for 500"),
         (nal(), {"subset": 1000}, "uses a part of the images"),
     ],
