@@ -78,16 +78,19 @@ def run(
     replications = find_replications(plan, runs) if shows_verdicts else []
     pairs = compare_rows(table) if shows_pairs else []
     if as_json:
-        sheets = {"verdicts": replications, "pairs": pairs}
-        print_json(
-            table_values(table)
-            | {name: [asdict(each) for each in sheet] for name, sheet in sheets.items() if sheet}
-        )
+        values = table_values(table)
+        if shows_verdicts:
+            values["verdicts"] = [asdict(replication) for replication in replications]
+        if shows_pairs:
+            values["pairs"] = [asdict(pair) for pair in pairs]
+        print_json(values)
     else:
         console = CommandConsole()
         print_table(table, console)
         if pairs:
             console.print(render_pairs(pairs), PAIRS_NOTE)
+        elif shows_pairs:
+            console.print("No two rows have two finished seeds in common.")
         if replications:
             console.print(render_replications(replications), VERDICTS_NOTE)
         elif shows_verdicts:

@@ -7,7 +7,7 @@ import pytest
 from reports.pairs import compare_rows
 from reports.table import Entry, Row, Section, SeedAccuracy, Table, TableSource
 
-ACCURACIES = {
+ACCURACIES: dict[str, tuple[float, ...]] = {
     "NAL": (93.0, 94.0, 95.0),
     "ELR": (91.8, 93.0, 93.9),
     "SAT": (92.9, 94.05, 95.0),
