@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
@@ -20,10 +20,14 @@ from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import Console
+
     from orchestrator.flags import Locations
+    from reports.pairs import RowPair
+    from reports.replication import Replication
 
 
 VERDICTS_NOTE = (
@@ -75,29 +79,46 @@ def run(
     table = comparison_table(plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
-    replications = find_replications(plan, runs) if shows_verdicts else []
-    pairs = compare_rows(table) if shows_pairs else []
+    replications = find_replications(plan, runs) if shows_verdicts else None
+    pairs = compare_rows(table) if shows_pairs else None
     if as_json:
-        values = table_values(table)
-        if shows_verdicts:
-            values["verdicts"] = [asdict(replication) for replication in replications]
-        if shows_pairs:
-            values["pairs"] = [asdict(pair) for pair in pairs]
-        print_json(values)
+        sheets = {"verdicts": replications, "pairs": pairs}
+        print_json(table_values(table) | _sheet_values(sheets))
     else:
         console = CommandConsole()
         print_table(table, console)
-        if pairs:
-            console.print(render_pairs(pairs), PAIRS_NOTE)
-        elif shows_pairs:
-            console.print("No two rows have two finished seeds in common.")
-        if replications:
-            console.print(render_replications(replications), VERDICTS_NOTE)
-        elif shows_verdicts:
-            console.print("Nothing is published for these methods, label noise and network.")
+        _print_pairs(pairs, console)
+        _print_verdicts(replications, console)
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
+
+
+def _sheet_values(
+    sheets: Mapping[str, Sequence[RowPair] | Sequence[Replication] | None],
+) -> dict[str, Any]:
+    """Return the requested sheets as values that can be written as JSON, by name."""
+    return {
+        name: [asdict(line) for line in sheet]
+        for name, sheet in sheets.items()
+        if sheet is not None
+    }
+
+
+def _print_pairs(pairs: Sequence[RowPair] | None, console: Console) -> None:
+    """Print the differences of all pairs of rows; None if they are not requested."""
+    if pairs:
+        console.print(render_pairs(pairs), PAIRS_NOTE)
+    elif pairs is not None:
+        console.print("No two rows have two finished seeds in common.")
+
+
+def _print_verdicts(replications: Sequence[Replication] | None, console: Console) -> None:
+    """Print the verdicts on published accuracies; None if they are not requested."""
+    if replications:
+        console.print(render_replications(replications), VERDICTS_NOTE)
+    elif replications is not None:
+        console.print("Nothing is published for these methods, label noise and network.")
 
 
 def _print_other_sweeps(uri: str, study: str, digest: str) -> None:
