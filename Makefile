@@ -14,8 +14,9 @@ LOCKED := -c requirements.lock
 PACKAGES := orchestrator trainables search_spaces reports
 
 COVERAGE := $(PACKAGES:%=--cov=%)
-# Slow tests run one after the other: they start Ray, which uses all cores.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Slow tests wait for processes half of the time; each starts a Ray of its own.
+PARALLEL_SLOW := -n 2 --dist loadfile
 
 # Targets run one after the other even with -j: all share .venv and the terminal.
 .NOTPARALLEL:
@@ -32,7 +33,7 @@ sweep: $(VENV)/installed ## install, then carry out the study 'digits' to its ta
 
 test: $(VENV)/installed-dev ## run the whole test suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
-	$(BIN)/python -m pytest -m slow $(COVERAGE) --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m slow $(PARALLEL_SLOW) $(COVERAGE) --cov-append --cov-report=term:skip-covered
 
 test-fast: $(VENV)/installed-dev ## run all tests except the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL)

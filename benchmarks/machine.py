@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainables.cpus import processor_name, usable_cpu_count
+
 RESULTS = Path(__file__).resolve().parent / "results"
 """Folder of the files with the numbers of the benchmarks."""
 CHECKOUT = RESULTS.parent.parent
@@ -20,14 +22,6 @@ LOAD_BEFORE = os.getloadavg()[0]
 
 Above 0.5, other processes were using the machine.
 """
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), "")
 
 
 def save_numbers(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) -> None:
@@ -44,8 +38,8 @@ def save_numbers(name: str, numbers: dict[str, Any], packages: tuple[str, ...]) 
         "benchmark": name,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": {
-            "processor": _processor(),
-            "cpus": os.cpu_count(),
+            "processor": processor_name(),
+            "cpus": usable_cpu_count(),
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(LOAD_BEFORE, 1),
         },

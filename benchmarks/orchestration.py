@@ -32,6 +32,7 @@ from plans import random_data, small_study  # noqa: E402
 from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
+from orchestrator.sweeping.search import open_search_storage  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402
 from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
@@ -67,6 +68,9 @@ class StartTimer:
     def on_end(self, task: Task) -> None:
         """Do nothing."""
 
+    def on_notice(self, text: str) -> None:
+        """Do nothing."""
+
 
 def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     """Carry out a sweep of about `runs` runs, of which 30 are trials, and write it to MLflow.
@@ -78,7 +82,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
     plan = Plan("small", loaded.study, random_data())
-    storage = optuna.storages.RDBStorage(home.search_storage_url)
+    storage = open_search_storage(home.search_database)
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
     with BackgroundTracker(home_store_uri(home.path), home.artifact_dir, "small") as tracker:
@@ -141,7 +145,7 @@ def main() -> None:
     bare.mkdir()
     start = time.perf_counter()
     try:
-        with RayEngine().start(home.path):
+        with RayEngine().start(home.path, StartTimer()):
             import ray
 
             start_seconds = time.perf_counter() - start

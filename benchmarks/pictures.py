@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
+from trainables.cpus import usable_cpu_count
 from trainables.datasets import clothing1m
 from trainables.datasets.pictures import Pictures
 from trainables.run.recipe import Recipe
@@ -132,7 +133,7 @@ def measure_rates(count: int, rounds: int) -> dict[str, object]:
         count: number of pictures.
         rounds: number of measurements of each loader.
     """
-    workers = os.cpu_count() or 1
+    workers = usable_cpu_count()
     torch.set_num_threads(1)
     pillow_rates: list[float] = []
     project_rates: list[float] = []

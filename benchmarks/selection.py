@@ -1,7 +1,7 @@
 """Benchmark of objectives for choosing hyperparameters where the learning rate restarts.
 
 NAL is trained at three values of λ on three seeds each, under cosine restarts, on 3,000 pictures
-with the small ResNet and on the digits with an MLP. Objectives are different averages of a run's
+with ResNet-20 and on the digits with an MLP. Objectives are different averages of a run's
 accuracy over epochs. Each is computed for the held-out and the test accuracy. The results are the
 standard deviation over seeds (ddof 1), pooled over the values of λ, and the mean. Run the benchmark
 from the checkout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from orchestrator.interpreter import exclude_working_directory
@@ -11,7 +12,7 @@ exclude_working_directory()  # before anything else is imported
 import typer  # noqa: E402
 
 from orchestrator.cli import app  # noqa: E402
-from trainables.errors import NalError  # noqa: E402
+from trainables.errors import InterruptionError, NalError  # noqa: E402
 
 ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Base class of the errors that click raises for invalid command lines.
@@ -23,10 +24,15 @@ The class is found through typer, since the module that defines it depends on ty
 def main() -> None:
     """Run the command line and exit the process.
 
-    An error of the user is printed as one line, without a traceback.
+    An error of the user is printed as one line, without a traceback. SIGTERM, which job schedulers
+    send, ends a command like Ctrl-C.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         exit_code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except InterruptionError as interruption:
+        sys.stderr.write(f"{interruption}\n")
+        exit_code = interruption.exit_code
     except NalError as error:
         sys.stderr.write(f"error: {error}\n")
         exit_code = error.exit_code
@@ -34,9 +40,6 @@ def main() -> None:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         sys.stderr.write(f"error: {message} (--help lists the allowed commands and options)\n")
         exit_code = 2
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted: type the same command again to continue\n")
-        exit_code = 130
     sys.exit(exit_code)
 
 

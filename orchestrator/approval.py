@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
+from orchestrator.output import CommandConsole
+from search_spaces.references import StudyExtensions
+
 if TYPE_CHECKING:
-    from trainables.extensions import CodeFile
+    from trainables.extensions import CodeFile, Kind
 
 
 def permission_folder() -> Path:
@@ -37,6 +40,28 @@ def _escape_unprintable(path: str) -> str:
     )
 
 
+def load_reference(kind: Kind, reference: str, folder: Path | None, *, allow_code: bool) -> str:
+    """Load the code that a reference on the command line refers to, if the user allows it.
+
+    Args:
+        kind: kind of the extension.
+        reference: name of a method, dataset and so on, or `FILE.py:CLASS`.
+        folder: folder that the path in the reference is relative to, and must not leave; None for
+            the working directory.
+        allow_code: whether the file may be executed without asking the user.
+
+    Returns:
+        The name of the extension; any other name unchanged.
+
+    Raises:
+        CodeError: if the user has not allowed the code file, or the file cannot be executed.
+    """
+    extensions = StudyExtensions(partial(is_allowed, allow_code=allow_code))
+    if folder is not None:
+        extensions.enter_folder(folder)
+    return extensions.load_reference(kind, reference)
+
+
 def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
     """Return whether the user allows a code file to be executed.
 
@@ -54,16 +79,14 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
     if not allow_code:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
-        console = Console(stderr=True, highlight=False)
+        console = CommandConsole(stderr=True)
         console.print("This command needs to execute a file that you have not allowed yet:\n")
         console.print(
             Text(f"    {_escape_unprintable(file.path)}\n    SHA-256 {file.sha256}\n"),
             soft_wrap=True,
         )
         try:
-            answer = console.input(
-                "The file can do whatever you can do. Execute the file? \\[y/N] "
-            )
+            answer = console.input("The file can do whatever you can do. Execute the file? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
@@ -72,7 +95,7 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
         permission_file.parent.mkdir(parents=True, exist_ok=True)
         permission_file.touch()
     except OSError as error:
-        Console(stderr=True, highlight=False).print(
+        CommandConsole(stderr=True).print(
             f"the permission to execute {file.path} cannot be saved in {permission_file.parent} "
             f"({error.strerror}): you will be asked again next time",
             soft_wrap=True,

@@ -6,14 +6,56 @@ texts that `--help` prints.
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path  # noqa: TC003 - typer reads annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
+from trainables.errors import InterruptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """All commands; an interrupted one raises `InterruptionError`, not `KeyboardInterrupt`."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - types that depend on typer's version
+        """Run the command of a command line.
+
+        Raises:
+            InterruptionError: if the command is interrupted.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptionError("interrupted") from None
+
+
+def resumable(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that says, when it is interrupted, that it can be continued.
+
+    Raises:
+        InterruptionError: if the command is interrupted; the text of the `KeyboardInterrupt` says
+            how far it came.
+    """
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:  # noqa: ANN401 - any parameters
+        try:
+            command(**values)
+        except KeyboardInterrupt as interrupt:
+            subject = str(interrupt) or "interrupted"
+            raise InterruptionError(f"{subject}: type the same command again to continue") from None
+
+    return wrapper
+
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="nal-orchestrator",
     help="Which hyperparameters make Noise Attention Learning work on your data, and does the "
     "result hold? Searches λ and α, confirms them on fresh seeds beside the comparison methods, "
@@ -36,6 +78,7 @@ SINGLE_SCENARIO = FlagOverride(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
     *("home_dir", "engine", "ray_address", "tracking_uri", "allow_code", "yes", "json", "dry_run"),
 )
+@resumable
 def sweep(
     study_flags: StudyFlags,
     locations: Locations,
@@ -47,7 +90,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.")
     ] = False,
 ) -> None:
-    """Search λ and α, confirm the best on fresh seeds, write the table.
+    """Search λ and α, confirm the best on new seeds, write the table.
 
     The same command continues an interrupted sweep.
     """
@@ -64,6 +107,7 @@ def sweep(
     FlagOverride("sets", "A parameter of the method (lambda=10) or any key of the study."),
     *("data_dir", "home_dir", "tracking_uri", "allow_code", "json"),
 )
+@resumable
 def train(
     study_flags: StudyFlags,
     locations: Locations,
@@ -100,24 +144,45 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "markdown", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
 def report(
     locations: Locations,
     sweep: Annotated[
         str | None,
         typer.Argument(
-            help="A study, or the beginning of a sweep's digest. [default: the latest sweep]"
+            help="Name of a study, path of its YAML file, or beginning of a sweep's digest. "
+            "[default: the latest sweep]"
         ),
     ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="File to which the table is also written as Markdown.")
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File to which the table is also written: .md, .tex, .csv, .html, .json or .txt; "
+            "repeatable."
+        ),
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
+    ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Print the table of a sweep, reading MLflow only."""
     from orchestrator.commands import report as report_command
 
-    raise typer.Exit(report_command.run(sweep, locations, markdown, as_json=json))
+    raise typer.Exit(
+        report_command.run(
+            sweep,
+            locations,
+            out or (),
+            as_json=json,
+            shows_verdicts=paper,
+            shows_pairs=pairs,
+        )
+    )
 
 
 @app.command()
@@ -125,13 +190,14 @@ def report(
     *("study", SINGLE_SCENARIO, "seed", "subset", "sets", "data_dir", "home_dir", "allow_code"),
     "json",
 )
+@resumable
 def noise(
     study_flags: StudyFlags,
     locations: Locations,
     seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Draw a study's noisy labels for one seed, describe them, and save them."""
+    """Draw, describe and save a study's noisy labels for one seed."""
     from orchestrator.commands import noise as noise_command
 
     raise typer.Exit(noise_command.run(study_flags, locations, seed, as_json=json))
@@ -147,7 +213,7 @@ DatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset, see `da
 @data_app.command("list")
 @with_flags("home_dir", "data_dir", "json")
 def data_list(locations: Locations, json: JsonFlag = False) -> None:
-    """List where each dataset is expected, whether it was found, and where to get it."""
+    """Show which datasets are present, and where to get the others."""
     from orchestrator.commands import data as data_command
 
     raise typer.Exit(data_command.list_datasets(locations.dataset_dir, as_json=json))
@@ -155,6 +221,7 @@ def data_list(locations: Locations, json: JsonFlag = False) -> None:
 
 @data_app.command("check")
 @with_flags("dataset", "home_dir", "data_dir", "decode", "allow_code", "json")
+@resumable
 def data_check(
     dataset: DatasetArgument,
     locations: Locations,
@@ -164,22 +231,28 @@ def data_check(
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Read a dataset, count the samples of each class, and list unreadable pictures."""
+    """Read a dataset, count its classes, and list unreadable pictures.
+
+    Missing files are downloaded where possible.
+    """
+    from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 
-    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    name = load_reference("dataset", dataset, None, allow_code=allow_code)
     raise typer.Exit(data_command.check(name, locations.dataset_dir, decode=decode, as_json=json))
 
 
 @data_app.command("prepare")
 @with_flags("dataset", "home_dir", "data_dir", "allow_code")
+@resumable
 def data_prepare(
     dataset: DatasetArgument, locations: Locations, allow_code: AllowCodeFlag = False
 ) -> None:
-    """Download a dataset where possible, check it, and decode it into the cache."""
+    """Download a dataset where possible, and decode it into the cache."""
+    from orchestrator.approval import load_reference
     from orchestrator.commands import data as data_command
 
-    name = data_command.dataset_name(dataset, allow_code=allow_code)
+    name = load_reference("dataset", dataset, None, allow_code=allow_code)
     raise typer.Exit(data_command.prepare(name, locations.dataset_dir, locations.home))
 
 
@@ -195,7 +268,7 @@ def suspects(
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Rank a run's training samples by how likely they are mislabelled."""
+    """Rank a run's samples by how likely they are mislabelled."""
     from orchestrator.commands import suspects as suspects_command
 
     raise typer.Exit(
@@ -205,6 +278,7 @@ def suspects(
 
 @app.command()
 @with_flags("home_dir", "tracking_uri")
+@resumable
 def sync(locations: Locations) -> None:
     """Rebuild MLflow's records from the runs in the home folder."""
     from orchestrator.commands import sync as sync_command

@@ -5,6 +5,7 @@ Only the process of the command prints; the worker processes that train do not.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning.cost import MachineCost, format_duration
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 STATUS_LINE_SECONDS = 10.0
 """Time between two status lines if the output is not a terminal, in seconds."""
 
-TABLE_COLUMN_COUNT = 8
-"""Number of columns in the live table of the runs in progress."""
+MIN_WIDTH_OF_ONE_LINE = 120
+"""Smallest width of a terminal, in characters, at which a run in progress has a single line."""
 
 METRIC_FORMATS = {
     TRAIN_LOSS: "loss {:.3f}",
@@ -77,12 +78,12 @@ class ProgressBars(Progress):
 
     def __init__(self, console: Console) -> None:
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}
@@ -105,6 +106,10 @@ class ProgressBars(Progress):
             self._bars[task.spec.digest], completed=row.get("epoch", 0), metrics=metrics_text
         )
 
+    def on_notice(self, text: str) -> None:
+        """Print the notice above the progress bars."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def on_end(self, task: Task) -> None:
         """Do nothing, so that the progress bar of the ended run stays visible."""
 
@@ -114,20 +119,46 @@ def run_title(spec: RunSpec) -> str:
     return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
+def _run_lines(run: _RunProgress, *, one_line: bool) -> list[list[RenderableType]]:
+    """Return the lines of a run in the live table, each as the contents of its columns."""
+    spec = run.task.spec
+    accuracy = run.row.get(VAL_ACCURACY)
+    title = [
+        Text(str(run.task.phase), style="cyan"),
+        Text(spec.method),
+        Text(spec.scenario),
+        Text(format_values(run.task.values)),
+        Text(f"seed {spec.seeds.init}"),
+    ]
+    progress: list[RenderableType] = [
+        ProgressBar(total=1.0, completed=run.fraction, width=20),
+        Text(f"epoch {run.epoch}/{spec.recipe.epochs}"),
+        Text("" if accuracy is None else f"val {100 * accuracy:.1f} %"),
+    ]
+    if one_line:
+        return [[*title, *progress]]
+    progress_line = Table.grid(padding=(0, 2))
+    progress_line.add_row("", *progress)
+    return [[Text("  ").join(title)], [progress_line]]
+
+
 class Display:
     """Live display of the progress of a sweep (listener of the engine, and context manager).
 
     On a terminal, the display is a live table of runs. Any other output gets a status line every
-    `STATUS_LINE_SECONDS`.
+    `STATUS_LINE_SECONDS`, also while the workers start.
     """
 
-    def __init__(self, console: Console, sweep: Sweep, cost: MachineCost) -> None:
+    def __init__(
+        self, console: Console, sweep: Sweep, cost: MachineCost, *, starts_workers: bool
+    ) -> None:
         """Create the display of a sweep.
 
         Args:
             console: console to print on.
             sweep: sweep, after `Sweep.resume` has read the runs that are recorded already.
             cost: measured cost of a run, used to estimate the time left.
+            starts_workers: whether the engine trains runs in worker processes that it starts first.
         """
         self._console = console
         self._sweep = sweep
@@ -139,7 +170,10 @@ class Display:
         self._runs: dict[str, _RunProgress] = {}
         self._start_time = time.monotonic()
         self._recorded_seconds = self._completed_seconds()
-        self._last_line_time = 0.0
+        self._starts_workers = starts_workers
+        self._has_report = False
+        self._is_closed = threading.Event()
+        self._status_lines = threading.Thread(target=self._print_status_lines, daemon=True)
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
         )
@@ -147,28 +181,38 @@ class Display:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
+        else:
+            self._status_lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+        else:
+            self._is_closed.set()
+            self._status_lines.join()
 
     def on_start(self, task: Task) -> None:
         """Add the run to the display."""
         self._runs[task.spec.digest] = _RunProgress(task)
-        self._print_status_line()
 
     def on_report(self, task: Task, row: Row) -> None:
         """Update the run's progress."""
+        if not self._has_report:
+            self._has_report = True
+            self._start_time = time.monotonic()  # the time left depends on the speed of training
         run = self._runs.get(task.spec.digest)
         if run is not None:
             run.is_training = True
             run.row = row or run.row
-        self._print_status_line()
 
     def on_end(self, task: Task) -> None:
         """Remove the run from the display."""
         self._runs.pop(task.spec.digest, None)
+
+    def on_notice(self, text: str) -> None:
+        """Print the notice above the live table or as a line."""
+        self._console.print(Text(text), soft_wrap=True)
 
     def _total_runs(self) -> dict[Phase, int]:
         """Return the number of runs in each phase of the sweep (search, select, confirm).
@@ -205,7 +249,8 @@ class Display:
             for phase, (_, seconds) in self._runs_and_seconds.items()
         )
         return ended_seconds + sum(
-            run.fraction * self._runs_and_seconds[run.task.phase][1] for run in self._runs.values()
+            run.fraction * self._runs_and_seconds[run.task.phase][1]
+            for run in list(self._runs.values())
         )
 
     def seconds_left(self) -> float:
@@ -234,7 +279,11 @@ class Display:
         for phase, total in totals.items():
             style = "bold" if phase is self._sweep.phase else "dim"
             text.append(f"{phase} {self._sweep.ended_run_counts[phase]} of {total}   ", style=style)
-        text.append(f"{len(self._training_runs())} running   ")
+        if self._starts_workers and not self._has_report:
+            seconds = time.monotonic() - self._start_time
+            text.append(f"starting workers for {seconds:.0f} s   ")
+        else:
+            text.append(f"{len(self._training_runs())} running   ")
         if self._sweep.failures:
             text.append(f"{len(self._sweep.failures)} failed   ", style="red")
         text.append(f"about {format_duration(self.seconds_left())} left")
@@ -260,33 +309,23 @@ class Display:
         return [run for run in list(self._runs.values()) if run.is_training]
 
     def _render(self) -> RenderableType:
-        table = Table.grid(
-            *(Column(no_wrap=True) for _ in range(TABLE_COLUMN_COUNT)), padding=(0, 2)
-        )
         runs = self._training_runs()
-        for run in runs[:MAX_SHOWN_RUNS]:
-            spec = run.task.spec
-            accuracy = run.row.get(VAL_ACCURACY)
-            table.add_row(
-                Text(str(run.task.phase), style="cyan"),
-                spec.method,
-                spec.scenario,
-                format_values(run.task.values),
-                f"seed {spec.seeds.init}",
-                ProgressBar(total=1.0, completed=run.fraction, width=20),
-                f"epoch {run.epoch}/{spec.recipe.epochs}",
-                "" if accuracy is None else f"val {100 * accuracy:.1f} %",
-            )
+        lines = [
+            line
+            for run in runs[:MAX_SHOWN_RUNS]
+            for line in _run_lines(run, one_line=self._console.width >= MIN_WIDTH_OF_ONE_LINE)
+        ]
+        table = Table.grid(padding=(0, 2))
+        for _ in range(max(map(len, lines), default=0)):
+            table.add_column(no_wrap=True)
+        for line in lines:
+            table.add_row(*line)
         hidden_count = len(runs) - MAX_SHOWN_RUNS
         if hidden_count > 0:
             table.add_row(Text(f"and {hidden_count} more", style="dim"))
         return Group(*self._summary(), table)
 
-    def _print_status_line(self) -> None:
-        if (
-            self._console.is_terminal
-            or time.monotonic() - self._last_line_time < STATUS_LINE_SECONDS
-        ):
-            return
-        self._last_line_time = time.monotonic()
-        self._console.print(Text("   ").join(self._summary()), soft_wrap=True)
+    def _print_status_lines(self) -> None:
+        """Print a status line at intervals, until the display is closed."""
+        while not self._is_closed.wait(STATUS_LINE_SECONDS):
+            self._console.print(Text("   ").join(self._summary()), soft_wrap=True)

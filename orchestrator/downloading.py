@@ -28,7 +28,7 @@ def download(dataset: str, data_dir: Path, console: Console) -> None:
             cannot be written.
     """
     progress_bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

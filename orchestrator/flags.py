@@ -36,14 +36,27 @@ COMMA_SEPARATED_FLAG = tuple[str, ...] | None
 
 def _first_seeds(count: int) -> list[int]:
     """Return the seeds 0 to `count` - 1."""
-    if count < 1:
-        raise ValueError(f"must be at least 1, got {count}")
+    from search_spaces.schema import MAX_SEED_COUNT
+
+    if not 1 <= count <= MAX_SEED_COUNT:
+        bound = "at least 1" if count < 1 else f"at most {MAX_SEED_COUNT}"
+        raise ValueError(f"must be {bound}, got {count}")
     return list(range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Mark of a flag by which the user permits something.
+
+    Commands that are suggested to the user never contain the flag, since what it permits may have
+    changed by the time the user runs them.
+    """
 
 
 AllowCodeFlag = Annotated[
     bool,
     typer.Option("--allow-code", help="Execute the files that the study names without asking."),
+    Permission(),
 ]
 """Type of a field or argument that is set by the flag `--allow-code`."""
 
@@ -145,15 +158,11 @@ class StudyFlags:
             StudyError: if the study does not exist.
             CodeError: if the user has not allowed the code file, or the file cannot be executed.
         """
-        from orchestrator.approval import is_allowed
+        from orchestrator.approval import load_reference
         from search_spaces.files import read_study_file
-        from search_spaces.references import StudyExtensions
 
-        extensions = StudyExtensions(partial(is_allowed, allow_code=self.allow_code))
         folder = read_study_file(self.study).code_folder
-        if folder is not None:
-            extensions.enter_folder(folder)
-        return extensions.load_reference("method", reference)
+        return load_reference("method", reference, folder, allow_code=self.allow_code)
 
     def _key_changes(self) -> Iterator[Change]:
         """Yield the changes to the study by flags that change a single key."""
@@ -195,7 +204,7 @@ class Locations:
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: sqlite under HOME]"
+            envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: SQLite file in HOME]"
         ),
     ] = None
 
@@ -218,6 +227,11 @@ class Locations:
         """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
         return self.tracking_uri or home_store_uri(self.home_dir)
 
+    @property
+    def uses_home_store(self) -> bool:
+        """Whether the MLflow store is the one in the home folder."""
+        return self.store_uri == home_store_uri(self.home_dir)
+
 
 def _absolute_if_path(value: object) -> object:
     """Return a path as an absolute path, and any other value unchanged."""
@@ -235,6 +249,7 @@ class Flag:
         default: default of the field; paths are absolute.
         typer_info: typer's declaration of the flag (`OptionInfo` or `ArgumentInfo`).
         key: key of the study that the flag changes; None if it changes no key or several.
+        is_permission: whether the user permits something by the flag.
     """
 
     name: str
@@ -243,13 +258,14 @@ class Flag:
     default: object
     typer_info: Any
     key: StudyKey | None
+    is_permission: bool
 
 
 def flags_of(flag_class: type) -> Iterator[Flag]:
     """Yield the flags that `StudyFlags` or `Locations` declares, in the order of its fields."""
     type_hints = get_type_hints(flag_class, include_extras=True)
     for field in fields(flag_class):
-        type_, typer_info, *study_keys = get_args(type_hints[field.name])
+        type_, typer_info, *marks = get_args(type_hints[field.name])
         # In an annotation, typer stores an explicit option name as the default.
         explicit_option = isinstance(typer_info, typer.models.OptionInfo) and typer_info.default
         option = (
@@ -261,14 +277,20 @@ def flags_of(flag_class: type) -> Iterator[Flag]:
             option = ""
         default = _absolute_if_path(field.default)
         yield Flag(
-            field.name, option, type_, default, typer_info, study_keys[0] if study_keys else None
+            field.name,
+            option,
+            type_,
+            default,
+            typer_info,
+            key=next((mark for mark in marks if isinstance(mark, StudyKey)), None),
+            is_permission=any(isinstance(mark, Permission) for mark in marks),
         )
 
 
 def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
     """Return a shell command that runs one of the program's commands with some flags.
 
-    Flags that have their default values are omitted.
+    Flags that have their default values are omitted, and those by which the user permits something.
 
     Args:
         command: name of the command, such as "sweep".
@@ -278,10 +300,8 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
     for flag_group in flag_groups:
         for flag in flags_of(type(flag_group)):
             value = getattr(flag_group, flag.name)
-            if value == flag.default:
+            if value == flag.default or flag.is_permission:
                 continue
-            if flag.name == "allow_code":
-                continue  # a command that is only shown must not allow files that change later
             for single_value in value if flag.type == REPEATED_FLAG else [value]:
                 is_list = isinstance(single_value, tuple)
                 text = ",".join(single_value) if is_list else str(single_value)
@@ -330,6 +350,11 @@ def with_flags(
             flag.name: flag for flag_class in flag_classes.values() for flag in flags_of(flag_class)
         }
         parameters = []
+        single_value_names = {
+            entry.name
+            for entry in parameter_names
+            if isinstance(entry, FlagOverride) and entry.takes_single_value
+        }
         for entry in parameter_names:
             override = entry if isinstance(entry, FlagOverride) else None
             name = entry.name if isinstance(entry, FlagOverride) else entry
@@ -343,6 +368,8 @@ def with_flags(
                 )
 
         def wrapper(**values: Any) -> None:  # noqa: ANN401 - values of flags, as typer returns them
+            for name in single_value_names:
+                _check_single_value(flags[name], values[name])
             for name, flag_class in flag_classes.items():
                 values[name] = flag_class(
                     **{
@@ -373,8 +400,7 @@ def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Param
         typer_info = copy(typer_info)
         typer_info.help = override.help
     if type_ == REPEATED_FLAG:
-        takes_single_value = override is not None and override.takes_single_value
-        type_, default = (str if takes_single_value else list[str]) | None, None
+        type_, default = list[str] | None, None
     elif type_ == COMMA_SEPARATED_FLAG:
         type_ = str | None
     if isinstance(default, Path):
@@ -387,10 +413,18 @@ def _typer_parameter(flag: Flag, override: FlagOverride | None) -> inspect.Param
     )
 
 
+def _check_single_value(flag: Flag, values: list[str] | None) -> None:
+    """Raise `StudyError` if a flag that takes a single value in a command was repeated."""
+    if values is not None and len(values) > 1:
+        raise StudyError(
+            f"{flag.option}: this command takes one value, got {' and '.join(values)}: leave one"
+        )
+
+
 def _field_value(type_: object, value: Any) -> Any:  # noqa: ANN401 - value of any flag
     """Convert the value that typer returns for a flag to the type of the flag's field."""
     if type_ == REPEATED_FLAG:
-        return (value,) if isinstance(value, str) else tuple(value or ())
+        return tuple(value or ())
     if type_ == COMMA_SEPARATED_FLAG and value is not None:
         return tuple(filter(None, (name.strip() for name in value.split(","))))
     return value

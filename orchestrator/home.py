@@ -39,6 +39,10 @@ DISK_RESERVE_BYTES = 200e6
 """Free disk space that is reserved for databases, logs and caches, in bytes."""
 
 
+class StudyLockedError(HomeError):
+    """Another process is carrying out a sweep of a study."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """A home folder, to which all results, databases and caches are written.
@@ -60,9 +64,9 @@ class Home:
         return self.path / "data"
 
     @property
-    def search_storage_url(self) -> str:
-        """URL of the SQLite database in which Optuna stores the hyperparameter searches."""
-        return f"sqlite:///{self.path / 'optuna.db'}"
+    def search_database(self) -> Path:
+        """SQLite database in which Optuna stores the hyperparameter searches."""
+        return self.path / "optuna.db"
 
     @property
     def artifact_dir(self) -> Path:
@@ -141,7 +145,8 @@ class Home:
             study: name of the study.
 
         Raises:
-            HomeError: if another process has locked the study, which the message names.
+            StudyLockedError: if another process has locked the study, which the message names.
+            HomeError: if the lock file cannot be written.
         """
         lock_path = self.path / "sweeps" / f"{study}.lock"
         try:
@@ -155,7 +160,7 @@ class Home:
             except OSError:
                 lock.seek(0)
                 process_text = _describe_process(lock.read())
-                raise HomeError(
+                raise StudyLockedError(
                     f"a sweep of '{study}' is already running in {self.path} ({process_text}): "
                     "wait until that process ends, stop it, or choose another folder with --home"
                 ) from None

@@ -25,22 +25,31 @@ class AccuracyKind:
     Attributes:
         metric: name of the recorded metric, such as "test/accuracy_last".
         title: title in tables, such as "last epoch".
+        is_measured: whether the runs of sweeps record it; other kinds are only quoted.
     """
 
     metric: str
     title: str
+    is_measured: bool = True
 
 
 def accuracy_kinds(plan: PlanRecord) -> tuple[AccuracyKind, ...]:
     """Return the kinds of test accuracy that the table of a sweep can show."""
     dataset_kinds = [AccuracyKind(metric, title) for metric, title in plan.further.items()]
     return (
-        AccuracyKind(TEST_LAST, "last epoch"),
+        AccuracyKind(TEST_LAST, READING_TITLES[TEST_LAST]),
         AccuracyKind(TEST_MEAN_LAST, f"mean of {plan.averaged_epochs}"),
-        AccuracyKind(TEST_BEST_VAL, "epoch chosen by noisy validation"),
+        AccuracyKind(TEST_BEST_VAL, READING_TITLES[TEST_BEST_VAL]),
         *dataset_kinds,
     )
 
+
+READING_TITLES = {
+    TEST_LAST: "last epoch",
+    TEST_BEST_VAL: "epoch chosen by noisy validation",
+    TEST_BEST_CLEAN_VAL: "epoch chosen by clean validation",
+}
+"""Titles of the accuracies that a published recipe may report, by the name of the metric."""
 
 METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
 """Test accuracies without a column of their own, which only published recipes may report."""
@@ -48,11 +57,11 @@ METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """Mean and standard deviation of a metric over the seeds of a table entry.
+    """Mean and standard deviation of an accuracy over the seeds of a table entry.
 
     Attributes:
-        mean: mean over the finished runs, a fraction; None if no run has finished.
-        std: sample standard deviation (ddof 1), a fraction; None for fewer than two finished runs.
+        mean: mean over the finished runs, in percent; None if no run has finished.
+        std: sample standard deviation (ddof 1), in points; None for fewer than two finished runs.
         n: number of finished runs.
     """
 
@@ -76,8 +85,9 @@ class CellSummary:
 
     Attributes:
         cell: the planned cell.
-        statistics: mean and standard deviation of each metric that tables can show, by the name of
-            the metric.
+        accuracies: accuracy of each finished run in percent, by seed, by the name of a metric that
+            tables can show.
+        statistics: mean and standard deviation of each of these metrics, by its name.
         diverged_count: number of runs that diverged.
         out_of_memory_count: number of runs that failed because the device ran out of memory.
         not_converged_count: number of runs that failed to converge, including those that diverged.
@@ -92,6 +102,7 @@ class CellSummary:
     """
 
     cell: CellRecord
+    accuracies: Mapping[str, Mapping[int, float]]
     statistics: Mapping[str, Statistic]
     diverged_count: int
     out_of_memory_count: int
@@ -152,13 +163,18 @@ def _summarise_cell(
         for seed, digest in zip(cell.seeds, cell.digests, strict=True)
         if digest in runs and runs[digest].status != "stopped"
     }
-    finished_runs = [run for run in ended_runs.values() if run.status == "finished"]
+    finished_runs = {seed: run for seed, run in ended_runs.items() if run.status == "finished"}
+    accuracies = {
+        metric: {seed: 100 * value for seed, value in _metric_values(finished_runs, metric).items()}
+        for metric in metrics
+    }
     statuses = [run.status for run in ended_runs.values()]
-    flip_rates = _metric_values(ended_runs.values(), "flip_rate")
+    flip_rates = _metric_values(ended_runs, "flip_rate").values()
     return CellSummary(
         cell=cell,
+        accuracies=accuracies,
         statistics={
-            metric: Statistic.of(_metric_values(finished_runs, metric)) for metric in metrics
+            metric: Statistic.of(list(values.values())) for metric, values in accuracies.items()
         },
         diverged_count=statuses.count("diverged"),
         out_of_memory_count=statuses.count("out of memory"),
@@ -178,10 +194,10 @@ def _summarise_cell(
     )
 
 
-def _metric_values(runs: Iterable[RecordedRun], metric: str) -> list[float]:
-    """Return the values of a metric in the runs that have recorded the metric."""
-    values = (run.metrics.get(metric, math.nan) for run in runs)
-    return [value for value in values if not math.isnan(value)]
+def _metric_values(runs: Mapping[int, RecordedRun], metric: str) -> dict[int, float]:
+    """Return the values of a metric in the runs that have recorded the metric, by seed."""
+    values = {seed: run.metrics.get(metric, math.nan) for seed, run in runs.items()}
+    return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
 def _describe_changes(run: RecordedRun) -> str:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from reports.aggregate import AccuracyKind, CellSummary, accuracy_kinds, summarise_cells
-from reports.notes import table_notes
-from reports.paper import (
-    NOT_CONVERGED,
-    PAPER_METRICS,
-    QUOTED_METHODS,
-    PaperResult,
-    find_paper_results,
-    paper_noise_of,
+from reports.aggregate import (
+    READING_TITLES,
+    AccuracyKind,
+    CellSummary,
+    accuracy_kinds,
+    summarise_cells,
 )
-from reports.table import Entry, Row, Section, Table
-from reports.words import format_values
+from reports.notes import table_notes
+from reports.paired import LEVEL, compare_paired, correct_by_holm
+from reports.paper import paper_noise_of
+from reports.quoted import find_quoted_results
+from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
+from reports.words import format_count, format_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
+    from reports.quoted import QuotedResults
     from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
 """Key of a table row: method, "tuned" or "fixed", and for "fixed" the hyperparameter values."""
 
-ColumnKey = tuple[str, str]
-"""Key of a table column: scenario and metric."""
+Column = tuple[str, AccuracyKind]
+"""Column of a table: scenario and kind of accuracy."""
 
 
 def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
@@ -49,32 +53,31 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     """
     cells = summarise_cells(plan, runs)
     scenario_titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
-    kinds = _kinds_to_show(plan, cells)
-    paper_results = _paper_results_by_method(plan, cells, list(scenario_titles))
+    quoted = find_quoted_results(plan, cells)
+    kinds = [*_measured_kinds(plan, cells), *_quoted_kinds(plan, cells, quoted)]
     rows = _group_rows(cells)
     has_one_scenario = len(scenario_titles) == 1
     kinds_by_section = {"": kinds} if has_one_scenario else {kind.title: [kind] for kind in kinds}
     sections = [
         Section(
             title,
-            _section_rows(
-                rows, list(product(scenario_titles, section_kinds)), paper_results, kinds[0]
-            ),
+            _section_rows(rows, list(product(scenario_titles, section_kinds)), quoted, kinds[0]),
         )
         for title, section_kinds in kinds_by_section.items()
     ]
     return Table(
+        source=TableSource(plan.study, plan.sweep, plan.state, plan.dataset.title, plan.backbone),
         title=plan.title,
         subtitle=_subtitle(plan, scenario_titles),
         columns=tuple(
             [kind.title for kind in kinds] if has_one_scenario else scenario_titles.values()
         ),
         sections=tuple(sections),
-        notes=table_notes(plan, cells),
+        notes=table_notes(plan, cells, quoted),
     )
 
 
-def _kinds_to_show(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
+def _measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
     """Return the kinds of accuracy to show: the headline, then the others that any run has."""
     headline, *others = sorted(accuracy_kinds(plan), key=lambda kind: kind.title != plan.headline)
     recorded_metrics = {
@@ -86,15 +89,41 @@ def _kinds_to_show(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Accur
     return [headline, *(kind for kind in others if kind.metric in recorded_metrics)]
 
 
+def _quoted_kinds(
+    plan: PlanRecord, cells: Sequence[CellSummary], quoted: QuotedResults
+) -> list[AccuracyKind]:
+    """Return the kinds of quoted accuracies that the measured columns do not show.
+
+    A published accuracy stands only in the column of the epoch that it is known to be from.
+    """
+    measured_metrics = {kind.metric for kind in _measured_kinds(plan, cells)}
+    titles = {
+        metric: title
+        for result in quoted.results
+        if not measured_metrics & result.titles_by_metric.keys()
+        for metric, title in list(result.titles_by_metric.items())[:1]
+    }
+    return [
+        AccuracyKind(metric, f"published: {title}", is_measured=False)
+        for metric, title in titles.items()
+    ]
+
+
 def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     epoch_counts = {plan.scenario_epochs.get(name, plan.epochs) for name in scenario_titles}
     epochs = " or ".join(map(str, sorted(epoch_counts)))
-    parts = [plan.dataset.title, plan.backbone, f"{epochs} epochs"]
+    parts = [
+        plan.dataset.title,
+        plan.backbone,
+        f"{epochs} epoch{'' if epoch_counts == {1} else 's'}",
+    ]
     if len(scenario_titles) == 1:
         (title,) = scenario_titles.values()
         parts.append(f"{title} label noise" if title != "clean" else "clean labels")
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
+    if plan.test_subset is not None:
+        parts.append(f"tested on {plan.test_subset:,} of {plan.dataset.test_size:,} images")
     return ", ".join([*parts, "test accuracy in %"])
 
 
@@ -124,13 +153,14 @@ def _fixed_row_key(cell: CellRecord) -> RowKey:
 
 def _section_rows(
     rows: Mapping[RowKey, Mapping[str, CellSummary]],
-    columns: Sequence[tuple[str, AccuracyKind]],
-    paper_results: Mapping[str, Mapping[ColumnKey, PaperResult]],
+    columns: Sequence[Column],
+    quoted: QuotedResults,
     headline: AccuracyKind,
 ) -> tuple[Row, ...]:
-    """Return rows of measured accuracies, followed by rows of the paper's accuracies."""
+    """Return rows of measured accuracies, then rows of published ones; empty rows are left out."""
     measured_rows = [
         Row(
+            method=key[0],
             name=_row_name(list(cells.values())),
             marker=_row_marker(list(cells.values()), is_tuned=key[1] == "tuned"),
             kind="measured",
@@ -142,26 +172,32 @@ def _section_rows(
         for key, cells in rows.items()
     ]
     may_be_best = [
-        [
-            scenario in cells and cells[scenario].is_complete and not cells[scenario].all_failed
-            for scenario, _ in columns
-        ]
+        [scenario in cells and _may_be_best(cells[scenario]) for scenario, _ in columns]
         for cells in rows.values()
     ]
-    paper_rows = [
+    quoted_rows = [
         Row(
+            method="",
             name=method,
             marker="paper",
             kind="quoted",
             entries=tuple(
-                _paper_entry(results.get((scenario, kind.metric)), scenario)
+                _quoted_entry(results.get(scenario, ()), scenario, kind)
                 for scenario, kind in columns
             ),
         )
-        for method, results in paper_results.items()
-        if any((scenario, kind.metric) in results for scenario, kind in columns)
+        for method, results in quoted.by_method.items()
     ]
-    return (*_mark_best_entries(measured_rows, may_be_best), *paper_rows)
+    all_rows = (*_mark_best_entries(measured_rows, may_be_best), *quoted_rows)
+    return tuple(row for row in all_rows if not all(entry.is_empty for entry in row.entries))
+
+
+def _may_be_best(summary: CellSummary) -> bool:
+    """Return whether an entry competes for bold.
+
+    Varied values do not: the best of them would be chosen by its test accuracy.
+    """
+    return summary.is_complete and not summary.all_failed and summary.cell.origin != "varied"
 
 
 def _row_name(cells: Sequence[CellSummary]) -> str:
@@ -181,15 +217,18 @@ def _row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
     if not is_tuned:
         return "varied" if first_cell.origin == "varied" else f"fixed ({first_cell.source})"
     suffix = " = reference" if all(summary.cell.has_reference_values for summary in cells) else ""
-    return f"tuned ({first_cell.trials} trials){suffix}"
+    return f"tuned ({format_count(first_cell.trials, 'trial')}){suffix}"
 
 
 def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headline: bool) -> Entry:
-    if summary is None:
+    if summary is None or not kind.is_measured:
         return Entry()
     # In the first column, a published recipe shows the accuracy that this recipe reports.
-    recipe_metric = summary.cell.reading if is_headline else ""
-    statistic = summary.statistics[recipe_metric or kind.metric]
+    metric, title = kind.metric, kind.title
+    if is_headline and summary.cell.reading:
+        metric = summary.cell.reading
+        title = READING_TITLES[metric]
+    statistic = summary.statistics[metric]
     ended_count = summary.planned_count - len(summary.missing_seeds)
     counts_by_remark = {
         f"{ended_count} of {summary.planned_count} seeds": len(summary.missing_seeds),
@@ -197,28 +236,30 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
         f"{summary.out_of_memory_count} out of memory": summary.out_of_memory_count,
         f"{summary.stagnated_count} of {ended_count} {NOT_CONVERGED}": summary.stagnated_count,
     }
-    mean = None if statistic.mean is None else 100 * statistic.mean
-    std = None if statistic.std is None else 100 * statistic.std
+    digests = dict(zip(summary.cell.seeds, summary.cell.digests, strict=True))
     return Entry(
-        text=NOT_CONVERGED if summary.all_failed else _format_accuracy(mean, std),
+        scenario=summary.cell.scenario,
+        kind=title,
+        marks=(NOT_CONVERGED,) if summary.all_failed else (),
         remark=", ".join(text for text, count in counts_by_remark.items() if count),
-        mean=mean,
-        std=std,
+        mean=statistic.mean,
+        std=statistic.std,
         n=statistic.n,
         diverged=summary.diverged_count,
+        runs=tuple(
+            SeedAccuracy(seed, accuracy, digests[seed])
+            for seed, accuracy in summary.accuracies[metric].items()
+        ),
     )
 
 
-def _format_accuracy(mean: float | None, std: float | None) -> str:
-    if mean is None:
-        return "–"
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
-
-
 def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> list[Row]:
-    """Return copies of rows in which the best entry of each column is bold.
+    """Return copies of rows in which the best entries of each column are bold.
 
-    A column in which fewer than two entries may be the best has no bold entry.
+    These are the entry with the best mean and all others that cannot be told from it: by paired
+    t-tests over the seeds, with Holm's correction. Entries that share fewer than two seeds with the
+    best one cannot be tested and are not bold. A column in which nothing can be tested has no bold
+    entry.
 
     Args:
         rows: rows of measured accuracies.
@@ -226,48 +267,60 @@ def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]
     """
     entries = [list(row.entries) for row in rows]
     for column in range(len(rows[0].entries) if rows else 0):
-        candidate_means = [
-            (round(row[column].mean or 0.0, 2), row_index)
-            for row_index, row in enumerate(entries)
-            if may_be_best[row_index][column] and row[column].mean is not None
-        ]
-        if len(candidate_means) < 2:
-            continue
-        best_mean = max(candidate_means)[0]
-        for mean, row_index in candidate_means:
-            entry = entries[row_index][column]
-            entries[row_index][column] = replace(entry, bold=mean == best_mean)
+        competing = {
+            index: row[column]
+            for index, row in enumerate(entries)
+            if may_be_best[index][column] and row[column].mean is not None
+        }
+        # An accuracy of another epoch, which a published recipe reports, is no competitor.
+        kinds = Counter(entry.kind for entry in competing.values())
+        main_kind = max(kinds, key=kinds.__getitem__, default="")
+        competing = {key: each for key, each in competing.items() if each.kind == main_kind}
+        for index in _find_best(competing):
+            entries[index][column] = replace(entries[index][column], bold=True)
     return [
         replace(row, entries=tuple(row_entries))
         for row, row_entries in zip(rows, entries, strict=True)
     ]
 
 
-def _paper_results_by_method(
-    plan: PlanRecord, cells: Sequence[CellSummary], scenarios: Sequence[str]
-) -> dict[str, dict[ColumnKey, PaperResult]]:
-    """Return the NAL paper's accuracies for the methods of a sweep, by method and column."""
-    methods = (*dict.fromkeys(summary.cell.method_title for summary in cells), *QUOTED_METHODS)
-    results = [
-        ((scenario, metric), result)
-        for scenario, metric in product(scenarios, PAPER_METRICS)
-        for result in find_paper_results(plan.dataset.title, scenario, plan.backbone, metric)
-    ]
-    # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
-    return {
-        method: {column: result for column, result in reversed(results) if result.method == method}
-        for method in methods
+def _find_best(entries: Mapping[int, Entry]) -> list[int]:
+    """Return the keys of the best entry and of those that cannot be told from it."""
+    if not entries:
+        return []
+    best_key = max(entries, key=lambda key: entries[key].mean or 0.0)
+    best = entries[best_key].accuracy_by_seed
+    comparisons = {
+        key: comparison
+        for key, entry in entries.items()
+        if key != best_key
+        and (comparison := compare_paired(best, entry.accuracy_by_seed)) is not None
     }
+    if not comparisons:
+        return []
+    p_values = correct_by_holm([comparison.t_p for comparison in comparisons.values()])
+    equals = [key for key, p in zip(comparisons, p_values, strict=True) if p > LEVEL]
+    return [best_key, *equals]
 
 
-def _paper_entry(result: PaperResult | None, scenario: str) -> Entry:
+def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyKind) -> Entry:
+    result = next((each for each in results if kind.metric in each.titles_by_metric), None)
     if result is None:
         return Entry()
-    if result.mean is None:
-        return Entry(NOT_CONVERGED)
     noise = paper_noise_of(scenario)
-    footnote_marks = "†" if noise and noise.includes_true_class else ""
-    footnote_marks += "‡" if "pretrained" in result.backbone else ""
+    has_other_noise = (
+        noise is not None and noise.includes_true_class and result.convention != "incl"
+    )
+    marks = {
+        "†": has_other_noise,
+        "‡": "pretrained" in result.backbone,
+        NOT_CONVERGED: result.mean is None,
+    }
     return Entry(
-        _format_accuracy(result.mean, result.std) + footnote_marks, mean=result.mean, std=result.std
+        scenario=scenario,
+        kind=kind.title,
+        marks=tuple(mark for mark, applies in marks.items() if applies),
+        mean=result.mean,
+        std=result.std,
+        n=result.n,
     )

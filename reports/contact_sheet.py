@@ -80,8 +80,11 @@ def _resize_to_tile(image: NDArray[np.uint8]) -> Image.Image:
 def _truncate(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
-    """Shorten a caption line that is wider than `TILE_SIZE_PX`, ending it with "…"."""
+    """Replace the middle of a caption line that is wider than `TILE_SIZE_PX` by "…"."""
     shortened = text
-    while draw.textlength(shortened, font=font) > TILE_SIZE_PX and len(shortened) > 2:
-        shortened = shortened[:-2] + "…"
+    kept_count = len(text)
+    while draw.textlength(shortened, font=font) > TILE_SIZE_PX and kept_count > 2:
+        kept_count -= 1
+        end_count = kept_count // 2
+        shortened = f"{text[: kept_count - end_count]}…{text[-end_count:]}"
     return shortened

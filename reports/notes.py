@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.paper import (
-    CITATION,
-    NOT_CONVERGED,
-    find_paper_results,
-    find_paper_results_on_any_backbone,
-    paper_noise_of,
-)
+from reports.paired import LEVEL, smallest_wilcoxon_n
+from reports.paper import CITATION, paper_noise_of
+from reports.table import NOT_CONVERGED
 from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
+from trainables.run.metrics import TEST_LAST
 from trainables.run.protocols import protocol_from_identity
 
 if TYPE_CHECKING:
@@ -20,22 +18,38 @@ if TYPE_CHECKING:
 
     from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, TuningRecord
+    from reports.quoted import QuotedResults
     from trainables.run.parameters import Space
 
 
-def table_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> tuple[str, ...]:
+CROSS_ENTROPY = "ce"
+"""Name of the method with which tuned methods are compared."""
+EDGE_FRACTION = 0.05
+"""Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
+
+
+def table_notes(
+    plan: PlanRecord, cells: Sequence[CellSummary], quoted: QuotedResults
+) -> tuple[str, ...]:
     """Return the notes to print under the table of a sweep, from top to bottom."""
     return (
         *_missing_runs_notes(plan, cells),
         _seeds_note(plan, cells),
+        _bold_note(cells),
         *_protocol_notes(plan, cells),
         *_searches_notes(plan, cells),
+        *_edges_notes(plan),
+        *_losses_notes(plan, cells),
         _recipes_note(plan, cells),
         *_convergence_notes(cells),
         *_label_noise_notes(cells),
         *_subset_notes(plan),
-        *_paper_numbers_notes(plan, cells),
-        *(f"Departs from the paper: {text.rstrip('. ')}." for text in plan.deviations),
+        *_test_set_notes(plan, cells),
+        *_quoted_notes(cells, quoted),
+        *(
+            f"Departs from the paper or its public code: {text.rstrip('. ')}."
+            for text in plan.deviations
+        ),
         *_extensions_notes(plan),
         *_devices_notes(cells),
         *_changed_runs_notes(cells),
@@ -74,9 +88,19 @@ def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     fixed_axes = [axis for axis in plan.fixed_seeds if axis != "subset" or plan.subset is not None]
     if fixed_axes:
         text += f". ± excludes the variation of seeds that are held fixed: {', '.join(fixed_axes)}"
+    return f"{text}."
+
+
+def _bold_note(cells: Sequence[CellSummary]) -> str:
+    seed_count = max((len(summary.cell.seeds) for summary in cells), default=0)
+    if seed_count < 2:
+        return "No entry is bold, since one seed does not tell methods apart."
+    needed = smallest_wilcoxon_n()
+    too_few = f" The signed-rank test needs at least {needed} seeds." if seed_count < needed else ""
     return (
-        f"{text}. Bold (* in plain text) marks the best mean of a column, among entries whose "
-        "seeds have all finished."
+        "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
+        f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
+        f"values and entries with missing seeds do not compete.{too_few}"
     )
 
 
@@ -109,9 +133,73 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         if seed_count := max(
             (len(candidate.digests) for candidate in search.candidates), default=0
         ):
-            candidates = format_count(len(search.candidates), "candidate")
-            text += f", then {candidates} on {format_count(seed_count, 'new seed')}"
+            text += (
+                f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
+            )
         yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _describe_candidates(search: TuningRecord) -> str:
+    """Return the number of candidates; as in plans, the paper's values are not one of them."""
+    search_count = sum(candidate.origin == "search" for candidate in search.candidates)
+    texts = [format_count(search_count, "candidate")] if search_count else []
+    if search_count < len(search.candidates):
+        texts.append("the paper's values")
+    return " and ".join(texts)
+
+
+def _edges_notes(plan: PlanRecord) -> Iterator[str]:
+    for search in plan.searches:
+        for name, value in (search.chosen or {}).items():
+            space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
+            if _is_at_edge(float(value), space):
+                yield (
+                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
+                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
+                    f"(search.space.{search.method}.{name})."
+                )
+
+
+def _is_at_edge(value: float, space: Space) -> bool:
+    """Return whether a value lies in the outer `EDGE_FRACTION` of a search space, or outside."""
+    low, high, point = space.low, space.high, value
+    if space.log:
+        low, high, point = math.log(low), math.log(high), math.log(point)
+    margin = EDGE_FRACTION * (high - low)
+    return not low + margin < point < high - margin
+
+
+def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    """Yield a note for each tuned method that is less accurate than cross entropy somewhere.
+
+    Where cross entropy itself failed to converge in all runs, it is no measure of the method.
+    """
+    remedies_by_method = {
+        search.method: search.remedies for search in plan.searches if search.method != CROSS_ENTROPY
+    }
+    for method, remedies in remedies_by_method.items():
+        losing_cells = [
+            summary.cell
+            for summary in cells
+            if summary.cell.is_tuned
+            and summary.cell.method == method
+            and any(
+                summary.cell.scenario == other.cell.scenario and _is_below(summary, other)
+                for other in cells
+                if other.cell.method == CROSS_ENTROPY and not other.all_failed
+            )
+        ]
+        if losing_cells:
+            scenarios = "; ".join(dict.fromkeys(cell.scenario_title for cell in losing_cells))
+            title = losing_cells[0].method_title
+            text = f"{title} is less accurate than cross entropy on {scenarios}"
+            yield (f"{text}; worth trying: {'; '.join(remedies)}." if remedies else f"{text}.")
+
+
+def _is_below(summary: CellSummary, other: CellSummary) -> bool:
+    """Return whether the mean accuracy in the last epoch is lower than that of another cell."""
+    mean_accuracy, other_mean = (each.statistics[TEST_LAST].mean for each in (summary, other))
+    return mean_accuracy is not None and other_mean is not None and mean_accuracy < other_mean
 
 
 def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
@@ -124,7 +212,7 @@ def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
         "are trained with the recipe stated beside their name, and the first column shows the "
         "accuracy that this recipe reports"
     )
-    epochs = "" if plan.scenario_epochs else f" for {plan.epochs} epochs"
+    epochs = "" if plan.scenario_epochs else f" for {format_count(plan.epochs, 'epoch')}"
     return f"{methods} {own_recipe}. All other methods are trained{epochs} with {matched_recipe}."
 
 
@@ -172,49 +260,59 @@ def _label_noise_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
 def _subset_notes(plan: PlanRecord) -> Iterator[str]:
     if plan.subset is not None:
         yield f"Trained on {plan.subset:,} of {plan.dataset.train_size:,} images."
-
-
-def _paper_numbers_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    methods = {summary.cell.method_title for summary in cells}
-    quoted_results, noises, other_backbones = [], [], set()
-    for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
-        results = find_paper_results(plan.dataset.title, scenario, plan.backbone)
-        # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
-        result_by_method = {result.method: result for result in reversed(results)}
-        matches = [result_by_method[method] for method in methods & set(result_by_method)]
-        quoted_results += matches
-        if matches:
-            noises.append(paper_noise_of(scenario))
-        else:
-            other_backbones |= {
-                result.backbone
-                for result in find_paper_results_on_any_backbone(plan.dataset.title, scenario)
-            }
-    symmetric = [noise for noise in noises if noise and noise.noise_type == "symmetric"]
-    if quoted_results:
-        tables = ", ".join(
-            str(number) for number in sorted({result.table for result in quoted_results})
-        )
+    if plan.test_subset is not None:
         yield (
-            f'Rows marked "paper" quote {CITATION}, Table {tables}, with ± as printed there; they '
-            "are never bold."
+            f"Accuracies are measured on {plan.test_subset:,} of {plan.dataset.test_size:,} test "
+            "images, the same for all runs and equally many of each class."
+        )
+
+
+def _test_set_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    means = [mean for each in cells if (mean := each.statistics[TEST_LAST].mean) is not None]
+    if not means:
+        return
+    size, best = plan.test_subset or plan.dataset.test_size, max(means)
+    error = math.sqrt(best * (100 - best) / size)
+    yield (
+        f"The test set has {size:,} images. Another one of this size would change an accuracy of "
+        f"{best:.1f} % by {error:.1f} points (standard error), which ± does not contain."
+    )
+
+
+def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterator[str]:
+    noises = [paper_noise_of(summary.cell.scenario) for summary in cells] if quoted.results else []
+    symmetric = [noise for noise in noises if noise and noise.noise_type == "symmetric"]
+    if quoted.results:
+        tables = ", ".join(map(str, sorted({result.table for result in quoted.results})))
+        yield (
+            f'Rows marked "paper" quote {CITATION}, Table {tables}, with ± as printed there, in '
+            "the column of the epoch that they are known to be from; they are never bold."
         )
     if symmetric:
         yield (
             "Symmetric noise excludes the true class in the paper's text, but its public code "
             "includes it; the paper does not say which of the two produced its accuracies."
         )
-    if any(noise.includes_true_class for noise in symmetric):
+    has_incl = any(noise.includes_true_class for noise in symmetric)
+    if has_incl or (symmetric and any(each.convention == "incl" for each in quoted.results)):
         yield (
-            "† marks the paper's accuracy at this rate of symmetric noise, although this scenario "
-            "may draw the true class and the paper's text excludes it."
+            "† marks an accuracy for symmetric noise that differs from this scenario's, or may "
+            "differ, in whether it draws the true class."
         )
-    if any("pretrained" in result.backbone for result in quoted_results):
+    if any("pretrained" in result.backbone for result in quoted.results):
         yield "‡ marks the paper's accuracy of a network that started from ImageNet weights."
-    if other_backbones:
-        backbones = ", ".join(sorted(other_backbones))
+    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    for obstacle in dict.fromkeys(quoted.obstacles.values()):
+        scenarios = "; ".join(
+            titles[name] for name, text in quoted.obstacles.items() if text == obstacle
+        )
         yield (
-            f"The paper's accuracies for this label noise are not shown, since its networks have "
+            f"The paper's accuracies for {scenarios} are not shown, since this sweep {obstacle}."
+        )
+    if quoted.other_backbones:
+        backbones = ", ".join(sorted(quoted.other_backbones))
+        yield (
+            "The paper's accuracies for this label noise are not shown, since its networks have "
             f"another backbone: {backbones}."
         )
 

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from trainables.run.metrics import TEST_LAST
+from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
 
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 """Reference to the NAL paper, printed under tables that quote its accuracies."""
-
-NOT_CONVERGED = "⊖"
-"""Symbol that the NAL paper prints where a method fails to converge."""
 
 QUOTED_METHODS = ("NLNL",)
 """Methods that no study trains, but whose accuracies in the NAL paper are quoted in tables.
@@ -26,14 +23,36 @@ NLNL is not trained because a run takes about 3,000 epochs.
 REAL_NOISE = "real"
 """Value of `PaperResult.noise_type` for real-world datasets, whose labels are noisy by nature."""
 
-PAPER_METRICS = {
-    TEST_LAST: ("test_acc", "webvision_val_top1"),
-    "test/webvision/top1_last": ("webvision_val_top1",),
-    "test/webvision/top5_last": ("webvision_val_top5",),
-    "test/imagenet/top1_last": ("ilsvrc12_val_top1",),
-    "test/imagenet/top5_last": ("ilsvrc12_val_top5",),
+METRICS = {
+    ("test_acc", "last-epoch"): (TEST_LAST,),
+    ("test_acc", "noisy-validation"): (TEST_BEST_VAL,),
+    ("test_acc", "clean-validation"): (TEST_BEST_CLEAN_VAL,),
+    ("test_acc", "mean-last"): (TEST_MEAN_LAST,),
+    ("webvision_val_top1", "last-epoch"): (TEST_LAST, "test/webvision/top1_last"),
+    ("webvision_val_top5", "last-epoch"): ("test/webvision/top5_last",),
+    ("ilsvrc12_val_top1", "last-epoch"): ("test/imagenet/top1_last",),
+    ("ilsvrc12_val_top5", "last-epoch"): ("test/imagenet/top5_last",),
 }
-"""Values of `PaperResult.metric` that correspond to each metric of runs, by its name."""
+"""Metrics of runs with the same meaning as a quoted accuracy, by its `metric` and `protocol`."""
+
+PROTOCOL_TITLES = {
+    "last-epoch": "last epoch",
+    "noisy-validation": "epoch chosen by noisy validation",
+    "clean-validation": "epoch chosen by clean validation",
+    "mean-last": "mean of the last epochs",
+    "best-test": "best test epoch",
+    "unknown": "epoch unknown",
+}
+"""Title of each value of `PaperResult.protocol`."""
+
+_METRIC_TITLES = {
+    "test_acc": "",
+    "webvision_val_top1": "webvision, top-1, ",
+    "webvision_val_top5": "webvision, top-5, ",
+    "ilsvrc12_val_top1": "imagenet, top-1, ",
+    "ilsvrc12_val_top5": "imagenet, top-5, ",
+}
+"""Beginning of the title of each value of `PaperResult.metric`."""
 
 _SCENARIO_PATTERN = re.compile(
     r"(symmetric(?:-incl)?(?:-each)?|symmetric-official|asymmetric(?:-each|-official)?"
@@ -55,7 +74,14 @@ class PaperResult:
         metric: name of the accuracy: "test_acc", or one of the four metrics of mini-WebVision.
         mean: mean accuracy in percent; None where the paper prints ⊖ or nothing.
         std: standard deviation in percent; None where the paper prints none.
-        note: remark on the origin of the accuracy, such as a quotation from an earlier paper.
+        protocol: which epoch is reported: a key of `PROTOCOL_TITLES`.
+        protocol_source: where the protocol is stated; "" if it is unknown.
+        epochs: number of epochs of the training; None if unknown.
+        convention: "incl" if symmetric noise may draw the true class, "excl" if it may not; "" if
+            unknown, or for other noise.
+        n: number of runs; None if unknown.
+        quoted_from: publication that the paper quotes; "" for its own runs.
+        note: further remark, such as a number that another source prints.
     """
 
     table: int
@@ -67,7 +93,29 @@ class PaperResult:
     metric: str
     mean: float | None
     std: float | None
+    protocol: str
+    protocol_source: str
+    epochs: int | None
+    convention: str
+    n: int | None
+    quoted_from: str
     note: str
+
+    @property
+    def titles_by_metric(self) -> dict[str, str]:
+        """Title of the accuracy by each metric of runs that it can be compared with.
+
+        An accuracy that no run measures, such as that of the best test epoch, has a name of its
+        own instead of such a metric.
+        """
+        title = _METRIC_TITLES[self.metric] + PROTOCOL_TITLES[self.protocol]
+        metrics = METRICS.get((self.metric, self.protocol), (f"{self.metric}/{self.protocol}",))
+        return dict.fromkeys(metrics, title)
+
+    @property
+    def is_printed(self) -> bool:
+        """Whether the paper prints an accuracy, or that the method did not converge."""
+        return self.mean is not None or "converge" in self.note
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +149,12 @@ def paper_results() -> tuple[PaperResult, ...]:
             metric=row["metric"],
             mean=float(row["mean"]) if row["mean"] else None,
             std=float(row["std"]) if row["std"] else None,
+            protocol=row["protocol"],
+            protocol_source=row["protocol_source"],
+            epochs=int(row["epochs"]) if row["epochs"] else None,
+            convention=row["convention"],
+            n=int(row["n"]) if row["n"] else None,
+            quoted_from=row["quoted_from"],
             note=row["source_note"],
         )
         for row in csv.DictReader(io.StringIO(text))
@@ -121,9 +175,7 @@ def paper_noise_of(scenario: str) -> PaperNoise | None:
     return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class)
 
 
-def find_paper_results(
-    dataset: str, scenario: str, backbone: str, metric: str = TEST_LAST
-) -> list[PaperResult]:
+def find_paper_results(dataset: str, scenario: str, backbone: str) -> list[PaperResult]:
     """Return the NAL paper's accuracies for a dataset, scenario and backbone, in the paper's order.
 
     Args:
@@ -131,16 +183,13 @@ def find_paper_results(
         scenario: name of the scenario. The same accuracies are returned for `symmetric-R` and
             `symmetric-incl-R`, which `paper_noise_of` distinguishes.
         backbone: title of the backbone; "ResNet-34 (32×32)" matches the paper's "ResNet34".
-        metric: name of a metric of runs, one of the keys of `PAPER_METRICS`.
     """
     name = _normalise_name(backbone)
-    results = find_paper_results_on_any_backbone(dataset, scenario, metric)
+    results = find_paper_results_on_any_backbone(dataset, scenario)
     return [result for result in results if _normalise_name(result.backbone) == name]
 
 
-def find_paper_results_on_any_backbone(
-    dataset: str, scenario: str, metric: str = TEST_LAST
-) -> list[PaperResult]:
+def find_paper_results_on_any_backbone(dataset: str, scenario: str) -> list[PaperResult]:
     """Return the NAL paper's accuracies for a dataset and scenario on all backbones."""
     noise = paper_noise_of(scenario)
     if noise is None:
@@ -148,8 +197,7 @@ def find_paper_results_on_any_backbone(
     return [
         result
         for result in paper_results()
-        if result.metric in PAPER_METRICS.get(metric, ())
-        and (result.mean is not None or "converge" in result.note)
+        if result.is_printed
         and _normalise_name(result.dataset) == _normalise_name(dataset)
         and result.noise_type == noise.noise_type
         and (noise.noise_type == REAL_NOISE or result.noise_rate == noise.noise_rate)

@@ -88,6 +88,8 @@ class TuningRecord:
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
+        remedies: texts that name settings worth trying if the method loses to cross entropy, and
+            that the study does not have already.
     """
 
     method: str
@@ -100,6 +102,7 @@ class TuningRecord:
     reference: ReferenceRecord | None = None
     candidates: list[CandidateRecord] = field(default_factory=list)
     chosen: HyperparameterValues | None = None
+    remedies: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,7 @@ class PlanRecord:
         protocols: identity of the protocol (which epochs' accuracies are averaged to choose
             hyperparameters), by scenario; empty in older plans, whose protocol is the mean over
             the last `window` epochs.
+        test_subset: number of test samples on which accuracies are measured; None for all.
     """
 
     sweep: str
@@ -209,6 +213,7 @@ class PlanRecord:
     further: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     protocols: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    test_subset: int | None = None
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -237,8 +242,8 @@ class PlanRecord:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> PlanRecord:
-        """Parse the plan from JSON text.
+    def from_json(cls, text: str | bytes) -> PlanRecord:
+        """Parse the plan from JSON text, or from its UTF-8 encoding.
 
         Raises:
             RecordError: if the text is damaged or was written by another version.
@@ -253,7 +258,7 @@ class PlanRecord:
                     "cells": [CellRecord(**cell) for cell in values["cells"]],
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.store import mask_password, open_store, search_runs, translate_store_errors
+from reports.store import (
+    local_artifact_folder,
+    mask_password,
+    open_store,
+    search_runs,
+    translate_store_errors,
+)
+from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.result import BIT_RELEVANT_KEYS
 
@@ -60,7 +66,7 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         UserError: if no sweep or more than one matches `sweep`.
         RecordError: if the plan is missing or damaged.
         ServiceError: if the server does not answer.
-        HomeError: if the SQLite file cannot be used, or the home folder was moved.
+        HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
     """
     client = open_store(uri)
     with translate_store_errors(uri):
@@ -68,6 +74,29 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         plan = _read_plan(client, sweep_run)
         runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_to_recorded_run(run) for run in runs]
+
+
+def sweep_starts(uri: str, study: str) -> dict[str, str]:
+    """Return the start, date and time, of each recorded sweep of a study by the sweep's digest.
+
+    The latest sweep is the first. Studies in two files of the same name have the same name.
+
+    Args:
+        uri: URI of the MLflow store.
+        study: name of the study.
+
+    Raises:
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        sweep_tags = [run.data.tags for run in _find_sweep_runs(client)]
+    return {
+        tags["nal.sweep"]: f"{datetime.fromisoformat(tags['nal.started']).astimezone():%F %H:%M}"
+        for tags in sweep_tags
+        if tags["nal.study"] == study and "nal.started" in tags
+    }
 
 
 def _find_sweep_runs(client: MlflowClient) -> list[Run]:
@@ -90,10 +119,10 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
         UserError: if no sweep or more than one matches `sweep`.
     """
     if not sweep_runs:
-        raise UserError(
-            f"no sweep is recorded in {mask_password(uri)}: run `python -m orchestrator sweep "
-            "STUDY` first"
-        )
+        advice = "run `python -m orchestrator sweep STUDY` first"
+        if database_path(uri) is None:
+            advice += ", or `python -m orchestrator sync` if runs are recorded in the home folder"
+        raise UserError(f"no sweep is recorded in {mask_password(uri)}: {advice}")
     if sweep is None:
         return sweep_runs[0]
     latest_of_study = [run for run in sweep_runs if run.data.tags["nal.study"] == sweep][:1]
@@ -125,29 +154,23 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
         RecordError: if the plan is missing or damaged.
         HomeError: if the folder with the sweep's files is missing.
     """
-    folder = _local_artifact_folder(sweep_run)
+    folder = local_artifact_folder(sweep_run.info.artifact_uri)
     if folder is not None and not folder.is_dir():
         raise HomeError(
             f"MLflow expects the files of sweep {sweep_run.data.tags['nal.sweep'][:12]} in "
-            f"{folder}, which does not exist: if the home folder was moved, move it back, or "
-            "delete its mlflow.db and type `python -m orchestrator sync`, which writes it again"
+            f"{folder}, which does not exist: move the folder back, or write the sweep to a store "
+            "in its home folder with `python -m orchestrator sync`"
         )
     with tempfile.TemporaryDirectory() as temp_dir:
         try:
             path = client.download_artifacts(sweep_run.info.run_id, PLAN_FILE, temp_dir)
-            return PlanRecord.from_json(Path(path).read_text())
+            return PlanRecord.from_json(Path(path).read_bytes())
         except (OSError, RecordError) as error:
             raise RecordError(
                 f"sweep {sweep_run.data.tags['nal.sweep'][:12]} of "
                 f"{sweep_run.data.tags['nal.study']}: {PLAN_FILE} cannot be read ({error}); run "
                 "the sweep's command again to write this file anew"
             ) from error
-
-
-def _local_artifact_folder(run: Run) -> Path | None:
-    """Return the folder of a run's artifacts; None if an MLflow server stores them."""
-    uri = urllib.parse.urlsplit(run.info.artifact_uri)
-    return Path(urllib.request.url2pathname(uri.path)) if uri.scheme == "file" else None
 
 
 def _iter_planned_runs(client: MlflowClient, experiment_id: str, plan: PlanRecord) -> Iterator[Run]:

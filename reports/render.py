@@ -1,17 +1,20 @@
-"""Rendering of comparison tables for the terminal, as plain text and as Markdown."""
+"""Rendering of comparison tables for the terminal and as plain text."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.pairs import RowPair
+    from reports.replication import Replication
     from reports.table import Entry, Row, Table
 
 _MIN_ROW_NAME_WIDTH = 26
@@ -32,7 +35,10 @@ def render_terminal(table: Table, *, mark_best: bool = False) -> RenderableType:
         grid.add_column(Text(section.title, style="italic"), min_width=_MIN_ROW_NAME_WIDTH)
         for column in table.columns:
             grid.add_column(
-                column, justify="right", min_width=_MIN_COLUMN_WIDTH, max_width=_MAX_COLUMN_WIDTH
+                Text(column),
+                justify="right",
+                min_width=_MIN_COLUMN_WIDTH,
+                max_width=_MAX_COLUMN_WIDTH,
             )
         for row in section.rows:
             style = "dim" if row.kind == "quoted" else ""
@@ -50,25 +56,14 @@ def render_text(table: Table, width: int = 100) -> str:
 
     Args:
         table: table to render.
-        width: maximum length of a line, in characters.
+        width: maximum length of a line, in characters, unless the columns need more.
     """
+    needed_width = _MIN_ROW_NAME_WIDTH + len(table.columns) * (_MAX_COLUMN_WIDTH + 2)
+    width = max(width, needed_width)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False)
     console.print(render_terminal(table, mark_best=True))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-
-def render_markdown(table: Table) -> str:
-    """Render a comparison table as Markdown."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown, not HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(name=_escape_pipes, entry=_format_markdown_entry)
-    return environment.get_template("table.md.j2").render(table=table)
 
 
 def _row_heading(row: Row) -> Text:
@@ -83,12 +78,47 @@ def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
     return content.append(f"\n{entry.remark}", style="dim") if entry.remark else content
 
 
-def _format_markdown_entry(entry: Entry) -> str:
-    """Format a table entry as Markdown, with its remark in parentheses."""
-    content = f"**{entry.text}**" if entry.bold else entry.text
-    return f"{content} ({entry.remark})" if entry.remark else content
+def render_replications(replications: Sequence[Replication]) -> RenderableType:
+    """Render measured accuracies beside published ones for the terminal, with rich."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid.add_column(Text("method, label noise, epoch"))
+    for title in ("here", "published", "verdict, difference"):
+        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
+    for replication in replications:
+        verdict = replication.verdict
+        heading = Text(", ".join(filter(None, [replication.method, replication.values])))
+        heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
+        if verdict.reason:
+            heading.append(f"\n{verdict.reason}", style="dim")
+        grid.add_row(
+            heading,
+            replication.measured,
+            replication.published,
+            Text(verdict.kind, style="bold").append(
+                ""
+                if verdict.difference is None
+                else f"\n{round(verdict.difference, 2) + 0.0:+.2f}",
+                style="not bold",
+            ),
+        )
+    return grid
 
 
-def _escape_pipes(text: str) -> str:
-    """Escape the pipes in a text, which would start a new column of a Markdown table."""
-    return text.replace("|", "\\|")
+def render_pairs(pairs: Sequence[RowPair]) -> RenderableType:
+    """Render the differences of all pairs of rows for the terminal, with rich."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid.add_column(Text("difference, paired over seeds"))
+    for title in ("n", "p (t, Holm)", "p (signed rank)"):
+        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
+    for pair in pairs:
+        heading = Text(f"{pair.first} – {pair.second}")
+        heading.append(f"\n{pair.scenario}, {pair.kind}", style="italic dim")
+        heading.append(f"\n{pair.summary}")
+        comparison = pair.comparison
+        grid.add_row(
+            heading,
+            str(comparison.n),
+            f"{pair.holm_p:.3f}",
+            f"{comparison.wilcoxon_p:.3f}",
+        )
+    return grid

@@ -14,12 +14,12 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError, NalError, ServiceError
-from trainables.locks import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,36 +30,34 @@ if TYPE_CHECKING:
 TIMEOUT_S = 8.0
 """Longest time to wait for the answer of a server, including name resolution, in seconds."""
 
+ARTIFACT_FOLDER = "artifacts"
+"""Name of the folder, beside an SQLite file, that holds the artifacts of its runs."""
+
+DAMAGE_ADVICE = (
+    "run `python -m orchestrator sync`, which keeps the file under another name and writes the "
+    "store anew"
+)
+"""What to do if a part of an SQLite file turns out to be damaged."""
+
 _RUNS_PER_PAGE = 1000
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _URI_ADVICE = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
 
 
+def home_database(home: Path) -> Path:
+    """Return the path of the SQLite file of the MLflow store in a home folder."""
+    return home / "mlflow.db"
+
+
 def home_store_uri(home: Path) -> str:
     """Return the URI of the MLflow store in a home folder."""
-    return f"sqlite:///{home / 'mlflow.db'}"
+    return database_url(home_database(home))
 
 
-def existing_store_uri(home: Path) -> str:
-    """Check that the MLflow store of a home folder exists and can be used, and return its URI.
-
-    Raises:
-        HomeError: if the store does not exist or cannot be used.
-    """
-    uri = home_store_uri(home)
-    path = home / "mlflow.db"
-    if not path.exists() and any((home / "runs").glob("*/result.json")):
-        raise HomeError(
-            f"the MLflow store {path} is missing, but runs are recorded under --home {home}: run "
-            "`python -m orchestrator sync` to restore the store from these runs"
-        )
-    if not path.exists():
-        raise HomeError(
-            f"no run is recorded under --home {home}: run `python -m orchestrator sweep "
-            "STUDY` first, or choose another folder with --home"
-        )
-    check_store(uri)
-    return uri
+def local_artifact_folder(uri: str) -> Path | None:
+    """Return the folder that an address of artifacts names; None if it is not on this machine."""
+    address = urllib.parse.urlsplit(uri)
+    return Path(urllib.request.url2pathname(address.path)) if address.scheme == "file" else None
 
 
 def check_store(uri: str) -> None:
@@ -104,17 +102,22 @@ def open_store(uri: str) -> MlflowClient:
     # `translate_store_errors` reports failures; these loggers would print a traceback as well.
     for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(logger_name).setLevel(logging.CRITICAL)
-    sqlite_path = _sqlite_path(uri)
-    # Two processes that create one SQLite database at once crash each other.
-    with (
-        file_lock(sqlite_path.with_name(sqlite_path.name + ".lock"))
-        if sqlite_path
-        else nullcontext(),
-        translate_store_errors(uri),
-    ):
+    database = database_path(uri)
+    with translate_store_errors(uri):
+        if database is not None:
+            create_database(database, _create_sqlite_store)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _create_sqlite_store(path: Path) -> None:
+    """Create an MLflow store whose first experiment has its artifacts beside the SQLite file."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    artifact_root = (path.parent / ARTIFACT_FOLDER).resolve().as_uri()
+    store = SqlAlchemyStore(database_url(path), artifact_root)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
 
 
 def search_runs(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
@@ -152,10 +155,10 @@ def translate_store_errors(uri: str) -> Iterator[None]:
     except NalError:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        error_class = HomeError if _sqlite_path(uri) else ServiceError
-        raise error_class(
-            f"MLflow store {mask_password(uri)} failed: {root_cause(error)}"
-        ) from error
+        error_class = HomeError if database_path(uri) else ServiceError
+        cause = root_cause(error)
+        advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
+        raise error_class(f"MLflow store {mask_password(uri)} failed: {cause}{advice}") from error
 
 
 def root_cause(error: BaseException) -> str:
@@ -223,11 +226,6 @@ def _find_port_fault(uri: str, default_port: int) -> str:
     return ""
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    """Return the path of the SQLite file that a URI names; None for another kind of store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def _check_sqlite_file(uri: str) -> None:
     """Check that the SQLite file of a store can be opened or created.
 
@@ -235,7 +233,7 @@ def _check_sqlite_file(uri: str) -> None:
         ServiceError: if the URI does not name a file.
         HomeError: if the folder is missing or not writable, or the file is damaged.
     """
-    path = _sqlite_path(uri)
+    path = database_path(uri)
     if path is None or not path.name:
         raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, where PATH is a file")
     if not path.parent.is_dir():
@@ -244,22 +242,52 @@ def _check_sqlite_file(uri: str) -> None:
         )
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise HomeError(f"tracking URI '{uri}': {path} is not writable; choose another --home")
-    if path.exists():
-        _check_sqlite_content(path)
+    if path.exists() and (damage := find_damage(path)):
+        raise HomeError(
+            f"MLflow store {path} is damaged ({damage}): move the file away, then run `python -m "
+            "orchestrator sync` to restore the store from the recorded runs"
+        )
 
 
-def _check_sqlite_content(path: Path) -> None:
-    """Raise `HomeError` if a file is not a readable SQLite database.
+def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
+    """Return why an SQLite file cannot be used as an MLflow store; "" if no damage is found.
 
-    MLflow would print a traceback for such a file.
+    The file may be empty, or have the schema of another version of MLflow.
+
+    Args:
+        path: path of an existing file.
+        reads_all_pages: whether to read the whole file, which takes about a second for 1000 runs,
+            instead of only the list of its tables.
+
+    Raises:
+        HomeError: if the file cannot be read for another reason, for example because a process has
+            locked it.
     """
     try:
         with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
-            database.execute("SELECT count(*) FROM sqlite_master")
+            if _was_creation_interrupted(database):
+                return "a process was killed while it created the tables"
+            fault = "ok"
+            if reads_all_pages:
+                (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            return "" if fault == "ok" else " ".join(fault.split())
     except sqlite3.OperationalError as error:
         raise HomeError(f"MLflow store {path} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise HomeError(
-            f"MLflow store {path} is damaged ({error}): move the file away, then run `python -m "
-            "orchestrator sync` to restore the store from the recorded runs"
-        ) from error
+        return str(error)
+
+
+def _was_creation_interrupted(database: sqlite3.Connection) -> bool:
+    """Return whether a database has some of MLflow's tables, but was not completed by MLflow."""
+    tables = {
+        name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    if any(name.startswith("_alembic_tmp_") for name in tables):
+        return True
+    if "experiments" not in tables:
+        return False
+    # MLflow creates the default experiment last.
+    return (
+        "alembic_version" not in tables
+        or database.execute("SELECT 1 FROM experiments").fetchone() is None
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainables.diagnostics.reduce import attention_weight
+from trainables.run.metrics import TEST_ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainables.diagnostics.store import Diagnostics
+    from trainables.run.result import RunResult
 
 CSV_COLUMNS = (
     *("rank", "index", "file", "given", "proposed", "score"),
@@ -69,6 +71,24 @@ class Suspects:
         if self.true_labels is None or not count:
             return None
         return float((self.true_labels != self.given_labels)[:count].mean())
+
+
+def weakness_warning(result: RunResult) -> str | None:
+    """Return a warning if the network of a run is too weak to tell which labels are wrong.
+
+    It is too weak if its predictions on the test split are more often wrong than right, and also
+    more often wrong than the labels that it was trained on, as far as these are known. The result
+    is None for other networks, and if the run measured no test accuracy.
+    """
+    accuracy = result.last_value(TEST_ACCURACY)
+    flip_rate = result.labels.flip_rate or 0.0
+    if accuracy is None or accuracy >= min(0.5, 1 - flip_rate):
+        return None
+    return (
+        "the network is too weak to tell which labels are wrong: its test accuracy is "
+        f"{accuracy:.1%}, so that most of the proposed labels may be wrong; train longer, or "
+        "choose a run with a higher test accuracy"
+    )
 
 
 def rank_suspects(diagnostics: Diagnostics) -> Suspects:

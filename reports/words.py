@@ -25,6 +25,13 @@ def format_values(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{GREEK_LETTERS.get(name, name)} = {texts[name]}" for name in names)
 
 
+def format_accuracy(mean: float | None, std: float | None) -> str:
+    """Format an accuracy in percent, for example "93.49 ± 0.07", or "–" if there is none."""
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+
+
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun, for example "1 seed" or "3 seeds".
 

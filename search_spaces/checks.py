@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from search_spaces.deviations import check_deviations
 from search_spaces.fields import (
     RECIPE_PARAMETERS,
     FixedValues,
@@ -73,6 +74,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     _check_seeds(study)
     _check_subset(study)
     _check_samples(study, source)
+    check_deviations(study)
 
 
 def _check_names(study: Study, source: Source) -> None:
@@ -529,12 +531,14 @@ def _check_each(key: str, items: Sequence[Item], check: Callable[[Item], object]
 
 def _check_distinct(key: str, items: Sequence[object]) -> None:
     """Check that no item of the list at a key is repeated."""
+    earlier_items: set[object] = set()
     for position, item in enumerate(items):
         _refuse(
             f"{key}.{position}",
             f"{item} is given twice: remove one",
-            when=item in items[:position],
+            when=item in earlier_items,
         )
+        earlier_items.add(item)
 
 
 def _refuse(key: str, message: str, *, when: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from search_spaces.deviations import applicable_deviations
 from search_spaces.fields import yaml_values
 from search_spaces.resolve import (
     STUDY_SOURCE,
@@ -44,7 +45,10 @@ _RECIPE_ADAPTER = TypeAdapter(Recipe)
 SCHEDULE_SOURCE = "by the schedule"
 """Source text of a protocol that follows from the schedule, since the study states none."""
 
-_RESOLVED_KEYS = {"recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"}
+_RESOLVED_KEYS = {
+    *("recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"),
+    "deviations",
+}
 """Top-level keys whose exported values are derived instead of copied from the study."""
 
 
@@ -52,7 +56,7 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
     """Return a study as YAML values, with every default and derived value written out.
 
     Values that hold for all scenarios become keys of the study; the others form one override for
-    each scenario.
+    each scenario. Of the deviations, those that hold are exported, as texts without conditions.
 
     Returns:
         The YAML values, and the sources of those values that the study does not set at the same
@@ -66,6 +70,7 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
         "recipes": _export_recipes(study, sources),
         "overrides": _export_overrides(study, sources),
         "posterior": _export_posterior(study, sources),
+        "deviations": list(applicable_deviations(study)),
     }
     study_values["search"]["space"] = {
         method: {name: asdict(space) for name, space in study.space_of(method).items()}
@@ -78,6 +83,34 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
         (study_values["search"]["protocol"],) = protocol_keys
         sources["search", "protocol"] = SCHEDULE_SOURCE
     return {key: study_values[key] for key in Study.model_fields}, sources
+
+
+def preset_notes(study: Study, exported_values: YamlTree) -> dict[KeyPath, str]:
+    """Return the notes on hyperparameters that contradict a preset, by key path of the export.
+
+    Args:
+        study: study that names the presets.
+        exported_values: YAML values of the study, from `export_study`.
+    """
+    exported_sections: list[tuple[KeyPath, YamlTree, Mapping[str, SourcedValue]]] = [
+        (("hyperparameters", method), section, study_hyperparameters(study, method))
+        for method, section in exported_values["hyperparameters"].items()
+    ]
+    exported_sections += [
+        (
+            ("overrides", position, "hyperparameters", method),
+            section,
+            resolve(study, method, entry["scenario"]).sourced_hyperparameters,
+        )
+        for position, entry in enumerate(exported_values["overrides"])
+        for method, section in entry.get("hyperparameters", {}).items()
+    ]
+    return {
+        (*key_path, name): values[name].preset_note
+        for key_path, section, values in exported_sections
+        for name in section
+        if values[name].preset_note
+    }
 
 
 def recipe_yaml_values(recipe: Recipe) -> YamlTree:

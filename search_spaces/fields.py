@@ -207,6 +207,51 @@ def _method_mapping_validator(
     return PlainValidator(validate)
 
 
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Difference from a publication or its public code, with the condition under which it holds.
+
+    Conditions map dotted keys to values that are compared as `deviations.applicable_deviations`
+    describes.
+
+    Attributes:
+        text: sentence that tables print.
+        when: values that must be there, all of them, for the deviation to hold.
+        unless: values with which the deviation does not hold, if all of them are there.
+    """
+
+    text: str
+    when: Mapping[str, Value | None] = field(default_factory=dict)
+    unless: Mapping[str, Value | None] = field(default_factory=dict)
+
+
+DEVIATION_KEYS = ("text", "when", "unless")
+"""Keys of a deviation that has a condition."""
+
+
+def _read_deviation(yaml_value: object) -> Deviation:
+    """Create a deviation from its entry in a study, a sentence or a mapping with a condition.
+
+    Raises:
+        FieldError: if the entry has no text, an unknown key, or a condition that is not a mapping.
+    """
+    if isinstance(yaml_value, str):
+        return Deviation(yaml_value)
+    keys: dict[str, Any] = dict(
+        _require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
+    )
+    for key in keys:
+        if key not in DEVIATION_KEYS:
+            raise FieldError(key, f"unknown key '{key}': {suggest(key, DEVIATION_KEYS)}")
+    if not isinstance(keys.get("text"), str):
+        raise FieldError("text", "must be a text that says what deviates")
+    for key in keys.keys() & {"when", "unless"}:
+        with prefix_error_field(key):
+            _require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
+    return Deviation(**keys)
+
+
+DeviationField = Annotated[Deviation, PlainValidator(_read_deviation)]
 ArchitectureField = Annotated[
     Architecture,
     PlainValidator(Architecture.read),

@@ -37,6 +37,13 @@ class StudyFile:
     folder: Path | None
     code_folder: Path | None = None
 
+    def is_same_as(self, other: StudyFile) -> bool:
+        """Return whether another study was read from the same file, by the same path.
+
+        The labels alone do not tell, since a shipped study can have that of a user's file.
+        """
+        return (self.label, self.folder) == (other.label, other.folder)
+
 
 def shipped_study_names() -> list[str]:
     """Return the names of the shipped studies, in alphabetical order."""
@@ -56,18 +63,22 @@ def shipped_study_titles() -> dict[str, str]:
     return titles
 
 
+def is_study_path(name_or_path: str) -> bool:
+    """Return whether a command-line argument is the path of a study file, not a name."""
+    return "/" in name_or_path or name_or_path.endswith(YAML_SUFFIXES)
+
+
 def read_study_file(name_or_path: str, folder: Path | None = None) -> StudyFile:
     """Read the YAML file of a shipped study or of the user's own.
 
     Args:
-        name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
-            or .yml.
+        name_or_path: name of a shipped study, or a path, see `is_study_path`.
         folder: folder that a relative path starts from; None for the working directory.
 
     Raises:
         StudyError: if the file does not exist, cannot be read or is not valid YAML.
     """
-    if "/" not in name_or_path and not name_or_path.endswith(YAML_SUFFIXES):
+    if not is_study_path(name_or_path):
         shipped_files = _shipped_files()
         if name_or_path not in shipped_files:
             raise StudyError(

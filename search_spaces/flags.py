@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 FILE_ONLY_KEYS = ("extends", "sources")
 """Top-level keys that a study file can set, but no flag."""
 
+SELECTION_KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("scenarios", ("search", "scenario")),
+    ("methods", ("tune",)),
+    ("methods", ("vary",)),
+)
+"""Top-level key that selects scenarios or methods, and key path of what is limited to them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -60,10 +67,11 @@ def apply_changes(
 ) -> None:
     """Merge the changes made by flags into a study, and adapt the settings of its search.
 
-    If flags select scenarios or methods, the search is limited to the selected ones. If flags fix a
-    hyperparameter, it is removed from the search space and from the reference (the paper's values
-    of searched hyperparameters). A method is no longer tuned once all its hyperparameters are
-    fixed. Settings of the search that a flag sets itself are never adapted.
+    If flags, or a study that extends another, select scenarios or methods, the search and the
+    varied values of earlier layers are limited to the selected ones. If flags fix a hyperparameter,
+    it is removed from the search space and from the reference (the paper's values of searched
+    hyperparameters). A method is no longer tuned once all its hyperparameters are fixed. Settings
+    of the search that a flag sets itself are never adapted.
 
     Args:
         study_layers: layers of the study, changed in place.
@@ -83,7 +91,7 @@ def apply_changes(
             tree = {key: tree}
         origin = Origin(change.flag, layer_index, flag_key=change.key)
         study_layers.merge(*extensions.tree_with_names(tree, partial(_origin_of_flag, origin)))
-    _limit_search_to_selection(study_layers)
+    _limit_to_selection(study_layers)
     _remove_fixed_from_search(study_layers)
 
 
@@ -98,26 +106,36 @@ def _origin_if_set_by_flag(study_layers: StudyLayers, key_path: KeyPath) -> Orig
     return origin if origin is not None and origin.flag_key is not None else None
 
 
-def _limit_search_to_selection(study_layers: StudyLayers) -> None:
-    """Limit the searched scenario and the tuned methods to those that flags select."""
-    for top_key, key_path in (("scenarios", ("search", "scenario")), ("methods", ("tune",))):
-        origin = _origin_if_set_by_flag(study_layers, (top_key,))
+def _limit_to_selection(study_layers: StudyLayers) -> None:
+    """Limit what follows from the scenarios and methods to those that a later layer selects."""
+    for top_key, key_path in SELECTION_KEYS:
+        origin = study_layers.origin_at((top_key,))
         selected_names = study_layers.value_at((top_key,))
         old_value = study_layers.value_at(key_path)
-        if (
-            origin is None
-            or not isinstance(selected_names, list)
-            or not selected_names
-            or old_value is None
-            or _origin_if_set_by_flag(study_layers, key_path)
-        ):
+        if origin is None or not isinstance(selected_names, list) or not selected_names:
             continue
-        if isinstance(old_value, list):
-            new_value: Any = [name for name in old_value if name in selected_names]
-        else:
-            new_value = old_value if old_value in selected_names else selected_names[0]
-        if new_value != old_value:
-            study_layers.merge_value(key_path, new_value, origin)
+        replacements: dict[tuple[str, ...], Any] = {}
+        if isinstance(old_value, dict):
+            names = [name for name in old_value if name not in selected_names]
+            replacements = {(*key_path, name): None for name in names}
+        elif isinstance(old_value, list) and any(name not in selected_names for name in old_value):
+            replacements[key_path] = [name for name in old_value if name in selected_names]
+        elif isinstance(old_value, str) and old_value not in selected_names:
+            replacements[key_path] = selected_names[0]
+        for path, new_value in replacements.items():
+            if _is_set_by_earlier_file(study_layers, path, origin):
+                study_layers.merge_value(path, new_value, origin)
+
+
+def _is_set_by_earlier_file(
+    study_layers: StudyLayers, key_path: KeyPath, later_origin: Origin
+) -> bool:
+    """Return whether only files before the layer of another origin set a key and those below it."""
+    origins = study_layers.origins_within(key_path)
+    return bool(origins) and all(
+        origin.flag_key is None and origin.layer_index < later_origin.layer_index
+        for origin in origins
+    )
 
 
 def _remove_fixed_from_search(study_layers: StudyLayers) -> None:

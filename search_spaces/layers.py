@@ -22,6 +22,13 @@ If a later layer changes the value of such a key, its mapping replaces the earli
 multistep schedule inherits nothing from a cosine schedule.
 """
 
+PRESET_KEY = "preset"
+"""Key whose value stands for a group of values of the mapping that contains it.
+
+If a later layer sets such a key, the values of earlier layers are removed from the mapping, except
+those that flags set: the flags of one command hold together, whatever their order.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -31,11 +38,14 @@ class Origin:
         label: text that messages show: "digits.yaml:12" or "--trials".
         layer_index: position of the configuration layer; later layers take precedence.
         flag_key: dotted key that the flag set; None if a file set the value.
+        inherited_at: file and line of the `extends` by which the study inherits the value; "" if
+            the study's own file or a flag set the value.
     """
 
     label: str
     layer_index: int = 0
     flag_key: str | None = None
+    inherited_at: str = ""
 
 
 class StudyLayers:
@@ -60,6 +70,12 @@ class StudyLayers:
         """Return the origin of the key at a path; None if no layer sets this very key."""
         return self._origins.get(key_path)
 
+    def origins_within(self, key_path: KeyPath) -> list[Origin]:
+        """Return the origins of the key at a path and of all keys below it."""
+        return [
+            origin for path, origin in self._origins.items() if path[: len(key_path)] == key_path
+        ]
+
     def key_paths(self) -> set[KeyPath]:
         """Return the paths of all keys that a layer sets or removes."""
         return set(self._origins)
@@ -70,6 +86,26 @@ class StudyLayers:
         for key in key_path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
+
+    def is_set_later(self, key_path: KeyPath, other_key_path: KeyPath) -> bool:
+        """Return whether a layer sets or removes a key after the last one that sets another key.
+
+        False if no layer sets one of the keys.
+        """
+        origin, other_origin = self.origin_at(key_path), self.origin_at(other_key_path)
+        return (
+            origin is not None
+            and other_origin is not None
+            and origin.layer_index > other_origin.layer_index
+        )
+
+    def removing_origin(self, key_path: KeyPath) -> Origin | None:
+        """Return the origin of the null that removed a key or a mapping around it; None if none."""
+        for length in range(1, len(key_path) + 1):
+            origin = self.origin_at(key_path[:length])
+            if origin is not None and self.value_at(key_path[:length]) is None:
+                return origin
+        return None
 
     def flag_key_paths(self) -> frozenset[KeyPath]:
         """Return the paths of all keys that flags set to a value other than null."""
@@ -122,6 +158,8 @@ class StudyLayers:
                 and isinstance(earlier_value, dict)
                 and not _is_other_variant(value, earlier_value)
             ):
+                if value.get(PRESET_KEY) is not None:
+                    self._remove_file_values(child_path, origin_of((*child_path, PRESET_KEY)))
                 self._merge(earlier_value, value, child_path, origin_of)
                 continue
             for old_path in [p for p in self._origins if p[: len(child_path)] == child_path]:
@@ -138,6 +176,12 @@ class StudyLayers:
                 self._origins.update(
                     {(*child_path, n): origin_of((*child_path, n)) for n in positions}
                 )
+
+    def _remove_file_values(self, key_path: KeyPath, origin: Origin) -> None:
+        """Remove the values that files set from a mapping of the tree, on behalf of `origin`."""
+        for name in list(self.value_at(key_path)):
+            if self.nearest_origin((*key_path, name)).flag_key is None:
+                self.merge_value((*map(str, key_path), name), None, origin)
 
 
 def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) -> bool:

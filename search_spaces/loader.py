@@ -1,6 +1,8 @@
 """Load a study: read its files, apply the changes made by flags, and check the result.
 
-Errors begin with what set the faulty value: `file.yaml:LINE: key: message` or `--flag: message`.
+Errors begin with what set the faulty value: `file.yaml:LINE: key: message` or `--flag: message`. If
+the value is inherited, the `extends` of the study's own file precedes: `mine.yaml:LINE: extends:
+file.yaml:LINE: key: message`.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.checks import check_study
-from search_spaces.export import export_study
-from search_spaces.files import StudyFile, read_study_file
+from search_spaces.export import export_study, preset_notes
+from search_spaces.files import StudyFile, read_study_file, shipped_study_names
 from search_spaces.flags import Change, apply_changes, parse_set_flag
 from search_spaces.layers import Origin, StudyLayers, format_key, iter_leaves, parse_key
 from search_spaces.provenance import (
+    KEYS_WITHOUT_SOURCE,
     Provenance,
     SourceStatement,
     check_source_statements,
@@ -115,6 +118,8 @@ class LoadedStudy:
         text = self.extensions.text_with_references(
             self._provenance.source_text(value.key_path, value.source or override_path)
         )
+        if value.preset_note:
+            text = _annotated_source_text(text, value.preset_note)
         if value.unscaled_value is None or self.study.training_length is None:
             return text
         return _scaled_source_text(self.study.training_length.flag, value.unscaled_value, text)
@@ -144,7 +149,8 @@ class LoadedStudy:
         scaled_values = tuple(
             ScaledValue(format_key(key_path), stated_values[key_path], value)
             for key_path, value in iter_leaves(resolved_values)
-            if key_path in stated_values and stated_values[key_path] != value
+            if stated_values.get(key_path, value) != value
+            and key_path[0] not in KEYS_WITHOUT_SOURCE
         )
         scaled_sources = {
             scaled.key: _scaled_source_text(flag, scaled.stated_value, self.sources[scaled.key])
@@ -169,6 +175,10 @@ class LoadedStudy:
         return _study_error_at_origin(error, self._provenance.study_layers, self.extensions)
 
 
+def _annotated_source_text(source: str, note: str) -> str:
+    return f"{source}; {note}"
+
+
 def _scaled_source_text(flag: str, stated_value: object, source: str) -> str:
     return f"scaled by {flag} from {stated_value} ({source})"
 
@@ -181,8 +191,9 @@ def load_study(
     """Load a shipped study or the user's own YAML file, and apply the changes made by flags.
 
     A study that extends another one inherits its keys: mappings are merged key by key, a list
-    replaces the inherited list, and null removes an inherited key. What else a flag changes is
-    described in `search_spaces.flags.apply_changes`.
+    replaces the inherited list, and null removes an inherited key. Deviations from the paper are
+    those of a dataset: they are not inherited by a study on another one. What else a flag changes
+    is described in `search_spaces.flags.apply_changes`.
 
     Args:
         name_or_path: name of a shipped study; a path if it contains a slash or ends with .yaml
@@ -201,26 +212,44 @@ def load_study(
     study_layers = StudyLayers(Origin(files[-1].label, layer_index=len(files) - 1))
     statements: list[SourceStatement] = []
     for layer_index, file in enumerate(files):
-        origin_of = _origin_lookup(file, layer_index)
+        is_inherited = file is not files[-1]
+        inherited_at = _origin_lookup(files[-1])(("extends",)).label if is_inherited else ""
+        origin_of = _origin_lookup(file, layer_index, inherited_at)
         tree = dict(_root_mapping(file))
         tree.pop("extends", None)
         if file.code_folder is not None:
             extensions.enter_folder(file.code_folder)
         sources_section = tree.pop("sources", None)
         study_layers.merge(*extensions.tree_with_names(tree, origin_of))
+        inherited_prefix = f"inherited from {file.name}: " if is_inherited else ""
         statements += [
-            replace(statement, key_path=extensions.path_with_names(statement.key_path))
+            replace(
+                statement,
+                key_path=extensions.path_with_names(statement.key_path),
+                text=f"{inherited_prefix}{statement.text}",
+            )
             for statement in read_source_statements(sources_section, origin_of)
         ]
     file_key_paths = study_layers.key_paths()
     apply_changes(study_layers, changes, len(files), extensions)
+    if study_layers.is_set_later(("dataset",), ("deviations",)):
+        # Sentences without a condition speak of the dataset of the study that states them.
+        deviations = study_layers.value_at(("deviations",))
+        conditional: list[PlainValue] = [
+            deviation
+            for deviation in (deviations if isinstance(deviations, list) else ())
+            if isinstance(deviation, dict)
+        ]
+        origin = study_layers.nearest_origin(("dataset",))
+        study_layers.merge_value(("deviations",), conditional or None, origin)
     try:
         study = validate_study(study_layers.tree)
-        are_scenarios_replaced = _is_set_by_later_layer(study_layers, "scenarios", "overrides")
+        are_scenarios_replaced = study_layers.is_set_later(("scenarios",), ("overrides",))
         check_study(study, allow_unused_overrides=are_scenarios_replaced)
     except FieldError as error:
         raise _study_error_at_origin(error, study_layers, extensions) from error
     resolved_values, exported_sources = export_study(study)
+    _check_name(files[-1], resolved_values, changes)
     own_statements = [s for s in statements if s.layer_index == len(files) - 1]
     try:
         check_source_statements(own_statements, resolved_values, file_key_paths)
@@ -228,14 +257,46 @@ def load_study(
         raise StudyError(extensions.text_with_references(str(error))) from error
     provenance = Provenance(study_layers, statements)
     sources = provenance.source_texts(resolved_values, exported_sources)
+    for key_path, note in preset_notes(study, resolved_values).items():
+        key = format_key(key_path)
+        sources[key] = _annotated_source_text(sources[key], note)
     return LoadedStudy(study, files[-1].name, resolved_values, sources, provenance, extensions)
+
+
+def _check_name(
+    file: StudyFile, resolved_values: Mapping[str, Any], changes: Sequence[Change]
+) -> None:
+    """Check that a study file of the user's is not named like a different shipped study.
+
+    Sweeps are recorded and reported by the name of their study.
+
+    Args:
+        file: file of the study.
+        resolved_values: all values of the study, as changed by flags.
+        changes: changes made by flags.
+
+    Raises:
+        StudyError: if the name is that of a different shipped study.
+    """
+    if file.folder is None or file.name not in shipped_study_names():
+        return
+    try:
+        is_same = load_study(file.name, changes).resolved_values == resolved_values
+    except StudyError:  # the changes fit only the study in the file
+        is_same = False
+    if not is_same:
+        raise StudyError(
+            f"{file.label}: the name '{file.name}' belongs to a study that comes with this "
+            "program, and its sweeps and reports are recorded by that name: rename the file, for "
+            f"example to my-{file.name}.yaml"
+        )
 
 
 def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
     """Read a study and all studies that it extends, directly or not; the study itself is last."""
     files = [read_study_file(name_or_path)]
     while "extends" in (tree := _root_mapping(files[0])):
-        base, location = tree["extends"], _origin_lookup(files[0], 0)(("extends",)).label
+        base, location = tree["extends"], _origin_lookup(files[0])(("extends",)).label
         if not isinstance(base, str):
             raise StudyError(
                 f"{location}: extends: must be the name or path of a study, got {base!r}"
@@ -244,7 +305,8 @@ def _read_extends_chain(name_or_path: str) -> list[StudyFile]:
             files.insert(0, read_study_file(base, files[0].folder))
         except StudyError as error:
             raise StudyError(f"{location}: extends: {error}") from error
-        if files[0].label in [file.label for file in files[1:]] or len(files) > MAX_EXTENDS_FILES:
+        is_repeated = any(file.is_same_as(files[0]) for file in files[1:])
+        if is_repeated or len(files) > MAX_EXTENDS_FILES:
             chain = " -> ".join(file.label for file in reversed(files))
             raise StudyError(
                 f"{location}: extends: the studies extend each other in a circle: {chain}"
@@ -263,19 +325,13 @@ def _root_mapping(file: StudyFile) -> dict[str, PlainValue]:
     return value
 
 
-def _origin_lookup(file: StudyFile, layer_index: int) -> Callable[[KeyPath], Origin]:
-    """Return a function that returns the file and line of a key from its key path."""
+def _origin_lookup(
+    file: StudyFile, layer_index: int = 0, inherited_at: str = ""
+) -> Callable[[KeyPath], Origin]:
+    """Return a function that returns the origin of a key in a study file from its key path."""
     lines = file.document.lines
-    return lambda key_path: Origin(f"{file.label}:{lines[key_path]}", layer_index)
-
-
-def _is_set_by_later_layer(study_layers: StudyLayers, key: str, other_key: str) -> bool:
-    """Return whether one top-level key was set with precedence over another, as by a flag."""
-    origin, other_origin = study_layers.origin_at((key,)), study_layers.origin_at((other_key,))
-    return (
-        origin is not None
-        and other_origin is not None
-        and origin.layer_index > other_origin.layer_index
+    return lambda key_path: Origin(
+        f"{file.label}:{lines[key_path]}", layer_index, inherited_at=inherited_at
     )
 
 
@@ -288,5 +344,6 @@ def _study_error_at_origin(
     key_path = extensions.path_with_references(key_path)
     key = format_key(key_path[:-1] if key_path and isinstance(key_path[-1], int) else key_path)
     message = extensions.text_with_references(error.message)
-    texts = [origin.label, "" if key == origin.flag_key else key, message]
+    inherited_at = f"{origin.inherited_at}: extends" if origin.inherited_at else ""
+    texts = [inherited_at, origin.label, "" if key == origin.flag_key else key, message]
     return StudyError(": ".join(text for text in texts if text))

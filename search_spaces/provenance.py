@@ -125,8 +125,8 @@ class Provenance:
         """Return the text that names the source of a value; "" for a default.
 
         In order of precedence, it is the flag that sets the value; the entry of `sources` with the
-        longest matching path, in the file that sets the value or in one that extends it; the
-        argument `source`; or the file and line that set the value.
+        longest matching path, in the file that sets or removes the value or in one that extends it;
+        the argument `source`; or the file and line that set the value.
 
         Args:
             key_path: path of the value.
@@ -148,8 +148,11 @@ class Provenance:
         origin = self.study_layers.origin_at(key_path)
         if origin is not None and origin.flag_key is not None:
             return f"set by {origin.label}"
+        removing_origin = self.study_layers.removing_origin(key_path)
         for statement in self._statements:
-            if origin is None:
+            if removing_origin and statement.layer_index < removing_origin.layer_index:
+                applies = False
+            elif origin is None:
                 applies = statement.key_path == key_path
             else:
                 has_prefix = key_path[: len(statement.key_path)] == statement.key_path

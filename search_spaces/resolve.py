@@ -11,6 +11,7 @@ For error messages, every value has the key path at which the study sets it, or 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,6 +73,9 @@ class SourcedValue:
         key_path: path at which the study sets the value, or could set it.
         source: text that names the source of the value; "" if the source is the study itself.
         unscaled_value: value before scaling to another length of training; None if not scaled.
+        preset: name of the preset that the value is taken from; "" if it is not from a preset.
+        preset_note: text that names the preset whose value this one replaces, such as "preset paper
+            has 1"; "" if it contradicts no preset.
     """
 
     value: Value
@@ -79,6 +83,8 @@ class SourcedValue:
     key_path: KeyPath
     source: str = ""
     unscaled_value: Value | None = None
+    preset: str = ""
+    preset_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -635,8 +641,19 @@ def study_hyperparameters(study: Study, method: str) -> Mapping[str, SourcedValu
 
 
 def _merge_values(layers: Sequence[Mapping[str, SourcedValue]]) -> dict[str, SourcedValue]:
-    """Return each hyperparameter from the first layer that has it; the last layer has all."""
-    return {name: next(layer[name] for layer in layers if name in layer) for name in layers[-1]}
+    """Return each hyperparameter from the first layer that has it; the last layer has all.
+
+    A value that replaces a different value of a preset has a `preset_note`.
+    """
+    merged = {}
+    for name in layers[-1]:
+        value, *lower_values = (layer[name] for layer in layers if name in layer)
+        preset_value = next((lower for lower in lower_values if lower.preset), None)
+        if preset_value and not value.preset and preset_value.value != value.value:
+            note = f"preset {preset_value.preset} has {json.dumps(preset_value.value)}"
+            value = replace(value, preset_note=note)
+        merged[name] = value
+    return merged
 
 
 @study_cache
@@ -702,7 +719,8 @@ def _preset_values(
             f"for {known}: remove the preset and write the values out",
         )
     source = f"preset {fixed.preset}: {published_entry.source}"
-    return _published_values(study, method, published_entry.values, layer, key_path, source)
+    values = _published_values(study, method, published_entry.values, layer, key_path, source)
+    return {name: replace(value, preset=fixed.preset) for name, value in values.items()}
 
 
 def _published_values(
@@ -742,7 +760,14 @@ def _scale_values(
         old_recipe, new_recipe = _recipes_around_scaling(
             study, method, None if holds_everywhere else scenario
         )
-        value = scale_value(parameters[name], sourced_value.value, old_recipe, new_recipe)
+        scenarios = study.scenarios if scenario is None or holds_everywhere else (scenario,)
+        shortest_epochs = min(
+            _scaled_training_settings(study, method, used_scenario).recipe.epochs
+            for used_scenario in scenarios
+        )
+        value = scale_value(
+            parameters[name], sourced_value.value, old_recipe, new_recipe, shortest_epochs
+        )
         if (
             value != sourced_value.value
             and sourced_value.key_path not in study.training_length.flag_key_paths

@@ -65,7 +65,11 @@ def scale_recipe(
 
 
 def scale_value(
-    parameter: Parameter, value: Value, old_recipe: Recipe, new_recipe: Recipe
+    parameter: Parameter,
+    value: Value,
+    old_recipe: Recipe,
+    new_recipe: Recipe,
+    shortest_epochs: int,
 ) -> Value:
     """Scale the value of a hyperparameter that counts epochs; return any other value unchanged.
 
@@ -74,13 +78,18 @@ def scale_value(
         value: value under the old recipe.
         old_recipe: recipe before scaling.
         new_recipe: recipe after scaling.
+        shortest_epochs: number of epochs of the shortest run that uses the value, after scaling. A
+            value that a run must reach, or that another epoch must follow, is limited accordingly.
     """
     if not parameter.in_epochs or not isinstance(value, int):
         return value
     old_length, new_length = (
         (recipe.epochs, recipe.schedule) for recipe in (old_recipe, new_recipe)
     )
-    return max(int(parameter.low), scale_epoch_count(value, old_length, new_length))
+    scaled_value = scale_epoch_count(value, old_length, new_length)
+    if parameter.must_be_reached or parameter.must_be_followed:
+        scaled_value = min(scaled_value, shortest_epochs - parameter.must_be_followed)
+    return max(int(parameter.low), scaled_value)
 
 
 def describe_cut_cycle(old_recipe: Recipe, new_recipe: Recipe) -> str:

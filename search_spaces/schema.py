@@ -16,6 +16,7 @@ from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag
 
 from search_spaces.fields import (
     ArchitectureField,
+    DeviationField,
     FixedValues,
     FixedValuesField,
     OverrideFixedValuesField,
@@ -34,6 +35,8 @@ from trainables.run.spec import UnreadablePolicy
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
+MAX_SEED_COUNT = 10_000
+"""Largest number of seeds of a phase that a flag may request."""
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]
@@ -171,7 +174,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
 
     scenario: str | None = None
     scope: Literal["study", "scenario"] = "study"
-    trials: Count = 30
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 30
     seed: Seed = 1000
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     protocol: ProtocolKey | None = field_added_later(None)
@@ -240,12 +243,15 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         subset: number of training samples used; None for all.
         balanced: whether the subset has equally many samples of each class, by the labels that
             come with the dataset.
+        test_subset: number of test samples evaluated in the confirm phase, equally many of every
+            class; None for all. All runs evaluate the same samples.
         unreadable: treatment of pictures that cannot be decoded: "fail" ends the run and names
             the file, "skip" leaves the sample out and counts it in the record.
         posterior: network from whose class probabilities PMD noise is drawn.
         resources: computing resources of one run.
         diagnostics: how often runs collect diagnostics.
-        deviations: differences between the study and the paper, printed under the tables.
+        deviations: differences between the study and the paper or its public code, printed under
+            the tables where their conditions hold; see `deviations.applicable_deviations`.
     """
 
     title: Annotated[str, Field(min_length=1)]
@@ -266,11 +272,12 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     fixed_seeds: Mapping[str, Seed] = {"subset": 0}
     subset: Count | None = None
     balanced: bool = False
+    test_subset: Count | None = field_added_later(None)
     unreadable: UnreadablePolicy = "fail"
     posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
-    deviations: tuple[str, ...] = ()
+    deviations: tuple[DeviationField, ...] = ()
 
     _training_length: TrainingLength | None = PrivateAttr(default=None)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,13 +78,26 @@ class RunningCommand:
             assert time.monotonic() < deadline, "the condition never held"
             time.sleep(0.02)
 
-    def end_by(self, number: signal.Signals) -> tuple[int, str]:
-        """Send a signal to the process, or, as a terminal does with Ctrl-C, to its group.
+    def children(self) -> list[psutil.Process]:
+        """Return all processes that the command has started, directly or indirectly."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end_by(self, number: signal.Signals, *, whole_group: bool = False) -> tuple[int, str]:
+        """Send a signal to the process and wait until it has ended.
+
+        Args:
+            number: signal to send; SIGINT is sent to the group, as a terminal does with Ctrl-C.
+            whole_group: whether to send the signal to all processes that the command has started,
+                as job schedulers do.
 
         Returns:
             The exit code and the text on standard error, once all child processes have ended.
         """
-        children = psutil.Process(self.process.pid).children(recursive=True)
+        children = self.children()
+        if whole_group:
+            for process in children:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
         if number is signal.SIGINT:
             os.killpg(self.process.pid, number)
         else:

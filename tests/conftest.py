@@ -23,8 +23,11 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def no_code_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the files that this process has executed."""
+def no_code_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Forget the files that this process has executed, and those that other tests have allowed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name in ("_executed_files", "_modules"):
         monkeypatch.setattr(extensions, name, {})
 

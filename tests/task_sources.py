@@ -64,7 +64,9 @@ class ScriptedTaskSource:
         if not self._pending:
             return None
         spec = self._pending.pop(0)
-        return Task(spec, Phase.CONFIRM, {}, lambda _: None, stops_after=self._stops_after)
+        return Task(
+            spec, Phase.CONFIRM, {}, lambda _result, _reason: None, stops_after=self._stops_after
+        )
 
     def epochs(self, seed: int) -> list[int]:
         """Return the epochs that were reported of a run."""
@@ -92,9 +94,10 @@ def answer_at(epoch: int, answer: Answer) -> Callable[[ScriptedTaskSource, int, 
 
 
 class RecordingListener:
-    """A listener that stores the digests of the runs that start and end."""
+    """A listener that stores the digests of the runs that start and end, and the notices."""
 
     def __init__(self) -> None:
+        self.notices: list[str] = []
         self.starts: list[str] = []
         self.ends: list[str] = []
 
@@ -104,6 +107,9 @@ class RecordingListener:
     def on_report(self, task: Task, row: Row) -> None:
         assert task.spec.digest in self.starts
         assert 0 <= row.get("epoch", 0) <= task.spec.recipe.epochs
+
+    def on_notice(self, text: str) -> None:
+        self.notices.append(text)
 
     def on_end(self, task: Task) -> None:
         self.ends.append(task.spec.digest)

@@ -189,6 +189,7 @@ CROSS_MODULE = {
     "orchestrator/test_out_of_memory",
     "orchestrator/test_outside_code",
     "orchestrator/test_own_data",
+    "orchestrator/test_piped_output",
     "orchestrator/test_pmd_end_to_end",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",

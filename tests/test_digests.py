@@ -169,14 +169,15 @@ DIGESTS = {
 }
 
 
-# Digests of searches moved once when the sampler's settings entered them.
-SWEEP_SEARCH = "a5d23c16c6f48c38b6fcf422528fccbc7702f01a31f044b7f3c0efa7e9e15288"
+# Moved when the sampler's settings entered the digest, and with every `REVISION`: now 2.
+SWEEP_SEARCH = "29f54eab5d2fb0e7330eac17dbb144b15f10395ff9d19ea38c4e1554b8832626"
 """Digest of the search that the sweep "plain" opens."""
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
     "pmd": "c5b9988e639eb4e615b4f68242ef142d5163bd1e5334a6f4ebf21577f198f0ba",
-    # Moved once: the published recipe of ELR restarts, and its runs are now read at cycle ends.
-    "published": "87c004f8d6491e2c5fafda2c19049bff5a8a45ec3c79a6c42e76fc15c193a27c",
+    # Moved twice: the published recipe of ELR restarts, and its runs are now read at cycle ends;
+    # that of Joint Opt now has the padding, normalisation and last epoch of its public codes.
+    "published": "b7cec91bdf4bb3def52ba5312abb095ac67c0068034035c39846a98bda176281",
 }
 
 

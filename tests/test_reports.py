@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,10 @@ from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
+from reports.formats import format_markdown, table_values
 from reports.plan_record import CandidateRecord, DatasetRecord, ReferenceRecord, TuningRecord
 from reports.read import read_sweep
-from reports.render import render_markdown, render_terminal, render_text
+from reports.render import render_terminal, render_text
 from search_spaces.schema import Phase
 from trainables.run.parameters import Space
 
@@ -68,7 +68,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
         title="CIFAR-10, symmetric noise",
         dataset=DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
         backbone="ResNet-34 (32×32)",
-        subset=10_000,
+        epochs=500,
         searches=[search],
         deviations=["the public code's schedule, not Algorithm 1's."],
     )
@@ -90,7 +90,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 def test_markdown(table: Table) -> None:
-    assert render_markdown(table) == (GOLDEN / "comparison.md").read_text()
+    assert format_markdown(table) == (GOLDEN / "comparison.md").read_text()
 
 
 def test_plain_text_of_100_columns(table: Table) -> None:
@@ -109,7 +109,7 @@ def test_the_terminal_shows_bold_and_no_stars(table: Table) -> None:
 
 
 def test_json_values(table: Table) -> None:
-    values = json.loads(json.dumps(asdict(table)))
+    values = json.loads(json.dumps(table_values(table)))
     entry = values["sections"][0]["rows"][0]["entries"][1]
     assert entry["mean"] == pytest.approx(93.5)
     assert entry["std"] == pytest.approx(0.5)

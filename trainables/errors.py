@@ -48,6 +48,12 @@ class RecordError(NalError):
     """The record of a run contradicts the run's spec, or cannot be read."""
 
 
+class InterruptionError(NalError):
+    """The user or a job scheduler has interrupted the command (SIGINT or SIGTERM)."""
+
+    exit_code = 130
+
+
 class FieldError(ValueError):
     """The value of a field, such as a key of a study or a setting of a recipe, is not allowed.
 
@@ -68,11 +74,18 @@ class FieldError(ValueError):
 def suggest(unknown_name: str, known_names: Iterable[str]) -> str:
     """Return the closest known name and a list of all known names, for an error message.
 
+    Names are close if most of their letters agree, or if the known name begins with the unknown
+    one. Upper and lower case are not distinguished.
+
     Args:
         unknown_name: name that the user has written.
         known_names: all names that are allowed in its place.
     """
     names = sorted(known_names)
-    matches = difflib.get_close_matches(unknown_name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{matches[0]}'? " if matches else ""
+    names_by_lower_case = {name.lower(): name for name in names}
+    lower_case = unknown_name.lower()
+    matches = difflib.get_close_matches(lower_case, names_by_lower_case, n=1) or [
+        name for name in names_by_lower_case if lower_case and name.startswith(lower_case)
+    ]
+    hint = f"did you mean '{names_by_lower_case[matches[0]]}'? " if matches else ""
     return f"{hint}known: {', '.join(names)}"

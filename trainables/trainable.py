@@ -30,8 +30,9 @@ class RunTrainable(tune.Trainable):
     digest of its spec, on whichever machine the run continues.
 
     A report contains the "rows" (metrics) of the epochs since the previous report, as JSON text,
-    and whether the run has "stopped". A `NalError` is reported under "error" and any other
-    exception under "crash". Exceptions are not raised, since Ray would then repeat the trial.
+    and whether the run has "stopped". The message of a `NalError` is reported under "error", with
+    its "exit_code", and any other exception under "crash". Exceptions are not raised, since Ray
+    would then repeat the trial.
     """
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:  # noqa: ANN401
@@ -90,6 +91,7 @@ class RunTrainable(tune.Trainable):
         report = {"done": done, "stopped": attempt.stopped, "rows": json.dumps(rows)}
         if isinstance(attempt.exception, NalError):
             report["error"] = str(attempt.exception)
+            report["exit_code"] = attempt.exception.exit_code
         elif attempt.exception is not None:
             report["crash"] = describe_crash(attempt.exception)
         return report

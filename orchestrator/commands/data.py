@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.approval import is_allowed
 from orchestrator.downloading import download
-from orchestrator.output import headed_table, print_json
-from search_spaces.references import StudyExtensions
+from orchestrator.output import CommandConsole, headed_table, print_json
 from trainables.datasets import SOURCES, Dataset, Source, Split, load, source_of
 from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, FieldError, UserError
@@ -23,6 +19,8 @@ from trainables.extensions import distribution_name, entry_points_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.home import Home
 
@@ -40,9 +38,9 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
     Returns:
         The exit code, 0.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     missing_parts = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
-    console.print(f"datasets in {data_dir}:\n", soft_wrap=True)
+    console.print(f"Datasets in {data_dir}:\n", soft_wrap=True)
     for name, missing_part in missing_parts.items():
         source = SOURCES[name]
         state_text = (
@@ -56,6 +54,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
         )
         table.add_row("  expected", source.layout)
         if missing_part is not None:
+            table.add_row("  missing", Text(missing_part))
             table.add_row("  offered", _offer_text(source))
         console.print(table)
     for name, entry_point in entry_points_of("dataset").items():
@@ -101,7 +100,7 @@ def _missing_part(source: Source, data_dir: Path) -> str | None:
 def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
     """Read a dataset, print the number of samples of each class, and list unreadable pictures.
 
-    The cache of decoded datasets is not used.
+    Missing files are downloaded where possible. The cache of decoded datasets is not used.
 
     Args:
         name: name of the dataset.
@@ -113,10 +112,11 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         The exit code: 0, or 1 if some pictures cannot be decoded.
 
     Raises:
-        UserError: if the dataset is missing or damaged.
+        UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     source = _find_source(name)
+    download(name, data_dir, console)
     with console.status(f"reading {name}"):
         dataset = load(name, data_dir, None)
     unreadable = {
@@ -145,24 +145,9 @@ def check(name: str, data_dir: Path, *, decode: bool, as_json: bool) -> int:
         console.print(
             f"\nNumber of pictures that cannot be decoded: {len(problems)}."
             if problems
-            else "\nall pictures can be read."
+            else "\nAll pictures can be read."
         )
     return 1 if problems else 0
-
-
-def dataset_name(reference: str, *, allow_code: bool) -> str:
-    """Return the name of a dataset that the user selects.
-
-    Args:
-        reference: name of the dataset; or FILE.py:CLASS for a class in a code file, whose path is
-            relative to the working directory.
-        allow_code: whether the file may be executed without asking the user.
-
-    Raises:
-        CodeError: if the user has not allowed the code file, or the file cannot be executed.
-    """
-    extensions = StudyExtensions(partial(is_allowed, allow_code=allow_code))
-    return extensions.load_reference("dataset", reference)
 
 
 def _find_source(name: str) -> Source:
@@ -183,7 +168,7 @@ def _find_undecodable(split: Split, title: str, console: Console) -> Iterator[tu
         return
     from trainables.run_data.picture_loader import decode_picture
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress_bar:
         for position in progress_bar.track(range(len(split)), description=title):
             try:
@@ -216,7 +201,7 @@ def _dataset_json(dataset: Dataset, unreadable: dict[str, dict[int, str]]) -> di
 
 
 def _print_dataset(console: Console, dataset: Dataset, source: Source, data_dir: Path) -> None:
-    console.print(Text(f"{source.title} in {data_dir}", style="bold"), soft_wrap=True)
+    console.print(Text(f"{source.title}, data folder {data_dir}", style="bold"), soft_wrap=True)
     shape = dataset.image_shape
     shape_text = "files of any size" if shape is None else "×".join(map(str, shape))
     console.print(f"SHA-256 {dataset.digest}, images: {shape_text}\n", soft_wrap=True)
@@ -248,7 +233,7 @@ def prepare(name: str, data_dir: Path, home: Home) -> int:
     Raises:
         UserError: if the dataset is missing or damaged and cannot be downloaded.
     """
-    console = Console(highlight=False)
+    console = CommandConsole()
     source = _find_source(name)
     home.create()
     download(name, data_dir, console)

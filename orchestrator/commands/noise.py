@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Column
 
 from orchestrator.commands.train import train_in_this_process
-from orchestrator.output import facts_table, headed_table, print_json
+from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
 from orchestrator.planning.loading import load_plan
 from search_spaces.schema import Phase
 from trainables.noise import noise_of
@@ -19,6 +18,8 @@ from trainables.run_data.labels import store_labels, verified_labels
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from rich.console import Console
 
     from orchestrator.flags import Locations, StudyFlags
     from orchestrator.planning.plan import Plan
@@ -46,7 +47,7 @@ def run(study_flags: StudyFlags, locations: Locations, seed: int, *, as_json: bo
     Raises:
         NalError: if the labels cannot be drawn.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     plan = load_plan(study_flags, locations, console, may_write=True).plan
     scenario = plan.study.scenarios[0]
     labels = _draw_labels(plan, scenario, seed, locations, console)

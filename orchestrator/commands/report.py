@@ -2,98 +2,137 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
+from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
-from reports.read import read_sweep
-from reports.render import render_markdown, render_terminal, render_text
-from reports.store import existing_store_uri
-from trainables.errors import UserError
+from reports.formats import find_format, table_values
+from reports.paired import ROPE
+from reports.pairs import DECISIVE, compare_rows
+from reports.read import sweep_starts
+from reports.render import render_pairs, render_replications
+from reports.replication import find_replications
+from reports.report import print_table, read_confirmed_sweep
+from reports.verdict import LEVEL, MARGIN
+from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import Console
+
     from orchestrator.flags import Locations
-    from reports.table import Table
+    from reports.pairs import RowPair
+    from reports.replication import Replication
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The table of a sweep in each output format.
+VERDICTS_NOTE = (
+    f"Verdicts: two one-sided t-tests (TOST) at {100 * LEVEL:g} %. Reproduced: the means differ by "
+    f"at most {MARGIN:g} points. A published accuracy without n counts as one run."
+)
+"""Line under the verdicts."""
 
-    Attributes:
-        table: table to render.
-        file_contents: rendered table by file name, for `table.md` and `table.txt`.
-        json_values: table and sweep as values that can be written as JSON.
-    """
-
-    table: Table
-    file_contents: dict[str, str]
-    json_values: dict[str, Any]
-
-    def print_table(self, console: Console) -> None:
-        """Print the table; the best values are bold on a terminal, and marked with * elsewhere."""
-        console.print(render_terminal(self.table, mark_best=not console.is_terminal))
-
-
-def build_report(uri: str, sweep: str | None) -> Report:
-    """Read a sweep from MLflow and build its report.
-
-    Args:
-        uri: URI of the MLflow store.
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
-
-    Raises:
-        UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
-        RecordError: if the recorded runs are inconsistent.
-    """
-    plan, runs = read_sweep(uri, sweep)
-    if not plan.cells:
-        raise UserError(
-            f"sweep {plan.sweep[:12]} of '{plan.study}' has no runs of the confirm phase yet: type "
-            "its command again to continue"
-        )
-    table = comparison_table(plan, runs)
-    return Report(
-        table=table,
-        file_contents={"table.md": render_markdown(table), "table.txt": render_text(table)},
-        json_values={
-            "sweep": plan.sweep,
-            "study": plan.study,
-            "state": plan.state,
-            **asdict(table),
-        },
-    )
+PAIRS_NOTE = (
+    "Differences in points with 95 % intervals, paired over the seeds. Better, equivalent: with a "
+    f"probability of at least {DECISIVE:g}, where differences of up to {ROPE:g} points count as "
+    "none (Bayesian t-test)."
+)
+"""Line under the differences of pairs."""
 
 
 def run(
-    sweep: str | None, locations: Locations, markdown_file: Path | None, *, as_json: bool
+    sweep: str | None,
+    locations: Locations,
+    out_files: Sequence[Path] = (),
+    *,
+    as_json: bool,
+    shows_verdicts: bool = False,
+    shows_pairs: bool = False,
 ) -> int:
-    """Print the table of a sweep, and optionally write it as Markdown.
+    """Print the table of a sweep, and write it to files.
 
     Args:
-        sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
+        sweep: name of a study, path of a study file, or the beginning of a sweep's digest; None for
+            the latest sweep.
         locations: locations of the home folder and the MLflow store.
-        markdown_file: path of the Markdown file; None to write none.
+        out_files: files to write, whose suffixes choose the formats.
         as_json: whether to print JSON on standard output.
+        shows_verdicts: whether to print verdicts on the published accuracies as well.
+        shows_pairs: whether to print the differences of all pairs of rows as well.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        NalError: if the sweep cannot be read, or has no runs to put into a table yet.
+        NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
+            a table yet, or a file has an unknown suffix or cannot be written.
     """
-    uri = locations.tracking_uri or existing_store_uri(locations.home_dir)
-    report = build_report(uri, sweep)
-    if markdown_file is not None:
-        write_atomically(markdown_file, report.file_contents["table.md"])
+    formats = {path: find_format(path) for path in out_files}
+    if sweep is not None and is_study_path(sweep):
+        sweep = read_study_file(sweep).name
+    uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
+    plan, runs = read_confirmed_sweep(uri, sweep)
+    table = comparison_table(plan, runs)
+    for path, format_table in formats.items():
+        write_atomically(path, format_table(table))
+    replications = find_replications(plan, runs) if shows_verdicts else None
+    pairs = compare_rows(table) if shows_pairs else None
     if as_json:
-        print_json(report.json_values)
+        sheets = {"verdicts": replications, "pairs": pairs}
+        print_json(table_values(table) | _sheet_values(sheets))
     else:
-        report.print_table(Console(highlight=False))
+        console = CommandConsole()
+        print_table(table, console)
+        _print_pairs(pairs, console)
+        _print_verdicts(replications, console)
+    if sweep == table.source.study:
+        _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
+
+
+def _sheet_values(
+    sheets: Mapping[str, Sequence[RowPair] | Sequence[Replication] | None],
+) -> dict[str, Any]:
+    """Return the requested sheets as values that can be written as JSON, by name."""
+    return {
+        name: [asdict(line) for line in sheet]
+        for name, sheet in sheets.items()
+        if sheet is not None
+    }
+
+
+def _print_pairs(pairs: Sequence[RowPair] | None, console: Console) -> None:
+    """Print the differences of all pairs of rows; None if they are not requested."""
+    if pairs:
+        console.print(render_pairs(pairs), PAIRS_NOTE)
+    elif pairs is not None:
+        console.print("No two rows have two finished seeds in common.")
+
+
+def _print_verdicts(replications: Sequence[Replication] | None, console: Console) -> None:
+    """Print the verdicts on published accuracies; None if they are not requested."""
+    if replications:
+        console.print(render_replications(replications), VERDICTS_NOTE)
+    elif replications is not None:
+        console.print("Nothing is published for these methods, label noise and network.")
+
+
+def _print_other_sweeps(uri: str, study: str, digest: str) -> None:
+    """Print on standard error which sweep of a study the table is of, if there are others.
+
+    They are sweeps of another content: of an earlier version of the study, of other flags, or of
+    another file of the same name.
+    """
+    starts = sweep_starts(uri, study)
+    if len(starts) < 2:
+        return
+    others = [f"{other[:12]} ({start})" for other, start in starts.items() if other != digest]
+    CommandConsole(stderr=True).print(
+        f"This is sweep {digest[:12]}, the latest of {len(starts)} of '{study}'. The table of "
+        f"another is printed by `report DIGEST`: {', '.join(others[:10])}",
+        soft_wrap=True,
+    )

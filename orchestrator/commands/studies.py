@@ -6,22 +6,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.output import headed_table, print_json
+from orchestrator.output import CommandConsole, headed_table, print_json
 from search_spaces.files import shipped_study_titles
 from search_spaces.layers import format_key, iter_leaves
 
 if TYPE_CHECKING:
     from orchestrator.flags import StudyFlags
-
-PIPED_LINE_WIDTH = 200
-"""Width of the lines that `show` prints to a pipe or file, in characters.
-
-All keys and most sources fit in one line of this width.
-"""
 
 
 def list_studies(*, as_json: bool) -> int:
@@ -32,8 +25,8 @@ def list_studies(*, as_json: bool) -> int:
         return 0
     table = Table.grid(padding=(0, 3))
     for name, title in titles.items():
-        table.add_row(f"[bold]{name}[/]", title)
-    console = Console(highlight=False)
+        table.add_row(Text(name, style="bold"), title)
+    console = CommandConsole()
     console.print(table)
     console.print(
         "\n`python -m orchestrator show STUDY` prints all values of a study. STUDY is a name from "
@@ -63,8 +56,5 @@ def show(study_flags: StudyFlags, *, as_yaml: bool) -> int:
         key = format_key(key_path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(key), Text(text), Text(sources.get(key, ""), style="dim"))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_LINE_WIDTH
-    console.print(table)
+    CommandConsole().print(table)
     return 0

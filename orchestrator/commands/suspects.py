@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.approval import is_allowed
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from reports.contact_sheet import draw_contact_sheet
-from reports.suspects import Suspects, rank_suspects, to_csv
-from trainables.datasets import Dataset, Split, load, source_of
+from reports.suspects import Suspects, rank_suspects, to_csv, weakness_warning
+from trainables.datasets import Dataset, Split, list_training_files, load
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import DataError, FieldError, HomeError, UserError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from rich.console import Console
 
     from orchestrator.flags import Locations
     from orchestrator.home import Home
@@ -61,7 +61,7 @@ def run(
     Raises:
         NalError: if the run has not ended or has no diagnostics, or its data cannot be read.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     home = locations.home
     record = Record(home.path, _full_digest(home, digest_prefix))
     result = record.read_result()
@@ -90,7 +90,7 @@ def run(
             f"{dataset.digest[:12]}, but the run was trained on data with SHA-256 "
             f"{spec.data[:12]}: choose the folder of those data with --data-dir"
         )
-    file_names = _file_names(dataset, locations.dataset_dir)
+    file_names = list_training_files(spec.dataset, dataset, locations.dataset_dir)
     folder = output_folder or Path(f"suspects-{record.digest[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,11 +98,15 @@ def run(
         raise HomeError(f"--out {folder}: {error.strerror}") from error
     write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, file_names))
     write_atomically(
-        folder / "suspects.png", _render_sheet(suspects, dataset, result, picture_count)
+        folder / "suspects.png",
+        _render_sheet(suspects, dataset, file_names, result, picture_count),
     )
     if as_json:
         print_json(_ranking_json(suspects, result, folder))
     _print_ranking(console, suspects, dataset.classes, file_names, folder)
+    warning = weakness_warning(result)
+    if warning is not None:
+        console.print(f"\n{warning}", style="yellow", soft_wrap=True)
     held_out = held_out_count(spec.hold_out, result.labels.count)
     if held_out:
         console.print(
@@ -129,14 +133,6 @@ def _load_dataset_code(record: Record, sha256: object, *, allow_code: bool) -> N
             if not is_allowed(file, allow_code=allow_code):
                 raise file.not_allowed_error()
             load_file(file)
-
-
-def _file_names(dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
-    """Return the file name of each training sample; None if the samples are not files."""
-    images = dataset.train.images
-    if isinstance(images, Pictures):
-        return [images.name(position) for position in range(len(images))]
-    return source_of(dataset.name).list_files(data_dir)
 
 
 def _images_or_thumbnails(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -167,16 +163,25 @@ def _full_digest(home: Home, prefix: str) -> str:
     return matches[0]
 
 
+def _sample_name(position: int, file_names: Sequence[str] | None) -> str:
+    """Return the file name of a sample, or its index in the training split, counted from 0."""
+    return f"index {position}" if file_names is None else file_names[position]
+
+
 def _render_sheet(
-    suspects: Suspects, dataset: Dataset, result: RunResult, picture_count: int
+    suspects: Suspects,
+    dataset: Dataset,
+    file_names: Sequence[str] | None,
+    result: RunResult,
+    picture_count: int,
 ) -> bytes:
     """Return a PNG file with the pictures of the `picture_count` first samples of a ranking."""
     shown_count = min(picture_count, len(suspects))
     captions = [
         [
-            f"{dataset.classes[suspects.given_labels[rank]]} -> "
-            f"{dataset.classes[suspects.proposed_labels[rank]]}",
-            f"#{suspects.positions[rank]}  {suspects.scores[rank]:.3f}",
+            _sample_name(int(suspects.positions[rank]), file_names),
+            f"given: {dataset.classes[suspects.given_labels[rank]]}",
+            f"proposed: {dataset.classes[suspects.proposed_labels[rank]]}",
         ]
         for rank in range(shown_count)
     ]
@@ -184,7 +189,7 @@ def _render_sheet(
     spec = result.spec
     title = (
         f"{spec.dataset}, {spec.method} on {spec.scenario}, seed {spec.seeds.init}, run "
-        f"{result.digest[:12]}: given label -> proposed, position and score"
+        f"{result.digest[:12]}: most suspicious first"
     )
     return draw_contact_sheet(images, captions, title)
 
@@ -197,6 +202,7 @@ def _ranking_json(suspects: Suspects, result: RunResult, folder: Path) -> dict[s
         "samples": len(suspects),
         "mislabelled": mislabelled_count,
         "precision": None if mislabelled_count is None else suspects.precision(mislabelled_count),
+        "warning": weakness_warning(result),
         "csv": str(folder / "suspects.csv"),
         "contact_sheet": str(folder / "suspects.png"),
     }
@@ -217,7 +223,7 @@ def _print_ranking(
     for rank in range(min(MAX_PRINTED_SAMPLES, len(suspects))):
         position = int(suspects.positions[rank])
         cells = [
-            str(position) if file_names is None else file_names[position],
+            _sample_name(position, file_names),
             classes[suspects.given_labels[rank]],
             classes[suspects.proposed_labels[rank]],
             f"{suspects.scores[rank]:.3f}",

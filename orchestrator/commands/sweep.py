@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
-from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.commands.report import build_report
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.flags import Locations, StudyFlags, command_line
-from orchestrator.output import print_json
+from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_view
+from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
 from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
+from reports.formats import table_values
+from reports.report import build_table, print_table, recorded_files
 from reports.store import check_store, root_cause
 from reports.words import format_count
-from trainables.errors import FieldError, HomeError, NalError, UserError
+from trainables.errors import FieldError, HomeError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
 
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
@@ -41,12 +46,6 @@ if TYPE_CHECKING:
 
 MAX_UNCONFIRMED_SECONDS = 3600.0
 """Longest estimated wall time of a sweep that starts without confirmation, in seconds."""
-
-
-class SweepInterrupted(NalError):  # noqa: N818 - the user's wish, not an error
-    """Raised when the user interrupts a sweep, which the same command continues later."""
-
-    exit_code = 130
 
 
 def run(
@@ -67,26 +66,30 @@ def run(
     Raises:
         NalError: if the sweep cannot be started or continued.
     """
-    console = Console(stderr=as_json, highlight=False)
-    engine = engine_of(locations)
+    console = CommandConsole(stderr=as_json)
+    engine, home = engine_of(locations), locations.home
     if dry_run:
-        loaded_plan = load_plan(study_flags, locations, console, may_write=False)
-        cost = _measure_cost(loaded_plan.plan, engine, None, console)
-        console.print(plan_view(loaded_plan, cost, locations))
-        if as_json:
-            print_json(plan_json(loaded_plan, cost, locations))
+        _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
-    home = locations.home
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     home.create()
+    if locations.uses_home_store:
+        update_home_store(home)
     with home.study_lock(loaded.name):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
-        cost = _measure_cost(loaded_plan.plan, engine, home.cache_dir, console)
-        console.print(plan_view(loaded_plan, cost, locations))
-        if not yes and locations.ray_address is None:
-            _ask_confirmation(study_flags, locations, loaded_plan.plan, cost, console)
-        home.require_space(cost.plan_bytes(loaded_plan.plan))
+        cost = None
+        if not _find_recorded_runs(loaded_plan.plan, home, console).is_complete:
+            measure_cost = partial(
+                _measure_cost, engine=engine, home=home, console=console, may_write=True
+            )
+            cost = measure_cost(loaded_plan.plan)
+            console.print(plan_view(loaded_plan, cost, locations))
+            if not yes and locations.ray_address is None:
+                _ask_confirmation(
+                    study_flags, locations, loaded_plan.plan, cost, measure_cost, console
+                )
+            home.require_space(cost.plan_bytes(loaded_plan.plan))
         failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
@@ -94,6 +97,28 @@ def run(
                 Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
             )
         return 1 if failures else 0
+
+
+def _print_plan(
+    study_flags: StudyFlags,
+    locations: Locations,
+    engine: Engine,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the plan of a sweep and a smaller sweep, without writing files."""
+    home = locations.home
+    loaded_plan = load_plan(study_flags, locations, console, may_write=False)
+    measure_cost = partial(
+        _measure_cost, engine=engine, home=home, console=console, may_write=False
+    )
+    cost = measure_cost(loaded_plan.plan)
+    recorded_count = _find_recorded_runs(loaded_plan.plan, home, console).count
+    console.print(plan_view(loaded_plan, cost, locations, recorded_count))
+    _suggest_smaller_sweep(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
+    if as_json:
+        print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
@@ -110,24 +135,63 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         check_store(locations.tracking_uri)
 
 
+def _find_recorded_runs(plan: Plan, home: Home, console: Console) -> RecordedRuns:
+    """Return the runs of a sweep that are recorded in the home folder.
+
+    Raises:
+        NalError: if the database of searches or a record cannot be read.
+    """
+    with _translate_search_errors(home), console.status("looking for recorded runs"):
+        return find_recorded_runs(plan, home)
+
+
 def _measure_cost(
-    plan: Plan, engine: Engine, cache_dir: Path | None, console: Console
+    plan: Plan, *, engine: Engine, home: Home, console: Console, may_write: bool
 ) -> MachineCost:
     """Measure the time and disk space that the runs of a plan take on this machine.
 
     Args:
         plan: plan of the sweep.
         engine: engine, which may limit the number of runs at a time.
-        cache_dir: folder in which measurements are stored; None to store none.
+        home: home folder, in whose cache measurements are stored.
         console: console that shows the progress.
+        may_write: whether new measurements may be stored.
     """
     with console.status("measuring the time of a training step on this machine"):
-        cost = costs.measure_machine_cost(plan, cache_dir)
+        cost = costs.measure_machine_cost(plan, home, may_write=may_write)
     return replace(cost, max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs)
 
 
+def _suggest_smaller_sweep(
+    study_flags: StudyFlags,
+    locations: Locations,
+    plan: Plan,
+    cost: MachineCost,
+    measure_cost: Callable[[Plan], MachineCost],
+    console: Console,
+) -> bool:
+    """Print the command of a smaller sweep, if a sweep takes long on this machine.
+
+    Returns:
+        Whether a smaller sweep was printed.
+    """
+    if cost.plan_seconds(plan) <= MAX_UNCONFIRMED_SECONDS:
+        return False
+    smaller = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS, measure_cost)
+    if smaller is None:
+        return False
+    console.print(f"A smaller sweep takes about {format_duration(smaller.seconds)}:")
+    console.print(Text(f"    {command_line('sweep', smaller.flags, locations)}\n"), soft_wrap=True)
+    return True
+
+
 def _ask_confirmation(
-    study_flags: StudyFlags, locations: Locations, plan: Plan, cost: MachineCost, console: Console
+    study_flags: StudyFlags,
+    locations: Locations,
+    plan: Plan,
+    cost: MachineCost,
+    measure_cost: Callable[[Plan], MachineCost],
+    console: Console,
 ) -> None:
     """Ask the user to confirm a sweep that takes long on this machine.
 
@@ -137,20 +201,14 @@ def _ask_confirmation(
     seconds = cost.plan_seconds(plan)
     if seconds <= MAX_UNCONFIRMED_SECONDS:
         return
-    smaller_flags = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS)
-    if smaller_flags is not None:
-        smaller_plan = replace(plan, study=smaller_flags.load().study)
-        console.print(
-            f"A smaller sweep takes about {format_duration(cost.plan_seconds(smaller_plan))}:"
-        )
-        console.print(
-            Text(f"    {command_line('sweep', smaller_flags, locations)}\n"), soft_wrap=True
-        )
+    has_suggestion = _suggest_smaller_sweep(
+        study_flags, locations, plan, cost, measure_cost, console
+    )
     duration_text = f"this sweep takes about {format_duration(seconds)} on this machine"
     if not sys.stdin.isatty():
-        hint = "" if smaller_flags is None else ", or run the smaller sweep above"
+        hint = ", or run the smaller sweep above" if has_suggestion else ""
         raise UserError(f"{duration_text}: add --yes to start it{hint}")
-    if not console.input(f"{duration_text}. Start? \\[y/N] ").strip().lower().startswith("y"):
+    if not console.input(f"{duration_text}. Start? [y/N] ").strip().lower().startswith("y"):
         raise UserError("the sweep was not started, because you did not confirm it")
 
 
@@ -158,12 +216,20 @@ def _carry_out(
     engine: Engine,
     locations: Locations,
     loaded_plan: LoadedPlan,
-    cost: MachineCost,
+    cost: MachineCost | None,
     console: Console,
     *,
     as_json: bool,
 ) -> list[str]:
     """Carry out the runs of a sweep that are not recorded yet, and print the table.
+
+    Args:
+        engine: engine that carries out the runs.
+        locations: locations of data and results.
+        loaded_plan: plan and study of the sweep.
+        cost: measured cost of a run; None if no run is left to carry out.
+        console: console to print on.
+        as_json: whether to also print the table as JSON on standard output.
 
     Returns:
         Descriptions of the runs that could not be carried out.
@@ -173,7 +239,7 @@ def _carry_out(
         _translate_search_errors(home),
         BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
-        sweep = Sweep(plan, home.path, open_search_storage(home.search_storage_url))
+        sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
         recorder = SweepRecorder(
             sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
         )
@@ -188,27 +254,27 @@ def _carry_out(
                 console.print(
                     f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
                 )
-            if not sweep.done:
-                with ExitStack() as stack:
-                    with console.status("starting workers"):
-                        stack.enter_context(engine.start(home.path))
-                    display = stack.enter_context(Display(console, sweep, cost))
+            if cost is not None:
+                with (
+                    Display(console, sweep, cost, starts_workers=engine.starts_workers) as display,
+                    engine.start(home.path, display),
+                ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
             tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
                 ended_count = sum(sweep.ended_run_counts.values())
-                raise SweepInterrupted(
-                    f"interrupted after {ended_count} runs: type the same command again to continue"
+                raise KeyboardInterrupt(
+                    f"interrupted after {format_count(ended_count, 'run')}"
                 ) from None
             raise
         final_plan = recorder.save_plan()
         tracker.flush()
-        report = build_report(uri, plan.digest)
-        tracker.finish_sweep(final_plan, report.file_contents)
+        table = build_table(uri, plan.digest)
+        tracker.finish_sweep(final_plan, recorded_files(table))
     if as_json:
-        print_json(report.json_values)
-    report.print_table(console)
+        print_json(table_values(table))
+    print_table(table, console)
     return sweep.failures
 
 
@@ -221,10 +287,11 @@ def _translate_search_errors(home: Home) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         raise HomeError(
-            f"{home.path / 'optuna.db'}: {root_cause(error)}: check that the disk has space and "
-            "that the file is intact, then type the same command again"
+            f"{home.search_database}: {root_cause(error)}: check that the disk has space; if the "
+            "file is damaged, move it away. Then type the same command again: the search proposes "
+            "the same values again, and recorded runs are not trained again"
         ) from error
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
-from orchestrator.output import facts_table, print_json
+from orchestrator.output import CommandConsole, facts_table, print_json
 from orchestrator.planning.cost import MachineCost, format_duration, measure_run_cost
 from orchestrator.planning.loading import job_of, load_plan
 from orchestrator.planning.sizes import RunGroup, network_key
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.home_store import update_home_store
 from reports.store import check_store
-from reports.words import format_extension, format_values
+from reports.words import format_count, format_extension, format_values
 from search_spaces.loader import parse_set_flag
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
@@ -32,6 +31,7 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.flags import Locations, StudyFlags
@@ -62,7 +62,7 @@ def run(
     Raises:
         NalError: if the run cannot be carried out.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = CommandConsole(stderr=as_json)
     try:
         method = study_flags.method_name(method)
         method_of(method)
@@ -83,6 +83,8 @@ def run(
     except FieldError as error:
         raise StudyError(f"--set {error.field}: {error.message}") from error
     home, uri = locations.home, locations.store_uri
+    if locations.uses_home_store:
+        update_home_store(home)
     results: dict[str, RunResult] = {}
     with BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker:
 
@@ -145,13 +147,14 @@ def _announce_posterior(
 ) -> None:
     """Print that the noisy labels need a network to be trained first, and how long that takes."""
     with console.status("measuring the time of a training step on this machine"):
-        cost = measure_run_cost(posterior_spec, plan, locations.home.cache_dir)
+        cost = measure_run_cost(posterior_spec, plan, locations.home, may_write=True)
     machine_cost = MachineCost({network_key(posterior_spec): cost}, cost.device)
     seconds = machine_cost.run_seconds(RunGroup(1, posterior_spec, plan.sample_count, 0, 0))
     console.print(
         f"{noise_of(plan.study.scenarios[0]).title} is drawn from the predictions of a network "
         f"trained once on clean labels: {backbone_of(posterior_spec.backbone).title}, "
-        f"{posterior_spec.recipe.epochs} epochs, about {format_duration(seconds)} on this machine.",
+        f"{format_count(posterior_spec.recipe.epochs, 'epoch')}, about "
+        f"{format_duration(seconds)} on this machine.",
         soft_wrap=True,
     )
 

@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from orchestrator.interpreter import module_command
-from reports.store import existing_store_uri
+from orchestrator.output import CommandConsole
+from orchestrator.tracking.home_store import open_home_store
+from reports.store import open_store
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ SERVER_ENVIRONMENT = {
 }
 """Environment variables of the MLflow server: no telemetry, background jobs or warnings."""
 
+POLL_SECONDS = 0.2
+"""Time between two attempts to connect to the server while it starts, in seconds."""
+
 
 def run(home: Home, host: str, port: int) -> int:
     """Serve MLflow's web interface until the user interrupts it, and return the exit code.
@@ -38,18 +42,16 @@ def run(home: Home, host: str, port: int) -> int:
 
     Raises:
         ServiceError: if another process uses the port.
-        HomeError: if nothing has been recorded in the home folder.
+        HomeError: if nothing has been recorded in the home folder, or MLflow cannot open the store.
     """
-    store_uri = existing_store_uri(home.path)
+    store_uri = open_home_store(home)
+    open_store(store_uri)  # fails in one line, where the server would print a traceback
     if not is_port_free(host, port):
         raise ServiceError(
             f"port {port} of {host} is already in use: choose another port with --port"
         )
-    console = Console(highlight=False)
+    console = CommandConsole()
     console.print(f"MLflow store: {store_uri}")
-    console.print(
-        f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the server."
-    )
     server_command = [
         *module_command("mlflow", "server", "--backend-store-uri", store_uri),
         *("--default-artifact-root", home.artifact_dir.as_uri()),
@@ -59,14 +61,30 @@ def run(home: Home, host: str, port: int) -> int:
     # A session of its own, so that the server's child processes can be stopped together with it.
     environment = os.environ | SERVER_ENVIRONMENT
     server = subprocess.Popen(server_command, env=environment, start_new_session=True)  # noqa: S603
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        with console.status("starting the server"):
+            while server.poll() is None and not _is_listening(host, port):
+                time.sleep(POLL_SECONDS)
+        if server.poll() is None:
+            console.print(
+                f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the "
+                "server."
+            )
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def _is_listening(host: str, port: int) -> bool:
+    """Return whether a server accepts connections at a port of a network interface."""
+    try:
+        with socket.create_connection((host, port), timeout=POLL_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def is_port_free(host: str, port: int) -> bool:

@@ -51,6 +51,13 @@ class Listener(Protocol):
             task: task of the run.
         """
 
+    def on_notice(self, text: str) -> None:
+        """Handle a notice about the machine, which concerns no single run.
+
+        Args:
+            text: one line for the user.
+        """
+
 
 class Engine(Protocol):
     """Interface of an executor of runs, which a task source (sweep or list of runs) provides.
@@ -63,6 +70,10 @@ class Engine(Protocol):
     def max_concurrent_runs(self) -> int | None:
         """Largest number of runs at a time; None if only CPUs and GPUs limit the number."""
 
+    @property
+    def starts_workers(self) -> bool:
+        """Whether runs are trained in worker processes, whose start takes some time."""
+
     def check(self, resources: Resources) -> None:
         """Check that the engine can be used, before any step that takes long.
 
@@ -74,11 +85,12 @@ class Engine(Protocol):
             FieldError: if one run requires more resources than the machine has.
         """
 
-    def start(self, home: Path) -> AbstractContextManager[None]:
+    def start(self, home: Path, listener: Listener) -> AbstractContextManager[None]:
         """Start the engine for the duration of the context.
 
         Args:
             home: home folder, which every worker must be able to access.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
         """
 
     def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command, working_dir_of_workers
+from reports.words import format_count
+from trainables.cpus import usable_cpu_count
 from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 
 RAY_ENVIRONMENT = {
@@ -49,6 +52,9 @@ NODE_TIMEOUT_SECONDS = 120.0
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Time limit for connecting to a cluster, in seconds; Ray itself would wait for minutes."""
+
+MAX_START_ATTEMPTS = 3
+"""Largest number of attempts to start Ray or to join a cluster."""
 
 HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
 """Time limit for the health check of a Ray cluster, in seconds."""
@@ -103,17 +109,19 @@ def _use_auth_token() -> None:
 
 
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[None]:
+def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterator[None]:
     """Start Ray on this machine or join a Ray cluster, for the duration of the context.
 
     Without an address, Ray is started anew, even if a cluster is already running on this machine,
-    and listens on the loopback interface only.
+    and listens on the loopback interface only. On a busy machine Ray's processes may start too
+    slowly for Ray's own time limits, so a failed start is repeated.
 
     Args:
         address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
+        on_notice: function that receives one line for the user before the start is repeated.
 
     Raises:
-        ServiceError: if the cluster does not respond, or Ray is not installed.
+        ServiceError: if no attempt succeeds, or Ray is not installed.
     """
     os.environ.update(RAY_ENVIRONMENT)
     if address is None:
@@ -126,29 +134,59 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             "--engine inline"
         ) from error
 
+    target = f"--ray-address {address}" if address else "Ray on this machine"
     with process_temp_dir() as temp_dir:
-        local_options: dict[str, Any] = {
-            "_temp_dir": temp_dir,
-            "include_dashboard": False,
-            "num_cpus": os.cpu_count(),
-        }
-        try:
-            # Ray puts the driver's working directory on the module search path of its workers.
-            with chdir(working_dir_of_workers(temp_dir)):
-                ray.init(
-                    address=address or "local",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    **({} if address else local_options),
+        for attempt in range(1, MAX_START_ATTEMPTS + 1):
+            try:
+                _connect(address, temp_dir)
+                break
+            except Exception as error:  # Ray raises plain `Exception`
+                ray.shutdown()
+                reason = (str(error).strip().splitlines() or ["no message"])[0]
+                if attempt == MAX_START_ATTEMPTS:
+                    raise ServiceError(
+                        f"{target} could not be used in {MAX_START_ATTEMPTS} attempts ({reason}): "
+                        "type the same command again when the machine is less busy, or add "
+                        "--engine inline"
+                    ) from error
+                on_notice(
+                    f"{target} could not be used ({reason}): attempt {attempt + 1} of "
+                    f"{MAX_START_ATTEMPTS}"
                 )
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            target = f"--ray-address {address}" if address else "Ray on this machine"
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise ServiceError(f"{target} cannot be used: {reason}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _connect(address: str | None, temp_dir: str) -> None:
+    """Start Ray on this machine or join a Ray cluster, and keep this process's signal handlers.
+
+    Raises:
+        KeyboardInterrupt: if the process receives SIGTERM, which Ray turns into `SystemExit`.
+    """
+    import ray
+
+    local_options: dict[str, Any] = {
+        "_temp_dir": temp_dir,
+        "include_dashboard": False,
+        "num_cpus": usable_cpu_count(),
+    }
+    previous_handler = signal.getsignal(signal.SIGTERM)
+    try:
+        # Ray puts the driver's working directory on the module search path of its workers.
+        with chdir(working_dir_of_workers(temp_dir)):
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local_options),
+            )
+    except SystemExit as error:
+        ray.shutdown()
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def check_nodes(home: Path) -> None:
@@ -220,34 +258,77 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _cluster_resources() -> dict[str, float]:
-    import ray
-
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
-
-
 def has_gpus() -> bool:
     """Return whether the connected Ray cluster has at least one GPU."""
-    return _cluster_resources().get("GPU", 0.0) > 0
+    return any(node.get("GPU", 0.0) > 0 for node in _node_resources())
 
 
 def count_slots(cpus: float, gpus: float) -> int:
     """Return the number of runs that the connected Ray cluster can carry out at a time.
+
+    A run cannot be divided between nodes, so the number is the sum of those of the nodes.
 
     Args:
         cpus: number of CPUs that one run requires.
         gpus: number of GPUs that one run requires, which may be a fraction.
 
     Raises:
-        UserError: if the cluster has too few CPUs or GPUs for one run.
+        UserError: if no node has enough CPUs and GPUs for one run.
     """
-    available = _cluster_resources()
-    required = (("CPU", cpus), ("GPU", gpus))
-    slot_count = int(min(available.get(name, 0.0) // count for name, count in required if count))
+    nodes = _node_resources()
+    slot_count = sum(_slots_of(node, cpus, gpus) for node in nodes)
     if slot_count < 1:
+        node_texts = [
+            f"{format_count(int(node.get('CPU', 0)), 'CPU')} and "
+            f"{format_count(int(node.get('GPU', 0)), 'GPU')}"
+            for node in nodes
+        ]
         raise UserError(
-            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g}, but Ray "
-            f"has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs: reduce "
+            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g} on one "
+            f"machine, but Ray's machines have {'; '.join(dict.fromkeys(node_texts))}: reduce "
             "resources.cpus or resources.gpus with --set"
         )
     return slot_count
+
+
+def _node_resources() -> list[dict[str, float]]:
+    """Return the resources of each live node of the connected Ray cluster, such as its CPUs."""
+    import ray
+
+    return [
+        node["Resources"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def _slots_of(available: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Return how many times the CPUs and GPUs of one run are available."""
+    required = (("CPU", cpus), ("GPU", gpus))
+    return int(min(available.get(name, 0.0) // count for name, count in required if count))
+
+
+def cpus_for_fewer_runs(cpus: int, gpus: float) -> int:
+    """Return the number of CPUs per run at which each node carries out half as many runs.
+
+    Ray then starts fewer runs at a time on every node. The number of threads of a run does not
+    depend on its CPUs.
+
+    Args:
+        cpus: number of CPUs that one run occupies at present.
+        gpus: number of GPUs that one run requires, which may be a fraction.
+
+    Returns:
+        The number of CPUs, or `cpus` if no node carries out more than one run at a time.
+    """
+    nodes = [node for node in _node_resources() if _slots_of(node, cpus, gpus) > 0]
+    max_cpus = int(min((node["CPU"] for node in nodes), default=cpus))
+    max_slot_count = max((_slots_of(node, cpus, gpus) for node in nodes), default=0)
+    return next(
+        (
+            more_cpus
+            for more_cpus in range(cpus + 1, max_cpus + 1)
+            if max(_slots_of(node, more_cpus, gpus) for node in nodes) <= max_slot_count / 2
+        ),
+        cpus if max_slot_count <= 1 else max_cpus,
+    )

@@ -146,6 +146,12 @@ class Dispatcher:
         """Queue a stopped run to continue before any new run starts."""
         self._resumable.append(task)
 
+    def resume_all(self) -> None:
+        """Queue all runs that are being carried out to continue, after their workers were lost."""
+        self._resumable = deque(self._running.values())
+        for task in self._resumable:
+            self._listener.on_start(task)
+
     def park(self, task: Task) -> None:
         """Set a stopped run aside until the task source gives another answer than WAIT."""
         self._parked[task.spec.digest] = self._running.pop(task.spec.digest)
@@ -188,6 +194,8 @@ def _split_rows(rows: Iterable[Row], end_epochs: Sequence[int]) -> Iterator[list
 def forward_interrupts(callback: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
     """Pass each `KeyboardInterrupt` to a callback before it is raised, within the context.
 
+    SIGTERM, which job schedulers send, is treated like SIGINT (Ctrl-C).
+
     A library may swallow the exception; the callback then is the only way to notice the interrupt.
 
     Args:
@@ -199,8 +207,11 @@ def forward_interrupts(callback: Callable[[KeyboardInterrupt], None]) -> Iterato
         callback(error)
         raise error
 
-    previous_handler = signal.signal(signal.SIGINT, handle_signal)
+    previous_handlers = {
+        number: signal.signal(number, handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous_handler)
+        for number, previous_handler in previous_handlers.items():
+            signal.signal(number, previous_handler)

@@ -36,10 +36,19 @@ class InlineEngine:
         """Largest number of runs at a time, always 1."""
         return 1
 
+    @property
+    def starts_workers(self) -> bool:
+        """False, since runs are trained in the calling process."""
+        return False
+
     def check(self, resources: Resources) -> None:
         """Accept any resources, since too few CPUs only make a run slower."""
 
-    def start(self, home: Path) -> AbstractContextManager[None]:  # noqa: ARG002 - of `Engine`
+    def start(
+        self,
+        home: Path,  # noqa: ARG002 - of `Engine`
+        listener: Listener,  # noqa: ARG002 - of `Engine`
+    ) -> AbstractContextManager[None]:
         """Return a context that does nothing."""
         return nullcontext()
 

@@ -1,4 +1,4 @@
-"""Searcher and stopper for Ray Tune, which delegate to a `TuneAdapter`.
+"""Searcher and stopper for Ray Tune, which delegate to a `TuneAdapter`, and a watcher of memory.
 
 Tune pickles the searcher and the stopper, but their saved state is never used. The state therefore
 does not contain the adapter.
@@ -6,13 +6,20 @@ does not contain the adapter.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ray.tune import Stopper
+from ray.exceptions import OutOfMemoryError
+from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
     from orchestrator.engine.tune_adapter import TuneAdapter
+
+LOW_MEMORY_TEXT = "running low on memory"
+"""Text in Ray's message about a worker that its memory monitor has killed."""
 
 
 class RunSearcher(Searcher):
@@ -74,3 +81,28 @@ class TrialStopper(Stopper):
     def stop_all(self) -> bool:
         """Return False, since the searcher, and not the stopper, ends the experiment."""
         return False
+
+
+class MemoryWatcher(Callback):
+    """Ray Tune callback that ends the experiment when Ray has killed a worker to free memory.
+
+    Tune itself ends the experiment only if the worker was killed in a step of a trial. While a
+    worker starts, Tune takes the kill for a lost worker, and tries the trial again.
+    """
+
+    def on_trial_recover(
+        self,
+        iteration: int,  # noqa: ARG002 - Ray's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        **_info: Any,  # noqa: ANN401
+    ) -> None:
+        """Look for a lack of memory in the error of a trial that Tune will try again.
+
+        Raises:
+            OutOfMemoryError: if Ray has killed the worker of the trial to free memory.
+        """
+        # Tune stores errors of this kind as text only.
+        text = "" if trial.error_file is None else Path(trial.error_file).read_text()
+        if LOW_MEMORY_TEXT in text:
+            raise OutOfMemoryError(text)  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.sweeping.tasks import Answer, Task
-from trainables.errors import UserError
+from trainables.errors import NalError
 
 if TYPE_CHECKING:
     from orchestrator.engine.dispatch import Dispatcher
@@ -153,7 +153,9 @@ class TuneAdapter:
             return
         answer = self._dispatcher.report(task, json.loads(report.get("rows", "[]")))
         if "error" in report:
-            raise UserError(report["error"])
+            error = NalError(report["error"])
+            error.exit_code = report["exit_code"]
+            raise error
         if report.get("stopped") and "crash" not in report and answer is not Answer.STOP:
             actions = {Answer.WAIT: self._dispatcher.park, Answer.CONTINUE: self._dispatcher.resume}
             actions[answer](task)

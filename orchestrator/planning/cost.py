@@ -8,15 +8,20 @@ import math
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command
+from orchestrator.planning.load import LoadMeter
+from orchestrator.planning.run_times import time_ratio
 from orchestrator.planning.sizes import NetworkKey, PhaseSize, RunGroup, network_key, phase_sizes
+from trainables.cpus import gpu_description, has_bf16_instructions, processor_name, usable_cpu_count
 from trainables.errors import NalError
 from trainables.extensions import loaded_files, without_hash
 from trainables.methods import method_of
+from trainables.run.provenance import package_versions
 from trainables.run.record import write_atomically
+from trainables.run.spec import REVISION
 from trainables.training.cost import Cost
 from trainables.training.job import gpu_environment
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
     from trainables.run.spec import RunSpec
 
@@ -31,6 +37,9 @@ RUN_OVERHEAD_SECONDS = 0.3
 """Wall time that Ray, Optuna and MLflow add to each run, in seconds."""
 RAY_START_SECONDS = 15.0
 """Wall time to start Ray and its workers, in seconds."""
+MIN_FREE_FRACTION = 0.9
+"""Smallest number of CPUs that other processes may leave free during a measurement that is used
+again, as a fraction of the number of the run's threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +58,9 @@ class MachineCost:
 
     def run_seconds(self, group: RunGroup) -> float:
         """Estimate the wall time of one run of a group, in seconds."""
-        recipe, cost = group.spec.recipe, self.costs_by_network[network_key(group.spec)]
-        step_count = recipe.epochs * math.ceil(group.train_count / recipe.batch_size)
-        evaluation_count = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
-        return (
-            step_count * cost.step_seconds
-            + evaluation_count * group.evaluated_count * cost.evaluation_seconds
-            + RUN_OVERHEAD_SECONDS
-        )
+        cost = self.costs_by_network[network_key(group.spec)]
+        counts = (group.train_count, group.evaluated_count)
+        return cost.training_seconds(group.spec.recipe, *counts) + RUN_OVERHEAD_SECONDS
 
     def mean_run_seconds(self, groups: Sequence[RunGroup]) -> float:
         """Estimate the mean wall time of the runs in some groups, in seconds; 0 without groups."""
@@ -82,6 +86,18 @@ class MachineCost:
         """Estimate the wall time of a whole sweep, in seconds."""
         return RAY_START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
+    def emulates_bf16(self, plan: Plan) -> bool:
+        """Return whether runs of a plan train in bf16 on a processor that only emulates it."""
+        return (
+            self.device.startswith("cpu")
+            and not has_bf16_instructions()
+            and any(
+                group.spec.recipe.precision == "bf16"
+                for size in phase_sizes(plan)
+                for group in size.groups
+            )
+        )
+
     def plan_bytes(self, plan: Plan) -> float:
         """Estimate the disk space of a sweep, in bytes: one checkpoint for each run.
 
@@ -95,14 +111,16 @@ class MachineCost:
         )
 
 
-def measure_machine_cost(plan: Plan, cache_dir: Path | None) -> MachineCost:
+def measure_machine_cost(plan: Plan, home: Home, *, may_write: bool) -> MachineCost:
     """Measure the cost of training each network of a plan on this machine.
 
-    Measurements that are stored in the cache are not repeated.
+    Measurements that are stored in the home folder and still valid are not repeated. Times are
+    corrected by those that similar runs in the home folder took.
 
     Args:
         plan: plan of the sweep.
-        cache_dir: folder in which measurements are stored; None to store none.
+        home: home folder, in whose cache measurements are stored.
+        may_write: whether new measurements may be stored.
 
     Raises:
         NalError: if a network cannot be trained on this machine.
@@ -113,10 +131,10 @@ def measure_machine_cost(plan: Plan, cache_dir: Path | None) -> MachineCost:
     specs.sort(key=lambda spec: not method_of(spec.method).stages)
     specs_by_network = {network_key(spec): spec for spec in specs}
     costs_by_network = {
-        network: measure_run_cost(spec, plan, cache_dir)
+        network: measure_run_cost(spec, plan, home, may_write=may_write)
         for network, spec in specs_by_network.items()
     }
-    max_concurrent_runs = (os.cpu_count() or 1) // study.resources.cpus
+    max_concurrent_runs = usable_cpu_count() // study.resources.cpus
     any_cost = next(iter(costs_by_network.values()))
     if any_cost.device.startswith("cuda"):
         gpu_limit = math.floor(any_cost.devices / study.resources.gpus)
@@ -126,36 +144,80 @@ def measure_machine_cost(plan: Plan, cache_dir: Path | None) -> MachineCost:
     )
 
 
-def measure_run_cost(spec: RunSpec, plan: Plan, cache_dir: Path | None) -> Cost:
+def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) -> Cost:
     """Measure the cost of one run of a plan on this machine.
 
-    A measurement that is stored in the cache is not repeated.
+    A measurement that is stored in the home folder is used again, unless the processor, PyTorch or
+    the training code has changed since, or other processes took CPUs from it while it was made.
+    The time is corrected by the times that similar runs in the home folder took.
 
     Args:
         spec: spec of the run.
         plan: plan that the run belongs to.
-        cache_dir: folder in which measurements are stored; None to store none.
+        home: home folder, in whose cache measurements are stored.
+        may_write: whether a new measurement may be stored.
 
     Raises:
         NalError: if the network cannot be trained on this machine.
     """
-    key = _measurement_key(spec, plan)
-    path = None if cache_dir is None else cache_dir / "costs.json"
+    key, conditions = _measurement_key(spec, plan), _measurement_conditions()
+    path = home.cache_dir / "costs.json"
     measurements = _read_measurements(path)
-    if key not in measurements:
-        measurements[key] = _measure_in_subprocess(spec, plan)
-        if path is not None:
+    cost = _usable_cost(measurements.get(key), conditions, spec.threads)
+    if cost is None:
+        load_meter = LoadMeter()
+        cost = _measure_in_subprocess(spec, plan)
+        if may_write:
+            measurement = {
+                "cost": asdict(cost),
+                "conditions": conditions,
+                "free_cpus": round(load_meter.free_cpus(), 2),
+            }
             path.parent.mkdir(exist_ok=True)
-            write_atomically(path, json.dumps(measurements, indent=1))
-    return Cost(**measurements[key])
+            write_atomically(path, json.dumps({**measurements, key: measurement}, indent=1))
+    return cost.slower_by(time_ratio(cost, spec, plan.dataset, home.path))
 
 
-def _read_measurements(path: Path | None) -> dict[str, Any]:
+def _read_measurements(path: Path) -> dict[str, Any]:
     """Return the stored measurements by key; an empty dict if the file is missing or damaged."""
     try:
-        return dict(json.loads(path.read_text())) if path is not None else {}
-    except (FileNotFoundError, ValueError):
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}  # measuring again takes seconds
+
+
+def _usable_cost(
+    measurement: Any,  # noqa: ANN401 - JSON
+    conditions: Mapping[str, str | int],
+    thread_count: int,
+) -> Cost | None:
+    """Return the cost of a stored measurement; None if it is missing, damaged or no longer valid.
+
+    A measurement is valid under the conditions of its time, if other processes left the run the
+    CPUs for its threads (`MIN_FREE_FRACTION`).
+
+    Args:
+        measurement: stored measurement; None if there is none.
+        conditions: what a measurement depends on besides the run.
+        thread_count: number of threads of the run.
+    """
+    try:
+        needed_cpus = MIN_FREE_FRACTION * min(thread_count, usable_cpu_count())
+        if measurement["conditions"] == conditions and measurement["free_cpus"] >= needed_cpus:
+            return Cost(**measurement["cost"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
+def _measurement_conditions() -> dict[str, str | int]:
+    """Return what a measurement depends on besides the run: processor, GPUs and versions."""
+    return {
+        "processor": processor_name(),
+        "gpus": gpu_description(),
+        "torch": package_versions()["torch"],
+        "revision": REVISION,
+    }
 
 
 def _measurement_key(spec: RunSpec, plan: Plan) -> str:
@@ -172,13 +234,12 @@ def _measurement_key(spec: RunSpec, plan: Plan) -> str:
         recipe.precision,
         plan.study.resources.gpus,
         spec.threads,
-        spec.revision,
     ]
     return " ".join(map(str, key_parts))
 
 
-def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> dict[str, Any]:
-    """Measure the cost of a run in a separate process, and return the fields of its `Cost`.
+def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> Cost:
+    """Measure the cost of a run in a separate process.
 
     Raises:
         NalError: if the network cannot be trained on this machine.
@@ -203,7 +264,7 @@ def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> dict[str, Any]:
             f"cannot train {without_hash(spec.method)} with backbone "
             f"{without_hash(spec.backbone)} on this machine: {last_line}"
         )
-    return dict(json.loads(process.stdout))
+    return Cost(**json.loads(process.stdout))
 
 
 def format_size(byte_count: float) -> str:
@@ -212,11 +273,15 @@ def format_size(byte_count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration, for example "40 s", "12 min", "3.5 h" or "2.1 days"."""
+    """Format a duration, for example "40 s", "12 min", "3.5 h", "2.1 days" or "13 years"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
+    days = seconds / 86400
+    if days < 365:
+        return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
+    years = days / 365.25
+    return f"{years:.1f} years" if years < 10 else f"{years:.0f} years"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.downloading import download
@@ -10,14 +11,19 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_image_shape
 from search_spaces.resolve import matched_recipe
-from trainables.datasets import Dataset, load
+from trainables.datasets import Dataset, list_training_files, load
 from trainables.errors import DataError, FieldError
 from trainables.extensions import loaded_files
 from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
 from trainables.noise.from_file import read_label_file
 from trainables.run_data.labels import store_labels
-from trainables.run_data.realisation import draw_realisation, labels_digest, subset_positions
+from trainables.run_data.realisation import (
+    draw_realisation,
+    evaluated_test_positions,
+    labels_digest,
+    subset_positions,
+)
 from trainables.training.job import Job
 
 if TYPE_CHECKING:
@@ -108,7 +114,7 @@ def _check_readable(dataset: Dataset) -> None:
 
 
 def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
-    """Check that the subset, held-out fraction, backbone and methods of a study fit the dataset.
+    """Check that the subsets, held-out fraction, backbone and methods of a study fit the dataset.
 
     Raises:
         StudyError: if a value does not fit; the message names its line in the study.
@@ -121,6 +127,7 @@ def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
                 f"{study.subset} samples requested, but {study.dataset} has only "
                 f"{available_count} training samples",
             )
+        _check_test_subset(study, plan.dataset)
         held_out_count = plan.held_out_count
         if held_out_count < 1 or held_out_count >= plan.sample_count:
             raise FieldError(
@@ -134,6 +141,28 @@ def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
             check_state_size(method, values, group.train_count, len(plan.dataset.classes))
     except FieldError as error:
         raise loaded_study.to_study_error(error) from error
+
+
+def _check_test_subset(study: Study, dataset: Dataset) -> None:
+    """Check that the test split has the samples that a study evaluates.
+
+    Raises:
+        FieldError: if there are too few samples.
+    """
+    if study.test_subset is None:
+        return
+    class_count = len(dataset.classes)
+    if not class_count <= study.test_subset <= len(dataset.test):
+        raise FieldError(
+            "test_subset",
+            f"must be from {class_count}, the number of classes, to {len(dataset.test)}, the "
+            f"number of test samples of {study.dataset}, got {study.test_subset}",
+        )
+    try:
+        for split in dataset.test_splits.values():
+            evaluated_test_positions(dataset, split, study.test_subset)
+    except DataError as error:
+        raise FieldError("test_subset", str(error)) from error
 
 
 def check_labels(
@@ -164,8 +193,13 @@ def check_labels(
     for scenario in study.scenarios:
         noise, annotations = noise_of(scenario), dict(dataset.annotations)
         if noise.label_file:
-            folder, class_count = data_dir / LABEL_FOLDER_NAME, len(dataset.classes)
-            labels = read_label_file(folder, noise.label_file, dataset.train.labels, class_count)
+            labels = read_label_file(
+                data_dir / LABEL_FOLDER_NAME,
+                noise.label_file,
+                dataset.train.labels,
+                dataset.classes,
+                partial(list_training_files, study.dataset, dataset, data_dir),
+            )
             annotations[noise.annotation] = labels
             if home_dir is not None:
                 store_labels(labels, home_dir)

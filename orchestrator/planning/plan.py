@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
+from reports.words import format_count
 from search_spaces.identity import study_identity
 from search_spaces.resolve import (
     ResolvedStage,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
 
+
+MAX_STANDARD_ERROR = 0.04
+"""Standard error of a candidate's held-out accuracy above which a plan prints a warning."""
 
 Values = dict[str, float]
 """Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}."""
@@ -142,6 +147,31 @@ class Plan:
         """Standard error of a single run's held-out accuracy, the objective of the searches."""
         return self.objective(self.study.scenarios[0]).standard_error
 
+    @property
+    def held_out_warning(self) -> str:
+        """Text that says that too few labels are held out to choose by, and what would do.
+
+        The candidates of a search are compared by their mean over `select.seeds`. "" if the
+        standard error of this mean is at most `MAX_STANDARD_ERROR`, or nothing is searched.
+        """
+        seed_count = len(self.study.select.seeds)
+        standard_error = self.standard_error / math.sqrt(seed_count)
+        if not self.searches or standard_error <= MAX_STANDARD_ERROR:
+            return ""
+        fraction = 0.25 / MAX_STANDARD_ERROR**2 / seed_count / self.sample_count
+        # Half of the samples must be left to train on.
+        hold_out_text = (
+            f"search.hold_out={math.ceil(100 * fraction) / 100:g} or " if fraction <= 0.5 else ""
+        )
+        needed_seed_count = math.ceil((self.standard_error / MAX_STANDARD_ERROR) ** 2)
+        return (
+            f"{format_count(self.held_out_count, 'held-out label')} × "
+            f"{format_count(seed_count, 'seed')} in select.seeds cannot tell candidates apart that "
+            f"differ by less than {100 * standard_error:.1f} points: {hold_out_text}"
+            f"{needed_seed_count} seeds would bring this down to {100 * MAX_STANDARD_ERROR:g} "
+            "points"
+        )
+
     def spec(
         self, phase: Phase, method: str, scenario: str, values: Mapping[str, Value], seed: int
     ) -> RunSpec:
@@ -156,6 +186,9 @@ class Plan:
         """
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
+        evaluate = resolved.evaluated_splits(
+            phase, has_validation=self.dataset.validation is not None
+        )
         spec = RunSpec(
             dataset=study.dataset,
             data=self.dataset.digest,
@@ -167,12 +200,11 @@ class Plan:
             hyperparameters=resolved.hyperparameters,
             recipe=resolved.recipe,
             hold_out=resolved.hold_out(phase),
-            evaluate=resolved.evaluated_splits(
-                phase, has_validation=self.dataset.validation is not None
-            ),
+            evaluate=evaluate,
             seeds=study.axis_seeds(seed),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
+            test_subset=study.test_subset if "test" in evaluate else None,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )

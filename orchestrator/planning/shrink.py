@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
+from orchestrator.planning.sizes import NetworkKey, network_key, phase_sizes
 from search_spaces.resolve import matched_recipe, protocol_on
-from trainables.errors import StudyError
+from trainables.backbones import backbone_of
+from trainables.errors import DataError, FieldError, StudyError
 from trainables.run.protocols import HeldOutCycleEnds
 from trainables.run.schedules import consists_of_whole_cycles
+from trainables.run_data.realisation import evaluated_test_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
+    from search_spaces.schema import Study
 
 MAX_TRIALS = 8
 """Largest number of trials of each search of a suggested sweep."""
 MAX_SEEDS = 3
 """Largest number of seeds in the confirm phase of a suggested sweep."""
-EPOCH_CHOICES = (200, 100, 50, 20, 10, 4)
+TEST_SUBSET = 2_000
+"""Number of test samples of a suggested sweep; the accuracy of one run then has a standard error of
+at most 1.1 points."""
+SMALL_NETWORK = "resnet-w16"
+"""Name of the backbone of a suggested sweep that has another network than the study."""
+EPOCH_CHOICES = (200, 100, 50, 30, 20, 10)
 """Numbers of epochs per run that a suggested sweep may have."""
 SUBSET_CHOICES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 """Numbers of training samples that a suggested sweep may use."""
@@ -31,37 +41,106 @@ MAX_TIME_FRACTION = 0.8
 """Largest fraction of the time limit that a suggested sweep may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Smallest runs that a suggested sweep may have, unless the requested sweep has smaller ones.
+
+    Attributes:
+        epochs: number of epochs.
+        samples_per_class: number of training samples, divided by the number of classes.
+    """
+
+    epochs: int
+    samples_per_class: int
+
+
+FLOORS = (Floor(epochs=20, samples_per_class=200), Floor(epochs=10, samples_per_class=50))
+"""Floors in the order in which they are tried. Below the last one, networks learn next to nothing,
+and a sweep tells nothing about the methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerSweep:
+    """A suggested sweep.
+
+    Attributes:
+        flags: the study with the suggested changes.
+        seconds: estimated wall time, in seconds.
+    """
+
+    flags: StudyFlags
+    seconds: float
+
+
 def suggest_smaller_sweep(
-    study_flags: StudyFlags, plan: Plan, cost: MachineCost, limit_seconds: float
-) -> StudyFlags | None:
+    study_flags: StudyFlags,
+    plan: Plan,
+    cost: MachineCost,
+    limit_seconds: float,
+    measure_cost: Callable[[Plan], MachineCost],
+) -> SmallerSweep | None:
     """Suggest changes of a study with which its sweep ends within a time limit.
 
-    The suggested sweep has one scenario and few trials and seeds. The product of the numbers of
-    epochs and training samples is the largest that fits into the limit. If there are fewer epochs
-    than in the study, the last epoch ends a cycle of the learning-rate schedule.
+    The study is reduced in this order, until a sweep fits: one scenario, few trials and seeds;
+    fewer test samples; only cross entropy and the tuned methods; a small network. In each of these
+    sweeps, the product of the numbers of epochs and training samples is the largest that fits,
+    above a floor (`FLOORS`). If there are fewer epochs than in the study, the last epoch ends a
+    cycle of the learning-rate schedule. bf16 is replaced by float32 where it is emulated.
 
     Args:
         study_flags: flags by which the user selected the study and changed it.
         plan: plan of the sweep that the user requested.
-        cost: measured cost of training on this machine.
+        cost: measured cost of the requested sweep on this machine.
         limit_seconds: time limit in seconds.
+        measure_cost: function that measures the cost of another sweep on this machine.
 
     Returns:
-        The study with the suggested changes; None if no smaller sweep fits into the limit.
+        The largest sweep within the limit; if none fits, the smallest sweep above the last floor;
+        None if that is not smaller than the requested sweep.
     """
-    for smaller_changes, smaller_plan in _iter_smaller_sweeps(study_flags, plan):
-        if cost.plan_seconds(smaller_plan) <= MAX_TIME_FRACTION * limit_seconds:
-            return smaller_changes
-    return None
+    reduced_studies = [
+        _ReducedStudy(flags, plan) for flags in _iter_reduced_flags(study_flags, plan, cost)
+    ]
+    costs_by_network = {_networks(plan): cost}
+    max_seconds = MAX_TIME_FRACTION * limit_seconds
+    smallest: list[SmallerSweep] = []
+    for floor in FLOORS:
+        smallest = []
+        for reduced_study in reduced_studies:
+            sizes = reduced_study.sizes_above(floor)
+            if not sizes:
+                continue
+            networks = _networks(reduced_study.plan_of(sizes[-1]))
+            if networks not in costs_by_network:
+                costs_by_network[networks] = measure_cost(reduced_study.plan_of(sizes[-1]))
+            reduced_cost = costs_by_network[networks]
+            smallest_seconds = reduced_cost.plan_seconds(reduced_study.plan_of(sizes[-1]))
+            smallest.append(SmallerSweep(reduced_study.flags_of(sizes[-1]), smallest_seconds))
+            if smallest_seconds > max_seconds:
+                continue
+            for size in sizes:
+                seconds = reduced_cost.plan_seconds(reduced_study.plan_of(size))
+                if seconds <= max_seconds:
+                    return SmallerSweep(reduced_study.flags_of(size), seconds)
+    best = min(smallest, key=lambda sweep: sweep.seconds, default=None)
+    return best if best is not None and best.seconds < cost.plan_seconds(plan) else None
 
 
-def _iter_smaller_sweeps(study_flags: StudyFlags, plan: Plan) -> Iterator[tuple[StudyFlags, Plan]]:
-    """Yield changes of a study that make its sweep smaller, each with the plan of that sweep.
+def _networks(plan: Plan) -> frozenset[tuple[NetworkKey, str]]:
+    """Return the networks that a plan trains, with the number format of each."""
+    return frozenset(
+        (network_key(group.spec), group.spec.recipe.precision)
+        for size in phase_sizes(plan)
+        for group in size.groups
+    )
 
-    Sweeps with a larger product of epochs and training samples come first.
-    """
-    study, full_recipe = plan.study, matched_recipe(plan.study)
-    reduced_changes = replace(
+
+def _iter_reduced_flags(
+    study_flags: StudyFlags, plan: Plan, cost: MachineCost
+) -> Iterator[StudyFlags]:
+    """Yield flags that reduce a study more and more, except for the size of each run."""
+    study, dataset = plan.study, plan.dataset
+    flags = replace(
         study_flags,
         trials=min(MAX_TRIALS, study.search.trials) if study.tune else study_flags.trials,
         seeds=min(MAX_SEEDS, len(study.confirm.seeds)),
@@ -69,31 +148,96 @@ def _iter_smaller_sweeps(study_flags: StudyFlags, plan: Plan) -> Iterator[tuple[
         if len(study.scenarios) > 1
         else study_flags.scenarios,
     )
-    changes_by_epochs = {full_recipe.epochs: reduced_changes}
-    changes_by_epochs |= {
-        epochs: _shorten(reduced_changes, epochs)
-        for epochs in EPOCH_CHOICES
-        if epochs < full_recipe.epochs
-    }
-    subsets = (None, *(subset for subset in SUBSET_CHOICES if subset < plan.sample_count))
-    for epochs, subset in sorted(
-        product(changes_by_epochs, subsets),
-        key=lambda epochs_and_subset: (
-            epochs_and_subset[0] * (epochs_and_subset[1] or plan.sample_count)
-        ),
-        reverse=True,
-    ):
-        smaller_changes = replace(changes_by_epochs[epochs], subset=subset or study_flags.subset)
-        try:
-            loaded_study = smaller_changes.load()
-        except StudyError:
-            continue
-        recipe = matched_recipe(loaded_study.study)
-        if epochs < full_recipe.epochs and not consists_of_whole_cycles(
-            recipe.epochs, recipe.schedule
-        ):
-            continue
-        yield smaller_changes, replace(plan, study=loaded_study.study)
+    if cost.emulates_bf16(plan):
+        flags = _with_values(flags, "recipe.precision=float32")
+    yield flags
+    if (study.test_subset or len(dataset.test)) > TEST_SUBSET:
+        with suppress(DataError):  # a class with too few samples
+            evaluated_test_positions(dataset, dataset.test, TEST_SUBSET)
+            flags = _with_values(flags, f"test_subset={TEST_SUBSET}")
+            yield flags
+    methods = tuple(name for name in study.methods if name == "ce" or name in study.tune)
+    if study.tune and len(methods) < len(study.methods):
+        flags = replace(flags, methods=methods)
+        yield flags
+    try:
+        image_shape = matched_recipe(study).input_shape(dataset.image_shape)
+        backbone_of(SMALL_NETWORK).check(image_shape)
+    except FieldError:
+        return
+    flags = _with_values(flags, f"backbone.name={SMALL_NETWORK}")
+    if plan.posterior_specs and study.posterior.backbone is not None:
+        flags = _with_values(flags, f"posterior.backbone.name={SMALL_NETWORK}")
+    yield flags
+
+
+def _with_values(study_flags: StudyFlags, *assignments: str) -> StudyFlags:
+    """Return a copy of flags with more values of `--set`."""
+    return replace(study_flags, sets=(*study_flags.sets, *assignments))
+
+
+RunSize = tuple[int, int | None]
+"""Number of epochs of each run, and of training samples; None for those of the flags."""
+
+
+class _ReducedStudy:
+    """A reduced study, whose runs can have several sizes."""
+
+    def __init__(self, flags: StudyFlags, plan: Plan) -> None:
+        """Create the study.
+
+        Args:
+            flags: flags that reduce the study, except for the size of each run.
+            plan: plan of the sweep that the user requested.
+        """
+        self._plan = plan
+        self._full_epochs = matched_recipe(plan.study).epochs
+        self._flags_by_epochs: dict[int, StudyFlags] = {}
+        self._studies_by_epochs: dict[int, Study] = {}
+        for epochs in (self._full_epochs, *EPOCH_CHOICES):
+            if epochs > self._full_epochs or epochs in self._flags_by_epochs:
+                continue
+            epoch_flags = flags if epochs == self._full_epochs else _shorten(flags, epochs)
+            try:
+                study = epoch_flags.load().study
+            except StudyError:
+                continue
+            recipe = matched_recipe(study)
+            if epochs == self._full_epochs or consists_of_whole_cycles(
+                recipe.epochs, recipe.schedule
+            ):
+                self._flags_by_epochs[epochs] = epoch_flags
+                self._studies_by_epochs[epochs] = study
+
+    def sizes_above(self, floor: Floor) -> list[RunSize]:
+        """Return the possible sizes of runs above a floor, the largest first.
+
+        Among sizes of equal cost, those with more samples come first.
+        """
+        full_count = self._plan.sample_count
+        min_count = floor.samples_per_class * len(self._plan.dataset.classes)
+        subsets = [None, *(count for count in SUBSET_CHOICES if min_count <= count < full_count)]
+        min_epochs = min(floor.epochs, self._full_epochs)
+        epoch_counts = [epochs for epochs in self._studies_by_epochs if epochs >= min_epochs]
+        return sorted(
+            product(epoch_counts, subsets),
+            key=lambda size: (size[0] * (size[1] or full_count), size[1] or full_count),
+            reverse=True,
+        )
+
+    def flags_of(self, size: RunSize) -> StudyFlags:
+        """Return the flags of the study with runs of a size."""
+        epochs, subset = size
+        flags = self._flags_by_epochs[epochs]
+        return flags if subset is None else replace(flags, subset=subset)
+
+    def plan_of(self, size: RunSize) -> Plan:
+        """Return the plan of the study with runs of a size."""
+        epochs, subset = size
+        study = self._studies_by_epochs[epochs]
+        if subset is not None:
+            study = study.model_copy(update={"subset": subset})
+        return replace(self._plan, study=study)
 
 
 def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:
@@ -102,12 +246,12 @@ def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:
     The network is evaluated only in the epochs whose accuracy chooses hyperparameters, since
     evaluation on the whole test split would take most of the time of a short run.
     """
-    assignments = (*study_flags.sets, "recipe.window=1")
-    shortened = replace(study_flags, epochs=epochs, sets=(*assignments, "recipe.evaluate_every=1"))
+    shortened = _with_values(replace(study_flags, epochs=epochs), "recipe.window=1")
+    evaluated_always = _with_values(shortened, "recipe.evaluate_every=1")
     try:
-        study = shortened.load().study
+        study = evaluated_always.load().study
     except StudyError:
-        return shortened
+        return evaluated_always
     periods = [
         matched_recipe(study, scenario).schedule.cycle_length or epochs
         for scenario in study.scenarios
@@ -115,4 +259,4 @@ def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:
     ]
     # Without cycles, only the last epoch is evaluated.
     evaluate_every = math.gcd(*periods) or epochs
-    return replace(shortened, sets=(*assignments, f"recipe.evaluate_every={evaluate_every}"))
+    return _with_values(shortened, f"recipe.evaluate_every={evaluate_every}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from trainables.datasets.base import Dataset
     from trainables.run.spec import RunSpec
 
 
@@ -87,6 +88,26 @@ def network_key(spec: RunSpec) -> NetworkKey:
     return spec.backbone, spec.backbone_parameters
 
 
+def sample_counts(spec: RunSpec, dataset: Dataset) -> tuple[int, int]:
+    """Return the numbers of samples that a run trains on and that each of its evaluations predicts.
+
+    Args:
+        spec: spec of the run.
+        dataset: dataset of the run.
+    """
+    sample_count = spec.subset or len(dataset.train)
+    val_count = held_out_count(spec.hold_out, sample_count)
+    split_sizes = {
+        "val": val_count,
+        "clean_val": val_count if dataset.validation is None else len(dataset.validation),
+        "test": sum(
+            min(spec.test_subset or len(split), len(split))
+            for split in dataset.test_splits.values()
+        ),
+    }
+    return sample_count - val_count, sum(split_sizes[name] for name in spec.evaluate)
+
+
 def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     """Count the runs in each phase of a plan, as the largest number that can become necessary.
 
@@ -101,13 +122,14 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     counted_digests: set[str] = set()
     sizes = []
     if searches:
-        candidate_counts = [
-            min(study.select.candidates, trial_count) + (search.method in reference_methods)
-            for search in searches
+        candidate_count = min(study.select.candidates, trial_count)
+        tried_counts = [
+            candidate_count + (search.method in reference_methods) for search in searches
         ]
-        candidates_text = format_count(max(candidate_counts), "candidate")
-        if min(candidate_counts) < max(candidate_counts):
-            candidates_text = f"{min(candidate_counts)} or {candidates_text}"
+        candidates_text = format_count(candidate_count, "candidate")
+        if reference_methods:
+            where_text = " where known" if min(tried_counts) < max(tried_counts) else ""
+            candidates_text = f"({candidates_text} + 1 with the paper's values{where_text})"
         needs_text = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
@@ -133,7 +155,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
                     plan,
                     (
                         runs
-                        for search, count in zip(searches, candidate_counts, strict=True)
+                        for search, count in zip(searches, tried_counts, strict=True)
                         for seed in study.select.seeds
                         for runs in _runs_of_search(plan, Phase.SELECT, search, seed, count)
                     ),
@@ -248,7 +270,7 @@ def _group_by_cost(
             phase are added.
     """
     groups: dict[tuple[object, ...], RunGroup] = {}
-    class_count, dataset = len(plan.dataset.classes), plan.dataset
+    class_count = len(plan.dataset.classes)
     label_source_digests = {spec.digest for spec in plan.posterior_specs}
     for runs in similar_runs:
         spec = runs.spec
@@ -256,14 +278,7 @@ def _group_by_cost(
             continue
         if runs.is_prerequisite:
             counted_digests.add(spec.digest)
-        val_count = held_out_count(spec.hold_out, plan.sample_count)
-        split_sizes = {
-            "val": val_count,
-            "clean_val": val_count if dataset.validation is None else len(dataset.validation),
-            "test": sum(map(len, dataset.test_splits.values())),
-        }
-        train_count = plan.sample_count - val_count
-        evaluated_count = sum(split_sizes[name] for name in spec.evaluate)
+        train_count, evaluated_count = sample_counts(spec, plan.dataset)
         state_bytes = method_of(spec.method).state_bytes(
             spec.hyperparameters, train_count, class_count
         )

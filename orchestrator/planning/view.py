@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import format_extension, format_values
+from reports.words import format_count, format_extension, format_values
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from search_spaces.loader import LoadedStudy
 
 
-def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) -> RenderableType:
+def plan_view(
+    loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations, recorded_count: int = 0
+) -> RenderableType:
     """Render the plan of a sweep for the terminal: runs, settings, cost and output locations.
 
     Args:
         loaded_plan: plan and study of the sweep.
         cost: measured cost of training on this machine.
         locations: paths of the data, the home folder and the MLflow store.
+        recorded_count: number of runs of the sweep that are recorded already, if this is known.
     """
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     phase_table = headed_table("phase", Column("runs", justify="right"), "", "one run")
@@ -43,9 +46,11 @@ def plan_view(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) 
             size.run_count_formula,
             _format_run_duration(size, cost),
         )
-    facts = facts_table(_facts(loaded_plan, cost, locations))
+    facts = _facts(loaded_plan, cost, locations)
+    if recorded_count:
+        facts.append(("recorded", f"at least {format_count(recorded_count, 'run')} of this sweep"))
     title = Text(f"{plan.name}: {study.title}", style="bold")
-    return Group(title, Text(), phase_table, Text(), facts, Text())
+    return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
 
 
 def _format_run_duration(size: PhaseSize, cost: MachineCost) -> str:
@@ -73,7 +78,8 @@ def _facts(
         ),
         (
             "network",
-            f"{backbone_of(study.backbone.name).title}, {matched_recipe(study).epochs} epochs",
+            f"{backbone_of(study.backbone.name).title}, "
+            + format_count(matched_recipe(study).epochs, "epoch"),
         ),
     ]
     facts += [
@@ -87,7 +93,7 @@ def _facts(
         (
             "noise from",
             f"predictions of {backbone_of(spec.backbone).title}, trained with cross entropy on "
-            f"clean labels for {spec.recipe.epochs} epochs",
+            f"clean labels for {format_count(spec.recipe.epochs, 'epoch')}",
         )
         for spec in plan.posterior_specs
     ]
@@ -120,15 +126,26 @@ def _facts(
                 f"{100 * plan.standard_error:.1f} points ({plan.held_out_count} held-out labels)",
             )
         )
+    if plan.held_out_warning:
+        facts.append(("warning", plan.held_out_warning))
+    if cost.emulates_bf16(plan):
+        facts.append(
+            (
+                "warning",
+                "bf16 is emulated on this processor, which takes many times as long as float32: "
+                "add --set recipe.precision=float32",
+            )
+        )
     decoding_text = (
         "; the time to decode the images is not included" if source.has_picture_files else ""
     )
+    max_run_count = sum(size.max_run_count for size in phase_sizes(plan))
     facts += [
         ("written to", str(locations.home_dir)),
         ("MLflow", locations.store_uri),
         (
             "cost here",
-            f"at most {sum(size.max_run_count for size in phase_sizes(plan))} runs, about "
+            f"at most {format_count(max_run_count, 'run')}, about "
             f"{format_duration(cost.plan_seconds(plan))}, "
             f"{cost.max_concurrent_runs} at once on {cost.device}; "
             f"{format_size(cost.plan_bytes(plan))} on disk{decoding_text}",

@@ -15,12 +15,14 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from trainables.databases import create_database, database_url
 from trainables.errors import NalError
 from trainables.run.identity import digest_of
 from trainables.run.seeds import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from optuna.distributions import BaseDistribution
 
@@ -42,17 +44,23 @@ LABELS_ATTRIBUTE = "labels"
 """Name of the user attribute of an Optuna study for the SHA-256 of the trials' noisy labels."""
 
 
-def open_search_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open or create the database in which Optuna stores searches.
+def open_search_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Open or create the SQLite database in which Optuna stores searches.
 
     Args:
-        url: SQLAlchemy URL of the database.
+        path: path of the database.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: if the file is no database or cannot be written.
+        HomeError: if the folder of the database is not writable.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    return optuna.storages.RDBStorage(url)
+    create_database(path, lambda partial_path: _open_storage(partial_path).engine.dispose())
+    return _open_storage(path)
+
+
+def _open_storage(path: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(database_url(path))
 
 
 def search_digest(

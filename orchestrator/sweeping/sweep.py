@@ -313,7 +313,9 @@ class Sweep:
         self._check_posterior(spec, result, reason)
         # Another device may have enough memory, so a lack of memory gives no objective.
         is_out_of_memory = result is not None and result.status is Status.OUT_OF_MEMORY
-        task.on_end(None if is_out_of_memory else result)
+        if result is not None and is_out_of_memory:
+            reason = f"{result.status} {result.reason}"
+        task.on_end(None if is_out_of_memory else result, reason)
         description = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
         dependents = self._queue.mark_ended(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
@@ -321,13 +323,12 @@ class Sweep:
             self._count_run(task)
             self._on_result(task, result)
         if result is None or is_out_of_memory:
-            reason = f"{result.status} {result.reason}" if result is not None else reason
             self.failures.append(f"{description}: {reason}")
             for other in dependents:
                 self.end(
                     other,
                     None,
-                    reason=f"the run needs {description}, which could not be carried out",
+                    reason=f"the run needs {description}, which could not be carried out: {reason}",
                 )
         else:
             self._queue.queue_first(dependents)
@@ -365,4 +366,4 @@ def _need_task(spec: RunSpec, task: Task) -> Task:
         spec: specification of the needed run.
         task: task of the run that uses the result.
     """
-    return Task(spec, task.phase, task.values, lambda _result: None, is_need=True)
+    return Task(spec, task.phase, task.values, lambda _result, _reason: None, is_need=True)

@@ -39,7 +39,8 @@ class Task:
         spec: specification of the run.
         phase: phase of the sweep: search, select or confirm.
         values: values of the searched hyperparameters.
-        on_end: callback that receives the result, or None if the run could not be carried out.
+        on_end: callback that receives the result and "", or None and the reason if the run could
+            not be carried out.
         is_need: whether the run is carried out only because another run uses its result.
         stops_after: epochs after which the run stops until `TaskSource.report` has answered.
         on_report: callback that receives the metrics of new epochs and returns how to proceed.
@@ -48,7 +49,7 @@ class Task:
     spec: RunSpec
     phase: Phase
     values: Values
-    on_end: Callable[[RunResult | None], None]
+    on_end: Callable[[RunResult | None, str], None]
     is_need: bool = False
     stops_after: tuple[int, ...] = ()
     on_report: Callable[[Sequence[Row]], Answer] = lambda _rows: Answer.CONTINUE
@@ -106,14 +107,15 @@ class SeedGroup:
         values: values of the searched hyperparameters.
         phase: phase of the sweep: select or confirm.
         results: results of the runs that have ended, by digest.
+        failure_reasons: reason of each run that could not be carried out.
     """
 
     specs: list[RunSpec]
     values: Values
     phase: Phase
     results: dict[str, RunResult] = field(default_factory=dict)
+    failure_reasons: list[str] = field(default_factory=list)
     _pending: deque[RunSpec] = field(init=False)
-    _failed_count: int = 0
 
     def __post_init__(self) -> None:
         self._pending = deque(self.specs)
@@ -121,7 +123,7 @@ class SeedGroup:
     @property
     def done(self) -> bool:
         """Whether every run has ended or could not be carried out."""
-        return len(self.results) + self._failed_count == len(self.specs)
+        return len(self.results) + len(self.failure_reasons) == len(self.specs)
 
     def tasks(self) -> Iterator[Task]:
         """Yield the tasks of the runs that were not yielded by an earlier call."""
@@ -129,9 +131,9 @@ class SeedGroup:
             spec = self._pending.popleft()
             yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
 
-    def _add_result(self, spec: RunSpec, result: RunResult | None) -> None:
+    def _add_result(self, spec: RunSpec, result: RunResult | None, reason: str) -> None:
         if result is None:
-            self._failed_count += 1
+            self.failure_reasons.append(reason)
         else:
             self.results[spec.digest] = result
 
@@ -163,7 +165,7 @@ class RunList:
         for spec in self._pending:
             if self._unfinished.isdisjoint(map(str, spec.needs.values())):
                 self._pending.remove(spec)
-                return Task(spec, Phase.CONFIRM, {}, lambda _result: None)
+                return Task(spec, Phase.CONFIRM, {}, lambda _result, _reason: None)
         return None
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:  # noqa: ARG002 - of `TaskSource`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import optuna
 
@@ -34,6 +35,7 @@ class Tuning:
         trial_digests: digests of the trials' runs that have ended, in the order of their ends.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
         chosen_values: values of the best candidate; None until the select phase is done.
+        failure_reasons: reason of each trial whose run could not be carried out.
         best_trial: highest objective of a trial so far and the values of this trial; None before
             the first trial has ended.
     """
@@ -58,6 +60,7 @@ class Tuning:
         self.trial_digests: list[str] = []
         self.candidates: list[tuple[Candidate, SeedGroup]] = []
         self.chosen_values: Values | None = None
+        self.failure_reasons: list[str] = []
         self.best_trial: tuple[float, Values] | None = None
         # The digest does not cover the searched values, but every spec contains such values.
         lowest_values = {name: interval.low for name, interval in self.space.items()}
@@ -99,7 +102,7 @@ class Tuning:
             if result is not None:
                 self.search.check_labels(result.labels.sha256)
                 self._add_trial(values, objective, result)
-                yield Task(spec, Phase.SEARCH, values, lambda _result: None), result
+                yield Task(spec, Phase.SEARCH, values, lambda _result, _reason: None), result
 
     def _trial_spec(self, values: Values) -> RunSpec:
         return self._sweep_plan.spec(
@@ -134,9 +137,12 @@ class Tuning:
         for _, seed_group in self.candidates:
             yield from seed_group.tasks()
 
-    def _end_trial(self, proposal: Proposal, spec: RunSpec, result: RunResult | None) -> None:
+    def _end_trial(
+        self, proposal: Proposal, spec: RunSpec, result: RunResult | None, reason: str
+    ) -> None:
         self.open_trial_digests.discard(spec.digest)
         if result is None:
+            self.failure_reasons.append(reason)
             self.search.fail(proposal)
         else:
             objective = self._compute_objective(result)
@@ -150,8 +156,8 @@ class Tuning:
         )
         if not candidates:
             raise NalError(
-                f"no trial of the search for {self.plan.method} could be carried out: train one "
-                "run of this method with the command `train` to see the cause"
+                f"no trial of the search for {self.plan.method} could be carried out; "
+                + _describe_failures(self.failure_reasons)
             )
         for candidate in candidates:
             specs = [
@@ -182,9 +188,29 @@ class Tuning:
             ]
             if not scores:
                 raise NalError(
-                    f"no candidate for {self.plan.method} could be tried on fresh seeds: train one "
-                    "run of this method with the command `train` to see the cause"
+                    f"no candidate for {self.plan.method} could be tried on fresh seeds; "
+                    + _describe_failures(
+                        [
+                            reason
+                            for _, seed_group in self.candidates
+                            for reason in seed_group.failure_reasons
+                        ]
+                    )
                 )
             self.chosen_values = choose_candidate(
                 scores, self.space, self.reference, self.objective.standard_error
             ).values
+
+
+def _describe_failures(reasons: Sequence[str]) -> str:
+    """Return the end of an error message that names the most frequent reason of failed runs.
+
+    Args:
+        reasons: reason of each failed run; at least one.
+    """
+    counts = Counter(next(iter(reason.splitlines()), "no message") for reason in reasons)
+    ((most_frequent_reason, count),) = counts.most_common(1)
+    return (
+        f"the cause of {count} of {len(reasons)} failures: {most_frequent_reason}: remove the "
+        "cause and type the same command again"
+    )

@@ -78,18 +78,25 @@ class SweepArchive:
         """Read the plan of the sweep; None if it is missing or damaged."""
         try:
             return self.read_plan_and_study()[0]
-        except (FileNotFoundError, RecordError):
+        except RecordError:
             return None
 
     def read_plan_and_study(self) -> tuple[PlanRecord, str]:
         """Read the plan of the sweep, and its study (as changed by flags) as YAML text.
 
         Raises:
-            FileNotFoundError: if the plan or the study is missing.
-            RecordError: if the plan is damaged.
+            RecordError: if the plan or the study is missing or damaged.
         """
-        plan = PlanRecord.from_json((self.folder / PLAN_FILE).read_text())
-        return plan, (self.folder / STUDY_FILE).read_text()
+        path = self.folder / PLAN_FILE
+        try:
+            plan = PlanRecord.from_json(path.read_bytes())
+            path = self.folder / STUDY_FILE
+            return plan, path.read_text()
+        except (OSError, ValueError, RecordError) as error:
+            raise RecordError(
+                f"{path} cannot be read ({error}): type the command of its sweep again to write "
+                f"it anew, or move the folder {self.folder.name[:12]} away"
+            ) from error
 
     def read_code_files(self) -> dict[str, str]:
         """Read the contents of the study's code files, by path relative to the study."""

@@ -142,6 +142,7 @@ def run_params(spec: RunSpec) -> dict[str, str]:
         "seed": spec.seeds.init,
         "dataset": spec.dataset,
         "subset": "all" if spec.subset is None else spec.subset,
+        "test_subset": "all" if spec.test_subset is None else spec.test_subset,
         "backbone": spec.backbone,
         "hold_out": spec.hold_out,
         "evaluate": ", ".join(spec.evaluate),

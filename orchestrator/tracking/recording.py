@@ -12,6 +12,7 @@ from reports.plan_record import (
     ReferenceRecord,
     TuningRecord,
 )
+from search_spaces.deviations import applicable_deviations
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import (
     ResolvedMethod,
@@ -128,13 +129,14 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         ),
         backbone=backbone_of(study.backbone.name).title,
         subset=study.subset,
+        test_subset=study.test_subset,
         epochs=matched_recipe(study).epochs,
         window=matched_recipe(study).window,
         scope=study.search.scope,
         protocol=plan.protocols_text,
         standard_error=plan.standard_error,
         headline="last epoch",
-        deviations=list(study.deviations),
+        deviations=list(applicable_deviations(study)),
         searches=[
             _tuning_record(tuning, loaded_study, study.search.trials) for tuning in sweep.tunings
         ],
@@ -179,7 +181,17 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) 
             for candidate, seed_group in tuning.candidates
         ],
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
+        remedies=_remedies(tuning, loaded_study.study),
     )
+
+
+def _remedies(tuning: Tuning, study: Study) -> list[str]:
+    """Return what is worth trying if the chosen values lose to cross entropy; [] without values."""
+    if tuning.chosen_values is None:
+        return []
+    resolved = resolve(study, tuning.plan.method, tuning.plan.scenario)
+    training = resolved.with_values(tuning.chosen_values)
+    return list(method_of(tuning.plan.method).remedies(training.hyperparameters, training.recipe))
 
 
 def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:

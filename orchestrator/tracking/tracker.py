@@ -63,6 +63,10 @@ def was_fully_written(run: Run) -> bool:
     return run.info.status in ("FINISHED", "FAILED")
 
 
+RESUMABLE_STATUSES = (Status.OUT_OF_MEMORY, Status.STOPPED)
+"""Statuses of runs whose training may continue later."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRun:
     """A training run in the MLflow store.
@@ -84,7 +88,7 @@ class StoredRun:
     @property
     def is_resumable(self) -> bool:
         """Whether the training may continue later, since it was stopped or ran out of memory."""
-        return self.training_status in (Status.OUT_OF_MEMORY, Status.STOPPED)
+        return self.training_status in RESUMABLE_STATUSES
 
     @classmethod
     def from_mlflow(cls, run: Run) -> StoredRun:
@@ -264,7 +268,11 @@ class Tracker:
             self._read_stored_runs()
 
     def start_sweep(
-        self, plan: PlanRecord, study_yaml: str, code_files: Mapping[str, str] = NO_CODE_FILES
+        self,
+        plan: PlanRecord,
+        study_yaml: str,
+        code_files: Mapping[str, str] = NO_CODE_FILES,
+        restored_start: datetime | None = None,
     ) -> None:
         """Make a sweep the current sweep, and write its plan and study to MLflow.
 
@@ -272,6 +280,8 @@ class Tracker:
             plan: plan of the sweep.
             study_yaml: study, as changed by flags, as YAML text.
             code_files: contents of the study's code files, by path relative to the study.
+            restored_start: time at which a sweep that is only restored from records was started,
+                unless MLflow has that time; None if the sweep is carried out now.
 
         Raises:
             ServiceError: if the MLflow server has failed.
@@ -279,6 +289,7 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             run_id = self._sweep_run_ids.get(plan.sweep)
+            is_new = run_id is None
             if run_id is None:
                 run_id = self._create_run(
                     f"sweep {plan.sweep[:8]}", {"nal.kind": "sweep", "nal.sweep": plan.sweep}
@@ -286,7 +297,9 @@ class Tracker:
                 self._sweep_run_ids[plan.sweep] = run_id
             self._sweep_run_id = run_id
             self._client.update_run(run_id, status="RUNNING")
-            self._client.set_tag(run_id, "nal.started", datetime.now(UTC).isoformat())
+            if is_new or restored_start is None:
+                started_at = restored_start or datetime.now(UTC)
+                self._client.set_tag(run_id, "nal.started", started_at.isoformat())
             for path, content in {**code_files, STUDY_FILE: study_yaml}.items():
                 self._client.log_text(run_id, content, path)
             self._write_plan(plan)

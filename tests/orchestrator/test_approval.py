@@ -33,10 +33,9 @@ WITHOUT_PROBE = """\
 import sys
 from orchestrator.__main__ import main
 from orchestrator.planning import cost
-cost._measure_in_subprocess = lambda *_: {
-    "step_seconds": 0.001, "evaluation_seconds": 1e-6, "checkpoint_bytes": 10**6,
-    "device": "cpu", "devices": 1,
-}
+cost._measure_in_subprocess = lambda *_: cost.Cost(
+    step_seconds=0.001, evaluation_seconds=1e-6, checkpoint_bytes=10**6, device="cpu", devices=1
+)
 main()
 """
 

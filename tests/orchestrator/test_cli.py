@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from command_line import run_command
@@ -19,18 +19,16 @@ from orchestrator.__main__ import main
 from orchestrator.engine.base import engine_names
 from orchestrator.home import Home
 from orchestrator.planning import cost as costs
+from trainables.cpus import usable_cpu_count
+from trainables.training.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MEASURED: dict[str, Any] = {
-    "step_seconds": 0.001,
-    "evaluation_seconds": 1e-6,
-    "checkpoint_bytes": 10**6,
-    "device": "cpu",
-    "devices": 1,
-}
+MEASURED = Cost(
+    step_seconds=0.001, evaluation_seconds=1e-6, checkpoint_bytes=10**6, device="cpu", devices=1
+)
 
 
 @pytest.fixture
@@ -68,11 +66,27 @@ FLAGS = {
     "out of range": (("digits", "--set", "recipe.momentum=1.5"), ["momentum", "[0, 1)", "1.5"]),
     "wrong type": (("digits", "--set", "search.trials=many"), ["search.trials", "many"]),
     "unknown method": (("digits", "--methods", "nal,cee"), ["--methods", "'ce'"]),
-    "unknown scenario": (("digits", "--scenario", "symetric-0.4"), ["--scenario", "symmetric"]),
+    "unknown scenario": (
+        ("digits", "--scenario", "symetric-0.4"),
+        ["--scenario: unknown scenario 'symetric-0.4': did you mean 'symmetric-RATE'? known: "],
+    ),
     "noise above 1": (("digits", "--scenario", "symmetric-1.4"), ["--scenario", "1.4"]),
     "no trials": (("digits", "--trials", "0"), ["--trials", "1", "0"]),
     "no seeds": (("digits", "--seeds", "0"), ["--seeds", "at least 1", "0"]),
     "seeds below 0": (("digits", "--seeds", "-3"), ["--seeds", "at least 1", "-3"]),
+    "a billion seeds": (
+        ("digits", "--seeds", "1000000000"),
+        ["--seeds: must be at most 10000, got 1000000000"],
+    ),
+    "a billion trials": (("digits", "--trials", "1000000000"), ["--trials", "10000"]),
+    "a billion epochs": (
+        ("digits", "--epochs", "1000000000"),
+        ["--epochs: epochs must be at most 1000000, got 1000000000"],
+    ),
+    "an unknown key like no other": (
+        ("digits", "--set", "gamma=1"),
+        ["unknown key 'gamma': known"],
+    ),
     "no epochs": (("digits", "--epochs", "0"), ["--epochs", "1", "0"]),
     "no samples": (("digits", "--subset", "0"), ["--subset", "1", "0"]),
     "more samples than there are": (("digits", "--subset", "99999"), ["--subset", "1437"]),
@@ -154,7 +168,7 @@ def test_an_invalid_engine_is_refused(
 
 def test_too_many_cpus_are_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     line = fault("sweep", "digits", "--set", "resources.cpus=1000")
-    assert f"one run requires 1000 CPUs, but this machine has {os.cpu_count()}" in line
+    assert f"one run requires 1000 CPUs, but this process may use {usable_cpu_count()}" in line
     assert home_is_untouched(tmp_path)
 
 
@@ -203,7 +217,7 @@ def test_an_unwritable_home_is_refused(fault: Callable[..., str], tmp_path: Path
 def test_too_little_disk_space_is_refused(
     fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: MEASURED)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**6))
     line = fault("sweep", "digits", "--epochs", "1", "--trials", "1", "--home", "full")
     assert "0.0 GB free" in line
@@ -303,7 +317,7 @@ def test_a_dry_run_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: dict(MEASURED))
+    monkeypatch.setattr(costs, "_measure_in_subprocess", lambda *_: MEASURED)
     arguments = ("sweep", "digits", "--trials", "7", "--dry-run", "--json")
     monkeypatch.setattr(sys, "argv", ["orchestrator", *arguments])
     with pytest.raises(SystemExit) as end:
@@ -319,3 +333,15 @@ def test_a_dry_run_writes_nothing(
     )
     assert "7 trials × 1 seed" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [(), ("data",)])
+def test_the_list_of_commands_fits_a_terminal_of_80_columns(
+    group: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *group, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    _, commands = capsys.readouterr().out.split("Commands:\n")
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []

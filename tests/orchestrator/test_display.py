@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from plans import Driver, machine_cost, small_plan
 from rich.console import Console
 
 from orchestrator import display as display_module
-from orchestrator.display import MAX_SHOWN_RUNS, STATUS_LINE_SECONDS, Display
+from orchestrator.display import MAX_SHOWN_RUNS, Display
 from orchestrator.planning.sizes import phase_sizes
 
 if TYPE_CHECKING:
@@ -37,15 +38,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 def rendered_text(display: Display) -> str:
     """Return the live table as text."""
-    console = Console(file=io.StringIO(), width=200, record=True)
+    console = Console(file=io.StringIO(), width=display._console.width, record=True)
     console.print(display._render())
     return console.export_text()
 
 
-def open_display(home: Path, *, terminal: bool = False, **flags: Any) -> tuple[Display, Driver]:
+def open_display(
+    home: Path,
+    *,
+    terminal: bool = False,
+    starts_workers: bool = True,
+    width: int = 200,
+    **flags: Any,
+) -> tuple[Display, Driver]:
     driver = Driver(small_plan(**flags), home)
-    console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
-    return Display(console, driver.sweep, COST), driver
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    return Display(console, driver.sweep, COST, starts_workers=starts_workers), driver
 
 
 def printed_text(display: Display) -> str:
@@ -57,8 +65,18 @@ def printed_text(display: Display) -> str:
 def test_before_the_first_run(tmp_path: Path) -> None:
     display, _ = open_display(tmp_path)
     text = rendered_text(display)
-    assert "search 0 of 4   select 0 of 6   confirm 0 of 6   0 running" in text
+    assert "search 0 of 4   select 0 of 6   confirm 0 of 6   starting workers for 0 s" in text
     assert "no trial has ended yet" in text
+
+
+def test_an_engine_without_workers_starts_none(tmp_path: Path) -> None:
+    display, driver = open_display(tmp_path, starts_workers=False)
+    assert "confirm 0 of 6   0 running   about" in rendered_text(display)
+    task = driver.sweep.next()
+    assert task is not None
+    display.on_start(task)
+    display.on_report(task, {})
+    assert "confirm 0 of 6   1 running   about" in rendered_text(display)
 
 
 def test_without_a_search_no_trial_is_mentioned(tmp_path: Path) -> None:
@@ -66,12 +84,13 @@ def test_without_a_search_no_trial_is_mentioned(tmp_path: Path) -> None:
     assert "trial" not in rendered_text(display)
 
 
-def test_running_runs_are_shown(tmp_path: Path) -> None:
-    display, driver = open_display(tmp_path)
+@pytest.mark.parametrize("width", [80, 200])
+def test_running_runs_are_shown(tmp_path: Path, width: int) -> None:
+    display, driver = open_display(tmp_path, width=width)
     task = driver.sweep.next()
     assert task is not None
     display.on_start(task)
-    assert "0 running" in rendered_text(display)
+    assert "starting workers" in rendered_text(display)
     display.on_report(task, {})
     assert "epoch 0/6" in rendered_text(display)
     display.on_report(task, {"epoch": 3, "val/accuracy": 0.815})
@@ -122,6 +141,7 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
     display, driver = open_display(tmp_path)
     task = driver.sweep.next()
     assert task is not None
+    assert "starting workers" in rendered_text(display)
     display.on_report(task, {"epoch": 3})
     display.on_end(task)
     assert "0 running" in rendered_text(display)
@@ -157,21 +177,51 @@ def test_recorded_runs_do_not_count_as_progress_of_this_start(
     assert 0 < display.seconds_left() < 10
 
 
-def test_without_a_terminal_status_lines_are_printed(tmp_path: Path, clock: FakeClock) -> None:
+def wait_for(display: Display, text: str) -> None:
+    """Wait until a text has been printed."""
+    deadline = time.monotonic() + 60
+    while text not in printed_text(display):
+        assert time.monotonic() < deadline, printed_text(display)
+        time.sleep(0.01)
+
+
+def test_without_a_terminal_status_lines_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr(display_module, "STATUS_LINE_SECONDS", 0.01)
     display, driver = open_display(tmp_path)
     with display:
+        clock.now += 12.4
+        wait_for(display, "starting workers for 12 s")
         task = driver.sweep.next()
         assert task is not None
         display.on_start(task)
-        for epoch in range(1, 6):
-            display.on_report(task, {"epoch": epoch})
-        assert printed_text(display).count("\n") == 1
-        clock.now += STATUS_LINE_SECONDS
-        display.on_report(task, {"epoch": 6})
+        display.on_report(task, {})
+        wait_for(display, "1 running")
     lines = printed_text(display).splitlines()
-    assert len(lines) == 2
     assert all(line.startswith("search 0 of 4") for line in lines)
     assert "\x1b" not in printed_text(display)
+    assert not display._status_lines.is_alive()
+
+
+def test_the_time_left_does_not_count_the_start_of_workers(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    display, driver = open_display(tmp_path)
+    task = driver.sweep.next()
+    assert task is not None
+    clock.now += 500.0
+    display.on_start(task)
+    display.on_report(task, {})
+    driver.run(max_runs=10)
+    clock.now += 1.0
+    assert display.seconds_left() < 10
+
+
+def test_a_notice_is_one_line(tmp_path: Path) -> None:
+    display, _ = open_display(tmp_path)
+    display.on_notice("memory is [short], " + "x" * 300)
+    assert printed_text(display) == "memory is [short], " + "x" * 300 + "\n"
 
 
 def test_on_a_terminal_the_table_is_live_and_transient(tmp_path: Path) -> None:

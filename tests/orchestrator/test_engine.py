@@ -25,7 +25,7 @@ from orchestrator.engine.ray_engine import RayEngine
 from orchestrator.flags import Locations
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, RunList, Task
-from trainables.errors import NalError, ServiceError
+from trainables.errors import DataError, NalError, RecordError, ServiceError
 from trainables.run.parameters import FrozenMap
 from trainables.run.recipe import Recipe
 from trainables.run.record import Record
@@ -46,7 +46,7 @@ def _ray() -> Iterator[None]:
     # Workers inherit the driver's environment, but not its module search path.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        with RayEngine().start(Path()):
+        with RayEngine().start(Path(), RecordingListener()):
             yield
 
 
@@ -267,11 +267,23 @@ def test_an_interrupt_is_not_lost(tmp_path: Path) -> None:
 
 def test_a_user_error_ends_the_sweep(engine: Callable[..., Engine], tmp_path: Path) -> None:
     misbehave(tmp_path, explain="ce")
-    with pytest.raises(NalError, match="the data went away: bring them back"):
+    with pytest.raises(NalError, match="the data went away: bring them back") as error:
         sweep_of(engine, tmp_path)
+    assert error.value.exit_code == DataError.exit_code
     misbehave(tmp_path)
     assert sweep_of(engine, tmp_path).done
     assert set(attempts(tmp_path).values()) <= {1, 2}
+
+
+def test_an_error_of_a_worker_keeps_its_exit_code(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    record = Record(tmp_path, SPECS[0].digest)
+    record.folder.mkdir(parents=True)
+    (record.folder / "result.json").write_text("{}")
+    with pytest.raises(NalError, match="delete its folder") as error:
+        carry_out(engine, tmp_path, ScriptedTaskSource(SPECS[:1]))
+    assert error.value.exit_code == RecordError.exit_code
 
 
 @pytest.mark.slow

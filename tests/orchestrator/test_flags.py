@@ -69,6 +69,14 @@ def test_flags_at_their_defaults_are_omitted() -> None:
     assert command_line("ui", Locations()) == "python -m orchestrator ui"
 
 
+def test_a_suggested_command_permits_nothing() -> None:
+    assert command_line("sweep", StudyFlags("my.yaml", allow_code=True), Locations()) == (
+        "python -m orchestrator sweep my.yaml"
+    )
+    permissions = [flag.name for flag in flags_of(StudyFlags) if flag.is_permission]
+    assert permissions == ["allow_code"]
+
+
 def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
@@ -89,6 +97,16 @@ def test_spaces_between_methods_are_ignored(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch, "python -m orchestrator sweep digits --methods 'nal, ce'"
     )
     assert study_flags.methods == ("nal", "ce")
+
+
+@pytest.mark.parametrize("command", ["train", "noise"])
+def test_a_flag_with_one_value_is_not_repeated(command: str) -> None:
+    words = f"{command} digits --scenario clean --scenario symmetric-0.4"
+    error = CliRunner().invoke(app, words.split()).exception
+    assert isinstance(error, StudyError)
+    assert str(error) == (
+        "--scenario: this command takes one value, got clean and symmetric-0.4: leave one"
+    )
 
 
 def test_a_command_may_restrict_a_flag_to_one_value(monkeypatch: pytest.MonkeyPatch) -> None:

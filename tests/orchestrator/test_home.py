@@ -27,7 +27,7 @@ with Home(Path(sys.argv[1])).study_lock("digits"):
 
 def test_all_paths_are_under_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert home.search_storage_url == f"sqlite:///{tmp_path}/optuna.db"
+    assert home.search_database == tmp_path / "optuna.db"
     assert {home.cache_dir.parent, home.data_dir.parent, home.artifact_dir.parent} == {tmp_path}
 
 

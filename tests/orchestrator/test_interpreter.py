@@ -23,7 +23,7 @@ def marker(tmp_path: Path) -> Path:
     metadata = folder / "evil-1.0.dist-info"
     metadata.mkdir(parents=True)
     path = tmp_path / "executed"
-    for module in ("numpy", "typer", "yaml", "evil"):
+    for module in ("numpy", "typer", "yaml", "evil", "reports", "trainables"):
         (folder / f"{module}.py").write_text(MARKER.format(str(path)))
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[nal_orchestrator.methods]\nsmooth = evil:Smooth\n")

@@ -124,7 +124,9 @@ def test_a_run_whose_need_fails_fails_too(tmp_path: Path) -> None:
     assert sweep.done
     name = f"joint-labels on symmetric-0.4, {need.spec.digest[:12]}"
     assert sweep.failures[0] == f"{name}: a bug"
-    assert sweep.failures[1].endswith(f": the run needs {name}, which could not be carried out")
+    assert sweep.failures[1].endswith(
+        f": the run needs {name}, which could not be carried out: a bug"
+    )
 
 
 def test_a_run_out_of_memory_is_reported_and_tried_again_next_time(tmp_path: Path) -> None:

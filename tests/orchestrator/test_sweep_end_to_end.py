@@ -127,7 +127,7 @@ def test_the_sweep_stores_its_table_study_and_plan(uri: str) -> None:
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
     markdown = tmp_path / "table.md"
-    process = run_command("report", "digits", "--home", home, "--json", "--markdown", markdown)
+    process = run_command("report", "digits", "--home", home, "--json", "--out", markdown)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()
@@ -153,6 +153,7 @@ def test_a_repeated_command_trains_nothing(home: Path, table: dict[str, Any], ur
     process = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert process.returncode == 0, process.stderr
     assert f"{len(results(home))} runs already recorded: nothing is left" in process.stderr
+    assert "cost here" not in process.stderr
     assert json.loads(process.stdout) == table
     assert {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")} == before
     check_curves(uri, home)

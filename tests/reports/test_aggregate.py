@@ -9,6 +9,7 @@ from recorded import recorded_runs
 
 from reports.aggregate import Statistic, summarise_cells
 from trainables.errors import RecordError
+from trainables.run.spec import REVISION
 
 if TYPE_CHECKING:
     from trainables.run.result import RunResult
@@ -27,11 +28,11 @@ def results_of(
 
 
 def test_standard_deviation_is_the_samples() -> None:
-    statistic = Statistic.of([0.10, 0.20, 0.30])
-    assert statistic.mean == pytest.approx(0.2)
-    assert statistic.std == pytest.approx(0.1)
+    statistic = Statistic.of([10.0, 20.0, 30.0])
+    assert statistic.mean == pytest.approx(20.0)
+    assert statistic.std == pytest.approx(10.0)
     assert statistic.n == 3
-    assert Statistic.of([0.5]) == Statistic(0.5, None, 1)
+    assert Statistic.of([50.0]) == Statistic(50.0, None, 1)
     assert Statistic.of([]) == Statistic(None, None, 0)
 
 
@@ -39,9 +40,10 @@ def test_a_cell_is_summarised_by_accuracy_kind() -> None:
     plan = make_plan([make_cell(seeds=range(3))])
     (summary,) = summarise_cells(plan, recorded_runs(results_of("nal", [0.90, 0.92, 0.97])))
     last = summary.statistics["test/accuracy_last"]
-    assert last.mean == pytest.approx(0.93)
-    assert last.std == pytest.approx(0.0360555, abs=1e-6)
-    assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(0.94)
+    assert last.mean == pytest.approx(93.0)
+    assert last.std == pytest.approx(3.60555, abs=1e-5)
+    assert summary.accuracies["test/accuracy_last"] == pytest.approx({0: 90.0, 1: 92.0, 2: 97.0})
+    assert summary.statistics["test/accuracy_best_val"].mean == pytest.approx(94.0)
     assert (summary.diverged_count, summary.missing_seeds, summary.is_complete) == (0, (), True)
     assert summary.flip_rate == pytest.approx(0.4)
 
@@ -50,7 +52,7 @@ def test_missing_and_diverged_seeds_are_counted_separately() -> None:
     plan = make_plan([make_cell(seeds=range(5))])
     (summary,) = summarise_cells(plan, recorded_runs(results_of("nal", [0.9, None, 0.92])))
     assert summary.statistics["test/accuracy_last"].n == 2
-    assert summary.statistics["test/accuracy_last"].mean == pytest.approx(0.91)
+    assert summary.statistics["test/accuracy_last"].mean == pytest.approx(91.0)
     assert (summary.diverged_count, summary.missing_seeds, summary.is_complete) == (
         1,
         (3, 4),
@@ -96,10 +98,10 @@ def test_runs_of_two_revisions_are_not_pooled() -> None:
     plan = make_plan([make_cell("nal", seeds=(0,)), make_cell("ce", seeds=(0,))])
     first, second = recorded_runs([*nal, *ce])
     with pytest.raises(RecordError) as error:
-        summarise_cells(plan, [first, replace(second, revision=2)])
+        summarise_cells(plan, [first, replace(second, revision=REVISION + 1)])
     assert str(error.value) == (
-        "runs made by revisions 1 and 2 of the training code cannot be compared: run the sweep's "
-        "command again, which repeats the runs of the older revision"
+        f"runs made by revisions {REVISION} and {REVISION + 1} of the training code cannot be "
+        "compared: run the sweep's command again, which repeats the runs of the older revision"
     )
 
 

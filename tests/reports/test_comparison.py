@@ -31,7 +31,11 @@ REFERENCE = {"lambda": 0.5, "alpha": 0.9}
 CIFAR = {
     "dataset": DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
     "backbone": "ResNet-34 (32×32)",
+    "epochs": 500,
 }
+
+
+DIGITS = {"dataset": DatasetRecord("digits", "digits", "d" * 64, 10, 1437, 360)}
 
 
 def tuned_cell(scenario: str = "symmetric-0.4", **changes: Any) -> CellRecord:
@@ -158,12 +162,58 @@ def test_the_papers_numbers_are_shown_but_never_bold() -> None:
         ("Cross Entropy", "paper", "quoted"),
         ("NLNL", "paper", "quoted"),  # which is not trained here
     ]
-    assert texts(rows[2]) == ["93.49 ± 0.07", "", ""]
-    assert texts(rows[3]) == ["81.88 ± 0.29", "", ""]
+    assert table.columns[3] == "published: epoch unknown"
+    assert texts(rows[0])[3] == ""
+    assert texts(rows[2]) == ["93.49 ± 0.07", "", "", ""]
+    assert texts(rows[3]) == ["", "", "", "81.88 ± 0.29"]
     assert [row.entries[0].bold for row in rows] == [True, False, False, False, False]
     assert any(
         note.startswith('Rows marked "paper" quote') and "Table 1," in note for note in table.notes
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"epochs": 10}, "this sweep trains for 10 epochs, and the published runs for 500."),
+        ({"subset": 100}, "this sweep uses a part of the images."),
+        ({"test_subset": 100}, "this sweep uses a part of the images."),
+        (
+            {"scenario_epochs": {"symmetric-0.4": 249}},
+            "for 249 epochs, and the published runs for 500.",
+        ),
+        ({"scenario_epochs": {"symmetric-0.4": 250}}, ""),
+    ],
+)
+def test_the_papers_numbers_are_only_beside_comparable_trainings(
+    changes: dict[str, Any], note: str
+) -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **{**CIFAR, **changes})
+    assert any(row.kind == "quoted" for row in table.sections[0].rows) == (not note)
+    notes = [text for text in table.notes if text.startswith("The paper's accuracies for")]
+    assert [text.endswith(note) for text in notes] == [True] * bool(note)
+
+
+def test_each_published_accuracy_is_in_the_column_of_its_epoch() -> None:
+    table = table_of(
+        [(make_cell(name), [0.5] * 3) for name in ("gce", "elr", "sat", "dac")], **CIFAR
+    )
+    titles = {
+        row.name: [
+            title
+            for title, entry in zip(table.columns, row.entries, strict=True)
+            if not entry.is_empty
+        ]
+        for row in table.sections[0].rows
+        if row.kind == "quoted"
+    }
+    assert titles == {
+        "GCE": ["epoch chosen by noisy validation"],
+        "ELR": ["epoch chosen by noisy validation"],
+        "SAT": ["published: epoch unknown"],
+        "DAC": ["published: best test epoch"],
+        "NLNL": ["published: epoch unknown"],
+    }
 
 
 def test_the_papers_numbers_are_marked_if_noise_may_draw_the_true_class() -> None:
@@ -187,6 +237,66 @@ def test_a_subset_is_stated_in_subtitle_and_notes() -> None:
     assert "Trained on 1,000 of 50,000 images." in table.notes
 
 
+def test_a_subset_of_the_test_images_is_stated_in_subtitle_and_notes() -> None:
+    table = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR, test_subset=2000)
+    assert "tested on 2,000 of 10,000 images" in table.subtitle
+    assert any(
+        note.startswith("Accuracies are measured on 2,000 of 10,000 test images, the same for all")
+        for note in table.notes
+    )
+
+
+def search_of(chosen: dict[str, bool | int | float | str], **changes: Any) -> TuningRecord:
+    space = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
+    fields = {"trials": 3, "digests": [], "chosen": chosen, **changes}
+    return TuningRecord("nal", "NAL", "symmetric-0.4", ["symmetric-0.4"], space, **fields)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ({"lambda": 1.0, "alpha": 0.8}, []),
+        ({"lambda": 9.5, "alpha": 0.8}, ["λ = 9.5"]),
+        ({"lambda": 0.12, "alpha": 0.98}, ["λ = 0.12", "α = 0.98"]),
+        ({"lambda": 20.0, "alpha": 0.8}, ["λ = 20"]),
+    ],
+)
+def test_values_at_the_edge_of_their_range_are_noted(
+    chosen: dict[str, bool | int | float | str], names: list[str]
+) -> None:
+    notes = table_of([(tuned_cell(), [0.5] * 3)], searches=[search_of(chosen)]).notes
+    edges = [note for note in notes if "lies at the edge of its range" in note]
+    assert [note.split(" lies")[0] for note in edges] == [f"NAL: the chosen {n}" for n in names]
+
+
+def test_a_tuned_method_below_cross_entropy_is_noted_with_what_is_worth_trying() -> None:
+    searches = [search_of(TUNED, remedies=["a larger λ", "more epochs"])]
+
+    def notes(accuracy: float) -> list[str]:
+        cells = [(tuned_cell(), [accuracy] * 3), (make_cell("ce"), [0.73] * 3)]
+        table = table_of(cells, searches=searches)
+        return [note for note in table.notes if "less accurate than cross entropy" in note]
+
+    assert notes(0.8) == []
+    assert notes(0.46) == [
+        "NAL is less accurate than cross entropy on symmetric 40 %; worth trying: a larger λ; more "
+        "epochs."
+    ]
+
+
+@pytest.mark.parametrize("has_converged", [True, False])
+def test_cross_entropy_that_failed_to_converge_is_no_measure(*, has_converged: bool) -> None:
+    tuned, ce = tuned_cell(), make_cell("ce")
+    results = [
+        replace(result, trace=[row | {"train/accuracy": train_accuracy} for row in result.trace])
+        for cell, train_accuracy in ((tuned, 0.1), (ce, 0.9 if has_converged else 0.1))
+        for result in results_of(cell, [0.1 if cell is tuned else 0.2] * 3)
+    ]
+    plan = make_plan([tuned, ce], searches=[search_of(TUNED)])
+    notes = comparison_table(plan, recorded_runs(results)).notes
+    assert any("less accurate than cross entropy" in note for note in notes) == has_converged
+
+
 def test_fixed_axes_are_noted() -> None:
     def spread(**changes: Any) -> str:
         table = table_of([(tuned_cell(), [0.5] * 3)], **changes)
@@ -207,14 +317,18 @@ def test_the_search_is_described_in_a_note() -> None:
         space={"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)},
         trials=16,
         digests=["x"] * 12,
-        candidates=[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 4,
+        candidates=[
+            *[CandidateRecord(TUNED, "search", ["a", "b", "c"])] * 3,
+            CandidateRecord({"lambda": 0.5, "alpha": 0.9}, "reference", ["d", "e", "f"]),
+        ],
         chosen=TUNED,
     )
     cells = [(tuned_cell(), [0.5] * 3)]
     notes = table_of(cells, searches=[search]).notes
     assert (
         "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
-        "α in [0.5, 0.99]), then 4 candidates on 3 new seeds; one search serves all scenarios."
+        "α in [0.5, 0.99]), then 3 candidates and the paper's values on 3 new seeds; one search "
+        "serves all scenarios."
     ) in notes
     notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
     assert any("not chosen yet" in note and "its own search" in note for note in notes)
@@ -299,6 +413,7 @@ def webvision_plan(cell: CellRecord) -> PlanRecord:
         dataset=WEBVISION,
         backbone="InceptionResNetV2",
         further=dataset_columns(dataset),
+        epochs=500,
     )
 
 
@@ -328,14 +443,14 @@ def test_webvisions_four_numbers_are_compared_with_the_papers(tmp_path: Path) ->
     measured_entries = dict(zip(table.columns, measured.entries, strict=True))
     paper = dict(zip(table.columns, quoted.entries, strict=True))
     for title, accuracy, published in (
-        ("last epoch", "70.00", "77.41"),
-        ("webvision, top-1, last epoch", "70.00", "77.41"),
-        ("webvision, top-5, last epoch", "90.00", "92.25"),
-        ("imagenet, top-1, last epoch", "65.00", "74.09"),
-        ("imagenet, top-5, last epoch", "80.00", "92.09"),
+        ("webvision, top-1, ", "70.00", "77.41"),
+        ("webvision, top-5, ", "90.00", "92.25"),
+        ("imagenet, top-1, ", "65.00", "74.09"),
+        ("imagenet, top-5, ", "80.00", "92.09"),
     ):
-        assert measured_entries[title].text.startswith(accuracy)
-        assert paper[title].text == published
+        assert measured_entries[f"{title}last epoch"].text.startswith(accuracy)
+        assert paper[f"{title}last epoch"].is_empty
+        assert paper[f"published: {title}best test epoch"].text == published
     assert any("Table 5" in note for note in table.notes)
 
 
@@ -376,12 +491,24 @@ def test_numbers_of_pretrained_networks_are_marked() -> None:
         for spec in cell_specs(cell.method, "clean", cell.seeds, cell.values)
     ]
     table = comparison_table(
-        make_plan(cells, dataset=data, backbone="ResNet-50"), recorded_runs(results)
+        make_plan(cells, dataset=data, backbone="ResNet-50", epochs=400), recorded_runs(results)
     )
     rows = {row.name: row for row in table.sections[0].rows if row.kind == "quoted"}
-    assert rows["Cross Entropy"].entries[0].text == "69.21‡"
-    assert rows["NAL"].entries[0].text == "73.58"
+    assert table.columns[3:] == (
+        "published: epoch unknown",
+        "published: epoch chosen by clean validation",
+    )
+    assert rows["Cross Entropy"].entries[3].text == "69.21‡"
+    assert rows["NAL"].entries[4].text == "73.58"
     assert (
         "‡ marks the paper's accuracy of a network that started from ImageNet weights."
         in table.notes
+    )
+
+
+def test_the_sampling_error_of_the_test_set_is_noted() -> None:
+    table = table_of([(make_cell("ce"), [0.90, 0.92, 0.934])], **DIGITS)
+    assert (
+        "The test set has 360 images. Another one of this size would change an accuracy of 91.8 % "
+        "by 1.4 points (standard error), which ± does not contain." in table.notes
     )

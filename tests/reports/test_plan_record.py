@@ -43,12 +43,21 @@ def test_digests_of_all_phases() -> None:
     assert plan.digests == {"a", "b", "c", "d", "e"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sweep": "a", "cells": []}'])
-def test_a_damaged_plan_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"sweep": "a", "cells": []}', b'{"sweep": "\xff"}']
+)
+def test_a_damaged_plan_is_refused(text: str | bytes) -> None:
     with pytest.raises(
         RecordError, match=r"^plan\.json is damaged or was written by another version: "
     ):
         PlanRecord.from_json(text)
+
+
+def test_a_plan_of_another_shape_is_refused() -> None:
+    values = json.loads(full_plan().to_json())
+    values["searches"][0]["space"] = []
+    with pytest.raises(RecordError, match=r"^plan\.json is damaged"):
+        PlanRecord.from_json(json.dumps(values))
 
 
 def test_an_unknown_key_is_refused() -> None:

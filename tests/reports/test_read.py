@@ -127,13 +127,11 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
         read_sweep(uri)
 
 
-def test_a_moved_home_folder_is_explained_in_one_line(tmp_path: Path) -> None:
+def test_a_moved_folder_of_artifacts_is_explained_in_one_line(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     record(uri, tmp_path, make_plan())
     (tmp_path / "artifacts").rename(tmp_path / "moved")
-    message = (
-        r"^MLflow expects the files of sweep \w+ in .*: if the home folder was moved, move it back"
-    )
+    message = r"^MLflow expects the files of sweep \w+ in .*: move the folder back, or write"
     with pytest.raises(HomeError, match=message) as error:
         read_sweep(uri)
     assert str(tmp_path / "artifacts") in str(error.value)

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from reports.render import render_markdown, render_text
-from reports.table import Entry, Row, Section, Table
+from reports.formats import format_markdown
+from reports.render import render_text
+from reports.table import Entry, Row, Section, Table, TableSource
 
+BEST = Entry("clean", "last epoch", bold=True, mean=93.49, std=0.07)
+INCOMPLETE = Entry("clean", "last epoch", remark="1 of 2 seeds", mean=1.0)
+SOURCE = TableSource("mine", "ab" * 32, "finished", "digits", "MLP")
 TABLE = Table(
+    source=SOURCE,
     title="a study",
     subtitle="of something",
     columns=("one | two", "three"),
@@ -13,8 +18,8 @@ TABLE = Table(
         Section(
             "",
             (
-                Row("NAL", "tuned (3 trials)", "measured", (Entry("93.49 ± 0.07", bold=True),) * 2),
-                Row("a|b", "paper", "quoted", (Entry("1.00", "1 of 2 seeds"), Entry())),
+                Row("nal", "NAL", "tuned (3 trials)", "measured", (BEST, BEST)),
+                Row("", "a|b", "paper", "quoted", (INCOMPLETE, Entry())),
             ),
         ),
     ),
@@ -23,7 +28,7 @@ TABLE = Table(
 
 
 def test_markdown_escapes_names() -> None:
-    lines = render_markdown(TABLE).splitlines()
+    lines = format_markdown(TABLE).splitlines()
     assert lines[4:8] == [
         "| method | one \\| two | three |",
         "| --- | ---: | ---: |",
@@ -41,5 +46,5 @@ def test_text_fits_its_width(width: int) -> None:
 
 
 def test_text_of_no_sections_has_title_and_notes() -> None:
-    empty = Table("a study", "of something", (), (), ("note",))
+    empty = Table(SOURCE, "a study", "of something", (), (), ("note",))
     assert render_text(empty) == "a study\nof something\n\n- note\n"

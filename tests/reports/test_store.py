@@ -3,16 +3,26 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from stores import fresh_store
 
 from reports import store
-from reports.store import check_store, existing_store_uri, home_store_uri, mask_password, open_store
+from reports.store import (
+    check_store,
+    find_damage,
+    home_store_uri,
+    mask_password,
+    open_store,
+    translate_store_errors,
+)
 from trainables.errors import HomeError, ServiceError
 
 if TYPE_CHECKING:
@@ -109,10 +119,15 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         open_store(uri)
     assert "\n" not in str(caught.value)
     assert "sync` to restore the store" in str(caught.value)
-    with pytest.raises(
-        HomeError, match=r"is damaged \(file is not a database\): move the file away"
+
+
+def test_damage_that_a_query_finds_names_the_command_that_mends_it(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with (
+        pytest.raises(HomeError, match=r"malformed: run `python -m orchestrator sync`"),
+        translate_store_errors(uri),
     ):
-        existing_store_uri(tmp_path)  # what `ui` asks before it starts MLflow's pages
+        raise OSError("database disk image is malformed")
 
 
 def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,12 +158,52 @@ def test_a_password_is_never_shown() -> None:
 
 def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:
     assert home_store_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    with pytest.raises(HomeError, match=f"no run is recorded under --home {tmp_path}: run "):
-        existing_store_uri(tmp_path)
-    run = tmp_path / "runs" / "abc"
-    run.mkdir(parents=True)
-    (run / "result.json").touch()
-    with pytest.raises(HomeError, match=r"mlflow\.db is missing, but runs are recorded .* sync` "):
-        existing_store_uri(tmp_path)
-    (tmp_path / "mlflow.db").touch()
-    assert existing_store_uri(tmp_path) == home_store_uri(tmp_path)
+
+
+def test_a_half_created_store_is_refused(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    check_store(uri)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE TABLE _alembic_tmp_experiments (x)")
+    with pytest.raises(HomeError, match=r"is damaged \(a process was killed while it created"):
+        check_store(uri)
+
+
+def test_a_locked_store_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TIMEOUT_S", 0.1)
+    fresh_store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(HomeError, match=r"cannot be opened: database is locked"):
+            find_damage(tmp_path / "mlflow.db")
+
+
+def test_a_store_of_another_version_of_mlflow_is_no_damage(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    assert find_damage(tmp_path / "mlflow.db") == ""
+    with pytest.raises(HomeError, match=r"^MLflow store .* failed: .*out-of-date database schema"):
+        open_store(uri)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_seconds", [0.0, 1.0, 3.0, 6.0])
+def test_a_store_is_complete_although_its_creation_was_killed(
+    tmp_path: Path, delay_seconds: float
+) -> None:
+    database = tmp_path / "mlflow.db"
+    code = f"from reports.store import open_store; open_store({f'sqlite:///{database}'!r})"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while process.poll() is None and not any(tmp_path.glob("*mlflow.db*[!k]")):
+        time.sleep(0.01)
+    time.sleep(delay_seconds)
+    process.kill()
+    process.wait()
+    assert not database.exists() or find_damage(database, reads_all_pages=True) == ""
+    client = open_store(f"sqlite:///{database}")
+    (experiment,) = client.search_experiments()
+    assert experiment.artifact_location == f"{(tmp_path / 'artifacts').as_uri()}/0"
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from factories import make_result, make_spec
 
-from reports.suspects import rank_suspects
+from reports.suspects import rank_suspects, weakness_warning
 from trainables.diagnostics.store import Diagnostics
 
 
@@ -56,3 +59,24 @@ def test_without_true_labels_there_is_no_precision() -> None:
         None,
         None,
     )
+
+
+def warning_at(accuracy: float, flip_rate: float | None) -> str | None:
+    result = make_result(accuracy=accuracy)
+    return weakness_warning(replace(result, labels=replace(result.labels, flip_rate=flip_rate)))
+
+
+@pytest.mark.parametrize(("accuracy", "flip_rate"), [(0.369, 0.4), (0.369, None), (0.1, 0.8)])
+def test_weak_network_is_warned_of(accuracy: float, flip_rate: float | None) -> None:
+    assert f"its test accuracy is {accuracy:.1%}" in str(warning_at(accuracy, flip_rate))
+
+
+@pytest.mark.parametrize(("accuracy", "flip_rate"), [(0.6, 0.4), (0.6, None), (0.369, 0.8)])
+def test_network_that_beats_its_labels_is_not_weak(
+    accuracy: float, flip_rate: float | None
+) -> None:
+    assert warning_at(accuracy, flip_rate) is None
+
+
+def test_without_test_accuracy_there_is_no_warning() -> None:
+    assert weakness_warning(make_result(make_spec(evaluate=("val",)), accuracy=0.1)) is None

@@ -108,6 +108,5 @@ def test_too_few_epochs_are_refused_with_the_value_that_needs_more() -> None:
         load("cifar10").with_epochs(1)
     assert str(error_info.value) == (
         "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs, but at "
-        "least one epoch must follow the warm-up: decrease warm_up_epochs or increase the number "
-        "of epochs"
+        "least one epoch must follow: train for at least 2 epochs"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,26 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     assert fault(path) == f"{path}:3: title: this key is already set in line 1: remove one"
 
 
+def test_a_file_named_like_a_shipped_study_is_refused_unless_it_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
+    assert load_study(str(shipped)).name == "digits"
+    copy = tmp_path / "digits.yaml"
+    copy.write_text("# a comment\n" + shipped.read_text())
+    assert load_study(str(copy), [Change("search.trials", 3, "--trials")]).name == "digits"
+    copy.write_text("extends: digits\ntitle: mine\n")
+    assert fault(copy) == (
+        f"{copy}: the name 'digits' belongs to a study that comes with this program, and its "
+        "sweeps and reports are recorded by that name: rename the file, for example to "
+        "my-digits.yaml"
+    )
+    monkeypatch.chdir(tmp_path)  # where the file's path is the label of the shipped study
+    assert fault("digits.yaml").startswith("digits.yaml: the name 'digits' belongs to a study that")
+    copy.rename(tmp_path / "my-digits.yaml")
+    assert load_study(str(tmp_path / "my-digits.yaml")).study.title == "mine"
+
+
 def test_a_path_is_relative_to_the_working_directory(
     write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,10 +105,21 @@ def test_a_study_extends_another_by_name_and_by_relative_path(
 
 def test_faults_name_the_file_that_set_the_value(write_study: Callable[..., Path]) -> None:
     small = write_study("  batch_size: 64", "  batch_size: 0")
-    path = write_beside(small, "mine.yaml", "extends: small.yaml\ntitle: mine\n")
-    assert fault(path).startswith(f"{small}:9: recipe.batch_size: ")
+    path = write_beside(small, "mine.yaml", "title: mine\nextends: small.yaml\n")
+    assert fault(path).startswith(f"{path}:2: extends: {small}:9: recipe.batch_size: ")
     path.write_text("extends: small.yaml\nrecipe:\n  batch_size: 8\n  epochs: -1\n")
     assert fault(path).startswith(f"{path}:4: recipe.epochs: ")
+
+
+def test_faults_of_inherited_values_name_the_own_file_and_the_one_that_set_them(
+    tmp_path: Path,
+) -> None:
+    path = write_beside(tmp_path / "x", "mine.yaml", "extends: digits\nrecipe: {epochs: 3}\n")
+    key = r"hyperparameters\.nal\.first_target_epoch"
+    assert re.match(rf"{path}:1: extends: digits\.yaml:\d+: {key}: .* is 10, after", fault(path))
+
+    path.write_text("extends: cifar100n\nmethods: [ce, nal]\nrecipe: {epochs: 3, window: 1}\n")
+    assert re.match(rf"{path}:1: extends: cifar10\.yaml:\d+: {key}: .* is 60, after", fault(path))
 
 
 def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None:
@@ -95,6 +127,17 @@ def test_null_removes_an_inherited_key(write_study: Callable[..., Path]) -> None
     study = load_study(str(write_beside(write_study(), "mine.yaml", text))).study
     assert resolve(study, "nal", "symmetric-0.4").hyperparameters["first_target_epoch"] == 1
     assert matched_recipe(study).window == 10
+
+
+def test_null_removes_the_search_and_the_words_about_it(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text("extends: digits\ntitle: no search\ntune: null\nselect: null\nsearch: null\n")
+    loaded = load_study(str(path))
+    assert loaded.study.search_scenarios == {}
+    assert loaded.study.search.hold_out == 0.1
+    assert loaded.sources["search.hold_out"] == "default of the schema"
+    assert loaded.sources["select.seeds"] == "default of the schema"
+    assert loaded.with_epochs(3).study.search_scenarios == {}
 
 
 def test_a_schedule_of_another_kind_inherits_nothing(write_study: Callable[..., Path]) -> None:
@@ -164,7 +207,7 @@ def test_changes_are_applied_in_order() -> None:
         (Change("subset", 5000, "--subset"), "--subset: must be from 1 to 1437, "),
         (Change("confirm.seeds", [0, 0], "--seeds"), "--seeds: 0 is given twice: remove one"),
         (Change("methods", ["nall"], "--methods"), "--methods: unknown method 'nall': did you"),
-        (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x'; known: "),
+        (Change("scenarios", ["x"], "--scenario"), "--scenario: unknown scenario 'x': known: "),
         (
             parse_set_flag("recipe.epoch=5"),
             "--set recipe.epoch: unknown key 'epoch': did you mean 'ep",
@@ -218,6 +261,31 @@ def test_narrowing_methods_and_scenarios_narrows_the_search() -> None:
     assert loaded.sources["search.scenario"] == load_study("cifar10").sources["search.scenario"]
 
 
+def test_narrowing_methods_narrows_the_varied_values() -> None:
+    study = load_study("cifar10-sensitivity", [Change("methods", ["ce"], "--methods")]).study
+    assert study.vary == {}
+    study = load_study("cifar10-sensitivity", [Change("methods", ["ce", "nal"], "--methods")]).study
+    assert list(study.vary) == ["nal"]
+    changes = [Change("methods", ["ce"], "--methods"), parse_set_flag("vary.nal.lambda=[1, 2]")]
+    assert "vary.nal: 'nal' is not among the methods" in fault("cifar10-sensitivity", changes)
+
+
+def test_a_study_that_selects_scenarios_and_methods_narrows_the_inherited_search(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: cifar10\nscenarios: [file-mine]\nmethods: [ce, elr]\n")
+    loaded = load_study(str(path))
+    assert loaded.study.search.scenario == "file-mine"
+    assert loaded.sources["search.scenario"] == f"{path}:2"
+    assert loaded.study.tune == ()
+    assert loaded.sources["tune"] == f"{path}:3"
+    path.write_text("extends: cifar10\nscenarios: [clean]\nsearch: {scenario: symmetric-0.4}\n")
+    assert fault(path).startswith(f"{path}:3: search.scenario: 'symmetric-0.4' is not among")
+    path.write_text("extends: cifar10-sensitivity\nmethods: [ce]\nvary: {nal: {lambda: [1, 2]}}\n")
+    assert "vary.nal: 'nal' is not among the methods" in fault(path)
+
+
 def test_a_flag_that_sets_the_searched_scenario_is_not_adapted() -> None:
     changes = [
         Change("scenarios", ["clean"], "--scenario"),
@@ -256,10 +324,13 @@ def test_each_value_has_a_source(write_study: Callable[..., Path]) -> None:
         "recipe.learning_rate": "a book",
         "recipe.drop_last": "default of the schema",
         "recipe.crop_size": "default of the schema",
+        "recipe.crop_padding": "default of the schema",
         "recipe.optimizer": "default of the schema",
         "recipe.momentum": "default of the schema",
         "recipe.weight_decay": "default of the schema",
         "recipe.nesterov": "default of the schema",
+        "recipe.reset_optimizer": "default of the schema",
+        "recipe.max_gradient_norm": "default of the schema",
         "recipe.schedule.kind": "a book",
         "recipe.augmentation": "default of the schema",
         "recipe.mean": "default of the schema",
@@ -290,9 +361,23 @@ def test_a_source_does_not_cover_values_changed_by_an_extending_file(
     path = write_beside(small, "mine.yaml", "extends: small.yaml\nrecipe: {epochs: 20}\n")
     sources = load_study(str(path)).sources
     assert sources["recipe.epochs"] == f"{path}:2"
-    assert sources["recipe.batch_size"] == "a book"
+    assert sources["recipe.batch_size"] == "inherited from small: a book"
     path.write_text("extends: small.yaml\nrecipe: {epochs: 20}\nsources: {recipe.epochs: mine}\n")
     assert load_study(str(path)).sources["recipe.epochs"] == "mine"
+
+
+def test_deviations_are_those_of_a_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: digits\ntitle: mine\n")
+    inherited = load_study("digits").study.deviations
+    assert load_study(str(path)).study.deviations == inherited
+    conditional = tuple(one for one in inherited if one.when or one.unless)
+    assert 0 < len(conditional) < len(inherited)
+    assert load_study(str(path), [parse_set_flag("dataset=npz")]).study.deviations == conditional
+    path.write_text("extends: digits\ntitle: mine\ndataset: npz\n")
+    assert load_study(str(path)).study.deviations == conditional
+    path.write_text("extends: digits\ntitle: mine\ndataset: npz\ndeviations: [mine]\n")
+    assert [str(one.text) for one in load_study(str(path)).study.deviations] == ["mine"]
 
 
 @pytest.mark.parametrize(

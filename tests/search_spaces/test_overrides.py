@@ -140,7 +140,9 @@ def test_an_override_applies_a_preset_to_its_scenario_only(
     assert (others["first_target_epoch"], others["target_interval"]) == (10, 1)
     path = "overrides.0.hyperparameters.nal"
     assert loaded.sources[f"{path}.first_target_epoch"] == "preset paper: paper, Algorithm 1"
-    assert loaded.sources[f"{path}.target_interval"].endswith(f"small.yaml:{EXTRA_LINE + 1}")
+    assert loaded.sources[f"{path}.target_interval"].endswith(
+        f"small.yaml:{EXTRA_LINE + 1}; preset paper has 1"
+    )
 
 
 def test_part_of_a_schedule_inherits_the_rest() -> None:

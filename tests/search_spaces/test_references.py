@@ -344,8 +344,8 @@ HYPER = "hyperparameters: {my_loss.py:LabelSmoothing: {"
         ),
         (
             SMALL.replace("PairFlip-0.3", "PairFlip-0.3+symmetric-0.2"),
-            "study.yaml:4: scenarios: PairFlip has no scenario 'PairFlip-0.3+symmetric-0.2'; "
-            "known: PairFlip-RATE",
+            "study.yaml:4: scenarios: PairFlip has no scenario 'PairFlip-0.3+symmetric-0.2': "
+            "did you mean 'PairFlip-RATE'? known: PairFlip-RATE",
         ),
         (
             SMALL.replace("my_noise.py:PairFlip-0.3", "pmd-1-0.35+my_noise.py:PairFlip-0.3"),

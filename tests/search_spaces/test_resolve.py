@@ -164,6 +164,86 @@ def test_the_papers_preset_is_algorithm_1() -> None:
     assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "clothing1m", "animal10n"])
+def test_a_preset_that_a_flag_names_replaces_the_values_of_the_file(name: str) -> None:
+    loaded = load(name, "hyperparameters.nal.preset=paper")
+    values = resolve(loaded.study, "nal", loaded.study.scenarios[0]).hyperparameters
+
+    assert (values["first_target_epoch"], values["target_interval"]) == (1, 1)
+    assert (values["clamps"], values["delta"], values["beta"]) == (False, 0, 0)
+    key = "hyperparameters.nal.first_target_epoch"
+    assert loaded.sources[key] == "preset paper: paper, Algorithm 1"
+
+
+def test_a_preset_of_an_extending_file_replaces_the_values_of_the_extended_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: cifar10\nhyperparameters:\n  nal: {preset: paper, target_interval: 5}\n"
+    )
+    loaded = load_study(str(path))
+    values = resolve(loaded.study, "nal", "symmetric-0.4").sourced_hyperparameters
+
+    assert values["first_target_epoch"].value == 1
+    assert values["target_interval"].value == 5
+    text = f"{path}:3; preset paper has 1"
+    assert loaded.source_of(values["target_interval"]) == text
+    assert loaded.sources["hyperparameters.nal.target_interval"] == text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_flags_beside_a_preset_hold_in_either_order(order: int) -> None:
+    sets = ("hyperparameters.nal.target_interval=5", "hyperparameters.nal.preset=paper")
+    loaded = load("cifar10", *sets[::order])
+    values = resolve(loaded.study, "nal", "symmetric-0.4").hyperparameters
+
+    assert (values["first_target_epoch"], values["target_interval"]) == (1, 5)
+    assert loaded.sources["hyperparameters.nal.target_interval"] == (
+        "set by --set hyperparameters.nal.target_interval; preset paper has 1"
+    )
+
+
+def test_an_override_that_contradicts_a_preset_is_marked() -> None:
+    override = (
+        "overrides=[{scenario: symmetric-0.2, hyperparameters: {nal: {clamps: true}}, source: me}]"
+    )
+    loaded = load("cifar10", "hyperparameters.nal.preset=paper", override)
+    values = resolve(loaded.study, "nal", "symmetric-0.2").sourced_hyperparameters
+
+    assert loaded.source_of(values["clamps"]) == "me; preset paper has false"
+    text = loaded.sources["overrides.0.hyperparameters.nal.clamps"]
+    assert text == "me; preset paper has false"
+    assert [key for key, text in loaded.sources.items() if "; preset" in text] == [
+        "overrides.0.hyperparameters.nal.clamps"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "preset_beta"),
+    [
+        ("nal", "paper", "0.0"),
+        ("nal", "official", "0.0"),
+        ("nal-no-attention", "official", "0.0"),
+        ("nal-rnal", "official", "0.1"),
+    ],
+)
+def test_a_weight_of_the_reverse_term_beside_a_preset_is_marked(
+    method: str, preset: str, preset_beta: str
+) -> None:
+    key = f"hyperparameters.{method}.beta"
+    preset_change = f"hyperparameters.{method}.preset={preset}"
+    loaded = load("cifar10", f"methods=[{method}]", "tune=[]", preset_change, f"{key}=0.3")
+    assert loaded.sources[key] == f"set by --set {key}; preset {preset} has {preset_beta}"
+
+
+def test_the_paper_preset_leaves_the_weight_of_the_reverse_term_open_for_rnal() -> None:
+    key = "hyperparameters.nal-rnal.beta"
+    preset_change = "hyperparameters.nal-rnal.preset=paper"
+    changes = ("methods=[nal-rnal]", "tune=[]", preset_change)
+    assert load("cifar10", *changes).sources[key] == "default of method nal-rnal"
+
+
 def test_a_preset_on_top_of_an_ablation() -> None:
     study = study_with(
         "cifar10", "methods=[nal-rnal]", "tune=[]", "hyperparameters.nal-rnal.preset=official"
@@ -270,7 +350,7 @@ def test_a_pattern_that_matches_no_scenario_has_no_effect() -> None:
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits-methods"])
 def test_an_exported_study_loads_as_the_same_study(name: str, tmp_path: Path) -> None:
     loaded = load(name, "recipes.elr=published") if name == "cifar10" else load(name)
-    path = tmp_path / f"{name}.yaml"
+    path = tmp_path / f"my-{name}.yaml"
     path.write_text(loaded.to_yaml())
     again = load_study(str(path))
     assert again.resolved_values == loaded.resolved_values
@@ -344,7 +424,7 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         (
             "digits-methods",
             "hyperparameters.dac.warm_up_epochs=60",
-            "warm_up_epochs is 60 of 60 epochs, but at least one epoch must follow the warm-up",
+            "warm_up_epochs is 60 of 60 epochs, but at least one epoch must follow: ",
         ),
     ],
 )
@@ -421,11 +501,11 @@ def test_the_first_layer_that_sets_a_value_takes_precedence() -> None:
     assert {name: value.layer for name, value in other.items()} == {
         "lambda": "default",
         "alpha": "fixed",
-        "first_target_epoch": "fixed",
-        "target_interval": "fixed",
+        "first_target_epoch": "preset",
+        "target_interval": "preset",
         "clamps": "preset",
         "delta": "preset",
-        "beta": "default",
+        "beta": "preset",
     }
     assert loaded.source_of(overridden["alpha"]) == "me"
     assert loaded.source_of(other["alpha"]) == "set by --set hyperparameters.nal"

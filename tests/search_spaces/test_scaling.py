@@ -130,6 +130,17 @@ def test_the_same_length_changes_nothing() -> None:
     assert same.scaled_values == ()
 
 
+@pytest.mark.parametrize("study", ["cifar10", "digits-methods"])
+def test_an_epoch_follows_the_warm_up_of_dac(study: str) -> None:
+    for epochs in (2, 3):
+        loaded = load_study(study).with_epochs(epochs)
+        for scenario in loaded.study.scenarios:
+            resolved = resolve(loaded.study, "dac", scenario)
+            assert 1 <= resolved.hyperparameters.number("warm_up_epochs") < resolved.recipe.epochs
+    with pytest.raises(StudyError, match=r"is 1 of 1 epochs.* train for at least 2 epochs"):
+        load_study(study).with_epochs(1)
+
+
 def test_one_epoch_is_possible() -> None:
     two = load_study("cifar100", [Change("methods", ["ce", "nal"], "--methods")])
     short = two.with_epochs(1).study

@@ -11,6 +11,7 @@ from documents import shown_files
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from reports.paper import find_paper_results, paper_noise_of, paper_results
+from search_spaces.deviations import applicable_deviations
 from search_spaces.files import shipped_study_names, shipped_study_titles
 from search_spaces.loader import load_study
 from search_spaces.resolve import matched_recipe, posterior_recipe, reference_of, resolve
@@ -22,7 +23,7 @@ from trainables.datasets.base import Dataset, Split
 from trainables.datasets.pictures import Pictures
 from trainables.methods import METHODS, check_state_size, method_of
 from trainables.run.parameters import Space
-from trainables.run.schedules import CosineRestarts
+from trainables.run.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
@@ -34,7 +35,7 @@ TITLES = {
     "cifar10-ablation": "CIFAR-10, ablations of NAL (Table 6)",
     "cifar10-pmd": "CIFAR-10, PMD noise (Table 2)",
     "cifar10-sensitivity": "CIFAR-10, sensitivity to λ and α (Fig. 4 e, f)",
-    "cifar10-small": "CIFAR-10, a small ResNet on 10,000 images",
+    "cifar10-small": "CIFAR-10, ResNet-20 on 10,000 images",
     "cifar100": "CIFAR-100, symmetric and asymmetric noise (Table 1)",
     "cifar100-ablation": "CIFAR-100, ablations of NAL (Table 6)",
     "cifar100-pmd": "CIFAR-100, PMD noise (Table 2)",
@@ -142,7 +143,7 @@ def test_every_value_of_a_study_has_a_source(name: str) -> None:
     unsourced = {k: v for k, v in loaded.sources.items() if re.search(r"\.yaml:\d+$", v)}
     assert unsourced == {}
     assert loaded.study.deviations
-    assert not any("\n" in text for text in loaded.study.deviations)
+    assert not any("\n" in deviation.text for deviation in loaded.study.deviations)
 
 
 @pytest.mark.parametrize("name", shipped_study_names())
@@ -161,6 +162,30 @@ def test_the_reference_lies_inside_the_space(name: str) -> None:
     assert reference is not None
     for parameter, space in study.space_of("nal").items():
         assert 0 < space.position(reference.number(parameter)) < 1
+
+
+PUBLIC_RECIPES = {
+    "cifar10": ("symmetric-0.4", 500, 64, 0.02, 0.9, 1e-3, CosineRestarts(10, 1e-3)),
+    "cifar100": ("asymmetric-0.4", 300, 64, 0.02, 0.9, 1e-3, CosineRestarts(10, 1e-3)),
+    "animal10n": ("clean", 100, 128, 0.1, 0.0, 1e-3, MultiStep((50, 75), 0.2)),
+    "clothing1m": ("clean", 400, 64, 0.02, 0.9, 1e-3, CosineRestarts(10, 1e-4)),
+    "webvision": ("clean", 500, 32, 0.02, 0.9, 5e-4, CosineRestarts(10, 1e-3)),
+}
+"""Recipes of NAL's public code: scenario, epochs, batch size, learning rate, momentum, weight
+decay and schedule. Its numbers are in train_cifar.py, train_animal10n.py, train_clothing1m.py and
+train_webvision.py."""
+
+
+@pytest.mark.parametrize("name", PUBLIC_RECIPES)
+def test_recipes_are_those_of_the_public_code(name: str) -> None:
+    scenario, *numbers, schedule = PUBLIC_RECIPES[name]
+    recipe = resolve(load_study(name).study, "nal", str(scenario)).recipe
+
+    assert [recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.momentum] == numbers[:4]
+    assert (recipe.weight_decay, recipe.schedule) == (numbers[4], schedule)
+    assert recipe.augmentation == (("flip",) if name == "animal10n" else ("crop", "flip"))
+    assert recipe.drop_last is (name == "animal10n")
+    assert not recipe.nesterov
 
 
 def test_digits() -> None:
@@ -215,7 +240,8 @@ def test_the_study_that_the_readme_shows(tmp_path: Path) -> None:
         None,
     )
     assert study.space_of("nal")["lambda"] == Space(0.1, 50, log=True)
-    assert study.deviations == ()
+    assert not any("quotes" in text for text in applicable_deviations(study))
+    assert any("clamps" in text for text in applicable_deviations(study))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,50 @@ def test_initial_weights_are_of_the_seed_alone(name: str) -> None:
             assert not torch.equal(weight, other[key])
 
 
+PYTORCH, FAN_OUT = "uniform in ±1 / √fan-in", "N(0, 2 / fan-out)"
+INITIAL_CONVOLUTIONS = {
+    "resnet-w16": FAN_OUT,  # He et al., CVPR 2016
+    "resnet34": PYTORCH,  # NAL's public code, resnet.py, as for preact18
+    "preact18": PYTORCH,
+    "preact34": FAN_OUT,  # He et al., ECCV 2016: public code, resnet-pre-act.lua
+    "resnet50": FAN_OUT,  # torchvision, as for vgg19-bn
+    "vgg19-bn": FAN_OUT,
+    "inception-resnet-v2": PYTORCH,  # NAL's public code, InceptionResNetV2.py
+}
+
+
+@pytest.mark.parametrize("name", [entry for entry in EVERY if "mlp" not in entry.values])
+def test_convolutions_are_initialised_as_in_the_code_of_the_backbone(name: str) -> None:
+    convolutions = [m for m in build(name).modules() if isinstance(m, nn.Conv2d)]
+
+    assert convolutions
+    for convolution in convolutions:
+        weight = convolution.weight.detach()
+        fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+        standard_error = (2 * weight.numel()) ** -0.5
+        if INITIAL_CONVOLUTIONS[name] == PYTORCH:
+            deviation = (3 * fan_in) ** -0.5
+            assert weight.abs().max().item() <= fan_in**-0.5 + 1e-7
+        else:
+            deviation = (2 / fan_out) ** 0.5
+            assert weight.abs().max().item() > 2.5 * deviation  # normal, not uniform
+            assert convolution.bias is None or not convolution.bias.any()
+        assert abs(weight.std().item() / deviation - 1) < 6 * standard_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", ["linear", "mlp"])
+def test_all_linear_layers_of_vgg_are_initialised_as_in_the_public_code(branch: str) -> None:
+    network = build("vgg19-bn", values={"attention": branch})
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+
+    assert len(layers) == (6 if branch == "mlp" else 4)
+    for linear in layers:
+        standard_error = (2 * linear.weight.numel()) ** -0.5
+        assert abs(linear.weight.std().item() / 0.01 - 1) < 6 * standard_error
+        assert not linear.bias.any()
+
+
 def test_an_attention_branch_of_its_own() -> None:
     """The public ANIMAL-10N code: a second MLP beside the classifier's, on the same features."""
     values = FrozenMap({"hidden": (7, 5), "attention": "mlp"})

@@ -315,7 +315,11 @@ def test_a_scenario_begins_with_the_class() -> None:
 @pytest.mark.parametrize(
     ("scenario", "message"),
     [
-        ("PairFlip", "PairFlip has no scenario 'PairFlip'; known: PairFlip-RATE"),
+        (
+            "PairFlip",
+            "PairFlip has no scenario 'PairFlip': did you mean 'PairFlip-RATE'? "
+            "known: PairFlip-RATE",
+        ),
         (
             "PairFlip-1.5",
             "scenario 'PairFlip-1.5': the rate must be above 0 and below 1, got '1.5'",
@@ -323,7 +327,8 @@ def test_a_scenario_begins_with_the_class() -> None:
         ("PairFlip-0.30", "scenario 'PairFlip-0.30': write the rate as '0.3'"),
         (
             "PairFlip-0.3+symmetric-0.2",
-            "PairFlip has no scenario 'PairFlip-0.3+symmetric-0.2'; known: PairFlip-RATE",
+            "PairFlip has no scenario 'PairFlip-0.3+symmetric-0.2': "
+            "did you mean 'PairFlip-RATE'? known: PairFlip-RATE",
         ),
     ],
 )
@@ -342,7 +347,7 @@ def test_noise_need_not_declare_its_name_forms() -> None:
     content = BARE.format(module="noise.base", base="Noise", body=body)
     with pytest.raises(FieldError) as fault:
         noise_of(loaded(content, "Bare-1"))
-    assert fault.value.message == "Bare has no scenario 'Bare-1'; known: Bare"
+    assert fault.value.message == "Bare has no scenario 'Bare-1': did you mean 'Bare'? known: Bare"
 
 
 # Installed packages

@@ -6,7 +6,7 @@ This module does not import torch, so that the command line starts fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
@@ -60,11 +60,14 @@ class Body:
         build_representation: function that builds a new module, which maps features to
             representations, shape (b, M): the MLP before the classifier, or an identity.
         width: number M of values in a representation.
+        build_final_layer: function that builds a final layer from its numbers of inputs and
+            outputs, with newly drawn weights.
     """
 
     features: nn.Module
     build_representation: Callable[[], nn.Module]
     width: int
+    build_final_layer: Callable[[int, int], nn.Linear] = field(default_factory=lambda: nn.Linear)
 
 
 class Backbone(ABC):

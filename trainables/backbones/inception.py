@@ -16,7 +16,7 @@ class InceptionResNetV2(Backbone):
     title = "InceptionResNetV2"
     source = (
         "paper, section 5.1 (mini-WebVision); public code, InceptionResNetV2.py: from scratch, "
-        "227×227"
+        "227×227, initial weights of PyTorch's layers"
     )
     min_image_size = 75
 

@@ -43,9 +43,8 @@ def _build_blocks(
 
 
 def _build_body(layers: list[nn.Module]) -> Body:
-    """Return a network of the given layers and global average pooling, with initial weights."""
+    """Return a network of the given layers, followed by global average pooling."""
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    initialise_convolutions(body)
     return Body(body, nn.Identity, WIDTHS[-1])
 
 
@@ -56,7 +55,8 @@ class PreAct34(Backbone):
     title = "PreAct ResNet-34 (32×32)"
     source = (
         "He et al., ECCV 2016, with the stages [3, 4, 6, 3] and a 3×3 stem: what the paper "
-        "names for PMD noise"
+        "names for PMD noise; the paper leaves the initial weights open: those of He et al., "
+        "N(0, 2 / fan-out)"
     )
     image_shape = (3, 32, 32)
 
@@ -64,9 +64,11 @@ class PreAct34(Backbone):
         """Build a 3×3 convolution, stages of 3, 4, 6 and 3 blocks, a normalisation and a ReLU."""
         stem = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         final_layers = [nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU(inplace=True)]
-        return _build_body(
+        body = _build_body(
             [stem, *_build_blocks((3, 4, 6, 3), shortcut_after_activation=False), *final_layers]
         )
+        initialise_convolutions(body.features)
+        return body
 
 
 class PreAct18(Backbone):
@@ -76,7 +78,7 @@ class PreAct18(Backbone):
     title = "PreAct ResNet-18 (32×32)"
     source = (
         "public code, resnet.py, PreResNet34: 18 layers in spite of its name, without a last "
-        "normalisation and ReLU"
+        "normalisation and ReLU, initial weights of PyTorch's layers"
     )
     image_shape = (3, 32, 32)
 

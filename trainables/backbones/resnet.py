@@ -22,26 +22,42 @@ class ResNet34(Backbone):
 
     name = "resnet34"
     title = "ResNet-34 (32×32)"
-    source = "paper, section 5.1; stem of the public code: 3×3, stride 1, no max-pooling"
+    source = (
+        "paper, section 5.1; public code, resnet.py: 3×3 stem of stride 1, no max-pooling; initial "
+        "weights, which the paper leaves open, of PyTorch's layers"
+    )
     image_shape = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
-        """Build a 3×3 convolution of stride 1, followed by stages of 3, 4, 6 and 3 blocks."""
+        """Build a 3×3 convolution of stride 1, followed by stages of 3, 4, 6 and 3 blocks.
+
+        The initial weights are those of PyTorch's layers, uniform in ±1 / √fan-in, as in the public
+        code; the paper does not mention them.
+        """
         body = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
         body.conv1 = nn.Conv2d(image_shape[0], 64, kernel_size=3, stride=1, padding=1, bias=False)
-        initialise_convolutions(body.conv1)
         body.maxpool = nn.Identity()
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d):  # torchvision draws weights from N(0, 2 / fan-out)
+                module.reset_parameters()
         width = body.fc.in_features
         body.fc = nn.Identity()
         return Body(body, nn.Identity, width)
 
 
 class ResNetW16(Backbone):
-    """ResNet-20 for 32×32 images, with 16, 32 and 64 channels (He et al., CVPR 2016)."""
+    """ResNet-20 for 32×32 images, with 16, 32 and 64 channels (He et al., CVPR 2016).
+
+    As in fb.resnet.torch, shortcuts are projections (type B) where shapes change; those of the
+    paper's networks for CIFAR-10 have no weights (type A).
+    """
 
     name = "resnet-w16"
     title = "ResNet-20 (32×32)"
-    source = "He et al., CVPR 2016, section 4.2: n = 3; shortcuts by projection where shapes change"
+    source = (
+        "He et al., CVPR 2016, section 4.2, n = 3; from fb.resnet.torch, models/resnet.lua: "
+        "shortcuts by projection where shapes change, convolutions drawn from N(0, 2 / fan-out)"
+    )
     image_shape = (3, 32, 32)
 
     def build(self, parameters: FrozenMap, image_shape: tuple[int, int, int]) -> Body:  # noqa: ARG002
@@ -63,7 +79,10 @@ class ResNet50(Backbone):
 
     name = "resnet50"
     title = "ResNet-50"
-    source = "paper, section 5.1 (Clothing1M): from scratch, 224×224"
+    source = (
+        "paper, section 5.1 (Clothing1M): from scratch, 224×224; public code, "
+        "resnet_for_clothing1m.py: torchvision's layers and initial weights"
+    )
     parameters = (
         TextParameter(
             "weights",

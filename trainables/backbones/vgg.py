@@ -33,7 +33,10 @@ class VGG19(Backbone):
 
     name = "vgg19-bn"
     title = "VGG-19 BN (64×64)"
-    source = "paper, section 5.1 (ANIMAL-10N); public code, vgg.py: torchvision's, dropout 0.5"
+    source = (
+        "paper, section 5.1 (ANIMAL-10N); public code, vgg.py: torchvision's layers and initial "
+        "weights, dropout 0.5"
+    )
     parameters = (ATTENTION_BRANCH,)
     image_shape = (3, 64, 64)
 
@@ -46,15 +49,21 @@ class VGG19(Backbone):
             nn.Flatten(),
         )
         initialise_convolutions(features)
-        return Body(features, _build_representation, HIDDEN_WIDTH)
+        return Body(features, _build_representation, HIDDEN_WIDTH, _build_linear)
 
 
 def _build_representation() -> nn.Module:
-    """Build the MLP before the classifier, with weights from N(0, 0.01²) and dropout 0.5."""
+    """Build the MLP before the classifier, with dropout 0.5."""
     layers: list[nn.Module] = []
     for in_features in (LAST_CHANNELS * POOLED_SIZE**2, HIDDEN_WIDTH):
-        linear = nn.Linear(in_features, HIDDEN_WIDTH)
-        nn.init.normal_(linear.weight, 0, 0.01)
-        nn.init.zeros_(linear.bias)
+        linear = _build_linear(in_features, HIDDEN_WIDTH)
         layers += [linear, nn.ReLU(inplace=True), nn.Dropout(0.5)]
     return nn.Sequential(*layers)
+
+
+def _build_linear(in_features: int, out_features: int) -> nn.Linear:
+    """Build a linear layer with weights from N(0, 0.01²) and biases 0."""
+    linear = nn.Linear(in_features, out_features)
+    nn.init.normal_(linear.weight, 0, 0.01)
+    nn.init.zeros_(linear.bias)
+    return linear

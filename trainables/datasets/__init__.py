@@ -14,6 +14,7 @@ from trainables.datasets.digits import Digits
 from trainables.datasets.folder import Folder
 from trainables.datasets.npz import Npz
 from trainables.datasets.picture_folder import PictureFolder
+from trainables.datasets.pictures import Pictures
 from trainables.datasets.webvision import MiniWebVision
 from trainables.errors import DataError, FieldError, NalError, suggest
 from trainables.extensions import (
@@ -24,6 +25,7 @@ from trainables.extensions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SOURCES: dict[str, Source] = {
@@ -84,6 +86,26 @@ def load(name: str, data_dir: Path, cache_dir: Path | None) -> Dataset:
         raise DataError(f"{location}: {type(error).__name__}: {error}") from error
 
 
+def list_training_files(name: str, dataset: Dataset, data_dir: Path) -> Sequence[str] | None:
+    """Return the file names of a dataset's training samples; None if the samples are not files.
+
+    Args:
+        name: name of the dataset in studies.
+        dataset: the dataset, as read from `data_dir`.
+        data_dir: folder that contains the files of the dataset.
+
+    Returns:
+        Paths below the folder of the training samples, in the order of the samples.
+
+    Raises:
+        DataError: if the files cannot be listed.
+    """
+    images = dataset.train.images
+    if isinstance(images, Pictures):
+        return [images.name(position) for position in range(len(images))]
+    return source_of(name).list_files(data_dir)
+
+
 def download_missing(name: str, data_dir: Path, progress: Progress) -> None:
     """Download the files of a dataset that are missing in the data folder.
 
@@ -108,6 +130,7 @@ __all__ = [
     "Source",
     "Split",
     "download_missing",
+    "list_training_files",
     "load",
     "source_of",
 ]

@@ -7,7 +7,8 @@ forms: as pictures whose file names begin with the label, and as binary records.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,9 +16,6 @@ from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import file_status, list_visible, printable
 from trainables.datasets.folder import decode_all
 from trainables.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER = "animal10n"
 """Name of the dataset's folder in the data folder."""
@@ -94,9 +92,7 @@ class Animal10N(Source):
                 for path in _list_binary_files(root, "train")
                 for number in range(path.stat().st_size // RECORD_DTYPE.itemsize)
             )
-        return tuple(
-            printable(path.relative_to(data_dir)) for path in _list_pictures(root, "train")
-        )
+        return tuple(printable(Path(path.name)) for path in _list_pictures(root, "train"))
 
 
 RECORD_DTYPE = np.dtype(
@@ -162,7 +158,8 @@ def _read_binary(root: Path, split: str) -> Split:
         if len(invalid):
             label = records["label"][invalid[0]]
             raise DataError(
-                f"{path}: record {invalid[0]} has label {label}, outside 0..{len(CLASS_NAMES) - 1}"
+                f"{path}: record {invalid[0]} (counted from 0) has label {label}, outside "
+                f"0..{len(CLASS_NAMES) - 1}"
             )
         images.append(records["image"])
         labels.append(records["label"].astype(np.int64))

@@ -225,8 +225,10 @@ class Source(ABC):
     def list_files(self, data_dir: Path) -> tuple[str, ...] | None:  # noqa: ARG002
         """Return the file names of the training samples, or None if samples are not files.
 
+        Label files and `suspects` name samples by these names.
+
         Returns:
-            Names relative to the data folder, in the order of the samples.
+            Paths below the folder of the training samples, in the order of the samples.
         """
         return None
 

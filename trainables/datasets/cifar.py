@@ -121,8 +121,15 @@ class Cifar(Source):
         elif folder.is_dir():
             paths = [folder / name for name in archive.members if (folder / name).is_file()]
         else:
-            return class_folders.signature(data_dir)
+            return class_folders.signature(data_dir, self.name, self.class_count)
         return "\n".join(map(file_stamp, paths))
+
+    def list_files(self, data_dir: Path) -> tuple[str, ...] | None:
+        """Return the paths of the training pictures below `train/`; None if there is an archive."""
+        archive = self.archive
+        if (data_dir / archive.file_name).is_file() or (data_dir / archive.folder).is_dir():
+            return None
+        return class_folders.list_files(data_dir)
 
     def fetch(self, data_dir: Path, progress: Progress) -> None:
         """Download the archive, unless the data folder contains the dataset in any form."""
@@ -150,8 +157,9 @@ class Cifar(Source):
             archive = self.archive
             raise DataError(
                 f"{self.name} is not in {data_dir.absolute()} (looked for {archive.file_name}, "
-                f"{archive.folder}/, train/<class>/): download it with `data prepare {self.name}`, "
-                "put the archive into this folder, or name another folder with --data-dir"
+                f"{archive.folder}/, train/<class>/): download it with `python -m orchestrator "
+                f"data prepare {self.name} --data-dir {data_dir.absolute()}`, put the archive "
+                "into this folder, or name another folder with --data-dir"
             )
 
 

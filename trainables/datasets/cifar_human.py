@@ -106,7 +106,7 @@ class HumanCifar(Source):
             raise DataError(
                 f"{path}: {CLEAN_LABELS_KEY} differs from the labels of the images "
                 f"({len(differing)} "
-                f"differ, the first at position {differing[0]}): use the images of "
+                f"differ, the first is sample {differing[0]}, counted from 0): use the images of "
                 f"{self.cifar.archive.file_name} in their order, not class folders"
             )
         return {

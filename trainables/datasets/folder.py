@@ -1,7 +1,7 @@
 """Datasets of small pictures of equal size in class folders: a user's own pictures, or CIFAR.
 
 The label of a class is the position of its name in alphabetical order. Pictures are ordered by
-class, then by file name.
+class, then by file name, both by the code points of their characters: 10.png comes before 2.png.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.cpus import usable_cpu_count
 from trainables.datasets import class_folders
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
     SPLITS,
     Listing,
-    check_classes,
-    list_pictures,
+    list_splits,
     printable,
 )
 from trainables.errors import DataError
@@ -61,8 +61,7 @@ def read_folders(
             picture has another size, no picture can be read, or the decoded pictures would not fit
             into memory.
     """
-    listings = {split: list_pictures(data_dir, split) for split in SPLITS}
-    class_names = check_classes(data_dir, name, listings, class_count)
+    class_names, listings = list_splits(data_dir, name, class_count)
     (height, width), size_owner = _required_size(listings["train"], name, image_shape)
     picture_count = sum(
         len(pictures) for listing in listings.values() for pictures in listing.values()
@@ -140,7 +139,7 @@ def decode_all(
             images[position] = pixels.transpose(2, 0, 1)
 
     # Pillow releases the GIL while it decodes: threads help with larger pictures.
-    pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=min(4, usable_cpu_count()))
     try:
         for _ in pool.map(decode_chunk, range(0, len(paths), CHUNK_SIZE)):
             pass
@@ -157,6 +156,8 @@ def decode(path: Path) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise DataError(f"cannot read {printable(path)}, which is no regular file: remove it")
     try:
         with Image.open(path) as picture:
             mode = picture.mode
@@ -174,7 +175,7 @@ class Folder(Source):
 
     name = "folder"
     title = "class folders"
-    licence = "the user's own"
+    licence = "your own data"
     layout = f"{class_folders.LAYOUT}, small pictures of equal size"
     distributor = "you"
 
@@ -184,8 +185,8 @@ class Folder(Source):
 
     def signature(self, data_dir: Path) -> str:
         """Return a SHA-256 of the names, sizes and modification times of all pictures."""
-        return class_folders.signature(data_dir)
+        return class_folders.signature(data_dir, self.name)
 
     def list_files(self, data_dir: Path) -> tuple[str, ...]:
-        """Return the file names of the training pictures, in the order of the samples."""
+        """Return the paths of the training pictures below `train/`, in the order of the samples."""
         return class_folders.list_files(data_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class Npz(Source):
 
     name = "npz"
     title = "arrays"
-    licence = "the user's own"
+    licence = "your own data"
     layout = LAYOUT
     distributor = "you"
 
@@ -43,9 +42,14 @@ class Npz(Source):
         """
         path = _path(data_dir)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except MemoryError as error:
+            raise DataError(
+                f"{path} is damaged, or its arrays do not fit into the memory of this machine "
+                f"({error}): write the file again, with fewer or smaller images"
+            ) from error
+        except Exception as error:  # a damaged archive raises errors of many kinds
             raise DataError(
                 f"{path} cannot be read as NumPy arrays: write the file with numpy.savez, "
                 "without Python objects (class names as strings)"

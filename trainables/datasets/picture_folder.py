@@ -12,10 +12,9 @@ import numpy as np
 
 from trainables.datasets.base import Dataset, Source, Split
 from trainables.datasets.class_folders import (
-    SPLITS,
     Listing,
-    check_classes,
     list_pictures,
+    list_splits,
     signature,
 )
 from trainables.datasets.pictures import Pictures
@@ -35,7 +34,7 @@ class PictureFolder(Source):
 
     name = "pictures"
     title = "pictures in class folders"
-    licence = "the user's own"
+    licence = "your own data"
     has_picture_files = True
     layout = (
         "train/<class>/<picture>, test/<class>/<picture> and, optionally, "
@@ -49,8 +48,7 @@ class PictureFolder(Source):
         Raises:
             DataError: if class folders are missing or empty, or differ between the splits.
         """
-        listings = {split: list_pictures(data_dir, split) for split in SPLITS}
-        classes = check_classes(data_dir, self.name, listings, None)
+        classes, listings = list_splits(data_dir, self.name)
         validation = None
         if (data_dir / VALIDATION_FOLDER).is_dir():
             listing = list_pictures(data_dir, VALIDATION_FOLDER)
@@ -70,7 +68,7 @@ class PictureFolder(Source):
     def signature(self, data_dir: Path) -> str:
         """Return a SHA-256 of the names, sizes and modification times of all pictures."""
         optional_splits = (VALIDATION_FOLDER,) if (data_dir / VALIDATION_FOLDER).is_dir() else ()
-        return signature(data_dir, (*SPLITS, *optional_splits))
+        return signature(data_dir, self.name, optional_splits=optional_splits)
 
 
 def _index_split(data_dir: Path, split: str, listing: Listing, classes: tuple[str, ...]) -> Split:

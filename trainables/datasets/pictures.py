@@ -6,6 +6,7 @@ import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,7 +15,6 @@ from trainables.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -98,7 +98,10 @@ def thumbnails(
 
     pixels = np.zeros((len(positions), 3, side, side), dtype=np.uint8)
     for row, position in zip(pixels, positions, strict=True):
-        with suppress(OSError, ValueError), Image.open(pictures.path(int(position))) as picture:
+        path = Path(pictures.path(int(position)))
+        if not path.is_file():  # reading a pipe or a device may never end
+            continue
+        with suppress(OSError, ValueError), Image.open(path) as picture:
             row[:] = np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side))).transpose(
                 2, 0, 1
             )

@@ -20,6 +20,8 @@ from trainables.run.schedules import CosineRestarts, MultiStep
 if TYPE_CHECKING:
     import torch
 
+    from trainables.run.recipe import Recipe
+
 __all__ = [
     "Batch",
     "Context",
@@ -133,8 +135,17 @@ class Method(ABC):
         """Check that hyperparameters fit each other and the number of epochs.
 
         Raises:
-            FieldError: if a parameter with `must_be_reached` is greater than the number of epochs.
+            FieldError: if a parameter with `must_be_reached` is greater than the number of epochs,
+                or one with `must_be_followed` is not less than it.
         """
+        for name in (parameter.name for parameter in cls.parameters if parameter.must_be_followed):
+            epoch_count = int(hyperparameters.number(name))
+            if epoch_count >= epochs:
+                raise FieldError(
+                    name,
+                    f"{name} is {epoch_count} of {epochs} epochs, but at least one epoch must "
+                    f"follow: train for at least {epoch_count + 1} epochs",
+                )
         for name in (parameter.name for parameter in cls.parameters if parameter.must_be_reached):
             epoch = int(hyperparameters.number(name))
             if epoch > epochs:
@@ -143,6 +154,18 @@ class Method(ABC):
                     f"{name} is {epoch}, after the last epoch ({epochs}): "
                     f"choose an epoch from 1 to {epochs}",
                 )
+
+    @classmethod
+    def remedies(cls, hyperparameters: FrozenMap, recipe: Recipe) -> tuple[str, ...]:  # noqa: ARG003
+        """Return settings worth trying where the tuned method is less accurate than cross entropy.
+
+        They are texts for the notes of tables. Settings that the runs have already are left out.
+
+        Args:
+            hyperparameters: values of the method's parameters, with those that were chosen.
+            recipe: recipe of the runs.
+        """
+        return ()
 
     @classmethod
     def output_count(cls, class_count: int) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
-from trainables.errors import FieldError
 from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
-    FrozenMap,
     Method,
     MultiStep,
     Parameter,
@@ -19,7 +18,7 @@ from trainables.methods.base import (
     Space,
     Stage,
 )
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR10_STATISTICS, CIFAR100_STATISTICS, cifar_recipe
 
 NEW_LOSS_WEIGHT = 0.05
 """Weight of the current batch's loss in the exponential moving average of the loss."""
@@ -28,7 +27,39 @@ INITIAL_ALPHA_DIVISOR = 64.0
 abstention penalty."""
 
 _REPOSITORY = "thulas/dac-label-noise"
-_RECIPE = cifar_recipe(200, 0.1, MultiStep((60, 120, 160), 0.2), 5e-4)
+_RECIPE = PublishedRecipe(
+    "cifar10*",
+    "symmetric*",
+    cifar_recipe(
+        200,
+        0.1,
+        MultiStep((60, 120, 160), 0.2),
+        5e-4,
+        reset_optimizer=True,
+        **CIFAR10_STATISTICS,
+    ),
+    f"{_REPOSITORY}; the numbers of epochs are from the command for STL-10 in its README, without "
+    "its --nesterov",
+)
+_SYMMETRIC_RECIPES = (
+    replace(_RECIPE, dataset="cifar100*", recipe=replace(_RECIPE.recipe, **CIFAR100_STATISTICS)),
+    _RECIPE,
+)
+_RECIPES = (
+    *_SYMMETRIC_RECIPES,
+    *(
+        replace(
+            entry,
+            noise="asymmetric*",
+            source=f"{entry.source}; that it holds for asymmetric noise is inferred",
+        )
+        for entry in _SYMMETRIC_RECIPES
+    ),
+)
+_RETRAINING_NOTE = (
+    "that both runs have one recipe is inferred; it leaves abstained samples out of the batches, "
+    "here out of the loss"
+)
 PARAMETERS = (
     Parameter(
         "final_alpha",
@@ -43,6 +74,7 @@ PARAMETERS = (
         default=20,
         low=1,
         in_epochs=True,
+        must_be_followed=True,
         help="number of epochs with plain cross entropy, before abstention (DAC code: 20)",
     ),
 )
@@ -61,9 +93,7 @@ class DacAbstention(Method):
     title: ClassVar[str] = "DAC (abstention)"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, eq. 1 and Algorithm 1"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe("cifar10*", "*symmetric*", _RECIPE, _REPOSITORY),
-    )
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "retained")
 
     def __init__(self, context: Context) -> None:
@@ -74,21 +104,6 @@ class DacAbstention(Method):
         self.average_loss = torch.full((), math.nan, device=context.labels.device)
         # NaN until the first step after the warm-up.
         self.initial_alpha = self.average_loss.clone()
-
-    @classmethod
-    def check(cls, hyperparameters: FrozenMap, epochs: int) -> None:
-        """Check that at least one epoch follows the warm-up epochs.
-
-        Raises:
-            FieldError: if all epochs are warm-up epochs.
-        """
-        warm_up_epochs = int(hyperparameters.number("warm_up_epochs"))
-        if warm_up_epochs >= epochs:
-            raise FieldError(
-                "warm_up_epochs",
-                f"warm_up_epochs is {warm_up_epochs} of {epochs} epochs, but at least one epoch "
-                "must follow the warm-up: decrease warm_up_epochs or increase the number of epochs",
-            )
 
     @classmethod
     def output_count(cls, class_count: int) -> int:
@@ -143,13 +158,8 @@ class DacRetraining(Method):
     title: ClassVar[str] = "DAC"
     source: ClassVar[str] = "Thulasidasan et al., ICML 2019, section 4"
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
-    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*symmetric*",
-            _RECIPE,
-            f"{_REPOSITORY}; that both trainings have the same recipe is inferred",
-        ),
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = tuple(
+        replace(entry, source=f"{entry.source}; {_RETRAINING_NOTE}") for entry in _RECIPES
     )
     stages: ClassVar[tuple[Stage, ...]] = (
         Stage("retained", "dac-abstain", "retained", tuple(p.name for p in PARAMETERS)),

@@ -17,7 +17,7 @@ from trainables.methods.base import (
     Space,
 )
 from trainables.methods.per_sample_state import MethodWithTargets, one_hot
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR100_STATISTICS, cifar_recipe
 
 if TYPE_CHECKING:
     from trainables.run.recipe import Recipe
@@ -77,17 +77,13 @@ class EarlyLearningRegularisation(MethodWithTargets):
         _published_recipe(
             "cifar10", "symmetric-*", cifar_recipe(150, 0.02, CosineRestarts(10, 1e-3), 1e-3)
         ),
-        _published_recipe(
-            "cifar100",
-            "*symmetric-*",
-            cifar_recipe(
-                150,
-                0.02,
-                MultiStep((80, 120), 0.01),
-                1e-3,
-                mean=(0.5071, 0.4867, 0.4408),
-                std=(0.2675, 0.2565, 0.2761),
-            ),
+        *(
+            _published_recipe(
+                "cifar100",
+                noise,
+                cifar_recipe(150, 0.02, MultiStep((80, 120), 0.01), 1e-3, **CIFAR100_STATISTICS),
+            )
+            for noise in ("symmetric-*", "asymmetric-*")
         ),
     )
 

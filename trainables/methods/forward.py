@@ -5,6 +5,7 @@ T_ij is the probability that a sample of true class i has the noisy label j.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
@@ -26,23 +27,30 @@ PROBABILITY_FLOOR = 1e-8
 finite."""
 
 _REPOSITORY = "giorgiop/loss-correction"
-_EPOCH_RULE_NOTE = (
-    "it selects the epoch by the loss on noisy validation labels, here by the accuracy"
+_RECIPE_NOTE = (
+    "it subtracts the mean image from pixels of 0 to 255, here they are normalised; it shifts "
+    "images by up to 10 %, here they are padded and cropped; it selects the epoch by the loss on "
+    "noisy validation labels, here by the accuracy"
 )
+_ESTIMATE_NOTE = (
+    "it estimates T from that epoch's network on all training samples, here from the last epoch's "
+    "on those that are not held out"
+)
+# Keras adds decay · Σ w² to the loss: the gradient is that of twice this weight decay.
 _RECIPES = (
     PublishedRecipe(
         "cifar10",
         "*",
-        cifar_recipe(120, 0.1, MultiStep((40, 80))),
-        f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
+        cifar_recipe(120, 0.1, MultiStep((41, 81)), 2 * 1e-4),
+        f"{_REPOSITORY}; {_RECIPE_NOTE}",
         hold_out=0.1,
         selection=EpochSelection.NOISY,
     ),
     PublishedRecipe(
         "cifar100",
         "*",
-        cifar_recipe(150, 0.1, MultiStep((80, 120)), 1e-3),
-        f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
+        cifar_recipe(150, 0.1, MultiStep((81, 121)), 2 * 1e-3),
+        f"{_REPOSITORY}; {_RECIPE_NOTE}",
         hold_out=0.1,
         selection=EpochSelection.NOISY,
     ),
@@ -53,21 +61,24 @@ def estimate_transition(predictions: torch.Tensor, percentile: float) -> torch.T
     """Estimate the transition matrix T from the predictions of a network trained on noisy labels.
 
     T_ij is the probability that a sample of true class i has the noisy label j. Row i of the
-    estimate is the prediction for one sample, the anchor of class i: the sample whose predicted
-    probability p_i of class i is at the given percentile of all training samples.
+    estimate is the prediction for one sample, the anchor of class i: of the samples whose predicted
+    probability p_i of class i is below the given percentile, the one with the highest p_i.
 
     Args:
         predictions: class probabilities of all training samples, shape (n, K).
-        percentile: percentile of p_i that defines the anchor. At 100, the anchor is the sample
-            with the highest p_i; at lower values, samples with outlying p_i are ignored.
+        percentile: percentile of p_i from which on samples are outliers that are ignored; at 100,
+            no sample is ignored.
 
     Returns:
         Estimated T, shape (K, K); its rows sum to 1.
     """
-    # NumPy's method "higher", which returns the value of a sample and never interpolates.
-    rank = -((-(len(predictions) - 1) * percentile) // 100)
-    sorted_indices = predictions.argsort(dim=0, stable=True)
-    anchor_predictions = predictions[sorted_indices[int(rank)]]
+    candidates = predictions
+    if percentile < 100:
+        # NumPy's method "higher", which returns the value of a sample and never interpolates.
+        rank = int(-((-(len(predictions) - 1) * percentile) // 100))
+        lowest_outliers = predictions.sort(dim=0).values[rank]
+        candidates = torch.where(predictions < lowest_outliers, predictions, 0)
+    anchor_predictions = predictions[candidates.argmax(dim=0)]
     return anchor_predictions / anchor_predictions.sum(dim=1, keepdim=True)
 
 
@@ -120,14 +131,19 @@ class ForwardEstimatedTransition(ForwardTrueTransition):
     title: ClassVar[str] = "Forward T-hat"
     source: ClassVar[str] = "Patrini et al., CVPR 2017, Theorem 2 and section 4.1"
     needs_truth: ClassVar[bool] = False
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = tuple(
+        replace(entry, source=f"{entry.source}; {_ESTIMATE_NOTE}") for entry in _RECIPES
+    )
     stages: ClassVar[tuple[Stage, ...]] = (Stage("predictions", "ce", "predictions"),)
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(
             "percentile",
             default=97.0,
             low=0,
+            low_open=True,
             high=100,
-            help="percentile that selects each class's anchor (authors' code: 97, CIFAR-100: 100)",
+            help="percentile below which the anchor of a class lies; 100: no limit (authors' code: "
+            "97, CIFAR-100: 100)",
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
@@ -21,8 +22,34 @@ from trainables.methods.published import cifar_recipe
 
 _REPOSITORY = "AlanChou/Truncated-Loss"
 _RECIPES = (
-    PublishedRecipe("cifar10", "*", cifar_recipe(120, 0.01, MultiStep((40, 80))), _REPOSITORY),
-    PublishedRecipe("cifar100", "*", cifar_recipe(150, 0.01, MultiStep((80, 120))), _REPOSITORY),
+    PublishedRecipe(
+        "cifar10",
+        "*",
+        cifar_recipe(
+            120,
+            0.01,
+            MultiStep((40, 80)),
+            mean=(0.491, 0.482, 0.447),
+            std=(0.247, 0.243, 0.262),
+        ),
+        _REPOSITORY,
+    ),
+    PublishedRecipe(
+        "cifar100",
+        "*",
+        cifar_recipe(
+            150,
+            0.01,
+            MultiStep((80, 120)),
+            mean=(0.507, 0.487, 0.441),
+            std=(0.267, 0.256, 0.276),
+        ),
+        _REPOSITORY,
+    ),
+)
+_PRUNING_NOTE = (
+    "it prunes by what the network with the best test accuracy predicts for augmented images, here "
+    "the current network for images without augmentation"
 )
 EXPONENT = Parameter(
     "q",
@@ -73,7 +100,7 @@ class TruncatedGeneralisedCrossEntropy(Method):
     Samples with p_ỹ ≤ k are pruned: their loss is the constant (1 - k^q) / q, without a gradient.
     Before epoch `first_pruning_epoch`, and again every `pruning_interval` epochs, all training
     samples are predicted to determine the pruned ones. The current network predicts them; the
-    public PyTorch port of the method uses the checkpoint with the best accuracy so far.
+    public PyTorch port of the method uses the checkpoint with the best test accuracy so far.
     """
 
     name: ClassVar[str] = "gce-truncated"
@@ -91,11 +118,11 @@ class TruncatedGeneralisedCrossEntropy(Method):
         ),
         Parameter(
             "first_pruning_epoch",
-            default=41,
+            default=40,
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch that prunes samples (public code: after 40 epochs, CIFAR-100: 80)",
+            help="first epoch with pruned samples (public code: 40, CIFAR-100: 80)",
         ),
         Parameter(
             "pruning_interval",
@@ -106,10 +133,12 @@ class TruncatedGeneralisedCrossEntropy(Method):
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
-        Setting("cifar100", "*", {"first_pruning_epoch": 81}, _REPOSITORY),
-        Setting("cifar10", "*", {"first_pruning_epoch": 41}, _REPOSITORY),
+        Setting("cifar100", "*", {"first_pruning_epoch": 80}, _REPOSITORY),
+        Setting("cifar10", "*", {"first_pruning_epoch": 40}, _REPOSITORY),
     )
-    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = _RECIPES
+    published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = tuple(
+        replace(entry, source=f"{entry.source}; {_PRUNING_NOTE}") for entry in _RECIPES
+    )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

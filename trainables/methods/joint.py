@@ -10,7 +10,6 @@ from trainables.lazy import functional, torch
 from trainables.methods.base import (
     Batch,
     Context,
-    EpochSelection,
     FrozenMap,
     Method,
     MultiStep,
@@ -22,31 +21,44 @@ from trainables.methods.base import (
     Stage,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot, soft_cross_entropy
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR10_STATISTICS, cifar_recipe
 
 WINDOW_EPOCHS = 10
 """Number of latest epochs whose mean prediction is a sample's learned label."""
 
 _REPOSITORY = "YU1ut/JointOptimization"
-_EPOCH_RULE_NOTE = "that the epoch is selected by its 5,000 clean validation samples is inferred"
+_CHAINER_REPOSITORY = "DaikiTanaka-UT/JointOptimization"
+_NO_CIFAR100_CODE = "there is no public code for CIFAR-100"
 _LABEL_RECIPE = PublishedRecipe(
     "cifar10*",
     "*",
     cifar_recipe(200, 0.1),
-    f"DaikiTanaka-UT/JointOptimization; {_EPOCH_RULE_NOTE}",
+    f"{_CHAINER_REPOSITORY}; it enlarges images to 40 × 40 before they are cropped and subtracts "
+    "the mean image, here they are padded and normalised as in the study",
     hold_out=0.1,
-    selection=EpochSelection.CLEAN,
 )
-_SYMMETRIC_LABEL_RECIPE = replace(
-    _LABEL_RECIPE,
-    dataset="cifar10",
-    noise="symmetric-*",
-    recipe=cifar_recipe(200, 0.08),
-    source=f"{_REPOSITORY}; {_EPOCH_RULE_NOTE}",
-)
-_ASYMMETRIC_LABEL_RECIPE = replace(
-    _SYMMETRIC_LABEL_RECIPE, noise="asymmetric-*", recipe=cifar_recipe(200, 0.03)
-)
+_RETRAINING_RECIPE = replace(_LABEL_RECIPE, recipe=cifar_recipe(120, 0.2, MultiStep((40, 80))))
+
+
+def _as_cifar100_recipe(entry: PublishedRecipe) -> PublishedRecipe:
+    """Return a recipe of the code for CIFAR-10 as one for CIFAR-100, with a source that says so."""
+    return replace(
+        entry,
+        dataset="cifar100*",
+        source=f"{entry.source}; values of the script for CIFAR-10, {_NO_CIFAR100_CODE}",
+    )
+
+
+def _port_recipe(noise: str, learning_rate: float) -> PublishedRecipe:
+    """Return the recipe of the PyTorch port for the first run on CIFAR-10."""
+    return PublishedRecipe(
+        "cifar10",
+        noise,
+        cifar_recipe(200, learning_rate, crop_padding=8, **CIFAR10_STATISTICS),
+        f"{_REPOSITORY}, a port",
+        hold_out=0.1,
+    )
+
 
 PARAMETERS = (
     Parameter(
@@ -81,7 +93,12 @@ PARAMETERS = (
 _SETTINGS = (
     Setting("cifar10", "symmetric-*", {"alpha": 1.2, "beta": 0.8}, _REPOSITORY),
     Setting("cifar10", "asymmetric-*", {"alpha": 0.8, "beta": 0.4}, _REPOSITORY),
-    Setting("cifar100", "*", {"alpha": 1.0, "beta": 0.5}, "DaikiTanaka-UT/JointOptimization"),
+    Setting(
+        "cifar100",
+        "*",
+        {"alpha": 1.0, "beta": 0.5},
+        f"defaults of the script in {_CHAINER_REPOSITORY}, for CIFAR-10; {_NO_CIFAR100_CODE}",
+    ),
 )
 
 
@@ -101,8 +118,9 @@ class JointOptimizationLabelLearning(Method):
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        _SYMMETRIC_LABEL_RECIPE,
-        _ASYMMETRIC_LABEL_RECIPE,
+        _port_recipe("symmetric-*", 0.08),
+        _port_recipe("asymmetric-*", 0.03),
+        _as_cifar100_recipe(_LABEL_RECIPE),
         _LABEL_RECIPE,
     )
     outcomes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
@@ -168,7 +186,8 @@ class JointOptimization(Method):
     parameters: ClassVar[tuple[Parameter, ...]] = PARAMETERS
     settings: ClassVar[tuple[Setting, ...]] = _SETTINGS
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        replace(_LABEL_RECIPE, recipe=cifar_recipe(120, 0.2, MultiStep((40, 80)))),
+        _as_cifar100_recipe(_RETRAINING_RECIPE),
+        _RETRAINING_RECIPE,
     )
     stages: ClassVar[tuple[Stage, ...]] = (
         Stage("labels", "joint-labels", "labels", tuple(p.name for p in PARAMETERS)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from trainables.lazy import functional, torch
@@ -14,10 +15,11 @@ from trainables.methods.base import (
     Parameter,
     PredictFunction,
     PublishedRecipe,
+    Setting,
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
-from trainables.methods.published import cifar_recipe
+from trainables.methods.published import CIFAR10_STATISTICS, cifar_recipe
 
 WINDOW_EPOCHS = 10
 """Number of latest epochs over which each sample's predictions are averaged for the ratio test."""
@@ -27,6 +29,32 @@ RETRO_EPSILON = 1e-4
 """Target ε of all other classes in the retroactive loss term."""
 
 _REPOSITORY = "pingqingsheng/LRT"
+_RECIPE = PublishedRecipe(
+    "cifar10*",
+    "*",
+    cifar_recipe(
+        180,
+        1e-3,
+        MultiStep((61, 121, 161), 0.5),
+        5e-4,
+        optimizer="radam",
+        reset_optimizer=True,
+        **CIFAR10_STATISTICS,
+    ),
+    f"{_REPOSITORY} since November 2020; until August 2020 its learning rate was 0.01",
+    hold_out=0.1,
+)
+_CIFAR100_MEANS = (0.507, 0.487, 0.441)
+
+
+def _epoch_setting(dataset: str, noise: str, retro: int, correction: int) -> Setting:
+    """Return a setting of the code's README, which counts epochs from 0."""
+    return Setting(
+        dataset,
+        noise,
+        {"first_retro_epoch": retro + 1, "first_correction_epoch": correction + 1},
+        f"{_REPOSITORY}, its README since November 2020",
+    )
 
 
 class LikelihoodRatioTest(Method):
@@ -70,10 +98,11 @@ class LikelihoodRatioTest(Method):
         ),
         Parameter(
             "first_retro_epoch",
-            default=21,
+            default=26,
             low=1,
             in_epochs=True,
-            help="first epoch with the retroactive term (LRT code: 20, counted from 0)",
+            help="first epoch with the retroactive term (LRT code: 25, until August 2020 20, "
+            "counted from 0)",
         ),
         Parameter(
             "retro_interval",
@@ -84,13 +113,21 @@ class LikelihoodRatioTest(Method):
         ),
         Parameter("retro", default=True, help="whether the loss has the retroactive term"),
     )
+    settings: ClassVar[tuple[Setting, ...]] = (
+        _epoch_setting("cifar10", "symmetric*-0.8", 20, 25),
+        _epoch_setting("cifar10", "asymmetric-*", 20, 25),
+        _epoch_setting("cifar10", "symmetric*", 25, 30),
+        _epoch_setting("cifar100", "symmetric*-0.8", 30, 35),
+        _epoch_setting("cifar100", "*symmetric*", 25, 30),
+    )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*",
-            cifar_recipe(180, 0.01, MultiStep((60, 120, 160), 0.5), 5e-4, optimizer="radam"),
-            f"{_REPOSITORY}; it has a new optimiser in each epoch, here one",
+        replace(
+            _RECIPE,
+            dataset="cifar100*",
+            recipe=replace(_RECIPE.recipe, mean=_CIFAR100_MEANS, std=_CIFAR100_MEANS),
+            source=f"{_RECIPE.source}; it divides by the channel means of CIFAR-100",
         ),
+        _RECIPE,
     )
 
     def __init__(self, context: Context) -> None:

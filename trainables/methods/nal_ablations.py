@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 _PAPER_SECTION = "paper, section 5.4 and Table 6"
+_PUBLIC_CODE_BETA = 0.1
+"""Weight β of the reverse term in NAL's public code, by default of the class in its loss.py."""
+_BETA_SOURCE = f"{_PUBLIC_CODE_BETA} is the default of the class in its loss.py"
 
 
 def confidence_logit(logits: torch.Tensor) -> torch.Tensor:
@@ -77,8 +80,36 @@ class NalWithReverseTerm(NoiseAttentionLearning):
 
     name: ClassVar[str] = "nal-rnal"
     title: ClassVar[str] = "NAL + RNAL"
-    source: ClassVar[str] = f"{_PAPER_SECTION}; the weight of the term is the public code's"
+    source: ClassVar[str] = (
+        f"{_PAPER_SECTION}; the weight of the term is the default in the public code's loss.py"
+    )
     parameters: ClassVar[tuple[Parameter, ...]] = tuple(
-        replace(parameter, default=0.1) if parameter is BETA else parameter
+        replace(
+            parameter,
+            default=_PUBLIC_CODE_BETA,
+            help="weight β of the reverse term (public code: 0.1, the default of the class in its "
+            "loss.py; its script for CIFAR has 0)",
+        )
+        if parameter is BETA
+        else parameter
         for parameter in NoiseAttentionLearning.parameters
     )
+    presets: ClassVar[Mapping[str, tuple[Setting, ...]]] = {
+        "paper": tuple(  # the paper does not state the weight of the term
+            replace(
+                setting,
+                values={name: value for name, value in setting.values.items() if name != BETA.name},
+            )
+            for setting in NoiseAttentionLearning.presets["paper"]
+        ),
+        "official": tuple(
+            replace(
+                setting,
+                values={**setting.values, BETA.name: _PUBLIC_CODE_BETA},
+                source=setting.source
+                if setting.values[BETA.name]
+                else f"{setting.source}; its script has β = 0, {_BETA_SOURCE}",
+            )
+            for setting in NoiseAttentionLearning.presets["official"]
+        ),
+    }

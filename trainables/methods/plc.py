@@ -19,7 +19,11 @@ from trainables.methods.base import (
     Space,
 )
 from trainables.methods.per_sample_state import RecentPredictions, one_hot
-from trainables.methods.published import ANIMAL10N_RECIPE, cifar_recipe
+from trainables.methods.published import (
+    ANIMAL10N_RECIPE,
+    CIFAR10_STATISTICS,
+    cifar_recipe,
+)
 
 DELTA_STEP = 0.1
 """Amount by which the correction threshold δ is raised after an epoch with few corrections."""
@@ -27,6 +31,8 @@ MAX_DELTA = 0.9
 """Upper bound of the correction threshold δ."""
 MIN_CORRECTED_FRACTION = 0.001
 """Fraction of corrected samples below which the correction threshold δ is raised after an epoch."""
+MIN_SOFTMAX_SCORE = 0.1
+"""Largest score of a sample below which the rule "softmax-ratio" replaces its label always."""
 
 _REPOSITORY = "pxiangwu/PLC"
 
@@ -37,6 +43,11 @@ class ProgressiveLabelCorrection(Method):
     Let f be the mean of a sample's predictions over the last `window` epochs, and ỹ its current
     label. If f_ỹ / max f is below the correction threshold δ, the label becomes argmax f. If fewer
     than 0.1 % of the samples are corrected after an epoch, δ is raised by 0.1, up to 0.9.
+
+    This is the rule "ratio". The public code has another rule on Clothing1M, "softmax-ratio": it
+    compares the softmax of f, where epochs that have not been trained yet count as f = 0. If the
+    largest score is below 0.1, the label becomes argmax f whatever the ratio is. Only if no other
+    label is corrected, δ is raised by 0.1, without an upper bound.
     """
 
     name: ClassVar[str] = "plc"
@@ -57,7 +68,8 @@ class ProgressiveLabelCorrection(Method):
             low=1,
             in_epochs=True,
             must_be_reached=True,
-            help="first epoch after which labels are corrected (PLC code: 8, counted from 0)",
+            help="first epoch after which labels are corrected (PLC code: 8, on CIFAR-100 with PMD "
+            "and other noise 15, counted from 0)",
         ),
         Parameter(
             "window",
@@ -65,11 +77,29 @@ class ProgressiveLabelCorrection(Method):
             low=1,
             help="number of latest epochs over which predictions are averaged (PLC code: 5)",
         ),
+        Parameter(
+            "rule",
+            default="ratio",
+            choices=("ratio", "softmax-ratio"),
+            neutral="ratio",
+            help="rule of correction: ratio (Algorithm 1) or softmax-ratio (PLC code, Clothing1M)",
+        ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
+        Setting(
+            "cifar100*",
+            "pmd-*+*",
+            {"first_correction_epoch": 16, "window": 5},
+            f"{_REPOSITORY}, its README for hybrid noise on CIFAR-100",
+        ),
         Setting("cifar10*", "*", {"first_correction_epoch": 9, "window": 5}, _REPOSITORY),
         Setting("animal10n", "*", {"first_correction_epoch": 41, "window": 10}, _REPOSITORY),
-        Setting("clothing1m", "*", {"first_correction_epoch": 2}, _REPOSITORY),
+        Setting(
+            "clothing1m",
+            "*",
+            {"delta": 0.7, "first_correction_epoch": 2, "window": 5, "rule": "softmax-ratio"},
+            _REPOSITORY,
+        ),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
         PublishedRecipe(
@@ -81,8 +111,7 @@ class ProgressiveLabelCorrection(Method):
                 MultiStep((40, 80), 0.5),
                 5e-4,
                 nesterov=True,
-                mean=(0.4914, 0.4822, 0.4465),
-                std=(0.2023, 0.1994, 0.2010),
+                **CIFAR10_STATISTICS,
             ),
             f"{_REPOSITORY}; it uses the statistics of CIFAR-10 for CIFAR-100 too",
             hold_out=0.1,
@@ -96,6 +125,7 @@ class ProgressiveLabelCorrection(Method):
         hyperparameters = context.hyperparameters
         self.first_correction_epoch = int(hyperparameters.number("first_correction_epoch"))
         window_epochs = int(hyperparameters.number("window"))
+        self.uses_softmax_ratio = hyperparameters["rule"] == "softmax-ratio"
         self.current_labels = context.labels.clone()
         self.delta = torch.tensor(hyperparameters.number("delta"), device=context.labels.device)
         self.recent_predictions = RecentPredictions(
@@ -118,13 +148,22 @@ class ProgressiveLabelCorrection(Method):
         """Correct labels, and raise the correction threshold δ if few labels were corrected."""
         if epoch < self.first_correction_epoch:
             return
-        mean_predictions = self.recent_predictions.mean(epoch)
-        p_max, predicted_labels = mean_predictions.max(dim=1)
-        p_label = mean_predictions.gather(1, self.current_labels.unsqueeze(1)).squeeze(1)
-        is_corrected = p_label < self.delta * p_max
+        if self.uses_softmax_ratio:
+            scores = self.recent_predictions.buffer.mean(dim=1).softmax(dim=1)
+        else:
+            scores = self.recent_predictions.mean(epoch)
+        max_score, predicted_labels = scores.max(dim=1)
+        label_score = scores.gather(1, self.current_labels.unsqueeze(1)).squeeze(1)
+        is_corrected = label_score < self.delta * max_score
+        raised_delta = self.delta + DELTA_STEP
+        if self.uses_softmax_ratio:
+            is_unsure = max_score < MIN_SOFTMAX_SCORE
+            has_few_corrections = ~(is_corrected & ~is_unsure).any()
+            is_corrected |= is_unsure
+        else:
+            has_few_corrections = is_corrected.sum() < MIN_CORRECTED_FRACTION * len(is_corrected)
+            raised_delta = raised_delta.clamp(max=MAX_DELTA)
         self.current_labels.copy_(torch.where(is_corrected, predicted_labels, self.current_labels))
-        has_few_corrections = is_corrected.sum() < MIN_CORRECTED_FRACTION * len(is_corrected)
-        raised_delta = (self.delta + DELTA_STEP).clamp(max=MAX_DELTA)
         self.delta.copy_(torch.where(has_few_corrections, raised_delta, self.delta))
 
     def estimated_targets(self) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CONSTANT_SCHEDULE, MultiStep, Schedule
@@ -113,6 +113,19 @@ ANIMAL10N_RECIPE = Recipe(
 )
 """Recipe that PLC, SELC and NAL use on ANIMAL-10N: SGD without momentum, on images normalised by
 the channel means and standard deviations of ImageNet."""
+
+
+CIFAR10_STATISTICS: Mapping[str, Any] = {
+    "mean": (0.4914, 0.4822, 0.4465),
+    "std": (0.2023, 0.1994, 0.2010),
+}
+"""Channel means and deviations of CIFAR-10 in most public codes; each deviation is the mean of the
+deviations of the images."""
+CIFAR100_STATISTICS: Mapping[str, Any] = {
+    "mean": (0.5071, 0.4867, 0.4408),
+    "std": (0.2675, 0.2565, 0.2761),
+}
+"""Channel means and standard deviations of CIFAR-100 in the public codes of DAC and ELR."""
 
 
 def cifar_recipe(

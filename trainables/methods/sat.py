@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.methods.base import Batch, CosineRestarts, Parameter, PublishedRecipe
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     import torch
 
 
-_REPOSITORY = "LayneH/self-adaptive-training"
+_RECIPE = PublishedRecipe(
+    "cifar10*",
+    "symmetric*",
+    cifar_recipe(200, 0.1, CosineRestarts(200), 5e-4, batch_size=256),
+    "LayneH/self-adaptive-training",
+)
 
 
 class SelfAdaptiveTraining(MethodWithMovingTargets):
@@ -36,11 +42,11 @@ class SelfAdaptiveTraining(MethodWithMovingTargets):
         first_target_epoch_parameter(61, "SAT code: 60, counted from 0"),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*symmetric*",
-            cifar_recipe(200, 0.1, CosineRestarts(200), 5e-4, batch_size=256),
-            _REPOSITORY,
+        _RECIPE,
+        replace(
+            _RECIPE,
+            noise="asymmetric*",
+            source=f"{_RECIPE.source}; that it holds for asymmetric noise is inferred",
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainables.lazy import functional, torch
 from trainables.methods.base import (
@@ -17,13 +17,33 @@ from trainables.methods.base import (
 )
 from trainables.methods.published import cifar_recipe
 
+if TYPE_CHECKING:
+    from trainables.run.recipe import Recipe
+
 LABEL_FLOOR = 1e-4
 """Lower bound of the entries of one-hot labels in the reverse cross entropy."""
 PROBABILITY_FLOOR = 1e-7
 """Lower bound of predicted probabilities in the reverse cross entropy."""
 
 _REPOSITORY = "YisenWang/symmetric_cross_entropy_for_noisy_labels"
-_WEIGHT_DECAY_NOTE = "the weight decay is that of the port by HanxunH"
+_PORT = (
+    "HanxunH/SCELoss-Reproduce @ 07b2adb, a port; its cross entropy has labels of at least 1e-4 "
+    "on all classes, here 0"
+)
+
+
+def _port_recipe(epochs: int, milestones: tuple[int, ...]) -> Recipe:
+    """Return a recipe of the PyTorch port, which normalises CIFAR-100 like CIFAR-10."""
+    return cifar_recipe(
+        epochs,
+        0.01,
+        MultiStep(milestones),
+        5e-3,
+        nesterov=True,
+        max_gradient_norm=5.0,
+        mean=(0.49139968, 0.48215827, 0.44653124),
+        std=(0.24703233, 0.24348505, 0.26158768),
+    )
 
 
 class SymmetricCrossEntropy(Method):
@@ -33,8 +53,9 @@ class SymmetricCrossEntropy(Method):
     CE is the cross entropy -log p_ỹ, and RCE the reverse cross entropy
     -Σ_k p_k log max(e_k, 1e-4) = 9.21 (1 - p_ỹ).
 
-    As in the public code, p is at least 1e-7 in RCE. In CE, p has no lower bound, so that the
-    gradient does not vanish for predictions that are certain and wrong.
+    As in the public codes, p is at least 1e-7 in RCE. In CE, p has no lower bound, so that the
+    gradient does not vanish for predictions that are certain and wrong. The revision of the PyTorch
+    port whose recipe is used has both bounds in CE too, 1e-7 for p and 1e-4 for e.
     """
 
     name: ClassVar[str] = "sce"
@@ -61,17 +82,12 @@ class SymmetricCrossEntropy(Method):
         Setting("cifar100", "*", {"a": 6.0, "b": 0.1}, _REPOSITORY),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10",
-            "*",
-            cifar_recipe(120, 0.01, MultiStep((40, 80)), 5e-3),
-            f"{_REPOSITORY}; {_WEIGHT_DECAY_NOTE}",
-        ),
+        PublishedRecipe("cifar10", "*", _port_recipe(120, (40, 80)), _PORT),
         PublishedRecipe(
             "cifar100",
             "*",
-            cifar_recipe(150, 0.1, MultiStep((80, 120)), 5e-3),
-            f"{_REPOSITORY}; {_WEIGHT_DECAY_NOTE}",
+            _port_recipe(150, (80, 120)),
+            f"{_PORT}; its number of epochs is from {_REPOSITORY}",
         ),
     )
 

@@ -84,18 +84,18 @@ class SelfEnsembleLabelCorrection(MethodWithMovingTargets):
         Setting("webvision", "*", {"first_target_epoch": 41}, _REPOSITORY),
     )
     published_recipes: ClassVar[tuple[PublishedRecipe, ...]] = (
-        PublishedRecipe(
-            "cifar10*",
-            "*symmetric*",
-            cifar_recipe(200, 0.02, MultiStep((40, 80)), 1e-3),
-            _REPOSITORY,
+        *(
+            PublishedRecipe(
+                "cifar10*", noise, cifar_recipe(200, 0.02, MultiStep((40, 80)), 1e-3), _REPOSITORY
+            )
+            for noise in ("symmetric*", "asymmetric*")
         ),
         PublishedRecipe(
             "cifar10*",
             "pmd-*",
             # The public code creates an epoch's optimiser with the rate of the epoch before.
-            cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4),
-            f"{_REPOSITORY}; it has a new optimiser, without momentum, in each epoch, here one",
+            cifar_recipe(150, 0.1, MultiStep((61, 121), 0.2), 5e-4, reset_optimizer=True),
+            _REPOSITORY,
         ),
         PublishedRecipe("animal10n", "*", ANIMAL10N_RECIPE, _REPOSITORY),
         PublishedRecipe(

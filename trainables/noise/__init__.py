@@ -6,7 +6,10 @@ kind reads the names of its scenarios.
 
 from __future__ import annotations
 
-from trainables.errors import FieldError
+import re
+from typing import TYPE_CHECKING
+
+from trainables.errors import FieldError, suggest
 from trainables.extensions import HASH_SEPARATOR, class_name_of, extension_class, is_extension
 from trainables.noise.asymmetric import AsymmetricNoise
 from trainables.noise.base import Noise, NoiseContext
@@ -17,6 +20,9 @@ from trainables.noise.human import HumanLabels
 from trainables.noise.official import OfficialNoise
 from trainables.noise.pmd import PmdNoise
 from trainables.noise.symmetric import SymmetricNoise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOISE_KINDS: tuple[type[Noise], ...] = (
     CleanLabels,
@@ -64,10 +70,9 @@ def _single_noise(scenario: str) -> Noise:
         noise = kind.parse(scenario)
         if noise is not None:
             return noise
-    forms = ", ".join(
-        [form for kind in NOISE_KINDS for form in kind.name_forms] + list(CombinedNoise.name_forms)
-    )
-    raise FieldError("scenario", f"unknown scenario '{scenario}'; known: {forms}")
+    forms = [form for kind in NOISE_KINDS for form in kind.name_forms]
+    forms += CombinedNoise.name_forms
+    raise FieldError("scenario", f"unknown scenario '{scenario}': {_suggest_form(scenario, forms)}")
 
 
 def _extension_noise(scenario: str) -> Noise:
@@ -81,11 +86,14 @@ def _extension_noise(scenario: str) -> Noise:
     kind = extension_class("noise", class_name, Noise)  # type: ignore[type-abstract]
     noise = kind.parse(plain_name)
     if noise is None:
-        forms = ", ".join(kind.name_forms)
-        raise FieldError(
-            "scenario", f"{kind.__name__} has no scenario '{plain_name}'; known: {forms}"
-        )
+        hint = _suggest_form(plain_name, kind.name_forms)
+        raise FieldError("scenario", f"{kind.__name__} has no scenario '{plain_name}': {hint}")
     return noise
+
+
+def _suggest_form(scenario: str, forms: Iterable[str]) -> str:
+    """Return the closest form of scenario names, such as `symmetric-RATE`, and a list of all."""
+    return suggest(re.sub(r"\d+\.\d+", "RATE", scenario), forms)
 
 
 def _combined_noise(scenario: str, first: Noise, second: Noise) -> CombinedNoise:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trainables.errors import DataError, FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trainables.datasets.base import Source
 
@@ -214,13 +214,13 @@ def percent(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
-def check_labels(origin: str, labels: Labels, class_count: int) -> None:
+def check_labels(labels: Labels, class_count: int, place: Callable[[int], str]) -> None:
     """Check that all labels are class indices from 0 to K - 1.
 
     Args:
-        origin: name of the file or label set, for the message.
         labels: labels to check.
         class_count: number of classes K.
+        place: function that says, for the message, where the label at a position comes from.
 
     Raises:
         DataError: if a label is out of range; the message states the first such label.
@@ -229,6 +229,5 @@ def check_labels(origin: str, labels: Labels, class_count: int) -> None:
     if len(outside):
         position = int(outside[0])
         raise DataError(
-            f"{origin}: label {labels[position]} at position {position} is outside "
-            f"0..{class_count - 1}"
+            f"{place(position)}: label {labels[position]} is outside 0..{class_count - 1}"
         )

@@ -101,6 +101,8 @@ class Parameter:
         in_epochs: whether the value counts epochs, and is scaled with the length of a run.
         must_be_reached: whether the value is an epoch at which the method changes its behaviour, so
             that a run must not end before this epoch.
+        must_be_followed: whether the value counts epochs at the start of a run that at least one
+            other epoch must follow.
         space: default search space; None if the parameter is not searched by default.
         neutral: for a parameter that was added after a release, the value under which the method or
             backbone behaves as before. The digest of a run leaves out parameters with this value,
@@ -117,6 +119,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     in_epochs: bool = False
     must_be_reached: bool = False
+    must_be_followed: bool = False
     space: Space | None = None
     neutral: Value | None = None
 

@@ -12,9 +12,12 @@ from trainables.run.schedules import CONSTANT_SCHEDULE, Schedule, scale_epoch_co
 AUGMENTATIONS = ("crop", "flip")
 """Names of the random augmentations of training images.
 
-"crop" pads a small image by 4 pixels on each side and crops it to its original size at a random
-position; from a large picture it crops a square of side `Recipe.crop_size`. "flip" mirrors an image
-horizontally with probability 1/2."""
+"crop" pads a small image by `Recipe.crop_padding` pixels on each side and crops it to its original
+size at a random position; from a large picture it crops a square of side `Recipe.crop_size`. "flip"
+mirrors an image horizontally with probability 1/2."""
+
+DEFAULT_CROP_PADDING = 4
+"""Default number of pixels that "crop" adds on each side of a small image."""
 
 Precision = Literal["float32", "bf16"]
 """Names of the number formats of the forward pass."""
@@ -23,6 +26,9 @@ Optimizer = Literal["sgd", "radam"]
 
 POSITIVE_INTEGER_FIELDS = ("epochs", "batch_size", "window", "evaluate_every")
 """Names of the fields of a recipe that must be at least 1."""
+
+MAX_EPOCHS = 1_000_000
+"""Largest number of epochs of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +40,21 @@ class Recipe:
         batch_size: number of samples per step; the last batch of an epoch may be smaller.
         drop_last: whether a smaller last batch is dropped.
         learning_rate: base learning rate, which the schedule scales.
-        optimizer: "sgd", the optimiser of the NAL paper, or "radam", which ignores `momentum`.
+        optimizer: "sgd", the optimiser of the NAL paper, or "radam", which ignores `momentum` and
+            decays weights apart from the gradient (decoupled weight decay).
         momentum: momentum of SGD.
         weight_decay: weight decay of every network parameter that the loss depends on.
         nesterov: whether SGD uses Nesterov momentum.
+        reset_optimizer: whether the optimiser's state, such as the momentum of past steps, is
+            discarded before each epoch.
+        max_gradient_norm: largest Euclidean norm of the gradient of all weights; larger gradients
+            are scaled down to it. None for no limit.
         schedule: learning rate as a function of the epoch.
         augmentation: names of the augmentations of training images, from `AUGMENTATIONS`.
         crop_size: side in pixels of the square that is cut out of a large picture as input of the
             network, from the centre unless "crop" is among the augmentations; None for small
             images, which are used whole.
+        crop_padding: number of black pixels that "crop" adds on each side of a small image.
         mean: mean of each channel for pixels scaled to [0, 1]; None to measure it on the training
             samples.
         std: standard deviation of each channel for pixels scaled to [0, 1]; None to measure it on
@@ -63,9 +75,12 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
+    reset_optimizer: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
+    max_gradient_norm: float | None = field(default=None, metadata=NEUTRAL_DEFAULT)
     schedule: Schedule = CONSTANT_SCHEDULE
     augmentation: tuple[str, ...] = ()
     crop_size: int | None = field(default=None, metadata=NEUTRAL_DEFAULT)
+    crop_padding: int = field(default=DEFAULT_CROP_PADDING, metadata=NEUTRAL_DEFAULT)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     window: int = 10
@@ -76,31 +91,40 @@ class Recipe:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
+        max_norm, crop_size = self.max_gradient_norm, self.crop_size
         for name, allowed, is_valid in (
             *((name, "at least 1", getattr(self, name) >= 1) for name in POSITIVE_INTEGER_FIELDS),
+            ("epochs", f"at most {MAX_EPOCHS}", self.epochs <= MAX_EPOCHS),
             ("learning_rate", "above 0", self.learning_rate > 0),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "at least 0", self.weight_decay >= 0),
+            ("max_gradient_norm", "above 0", max_norm is None or max_norm > 0),
+            ("crop_size", "at least 1", crop_size is None or crop_size >= 1),
+            ("crop_padding", "at least 0", self.crop_padding >= 0),
         ):
             if not is_valid:
                 value = getattr(self, name)
-                raise FieldError(name, f"{name} must be {allowed}, got {value:g}")
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 share one digest
-        if self.crop_size is not None and self.crop_size < 1:
-            raise FieldError("crop_size", f"crop_size must be at least 1, got {self.crop_size}")
-        if self.optimizer != "sgd":  # no effect, so it must not change the digest
-            object.__setattr__(self, "momentum", 0.0)
-        if self.nesterov and self.momentum == 0:
-            raise FieldError("nesterov", "nesterov requires momentum above 0, got 0")
+                raise FieldError(name, f"{name} must be {allowed}, got {value}")
         for name in self.augmentation:
             if name not in AUGMENTATIONS:
                 allowed = ", ".join(AUGMENTATIONS)
                 raise FieldError("augmentation", f"unknown augmentation '{name}'; known: {allowed}")
-        # Augmentations are applied in one order; their order here must not change the digest.
+        self._check_mean_and_std()
+        self._normalise_values()
+        if self.nesterov and self.momentum == 0:
+            raise FieldError("nesterov", "nesterov requires momentum above 0, got 0")
+
+    def _normalise_values(self) -> None:
+        """Replace values that have the same effect by one of them, so that they share a digest."""
+        for name in ("learning_rate", "momentum", "weight_decay", "max_gradient_norm"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
         ordered = tuple(name for name in AUGMENTATIONS if name in self.augmentation)
         object.__setattr__(self, "augmentation", ordered)
-        self._check_mean_and_std()
+        if self.optimizer != "sgd":
+            object.__setattr__(self, "momentum", 0.0)
+        if "crop" not in self.augmentation or self.crop_size is not None:
+            object.__setattr__(self, "crop_padding", DEFAULT_CROP_PADDING)
         if self.window > self.epochs:
             object.__setattr__(self, "window", self.epochs)
 

@@ -107,6 +107,11 @@ class RunResult:
         diagnostics: scalar diagnostics by name, each with one value per collected epoch; the
             numbers of these epochs are under "epoch". Empty if no epoch was collected. Diagnostics
             of single samples are in the file `diagnostics.npz`.
+        class_names: names of the classes, in the order of the network's outputs; empty in records
+            of versions that did not store them, as are `mean` and `std`.
+        mean: mean of each channel that was subtracted from the pixels, scaled to [0, 1], before the
+            network saw them; empty if training never started.
+        std: standard deviation of each channel by which the difference was divided.
         digest: digest of the spec.
     """
 
@@ -123,6 +128,9 @@ class RunResult:
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
     skipped: int = 0
     split: str = ""
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +233,9 @@ class RunResult:
             "diagnostics": self.diagnostics,
             "skipped": self.skipped,
             "split": self.split,
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
         }
 
     @classmethod
@@ -249,6 +260,9 @@ class RunResult:
                 diagnostics=dict(json_object["diagnostics"]),
                 skipped=int(json_object["skipped"]),
                 split=str(json_object["split"]),
+                class_names=tuple(json_object.get("class_names", ())),
+                mean=tuple(json_object.get("mean", ())),
+                std=tuple(json_object.get("std", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-REVISION = 1
+REVISION = 2
 """Revision of the training code; increased whenever a change alters the bits of any result."""
 
 UnreadablePolicy = Literal["fail", "skip"]
@@ -66,6 +66,8 @@ class RunSpec:
             training split; "" if labels are drawn.
         balanced: whether the subset has the same number of samples of every class, according to
             the labels in the dataset.
+        test_subset: number of evaluated samples of each test split, equally many of every class;
+            None for all.
         unreadable: treatment of pictures that cannot be decoded: "fail" ends the run, "skip"
             leaves the sample out and counts it in the record.
         needs: digests of the runs whose outcomes (such as predictions) this run uses, by role:
@@ -91,6 +93,7 @@ class RunSpec:
     seeds: Seeds
     annotations: str = field(default="", metadata=NEUTRAL_DEFAULT)
     balanced: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
+    test_subset: int | None = field(default=None, metadata=NEUTRAL_DEFAULT)
     unreadable: UnreadablePolicy = field(default="fail", metadata=NEUTRAL_DEFAULT)
     needs: FrozenMap = field(default=FrozenMap(), metadata=NEUTRAL_DEFAULT)
     code: FrozenMap = field(default=FrozenMap(), metadata=NEUTRAL_DEFAULT)
@@ -102,8 +105,10 @@ class RunSpec:
         if not 0 <= self.hold_out < 1:
             raise FieldError("hold_out", f"hold_out must be in [0, 1), got {self.hold_out:g}")
         object.__setattr__(self, "hold_out", float(self.hold_out))  # 0 and 0.0 share one digest
-        if self.subset is not None and self.subset < 1:
-            raise FieldError("subset", f"subset must be at least 1, got {self.subset}")
+        for name in ("subset", "test_subset"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise FieldError(name, f"{name} must be at least 1, got {count}")
         for name in self.evaluate:
             if name not in EVALUATION_SPLITS:
                 raise FieldError(

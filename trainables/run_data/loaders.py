@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from trainables.run.recipe import Recipe
 
-PADDING = 4
-"""Number of pixels added on each side of an image before it is cropped to its original size."""
-
 
 class EpochDraws:
     """Random order, crops and flips of the samples of a loader in one epoch.
@@ -37,6 +34,7 @@ class EpochDraws:
             None if images are not cropped at random.
         flip: whether each image is mirrored horizontally, shape (n,); None without random
             flips.
+        padding: number of pixels added on each side of a small image before it is cropped.
     """
 
     def __init__(self, index: NDArray[np.int64], recipe: Recipe, seeds: Seeds, epoch: int) -> None:
@@ -57,6 +55,7 @@ class EpochDraws:
         self.order = np.argsort(sort_keys, kind="stable")
         self.crop = (draw("top"), draw("left")) if "crop" in recipe.augmentation else None
         self.flip = draw("flip") < 0.5 if "flip" in recipe.augmentation else None
+        self.padding = recipe.crop_padding
 
 
 def split_into_batches(
@@ -154,9 +153,9 @@ class ArrayLoader:
         self, draws: EpochDraws, batch_size: int, *, drop_last: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of an epoch in random order, see `Loader.epoch_batches`."""
-        offsets = np.full((2, len(self)), PADDING)
+        offsets = np.full((2, len(self)), draws.padding)
         if draws.crop is not None:
-            offsets = np.floor(np.stack(draws.crop) * (2 * PADDING + 1)).astype(np.int64)
+            offsets = np.floor(np.stack(draws.crop) * (2 * draws.padding + 1)).astype(np.int64)
         flips = np.zeros(len(self), dtype=bool) if draws.flip is None else draws.flip
         top, left = torch.from_numpy(offsets).to(self.device)
         flip = torch.from_numpy(flips).to(self.device)
@@ -165,7 +164,9 @@ class ArrayLoader:
             positions = torch.from_numpy(batch).to(self.device)
             images = self.images(positions)
             if has_augmentation:
-                images = crop_and_flip(images, top[positions], left[positions], flip[positions])
+                images = crop_and_flip(
+                    images, top[positions], left[positions], flip[positions], draws.padding
+                )
             yield images, positions
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -224,19 +225,24 @@ class Normalise:
 
 
 def crop_and_flip(
-    images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, flip: torch.Tensor
+    images: torch.Tensor,
+    top: torch.Tensor,
+    left: torch.Tensor,
+    flip: torch.Tensor,
+    padding: int,
 ) -> torch.Tensor:
     """Pad images with zeros, crop them to their original size and mirror some of them.
 
     Args:
         images: images, uint8, shape (b, C, H, W).
-        top: first row of each crop, int64 in 0..2·PADDING, shape (b,).
-        left: first column of each crop, int64 in 0..2·PADDING, shape (b,).
+        top: first row of each crop, int64 in 0..2·padding, shape (b,).
+        left: first column of each crop, int64 in 0..2·padding, shape (b,).
         flip: whether each image is mirrored horizontally, bool, shape (b,).
+        padding: number of zeros added on each side of an image.
     """
     count, channels, height, width = images.shape
     device = images.device
-    padded = functional.pad(images, (PADDING,) * 4)
+    padded = functional.pad(images, (padding,) * 4)
     rows = top[:, None] + torch.arange(height, device=device)
     unflipped = torch.arange(width, device=device)
     columns = left[:, None] + torch.where(flip[:, None], width - 1 - unflipped, unflipped)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -178,6 +179,11 @@ def decode_picture(path: str) -> torch.Tensor:
     Raises:
         DataError: if the file cannot be read or is not an 8-bit picture.
     """
+    if not Path(path).is_file():  # reading a pipe or a device may never end
+        raise DataError(
+            f"cannot read {path}, which is no regular file: remove it from the dataset, or set "
+            "unreadable: skip in the study"
+        )
     try:
         image: torch.Tensor = decode_image(read_file(path), mode=ImageReadMode.RGB)
         image = image[0] if image.ndim == 4 else image  # first frame of an animation

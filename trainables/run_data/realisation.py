@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trainables.datasets.base import Dataset
+    from trainables.datasets.base import Dataset, Split
 
 
 def held_out_count(fraction: float, sample_count: int) -> int:
@@ -157,7 +157,11 @@ def _draw_labels(scenario: str, context: NoiseContext, seed: int) -> NDArray[np.
             f"{title} must return {sample_count} integers, one for each sample, but returned "
             f"{labels.dtype} of shape {labels.shape}"
         )
-    check_labels(f"labels of {title}", labels, context.class_count)
+    check_labels(
+        labels,
+        context.class_count,
+        lambda position: f"labels of {title}, sample {position} (counted from 0)",
+    )
     return labels.astype(np.int64)
 
 
@@ -190,7 +194,11 @@ def realisation_of(
         raise DataError(
             f"{len(noisy_labels)} noisy labels are stored, but the run has {len(index)} samples"
         )
-    check_labels("noisy labels", noisy_labels, class_count)
+    check_labels(
+        noisy_labels,
+        class_count,
+        lambda position: f"noisy labels, sample {position} (counted from 0)",
+    )
     true_labels = dataset.train.labels[index]
     return Realisation(
         index, true_labels, noisy_labels, class_count, _true_labels_known(dataset, scenario)
@@ -227,14 +235,54 @@ def subset_positions(
     order = permutation(len(labels), "subset", seeds.subset)
     if not balanced:
         return np.sort(order[:subset])
+    return _balanced_positions(dataset, labels, order, subset)
+
+
+def evaluated_test_positions(
+    dataset: Dataset, split: Split, test_subset: int | None
+) -> NDArray[np.int64]:
+    """Return the positions in a test split of the samples that are evaluated, ascending.
+
+    They depend on no seed, so that all runs are compared on the same samples.
+
+    Args:
+        dataset: dataset of the test split.
+        split: test split.
+        test_subset: number of evaluated samples, equally many of every class. If it is not a
+            multiple of the number of classes, the first classes have one sample more. None, or a
+            number above the size of the split, for all samples.
+
+    Raises:
+        DataError: if a class has too few samples.
+    """
+    if test_subset is None or test_subset >= len(split):
+        return np.arange(len(split))
+    order = permutation(len(split), "subset", 0, "test")
+    return _balanced_positions(dataset, split.labels, order, test_subset)
+
+
+def _balanced_positions(
+    dataset: Dataset, labels: NDArray[np.int64], order: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Return the first positions in an order that make a class-balanced subset, ascending.
+
+    Args:
+        dataset: dataset with the names of the classes.
+        labels: labels of all samples, shape (n,).
+        order: permutation of the positions 0..n - 1.
+        count: number of samples of the subset.
+
+    Raises:
+        DataError: if a class has too few samples.
+    """
     class_count = len(dataset.classes)
     selection = []
     for label in range(class_count):
-        requested_count = subset // class_count + (label < subset % class_count)
+        requested_count = count // class_count + (label < count % class_count)
         positions = order[labels[order] == label][:requested_count]
         if len(positions) < requested_count:
             raise DataError(
-                f"a balanced subset of {subset} samples needs {requested_count} samples of class "
+                f"a balanced subset of {count} samples needs {requested_count} samples of class "
                 f"'{dataset.classes[label]}', which has {len(positions)}: make the subset smaller"
             )
         selection.append(positions)

@@ -17,7 +17,11 @@ from trainables.run.metrics import (
     top_k_metric,
 )
 from trainables.run_data.loaders import ArrayLoader, Loader, Normalise, channel_statistics
-from trainables.run_data.realisation import Realisation, labels_digest
+from trainables.run_data.realisation import (
+    Realisation,
+    evaluated_test_positions,
+    labels_digest,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +40,9 @@ class RunSplits:
             accuracy.
         extra_metrics: additional top-k accuracies of test splits, by the metric name of the top-1
             accuracy; each entry maps metric names to k.
+        mean: mean of each channel of the images, for pixels scaled to [0, 1]: that of the recipe,
+            or else measured on the training samples.
+        std: standard deviation of each channel, from the same source as `mean`.
         normalise: function that converts uint8 images to inputs of the network.
         input_shape: shape (C, H, W) of the network's input images.
     """
@@ -78,9 +85,11 @@ class RunSplits:
         if "test" in spec.evaluate:
             for name, split in dataset.test_splits.items():
                 metric = TEST_ACCURACY if name == dataset.test_name else top_k_metric(name, 1)
-                self.evaluation_loaders[metric] = self._whole_split_loader(split)
+                positions = evaluated_test_positions(dataset, split, spec.test_subset)
+                self.evaluation_loaders[metric] = self._split_loader(split, positions)
                 self.extra_metrics[metric] = extra_test_metrics(dataset, name)
-        self.normalise = Normalise(*self._mean_and_std(), device)
+        self.mean, self.std = self._mean_and_std()
+        self.normalise = Normalise(self.mean, self.std, device)
 
     @property
     def split_sha256(self) -> str:
@@ -118,7 +127,7 @@ class RunSplits:
         """Return the loader of the dataset's validation split, or else of held-out true labels."""
         validation = self._dataset.validation
         if validation is not None:
-            return self._whole_split_loader(validation)
+            return self._split_loader(validation, np.arange(len(validation)))
         if not len(held_out_rows):
             raise DataError(
                 f"'{self._dataset.name}' has no validation split, and the run holds out no samples "
@@ -128,9 +137,9 @@ class RunSplits:
             self._dataset.train, labels.index[held_out_rows], labels.true_labels[held_out_rows]
         )
 
-    def _whole_split_loader(self, split: Split) -> Loader:
-        """Return the loader of all readable samples of a split."""
-        index = np.setdiff1d(np.arange(len(split)), list(split.unreadable))
+    def _split_loader(self, split: Split, positions: NDArray[np.int64]) -> Loader:
+        """Return the loader of the readable samples among some positions of a split."""
+        index = np.setdiff1d(positions, list(split.unreadable))
         if split.unreadable and self._spec.unreadable == "fail":
             raise DataError(next(iter(split.unreadable.values())))
         return self._loader(split, index, split.labels[index])

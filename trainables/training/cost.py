@@ -5,7 +5,12 @@ This module does not import torch, since the driver uses it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainables.run.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +31,32 @@ class Cost:
     checkpoint_bytes: int
     device: str
     devices: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if a time or size is negative, infinite or not a number."""
+        for value in (self.step_seconds, self.evaluation_seconds, self.checkpoint_bytes):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"a cost must be a finite number of at least 0, got {value}")
+
+    def training_seconds(self, recipe: Recipe, train_count: int, evaluated_count: int) -> float:
+        """Return the time of all epochs of a run, in seconds.
+
+        Args:
+            recipe: recipe of the run.
+            train_count: number of samples that the run trains on.
+            evaluated_count: number of samples that each evaluation predicts.
+        """
+        step_count = recipe.epochs * math.ceil(train_count / recipe.batch_size)
+        evaluation_count = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
+        return (
+            step_count * self.step_seconds
+            + evaluation_count * evaluated_count * self.evaluation_seconds
+        )
+
+    def slower_by(self, ratio: float) -> Cost:
+        """Return the cost of a machine on which all times are `ratio` times as long."""
+        return replace(
+            self,
+            step_seconds=ratio * self.step_seconds,
+            evaluation_seconds=ratio * self.evaluation_seconds,
+        )

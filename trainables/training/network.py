@@ -35,10 +35,10 @@ class Network(nn.Module):
         super().__init__()
         self.features = body.features
         self.representation = body.build_representation()
-        self.prediction = nn.Linear(body.width, logit_count)
+        self.prediction = body.build_final_layer(body.width, logit_count)
         # The attribute names are keys of checkpoints.
         self.parallel = body.build_representation() if has_attention_mlp else None
-        self.attention = nn.Linear(body.width, 1)
+        self.attention = body.build_final_layer(body.width, 1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the class logits and the attention logits of a batch of images.

@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASUREMENT_SECONDS = 0.7
-"""Wall time spent on measuring training steps, in seconds, unless a single step takes longer."""
+"""Wall time spent on measuring training steps, in seconds, if this allows `MIN_MEASURED_STEPS`."""
+MAX_MEASUREMENT_SECONDS = 20.0
+"""Wall time after which no further step is measured, in seconds."""
+MIN_MEASURED_STEPS = 3
+"""Smallest number of training steps whose median is the cost, unless they take very long."""
 MAX_MEASURED_STEPS = 200
 """Largest number of training steps that are measured."""
 
@@ -60,6 +65,7 @@ def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: 
             scenario=CLEAN,
             annotations="",
             balanced=False,
+            test_subset=None,
             hold_out=0.0,
             evaluate=("test",),
             recipe=replace(spec.recipe, crop_size=None, drop_last=False),
@@ -77,15 +83,17 @@ def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: 
         trainer.step(image_batch, positions, 1)[0].item()  # reading the loss waits for the device
         return time.perf_counter() - start
 
-    first_seconds = measure_step()
-    step_seconds = [first_seconds]
-    if first_seconds < MEASUREMENT_SECONDS:
-        step_seconds = []
-        seconds_left = MEASUREMENT_SECONDS - first_seconds
-        while sum(step_seconds) < seconds_left and len(step_seconds) < MAX_MEASURED_STEPS:
-            step_seconds.append(measure_step())
+    total_seconds = measure_step()  # the first step allocates memory and is not counted
+    step_seconds: list[float] = []
+    while not step_seconds or (
+        total_seconds < MAX_MEASUREMENT_SECONDS
+        and len(step_seconds) < MAX_MEASURED_STEPS
+        and (total_seconds < MEASUREMENT_SECONDS or len(step_seconds) < MIN_MEASURED_STEPS)
+    ):
+        step_seconds.append(measure_step())
+        total_seconds += step_seconds[-1]
     return Cost(
-        step_seconds=sorted(step_seconds)[len(step_seconds) // 2],
+        step_seconds=median(step_seconds),
         evaluation_seconds=_measure_evaluation(trainer, images, labels),
         checkpoint_bytes=2 * checkpoint.tell(),  # the optimiser's buffers after the first step
         device=device_name(trainer.device),
@@ -98,9 +106,12 @@ def _measure_evaluation(
 ) -> float:
     """Return the time to evaluate one sample, in seconds."""
     loader = ArrayLoader(images, np.arange(len(labels)), labels, trainer.device)
-    start = time.perf_counter()
-    trainer.evaluate(loader, {"accuracy": 1})
-    return (time.perf_counter() - start) / len(loader)
+    seconds = []
+    for _ in range(MIN_MEASURED_STEPS):
+        start = time.perf_counter()
+        trainer.evaluate(loader, {"accuracy": 1})
+        seconds.append(time.perf_counter() - start)
+    return median(seconds) / len(loader)
 
 
 def main() -> None:

@@ -186,6 +186,8 @@ class Trainer:
         start = time.perf_counter()
         epoch = self.epoch + 1
         recipe = self.spec.recipe
+        if recipe.reset_optimizer:
+            self.optimizer.state.clear()
         learning_rate = recipe.schedule.rate(recipe.learning_rate, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -269,6 +271,9 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        max_norm = self.spec.recipe.max_gradient_norm
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), max_norm)
         self.optimizer.step()
         if observer is not None and batch.logits.grad is not None:
             with torch.no_grad():
@@ -370,7 +375,10 @@ class Trainer:
 def _create_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "radam":
         return torch.optim.RAdam(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            network.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            decoupled_weight_decay=True,
         )
     return torch.optim.SGD(
         network.parameters(),

@@ -87,6 +87,7 @@ class TrainingRun:
         self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
         self._label_statistics: LabelStatistics
+        self._class_names: tuple[str, ...] = ()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -125,6 +126,7 @@ class TrainingRun:
         }
         reset_peak_memory()
         dataset = self._read_dataset()
+        self._class_names = dataset.classes
         try:
             inputs = load_inputs(self.spec, self._home, dataset, device)
         except NeedDivergedError as error:
@@ -133,6 +135,8 @@ class TrainingRun:
                 spec=self.spec,
                 trace=[],
                 seconds=[],
+                mean=(),
+                std=(),
                 provenance=self._provenance,
                 reason=str(error),
                 attempts=self._attempt_count,
@@ -191,6 +195,7 @@ class TrainingRun:
                 labels=self._label_statistics,
                 parameters=trainer.parameter_count if trainer else 0,
                 provenance=self._provenance,
+                class_names=self._class_names,
                 reason=f"in epoch {last_epoch + 1} ({message}); last good epoch {last_epoch}",
                 attempts=self._attempt_count,
             )
@@ -283,6 +288,9 @@ class TrainingRun:
             diagnostics=self._collector.series() if self._collector else {},
             skipped=trainer.skipped_count,
             split=trainer.data.split_sha256,
+            class_names=self._class_names,
+            mean=trainer.data.mean,
+            std=trainer.data.std,
         )
         self.record.write_result(self.result)
 

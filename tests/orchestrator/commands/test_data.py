@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from command_line import run_command
 from PIL import Image
-from small_cifar import small_cifar10
+from small_cifar import CLASSES, pixels, small_cifar10
+from small_cifar import write_pictures as write_class_folders
 
+import trainables.datasets.download
+from orchestrator.__main__ import main
 from orchestrator.commands import data
 from orchestrator.home import Home
 from trainables.datasets import SOURCES, load
 from trainables.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from trainables.datasets import Progress
 
 
 def write_pictures(folder: Path, side: int = 8) -> None:
@@ -72,6 +81,28 @@ def test_check_counts_classes_and_names_unreadable_pictures(
     assert data.check("pictures", tmp_path, decode=False, as_json=True) == 0
 
 
+def test_list_says_why_class_folders_are_no_cifar100(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        write_class_folders(tmp_path / split, pixels(10, 0), np.arange(10), CLASSES)
+    assert data.list_datasets(tmp_path, as_json=True) == 0
+    out = capsys.readouterr()
+    listed = json.loads(out.out)
+    assert (listed["cifar10"]["found"], listed["cifar100"]["found"]) == (True, False)
+    assert "has 10 class folders: cifar100 needs exactly 100" in " ".join(out.err.split())
+
+
+@pytest.mark.parametrize("name", ["folder", "pictures"])
+def test_check_names_a_pipe_instead_of_reading_it(name: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    os.mkfifo(tmp_path / "train/bee/pipe.png")
+    process = run_command("data", "check", name, "--data-dir", tmp_path)
+    assert process.returncode == 1
+    assert f"cannot read {tmp_path}/train/bee/pipe.png, which is no regular file" in process.stdout
+    assert "Number of pictures that cannot be decoded: 1." in process.stdout
+
+
 def test_check_names_the_checksums_that_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,11 +114,43 @@ def test_check_names_the_checksums_that_match(
     assert (
         f"{archive.file_name} and each file in it have their published md5 ({archive.md5})" in page
     )
-    assert "all pictures can be read." in page
+    assert "All pictures can be read." in page
     with (tmp_path / archive.file_name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataError, match="is damaged or incomplete"):
         data.check("cifar10", tmp_path, decode=True, as_json=False)
+
+
+def test_check_and_noise_download_what_a_dry_run_reports_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = small_cifar10(tmp_path)
+    monkeypatch.setitem(SOURCES, "cifar10", source)
+
+    def fetch(_urls: Sequence[str], target: Path, _md5: str, _progress: Progress) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / source.archive.file_name, target)
+
+    monkeypatch.setattr(trainables.datasets.download, "fetch", fetch)
+    study = tmp_path / "mine.yaml"
+    study.write_text("extends: cifar10\ntitle: mine\nrecipe: {batch_size: 8}\n")
+    commands = {
+        ("sweep", study, "--dry-run"): 2,
+        ("data", "check", "cifar10"): 0,
+        ("noise", study, "--seed", 0): 0,
+    }
+    for number, (command, exit_code) in enumerate(commands.items()):
+        home = tmp_path / f"home{number}"
+        words = ["orchestrator", *map(str, command), "--home", str(home)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == exit_code, capsys.readouterr().err
+        assert (home / "data" / source.archive.file_name).exists() is (exit_code == 0)
+    assert (
+        "download it with `python -m orchestrator data prepare cifar10 --data-dir /"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
@@ -125,7 +188,7 @@ def test_prepare_decodes_into_the_cache(tmp_path: Path, capsys: pytest.CaptureFi
 )
 def test_a_missing_dataset_is_named_in_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
-        data.check(name, tmp_path, decode=True, as_json=False)
+        load(name, tmp_path, None)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -133,3 +196,5 @@ def test_a_missing_dataset_is_named_in_one_line(name: str, tmp_path: Path) -> No
 def test_an_unknown_dataset_name_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown dataset 'cifar': did you mean 'cifar1"):
         data.check("cifar", tmp_path, decode=True, as_json=False)
+    with pytest.raises(UserError, match="unknown dataset 'nope': known: animal10n, "):
+        data.check("nope", tmp_path, decode=True, as_json=False)

@@ -14,6 +14,7 @@ from small_runs import complete_run, digits, pixels_of, recipe, runnable
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.commands import suspects
 from orchestrator.commands.suspects import run as command
 from orchestrator.flags import Locations
 from orchestrator.home import Home
@@ -80,6 +81,43 @@ def test_printed_text(
         in text
     )
     assert str(tmp_path / "out" / "suspects.csv") in text
+    assert "too weak" not in text
+
+
+def test_weak_network_is_said(
+    locations: Locations, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = runnable(recipe=recipe(1, learning_rate=1e-4))
+    complete_run(spec, locations.home_dir, digits, "study")
+    command(locations, spec.digest, tmp_path / "out", 5, allow_code=False, as_json=True)
+    out = capsys.readouterr()
+    assert "the network is too weak to tell which labels are wrong: its test" in out.err
+    assert json.loads(out.out)["warning"].startswith("the network is too weak to tell")
+
+
+def test_contact_sheet_names_file_and_both_labels(
+    locations: Locations, spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[list[str]]] = []
+
+    def draw(_images: object, captions: list[list[str]], _title: str) -> bytes:
+        drawn.append(captions)
+        return b""
+
+    names = [f"{label}/{n}.png" for n, label in enumerate(digits().train.labels)]
+    monkeypatch.setattr(suspects, "draw_contact_sheet", draw)
+    monkeypatch.setattr(suspects, "list_training_files", lambda *_: names)
+    command(locations, spec.digest, tmp_path, 3, allow_code=False, as_json=True)
+    monkeypatch.setattr(suspects, "list_training_files", lambda *_: None)
+    command(locations, spec.digest, tmp_path, 3, allow_code=False, as_json=True)
+
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "suspects.csv").read_text())))[:3]
+    labels = [[f"given: {row['given']}", f"proposed: {row['proposed']}"] for row in rows]
+    positions = [int(row["index"]) for row in rows]
+    assert drawn == [
+        [[names[n], *both] for n, both in zip(positions, labels, strict=True)],
+        [[f"index {n}", *both] for n, both in zip(positions, labels, strict=True)],
+    ]
 
 
 def test_errors_are_one_line(locations: Locations, spec: RunSpec, tmp_path: Path) -> None:

@@ -15,21 +15,90 @@ import pytest
 from factories import make_result
 from stores import fresh_store
 
+from orchestrator.__main__ import main
+from orchestrator.commands import ui
 from orchestrator.commands.ui import is_port_free
+from orchestrator.home import Home
 from orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LATE_SERVER = """\
+import socket, sys, time
+time.sleep(0.5)
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    server.accept()
+    time.sleep(0.5)
+"""
+"""Program that listens on a port after half a second, and ends after the first connection."""
 
-@pytest.mark.slow
-def test_ui_serves_pages_until_it_is_stopped(tmp_path: Path) -> None:
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Return a home folder with an MLflow store."""
     uri = fresh_store(tmp_path)
     Tracker(uri, tmp_path / "artifacts", "digits").record(make_result(), "train")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "orchestrator", "ui", "--home", str(tmp_path)]
+    return Home(tmp_path)
+
+
+def test_the_address_is_printed_when_the_server_answers(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = _free_port()
+    command = [sys.executable, "-c", LATE_SERVER, str(port)]
+    monkeypatch.setattr(ui, "module_command", lambda *_: command)
+    is_listening, printed = ui._is_listening, []
+
+    def observe(host: str, port: int) -> bool:
+        printed.append(capsys.readouterr().out)
+        return is_listening(host, port)
+
+    monkeypatch.setattr(ui, "_is_listening", observe)
+    assert ui.run(home, "127.0.0.1", port) == 0
+    assert len(printed) > 1
+    assert "Open" not in "".join(printed)
+    assert f"Open http://127.0.0.1:{port} " in capsys.readouterr().out
+
+
+def test_a_server_that_ends_at_once_has_no_address(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+    monkeypatch.setattr(ui, "module_command", lambda *_: command)
+    assert ui.run(home, "127.0.0.1", _free_port()) == 3
+    assert "Open" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("ui",), "interrupted\n"),
+        (("report",), "interrupted\n"),
+        (("sync",), "interrupted: type the same command again to continue\n"),
+    ],
+)
+def test_only_commands_that_continue_say_so_when_interrupted(
+    command: tuple[str, ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"orchestrator.commands.{command[0]}.run", interrupt)
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *command])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == sentence
+
+
+@pytest.mark.slow
+def test_ui_serves_pages_until_it_is_stopped(home: Home) -> None:
+    port = _free_port()
+    command = [sys.executable, "-m", "orchestrator", "ui", "--home", str(home.path)]
     server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 90
@@ -44,6 +113,13 @@ def test_ui_serves_pages_until_it_is_stopped(tmp_path: Path) -> None:
     while not is_port_free("127.0.0.1", port):
         assert time.monotonic() < deadline
         time.sleep(0.3)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _answers(port: int) -> bool:

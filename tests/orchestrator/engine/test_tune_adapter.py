@@ -85,7 +85,7 @@ def test_an_error_stops_every_trial(tmp_path: Path) -> None:
     adapter.next_config("t1")
     adapter.next_config("t2")
     assert not adapter.should_stop("t2")
-    adapter.end_trial("t1", {"error": "the disk is full"}, lost=False)
+    adapter.end_trial("t1", {"error": "the disk is full", "exit_code": 2}, lost=False)
     assert adapter.finished
     assert str(adapter.error) == "the disk is full"
     assert adapter.should_stop("t2")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from plans import machine_cost, small_plan
 
+from orchestrator.home import Home
 from orchestrator.planning.cost import (
     RAY_START_SECONDS,
     RUN_OVERHEAD_SECONDS,
@@ -19,7 +21,8 @@ from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from orchestrator.planning.cost import MachineCost
+    from orchestrator.planning.plan import Plan
 
 MEASURED: dict[str, Any] = {
     "step_seconds": 0.01,
@@ -28,6 +31,16 @@ MEASURED: dict[str, Any] = {
     "device": "cpu: a test",
     "devices": 1,
 }
+
+
+def set_free_cpus(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
+    """Let other processes leave a number of CPUs free while a cost is measured."""
+    monkeypatch.setattr("orchestrator.planning.load.LoadMeter.free_cpus", lambda _meter: count)
+
+
+def measure(plan: Plan, home: Path = Path("nowhere"), *, may_write: bool = True) -> MachineCost:
+    """Measure the cost of a plan; without a home folder, nothing is stored."""
+    return measure_machine_cost(plan, Home(home), may_write=may_write and home.exists())
 
 
 @pytest.fixture
@@ -40,13 +53,14 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return subprocess.CompletedProcess(command, 0, json.dumps(MEASURED), "")
 
     monkeypatch.setattr(subprocess, "run", answer)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("orchestrator.planning.cost.usable_cpu_count", lambda: 4)
+    set_free_cpus(monkeypatch, 4.0)
     return requests
 
 
 def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -> None:
-    first = measure_machine_cost(small_plan(), tmp_path / "cache")
-    second = measure_machine_cost(small_plan(), tmp_path / "cache")
+    first = measure(small_plan(), tmp_path)
+    second = measure(small_plan(), tmp_path)
     assert first == second
     (cost,) = first.costs_by_network.values()
     assert (cost.step_seconds, first.device, first.max_concurrent_runs) == (0.01, "cpu: a test", 4)
@@ -61,68 +75,158 @@ def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -
 def test_runs_of_another_cost_are_measured_again(
     setting: str, probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure_machine_cost(small_plan(), tmp_path)
-    measure_machine_cost(small_plan(sets=(setting,)), tmp_path)
+    measure(small_plan(), tmp_path)
+    measure(small_plan(sets=(setting,)), tmp_path)
     assert len(probes) == 2
 
 
 def test_trials_and_epochs_need_no_new_measurement(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure_machine_cost(small_plan(), tmp_path)
-    measure_machine_cost(small_plan(trials=9, epochs=12, seeds=5), tmp_path)
+    measure(small_plan(), tmp_path)
+    measure(small_plan(trials=9, epochs=12, seeds=5), tmp_path)
     assert len(probes) == 1
 
 
-def test_without_a_cache_folder_nothing_is_written(
+def test_a_dry_run_writes_nothing_but_uses_what_is_stored(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure(small_plan(), tmp_path, may_write=False)
+    assert list(tmp_path.iterdir()) == []
+    measure(small_plan(), tmp_path)
+    measure(small_plan(), tmp_path, may_write=False)
+    assert len(probes) == 2
+
+
+def test_a_cost_measured_beside_other_work_is_measured_again(
     probes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    measure_machine_cost(small_plan(), None)
+    set_free_cpus(monkeypatch, 0.6)
+    monkeypatch.setitem(MEASURED, "step_seconds", 37.0)
+    (cost,) = measure(small_plan(), tmp_path).costs_by_network.values()
+    assert cost.step_seconds == 37
+    set_free_cpus(monkeypatch, 0.95)
+    monkeypatch.setitem(MEASURED, "step_seconds", 0.01)
+    for _ in range(2):
+        (cost,) = measure(small_plan(), tmp_path).costs_by_network.values()
+        assert cost.step_seconds == 0.01
+    assert len(probes) == 2
+
+
+@pytest.mark.parametrize(("free_cpus", "probe_count"), [(4, 1), (1.8, 1), (1.7, 2)])
+def test_a_run_of_several_threads_needs_as_many_free_cpus(
+    free_cpus: float,
+    probe_count: int,
+    probes: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_free_cpus(monkeypatch, free_cpus)
+    for _ in range(2):
+        measure(small_plan(sets=("resources.cpus=2",)), tmp_path)
+    assert len(probes) == probe_count
+    (measurement,) = json.loads((tmp_path / "cache" / "costs.json").read_text()).values()
+    assert measurement["free_cpus"] == free_cpus
+
+
+def test_a_run_never_needs_more_cpus_than_there_are(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        measure(small_plan(sets=("resources.cpus=9",)), tmp_path)
     assert len(probes) == 1
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("processor_name", lambda: "another processor"),
+        ("package_versions", lambda: {"torch": "1.0"}),
+        ("REVISION", 99),
+        ("gpu_description", lambda: "another GPU"),
+    ],
+)
+def test_a_change_of_processor_torch_or_code_makes_costs_invalid(
+    name: str,
+    change: object,
+    probes: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure(small_plan(), tmp_path)
+    monkeypatch.setattr(f"orchestrator.planning.cost.{name}", change)
+    measure(small_plan(), tmp_path)
+    assert len(probes) == 2
+
+
+def test_costs_stored_without_their_conditions_are_measured_again(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure(small_plan(), tmp_path)
+    path = tmp_path / "cache" / "costs.json"
+    (key,) = json.loads(path.read_text())
+    path.write_text(json.dumps({key: MEASURED}))
+    measure(small_plan(), tmp_path)
+    assert len(probes) == 2
 
 
 def test_threads_of_a_run_leave_fewer_slots(probes: list[dict[str, Any]]) -> None:
-    assert (
-        measure_machine_cost(small_plan(sets=("resources.cpus=3",)), None).max_concurrent_runs == 1
-    )
-    assert (
-        measure_machine_cost(small_plan(sets=("resources.cpus=9",)), None).max_concurrent_runs == 1
-    )
+    assert measure(small_plan(sets=("resources.cpus=3",))).max_concurrent_runs == 1
+    assert measure(small_plan(sets=("resources.cpus=9",))).max_concurrent_runs == 1
     assert len(probes) == 2
 
 
 def test_a_gpu_may_be_shared(probes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MEASURED, "device", "cuda: a test")
-    assert measure_machine_cost(small_plan(), None).max_concurrent_runs == 1
-    assert (
-        measure_machine_cost(small_plan(sets=("resources.gpus=0.5",)), None).max_concurrent_runs
-        == 2
-    )
-    assert (
-        measure_machine_cost(small_plan(sets=("resources.gpus=0.1",)), None).max_concurrent_runs
-        == 4
-    )  # CPUs
+    assert measure(small_plan()).max_concurrent_runs == 1
+    assert measure(small_plan(sets=("resources.gpus=0.5",))).max_concurrent_runs == 2
+    assert measure(small_plan(sets=("resources.gpus=0.1",))).max_concurrent_runs == 4  # CPUs
     monkeypatch.setitem(MEASURED, "devices", 3)
-    assert measure_machine_cost(small_plan(), None).max_concurrent_runs == 3
+    assert measure(small_plan()).max_concurrent_runs == 3
     assert len(probes) == 4
 
 
 def test_a_study_for_the_cpu_is_measured_on_the_cpu(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure_machine_cost(small_plan(), tmp_path)
-    measure_machine_cost(small_plan(sets=("resources.gpus=0",)), tmp_path)
+    measure(small_plan(), tmp_path)
+    measure(small_plan(sets=("resources.gpus=0",)), tmp_path)
     assert len(probes) == 2
 
 
 def test_a_damaged_cache_is_measured_again(probes: list[dict[str, Any]], tmp_path: Path) -> None:
-    (tmp_path / "costs.json").write_text("{")
-    measure_machine_cost(small_plan(), tmp_path)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "costs.json").write_text("{")
+    measure(small_plan(), tmp_path)
     assert len(probes) == 1
-    assert measure_machine_cost(small_plan(), tmp_path).device == "cpu: a test"
+    assert measure(small_plan(), tmp_path).device == "cpu: a test"
     assert len(probes) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"cost": {**MEASURED, "step_seconds": math.nan}},
+        {"cost": {**MEASURED, "step_seconds": -1}},
+        {"cost": {**MEASURED, "step_seconds": "x"}},
+        {"cost": {**MEASURED, "unknown": 1}},
+        {"cost": 5},
+    ],
+)
+def test_a_damaged_measurement_is_made_again(
+    probes: list[dict[str, Any]], tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    measure(small_plan(), tmp_path)
+    path = tmp_path / "cache" / "costs.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({key: {**value, **damage} for key, value in stored.items()}))
+    count = len(probes)
+    assert measure(small_plan(), tmp_path) == measure(small_plan(), tmp_path)
+    assert len(probes) == count + len(stored)
+    for content in ("5", "null", "[1, 2]", json.dumps(dict.fromkeys(stored, 5))):
+        path.write_text(content)
+        measure(small_plan(), tmp_path)
+    assert len(probes) == count + 5 * len(stored)
 
 
 def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +238,7 @@ def test_a_network_that_cannot_be_trained_is_explained(monkeypatch: pytest.Monke
         NalError,
         match=r"cannot train nal with backbone mlp on this machine: MemoryError: too large",
     ):
-        measure_machine_cost(small_plan(), None)
+        measure(small_plan())
 
 
 def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
@@ -158,7 +262,7 @@ def test_the_posterior_is_included_in_the_cost(
 ) -> None:
     other = ("posterior.recipe.epochs=7", "posterior.backbone={name: mlp, hidden: [9]}")
     plan = small_plan(scenarios=("pmd-1-0.35",), sets=other)
-    cost = measure_machine_cost(plan, tmp_path)
+    cost = measure(plan, tmp_path)
     by_hidden = {tuple(probe["spec"]["backbone_parameters"]["hidden"]): probe for probe in probes}
     assert set(by_hidden) == {(16,), (9,)}
     assert by_hidden[9,]["spec"]["scenario"] == "clean"
@@ -195,6 +299,10 @@ def test_fewer_evaluations_cost_less() -> None:
         (12_600, "3.5 h"),
         (48 * 3600, "2.0 days"),
         (181_440, "2.1 days"),
+        (12 * 86_400, "12 days"),
+        (364 * 86_400, "364 days"),
+        (366 * 86_400, "1.0 years"),
+        (4764.5 * 86_400, "13 years"),
     ],
 )
 def test_format_of_durations(seconds: float, text: str) -> None:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from layouts import save_jpeg
 from plans import random_data, small_plan, small_study
 
 from orchestrator.planning.loading import check_labels
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
+from trainables.datasets import load
 from trainables.datasets.base import Split
 from trainables.errors import DataError
 from trainables.run_data.realisation import labels_digest
@@ -42,6 +44,23 @@ def test_symmetric_noise_needs_no_annotations(tmp_path: Path) -> None:
     assert (spec.annotations, dict(spec.needs)) == ("", {})
     assert plan.posterior_specs == []
     assert not (tmp_path / "home").exists()
+
+
+# --- labels from files
+
+
+def test_label_file_names_the_pictures_of_class_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            for number in range(2):
+                save_jpeg(tmp_path / split / name / f"{number}.jpg", number, 8, 8)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/mine.csv").write_text("file,label\nbee/0.jpg,0\n")
+    noisy = labels_digest(np.array([0, 0, 0, 1]))
+    for name in ("folder", "pictures"):
+        study = small_study(scenarios=("file-mine",)).study.model_copy(update={"dataset": name})
+        dataset = load(name, tmp_path, None)
+        assert check_labels(study, dataset, tmp_path, None) == {"file-mine": noisy}
 
 
 # --- noise that needs a network

@@ -10,9 +10,12 @@ from plans import TWO_SCENARIOS, machine_cost, random_data
 from orchestrator.flags import StudyFlags
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import (
+    FLOORS,
     MAX_SEEDS,
     MAX_TIME_FRACTION,
     MAX_TRIALS,
+    TEST_SUBSET,
+    SmallerSweep,
     suggest_smaller_sweep,
 )
 from search_spaces.resolve import matched_recipe
@@ -25,17 +28,32 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 
 
-def plan_of(flags: StudyFlags, samples: int = 50_000) -> Plan:
-    """Return the plan of a shipped study over images of one pixel."""
-    data = random_data()
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 10, samples).astype(np.int64)
-    train = Split(np.zeros((samples, 1, 1, 1), dtype=np.uint8), labels)
-    return Plan("study", flags.load().study, Dataset("cifar10", data.classes, train, data.test))
+def plan_of(flags: StudyFlags, samples: int = 50_000, tests: int = 40) -> Plan:
+    """Return the plan of a shipped study over black images."""
+
+    def split(count: int) -> Split:
+        images = np.broadcast_to(np.uint8(0), (count, 3, 32, 32))
+        return Split(images, np.arange(count, dtype=np.int64) % 10)
+
+    classes = random_data().classes
+    return Plan(
+        "study", flags.load().study, Dataset("cifar10", classes, split(samples), split(tests))
+    )
 
 
 def machine(step_seconds: float, slots: int = 2) -> MachineCost:
     return machine_cost(step_seconds, step_seconds / 300, 10**6, slots)
+
+
+def suggest(
+    flags: StudyFlags,
+    plan: Plan,
+    cost: MachineCost,
+    limit: float = HOUR,
+    small_cost: MachineCost | None = None,
+) -> SmallerSweep | None:
+    """Suggest a smaller sweep; `small_cost` is that of the small network."""
+    return suggest_smaller_sweep(flags, plan, cost, limit, lambda _plan: small_cost or cost)
 
 
 @pytest.mark.slow
@@ -45,9 +63,10 @@ def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit:
     flags = StudyFlags(study="cifar10")
     plan, cost = plan_of(flags), machine(step_seconds)
     assert cost.plan_seconds(plan) > limit
-    smaller = suggest_smaller_sweep(flags, plan, cost, limit)
+    smaller = suggest(flags, plan, cost, limit)
     assert smaller is not None
-    shorter = Plan(plan.name, smaller.load().study, plan.dataset)
+    shorter = Plan(plan.name, smaller.flags.load().study, plan.dataset)
+    assert cost.plan_seconds(shorter) == pytest.approx(smaller.seconds)
     assert cost.plan_seconds(shorter) <= MAX_TIME_FRACTION * limit
     assert shorter.study.search.trials == MAX_TRIALS
     assert len(shorter.study.confirm.seeds) == MAX_SEEDS
@@ -57,15 +76,15 @@ def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sets", "allowed"),
-    [((), {200, 100, 50, 20, 10}), (("recipe.schedule.period=20",), {200, 100, 20})],
+    [((), {200, 100, 50, 30, 20, 10}), (("recipe.schedule.period=20",), {200, 100, 20})],
 )
 def test_a_shorter_training_ends_with_a_cycle(sets: tuple[str, ...], allowed: set[int]) -> None:
     flags = StudyFlags(study="cifar10", sets=sets, epochs=499)
     plan, proposed = plan_of(flags), set()
     for step_seconds in (0.01, 0.05, 0.2):
-        smaller = suggest_smaller_sweep(flags, plan, machine(step_seconds), HOUR)
-        if smaller is not None and smaller.epochs != flags.epochs:
-            recipe = matched_recipe(smaller.load().study)
+        smaller = suggest(flags, plan, machine(step_seconds))
+        if smaller is not None and smaller.flags.epochs != flags.epochs:
+            recipe = matched_recipe(smaller.flags.load().study)
             assert consists_of_whole_cycles(recipe.epochs, recipe.schedule)
             proposed.add(recipe.epochs)
     assert len(proposed) > 1
@@ -78,17 +97,63 @@ def test_a_longer_limit_allows_more_samples() -> None:
     plan, cost = plan_of(flags), machine(0.01)
     samples_shown = []
     for limit in (HOUR / 4, HOUR, 8 * HOUR):
-        smaller = suggest_smaller_sweep(flags, plan, cost, limit)
+        smaller = suggest(flags, plan, cost, limit)
         assert smaller is not None
-        study = smaller.load().study
+        study = smaller.flags.load().study
         samples_shown.append(matched_recipe(study).epochs * (study.subset or 50_000))
     assert samples_shown == sorted(set(samples_shown))
 
 
 @pytest.mark.slow
-def test_no_suggestion_if_the_smallest_plan_takes_too_long() -> None:
+def test_what_is_reduced_grows_with_the_cost_of_a_step() -> None:
     flags = StudyFlags(study="cifar10")
-    assert suggest_smaller_sweep(flags, plan_of(flags), machine(100.0), HOUR) is None
+    plan = plan_of(flags, tests=10_000)
+
+    def suggestion(step_seconds: float, small_step_seconds: float) -> StudyFlags:
+        smaller = suggest(flags, plan, machine(step_seconds), HOUR, machine(small_step_seconds))
+        assert smaller is not None
+        assert smaller.seconds <= MAX_TIME_FRACTION * HOUR
+        study = smaller.flags.load().study
+        assert matched_recipe(study).epochs >= FLOORS[-1].epochs
+        assert (study.subset or 50_000) >= 10 * FLOORS[-1].samples_per_class
+        return smaller.flags
+
+    def has_small_test(flags: StudyFlags) -> bool:
+        return f"test_subset={TEST_SUBSET}" in flags.sets
+
+    fast = suggestion(0.01, 1)
+    assert (fast.methods, has_small_test(fast)) == (None, False)
+    few_methods = suggestion(0.15, 1)
+    assert (few_methods.methods, has_small_test(few_methods)) == (("ce", "nal"), True)
+    small_network = suggestion(3, 0.15)
+    assert small_network.methods == ("ce", "nal")
+    assert "backbone.name=resnet-w16" in small_network.sets
+
+
+@pytest.mark.slow
+def test_the_smallest_sweep_is_suggested_if_none_ends_within_the_limit() -> None:
+    flags = StudyFlags(study="cifar10")
+    plan = plan_of(flags)
+    smaller = suggest(flags, plan, machine(100.0), HOUR, machine(50.0))
+    assert smaller is not None
+    assert smaller.seconds > HOUR
+    assert "backbone.name=resnet-w16" in smaller.flags.sets
+    assert (smaller.flags.epochs, smaller.flags.subset) == (10, 500)
+
+
+def test_a_sweep_that_cannot_be_reduced_has_no_suggestion() -> None:
+    sets = ("backbone.name=resnet-w16", "recipe.window=1", "recipe.evaluate_every=2")
+    flags = StudyFlags(
+        study="cifar10",
+        trials=1,
+        seeds=1,
+        epochs=10,
+        subset=500,
+        scenarios=("symmetric-0.4",),
+        methods=("ce", "nal"),
+        sets=sets,
+    )
+    assert suggest(flags, plan_of(flags), machine(100.0)) is None
 
 
 def test_a_suggestion_never_exceeds_the_flags() -> None:
@@ -96,9 +161,9 @@ def test_a_suggestion_never_exceeds_the_flags() -> None:
         study="cifar10", trials=3, seeds=1, epochs=8, subset=3000, scenarios=TWO_SCENARIOS
     )
     plan = plan_of(flags)
-    smaller = suggest_smaller_sweep(flags, plan, machine(0.3), HOUR)
+    smaller = suggest(flags, plan, machine(0.3))
     assert smaller is not None
-    study = smaller.load().study
+    study = smaller.flags.load().study
     assert study.search.trials == 3
     assert study.confirm.seeds == (0,)
     assert matched_recipe(study).epochs <= 8
@@ -110,21 +175,22 @@ def test_a_suggestion_never_exceeds_the_flags() -> None:
 def test_a_study_without_a_search_is_shrunk() -> None:
     flags = StudyFlags(study="cifar10", methods=("ce",))
     plan, cost = plan_of(flags), machine(0.05)
-    smaller = suggest_smaller_sweep(flags, plan, cost, HOUR)
+    smaller = suggest(flags, plan, cost)
     assert smaller is not None
-    assert smaller.methods == ("ce",)
-    assert smaller.trials is None
-    shorter = Plan(plan.name, smaller.load().study, plan.dataset)
+    assert smaller.flags.methods == ("ce",)
+    assert smaller.flags.trials is None
+    shorter = Plan(plan.name, smaller.flags.load().study, plan.dataset)
+    assert cost.plan_seconds(shorter) == pytest.approx(smaller.seconds)
     assert cost.plan_seconds(shorter) <= HOUR
 
 
 def test_other_flags_are_unchanged() -> None:
     flags = StudyFlags(study="cifar10", sets=("recipe.batch_size=128",))
-    smaller = suggest_smaller_sweep(flags, plan_of(flags), machine(0.05), HOUR)
+    smaller = suggest(flags, plan_of(flags), machine(0.05))
     assert smaller is not None
-    assert smaller.sets[0] == "recipe.batch_size=128"
-    assert replace(smaller, trials=None, epochs=None, seeds=None, subset=None) == replace(
-        flags, scenarios=smaller.scenarios, sets=smaller.sets
+    assert smaller.flags.sets[0] == "recipe.batch_size=128"
+    assert replace(smaller.flags, trials=None, epochs=None, seeds=None, subset=None) == replace(
+        flags, scenarios=smaller.flags.scenarios, sets=smaller.flags.sets
     )
 
 
@@ -137,9 +203,9 @@ def test_a_shorter_training_is_evaluated_at_the_averaged_epochs(
     sets: tuple[str, ...], every: str
 ) -> None:
     flags = StudyFlags(study="cifar10", sets=sets)
-    smaller = suggest_smaller_sweep(flags, plan_of(flags), machine(0.2), HOUR)
+    smaller = suggest(flags, plan_of(flags), machine(0.2))
     assert smaller is not None
-    recipe = matched_recipe(smaller.load().study)
+    recipe = matched_recipe(smaller.flags.load().study)
     assert recipe.epochs < 500
     expected = recipe.epochs if every == "recipe.epochs" else recipe.schedule.cycle_length
     assert (recipe.window, recipe.evaluate_every) == (1, expected)

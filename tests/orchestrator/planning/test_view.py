@@ -27,6 +27,38 @@ def plan_text(study_flags: StudyFlags) -> str:
     return capture.get()
 
 
+def test_a_plan_warns_of_too_few_held_out_labels() -> None:
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC))  # 10 of 100 labels
+    assert (
+        "10 held-out labels × 3 seeds in select.seeds cannot tell candidates apart that "
+        "differ by less than 9.1 points: 16 seeds would bring this down to 4 points"
+    ) in text
+    flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, methods=("ce",), sets=("tune=[]",))
+    assert "cannot tell candidates apart" not in plan_text(flags)
+
+
+@pytest.mark.parametrize("seed_count", [1, 15, 16])
+def test_the_seeds_of_the_select_phase_count_against_few_held_out_labels(seed_count: int) -> None:
+    seeds = f"select.seeds={list(range(2000, 2000 + seed_count))}"
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=(seeds,)))
+    assert ("16 seeds would bring this down to 4 points" in text) == (seed_count < 16)
+
+
+def test_the_held_out_fraction_that_would_do_depends_on_the_seeds() -> None:
+    sets = ("select.seeds=[2000, 2001, 2002, 2003]", "search.hold_out=0.1")
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=sets))
+    # 40 labels on each of 4 seeds are 160, for which 0.5 / sqrt(160) is 4 points.
+    assert "less than 7.9 points: search.hold_out=0.4 or 16 seeds would" in text
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_plan_warns_of_emulated_bf16(monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool) -> None:
+    monkeypatch.setattr("orchestrator.planning.cost.has_bf16_instructions", lambda: has_bf16)
+    flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=("recipe.precision=bf16",))
+    assert ("add --set recipe.precision=float32" in plan_text(flags)) == (not has_bf16)
+    assert "bf16" not in plan_text(StudyFlags(study="cifar10-small"))
+
+
 def test_a_plan_lists_scaled_values() -> None:
     text = plan_text(
         StudyFlags(study="cifar10", epochs=250, methods=("ce", "nal"), scenarios=SYMMETRIC)

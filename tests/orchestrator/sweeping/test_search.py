@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,13 @@ from factories import make_spec
 from optuna.trial import TrialState
 from plans import searches_of
 
-from orchestrator.sweeping.search import SAMPLER_SETTINGS, Search, round_values, search_digest
+from orchestrator.sweeping.search import (
+    SAMPLER_SETTINGS,
+    Search,
+    open_search_storage,
+    round_values,
+    search_digest,
+)
 from trainables.errors import NalError
 from trainables.run.parameters import Space
 
@@ -247,3 +256,28 @@ def test_the_sampler_has_these_settings(tmp_path: Path) -> None:
     sampler = open_search(tmp_path).study.sampler
     assert isinstance(sampler, optuna.samplers.TPESampler)
     assert (sampler._multivariate, sampler._constant_liar) == (True, True)
+
+
+KILLED_WHILE_CREATING = """
+import os, signal, sys
+from pathlib import Path
+from orchestrator.sweeping.search import open_search_storage
+
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+open_search_storage(Path(sys.argv[1]))
+"""
+
+
+def test_a_database_of_searches_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "a %41?b"
+    folder.mkdir()
+    path = folder / "optuna.db"
+    process = subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING, path], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert not path.exists()
+    storage = open_search_storage(path)
+    assert storage.get_all_studies() == []
+    storage.engine.dispose()
+    assert path.exists()
+    assert sorted(tmp_path.iterdir()) == [folder]
+    assert not list(folder.glob(".*.partial*"))

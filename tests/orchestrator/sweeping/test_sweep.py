@@ -254,19 +254,28 @@ def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
     assert sweep.ended_run_counts[Phase.SEARCH] == 1
 
 
-def test_a_search_without_a_complete_trial_is_an_error(tmp_path: Path) -> None:
-    plan = small_plan(sets=("reference.nal=null",), trials=1)
+def test_a_search_without_a_complete_trial_names_the_most_frequent_cause(tmp_path: Path) -> None:
+    plan = small_plan(sets=("reference.nal=null",), trials=4)
     sweep = Driver(plan, tmp_path).sweep
-    task = sweep.next()
-    assert task is not None
-    sweep.end(task, None, "a bug")
-    with pytest.raises(NalError, match="no trial of the search for nal could be carried out"):
+    tasks = [task for _ in range(4) if (task := sweep.next()) is not None]
+    sweep.end(tasks[0], None, "the worker process of the run was lost 4 times")
+    sweep.end(tasks[1], None, "KeyError: 'x' (loss.py:3)\nsecond line")
+    sweep.end(tasks[2], None, "KeyError: 'x' (loss.py:3)\nother line")
+    memory = fake_result(tasks[3].spec, reason="the GPU is too small")
+    sweep.end(tasks[3], replace(memory, status=Status.OUT_OF_MEMORY))
+    message = (
+        r"^no trial of the search for nal could be carried out; the cause of 2 of 4 failures: "
+        r"KeyError: 'x' \(loss.py:3\): remove the cause and type the same command again$"
+    )
+    with pytest.raises(NalError, match=message):
         sweep.next()
+    assert sweep.tunings[0].failure_reasons[3] == "out of memory the GPU is too small"
 
 
 def test_a_select_phase_without_results_is_an_error(tmp_path: Path) -> None:
     sweep = Driver(small_plan(), tmp_path).sweep
-    with pytest.raises(NalError, match="no candidate for nal could be tried"):  # noqa: PT012
+    message = r"^no candidate for nal could be tried .* of 4 of 4 failures: a bug: remove the cause"
+    with pytest.raises(NalError, match=message):  # noqa: PT012
         while (task := sweep.next()) is not None:
             searching = task.phase is Phase.SEARCH
             sweep.end(task, record_run(tmp_path, task.spec) if searching else None, "a bug")

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def test_a_plan_that_is_not_utf8_is_damaged(tmp_path: Path) -> None:
+    archive = SweepArchive.of(tmp_path, "a")
+    archive.write(make_plan(), "")
+    (archive.folder / "plan.json").write_bytes(b'{"title": "caf\xe9"}')
+    with pytest.raises(RecordError, match=r"plan\.json is damaged or was written by another"):
+        archive.read_plan_and_study()
+    assert archive.read_plan() is None
+
+
 def test_plan_and_study_are_read_back(tmp_path: Path) -> None:
     plan = make_plan([make_cell()], state="running")
     archive = SweepArchive.of(tmp_path, plan.sweep)

@@ -127,6 +127,18 @@ def test_the_plan_of_a_finished_sweep(tmp_path: Path, loaded: LoadedStudy) -> No
     assert (reference.origin, reference.trials) == ("reference", 0)
     assert tuned.values == search.chosen
     assert tuned.seeds == [0, 1]
+    # λ is chosen near 2 and the momentum is that of digits; the first of 6 epochs is a sixth.
+    assert search.remedies == []
+
+
+def test_remedies_are_what_the_study_does_not_have(tmp_path: Path) -> None:
+    loaded = small_study(sets=("recipe.momentum=0.5",))
+    plan = Plan("small", loaded.study, random_data())
+    driver = Driver(plan, tmp_path).run(max_runs=5)
+    (search,) = plan_record(driver.sweep, loaded).searches
+    assert search.remedies == []  # nothing is chosen yet
+    (search,) = plan_record(driver.run().sweep, loaded).searches
+    assert [text.partition(" (")[0] for text in search.remedies] == ["recipe.momentum=0.9"]
 
 
 def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) -> None:
@@ -135,6 +147,13 @@ def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) ->
     assert record.state == "running"
     assert len(record.searches[0].digests) == 4
     assert record.cells == []
+
+
+def test_the_plan_has_the_deviations_that_hold(tmp_path: Path) -> None:
+    entries = "{text: of NAL, when: {methods: nal}}, {text: of PLC, when: {methods: plc}}, of all"
+    _, recorder, _ = recorded_sweep(tmp_path, small_study(sets=(f"deviations=[{entries}]",)))
+
+    assert recorder.save_plan().deviations[:2] == ["of NAL", "of all"]
 
 
 def test_the_sources_of_values(loaded: LoadedStudy) -> None:

@@ -241,6 +241,39 @@ def test_class_folders_must_be_ten_for_cifar10(tmp_path: Path) -> None:
         Cifar10().read(tmp_path)
 
 
+def test_ten_class_folders_are_no_cifar100(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        small_cifar.write_pictures(
+            tmp_path / split, small_cifar.pixels(10, 0), np.arange(10), CLASSES
+        )
+
+    assert Cifar10().signature(tmp_path)
+    for method in (Cifar100().read, Cifar100().signature):
+        with pytest.raises(DataError, match="has 10 class folders: cifar100 needs exactly 100"):
+            method(tmp_path)
+
+
+def test_class_folders_that_differ_between_splits_are_no_cifar10(tmp_path: Path) -> None:
+    for split, classes in (("train", CLASSES), ("test", FINE_CLASSES[:10])):
+        small_cifar.write_pictures(
+            tmp_path / split, small_cifar.pixels(10, 0), np.arange(10), classes
+        )
+
+    with pytest.raises(DataError, match="both need the same classes"):
+        Cifar10().signature(tmp_path)
+
+
+def test_only_class_folders_have_files_of_samples(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        small_cifar.write_pictures(
+            tmp_path / split, small_cifar.pixels(10, 0), np.arange(10), CLASSES
+        )
+    files = Cifar10().list_files(tmp_path)
+    assert files is not None
+    assert files[:2] == ("airplane/00000.png", "automobile/00001.png")
+    assert small_cifar.small_cifar10(tmp_path).list_files(tmp_path) is None
+
+
 def test_class_folders_must_hold_32_by_32_pictures(tmp_path: Path) -> None:
     for split in ("train", "test"):
         images = small_cifar.pixels(10, 0)[:, :, :28, :30]

@@ -51,8 +51,8 @@ def test_another_order_is_refused(tmp_path: Path) -> None:
     torch.save(content, tmp_path / human.annotation_file)
     assert error_message(human, tmp_path) == (
         "DIR/CIFAR-10_human.pt: clean_label differs from the labels of the images (100 differ, the "
-        "first at position 0): use the images of cifar-10-python.tar.gz in their order, not class "
-        "folders"
+        "first is sample 0, counted from 0): use the images of cifar-10-python.tar.gz in their "
+        "order, not class folders"
     )
 
 

@@ -122,6 +122,31 @@ def test_pictures_without_class_folders(tmp_path: Path) -> None:
         Folder().read(tmp_path)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pictures_beside_class_folders_are_refused(data_dir: Path, split: str) -> None:
+    (data_dir / split / "labels.csv").write_text("label\n")
+    assert len(Folder().read(data_dir).train) == 12
+    for name in ("b.PNG", "a.webp"):
+        (data_dir / split / name).write_bytes(b"")
+
+    for method in (Folder().read, Folder().signature):
+        with pytest.raises(DataError) as error:
+            method(data_dir)
+        assert str(error.value) == (
+            f"{data_dir}/{split} has pictures beside its class folders (2, the first is a.webp): "
+            "move them into the folders of their classes, or remove them"
+        )
+
+
+def test_pipe_in_a_class_folder_counts_as_unreadable(data_dir: Path) -> None:
+    os.mkfifo(data_dir / "train/bee/pipe.png")
+
+    dataset = Folder().read(data_dir)
+    assert dataset.train.unreadable == {
+        8: f"cannot read {data_dir}/train/bee/pipe.png, which is no regular file: remove it"
+    }
+
+
 def test_empty_class_is_named(data_dir: Path) -> None:
     (data_dir / "train/dog").mkdir()
 
@@ -223,7 +248,7 @@ def test_files_of_a_folder_are_named_in_the_order_of_samples(tmp_path: Path) -> 
                 Image.new("RGB", (4, 4), (10 * n, label, 0)).save(path)
     dataset = Folder().read(tmp_path)
     files = Folder().list_files(tmp_path)
-    assert files[:3] == ("train/a/1.png", "train/a/10.png", "train/a/2.png")
+    assert files[:3] == ("a/1.png", "a/10.png", "a/2.png")
     for file, image in zip(files, pixels_of(dataset.train), strict=True):
-        with Image.open(tmp_path / file) as picture:
+        with Image.open(tmp_path / "train" / file) as picture:
             assert np.asarray(picture)[0, 0].tolist() == image[:, 0, 0].tolist()

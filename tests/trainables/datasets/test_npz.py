@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,3 +101,37 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="cannot be read as NumPy arrays"):
         Npz().read(tmp_path)
+
+
+def test_header_that_claims_640_terabytes_is_refused(tmp_path: Path) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (640 * 10**12,)}
+    np.savez(tmp_path / "data.npz", **arrays(8, 8))
+    with (
+        zipfile.ZipFile(tmp_path / "data.npz", "a") as archive,
+        archive.open("extra.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(DataError) as error:
+        Npz().read(tmp_path)
+    assert str(error.value).startswith(
+        f"{tmp_path}/data.npz is damaged, or its arrays do not fit into the memory of this machine "
+        "(Unable to allocate 582. TiB for an array with shape (640000000000000,)"
+    )
+
+
+def test_damaged_archives_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **arrays(8, 8))
+    content = path.read_bytes()
+    random = np.random.Generator(np.random.Philox(0))
+    messages = []
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[int(random.integers(len(content)))] ^= int(random.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            Npz().read(tmp_path)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 150
+    assert not any("\n" in message for message in messages)

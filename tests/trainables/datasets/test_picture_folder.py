@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,3 +90,12 @@ def test_thumbnails_are_small_squares_and_black_where_there_is_no_picture(data_d
     assert pixels.shape == (3, 3, 16, 16)
     assert pixels[0].any()
     assert not pixels[1].any()
+
+
+def test_thumbnail_of_a_pipe_is_black(data_dir: Path) -> None:
+    (data_dir / "train/ant/1.jpg").unlink()
+    os.mkfifo(data_dir / "train/ant/1.jpg")
+    train = PictureFolder().read(data_dir).train
+    assert isinstance(train.images, Pictures)
+    pixels = thumbnails(train.images, np.arange(3), side=16)
+    assert [bool(picture.any()) for picture in pixels] == [True, False, True]

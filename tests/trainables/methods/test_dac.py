@@ -23,6 +23,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
+from trainables.methods.published import first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -121,8 +122,8 @@ def test_a_warm_up_without_an_epoch_after_it_is_refused() -> None:
         method_of("dac-abstain").check(values, 20)
     assert caught.value.field == "warm_up_epochs"
     assert caught.value.message == (
-        "warm_up_epochs is 20 of 20 epochs, but at least one epoch must follow the warm-up: "
-        "decrease warm_up_epochs or increase the number of epochs"
+        "warm_up_epochs is 20 of 20 epochs, but at least one epoch must follow: train for at least "
+        "21 epochs"
     )
 
 
@@ -142,3 +143,18 @@ def test_second_training_uses_retained_samples_only(classes: int) -> None:
     assert_finite(make("dac", labels, classes, inputs={"retained": retained[:4]}), z)
     method.end_epoch(1, predict_forbidden)
     assert method.output_count(classes) == classes
+
+
+@pytest.mark.parametrize("name", ["dac-abstain", "dac"])
+@pytest.mark.parametrize(
+    ("dataset", "std"),
+    [("cifar10", (0.2023, 0.1994, 0.2010)), ("cifar100", (0.2675, 0.2565, 0.2761))],
+)
+def test_published_recipe(name: str, dataset: str, std: tuple[float, ...]) -> None:
+    published = first_match(method_of(name).published_recipes, dataset, "symmetric-incl-0.4")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (200, 128, 5e-4)
+    assert (recipe.reset_optimizer, recipe.nesterov, recipe.std) == (True, False, std)
+    rates = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (60, 61, 121, 161)]
+    assert rates == pytest.approx([0.1, 0.02, 0.004, 0.0008])

@@ -20,8 +20,11 @@ from method_harness import (
 )
 
 from trainables.errors import FieldError
+from trainables.methods import method_of
 from trainables.methods.gce import TruncatedGeneralisedCrossEntropy
+from trainables.methods.published import first_match
 from trainables.run.parameters import FrozenMap
+from trainables.run.schedules import MultiStep
 
 
 def generalised(z: np.ndarray, labels: np.ndarray, q: float) -> np.ndarray:
@@ -87,10 +90,37 @@ def test_default_pruning_epochs_are_those_of_the_port() -> None:
 
     for epoch in range(1, 81):
         method.end_epoch(epoch, predict)
-    assert prediction_epochs == [40, 50, 60, 70, 80]
+    # The port prunes before epochs 40, 50, ..., counted from 1.
+    assert prediction_epochs == [39, 49, 59, 69, 79]
     # p of 0.5 is not above k.
     assert method.state_dict()["kept"].tolist() == [False, True]
     make("gce", np.array([0]), 2).end_epoch(40, predict_forbidden)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "start_prune", "epochs", "milestones", "std"),
+    [
+        ("cifar10", 40, 120, (40, 80), (0.247, 0.243, 0.262)),
+        ("cifar100", 80, 150, (80, 120), (0.267, 0.256, 0.276)),
+    ],
+)
+def test_published_values_are_those_of_the_port(
+    dataset: str,
+    start_prune: int,
+    epochs: int,
+    milestones: tuple[int, int],
+    std: tuple[float, ...],
+) -> None:
+    setting = first_match(TruncatedGeneralisedCrossEntropy.settings, dataset, "symmetric-0.4")
+    assert setting is not None
+    assert dict(setting.values) == {"first_pruning_epoch": start_prune}
+    for name in ("gce", "gce-truncated"):
+        published = first_match(method_of(name).published_recipes, dataset, "symmetric-0.4")
+        assert published is not None
+        recipe = published.recipe
+        assert (recipe.epochs, recipe.learning_rate, recipe.weight_decay) == (epochs, 0.01, 1e-4)
+        assert (recipe.schedule, recipe.std) == (MultiStep(milestones), std)
+        assert ("best test accuracy" in published.source) == (name == "gce-truncated")
 
 
 def test_first_pruning_epoch_after_the_last_epoch_is_refused() -> None:

@@ -24,7 +24,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.methods.published import first_match
+from trainables.methods.published import EpochSelection, first_match
 from trainables.run.parameters import FrozenMap
 
 
@@ -116,15 +116,15 @@ def test_first_label_epoch_after_the_last_epoch_is_refused_in_the_first_training
 
 
 @pytest.mark.parametrize(
-    ("dataset", "scenario", "alpha", "beta", "rate"),
+    ("dataset", "scenario", "alpha", "beta", "rate", "padding"),
     [
-        ("cifar10", "symmetric-0.2", 1.2, 0.8, 0.08),
-        ("cifar10", "asymmetric-0.4", 0.8, 0.4, 0.03),
-        ("cifar100", "symmetric-0.2", 1.0, 0.5, 0.1),
+        ("cifar10", "symmetric-0.2", 1.2, 0.8, 0.08, 8),
+        ("cifar10", "asymmetric-0.4", 0.8, 0.4, 0.03, 8),
+        ("cifar100", "symmetric-0.2", 1.0, 0.5, 0.1, 4),
     ],
 )
 def test_published_values(
-    dataset: str, scenario: str, alpha: float, beta: float, rate: float
+    dataset: str, scenario: str, alpha: float, beta: float, rate: float, padding: int
 ) -> None:
     first, second = method_of("joint-labels"), method_of("joint")
     for method in (first, second):
@@ -134,7 +134,12 @@ def test_published_values(
     published = first_match(first.published_recipes, dataset, scenario)
     assert published is not None
     assert (published.recipe.epochs, published.recipe.learning_rate) == (200, rate)
+    assert published.recipe.crop_padding == padding
+    # The Chainer code enlarges images instead of padding them.
+    assert ("enlarges images to 40 × 40" in published.source) == (padding == 4)
     assert {published.recipe.schedule.rate(rate, epoch) for epoch in range(1, 201)} == {rate}
     again = first_match(second.published_recipes, dataset, scenario)
     assert again is not None
     assert (again.recipe.epochs, again.recipe.learning_rate) == (120, 0.2)
+    # 45,000 training samples; the Chainer code tests the network of the last epoch.
+    assert (again.hold_out, again.selection) == (0.1, EpochSelection.LAST)

@@ -23,6 +23,7 @@ from method_harness import (
 
 from trainables.errors import FieldError
 from trainables.methods import method_of
+from trainables.methods.published import EpochSelection, first_match
 from trainables.run.parameters import FrozenMap
 
 RHO, EPSILON = 0.9, 1e-4
@@ -59,7 +60,7 @@ def ratio_test(
 def test_loss_and_gradient_without_the_retroactive_term(classes: int, scale: float) -> None:
     z = random_logits(6, classes, scale)
     labels = ranked_labels(z)
-    for values, epoch in (({}, 20), ({"retro": False}, 21)):
+    for values, epoch in (({}, 25), ({"retro": False}, 26)):
         method = make("lrt", labels, classes, values, epochs=180)
         assert_loss(method, lambda z: ratio_test(z, labels, None), z, epoch)
 
@@ -143,7 +144,7 @@ def test_threshold_grows_with_each_epoch_of_correction() -> None:
         assert method.state_dict()["labels"].tolist() == expected
 
 
-def test_retroactive_labels_are_stored_before_epochs_21_and_61() -> None:
+def test_retroactive_labels_are_stored_before_epochs_26_and_66() -> None:
     method = make("lrt", np.array([0, 1]), 2, {"first_correction_epoch": 180}, epochs=180)
     remembered, stored_before = method.state_dict()["remembered"], []
     for epoch in range(1, 120):
@@ -151,7 +152,49 @@ def test_retroactive_labels_are_stored_before_epochs_21_and_61() -> None:
         method.end_epoch(epoch, predict_forbidden)
         if remembered.tolist() == [0, 1]:
             stored_before.append(epoch + 1)
-    assert stored_before == [21, 61]
+    assert stored_before == [26, 66]
+
+
+# `epoch_start` and `epoch_update` in the README of the public code, which counts epochs from 0.
+@pytest.mark.parametrize(
+    ("dataset", "scenario", "epoch_start", "epoch_update"),
+    [
+        ("cifar10", "symmetric-0.2", 25, 30),
+        ("cifar10", "symmetric-0.8", 20, 25),
+        ("cifar10", "asymmetric-0.4", 20, 25),
+        ("cifar100", "symmetric-incl-0.6", 25, 30),
+        ("cifar100", "symmetric-0.8", 30, 35),
+        ("cifar100", "asymmetric-0.4", 25, 30),
+    ],
+)
+def test_published_epochs(dataset: str, scenario: str, epoch_start: int, epoch_update: int) -> None:
+    setting = first_match(method_of("lrt").settings, dataset, scenario)
+    assert setting is not None
+    assert dict(setting.values) == {
+        "first_retro_epoch": epoch_start + 1,
+        "first_correction_epoch": epoch_update + 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "mean", "std"),
+    [
+        ("cifar10", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ("cifar100", (0.507, 0.487, 0.441), (0.507, 0.487, 0.441)),
+    ],
+)
+def test_published_recipe(dataset: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    published = first_match(method_of("lrt").published_recipes, dataset, "pmd-1-0.35")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.optimizer, recipe.weight_decay, recipe.reset_optimizer) == ("radam", 5e-4, True)
+    assert (recipe.epochs, recipe.batch_size, recipe.mean, recipe.std) == (180, 128, mean, std)
+    # The rate halves after epochs 60, 120 and 160 counted from 0: 61, 121 and 161 from 1.
+    rates = [recipe.schedule.rate(recipe.learning_rate, e) for e in (61, 62, 121, 122, 161, 162)]
+    assert rates == pytest.approx([1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4])
+    # 45,000 training samples; the rest chooses nothing.
+    assert (published.hold_out, published.selection) == (0.1, EpochSelection.LAST)
+    assert "until August 2020 its learning rate was 0.01" in published.source
 
 
 def test_first_correction_epoch_after_the_last_epoch_is_refused() -> None:

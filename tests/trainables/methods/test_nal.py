@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from trainables.methods.nal import (
 )
 from trainables.methods.published import first_match
 from trainables.run.parameters import complete_parameters
+from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -454,9 +456,9 @@ def test_schedule_with_nan_loss_in_the_public_code_is_refused() -> None:
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ("cifar10", {"first_target_epoch": 60, "target_interval": 10}),
-        ("cifar100", {"first_target_epoch": 60, "target_interval": 10}),
-        ("animal10n", {"first_target_epoch": 41, "target_interval": 1}),
+        ("cifar10", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.0}),
+        ("cifar100", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.0}),
+        ("animal10n", {"first_target_epoch": 41, "target_interval": 1, "beta": 0.0}),
         ("clothing1m", {"first_target_epoch": 60, "target_interval": 10, "beta": 0.1}),
         ("webvision", {"first_target_epoch": 200, "target_interval": 10, "beta": 0.1}),
     ],
@@ -469,3 +471,31 @@ def test_official_preset_by_dataset(dataset: str, expected: dict[str, float]) ->
 
 def test_official_preset_is_empty_for_other_datasets() -> None:
     assert first_match(method_of("nal").presets["official"], "digits", "symmetric-0.4") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "changes", "starts"),
+    [
+        ("nal", {"lambda": 2.0, "first_target_epoch": 10}, {}, []),
+        ("nal", {"lambda": 0.5, "first_target_epoch": 10}, {}, ["a larger λ (on digits, 1.89 ins"]),
+        ("nal", {"lambda": 2.0}, {}, ["hyperparameters.nal.first_target_epoch=10, a sixth of the"]),
+        ("nal-no-targets", {"lambda": 2.0}, {}, []),
+        ("nal-no-targets", {"lambda": 2.0}, {"momentum": 0.0}, ["recipe.momentum=0.9 (on digits,"]),
+        (
+            "nal-no-targets",
+            {"lambda": 2.0},
+            {"optimizer": "radam", "mean": (0.5,), "std": (0.5,)},
+            ["measured recipe.mean and recipe.std (null) (on"],
+        ),
+        ("nal-no-targets", {"lambda": 2.0}, {"crop_size": 8, "mean": (0.5,), "std": (0.5,)}, []),
+    ],
+)
+def test_remedies_are_settings_that_a_run_does_not_have(
+    method: str, values: Mapping[str, float], changes: Mapping[str, Any], starts: list[str]
+) -> None:
+    nal = method_of(method)
+    hyperparameters = complete_parameters(method, nal.parameters, values)
+    recipe = replace(Recipe(60, 64, 0.05, window=10), **changes)
+    texts = nal.remedies(hyperparameters, recipe)
+    assert len(texts) == len(starts)
+    assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True))

@@ -97,3 +97,12 @@ def test_titles_are_those_of_table_6(name: str) -> None:
     assert method_of(name).title in {
         result.method for result in paper_results() if result.table == 6
     }
+
+
+def test_rnal_says_where_its_weight_comes_from() -> None:
+    entries = method_of("nal-rnal").presets["official"]
+    sources = {entry.dataset: entry.source for entry in entries}
+    assert all(entry.values["beta"] == 0.1 for entry in entries)
+    for dataset in ("cifar10*", "animal10n"):
+        assert "its script has β = 0, 0.1 is the default of the class" in sources[dataset]
+    assert sources["clothing1m"] == "public code, train_clothing1m.py and loss.py"

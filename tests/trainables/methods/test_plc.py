@@ -128,7 +128,10 @@ def test_first_correction_epoch_after_the_last_epoch_is_refused() -> None:
     [
         ("cifar100", {"first_correction_epoch": 9, "window": 5}),
         ("animal10n", {"first_correction_epoch": 41, "window": 10}),
-        ("clothing1m", {"first_correction_epoch": 2}),
+        (
+            "clothing1m",
+            {"delta": 0.7, "first_correction_epoch": 2, "window": 5, "rule": "softmax-ratio"},
+        ),
     ],
 )
 def test_published_values(dataset: str, expected: dict[str, float]) -> None:
@@ -147,3 +150,41 @@ def test_published_recipe() -> None:
     actual = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (40, 41, 81)]
     assert actual == pytest.approx([0.01, 0.005, 0.0025])
     assert (published.hold_out, published.selection) == (0.1, EpochSelection.CLEAN)
+
+
+def test_softmax_ratio_on_clothing1m_equals_a_plain_loop() -> None:
+    count, classes, first, window = 60, 14, 2, 5
+    labels = np.arange(count) % classes
+    values = {
+        "delta": 0.7,
+        "first_correction_epoch": first,
+        "window": window,
+        "rule": "softmax-ratio",
+    }
+    method = make("plc", labels, classes, values, epochs=20)
+    record = np.zeros((window, count, classes))
+    current, delta, unsure_count, deltas = labels.copy(), 0.7, 0, []
+    for epoch in range(1, 12):
+        # Predictions are sure for some samples and nearly uniform for others.
+        z = epoch_logits(epoch // 4, count, classes) * np.linspace(0, 2, count)[:, np.newaxis]
+        step(method, z, epoch=epoch)
+        method.end_epoch(epoch, predict_forbidden)
+        record[(epoch - 1) % window] = softmax(z)
+        if epoch >= first:
+            correction_count = 0
+            for i, scores in enumerate(softmax(record.mean(0))):
+                top = int(scores.argmax())
+                if scores[top] < 0.1:
+                    unsure_count += 1
+                    current[i] = top
+                elif scores[current[i]] / scores[top] < delta:
+                    correction_count += 1
+                    current[i] = top
+            if correction_count == 0:
+                delta += 0.1
+        deltas.append(delta)
+        assert method.state_dict()["labels"].tolist() == current.tolist()
+        assert method.state_dict()["delta"].item() == pytest.approx(delta)
+    assert unsure_count > 0
+    assert (current != labels).any()
+    assert max(deltas) > 0.95  # no upper bound of 0.9

@@ -20,6 +20,7 @@ from method_harness import (
 
 from trainables.methods import method_of
 from trainables.methods.published import first_match
+from trainables.run.schedules import MultiStep
 
 
 def sce_loss(z: np.ndarray, labels: np.ndarray, a: float, b: float) -> float:
@@ -63,3 +64,19 @@ def test_published_weights(dataset: str, a: float, b: float) -> None:
     setting = first_match(method_of("sce").settings, dataset, "symmetric-0.4")
     assert setting is not None
     assert dict(setting.values) == {"a": a, "b": b}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "epochs", "milestones"), [("cifar10", 120, (40, 80)), ("cifar100", 150, (80, 120))]
+)
+def test_published_recipe_is_that_of_the_port(
+    dataset: str, epochs: int, milestones: tuple[int, int]
+) -> None:
+    published = first_match(method_of("sce").published_recipes, dataset, "symmetric-0.4")
+    assert published is not None
+    recipe = published.recipe
+    assert (recipe.weight_decay, recipe.nesterov, recipe.max_gradient_norm) == (5e-3, True, 5.0)
+    assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (epochs, 0.01, 128)
+    assert recipe.schedule == MultiStep(milestones)
+    assert recipe.std == (0.24703233, 0.24348505, 0.26158768)
+    assert "its cross entropy has labels of at least 1e-4 on all classes" in published.source

@@ -111,6 +111,7 @@ def test_learning_rate_decays_one_epoch_late_on_pmd_noise() -> None:
     assert published is not None
     recipe = published.recipe
     assert (recipe.epochs, recipe.weight_decay, recipe.batch_size) == (150, 5e-4, 128)
+    assert recipe.reset_optimizer
     rates = [recipe.schedule.rate(recipe.learning_rate, epoch) for epoch in (61, 62, 121, 122)]
     assert rates == pytest.approx([0.1, 0.02, 0.02, 0.004])
 

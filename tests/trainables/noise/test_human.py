@@ -69,5 +69,21 @@ def test_titles_and_nominal_rates(scenario: str, title: str, nominal: float | No
 def test_unknown_scenario_lists_all_forms() -> None:
     with pytest.raises(FieldError) as caught:
         noise_of("symetric-0.4")
+    assert caught.value.message.startswith("unknown scenario 'symetric-0.4': did you mean 'symm")
     for form in ("symmetric-RATE", "asymmetric-superclass-RATE", "pmd-TYPE-RATE", "file-NAME"):
         assert form in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("scenario", "form"),
+    [
+        ("clen", "clean"),
+        ("asymetric-0.4", "asymmetric-RATE"),
+        ("pmd-0.35", "pmd-TYPE-RATE"),
+        ("humn-worse", "human-SET"),
+        ("file_mine", "file-NAME"),
+    ],
+)
+def test_a_misspelt_scenario_gets_a_suggestion(scenario: str, form: str) -> None:
+    with pytest.raises(FieldError, match=f"did you mean '{form}'"):
+        noise_of(scenario)

@@ -127,7 +127,7 @@ def test_second_noise_is_applied_to_the_labels_of_the_first() -> None:
     [
         ("pmd-4-0.35", "scenario 'pmd-4-0.35': the type must be 1, 2 or 3, got '4'"),
         ("pmd-1-1.5", "scenario 'pmd-1-1.5': the rate must be above 0 and below 1, got '1.5'"),
-        ("pmd-0.35", "unknown scenario 'pmd-0.35'; known: clean, "),
+        ("pmd-0.35", "unknown scenario 'pmd-0.35': did you mean 'pmd-TYPE-RATE'? known: "),
         (
             "clean+symmetric-0.3",
             "these two kinds of noise cannot be combined; before the + PMD noise",

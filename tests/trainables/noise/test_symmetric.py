@@ -137,7 +137,7 @@ def test_parse_of_scenario_names() -> None:
     [
         (
             "symmetrical-0.4",
-            r"unknown scenario .*known: clean, symmetric-RATE, symmetric-incl-RATE",
+            r"unknown scenario 'symmetrical-0.4': did you mean 'symmetric-RATE'\? known: ",
         ),
         ("", "unknown scenario ''"),
         ("clean-0.1", "unknown scenario"),

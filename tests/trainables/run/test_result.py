@@ -27,6 +27,14 @@ RESULT = replace(
 )
 
 
+def test_a_record_without_the_facts_of_its_network_is_read() -> None:
+    json_object = make_result(make_spec()).to_dict()
+    for name in ("class_names", "mean", "std"):
+        del json_object[name]
+    result = RunResult.from_dict(json_object)
+    assert (result.class_names, result.mean, result.std) == ((), (), ())
+
+
 def test_numbers_of_a_trace() -> None:
     assert RESULT.curve("val/accuracy") == [(2, 0.5), (3, 0.6), (4, 0.6), (5, 0.4)]
     assert RESULT.last_value("test/accuracy") == 0.70

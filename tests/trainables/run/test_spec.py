@@ -66,6 +66,7 @@ CHANGED: dict[str, Any] = {
     "dataset": "cifar100",
     "data": "0" * 64,
     "subset": 1000,
+    "test_subset": 500,
     "scenario": "clean",
     "annotations": "1" * 64,
     "backbone": "mlp",
@@ -84,6 +85,7 @@ CHANGED: dict[str, Any] = {
 CHANGED_RECIPE: dict[str, Any] = {
     "drop_last": True,
     "crop_size": 224,
+    "crop_padding": 8,
     "epochs": 121,
     "batch_size": 65,
     "learning_rate": 0.03,
@@ -91,6 +93,8 @@ CHANGED_RECIPE: dict[str, Any] = {
     "momentum": 0.8,
     "weight_decay": 0.0,
     "nesterov": True,
+    "reset_optimizer": True,
+    "max_gradient_norm": 5.0,
     "schedule": CosineRestarts(10, 2e-3),
     "augmentation": ("flip",),
     "mean": (0.5, 0.5, 0.5),
@@ -140,11 +144,19 @@ def test_integers_and_floats_share_a_digest() -> None:
         replace(SPEC, hyperparameters=complete_parameters("nal", parameters, whole)).digest
         == replace(SPEC, hyperparameters=complete_parameters("nal", parameters, decimal)).digest
     )
-    as_integers = Recipe(1, 1, learning_rate=1, momentum=0, weight_decay=0)
-    as_decimals = Recipe(1, 1, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
+    as_integers = Recipe(1, 1, learning_rate=1, momentum=0, weight_decay=0, max_gradient_norm=5)
+    as_decimals = Recipe(
+        1, 1, learning_rate=1.0, momentum=0.0, weight_decay=0.0, max_gradient_norm=5.0
+    )
     integers = replace(SPEC, recipe=as_integers, hold_out=0, evaluate=())
     decimals = replace(SPEC, recipe=as_decimals, hold_out=0.0, evaluate=())
     assert integers.digest == decimals.digest
+
+
+def test_a_crop_padding_without_effect_is_not_part_of_the_digest() -> None:
+    for options in ({}, {"augmentation": ("flip",)}, {"augmentation": ("crop",), "crop_size": 9}):
+        recipe = Recipe(1, 1, learning_rate=1.0, **options)
+        assert replace(recipe, crop_padding=8) == recipe
 
 
 def test_positive_and_negative_zero_share_a_digest() -> None:
@@ -178,6 +190,7 @@ def test_nan_and_infinity_have_no_canonical_form() -> None:
         ({"hold_out": 0.0}, "hold_out"),
         ({"evaluate": ("train",)}, "evaluate"),
         ({"subset": 0}, "subset"),
+        ({"test_subset": 0}, "test_subset"),
         ({"threads": 0}, "threads"),
     ],
 )
@@ -199,6 +212,8 @@ def test_invalid_specs_are_refused(changes: dict[str, Any], field: str) -> None:
         ({"momentum": 1.0}, "momentum"),
         ({"weight_decay": -1e-4}, "weight_decay"),
         ({"nesterov": True, "momentum": 0.0}, "nesterov"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm"),
+        ({"crop_padding": -1}, "crop_padding"),
         ({"augmentation": ("rotate",)}, "augmentation"),
         ({"mean": None}, "mean"),
         ({"std": (0.2, 0.2)}, "std"),

@@ -7,7 +7,6 @@ import torch
 from trainables.run.recipe import Recipe
 from trainables.run.seeds import Seeds
 from trainables.run_data.loaders import (
-    PADDING,
     ArrayLoader,
     EpochDraws,
     Normalise,
@@ -24,8 +23,14 @@ def pictures(count: int, channels: int = 3, height: int = 6, width: int = 9) -> 
     return random.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
 
 
-def recipe(*augmentation: str, batch_size: int = 64) -> Recipe:
-    return Recipe(epochs=1, batch_size=batch_size, learning_rate=1.0, augmentation=augmentation)
+def recipe(*augmentation: str, batch_size: int = 64, crop_padding: int = 4) -> Recipe:
+    return Recipe(
+        epochs=1,
+        batch_size=batch_size,
+        learning_rate=1.0,
+        augmentation=augmentation,
+        crop_padding=crop_padding,
+    )
 
 
 def loader_of(images: np.ndarray, index: np.ndarray) -> ArrayLoader:
@@ -74,18 +79,23 @@ def test_normalising_is_subtracting_and_dividing() -> None:
     np.testing.assert_allclose(actual.numpy(), expected, atol=2e-6)
 
 
-def test_crops_and_flips_equal_a_plain_loop() -> None:
+@pytest.mark.parametrize("padding", [0, 4, 8])
+def test_crops_and_flips_equal_a_plain_loop(padding: int) -> None:
     count, height, width = 300, 6, 9
     images = pictures(count, 2, height, width)
     random = np.random.Generator(np.random.Philox(1))
-    top, left = random.integers(0, 2 * PADDING + 1, (2, count))
+    top, left = random.integers(0, 2 * padding + 1, (2, count))
     flip = random.random(count) < 0.5
     actual = crop_and_flip(
-        *(torch.from_numpy(array) for array in (images, top, left, flip)),
+        torch.from_numpy(images),
+        torch.from_numpy(top),
+        torch.from_numpy(left),
+        torch.from_numpy(flip),
+        padding,
     )
 
     for i in range(count):
-        padded = np.pad(images[i], ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))
+        padded = np.pad(images[i], ((0, 0), (padding, padding), (padding, padding)))
         cropped = padded[:, top[i] : top[i] + height, left[i] : left[i] + width]
         np.testing.assert_array_equal(
             actual[i].numpy(), cropped[:, :, ::-1] if flip[i] else cropped
@@ -147,6 +157,17 @@ def test_crops_reach_every_corner_and_half_are_flipped() -> None:
     landed = torch.stack(list(images_by_sample.values())).double().sum(dim=0)[0]
     assert landed.shape == (9, 9)  # shifts of -4..4 move the centre to every pixel
     assert (landed - 100).abs().max() < 5 * 100**0.5
+
+
+def test_the_padding_of_crops_is_that_of_the_recipe() -> None:
+    images = np.zeros((4000, 1, 3, 3), np.uint8)
+    images[:, 0, 1, 1] = 1
+    loader = loader_of(images, np.arange(4000))
+    for padding, shifts in ((0, 1), (1, 9), (8, 17**2)):
+        shown = torch.stack(list(images_of(loader, recipe("crop", crop_padding=padding)).values()))
+        # Shifts by at most one pixel keep the bright pixel in the image.
+        kept_fraction = min(9, shifts) / shifts
+        assert float(shown.sum()) / 4000 == pytest.approx(kept_fraction, abs=0.02)
 
 
 def test_batches_in_order() -> None:

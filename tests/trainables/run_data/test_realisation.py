@@ -10,7 +10,12 @@ from trainables.errors import DataError, FieldError
 from trainables.extensions import CodeFile, extension_name, load_file
 from trainables.noise import noise_of
 from trainables.run.seeds import Seeds
-from trainables.run_data.realisation import Realisation, draw_realisation, labels_digest
+from trainables.run_data.realisation import (
+    Realisation,
+    draw_realisation,
+    evaluated_test_positions,
+    labels_digest,
+)
 
 LABELS = np.arange(1437) % 10
 _SPLIT = Split(np.zeros((1437, 1, 1, 1), dtype=np.uint8), LABELS)
@@ -120,12 +125,31 @@ def test_a_class_that_is_too_small_for_its_share_is_named() -> None:
     )
 
 
+def test_the_evaluated_test_samples_are_balanced_and_depend_on_nothing_else() -> None:
+    data = uneven()
+    positions = evaluated_test_positions(data, data.test, 200)
+
+    assert np.bincount(data.test.labels[positions]).tolist() == [67, 67, 66]
+    assert (np.diff(positions) > 0).all()
+    assert set(evaluated_test_positions(data, data.test, 100)) < set(positions)
+    assert hashlib.sha256(positions.tobytes()).hexdigest()[:12] == "48c014e57368"
+    for count in (None, 900, 1000):
+        np.testing.assert_array_equal(
+            evaluated_test_positions(data, data.test, count), np.arange(900)
+        )
+    with pytest.raises(DataError, match="133 samples of class 'c', which has 100"):
+        evaluated_test_positions(data, data.test, 400)
+
+
 @pytest.mark.usefixtures("no_code_loaded")
 @pytest.mark.parametrize(
     ("result", "message"),
     [
         ("1 / 0", "my_noise.py:5: ZeroDivisionError: division by zero"),
-        ("context.true_labels + 7", "labels of Mine-0.3: label 10 at position 3 is outside 0..9"),
+        (
+            "context.true_labels + 7",
+            "labels of Mine-0.3, sample 3 (counted from 0): label 10 is outside 0..9",
+        ),
         (
             "context.true_labels[1:]",
             "Mine-0.3 must return 1437 integers, one for each sample, "

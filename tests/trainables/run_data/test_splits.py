@@ -126,6 +126,14 @@ def test_every_test_split_is_evaluated(dataset: Dataset) -> None:
     assert "val/accuracy" in row
 
 
+def test_a_subset_of_every_test_split_is_evaluated(dataset: Dataset) -> None:
+    trainer = Trainer(replace(spec_of(dataset), test_subset=12), dataset, CPU)
+    loaders = trainer.data.evaluation_loaders
+    assert len(loaders["test/accuracy"]) == 12
+    second = loaders["test/second/top1"]
+    assert np.bincount(dataset.test_splits["second"].labels[second.index]).tolist() == [2] * K
+
+
 def test_an_interruption_changes_no_bit_with_files_and_dropout(dataset: Dataset) -> None:
     spec = spec_of(dataset)
     expected = trained(spec, dataset)

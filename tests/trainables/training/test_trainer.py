@@ -139,6 +139,54 @@ def test_an_interruption_changes_no_bit_with_batch_normalisation_and_crops(tiny:
         assert_same_bits(bits(trainer.state_dict()), bits(expected.state_dict()))
 
 
+def test_an_optimiser_that_is_reset_starts_each_epoch_without_state() -> None:
+    plain = runnable(recipe=recipe(3))
+    reset = runnable(recipe=recipe(3, reset_optimizer=True))
+    expected = Trainer(plain, digits(), CPU)
+    for _ in range(3):
+        expected.train_epoch()
+        expected.optimizer.state.clear()
+    trainer = train(reset)
+
+    assert_same_bits(bits(trainer.network.state_dict()), bits(expected.network.state_dict()))
+    assert trainer.trace[0] == train(plain).trace[0]
+    assert trainer.trace[1] != train(plain).trace[1]
+    for after in (1, 2):
+        assert_same_bits(
+            bits(resumed(reset, digits(), after).state_dict()), bits(trainer.state_dict())
+        )
+
+
+def first_step(spec: RunSpec) -> torch.Tensor:
+    """Return the change of all weights in the first training step, as one vector."""
+    trainer = Trainer(spec, digits(), CPU)
+    before = nn.utils.parameters_to_vector(trainer.network.parameters()).detach().clone()
+    trainer.step(torch.from_numpy(pixels_of(digits().train)[:64]), torch.arange(64), 1)
+    return nn.utils.parameters_to_vector(trainer.network.parameters()).detach() - before
+
+
+def test_a_gradient_above_the_largest_norm_is_scaled_down_to_it() -> None:
+    options = {"momentum": 0.0, "weight_decay": 0.0, "learning_rate": 1.0}
+    change = first_step(runnable(recipe=recipe(1, **options)))
+    norm = float(change.norm())
+    clipped = first_step(runnable(recipe=recipe(1, **options, max_gradient_norm=norm / 4)))
+    torch.testing.assert_close(clipped, change / 4, rtol=1e-4, atol=1e-7)
+    unclipped = first_step(runnable(recipe=recipe(1, **options, max_gradient_norm=2 * norm)))
+    assert torch.equal(unclipped, change)
+
+
+def test_radam_decays_weights_apart_from_the_gradient() -> None:
+    options = recipe(1, optimizer="radam", learning_rate=0.01, weight_decay=0.1)
+    trainer = Trainer(runnable(recipe=options), digits(), CPU)
+    trainer.method.loss = lambda batch: 0 * batch.logits.sum()  # type: ignore[method-assign]
+    weights = trainer.network.prediction.weight
+    before = weights.detach().clone()
+    trainer.train_epoch()
+
+    steps = -(-len(trainer.data.train) // options.batch_size)
+    torch.testing.assert_close(weights.detach(), before * (1 - 0.01 * 0.1) ** steps)
+
+
 def test_evaluation_does_not_change_batch_statistics(tiny: str) -> None:
     dataset = pictures(24)
     options = recipe(3, batch_size=4)

@@ -96,6 +96,22 @@ def test_contents_of_a_result(tmp_path: Path) -> None:
     assert Record(tmp_path, spec.digest).read_result() == result
 
 
+def test_a_result_says_how_its_network_is_used(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(1))
+    result = complete_run(spec, tmp_path, digits, "study")
+    labels = draw_realisation(digits(), spec.scenario, spec.seeds)
+    training_rows, _ = labels.hold_out(spec.hold_out, spec.seeds.split)
+    pixels = np.asarray(digits().train.images)[training_rows] / 255
+
+    assert result.class_names == tuple("0123456789")
+    assert result.mean == pytest.approx([pixels.mean()])
+    assert result.std == pytest.approx([pixels.std()])
+    set_in_recipe = runnable(recipe=recipe(1, mean=(0.25,), std=(0.5,)))
+    result = complete_run(set_in_recipe, tmp_path, digits, "study")
+    assert (result.mean, result.std) == ((0.25,), (0.5,))
+    assert Record(tmp_path, set_in_recipe.digest).read_result() == result
+
+
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
     spec = runnable()
     result = complete_run(spec, tmp_path, digits, "study")

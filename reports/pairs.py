@@ -1,0 +1,90 @@
+"""Differences of all pairs of rows of a comparison table, paired over the seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from reports.paired import PairedComparison, compare_paired, correct_by_holm
+
+if TYPE_CHECKING:
+    from reports.table import Entry, Row, Table
+
+DECISIVE = 0.95
+"""Probability from which a difference, or practical equivalence, is stated without reserve."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowPair:
+    """Difference of two rows in one column, the more accurate one first.
+
+    Attributes:
+        scenario: name of the label-noise scenario.
+        kind: title of the accuracy, such as "last epoch".
+        first: name of the more accurate row.
+        second: name of the other row.
+        comparison: difference, first minus second.
+        holm_p: p-value of the paired t-test, corrected for all pairs of the column.
+    """
+
+    scenario: str
+    kind: str
+    first: str
+    second: str
+    comparison: PairedComparison
+    holm_p: float
+
+    @property
+    def summary(self) -> str:
+        """The result in words, such as "better by 1.2 (0.4 to 2.0), P(better) 0.97"."""
+        comparison = self.comparison
+        interval = f"{comparison.mean:.2f} ({comparison.low:.2f} to {comparison.high:.2f})"
+        if comparison.p_better >= DECISIVE:
+            return f"better by {interval}, P(better) {comparison.p_better:.2f}"
+        if comparison.p_equivalent >= DECISIVE:
+            return f"equivalent: {interval}, P(equivalent) {comparison.p_equivalent:.2f}"
+        return (
+            f"undecided: {interval}, P(better) {comparison.p_better:.2f}, "
+            f"P(equivalent) {comparison.p_equivalent:.2f}"
+        )
+
+
+def compare_rows(table: Table) -> list[RowPair]:
+    """Compare all pairs of measured rows in each column of the first kind of accuracy.
+
+    Pairs that share fewer than two finished seeds are left out.
+    """
+    if not table.sections:
+        return []
+    rows = [row for row in table.sections[0].rows if row.kind == "measured"]
+    kind = rows[0].entries[0].kind if rows else ""
+    pairs = []
+    for column in range(len(table.columns)):
+        entries = [
+            (row, row.entries[column])
+            for row in rows
+            if row.entries[column].runs and row.entries[column].kind == kind
+        ]
+        pairs += _compare_entries(entries)
+    return pairs
+
+
+def _compare_entries(entries: list[tuple[Row, Entry]]) -> list[RowPair]:
+    """Compare all pairs of the entries of a column; entries of the same runs are no pair."""
+    compared = []
+    for (first_row, first), (second_row, second) in combinations(entries, 2):
+        comparison = compare_paired(first.accuracy_by_seed, second.accuracy_by_seed)
+        if comparison is None or first.runs == second.runs:
+            continue
+        if comparison.mean < 0:
+            first_row, second_row = second_row, first_row  # noqa: PLW2901 - the better one first
+            comparison = compare_paired(second.accuracy_by_seed, first.accuracy_by_seed)
+        if comparison is not None:
+            compared.append((first_row, second_row, first, comparison))
+    p_values = correct_by_holm([comparison.t_p for *_, comparison in compared])
+    pairs = [
+        RowPair(first.scenario, first.kind, first_row.name, second_row.name, comparison, p)
+        for (first_row, second_row, first, comparison), p in zip(compared, p_values, strict=True)
+    ]
+    return sorted(pairs, key=lambda pair: pair.comparison.mean)

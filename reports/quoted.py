@@ -1,0 +1,99 @@
+"""The published accuracies that are quoted beside the runs of a sweep, and why others are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.paper import QUOTED_METHODS, find_paper_results, find_paper_results_on_any_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.aggregate import CellSummary
+    from reports.paper import PaperResult
+    from reports.plan_record import PlanRecord
+
+MIN_EPOCHS_FRACTION = 0.5
+"""Smallest fraction of the published number of epochs at which accuracies are quoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedResults:
+    """Published accuracies to print beside a sweep's.
+
+    Attributes:
+        by_method: accuracies by the title of the method, then by scenario; all of them are to be
+            quoted. Methods of the sweep come first.
+        obstacles: for each scenario whose published accuracies are not quoted, why: "another
+            backbone", "a subset", or a text on the number of epochs.
+        other_backbones: backbones of the published accuracies that are not quoted for theirs.
+    """
+
+    by_method: Mapping[str, Mapping[str, Sequence[PaperResult]]]
+    obstacles: Mapping[str, str]
+    other_backbones: frozenset[str]
+
+    @property
+    def results(self) -> list[PaperResult]:
+        """All accuracies to be quoted."""
+        by_scenario = self.by_method.values()
+        return [result for results in by_scenario for group in results.values() for result in group]
+
+
+def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> QuotedResults:
+    """Find the published accuracies for the scenarios and methods of a sweep.
+
+    Accuracies are quoted only beside trainings on all data with the same backbone, and with at
+    least `MIN_EPOCHS_FRACTION` of the NAL paper's number of epochs, or, where this is unknown, of
+    the smallest number that is known for the same noise.
+    """
+    methods = [*dict.fromkeys(summary.cell.method_title for summary in cells), *QUOTED_METHODS]
+    by_method: dict[str, dict[str, list[PaperResult]]] = {method: {} for method in methods}
+    obstacles: dict[str, str] = {}
+    other_backbones: set[str] = set()
+    for scenario in dict.fromkeys(summary.cell.scenario for summary in cells):
+        results = find_paper_results(plan.dataset.title, scenario, plan.backbone)
+        if not results:
+            other_results = find_paper_results_on_any_backbone(plan.dataset.title, scenario)
+            other_backbones |= {result.backbone for result in other_results}
+            continue
+        if obstacle := find_obstacle(plan, scenario, results):
+            obstacles[scenario] = obstacle
+            continue
+        # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
+        first_table = {(result.method, result.metric): result.table for result in reversed(results)}
+        for result in results:
+            is_first = result.table == first_table[result.method, result.metric]
+            if is_first and result.method in by_method:
+                by_method[result.method].setdefault(scenario, []).append(result)
+    return QuotedResults(
+        {method: results for method, results in by_method.items() if results},
+        obstacles,
+        frozenset(other_backbones),
+    )
+
+
+def find_obstacle(
+    plan: PlanRecord,
+    scenario: str,
+    results: Sequence[PaperResult],
+    min_fraction: float = MIN_EPOCHS_FRACTION,
+) -> str:
+    """Return why the runs of a scenario are not comparable with published ones; "" if they are.
+
+    Args:
+        plan: plan of the sweep.
+        scenario: name of the scenario.
+        results: published accuracies for the scenario.
+        min_fraction: smallest fraction of the published number of epochs.
+    """
+    if plan.subset is not None or plan.test_subset is not None:
+        return "uses a part of the images"
+    epochs = plan.scenario_epochs.get(scenario, plan.epochs)
+    published_epochs = min((result.epochs for result in results if result.epochs), default=0)
+    own_epochs = [result.epochs for result in results if result.epochs and not result.quoted_from]
+    needed_epochs = own_epochs[0] if own_epochs else published_epochs
+    if epochs < min_fraction * needed_epochs:
+        return f"trains for {epochs} epochs, and the published runs for {needed_epochs}"
+    return ""

@@ -1,0 +1,87 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import cell_specs, make_cell, make_plan, make_result
+from stores import fresh_store
+
+from orchestrator.__main__ import main
+from orchestrator.commands import report
+from orchestrator.flags import Locations
+from orchestrator.tracking.tracker import Tracker
+from search_spaces.schema import Phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD, NEW = "ab" * 32, "cd" * 32
+
+
+def record_sweep(uri: str, folder: Path, digest: str, study: str = "mine") -> None:
+    cell = make_cell("ce", seeds=(0, 1))
+    tracker = Tracker(uri, folder / "artifacts", study)
+    tracker.start_sweep(make_plan([cell], sweep=digest, study=study), "")
+    for spec in cell_specs("ce", "symmetric-0.4", (0, 1), {}):
+        tracker.record(make_result(spec, accuracy=0.9), Phase.CONFIRM, cell)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    uri = fresh_store(tmp_path)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    record_sweep(uri, tmp_path, OLD)
+    record_sweep(uri, tmp_path, "ef" * 32, study="other")
+
+    report.run("mine", locations, as_json=as_json)
+    assert capsys.readouterr().err == ""
+
+    record_sweep(uri, tmp_path, NEW)
+    report.run("mine", locations, as_json=as_json)
+    output = capsys.readouterr()
+    assert re.fullmatch(
+        r"This is sweep cdcdcdcdcdcd, the latest of 2 of 'mine'\. The table of another is printed "
+        r"by `report DIGEST`: abababababab \(\d{4}-\d\d-\d\d \d\d:\d\d\)\n",
+        output.err,
+    )
+    if as_json:
+        assert json.loads(output.out)["sweep"] == NEW
+
+    report.run("abab", locations, as_json=as_json)
+    output = capsys.readouterr()
+    assert output.err == ""
+    if as_json:
+        assert json.loads(output.out)["sweep"] == OLD
+
+
+def test_a_study_is_named_by_its_name_or_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = fresh_store(tmp_path)
+    (tmp_path / "mine.yaml").write_text("extends: digits\ntitle: mine\n")
+    for study, digit in (("mine", "a"), ("other", "b")):
+        plan = make_plan([make_cell("ce", seeds=(0,))], study=study, sweep=64 * digit)
+        tracker = Tracker(uri, tmp_path / "artifacts", study)
+        tracker.start_sweep(plan, "")
+        result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
+        tracker.record(result, Phase.CONFIRM, plan.cells[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for sweep in ("mine", "mine.yaml", str(tmp_path / "mine.yaml"), "aaaa"):
+        monkeypatch.setattr(sys, "argv", ["orchestrator", "report", sweep, "--json", "--home", "."])
+        with pytest.raises(SystemExit) as end:
+            main()
+        output = capsys.readouterr()
+        assert end.value.code == 0, output.err
+        assert json.loads(output.out)["study"] == "mine"
+    monkeypatch.setattr(sys, "argv", ["orchestrator", "report", "mime.yaml", "--home", "."])
+    with pytest.raises(SystemExit):
+        main()
+    assert "the study file 'mime.yaml' does not exist" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from plans import Driver, small_plan
+
+from orchestrator.home import Home
+from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def files(home: Path) -> dict[str, bytes]:
+    paths = (path for path in home.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(tmp_path: Path) -> None:
+    plan = small_plan()
+    assert find_recorded_runs(plan, Home(tmp_path / "none")) == RecordedRuns(0, is_complete=False)
+    Driver(plan, tmp_path).run(max_runs=3)
+    before = files(tmp_path)
+    assert find_recorded_runs(plan, Home(tmp_path)) == RecordedRuns(3, is_complete=False)
+    assert files(tmp_path) == before
+    assert Driver(plan, tmp_path).recorded_count == 3
+
+
+def test_a_sweep_is_complete_if_no_run_is_left(tmp_path: Path) -> None:
+    Driver(small_plan(), tmp_path).run()
+    recorded = find_recorded_runs(small_plan(), Home(tmp_path))
+    assert recorded.is_complete
+    assert not find_recorded_runs(small_plan(trials=5), Home(tmp_path)).is_complete
+    assert not find_recorded_runs(small_plan(seeds=3), Home(tmp_path)).is_complete
+
+
+DIE_IN_A_TRANSACTION = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE unfinished (x)")
+database.executemany("INSERT INTO unfinished VALUES (?)", [("x" * 1000,)] * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_in_a_transaction_does_not_hinder_the_next(tmp_path: Path) -> None:
+    plan = small_plan()
+    Driver(plan, tmp_path).run(max_runs=3)
+    home = Home(tmp_path)
+    subprocess.run([sys.executable, "-c", DIE_IN_A_TRANSACTION, home.search_database], check=False)
+    before = files(tmp_path)
+    assert any(name.endswith("-journal") for name in before)
+    assert find_recorded_runs(plan, home) == RecordedRuns(3, is_complete=False)
+    assert files(tmp_path) == before

@@ -1,0 +1,102 @@
+"""Texts of the user's in the output of the commands."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from orchestrator.__main__ import main
+from orchestrator.output import CommandConsole, facts_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORCHESTRATOR = Path(__file__).parents[2] / "orchestrator"
+ODD_TEXT = "[bold]a[/b] [/] [red :smile:"
+"""A text with markup, unbalanced markup and an emoji code of rich."""
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Return a function that runs a command in this process and returns its standard output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def output(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        assert end.value.code == 0, captured.err
+        return captured.out
+
+    return output
+
+
+def test_a_command_console_prints_literally(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = CommandConsole()
+    console.print(ODD_TEXT)
+    console.print(facts_table([("name", ODD_TEXT)]))
+    with console.status(ODD_TEXT) as status:
+        console.print(status.renderable)
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    assert console.input(f"{ODD_TEXT}?") == "yes"
+    assert capsys.readouterr().out.count(ODD_TEXT) == 4
+
+
+@pytest.mark.parametrize("command", [("show",), ("sweep", "--dry-run")], ids=" ".join)
+def test_the_title_of_a_study_is_printed_literally(
+    command: tuple[str, ...], run: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "odd.yaml").write_text(f"extends: digits\ntitle: '{ODD_TEXT}'\n")
+    assert ODD_TEXT in run(*command, "odd.yaml")
+
+
+def test_class_folders_are_printed_literally(run: Callable[..., str], tmp_path: Path) -> None:
+    names = ("[bold]ant", "[", ":bee:")
+    for number, name in enumerate(names):
+        for split in ("train", "test"):
+            folder = tmp_path / "[red]data" / split / name
+            folder.mkdir(parents=True)
+            for copy in range(4):
+                picture = Image.new("L", (8, 8), color=10 * number + copy)
+                picture.save(folder / f"[b]{copy}.png")
+    (tmp_path / "odd.yaml").write_text(
+        f"extends: digits\ntitle: '{ODD_TEXT}'\ndataset: folder\nscenarios: [symmetric-0.4]\n"
+        "recipe: {epochs: 1, batch_size: 4}\nmethods: [ce]\n"
+    )
+    data_dir = ("--data-dir", "[red]data")
+    checked = run("data", "check", "folder", *data_dir)
+    drawn = run("noise", "odd.yaml", *data_dir)
+    assert f"data folder {tmp_path}/[red]data" in checked
+    for name in names:
+        assert name in checked
+        assert name in drawn
+
+
+def test_every_command_prints_to_a_command_console() -> None:
+    calls = [
+        (path.name, node)
+        for path in sorted(ORCHESTRATOR.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    consoles = [name for name, call in calls if getattr(call.func, "id", "") == "Console"]
+    assert not consoles
+    columns = [
+        ast.unparse(call) for _, call in calls if getattr(call.func, "id", "") == "TextColumn"
+    ]
+    templates = [column for column in columns if "{" in column]
+    assert templates
+    assert [column for column in templates if "markup=False" not in column] == []
