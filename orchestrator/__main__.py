@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 
@@ -28,6 +29,8 @@ def main() -> None:
     send, ends a command like Ctrl-C.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SQLAlchemy would print the traceback of an interrupt that reaches it.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         exit_code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except InterruptionError as interruption:

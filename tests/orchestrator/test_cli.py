@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy
 from command_line import run_command
 from outside_code import LOSS
 from plans import STUDY
@@ -345,3 +346,21 @@ def test_the_list_of_commands_fits_a_terminal_of_80_columns(
         main()
     _, commands = capsys.readouterr().out.split("Commands:\n")
     assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
+def test_an_interrupt_that_reaches_the_database_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["orchestrator", "studies"])
+    with pytest.raises(SystemExit):
+        main()
+
+    def interrupt(_connection: object) -> None:
+        raise KeyboardInterrupt
+
+    engine = sqlalchemy.create_engine("sqlite://")
+    connection = engine.raw_connection()
+    monkeypatch.setattr(engine.dialect, "do_rollback", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        connection.close()
+    assert caplog.records == []
