@@ -54,7 +54,8 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     cells = summarise_cells(plan, runs)
     scenario_titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     quoted = find_quoted_results(plan, cells)
-    kinds = [*_measured_kinds(plan, cells), *_quoted_kinds(plan, cells, quoted)]
+    measured_kinds = _measured_kinds(plan, cells)
+    kinds = [*measured_kinds, *_quoted_kinds(quoted, measured_kinds)]
     rows = _group_rows(cells)
     has_one_scenario = len(scenario_titles) == 1
     kinds_by_section = {"": kinds} if has_one_scenario else {kind.title: [kind] for kind in kinds}
@@ -90,13 +91,13 @@ def _measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Accu
 
 
 def _quoted_kinds(
-    plan: PlanRecord, cells: Sequence[CellSummary], quoted: QuotedResults
+    quoted: QuotedResults, measured_kinds: Sequence[AccuracyKind]
 ) -> list[AccuracyKind]:
     """Return the kinds of quoted accuracies that the measured columns do not show.
 
     A published accuracy stands only in the column of the epoch that it is known to be from.
     """
-    measured_metrics = {kind.metric for kind in _measured_kinds(plan, cells)}
+    measured_metrics = {kind.metric for kind in measured_kinds}
     titles = {
         metric: title
         for result in quoted.results

@@ -6,7 +6,7 @@ import math
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.paired import LEVEL, smallest_wilcoxon_n
+from reports.paired import LEVEL
 from reports.paper import CITATION, paper_noise_of
 from reports.table import NOT_CONVERGED
 from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
@@ -95,12 +95,10 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     seed_count = max((len(summary.cell.seeds) for summary in cells), default=0)
     if seed_count < 2:
         return "No entry is bold, since one seed does not tell methods apart."
-    needed = smallest_wilcoxon_n()
-    too_few = f" The signed-rank test needs at least {needed} seeds." if seed_count < needed else ""
     return (
         "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
         f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
-        f"values and entries with missing seeds do not compete.{too_few}"
+        f"values and entries with missing seeds do not compete."
     )
 
 

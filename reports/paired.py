@@ -7,7 +7,7 @@ that the difference of two methods varies less between seeds than each accuracy 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scipy.special import stdtr, stdtrit
@@ -20,7 +20,7 @@ ROPE = 0.5
 """Default region of practical equivalence: largest difference, in points, without meaning."""
 
 LEVEL = 0.05
-"""Significance level of the tests, after Holm's correction."""
+"""Significance level of tests, and largest probability of each wrong verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,17 @@ class PairedComparison:
     p_better: float
     p_equivalent: float
     p_worse: float
+
+    def reversed(self) -> PairedComparison:
+        """Return the comparison of the second entry with the first."""
+        return replace(
+            self,
+            mean=-self.mean,
+            low=-self.high,
+            high=-self.low,
+            p_better=self.p_worse,
+            p_worse=self.p_better,
+        )
 
 
 def compare_paired(
@@ -120,13 +131,9 @@ def smallest_wilcoxon_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def smallest_wilcoxon_n(comparison_count: int = 1) -> int:
-    """Return how many seeds the signed-rank test needs to become significant at all.
-
-    Args:
-        comparison_count: number of tests among which Holm's correction distributes `LEVEL`.
-    """
-    return math.ceil(1 - math.log2(LEVEL / comparison_count))
+def smallest_wilcoxon_n() -> int:
+    """Return the smallest number of seeds with which the signed-rank test can be significant."""
+    return math.ceil(1 - math.log2(LEVEL))
 
 
 def correct_by_holm(p_values: Sequence[float]) -> list[float]:

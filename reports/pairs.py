@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from reports.paired import PairedComparison, compare_paired, correct_by_holm
+from reports.paired import (
+    ROPE,
+    PairedComparison,
+    compare_paired,
+    correct_by_holm,
+    smallest_wilcoxon_n,
+)
 
 if TYPE_CHECKING:
     from reports.table import Entry, Row, Table
 
 DECISIVE = 0.95
-"""Probability from which a difference, or practical equivalence, is stated without reserve."""
+"""Smallest probability at which a pair is called better or equivalent, instead of undecided."""
+
+PAIRS_NOTE = (
+    "Differences in points with 95 % intervals, paired over the seeds. Better, equivalent: with a "
+    f"probability of at least {DECISIVE:g}, where differences of up to {ROPE:g} points count as "
+    f"none (Bayesian t-test). The signed-rank test needs at least {smallest_wilcoxon_n()} seeds."
+)
+"""Line to print under the differences of pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +90,10 @@ def _compare_entries(entries: list[tuple[Row, Entry]]) -> list[RowPair]:
         comparison = compare_paired(first.accuracy_by_seed, second.accuracy_by_seed)
         if comparison is None or first.runs == second.runs:
             continue
-        if comparison.mean < 0:
-            first_row, second_row = second_row, first_row  # noqa: PLW2901 - the better one first
-            comparison = compare_paired(second.accuracy_by_seed, first.accuracy_by_seed)
-        if comparison is not None:
+        if comparison.mean >= 0:
             compared.append((first_row, second_row, first, comparison))
+        else:
+            compared.append((second_row, first_row, first, comparison.reversed()))
     p_values = correct_by_holm([comparison.t_p for *_, comparison in compared])
     pairs = [
         RowPair(first.scenario, first.kind, first_row.name, second_row.name, comparison, p)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
+from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST
 
 CITATION = "Lu, Bo and He, Noise Attention Learning, NeurIPS 2022"
 """Reference to the NAL paper, printed under tables that quote its accuracies."""
@@ -27,7 +27,6 @@ METRICS = {
     ("test_acc", "last-epoch"): (TEST_LAST,),
     ("test_acc", "noisy-validation"): (TEST_BEST_VAL,),
     ("test_acc", "clean-validation"): (TEST_BEST_CLEAN_VAL,),
-    ("test_acc", "mean-last"): (TEST_MEAN_LAST,),
     ("webvision_val_top1", "last-epoch"): (TEST_LAST, "test/webvision/top1_last"),
     ("webvision_val_top5", "last-epoch"): ("test/webvision/top5_last",),
     ("ilsvrc12_val_top1", "last-epoch"): ("test/imagenet/top1_last",),
@@ -39,7 +38,6 @@ PROTOCOL_TITLES = {
     "last-epoch": "last epoch",
     "noisy-validation": "epoch chosen by noisy validation",
     "clean-validation": "epoch chosen by clean validation",
-    "mean-last": "mean of the last epochs",
     "best-test": "best test epoch",
     "unknown": "epoch unknown",
 }

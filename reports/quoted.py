@@ -25,8 +25,8 @@ class QuotedResults:
     Attributes:
         by_method: accuracies by the title of the method, then by scenario; all of them are to be
             quoted. Methods of the sweep come first.
-        obstacles: for each scenario whose published accuracies are not quoted, why: "another
-            backbone", "a subset", or a text on the number of epochs.
+        obstacles: what the sweep does otherwise, such as "uses a part of the images", for each
+            scenario whose published accuracies are not quoted for this reason.
         other_backbones: backbones of the published accuracies that are not quoted for theirs.
     """
 
@@ -80,7 +80,7 @@ def find_obstacle(
     results: Sequence[PaperResult],
     min_fraction: float = MIN_EPOCHS_FRACTION,
 ) -> str:
-    """Return why the runs of a scenario are not comparable with published ones; "" if they are.
+    """Return what makes the runs of a scenario incomparable with published ones; "" for nothing.
 
     Args:
         plan: plan of the sweep.

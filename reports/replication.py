@@ -76,7 +76,7 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                 ("", next(iter(result.titles_by_metric.values()))),
             )
             statistic = summary.statistics.get(metric)
-            reason = _find_difference(summary, result, statistic) or (
+            reason = _reason_not_comparable(summary, result, statistic) or (
                 f"this sweep {obstacle}" if obstacle else ""
             )
             replications.append(
@@ -104,7 +104,9 @@ def _judge(statistic: Statistic | None, published: Published, reason: str) -> Ve
     return judge(statistic, published)
 
 
-def _find_difference(summary: CellSummary, result: PaperResult, statistic: Statistic | None) -> str:
+def _reason_not_comparable(
+    summary: CellSummary, result: PaperResult, statistic: Statistic | None
+) -> str:
     """Return what makes a cell another training than the published one; "" for nothing."""
     cell = summary.cell
     noise = paper_noise_of(cell.scenario)
@@ -124,9 +126,7 @@ def _find_difference(summary: CellSummary, result: PaperResult, statistic: Stati
             and not cell.source.startswith("paper")
         ),
         "hyperparameters are chosen here": cell.is_tuned and not cell.has_reference_values,
-        "a hyperparameter is varied here": (
-            cell.origin == "varied" and not cell.has_reference_values
-        ),
+        "a hyperparameter is varied here": cell.origin == "varied",
         "another kind of symmetric noise": (
             noise is not None
             and noise.noise_type == "symmetric"

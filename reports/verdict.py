@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy.special import stdtrit
 
+from reports.paired import LEVEL
 from reports.words import format_count
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 MARGIN = 0.5
 """Default margin, in points: a difference of at most so much counts as a reproduction."""
 
-LEVEL = 0.05
-"""Largest probability of each wrong verdict, "reproduced" and "not reproduced"."""
-
 MAX_SEEDS = 1000
 """Largest number of seeds that a verdict recommends."""
+
+VERDICTS_NOTE = (
+    f"Verdicts: two one-sided t-tests (TOST) at {100 * LEVEL:g} %. Reproduced: the means are shown "
+    f"to differ by at most {MARGIN:g} points. A published accuracy without n counts as one run."
+)
+"""Line to print under verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
 from reports.formats import find_format, table_values
-from reports.paired import ROPE
-from reports.pairs import DECISIVE, compare_rows
+from reports.pairs import PAIRS_NOTE, compare_rows
 from reports.read import sweep_starts
 from reports.render import render_pairs, render_replications
 from reports.replication import find_replications
 from reports.report import print_table, read_confirmed_sweep
-from reports.verdict import LEVEL, MARGIN
+from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
@@ -28,20 +27,6 @@ if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from reports.pairs import RowPair
     from reports.replication import Replication
-
-
-VERDICTS_NOTE = (
-    f"Verdicts: two one-sided t-tests (TOST) at {100 * LEVEL:g} %. Reproduced: the means differ by "
-    f"at most {MARGIN:g} points. A published accuracy without n counts as one run."
-)
-"""Line under the verdicts."""
-
-PAIRS_NOTE = (
-    "Differences in points with 95 % intervals, paired over the seeds. Better, equivalent: with a "
-    f"probability of at least {DECISIVE:g}, where differences of up to {ROPE:g} points count as "
-    "none (Bayesian t-test)."
-)
-"""Line under the differences of pairs."""
 
 
 def run(

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from reports.aggregate import Statistic
-from reports.verdict import LEVEL, MARGIN, Published, judge
+from reports.paired import LEVEL
+from reports.verdict import MARGIN, Published, judge
 
 OURS = [93.1, 93.4, 93.2, 93.6, 93.3]
 
