@@ -180,7 +180,13 @@ def _suggest_smaller_sweep(
     smaller = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS, measure_cost)
     if smaller is None:
         return False
-    console.print(f"A smaller sweep takes about {format_duration(smaller.seconds)}:")
+    remark = (
+        ""
+        if smaller.is_telling
+        else f"; with {smaller.step_count} training steps a run, it shows how a sweep works, but "
+        "not which method is better"
+    )
+    console.print(f"A smaller sweep takes about {format_duration(smaller.seconds)}{remark}:")
     console.print(Text(f"    {command_line('sweep', smaller.flags, locations)}\n"), soft_wrap=True)
     return True
 

@@ -39,6 +39,11 @@ SUBSET_CHOICES = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 """Numbers of training samples that a suggested sweep may use."""
 MAX_TIME_FRACTION = 0.8
 """Largest fraction of the time limit that a suggested sweep may take."""
+MIN_TELLING_STEPS = 500
+"""Smallest number of training steps per run with which a sweep may tell methods apart.
+
+After 160 steps of a ResNet-20 on 1,000 images of CIFAR-10 (symmetric noise, 40 %), cross entropy is
+25 % accurate, and NAL has not converged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,17 @@ class SmallerSweep:
     Attributes:
         flags: the study with the suggested changes.
         seconds: estimated wall time, in seconds.
+        step_count: number of training steps of the shortest run.
     """
 
     flags: StudyFlags
     seconds: float
+    step_count: int
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether runs are long enough to tell methods apart; see `MIN_TELLING_STEPS`."""
+        return self.step_count >= MIN_TELLING_STEPS
 
 
 def suggest_smaller_sweep(
@@ -114,14 +126,13 @@ def suggest_smaller_sweep(
             if networks not in costs_by_network:
                 costs_by_network[networks] = measure_cost(reduced_study.plan_of(sizes[-1]))
             reduced_cost = costs_by_network[networks]
-            smallest_seconds = reduced_cost.plan_seconds(reduced_study.plan_of(sizes[-1]))
-            smallest.append(SmallerSweep(reduced_study.flags_of(sizes[-1]), smallest_seconds))
-            if smallest_seconds > max_seconds:
+            smallest.append(reduced_study.sweep_of(sizes[-1], reduced_cost))
+            if smallest[-1].seconds > max_seconds:
                 continue
             for size in sizes:
-                seconds = reduced_cost.plan_seconds(reduced_study.plan_of(size))
-                if seconds <= max_seconds:
-                    return SmallerSweep(reduced_study.flags_of(size), seconds)
+                sweep = reduced_study.sweep_of(size, reduced_cost)
+                if sweep.seconds <= max_seconds:
+                    return sweep
     best = min(smallest, key=lambda sweep: sweep.seconds, default=None)
     return best if best is not None and best.seconds < cost.plan_seconds(plan) else None
 
@@ -225,11 +236,20 @@ class _ReducedStudy:
             reverse=True,
         )
 
-    def flags_of(self, size: RunSize) -> StudyFlags:
-        """Return the flags of the study with runs of a size."""
+    def sweep_of(self, size: RunSize, cost: MachineCost) -> SmallerSweep:
+        """Return the sweep of the study with runs of a size."""
         epochs, subset = size
-        flags = self._flags_by_epochs[epochs]
-        return flags if subset is None else replace(flags, subset=subset)
+        flags, plan = self._flags_by_epochs[epochs], self.plan_of(size)
+        step_count = min(
+            group.spec.recipe.step_count(group.train_count)
+            for phase_size in phase_sizes(plan)
+            for group in phase_size.groups
+        )
+        return SmallerSweep(
+            flags if subset is None else replace(flags, subset=subset),
+            cost.plan_seconds(plan),
+            step_count,
+        )
 
     def plan_of(self, size: RunSize) -> Plan:
         """Return the plan of the study with runs of a size."""

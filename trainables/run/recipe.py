@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -169,6 +170,15 @@ class Recipe:
         if self.crop_size is None:
             raise FieldError("crop_size", "crop_size must be set for a dataset of picture files")
         return 3, self.crop_size, self.crop_size
+
+    def step_count(self, train_count: int) -> int:
+        """Return the number of training steps of a run.
+
+        Args:
+            train_count: number of samples that the run trains on.
+        """
+        batch_count = train_count / self.batch_size
+        return self.epochs * (math.floor if self.drop_last else math.ceil)(batch_count)
 
     def evaluates(self, epoch: int) -> bool:
         """Return whether the accuracies of a run are evaluated after an epoch."""

@@ -46,10 +46,9 @@ class Cost:
             train_count: number of samples that the run trains on.
             evaluated_count: number of samples that each evaluation predicts.
         """
-        step_count = recipe.epochs * math.ceil(train_count / recipe.batch_size)
         evaluation_count = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
         return (
-            step_count * self.step_seconds
+            recipe.step_count(train_count) * self.step_seconds
             + evaluation_count * evaluated_count * self.evaluation_seconds
         )
 

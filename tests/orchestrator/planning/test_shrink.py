@@ -14,6 +14,7 @@ from orchestrator.planning.shrink import (
     MAX_SEEDS,
     MAX_TIME_FRACTION,
     MAX_TRIALS,
+    MIN_TELLING_STEPS,
     TEST_SUBSET,
     SmallerSweep,
     suggest_smaller_sweep,
@@ -139,6 +140,17 @@ def test_the_smallest_sweep_is_suggested_if_none_ends_within_the_limit() -> None
     assert smaller.seconds > HOUR
     assert "backbone.name=resnet-w16" in smaller.flags.sets
     assert (smaller.flags.epochs, smaller.flags.subset) == (10, 500)
+    # 450 samples in batches of 64; the others are held out.
+    assert (smaller.step_count, smaller.is_telling) == (10 * 8, False)
+
+
+@pytest.mark.slow
+def test_a_suggested_sweep_with_enough_steps_tells_methods_apart() -> None:
+    flags = StudyFlags(study="cifar10")
+    smaller = suggest(flags, plan_of(flags), machine(0.01))
+    assert smaller is not None
+    assert smaller.step_count >= MIN_TELLING_STEPS
+    assert smaller.is_telling
 
 
 def test_a_sweep_that_cannot_be_reduced_has_no_suggestion() -> None:
