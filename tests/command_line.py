@@ -1,7 +1,8 @@
-"""Commands of the command line in processes of their own, and their results in MLflow."""
+"""Commands of the command line, in this process or in another one, and their results in MLflow."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 
+from orchestrator.__main__ import main
 from reports.store import open_store
 
 if TYPE_CHECKING:
@@ -46,6 +49,27 @@ def run_command(
         check=False,
         timeout=patience_seconds,
     )
+
+
+def call_command(
+    *words: object, folder: Path | None = None, columns: int = 200
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m orchestrator ...` in this process, which saves the time of its imports."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        chdir(folder or CHECKOUT),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        patch.setattr(sys, "argv", ["orchestrator", *map(str, words)])
+        patch.setenv("COLUMNS", str(columns))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with pytest.raises(SystemExit) as end:
+            main()
+    exit_code = end.value.code or 0
+    assert isinstance(exit_code, int)
+    return subprocess.CompletedProcess(words, exit_code, output.getvalue(), errors.getvalue())
 
 
 @dataclass

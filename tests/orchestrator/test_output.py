@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import io
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from command_line import call_command
 from PIL import Image
 
-from orchestrator.__main__ import main
 from orchestrator.output import CommandConsole, facts_table
 
 if TYPE_CHECKING:
@@ -23,21 +22,13 @@ ODD_TEXT = "[bold]a[/b] [/] [red :smile:"
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Return a function that runs a command in this process and returns its standard output."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+def run(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that runs a command in the temporary folder and returns its output."""
 
-    def output(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        assert end.value.code == 0, captured.err
-        return captured.out
+    def output(*words: object) -> str:
+        process = call_command(*words, folder=tmp_path)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
     return output
 

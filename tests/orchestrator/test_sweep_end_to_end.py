@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import check_curves, results, run_command, runs_in_mlflow
+from command_line import call_command, check_curves, results, run_command, runs_in_mlflow
 
 from reports.store import open_store
 
@@ -127,7 +127,7 @@ def test_the_sweep_stores_its_table_study_and_plan(uri: str) -> None:
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
     markdown = tmp_path / "table.md"
-    process = run_command("report", "digits", "--home", home, "--json", "--out", markdown)
+    process = call_command("report", "digits", "--home", home, "--json", "--out", markdown)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()
@@ -141,16 +141,16 @@ def test_sync_restores_mlflow_from_the_records(
     (copy / "mlflow.db").unlink()
     shutil.rmtree(copy / "artifacts")
     for _ in range(2):  # the second time changes nothing
-        process = run_command("sync", "--home", copy)
+        process = call_command("sync", "--home", copy)
         assert process.returncode == 0, process.stderr
         check_curves(f"sqlite:///{copy}/mlflow.db", copy)
-    report = run_command("report", "digits", "--home", copy, "--json")
+    report = call_command("report", "digits", "--home", copy, "--json")
     assert json.loads(report.stdout) == table
 
 
 def test_a_repeated_command_trains_nothing(home: Path, table: dict[str, Any], uri: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/*")}
-    process = run_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
+    process = call_command("sweep", *SMALL, "--trials", 3, "--home", home, "--json")
     assert process.returncode == 0, process.stderr
     assert f"{len(results(home))} runs already recorded: nothing is left" in process.stderr
     assert "cost here" not in process.stderr

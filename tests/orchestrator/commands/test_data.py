@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from command_line import run_command
+from command_line import call_command
 from PIL import Image
 from small_cifar import CLASSES, pixels, small_cifar10
 from small_cifar import write_pictures as write_class_folders
 
 import trainables.datasets.download
-from orchestrator.__main__ import main
 from orchestrator.commands import data
 from orchestrator.home import Home
 from trainables.datasets import SOURCES, load
@@ -97,7 +95,7 @@ def test_list_says_why_class_folders_are_no_cifar100(
 def test_check_names_a_pipe_instead_of_reading_it(name: str, tmp_path: Path) -> None:
     write_pictures(tmp_path)
     os.mkfifo(tmp_path / "train/bee/pipe.png")
-    process = run_command("data", "check", name, "--data-dir", tmp_path)
+    process = call_command("data", "check", name, "--data-dir", tmp_path)
     assert process.returncode == 1
     assert f"cannot read {tmp_path}/train/bee/pipe.png, which is no regular file" in process.stdout
     assert "Number of pictures that cannot be decoded: 1." in process.stdout
@@ -122,7 +120,7 @@ def test_check_names_the_checksums_that_match(
 
 
 def test_check_and_noise_download_what_a_dry_run_reports_as_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = small_cifar10(tmp_path)
     monkeypatch.setitem(SOURCES, "cifar10", source)
@@ -141,16 +139,12 @@ def test_check_and_noise_download_what_a_dry_run_reports_as_missing(
     }
     for number, (command, exit_code) in enumerate(commands.items()):
         home = tmp_path / f"home{number}"
-        words = ["orchestrator", *map(str, command), "--home", str(home)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert end.value.code == exit_code, capsys.readouterr().err
+        process = call_command(*command, "--home", home)
+        assert process.returncode == exit_code, process.stderr
         assert (home / "data" / source.archive.file_name).exists() is (exit_code == 0)
-    assert (
-        "download it with `python -m orchestrator data prepare cifar10 --data-dir /"
-        in capsys.readouterr().err
-    )
+        if exit_code:
+            advice = "download it with `python -m orchestrator data prepare cifar10 --data-dir /"
+            assert advice in process.stderr
 
 
 @pytest.mark.slow
@@ -163,13 +157,13 @@ def test_an_unreadable_picture_is_refused_or_skipped(tmp_path: Path) -> None:
         "methods: [ce]\ntune: []\nconfirm: {hold_out: false}\nrecipe: {epochs: 2, window: 1}\n"
     )
     command = ("train", study, "--method", "ce", "--data-dir", tmp_path, "--home", tmp_path / "h")
-    failed = run_command(*command)
+    failed = call_command(*command)
     assert failed.returncode == 2
     (line,) = failed.stderr.strip().splitlines()
     assert f"cannot read {tmp_path}/train/bee/1.png as a picture" in line
     assert "unreadable: skip" in line
 
-    process = run_command(*command, "--set", "unreadable=skip", "--json")
+    process = call_command(*command, "--set", "unreadable=skip", "--json")
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout)
     assert result["skipped"] == 1

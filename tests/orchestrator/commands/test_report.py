@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from command_line import call_command
 from factories import cell_specs, make_cell, make_plan, make_result
 from stores import fresh_store
 
-from orchestrator.__main__ import main
 from orchestrator.commands import report
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
@@ -62,7 +61,7 @@ def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
 
 
 def test_a_study_is_named_by_its_name_or_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     uri = fresh_store(tmp_path)
     (tmp_path / "mine.yaml").write_text("extends: digits\ntitle: mine\n")
@@ -72,16 +71,9 @@ def test_a_study_is_named_by_its_name_or_its_file(
         tracker.start_sweep(plan, "")
         result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
         tracker.record(result, Phase.CONFIRM, plan.cells[0])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for sweep in ("mine", "mine.yaml", str(tmp_path / "mine.yaml"), "aaaa"):
-        monkeypatch.setattr(sys, "argv", ["orchestrator", "report", sweep, "--json", "--home", "."])
-        with pytest.raises(SystemExit) as end:
-            main()
-        output = capsys.readouterr()
-        assert end.value.code == 0, output.err
-        assert json.loads(output.out)["study"] == "mine"
-    monkeypatch.setattr(sys, "argv", ["orchestrator", "report", "mime.yaml", "--home", "."])
-    with pytest.raises(SystemExit):
-        main()
-    assert "the study file 'mime.yaml' does not exist" in capsys.readouterr().err
+        process = call_command("report", sweep, "--json", "--home", ".", folder=tmp_path)
+        assert process.returncode == 0, process.stderr
+        assert json.loads(process.stdout)["study"] == "mine"
+    process = call_command("report", "mime.yaml", "--home", ".", folder=tmp_path)
+    assert "the study file 'mime.yaml' does not exist" in process.stderr
