@@ -69,7 +69,9 @@ def call_command(
             main()
     exit_code = end.value.code or 0
     assert isinstance(exit_code, int)
-    return subprocess.CompletedProcess(words, exit_code, output.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(
+        list(map(str, words)), exit_code, output.getvalue(), errors.getvalue()
+    )
 
 
 @dataclass
