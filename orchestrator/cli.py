@@ -144,14 +144,23 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
+@with_flags("sweeps", "home_dir", "tracking_uri", "table", "out", "paper", "pairs", "json")
 def report(
     locations: Locations,
-    sweep: Annotated[
-        str | None,
+    sweeps: Annotated[
+        list[str] | None,
         typer.Argument(
+            metavar="[SWEEP]...",
             help="Name of a study, path of its YAML file, or beginning of a sweep's digest. "
-            "[default: the latest sweep]"
+            "[default: the latest sweep]",
+        ),
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Print a table of the NAL paper, 1 to 6, with the measured accuracies of the "
+            "shipped studies.",
         ),
     ] = None,
     out: Annotated[
@@ -170,12 +179,18 @@ def report(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Print the table of a sweep, reading MLflow only."""
+    """Print the table of a sweep, or of several, reading MLflow only."""
+    from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
 
+    if table is not None:
+        joined_report.check_flags("--table", paper=paper, pairs=pairs)
+        raise typer.Exit(
+            joined_report.print_paper_table(table, sweeps or (), locations, out or (), as_json=json)
+        )
     raise typer.Exit(
         report_command.run(
-            sweep,
+            next(iter(sweeps or ()), None),
             locations,
             out or (),
             as_json=json,

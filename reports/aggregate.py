@@ -154,6 +154,11 @@ def summarise_cells(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellS
     return cells
 
 
+def summarise_unrecorded(cells: Iterable[CellRecord]) -> list[CellSummary]:
+    """Summarise planned cells of which no run is recorded; they have no statistics."""
+    return [_summarise_cell(cell, {}, ()) for cell in cells]
+
+
 def _summarise_cell(
     cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:

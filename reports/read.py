@@ -76,6 +76,26 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         return plan, [_to_recorded_run(run) for run in runs]
 
 
+def read_latest_sweeps(
+    uri: str, studies: Sequence[str]
+) -> dict[str, tuple[PlanRecord, list[RecordedRun]]]:
+    """Read the plan and the runs of the latest sweep of each study, by the name of the study.
+
+    Args:
+        uri: URI of the MLflow store.
+        studies: names of studies; those without a recorded sweep are left out.
+
+    Raises:
+        RecordError: if a plan is missing or damaged.
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        recorded_studies = {run.data.tags["nal.study"] for run in _find_sweep_runs(client)}
+    return {study: read_sweep(uri, study) for study in studies if study in recorded_studies}
+
+
 def sweep_starts(uri: str, study: str) -> dict[str, str]:
     """Return the start, date and time, of each recorded sweep of a study by the sweep's digest.
 
