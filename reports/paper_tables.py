@@ -242,8 +242,8 @@ def _measured_rows(part: _Part, columns: Mapping[_Column, None]) -> list[tuple[s
     rows = [
         Row(
             method=method,
-            name=row_name(list(cells.values())),
-            marker=row_marker(list(cells.values()), is_tuned=kind == "tuned"),
+            name=row_name(_recorded_or_all(cells)),
+            marker=row_marker(_recorded_or_all(cells), is_tuned=kind == "tuned"),
             kind="measured",
             entries=tuple(
                 _measured_entry(part, cells[column.scenario], column)
@@ -260,6 +260,11 @@ def _measured_rows(part: _Part, columns: Mapping[_Column, None]) -> list[tuple[s
     ]
     titles = [next(iter(cells.values())).cell.method_title for cells in groups.values()]
     return list(zip(titles, mark_best_entries(rows, competes), strict=True))
+
+
+def _recorded_or_all(cells: Mapping[str, CellSummary]) -> list[CellSummary]:
+    """Return the recorded cells of a row, whose values are known, or all if none is recorded."""
+    return [each for each in cells.values() if each.statistics] or list(cells.values())
 
 
 def _measured_entry(part: _Part, summary: CellSummary, column: _Column) -> Entry:
