@@ -25,9 +25,8 @@ from reports.words import format_count, format_values
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
-    from reports.quoted import QuotedResults
+    from reports.quoted import PublishedAccuracy, QuotedResults
     from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
@@ -101,7 +100,7 @@ def _quoted_kinds(
     measured_metrics = {kind.metric for kind in measured_kinds}
     titles = {
         metric: title
-        for result in quoted.results
+        for result in quoted.all_results
         if not measured_metrics & result.titles_by_metric.keys()
         for metric, title in list(result.titles_by_metric.items())[:1]
     }
@@ -181,14 +180,14 @@ def _section_rows(
         Row(
             method="",
             name=method,
-            marker="paper",
+            marker=marker,
             kind="quoted",
             entries=tuple(
                 _quoted_entry(results.get(scenario, ()), scenario, kind)
                 for scenario, kind in columns
             ),
         )
-        for method, results in quoted.by_method.items()
+        for marker, method, results in quoted.iter_rows()
     ]
     all_rows = (*mark_best_entries(measured_rows, may_be_best), *quoted_rows)
     return tuple(row for row in all_rows if not all(entry.is_empty for entry in row.entries))
@@ -316,12 +315,12 @@ def _find_best(entries: Mapping[int, Entry]) -> list[int]:
     return [best_key, *equals]
 
 
-def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyKind) -> Entry:
+def _quoted_entry(results: Sequence[PublishedAccuracy], scenario: str, kind: AccuracyKind) -> Entry:
     result = next((each for each in results if kind.metric in each.titles_by_metric), None)
     return Entry() if result is None else quoted_entry(result, scenario, kind.title)
 
 
-def quoted_entry(result: PaperResult, scenario: str, title: str) -> Entry:
+def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
     """Return the entry of a published accuracy.
 
     Args:
