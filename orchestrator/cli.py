@@ -144,7 +144,9 @@ def show(
 
 
 @app.command()
-@with_flags("sweeps", "home_dir", "tracking_uri", "table", "out", "paper", "pairs", "json")
+@with_flags(
+    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "paper", "pairs", "json")
+)
 def report(
     locations: Locations,
     sweeps: Annotated[
@@ -161,6 +163,13 @@ def report(
             metavar="NUMBER",
             help="Print a table of the NAL paper, 1 to 6, with the measured accuracies of the "
             "shipped studies.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file that lays out a table of several sweeps, also of several homes.",
         ),
     ] = None,
     out: Annotated[
@@ -184,9 +193,18 @@ def report(
     from orchestrator.commands import report as report_command
 
     if table is not None:
-        joined_report.check_flags("--table", paper=paper, pairs=pairs)
+        flags = {"--layout": layout is not None, "--paper": paper, "--pairs": pairs}
+        joined_report.check_flags("--table", flags)
         raise typer.Exit(
             joined_report.print_paper_table(table, sweeps or (), locations, out or (), as_json=json)
+        )
+    if layout is not None or len(sweeps or ()) > 1:
+        table_flag = "--layout" if layout is not None else "several sweeps"
+        joined_report.check_flags(table_flag, {"--paper": paper, "--pairs": pairs})
+        raise typer.Exit(
+            joined_report.print_joined_table(
+                layout, sweeps or (), locations, out or (), as_json=json
+            )
         )
     raise typer.Exit(
         report_command.run(

@@ -73,5 +73,5 @@ def test_bad_files_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     locations = Locations(home_dir=tmp_path)
     with pytest.raises(UserError, match=r"no format has the suffix '\.doc'"):
         joined_report.print_paper_table(3, (), locations, (tmp_path / "a.doc",), as_json=False)
-    with pytest.raises(UserError, match="--paper is about the table of one sweep"):
-        joined_report.check_flags("--table", paper=True, pairs=False)
+    with pytest.raises(UserError, match="--paper does not go with --table"):
+        joined_report.check_flags("--table", {"--pairs": False, "--paper": True})
