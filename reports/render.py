@@ -88,6 +88,7 @@ def render_replications(replications: Sequence[Replication]) -> RenderableType:
         verdict = replication.verdict
         heading = Text(", ".join(filter(None, [replication.method, replication.values])))
         heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
+        heading.append(f"\n{replication.source}", style="dim")
         if verdict.reason:
             heading.append(f"\n{verdict.reason}", style="dim")
         grid.add_row(
