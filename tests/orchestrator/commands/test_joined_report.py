@@ -14,7 +14,7 @@ from orchestrator.flags import Locations
 from orchestrator.planning.planned_cells import plan_study
 from orchestrator.tracking.tracker import Tracker
 from reports.paper_tables import STUDIES_BY_TABLE
-from trainables.errors import UserError
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,19 @@ def test_a_papers_table_takes_the_latest_sweep_or_the_named_one(
         joined_report.print_paper_table(1, ("cccc",), locations, (), as_json=True)
     with pytest.raises(UserError, match="no study or sweep 'dddd' is recorded"):
         joined_report.print_paper_table(1, ("dddd",), locations, (), as_json=True)
+
+    joined_report.print_joined_table(None, ("aaaa", "mine"), locations, (), as_json=True)
+    values = json.loads(capsys.readouterr().out)
+    assert [source["sweep"] for source in values["sources"]] == [64 * "a", 64 * "c"]
+    assert values["sections"][0]["rows"][0]["entries"][0]["remark"] == "0 of 2 seeds"
+    with pytest.raises(UserError, match="sweep bbbbbbbbbbbb of 'cifar10' is named twice"):
+        joined_report.print_joined_table(None, ("cifar10", "bbbb"), locations, (), as_json=True)
+    layout = tmp_path / "table.yaml"
+    layout.write_text("sweeps: [{sweep: mine}, {sweep: cifar10, home: empty}]\n")
+    with pytest.raises(HomeError, match="no run is recorded under --home"):
+        joined_report.print_joined_table(layout, (), locations, (), as_json=True)
+    with pytest.raises(UserError, match="--layout names the sweeps"):
+        joined_report.print_joined_table(layout, ("mine",), locations, (), as_json=True)
 
 
 def test_bad_files_are_refused_before_anything_is_read(tmp_path: Path) -> None:
