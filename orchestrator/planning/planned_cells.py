@@ -21,8 +21,8 @@ from trainables.noise import noise_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.planning.plan import Values
     from search_spaces.loader import LoadedStudy
-    from trainables.run.parameters import Value
 
 
 def plan_study(name: str) -> PlannedStudy:
@@ -49,7 +49,7 @@ def plan_study(name: str) -> PlannedStudy:
     )
 
 
-def _iter_values(loaded_study: LoadedStudy, method: str) -> Iterator[tuple[str, dict[str, Value]]]:
+def _iter_values(loaded_study: LoadedStudy, method: str) -> Iterator[tuple[str, Values]]:
     """Yield origin and hyperparameter values of a method's cells; none for those to be tuned."""
     study = loaded_study.study
     if method in study.tune:
@@ -64,7 +64,7 @@ def _iter_values(loaded_study: LoadedStudy, method: str) -> Iterator[tuple[str, 
 
 
 def _cell_record(
-    loaded_study: LoadedStudy, method: str, scenario: str, origin: str, values: dict[str, Value]
+    loaded_study: LoadedStudy, method: str, scenario: str, origin: str, values: Values
 ) -> CellRecord:
     study = loaded_study.study
     resolved = resolve(study, method, scenario)
@@ -76,7 +76,7 @@ def _cell_record(
         scenario=scenario,
         scenario_title=noise_of(scenario).title,
         one_draw=noise_of(scenario).is_seed_independent,
-        values=values,
+        values=dict(values),
         origin=origin,
         trials=study.search.trials if origin == "tuned" else 0,
         source="a search"

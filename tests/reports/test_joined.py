@@ -12,7 +12,7 @@ from reports.plan_record import DatasetRecord
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from reports.plan_record import CellRecord, PlanRecord
     from reports.read import RecordedRun
@@ -23,13 +23,13 @@ Sweep = tuple["PlanRecord", "list[RecordedRun]"]
 
 def sweep_of(
     name: str,
-    cells: Mapping[str, Sequence[float]] | Sequence[tuple[CellRecord, Sequence[float]]],
+    cells: dict[str, list[float]] | list[tuple[CellRecord, list[float]]],
     settings: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> Sweep:
     """Return a sweep whose cells have these accuracies by seed; runs have these settings."""
-    if not isinstance(cells, list):
-        cells = [(make_cell(method, seeds=range(len(a))), a) for method, a in dict(cells).items()]
+    if isinstance(cells, dict):
+        cells = [(make_cell(method, seeds=range(len(a))), a) for method, a in cells.items()]
     results = [
         make_result(spec, accuracy=accuracy)
         for cell, accuracies in cells
