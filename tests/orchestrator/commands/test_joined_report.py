@@ -52,6 +52,7 @@ def test_a_papers_table_needs_no_home(tmp_path: Path, capsys: pytest.CaptureFixt
         joined_report.print_paper_table(3, ("animal10n",), locations, (), as_json=True)
 
 
+@pytest.mark.slow
 def test_a_papers_table_takes_the_latest_sweep_or_the_named_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
