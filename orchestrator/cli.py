@@ -144,14 +144,32 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
+@with_flags(
+    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "paper", "pairs", "json")
+)
 def report(
     locations: Locations,
-    sweep: Annotated[
-        str | None,
+    sweeps: Annotated[
+        list[str] | None,
         typer.Argument(
+            metavar="[SWEEP]...",
             help="Name of a study, path of its YAML file, or beginning of a sweep's digest. "
-            "[default: the latest sweep]"
+            "[default: the latest sweep]",
+        ),
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Print a table of the NAL paper, 1 to 6, with the measured accuracies of the "
+            "shipped studies.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file that lays out a table of several sweeps, also of several homes.",
         ),
     ] = None,
     out: Annotated[
@@ -170,12 +188,27 @@ def report(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Print the table of a sweep, reading MLflow only."""
+    """Print the table of a sweep, or of several, reading MLflow only."""
+    from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
 
+    if table is not None:
+        flags = {"--layout": layout is not None, "--paper": paper, "--pairs": pairs}
+        joined_report.check_flags("--table", flags)
+        raise typer.Exit(
+            joined_report.print_paper_table(table, sweeps or (), locations, out or (), as_json=json)
+        )
+    if layout is not None or len(sweeps or ()) > 1:
+        table_flag = "--layout" if layout is not None else "several sweeps"
+        joined_report.check_flags(table_flag, {"--paper": paper, "--pairs": pairs})
+        raise typer.Exit(
+            joined_report.print_joined_table(
+                layout, sweeps or (), locations, out or (), as_json=json
+            )
+        )
     raise typer.Exit(
         report_command.run(
-            sweep,
+            next(iter(sweeps or ()), None),
             locations,
             out or (),
             as_json=json,

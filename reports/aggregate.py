@@ -148,15 +148,27 @@ def summarise_cells(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[CellS
     """
     runs_by_digest = {run.digest: run for run in runs}
     metrics = [*(kind.metric for kind in accuracy_kinds(plan)), *METRICS_WITHOUT_COLUMN]
-    cells = [_summarise_cell(cell, runs_by_digest, metrics) for cell in plan.cells]
+    cells = [summarise_cell(cell, runs_by_digest, metrics) for cell in plan.cells]
     _check_same_labels(cells)
     _check_same_revision(cells)
     return cells
 
 
-def _summarise_cell(
+def summarise_unrecorded(cells: Iterable[CellRecord]) -> list[CellSummary]:
+    """Summarise planned cells of which no run is recorded; they have no statistics."""
+    return [summarise_cell(cell, {}, ()) for cell in cells]
+
+
+def summarise_cell(
     cell: CellRecord, runs: Mapping[str, RecordedRun], metrics: Sequence[str]
 ) -> CellSummary:
+    """Summarise the recorded runs of a cell over seeds.
+
+    Args:
+        cell: cell to summarise.
+        runs: recorded runs by digest, among them those of the cell.
+        metrics: names of the metrics to summarise.
+    """
     # A stopped run has no result yet: the sweep continues it.
     ended_runs = {
         seed: runs[digest]

@@ -11,6 +11,7 @@ from reports.aggregate import (
     READING_TITLES,
     AccuracyKind,
     CellSummary,
+    Statistic,
     accuracy_kinds,
     summarise_cells,
 )
@@ -24,9 +25,8 @@ from reports.words import format_count, format_values
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
-    from reports.quoted import QuotedResults
+    from reports.quoted import PublishedAccuracy, QuotedResults
     from reports.read import RecordedRun
 
 RowKey = tuple[str, ...]
@@ -100,7 +100,7 @@ def _quoted_kinds(
     measured_metrics = {kind.metric for kind in measured_kinds}
     titles = {
         metric: title
-        for result in quoted.results
+        for result in quoted.all_results
         if not measured_metrics & result.titles_by_metric.keys()
         for metric, title in list(result.titles_by_metric.items())[:1]
     }
@@ -162,8 +162,8 @@ def _section_rows(
     measured_rows = [
         Row(
             method=key[0],
-            name=_row_name(list(cells.values())),
-            marker=_row_marker(list(cells.values()), is_tuned=key[1] == "tuned"),
+            name=row_name(list(cells.values())),
+            marker=row_marker(list(cells.values()), is_tuned=key[1] == "tuned"),
             kind="measured",
             entries=tuple(
                 _measured_entry(cells.get(scenario), kind, is_headline=kind == headline)
@@ -173,27 +173,27 @@ def _section_rows(
         for key, cells in rows.items()
     ]
     may_be_best = [
-        [scenario in cells and _may_be_best(cells[scenario]) for scenario, _ in columns]
+        [scenario in cells and may_compete(cells[scenario]) for scenario, _ in columns]
         for cells in rows.values()
     ]
     quoted_rows = [
         Row(
             method="",
             name=method,
-            marker="paper",
+            marker=marker,
             kind="quoted",
             entries=tuple(
                 _quoted_entry(results.get(scenario, ()), scenario, kind)
                 for scenario, kind in columns
             ),
         )
-        for method, results in quoted.by_method.items()
+        for marker, method, results in quoted.iter_rows()
     ]
-    all_rows = (*_mark_best_entries(measured_rows, may_be_best), *quoted_rows)
+    all_rows = (*mark_best_entries(measured_rows, may_be_best), *quoted_rows)
     return tuple(row for row in all_rows if not all(entry.is_empty for entry in row.entries))
 
 
-def _may_be_best(summary: CellSummary) -> bool:
+def may_compete(summary: CellSummary) -> bool:
     """Return whether an entry competes for bold.
 
     Varied values do not: the best of them would be chosen by its test accuracy.
@@ -201,7 +201,7 @@ def _may_be_best(summary: CellSummary) -> bool:
     return summary.is_complete and not summary.all_failed and summary.cell.origin != "varied"
 
 
-def _row_name(cells: Sequence[CellSummary]) -> str:
+def row_name(cells: Sequence[CellSummary]) -> str:
     """Return the name of a row: title of the method, and its values if all cells share them."""
     value_texts = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
@@ -210,7 +210,7 @@ def _row_name(cells: Sequence[CellSummary]) -> str:
     return ", ".join(filter(None, [title, *value_texts]))
 
 
-def _row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
+def row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
     """Return the origin of a row's hyperparameter values, such as "tuned (16 trials)"."""
     first_cell = cells[0].cell
     if first_cell.recipe:
@@ -229,7 +229,18 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
     if is_headline and summary.cell.reading:
         metric = summary.cell.reading
         title = READING_TITLES[metric]
-    statistic = summary.statistics[metric]
+    return measured_entry(summary, metric, title)
+
+
+def measured_entry(summary: CellSummary, metric: str, title: str) -> Entry:
+    """Return the entry of a cell.
+
+    Args:
+        summary: summary of the cell.
+        metric: name of the recorded metric that the entry shows.
+        title: title of this accuracy, such as "last epoch".
+    """
+    statistic = summary.statistics.get(metric, Statistic.of(()))
     ended_count = summary.planned_count - len(summary.missing_seeds)
     counts_by_remark = {
         f"{ended_count} of {summary.planned_count} seeds": len(summary.missing_seeds),
@@ -249,12 +260,12 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
         diverged=summary.diverged_count,
         runs=tuple(
             SeedAccuracy(seed, accuracy, digests[seed])
-            for seed, accuracy in summary.accuracies[metric].items()
+            for seed, accuracy in summary.accuracies.get(metric, {}).items()
         ),
     )
 
 
-def _mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> list[Row]:
+def mark_best_entries(rows: Sequence[Row], may_be_best: Sequence[Sequence[bool]]) -> list[Row]:
     """Return copies of rows in which the best entries of each column are bold.
 
     These are the entry with the best mean and all others that cannot be told from it: by paired
@@ -304,10 +315,19 @@ def _find_best(entries: Mapping[int, Entry]) -> list[int]:
     return [best_key, *equals]
 
 
-def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyKind) -> Entry:
+def _quoted_entry(results: Sequence[PublishedAccuracy], scenario: str, kind: AccuracyKind) -> Entry:
     result = next((each for each in results if kind.metric in each.titles_by_metric), None)
-    if result is None:
-        return Entry()
+    return Entry() if result is None else quoted_entry(result, scenario, kind.title)
+
+
+def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
+    """Return the entry of a published accuracy.
+
+    Args:
+        result: published accuracy.
+        scenario: name of the scenario beside whose accuracies it stands.
+        title: title of the accuracy, such as "last epoch".
+    """
     noise = paper_noise_of(scenario)
     has_other_noise = (
         noise is not None and noise.includes_true_class and result.convention != "incl"
@@ -319,7 +339,7 @@ def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyK
     }
     return Entry(
         scenario=scenario,
-        kind=kind.title,
+        kind=title,
         marks=tuple(mark for mark, applies in marks.items() if applies),
         mean=result.mean,
         std=result.std,

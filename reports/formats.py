@@ -65,11 +65,11 @@ def format_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n", restval="")
     writer.writeheader()
-    source = asdict(table.source)
+    sources = [asdict(source) for source in table.sources]
     for section in table.sections:
         for row in section.rows:
             for entry in row.entries:
-                common = source | {
+                common = sources[entry.source] | {
                     "scenario": entry.scenario,
                     "accuracy": entry.kind,
                     "method": row.method,
@@ -117,14 +117,19 @@ def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
 
 
 def table_values(table: Table) -> dict[str, Any]:
-    """Return a table as values that can be written as JSON, with the printed text of each entry."""
+    """Return a table as values that can be written as JSON, with the printed text of each entry.
+
+    The names of one source are keys of the table; several sources are a list, to whose positions
+    the entries refer.
+    """
     values = asdict(table)
-    source = values.pop("source")
+    source, further_sources = values.pop("source"), values.pop("further_sources")
     for section, section_values in zip(table.sections, values["sections"], strict=True):
         for row, row_values in zip(section.rows, section_values["rows"], strict=True):
             for entry, entry_values in zip(row.entries, row_values["entries"], strict=True):
                 entry_values["text"] = entry.text
-    return {**source, **values}
+    origin = {"sources": [source, *further_sources]} if further_sources else source
+    return {**origin, **values}
 
 
 def format_json(table: Table) -> str:

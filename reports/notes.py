@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.paired import LEVEL
 from reports.paper import CITATION, paper_noise_of
+from reports.public_runs import public_runs_notes
 from reports.table import NOT_CONVERGED
 from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
 from trainables.run.metrics import TEST_LAST
@@ -46,6 +47,7 @@ def table_notes(
         *_subset_notes(plan),
         *_test_set_notes(plan, cells),
         *_quoted_notes(cells, quoted),
+        *public_runs_notes(quoted.public_runs),
         *(
             f"Departs from the paper or its public code: {text.rstrip('. ')}."
             for text in plan.deviations

@@ -182,9 +182,8 @@ def find_paper_results(dataset: str, scenario: str, backbone: str) -> list[Paper
             `symmetric-incl-R`, which `paper_noise_of` distinguishes.
         backbone: title of the backbone; "ResNet-34 (32×32)" matches the paper's "ResNet34".
     """
-    name = _normalise_name(backbone)
     results = find_paper_results_on_any_backbone(dataset, scenario)
-    return [result for result in results if _normalise_name(result.backbone) == name]
+    return [result for result in results if is_same_name(result.backbone, backbone)]
 
 
 def find_paper_results_on_any_backbone(dataset: str, scenario: str) -> list[PaperResult]:
@@ -196,10 +195,15 @@ def find_paper_results_on_any_backbone(dataset: str, scenario: str) -> list[Pape
         result
         for result in paper_results()
         if result.is_printed
-        and _normalise_name(result.dataset) == _normalise_name(dataset)
+        and is_same_name(result.dataset, dataset)
         and result.noise_type == noise.noise_type
         and (noise.noise_type == REAL_NOISE or result.noise_rate == noise.noise_rate)
     ]
+
+
+def is_same_name(name: str, other_name: str) -> bool:
+    """Return whether two spellings name one dataset or backbone, as "ResNet34" and "ResNet-34"."""
+    return _normalise_name(name) == _normalise_name(other_name)
 
 
 def _normalise_name(name: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from reports.paper import QUOTED_METHODS, find_paper_results, find_paper_results_on_any_backbone
+from reports.public_runs import MARKER, QuotedPublicRuns, find_quoted_public_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from reports.aggregate import CellSummary
     from reports.paper import PaperResult
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
 
 MIN_EPOCHS_FRACTION = 0.5
 """Smallest fraction of the published number of epochs at which accuracies are quoted."""
+
+
+class PublishedAccuracy(Protocol):
+    """An accuracy that a table quotes, whatever its source: the NAL paper or public runs."""
+
+    @property
+    def mean(self) -> float | None:
+        """Mean accuracy in percent; None if the runs did not converge."""
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation in percent; None if it is not published."""
+
+    @property
+    def n(self) -> int | None:
+        """Number of runs; None if it is not published."""
+
+    @property
+    def backbone(self) -> str:
+        """Title of the network."""
+
+    @property
+    def convention(self) -> str:
+        """Convention of symmetric noise: "incl", "excl" or ""."""
+
+    @property
+    def titles_by_metric(self) -> dict[str, str]:
+        """Title of the accuracy by each metric of runs that it can be compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +57,33 @@ class QuotedResults:
         obstacles: what the sweep does otherwise, such as "uses a part of the images", for each
             scenario whose published accuracies are not quoted for this reason.
         other_backbones: backbones of the published accuracies that are not quoted for theirs.
+        public_runs: accuracies of public runs.
     """
 
     by_method: Mapping[str, Mapping[str, Sequence[PaperResult]]]
     obstacles: Mapping[str, str]
     other_backbones: frozenset[str]
+    public_runs: QuotedPublicRuns = field(
+        default_factory=lambda: QuotedPublicRuns({}, {}, has_other_network=False)
+    )
+
+    def iter_rows(
+        self,
+    ) -> Iterator[tuple[str, str, Mapping[str, Sequence[PublishedAccuracy]]]]:
+        """Yield the rows of all sources: source, method, and accuracies by scenario."""
+        for method, results in self.by_method.items():
+            yield "paper", method, results
+        for method, public_runs in self.public_runs.by_method.items():
+            yield MARKER, method, public_runs
+
+    @property
+    def all_results(self) -> list[PublishedAccuracy]:
+        """Accuracies of all sources."""
+        return [*self.results, *self.public_runs.results]
 
     @property
     def results(self) -> list[PaperResult]:
-        """All accuracies to be quoted."""
+        """All accuracies of the NAL paper to be quoted."""
         by_scenario = self.by_method.values()
         return [result for results in by_scenario for group in results.values() for result in group]
 
@@ -71,6 +118,7 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
         {method: results for method, results in by_method.items() if results},
         obstacles,
         frozenset(other_backbones),
+        find_quoted_public_runs(plan, cells),
     )
 
 

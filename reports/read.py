@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+COMMON_SETTINGS = (
+    *("backbone", "subset", "test_subset", "hold_out", "epochs", "batch_size", "optimizer"),
+    *("learning_rate", "momentum", "weight_decay", "schedule", "augmentation", "precision"),
+)
+"""Parameters of MLflow runs that must agree where sweeps share a column of a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
     """A training run that has ended, as MLflow stores it.
@@ -40,6 +47,8 @@ class RecordedRun:
             `BIT_RELEVANT_KEYS`.
         revision: revision of the training code that trained the run.
         metrics: last value of each metric, by name; accuracies are fractions.
+        settings: training settings that a table's column has in common, by name; see
+            `COMMON_SETTINGS`.
     """
 
     digest: str
@@ -49,6 +58,7 @@ class RecordedRun:
     provenance: Mapping[str, str]
     revision: int
     metrics: Mapping[str, float]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
@@ -74,6 +84,26 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         plan = _read_plan(client, sweep_run)
         runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_to_recorded_run(run) for run in runs]
+
+
+def read_latest_sweeps(
+    uri: str, studies: Sequence[str]
+) -> dict[str, tuple[PlanRecord, list[RecordedRun]]]:
+    """Read the plan and the runs of the latest sweep of each study, by the name of the study.
+
+    Args:
+        uri: URI of the MLflow store.
+        studies: names of studies; those without a recorded sweep are left out.
+
+    Raises:
+        RecordError: if a plan is missing or damaged.
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        recorded_studies = {run.data.tags["nal.study"] for run in _find_sweep_runs(client)}
+    return {study: read_sweep(uri, study) for study in studies if study in recorded_studies}
 
 
 def sweep_starts(uri: str, study: str) -> dict[str, str]:
@@ -203,4 +233,5 @@ def _to_recorded_run(run: Run) -> RecordedRun:
         provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT_KEYS},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
+        settings={name: run.data.params.get(name, "") for name in COMMON_SETTINGS},
     )

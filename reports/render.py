@@ -58,7 +58,7 @@ def render_text(table: Table, width: int = 100) -> str:
         table: table to render.
         width: maximum length of a line, in characters, unless the columns need more.
     """
-    needed_width = _MIN_ROW_NAME_WIDTH + len(table.columns) * (_MAX_COLUMN_WIDTH + 2)
+    needed_width = _MIN_ROW_NAME_WIDTH + len(table.columns) * (_MAX_COLUMN_WIDTH + 3)
     width = max(width, needed_width)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False)
@@ -88,6 +88,7 @@ def render_replications(replications: Sequence[Replication]) -> RenderableType:
         verdict = replication.verdict
         heading = Text(", ".join(filter(None, [replication.method, replication.values])))
         heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
+        heading.append(f"\n{replication.source}", style="dim")
         if verdict.reason:
             heading.append(f"\n{verdict.reason}", style="dim")
         grid.add_row(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from reports.aggregate import summarise_cells
 from reports.paper import find_paper_results, paper_noise_of
+from reports.public_runs import CITATION as PUBLIC_RUNS_CITATION
+from reports.public_runs import find_public_runs, judge_public_runs
 from reports.quoted import find_obstacle
 from reports.verdict import Published, Verdict, judge
 from reports.words import format_accuracy, format_values
@@ -85,14 +87,32 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                     values=format_values(cell.values),
                     scenario=cell.scenario_title,
                     kind=title,
-                    measured=(format_accuracy(statistic.mean, statistic.std) if statistic else "–"),
+                    measured=_measured_text(statistic),
                     published=format_accuracy(result.mean, result.std),
                     source=f"NAL paper, Table {result.table}"
                     + (f", from {result.quoted_from}" if result.quoted_from else ""),
                     verdict=_judge(statistic, Published(result.mean, result.std, result.n), reason),
                 )
             )
+        replications += [
+            Replication(
+                method=cell.method_title,
+                values=format_values(cell.values),
+                scenario=cell.scenario_title,
+                kind=title,
+                measured=_measured_text(summary.statistics.get(metric)),
+                published=format_accuracy(public_runs.mean, public_runs.std),
+                source=f"public runs of {PUBLIC_RUNS_CITATION}",
+                verdict=judge_public_runs(plan, summary, public_runs),
+            )
+            for public_runs in find_public_runs(plan, cell)
+            for metric, title in public_runs.titles_by_metric.items()
+        ]
     return replications
+
+
+def _measured_text(statistic: Statistic | None) -> str:
+    return format_accuracy(statistic.mean, statistic.std) if statistic else "–"
 
 
 def _judge(statistic: Statistic | None, published: Published, reason: str) -> Verdict:

@@ -41,6 +41,8 @@ class Entry:
         n: number of runs averaged; None if a publication does not state it.
         diverged: number of runs that diverged.
         runs: finished runs; empty for a published accuracy.
+        source: position in `Table.sources` of the sweep that the runs belong to, or that a
+            published accuracy stands beside.
     """
 
     scenario: str = ""
@@ -53,6 +55,7 @@ class Entry:
     n: int | None = None
     diverged: int = 0
     runs: tuple[SeedAccuracy, ...] = ()
+    source: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -112,8 +115,9 @@ class TableSource:
 
     Attributes:
         study: name of the study.
-        sweep: digest of the sweep.
-        state: "finished" if all runs of the sweep have ended, else "running".
+        sweep: digest of the sweep; "" if no sweep of the study is recorded.
+        state: "finished" if all runs of the sweep have ended, else "running"; "not recorded" for
+            no sweep.
         dataset: title of the dataset.
         backbone: title of the backbone.
     """
@@ -124,18 +128,24 @@ class TableSource:
     dataset: str
     backbone: str
 
+    @property
+    def label(self) -> str:
+        """Text that identifies the sweep, such as "study digits, sweep 1f3c9a2b7d4e"."""
+        return f"study {self.study}, " + (f"sweep {self.sweep[:12]}" if self.sweep else "no sweep")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """A comparison table: test accuracies of methods in percent, with notes.
 
     Attributes:
-        source: sweep that the table is made from.
+        source: sweep that the table is made from; the first of several.
         title: title of the study.
         subtitle: dataset, backbone and number of epochs.
         columns: headings of the columns.
         sections: sections from top to bottom.
         notes: notes below the table, one or two sentences each.
+        further_sources: other sweeps that a joined table is made from.
     """
 
     source: TableSource
@@ -144,3 +154,9 @@ class Table:
     columns: tuple[str, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    further_sources: tuple[TableSource, ...] = ()
+
+    @property
+    def sources(self) -> tuple[TableSource, ...]:
+        """All sweeps that the table is made from."""
+        return (self.source, *self.further_sources)

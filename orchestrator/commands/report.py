@@ -57,8 +57,8 @@ def run(
             a table yet, or a file has an unknown suffix or cannot be written.
     """
     formats = {path: find_format(path) for path in out_files}
-    if sweep is not None and is_study_path(sweep):
-        sweep = read_study_file(sweep).name
+    if sweep is not None:
+        sweep = recorded_name(sweep)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
     table = comparison_table(plan, runs)
@@ -77,6 +77,18 @@ def run(
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
+
+
+def recorded_name(sweep: str) -> str:
+    """Return the text by which a store finds a sweep: a study is recorded by its name.
+
+    Args:
+        sweep: name of a study, path of a study file, or the beginning of a sweep's digest.
+
+    Raises:
+        StudyError: if the study file cannot be read.
+    """
+    return read_study_file(sweep).name if is_study_path(sweep) else sweep
 
 
 def _sheet_values(

@@ -218,7 +218,7 @@ def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:
         source=_describe_cell_source(cell, loaded_study),
         seeds=[spec.seeds.init for spec in cell.seed_group.specs],
         digests=[spec.digest for spec in cell.seed_group.specs],
-        recipe=_describe_recipe(resolved, protocol_on(loaded_study.study, cell.scenario)),
+        recipe=describe_recipe(resolved, protocol_on(loaded_study.study, cell.scenario)),
         reading="" if training.kind == "matched" else REPORTED_METRICS[training.selection],
     )
 
@@ -231,7 +231,7 @@ REPORTED_METRICS = {
 """Name of the metric that a published recipe reports, by its rule for choosing the epoch."""
 
 
-def _describe_recipe(resolved: ResolvedMethod, matched_protocol: Protocol) -> str:
+def describe_recipe(resolved: ResolvedMethod, matched_protocol: Protocol) -> str:
     """Describe the recipe of a method; "" for the matched recipe, which all methods share.
 
     Args:
