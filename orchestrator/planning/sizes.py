@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
     from search_spaces.schema import Study
+    from trainables.run.seeds import Seeds
     from trainables.datasets.base import Dataset
     from trainables.run.spec import RunSpec
 
@@ -248,6 +249,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
     The lower bounds of the search space stand for tuned values, which are not known yet.
     """
     study = plan.study
+    seeds: list[int | Seeds] = [*study.confirm.seeds, *study.crossed_seeds]
     runs_by_digest: dict[str, SimilarRuns] = {}
     needed_by_digest: dict[str, SimilarRuns] = {}
     for scenario in study.scenarios:
@@ -259,7 +261,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
                 if reference is not None and reference not in points:
                     points.append(reference)
             for point in points:
-                for seed in (*study.confirm.seeds, *study.crossed_seeds):
+                for seed in seeds:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
                     runs_by_digest[spec.digest] = SimilarRuns(spec)
                     for need in plan.needs_of(spec):
