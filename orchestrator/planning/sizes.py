@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
     from search_spaces.schema import Study
-    from trainables.run.seeds import Seeds
     from trainables.datasets.base import Dataset
+    from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
 
 
