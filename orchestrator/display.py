@@ -227,7 +227,7 @@ class Display:
             totals[Phase.SELECT] = self._count_runs(Phase.SELECT, select_batches)
         if self._sweep.cells:
             totals[Phase.CONFIRM] = self._count_runs(
-                Phase.CONFIRM, [cell.seed_group for cell in self._sweep.cells]
+                Phase.CONFIRM, [group for cell in self._sweep.cells for group in cell.groups]
             )
         return totals
 

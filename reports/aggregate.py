@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from reports.variance import VarianceShares, shares_of_runs
 from trainables.errors import RecordError
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
 from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
@@ -97,6 +98,8 @@ class CellSummary:
         devices: names of the devices that trained the runs.
         labels_sha256: SHA-256 of the noisy labels, by seed.
         revisions: revision of the training code that trained the run, by seed.
+        variance: where the variation between runs comes from; None if the study does not ask for
+            this, or not all runs that are needed have finished.
         environment_changes: changes of device or version when a run was continued, such as "torch
             2.6.0, then 2.7.0", by seed; only seeds whose run has such a change.
     """
@@ -112,6 +115,7 @@ class CellSummary:
     devices: frozenset[str]
     labels_sha256: Mapping[int, str]
     revisions: Mapping[int, int]
+    variance: VarianceShares | None
     environment_changes: Mapping[int, str]
 
     @property
@@ -200,6 +204,7 @@ def summarise_cell(
         ),
         labels_sha256={seed: run.labels_sha256 for seed, run in ended_runs.items()},
         revisions={seed: run.revision for seed, run in ended_runs.items()},
+        variance=shares_of_runs(cell.crossed, runs) if cell.crossed else None,
         environment_changes={
             seed: text for seed, run in ended_runs.items() if (text := _describe_changes(run))
         },

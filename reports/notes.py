@@ -36,6 +36,7 @@ def table_notes(
     return (
         *_missing_runs_notes(plan, cells),
         _seeds_note(plan, cells),
+        *_variance_notes(cells),
         _bold_note(cells),
         *_protocol_notes(plan, cells),
         *_searches_notes(plan, cells),
@@ -91,6 +92,37 @@ def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
     if fixed_axes:
         text += f". ± excludes the variation of seeds that are held fixed: {', '.join(fixed_axes)}"
     return f"{text}."
+
+
+def _variance_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
+    seed_counts = set()
+    for summary in cells:
+        crossed = summary.cell.crossed
+        if crossed is None:
+            continue
+        runs_text = format_count(len(crossed.digests), "run")
+        if summary.variance is None:
+            yield (
+                f"{_cell_label(summary)}: where the variation comes from is not known, since not "
+                f"all of the {runs_text} with crossed seeds have finished."
+            )
+            continue
+        seed_counts.add(len(crossed.seeds))
+        yield (
+            f"{_cell_label(summary)}: the standard deviation in the last epoch comes from "
+            f"{summary.variance.text}; {runs_text}, all combinations of "
+            f"{format_count(len(crossed.seeds), 'seed')} each."
+        )
+    if seed_counts:
+        yield (
+            f"These shares of the variance are rough: the standard error of a standard deviation "
+            f"over {min(seed_counts)} seeds is about {_relative_error(min(seed_counts)):.0%} of it."
+        )
+
+
+def _relative_error(seed_count: int) -> float:
+    """Return the relative standard error of a standard deviation over seeds, approximately."""
+    return 1 / math.sqrt(2 * (seed_count - 1))
 
 
 def _bold_note(cells: Sequence[CellSummary]) -> str:

@@ -106,6 +106,21 @@ class TuningRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossedRecord:
+    """Runs of a cell that have all combinations of the seeds of some random axes.
+
+    Attributes:
+        axes: names of the random axes, such as "noise".
+        seeds: seeds of each axis.
+        digests: digests of the runs; the seeds of the last axis vary fastest.
+    """
+
+    axes: list[str]
+    seeds: list[int]
+    digests: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class CellRecord:
     """A planned table entry (cell): the runs of one method, scenario and values, on all seeds.
 
@@ -125,6 +140,7 @@ class CellRecord:
         reading: name of the metric that the runs' own recipe reports in the first column of the
             table; "" for the metric of that column.
         one_draw: whether the runs of all seeds are trained on the same noisy labels.
+        crossed: additional runs with crossed random axes; None for none.
     """
 
     method: str
@@ -140,6 +156,7 @@ class CellRecord:
     recipe: str = ""
     reading: str = ""
     one_draw: bool = False
+    crossed: CrossedRecord | None = None
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):
@@ -230,8 +247,9 @@ class PlanRecord:
     @property
     def digests(self) -> set[str]:
         """Digests of all runs in the plan: trials, candidates and cells."""
-        records: list[CellRecord | TuningRecord | CandidateRecord] = [
+        records: list[CellRecord | CrossedRecord | TuningRecord | CandidateRecord] = [
             *self.cells,
+            *(cell.crossed for cell in self.cells if cell.crossed),
             *self.searches,
             *(candidate for search in self.searches for candidate in search.candidates),
         ]
@@ -255,13 +273,19 @@ class PlanRecord:
                     **values,
                     "dataset": DatasetRecord(**values["dataset"]),
                     "searches": [_parse_tuning_record(search) for search in values["searches"]],
-                    "cells": [CellRecord(**cell) for cell in values["cells"]],
+                    "cells": [_parse_cell_record(cell) for cell in values["cells"]],
                 }
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error
+
+
+def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:
+    """Parse the record of a cell from the values of its JSON object."""
+    crossed = values.get("crossed")
+    return CellRecord(**{**values, "crossed": crossed and CrossedRecord(**crossed)})
 
 
 def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:

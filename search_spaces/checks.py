@@ -26,6 +26,7 @@ from search_spaces.resolve import (
     reference_of,
     resolve,
 )
+from search_spaces.schema import MAX_SEED_COUNT
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.errors import FieldError, suggest
@@ -38,7 +39,7 @@ from trainables.run.seeds import RANDOM_AXES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from search_spaces.schema import Study
+    from search_spaces.schema import CrossSettings, Study
     from trainables.datasets.base import Source
     from trainables.run.parameters import Parameter, Space
     from trainables.run.recipe import Recipe
@@ -177,11 +178,45 @@ def _check_seeds(study: Study) -> None:
             )
         key_of_seed |= dict.fromkeys(seeds, key)
     for axis in study.fixed_seeds:
+        _check_axis(f"fixed_seeds.{axis}", axis)
+    if study.confirm.cross is not None:
+        _check_cross(study, study.confirm.cross)
+
+
+def _check_cross(study: Study, cross: CrossSettings) -> None:
+    """Check that the crossed random axes exist and vary, and that they have distinct seeds."""
+    _check_distinct("confirm.cross.axes", cross.axes)
+    _check_distinct("confirm.cross.seeds", cross.seeds)
+    for position, axis in enumerate(cross.axes):
+        key = f"confirm.cross.axes.{position}"
+        _check_axis(key, axis)
         _refuse(
-            f"fixed_seeds.{axis}",
-            f"unknown random axis '{axis}': {suggest(axis, RANDOM_AXES)}",
-            when=axis not in RANDOM_AXES,
+            key,
+            f"{axis} is held fixed by fixed_seeds: remove it there or here",
+            when=axis in study.fixed_seeds,
         )
+    choosing_seeds = {study.search.seed, *study.select.seeds}
+    for position, seed in enumerate(cross.seeds):
+        _refuse(
+            f"confirm.cross.seeds.{position}",
+            f"seed {seed} also belongs to search or select, which must have other seeds",
+            when=seed in choosing_seeds,
+        )
+    run_count = len(cross.seeds) ** len(cross.axes)
+    _refuse(
+        "confirm.cross",
+        f"{len(cross.seeds)} seeds of {len(cross.axes)} axes have {run_count:,} combinations: at "
+        f"most {MAX_SEED_COUNT:,} are possible",
+        when=run_count > MAX_SEED_COUNT,
+    )
+
+
+def _check_axis(key: str, axis: str) -> None:
+    _refuse(
+        key,
+        f"unknown random axis '{axis}': {suggest(axis, RANDOM_AXES)}",
+        when=axis not in RANDOM_AXES,
+    )
 
 
 def _check_subset(study: Study) -> None:

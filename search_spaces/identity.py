@@ -34,7 +34,7 @@ EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", *RESOLVED_KEYS),
     "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
     "select": ("candidates", "seeds"),
-    "confirm": ("seeds",),
+    "confirm": ("seeds", "cross"),
     "resources": ("gpus",),
 }
 """Keys whose values, as the study states them, are not part of the identity, by section.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag
@@ -196,6 +197,20 @@ class SelectSettings(BaseModel, frozen=True, extra="forbid"):
     seeds: SeedList = (2000, 2001, 2002)
 
 
+class CrossSettings(BaseModel, frozen=True, extra="forbid"):
+    """Additional runs that show where the variation between seeds comes from.
+
+    They have every combination of the seeds of some random axes, while all other axes are fixed.
+
+    Attributes:
+        axes: random axes to cross, such as noise, init and order.
+        seeds: seeds of each of these axes; the first one is that of all other axes.
+    """
+
+    axes: Annotated[tuple[str, ...], Field(min_length=2)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2)] = (0, 1, 2)
+
+
 class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of the confirm phase, whose runs the tables show.
 
@@ -205,10 +220,13 @@ class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
         hold_out: whether runs hold out the fraction `search.hold_out` of the noisy labels. Tables
             then also show the accuracy at the epoch that noisy validation would have chosen.
             Otherwise runs train on all labels.
+        cross: additional runs of every table entry with all combinations of the seeds of some
+            random axes; None for no such runs.
     """
 
     seeds: SeedList = (0, 1, 2)
     hold_out: bool = False
+    cross: CrossSettings | None = field_added_later(None)
 
 
 class Study(BaseModel, frozen=True, extra="forbid"):
@@ -341,3 +359,17 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     def axis_seeds(self, base_seed: int) -> Seeds:
         """Return the seeds of a run with a base seed, by random axis (noise, split, init, ...)."""
         return Seeds.from_base_seed(base_seed, **self.fixed_seeds)
+
+    @property
+    def crossed_seeds(self) -> list[Seeds]:
+        """The seeds of the runs of `confirm.cross`; those of the last axis vary fastest."""
+        cross = self.confirm.cross
+        if cross is None:
+            return []
+        return [
+            Seeds.from_base_seed(
+                cross.seeds[0],
+                **{**self.fixed_seeds, **dict(zip(cross.axes, combination, strict=True))},
+            )
+            for combination in product(cross.seeds, repeat=len(cross.axes))
+        ]

@@ -21,6 +21,7 @@ from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of
 from trainables.run.parameters import FrozenMap, Value
+from trainables.run.seeds import Seeds
 from trainables.run.spec import REVISION, RunSpec
 from trainables.run_data.labels import POSTERIOR_ROLE
 from trainables.run_data.realisation import held_out_count
@@ -173,7 +174,12 @@ class Plan:
         )
 
     def spec(
-        self, phase: Phase, method: str, scenario: str, values: Mapping[str, Value], seed: int
+        self,
+        phase: Phase,
+        method: str,
+        scenario: str,
+        values: Mapping[str, Value],
+        seed: int | Seeds,
     ) -> RunSpec:
         """Return the spec of one run.
 
@@ -182,7 +188,8 @@ class Plan:
             method: name of the method.
             scenario: name of the scenario.
             values: hyperparameter values that replace those of the study.
-            seed: base seed, for each named seed (axis) that the study does not hold fixed.
+            seed: base seed, for each random axis that the study does not hold fixed; or the seeds
+                of all random axes.
         """
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
@@ -201,7 +208,7 @@ class Plan:
             recipe=resolved.recipe,
             hold_out=resolved.hold_out(phase),
             evaluate=evaluate,
-            seeds=study.axis_seeds(seed),
+            seeds=seed if isinstance(seed, Seeds) else study.axis_seeds(seed),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
             test_subset=study.test_subset if "test" in evaluate else None,

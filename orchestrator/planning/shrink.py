@@ -159,6 +159,8 @@ def _iter_reduced_flags(
         if len(study.scenarios) > 1
         else study_flags.scenarios,
     )
+    if study.confirm.cross is not None:
+        flags = _with_values(flags, "confirm.cross=null")
     if cost.emulates_bf16(plan):
         flags = _with_values(flags, "recipe.precision=float32")
     yield flags

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from search_spaces.schema import Study
     from trainables.datasets.base import Dataset
+    from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
 
 
@@ -114,7 +116,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     A run whose result other runs use is counted once, in the first phase in which it is used.
     """
     study, searches = plan.study, plan.searches
-    trial_count, seed_count = study.search.trials, len(study.confirm.seeds)
+    trial_count = study.search.trials
     reference_methods = [method for method in study.tune if reference_of(study, method) is not None]
     searches_text = (
         f"{format_count(len(searches), 'search', 'searches')} × " if len(searches) > 1 else ""
@@ -183,11 +185,20 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         PhaseSize(
             Phase.CONFIRM,
             f"{format_count(len(study.scenarios), 'scenario')} × ({methods_text}) × "
-            f"{format_count(seed_count, 'seed')}"
+            f"{_confirm_seeds_text(study)}"
             f"{_needs_text(plan, study.methods, unsearched_scenarios)}",
             _group_by_cost(plan, _runs_of_confirm(plan), counted_digests),
         ),
     )
+
+
+def _confirm_seeds_text(study: Study) -> str:
+    """Return how many runs each table entry has, such as "5 seeds"."""
+    seeds_text = format_count(len(study.confirm.seeds), "seed")
+    cross = study.confirm.cross
+    if cross is None:
+        return seeds_text
+    return f"({seeds_text} + {len(cross.seeds)}^{len(cross.axes)} of {', '.join(cross.axes)})"
 
 
 def _stages_text(methods: Sequence[str]) -> str:
@@ -238,6 +249,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
     The lower bounds of the search space stand for tuned values, which are not known yet.
     """
     study = plan.study
+    seeds: list[int | Seeds] = [*study.confirm.seeds, *study.crossed_seeds]
     runs_by_digest: dict[str, SimilarRuns] = {}
     needed_by_digest: dict[str, SimilarRuns] = {}
     for scenario in study.scenarios:
@@ -249,7 +261,7 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
                 if reference is not None and reference not in points:
                     points.append(reference)
             for point in points:
-                for seed in study.confirm.seeds:
+                for seed in seeds:
                     spec = plan.spec(Phase.CONFIRM, method, scenario, point, seed)
                     runs_by_digest[spec.digest] = SimilarRuns(spec)
                     for need in plan.needs_of(spec):

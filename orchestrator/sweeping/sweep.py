@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
+    from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
     from trainables.training.job import Row
 
@@ -91,6 +92,8 @@ class Cell:
         tuning: choice of the values in the phases search and select; None if the method is not
             tuned.
         seed_group: runs of the cell, one for each seed.
+        crossed_group: runs with all combinations of the seeds of some random axes, which show
+            where the variation between seeds comes from; empty unless the study asks for them.
     """
 
     method: str
@@ -98,6 +101,12 @@ class Cell:
     origin: str
     tuning: Tuning | None
     seed_group: SeedGroup
+    crossed_group: SeedGroup
+
+    @property
+    def groups(self) -> tuple[SeedGroup, SeedGroup]:
+        """All runs of the confirm phase that belong to the cell."""
+        return self.seed_group, self.crossed_group
 
 
 class Sweep:
@@ -239,6 +248,8 @@ class Sweep:
                 yield from tuning.tasks()
         for cell in self.cells:
             yield from cell.seed_group.tasks()
+        for cell in self.cells:
+            yield from cell.crossed_group.tasks()
 
     def _plan_confirm_phase(self) -> bool:
         """Create the cells of the confirm phase, if all hyperparameter values are chosen.
@@ -283,11 +294,15 @@ class Sweep:
     def _make_cell(
         self, method: str, scenario: str, origin: str, values: Values, tuning: Tuning | None
     ) -> Cell:
-        specs = [
-            self.plan.spec(Phase.CONFIRM, method, scenario, values, seed)
-            for seed in self.plan.study.confirm.seeds
-        ]
-        return Cell(method, scenario, origin, tuning, SeedGroup(specs, values, Phase.CONFIRM))
+        def group_of(seeds: Iterable[int | Seeds]) -> SeedGroup:
+            specs = [
+                self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds
+            ]
+            return SeedGroup(specs, values, Phase.CONFIRM)
+
+        study = self.plan.study
+        groups = group_of(study.confirm.seeds), group_of(study.crossed_seeds)
+        return Cell(method, scenario, origin, tuning, *groups)
 
     def report(self, task: Task, rows: Sequence[Row]) -> Answer:
         """Pass the metrics of new epochs to `task.on_report`, and return the callback's answer.
@@ -336,7 +351,7 @@ class Sweep:
     @property
     def done(self) -> bool:
         """Whether no run is left to carry out."""
-        return bool(self.cells) and all(cell.seed_group.done for cell in self.cells)
+        return bool(self.cells) and all(group.done for cell in self.cells for group in cell.groups)
 
     @property
     def phase(self) -> Phase:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reports.plan_record import (
     CandidateRecord,
     CellRecord,
+    CrossedRecord,
     DatasetRecord,
     PlanRecord,
     ReferenceRecord,
@@ -220,7 +221,16 @@ def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:
         digests=[spec.digest for spec in cell.seed_group.specs],
         recipe=describe_recipe(resolved, protocol_on(loaded_study.study, cell.scenario)),
         reading="" if training.kind == "matched" else REPORTED_METRICS[training.selection],
+        crossed=_crossed_record(cell, loaded_study.study),
     )
+
+
+def _crossed_record(cell: Cell, study: Study) -> CrossedRecord | None:
+    cross = study.confirm.cross
+    if cross is None:
+        return None
+    digests = [spec.digest for spec in cell.crossed_group.specs]
+    return CrossedRecord(list(cross.axes), list(cross.seeds), digests)
 
 
 REPORTED_METRICS = {

@@ -248,6 +248,14 @@ def _results_of_sweep(
             listed_runs += [(digest, Phase.SELECT, None) for digest in candidate.digests]
     for cell_record in plan.cells:
         listed_runs += [(digest, Phase.CONFIRM, cell_record) for digest in cell_record.digests]
+    cell_digests = {digest for digest, *_ in listed_runs}
+    for cell_record in plan.cells:
+        crossed_digests = cell_record.crossed.digests if cell_record.crossed else ()
+        listed_runs += [
+            (digest, Phase.CONFIRM, None)
+            for digest in crossed_digests
+            if digest not in cell_digests
+        ]
     listed_digests = plan.digests
     for digest, phase, cell in listed_runs:
         result = _read_result(digest, home)

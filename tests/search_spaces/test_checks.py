@@ -110,3 +110,19 @@ def test_too_few_epochs_are_refused_with_the_value_that_needs_more() -> None:
         "--epochs: hyperparameters.dac.warm_up_epochs: warm_up_epochs is 1 of 1 epochs, but at "
         "least one epoch must follow: train for at least 2 epochs"
     )
+
+
+def test_crossed_axes_exist_vary_and_have_seeds_of_their_own() -> None:
+    for value, message in (
+        ("{axes: [noise, innit]}", "unknown random axis 'innit': did you mean 'init'?"),
+        ("{axes: [noise, subset]}", "subset is held fixed by fixed_seeds: remove it there or here"),
+        ("{axes: [noise, noise]}", "noise"),
+        ("{axes: [noise]}", "axes"),
+        ("{axes: [noise, init], seeds: [0]}", "seeds"),
+        ("{axes: [noise, init], seeds: [0, 2000]}", "seed 2000 also belongs to search or select"),
+        (
+            f"{{axes: [noise, init, order], seeds: {list(range(30))}}}",
+            "30 seeds of 3 axes have 27,000 combinations: at most 10,000 are possible",
+        ),
+    ):
+        assert message in fault("digits", f"confirm.cross={value}")

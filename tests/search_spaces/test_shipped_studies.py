@@ -44,6 +44,7 @@ TITLES = {
     "clothing1m": "Clothing1M, real noise (Table 4)",
     "digits": "scikit-learn digits, 40 % symmetric noise",
     "digits-methods": "scikit-learn digits, 40 % symmetric noise, every method",
+    "digits-variance": "scikit-learn digits, sources of the variation between seeds",
     "webvision": "mini-WebVision, real noise (Table 5)",
 }
 TABLES = {

@@ -317,3 +317,25 @@ def test_the_callback_of_a_task_gives_the_answer(tmp_path: Path) -> None:
     assert driver.sweep.report(stopping, [{"epoch": 1.0}]) is Answer.STOP
     driver.sweep.end(stopping, record_run(tmp_path, task.spec, status=Status.STOPPED))
     assert driver.sweep.failures == []
+
+
+def test_crossed_seeds_add_all_combinations_to_each_cell(tmp_path: Path) -> None:
+    cross = "confirm.cross={axes: [noise, order], seeds: [0, 3]}"
+    driver = Driver(small_plan(), tmp_path).run()
+    digest = driver.sweep.plan.digest
+    crossed = Driver(small_plan(sets=(cross,)), tmp_path)
+    assert crossed.sweep.plan.digest == digest
+    crossed.run()
+    for cell in crossed.sweep.cells:
+        seeds = [spec.seeds for spec in cell.crossed_group.specs]
+        assert [(each.noise, each.order) for each in seeds] == [(0, 0), (0, 3), (3, 0), (3, 3)]
+        assert {(each.init, each.split, each.augment, each.method) for each in seeds} == {
+            (0, 0, 0, 0)
+        }
+        # The first combination is the run of base seed 0.
+        assert cell.crossed_group.specs[0] == cell.seed_group.specs[0]
+        assert len(cell.crossed_group.results) == 4
+    assert len(crossed.tasks) == 3 * len(crossed.sweep.cells)
+    assert finished_sweep(tmp_path, sets=(cross,)).ended_run_counts[Phase.CONFIRM] == (
+        driver.sweep.ended_run_counts[Phase.CONFIRM] + len(crossed.tasks)
+    )
