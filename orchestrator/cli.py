@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
+from reports.spread import Spread
 from trainables.errors import InterruptionError
 
 if TYPE_CHECKING:
@@ -165,6 +166,13 @@ def report(
         bool,
         typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
     ] = False,
+    spread: Annotated[
+        Spread,
+        typer.Option(
+            help="What ± is: sample standard deviation, standard error, half of the 95 % interval "
+            "of the mean, or standard deviation with ddof 0."
+        ),
+    ] = Spread.SD,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
     ] = False,
@@ -181,6 +189,7 @@ def report(
             as_json=json,
             shows_verdicts=paper,
             shows_pairs=pairs,
+            spread=spread,
         )
     )
 

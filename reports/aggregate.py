@@ -8,7 +8,13 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from trainables.errors import RecordError
-from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
+from trainables.run.metrics import (
+    TEST_BEST_CLEAN_VAL,
+    TEST_BEST_VAL,
+    TEST_LAST,
+    TEST_MEAN_LAST,
+    VAL_MEAN_LAST,
+)
 from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
@@ -51,8 +57,8 @@ READING_TITLES = {
 }
 """Titles of the accuracies that a published recipe may report, by the name of the metric."""
 
-METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
-"""Test accuracies without a column of their own, which only published recipes may report."""
+METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL, VAL_MEAN_LAST)
+"""Accuracies without a column of their own: of published recipes, and of the search's protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class CellSummary:
         devices: names of the devices that trained the runs.
         labels_sha256: SHA-256 of the noisy labels, by seed.
         revisions: revision of the training code that trained the run, by seed.
+        commits: git commit of the training code that trained the run, by seed; "" if unknown.
         environment_changes: changes of device or version when a run was continued, such as "torch
             2.6.0, then 2.7.0", by seed; only seeds whose run has such a change.
     """
@@ -112,6 +119,7 @@ class CellSummary:
     devices: frozenset[str]
     labels_sha256: Mapping[int, str]
     revisions: Mapping[int, int]
+    commits: Mapping[int, str]
     environment_changes: Mapping[int, str]
 
     @property
@@ -188,6 +196,7 @@ def _summarise_cell(
         ),
         labels_sha256={seed: run.labels_sha256 for seed, run in ended_runs.items()},
         revisions={seed: run.revision for seed, run in ended_runs.items()},
+        commits={seed: run.commit for seed, run in ended_runs.items()},
         environment_changes={
             seed: text for seed, run in ended_runs.items() if (text := _describe_changes(run))
         },

@@ -15,9 +15,11 @@ from reports.aggregate import (
     summarise_cells,
 )
 from reports.notes import table_notes
+from reports.optimism import search_optimism
 from reports.paired import LEVEL, compare_paired, correct_by_holm
 from reports.paper import paper_noise_of
 from reports.quoted import find_quoted_results
+from reports.spread import Spread
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
 from reports.words import format_count, format_values
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from reports.quoted import QuotedResults
     from reports.read import RecordedRun
 
+CLEAN_TITLE = "clean"
+"""Title of the scenario without label noise."""
+
 RowKey = tuple[str, ...]
 """Key of a table row: method, "tuned" or "fixed", and for "fixed" the hyperparameter values."""
 
@@ -36,7 +41,9 @@ Column = tuple[str, AccuracyKind]
 """Column of a table: scenario and kind of accuracy."""
 
 
-def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
+def comparison_table(
+    plan: PlanRecord, runs: Sequence[RecordedRun], spread: Spread = Spread.SD
+) -> Table:
     """Build the comparison table of a sweep from its plan and recorded runs.
 
     For one scenario, the table has a column for each kind of test accuracy, such as the accuracy
@@ -46,6 +53,7 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     Args:
         plan: plan of the sweep.
         runs: recorded runs that the plan names.
+        spread: what is printed after ± of measured accuracies.
 
     Raises:
         RecordError: if two methods were trained on different noisy labels at one seed of a
@@ -54,6 +62,7 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     cells = summarise_cells(plan, runs)
     scenario_titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     quoted = find_quoted_results(plan, cells)
+    optimism = search_optimism(plan, cells, runs)
     measured_kinds = _measured_kinds(plan, cells)
     kinds = [*measured_kinds, *_quoted_kinds(quoted, measured_kinds)]
     rows = _group_rows(cells)
@@ -62,19 +71,23 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     sections = [
         Section(
             title,
-            _section_rows(rows, list(product(scenario_titles, section_kinds)), quoted, kinds[0]),
+            _section_rows(
+                rows, list(product(scenario_titles, section_kinds)), quoted, kinds[0], spread
+            ),
         )
         for title, section_kinds in kinds_by_section.items()
     ]
     return Table(
         source=TableSource(plan.study, plan.sweep, plan.state, plan.dataset.title, plan.backbone),
-        title=plan.title,
+        title=_title(plan, scenario_titles),
         subtitle=_subtitle(plan, scenario_titles),
         columns=tuple(
             [kind.title for kind in kinds] if has_one_scenario else scenario_titles.values()
         ),
         sections=tuple(sections),
-        notes=table_notes(plan, cells, quoted),
+        notes=table_notes(plan, cells, quoted, optimism, spread),
+        spread=spread,
+        optimism=optimism,
     )
 
 
@@ -110,6 +123,17 @@ def _quoted_kinds(
     ]
 
 
+def _title(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
+    """Return the study's title; it may speak of other label noise than a flag has chosen."""
+    if not plan.has_other_scenarios:
+        return plan.title
+    return f"{plan.title} (here: {'; '.join(map(_noise_text, scenario_titles.values()))})"
+
+
+def _noise_text(scenario_title: str) -> str:
+    return f"{scenario_title} label noise" if scenario_title != CLEAN_TITLE else "clean labels"
+
+
 def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     epoch_counts = {plan.scenario_epochs.get(name, plan.epochs) for name in scenario_titles}
     epochs = " or ".join(map(str, sorted(epoch_counts)))
@@ -120,7 +144,7 @@ def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     ]
     if len(scenario_titles) == 1:
         (title,) = scenario_titles.values()
-        parts.append(f"{title} label noise" if title != "clean" else "clean labels")
+        parts.append(_noise_text(title))
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
     if plan.test_subset is not None:
@@ -157,6 +181,7 @@ def _section_rows(
     columns: Sequence[Column],
     quoted: QuotedResults,
     headline: AccuracyKind,
+    spread: Spread,
 ) -> tuple[Row, ...]:
     """Return rows of measured accuracies, then rows of published ones; empty rows are left out."""
     measured_rows = [
@@ -166,7 +191,7 @@ def _section_rows(
             marker=_row_marker(list(cells.values()), is_tuned=key[1] == "tuned"),
             kind="measured",
             entries=tuple(
-                _measured_entry(cells.get(scenario), kind, is_headline=kind == headline)
+                _measured_entry(cells.get(scenario), kind, spread, is_headline=kind == headline)
                 for scenario, kind in columns
             ),
         )
@@ -206,7 +231,7 @@ def _row_name(cells: Sequence[CellSummary]) -> str:
     value_texts = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
     if len(value_texts) > 1:
-        return f"{title}, values below"
+        return f"{title}, values by scenario"
     return ", ".join(filter(None, [title, *value_texts]))
 
 
@@ -221,7 +246,9 @@ def _row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
     return f"tuned ({format_count(first_cell.trials, 'trial')}){suffix}"
 
 
-def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headline: bool) -> Entry:
+def _measured_entry(
+    summary: CellSummary | None, kind: AccuracyKind, spread: Spread, *, is_headline: bool
+) -> Entry:
     if summary is None or not kind.is_measured:
         return Entry()
     # In the first column, a published recipe shows the accuracy that this recipe reports.
@@ -251,6 +278,7 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
             SeedAccuracy(seed, accuracy, digests[seed])
             for seed, accuracy in summary.accuracies[metric].items()
         ),
+        spread=spread,
     )
 
 
@@ -324,4 +352,5 @@ def _quoted_entry(results: Sequence[PaperResult], scenario: str, kind: AccuracyK
         mean=result.mean,
         std=result.std,
         n=result.n,
+        spread=None,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from reports.render import render_text
+from reports.spread import Spread
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _LATEX_CHARACTERS = {
     ">": r"\textgreater{}",
     '"': "''",
     "[": "{[}",
+    "*": "{*}",
     "]": "{]}",
     "–": "--",
     "’": "'",
@@ -58,6 +60,18 @@ _LATEX_CHARACTERS = {
     "\N{COMBINING CIRCUMFLEX ACCENT}": r"\textasciicircum{}",
 }
 """LaTeX source of characters that are not typeset as they are."""
+
+
+_LAST_LATIN_LETTER = "ſ"
+_LATIN_LETTERS_NOT_IN_T1 = frozenset("ĦħĸĿŀŉŦŧſ")
+"""The encoding T1 covers Latin letters with accents up to the first, except the others."""
+
+_MARKDOWN_SYNTAX = re.compile(
+    r"[\\`*<|~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
+    r"|(?<=\])[(:\[]"  # links and their targets
+    r"|:(?=//)|(?<=\bwww)\.|(?<=\w)@(?=\w)"  # addresses, which become links
+)
+"""Characters of a text that Markdown would not show as they are."""
 
 
 def format_csv(table: Table) -> str:
@@ -94,7 +108,9 @@ def _csv_value(value: object) -> object:
 
 
 def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
-    """Return the numbers of an entry: mean, standard deviation and the accuracy of each run.
+    """Return the numbers of an entry: mean, ± and the accuracy of each run.
+
+    The standard deviation of measured accuracies is among them, whatever ± is.
 
     An entry without any, such as one whose runs have all failed, has a mean without a value.
     """
@@ -102,7 +118,14 @@ def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
         return []
     if entry.mean is None:
         return [{"quantity": "mean", "value": ""}]
-    statistics = {"mean": entry.mean, "standard deviation": entry.std}
+    if entry.spread is None:
+        statistics = {"mean": entry.mean, "± as printed": entry.std}
+    else:
+        statistics = {
+            "mean": entry.mean,
+            Spread.SD.label: entry.std,
+            entry.spread.label: entry.plus_minus,
+        }
     return [
         *(
             {"quantity": name, "value": value}
@@ -123,7 +146,7 @@ def table_values(table: Table) -> dict[str, Any]:
     for section, section_values in zip(table.sections, values["sections"], strict=True):
         for row, row_values in zip(section.rows, section_values["rows"], strict=True):
             for entry, entry_values in zip(row.entries, row_values["entries"], strict=True):
-                entry_values["text"] = entry.text
+                entry_values |= {"text": entry.text, "plus_minus": entry.plus_minus}
     return {**source, **values}
 
 
@@ -193,14 +216,14 @@ def _escape_latex_character(character: str) -> str:
         return " "
     if not character.isprintable():
         return ""
-    # The encoding T1 covers Latin letters with accents up to this one.
-    return character if character <= "ſ" else f"U+{ord(character):04X}"
+    is_typeset = character <= _LAST_LATIN_LETTER and character not in _LATIN_LETTERS_NOT_IN_T1
+    return character if is_typeset else f"U+{ord(character):04X}"
 
 
 def _escape_markdown(text: str) -> str:
     """Return Markdown that shows a text as it is, in one cell of a table."""
     one_line = " ".join(text.split())
-    return re.sub(r"[\\`*<|]|(?<!\w)_|_(?!\w)|(?<=\])\(", r"\\\g<0>", one_line)
+    return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", one_line)
 
 
 def _template(

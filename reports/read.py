@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +19,18 @@ from reports.store import (
 )
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
-from trainables.run.result import BIT_RELEVANT_KEYS
+from trainables.run.provenance import NO_COMMIT
+from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+_COMMIT_PATTERN = re.compile(r"[0-9a-f]{13,}")
+"""Git commit in full, of which reports print the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,9 @@ class RecordedRun:
             `BIT_RELEVANT_KEYS`.
         revision: revision of the training code that trained the run.
         metrics: last value of each metric, by name; accuracies are fractions.
+        commit: git commit of the training code, such as "0123abcd, with uncommitted changes"; "" if
+            it is not recorded.
+        epochs: number of epochs that the run was to be trained for; 0 if it is not recorded.
     """
 
     digest: str
@@ -49,6 +58,8 @@ class RecordedRun:
     provenance: Mapping[str, str]
     revision: int
     metrics: Mapping[str, float]
+    commit: str = ""
+    epochs: int = 0
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
@@ -203,4 +214,23 @@ def _to_recorded_run(run: Run) -> RecordedRun:
         provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT_KEYS},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
+        commit=describe_commit(tags.get("nal.commit", ""), tags.get("nal.dirty", "")),
+        epochs=int(run.data.params.get("epochs", 0)),
     )
+
+
+def describe_commit(commit: str, dirty: str) -> str:
+    """Describe the commit of the training code, and whether it was changed.
+
+    Args:
+        commit: git commit, or commits of a run that was continued; "" or "not a checkout" if it is
+            not known.
+        dirty: "yes" if there were uncommitted changes, "no", or "unknown".
+    """
+    commits = HISTORY_SEPARATOR.join(
+        part[:12] if _COMMIT_PATTERN.fullmatch(part) else part
+        for part in commit.split(HISTORY_SEPARATOR)
+    )
+    if commits in ("", NO_COMMIT):
+        return ""
+    return f"{commits}, with uncommitted changes" if "yes" in dirty else commits

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from reports.spread import Spread
 from reports.words import format_accuracy
+
+if TYPE_CHECKING:
+    from reports.optimism import SearchOptimism
 
 NOT_CONVERGED = "⊖"
 """Mark of an entry none of whose runs has converged; the NAL paper prints the same symbol."""
@@ -37,10 +41,12 @@ class Entry:
         remark: remark on missing or failed runs, such as "2 of 5 seeds"; "" for none.
         bold: whether the entry is the best of its column, or cannot be told from the best.
         mean: mean accuracy in percent; None if no run has finished.
-        std: standard deviation in percent; None for fewer than two runs.
+        std: sample standard deviation in percent; None for fewer than two runs. For a published
+            accuracy, the number that is printed after ±.
         n: number of runs averaged; None if a publication does not state it.
         diverged: number of runs that diverged.
         runs: finished runs; empty for a published accuracy.
+        spread: what is printed after ±; None for a published accuracy, whose ± is as printed.
     """
 
     scenario: str = ""
@@ -53,6 +59,12 @@ class Entry:
     n: int | None = None
     diverged: int = 0
     runs: tuple[SeedAccuracy, ...] = ()
+    spread: Spread | None = Spread.SD
+
+    @property
+    def plus_minus(self) -> float | None:
+        """Number after ±, in points; None if there is none, as for a single run."""
+        return self.std if self.spread is None else self.spread.of(self.std, self.n)
 
     @property
     def is_empty(self) -> bool:
@@ -69,7 +81,9 @@ class Entry:
         """Printed accuracy with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
         if self.is_empty or NOT_CONVERGED in self.marks:
             return "".join(self.marks)
-        return format_accuracy(self.mean, self.std) + "".join(self.marks)
+        has_one_run = self.n == 1 and self.spread is not None
+        text = format_accuracy(self.mean, self.plus_minus, one_run=has_one_run)
+        return text + "".join(self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +150,8 @@ class Table:
         columns: headings of the columns.
         sections: sections from top to bottom.
         notes: notes below the table, one or two sentences each.
+        spread: what is printed after ± of the measured accuracies.
+        optimism: held-out accuracy of each search's winner in the search and on fresh seeds.
     """
 
     source: TableSource
@@ -144,3 +160,5 @@ class Table:
     columns: tuple[str, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    spread: Spread = Spread.SD
+    optimism: tuple[SearchOptimism, ...] = ()

@@ -14,6 +14,7 @@ from reports.read import sweep_starts
 from reports.render import render_pairs, render_replications
 from reports.replication import find_replications
 from reports.report import print_table, read_confirmed_sweep
+from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
@@ -37,6 +38,7 @@ def run(
     as_json: bool,
     shows_verdicts: bool = False,
     shows_pairs: bool = False,
+    spread: Spread = Spread.SD,
 ) -> int:
     """Print the table of a sweep, and write it to files.
 
@@ -48,6 +50,7 @@ def run(
         as_json: whether to print JSON on standard output.
         shows_verdicts: whether to print verdicts on the published accuracies as well.
         shows_pairs: whether to print the differences of all pairs of rows as well.
+        spread: what is printed after ± of measured accuracies.
 
     Returns:
         The exit code, 0.
@@ -61,7 +64,7 @@ def run(
         sweep = read_study_file(sweep).name
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
-    table = comparison_table(plan, runs)
+    table = comparison_table(plan, runs, spread)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
     replications = find_replications(plan, runs) if shows_verdicts else None
