@@ -189,7 +189,10 @@ class Tuning:
             scores = [
                 (
                     candidate,
-                    [self.objective.compute(result) for result in seed_group.results.values()],
+                    {
+                        result.spec.seeds.init: self.objective.compute(result)
+                        for result in seed_group.results.values()
+                    },
                 )
                 for candidate, seed_group in self.candidates
                 if seed_group.results
