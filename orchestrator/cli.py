@@ -145,7 +145,20 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
+@with_flags(
+    *(
+        "sweep",
+        "home_dir",
+        "tracking_uri",
+        "out",
+        "paper",
+        "spread",
+        "columns",
+        "pairs",
+        "ranks",
+        "json",
+    )
+)
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -173,8 +186,19 @@ def report(
             "of the mean, or standard deviation with ddof 0."
         ),
     ] = Spread.SD,
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Columns to add, separated by commas: seconds (per epoch), hours (per run), "
+            "memory (peak), values (tuned).",
+            show_default=False,
+        ),
+    ] = "",
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
+    ] = False,
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Also print average ranks over the scenarios.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -189,7 +213,8 @@ def report(
             as_json=json,
             shows_verdicts=paper,
             shows_pairs=pairs,
-            spread=spread,
+            shows_ranks=ranks,
+            style=report_command.TableStyle(spread, columns),
         )
     )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import RecordError
 from trainables.run.metrics import (
+    PEAK_MEMORY_MB,
+    SECONDS_PER_EPOCH,
     TEST_BEST_CLEAN_VAL,
     TEST_BEST_VAL,
     TEST_LAST,
@@ -57,6 +59,9 @@ READING_TITLES = {
 }
 """Titles of the accuracies that a published recipe may report, by the name of the metric."""
 
+HOURS = "hours"
+"""Name of the wall time of a whole run, in hours, which is computed from that of an epoch."""
+
 METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL, VAL_MEAN_LAST)
 """Accuracies without a column of their own: of published recipes, and of the search's protocol."""
 
@@ -94,6 +99,8 @@ class CellSummary:
         accuracies: accuracy of each finished run in percent, by seed, by the name of a metric that
             tables can show.
         statistics: mean and standard deviation of each of these metrics, by its name.
+        costs: time and memory of each finished run that has recorded them, by seed, by the name of
+            a number: `SECONDS_PER_EPOCH`, `HOURS` and `PEAK_MEMORY_MB`.
         diverged_count: number of runs that diverged.
         out_of_memory_count: number of runs that failed because the device ran out of memory.
         not_converged_count: number of runs that failed to converge, including those that diverged.
@@ -111,6 +118,7 @@ class CellSummary:
     cell: CellRecord
     accuracies: Mapping[str, Mapping[int, float]]
     statistics: Mapping[str, Statistic]
+    costs: Mapping[str, Mapping[int, float]]
     diverged_count: int
     out_of_memory_count: int
     not_converged_count: int
@@ -177,12 +185,22 @@ def _summarise_cell(
         for metric in metrics
     }
     statuses = [run.status for run in ended_runs.values()]
+    seconds = _metric_values(finished_runs, SECONDS_PER_EPOCH)
     flip_rates = _metric_values(ended_runs, "flip_rate").values()
     return CellSummary(
         cell=cell,
         accuracies=accuracies,
         statistics={
             metric: Statistic.of(list(values.values())) for metric, values in accuracies.items()
+        },
+        costs={
+            SECONDS_PER_EPOCH: seconds,
+            HOURS: {
+                seed: value * finished_runs[seed].epochs / 3600
+                for seed, value in seconds.items()
+                if finished_runs[seed].epochs
+            },
+            PEAK_MEMORY_MB: _metric_values(finished_runs, PEAK_MEMORY_MB),
         },
         diverged_count=statuses.count("diverged"),
         out_of_memory_count=statuses.count("out of memory"),

@@ -14,6 +14,12 @@ from reports.aggregate import (
     accuracy_kinds,
     summarise_cells,
 )
+from reports.extra_columns import (
+    ExtraColumn,
+    column_title,
+    extra_columns_notes,
+    extra_entry,
+)
 from reports.notes import table_notes
 from reports.optimism import search_optimism
 from reports.paired import LEVEL, compare_paired, correct_by_holm
@@ -42,18 +48,22 @@ Column = tuple[str, AccuracyKind]
 
 
 def comparison_table(
-    plan: PlanRecord, runs: Sequence[RecordedRun], spread: Spread = Spread.SD
+    plan: PlanRecord,
+    runs: Sequence[RecordedRun],
+    spread: Spread = Spread.SD,
+    extra_columns: Sequence[ExtraColumn] = (),
 ) -> Table:
     """Build the comparison table of a sweep from its plan and recorded runs.
 
     For one scenario, the table has a column for each kind of test accuracy, such as the accuracy
     in the last epoch. For several scenarios, the table has a column for each scenario and a section
-    for each kind of accuracy.
+    for each kind of accuracy. Extra columns are further columns, or sections.
 
     Args:
         plan: plan of the sweep.
         runs: recorded runs that the plan names.
         spread: what is printed after ± of measured accuracies.
+        extra_columns: time, memory or values to show beside the accuracies.
 
     Raises:
         RecordError: if two methods were trained on different noisy labels at one seed of a
@@ -77,18 +87,100 @@ def comparison_table(
         )
         for title, section_kinds in kinds_by_section.items()
     ]
+    extras = {column_title(each, cells): each for each in extra_columns}
+    sections = _add_extra_columns(sections, rows, list(scenario_titles), extras)
     return Table(
         source=TableSource(plan.study, plan.sweep, plan.state, plan.dataset.title, plan.backbone),
         title=_title(plan, scenario_titles),
         subtitle=_subtitle(plan, scenario_titles),
         columns=tuple(
-            [kind.title for kind in kinds] if has_one_scenario else scenario_titles.values()
+            [*(kind.title for kind in kinds), *extras]
+            if has_one_scenario
+            else scenario_titles.values()
         ),
         sections=tuple(sections),
-        notes=table_notes(plan, cells, quoted, optimism, spread),
+        notes=(
+            *table_notes(plan, cells, quoted, optimism, spread),
+            *extra_columns_notes(extra_columns),
+        ),
         spread=spread,
         optimism=optimism,
     )
+
+
+def _add_extra_columns(
+    sections: Sequence[Section],
+    rows: Mapping[RowKey, Mapping[str, CellSummary]],
+    scenarios: Sequence[str],
+    extras: Mapping[str, ExtraColumn],
+) -> list[Section]:
+    """Return sections with extra columns, or followed by a section for each extra column.
+
+    Args:
+        sections: sections of accuracies.
+        rows: cells of each row, by scenario.
+        scenarios: names of the scenarios; with a single one, extra columns are columns.
+        extras: extra columns by their headings.
+    """
+    named_rows = [
+        (
+            Row(
+                key[0],
+                _row_name(cells),
+                _row_marker(cells, is_tuned=key[1] == "tuned"),
+                "measured",
+                (),
+            ),
+            by_scenario,
+        )
+        for key, by_scenario in rows.items()
+        for cells in [list(by_scenario.values())]
+    ]
+    if len(scenarios) > 1:
+        return [
+            *sections,
+            *(
+                Section(
+                    title,
+                    tuple(
+                        replace(
+                            row,
+                            entries=tuple(
+                                extra_entry(cells.get(name), extra, title) for name in scenarios
+                            ),
+                        )
+                        for row, cells in named_rows
+                    ),
+                )
+                for title, extra in extras.items()
+            ),
+        ]
+    cells_by_row = {(row.name, row.marker): cells for row, cells in named_rows}
+    empty: Mapping[str, CellSummary] = {}
+    return [
+        replace(
+            section,
+            rows=tuple(
+                replace(
+                    row,
+                    entries=(
+                        *row.entries,
+                        *(
+                            extra_entry(
+                                cells_by_row.get((row.name, row.marker), empty).get(name),
+                                extra,
+                                title,
+                            )
+                            for name in scenarios
+                            for title, extra in extras.items()
+                        ),
+                    ),
+                )
+                for row in section.rows
+            ),
+        )
+        for section in sections
+    ]
 
 
 def _measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:

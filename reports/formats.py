@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 CSV_FIELDS = (
     *("study", "sweep", "state", "dataset", "backbone", "scenario", "accuracy", "method", "row"),
-    *("origin", "source", "quantity", "seed", "value", "n", "bold", "marks", "remark", "run"),
+    *(
+        "origin",
+        "source",
+        "quantity",
+        "seed",
+        "value",
+        "unit",
+        "n",
+        "bold",
+        "marks",
+        "remark",
+        "run",
+    ),
 )
 """Columns of CSV files, in order."""
 
@@ -90,6 +102,7 @@ def format_csv(table: Table) -> str:
                     "row": row.name,
                     "origin": row.marker,
                     "source": row.kind,
+                    "unit": entry.unit,
                     "n": entry.n,
                     "bold": "yes" if entry.bold else "",
                     "marks": " ".join(entry.marks),
@@ -116,6 +129,8 @@ def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
     """
     if entry.is_empty:
         return []
+    if entry.values:
+        return [{"quantity": name, "value": value} for name, value in entry.values]
     if entry.mean is None:
         return [{"quantity": "mean", "value": ""}]
     if entry.spread is None:

@@ -10,10 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from reports.words import format_count
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reports.pairs import RowPair
+    from reports.ranks import RankComparison
     from reports.replication import Replication
     from reports.table import Entry, Row, Table
 
@@ -90,6 +93,14 @@ def render_pairs(pairs: Sequence[RowPair]) -> RenderableType:
     """Render the differences of all pairs of rows for the terminal, with rich."""
     columns = ("n", "p (t, Holm)", "p (signed rank)")
     return _render_sheet("difference, paired over seeds", columns, map(_pair_line, pairs))
+
+
+def render_ranks(comparison: RankComparison) -> RenderableType:
+    """Render average ranks for the terminal, with rich."""
+    scenarios = format_count(comparison.scenario_count, "scenario")
+    heading = f"average rank over {scenarios}, {comparison.kind}"
+    lines = [(Text(each.name), (Text(f"{each.rank:.2f}"),)) for each in comparison.methods]
+    return _render_sheet(heading, ("rank",), lines)
 
 
 def _render_sheet(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from reports.spread import Spread
-from reports.words import format_accuracy
+from reports.words import NO_NUMBER, format_accuracy, format_values
 
 if TYPE_CHECKING:
     from reports.optimism import SearchOptimism
@@ -47,6 +47,8 @@ class Entry:
         diverged: number of runs that diverged.
         runs: finished runs; empty for a published accuracy.
         spread: what is printed after ±; None for a published accuracy, whose ± is as printed.
+        unit: unit of the numbers; "%" for accuracies, "s", "h" or "MB" for time and memory.
+        values: hyperparameter values that the entry shows in place of a number.
     """
 
     scenario: str = ""
@@ -60,6 +62,8 @@ class Entry:
     diverged: int = 0
     runs: tuple[SeedAccuracy, ...] = ()
     spread: Spread | None = Spread.SD
+    unit: str = "%"
+    values: tuple[tuple[str, bool | int | float | str], ...] = ()
 
     @property
     def plus_minus(self) -> float | None:
@@ -78,9 +82,12 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """Printed accuracy with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
+        """Printed number with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
         if self.is_empty or NOT_CONVERGED in self.marks:
             return "".join(self.marks)
+        if self.unit != "%":
+            number = NO_NUMBER if self.mean is None else f"{self.mean:.3g}"
+            return format_values(dict(self.values)) or number
         has_one_run = self.n == 1 and self.spread is not None
         text = format_accuracy(self.mean, self.plus_minus, one_run=has_one_run)
         return text + "".join(self.marks)
