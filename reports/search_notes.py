@@ -30,7 +30,15 @@ def search_notes(
         optimism: held-out accuracies of each search's winner.
     """
     if plan.searches:
-        yield f"Hyperparameters are chosen by {plan.protocol}; the test set chooses nothing."
+        resolution = (
+            ""
+            if optimism
+            else f"its standard error is at most {100 * plan.standard_error:.2f} points for one run; "
+        )
+        yield (
+            f"Hyperparameters are chosen by {plan.protocol}; {resolution}the test set chooses "
+            "nothing."
+        )
     yield from _searches_notes(plan, cells)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)

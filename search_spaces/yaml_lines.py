@@ -201,11 +201,12 @@ def _checked_text(text: str, line: int) -> str:
 
 
 def _convert_scalar(node: yaml.ScalarNode, kind: str) -> PlainValue:
-    line, text = node.start_mark.line + 1, node.value
+    line = node.start_mark.line + 1
+    text = _checked_text(node.value, line)
     try:
         match kind:
             case "str":
-                return _checked_text(text, line)
+                return text
             case "null":
                 return None
             case "bool":
