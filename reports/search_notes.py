@@ -30,11 +30,8 @@ def search_notes(
         optimism: held-out accuracies of each search's winner.
     """
     if plan.searches:
-        resolution = (
-            ""
-            if optimism
-            else f"its standard error is at most {100 * plan.standard_error:.2f} points for one run; "
-        )
+        error = f"its standard error is at most {100 * plan.standard_error:.2f} points for one run"
+        resolution = "" if optimism else f"{error}; "
         yield (
             f"Hyperparameters are chosen by {plan.protocol}; {resolution}the test set chooses "
             "nothing."
