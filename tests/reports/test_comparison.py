@@ -517,3 +517,24 @@ def test_the_sampling_error_of_the_test_set_is_noted() -> None:
         "Another test set of 360 images would change an accuracy of 91.8 % by 1.4 points "
         "(standard error), which ± does not contain." in table.notes
     )
+
+
+def test_the_title_names_the_noise_that_a_flag_has_chosen() -> None:
+    cells = [(make_cell("ce", "clean"), [0.9] * 3)]
+    assert table_of(cells, has_other_scenarios=True).title == (
+        "scikit-learn digits (here: clean labels)"
+    )
+    assert table_of(cells).title == "scikit-learn digits"
+
+
+def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None:
+    search = TuningRecord("nal", "NAL", "symmetric-0.4", [], {}, trials=1, digests=[])
+
+    def says_so(accuracies: list[float | None]) -> bool:
+        cells = [(tuned_cell(), accuracies), (make_cell("ce"), [0.80, 0.81, 0.82])]
+        notes = table_of(cells, searches=[search]).notes
+        return any("NAL is less accurate than cross entropy" in note for note in notes)
+
+    assert says_so([0.70, 0.712, 0.72])
+    assert not says_so([0.70, 0.80, 0.90])
+    assert not says_so([0.78, 0.82, 0.82])
