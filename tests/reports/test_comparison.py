@@ -520,7 +520,7 @@ def test_the_sampling_error_of_the_test_set_is_noted() -> None:
 
 
 def test_the_title_names_the_noise_that_a_flag_has_chosen() -> None:
-    cells = [(make_cell("ce", "clean"), [0.9] * 3)]
+    cells: list[tuple[CellRecord, list[float | None]]] = [(make_cell("ce", "clean"), [0.9] * 3)]
     assert table_of(cells, has_other_scenarios=True).title == (
         "scikit-learn digits (here: clean labels)"
     )
@@ -531,7 +531,8 @@ def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None
     search = TuningRecord("nal", "NAL", "symmetric-0.4", [], {}, trials=1, digests=[])
 
     def says_so(accuracies: list[float | None]) -> bool:
-        cells = [(tuned_cell(), accuracies), (make_cell("ce"), [0.80, 0.81, 0.82])]
+        ce_accuracies: list[float | None] = [0.80, 0.81, 0.82]
+        cells = [(tuned_cell(), accuracies), (make_cell("ce"), ce_accuracies)]
         notes = table_of(cells, searches=[search]).notes
         return any("NAL is less accurate than cross entropy" in note for note in notes)
 
