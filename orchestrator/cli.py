@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
+from reports.spread import Spread
 from trainables.errors import InterruptionError
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def show(
 
 @app.command()
 @with_flags(
-    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "paper", "pairs", "json")
+    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "paper", "spread", "columns"),
+    *("pairs", "ranks", "json"),
 )
 def report(
     locations: Locations,
@@ -183,8 +185,26 @@ def report(
         bool,
         typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
     ] = False,
+    spread: Annotated[
+        Spread,
+        typer.Option(
+            help="What ± is: sample standard deviation, standard error, half of the 95 % interval "
+            "of the mean, or standard deviation with ddof 0."
+        ),
+    ] = Spread.SD,
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Columns to add, separated by commas: seconds (per epoch), hours (per run), "
+            "memory (peak), values (tuned).",
+            show_default=False,
+        ),
+    ] = "",
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
+    ] = False,
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Also print average ranks over the scenarios.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -192,15 +212,21 @@ def report(
     from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
 
+    flags_of_one_sweep = {
+        "--paper": paper,
+        "--pairs": pairs,
+        "--ranks": ranks,
+        "--spread": spread is not Spread.SD,
+        "--columns": bool(columns),
+    }
     if table is not None:
-        flags = {"--layout": layout is not None, "--paper": paper, "--pairs": pairs}
-        joined_report.check_flags("--table", flags)
+        joined_report.check_flags("--table", flags_of_one_sweep | {"--layout": layout is not None})
         raise typer.Exit(
             joined_report.print_paper_table(table, sweeps or (), locations, out or (), as_json=json)
         )
     if layout is not None or len(sweeps or ()) > 1:
         table_flag = "--layout" if layout is not None else "several sweeps"
-        joined_report.check_flags(table_flag, {"--paper": paper, "--pairs": pairs})
+        joined_report.check_flags(table_flag, flags_of_one_sweep)
         raise typer.Exit(
             joined_report.print_joined_table(
                 layout, sweeps or (), locations, out or (), as_json=json
@@ -214,6 +240,8 @@ def report(
             as_json=json,
             shows_verdicts=paper,
             shows_pairs=pairs,
+            shows_ranks=ranks,
+            style=report_command.TableStyle(spread, columns),
         )
     )
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from reports.variance import VarianceShares, shares_of_runs
 from trainables.errors import RecordError
-from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, TEST_MEAN_LAST
+from trainables.run.metrics import (
+    PEAK_MEMORY_MB,
+    SECONDS_PER_EPOCH,
+    TEST_BEST_CLEAN_VAL,
+    TEST_BEST_VAL,
+    TEST_LAST,
+    TEST_MEAN_LAST,
+    VAL_MEAN_LAST,
+)
 from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
@@ -52,8 +60,11 @@ READING_TITLES = {
 }
 """Titles of the accuracies that a published recipe may report, by the name of the metric."""
 
-METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL,)
-"""Test accuracies without a column of their own, which only published recipes may report."""
+HOURS = "hours"
+"""Name of the wall time of a whole run, in hours, which is computed from that of an epoch."""
+
+METRICS_WITHOUT_COLUMN = (TEST_BEST_CLEAN_VAL, VAL_MEAN_LAST)
+"""Accuracies without a column of their own: of published recipes, and of the search's protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,8 @@ class CellSummary:
         accuracies: accuracy of each finished run in percent, by seed, by the name of a metric that
             tables can show.
         statistics: mean and standard deviation of each of these metrics, by its name.
+        costs: time and memory of each finished run that has recorded them, by seed, by the name of
+            a number: `SECONDS_PER_EPOCH`, `HOURS` and `PEAK_MEMORY_MB`.
         diverged_count: number of runs that diverged.
         out_of_memory_count: number of runs that failed because the device ran out of memory.
         not_converged_count: number of runs that failed to converge, including those that diverged.
@@ -100,6 +113,7 @@ class CellSummary:
         revisions: revision of the training code that trained the run, by seed.
         variance: where the variation between runs comes from; None if the study does not ask for
             this, or not all runs that are needed have finished.
+        commits: git commit of the training code that trained the run, by seed; "" if unknown.
         environment_changes: changes of device or version when a run was continued, such as "torch
             2.6.0, then 2.7.0", by seed; only seeds whose run has such a change.
     """
@@ -107,6 +121,7 @@ class CellSummary:
     cell: CellRecord
     accuracies: Mapping[str, Mapping[int, float]]
     statistics: Mapping[str, Statistic]
+    costs: Mapping[str, Mapping[int, float]]
     diverged_count: int
     out_of_memory_count: int
     not_converged_count: int
@@ -116,6 +131,7 @@ class CellSummary:
     labels_sha256: Mapping[int, str]
     revisions: Mapping[int, int]
     variance: VarianceShares | None
+    commits: Mapping[int, str]
     environment_changes: Mapping[int, str]
 
     @property
@@ -185,12 +201,22 @@ def summarise_cell(
         for metric in metrics
     }
     statuses = [run.status for run in ended_runs.values()]
+    seconds = _metric_values(finished_runs, SECONDS_PER_EPOCH)
     flip_rates = _metric_values(ended_runs, "flip_rate").values()
     return CellSummary(
         cell=cell,
         accuracies=accuracies,
         statistics={
             metric: Statistic.of(list(values.values())) for metric, values in accuracies.items()
+        },
+        costs={
+            SECONDS_PER_EPOCH: seconds,
+            HOURS: {
+                seed: value * finished_runs[seed].epochs / 3600
+                for seed, value in seconds.items()
+                if finished_runs[seed].epochs
+            },
+            PEAK_MEMORY_MB: _metric_values(finished_runs, PEAK_MEMORY_MB),
         },
         diverged_count=statuses.count("diverged"),
         out_of_memory_count=statuses.count("out of memory"),
@@ -205,6 +231,7 @@ def summarise_cell(
         labels_sha256={seed: run.labels_sha256 for seed, run in ended_runs.items()},
         revisions={seed: run.revision for seed, run in ended_runs.items()},
         variance=shares_of_runs(cell.crossed, runs) if cell.crossed else None,
+        commits={seed: run.commit for seed, run in ended_runs.items()},
         environment_changes={
             seed: text for seed, run in ended_runs.items() if (text := _describe_changes(run))
         },

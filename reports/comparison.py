@@ -15,10 +15,18 @@ from reports.aggregate import (
     accuracy_kinds,
     summarise_cells,
 )
+from reports.extra_columns import (
+    ExtraColumn,
+    column_title,
+    extra_columns_notes,
+    extra_entry,
+)
 from reports.notes import table_notes
+from reports.optimism import search_optimism
 from reports.paired import LEVEL, compare_paired, correct_by_holm
 from reports.paper import paper_noise_of
 from reports.quoted import find_quoted_results
+from reports.spread import Spread
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
 from reports.words import format_count, format_values
 
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
     from reports.quoted import PublishedAccuracy, QuotedResults
     from reports.read import RecordedRun
 
+CLEAN_TITLE = "clean"
+"""Title of the scenario without label noise."""
+
 RowKey = tuple[str, ...]
 """Key of a table row: method, "tuned" or "fixed", and for "fixed" the hyperparameter values."""
 
@@ -36,16 +47,23 @@ Column = tuple[str, AccuracyKind]
 """Column of a table: scenario and kind of accuracy."""
 
 
-def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
+def comparison_table(
+    plan: PlanRecord,
+    runs: Sequence[RecordedRun],
+    spread: Spread = Spread.SD,
+    extra_columns: Sequence[ExtraColumn] = (),
+) -> Table:
     """Build the comparison table of a sweep from its plan and recorded runs.
 
     For one scenario, the table has a column for each kind of test accuracy, such as the accuracy
     in the last epoch. For several scenarios, the table has a column for each scenario and a section
-    for each kind of accuracy.
+    for each kind of accuracy. Extra columns are further columns, or sections.
 
     Args:
         plan: plan of the sweep.
         runs: recorded runs that the plan names.
+        spread: what is printed after ± of measured accuracies.
+        extra_columns: time, memory or values to show beside the accuracies.
 
     Raises:
         RecordError: if two methods were trained on different noisy labels at one seed of a
@@ -54,6 +72,7 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     cells = summarise_cells(plan, runs)
     scenario_titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     quoted = find_quoted_results(plan, cells)
+    optimism = search_optimism(plan, cells, runs)
     measured_kinds = _measured_kinds(plan, cells)
     kinds = [*measured_kinds, *_quoted_kinds(quoted, measured_kinds)]
     rows = _group_rows(cells)
@@ -62,20 +81,106 @@ def comparison_table(plan: PlanRecord, runs: Sequence[RecordedRun]) -> Table:
     sections = [
         Section(
             title,
-            _section_rows(rows, list(product(scenario_titles, section_kinds)), quoted, kinds[0]),
+            _section_rows(
+                rows, list(product(scenario_titles, section_kinds)), quoted, kinds[0], spread
+            ),
         )
         for title, section_kinds in kinds_by_section.items()
     ]
+    extras = {column_title(each, cells): each for each in extra_columns}
+    sections = _add_extra_columns(sections, rows, list(scenario_titles), extras)
     return Table(
         source=TableSource(plan.study, plan.sweep, plan.state, plan.dataset.title, plan.backbone),
-        title=plan.title,
+        title=_title(plan, scenario_titles),
         subtitle=_subtitle(plan, scenario_titles),
         columns=tuple(
-            [kind.title for kind in kinds] if has_one_scenario else scenario_titles.values()
+            [*(kind.title for kind in kinds), *extras]
+            if has_one_scenario
+            else scenario_titles.values()
         ),
         sections=tuple(sections),
-        notes=table_notes(plan, cells, quoted),
+        notes=(
+            *table_notes(plan, cells, quoted, optimism, spread),
+            *extra_columns_notes(extra_columns),
+        ),
+        spread=spread,
+        optimism=optimism,
     )
+
+
+def _add_extra_columns(
+    sections: Sequence[Section],
+    rows: Mapping[RowKey, Mapping[str, CellSummary]],
+    scenarios: Sequence[str],
+    extras: Mapping[str, ExtraColumn],
+) -> list[Section]:
+    """Return sections with extra columns, or followed by a section for each extra column.
+
+    Args:
+        sections: sections of accuracies.
+        rows: cells of each row, by scenario.
+        scenarios: names of the scenarios; with a single one, extra columns are columns.
+        extras: extra columns by their headings.
+    """
+    named_rows = [
+        (
+            Row(
+                key[0],
+                row_name(cells),
+                row_marker(cells, is_tuned=key[1] == "tuned"),
+                "measured",
+                (),
+            ),
+            by_scenario,
+        )
+        for key, by_scenario in rows.items()
+        for cells in [list(by_scenario.values())]
+    ]
+    if len(scenarios) > 1:
+        return [
+            *sections,
+            *(
+                Section(
+                    title,
+                    tuple(
+                        replace(
+                            row,
+                            entries=tuple(
+                                extra_entry(cells.get(name), extra, title) for name in scenarios
+                            ),
+                        )
+                        for row, cells in named_rows
+                    ),
+                )
+                for title, extra in extras.items()
+            ),
+        ]
+    cells_by_row = {(row.name, row.marker): cells for row, cells in named_rows}
+    empty: Mapping[str, CellSummary] = {}
+    return [
+        replace(
+            section,
+            rows=tuple(
+                replace(
+                    row,
+                    entries=(
+                        *row.entries,
+                        *(
+                            extra_entry(
+                                cells_by_row.get((row.name, row.marker), empty).get(name),
+                                extra,
+                                title,
+                            )
+                            for name in scenarios
+                            for title, extra in extras.items()
+                        ),
+                    ),
+                )
+                for row in section.rows
+            ),
+        )
+        for section in sections
+    ]
 
 
 def _measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
@@ -110,6 +215,17 @@ def _quoted_kinds(
     ]
 
 
+def _title(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
+    """Return the study's title; it may speak of other label noise than a flag has chosen."""
+    if not plan.has_other_scenarios:
+        return plan.title
+    return f"{plan.title} (here: {'; '.join(map(_noise_text, scenario_titles.values()))})"
+
+
+def _noise_text(scenario_title: str) -> str:
+    return f"{scenario_title} label noise" if scenario_title != CLEAN_TITLE else "clean labels"
+
+
 def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     epoch_counts = {plan.scenario_epochs.get(name, plan.epochs) for name in scenario_titles}
     epochs = " or ".join(map(str, sorted(epoch_counts)))
@@ -120,7 +236,7 @@ def _subtitle(plan: PlanRecord, scenario_titles: Mapping[str, str]) -> str:
     ]
     if len(scenario_titles) == 1:
         (title,) = scenario_titles.values()
-        parts.append(f"{title} label noise" if title != "clean" else "clean labels")
+        parts.append(_noise_text(title))
     if plan.subset is not None:
         parts.append(f"trained on {plan.subset:,} of {plan.dataset.train_size:,} images")
     if plan.test_subset is not None:
@@ -157,6 +273,7 @@ def _section_rows(
     columns: Sequence[Column],
     quoted: QuotedResults,
     headline: AccuracyKind,
+    spread: Spread,
 ) -> tuple[Row, ...]:
     """Return rows of measured accuracies, then rows of published ones; empty rows are left out."""
     measured_rows = [
@@ -166,7 +283,7 @@ def _section_rows(
             marker=row_marker(list(cells.values()), is_tuned=key[1] == "tuned"),
             kind="measured",
             entries=tuple(
-                _measured_entry(cells.get(scenario), kind, is_headline=kind == headline)
+                _measured_entry(cells.get(scenario), kind, spread, is_headline=kind == headline)
                 for scenario, kind in columns
             ),
         )
@@ -206,7 +323,7 @@ def row_name(cells: Sequence[CellSummary]) -> str:
     value_texts = {format_values(summary.cell.values) for summary in cells}
     title = cells[0].cell.method_title
     if len(value_texts) > 1:
-        return f"{title}, values below"
+        return f"{title}, values by scenario"
     return ", ".join(filter(None, [title, *value_texts]))
 
 
@@ -221,7 +338,9 @@ def row_marker(cells: Sequence[CellSummary], *, is_tuned: bool) -> str:
     return f"tuned ({format_count(first_cell.trials, 'trial')}){suffix}"
 
 
-def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headline: bool) -> Entry:
+def _measured_entry(
+    summary: CellSummary | None, kind: AccuracyKind, spread: Spread, *, is_headline: bool
+) -> Entry:
     if summary is None or not kind.is_measured:
         return Entry()
     # In the first column, a published recipe shows the accuracy that this recipe reports.
@@ -229,16 +348,19 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
     if is_headline and summary.cell.reading:
         metric = summary.cell.reading
         title = READING_TITLES[metric]
-    return measured_entry(summary, metric, title)
+    return measured_entry(summary, metric, title, spread)
 
 
-def measured_entry(summary: CellSummary, metric: str, title: str) -> Entry:
+def measured_entry(
+    summary: CellSummary, metric: str, title: str, spread: Spread = Spread.SD
+) -> Entry:
     """Return the entry of a cell.
 
     Args:
         summary: summary of the cell.
         metric: name of the recorded metric that the entry shows.
         title: title of this accuracy, such as "last epoch".
+        spread: what is printed after ±.
     """
     statistic = summary.statistics.get(metric, Statistic.of(()))
     ended_count = summary.planned_count - len(summary.missing_seeds)
@@ -262,6 +384,7 @@ def measured_entry(summary: CellSummary, metric: str, title: str) -> Entry:
             SeedAccuracy(seed, accuracy, digests[seed])
             for seed, accuracy in summary.accuracies.get(metric, {}).items()
         ),
+        spread=spread,
     )
 
 
@@ -344,4 +467,5 @@ def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
         mean=result.mean,
         std=result.std,
         n=result.n,
+        spread=None,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from reports.render import render_text
+from reports.spread import Spread
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
 
 CSV_FIELDS = (
     *("study", "sweep", "state", "dataset", "backbone", "scenario", "accuracy", "method", "row"),
-    *("origin", "source", "quantity", "seed", "value", "n", "bold", "marks", "remark", "run"),
+    *(
+        "origin",
+        "source",
+        "quantity",
+        "seed",
+        "value",
+        "unit",
+        "n",
+        "bold",
+        "marks",
+        "remark",
+        "run",
+    ),
 )
 """Columns of CSV files, in order."""
 
@@ -35,6 +48,7 @@ _LATEX_CHARACTERS = {
     ">": r"\textgreater{}",
     '"': "''",
     "[": "{[}",
+    "*": "{*}",
     "]": "{]}",
     "–": "--",
     "’": "'",
@@ -60,6 +74,18 @@ _LATEX_CHARACTERS = {
 """LaTeX source of characters that are not typeset as they are."""
 
 
+_LAST_LATIN_LETTER = "ſ"
+_LATIN_LETTERS_NOT_IN_T1 = frozenset("ĦħĸĿŀŉŦŧſ")
+"""The encoding T1 covers Latin letters with accents up to the first, except the others."""
+
+_MARKDOWN_SYNTAX = re.compile(
+    r"[\\`*<|~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
+    r"|(?<=\])[(:\[]"  # links and their targets
+    r"|:(?=//)|(?<=\bwww)\.|(?<=\w)@(?=\w)"  # addresses, which become links
+)
+"""Characters of a text that Markdown would not show as they are."""
+
+
 def format_csv(table: Table) -> str:
     """Format a table as CSV in long form: one number a row, with everything that qualifies it."""
     buffer = io.StringIO()
@@ -76,6 +102,7 @@ def format_csv(table: Table) -> str:
                     "row": row.name,
                     "origin": row.marker,
                     "source": row.kind,
+                    "unit": entry.unit,
                     "n": entry.n,
                     "bold": "yes" if entry.bold else "",
                     "marks": " ".join(entry.marks),
@@ -94,15 +121,26 @@ def _csv_value(value: object) -> object:
 
 
 def _numbers_of(entry: Entry) -> list[dict[str, Any]]:
-    """Return the numbers of an entry: mean, standard deviation and the accuracy of each run.
+    """Return the numbers of an entry: mean, ± and the accuracy of each run.
+
+    The standard deviation of measured accuracies is among them, whatever ± is.
 
     An entry without any, such as one whose runs have all failed, has a mean without a value.
     """
     if entry.is_empty:
         return []
+    if entry.values:
+        return [{"quantity": name, "value": value} for name, value in entry.values]
     if entry.mean is None:
         return [{"quantity": "mean", "value": ""}]
-    statistics = {"mean": entry.mean, "standard deviation": entry.std}
+    if entry.spread is None:
+        statistics = {"mean": entry.mean, "± as printed": entry.std}
+    else:
+        statistics = {
+            "mean": entry.mean,
+            Spread.SD.label: entry.std,
+            entry.spread.label: entry.plus_minus,
+        }
     return [
         *(
             {"quantity": name, "value": value}
@@ -127,7 +165,7 @@ def table_values(table: Table) -> dict[str, Any]:
     for section, section_values in zip(table.sections, values["sections"], strict=True):
         for row, row_values in zip(section.rows, section_values["rows"], strict=True):
             for entry, entry_values in zip(row.entries, row_values["entries"], strict=True):
-                entry_values["text"] = entry.text
+                entry_values |= {"text": entry.text, "plus_minus": entry.plus_minus}
     origin = {"sources": [source, *further_sources]} if further_sources else source
     return {**origin, **values}
 
@@ -198,14 +236,14 @@ def _escape_latex_character(character: str) -> str:
         return " "
     if not character.isprintable():
         return ""
-    # The encoding T1 covers Latin letters with accents up to this one.
-    return character if character <= "ſ" else f"U+{ord(character):04X}"
+    is_typeset = character <= _LAST_LATIN_LETTER and character not in _LATIN_LETTERS_NOT_IN_T1
+    return character if is_typeset else f"U+{ord(character):04X}"
 
 
 def _escape_markdown(text: str) -> str:
     """Return Markdown that shows a text as it is, in one cell of a table."""
     one_line = " ".join(text.split())
-    return re.sub(r"[\\`*<|]|(?<!\w)_|_(?!\w)|(?<=\])\(", r"\\\g<0>", one_line)
+    return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", one_line)
 
 
 def _template(

@@ -6,11 +6,14 @@ import math
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from reports.paired import LEVEL
+from reports.paired import LEVEL, compare_paired
 from reports.paper import CITATION, paper_noise_of
 from reports.public_runs import public_runs_notes
+from reports.search_notes import search_notes
+from reports.setting_notes import machine_notes, setting_notes, sizes_note
+from reports.spread import Spread
 from reports.table import NOT_CONVERGED
-from reports.words import GREEK_LETTERS, format_count, format_extension, format_values
+from reports.words import NO_NUMBER, format_count, format_values
 from trainables.run.metrics import TEST_LAST
 from trainables.run.protocols import protocol_from_identity
 
@@ -18,34 +21,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reports.aggregate import CellSummary
-    from reports.plan_record import PlanRecord, TuningRecord
+    from reports.optimism import SearchOptimism
+    from reports.plan_record import PlanRecord
     from reports.quoted import QuotedResults
-    from trainables.run.parameters import Space
 
 
 CROSS_ENTROPY = "ce"
 """Name of the method with which tuned methods are compared."""
-EDGE_FRACTION = 0.05
-"""Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
 
 
 def table_notes(
-    plan: PlanRecord, cells: Sequence[CellSummary], quoted: QuotedResults
+    plan: PlanRecord,
+    cells: Sequence[CellSummary],
+    quoted: QuotedResults,
+    optimism: Sequence[SearchOptimism] = (),
+    spread: Spread = Spread.SD,
 ) -> tuple[str, ...]:
-    """Return the notes to print under the table of a sweep, from top to bottom."""
+    """Return the notes to print under the table of a sweep, from top to bottom.
+
+    Args:
+        plan: plan of the sweep.
+        cells: summaries of its cells.
+        quoted: published accuracies that the table shows.
+        optimism: held-out accuracies of each search's winner.
+        spread: what is printed after ±.
+    """
     return (
         *_missing_runs_notes(plan, cells),
-        _seeds_note(plan, cells),
+        _seeds_note(plan, cells, spread),
         *_variance_notes(cells),
         _bold_note(cells),
-        *_protocol_notes(plan, cells),
-        *_searches_notes(plan, cells),
-        *_edges_notes(plan),
+        *search_notes(plan, cells, optimism),
+        *_averaged_epochs_notes(plan, cells),
         *_losses_notes(plan, cells),
-        _recipes_note(plan, cells),
+        *setting_notes(plan, cells),
         *_convergence_notes(cells),
         *_label_noise_notes(cells),
-        *_subset_notes(plan),
+        sizes_note(plan, cells),
         *_test_set_notes(plan, cells),
         *_quoted_notes(cells, quoted),
         *public_runs_notes(quoted.public_runs),
@@ -53,8 +65,7 @@ def table_notes(
             f"Departs from the paper or its public code: {text.rstrip('. ')}."
             for text in plan.deviations
         ),
-        *_extensions_notes(plan),
-        *_devices_notes(cells),
+        *machine_notes(plan, cells),
         *_changed_runs_notes(cells),
     )
 
@@ -71,7 +82,7 @@ def _missing_runs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Itera
         yield "Where runs diverged, mean and ± are over the runs that finished."
 
 
-def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
+def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary], spread: Spread) -> str:
     labels_by_seeds: dict[tuple[int, ...], list[str]] = {}
     for summary in cells:
         labels_by_seeds.setdefault(tuple(summary.cell.seeds), []).append(_cell_label(summary))
@@ -84,13 +95,15 @@ def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
         )
         for seeds, labels in labels_by_seeds.items()
     ]
-    text = "± is the sample standard deviation (ddof 1) over n seeds"
+    text = f"± is {spread.description}"
     if seed_texts:
         text += "; " + "; ".join(seed_texts)
     # Where all samples are used, the seed of the subset has no effect.
     fixed_axes = [axis for axis in plan.fixed_seeds if axis != "subset" or plan.subset is not None]
     if fixed_axes:
         text += f". ± excludes the variation of seeds that are held fixed: {', '.join(fixed_axes)}"
+    if any(1 in (len(each.cell.seeds), each.statistics[TEST_LAST].n) for each in cells):
+        text += f". One seed has no ±, which is printed as {NO_NUMBER}"
     return f"{text}."
 
 
@@ -136,10 +149,7 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     )
 
 
-def _protocol_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    if plan.searches:
-        standard_error = f"its standard error is {100 * plan.standard_error:.2f} points for one run"
-        yield f"Hyperparameters are chosen by {plan.protocol}; {standard_error}."
+def _averaged_epochs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     by_epochs: dict[str, list[str]] = {}
     for scenario, identity in plan.protocols.items():
@@ -152,59 +162,11 @@ def _protocol_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         yield f"Averaged epochs differ between scenarios: {'; '.join(texts)}."
 
 
-def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
-    for search in plan.searches:
-        ranges = ", ".join(_describe_space(name, space) for name, space in search.space.items())
-        scenario_title = titles.get(search.scenario, search.scenario)
-        chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
-        text = (
-            f"{search.method_title}: {chosen_values}, from {len(search.digests)} of "
-            f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
-        )
-        if seed_count := max(
-            (len(candidate.digests) for candidate in search.candidates), default=0
-        ):
-            text += (
-                f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
-            )
-        yield f"{text}; {_describe_scope(plan, search)}."
-
-
-def _describe_candidates(search: TuningRecord) -> str:
-    """Return the number of candidates; as in plans, the paper's values are not one of them."""
-    search_count = sum(candidate.origin == "search" for candidate in search.candidates)
-    texts = [format_count(search_count, "candidate")] if search_count else []
-    if search_count < len(search.candidates):
-        texts.append("the paper's values")
-    return " and ".join(texts)
-
-
-def _edges_notes(plan: PlanRecord) -> Iterator[str]:
-    for search in plan.searches:
-        for name, value in (search.chosen or {}).items():
-            space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
-            if _is_at_edge(float(value), space):
-                yield (
-                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
-                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
-                    f"(search.space.{search.method}.{name})."
-                )
-
-
-def _is_at_edge(value: float, space: Space) -> bool:
-    """Return whether a value lies in the outer `EDGE_FRACTION` of a search space, or outside."""
-    low, high, point = space.low, space.high, value
-    if space.log:
-        low, high, point = math.log(low), math.log(high), math.log(point)
-    margin = EDGE_FRACTION * (high - low)
-    return not low + margin < point < high - margin
-
-
 def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
     """Yield a note for each tuned method that is less accurate than cross entropy somewhere.
 
-    Where cross entropy itself failed to converge in all runs, it is no measure of the method.
+    Only a difference that the paired t-test finds counts. Where cross entropy itself failed to
+    converge in all runs, it is no measure of the method.
     """
     remedies_by_method = {
         search.method: search.remedies for search in plan.searches if search.method != CROSS_ENTROPY
@@ -229,23 +191,9 @@ def _losses_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[st
 
 
 def _is_below(summary: CellSummary, other: CellSummary) -> bool:
-    """Return whether the mean accuracy in the last epoch is lower than that of another cell."""
-    mean_accuracy, other_mean = (each.statistics[TEST_LAST].mean for each in (summary, other))
-    return mean_accuracy is not None and other_mean is not None and mean_accuracy < other_mean
-
-
-def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
-    matched_recipe = "the matched recipe: network, schedule, epochs and selection are NAL's"
-    titles_with_own_recipe = [summary.cell.method_title for summary in cells if summary.cell.recipe]
-    if not titles_with_own_recipe:
-        return f"All methods are trained with {matched_recipe}."
-    methods = ", ".join(dict.fromkeys(titles_with_own_recipe))
-    own_recipe = (
-        "are trained with the recipe stated beside their name, and the first column shows the "
-        "accuracy that this recipe reports"
-    )
-    epochs = "" if plan.scenario_epochs else f" for {format_count(plan.epochs, 'epoch')}"
-    return f"{methods} {own_recipe}. All other methods are trained{epochs} with {matched_recipe}."
+    """Return whether the accuracy in the last epoch is lower than that of another cell."""
+    comparison = compare_paired(other.accuracies[TEST_LAST], summary.accuracies[TEST_LAST])
+    return comparison is not None and comparison.mean > 0 and comparison.t_p <= LEVEL
 
 
 def _convergence_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
@@ -257,45 +205,27 @@ def _convergence_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
         )
 
 
-def _describe_scope(plan: PlanRecord, search: TuningRecord) -> str:
-    if plan.scope == "scenario":
-        return "each scenario has its own search"
-    if len(search.serves) > 1:
-        return "one search serves all scenarios"
-    return "the search serves this scenario only"
-
-
-def _describe_space(name: str, space: Space) -> str:
-    scale = ", log" if space.log else ""
-    return f"{GREEK_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
-
-
 def _label_noise_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
     flip_rates: dict[str, list[float]] = {}
+    rules = {summary.cell.scenario_title: summary.cell.noise_rule for summary in cells}
     for summary in cells:
+        rates = flip_rates.setdefault(summary.cell.scenario_title, [])
         if summary.flip_rate is not None:
-            flip_rates.setdefault(summary.cell.scenario_title, []).append(summary.flip_rate)
-    if flip_rates:
-        means = "; ".join(
-            f"{title}: {100 * mean(rates):.2f} %" for title, rates in flip_rates.items()
-        )
-        yield f"Measured fraction of labels that differ from the true labels: {means}."
+            rates.append(summary.flip_rate)
+    texts = [
+        f"{title}{f' ({rules[title]})' if rules[title] else ''}: "
+        + (f"{100 * mean(rates):.2f} %" if rates else "not measured")
+        for title, rates in flip_rates.items()
+        if rates or rules[title]
+    ]
+    if texts:
+        yield f"Measured fraction of labels that differ from the true labels: {'; '.join(texts)}."
     single_draw_titles = {summary.cell.scenario_title for summary in cells if summary.cell.one_draw}
     if single_draw_titles:
         titles = "; ".join(sorted(single_draw_titles))
         yield (
             "All seeds see one draw of the label noise, so that ± excludes the variation between "
             f"draws: {titles}."
-        )
-
-
-def _subset_notes(plan: PlanRecord) -> Iterator[str]:
-    if plan.subset is not None:
-        yield f"Trained on {plan.subset:,} of {plan.dataset.train_size:,} images."
-    if plan.test_subset is not None:
-        yield (
-            f"Accuracies are measured on {plan.test_subset:,} of {plan.dataset.test_size:,} test "
-            "images, the same for all runs and equally many of each class."
         )
 
 
@@ -306,8 +236,8 @@ def _test_set_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     size, best = plan.test_subset or plan.dataset.test_size, max(means)
     error = math.sqrt(best * (100 - best) / size)
     yield (
-        f"The test set has {size:,} images. Another one of this size would change an accuracy of "
-        f"{best:.1f} % by {error:.1f} points (standard error), which ± does not contain."
+        f"Another test set of {size:,} images would change an accuracy of {best:.1f} % by "
+        f"{error:.1f} points (standard error), which ± does not contain."
     )
 
 
@@ -346,23 +276,6 @@ def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterat
         yield (
             "The paper's accuracies for this label noise are not shown, since its networks have "
             f"another backbone: {backbones}."
-        )
-
-
-def _extensions_notes(plan: PlanRecord) -> Iterator[str]:
-    if plan.code:
-        extensions = "; ".join(format_extension(name, sha256) for name, sha256 in plan.code.items())
-        yield f"Code from outside this project: {extensions}."
-
-
-def _devices_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
-    devices = sorted({device for summary in cells for device in summary.devices})
-    if len(devices) == 1:
-        yield f"All runs were trained on {devices[0]}."
-    elif devices:
-        yield (
-            f"Runs were trained on different kinds of device ({'; '.join(devices)}), on which "
-            "equal runs may have different results."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from reports.paired import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reports.table import Entry, Row, Table
 
 DECISIVE = 0.95
@@ -75,28 +78,34 @@ def compare_rows(table: Table) -> list[RowPair]:
     pairs = []
     for column in range(len(table.columns)):
         entries = [
-            (row, row.entries[column])
-            for row in rows
+            (name, row.entries[column])
+            for name, row in zip(distinct_names(rows), rows, strict=True)
             if row.entries[column].runs and row.entries[column].kind == kind
         ]
         pairs += _compare_entries(entries)
     return pairs
 
 
-def _compare_entries(entries: list[tuple[Row, Entry]]) -> list[RowPair]:
+def distinct_names(rows: Sequence[Row]) -> list[str]:
+    """Return the names of rows; rows named alike are told apart by the origin of their values."""
+    counts = Counter(row.name for row in rows)
+    return [f"{row.name} ({row.marker})" if counts[row.name] > 1 else row.name for row in rows]
+
+
+def _compare_entries(entries: list[tuple[str, Entry]]) -> list[RowPair]:
     """Compare all pairs of the entries of a column; entries of the same runs are no pair."""
     compared = []
-    for (first_row, first), (second_row, second) in combinations(entries, 2):
+    for (first_name, first), (second_name, second) in combinations(entries, 2):
         comparison = compare_paired(first.accuracy_by_seed, second.accuracy_by_seed)
         if comparison is None or first.runs == second.runs:
             continue
         if comparison.mean >= 0:
-            compared.append((first_row, second_row, first, comparison))
+            compared.append((first_name, second_name, first, comparison))
         else:
-            compared.append((second_row, first_row, first, comparison.reversed()))
+            compared.append((second_name, first_name, first, comparison.reversed()))
     p_values = correct_by_holm([comparison.t_p for *_, comparison in compared])
     pairs = [
-        RowPair(first.scenario, first.kind, first_row.name, second_row.name, comparison, p)
-        for (first_row, second_row, first, comparison), p in zip(compared, p_values, strict=True)
+        RowPair(first.scenario, first.kind, first_name, second_name, comparison, p)
+        for (first_name, second_name, first, comparison), p in zip(compared, p_values, strict=True)
     ]
     return sorted(pairs, key=lambda pair: pair.comparison.mean)

@@ -125,11 +125,15 @@ class PaperNoise:
         noise_rate: nominal noise rate, a fraction; 0 for real noise.
         includes_true_class: whether the noise is symmetric and may draw the true class again; in
             the paper's text, symmetric noise never does.
+        variant: what distinguishes the scenario from the noise that publications describe: "each"
+            if every label is flipped by chance, "official" for the one draw of NAL's public code,
+            "keep" for PMD noise that divides the probability of keeping a label; "" for nothing.
     """
 
     noise_type: str
     noise_rate: float
     includes_true_class: bool
+    variant: str = ""
 
 
 @cache
@@ -167,10 +171,12 @@ def paper_noise_of(scenario: str) -> PaperNoise | None:
     if match is None:
         return None
     kind, rate = match.groups()
+    variant = next((name for name in ("each", "official", "keep") if name in kind.split("-")), "")
     if kind.startswith("pmd"):
-        return PaperNoise(f"pmd-type-{kind[-1]}", float(rate), includes_true_class=False)
+        noise_type = f"pmd-type-{kind[-1]}"
+        return PaperNoise(noise_type, float(rate), includes_true_class=False, variant=variant)
     includes_true_class = kind.startswith(("symmetric-incl", "symmetric-official"))
-    return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class)
+    return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class, variant)
 
 
 def find_paper_results(dataset: str, scenario: str, backbone: str) -> list[PaperResult]:

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from reports.words import printable
 from trainables.errors import RecordError
 from trainables.run.parameters import Space
 from trainables.run.protocols import HeldOutMean, protocol_from_identity
@@ -22,6 +23,9 @@ PLAN_FILE = "plan.json"
 
 HyperparameterValues = dict[str, bool | int | float | str]
 """Values of tunable hyperparameters, by the name of the hyperparameter."""
+
+SettingValue = bool | int | float | str | None
+"""Value of a hyperparameter that a study fixes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class TuningRecord:
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
+        chosen_digest: digest of the trial with these values; "" if there is none, and in plans of
+            versions that did not store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
     """
@@ -103,6 +109,7 @@ class TuningRecord:
     candidates: list[CandidateRecord] = field(default_factory=list)
     chosen: HyperparameterValues | None = None
     remedies: list[str] = field(default_factory=list)
+    chosen_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,13 @@ class CellRecord:
             table; "" for the metric of that column.
         one_draw: whether the runs of all seeds are trained on the same noisy labels.
         crossed: additional runs with crossed random axes; None for none.
+        epochs: number of epochs of the runs; 0 in plans of versions that did not store it, as are
+            the empty values of the attributes below.
+        noise_rule: classes from which the label noise draws, such as "only other classes".
+        precision: number format of the runs' forward pass, such as "float32".
+        train_count: number of samples that the runs are trained on, without the held-out ones.
+        settings: values of the method's other hyperparameters, which the study fixes.
+        setting_sources: publication or rule that each of `settings` comes from.
     """
 
     method: str
@@ -157,6 +171,12 @@ class CellRecord:
     reading: str = ""
     one_draw: bool = False
     crossed: CrossedRecord | None = None
+    epochs: int = 0
+    noise_rule: str = ""
+    precision: str = ""
+    train_count: int = 0
+    settings: dict[str, SettingValue] = field(default_factory=dict)
+    setting_sources: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):
@@ -207,6 +227,10 @@ class PlanRecord:
             hyperparameters), by scenario; empty in older plans, whose protocol is the mean over
             the last `window` epochs.
         test_subset: number of test samples on which accuracies are measured; None for all.
+        study_epochs: number of epochs of the study itself, which a flag may replace; 0 in older
+            plans.
+        has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
+            title may speak.
     """
 
     sweep: str
@@ -231,6 +255,8 @@ class PlanRecord:
     code: dict[str, str] = field(default_factory=dict)
     protocols: dict[str, dict[str, str | int]] = field(default_factory=dict)
     test_subset: int | None = None
+    study_epochs: int = 0
+    has_other_scenarios: bool = False
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -243,6 +269,10 @@ class PlanRecord:
         descriptions = [protocol.epochs_text for protocol in protocols]
         descriptions = descriptions or [HeldOutMean(self.window).epochs_text]
         return " or ".join(dict.fromkeys(descriptions))
+
+    def epochs_of(self, cell: CellRecord) -> int:
+        """Return the number of epochs of a cell's runs, as far as the plan states it."""
+        return cell.epochs or self.scenario_epochs.get(cell.scenario, self.epochs)
 
     @property
     def digests(self) -> set[str]:
@@ -267,7 +297,7 @@ class PlanRecord:
             RecordError: if the text is damaged or was written by another version.
         """
         try:
-            values = json.loads(text)
+            values: Any = _printable(json.loads(text))
             return cls(
                 **{
                     **values,
@@ -286,6 +316,21 @@ def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:
     """Parse the record of a cell from the values of its JSON object."""
     crossed = values.get("crossed")
     return CellRecord(**{**values, "crossed": crossed and CrossedRecord(**crossed)})
+
+
+def _printable(value: object) -> object:
+    """Return a JSON value whose texts have no control or formatting characters.
+
+    The texts come from studies, extensions and data folders of any origin, and are printed on
+    terminals, where escape sequences would act.
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return value
 
 
 def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -171,16 +170,10 @@ def _find_obstacle(plan: PlanRecord, cell: CellRecord, epochs: int, min_fraction
     """Return what makes the runs of a cell incomparable with public ones; "" for nothing."""
     if plan.subset is not None or plan.test_subset is not None:
         return "uses a part of the images"
-    own_epochs = _epochs_of(plan, cell)
+    own_epochs = plan.epochs_of(cell)
     if own_epochs < min_fraction * epochs:
         return f"trains for {own_epochs} epochs, and the public runs for {epochs}"
     return ""
-
-
-def _epochs_of(plan: PlanRecord, cell: CellRecord) -> int:
-    """Return the number of epochs of a cell's runs; that of an own recipe is in its description."""
-    own = re.search(r": (\d+) epochs", cell.recipe)
-    return int(own[1]) if own else plan.scenario_epochs.get(cell.scenario, plan.epochs)
 
 
 def public_runs_notes(quoted: QuotedPublicRuns) -> tuple[str, ...]:
@@ -213,7 +206,7 @@ def judge_public_runs(plan: PlanRecord, summary: CellSummary, public_runs: Publi
     cell = summary.cell
     ((metric, _),) = public_runs.titles_by_metric.items()
     statistic = summary.statistics.get(metric)
-    own_epochs = _epochs_of(plan, cell)
+    own_epochs = plan.epochs_of(cell)
     applies_by_reason = {
         "the public accuracy is that of the best test epoch": public_runs.reading == "best_test",
         "no run has a result of these epochs": statistic is None or statistic.n == 0,

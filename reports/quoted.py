@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -105,7 +106,8 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
             other_results = find_paper_results_on_any_backbone(plan.dataset.title, scenario)
             other_backbones |= {result.backbone for result in other_results}
             continue
-        if obstacle := find_obstacle(plan, scenario, results):
+        epochs = plan.scenario_epochs.get(scenario, plan.epochs)
+        if obstacle := find_obstacle(plan, epochs, paper_epochs(results), MIN_EPOCHS_FRACTION):
             obstacles[scenario] = obstacle
             continue
         # The paper's table of ablations repeats rows of Table 1; the first accuracy is kept.
@@ -124,24 +126,33 @@ def find_quoted_results(plan: PlanRecord, cells: Sequence[CellSummary]) -> Quote
 
 def find_obstacle(
     plan: PlanRecord,
-    scenario: str,
-    results: Sequence[PaperResult],
-    min_fraction: float = MIN_EPOCHS_FRACTION,
+    epochs: int,
+    published_epochs: int,
+    min_fraction: float,
+    max_fraction: float = math.inf,
 ) -> str:
-    """Return what makes the runs of a scenario incomparable with published ones; "" for nothing.
+    """Return what makes runs incomparable with published ones; "" for nothing.
 
     Args:
         plan: plan of the sweep.
-        scenario: name of the scenario.
-        results: published accuracies for the scenario.
+        epochs: number of epochs of the runs.
+        published_epochs: number of epochs of the published runs; 0 if it is unknown.
         min_fraction: smallest fraction of the published number of epochs.
+        max_fraction: largest fraction of it.
     """
     if plan.subset is not None or plan.test_subset is not None:
         return "uses a part of the images"
-    epochs = plan.scenario_epochs.get(scenario, plan.epochs)
-    published_epochs = min((result.epochs for result in results if result.epochs), default=0)
-    own_epochs = [result.epochs for result in results if result.epochs and not result.quoted_from]
-    needed_epochs = own_epochs[0] if own_epochs else published_epochs
-    if epochs < min_fraction * needed_epochs:
-        return f"trains for {epochs} epochs, and the published runs for {needed_epochs}"
+    low, high = min_fraction * published_epochs, max_fraction * published_epochs
+    if published_epochs and not low <= epochs <= high:
+        return f"trains for {epochs} epochs, and the published runs for {published_epochs}"
     return ""
+
+
+def paper_epochs(results: Sequence[PaperResult]) -> int:
+    """Return the number of epochs of the NAL paper's own runs among published accuracies.
+
+    If it is unknown, this is the smallest number that is known for the same noise, or else 0.
+    """
+    own_epochs = [result.epochs for result in results if result.epochs and not result.quoted_from]
+    known_epochs = [result.epochs for result in results if result.epochs]
+    return own_epochs[0] if own_epochs else min(known_epochs, default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,8 @@ from reports.store import (
 )
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
-from trainables.run.result import BIT_RELEVANT_KEYS
+from trainables.run.provenance import NO_COMMIT
+from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +34,8 @@ COMMON_SETTINGS = (
     *("learning_rate", "momentum", "weight_decay", "schedule", "augmentation", "precision"),
 )
 """Parameters of MLflow runs that must agree where sweeps share a column of a table."""
+_COMMIT_PATTERN = re.compile(r"[0-9a-f]{13,}")
+"""Git commit in full, of which reports print the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,9 @@ class RecordedRun:
         metrics: last value of each metric, by name; accuracies are fractions.
         settings: training settings that a table's column has in common, by name; see
             `COMMON_SETTINGS`.
+        commit: git commit of the training code, such as "0123abcd, with uncommitted changes"; "" if
+            it is not recorded.
+        epochs: number of epochs that the run was to be trained for; 0 if it is not recorded.
     """
 
     digest: str
@@ -59,6 +66,8 @@ class RecordedRun:
     revision: int
     metrics: Mapping[str, float]
     settings: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
+    epochs: int = 0
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
@@ -234,4 +243,23 @@ def _to_recorded_run(run: Run) -> RecordedRun:
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
         settings={name: run.data.params.get(name, "") for name in COMMON_SETTINGS},
+        commit=describe_commit(tags.get("nal.commit", ""), tags.get("nal.dirty", "")),
+        epochs=int(run.data.params.get("epochs", 0)),
     )
+
+
+def describe_commit(commit: str, dirty: str) -> str:
+    """Describe the commit of the training code, and whether it was changed.
+
+    Args:
+        commit: git commit, or commits of a run that was continued; "" or "not a checkout" if it is
+            not known.
+        dirty: "yes" if there were uncommitted changes, "no", or "unknown".
+    """
+    commits = HISTORY_SEPARATOR.join(
+        part[:12] if _COMMIT_PATTERN.fullmatch(part) else part
+        for part in commit.split(HISTORY_SEPARATOR)
+    )
+    if commits in ("", NO_COMMIT):
+        return ""
+    return f"{commits}, with uncommitted changes" if "yes" in dirty else commits

@@ -10,10 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from reports.words import format_count
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from reports.pairs import RowPair
+    from reports.ranks import RankComparison
     from reports.replication import Replication
     from reports.table import Entry, Row, Table
 
@@ -80,46 +83,58 @@ def _format_entry(entry: Entry, *, mark_best: bool) -> Text:
 
 def render_replications(replications: Sequence[Replication]) -> RenderableType:
     """Render measured accuracies beside published ones for the terminal, with rich."""
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    grid.add_column(Text("method, label noise, epoch"))
-    for title in ("here", "published", "verdict, difference"):
-        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
-    for replication in replications:
-        verdict = replication.verdict
-        heading = Text(", ".join(filter(None, [replication.method, replication.values])))
-        heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
-        heading.append(f"\n{replication.source}", style="dim")
-        if verdict.reason:
-            heading.append(f"\n{verdict.reason}", style="dim")
-        grid.add_row(
-            heading,
-            replication.measured,
-            replication.published,
-            Text(verdict.kind, style="bold").append(
-                ""
-                if verdict.difference is None
-                else f"\n{round(verdict.difference, 2) + 0.0:+.2f}",
-                style="not bold",
-            ),
-        )
-    return grid
+    columns = ("here", "published", "verdict, difference")
+    return _render_sheet(
+        "method, label noise, epoch", columns, map(_replication_line, replications)
+    )
 
 
 def render_pairs(pairs: Sequence[RowPair]) -> RenderableType:
     """Render the differences of all pairs of rows for the terminal, with rich."""
+    columns = ("n", "p (t, Holm)", "p (signed rank)")
+    return _render_sheet("difference, paired over seeds", columns, map(_pair_line, pairs))
+
+
+def render_ranks(comparison: RankComparison) -> RenderableType:
+    """Render average ranks for the terminal, with rich."""
+    scenarios = format_count(comparison.scenario_count, "scenario")
+    heading = f"average rank over {scenarios}, {comparison.kind}"
+    lines = [(Text(each.name), (Text(f"{each.rank:.2f}"),)) for each in comparison.methods]
+    return _render_sheet(heading, ("rank",), lines)
+
+
+def _render_sheet(
+    heading: str, columns: Sequence[str], lines: Iterable[tuple[Text, Sequence[RenderableType]]]
+) -> RenderableType:
+    """Render lines of comparisons: what is compared, then one text for each column."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    grid.add_column(Text("difference, paired over seeds"))
-    for title in ("n", "p (t, Holm)", "p (signed rank)"):
-        grid.add_column(Text(title), justify="right", max_width=_MAX_COLUMN_WIDTH)
-    for pair in pairs:
-        heading = Text(f"{pair.first} – {pair.second}")
-        heading.append(f"\n{pair.scenario}, {pair.kind}", style="italic dim")
-        heading.append(f"\n{pair.summary}")
-        comparison = pair.comparison
-        grid.add_row(
-            heading,
-            str(comparison.n),
-            f"{pair.holm_p:.3f}",
-            f"{comparison.wilcoxon_p:.3f}",
-        )
+    grid.add_column(Text(heading))
+    for column in columns:
+        grid.add_column(Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH)
+    for line_heading, texts in lines:
+        grid.add_row(line_heading, *texts)
     return grid
+
+
+def _replication_line(replication: Replication) -> tuple[Text, Sequence[RenderableType]]:
+    verdict = replication.verdict
+    heading = Text(", ".join(filter(None, [replication.method, replication.values])))
+    heading.append(f"\n{replication.scenario}, {replication.kind}", style="italic dim")
+    heading.append(f"\n{replication.source}", style="dim")
+    if verdict.reason:
+        heading.append(f"\n{verdict.reason}", style="dim")
+    if verdict.caveat:
+        heading.append(f"\nbut {verdict.caveat}", style="dim")
+    verdict_text = Text(verdict.kind, style="bold")
+    if verdict.difference is not None:
+        verdict_text.append(f"\n{round(verdict.difference, 2) + 0.0:+.2f}", style="not bold")
+    return heading, (Text(replication.measured), Text(replication.published), verdict_text)
+
+
+def _pair_line(pair: RowPair) -> tuple[Text, Sequence[RenderableType]]:
+    heading = Text(f"{pair.first} – {pair.second}")
+    heading.append(f"\n{pair.scenario}, {pair.kind}", style="italic dim")
+    heading.append(f"\n{pair.summary}")
+    comparison = pair.comparison
+    numbers = (str(comparison.n), f"{pair.holm_p:.3f}", f"{comparison.wilcoxon_p:.3f}")
+    return heading, [Text(number) for number in numbers]

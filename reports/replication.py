@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.aggregate import summarise_cells
 from reports.paper import find_paper_results, paper_noise_of
 from reports.public_runs import CITATION as PUBLIC_RUNS_CITATION
 from reports.public_runs import find_public_runs, judge_public_runs
-from reports.quoted import find_obstacle
+from reports.quoted import find_obstacle, paper_epochs
 from reports.verdict import Published, Verdict, judge
-from reports.words import format_accuracy, format_values
+from reports.words import NO_NUMBER, format_accuracy, format_count, format_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from reports.aggregate import CellSummary, Statistic
     from reports.paper import PaperResult
@@ -61,10 +62,6 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
     for summary in summarise_cells(plan, runs):
         cell = summary.cell
         results = find_paper_results(plan.dataset.title, cell.scenario, plan.backbone)
-        # A published recipe has the published number of epochs.
-        obstacle = find_obstacle(
-            plan, cell.scenario, results, min_fraction=0.0 if cell.recipe else 1.0
-        )
         own_results = [result for result in results if result.method == cell.method_title]
         for result in own_results:
             if result.mean is None or result.table != own_results[0].table:
@@ -78,6 +75,15 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                 ("", next(iter(result.titles_by_metric.values()))),
             )
             statistic = summary.statistics.get(metric)
+            # Plans of older versions lack the epochs of a published recipe, which are as published.
+            is_unknown = bool(cell.recipe) and not cell.epochs
+            obstacle = find_obstacle(
+                plan,
+                plan.epochs_of(cell),
+                0 if is_unknown else result.epochs or paper_epochs(results),
+                min_fraction=1.0,
+                max_fraction=1.0 if result.epochs else math.inf,
+            )
             reason = _reason_not_comparable(summary, result, statistic) or (
                 f"this sweep {obstacle}" if obstacle else ""
             )
@@ -91,7 +97,12 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                     published=format_accuracy(result.mean, result.std),
                     source=f"NAL paper, Table {result.table}"
                     + (f", from {result.quoted_from}" if result.quoted_from else ""),
-                    verdict=_judge(statistic, Published(result.mean, result.std, result.n), reason),
+                    verdict=_judge(
+                        statistic,
+                        Published(result.mean, result.std, result.n),
+                        reason,
+                        caveat="; ".join(_caveats(plan, summary, result)),
+                    ),
                 )
             )
         replications += [
@@ -112,16 +123,40 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
 
 
 def _measured_text(statistic: Statistic | None) -> str:
-    return format_accuracy(statistic.mean, statistic.std) if statistic else "–"
+    if statistic is None:
+        return NO_NUMBER
+    return format_accuracy(statistic.mean, statistic.std, one_run=statistic.n == 1)
 
 
-def _judge(statistic: Statistic | None, published: Published, reason: str) -> Verdict:
+def _judge(statistic: Statistic | None, published: Published, reason: str, caveat: str) -> Verdict:
     if statistic is None:
         return Verdict("not comparable", None, reason=reason)
     if reason:
         difference = None if statistic.mean is None else statistic.mean - published.mean
         return Verdict("not comparable", difference, reason=reason)
-    return judge(statistic, published)
+    return replace(judge(statistic, published), caveat=caveat)
+
+
+def _caveats(plan: PlanRecord, summary: CellSummary, result: PaperResult) -> Iterator[str]:
+    """Yield what may make a cell another training than the published one."""
+    noise = paper_noise_of(summary.cell.scenario)
+    noise_type = noise.noise_type if noise else ""
+    if noise_type == "symmetric" and not result.convention:
+        yield (
+            "the publication's text excludes the true class from symmetric noise and its public "
+            "code includes it, so that its noise may be another"
+            if not result.quoted_from
+            else "whether the published noise may draw the true class is not known"
+        )
+    if noise is not None and noise.variant == "official":
+        yield "all seeds have the one draw of the public code, and the published draws are unknown"
+    if noise_type.startswith("pmd"):
+        yield "the publication does not say which of two forms of PMD noise it has"
+    if result.epochs is None:
+        yield "the published number of epochs is not known"
+    if plan.deviations:
+        points = format_count(len(plan.deviations), "point")
+        yield f"this study departs from the paper in {points}, listed under the table"
 
 
 def _reason_not_comparable(
@@ -147,6 +182,12 @@ def _reason_not_comparable(
         ),
         "hyperparameters are chosen here": cell.is_tuned and not cell.has_reference_values,
         "a hyperparameter is varied here": cell.origin == "varied",
+        "each label is flipped by chance here, a fixed number of labels in the public code": (
+            noise is not None and noise.variant == "each"
+        ),
+        "the one draw of NAL's public code, not that of the quoted publication": (
+            noise is not None and noise.variant == "official" and bool(result.quoted_from)
+        ),
         "another kind of symmetric noise": (
             noise is not None
             and noise.noise_type == "symmetric"

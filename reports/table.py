@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from reports.words import format_accuracy
+from reports.spread import Spread
+from reports.words import NO_NUMBER, format_accuracy, format_values
+
+if TYPE_CHECKING:
+    from reports.optimism import SearchOptimism
 
 NOT_CONVERGED = "⊖"
 """Mark of an entry none of whose runs has converged; the NAL paper prints the same symbol."""
@@ -37,12 +41,16 @@ class Entry:
         remark: remark on missing or failed runs, such as "2 of 5 seeds"; "" for none.
         bold: whether the entry is the best of its column, or cannot be told from the best.
         mean: mean accuracy in percent; None if no run has finished.
-        std: standard deviation in percent; None for fewer than two runs.
+        std: sample standard deviation in percent; None for fewer than two runs. For a published
+            accuracy, the number that is printed after ±.
         n: number of runs averaged; None if a publication does not state it.
         diverged: number of runs that diverged.
         runs: finished runs; empty for a published accuracy.
         source: position in `Table.sources` of the sweep that the runs belong to, or that a
             published accuracy stands beside.
+        spread: what is printed after ±; None for a published accuracy, whose ± is as printed.
+        unit: unit of the numbers; "%" for accuracies, "s", "h" or "MB" for time and memory.
+        values: hyperparameter values that the entry shows in place of a number.
     """
 
     scenario: str = ""
@@ -56,6 +64,14 @@ class Entry:
     diverged: int = 0
     runs: tuple[SeedAccuracy, ...] = ()
     source: int = 0
+    spread: Spread | None = Spread.SD
+    unit: str = "%"
+    values: tuple[tuple[str, bool | int | float | str], ...] = ()
+
+    @property
+    def plus_minus(self) -> float | None:
+        """Number after ±, in points; None if there is none, as for a single run."""
+        return self.std if self.spread is None else self.spread.of(self.std, self.n)
 
     @property
     def is_empty(self) -> bool:
@@ -69,10 +85,15 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """Printed accuracy with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
+        """Printed number with marks, such as "93.49 ± 0.07†"; "" for an empty entry."""
         if self.is_empty or NOT_CONVERGED in self.marks:
             return "".join(self.marks)
-        return format_accuracy(self.mean, self.std) + "".join(self.marks)
+        if self.unit != "%":
+            number = NO_NUMBER if self.mean is None else f"{self.mean:.3g}"
+            return format_values(dict(self.values)) or number
+        has_one_run = self.n == 1 and self.spread is not None
+        text = format_accuracy(self.mean, self.plus_minus, one_run=has_one_run)
+        return text + "".join(self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +167,8 @@ class Table:
         sections: sections from top to bottom.
         notes: notes below the table, one or two sentences each.
         further_sources: other sweeps that a joined table is made from.
+        spread: what is printed after ± of the measured accuracies.
+        optimism: held-out accuracy of each search's winner in the search and on fresh seeds.
     """
 
     source: TableSource
@@ -160,3 +183,6 @@ class Table:
     def sources(self) -> tuple[TableSource, ...]:
         """All sweeps that the table is made from."""
         return (self.source, *self.further_sources)
+
+    spread: Spread = Spread.SD
+    optimism: tuple[SearchOptimism, ...] = ()

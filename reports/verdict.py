@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy.special import stdtrit
 
-from reports.paired import LEVEL
+from reports.paired import LEVEL, ROPE
 from reports.words import format_count
 
 if TYPE_CHECKING:
     from reports.aggregate import Statistic
-
-MARGIN = 0.5
-"""Default margin, in points: a difference of at most so much counts as a reproduction."""
 
 MAX_SEEDS = 1000
 """Largest number of seeds that a verdict recommends."""
 
 VERDICTS_NOTE = (
     f"Verdicts: two one-sided t-tests (TOST) at {100 * LEVEL:g} %. Reproduced: the means are shown "
-    f"to differ by at most {MARGIN:g} points. A published accuracy without n counts as one run."
+    f"to differ by at most {ROPE:g} points. A published accuracy without n counts as one run."
 )
 """Line to print under verdicts."""
 
@@ -54,6 +51,7 @@ class Verdict:
         low: lower end of the 90 % interval of the difference, in points; None if unknown.
         high: upper end of this interval, in points; None if unknown.
         reason: what makes the verdict inconclusive or the accuracies not comparable; else "".
+        caveat: what may differ between the two trainings although they are judged; "" for nothing.
     """
 
     kind: Literal["reproduced", "not reproduced", "inconclusive", "not comparable"]
@@ -61,9 +59,10 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    caveat: str = ""
 
 
-def judge(measured: Statistic, published: Published, margin: float = MARGIN) -> Verdict:
+def judge(measured: Statistic, published: Published, margin: float = ROPE) -> Verdict:
     """Judge a measured accuracy by two one-sided t-tests (TOST; Schuirmann, 1987).
 
     The error of the difference is that of both means (Welch). A published accuracy without n counts

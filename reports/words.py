@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trainables.extensions import without_hash
 
@@ -11,25 +11,63 @@ if TYPE_CHECKING:
 
     from trainables.run.parameters import Value
 
+T = TypeVar("T")
+
 GREEK_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 """Greek letters by which the NAL paper denotes hyperparameters, by hyperparameter name."""
 
 
-def format_values(values: Mapping[str, Value]) -> str:
+def format_values(values: Mapping[str, Value | None]) -> str:
     """Format hyperparameter values, for example "λ = 1.2, α = 0.9"."""
     texts = {
-        name: f"{value:.4g}" if isinstance(value, float) else str(value)
+        name: f"{value:.4g}"
+        if isinstance(value, float)
+        else "none"
+        if value is None
+        else str(value)
         for name, value in values.items()
     }
-    names = sorted(texts, key=lambda name: name not in GREEK_LETTERS)
-    return ", ".join(f"{GREEK_LETTERS.get(name, name)} = {texts[name]}" for name in names)
+    return ", ".join(
+        f"{GREEK_LETTERS.get(name, name)} = {text}" for name, text in in_order(texts).items()
+    )
 
 
-def format_accuracy(mean: float | None, std: float | None) -> str:
-    """Format an accuracy in percent, for example "93.49 ± 0.07", or "–" if there is none."""
+def in_order(values: Mapping[str, T]) -> dict[str, T]:
+    """Return values by hyperparameter in the order of tables: λ, α, β, then the others."""
+    order = list(GREEK_LETTERS)
+    names = sorted(
+        values, key=lambda name: order.index(name) if name in GREEK_LETTERS else len(order)
+    )
+    return {name: values[name] for name in names}
+
+
+def printable(text: str) -> str:
+    """Return a text without control and formatting characters, with a space for a line break."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else " " if character.isspace() else ""
+        for character in text
+    )
+
+
+NO_NUMBER = "–"
+"""Text in the place of a number that does not exist."""
+
+
+def format_accuracy(mean: float | None, spread: float | None, *, one_run: bool = False) -> str:
+    """Format an accuracy in percent, for example "93.49 ± 0.07", or "–" if there is none.
+
+    Args:
+        mean: mean accuracy.
+        spread: number to print after ±; None if it is unknown.
+        one_run: whether the accuracy is that of a single run, which has no ±: "93.49 ± –".
+    """
     if mean is None:
-        return "–"
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+        return NO_NUMBER
+    if spread is None:
+        return f"{mean:.2f} ± {NO_NUMBER}" if one_run else f"{mean:.2f}"
+    return f"{mean:.2f} ± {spread:.2f}"
 
 
 def format_count(count: int, noun: str, plural: str = "") -> str:

@@ -124,6 +124,11 @@ class LoadedStudy:
             return text
         return _scaled_source_text(self.study.training_length.flag, value.unscaled_value, text)
 
+    def is_set_by_flag(self, key: str) -> bool:
+        """Return whether a flag sets the value of a key of the study, such as "scenarios"."""
+        origin = self._provenance.study_layers.origin_at(parse_key(key))
+        return origin is not None and origin.flag_key is not None
+
     def with_epochs(self, epochs: int, flag: str = "--epochs") -> LoadedStudy:
         """Return a copy of the study that is scaled to another length of training.
 

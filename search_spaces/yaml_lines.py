@@ -22,6 +22,9 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 MAX_INLINE_LENGTH = 80
 """Largest length, in characters, of a list or mapping that `dump_yaml` writes in one line."""
 
+_ACTING_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters except tab and line feed, and characters that change the direction of text."""
+
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
 _FLOAT_PATTERN = (
@@ -178,16 +181,32 @@ def _convert_mapping(
                 f"{key}: this key is already set in line {lines[*key_path, key]}: remove one",
             )
         lines[*key_path, key] = line
+        _checked_text(key, line)
         mapping[key] = _convert_node(value_node, (*key_path, key), lines)
     return mapping
 
 
+def _checked_text(text: str, line: int) -> str:
+    """Return a text without characters that would act on a terminal instead of being shown.
+
+    Raises:
+        YamlError: if there are such characters.
+    """
+    match = _ACTING_CHARACTER.search(text)
+    if match is not None:
+        raise YamlError(
+            line, f"a text contains the control character U+{ord(match[0]):04X}: remove it"
+        )
+    return text
+
+
 def _convert_scalar(node: yaml.ScalarNode, kind: str) -> PlainValue:
-    line, text = node.start_mark.line + 1, node.value
+    line = node.start_mark.line + 1
+    text = _checked_text(node.value, line)
     try:
         match kind:
             case "str":
-                return str(text)
+                return text
             case "null":
                 return None
             case "bool":

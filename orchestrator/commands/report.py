@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
 
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
+from reports.extra_columns import parse_extra_columns
 from reports.formats import find_format, table_values
 from reports.pairs import PAIRS_NOTE, compare_rows
+from reports.ranks import rank_rows
 from reports.read import sweep_starts
-from reports.render import render_pairs, render_replications
+from reports.render import render_pairs, render_ranks, render_replications
 from reports.replication import find_replications
 from reports.report import print_table, read_confirmed_sweep
+from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
@@ -29,6 +34,22 @@ if TYPE_CHECKING:
     from reports.replication import Replication
 
 
+@dataclass(frozen=True, slots=True)
+class TableStyle:
+    """What a table shows beside the means.
+
+    Attributes:
+        spread: what is printed after ± of measured accuracies.
+        columns: names of further columns, separated by commas.
+    """
+
+    spread: Spread = Spread.SD
+    columns: str = ""
+
+
+DEFAULT_STYLE = TableStyle()
+
+
 def run(
     sweep: str | None,
     locations: Locations,
@@ -37,6 +58,8 @@ def run(
     as_json: bool,
     shows_verdicts: bool = False,
     shows_pairs: bool = False,
+    shows_ranks: bool = False,
+    style: TableStyle = DEFAULT_STYLE,
 ) -> int:
     """Print the table of a sweep, and write it to files.
 
@@ -48,6 +71,8 @@ def run(
         as_json: whether to print JSON on standard output.
         shows_verdicts: whether to print verdicts on the published accuracies as well.
         shows_pairs: whether to print the differences of all pairs of rows as well.
+        shows_ranks: whether to print average ranks over the scenarios as well.
+        style: what the table shows.
 
     Returns:
         The exit code, 0.
@@ -56,24 +81,29 @@ def run(
         NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
             a table yet, or a file has an unknown suffix or cannot be written.
     """
+    columns = parse_extra_columns(style.columns)
     formats = {path: find_format(path) for path in out_files}
     if sweep is not None:
         sweep = recorded_name(sweep)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
-    table = comparison_table(plan, runs)
+    table = comparison_table(plan, runs, style.spread, columns)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
     replications = find_replications(plan, runs) if shows_verdicts else None
     pairs = compare_rows(table) if shows_pairs else None
+    ranks = rank_rows(table) if shows_ranks else None
     if as_json:
         sheets = {"verdicts": replications, "pairs": pairs}
-        print_json(table_values(table) | _sheet_values(sheets))
+        rank_values = {} if ranks is None else {"ranks": asdict(ranks)}
+        print_json(table_values(table) | _sheet_values(sheets) | rank_values)
     else:
         console = CommandConsole()
         print_table(table, console)
         _print_pairs(pairs, console)
         _print_verdicts(replications, console)
+        if ranks is not None:
+            console.print(render_ranks(ranks), Text(ranks.statement))
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0

@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
-from reports.words import format_count, format_extension, format_values
+from reports.words import format_count, format_extension, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
@@ -101,7 +101,7 @@ def _facts(
         ranges = ", ".join(
             f"{name} in [{interval.low:g}, {interval.high:g}]"
             f"{' (log scale)' if interval.log else ''}"
-            for name, interval in study.space_of(search.method).items()
+            for name, interval in in_order(study.space_of(search.method)).items()
         )
         facts.append(
             (

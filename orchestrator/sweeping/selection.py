@@ -53,38 +53,50 @@ def select_candidates(
 
 
 def choose_candidate(
-    scores: Sequence[tuple[Candidate, Sequence[float]]],
+    scores: Sequence[tuple[Candidate, Mapping[int, float]]],
     space: Mapping[str, Space],
     reference: Values | None,
     single_run_standard_error: float,
 ) -> Candidate:
     """Return the best candidate of the select phase, by the one-standard-error rule.
 
-    Candidates whose mean objective is within one standard error of the highest mean are tied. The
-    tied candidate nearest the reference (the values of the method's paper) is returned. Without a
-    reference, the candidate with the highest mean is returned.
+    Candidates whose mean objective is lower than the highest mean by at most one standard error of
+    the difference are tied with the best. The tied candidate nearest the reference (the values of
+    the method's paper) is returned. Without a reference, the candidate with the highest mean is
+    returned.
 
-    The standard error is that of the highest mean over seeds (ddof 1), or
-    `single_run_standard_error` if the candidate has only one seed. Distances are Euclidean in the
+    Differences are paired: at one seed, all candidates have the same noisy labels and held-out
+    samples, so that the standard error of their mean difference over the shared seeds (ddof 1) is
+    smaller than that of either mean. With a single shared seed, it is `single_run_standard_error`.
+    Distances are Euclidean in the
     search space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic
     scale.
 
     Args:
-        scores: each candidate with its objectives, one for each seed.
+        scores: each candidate with its objectives, by seed.
         space: search space by name of hyperparameter.
         reference: values of the method's paper; None if they are unknown.
         single_run_standard_error: standard error of the objective of one run.
     """
-    means = [fmean(objectives) for _, objectives in scores]
+    means = [fmean(objectives.values()) for _, objectives in scores]
     best_index = max(range(len(scores)), key=means.__getitem__)
     best_candidate, best_objectives = scores[best_index]
     if reference is None:
         return best_candidate
-    standard_error = (
-        stdev(best_objectives) / math.sqrt(len(best_objectives))
-        if len(best_objectives) > 1
-        else single_run_standard_error
-    )
+
+    def is_tied(objectives: Mapping[int, float]) -> bool:
+        differences = [
+            best_objectives[seed] - objectives[seed]
+            for seed in sorted(best_objectives.keys() & objectives.keys())
+        ]
+        if not differences:
+            return False
+        standard_error = (
+            stdev(differences) / math.sqrt(len(differences))
+            if len(differences) > 1
+            else single_run_standard_error
+        )
+        return fmean(differences) <= standard_error
 
     def distance(candidate: Candidate) -> float:
         return math.dist(
@@ -93,8 +105,8 @@ def choose_candidate(
         )
 
     tied_candidates = [
-        scores[index][0]
-        for index in range(len(scores))
-        if means[index] >= means[best_index] - standard_error
+        candidate
+        for candidate, objectives in scores
+        if candidate is best_candidate or is_tied(objectives)
     ]
     return min(tied_candidates, key=distance)

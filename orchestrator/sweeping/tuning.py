@@ -168,6 +168,14 @@ class Tuning:
             ]
             self.candidates.append((candidate, SeedGroup(specs, candidate.values, Phase.SELECT)))
 
+    @property
+    def chosen_trial_digest(self) -> str:
+        """Digest of the search's run with the chosen values; "" without values or such a run."""
+        if self.chosen_values is None:
+            return ""
+        digest = self._trial_spec(self.chosen_values).digest
+        return digest if digest in self.trial_digests else ""
+
     def choose_values(self) -> None:
         """Set `chosen_values` to the values of the best candidate, if all runs have ended.
 
@@ -181,7 +189,10 @@ class Tuning:
             scores = [
                 (
                     candidate,
-                    [self.objective.compute(result) for result in seed_group.results.values()],
+                    {
+                        result.spec.seeds.init: self.objective.compute(result)
+                        for result in seed_group.results.values()
+                    },
                 )
                 for candidate, seed_group in self.candidates
                 if seed_group.results

@@ -8,7 +8,7 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
-from reports.words import GREEK_LETTERS
+from reports.words import GREEK_LETTERS, in_order
 from search_spaces.schema import Phase
 from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
@@ -127,7 +127,8 @@ def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
 
 def _format_values(values: Mapping[str, Value]) -> str:
     return " ".join(
-        f"{GREEK_LETTERS.get(name, name)}={_format_value(value)}" for name, value in values.items()
+        f"{GREEK_LETTERS.get(name, name)}={_format_value(value)}"
+        for name, value in in_order(values).items()
     )
 
 

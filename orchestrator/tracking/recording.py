@@ -11,6 +11,7 @@ from reports.plan_record import (
     DatasetRecord,
     PlanRecord,
     ReferenceRecord,
+    SettingValue,
     TuningRecord,
 )
 from search_spaces.deviations import applicable_deviations
@@ -22,12 +23,14 @@ from search_spaces.resolve import (
     reference_with_sources,
     resolve,
 )
+from search_spaces.schema import Phase
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, dataset_columns
+from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import Values
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from orchestrator.tracking.background import BackgroundTracker
     from search_spaces.loader import LoadedStudy
     from search_spaces.schema import Study
+    from trainables.run.parameters import Value
     from trainables.run.protocols import Protocol
+    from trainables.run.recipe import Recipe
     from trainables.run.result import RunResult
 
 
@@ -89,7 +94,10 @@ class SweepRecorder:
     def _on_run_end(self, task: Task, result: RunResult) -> None:
         """Write a run that has ended to MLflow, and save the current plan of the sweep."""
         if not self._cells_by_run:
-            cells = [cell_record(cell, self._loaded_study) for cell in self._sweep.cells]
+            cells = [
+                cell_record(cell, self._loaded_study, self._sweep.plan.sample_count)
+                for cell in self._sweep.cells
+            ]
             self._cells_by_run = {digest: cell for cell in cells for digest in cell.digests}
         self._tracker.record(result, task.phase, self._cells_by_run.get(result.digest))
         if not self._is_resumed:
@@ -132,6 +140,7 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         subset=study.subset,
         test_subset=study.test_subset,
         epochs=matched_recipe(study).epochs,
+        study_epochs=matched_recipe(study.with_training_length(None)).epochs,
         window=matched_recipe(study).window,
         scope=study.search.scope,
         protocol=plan.protocols_text,
@@ -141,13 +150,14 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         searches=[
             _tuning_record(tuning, loaded_study, study.search.trials) for tuning in sweep.tunings
         ],
-        cells=[cell_record(cell, loaded_study) for cell in sweep.cells],
+        cells=[cell_record(cell, loaded_study, plan.sample_count) for cell in sweep.cells],
         scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
         further=dataset_columns(dataset),
         protocols={name: protocol_on(study, name).identity for name in study.scenarios},
         code=study_code_hashes(study),
+        has_other_scenarios=loaded_study.is_set_by_flag("scenarios"),
     )
 
 
@@ -182,6 +192,7 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) 
             for candidate, seed_group in tuning.candidates
         ],
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
+        chosen_digest=tuning.chosen_trial_digest,
         remedies=_remedies(tuning, loaded_study.study),
     )
 
@@ -195,24 +206,32 @@ def _remedies(tuning: Tuning, study: Study) -> list[str]:
     return list(method_of(tuning.plan.method).remedies(training.hyperparameters, training.recipe))
 
 
-def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:
+def cell_record(cell: Cell, loaded_study: LoadedStudy, sample_count: int) -> CellRecord:
     """Return the record of a cell, one entry of the results table.
 
     Args:
         cell: cell of the sweep: all seeds of one method, scenario and hyperparameter values.
         loaded_study: study of the sweep, with the sources of its values.
+        sample_count: number of training samples that runs use, including held-out ones.
     """
     trial_count = (
         len(cell.tuning.trial_digests) if cell.tuning and cell.origin.startswith("tuned") else 0
     )
     resolved = resolve(loaded_study.study, cell.method, cell.scenario)
     training = resolved.training
+    chosen_names = set(cell.seed_group.values)
+    fixed_values = {
+        name: value
+        for name, value in resolved.sourced_hyperparameters.items()
+        if name not in chosen_names
+    }
     return CellRecord(
         method=cell.method,
         method_title=method_of(cell.method).title,
         scenario=cell.scenario,
         scenario_title=noise_of(cell.scenario).title,
         one_draw=noise_of(cell.scenario).is_seed_independent,
+        noise_rule=noise_of(cell.scenario).rule,
         values=dict(cell.seed_group.values),
         origin=cell.origin,
         trials=trial_count,
@@ -222,6 +241,16 @@ def cell_record(cell: Cell, loaded_study: LoadedStudy) -> CellRecord:
         recipe=describe_recipe(resolved, protocol_on(loaded_study.study, cell.scenario)),
         reading="" if training.kind == "matched" else REPORTED_METRICS[training.selection],
         crossed=_crossed_record(cell, loaded_study.study),
+        epochs=training.recipe.epochs,
+        precision=_describe_precision(training.recipe),
+        train_count=sample_count - held_out_count(resolved.hold_out(Phase.CONFIRM), sample_count),
+        settings={name: _plain(value.value) for name, value in fixed_values.items()},
+        setting_sources={
+            name: loaded_study.source_of(value)
+            if value.layer != "default"
+            else method_of(cell.method).source
+            for name, value in fixed_values.items()
+        },
     )
 
 
@@ -231,6 +260,16 @@ def _crossed_record(cell: Cell, study: Study) -> CrossedRecord | None:
         return None
     digests = [spec.digest for spec in cell.crossed_group.specs]
     return CrossedRecord(list(cross.axes), list(cross.seeds), digests)
+
+
+def _describe_precision(recipe: Recipe) -> str:
+    """Return the number format of a recipe's forward pass, such as "float32 (TF32 allowed)"."""
+    return f"{recipe.precision} (TF32 allowed)" if recipe.tf32 else recipe.precision
+
+
+def _plain(value: Value) -> SettingValue:
+    """Return the value of a hyperparameter, as text unless JSON has such values."""
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 REPORTED_METRICS = {

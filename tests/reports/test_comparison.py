@@ -106,7 +106,8 @@ def test_without_a_held_out_split_there_are_two_accuracy_kinds() -> None:
 
 def test_one_seed_has_no_deviation() -> None:
     table = table_of([(make_cell("ce", seeds=(0,)), [0.7])])
-    assert texts(table.sections[0].rows[0])[0] == "70.00"
+    assert texts(table.sections[0].rows[0])[0] == "70.00 ± –"
+    assert table.notes[0].endswith(". One seed has no ±, which is printed as –.")
 
 
 def test_missing_and_diverged_seeds_are_noted_and_do_not_compete() -> None:
@@ -147,8 +148,12 @@ def test_a_tuned_cell_that_equals_the_reference_is_in_both_rows() -> None:
     both = tuned_cell("symmetric-0.2", values=REFERENCE, origin="tuned, equals reference")
     cells = [(both, [0.95] * 3), (tuned_cell(), [0.9] * 3), (reference_cell(), [0.8] * 3)]
     first, second = table_of(cells, scope="scenario").sections[0].rows
-    assert (first.name, first.marker) == ("NAL, values below", "tuned (16 trials)")
+    assert (first.name, first.marker) == ("NAL, values by scenario", "tuned (16 trials)")
     assert texts(first) == ["95.00 ± 0.00", "90.00 ± 0.00"]
+    assert (
+        "Values of NAL, tuned: λ = 0.5, α = 0.9 on symmetric 20 %; λ = 1.5, α = 0.8 on symmetric "
+        "40 %." in table_of(cells, scope="scenario").notes
+    )
     assert (second.name, second.marker) == ("NAL, λ = 0.5, α = 0.9", "fixed (paper)")
     assert texts(second) == ["95.00 ± 0.00", "80.00 ± 0.00"]
 
@@ -234,14 +239,14 @@ def test_the_papers_numbers_on_another_backbone_are_not_shown() -> None:
 def test_a_subset_is_stated_in_subtitle_and_notes() -> None:
     table = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR, subset=1000)
     assert "trained on 1,000 of 50,000 images" in table.subtitle
-    assert "Trained on 1,000 of 50,000 images." in table.notes
+    assert "Trained on 1,000 of 50,000 images. Test set: 10,000 images." in table.notes
 
 
 def test_a_subset_of_the_test_images_is_stated_in_subtitle_and_notes() -> None:
     table = table_of([(tuned_cell(), [0.5] * 3)], **CIFAR, test_subset=2000)
     assert "tested on 2,000 of 10,000 images" in table.subtitle
     assert any(
-        note.startswith("Accuracies are measured on 2,000 of 10,000 test images, the same for all")
+        "Accuracies are measured on 2,000 of 10,000 test images, the same for all" in note
         for note in table.notes
     )
 
@@ -348,7 +353,7 @@ def test_a_run_continued_on_another_device_is_noted() -> None:
     device = "cpu, then cuda: NVIDIA A100"
     second = replace(second, provenance={**second.provenance, "device": device})
     notes = comparison_table(make_plan([cell]), recorded_runs([first, second])).notes
-    assert notes[-2].startswith("Runs were trained on different kinds of device (")
+    assert notes[-3].startswith("Runs were trained on different kinds of device (")
     assert notes[-1] == (
         "Continued on another device or version: NAL, λ = 1.5, α = 0.8, symmetric 40 %, seed 1 "
         "(device cpu, then cuda: NVIDIA A100); the accuracies may differ from those of an "
@@ -509,6 +514,28 @@ def test_numbers_of_pretrained_networks_are_marked() -> None:
 def test_the_sampling_error_of_the_test_set_is_noted() -> None:
     table = table_of([(make_cell("ce"), [0.90, 0.92, 0.934])], **DIGITS)
     assert (
-        "The test set has 360 images. Another one of this size would change an accuracy of 91.8 % "
-        "by 1.4 points (standard error), which ± does not contain." in table.notes
+        "Another test set of 360 images would change an accuracy of 91.8 % by 1.4 points "
+        "(standard error), which ± does not contain." in table.notes
     )
+
+
+def test_the_title_names_the_noise_that_a_flag_has_chosen() -> None:
+    cells: list[tuple[CellRecord, list[float | None]]] = [(make_cell("ce", "clean"), [0.9] * 3)]
+    assert table_of(cells, has_other_scenarios=True).title == (
+        "scikit-learn digits (here: clean labels)"
+    )
+    assert table_of(cells).title == "scikit-learn digits"
+
+
+def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None:
+    search = TuningRecord("nal", "NAL", "symmetric-0.4", [], {}, trials=1, digests=[])
+
+    def says_so(accuracies: list[float | None]) -> bool:
+        ce_accuracies: list[float | None] = [0.80, 0.81, 0.82]
+        cells = [(tuned_cell(), accuracies), (make_cell("ce"), ce_accuracies)]
+        notes = table_of(cells, searches=[search]).notes
+        return any("NAL is less accurate than cross entropy" in note for note in notes)
+
+    assert says_so([0.70, 0.712, 0.72])
+    assert not says_so([0.70, 0.80, 0.90])
+    assert not says_so([0.78, 0.82, 0.82])

@@ -28,7 +28,7 @@ from trainables.errors import UserError
 
 HOSTILE = (
     r"</td><script>alert(1)</script> \input{/etc/passwd} \write18{id} $x_1^2$ 100 % #1 & {a} ~ "
-    "[a](http://b) `c` *d* _e_ |f| \"g\" 'h' é ß λ ± ⊖ † 漢 \N{GRINNING FACE} \x1b[31m \u202e"
+    "[a](http://b) `c` *d* _e_ |f| \"g\" 'h' é ß Ħ ſ λ ± ⊖ † 漢 \N{GRINNING FACE} \x1b[31m \u202e"
 )
 RUNS = (SeedAccuracy(0, 92.5, "a" * 64), SeedAccuracy(7, 94.5, "b" * 64))
 BEST = Entry("clean", "last epoch", bold=True, mean=93.5, std=1.41421, n=2, runs=RUNS)
@@ -119,6 +119,26 @@ def test_markdown_keeps_texts_in_their_cell() -> None:
     assert {line.count("|") - line.count("\\|") for line in table_lines} == {4}
     assert "<script" not in format_markdown(TABLE).replace("\\<", "")
     assert "](" not in format_markdown(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("~~a~~", r"\~\~a\~\~"),
+        ("https://a.b www.a.b", r"https\://a.b www\.a.b"),
+        ("a@b.c &lt; AT&T", r"a\@b.c \&lt; AT&T"),
+        ("__init__ first_epoch", r"\_\_init\_\_ first_epoch"),
+        ("[a]: b [0.1, 2]", r"[a]\: b [0.1, 2]"),
+    ],
+)
+def test_markdown_shows_texts_as_they_are(text: str, source: str) -> None:
+    note = format_markdown(replace(TABLE, notes=(text,))).splitlines()[-1]
+    assert note == f"- {source}"
+
+
+def test_latin_letters_that_latex_lacks_are_code_points() -> None:
+    assert escape_latex("ĦħĸĿŀŉŦŧſ") == "".join(f"U+{ord(c):04X}" for c in "ĦħĸĿŀŉŦŧſ")
+    assert escape_latex("éßŁž") == "éßŁž"
 
 
 def test_latex_has_no_command_of_a_text() -> None:

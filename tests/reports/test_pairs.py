@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reports.pairs import compare_rows
@@ -60,3 +62,14 @@ def test_results_are_put_into_words(second: str, summary: str) -> None:
 def test_one_seed_and_empty_tables_have_no_pairs() -> None:
     assert compare_rows(table_of({"NAL": (93.0,), "CE": (60.0,)})) == []
     assert compare_rows(table_of({})) == []
+
+
+def test_rows_named_alike_are_told_apart_by_their_origin() -> None:
+    table = table_of({"NAL": (93.0, 94.0), "CE": (90.0, 91.5)})
+    (section,) = table.sections
+    rows = [
+        replace(row, name="NAL", marker=marker)
+        for row, marker in zip(section.rows[:2], ("tuned", "fixed"), strict=True)
+    ]
+    (pair,) = compare_rows(replace(table, sections=(replace(section, rows=tuple(rows)),)))
+    assert (pair.first, pair.second) == ("NAL (tuned)", "NAL (fixed)")

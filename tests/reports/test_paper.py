@@ -63,9 +63,9 @@ def test_settings_of_scenarios() -> None:
     assert paper_noise_of("clean") == PaperNoise("real", 0.0, includes_true_class=False)
     assert paper_noise_of("human-worse") is None
     assert paper_noise_of("pmd-keep-2-0.35") == PaperNoise(
-        "pmd-type-2", 0.35, includes_true_class=False
+        "pmd-type-2", 0.35, includes_true_class=False, variant="keep"
     )
     assert paper_noise_of("symmetric-official-0.8") == PaperNoise(
-        "symmetric", 0.8, includes_true_class=True
+        "symmetric", 0.8, includes_true_class=True, variant="official"
     )
     assert paper_noise_of("asymmetric-superclass-0.4") is None

@@ -106,3 +106,9 @@ def test_the_averaged_epochs_are_those_of_the_protocols() -> None:
     values["protocols"]["clean"]["protocol"] = "best-epoch"
     with pytest.raises(RecordError, match="unknown protocol"):
         PlanRecord.from_json(json.dumps(values))
+
+
+def test_control_characters_of_texts_are_left_out() -> None:
+    plan = make_plan([make_cell()], title="a\x1b[31m b\nc \u202ed", deviations=["\x07e"])
+    parsed = PlanRecord.from_json(plan.to_json())
+    assert (parsed.title, parsed.deviations) == ("a[31m b c d", ["e"])

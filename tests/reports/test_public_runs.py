@@ -39,8 +39,9 @@ def sweep_of(
     return make_plan(cells, **fields), recorded_runs(results)
 
 
-def ce(scenario: str = "human-worse", **changes: Any) -> CellRecord:
-    return make_cell("ce", scenario, **changes)
+def ce(scenario: str = "human-worse", recipe: str = "") -> CellRecord:
+    epochs = int(recipe.split(": ")[1].split()[0]) if recipe else 0
+    return make_cell("ce", scenario, recipe=recipe, epochs=epochs)
 
 
 def quoted_texts(table: Table) -> dict[str, str]:

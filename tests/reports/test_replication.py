@@ -64,6 +64,16 @@ def test_the_papers_values_are_judged(accuracies: tuple[float, ...], kind: str) 
             "kind of symmetric noise",
         ),
         (nal(), {"epochs": 60}, "trains for 60 epochs, and the published runs for 500"),
+        (nal(), {"epochs": 600}, "trains for 600 epochs, and the published runs for 500"),
+        (nal(epochs=400), {}, "trains for 400 epochs, and the published runs for 500"),
+        (nal("symmetric-each-0.4"), {}, "each label is flipped by chance here"),
+        (
+            make_cell(
+                "elr", "symmetric-official-0.4", recipe="published recipe (here): 120 epochs"
+            ),
+            {},
+            "the one draw of NAL's public code",
+        ),
         (nal(), {"subset": 1000}, "uses a part of the images"),
     ],
 )
@@ -83,3 +93,15 @@ def test_tuned_values_that_equal_the_papers_are_judged() -> None:
 def test_nothing_is_published_for_other_noise_and_backbones() -> None:
     assert replications_of(nal("symmetric-0.3")) == []
     assert replications_of(nal(), backbone="MLP") == []
+
+
+def test_what_may_differ_is_said_beside_the_verdict() -> None:
+    (plain,) = replications_of(nal())
+    assert "excludes the true class from symmetric noise and its public code includes it" in (
+        plain.verdict.caveat
+    )
+    (departing,) = replications_of(nal(), deviations=["one thing", "another"])
+    assert departing.verdict.kind == "reproduced"
+    assert "this study departs from the paper in 2 points" in departing.verdict.caveat
+    (official,) = replications_of(nal("symmetric-official-0.4"))
+    assert official.verdict.caveat.endswith("and the published draws are unknown")

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from reports.aggregate import Statistic
-from reports.paired import LEVEL
-from reports.verdict import MARGIN, Published, judge
+from reports.paired import LEVEL, ROPE
+from reports.verdict import Published, judge
 
 OURS = [93.1, 93.4, 93.2, 93.6, 93.3]
 
@@ -48,13 +48,13 @@ def test_seeds_that_would_decide() -> None:
     verdict = judge(Statistic.of(few), published)
     assert verdict.kind == "inconclusive"
     count = int(verdict.reason.removeprefix("about ").split()[0])
-    std, distance = float(np.std(few, ddof=1)), MARGIN - abs(np.mean(few) - 93.32)
+    std, distance = float(np.std(few, ddof=1)), ROPE - abs(np.mean(few) - 93.32)
     needed = next(n for n in range(4, 100) if std / n**0.5 * stats.t.isf(LEVEL, n - 1) < distance)
     assert count == needed - 3
     assert "not even 1000 seeds" in judge(Statistic.of(few), Published(93.3, 3.0, 2)).reason
 
 
-@pytest.mark.parametrize("difference", [MARGIN, -MARGIN])
+@pytest.mark.parametrize("difference", [ROPE, -ROPE])
 @pytest.mark.parametrize("published_n", [3, 5])
 def test_wrong_verdicts_are_rare_at_the_margin(difference: float, published_n: int) -> None:
     """At a true difference equal to the margin, each verdict has at most its probability."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from search_spaces.yaml_lines import PlainValue, YamlError, dump_yaml, parse_yaml
@@ -100,3 +102,12 @@ def test_dumped_values_parse_to_the_same_values() -> None:
 def test_a_shared_list_is_dumped_twice() -> None:
     shared: list[PlainValue] = [1, 2]
     assert dump_yaml({"a": shared, "b": shared}) == "a: [1, 2]\nb: [1, 2]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [('title: "a\\e[31mb"', "U+001B"), ('a: 1\n"b\\u202e": 2', "U+202E")]
+)
+def test_control_characters_are_refused_with_their_line(text: str, code: str) -> None:
+    with pytest.raises(YamlError, match=rf"contains the control character {re.escape(code)}") as e:
+        parse_yaml(text)
+    assert e.value.line == text.count("\n") + 1

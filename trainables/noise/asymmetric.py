@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.errors import FieldError
-from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
+from trainables.noise.base import (
+    ONLY_OTHER_CLASSES,
+    Labels,
+    NoiseContext,
+    RatedNoise,
+    percent,
+)
 from trainables.run.seeds import uniform
 
 if TYPE_CHECKING:
@@ -135,6 +141,11 @@ class AsymmetricNoise(RatedNoise):
             + (" in superclass" if self.within_superclass else "")
             + (", each label by chance" if self.per_sample else "")
         )
+
+    @property
+    def rule(self) -> str:
+        """That a flipped label is never the true class."""
+        return ONLY_OTHER_CLASSES
 
     def check(self, source: Source) -> None:
         """Raise `FieldError` if no target classes are defined for the dataset."""

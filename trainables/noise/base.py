@@ -54,6 +54,11 @@ class NoiseContext:
         return int(self.index.max(initial=-1)) + 1
 
 
+ONLY_OTHER_CLASSES = "excludes the true class"
+ALL_CLASSES = "includes the true class"
+"""Values of `Noise.rule`: the classes from which the label of a selected sample is drawn."""
+
+
 class Noise(ABC):
     """Base class of the kinds of label noise; an instance is the noise of one scenario.
 
@@ -81,6 +86,11 @@ class Noise(ABC):
     def nominal_rate(self) -> float | None:
         """Noise rate in the scenario's name, from 0 to 1; None if the name has no rate."""
         return None
+
+    @property
+    def rule(self) -> str:
+        """Whether a wrong label may be the true class after all, for notes under tables; or ""."""
+        return ""
 
     @property
     def is_seed_independent(self) -> bool:

@@ -40,6 +40,11 @@ class CombinedNoise(Noise):
         return f"{self.first.title} + {self.second.title}"
 
     @property
+    def rule(self) -> str:
+        """Which labels the second noise draws, which may undo the first."""
+        return "the second noise may restore the true class" if self.second.rule else ""
+
+    @property
     def is_seed_independent(self) -> bool:
         """Whether all seeds have the same noisy labels after both kinds of noise."""
         return self.first.is_seed_independent and self.second.is_seed_independent

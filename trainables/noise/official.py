@@ -14,7 +14,14 @@ import numpy as np
 
 from trainables.errors import DataError
 from trainables.noise.asymmetric import target_classes
-from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
+from trainables.noise.base import (
+    ALL_CLASSES,
+    ONLY_OTHER_CLASSES,
+    Labels,
+    NoiseContext,
+    RatedNoise,
+    percent,
+)
 
 if TYPE_CHECKING:
     from trainables.datasets.base import Source
@@ -52,6 +59,11 @@ class OfficialNoise(RatedNoise):
         if self.asymmetric:
             return f"asymmetric {percent(self.rate)}, public code's draw"
         return f"symmetric {percent(self.rate)} incl. true class, public code's draw"
+
+    @property
+    def rule(self) -> str:
+        """Whether a selected sample may keep its true class."""
+        return ONLY_OTHER_CLASSES if self.asymmetric else ALL_CLASSES
 
     @property
     def is_seed_independent(self) -> bool:

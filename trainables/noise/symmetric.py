@@ -7,7 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from trainables.noise.base import Labels, NoiseContext, RatedNoise, percent
+from trainables.noise.base import (
+    ALL_CLASSES,
+    ONLY_OTHER_CLASSES,
+    Labels,
+    NoiseContext,
+    RatedNoise,
+    percent,
+)
 from trainables.run.seeds import uniform
 
 
@@ -48,6 +55,11 @@ class SymmetricNoise(RatedNoise):
             + (" incl. true class" if self.include_true_class else "")
             + (", each label by chance" if self.per_sample else "")
         )
+
+    @property
+    def rule(self) -> str:
+        """Whether a selected sample may keep its true class."""
+        return ALL_CLASSES if self.include_true_class else ONLY_OTHER_CLASSES
 
     def apply(self, context: NoiseContext, seed: int) -> Labels:
         """Return noisy labels; samples with the smallest random numbers get a new label.

@@ -18,6 +18,10 @@ ENVIRONMENTS_FOLDER = "environments"
 """Name of the subfolder of the home folder for lists of installed Python packages."""
 
 
+NO_COMMIT = "not a checkout"
+"""Commit in the provenance of code that is not in a git repository."""
+
+
 @cache
 def code_provenance() -> dict[str, str]:
     """Return the git commit of this code, and as "dirty" whether uncommitted changes exist."""
@@ -29,13 +33,13 @@ def code_provenance() -> dict[str, str]:
 
     try:
         if not git("ls-files", "provenance.py"):
-            return {"commit": "not a checkout", "dirty": "unknown"}
+            return {"commit": NO_COMMIT, "dirty": "unknown"}
         return {
             "commit": git("rev-parse", "HEAD"),
             "dirty": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
         }
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "not a checkout", "dirty": "unknown"}
+        return {"commit": NO_COMMIT, "dirty": "unknown"}
 
 
 @cache

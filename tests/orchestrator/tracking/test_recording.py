@@ -160,3 +160,26 @@ def test_the_sources_of_values(loaded: LoadedStudy) -> None:
     source = describe_value_sources(loaded, "nal", {"lambda": 0.5, "alpha": 0.9}, "symmetric-0.4")
     assert "small.yaml:9" in source
     assert describe_value_sources(loaded, "ce", {}, "symmetric-0.4") == method_of("ce").source
+
+
+def test_cells_record_what_was_trained(tmp_path: Path, loaded: LoadedStudy) -> None:
+    plan = Plan("small", loaded.study, random_data())
+    record = plan_record(Driver(plan, tmp_path).run().sweep, loaded)
+    nal = next(cell for cell in record.cells if cell.method == "nal")
+    assert (nal.epochs, nal.precision, record.study_epochs) == (6, "float32", 6)
+    assert nal.noise_rule == "excludes the true class"
+    assert nal.train_count == 70  # of 100 samples, 30 % are held out
+    assert "lambda" not in nal.settings
+    assert nal.settings["beta"] == 0.0
+    assert nal.setting_sources.keys() == nal.settings.keys()
+    assert not record.has_other_scenarios
+    (search,) = record.searches
+    assert search.chosen_digest in search.digests
+
+
+def test_a_flag_that_replaces_the_scenarios_is_recorded(tmp_path: Path) -> None:
+    loaded = small_study(scenarios=["clean"], epochs=3)
+    plan = Plan("small", loaded.study, random_data())
+    record = plan_record(Driver(plan, tmp_path).run(max_runs=1).sweep, loaded)
+    assert record.has_other_scenarios
+    assert (record.epochs, record.study_epochs) == (3, 6)

@@ -1,0 +1,125 @@
+"""Notes on tuning: searches with their budget, ranges and winners, and what was not tuned."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from reports.words import GREEK_LETTERS, format_count, format_values, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from reports.aggregate import CellSummary
+    from reports.optimism import SearchOptimism
+    from reports.plan_record import PlanRecord, TuningRecord
+    from trainables.run.parameters import Space
+
+EDGE_FRACTION = 0.05
+"""Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
+
+
+def search_notes(
+    plan: PlanRecord, cells: Sequence[CellSummary], optimism: Sequence[SearchOptimism]
+) -> Iterator[str]:
+    """Yield the notes on what was tuned, with what budget, and what was not.
+
+    Args:
+        plan: plan of the sweep.
+        cells: summaries of its cells.
+        optimism: held-out accuracies of each search's winner.
+    """
+    if plan.searches:
+        error = f"its standard error is at most {100 * plan.standard_error:.2f} points for one run"
+        resolution = "" if optimism else f"{error}; "
+        yield (
+            f"Hyperparameters are chosen by {plan.protocol}; {resolution}the test set chooses "
+            "nothing."
+        )
+    yield from _searches_notes(plan, cells)
+    yield from (each.text for each in optimism)
+    yield from _untuned_notes(plan, cells)
+    yield from _edges_notes(plan)
+
+
+def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
+    for search in plan.searches:
+        space = in_order(search.space)
+        ranges = ", ".join(_describe_space(name, space[name]) for name in space)
+        scenario_title = titles.get(search.scenario, search.scenario)
+        chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
+        text = (
+            f"{search.method_title}: {chosen_values}, from {len(search.digests)} of "
+            f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
+        )
+        if seed_count := max(
+            (len(candidate.digests) for candidate in search.candidates), default=0
+        ):
+            text += (
+                f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
+            )
+        yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _describe_candidates(search: TuningRecord) -> str:
+    """Return the number of candidates; as in plans, the paper's values are not one of them."""
+    search_count = sum(candidate.origin == "search" for candidate in search.candidates)
+    texts = [format_count(search_count, "candidate")] if search_count else []
+    if search_count < len(search.candidates):
+        texts.append("the paper's values")
+    return " and ".join(texts)
+
+
+def _describe_scope(plan: PlanRecord, search: TuningRecord) -> str:
+    if plan.scope == "scenario":
+        return "each scenario has its own search"
+    if len(search.serves) > 1:
+        return "one search serves all scenarios"
+    return "the search serves this scenario only"
+
+
+def _describe_space(name: str, space: Space) -> str:
+    scale = ", log" if space.log else ""
+    return f"{GREEK_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
+
+
+def _untuned_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
+    """Yield a note that names the methods that no search has tuned."""
+    if not plan.searches:
+        yield "No hyperparameter was tuned in this sweep: all values are fixed beforehand."
+        return
+    tuned = {search.method for search in plan.searches}
+    untuned = dict.fromkeys(
+        summary.cell.method_title for summary in cells if summary.cell.method not in tuned
+    )
+    if untuned:
+        yield (
+            f"Not tuned, in contrast to {_titles_of(plan)}: {', '.join(untuned)}; a comparison "
+            "with tuned values favours these."
+        )
+
+
+def _titles_of(plan: PlanRecord) -> str:
+    return " and ".join(dict.fromkeys(search.method_title for search in plan.searches))
+
+
+def _edges_notes(plan: PlanRecord) -> Iterator[str]:
+    for search in plan.searches:
+        for name, value in in_order(search.chosen or {}).items():
+            space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
+            if _is_at_edge(float(value), space):
+                yield (
+                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
+                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
+                    f"(search.space.{search.method}.{name})."
+                )
+
+
+def _is_at_edge(value: float, space: Space) -> bool:
+    """Return whether a value lies in the outer `EDGE_FRACTION` of a search space, or outside."""
+    low, high, point = space.low, space.high, value
+    if space.log:
+        low, high, point = math.log(low), math.log(high), math.log(point)
+    margin = EDGE_FRACTION * (high - low)
+    return not low + margin < point < high - margin
