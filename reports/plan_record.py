@@ -125,6 +125,7 @@ class CellRecord:
         reading: name of the metric that the runs' own recipe reports in the first column of the
             table; "" for the metric of that column.
         one_draw: whether the runs of all seeds are trained on the same noisy labels.
+        command: shell command that trains a run again, without its seed; "" if it is not recorded.
     """
 
     method: str
@@ -140,6 +141,7 @@ class CellRecord:
     recipe: str = ""
     reading: str = ""
     one_draw: bool = False
+    command: str = ""
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):

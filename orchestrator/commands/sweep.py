@@ -90,7 +90,9 @@ def run(
                     study_flags, locations, loaded_plan.plan, cost, measure_cost, console
                 )
             home.require_space(cost.plan_bytes(loaded_plan.plan))
-        failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
+        failures = _carry_out(
+            engine, study_flags, locations, loaded_plan, cost, console, as_json=as_json
+        )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
             console.print(
@@ -214,6 +216,7 @@ def _ask_confirmation(
 
 def _carry_out(
     engine: Engine,
+    study_flags: StudyFlags,
     locations: Locations,
     loaded_plan: LoadedPlan,
     cost: MachineCost | None,
@@ -225,6 +228,7 @@ def _carry_out(
 
     Args:
         engine: engine that carries out the runs.
+        study_flags: flags that select the study and change it.
         locations: locations of data and results.
         loaded_plan: plan and study of the sweep.
         cost: measured cost of a run; None if no run is left to carry out.
@@ -241,7 +245,11 @@ def _carry_out(
     ):
         sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
         recorder = SweepRecorder(
-            sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
+            sweep,
+            loaded_plan.loaded_study,
+            SweepArchive.of(home.path, plan.digest),
+            tracker,
+            study_flags,
         )
         try:
             recorded_count = recorder.resume()
