@@ -144,7 +144,7 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
+@with_flags("sweep", "home_dir", "tracking_uri", "out", "html", "paper", "pairs", "json")
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -157,8 +157,15 @@ def report(
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File to which the table is also written: .md, .tex, .csv, .html, .json or .txt; "
+            help="File to which the table is also written: .md, .tex, .csv, .json or .txt; "
             "repeatable."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to which a page is written: tables, verdicts, plan, and every run.",
         ),
     ] = None,
     paper: Annotated[
@@ -178,6 +185,7 @@ def report(
             sweep,
             locations,
             out or (),
+            html_file=html,
             as_json=json,
             shows_verdicts=paper,
             shows_pairs=pairs,

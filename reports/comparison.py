@@ -251,6 +251,7 @@ def _measured_entry(summary: CellSummary | None, kind: AccuracyKind, *, is_headl
             SeedAccuracy(seed, accuracy, digests[seed])
             for seed, accuracy in summary.accuracies[metric].items()
         ),
+        digests=tuple(summary.cell.digests),
     )
 
 

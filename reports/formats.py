@@ -145,17 +145,11 @@ def format_latex(table: Table) -> str:
     return _template("table.tex.j2", {"tex": escape_latex}).render(table=table)
 
 
-def format_html(table: Table) -> str:
-    """Format a table as an HTML page without scripts or references to other files."""
-    return _template("table.html.j2", {}, escapes_html=True).render(table=table)
-
-
 FORMATS: dict[str, Callable[[Table], str]] = {
     ".md": format_markdown,
     ".txt": render_text,
     ".tex": format_latex,
     ".csv": format_csv,
-    ".html": format_html,
     ".json": format_json,
 }
 """Function that formats a table, by the suffix of the file."""
@@ -173,7 +167,7 @@ def find_format(path: Path) -> Callable[[Table], str]:
         *suffixes, last_suffix = FORMATS
         raise UserError(
             f"--out {path}: no format has the suffix '{path.suffix}'; write a file that ends in "
-            f"{', '.join(suffixes)} or {last_suffix}"
+            f"{', '.join(suffixes)} or {last_suffix}; --html FILE writes a page"
         ) from None
 
 
@@ -203,13 +197,11 @@ def _escape_markdown(text: str) -> str:
     return re.sub(r"[\\`*<|]|(?<!\w)_|_(?!\w)|(?<=\])\(", r"\\\g<0>", one_line)
 
 
-def _template(
-    name: str, filters: dict[str, Callable[[str], str]], *, escapes_html: bool = False
-) -> Template:
+def _template(name: str, filters: dict[str, Callable[[str], str]]) -> Template:
     environment = Environment(
         loader=PackageLoader("reports"),
         undefined=StrictUndefined,
-        autoescape=escapes_html,  # noqa: S701 - other formats have filters of their own
+        autoescape=False,  # noqa: S701 - each format escapes texts by a filter of its own
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

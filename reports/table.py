@@ -41,6 +41,7 @@ class Entry:
         n: number of runs averaged; None if a publication does not state it.
         diverged: number of runs that diverged.
         runs: finished runs; empty for a published accuracy.
+        digests: digests of the planned runs, one for each seed; empty for a published accuracy.
     """
 
     scenario: str = ""
@@ -53,6 +54,7 @@ class Entry:
     n: int | None = None
     diverged: int = 0
     runs: tuple[SeedAccuracy, ...] = ()
+    digests: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

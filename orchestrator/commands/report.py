@@ -13,7 +13,7 @@ from reports.pairs import PAIRS_NOTE, compare_rows
 from reports.read import sweep_starts
 from reports.render import render_pairs, render_replications
 from reports.replication import find_replications
-from reports.report import print_table, read_confirmed_sweep
+from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
@@ -34,6 +34,7 @@ def run(
     locations: Locations,
     out_files: Sequence[Path] = (),
     *,
+    html_file: Path | None = None,
     as_json: bool,
     shows_verdicts: bool = False,
     shows_pairs: bool = False,
@@ -45,6 +46,7 @@ def run(
             the latest sweep.
         locations: locations of the home folder and the MLflow store.
         out_files: files to write, whose suffixes choose the formats.
+        html_file: file to which the page of the sweep is written; None for no page.
         as_json: whether to print JSON on standard output.
         shows_verdicts: whether to print verdicts on the published accuracies as well.
         shows_pairs: whether to print the differences of all pairs of rows as well.
@@ -64,6 +66,8 @@ def run(
     table = comparison_table(plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
+    if html_file is not None:
+        write_atomically(html_file, build_page(uri, plan, runs, table))
     replications = find_replications(plan, runs) if shows_verdicts else None
     pairs = compare_rows(table) if shows_pairs else None
     if as_json:
