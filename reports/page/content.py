@@ -39,11 +39,9 @@ class PageRun:
         digest: digest of the run.
         status: how the run ended, such as "finished"; "not recorded yet" for a run that has not.
         accuracies: accuracies of the run, in the order of `PageCell.kinds`; None for none.
-        device: device and version of torch that trained the run; "" if it has not ended, as are the
-            texts below.
-        commit: git commit of the training code.
-        data_sha256: SHA-256 of the dataset's content.
-        labels_sha256: SHA-256 of the noisy labels.
+        labels_sha256: SHA-256 of the noisy labels; "" for a run that is not recorded.
+        circumstances: device, commit and data of the run by name; empty for a run that is not
+            recorded.
         page_url: address of the run's page on the MLflow server; "" if no server has it.
         command: shell command that trains the run again; "" if it is not recorded.
     """
@@ -52,10 +50,8 @@ class PageRun:
     digest: str
     status: str
     accuracies: tuple[float | None, ...]
-    device: str
-    commit: str
-    data_sha256: str
     labels_sha256: str
+    circumstances: Mapping[str, str]
     page_url: str
     command: str
 
@@ -67,10 +63,12 @@ class PageCell:
     Attributes:
         anchor: ID of the cell in the page.
         title: method and scenario.
-        facts: values in full precision, their origin and the recipe.
+        facts: values in full precision, their origin, the recipe, and the circumstances that all
+            runs share.
         replications: published accuracies beside the measured ones, with verdicts.
         kinds: titles of the accuracies that the runs have.
         runs: all planned runs, in the order of their seeds.
+        differing: names of the circumstances in which the runs differ.
         plot: test accuracy over the epochs; None if no run has recorded it.
     """
 
@@ -80,6 +78,7 @@ class PageCell:
     replications: tuple[Replication, ...]
     kinds: tuple[str, ...]
     runs: tuple[PageRun, ...]
+    differing: tuple[str, ...]
     plot: CurvePlot | None
 
 
@@ -243,6 +242,18 @@ def _cell(
         "Recipe": cell.recipe,
     }
     seeds_and_digests = list(zip(cell.seeds, cell.digests, strict=True))
+    page_runs = tuple(
+        _run(seed, digest, runs.get(digest), kinds, cell.command)
+        for seed, digest in seeds_and_digests
+    )
+    circumstances = [run.circumstances for run in page_runs if run.circumstances]
+    differing = tuple(
+        name
+        for name in (circumstances[0] if circumstances else ())
+        if len({each[name] for each in circumstances}) > 1
+    )
+    if circumstances:
+        facts |= {name: text for name, text in circumstances[0].items() if name not in differing}
     return PageCell(
         anchor=anchor,
         title=", ".join(filter(None, own_key)),
@@ -253,10 +264,8 @@ def _cell(
             if (replication.method, replication.values, replication.scenario) == own_key
         ),
         kinds=tuple(kind.title for kind in kinds),
-        runs=tuple(
-            _run(seed, digest, runs.get(digest), kinds, cell.command)
-            for seed, digest in seeds_and_digests
-        ),
+        runs=page_runs,
+        differing=differing,
         plot=plot_curves(
             {seed: curves[digest] for seed, digest in seeds_and_digests if digest in curves}
         ),
@@ -276,13 +285,19 @@ def _run(
         accuracies=tuple(
             100 * metrics[kind.metric] if kind.metric in metrics else None for kind in kinds
         ),
-        device=", torch ".join(run.provenance[name] for name in ("device", "torch")) if run else "",
-        commit=run.commit if run else "",
-        data_sha256=run.data_sha256 if run else "",
         labels_sha256=run.labels_sha256 if run else "",
+        circumstances=_circumstances(run) if run else {},
         page_url=run.page_url if run else "",
         command=f"{command} --seed {seed} --home again" if command else "",
     )
+
+
+def _circumstances(run: RecordedRun) -> dict[str, str]:
+    return {
+        "Device": f"{run.provenance['device']}, torch {run.provenance['torch']}",
+        "Commit": run.commit,
+        "Data, SHA-256": run.data_sha256[:12],
+    }
 
 
 def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch:

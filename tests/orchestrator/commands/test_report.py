@@ -16,6 +16,7 @@ from orchestrator.commands import report
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.schema import Phase
+from trainables.errors import HomeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +86,21 @@ def test_a_study_is_named_by_its_name_or_its_file(
     with pytest.raises(SystemExit):
         main()
     assert "the study file 'mime.yaml' does not exist" in capsys.readouterr().err
+
+
+def test_the_page_is_written_beside_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = fresh_store(tmp_path)
+    record_sweep(uri, tmp_path, OLD)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    report.run("mine", locations, html_file=tmp_path / "page.html", as_json=False)
+    assert "Cross Entropy" in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<polyline") == 2
+    assert str(tmp_path) not in page
+
+    folder = tmp_path / "missing"
+    with pytest.raises(HomeError, match="missing"):
+        report.run("mine", locations, html_file=folder / "page.html", as_json=True)
+    assert capsys.readouterr().out == ""
