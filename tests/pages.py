@@ -90,6 +90,17 @@ def small_plan(cells: Sequence[CellRecord] | None = None, **changes: Any) -> Pla
     return make_plan(cells, **{"searches": [search], **changes})
 
 
+def judged_plan() -> PlanRecord:
+    """Return a plan whose cells have published accuracies: CIFAR-10, as in the paper."""
+    return small_plan(
+        [make_cell("nal", "symmetric-0.4", source="paper, section 5.2"), *page_cells()],
+        searches=[],
+        dataset=replace(small_plan().dataset, name="cifar10", title="CIFAR-10"),
+        backbone="ResNet-34 (32×32)",
+        epochs=500,
+    )
+
+
 def hostile_page() -> Page:
     """Return a page whose study, method, scenario and run have hostile texts."""
     cells = [

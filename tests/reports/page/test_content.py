@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from factories import cell_specs, make_cell, make_result
-from pages import page_cells, page_of, page_runs, small_plan
+from pages import judged_plan, page_of, page_runs, small_plan
 from recorded import recorded_runs
 
 
@@ -94,13 +94,7 @@ def test_the_plan_is_told_in_short() -> None:
 
 
 def test_cells_know_their_published_accuracies() -> None:
-    plan = small_plan(
-        [make_cell("nal", "symmetric-0.4", source="paper, section 5.2"), *page_cells()],
-        searches=[],
-        dataset=replace(small_plan().dataset, name="cifar10", title="CIFAR-10"),
-        backbone="ResNet-34 (32×32)",
-        epochs=500,
-    )
+    plan = judged_plan()
     page = page_of(plan, page_runs(plan))
     reference, ce, _ = page.cells
     assert len(page.replications) == sum(len(cell.replications) for cell in page.cells)

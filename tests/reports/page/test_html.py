@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import urllib.parse
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_cell
-from pages import HOSTILE, hostile_page, page_cells, page_of, page_runs, small_plan
+from pages import HOSTILE, hostile_page, judged_plan, page_cells, page_of, page_runs, small_plan
 
 from reports.page import content
 from reports.page.content import PageFigure
@@ -92,6 +93,15 @@ def test_figures_are_images_within_the_page() -> None:
     assert values_of(tags, "alt") == [f"Figure {HOSTILE}"]
 
 
+def test_comparable_entries_show_their_difference_from_the_paper() -> None:
+    plan = judged_plan()
+    page = Tags(format_page(page_of(plan, page_runs(plan))))
+    shown = [text for text in page.texts if "against the paper" in text]
+    assert shown == ["−3.09 against the paper"]  # 90.4 and the paper's 93.49; λ = 1.23 is not its
+    assert "not reproduced" in page.texts
+    assert "93.49 ± 0.07" in page.texts
+
+
 def test_runs_link_to_their_pages_on_a_server() -> None:
     plan = small_plan()
     url = "http://tracking:5000/#/experiments/1/runs/ab"
@@ -144,6 +154,10 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[BrowserPage]:
     page.close()
     assert problems == []
     assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+
+
+def page_path(page: BrowserPage) -> Path:
+    return Path(urllib.parse.urlsplit(page.url).path)
 
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
@@ -213,7 +227,12 @@ def test_an_entry_opens_and_closes_its_runs(opened: BrowserPage) -> None:
 @needs_chromium
 def test_no_rule_of_accessibility_is_broken(opened: BrowserPage) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    plan = judged_plan()
+    figures = [PageFigure("Figure", SVG)]
+    page_path(opened).write_text(format_page(page_of(plan, page_runs(plan), figures)))
+    opened.reload()
     opened.locator("a.open").nth(3).click()
+    assert opened.locator(".not-reproduced").count() > 0
     for summary in opened.locator("summary:visible").all():
         summary.click()
     opened.emulate_media(reduced_motion="reduce")
@@ -221,7 +240,9 @@ def test_no_rule_of_accessibility_is_broken(opened: BrowserPage) -> None:
         for width in (1280, 360):
             opened.emulate_media(color_scheme=scheme)
             opened.set_viewport_size({"width": width, "height": 800})
-            violations = axe.run(opened).response["violations"]
+            response = axe.run(opened).response
+            assert "color-contrast" in {each["id"] for each in response["passes"]}
+            violations = response["violations"]
             assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
             assert opened.evaluate("document.documentElement.scrollWidth") == width
 
