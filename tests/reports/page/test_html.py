@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from factories import make_cell
 from pages import HOSTILE, hostile_page, judged_plan, page_cells, page_of, page_runs, small_plan
+from playwright.sync_api import sync_playwright
 
 from reports.page import content
 from reports.page.content import PageFigure
@@ -128,8 +130,7 @@ def test_an_entry_without_finished_runs_opens_them() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as context:
+    with sync_playwright() as context:
         browser = context.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox"], timeout=60_000
         )
@@ -226,7 +227,7 @@ def test_an_entry_opens_and_closes_its_runs(opened: BrowserPage) -> None:
 @pytest.mark.slow
 @needs_chromium
 def test_no_rule_of_accessibility_is_broken(opened: BrowserPage) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     plan = judged_plan()
     figures = [PageFigure("Figure", SVG)]
     page_path(opened).write_text(format_page(page_of(plan, page_runs(plan), figures)))
