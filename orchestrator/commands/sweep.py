@@ -93,7 +93,7 @@ def run(
                 )
             home.require_space(cost.plan_bytes(loaded_plan.plan))
         failures = _carry_out(
-            engine, study_flags, locations, loaded_plan, cost, console, as_json=as_json
+            engine, locations, loaded_plan, cost, console, study_flags, as_json=as_json
         )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
@@ -218,11 +218,11 @@ def _ask_confirmation(
 
 def _carry_out(
     engine: Engine,
-    study_flags: StudyFlags,
     locations: Locations,
     loaded_plan: LoadedPlan,
     cost: MachineCost | None,
     console: Console,
+    study_flags: StudyFlags,
     *,
     as_json: bool,
 ) -> list[str]:
@@ -230,11 +230,11 @@ def _carry_out(
 
     Args:
         engine: engine that carries out the runs.
-        study_flags: flags that select the study and change it.
         locations: locations of data and results.
         loaded_plan: plan and study of the sweep.
         cost: measured cost of a run; None if no run is left to carry out.
         console: console to print on.
+        study_flags: flags that select the study and change it.
         as_json: whether to also print the table as JSON on standard output.
 
     Returns:
