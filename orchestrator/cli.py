@@ -146,8 +146,8 @@ def show(
 
 @app.command()
 @with_flags(
-    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "paper", "spread", "columns"),
-    *("pairs", "ranks", "json"),
+    *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "html", "paper", "spread"),
+    *("columns", "pairs", "ranks", "json"),
 )
 def report(
     locations: Locations,
@@ -177,8 +177,15 @@ def report(
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File to which the table is also written: .md, .tex, .csv, .html, .json or .txt; "
+            help="File to which the table is also written: .md, .tex, .csv, .json or .txt; "
             "repeatable."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to which a page is written: tables, verdicts, plan, and every run.",
         ),
     ] = None,
     paper: Annotated[
@@ -213,6 +220,7 @@ def report(
     from orchestrator.commands import report as report_command
 
     flags_of_one_sweep = {
+        "--html": html is not None,
         "--paper": paper,
         "--pairs": pairs,
         "--ranks": ranks,
@@ -232,18 +240,17 @@ def report(
                 layout, sweeps or (), locations, out or (), as_json=json
             )
         )
-    raise typer.Exit(
-        report_command.run(
-            next(iter(sweeps or ()), None),
-            locations,
-            out or (),
-            as_json=json,
-            shows_verdicts=paper,
-            shows_pairs=pairs,
-            shows_ranks=ranks,
-            style=report_command.TableStyle(spread, columns),
-        )
+    request = report_command.ReportRequest(
+        table_files=out or (),
+        page_file=html,
+        has_verdicts=paper,
+        has_pairs=pairs,
+        has_ranks=ranks,
+        spread=spread,
+        columns=columns,
     )
+    sweep = next(iter(sweeps or ()), None)
+    raise typer.Exit(report_command.run(sweep, locations, request, as_json=json))
 
 
 @app.command()

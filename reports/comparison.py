@@ -385,6 +385,7 @@ def measured_entry(
             for seed, accuracy in summary.accuracies.get(metric, {}).items()
         ),
         spread=spread,
+        digests=tuple(summary.cell.digests),
     )
 
 

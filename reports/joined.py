@@ -47,6 +47,13 @@ RowKey = tuple[str, str, str, str]
 """Key of a row: method, "tuned" or "fixed", values and recipe."""
 
 
+COMMON_SETTINGS = (
+    *("backbone", "subset", "test_subset", "hold_out", "epochs", "batch_size", "optimizer"),
+    *("learning_rate", "momentum", "weight_decay", "schedule", "augmentation", "precision"),
+)
+"""Parameters of MLflow runs that must agree where sweeps share a column of a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class JoinedLayout:
     """What a joined table shows.
@@ -109,7 +116,7 @@ class RecordedSweep:
         """
         plan, cells = self.plan, self.cells_on(scenario)
         recipes = {
-            tuple(self.runs[digest].settings.items())
+            tuple(self.runs[digest].params.get(name, "") for name in COMMON_SETTINGS)
             for summary in cells
             if not summary.cell.recipe
             for digest in summary.cell.digests

@@ -155,6 +155,7 @@ class CellRecord:
         train_count: number of samples that the runs are trained on, without the held-out ones.
         settings: values of the method's other hyperparameters, which the study fixes.
         setting_sources: publication or rule that each of `settings` comes from.
+        command: shell command that trains a run again, without its seed; "" if it is not recorded.
     """
 
     method: str
@@ -177,6 +178,7 @@ class CellRecord:
     train_count: int = 0
     settings: dict[str, SettingValue] = field(default_factory=dict)
     setting_sources: dict[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.digests):

@@ -14,6 +14,7 @@ from reports.store import (
     local_artifact_folder,
     mask_password,
     open_store,
+    run_page_url,
     search_runs,
     translate_store_errors,
 )
@@ -29,13 +30,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-COMMON_SETTINGS = (
-    *("backbone", "subset", "test_subset", "hold_out", "epochs", "batch_size", "optimizer"),
-    *("learning_rate", "momentum", "weight_decay", "schedule", "augmentation", "precision"),
-)
-"""Parameters of MLflow runs that must agree where sweeps share a column of a table."""
 _COMMIT_PATTERN = re.compile(r"[0-9a-f]{13,}")
 """Git commit in full, of which reports print the beginning."""
+
+Curve = list[tuple[int, float]]
+"""Values of a metric over the epochs of a run: pairs of epoch and value, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,13 @@ class RecordedRun:
             `BIT_RELEVANT_KEYS`.
         revision: revision of the training code that trained the run.
         metrics: last value of each metric, by name; accuracies are fractions.
-        settings: training settings that a table's column has in common, by name; see
-            `COMMON_SETTINGS`.
         commit: git commit of the training code, such as "0123abcd, with uncommitted changes"; "" if
             it is not recorded.
         epochs: number of epochs that the run was to be trained for; 0 if it is not recorded.
+        data_sha256: SHA-256 of the dataset's content; "" if it is not recorded.
+        params: settings of the run as text, by their key in a study file.
+        mlflow_id: MLflow's ID of the run; "" for a run without a store.
+        page_url: address of the run's page on the MLflow server; "" if no server has the run.
     """
 
     digest: str
@@ -65,9 +66,12 @@ class RecordedRun:
     provenance: Mapping[str, str]
     revision: int
     metrics: Mapping[str, float]
-    settings: Mapping[str, str] = field(default_factory=dict)
     commit: str = ""
     epochs: int = 0
+    data_sha256: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    mlflow_id: str = ""
+    page_url: str = ""
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
@@ -92,7 +96,33 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         sweep_run = _select_sweep_run(_find_sweep_runs(client), sweep, uri)
         plan = _read_plan(client, sweep_run)
         runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
-        return plan, [_to_recorded_run(run) for run in runs]
+        return plan, [_to_recorded_run(run, uri) for run in runs]
+
+
+def read_curves(uri: str, runs: Sequence[RecordedRun], metric: str) -> dict[str, Curve]:
+    """Read the values of a metric over the epochs of runs, by the digest of the run.
+
+    This takes about 6 ms for each run in an SQLite file. MLflow has no faster way: its requests for
+    several runs read as long, and an MLflow server thins out their values.
+
+    Args:
+        uri: URI of the MLflow store.
+        runs: recorded runs that `read_sweep` has returned from this store.
+        metric: name of the metric, such as "test/accuracy".
+
+    Raises:
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        return {
+            run.digest: sorted(
+                (measurement.step, measurement.value)
+                for measurement in client.get_metric_history(run.mlflow_id, metric)
+            )
+            for run in runs
+        }
 
 
 def read_latest_sweeps(
@@ -231,8 +261,8 @@ def _iter_planned_runs(client: MlflowClient, experiment_id: str, plan: PlanRecor
                 return
 
 
-def _to_recorded_run(run: Run) -> RecordedRun:
-    """Convert an MLflow run into a `RecordedRun`."""
+def _to_recorded_run(run: Run, uri: str) -> RecordedRun:
+    """Convert an MLflow run of a store into a `RecordedRun`."""
     tags = run.data.tags
     return RecordedRun(
         digest=tags["nal.digest"],
@@ -242,9 +272,12 @@ def _to_recorded_run(run: Run) -> RecordedRun:
         provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT_KEYS},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
-        settings={name: run.data.params.get(name, "") for name in COMMON_SETTINGS},
         commit=describe_commit(tags.get("nal.commit", ""), tags.get("nal.dirty", "")),
         epochs=int(run.data.params.get("epochs", 0)),
+        data_sha256=tags.get("nal.data", ""),
+        params=run.data.params,
+        mlflow_id=run.info.run_id,
+        page_url=run_page_url(uri, run.info.experiment_id, run.info.run_id),
     )
 
 

@@ -1,16 +1,22 @@
-"""The table of a sweep, from the records in MLflow."""
+"""The table and the page of a sweep, from the records in MLflow."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.comparison import comparison_table
 from reports.formats import format_markdown
-from reports.read import read_sweep
+from reports.page.content import page_content
+from reports.page.html import PAGE_FILE, format_page
+from reports.read import read_curves, read_sweep
 from reports.render import render_terminal, render_text
 from trainables.errors import UserError
+from trainables.run.metrics import TEST_ACCURACY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from reports.plan_record import PlanRecord
@@ -18,8 +24,30 @@ if TYPE_CHECKING:
     from reports.table import Table
 
 
-def build_table(uri: str, sweep: str | None) -> Table:
-    """Read a sweep from MLflow and build its table.
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """The table and the page of a sweep.
+
+    Attributes:
+        table: comparison table.
+        page: page as HTML.
+    """
+
+    table: Table
+    page: str
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Files that MLflow keeps with the sweep, by name."""
+        return {
+            "table.md": format_markdown(self.table),
+            "table.txt": render_text(self.table),
+            PAGE_FILE: self.page,
+        }
+
+
+def build_report(uri: str, sweep: str | None) -> SweepReport:
+    """Read a sweep from MLflow, and build its table and its page.
 
     Args:
         uri: URI of the MLflow store.
@@ -29,11 +57,31 @@ def build_table(uri: str, sweep: str | None) -> Table:
         UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
         RecordError: if the recorded runs are inconsistent.
     """
-    return comparison_table(*read_confirmed_sweep(uri, sweep))
+    plan, runs = read_confirmed_sweep(uri, sweep)
+    table = comparison_table(plan, runs)
+    return SweepReport(table, build_page(uri, plan, runs, table))
+
+
+def build_page(uri: str, plan: PlanRecord, runs: Sequence[RecordedRun], table: Table) -> str:
+    """Return the page of a sweep as HTML, with the learning curves of the runs in its table.
+
+    Args:
+        uri: URI of the MLflow store that the runs were read from.
+        plan: plan of the sweep.
+        runs: recorded runs that the plan names.
+        table: comparison table of these runs.
+
+    Raises:
+        RecordError: if the recorded runs are inconsistent.
+    """
+    table_digests = {digest for cell in plan.cells for digest in cell.digests}
+    table_runs = [run for run in runs if run.digest in table_digests]
+    curves = read_curves(uri, table_runs, TEST_ACCURACY)
+    return format_page(page_content(plan, runs, table, curves))
 
 
 def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[RecordedRun]]:
-    """Read the plan and the runs of a sweep that has runs of the confirm phase; see `build_table`.
+    """Read the plan and the runs of a sweep that has runs of the confirm phase; see `build_report`.
 
     Raises:
         UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
@@ -50,8 +98,3 @@ def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[
 def print_table(table: Table, console: Console) -> None:
     """Print a table; the best values are bold on a terminal, and marked with * elsewhere."""
     console.print(render_terminal(table, mark_best=not console.is_terminal))
-
-
-def recorded_files(table: Table) -> dict[str, str]:
-    """Return the files of a table that MLflow keeps with the sweep, by name."""
-    return {"table.md": format_markdown(table), "table.txt": render_text(table)}

@@ -60,6 +60,24 @@ def local_artifact_folder(uri: str) -> Path | None:
     return Path(urllib.request.url2pathname(address.path)) if address.scheme == "file" else None
 
 
+def run_page_url(uri: str, experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page on an MLflow server, without credentials.
+
+    Args:
+        uri: URI of the MLflow store.
+        experiment_id: MLflow's ID of the run's experiment.
+        run_id: MLflow's ID of the run.
+
+    Returns:
+        The address; "" for a store that is a file or a database, which may be served anywhere.
+    """
+    server = urllib.parse.urlsplit(uri)
+    if server.scheme not in ("http", "https"):
+        return ""
+    address = server._replace(netloc=server.netloc.rpartition("@")[2], query="", fragment="")
+    return f"{address.geturl().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def check_store(uri: str) -> None:
     """Check that an MLflow store can be used, within ten seconds and without importing MLflow.
 

@@ -51,6 +51,7 @@ class Entry:
         spread: what is printed after ±; None for a published accuracy, whose ± is as printed.
         unit: unit of the numbers; "%" for accuracies, "s", "h" or "MB" for time and memory.
         values: hyperparameter values that the entry shows in place of a number.
+        digests: digests of the planned runs, one for each seed; empty for a published accuracy.
     """
 
     scenario: str = ""
@@ -67,6 +68,7 @@ class Entry:
     spread: Spread | None = Spread.SD
     unit: str = "%"
     values: tuple[tuple[str, bool | int | float | str], ...] = ()
+    digests: tuple[str, ...] = ()
 
     @property
     def plus_minus(self) -> float | None:

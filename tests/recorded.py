@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.tracking.projection import run_params
 from reports.read import RecordedRun
 from trainables.run.result import BIT_RELEVANT_KEYS
 
@@ -25,6 +26,9 @@ def recorded_runs(results: Iterable[RunResult]) -> list[RecordedRun]:
             revision=result.spec.revision,
             metrics=result.summary()
             | ({} if result.labels.flip_rate is None else {"flip_rate": result.labels.flip_rate}),
+            commit=result.provenance["commit"],
+            data_sha256=result.spec.data,
+            params=run_params(result.spec),
         )
         for result in results
     ]

@@ -17,62 +17,97 @@ from reports.ranks import rank_rows
 from reports.read import sweep_starts
 from reports.render import render_pairs, render_ranks, render_replications
 from reports.replication import find_replications
-from reports.report import print_table, read_confirmed_sweep
+from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
 
     from orchestrator.flags import Locations
     from reports.pairs import RowPair
+    from reports.ranks import RankComparison
     from reports.replication import Replication
+    from reports.table import Table
 
 
 @dataclass(frozen=True, slots=True)
-class TableStyle:
-    """What a table shows beside the means.
+class ReportRequest:
+    """What the command prints and writes of a sweep, beside its table.
 
     Attributes:
+        table_files: files of the table, whose suffixes choose the formats.
+        page_file: file of the sweep's page; None for no page.
+        has_verdicts: whether verdicts on the published accuracies are printed.
+        has_pairs: whether the differences of all pairs of rows are printed.
+        has_ranks: whether average ranks over the scenarios are printed.
         spread: what is printed after ± of measured accuracies.
-        columns: names of further columns, separated by commas.
+        columns: names of further columns of the table, separated by commas.
     """
 
+    table_files: Sequence[Path] = ()
+    page_file: Path | None = None
+    has_verdicts: bool = False
+    has_pairs: bool = False
+    has_ranks: bool = False
     spread: Spread = Spread.SD
     columns: str = ""
 
 
-DEFAULT_STYLE = TableStyle()
+@dataclass(frozen=True, slots=True)
+class Sheets:
+    """What is printed below a table; None for what is not requested.
+
+    Attributes:
+        pairs: differences of all pairs of rows.
+        verdicts: published accuracies beside the measured ones.
+        ranks: average ranks over the scenarios.
+    """
+
+    pairs: Sequence[RowPair] | None = None
+    verdicts: Sequence[Replication] | None = None
+    ranks: RankComparison | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the requested sheets as values that can be written as JSON, by name."""
+        lists = {"verdicts": self.verdicts, "pairs": self.pairs}
+        return {
+            **{
+                name: [asdict(line) for line in lines]
+                for name, lines in lists.items()
+                if lines is not None
+            },
+            **({} if self.ranks is None else {"ranks": asdict(self.ranks)}),
+        }
+
+    def print(self, console: Console) -> None:
+        """Print the requested sheets."""
+        if self.pairs:
+            console.print(render_pairs(self.pairs), PAIRS_NOTE)
+        elif self.pairs is not None:
+            console.print("No two rows have two finished seeds in common.")
+        if self.verdicts:
+            console.print(render_replications(self.verdicts), VERDICTS_NOTE)
+        elif self.verdicts is not None:
+            console.print("Nothing is published for these methods, label noise and network.")
+        if self.ranks is not None:
+            console.print(render_ranks(self.ranks), Text(self.ranks.statement))
 
 
-def run(
-    sweep: str | None,
-    locations: Locations,
-    out_files: Sequence[Path] = (),
-    *,
-    as_json: bool,
-    shows_verdicts: bool = False,
-    shows_pairs: bool = False,
-    shows_ranks: bool = False,
-    style: TableStyle = DEFAULT_STYLE,
-) -> int:
-    """Print the table of a sweep, and write it to files.
+def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_json: bool) -> int:
+    """Print the table of a sweep, and write what is requested to files.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest; None for
             the latest sweep.
         locations: locations of the home folder and the MLflow store.
-        out_files: files to write, whose suffixes choose the formats.
+        request: what is printed and written.
         as_json: whether to print JSON on standard output.
-        shows_verdicts: whether to print verdicts on the published accuracies as well.
-        shows_pairs: whether to print the differences of all pairs of rows as well.
-        shows_ranks: whether to print average ranks over the scenarios as well.
-        style: what the table shows.
 
     Returns:
         The exit code, 0.
@@ -81,31 +116,30 @@ def run(
         NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
             a table yet, or a file has an unknown suffix or cannot be written.
     """
-    columns = parse_extra_columns(style.columns)
-    formats = {path: find_format(path) for path in out_files}
+    columns = parse_extra_columns(request.columns)
+    formats = {path: find_format(path) for path in request.table_files}
     if sweep is not None:
         sweep = recorded_name(sweep)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
-    table = comparison_table(plan, runs, style.spread, columns)
+    table = comparison_table(plan, runs, request.spread, columns)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
-    replications = find_replications(plan, runs) if shows_verdicts else None
-    pairs = compare_rows(table) if shows_pairs else None
-    ranks = rank_rows(table) if shows_ranks else None
+    if request.page_file is not None:
+        write_atomically(request.page_file, build_page(uri, plan, runs, table))
+    sheets = Sheets(
+        pairs=compare_rows(table) if request.has_pairs else None,
+        verdicts=find_replications(plan, runs) if request.has_verdicts else None,
+        ranks=rank_rows(table) if request.has_ranks else None,
+    )
     if as_json:
-        sheets = {"verdicts": replications, "pairs": pairs}
-        rank_values = {} if ranks is None else {"ranks": asdict(ranks)}
-        print_json(table_values(table) | _sheet_values(sheets) | rank_values)
+        print_json(table_values(table) | sheets.values())
     else:
         console = CommandConsole()
         print_table(table, console)
-        _print_pairs(pairs, console)
-        _print_verdicts(replications, console)
-        if ranks is not None:
-            console.print(render_ranks(ranks), Text(ranks.statement))
+        sheets.print(console)
     if sweep == table.source.study:
-        _print_other_sweeps(uri, table.source.study, table.source.sweep)
+        _print_other_sweeps(uri, table)
     return 0
 
 
@@ -121,39 +155,13 @@ def recorded_name(sweep: str) -> str:
     return read_study_file(sweep).name if is_study_path(sweep) else sweep
 
 
-def _sheet_values(
-    sheets: Mapping[str, Sequence[RowPair] | Sequence[Replication] | None],
-) -> dict[str, Any]:
-    """Return the requested sheets as values that can be written as JSON, by name."""
-    return {
-        name: [asdict(line) for line in sheet]
-        for name, sheet in sheets.items()
-        if sheet is not None
-    }
-
-
-def _print_pairs(pairs: Sequence[RowPair] | None, console: Console) -> None:
-    """Print the differences of all pairs of rows; None if they are not requested."""
-    if pairs:
-        console.print(render_pairs(pairs), PAIRS_NOTE)
-    elif pairs is not None:
-        console.print("No two rows have two finished seeds in common.")
-
-
-def _print_verdicts(replications: Sequence[Replication] | None, console: Console) -> None:
-    """Print the verdicts on published accuracies; None if they are not requested."""
-    if replications:
-        console.print(render_replications(replications), VERDICTS_NOTE)
-    elif replications is not None:
-        console.print("Nothing is published for these methods, label noise and network.")
-
-
-def _print_other_sweeps(uri: str, study: str, digest: str) -> None:
-    """Print on standard error which sweep of a study the table is of, if there are others.
+def _print_other_sweeps(uri: str, table: Table) -> None:
+    """Print on standard error which sweep of a study a table is of, if there are others.
 
     They are sweeps of another content: of an earlier version of the study, of other flags, or of
     another file of the same name.
     """
+    study, digest = table.source.study, table.source.sweep
     starts = sweep_starts(uri, study)
     if len(starts) < 2:
         return

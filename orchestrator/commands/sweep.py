@@ -30,10 +30,12 @@ from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
 from reports.formats import table_values
-from reports.report import build_table, print_table, recorded_files
+from reports.page.html import PAGE_FILE
+from reports.report import build_report, print_table
 from reports.store import check_store, root_cause
 from reports.words import format_count
 from trainables.errors import FieldError, HomeError, UserError
+from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +92,9 @@ def run(
                     study_flags, locations, loaded_plan.plan, cost, measure_cost, console
                 )
             home.require_space(cost.plan_bytes(loaded_plan.plan))
-        failures = _carry_out(engine, locations, loaded_plan, cost, console, as_json=as_json)
+        failures = _carry_out(
+            engine, locations, loaded_plan, cost, console, study_flags, as_json=as_json
+        )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
         for failure in failures:
             console.print(
@@ -224,10 +228,11 @@ def _carry_out(
     loaded_plan: LoadedPlan,
     cost: MachineCost | None,
     console: Console,
+    study_flags: StudyFlags,
     *,
     as_json: bool,
 ) -> list[str]:
-    """Carry out the runs of a sweep that are not recorded yet, and print the table.
+    """Carry out the runs of a sweep that are not recorded yet, print its table, write its page.
 
     Args:
         engine: engine that carries out the runs.
@@ -235,19 +240,25 @@ def _carry_out(
         loaded_plan: plan and study of the sweep.
         cost: measured cost of a run; None if no run is left to carry out.
         console: console to print on.
+        study_flags: flags that select the study and change it.
         as_json: whether to also print the table as JSON on standard output.
 
     Returns:
         Descriptions of the runs that could not be carried out.
     """
     home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
+    archive = SweepArchive.of(home.path, plan.digest)
     with (
         _translate_search_errors(home),
         BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
         sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
         recorder = SweepRecorder(
-            sweep, loaded_plan.loaded_study, SweepArchive.of(home.path, plan.digest), tracker
+            sweep,
+            loaded_plan.loaded_study,
+            archive,
+            tracker,
+            study_flags,
         )
         try:
             recorded_count = recorder.resume()
@@ -276,11 +287,14 @@ def _carry_out(
             raise
         final_plan = recorder.save_plan()
         tracker.flush()
-        table = build_table(uri, plan.digest)
-        tracker.finish_sweep(final_plan, recorded_files(table))
+        report = build_report(uri, plan.digest)
+        page_path = archive.folder / PAGE_FILE
+        write_atomically(page_path, report.page)
+        tracker.finish_sweep(final_plan, report.files)
     if as_json:
-        print_json(table_values(table))
-    print_table(table, console)
+        print_json(table_values(report.table))
+    print_table(report.table, console)
+    console.print(Text(f"\nThe same as a page, with every run: {page_path}"), soft_wrap=True)
     return sweep.failures
 
 

@@ -16,6 +16,7 @@ from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.home_store import update_home_store
 from reports.store import check_store
 from reports.words import format_count, format_extension, format_values
+from search_spaces.fields import tunable_parameters_of
 from search_spaces.loader import parse_set_flag
 from search_spaces.schema import Phase, Study
 from trainables.backbones import backbone_of
@@ -50,7 +51,7 @@ def run(
 
     Args:
         study_flags: flags that select the study and change it; a `--set` whose key is a
-            parameter of the method sets that parameter.
+            parameter of the method, or a value of the recipe that a search can vary, sets it.
         locations: locations of the data and the home folder.
         method: name of the method to train.
         seed: base seed of all random draws, except those whose seed the study fixes.
@@ -165,7 +166,7 @@ def _split_assignments(study_flags: StudyFlags, method: str) -> tuple[StudyFlags
     Returns:
         The flags without assignments to hyperparameters, and the values of the hyperparameters.
     """
-    parameters = {parameter.name: parameter for parameter in method_of(method).parameters}
+    parameters = tunable_parameters_of(method)
     values: dict[str, Value] = {}
     study_assignments = []
     for assignment in study_flags.sets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.tracking.retraining import train_command
 from reports.plan_record import (
     CandidateRecord,
     CellRecord,
@@ -33,6 +34,7 @@ from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST
 from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
+    from orchestrator.flags import StudyFlags
     from orchestrator.planning.plan import Values
     from orchestrator.sweeping.sweep import Cell, Sweep
     from orchestrator.sweeping.tasks import Task
@@ -56,6 +58,7 @@ class SweepRecorder:
         loaded_study: LoadedStudy,
         archive: SweepArchive,
         tracker: BackgroundTracker,
+        study_flags: StudyFlags | None = None,
     ) -> None:
         """Create the recorder of a sweep, and write the plan of the sweep.
 
@@ -64,11 +67,14 @@ class SweepRecorder:
             loaded_study: study of the sweep, with the sources of its values.
             archive: archive of the sweep in the home folder.
             tracker: writer to the study's MLflow experiment.
+            study_flags: flags of the sweep's command; None for a sweep without a command, whose
+                plan has no commands that train its runs again.
         """
         self._sweep = sweep
         self._loaded_study = loaded_study
         self._archive = archive
         self._tracker = tracker
+        self._study_flags = study_flags
         self._cells_by_run: dict[str, CellRecord] = {}
         self._saved_phase = sweep.phase
         self._is_resumed = False
@@ -76,7 +82,7 @@ class SweepRecorder:
         # The plan of an earlier process is kept until this process has made the same progress.
         plan = archive.read_plan()
         if plan is None:
-            plan = plan_record(sweep, loaded_study)
+            plan = self._plan_record()
             archive.write(plan, study_yaml, loaded_study.extensions.files)
         tracker.start_sweep(plan, study_yaml, loaded_study.extensions.files)
 
@@ -95,7 +101,9 @@ class SweepRecorder:
         """Write a run that has ended to MLflow, and save the current plan of the sweep."""
         if not self._cells_by_run:
             cells = [
-                cell_record(cell, self._loaded_study, self._sweep.plan.sample_count)
+                cell_record(
+                    cell, self._loaded_study, self._sweep.plan.sample_count, self._study_flags
+                )
                 for cell in self._sweep.cells
             ]
             self._cells_by_run = {digest: cell for cell in cells for digest in cell.digests}
@@ -103,25 +111,31 @@ class SweepRecorder:
         if not self._is_resumed:
             return
         if self._sweep.phase is self._saved_phase:
-            self._archive.write_plan(plan_record(self._sweep, self._loaded_study))
+            self._archive.write_plan(self._plan_record())
         else:
             self.save_plan()
 
     def save_plan(self) -> PlanRecord:
         """Write the current plan of the sweep to the archive and to MLflow, and return the plan."""
         self._saved_phase = self._sweep.phase
-        plan = plan_record(self._sweep, self._loaded_study)
+        plan = self._plan_record()
         self._archive.write_plan(plan)
         self._tracker.update_plan(plan)
         return plan
 
+    def _plan_record(self) -> PlanRecord:
+        return plan_record(self._sweep, self._loaded_study, self._study_flags)
 
-def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
+
+def plan_record(
+    sweep: Sweep, loaded_study: LoadedStudy, study_flags: StudyFlags | None = None
+) -> PlanRecord:
     """Return the record of a sweep's plan, with the current progress of the sweep.
 
     Args:
         sweep: sweep, in progress or finished.
         loaded_study: study of the sweep, with the sources of its values.
+        study_flags: flags of the sweep's command; None for a sweep without a command.
     """
     plan, study, dataset = sweep.plan, sweep.plan.study, sweep.plan.dataset
     return PlanRecord(
@@ -150,7 +164,9 @@ def plan_record(sweep: Sweep, loaded_study: LoadedStudy) -> PlanRecord:
         searches=[
             _tuning_record(tuning, loaded_study, study.search.trials) for tuning in sweep.tunings
         ],
-        cells=[cell_record(cell, loaded_study, plan.sample_count) for cell in sweep.cells],
+        cells=[
+            cell_record(cell, loaded_study, plan.sample_count, study_flags) for cell in sweep.cells
+        ],
         scenario_epochs=_scenario_epochs(study),
         state="finished" if sweep.done else "running",
         fixed_seeds=dict(study.fixed_seeds),
@@ -206,13 +222,19 @@ def _remedies(tuning: Tuning, study: Study) -> list[str]:
     return list(method_of(tuning.plan.method).remedies(training.hyperparameters, training.recipe))
 
 
-def cell_record(cell: Cell, loaded_study: LoadedStudy, sample_count: int) -> CellRecord:
+def cell_record(
+    cell: Cell,
+    loaded_study: LoadedStudy,
+    sample_count: int,
+    study_flags: StudyFlags | None = None,
+) -> CellRecord:
     """Return the record of a cell, one entry of the results table.
 
     Args:
         cell: cell of the sweep: all seeds of one method, scenario and hyperparameter values.
         loaded_study: study of the sweep, with the sources of its values.
         sample_count: number of training samples that runs use, including held-out ones.
+        study_flags: flags of the sweep's command; None for a sweep without a command.
     """
     trial_count = (
         len(cell.tuning.trial_digests) if cell.tuning and cell.origin.startswith("tuned") else 0
@@ -251,6 +273,7 @@ def cell_record(cell: Cell, loaded_study: LoadedStudy, sample_count: int) -> Cel
             else method_of(cell.method).source
             for name, value in fixed_values.items()
         },
+        command=train_command(cell, loaded_study, study_flags) if study_flags else "",
     )
 
 

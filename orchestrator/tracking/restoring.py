@@ -13,7 +13,7 @@ from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.report import build_table, recorded_files
+from reports.report import build_report
 from reports.store import local_artifact_folder
 from search_spaces.schema import Phase
 from trainables.errors import RecordError
@@ -226,7 +226,7 @@ def _restore_sweep(
 def _tables_of(plan: PlanRecord, uri: str) -> Mapping[str, str]:
     """Return the tables of a sweep by file name; none if its records contradict each other."""
     try:
-        return recorded_files(build_table(uri, plan.sweep))
+        return build_report(uri, plan.sweep).files
     except RecordError as error:
         _print_skipped(str(error))
         return {}

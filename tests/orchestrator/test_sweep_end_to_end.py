@@ -122,7 +122,7 @@ def test_mlflow_nests_seeds_below_cells_below_the_sweep(uri: str, home: Path) ->
 def test_the_sweep_stores_its_table_study_and_plan(uri: str) -> None:
     (sweep,) = runs_in_mlflow(uri, "sweep")
     names = {item.path for item in open_store(uri).list_artifacts(sweep.info.run_id)}
-    assert names == {"plan.json", "study.yaml", "table.md", "table.txt"}
+    assert names == {"plan.json", "report.html", "study.yaml", "table.md", "table.txt"}
 
 
 def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_path: Path) -> None:
@@ -131,6 +131,16 @@ def test_report_prints_the_same_table(home: Path, table: dict[str, Any], tmp_pat
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout) == table
     assert "| Cross Entropy" in markdown.read_text()
+
+
+def test_the_sweep_prints_where_its_page_is(
+    home: Path, sweep_process: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    (path,) = (home / "sweeps").glob("*/report.html")
+    assert f"with every run: {path}\n" in sweep_process.stderr
+    process = run_command("report", "--home", home, "--html", tmp_path / "page.html")
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "page.html").read_text() == path.read_text()
 
 
 def test_sync_restores_mlflow_from_the_records(

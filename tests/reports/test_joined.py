@@ -40,8 +40,7 @@ def sweep_of(
         )
     ]
     runs = [
-        replace(run, settings=settings or {"learning_rate": "0.02"})
-        for run in recorded_runs(results)
+        replace(run, params=settings or {"learning_rate": "0.02"}) for run in recorded_runs(results)
     ]
     plan = make_plan([cell for cell, _ in cells], study=name, sweep=text_hash(name), **changes)
     return plan, runs

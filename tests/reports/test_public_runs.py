@@ -40,7 +40,7 @@ def sweep_of(
 
 
 def ce(scenario: str = "human-worse", recipe: str = "") -> CellRecord:
-    epochs = int(recipe.split(": ")[1].split()[0]) if recipe else 0
+    epochs = int(recipe.split(": ")[1].split(maxsplit=1)[0]) if recipe else 0
     return make_cell("ce", scenario, recipe=recipe, epochs=epochs)
 
 

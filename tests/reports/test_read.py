@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from factories import cell_specs, make_cell, make_plan, make_result
+from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
-from reports.read import read_sweep
+from reports.read import describe_commit, read_curves, read_sweep
 from reports.store import open_store
 from search_spaces.schema import Phase
 from trainables.errors import HomeError, RecordError, UserError
@@ -43,6 +43,35 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     assert run.metrics["test/accuracy_best_val"] == pytest.approx(0.91)
     assert run.metrics["flip_rate"] == 0.4
     assert len(run.labels_sha256) == 64
+    assert (run.commit, run.data_sha256) == ("0123abc", make_spec().data)
+    assert (run.params["method"], run.params["learning_rate"]) == ("ce", "0.05")
+    assert run.page_url == ""
+
+
+def test_curves_are_read_by_digest(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plan = make_plan([make_cell("ce", seeds=(0, 1))])
+    record(uri, tmp_path, plan)
+    _, runs = read_sweep(uri)
+    curves = read_curves(uri, runs[:1], "test/accuracy")
+    assert list(curves) == [runs[0].digest]
+    epochs, values = zip(*curves[runs[0].digest], strict=True)
+    assert epochs == (1, 2, 3, 4, 5, 6)
+    assert values == pytest.approx([0.85, 0.86, 0.87, 0.88, 0.91, 0.9])
+    assert read_curves(uri, runs[:1], "no/metric") == {runs[0].digest: []}
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "text"),
+    [
+        ("", "unknown", ""),
+        ("0123abc", "no", "0123abc"),
+        ("81cb1119ef80b9501d2f", "yes", "81cb1119ef80, with uncommitted changes"),
+        ("81cb1119ef80b9501d2f, then 0123abc", "no", "81cb1119ef80, then 0123abc"),
+    ],
+)
+def test_commits_are_described(commit: str, dirty: str, text: str) -> None:
+    assert describe_commit(commit, dirty) == text
 
 
 def test_a_run_of_two_sweeps_is_read_for_both(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def table_with(spread: Spread) -> Table:
     entry = Entry("clean", "last epoch", mean=93.5, std=1.41421, n=2, runs=runs, spread=spread)
     row = Row("nal", "NAL", "fixed", "measured", (entry,))
     source = TableSource("mine", "ab" * 32, "finished", "digits", "MLP")
-    return Table(source, "t", "s", ("last epoch",), (Section("", (row,)),), (), spread)
+    return Table(source, "t", "s", ("last epoch",), (Section("", (row,)),), (), spread=spread)
 
 
 @pytest.mark.parametrize("spread", Spread)

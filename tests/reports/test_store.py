@@ -21,6 +21,7 @@ from reports.store import (
     home_store_uri,
     mask_password,
     open_store,
+    run_page_url,
     translate_store_errors,
 )
 from trainables.errors import HomeError, ServiceError
@@ -207,3 +208,16 @@ def test_a_store_is_complete_although_its_creation_was_killed(
     (experiment,) = client.search_experiments()
     assert experiment.artifact_location == f"{(tmp_path / 'artifacts').as_uri()}/0"
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "url"),
+    [
+        ("http://tracking:5000", "http://tracking:5000/#/experiments/3/runs/ab"),
+        ("https://me:secret@tracking/ml/", "https://tracking/ml/#/experiments/3/runs/ab"),
+        ("sqlite:////home/me/mlflow.db", ""),
+        ("postgresql://me:secret@tracking/runs", ""),
+    ],
+)
+def test_pages_of_runs_are_on_servers_only_and_without_credentials(uri: str, url: str) -> None:
+    assert run_page_url(uri, "3", "ab") == url

@@ -12,9 +12,11 @@ from factories import cell_specs, make_cell, make_plan, make_result
 from stores import fresh_store
 
 from orchestrator.commands import report
+from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.schema import Phase
+from trainables.errors import HomeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +41,11 @@ def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
     record_sweep(uri, tmp_path, OLD)
     record_sweep(uri, tmp_path, "ef" * 32, study="other")
 
-    report.run("mine", locations, as_json=as_json)
+    report.run("mine", locations, ReportRequest(), as_json=as_json)
     assert capsys.readouterr().err == ""
 
     record_sweep(uri, tmp_path, NEW)
-    report.run("mine", locations, as_json=as_json)
+    report.run("mine", locations, ReportRequest(), as_json=as_json)
     output = capsys.readouterr()
     assert re.fullmatch(
         r"This is sweep cdcdcdcdcdcd, the latest of 2 of 'mine'\. The table of another is printed "
@@ -53,7 +55,7 @@ def test_report_says_which_of_several_sweeps_of_a_name_it_prints(
     if as_json:
         assert json.loads(output.out)["sweep"] == NEW
 
-    report.run("abab", locations, as_json=as_json)
+    report.run("abab", locations, ReportRequest(), as_json=as_json)
     output = capsys.readouterr()
     assert output.err == ""
     if as_json:
@@ -77,3 +79,21 @@ def test_a_study_is_named_by_its_name_or_its_file(
         assert json.loads(process.stdout)["study"] == "mine"
     process = call_command("report", "mime.yaml", "--home", ".", folder=tmp_path)
     assert "the study file 'mime.yaml' does not exist" in process.stderr
+
+
+def test_the_page_is_written_beside_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = fresh_store(tmp_path)
+    record_sweep(uri, tmp_path, OLD)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    report.run("mine", locations, ReportRequest(page_file=tmp_path / "page.html"), as_json=False)
+    assert "Cross Entropy" in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<polyline") == 2
+    assert str(tmp_path) not in page
+
+    folder = tmp_path / "missing"
+    with pytest.raises(HomeError, match="missing"):
+        report.run("mine", locations, ReportRequest(page_file=folder / "page.html"), as_json=True)
+    assert capsys.readouterr().out == ""
