@@ -144,7 +144,10 @@ def show(
 
 
 @app.command()
-@with_flags("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "json")
+@with_flags(
+    *("sweep", "home_dir", "tracking_uri", "out", "paper", "pairs", "figure", "figures"),
+    *("scenario", "json"),
+)
 def report(
     locations: Locations,
     sweep: Annotated[
@@ -168,10 +171,30 @@ def report(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Also print the differences of all pairs of rows.")
     ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Figure to write as SVG, PDF, PNG and CSV: 1, 2, 3 or 4 of the NAL paper, "
+            "sensitivity, curves or response; repeatable."
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the figures; without --figure, all that have data are written. "
+            "[default: current folder]",
+        ),
+    ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(help="Scenario of the figures. [default: the first with label noise]"),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Print the table of a sweep, reading MLflow only."""
+    """Print the table of a sweep from MLflow, and write its figures."""
     from orchestrator.commands import report as report_command
+    from reports.figures.report import FigureRequest
 
     raise typer.Exit(
         report_command.run(
@@ -181,6 +204,7 @@ def report(
             as_json=json,
             shows_verdicts=paper,
             shows_pairs=pairs,
+            figure_request=FigureRequest.from_flags(figure or (), figures, scenario),
         )
     )
 

@@ -40,6 +40,7 @@ class RecordedRun:
             `BIT_RELEVANT_KEYS`.
         revision: revision of the training code that trained the run.
         metrics: last value of each metric, by name; accuracies are fractions.
+        run_id: MLflow's name of the run; "" for a run that is not in a store.
     """
 
     digest: str
@@ -49,6 +50,7 @@ class RecordedRun:
     provenance: Mapping[str, str]
     revision: int
     metrics: Mapping[str, float]
+    run_id: str = ""
 
 
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
@@ -74,6 +76,26 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         plan = _read_plan(client, sweep_run)
         runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
         return plan, [_to_recorded_run(run) for run in runs]
+
+
+def read_histories(uri: str, runs: Sequence[RecordedRun], metric: str) -> list[dict[int, float]]:
+    """Read the values of a metric by epoch in each of several runs; empty where it is not recorded.
+
+    Args:
+        uri: URI of the MLflow store.
+        runs: runs that `read_sweep` returned.
+        metric: name of a metric.
+
+    Raises:
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        return [
+            {item.step: item.value for item in client.get_metric_history(run.run_id, metric)}
+            for run in runs
+        ]
 
 
 def sweep_starts(uri: str, study: str) -> dict[str, str]:
@@ -203,4 +225,5 @@ def _to_recorded_run(run: Run) -> RecordedRun:
         provenance={name: tags[f"nal.{name}"] for name in BIT_RELEVANT_KEYS},
         revision=int(run.data.params["revision"]),
         metrics=run.data.metrics,
+        run_id=run.info.run_id,
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.flags import Locations
+    from reports.figures.report import FigureRequest, WrittenFigures
     from reports.pairs import RowPair
     from reports.replication import Replication
 
@@ -37,8 +38,9 @@ def run(
     as_json: bool,
     shows_verdicts: bool = False,
     shows_pairs: bool = False,
+    figure_request: FigureRequest | None = None,
 ) -> int:
-    """Print the table of a sweep, and write it to files.
+    """Print the table of a sweep, and write it and figures of it to files.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest; None for
@@ -48,13 +50,15 @@ def run(
         as_json: whether to print JSON on standard output.
         shows_verdicts: whether to print verdicts on the published accuracies as well.
         shows_pairs: whether to print the differences of all pairs of rows as well.
+        figure_request: figures to write; None for none.
 
     Returns:
         The exit code, 0.
 
     Raises:
         NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
-            a table yet, or a file has an unknown suffix or cannot be written.
+            a table yet, or a file has an unknown suffix or cannot be written, or a figure lacks its
+            data.
     """
     formats = {path: find_format(path) for path in out_files}
     if sweep is not None and is_study_path(sweep):
@@ -64,16 +68,19 @@ def run(
     table = comparison_table(plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
+    figures = figure_request and figure_request.fulfil(uri, locations.home_dir, plan, runs)
     replications = find_replications(plan, runs) if shows_verdicts else None
     pairs = compare_rows(table) if shows_pairs else None
     if as_json:
         sheets = {"verdicts": replications, "pairs": pairs}
-        print_json(table_values(table) | _sheet_values(sheets))
+        figure_values = {} if figures is None else {"figures": figures.values()}
+        print_json(table_values(table) | _sheet_values(sheets) | figure_values)
     else:
         console = CommandConsole()
         print_table(table, console)
         _print_pairs(pairs, console)
         _print_verdicts(replications, console)
+        _print_figures(figures, console)
     if sweep == table.source.study:
         _print_other_sweeps(uri, table.source.study, table.source.sweep)
     return 0
@@ -104,6 +111,19 @@ def _print_verdicts(replications: Sequence[Replication] | None, console: Console
         console.print(render_replications(replications), VERDICTS_NOTE)
     elif replications is not None:
         console.print("Nothing is published for these methods, label noise and network.")
+
+
+def _print_figures(figures: WrittenFigures | None, console: Console) -> None:
+    """Print where figures were written, and why others were not; None if none are requested."""
+    if figures is None:
+        return
+    for figure, stem in zip(figures.figures, figures.stems, strict=True):
+        console.print(f"\nfigure {figure.key}: {stem}.{{svg,pdf,png,csv}}", soft_wrap=True)
+        console.print(figure.caption, style="dim")
+    if figures.left_out:
+        console.print("\nfigures without data:")
+    for key, reason in figures.left_out.items():
+        console.print(f"  {key}: {reason}", soft_wrap=True)
 
 
 def _print_other_sweeps(uri: str, study: str, digest: str) -> None:

@@ -1,0 +1,1 @@
+"""Drawings of the figures with matplotlib; the numbers come from the modules of `reports.figures`."""
