@@ -76,7 +76,7 @@ class AttentionHistograms:
     @property
     def x_label(self) -> str:
         """Title of the horizontal axis."""
-        return "log₁₀(1 − τ)" if self.is_logarithmic else "attention weight τ"
+        return "log10(1 − τ)" if self.is_logarithmic else "attention weight τ"
 
     def rows(self) -> Iterator[CsvRow]:
         """Yield the lines of the CSV file."""

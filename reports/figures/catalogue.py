@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from reports.figures.attention import collect_attention
@@ -135,16 +136,19 @@ FIGURES = {kind.key: kind for kind in _KINDS}
 def to_csv(rows: Iterable[CsvRow]) -> bytes:
     """Return rows with the same columns as a CSV file; numbers have all their digits.
 
-    A cell that is not a number is empty.
+    A NaN becomes an empty cell.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for number, row in enumerate(rows):
         if number == 0:
             writer.writerow(row)
-        # A number that is not a number differs from itself.
-        writer.writerow(
-            printable(value) if isinstance(value, str) else value if value == value else ""
-            for value in row.values()
-        )
+        writer.writerow(map(_csv_value, row.values()))
     return buffer.getvalue().encode()
+
+
+def _csv_value(value: object) -> object:
+    """Return a value as it stands in a CSV file."""
+    if isinstance(value, str):
+        return printable(value)
+    return "" if isinstance(value, float) and isnan(value) else value

@@ -10,6 +10,7 @@ import numpy as np
 from reports.figures.lines import BAND_NOTE, Line, LinePanel, line_rows, seeds_text
 from reports.figures.series import diagnostic_band, require_true_labels
 from reports.figures.source import NAL, MissingDataError, cell_label
+from reports.figures.style import numbered_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +79,8 @@ def collect_correction(source: FigureSource) -> Correction:
         except MissingDataError:
             continue
         band = diagnostic_band(items, "correction/accuracy", scale=100)
-        lines.append(Line(scenario_cell.scenario_title, f"line-{len(lines)}", band))
+        if band.x:
+            lines.append(Line(scenario_cell.scenario_title, numbered_role(len(lines)), band))
     counts = [n for line in lines for n in line.band.n]
     return Correction(
         {name: tuple(map(tuple, matrix.tolist())) for name, matrix in matrices.items()},

@@ -71,9 +71,7 @@ def collect_gradients(source: FigureSource) -> Gradients:
             100 * part["mislabelled"] / (part["clean"] + part["mislabelled"]) for part in parts
         ]
         share_lines.append(Line(cell.method_title, cell.method, _band(epochs, shares)))
-    share_panel = LinePanel(
-        "share of mislabelled samples", "share of the gradient norm (%)", tuple(share_lines)
-    )
+    share_panel = LinePanel("mislabelled samples", "share of gradient norm (%)", tuple(share_lines))
     counts = [n for panel in panels for line in panel.lines for n in line.band.n]
     return Gradients(
         (*panels, share_panel),

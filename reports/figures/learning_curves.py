@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.figures.lines import BAND_NOTE, Band, Line, LinePanel, line_rows, seeds_text
 from reports.figures.source import MissingDataError, cell_label
+from reports.figures.style import numbered_role
 from trainables.run.metrics import TEST_ACCURACY
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def collect_learning_curves(source: FigureSource) -> LearningCurves:
             {float(epoch): 100 * value for epoch, value in history.items()} for history in histories
         )
         if band.x:
-            lines.append(Line(cell_label(cell), f"line-{len(lines)}", band))
+            lines.append(Line(cell_label(cell), numbered_role(len(lines)), band))
     if not lines:
         raise MissingDataError(
             f"no run of the confirm phase with fixed or chosen values has finished on {scenario}: "

@@ -1,9 +1,10 @@
 """Response of a search: held-out accuracy against the searched hyperparameters.
 
-A Gaussian process is fitted to the trials of the search. Its kernel is a Matérn kernel (ν = 5/2) with
-a length scale for each hyperparameter, plus a constant variance of the noise; all of them maximise
-the marginal likelihood. Logarithmic ranges enter by their logarithm, and each range is scaled to
-[0, 1].
+A Gaussian process is fitted to the trials of the search. Its kernel is a Matérn kernel (ν = 5/2)
+with a length scale for each hyperparameter, plus a constant variance of the noise; all of them
+maximise the marginal likelihood. The standard deviation of the noise is at least the binomial
+standard error of one run's held-out accuracy, since a few trials can seem to have less noise by
+chance. Logarithmic ranges enter by their logarithm, and each range is scaled to [0, 1].
 """
 
 from __future__ import annotations
@@ -82,12 +83,13 @@ class Response:
         axes: searched hyperparameters, one or two.
         trials: values of the trials in the order of the axes, shape (n, d).
         accuracies: objective of each trial, in percent.
-        grid: values of the grid points in the order of the axes, shape (g, d); the first axis varies
-            fastest.
+        grid: values of the grid points in the order of the axes, shape (g, d); the first axis
+            varies fastest.
         mean: posterior mean of the accuracy at each grid point, in percent.
         std: posterior standard deviation of the accuracy without noise, in points.
-        tied: whether a grid point is tied with the grid point of the highest mean: the difference of
-            the two means is at most one posterior standard deviation of the difference.
+        margin: at each grid point, the posterior standard deviation of its difference from the
+            grid point of the highest mean, minus the difference of the two means, in points. A
+            point with a margin of at least 0 is tied with the best.
         noise: standard deviation of the noise of one trial, in points.
         chosen: values that the select phase chose; None before it has ended.
         reference: published values; None if nothing is published.
@@ -101,11 +103,16 @@ class Response:
     grid: tuple[tuple[float, ...], ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    tied: tuple[bool, ...]
+    margin: tuple[float, ...]
     noise: float
     chosen: tuple[float, ...] | None
     reference: tuple[float, ...] | None
     caption: str
+
+    @property
+    def tied(self) -> tuple[bool, ...]:
+        """Whether each grid point is tied with the grid point of the highest mean."""
+        return tuple(margin >= 0 for margin in self.margin)
 
     @property
     def best(self) -> int:
@@ -142,13 +149,14 @@ class Fit:
     Attributes:
         mean: posterior mean at each grid point.
         std: posterior standard deviation of the function without noise.
-        tied: whether a point is tied with the point of the highest mean; see `Response.tied`.
+        margin: margin by which a point is tied with the point of the highest mean; see
+            `Response.margin`.
         noise: standard deviation of the noise of one observation.
     """
 
     mean: Floats
     std: Floats
-    tied: NDArray[np.bool_]
+    margin: Floats
     noise: float
 
 
@@ -177,7 +185,9 @@ def collect_response(source: FigureSource) -> Response:
     ticks = np.linspace(0, 1, GRID_SIZES[len(axes)])
     mesh = np.meshgrid(*[ticks] * len(axes))
     grid_units = np.stack([part.ravel() for part in mesh], axis=1)
-    fit = fit_response(units, np.array(accuracies), grid_units)
+    fit = fit_response(
+        units, np.array(accuracies), grid_units, min_noise=100 * source.plan.standard_error
+    )
     grid = np.stack([axis.from_unit(grid_units[:, n]) for n, axis in enumerate(axes)], axis=1)
     reference = search.reference.values if search.reference else None
     return Response(
@@ -188,7 +198,7 @@ def collect_response(source: FigureSource) -> Response:
         grid=tuple(map(tuple, grid.tolist())),
         mean=tuple(fit.mean.tolist()),
         std=tuple(fit.std.tolist()),
-        tied=tuple(fit.tied.tolist()),
+        margin=tuple(fit.margin.tolist()),
         noise=fit.noise,
         chosen=_point(search.chosen, axes),
         reference=_point(reference, axes),
@@ -196,13 +206,14 @@ def collect_response(source: FigureSource) -> Response:
     )
 
 
-def fit_response(points: Floats, values: Floats, grid: Floats) -> Fit:
+def fit_response(points: Floats, values: Floats, grid: Floats, min_noise: float) -> Fit:
     """Fit a Gaussian process with noise to observations, and evaluate its posterior on a grid.
 
     Args:
         points: positions of the observations in [0, 1], shape (n, d).
         values: observed values, shape (n,).
         grid: positions at which the posterior is evaluated, shape (g, d).
+        min_noise: least standard deviation of the noise of one observation.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -213,7 +224,8 @@ def fit_response(points: Floats, values: Floats, grid: Floats) -> Fit:
     signal = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
         np.full(points.shape[1], 0.5), (0.1, 10.0), nu=2.5
     )
-    kernel = signal + WhiteKernel(0.1, (1e-3, 1.0))
+    least_noise = max((min_noise / scale) ** 2, 1e-4)
+    kernel = signal + WhiteKernel(2 * least_noise, (least_noise, 10 * max(least_noise, 0.1)))
     with warnings.catch_warnings():
         # With few trials, a length scale often lies at the end of its range.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -230,11 +242,11 @@ def fit_response(points: Floats, values: Floats, grid: Floats) -> Fit:
     best = int(np.argmax(mean))
     difference_variance = (variance + variance[best] - 2 * covariance[best]).clip(0)
     # Rounding leaves a tiny variance in place of 0 at the best point itself.
-    tied = mean[best] - mean <= np.sqrt(difference_variance) + 1e-9
+    margin = np.sqrt(difference_variance) - (mean[best] - mean) + 1e-9
     return Fit(
         mean=centre + scale * mean,
         std=scale * np.sqrt(variance),
-        tied=tied,
+        margin=scale * margin,
         noise=float(scale * np.sqrt(noise_variance)),
     )
 
@@ -309,15 +321,12 @@ def _caption(source: FigureSource, search: TuningRecord, count: int, fit: Fit) -
     """Return the caption of a response."""
     titles = [source.scenario_title(name) for name in search.serves if name in source.all_scenarios]
     chosen = f" Chosen: {format_values(search.chosen)}." if search.chosen else ""
-    published = (
-        f" Published: {format_values(search.reference.values)} ({search.reference.source})."
-        if search.reference
-        else ""
-    )
+    reference = f" Reference: {format_values(search.reference.values)}." if search.reference else ""
+    tied_share = f"{(fit.margin >= 0).mean():.0%} of the searched range"
     return (
         f"Response of {search.method_title} on {source.plan.dataset.title}, "
         f"{', '.join(dict.fromkeys(titles))}: {source.plan.protocol}, Gaussian process on the "
         f"{format_count(count, 'trial')} of the search; noise of one trial {fit.noise:.1f} points. "
-        "Tied: the mean differs from the highest one by at most one posterior standard deviation of "
-        f"the difference; {fit.tied.mean():.0%} of the searched range.{chosen}{published}"
+        "Tied: the mean differs from the highest one by at most one posterior standard deviation "
+        f"of the difference; {tied_share}.{chosen}{reference}"
     )

@@ -95,8 +95,8 @@ class FigureSource:
         cell = self.find_cell(method, scenario)
         if cell is None:
             raise MissingDataError(
-                f"no runs of '{method}' on {scenario} with chosen or fixed values are planned in "
-                f"study '{self.plan.study}': add the method to its `methods`"
+                f"study '{self.plan.study}' has no row of '{method}' on {scenario} whose values "
+                "are fixed or chosen by a search: sweep a study that has one"
             )
         return cell
 

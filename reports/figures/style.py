@@ -1,9 +1,10 @@
 """The common look of all figures, and their files.
 
-The width is that of the text of a NeurIPS paper. The colours are those of Okabe and Ito, which people
-with a colour vision deficiency can tell apart; dashes, markers and hatches tell lines and areas apart
-in grey print. Fonts are those that matplotlib contains, so that a figure is the same on every machine.
-Dates and random names are left out of the files, so that the same numbers give the same bytes.
+The width is that of the text of a NeurIPS paper. The colours are those of Okabe and Ito, which
+people with a colour vision deficiency can tell apart; dashes, markers and hatches tell lines and
+areas apart in grey print. Fonts are those that matplotlib contains, so that a figure is the same on
+every machine. Dates and random names are left out of the files, so that the same numbers give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ LINE_LOOKS = {
 }
 """Looks of lines by role; lines without a meaning of their own are "line-0", "line-1" and so on."""
 
+NUMBERED_LOOKS = sum(role.startswith("line-") for role in LINE_LOOKS)
+"""Number of looks for lines without a meaning of their own."""
+
 _SETTINGS: dict[str, Any] = {
     "font.family": ["STIXGeneral", "DejaVu Sans"],
     "font.size": 8.5,
@@ -103,6 +107,11 @@ _SETTINGS: dict[str, Any] = {
     "text.parse_math": False,
     "text.usetex": False,
 }
+
+
+def numbered_role(number: int) -> str:
+    """Return the role of the line with a number; looks repeat if there are too many lines."""
+    return f"line-{number % NUMBERED_LOOKS}"
 
 
 def printable(text: str) -> str:

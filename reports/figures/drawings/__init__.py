@@ -1,1 +1,1 @@
-"""Drawings of the figures with matplotlib; the numbers come from the modules of `reports.figures`."""
+"""Drawings of the figures with matplotlib, from the numbers of `reports.figures`."""

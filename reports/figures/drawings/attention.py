@@ -6,7 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from reports.figures.drawings.panels import add_legend, add_title, new_figure
-from reports.figures.style import BLUE, GREY, VERMILION
+from reports.figures.style import BLUE, GREY, VERMILION, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,11 +37,14 @@ def draw_attention(data: AttentionHistograms) -> Figure:
         panel_axes.set_yscale("symlog", linthresh=1, linscale=0.6)
         panel_axes.set_ylim(0, 130)
         panel_axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-        panel_axes.set_xlim(data.edges[0], data.edges[-1])
+        panel_axes.set_xlim(*_filled_range(data))
         panel_axes.set_xlabel(data.x_label)
         if number % columns == 0:
             panel_axes.set_ylabel("share of samples (%)")
-        add_title(panel_axes, number, panel.title)
+        if len(data.panels) > 1:
+            add_title(panel_axes, number, panel.title)
+        else:
+            panel_axes.set_title(printable(panel.title))
         panel_axes.text(
             0.5,
             0.97,
@@ -55,6 +58,15 @@ def draw_attention(data: AttentionHistograms) -> Figure:
         unused_axes.remove()
     add_legend(figure, axes[: len(data.panels)])
     return figure
+
+
+def _filled_range(data: AttentionHistograms) -> tuple[float, float]:
+    """Return the range of τ, or on the logarithmic axis the range of the bins with samples."""
+    if not data.is_logarithmic:
+        return data.edges[0], data.edges[-1]
+    histograms = [shares for panel in data.panels for shares in panel.shares.values()]
+    filled = [n for n, shares in enumerate(zip(*histograms, strict=True)) if any(shares)]
+    return data.edges[max(filled[0] - 1, 0)], data.edges[min(filled[-1] + 2, len(data.edges) - 1)]
 
 
 def auroc_text(panel: AttentionPanel) -> str:

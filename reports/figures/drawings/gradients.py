@@ -19,12 +19,12 @@ def draw_gradients(data: Gradients) -> Figure:
     for number, (panel, panel_axes) in enumerate(zip(data.panels, axes, strict=True)):
         draw_panel(panel_axes, panel, show_y_label=number != 1)
         add_title(panel_axes, number, panel.title)
-    top = 1.3 * max(panel_axes.get_ylim()[1] for panel_axes in axes[:2])
+    top = max(panel_axes.get_ylim()[1] for panel_axes in axes[:2])
     for panel_axes in axes[:2]:
         panel_axes.set_ylim(0, top)
     axes[2].axhline(100 * data.noise_rate, color=GREY, linestyle=":", linewidth=0.9, zorder=0)
-    axes[2].set_ylim(0, 130)
+    axes[2].set_ylim(0, 135)
     axes[2].set_yticks([0, 25, 50, 75, 100])
-    for panel_axes in axes[1:]:
+    for panel_axes in (axes[0], axes[2]):
         panel_axes.legend(loc="upper right", labelspacing=0.2)
     return figure

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.drawings.panels import add_legend, add_title, new_figure, use_logarithmic_axis
 from reports.figures.style import BLACK, BLUE, COLOUR_MAP, GREEN, GREY, VERMILION
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 ACCURACY = "held-out accuracy (%)"
 
 POINT_LOOKS = {
-    "best trial": ("^", 6.5, VERMILION),
-    "chosen": ("D", 5.5, "#ffffff"),
-    "published": ("X", 6.5, "#ffffff"),
+    "best trial": ("^", 5.5, VERMILION),
+    "chosen": ("D", 9, "#ffffff"),
+    "reference": ("X", 6.5, "#ffffff"),
 }
 """Marker, size and colour of the points that are named in the legend."""
 
@@ -92,7 +93,7 @@ def _draw_maps(data: Response) -> Figure:
     size = round(len(data.grid) ** 0.5)
     grid = np.array(data.grid)
     x, y = grid[:, 0].reshape(size, size), grid[:, 1].reshape(size, size)
-    tied = np.array(data.tied, dtype=float).reshape(size, size)
+    margin = np.array(data.margin).reshape(size, size)
     for number, (panel, title, values, bar_label) in enumerate(
         [
             (axes[0], "mean", data.mean, ACCURACY),
@@ -106,13 +107,12 @@ def _draw_maps(data: Response) -> Figure:
             np.array(values).reshape(size, size),
             levels=levels,
             cmap=COLOUR_MAP,
-            extend="both",
         )
         bar = figure.colorbar(filled, ax=panel, location="bottom", pad=0.03, aspect=30)
         bar.set_label(bar_label)
         bar.ax.tick_params(labelsize=7)
-        panel.contour(x, y, tied, levels=[0.5], colors="white", linewidths=1.6)
-        panel.contour(x, y, tied, levels=[0.5], colors=BLACK, linewidths=0.9, linestyles="--")
+        panel.contour(x, y, margin, levels=[0], colors="white", linewidths=1.6)
+        panel.contour(x, y, margin, levels=[0], colors=BLACK, linewidths=0.9, linestyles="--")
         _draw_points(panel, data)
         _set_scale(panel, data.axes[0])
         panel.set_ylabel(data.axes[1].letter)
@@ -163,7 +163,7 @@ def _named_points(data: Response) -> dict[str, Sequence[float]]:
     """Return the points of the legend within the searched range, by label."""
     points = {
         "chosen": data.chosen,
-        "published": data.reference,
+        "reference": data.reference,
         "best trial": data.trials[data.best],
     }
     return {
@@ -177,9 +177,10 @@ def _named_points(data: Response) -> dict[str, Sequence[float]]:
 
 
 def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the limits of nine steps of colour; at least a tenth of a point for a flat map."""
+    """Return the limits of about eight steps of colour, which are round numbers."""
     low, high = values.min(), values.max()
-    return np.linspace(low, max(high, low + 0.1), 10)
+    # A flat map has steps as well.
+    return MaxNLocator(8).tick_values(low, max(high, low + 0.1))
 
 
 def _set_scale(axes: Axes, axis: Axis) -> None:
