@@ -3,8 +3,9 @@
 A Gaussian process is fitted to the trials of the search. Its kernel is a Matérn kernel (ν = 5/2)
 with a length scale for each hyperparameter, plus a constant variance of the noise; all of them
 maximise the marginal likelihood. The standard deviation of the noise is at least the binomial
-standard error of one run's held-out accuracy, since a few trials can seem to have less noise by
-chance. Logarithmic ranges enter by their logarithm, and each range is scaled to [0, 1].
+standard error of one run's held-out accuracy, and the response varies at least as much: a few
+trials can seem to have less noise, or no response, by chance. Logarithmic ranges enter by their
+logarithm, and each range is scaled to [0, 1], in which length scales are between 0.1 and 2.
 """
 
 from __future__ import annotations
@@ -221,10 +222,10 @@ def fit_response(points: Floats, values: Floats, grid: Floats, min_noise: float)
 
     centre, scale = values.mean(), values.std() or 1.0
     scaled_values = (values - centre) / scale
-    signal = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
-        np.full(points.shape[1], 0.5), (0.1, 10.0), nu=2.5
-    )
     least_noise = max((min_noise / scale) ** 2, 1e-4)
+    least_signal = max(least_noise, 0.05)
+    amplitude = ConstantKernel(max(1.0, least_signal), (least_signal, 20 * max(1.0, least_signal)))
+    signal = amplitude * Matern(np.full(points.shape[1], 0.5), (0.1, 2.0), nu=2.5)
     kernel = signal + WhiteKernel(2 * least_noise, (least_noise, 10 * max(least_noise, 0.1)))
     with warnings.catch_warnings():
         # With few trials, a length scale often lies at the end of its range.

@@ -79,6 +79,8 @@ _SETTINGS: dict[str, Any] = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.4,
+    "legend.handletextpad": 0.5,
     "legend.borderaxespad": 0.2,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,

@@ -21,7 +21,8 @@ LABELS = {"clean": "clean samples", "mislabelled": "mislabelled samples", "all":
 
 def draw_attention(data: AttentionHistograms) -> Figure:
     """Draw one histogram for each scenario."""
-    columns = min(len(data.panels), PANELS_PER_ROW)
+    # Four panels fill two rows of two.
+    columns = 2 if len(data.panels) == 4 else min(len(data.panels), PANELS_PER_ROW)
     rows = -(-len(data.panels) // columns)
     figure, axes = new_figure(0.4 + 1.55 * rows, rows, columns)
     for number, (panel, panel_axes) in enumerate(zip(data.panels, axes, strict=False)):

@@ -21,7 +21,8 @@ MAX_LINES_PER_PANEL = 7
 """Largest number of lines in one panel; more lines have a panel each."""
 
 PANELS_PER_ROW = 4
-LONGEST_TITLE = 26
+LONGEST_TITLE = 28
+"""Largest number of characters in the title of a small panel."""
 
 
 def draw_learning_curves(data: LearningCurves) -> Figure:
@@ -44,7 +45,7 @@ def _draw_small_panels(data: LearningCurves) -> Figure:
         for other in lines:
             panel.plot(other.band.x, other.band.mean, color="#c4c4c4", linewidth=0.4)
         _draw_curve(panel, line)
-        panel.set_title(printable(_split_title(line.label)), fontsize=7)
+        panel.set_title(_split_title(printable(line.label)), fontsize=7)
         panel.set_xlim(0, max(x for other in lines for x in other.band.x))
         panel.tick_params(labelbottom=number + PANELS_PER_ROW >= len(lines))
     for unused_axes in axes[len(lines) :]:
@@ -74,6 +75,5 @@ def _draw_curve(axes: Axes, line: Line) -> None:
 
 
 def _split_title(label: str) -> str:
-    """Put the values of a method into a second line if the title is too long for one."""
-    name, comma, values = label.partition(", ")
-    return f"{name}\n{values}" if comma and len(label) > LONGEST_TITLE else label
+    """Put the name and each value of a method into lines of their own if one line is too short."""
+    return label.replace(", ", "\n") if len(label) > LONGEST_TITLE else label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.drawings.panels import add_legend, add_title, new_figure, use_logarithmic_axis
@@ -113,6 +113,8 @@ def _draw_maps(data: Response) -> Figure:
         bar.ax.tick_params(labelsize=7)
         panel.contour(x, y, margin, levels=[0], colors="white", linewidths=1.6)
         panel.contour(x, y, margin, levels=[0], colors=BLACK, linewidths=0.9, linestyles="--")
+        if margin.min() < 0:
+            panel.contourf(x, y, margin, levels=[margin.min(), 0], colors="none", hatches=["////"])
         _draw_points(panel, data)
         _set_scale(panel, data.axes[0])
         panel.set_ylabel(data.axes[1].letter)
@@ -121,11 +123,11 @@ def _draw_maps(data: Response) -> Figure:
         panel.set_ylim(data.axes[1].low, data.axes[1].high)
         panel.spines[["top", "right"]].set_visible(True)
         add_title(panel, number, title)
-    outline = Line2D([], [], color=BLACK, linewidth=0.9, linestyle="--")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        [*handles, outline], [*labels, "tied with the best"], loc="outside upper center", ncols=5
-    )
+    if margin.min() < 0:
+        handles.append(Patch(facecolor="none", edgecolor=BLACK, linestyle="--", hatch="//////"))
+        labels.append("not tied with the best")
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
     return figure
 
 
