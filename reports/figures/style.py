@@ -152,6 +152,9 @@ def render(draw: Callable[[], Figure], title: str) -> dict[str, bytes]:
         # A title may have characters that the fonts lack; they appear as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = draw()
+        # The places of all parts are computed once, not for each file.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for suffix in SUFFIXES:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, dpi=PNG_DPI, metadata=metadata[suffix])
