@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-GRID_SIZES = {1: 101, 2: 31}
+GRID_SIZES = {1: 101, 2: 41}
 """Number of grid points along each hyperparameter, by the number of hyperparameters."""
 
 TRIALS_PER_DIMENSION = 3

@@ -69,7 +69,7 @@ LINE_LOOKS = {
 NUMBERED_LOOKS = sum(role.startswith("line-") for role in LINE_LOOKS)
 """Number of looks for lines without a meaning of their own."""
 
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "font.family": ["STIXGeneral", "DejaVu Sans"],
     "font.size": 8.5,
     "axes.titlesize": 8.5,

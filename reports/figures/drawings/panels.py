@@ -14,6 +14,7 @@ from reports.figures.style import LINE_LOOKS, TEXT_WIDTH, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -36,7 +37,7 @@ def new_figure(
     """
     figure = Figure(figsize=(TEXT_WIDTH, height))
     axes: NDArray[np.object_] = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
-    return figure, list(axes.flat)
+    return figure, axes.ravel().tolist()
 
 
 def add_title(axes: Axes, number: int, title: str, *, first_letter: str = "a") -> None:
@@ -90,7 +91,7 @@ def add_legend(figure: Figure, axes: Sequence[Axes], columns: int = 0) -> None:
         axes: panels whose lines are listed.
         columns: number of columns; 0 for one row.
     """
-    handles = {}
+    handles: dict[str, Artist] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)

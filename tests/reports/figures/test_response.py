@@ -78,7 +78,7 @@ def test_trials_are_read_with_their_objective(tmp_path: Path) -> None:
     )
     assert response.best == 3
     assert (response.chosen, response.reference) == ((2.0, 0.9), (0.5, 0.9))
-    assert len(response.grid) == len(response.mean) == len(response.margin) == 31**2
+    assert len(response.grid) == len(response.mean) == len(response.margin) == 41**2
     assert response.grid[0] == pytest.approx((0.05, 0.5))
     assert response.grid[1][1] == pytest.approx(0.5)
     assert response.grid[-1] == pytest.approx((20, 0.99))
