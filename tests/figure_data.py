@@ -25,15 +25,23 @@ GIVEN = [0, 0, 0, 1, 1, 1, 0, 0]
 """Noisy labels, of which 3 of 8 are wrong."""
 
 
-def make_diagnostics(shift: float = 0.0, **changes: Any) -> Diagnostics:
-    """Return diagnostics of 8 samples of 2 classes; `shift` is added to the fractions of series."""
+def make_diagnostics(
+    shift: float = 0.0, arrays: Mapping[str, Any] | None = None, **more: Any
+) -> Diagnostics:
+    """Return diagnostics of 8 samples of 2 classes.
+
+    Args:
+        shift: number that is added to the fractions of series.
+        arrays: changed arrays by name; None for an array that is missing.
+        more: more of them.
+    """
     true, given = np.array(TRUE), np.array(GIVEN)
     is_wrong = true != given
     logits = np.where(is_wrong, -2.0, 2.0) + np.linspace(0, 0.7, 8)
     tau = reduce.attention_weight(logits)
     masks = (~is_wrong, is_wrong)
     attention = [[tau[(true == i) & (given == j)].mean() for j in range(2)] for i in range(2)]
-    arrays: dict[str, Any] = {
+    values: dict[str, Any] = {
         "epochs": EPOCHS,
         "true": true,
         "given": given,
@@ -56,8 +64,10 @@ def make_diagnostics(shift: float = 0.0, **changes: Any) -> Diagnostics:
         "series/gradient/mislabelled": np.array([1.6, 1.6, 2.0]),
         "series/correction/accuracy": np.array([0.625, 0.75, 0.875]) + shift,
     }
-    values = {**arrays, **changes}
-    return Diagnostics({k: np.array(v) for k, v in values.items() if v is not None})
+    values |= {**(arrays or {}), **more}
+    return Diagnostics(
+        {name: np.array(value) for name, value in values.items() if value is not None}
+    )
 
 
 def make_source(

@@ -68,7 +68,11 @@ def run(
     table = comparison_table(plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
-    figures = figure_request and figure_request.fulfil(uri, locations.home_dir, plan, runs)
+    figures = (
+        None
+        if figure_request is None
+        else figure_request.fulfil(uri, locations.home_dir, plan, runs)
+    )
     replications = find_replications(plan, runs) if shows_verdicts else None
     pairs = compare_rows(table) if shows_pairs else None
     if as_json:

@@ -71,7 +71,7 @@ def collect_correction(source: FigureSource) -> Correction:
     matrices = pooled_matrices(diagnostics)
     if "corrected" not in matrices:
         raise MissingDataError(f"NAL estimates no targets on {scenario}, so that none is corrected")
-    lines = []
+    lines: list[Line] = []
     for name in source.scenarios:
         try:
             scenario_cell = source.require_cell(NAL, name)
@@ -127,4 +127,6 @@ def sum_of(diagnostics: Sequence[Diagnostics], name: str) -> NDArray[np.float64]
 def _row_fractions(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Divide each row of counts by its sum; rows without samples become 0."""
     sums = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+    fractions = np.zeros_like(counts)
+    np.divide(counts, sums, out=fractions, where=sums > 0)
+    return fractions

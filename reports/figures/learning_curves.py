@@ -44,7 +44,7 @@ def collect_learning_curves(source: FigureSource) -> LearningCurves:
         MissingDataError: if no run has finished with test accuracies.
     """
     scenario = source.single_scenario
-    lines = []
+    lines: list[Line] = []
     for cell in source.plan.cells:
         if cell.scenario != scenario or cell.origin == "varied":
             continue

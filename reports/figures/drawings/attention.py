@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reports.figures.drawings.panels import add_legend, add_title, new_figure
 from reports.figures.style import BLUE, GREY, VERMILION, printable
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from reports.figures.attention import AttentionHistograms, AttentionPanel
 
 PANELS_PER_ROW = 3
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "clean": {"facecolor": BLUE, "alpha": 0.55, "edgecolor": BLUE},
+    "mislabelled": {"facecolor": "none", "edgecolor": VERMILION, "hatch": "//////"},
+    "all": {"facecolor": GREY, "alpha": 0.55, "edgecolor": GREY},
+}
+"""Looks of the areas by group of samples."""
 
 LABELS = {"clean": "clean samples", "mislabelled": "mislabelled samples", "all": "all samples"}
 """Texts of the legend by group of samples."""
@@ -27,11 +34,7 @@ def draw_attention(data: AttentionHistograms) -> Figure:
     figure, axes = new_figure(0.4 + 1.55 * rows, rows, columns)
     for number, (panel, panel_axes) in enumerate(zip(data.panels, axes, strict=False)):
         for group, shares in panel.shares.items():
-            look = {
-                "clean": {"facecolor": BLUE, "alpha": 0.55, "edgecolor": BLUE},
-                "mislabelled": {"facecolor": "none", "edgecolor": VERMILION, "hatch": "//////"},
-                "all": {"facecolor": GREY, "alpha": 0.55, "edgecolor": GREY},
-            }[group]
+            look = LOOKS[group]
             if any(shares):
                 panel_axes.stairs(shares, data.edges, fill=True, label=LABELS[group], **look)
                 panel_axes.stairs(shares, data.edges, color=look["edgecolor"], linewidth=0.8)

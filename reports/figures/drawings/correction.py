@@ -68,7 +68,7 @@ def _draw_matrix(axes: Axes, values: NDArray[np.float64], *, in_unit_range: bool
     figure = axes.get_figure()
     assert figure is not None  # noqa: S101 - panels belong to a figure
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
-    bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.6)
     if in_unit_range:
         bar.set_ticks([0, 0.5, 1])
     if len(values) > MAX_LABELLED_CLASSES:

@@ -178,7 +178,7 @@ def _named_points(data: Response) -> dict[str, Sequence[float]]:
     }
 
 
-def _levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _levels(values: NDArray[np.float64]) -> Sequence[float]:
     """Return the limits of about eight steps of colour, which are round numbers."""
     low, high = values.min(), values.max()
     # A flat map has steps as well.

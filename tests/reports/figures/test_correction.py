@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def test_matrices_are_of_the_samples_of_all_seeds_together() -> None:
-    first = make_diagnostics(**{"matrix/attention": [[0.9, 0.1], [0.2, 0.8]]})
+    first = make_diagnostics(arrays={"matrix/attention": [[0.9, 0.1], [0.2, 0.8]]})
     second = make_diagnostics(
-        **{
+        arrays={
             "matrix/attention": [[0.5, np.nan], [0.2, 0.6]],
             "matrix/noisy": [[1, 0], [2, 2]],
             "matrix/corrected": [[1, 0], [4, 0]],
@@ -30,7 +30,7 @@ def test_matrices_are_of_the_samples_of_all_seeds_together() -> None:
 
 
 def test_a_class_pair_without_samples_has_no_mean() -> None:
-    empty = make_diagnostics(**{"matrix/noisy": [[4, 0], [0, 0]]})
+    empty = make_diagnostics(arrays={"matrix/noisy": [[4, 0], [0, 0]]})
     matrices = pooled_matrices([empty])
     assert np.isnan(matrices["attention"]).tolist() == [[False, True], [True, True]]
     assert matrices["noisy"].tolist() == [[1, 0], [0, 0]]
