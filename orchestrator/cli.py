@@ -147,7 +147,7 @@ def show(
 @app.command()
 @with_flags(
     *("sweeps", "home_dir", "tracking_uri", "table", "layout", "out", "html", "paper", "spread"),
-    *("columns", "pairs", "ranks", "json"),
+    *("columns", "pairs", "ranks", "figure", "figures", "scenario", "json"),
 )
 def report(
     locations: Locations,
@@ -213,11 +213,31 @@ def report(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Also print average ranks over the scenarios.")
     ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Figure to write as SVG, PDF, PNG and CSV: 1, 2, 3 or 4 of the NAL paper, "
+            "sensitivity, curves or response; repeatable."
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the figures; without --figure, all that have data are written. "
+            "[default: current folder]",
+        ),
+    ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(help="Scenario of the figures. [default: the first with label noise]"),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Print the table of a sweep, or of several, reading MLflow only."""
+    """Print the table of a sweep, or of several, from MLflow, and write figures and a page."""
     from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
+    from reports.figures.report import FigureRequest
 
     flags_of_one_sweep = {
         "--html": html is not None,
@@ -226,6 +246,9 @@ def report(
         "--ranks": ranks,
         "--spread": spread is not Spread.SD,
         "--columns": bool(columns),
+        "--figure": bool(figure),
+        "--figures": figures is not None,
+        "--scenario": scenario is not None,
     }
     if table is not None:
         joined_report.check_flags("--table", flags_of_one_sweep | {"--layout": layout is not None})
@@ -243,6 +266,7 @@ def report(
     request = report_command.ReportRequest(
         table_files=out or (),
         page_file=html,
+        figures=FigureRequest.from_flags(figure or (), figures, scenario),
         has_verdicts=paper,
         has_pairs=pairs,
         has_ranks=ranks,

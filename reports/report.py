@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.comparison import comparison_table
+from reports.figures.report import make_figures, open_source
+from reports.figures.source import MissingDataError
 from reports.formats import format_markdown
-from reports.page.content import page_content
+from reports.page.content import PageFigure, page_content
 from reports.page.html import PAGE_FILE, format_page
 from reports.read import read_curves, read_sweep
 from reports.render import render_terminal, render_text
@@ -16,6 +18,7 @@ from trainables.run.metrics import TEST_ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -46,11 +49,12 @@ class SweepReport:
         }
 
 
-def build_report(uri: str, sweep: str | None) -> SweepReport:
+def build_report(uri: str, home: Path, sweep: str | None) -> SweepReport:
     """Read a sweep from MLflow, and build its table and its page.
 
     Args:
         uri: URI of the MLflow store.
+        home: home folder, which holds the data of figures.
         sweep: name of a study, or the beginning of a sweep's digest; None for the latest sweep.
 
     Raises:
@@ -59,14 +63,17 @@ def build_report(uri: str, sweep: str | None) -> SweepReport:
     """
     plan, runs = read_confirmed_sweep(uri, sweep)
     table = comparison_table(plan, runs)
-    return SweepReport(table, build_page(uri, plan, runs, table))
+    return SweepReport(table, build_page(uri, home, plan, runs, table))
 
 
-def build_page(uri: str, plan: PlanRecord, runs: Sequence[RecordedRun], table: Table) -> str:
-    """Return the page of a sweep as HTML, with the learning curves of the runs in its table.
+def build_page(
+    uri: str, home: Path, plan: PlanRecord, runs: Sequence[RecordedRun], table: Table
+) -> str:
+    """Return the page of a sweep as HTML, with its figures and the curves of the table's runs.
 
     Args:
         uri: URI of the MLflow store that the runs were read from.
+        home: home folder, which holds the data of figures; those without data are left out.
         plan: plan of the sweep.
         runs: recorded runs that the plan names.
         table: comparison table of these runs.
@@ -77,7 +84,18 @@ def build_page(uri: str, plan: PlanRecord, runs: Sequence[RecordedRun], table: T
     table_digests = {digest for cell in plan.cells for digest in cell.digests}
     table_runs = [run for run in runs if run.digest in table_digests]
     curves = read_curves(uri, table_runs, TEST_ACCURACY)
-    return format_page(page_content(plan, runs, table, curves))
+    return format_page(page_content(plan, runs, table, curves, _figures(uri, home, plan, runs)))
+
+
+def _figures(
+    uri: str, home: Path, plan: PlanRecord, runs: Sequence[RecordedRun]
+) -> list[PageFigure]:
+    """Return the figures that a sweep has the data of."""
+    try:
+        figures, _ = make_figures(open_source(uri, home, plan, runs))
+    except MissingDataError:
+        return []
+    return [PageFigure(figure.title, figure.caption, figure.svg) for figure in figures]
 
 
 def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[RecordedRun]]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.flags import Locations
+    from reports.figures.report import FigureRequest, WrittenFigures
     from reports.pairs import RowPair
     from reports.ranks import RankComparison
     from reports.replication import Replication
@@ -43,6 +44,7 @@ class ReportRequest:
     Attributes:
         table_files: files of the table, whose suffixes choose the formats.
         page_file: file of the sweep's page; None for no page.
+        figures: figures to write; None for none.
         has_verdicts: whether verdicts on the published accuracies are printed.
         has_pairs: whether the differences of all pairs of rows are printed.
         has_ranks: whether average ranks over the scenarios are printed.
@@ -52,6 +54,7 @@ class ReportRequest:
 
     table_files: Sequence[Path] = ()
     page_file: Path | None = None
+    figures: FigureRequest | None = None
     has_verdicts: bool = False
     has_pairs: bool = False
     has_ranks: bool = False
@@ -67,11 +70,13 @@ class Sheets:
         pairs: differences of all pairs of rows.
         verdicts: published accuracies beside the measured ones.
         ranks: average ranks over the scenarios.
+        figures: figures that were written.
     """
 
     pairs: Sequence[RowPair] | None = None
     verdicts: Sequence[Replication] | None = None
     ranks: RankComparison | None = None
+    figures: WrittenFigures | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the requested sheets as values that can be written as JSON, by name."""
@@ -83,6 +88,7 @@ class Sheets:
                 if lines is not None
             },
             **({} if self.ranks is None else {"ranks": asdict(self.ranks)}),
+            **({} if self.figures is None else {"figures": self.figures.values()}),
         }
 
     def print(self, console: Console) -> None:
@@ -97,6 +103,8 @@ class Sheets:
             console.print("Nothing is published for these methods, label noise and network.")
         if self.ranks is not None:
             console.print(render_ranks(self.ranks), Text(self.ranks.statement))
+        if self.figures is not None:
+            _print_figures(self.figures, console)
 
 
 def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_json: bool) -> int:
@@ -114,7 +122,8 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
 
     Raises:
         NalError: if the study file or the sweep cannot be read, the sweep has no runs to put into
-            a table yet, or a file has an unknown suffix or cannot be written.
+            a table yet, a figure lacks its data, or a file has an unknown suffix or cannot be
+            written.
     """
     columns = parse_extra_columns(request.columns)
     formats = {path: find_format(path) for path in request.table_files}
@@ -123,14 +132,18 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
     table = comparison_table(plan, runs, request.spread, columns)
+    home = locations.home_dir
+    # Figures come first, since they are refused if their data are missing.
+    figures = request.figures and request.figures.fulfil(uri, home, plan, runs)
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
     if request.page_file is not None:
-        write_atomically(request.page_file, build_page(uri, plan, runs, table))
+        write_atomically(request.page_file, build_page(uri, home, plan, runs, table))
     sheets = Sheets(
         pairs=compare_rows(table) if request.has_pairs else None,
         verdicts=find_replications(plan, runs) if request.has_verdicts else None,
         ranks=rank_rows(table) if request.has_ranks else None,
+        figures=figures,
     )
     if as_json:
         print_json(table_values(table) | sheets.values())
@@ -153,6 +166,17 @@ def recorded_name(sweep: str) -> str:
         StudyError: if the study file cannot be read.
     """
     return read_study_file(sweep).name if is_study_path(sweep) else sweep
+
+
+def _print_figures(figures: WrittenFigures, console: Console) -> None:
+    """Print where figures were written, and why others were not."""
+    for figure, stem in zip(figures.figures, figures.stems, strict=True):
+        console.print(f"\nfigure {figure.key}: {stem}.{{svg,pdf,png,csv}}", soft_wrap=True)
+        console.print(figure.caption, style="dim")
+    if figures.left_out:
+        console.print("\nfigures without data:")
+    for key, reason in figures.left_out.items():
+        console.print(f"  {key}: {reason}", soft_wrap=True)
 
 
 def _print_other_sweeps(uri: str, table: Table) -> None:

@@ -287,7 +287,7 @@ def _carry_out(
             raise
         final_plan = recorder.save_plan()
         tracker.flush()
-        report = build_report(uri, plan.digest)
+        report = build_report(uri, home.path, plan.digest)
         page_path = archive.folder / PAGE_FILE
         write_atomically(page_path, report.page)
         tracker.finish_sweep(final_plan, report.files)

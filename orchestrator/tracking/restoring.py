@@ -217,16 +217,16 @@ def _restore_sweep(
         tracker.record(result, phase, cell)
         digests.add(result.digest)
     if plan.state == "finished":
-        tracker.finish_sweep(plan, _tables_of(plan, uri))
+        tracker.finish_sweep(plan, _tables_of(plan, home, uri))
     else:
         tracker.mark_interrupted()
     return digests
 
 
-def _tables_of(plan: PlanRecord, uri: str) -> Mapping[str, str]:
+def _tables_of(plan: PlanRecord, home: Home, uri: str) -> Mapping[str, str]:
     """Return the tables of a sweep by file name; none if its records contradict each other."""
     try:
-        return build_report(uri, plan.sweep).files
+        return build_report(uri, home.path, plan.sweep).files
     except RecordError as error:
         _print_skipped(str(error))
         return {}

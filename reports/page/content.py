@@ -126,10 +126,12 @@ class PageFigure:
 
     Attributes:
         title: title of the figure.
+        caption: caption, with what bands and markers show.
         svg: the figure as an SVG document.
     """
 
     title: str
+    caption: str
     svg: str
 
 

@@ -143,7 +143,9 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[BrowserPage]:
     """The page of a small study in a browser, in which nothing goes wrong until the test ends."""
     plan = small_plan()
     path = tmp_path / "page.html"
-    path.write_text(format_page(page_of(plan, page_runs(plan), [PageFigure("Figure", SVG)])))
+    path.write_text(
+        format_page(page_of(plan, page_runs(plan), [PageFigure("Figure", "Caption.", SVG)]))
+    )
     page = browser.new_page()
     problems: list[str] = []
     requests: list[str] = []

@@ -1,0 +1,1 @@
+"""Figures of a sweep, from the records of its runs."""

@@ -1,0 +1,1 @@
+"""Drawings of the figures with matplotlib, from the numbers of `reports.figures`."""
