@@ -211,12 +211,12 @@ def test_runs_are_nested_below_their_sweep_or_cell(
         writer.record(make_result(spec, accuracy=accuracy), Phase.CONFIRM, cell)
     sweep, shown = only_run(client, "sweep"), only_run(client, "cell")
     assert shown.data.tags[PARENT_TAG] == sweep.info.run_id
-    assert shown.data.params == {
-        "method": "nal",
-        "scenario": "symmetric-0.4",
-        "lambda": "0.5",
-        "alpha": "0.9",
-    }
+    settings = ("method", "scenario", "lambda", "alpha", "dataset", "backbone", "epochs", "recipe")
+    assert [shown.data.params[name] for name in settings] == [
+        *("nal", "symmetric-0.4", "0.5", "0.9"),
+        *("digits", "mlp", "6", "matched"),
+    ]
+    assert "seed" not in shown.data.params
     parents = {run.data.tags["nal.phase"]: run.data.tags[PARENT_TAG] for run in runs(client, "run")}
     assert parents == {
         "search": sweep.info.run_id,
