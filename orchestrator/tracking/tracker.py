@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
 
     from trainables.run.spec import RunSpec
 
@@ -157,11 +157,11 @@ class StoredCells:
 
     Args:
         client: client of the MLflow store.
-        create_run: function that creates an MLflow run with a name and tags, and returns its ID.
+        create_run: function that creates an MLflow run with a name and tags.
     """
 
     def __init__(
-        self, client: MlflowClient, create_run: Callable[[str, Mapping[str, str]], str]
+        self, client: MlflowClient, create_run: Callable[[str, Mapping[str, str]], RunInfo]
     ) -> None:
         self._client = client
         self._create_run = create_run
@@ -204,7 +204,7 @@ class StoredCells:
                 **source_tags(plan.study, "sweep"),
             }
             name = cell_name(record.method, record.scenario, record.values)
-            cell = StoredCell(self._create_run(name, tags))
+            cell = StoredCell(self._create_run(name, tags).run_id)
             self._cells[sweep_digest, digest] = cell
         if not cell.has_logged_settings:
             self._log_to_cell(
@@ -321,7 +321,7 @@ class Tracker:
             if sweep is None:
                 tags = {"nal.kind": "sweep", "nal.sweep": plan.sweep}
                 tags |= source_tags(plan.study, "sweep")
-                sweep = StoredSweep(self._create_run(f"sweep {plan.sweep[:8]}", tags))
+                sweep = StoredSweep(self._create_run(f"sweep {plan.sweep[:8]}", tags).run_id)
                 self._sweeps[plan.sweep] = sweep
             run_id = sweep.run_id
             self._client.update_run(run_id, status="RUNNING")
@@ -463,14 +463,16 @@ class Tracker:
                 case "sweep":
                     self._sweeps[tags["nal.sweep"]] = StoredSweep.from_mlflow(run)
 
-    def _create_run(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
+    def _create_run(
+        self, name: str, tags: Mapping[str, str], start_ms: int | None = None
+    ) -> RunInfo:
         run = self._client.create_run(
             self._experiment_id,
             start_time=start_ms,
             tags={"nal.study": self.study, **tags},
             run_name=name,
         )
-        return str(run.info.run_id)
+        return run.info
 
     def _write_plan(self, plan: PlanRecord) -> None:
         self._plan = plan
@@ -515,17 +517,21 @@ class Tracker:
         parent_id: str,
     ) -> StoredRun:
         from mlflow.entities import Param
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         tags = run_tags(result, phase, self.study, plan.sweep if plan else "")
         if parent_id:
             tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         searched = searched_names(plan, result.spec.method, cell) if plan else ()
-        run_id = self._create_run(run_name(result.spec, phase, searched), tags, start_ms)
+        run_info = self._create_run(run_name(result.spec, phase, searched), tags, start_ms)
+        run_id = run_info.run_id
+        # The client would request the run once more for the address of its artifacts.
+        artifacts = get_artifact_repository(run_info.artifact_uri, tracking_uri=self.uri)
         with tempfile.TemporaryDirectory() as temp_dir:
             for name, text in artifact_texts(result).items():
                 Path(temp_dir, name).write_text(text)
-            self._client.log_artifacts(run_id, temp_dir)
+            artifacts.log_artifacts(temp_dir)
         self._client.log_inputs(run_id, dataset_inputs(result))
         protocol = protocol_for(plan, result, phase, cell)
         metrics = mlflow_metrics(result, protocol=protocol)
