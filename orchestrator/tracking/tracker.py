@@ -44,6 +44,7 @@ from orchestrator.tracking.summaries import (
     sweep_params,
     sweep_tags,
 )
+from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import mask_password, open_store, search_runs, translate_store_errors
 from trainables.errors import ServiceError
@@ -58,8 +59,11 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags of an experiment that make MLflow show the pages for model training."""
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    **{view.tag: view.to_json() for view in VIEWS},
+}
+"""Tags of an experiment: MLflow's pages for model training, and views of its runs."""
 
 MAX_BATCH_METRICS = 900
 """Largest number of metrics in one request to the MLflow store."""
@@ -448,7 +452,11 @@ class Tracker:
                 "restore the experiment with `mlflow experiments restore --experiment-id "
                 f"{experiment.experiment_id}`"
             )
-        return str(experiment.experiment_id)
+        experiment_id = str(experiment.experiment_id)
+        for name, value in EXPERIMENT_TAGS.items():
+            if experiment.tags.get(name) != value:  # written by another version, or not at all
+                self._client.set_experiment_tag(experiment_id, name, value)
+        return experiment_id
 
     def _read_stored_runs(self) -> None:
         for run in search_runs(self._client, [self._experiment_id], "tags.`nal.kind` LIKE '%'"):
@@ -520,6 +528,8 @@ class Tracker:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         tags = run_tags(result, phase, self.study, plan.sweep if plan else "")
+        if plan and cell:
+            tags["nal.cell"] = cell_digest(result.spec, plan.fixed_seeds)
         if parent_id:
             tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
