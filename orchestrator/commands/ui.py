@@ -99,7 +99,9 @@ def _print_views(client: MlflowClient, server: str, console: Console) -> None:
         max_results=MAX_PRINTED_EXPERIMENTS + 1, order_by=["last_update_time DESC"]
     )
     with_views = [
-        experiment for experiment in experiments if any(view.tag in experiment.tags for view in VIEWS)
+        experiment
+        for experiment in experiments
+        if any(view.tag in experiment.tags for view in VIEWS)
     ]
     for experiment in with_views[:MAX_PRINTED_EXPERIMENTS]:
         console.print(Text(experiment.name), style="bold")
