@@ -301,7 +301,7 @@ def mlflow_metrics(
 
 
 def dataset_inputs(result: RunResult) -> list[DatasetInput]:
-    """Return the datasets of a run for MLflow: the data, and the noisy labels of the training split.
+    """Return the datasets of a run for MLflow: the data, and the noisy training labels.
 
     Their digests are the beginnings of the SHA-256 of their content, so that runs on the same data,
     or on the same noisy labels, have the same MLflow dataset.

@@ -42,7 +42,7 @@ EXPECTED_NAMES = {
 def documented_filters() -> dict[str, str]:
     text = (ROOT / "docs" / "mlflow.md").read_text(encoding="utf-8").partition("## Filters")[2]
     rows = re.findall(r"^\| (.*?) \| `+(.*?)`+ \|$", text, re.MULTILINE)
-    return {title: condition for title, condition in rows}
+    return dict(rows)
 
 
 @pytest.fixture(scope="module")
