@@ -541,7 +541,7 @@ class Tracker:
         with tempfile.TemporaryDirectory() as temp_dir:
             for name, text in artifact_texts(result).items():
                 Path(temp_dir, name).write_text(text)
-            artifacts.log_artifacts(temp_dir)
+            artifacts.log_artifacts(temp_dir)  # type: ignore[no-untyped-call]
         self._client.log_inputs(run_id, dataset_inputs(result))
         protocol = protocol_for(plan, result, phase, cell)
         metrics = mlflow_metrics(result, protocol=protocol)

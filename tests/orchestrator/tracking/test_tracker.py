@@ -100,6 +100,7 @@ def test_a_run_is_written_with_metrics_parameters_and_tags(
     written = json.loads(artifact(client, run, "spec.json", tmp_path))
     assert type(spec).from_dict(written).digest == result.digest
     assert json.loads(artifact(client, run, "transition.json", tmp_path))[0][0] == 0.6
+    assert run.inputs is not None
     assert [entry.dataset.digest for entry in run.inputs.dataset_inputs] == [
         spec.data[:36],
         result.labels.sha256[:36],
