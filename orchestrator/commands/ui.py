@@ -10,13 +10,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from orchestrator.interpreter import module_command
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.home_store import open_home_store
+from orchestrator.tracking.views import VIEWS
 from reports.store import open_store
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from rich.console import Console
+
     from orchestrator.home import Home
 
 SERVER_ENVIRONMENT = {
@@ -27,6 +33,9 @@ SERVER_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 """Environment variables of the MLflow server: no telemetry, background jobs or warnings."""
+
+MAX_PRINTED_EXPERIMENTS = 3
+"""Largest number of experiments whose views are printed."""
 
 POLL_SECONDS = 0.2
 """Time between two attempts to connect to the server while it starts, in seconds."""
@@ -45,7 +54,7 @@ def run(home: Home, host: str, port: int) -> int:
         HomeError: if nothing has been recorded in the home folder, or MLflow cannot open the store.
     """
     store_uri = open_home_store(home)
-    open_store(store_uri)  # fails in one line, where the server would print a traceback
+    client = open_store(store_uri)  # fails in one line, where the server would print a traceback
     if not is_port_free(host, port):
         raise ServiceError(
             f"port {port} of {host} is already in use: choose another port with --port"
@@ -66,16 +75,39 @@ def run(home: Home, host: str, port: int) -> int:
             while server.poll() is None and not _is_listening(host, port):
                 time.sleep(POLL_SECONDS)
         if server.poll() is None:
-            console.print(
-                f"Open http://{host}:{port} and choose an experiment. Press Ctrl-C to stop the "
-                "server."
-            )
+            address = f"http://{host}:{port}"
+            console.print(f"Open {address} and choose an experiment, or open one of these views:")
+            _print_views(client, address, console)
+            console.print("Press Ctrl-C to stop the server.")
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def _print_views(client: MlflowClient, server: str, console: Console) -> None:
+    """Print the addresses of the views of the experiments that were used last.
+
+    Args:
+        client: client of the MLflow store.
+        server: address of MLflow's server.
+        console: console to print on.
+    """
+    experiments = client.search_experiments(
+        max_results=MAX_PRINTED_EXPERIMENTS + 1, order_by=["last_update_time DESC"]
+    )
+    with_views = [
+        experiment
+        for experiment in experiments
+        if any(view.tag in experiment.tags for view in VIEWS)
+    ]
+    for experiment in with_views[:MAX_PRINTED_EXPERIMENTS]:
+        console.print(Text(experiment.name), style="bold")
+        for view in VIEWS:
+            address = view.address(server, experiment.experiment_id)
+            console.print(Text(f"  {view.title}: {address}"), soft_wrap=True)
 
 
 def _is_listening(host: str, port: int) -> bool:

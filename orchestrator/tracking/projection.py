@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from reports.words import GREEK_LETTERS, in_order
+from search_spaces.fields import RECIPE_PARAMETERS
 from search_spaces.schema import Phase
 from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
@@ -16,9 +18,9 @@ from trainables.run.identity import digest_of
 from trainables.run.protocols import HeldOutMean, protocol_from_identity, protocol_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
 
     from reports.plan_record import CellRecord, PlanRecord
     from trainables.run.parameters import Value
@@ -34,6 +36,12 @@ PARENT_TAG = "mlflow.parentRunId"
 
 MAX_VALUE_LENGTH = 500
 """Largest length of the value of an MLflow tag or parameter, in characters."""
+
+DATASET_DIGEST_LENGTH = 36
+"""Largest length of the digest of an MLflow dataset, in characters."""
+
+SHORT_NAMES = {**GREEK_LETTERS, "learning_rate": "lr", "weight_decay": "wd"}
+"""Short names of searched values in the names of MLflow runs, of which pages show the start."""
 
 
 def cell_digest(spec: RunSpec, fixed_seeds: Mapping[str, int]) -> str:
@@ -64,6 +72,7 @@ def run_tags(result: RunResult, phase: RunPhase, study: str, sweep: str = "") ->
         sweep: digest of the run's sweep; "" for a run without a sweep.
     """
     tags = {
+        **source_tags(study, "sweep" if sweep else "train"),
         **{f"nal.{name}": value for name, value in result.provenance.items()},
         "nal.kind": "run",
         "nal.digest": result.digest,
@@ -85,7 +94,28 @@ def run_tags(result: RunResult, phase: RunPhase, study: str, sweep: str = "") ->
     return {name: value[:MAX_VALUE_LENGTH] for name, value in tags.items()}
 
 
-def run_name(spec: RunSpec, phase: RunPhase) -> str:
+def source_tags(study: str, command: str) -> dict[str, str]:
+    """Return the tags that fill MLflow's columns for the user and the source of a run.
+
+    The user is the one that MLflow records by default: who writes to the store.
+
+    Args:
+        study: name of the study.
+        command: command that writes the run, such as "sweep".
+    """
+    # MLflow's own name of the source is the absolute path of a program.
+    return _default_tags() | {"mlflow.source.name": f"orchestrator {command} {study}"}
+
+
+@cache
+def _default_tags() -> dict[str, str]:
+    from mlflow.tracking.context.default_context import DefaultRunContext
+
+    tags: dict[str, str] = DefaultRunContext().tags()  # type: ignore[no-untyped-call]
+    return tags
+
+
+def run_name(spec: RunSpec, phase: RunPhase, searched: Collection[str] = ()) -> str:
     """Return the name of a run in MLflow, such as "λ=1 α=0.9 nal symmetric-0.4 seed 0".
 
     Names of runs in the confirm phase begin with the seed, since MLflow lists the seeds of a cell
@@ -94,15 +124,31 @@ def run_name(spec: RunSpec, phase: RunPhase) -> str:
     Args:
         spec: spec of the run.
         phase: phase of the run; "train" for a run without a sweep.
+        searched: names of the values that the sweep searches or varies for the method, of the
+            recipe too.
     """
+    recipe_names = [name for name in RECIPE_PARAMETERS if name in searched]
     values_text = _format_values(
         {name: spec.hyperparameters[name] for name in _tunable_names(spec)}
+        | {name: getattr(spec.recipe, name) for name in recipe_names}
     )
     seed_text = f"seed {spec.seeds.init}"
     words = [values_text, spec.method, spec.scenario, seed_text]
     if phase == Phase.CONFIRM:
         words = [seed_text, spec.method, values_text, spec.scenario]
     return " ".join(filter(None, words))
+
+
+def searched_names(plan: PlanRecord, method: str, cell: CellRecord | None) -> set[str]:
+    """Return the names of the values that a sweep searches or varies for a method.
+
+    Args:
+        plan: plan of the sweep.
+        method: name of the method.
+        cell: cell of the run in question; None for a run that belongs to no cell.
+    """
+    spaces = [search.space for search in plan.searches if search.method == method]
+    return {name for space in spaces for name in space} | set(cell.values if cell else ())
 
 
 def _tunable_names(spec: RunSpec) -> list[str]:
@@ -127,7 +173,7 @@ def cell_name(method: str, scenario: str, values: Mapping[str, Value]) -> str:
 
 def _format_values(values: Mapping[str, Value]) -> str:
     return " ".join(
-        f"{GREEK_LETTERS.get(name, name)}={_format_value(value)}"
+        f"{SHORT_NAMES.get(name, name)}={_format_value(value)}"
         for name, value in in_order(values).items()
     )
 
@@ -162,20 +208,19 @@ def run_params(spec: RunSpec) -> dict[str, str]:
     return {name: str(value)[:MAX_VALUE_LENGTH] for name, value in params.items()}
 
 
-def numeric_hyperparameters(values: Mapping[str, Value]) -> dict[str, float]:
-    """Return the numeric hyperparameters as MLflow metrics.
+def numeric_settings(spec: RunSpec) -> dict[str, float]:
+    """Return the numbers that a search may vary as MLflow metrics, such as "hp/lambda".
 
-    MLflow sorts metrics by number, but parameters as text.
+    They are the numeric hyperparameters and the searchable values of the recipe. MLflow sorts and
+    compares metrics as numbers, but parameters as text.
 
     Args:
-        values: values of hyperparameters by name.
-
-    Returns:
-        Numeric values by the name of the metric, such as "hp/lambda".
+        spec: spec of a run.
     """
+    recipe_values = {name: getattr(spec.recipe, name) for name in RECIPE_PARAMETERS}
     return {
         f"hp/{name}": float(value)
-        for name, value in values.items()
+        for name, value in {**recipe_values, **spec.hyperparameters}.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
@@ -248,11 +293,45 @@ def mlflow_metrics(
         **result.summary(protocol),
         **{name: rate for name, rate in rates.items() if rate is not None},
         "skipped": float(result.skipped),
-        **numeric_hyperparameters(result.spec.hyperparameters),
+        **numeric_settings(result.spec),
         "seed": float(result.spec.seeds.init),
     }
     return metrics + [
         Metric(name, value, end_ms, last_epoch) for name, value in final_values.items()
+    ]
+
+
+def dataset_inputs(result: RunResult) -> list[DatasetInput]:
+    """Return the datasets of a run for MLflow: the data, and the noisy training labels.
+
+    Their digests are the beginnings of the SHA-256 of their content, so that runs on the same data,
+    or on the same noisy labels, have the same MLflow dataset.
+
+    Args:
+        result: result of the run.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    spec, labels = result.spec, result.labels
+    data_profile = {"classes": len(labels.transition)}
+    label_profile = {"labels": labels.count, "flip_rate": labels.flip_rate}
+    datasets = (
+        ("data", spec.dataset, spec.data, data_profile),
+        ("labels", f"{spec.dataset} {spec.scenario}", labels.sha256, label_profile),
+    )
+    return [
+        DatasetInput(
+            Dataset(
+                name=name[:MAX_VALUE_LENGTH],
+                digest=sha256[:DATASET_DIGEST_LENGTH],
+                source_type="nal",
+                source=json.dumps({"sha256": sha256}),
+                profile=json.dumps(profile),
+            ),
+            [InputTag("mlflow.data.context", context)],
+        )
+        for context, name, sha256, profile in datasets
+        if sha256
     ]
 
 

@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.archive import NO_CODE_FILES, STUDY_FILE
@@ -26,30 +25,45 @@ from orchestrator.tracking.projection import (
     artifact_texts,
     cell_digest,
     cell_name,
+    dataset_inputs,
     mlflow_metrics,
-    numeric_hyperparameters,
+    numeric_settings,
     protocol_for,
     run_name,
     run_params,
     run_tags,
+    searched_names,
+    source_tags,
 )
+from orchestrator.tracking.summaries import (
+    EndedRun,
+    cell_metrics,
+    cell_params,
+    summary_accuracies,
+    sweep_metrics,
+    sweep_params,
+    sweep_tags,
+)
+from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import mask_password, open_store, search_runs, translate_store_errors
 from trainables.errors import ServiceError
-from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_ACCURACY, TEST_LAST
 from trainables.run.result import RunResult, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
 
-    from trainables.run.protocols import Protocol
+    from trainables.run.spec import RunSpec
 
 
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags of an experiment that make MLflow show the pages for model training."""
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    **{view.tag: view.to_json() for view in VIEWS},
+}
+"""Tags of an experiment: MLflow's pages for model training, and views of its runs."""
 
 MAX_BATCH_METRICS = 900
 """Largest number of metrics in one request to the MLflow store."""
@@ -75,28 +89,53 @@ class StoredRun:
         run_id: MLflow's ID of the run.
         is_complete: whether the run was written completely.
         parent_id: ID of the MLflow run below which MLflow shows this run; "" for none.
-        test_accuracy: accuracy on the test split after the last epoch; None if not evaluated.
-        training_status: `Status` of the training, such as "finished" or "diverged".
+        ended: how the training ended, and its accuracies.
     """
 
     run_id: str
     is_complete: bool
     parent_id: str
-    test_accuracy: float | None
-    training_status: str
+    ended: EndedRun
 
     @property
     def is_resumable(self) -> bool:
         """Whether the training may continue later, since it was stopped or ran out of memory."""
-        return self.training_status in RESUMABLE_STATUSES
+        return self.ended.status in RESUMABLE_STATUSES
 
     @classmethod
     def from_mlflow(cls, run: Run) -> StoredRun:
         """Return the stored run that an MLflow run represents."""
-        tags, test_accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
-        parent_id = tags.get(PARENT_TAG, "")
+        tags = run.data.tags
+        ended = EndedRun(tags["nal.status"], summary_accuracies(run.data.metrics))
+        return cls(run.info.run_id, was_fully_written(run), tags.get(PARENT_TAG, ""), ended)
+
+
+@dataclass(slots=True)
+class StoredSweep:
+    """A sweep in the MLflow store.
+
+    Attributes:
+        run_id: ID of the MLflow run that represents the sweep.
+        param_names: names of the parameters that were logged.
+        logged_run_count: number of training runs in the metrics that were logged last; None if runs
+            were written since then.
+        end_ms: time at which the sweep last ended, in milliseconds since 1970; None if it has not
+            ended, or has new runs since then.
+    """
+
+    run_id: str
+    param_names: frozenset[str] = frozenset()
+    logged_run_count: int | None = None
+    end_ms: int | None = None
+
+    @classmethod
+    def from_mlflow(cls, run: Run) -> StoredSweep:
+        """Return the stored sweep that an MLflow run represents."""
         return cls(
-            run.info.run_id, was_fully_written(run), parent_id, test_accuracy, tags["nal.status"]
+            run.info.run_id,
+            frozenset(run.data.params),
+            int(run.data.metrics.get("runs", 0)) or None,
+            run.info.end_time,
         )
 
 
@@ -122,11 +161,11 @@ class StoredCells:
 
     Args:
         client: client of the MLflow store.
-        create_run: function that creates an MLflow run with a name and tags, and returns its ID.
+        create_run: function that creates an MLflow run with a name and tags.
     """
 
     def __init__(
-        self, client: MlflowClient, create_run: Callable[[str, Mapping[str, str]], str]
+        self, client: MlflowClient, create_run: Callable[[str, Mapping[str, str]], RunInfo]
     ) -> None:
         self._client = client
         self._create_run = create_run
@@ -148,16 +187,17 @@ class StoredCells:
         )
 
     def get_or_create(
-        self, sweep_digest: str, digest: str, record: CellRecord, sweep_run_id: str
+        self, plan: PlanRecord, record: CellRecord, spec: RunSpec, sweep_run_id: str
     ) -> StoredCell:
         """Return a cell of a sweep, and create its MLflow run if this is missing.
 
         Args:
-            sweep_digest: digest of the sweep.
-            digest: digest of the cell, see `cell_digest`.
-            record: record of the cell in the sweep's plan.
+            plan: plan of the sweep.
+            record: record of the cell in the plan.
+            spec: spec of any run of the cell.
             sweep_run_id: ID of the MLflow run that represents the sweep.
         """
+        sweep_digest, digest = plan.sweep, cell_digest(spec, plan.fixed_seeds)
         cell = self._cells.get((sweep_digest, digest))
         if cell is None:
             tags = {
@@ -165,15 +205,14 @@ class StoredCells:
                 "nal.cell": digest,
                 "nal.sweep": sweep_digest,
                 PARENT_TAG: sweep_run_id,
+                **source_tags(plan.study, "sweep"),
             }
             name = cell_name(record.method, record.scenario, record.values)
-            cell = StoredCell(self._create_run(name, tags))
+            cell = StoredCell(self._create_run(name, tags).run_id)
             self._cells[sweep_digest, digest] = cell
         if not cell.has_logged_settings:
-            settings = {"method": record.method, "scenario": record.scenario, **record.values}
-            params = {name: str(value) for name, value in settings.items()}
             self._log_to_cell(
-                cell, numeric_hyperparameters(record.values), len(record.seeds), params
+                cell, numeric_settings(spec), len(record.seeds), cell_params(spec, record)
             )
             cell.has_logged_settings = True
         return cell
@@ -190,20 +229,26 @@ class StoredCells:
             if digest == sweep_digest and not cell.is_complete
         ]
 
-    def log_mean(
-        self, cell: StoredCell, ended_runs: Sequence[StoredRun], planned_count: int
+    def log_means(
+        self,
+        cell: StoredCell,
+        plan: PlanRecord,
+        record: CellRecord,
+        ended_runs: Sequence[EndedRun],
     ) -> None:
-        """Log the mean accuracy of a cell, if more of its runs have ended since the last time.
+        """Log the mean accuracies of a cell, if more of its runs have ended since the last time.
 
         Args:
             cell: cell in the MLflow store.
+            plan: plan of the sweep.
+            record: record of the cell in the plan.
             ended_runs: ended runs of the cell, at most one for each seed.
-            planned_count: number of runs of the complete cell.
         """
         if len(ended_runs) > cell.logged_run_count:
-            self._log_to_cell(cell, _cell_metrics(ended_runs), step=len(ended_runs))
+            metrics = cell_metrics(plan, record, ended_runs)
+            self._log_to_cell(cell, metrics, step=len(ended_runs))
             cell.logged_run_count = len(ended_runs)
-        if not cell.is_complete and cell.logged_run_count >= planned_count:
+        if not cell.is_complete and cell.logged_run_count >= len(record.seeds):
             self._client.set_terminated(cell.run_id, "FINISHED")
             cell.is_complete = True
 
@@ -222,18 +267,6 @@ class StoredCells:
             metrics=[Metric(name, value, now_ms, step) for name, value in metrics.items()],
             params=[Param(name, value) for name, value in (params or {}).items()],
         )
-
-
-def _cell_metrics(runs: Sequence[StoredRun]) -> dict[str, float]:
-    """Return the MLflow metrics of a cell: counts of runs, mean and standard deviation."""
-    finished_runs = [run for run in runs if run.training_status == Status.FINISHED]
-    accuracies = [run.test_accuracy for run in finished_runs if run.test_accuracy is not None]
-    metrics = {"n": float(len(finished_runs)), "diverged": float(len(runs) - len(finished_runs))}
-    if accuracies:
-        metrics[CELL_MEAN] = mean(accuracies)
-    if len(accuracies) >= 2:
-        metrics[CELL_STD] = stdev(accuracies)
-    return metrics
 
 
 class Tracker:
@@ -260,9 +293,8 @@ class Tracker:
         # by the digests of the sweep and of the training run
         self._stored_runs: dict[tuple[str, str], StoredRun] = {}
         self._stored_cells = StoredCells(self._client, self._create_run)
-        self._sweep_run_ids: dict[str, str] = {}
+        self._sweeps: dict[str, StoredSweep] = {}
         self._plan: PlanRecord | None = None  # plan of the current sweep
-        self._sweep_run_id = ""  # of the current sweep
         with translate_store_errors(uri):
             self._experiment_id = self._open_experiment(artifact_root)
             self._read_stored_runs()
@@ -288,14 +320,14 @@ class Tracker:
             HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
-            run_id = self._sweep_run_ids.get(plan.sweep)
-            is_new = run_id is None
-            if run_id is None:
-                run_id = self._create_run(
-                    f"sweep {plan.sweep[:8]}", {"nal.kind": "sweep", "nal.sweep": plan.sweep}
-                )
-                self._sweep_run_ids[plan.sweep] = run_id
-            self._sweep_run_id = run_id
+            sweep = self._sweeps.get(plan.sweep)
+            is_new = sweep is None
+            if sweep is None:
+                tags = {"nal.kind": "sweep", "nal.sweep": plan.sweep}
+                tags |= source_tags(plan.study, "sweep")
+                sweep = StoredSweep(self._create_run(f"sweep {plan.sweep[:8]}", tags).run_id)
+                self._sweeps[plan.sweep] = sweep
+            run_id = sweep.run_id
             self._client.update_run(run_id, status="RUNNING")
             if is_new or restored_start is None:
                 started_at = restored_start or datetime.now(UTC)
@@ -334,32 +366,31 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
-            sweep_digest, parent_id = (plan.sweep, self._sweep_run_id) if plan else ("", "")
+            sweep = self._sweeps[plan.sweep] if plan else None
+            sweep_digest, parent_id = (plan.sweep if plan else ""), (sweep.run_id if sweep else "")
             stored_cell = None
             if plan and cell:
-                digest = cell_digest(result.spec, plan.fixed_seeds)
-                stored_cell = self._stored_cells.get_or_create(
-                    sweep_digest, digest, cell, parent_id
-                )
+                stored_cell = self._stored_cells.get_or_create(plan, cell, result.spec, parent_id)
                 parent_id = stored_cell.run_id
             stored_run = self._stored_runs.get((sweep_digest, result.digest))
             is_outdated = stored_run is not None and stored_run.is_resumable and result.is_final
             if stored_run is None or not stored_run.is_complete or is_outdated:
                 if stored_run:
                     self._client.delete_run(stored_run.run_id)
-                protocol = protocol_for(plan, result, phase, cell)
                 self._stored_runs[sweep_digest, result.digest] = self._write_run(
-                    result, phase, sweep_digest, parent_id, protocol
+                    result, phase, plan, cell, parent_id
                 )
-            if stored_cell and cell:
+                if sweep:
+                    sweep.end_ms = sweep.logged_run_count = None
+            if plan and cell and stored_cell:
                 ended_runs = [
-                    run
+                    run.ended
                     for run in self._stored_runs.values()
                     if run.parent_id == stored_cell.run_id
                     and run.is_complete
                     and not run.is_resumable
                 ]
-                self._stored_cells.log_mean(stored_cell, ended_runs, len(cell.seeds))
+                self._stored_cells.log_means(stored_cell, plan, cell, ended_runs)
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
         """Write the final plan and the tables to MLflow, and mark the current sweep as finished.
@@ -375,11 +406,12 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             self._write_plan(plan)
+            sweep = self._sweeps[plan.sweep]
             for name, text in tables.items():
-                self._client.log_text(self._sweep_run_id, text, name)
+                self._client.log_text(sweep.run_id, text, name)
             if note := tables.get("table.md", "")[:MAX_NOTE_LENGTH]:
-                self._client.set_tag(self._sweep_run_id, "mlflow.note.content", note)
-            self._client.set_terminated(self._sweep_run_id, "FINISHED")
+                self._client.set_tag(sweep.run_id, "mlflow.note.content", note)
+            self._end_sweep(sweep, "FINISHED")
 
     def mark_interrupted(self) -> None:
         """Mark the current sweep and its incomplete cells as killed in MLflow.
@@ -390,11 +422,14 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             if self._plan:
-                for run_id in [
-                    *self._stored_cells.incomplete_run_ids(self._plan.sweep),
-                    self._sweep_run_id,
-                ]:
+                for run_id in self._stored_cells.incomplete_run_ids(self._plan.sweep):
                     self._client.set_terminated(run_id, "KILLED")
+                self._write_progress(self._plan)
+                self._end_sweep(self._sweeps[self._plan.sweep], "KILLED")
+
+    def _end_sweep(self, sweep: StoredSweep, status: str) -> None:
+        """Set the final status of a sweep, and its end unless no run was added since the last."""
+        self._client.set_terminated(sweep.run_id, status, end_time=sweep.end_ms)
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
         from mlflow.exceptions import MlflowException
@@ -417,7 +452,11 @@ class Tracker:
                 "restore the experiment with `mlflow experiments restore --experiment-id "
                 f"{experiment.experiment_id}`"
             )
-        return str(experiment.experiment_id)
+        experiment_id = str(experiment.experiment_id)
+        for name, value in EXPERIMENT_TAGS.items():
+            if experiment.tags.get(name) != value:  # written by another version, or not at all
+                self._client.set_experiment_tag(experiment_id, name, value)
+        return experiment_id
 
     def _read_stored_runs(self) -> None:
         for run in search_runs(self._client, [self._experiment_id], "tags.`nal.kind` LIKE '%'"):
@@ -430,42 +469,81 @@ class Tracker:
                 case "cell":
                     self._stored_cells.add(run)
                 case "sweep":
-                    self._sweep_run_ids[tags["nal.sweep"]] = run.info.run_id
+                    self._sweeps[tags["nal.sweep"]] = StoredSweep.from_mlflow(run)
 
-    def _create_run(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
+    def _create_run(
+        self, name: str, tags: Mapping[str, str], start_ms: int | None = None
+    ) -> RunInfo:
         run = self._client.create_run(
             self._experiment_id,
             start_time=start_ms,
             tags={"nal.study": self.study, **tags},
             run_name=name,
         )
-        return str(run.info.run_id)
+        return run.info
 
     def _write_plan(self, plan: PlanRecord) -> None:
         self._plan = plan
-        self._client.set_tag(self._sweep_run_id, "nal.title", plan.title)
-        self._client.set_tag(self._sweep_run_id, "nal.state", plan.state)
-        self._client.log_text(self._sweep_run_id, plan.to_json(), PLAN_FILE)
+        self._client.log_text(self._sweeps[plan.sweep].run_id, plan.to_json(), PLAN_FILE)
+        self._write_progress(plan)
+
+    def _write_progress(self, plan: PlanRecord) -> None:
+        """Write the tags of a sweep, and those parameters and metrics that its MLflow run lacks."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        sweep = self._sweeps[plan.sweep]
+        ended_runs = {
+            digest: run.ended
+            for (sweep_digest, digest), run in self._stored_runs.items()
+            if sweep_digest == plan.sweep and run.is_complete
+        }
+        params, metrics = sweep_params(plan), sweep_metrics(plan, ended_runs)
+        has_new_runs = len(ended_runs) != sweep.logged_run_count
+        now_ms = int(time.time() * 1000)
+        self._client.log_batch(
+            sweep.run_id,
+            metrics=[
+                Metric(name, value, now_ms, len(ended_runs))
+                for name, value in metrics.items()
+                if has_new_runs
+            ],
+            params=[
+                Param(name, value)
+                for name, value in params.items()
+                if name not in sweep.param_names
+            ],
+            tags=[RunTag(name, value) for name, value in sweep_tags(plan).items()],
+        )
+        sweep.param_names, sweep.logged_run_count = frozenset(params), len(ended_runs)
 
     def _write_run(
         self,
         result: RunResult,
         phase: RunPhase,
-        sweep_digest: str,
+        plan: PlanRecord | None,
+        cell: CellRecord | None,
         parent_id: str,
-        protocol: Protocol,
     ) -> StoredRun:
         from mlflow.entities import Param
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        tags = run_tags(result, phase, self.study, sweep_digest)
+        tags = run_tags(result, phase, self.study, plan.sweep if plan else "")
+        if plan and cell:
+            tags["nal.cell"] = cell_digest(result.spec, plan.fixed_seeds)
         if parent_id:
             tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
-        run_id = self._create_run(run_name(result.spec, phase), tags, start_ms)
+        searched = searched_names(plan, result.spec.method, cell) if plan else ()
+        run_info = self._create_run(run_name(result.spec, phase, searched), tags, start_ms)
+        run_id = run_info.run_id
+        # The client would request the run once more for the address of its artifacts.
+        artifacts = get_artifact_repository(run_info.artifact_uri, tracking_uri=self.uri)
         with tempfile.TemporaryDirectory() as temp_dir:
             for name, text in artifact_texts(result).items():
                 Path(temp_dir, name).write_text(text)
-            self._client.log_artifacts(run_id, temp_dir)
+            artifacts.log_artifacts(temp_dir)  # type: ignore[no-untyped-call]
+        self._client.log_inputs(run_id, dataset_inputs(result))
+        protocol = protocol_for(plan, result, phase, cell)
         metrics = mlflow_metrics(result, protocol=protocol)
         params = [Param(name, value) for name, value in run_params(result.spec).items()]
         for start_index in range(0, len(metrics), MAX_BATCH_METRICS):
@@ -481,6 +559,5 @@ class Tracker:
             run_id,
             is_complete=True,
             parent_id=parent_id,
-            test_accuracy=result.last_value(TEST_ACCURACY),
-            training_status=result.status,
+            ended=EndedRun(str(result.status), summary_accuracies(result.summary(protocol))),
         )

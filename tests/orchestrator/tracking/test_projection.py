@@ -1,16 +1,23 @@
 from __future__ import annotations
 
-from factories import make_result, make_spec
+from dataclasses import replace
+
+from factories import make_cell, make_plan, make_result, make_spec
 
 from orchestrator.tracking.projection import (
     cell_digest,
     cell_name,
+    dataset_inputs,
     mlflow_metrics,
-    numeric_hyperparameters,
     run_name,
     run_params,
     run_tags,
+    searched_names,
 )
+from reports.plan_record import TuningRecord
+from search_spaces.schema import Phase
+from trainables.run.parameters import Space
+from trainables.run.recipe import Recipe
 
 
 def test_the_seeds_do_not_enter_the_digest_of_a_cell() -> None:
@@ -56,14 +63,50 @@ def test_parameters_use_the_keys_of_a_study() -> None:
     assert params["schedule"] == "constant"
 
 
-def test_numeric_hyperparameters_are_metrics_too() -> None:
-    assert numeric_hyperparameters({"a": 2, "b": 0.5, "c": True, "d": "x", "e": (1, 2)}) == {
-        "hp/a": 2.0,
-        "hp/b": 0.5,
-    }
-    points = mlflow_metrics(make_result(make_spec(seed=7, values={"lambda": 2.5}, epochs=3)))
+def test_numbers_that_a_search_may_vary_are_metrics_too() -> None:
+    recipe = Recipe(epochs=3, batch_size=64, learning_rate=0.05, weight_decay=1e-4)
+    points = mlflow_metrics(make_result(make_spec(seed=7, values={"lambda": 2.5}, recipe=recipe)))
     numbers = {p.key: (p.step, p.value) for p in points}
     assert (numbers["hp/lambda"], numbers["seed"]) == ((3, 2.5), (3, 7.0))
+    assert (numbers["hp/learning_rate"], numbers["hp/weight_decay"]) == ((3, 0.05), (3, 1e-4))
+    assert "hp/clamps" not in numbers  # a bool
+
+
+def test_searched_values_of_the_recipe_are_in_the_name_of_a_run() -> None:
+    space = {"learning_rate": Space(low=0.01, high=1.0, log=True)}
+    search = TuningRecord("ce", "CE", "symmetric-0.4", ["symmetric-0.4"], space, 12, [])
+    plan = make_plan(searches=[search])
+    trials = [
+        make_spec(method="ce", recipe=Recipe(epochs=3, batch_size=64, learning_rate=rate))
+        for rate in (0.01234, 0.5)
+    ]
+    searched = searched_names(plan, "ce", None)
+    assert [run_name(trial, Phase.SEARCH, searched) for trial in trials] == [
+        "lr=0.01234 ce symmetric-0.4 seed 0",
+        "lr=0.5 ce symmetric-0.4 seed 0",
+    ]
+    varied = replace(make_cell("ce"), values={"weight_decay": 0.1})
+    assert searched_names(plan, "ce", varied) == {"learning_rate", "weight_decay"}
+    assert searched_names(plan, "nal", None) == set()
+    assert cell_name("ce", "clean", {"learning_rate": 0.5}) == "ce lr=0.5 clean"
+
+
+def test_datasets_of_a_run_are_named_by_their_content() -> None:
+    result = make_result()
+    data, labels = dataset_inputs(result)
+    assert (data.dataset.name, data.dataset.digest) == ("digits", result.spec.data[:36])
+    assert (labels.dataset.name, labels.dataset.digest) == (
+        "digits symmetric-0.4",
+        result.labels.sha256[:36],
+    )
+    assert [entry.tags[0].value for entry in (data, labels)] == ["data", "labels"]
+
+
+def test_the_source_of_a_run_contains_no_path() -> None:
+    tags = run_tags(make_result(), "train", "digits", "ab" * 32)
+    assert tags["mlflow.source.name"] == "orchestrator sweep digits"
+    assert tags["mlflow.source.type"] == "LOCAL"
+    assert tags["mlflow.user"]
 
 
 def test_a_run_is_tagged_with_its_sweep() -> None:

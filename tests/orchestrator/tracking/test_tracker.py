@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
-from reports.plan_record import PlanRecord
+from reports.plan_record import PlanRecord, TuningRecord
 from reports.store import open_store
 from search_spaces.schema import Phase
 from trainables.errors import ServiceError
+from trainables.run.parameters import Space
+from trainables.run.protocols import HeldOutMean
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts
 
@@ -97,6 +100,11 @@ def test_a_run_is_written_with_metrics_parameters_and_tags(
     written = json.loads(artifact(client, run, "spec.json", tmp_path))
     assert type(spec).from_dict(written).digest == result.digest
     assert json.loads(artifact(client, run, "transition.json", tmp_path))[0][0] == 0.6
+    assert run.inputs is not None
+    assert [entry.dataset.digest for entry in run.inputs.dataset_inputs] == [
+        spec.data[:36],
+        result.labels.sha256[:36],
+    ]
 
 
 def test_writing_twice_doubles_no_point(uri: str, client: MlflowClient, tmp_path: Path) -> None:
@@ -120,7 +128,7 @@ def test_a_long_trace_is_written_whole(uri: str, client: MlflowClient, tmp_path:
     assert len(curve(client, run, "test/accuracy")) == 500
 
 
-@pytest.mark.parametrize("killed_in", ["log_artifacts", "log_batch", "set_terminated"])
+@pytest.mark.parametrize("killed_in", ["log_inputs", "log_batch", "set_terminated"])
 def test_a_half_written_run_is_replaced(
     uri: str,
     client: MlflowClient,
@@ -211,12 +219,12 @@ def test_runs_are_nested_below_their_sweep_or_cell(
         writer.record(make_result(spec, accuracy=accuracy), Phase.CONFIRM, cell)
     sweep, shown = only_run(client, "sweep"), only_run(client, "cell")
     assert shown.data.tags[PARENT_TAG] == sweep.info.run_id
-    assert shown.data.params == {
-        "method": "nal",
-        "scenario": "symmetric-0.4",
-        "lambda": "0.5",
-        "alpha": "0.9",
-    }
+    settings = ("method", "scenario", "lambda", "alpha", "dataset", "backbone", "epochs", "recipe")
+    assert [shown.data.params[name] for name in settings] == [
+        *("nal", "symmetric-0.4", "0.5", "0.9"),
+        *("digits", "mlp", "6", "matched"),
+    ]
+    assert "seed" not in shown.data.params
     parents = {run.data.tags["nal.phase"]: run.data.tags[PARENT_TAG] for run in runs(client, "run")}
     assert parents == {
         "search": sweep.info.run_id,
@@ -408,3 +416,63 @@ def test_means_of_a_run_follow_the_protocol_of_its_sweep(
     assert means == pytest.approx([0.89, 0.905, 0.88, 0.905])
     # A run that stands alone is read by the default of its schedule.
     assert result.summary()["test/accuracy_mean_last"] == pytest.approx(0.88)
+
+
+def test_a_cell_has_every_accuracy_of_the_table(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0, 1))
+    for _ in range(2):  # the second time, everything is there
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(make_plan([cell], further={"test/b/top1_last": "b"}), "")
+        specs = cell_specs("nal", "symmetric-0.4", (0, 1), cell.values)
+        for spec, accuracy in zip(specs, (0.9, 0.92), strict=True):
+            writer.record(make_result(spec, accuracy=accuracy), Phase.CONFIRM, cell)
+    metrics = only_run(client, "cell").data.metrics
+    assert metrics["test/accuracy_last/mean"] == metrics["test/accuracy_mean"]
+    assert metrics["test/accuracy_last/mean"] == pytest.approx(0.91)
+    assert metrics["test/accuracy_best_val/mean"] == pytest.approx(0.92)
+    assert metrics["test/accuracy_best_val/std"] == pytest.approx(0.02 / math.sqrt(2))
+    assert metrics["test/accuracy_mean_last/n"] == 2.0
+    assert not [name for name in metrics if "top1" in name]  # not measured
+
+
+def test_a_sweep_has_parameters_the_best_value_and_counts(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    specs = [make_spec(seed=1000, values={"lambda": v}, evaluate=["val"]) for v in (1.0, 2.0, 3.0)]
+    results = [make_result(spec, accuracy=a) for spec, a in zip(specs, (0.7, 0.8, 0), strict=False)]
+    results[2] = make_result(specs[2], diverged_at=2)
+    digests = [spec.digest for spec in specs]
+    space = {"lambda": Space(low=1.0, high=3.0, log=False)}
+    search = TuningRecord("nal", "NAL", "clean", ["clean"], space, 3, digests)
+    plan = make_plan(searches=[search], state="running")
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(plan, "")
+    for result in results:
+        writer.record(result, Phase.SEARCH)
+    done = make_plan(searches=[replace(search, chosen={"lambda": 2.0})])
+    writer.finish_sweep(done, {})
+    sweep = only_run(client, "sweep")
+    assert (sweep.data.params["dataset"], sweep.data.params["epochs"]) == ("digits", "6")
+    best = results[1].summary(HeldOutMean(3))["val/accuracy_mean_last"]
+    assert sweep.data.metrics == pytest.approx({"runs": 3.0, "failures": 1.0, "best/nal": best})
+    assert sweep.data.tags["nal.chosen.nal"] == "λ=2"
+
+
+def test_a_sweep_that_is_typed_again_keeps_its_end_unless_it_has_new_runs(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    ends, points = [], []
+    for seeds in ((0,), (0,), (0, 1)):
+        writer = tracker(uri, tmp_path)
+        writer.start_sweep(make_plan(), "")
+        for seed in seeds:
+            writer.record(make_result(make_spec(seed=seed)), Phase.SEARCH)
+        writer.finish_sweep(make_plan(), {})
+        ends.append(only_run(client, "sweep").info.end_time)
+        points.append(curve(client, only_run(client, "sweep"), "runs"))
+        time.sleep(0.005)
+    assert ends[0] == ends[1] < ends[2]
+    first_points = [(0, 0.0), (1, 1.0)]
+    assert points == [first_points, first_points, [*first_points, (2, 2.0)]]
