@@ -18,7 +18,7 @@ from trainables.training.devices import make_deterministic
 from trainables.training.network import build_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trainables.datasets.base import Dataset
     from trainables.run.recipe import Recipe
@@ -43,7 +43,15 @@ class Observer(Protocol):
     """
 
     def collects(self, epoch: int) -> bool:
-        """Return whether the observer records the steps of an epoch."""
+        """Return whether the observer records gradients and attention weights of an epoch."""
+
+    def record_predictions(self, positions: torch.Tensor, logits: torch.Tensor) -> None:
+        """Record the predictions of one training step, in every epoch.
+
+        Args:
+            positions: positions of the samples among the training samples, shape (b,).
+            logits: detached logits of the samples, shape (b, outputs).
+        """
 
     def record_step(
         self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
@@ -58,13 +66,13 @@ class Observer(Protocol):
                 (b, outputs).
         """
 
-    def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Record the end of an epoch for which `collects` is true.
+    def end_epoch(self, epoch: int, targets: Callable[[], torch.Tensor | None]) -> None:
+        """Record the end of an epoch.
 
         Args:
             epoch: number of the epoch, counted from 1.
-            targets: current estimates of the true labels by the method; None if the method does not
-                estimate true labels.
+            targets: function that returns the current estimates of the true labels by the method;
+                None if the method does not estimate true labels.
         """
 
 
@@ -205,8 +213,7 @@ class Trainer:
     def _train_steps(self, epoch: int, observer: Observer | None) -> dict[str, float]:
         """Train on all batches of an epoch and return the training metrics."""
         self.network.train()
-        if observer is not None and not observer.collects(epoch):
-            observer = None
+        step_observer = observer if observer is not None and observer.collects(epoch) else None
         recipe, train = self.spec.recipe, self.data.train
         draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
         # Dropout uses torch's generator, which is seeded per epoch and so needs no checkpoint.
@@ -216,7 +223,9 @@ class Trainer:
         for images, positions in train.epoch_batches(
             draws, recipe.batch_size, drop_last=recipe.drop_last
         ):
-            loss, logits = self.step(images, positions, epoch, observer)
+            loss, logits = self.step(images, positions, epoch, step_observer)
+            if observer is not None:
+                observer.record_predictions(positions, logits)
             losses.append(loss)
             batch_sizes.append(len(positions))
             predictions = logits[:, : self.labels.class_count].argmax(dim=1)
@@ -235,7 +244,7 @@ class Trainer:
             )
         self.method.end_epoch(epoch, self.predict)
         if observer is not None:
-            observer.end_epoch(epoch, self.method.estimated_targets())
+            observer.end_epoch(epoch, self.method.estimated_targets)
         sample_count = sum(batch_sizes)
         mean_loss = float((step_losses * torch.tensor(batch_sizes)).sum()) / sample_count
         noisy_accuracy, true_accuracy = (int(count) / sample_count for count in correct_counts)
