@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from orchestrator.approval import is_allowed
+from orchestrator.approval import load_recorded_code
 from orchestrator.output import CommandConsole, print_json
 from reports.contact_sheet import draw_contact_sheet
 from reports.suspects import Suspects, rank_suspects, to_csv, weakness_warning
@@ -15,7 +15,7 @@ from trainables.datasets import Dataset, Split, list_training_files, load
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import DataError, FieldError, HomeError, UserError
-from trainables.extensions import is_extension, load_file
+from trainables.extensions import is_extension
 from trainables.run.record import Record, write_atomically
 from trainables.run_data.realisation import held_out_count
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.flags import Locations
-    from orchestrator.home import Home
     from trainables.run.result import RunResult
 
 MAX_PRINTED_SAMPLES = 10
@@ -63,7 +62,7 @@ def run(
     """
     console = CommandConsole(stderr=as_json)
     home = locations.home
-    record = Record(home.path, _full_digest(home, digest_prefix))
+    record = Record(home.path, home.full_digest(digest_prefix))
     result = record.read_result()
     if result is None:
         raise UserError(
@@ -78,7 +77,7 @@ def run(
     suspects = rank_suspects(diagnostics)
     spec = result.spec
     if is_extension(spec.dataset):
-        _load_dataset_code(record, spec.code[spec.dataset], allow_code=allow_code)
+        load_recorded_code(record, [str(spec.code[spec.dataset])], allow_code=allow_code)
     try:
         with console.status(f"reading {spec.dataset}"):
             dataset = load(spec.dataset, locations.dataset_dir, home.cache_dir)
@@ -117,50 +116,10 @@ def run(
     return 0
 
 
-def _load_dataset_code(record: Record, sha256: object, *, allow_code: bool) -> None:
-    """Execute the code file that defines the dataset of a run.
-
-    Args:
-        record: record of the run, which contains its code files.
-        sha256: SHA-256 of the code file.
-        allow_code: whether the file is executed without asking the user.
-
-    Raises:
-        CodeError: if the user has not allowed the file, or the file cannot be executed.
-    """
-    for file in record.read_code_files():
-        if file.sha256 == sha256:
-            if not is_allowed(file, allow_code=allow_code):
-                raise file.not_allowed_error()
-            load_file(file)
-
-
 def _images_or_thumbnails(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return images of the samples at `positions`, reduced if large: uint8, shape (n, C, H, W)."""
     images = split.images
     return thumbnails(images, positions) if isinstance(images, Pictures) else images[positions]
-
-
-def _full_digest(home: Home, prefix: str) -> str:
-    """Return the complete digest of the recorded run whose digest begins with a prefix.
-
-    Raises:
-        UserError: if no run in the home folder has such a digest, or several have.
-    """
-    runs_folder = home.path / "runs"
-    matches = sorted(path.name for path in runs_folder.glob("*") if path.name.startswith(prefix))
-    if not matches:
-        raise UserError(
-            f"no run in {runs_folder} has a digest that begins with '{prefix}': `python -m "
-            "orchestrator ui` shows the recorded runs"
-        )
-    if len(matches) > 1:
-        digests = ", ".join(digest[:12] for digest in matches[:5])
-        raise UserError(
-            f"the digests of {len(matches)} runs begin with '{prefix}' ({digests}): write more "
-            "digits of the digest"
-        )
-    return matches[0]
 
 
 def _sample_name(position: int, file_names: Sequence[str] | None) -> str:

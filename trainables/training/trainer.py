@@ -312,7 +312,7 @@ class Trainer:
         self.network.eval()
         correct_counts = torch.zeros(len(top_k), dtype=torch.int64, device=self.device)
         sample_count = 0
-        for images, positions in loader.batches(self._evaluation_batch_size):
+        for images, positions in loader.batches(evaluation_batch_size(self.data.input_shape)):
             labels = loader.labels[positions]
             logits = self._forward(images)[0][:, : self.labels.class_count]
             is_top1 = logits.argmax(dim=1) == labels
@@ -325,12 +325,6 @@ class Trainer:
             for metric, count in zip(top_k, correct_counts, strict=True)
         }
 
-    @property
-    def _evaluation_batch_size(self) -> int:
-        """Number of images per batch of an evaluation, which is smaller for large images."""
-        image_pixels = self.data.input_shape[1] * self.data.input_shape[2]
-        return max(1, min(MAX_EVALUATION_BATCH_SIZE, MAX_EVALUATION_BATCH_PIXELS // image_pixels))
-
     @torch.no_grad()
     def predict(self) -> torch.Tensor:
         """Return the class probabilities of all training samples, float32, shape (n, outputs).
@@ -342,7 +336,8 @@ class Trainer:
         was_training = self.network.training
         self.network.eval()
         predictions: torch.Tensor | None = None
-        for images, positions in self.data.train.batches(self._evaluation_batch_size):
+        batch_size = evaluation_batch_size(self.data.input_shape)
+        for images, positions in self.data.train.batches(batch_size):
             probabilities = self._forward(images)[0].float().softmax(dim=1)
             if predictions is None:
                 logit_count = probabilities.shape[1]
@@ -379,6 +374,16 @@ class Trainer:
         self.trace = list(state["trace"])
         self.epoch_seconds = list(state["seconds"])
         self._restored_skipped_count = state["skipped"]
+
+
+def evaluation_batch_size(input_shape: tuple[int, int, int]) -> int:
+    """Return the number of images per batch of an evaluation, which is smaller for large images.
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+    """
+    image_pixels = input_shape[1] * input_shape[2]
+    return max(1, min(MAX_EVALUATION_BATCH_SIZE, MAX_EVALUATION_BATCH_PIXELS // image_pixels))
 
 
 def _create_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
