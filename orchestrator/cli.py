@@ -258,7 +258,10 @@ def data_prepare(
 
 
 @app.command()
-@with_flags("run", "home_dir", "data_dir", "out", "count", "allow_code", "json")
+@with_flags(
+    *("run", "home_dir", "data_dir", "out", "count", "score", "probabilities", "allow_code"),
+    "json",
+)
 def suspects(
     run: RunArgument,
     locations: Locations,
@@ -266,6 +269,17 @@ def suspects(
     count: Annotated[
         int, typer.Option(min=1, help="Number of pictures on the contact sheet.")
     ] = 48,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="balanced-margin, label-probability, margin, disagreement, last-epoch, loss or "
+            "attention. [default: balanced-margin]"
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(help=".csv or .npz file for mean probabilities and labels, as for cleanlab."),
+    ] = None,
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -273,7 +287,16 @@ def suspects(
     from orchestrator.commands import suspects as suspects_command
 
     raise typer.Exit(
-        suspects_command.run(locations, run, out, count, allow_code=allow_code, as_json=json)
+        suspects_command.run(
+            locations,
+            run,
+            out,
+            count,
+            allow_code=allow_code,
+            as_json=json,
+            score_name=score,
+            probabilities_path=probabilities,
+        )
     )
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.table import Table
 
 from orchestrator.approval import load_recorded_code
 from orchestrator.output import CommandConsole, print_json
 from reports.contact_sheet import draw_contact_sheet
-from reports.suspects import Suspects, rank_suspects, to_csv, weakness_warning
+from reports.suspects import (
+    SCORES,
+    Suspects,
+    probabilities_arrays,
+    probabilities_csv,
+    rank_suspects,
+    to_csv,
+    weakness_warning,
+)
+from reports.words import format_count
 from trainables.datasets import Dataset, Split, list_training_files, load
 from trainables.datasets.pictures import Pictures, thumbnails
 from trainables.diagnostics.store import load_diagnostics
@@ -22,13 +34,15 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from rich.console import Console
 
     from orchestrator.flags import Locations
+    from trainables.diagnostics.store import Diagnostics
     from trainables.run.result import RunResult
 
+NOT_RANKED_FILE = "not-ranked.csv"
+"""Name of the file that lists the samples of the training split that are not ranked."""
 MAX_PRINTED_SAMPLES = 10
 """Largest number of samples of the ranking that are printed on the terminal."""
 
@@ -41,6 +55,8 @@ def run(
     *,
     allow_code: bool,
     as_json: bool,
+    score_name: str | None = None,
+    probabilities_path: Path | None = None,
 ) -> int:
     """Rank a run's training samples by how likely they are mislabelled.
 
@@ -53,6 +69,9 @@ def run(
         picture_count: number of pictures on the contact sheet.
         allow_code: whether the file that defines the run's dataset is executed without asking.
         as_json: whether to print JSON on standard output.
+        score_name: a key of `reports.suspects.SCORES`; None for the default.
+        probabilities_path: .csv or .npz file to which mean probabilities are written; None for
+            none.
 
     Returns:
         The exit code, 0.
@@ -74,7 +93,9 @@ def run(
             f"run {record.digest[:12]} has no diagnostics of its last epoch: it is "
             f"{result.status}, or was trained with diagnostics.every=0; choose another run"
         )
-    suspects = rank_suspects(diagnostics)
+    suspects = rank_suspects(diagnostics, score_name)
+    if probabilities_path is not None:
+        _check_probabilities(probabilities_path, diagnostics, record.digest)
     spec = result.spec
     if is_extension(spec.dataset):
         load_recorded_code(record, [str(spec.code[spec.dataset])], allow_code=allow_code)
@@ -96,6 +117,14 @@ def run(
     except OSError as error:
         raise HomeError(f"--out {folder}: {error.strerror}") from error
     write_atomically(folder / "suspects.csv", to_csv(suspects, dataset.classes, file_names))
+    not_ranked = np.setdiff1d(np.arange(len(dataset.train)), suspects.positions)
+    if len(not_ranked):
+        write_atomically(folder / NOT_RANKED_FILE, _not_ranked_csv(not_ranked, file_names))
+    if probabilities_path is not None:
+        write_atomically(
+            probabilities_path,
+            _probabilities(probabilities_path, diagnostics, dataset.classes, file_names),
+        )
     write_atomically(
         folder / "suspects.png",
         _render_sheet(suspects, dataset, file_names, result, picture_count),
@@ -113,7 +142,69 @@ def run(
             "--set confirm.hold_out=false to rank all samples",
             soft_wrap=True,
         )
+    if len(not_ranked):
+        console.print(
+            f"{format_count(len(not_ranked), 'sample')} of the training split without a rank: "
+            f"{folder / NOT_RANKED_FILE}",
+            soft_wrap=True,
+        )
     return 0
+
+
+def _check_probabilities(path: Path, diagnostics: Diagnostics, digest: str) -> None:
+    """Check that the mean probabilities of a run can be written to a file.
+
+    Raises:
+        UserError: if the run has none, or the name of the file has another suffix.
+        HomeError: if the folder of the file does not exist.
+    """
+    if path.suffix not in (".csv", ".npz"):
+        raise UserError(f"--probabilities {path}: the name of the file must end in .csv or .npz")
+    if not path.absolute().parent.is_dir():
+        raise HomeError(f"--probabilities {path}: the folder does not exist: create it first")
+    if not diagnostics.has_history:
+        raise UserError(
+            f"--probabilities: an earlier version trained run {digest[:12]} and recorded no mean "
+            "probabilities: train it again with another --home"
+        )
+
+
+def _probabilities(
+    path: Path,
+    diagnostics: Diagnostics,
+    class_names: Sequence[str],
+    file_names: Sequence[str] | None,
+) -> str | bytes:
+    """Return the mean probabilities of a run in the format that the suffix of a file chooses."""
+    if path.suffix == ".csv":
+        return probabilities_csv(diagnostics, class_names, file_names)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **probabilities_arrays(diagnostics))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _not_ranked_csv(positions: NDArray[np.integer], file_names: Sequence[str] | None) -> str:
+    """Return a CSV text with the indices and file names of the samples that are not ranked."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["index", "file"])
+    for position in positions:
+        writer.writerow([position, "" if file_names is None else file_names[position]])
+    return buffer.getvalue()
+
+
+def _print_estimate(console: Console, suspects: Suspects) -> None:
+    """Print the estimated number of wrong labels, if the run allows an estimate."""
+    share = suspects.estimated_share
+    if share is None:
+        return
+    text = f"\nestimate: {round(share * len(suspects))} labels ({share:.1%}) are wrong."
+    if suspects.has_memorised:
+        text += (
+            " This is too low: the network has learned most of its labels, right and wrong. Train "
+            "with --method nal or elr."
+        )
+    console.print(text, soft_wrap=True)
 
 
 def _images_or_thumbnails(split: Split, positions: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -161,6 +252,10 @@ def _ranking_json(suspects: Suspects, result: RunResult, folder: Path) -> dict[s
         "samples": len(suspects),
         "mislabelled": mislabelled_count,
         "precision": None if mislabelled_count is None else suspects.precision(mislabelled_count),
+        "score": suspects.score_name,
+        "auroc": suspects.auroc,
+        "estimated_share": suspects.estimated_share,
+        "estimate_is_too_low": suspects.has_memorised,
         "warning": weakness_warning(result),
         "csv": str(folder / "suspects.csv"),
         "contact_sheet": str(folder / "suspects.png"),
@@ -175,6 +270,7 @@ def _print_ranking(
     folder: Path,
 ) -> None:
     """Print the first samples of a ranking, and where the files are written."""
+    console.print(f"score: {suspects.score_name} ({SCORES[suspects.score_name]})\n", soft_wrap=True)
     columns = ["sample", "given", "proposed", "score", "loss"]
     if suspects.attention_weights is not None:
         columns.append("τ")
@@ -192,6 +288,7 @@ def _print_ranking(
             cells.append(f"{suspects.attention_weights[rank]:.3g}")
         table.add_row(*cells)
     console.print(table)
+    _print_estimate(console, suspects)
     mislabelled_count = suspects.mislabelled_count
     if mislabelled_count:
         console.print(

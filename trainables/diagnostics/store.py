@@ -89,6 +89,11 @@ class Diagnostics:
         """Whether the true labels of the run's training samples are known."""
         return "true" in self.arrays
 
+    @property
+    def has_history(self) -> bool:
+        """Whether the averages over all epochs were collected."""
+        return "history/epochs" in self.arrays
+
 
 def save_diagnostics(folder: Path, collector: Collector) -> None:
     """Write the diagnostics of a run to its folder, unless no epoch was collected.
