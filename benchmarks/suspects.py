@@ -30,10 +30,10 @@ from PIL import Image
 
 sys.path.insert(0, str(CHECKOUT))
 
-from reports.suspects import compute_scores, rank_suspects  # noqa: E402 - the checkout's own
-from trainables.datasets.digits import Digits  # noqa: E402
-from trainables.diagnostics.reduce import auroc  # noqa: E402
-from trainables.diagnostics.store import load_diagnostics  # noqa: E402
+from reports.suspects import compute_scores, rank_suspects
+from trainables.datasets.digits import Digits
+from trainables.diagnostics.reduce import auroc
+from trainables.diagnostics.store import load_diagnostics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +87,7 @@ def write_labels(data: Path) -> None:
     is_wrong = random.random(len(labels)) < NEXT_CLASS_RATE
     noisy = np.where(is_wrong, (labels + 1) % 10, labels)
     (data / "labels").mkdir(parents=True)
-    (data / "labels" / "next.csv").write_text(
-        "label\n" + "".join(f"{label}\n" for label in noisy)
-    )
+    (data / "labels" / "next.csv").write_text("label\n" + "".join(f"{label}\n" for label in noisy))
 
 
 def write_pictures(folder: Path, data: Path) -> None:
@@ -160,7 +158,9 @@ def main() -> None:
     """Carry out the studies, and save summaries of their runs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--pictures", type=Path, help="folder of class folders")
-    parser.add_argument("--folder", type=Path, help="folder for the runs [default: a temporary one]")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for the runs [default: a temporary one]"
+    )
     arguments = parser.parse_args()
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:

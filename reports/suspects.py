@@ -275,9 +275,7 @@ def balanced_probabilities(diagnostics: Diagnostics) -> NDArray[np.float64]:
     return np.asarray(scaled / np.maximum(scaled.sum(axis=1, keepdims=True), 1e-12))
 
 
-def _scaled_ranks(
-    values: NDArray[np.generic], seen_mask: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _scaled_ranks(values: NDArray[np.generic], seen_mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the rank of each seen value, scaled to [0, 1]: 0 for the smallest, 1 for the largest.
 
     Equal values share their mean rank. Other values have the rank 0.

@@ -61,7 +61,7 @@ def log_model(model: TrainedModel, uri: str) -> str:
             name=MODEL_NAME,
             flavor=mlflow.pytorch,
             run_id=run.info.run_id,
-            pytorch_model=model.classifier.cpu(),
+            pytorch_model=model.portable_classifier(),
             signature=signature,
             input_example=model.example_images().numpy(),
             serialization_format="pt2",

@@ -122,7 +122,9 @@ def test_probabilities_are_those_that_cleanlab_reads() -> None:
     arrays = probabilities_arrays(diagnostics)
     assert arrays["index"].tolist() == [10, 11, 13]
     assert arrays["labels"].tolist() == [0, 0, 1]
-    np.testing.assert_allclose(arrays["pred_probs"].astype(float), [[0.8, 0.2], [0.6, 0.4], [0.7, 0.3]])
+    np.testing.assert_allclose(
+        arrays["pred_probs"].astype(float), [[0.8, 0.2], [0.6, 0.4], [0.7, 0.3]]
+    )
     text = probabilities_csv(diagnostics, ["=a", "b"], None)
     assert text.splitlines()[:2] == ["index,file,given,=a,b", "10,,0,0.800000,0.200000"]
 

@@ -85,7 +85,7 @@ def _decode(path: Path, channels: int) -> torch.Tensor:
     pixels = decode(path)
     if channels == 1:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 
 
 def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -113,6 +113,7 @@ def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         )
     images = channels_first(images)
     if images.shape[1:] != shape:
-        raise DataError(f"{path} has images of {'×'.join(map(str, images.shape[1:]))}, required "
-                        f"are {expected}")
+        raise DataError(
+            f"{path} has images of {'×'.join(map(str, images.shape[1:]))}, required are {expected}"
+        )
     return np.ascontiguousarray(images)

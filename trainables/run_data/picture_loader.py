@@ -160,9 +160,7 @@ class PictureLoader:
         return image.flip(2) if is_flipped else image
 
 
-def resize_short_side(
-    image: torch.Tensor, short_side: int | None, crop_size: int
-) -> torch.Tensor:
+def resize_short_side(image: torch.Tensor, short_side: int | None, crop_size: int) -> torch.Tensor:
     """Resize an image, shape (C, h, w), so that a square can be cut out.
 
     Args:
@@ -174,7 +172,9 @@ def resize_short_side(
     new_side = max(short_side or old_side, crop_size)
     if old_side == new_side:
         return image
-    return resize(image, [max(new_side, int(side * new_side / old_side)) for side in image.shape[1:]])
+    return resize(
+        image, [max(new_side, int(side * new_side / old_side)) for side in image.shape[1:]]
+    )
 
 
 def resize(image: torch.Tensor, size: list[int]) -> torch.Tensor:

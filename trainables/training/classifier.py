@@ -131,7 +131,7 @@ class TrainedModel:
         `metadata`.
         """
         program = torch.export.export(
-            self.classifier.cpu(),
+            self.portable_classifier(),
             (self.example_images(),),
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         )
@@ -139,6 +139,10 @@ class TrainedModel:
         metadata = json.dumps(self.metadata(), indent=1)
         torch.export.save(program, buffer, extra_files={METADATA_FILE: metadata})
         return buffer.getvalue()
+
+    def portable_classifier(self) -> Classifier:
+        """Return the classifier on the CPU, with weights in the default order of memory."""
+        return self.classifier.cpu().to(memory_format=torch.contiguous_format)
 
     def example_images(self) -> torch.Tensor:
         """Return two black images, an example of the classifier's input."""
@@ -183,9 +187,7 @@ def load_model(record: Record) -> TrainedModel:
     network.load_state_dict(state["trainer"]["network"])
     normalise = Normalise(result.mean, result.std, torch.device("cpu"))
     classifier = Classifier(network, normalise, class_count).eval()
-    return TrainedModel(
-        spec, result.class_names, input_format, classifier, result.mean, result.std
-    )
+    return TrainedModel(spec, result.class_names, input_format, classifier, result.mean, result.std)
 
 
 def _input_format(result: RunResult) -> InputFormat:
