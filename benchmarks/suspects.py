@@ -1,11 +1,11 @@
 """Benchmark of the scores by which `suspects` ranks samples, on labels whose errors are known.
 
 Cross entropy, ELR and NAL (at two values of λ) are trained on the digits with the recipe of the
-study `digits`, on three seeds and under five kinds of label noise; with `--pictures`, also
-cross entropy and NAL on 1,000 pictures with ResNet-20, on one seed and for 10 epochs only. For each score, the results are
-the AUROC of detecting wrong labels and the fraction of wrong labels that are missed if as many
-samples are flagged as labels are wrong. The estimated fraction of wrong labels is compared with the
-true one. Run the benchmark from the checkout:
+study `digits`, on three seeds and under five kinds of label noise; with `--pictures`, also cross
+entropy and NAL on 1,000 pictures with ResNet-20, on one seed and for 10 epochs only. For each
+score, the results are the AUROC of detecting wrong labels and the fraction of wrong labels that are
+missed if as many samples are flagged as labels are wrong. The estimated fraction of wrong labels is
+compared with the true one. Run the benchmark from the checkout:
 
     python benchmarks/suspects.py --pictures FOLDER
 

@@ -321,13 +321,13 @@ def predict(
 
 
 @app.command()
-@with_flags("run", "file", "home_dir", "tracking_uri", "mlflow", "allow_code")
+@with_flags("run", "file", "home_dir", "tracking_uri", "log", "allow_code")
 def export(
     run: RunArgument,
     locations: Locations,
     file: Annotated[Path | None, typer.Argument(help="File to write: NAME.pt2.")] = None,
-    mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Also log the model to the run in MLflow.")
+    log: Annotated[
+        bool, typer.Option("--log", help="Also log the model to the run in MLflow.")
     ] = False,
     allow_code: AllowCodeFlag = False,
 ) -> None:
@@ -335,7 +335,7 @@ def export(
     from orchestrator.commands import export as export_command
 
     raise typer.Exit(
-        export_command.run(locations, run, file, logs_to_mlflow=mlflow, allow_code=allow_code)
+        export_command.run(locations, run, file, logs_model=log, allow_code=allow_code)
     )
 
 

@@ -1,7 +1,7 @@
 """Ranking of a run's training samples by how likely they are mislabelled.
 
-The scores are those of `SCORES`. `benchmarks/suspects.py` measures how well each of them tells wrong
-labels; the default is the one that does so best on average.
+The scores are those of `SCORES`. `benchmarks/suspects.py` measures how well each of them tells
+wrong labels; the default is the one that does so best on average.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CSV_COLUMNS = (
 """Names of the columns of `suspects.csv`, in order."""
 
 SCORES = {
-    "balanced-margin": "mean probability of another class minus that of the label, over all epochs, "
-    "with the classes scaled to be as frequent as the labels",
+    "balanced-margin": "mean probability of another class minus that of the label, over all "
+    "epochs, with the classes scaled to be as frequent as the labels",
     "label-probability": "low mean probability of the label, over all epochs",
     "margin": "low mean margin of the label's logit, over all epochs",
     "disagreement": "fraction of all epochs in which the prediction was not the label",

@@ -23,7 +23,7 @@ def run(
     digest_prefix: str,
     output_path: Path | None,
     *,
-    logs_to_mlflow: bool,
+    logs_model: bool,
     allow_code: bool,
 ) -> int:
     """Write the model of a run to a file of `torch.export`, or log it to MLflow, or both.
@@ -32,7 +32,7 @@ def run(
         locations: locations of the home folder and the MLflow store.
         digest_prefix: beginning of the run's digest.
         output_path: file to write; None to write no file.
-        logs_to_mlflow: whether to log the model to the run in MLflow.
+        logs_model: whether to log the model to the run in MLflow.
         allow_code: whether code files of the run are executed without asking.
 
     Returns:
@@ -41,8 +41,8 @@ def run(
     Raises:
         NalError: if the run has no model, or the file or MLflow cannot be written.
     """
-    if output_path is None and not logs_to_mlflow:
-        raise UserError("nothing to do: name a file, such as model.pt2, or set --mlflow")
+    if output_path is None and not logs_model:
+        raise UserError("nothing to do: name a file, such as model.pt2, or set --log")
     if output_path is not None:
         if output_path.suffix != SUFFIX:
             raise UserError(f"{output_path}: the name of the file must end in {SUFFIX}")
@@ -60,7 +60,7 @@ def run(
             f"{len(model.class_names)} classes, {len(content) / 1e6:.1f} MB",
             soft_wrap=True,
         )
-    if logs_to_mlflow:
+    if logs_model:
         from orchestrator.tracking.home_store import open_home_store
         from orchestrator.tracking.models import log_model
 

@@ -82,35 +82,12 @@ def run(
     console = CommandConsole(stderr=as_json)
     home = locations.home
     record = Record(home.path, home.full_digest(digest_prefix))
-    result = record.read_result()
-    if result is None:
-        raise UserError(
-            f"run {record.digest[:12]} has not ended: type its command again to finish it"
-        )
-    diagnostics = load_diagnostics(record.folder)
-    if diagnostics is None or "seen" not in diagnostics:
-        raise UserError(
-            f"run {record.digest[:12]} has no diagnostics of its last epoch: it is "
-            f"{result.status}, or was trained with diagnostics.every=0; choose another run"
-        )
+    result, diagnostics = _read_run(record)
     suspects = rank_suspects(diagnostics, score_name)
     if probabilities_path is not None:
         _check_probabilities(probabilities_path, diagnostics, record.digest)
-    spec = result.spec
-    if is_extension(spec.dataset):
-        load_recorded_code(record, [str(spec.code[spec.dataset])], allow_code=allow_code)
-    try:
-        with console.status(f"reading {spec.dataset}"):
-            dataset = load(spec.dataset, locations.dataset_dir, home.cache_dir)
-    except FieldError as error:
-        raise DataError(f"run {record.digest[:12]} cannot be read: {error.message}") from error
-    if dataset.digest != spec.data:
-        raise DataError(
-            f"the dataset '{spec.dataset}' in {locations.dataset_dir} has SHA-256 "
-            f"{dataset.digest[:12]}, but the run was trained on data with SHA-256 "
-            f"{spec.data[:12]}: choose the folder of those data with --data-dir"
-        )
-    file_names = list_training_files(spec.dataset, dataset, locations.dataset_dir)
+    dataset = _load_dataset(record, result, locations, console, allow_code=allow_code)
+    file_names = list_training_files(result.spec.dataset, dataset, locations.dataset_dir)
     folder = output_folder or Path(f"suspects-{record.digest[:12]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,23 +109,81 @@ def run(
     if as_json:
         print_json(_ranking_json(suspects, result, folder))
     _print_ranking(console, suspects, dataset.classes, file_names, folder)
+    _print_notes(console, result, len(not_ranked), folder)
+    return 0
+
+
+def _read_run(record: Record) -> tuple[RunResult, Diagnostics]:
+    """Return the result and the diagnostics of a run.
+
+    Raises:
+        UserError: if the run has not ended, or has no diagnostics of its last epoch.
+    """
+    result = record.read_result()
+    if result is None:
+        raise UserError(
+            f"run {record.digest[:12]} has not ended: type its command again to finish it"
+        )
+    diagnostics = load_diagnostics(record.folder)
+    if diagnostics is None or "seen" not in diagnostics:
+        raise UserError(
+            f"run {record.digest[:12]} has no diagnostics of its last epoch: it is "
+            f"{result.status}, or was trained with diagnostics.every=0; choose another run"
+        )
+    return result, diagnostics
+
+
+def _load_dataset(
+    record: Record,
+    result: RunResult,
+    locations: Locations,
+    console: CommandConsole,
+    *,
+    allow_code: bool,
+) -> Dataset:
+    """Return the dataset of a run.
+
+    Raises:
+        DataError: if the data cannot be read, or are not those that the run was trained on.
+        CodeError: if the user has not allowed the code of the dataset.
+    """
+    spec = result.spec
+    if is_extension(spec.dataset):
+        load_recorded_code(record, [str(spec.code[spec.dataset])], allow_code=allow_code)
+    try:
+        with console.status(f"reading {spec.dataset}"):
+            dataset = load(spec.dataset, locations.dataset_dir, locations.home.cache_dir)
+    except FieldError as error:
+        raise DataError(f"run {record.digest[:12]} cannot be read: {error.message}") from error
+    if dataset.digest != spec.data:
+        raise DataError(
+            f"the dataset '{spec.dataset}' in {locations.dataset_dir} has SHA-256 "
+            f"{dataset.digest[:12]}, but the run was trained on data with SHA-256 "
+            f"{spec.data[:12]}: choose the folder of those data with --data-dir"
+        )
+    return dataset
+
+
+def _print_notes(
+    console: CommandConsole, result: RunResult, not_ranked_count: int, folder: Path
+) -> None:
+    """Print a warning of a weak network, and which samples are not ranked."""
     warning = weakness_warning(result)
     if warning is not None:
         console.print(f"\n{warning}", style="yellow", soft_wrap=True)
-    held_out = held_out_count(spec.hold_out, result.labels.count)
+    held_out = held_out_count(result.spec.hold_out, result.labels.count)
     if held_out:
         console.print(
             f"\n{held_out} other samples were held out and are not ranked: train with "
             "--set confirm.hold_out=false to rank all samples",
             soft_wrap=True,
         )
-    if len(not_ranked):
+    if not_ranked_count:
         console.print(
-            f"{format_count(len(not_ranked), 'sample')} of the training split without a rank: "
+            f"{format_count(not_ranked_count, 'sample')} of the training split without a rank: "
             f"{folder / NOT_RANKED_FILE}",
             soft_wrap=True,
         )
-    return 0
 
 
 def _check_probabilities(path: Path, diagnostics: Diagnostics, digest: str) -> None:

@@ -75,8 +75,8 @@ class PredictionHistory:
         """
         if not self._is_complete or not self._last_epoch:
             return {}
-        probability_sums, margin_sums, disagreements, epochs = self._sums.split(
-            [self._class_count, 1, 1, 1], dim=1
+        probability_sums, margin_sums, disagreements, epochs = torch.split(
+            self._sums, [self._class_count, 1, 1, 1], dim=1
         )
         divisors = epochs.clamp(min=1)
         probabilities = probability_sums / divisors

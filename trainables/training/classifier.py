@@ -46,6 +46,9 @@ class Classifier(nn.Module):
             are left out.
     """
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, network: Network, normalise: Normalise, class_count: int) -> None:
         super().__init__()
         self.network = network
@@ -60,7 +63,8 @@ class Classifier(nn.Module):
             images: pixels as in the training images, uint8, shape (b, C, H, W).
         """
         logits, _ = self.network(images.float() * self.scale + self.shift)
-        return logits[:, : self.class_count].float().softmax(dim=1)
+        probabilities: torch.Tensor = logits[:, : self.class_count].float().softmax(dim=1)
+        return probabilities
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +100,9 @@ class TrainedModel:
         classifier = self.classifier.to(device).to(memory_format=torch.channels_last)
         bf16 = self.spec.recipe.precision == "bf16"
         probabilities = []
-        for batch in torch.from_numpy(images).split(evaluation_batch_size(self.input_format.shape)):
+        for batch in torch.split(
+            torch.from_numpy(images), evaluation_batch_size(self.input_format.shape)
+        ):
             pixels = batch.to(device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                 probabilities.append(classifier(pixels).cpu())

@@ -21,9 +21,9 @@ def test_names_of_files_are_checked_first(tmp_path: Path) -> None:
 
     def fails(path: Path | None, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
-            command(locations, "a", path, logs_to_mlflow=False, allow_code=False)
+            command(locations, "a", path, logs_model=False, allow_code=False)
 
-    fails(None, UserError, "nothing to do: name a file, such as model.pt2, or set --mlflow")
+    fails(None, UserError, "nothing to do: name a file, such as model.pt2, or set --log")
     fails(tmp_path / "model.onnx", UserError, r"must end in .pt2")
     fails(tmp_path / "no" / "model.pt2", HomeError, "the folder does not exist")
     fails(tmp_path / "model.pt2", UserError, "no run in .* has a digest that begins with 'a'")
@@ -43,14 +43,14 @@ print("orchestrator" in sys.modules or "trainables" in sys.modules)
 
 @pytest.mark.slow
 def test_mlflow_reads_the_logged_model_without_this_project(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     spec = runnable(recipe=recipe(3), evaluate=("test",))
     home = Home(tmp_path / "home")
     home.create()
     complete_run(spec, home.path, digits)
     locations = Locations(home_dir=home.path)
-    program = [sys.executable, "-m", "orchestrator", "export", spec.digest[:12], "--mlflow"]
+    program = [sys.executable, "-m", "orchestrator", "export", spec.digest[:12], "--log"]
     done = subprocess.run(
         [*program, str(tmp_path / "model.pt2"), "--home", str(home.path)],
         capture_output=True,

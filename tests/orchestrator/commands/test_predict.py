@@ -79,6 +79,6 @@ def test_errors_write_nothing(locations: Locations, spec: RunSpec, tmp_path: Pat
     out = tmp_path / "out.csv"
     with pytest.raises(DataError, match="no predictions: there is no file"):
         command(locations, spec.digest, [tmp_path / "a.png"], out, allow_code=False)
-    with pytest.raises(UserError, match="no run in .* has a digest that begins with 'zzz'"):
+    with pytest.raises(UserError, match=r"no run in .* has a digest that begins with 'zzz'"):
         command(locations, "zzz", [tmp_path / "a.png"], out, allow_code=False)
     assert not out.exists()

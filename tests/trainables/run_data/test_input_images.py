@@ -53,7 +53,8 @@ def test_picture_files_are_read_as_in_an_evaluation(tmp_path: Path, short_side: 
     pictures = Pictures.from_names(tmp_path, [b"a.jpg"], short_side)
     index = np.zeros(1, dtype=np.int64)
     (evaluated, _), *_ = PictureLoader(pictures, index, index, CPU, 16).batches(1)
-    images = read_images(tmp_path / "a.jpg", InputFormat((3, 16, 16), short_side, has_picture_files=True))
+    input_format = InputFormat((3, 16, 16), short_side, has_picture_files=True)
+    images = read_images(tmp_path / "a.jpg", input_format)
     np.testing.assert_array_equal(images, evaluated.numpy())
 
 
