@@ -17,9 +17,13 @@ from rich.text import Text
 
 from orchestrator.output import CommandConsole
 from search_spaces.references import StudyExtensions
+from trainables.extensions import load_file
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from trainables.extensions import CodeFile, Kind
+    from trainables.run.record import Record
 
 
 def permission_folder() -> Path:
@@ -101,3 +105,23 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
             soft_wrap=True,
         )
     return True
+
+
+def load_recorded_code(record: Record, sha256s: Collection[str], *, allow_code: bool) -> None:
+    """Execute code files that the record of a run contains, if the user allows it.
+
+    Args:
+        record: record of the run.
+        sha256s: SHA-256 of the files to execute. Of installed packages, which are not in the
+            record, nothing is executed here.
+        allow_code: whether the files are executed without asking the user.
+
+    Raises:
+        CodeError: if the user has not allowed a file, or it cannot be executed.
+        RecordError: if a file has been changed since it was recorded.
+    """
+    for file in record.read_code_files():
+        if file.sha256 in sha256s:
+            if not is_allowed(file, allow_code=allow_code):
+                raise file.not_allowed_error()
+            load_file(file)

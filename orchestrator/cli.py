@@ -68,6 +68,7 @@ app = typer.Typer(
 )
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+RunArgument = Annotated[str, typer.Argument(help="The beginning of a run's digest.")]
 SINGLE_SCENARIO = FlagOverride(
     "scenarios", "Label noise. [default: the study's first scenario]", takes_single_value=True
 )
@@ -349,14 +350,28 @@ def data_prepare(
 
 
 @app.command()
-@with_flags("run", "home_dir", "data_dir", "out", "count", "allow_code", "json")
+@with_flags(
+    *("run", "home_dir", "data_dir", "out", "count", "score", "probabilities", "allow_code"),
+    "json",
+)
 def suspects(
-    run: Annotated[str, typer.Argument(help="The beginning of a run's digest.")],
+    run: RunArgument,
     locations: Locations,
     out: Annotated[Path | None, typer.Option(help="Output folder. [default: suspects-RUN]")] = None,
     count: Annotated[
         int, typer.Option(min=1, help="Number of pictures on the contact sheet.")
     ] = 48,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="balanced-margin, label-probability, margin, disagreement, last-epoch, loss or "
+            "attention. [default: balanced-margin]"
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(help=".csv or .npz file for mean probabilities and labels, as for cleanlab."),
+    ] = None,
     allow_code: AllowCodeFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -364,7 +379,55 @@ def suspects(
     from orchestrator.commands import suspects as suspects_command
 
     raise typer.Exit(
-        suspects_command.run(locations, run, out, count, allow_code=allow_code, as_json=json)
+        suspects_command.run(
+            locations,
+            run,
+            out,
+            count,
+            allow_code=allow_code,
+            as_json=json,
+            score_name=score,
+            probabilities_path=probabilities,
+        )
+    )
+
+
+@app.command()
+@with_flags("run", "files", "home_dir", "out", "allow_code")
+def predict(
+    run: RunArgument,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures, or .npy and .npz files with uint8 arrays of images."),
+    ],
+    locations: Locations,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file to write. [default: standard output]")
+    ] = None,
+    allow_code: AllowCodeFlag = False,
+) -> None:
+    """Classify images by the network of a run."""
+    from orchestrator.commands import predict as predict_command
+
+    raise typer.Exit(predict_command.run(locations, run, files, out, allow_code=allow_code))
+
+
+@app.command()
+@with_flags("run", "file", "home_dir", "tracking_uri", "log", "allow_code")
+def export(
+    run: RunArgument,
+    locations: Locations,
+    file: Annotated[Path | None, typer.Argument(help="File to write: NAME.pt2.")] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Also log the model to the run in MLflow.")
+    ] = False,
+    allow_code: AllowCodeFlag = False,
+) -> None:
+    """Write the network of a run as a torch.export program."""
+    from orchestrator.commands import export as export_command
+
+    raise typer.Exit(
+        export_command.run(locations, run, file, logs_model=log, allow_code=allow_code)
     )
 
 

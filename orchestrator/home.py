@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.errors import HomeError
+from trainables.errors import HomeError, UserError
 from trainables.locks import lock_until_closed
 
 if TYPE_CHECKING:
@@ -115,6 +115,29 @@ class Home:
                 f"--home {self.path} cannot be written to ({error.strerror}): "
                 "choose another folder with --home"
             ) from error
+
+    def full_digest(self, prefix: str) -> str:
+        """Return the complete digest of the recorded run whose digest begins with a prefix.
+
+        Raises:
+            UserError: if no run in the home folder has such a digest, or several have.
+        """
+        runs_folder = self.path / "runs"
+        matches = sorted(
+            path.name for path in runs_folder.glob("*") if path.name.startswith(prefix)
+        )
+        if not matches:
+            raise UserError(
+                f"no run in {runs_folder} has a digest that begins with '{prefix}': `python -m "
+                "orchestrator ui` shows the recorded runs"
+            )
+        if len(matches) > 1:
+            digests = ", ".join(digest[:12] for digest in matches[:5])
+            raise UserError(
+                f"the digests of {len(matches)} runs begin with '{prefix}' ({digests}): write more "
+                "digits of the digest"
+            )
+        return matches[0]
 
     def require_space(self, needed_bytes: float) -> None:
         """Check that the disk of the home folder has enough free space for a sweep.

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from factories import make_result, make_spec
 
-from reports.suspects import rank_suspects, weakness_warning
+from reports.suspects import (
+    probabilities_arrays,
+    probabilities_csv,
+    rank_suspects,
+    weakness_warning,
+)
 from trainables.diagnostics.store import Diagnostics
+from trainables.errors import UserError
 
 
 def make_diagnostics(**arrays: object) -> Diagnostics:
@@ -19,6 +25,7 @@ def make_diagnostics(**arrays: object) -> Diagnostics:
         "target_probability": [0.9, 0.8, 0.6, 0.5],
         "loss": [0.1, 3.0, 0.5, 2.0],
         "true": [0, 1, 1, 1],
+        "predicted": [[0, 0, 1, 0], [0, 1, 1, 0]],
     }
     return Diagnostics({name: np.array(value) for name, value in {**values, **arrays}.items()})
 
@@ -39,6 +46,87 @@ def test_high_loss_and_another_target_come_first() -> None:
     )
     assert ranking.attention_weights is None
     assert (ranking.mislabelled_count, ranking.precision(1), ranking.precision(2)) == (1, 1.0, 0.5)
+
+
+def with_history(**arrays: object) -> Diagnostics:
+    probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5], [0.7, 0.3]])
+    return make_diagnostics(
+        **{
+            "history/epochs": [10, 10, 10, 5],
+            "history/disagreements": [1, 2, 3, 4],
+            "history/margin": [2.0, 0.5, -1.0, -2.0],
+            "history/label_probability": probabilities[range(4), [0, 0, 1, 1]],
+            "history/probabilities": probabilities,
+            **arrays,
+        }
+    )
+
+
+def test_classes_are_scaled_to_be_as_frequent_as_the_labels() -> None:
+    """Class 0 has the mean probability 0.65, but half of the labels."""
+    ranking = rank_suspects(with_history())
+    odds = [(one / 0.65) / (two / 0.35) for one, two in ((0.8, 0.2), (0.6, 0.4), (0.5, 0.5))]
+    first, second, third = (2 * odd / (1 + odd) - 1 for odd in odds)  # p(0) - p(1)
+    scores = dict(zip(ranking.positions.tolist(), ranking.scores.tolist(), strict=True))
+    assert ranking.score_name == "balanced-margin"
+    assert scores[10] == pytest.approx(-first)
+    assert scores[11] == pytest.approx(-second)
+    assert scores[12] == pytest.approx(third)
+    assert ranking.positions.tolist() == [13, 11, 12, 10]
+    assert ranking.proposed_labels.tolist() == [0, 1, 1, 0]
+    assert ranking.estimated_share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("label-probability", [13, 12, 11, 10]),
+        ("margin", [13, 12, 11, 10]),
+        ("disagreement", [13, 12, 11, 10]),
+        ("last-epoch", [11, 13, 12, 10]),
+        ("loss", [11, 13, 12, 10]),
+    ],
+)
+def test_order_of_each_score(name: str, expected: list[int]) -> None:
+    ranking = rank_suspects(with_history(), name)
+    assert ranking.positions.tolist() == expected
+    assert ranking.score_name == name
+    assert ranking.disagreements is not None
+    rates = dict(zip(ranking.positions.tolist(), ranking.disagreements.tolist(), strict=True))
+    assert rates == {10: 0.1, 11: 0.2, 12: 0.3, 13: 0.8}
+
+
+def test_records_of_earlier_versions_are_ranked_by_the_last_epoch() -> None:
+    ranking = rank_suspects(make_diagnostics())
+    assert (ranking.score_name, ranking.estimated_share, ranking.has_memorised) == (
+        "last-epoch",
+        None,
+        False,
+    )
+    with pytest.raises(UserError, match=r"not recorded what the score 'margin' needs .*: choose"):
+        rank_suspects(make_diagnostics(), "margin")
+    with pytest.raises(UserError, match=r"not recorded what the score 'attention' needs"):
+        rank_suspects(with_history(), "attention")
+    with pytest.raises(UserError, match=r"unknown score 'margn': did you mean 'margin'"):
+        rank_suspects(with_history(), "margn")
+
+
+def test_a_network_that_has_learned_the_labels_is_recognised() -> None:
+    assert not rank_suspects(with_history()).has_memorised
+    learned = rank_suspects(with_history(predicted=[[0, 0, 1, 1]]))
+    assert learned.has_memorised
+
+
+def test_probabilities_are_those_that_cleanlab_reads() -> None:
+    diagnostics = with_history(seen=[True, True, False, True])
+    arrays = probabilities_arrays(diagnostics)
+    assert arrays["index"].tolist() == [10, 11, 13]
+    assert arrays["labels"].tolist() == [0, 0, 1]
+    np.testing.assert_allclose(
+        arrays["pred_probs"].astype(float), [[0.8, 0.2], [0.6, 0.4], [0.7, 0.3]]
+    )
+    text = probabilities_csv(diagnostics, ["=a", "b"], None)
+    assert text.splitlines()[:2] == ["index,file,given,=a,b", "10,,0,0.800000,0.200000"]
 
 
 def test_attention_counts_by_its_spread() -> None:

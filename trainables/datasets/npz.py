@@ -92,13 +92,19 @@ def _read_split(path: Path, arrays: dict[str, NDArray[Any]], split: str) -> Spli
             f"{path}: {names[1]} is {labels.dtype} of shape {labels.shape}, required are "
             "integers of shape (n,)"
         )
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
+    images = channels_first(images)
     if images.shape[1] not in (1, 3):
         raise DataError(f"{path}: {names[0]} has {images.shape[1]} channels, allowed are 1 and 3")
     return Split(np.ascontiguousarray(images), labels.astype(np.int64))
+
+
+def channels_first(images: NDArray[Any]) -> NDArray[Any]:
+    """Return images of shape (n, H, W), (n, H, W, C) or (n, C, H, W) in the last of these forms."""
+    if images.ndim == 3:
+        return images[:, None]
+    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        return images.transpose(0, 3, 1, 2)
+    return images
 
 
 def _class_names(

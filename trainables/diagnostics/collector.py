@@ -4,6 +4,7 @@ In a collected epoch, each training step stores the logits, attention weights an
 samples on the run's device. At the end of the epoch these values are sorted by sample and reduced.
 They therefore come from the network in training mode, on augmented images. A sample that an epoch
 skips (in a dropped last batch, or because its picture is unreadable) keeps its earlier values.
+Averages of the predictions are collected in every epoch.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import numpy as np
 import torch
 
 from trainables.diagnostics import reduce
+from trainables.diagnostics.history import PredictionHistory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from trainables.methods import Batch
@@ -74,6 +78,7 @@ class Collector:
         self._sample_values = torch.zeros(3, count, device=device)
         self._collected_mask = torch.zeros(count, dtype=torch.bool, device=device)
         self._has_attention = False
+        self._history = PredictionHistory(noisy_labels, class_count)
         self._steps: list[_StepValues] = []
         self._epoch_arrays: list[dict[str, torch.Tensor]] = []
         self._epoch_scalars: list[dict[str, float]] = []
@@ -98,11 +103,15 @@ class Collector:
         )
 
     def collects(self, epoch: int) -> bool:
-        """Return whether diagnostics are collected in an epoch.
+        """Return whether more than the predictions of an epoch is collected.
 
         This holds for the first epoch, the last epoch, and every `interval` epochs.
         """
         return epoch % self._interval == 0 or epoch in (1, self._epochs)
+
+    def record_predictions(self, positions: torch.Tensor, logits: torch.Tensor) -> None:
+        """Store the predictions of a training step."""
+        self._history.record_step(positions, logits)
 
     def record_step(
         self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
@@ -111,14 +120,20 @@ class Collector:
         attention = None if attention is None else attention.detach()
         self._steps.append((batch.index, batch.logits.detach(), attention, gradient))
 
-    def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
+    def end_epoch(self, epoch: int, targets: Callable[[], torch.Tensor | None]) -> None:
         """Reduce the values that the training steps of an epoch have stored.
 
         Args:
             epoch: number of the epoch that has ended, counted from 1.
-            targets: current training targets of the method, shape (n, K); None if the targets are
-                the noisy labels.
+            targets: function that returns the current training targets of the method, shape (n, K);
+                None if the targets are the noisy labels.
         """
+        self._history.end_epoch(epoch)
+        if self.collects(epoch):
+            self._reduce_epoch(epoch, targets())
+
+    def _reduce_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
+        """Reduce the logits, attention weights and gradients of a collected epoch."""
         self._sort_by_sample()
         attention_logits, gradient_norm, label_gradient = self._sample_values.cpu().numpy()
         true_labels = self._true_labels
@@ -201,6 +216,7 @@ class Collector:
             "position": np.asarray(self._positions),
             "given": self._noisy_labels.cpu().numpy(),
             **{name: value.numpy() for name, value in self._final_arrays.items()},
+            **self._history.arrays(),
         }
         if self._true_labels is not None:
             arrays["true"] = self._true_labels.cpu().numpy()
@@ -225,6 +241,7 @@ class Collector:
             "logits": self._logits,
             "numbers": self._sample_values,
             "seen": self._collected_mask,
+            "history": self._history.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,3 +253,5 @@ class Collector:
         self._logits.copy_(state["logits"])
         self._sample_values.copy_(state["numbers"])
         self._collected_mask.copy_(state["seen"])
+        if "history" in state:  # checkpoints of earlier versions have none
+            self._history.load_state_dict(state["history"])

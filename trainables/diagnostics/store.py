@@ -47,6 +47,15 @@ class Diagnostics:
             - "over_time/...", shape (E,): mean τ of easy, hard and mislabelled samples, from
               `reduce.attention_over_time`.
 
+            Averages over all epochs, missing in records of versions that did not collect them:
+
+            - "history/epochs" and "history/disagreements", shape (n,): number of epochs in which
+              the sample was seen, and of those whose prediction was not the noisy label.
+            - "history/margin", shape (n,): mean difference between the logit of the noisy label and
+              the largest other logit.
+            - "history/label_probability", shape (n,): mean probability of the noisy label.
+            - "history/probabilities", shape (n, K): mean probability of each class, float16.
+
             Arrays of the last epoch only:
 
             - "seen", shape (n,): whether any collected epoch has values of the sample; false for
@@ -79,6 +88,11 @@ class Diagnostics:
     def true_labels_known(self) -> bool:
         """Whether the true labels of the run's training samples are known."""
         return "true" in self.arrays
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the averages over all epochs were collected."""
+        return "history/epochs" in self.arrays
 
 
 def save_diagnostics(folder: Path, collector: Collector) -> None:

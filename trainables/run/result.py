@@ -112,6 +112,10 @@ class RunResult:
         mean: mean of each channel that was subtracted from the pixels, scaled to [0, 1], before the
             network saw them; empty if training never started.
         std: standard deviation of each channel by which the difference was divided.
+        input_shape: shape (C, H, W) of the network's input images; empty if training never started,
+            and in records of versions that did not store it, as `short_side` is None there.
+        short_side: length in pixels to which the short side of a picture file was resized before a
+            square was cut out; None if it kept its length, or the images are no files.
         digest: digest of the spec.
     """
 
@@ -131,6 +135,8 @@ class RunResult:
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    input_shape: tuple[int, ...] = ()
+    short_side: int | None = None
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -236,6 +242,8 @@ class RunResult:
             "class_names": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
+            "input_shape": list(self.input_shape),
+            "short_side": self.short_side,
         }
 
     @classmethod
@@ -263,6 +271,8 @@ class RunResult:
                 class_names=tuple(json_object.get("class_names", ())),
                 mean=tuple(json_object.get("mean", ())),
                 std=tuple(json_object.get("std", ())),
+                input_shape=tuple(json_object.get("input_shape", ())),
+                short_side=json_object.get("short_side"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(

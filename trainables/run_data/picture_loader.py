@@ -147,30 +147,51 @@ class PictureLoader:
                 raise
             self._unreadable_positions.add(split_position)
             return None
-        image = self._resize(image)
-        margins = [side - self._crop_size for side in image.shape[1:]]
+        image = resize_short_side(image, self._pictures.short_side, self._crop_size)
         if draws is None or draws.crop is None:
-            top, left = (round(margin / 2) for margin in margins)
+            image = central_crop(image, self._crop_size, self._crop_size)
         else:
             top, left = (
-                int(relative_offsets[position] * (margin + 1))
-                for relative_offsets, margin in zip(draws.crop, margins, strict=True)
+                int(relative_offsets[position] * (side - self._crop_size + 1))
+                for relative_offsets, side in zip(draws.crop, image.shape[1:], strict=True)
             )
-        image = image[:, top : top + self._crop_size, left : left + self._crop_size]
+            image = image[:, top : top + self._crop_size, left : left + self._crop_size]
         is_flipped = draws is not None and draws.flip is not None and bool(draws.flip[position])
         return image.flip(2) if is_flipped else image
 
-    def _resize(self, image: torch.Tensor) -> torch.Tensor:
-        """Resize an image: its short side becomes `Pictures.short_side`, at least `crop_size`."""
-        short_side = min(image.shape[1:])
-        new_side = max(self._pictures.short_side or short_side, self._crop_size)
-        if short_side == new_side:
-            return image
-        size = [max(new_side, int(side * new_side / short_side)) for side in image.shape[1:]]
-        resized: torch.Tensor = functional.interpolate(
-            image[None], size=size, mode="bilinear", antialias=True, align_corners=False
-        )
-        return resized[0]
+
+def resize_short_side(image: torch.Tensor, short_side: int | None, crop_size: int) -> torch.Tensor:
+    """Resize an image, shape (C, h, w), so that a square can be cut out.
+
+    Args:
+        image: pixels, uint8.
+        short_side: new length of the short side in pixels; None keeps the present length.
+        crop_size: side of the square; the short side becomes at least as long.
+    """
+    old_side = min(image.shape[1:])
+    new_side = max(short_side or old_side, crop_size)
+    if old_side == new_side:
+        return image
+    return resize(
+        image, [max(new_side, int(side * new_side / old_side)) for side in image.shape[1:]]
+    )
+
+
+def resize(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Resize an image to a height and a width, with antialiasing; the result is uint8."""
+    resized: torch.Tensor = functional.interpolate(
+        image[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized[0]
+
+
+def central_crop(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Cut the central rectangle out of an image, shape (C, h, w), which is at least as large."""
+    top, left = (
+        round((side - wanted) / 2)
+        for side, wanted in zip(image.shape[1:], (height, width), strict=True)
+    )
+    return image[:, top : top + height, left : left + width]
 
 
 def decode_picture(path: str) -> torch.Tensor:

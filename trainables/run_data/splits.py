@@ -45,6 +45,7 @@ class RunSplits:
         std: standard deviation of each channel, from the same source as `mean`.
         normalise: function that converts uint8 images to inputs of the network.
         input_shape: shape (C, H, W) of the network's input images.
+        short_side: see `Pictures.short_side`; None also for images in arrays.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class RunSplits:
         """
         self._spec, self._dataset, self._device = spec, dataset, device
         self.input_shape = spec.recipe.input_shape(dataset.image_shape)
+        images = dataset.train.images
+        self.short_side = images.short_side if isinstance(images, Pictures) else None
         train_rows, held_out_rows = labels.hold_out(spec.hold_out, spec.seeds.split)
         self._excluded_positions: list[int] = []
         train_rows = self._readable_rows(train_rows, labels)

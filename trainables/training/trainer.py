@@ -18,7 +18,7 @@ from trainables.training.devices import make_deterministic
 from trainables.training.network import build_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trainables.datasets.base import Dataset
     from trainables.run.recipe import Recipe
@@ -43,7 +43,15 @@ class Observer(Protocol):
     """
 
     def collects(self, epoch: int) -> bool:
-        """Return whether the observer records the steps of an epoch."""
+        """Return whether the observer records gradients and attention weights of an epoch."""
+
+    def record_predictions(self, positions: torch.Tensor, logits: torch.Tensor) -> None:
+        """Record the predictions of one training step, in every epoch.
+
+        Args:
+            positions: positions of the samples among the training samples, shape (b,).
+            logits: detached logits of the samples, shape (b, outputs).
+        """
 
     def record_step(
         self, batch: Batch, attention: torch.Tensor | None, gradient: torch.Tensor
@@ -58,13 +66,13 @@ class Observer(Protocol):
                 (b, outputs).
         """
 
-    def end_epoch(self, epoch: int, targets: torch.Tensor | None) -> None:
-        """Record the end of an epoch for which `collects` is true.
+    def end_epoch(self, epoch: int, targets: Callable[[], torch.Tensor | None]) -> None:
+        """Record the end of an epoch.
 
         Args:
             epoch: number of the epoch, counted from 1.
-            targets: current estimates of the true labels by the method; None if the method does not
-                estimate true labels.
+            targets: function that returns the current estimates of the true labels by the method;
+                None if the method does not estimate true labels.
         """
 
 
@@ -205,8 +213,7 @@ class Trainer:
     def _train_steps(self, epoch: int, observer: Observer | None) -> dict[str, float]:
         """Train on all batches of an epoch and return the training metrics."""
         self.network.train()
-        if observer is not None and not observer.collects(epoch):
-            observer = None
+        step_observer = observer if observer is not None and observer.collects(epoch) else None
         recipe, train = self.spec.recipe, self.data.train
         draws = EpochDraws(train.index, recipe, self.spec.seeds, epoch)
         # Dropout uses torch's generator, which is seeded per epoch and so needs no checkpoint.
@@ -216,7 +223,9 @@ class Trainer:
         for images, positions in train.epoch_batches(
             draws, recipe.batch_size, drop_last=recipe.drop_last
         ):
-            loss, logits = self.step(images, positions, epoch, observer)
+            loss, logits = self.step(images, positions, epoch, step_observer)
+            if observer is not None:
+                observer.record_predictions(positions, logits)
             losses.append(loss)
             batch_sizes.append(len(positions))
             predictions = logits[:, : self.labels.class_count].argmax(dim=1)
@@ -235,7 +244,7 @@ class Trainer:
             )
         self.method.end_epoch(epoch, self.predict)
         if observer is not None:
-            observer.end_epoch(epoch, self.method.estimated_targets())
+            observer.end_epoch(epoch, self.method.estimated_targets)
         sample_count = sum(batch_sizes)
         mean_loss = float((step_losses * torch.tensor(batch_sizes)).sum()) / sample_count
         noisy_accuracy, true_accuracy = (int(count) / sample_count for count in correct_counts)
@@ -303,7 +312,7 @@ class Trainer:
         self.network.eval()
         correct_counts = torch.zeros(len(top_k), dtype=torch.int64, device=self.device)
         sample_count = 0
-        for images, positions in loader.batches(self._evaluation_batch_size):
+        for images, positions in loader.batches(evaluation_batch_size(self.data.input_shape)):
             labels = loader.labels[positions]
             logits = self._forward(images)[0][:, : self.labels.class_count]
             is_top1 = logits.argmax(dim=1) == labels
@@ -316,12 +325,6 @@ class Trainer:
             for metric, count in zip(top_k, correct_counts, strict=True)
         }
 
-    @property
-    def _evaluation_batch_size(self) -> int:
-        """Number of images per batch of an evaluation, which is smaller for large images."""
-        image_pixels = self.data.input_shape[1] * self.data.input_shape[2]
-        return max(1, min(MAX_EVALUATION_BATCH_SIZE, MAX_EVALUATION_BATCH_PIXELS // image_pixels))
-
     @torch.no_grad()
     def predict(self) -> torch.Tensor:
         """Return the class probabilities of all training samples, float32, shape (n, outputs).
@@ -333,7 +336,8 @@ class Trainer:
         was_training = self.network.training
         self.network.eval()
         predictions: torch.Tensor | None = None
-        for images, positions in self.data.train.batches(self._evaluation_batch_size):
+        batch_size = evaluation_batch_size(self.data.input_shape)
+        for images, positions in self.data.train.batches(batch_size):
             probabilities = self._forward(images)[0].float().softmax(dim=1)
             if predictions is None:
                 logit_count = probabilities.shape[1]
@@ -370,6 +374,16 @@ class Trainer:
         self.trace = list(state["trace"])
         self.epoch_seconds = list(state["seconds"])
         self._restored_skipped_count = state["skipped"]
+
+
+def evaluation_batch_size(input_shape: tuple[int, int, int]) -> int:
+    """Return the number of images per batch of an evaluation, which is smaller for large images.
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+    """
+    image_pixels = input_shape[1] * input_shape[2]
+    return max(1, min(MAX_EVALUATION_BATCH_SIZE, MAX_EVALUATION_BATCH_PIXELS // image_pixels))
 
 
 def _create_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -137,6 +137,8 @@ class TrainingRun:
                 seconds=[],
                 mean=(),
                 std=(),
+                input_shape=(),
+                short_side=None,
                 provenance=self._provenance,
                 reason=str(error),
                 attempts=self._attempt_count,
@@ -291,6 +293,8 @@ class TrainingRun:
             class_names=self._class_names,
             mean=trainer.data.mean,
             std=trainer.data.std,
+            input_shape=trainer.data.input_shape,
+            short_side=trainer.data.short_side,
         )
         self.record.write_result(self.result)
 

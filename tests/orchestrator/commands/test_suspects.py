@@ -55,7 +55,11 @@ def test_a_real_run(
     wrong = [row["given"] != row["true"] for row in rows]
     assert output["mislabelled"] == sum(wrong)
     assert output["precision"] == pytest.approx(np.mean(wrong[: sum(wrong)]))
-    assert output["precision"] > 0.85  # a random order has 40 %
+    assert output["precision"] > 0.9  # a random order has 40 %
+    assert output["score"] == "balanced-margin"
+    assert output["auroc"] > 0.95
+    assert output["estimated_share"] == pytest.approx(np.mean(wrong), abs=0.06)
+    assert output["estimate_is_too_low"] is False
     for row in rows[:20]:
         assert int(row["true"]) == digits().train.labels[int(row["index"])]
     diagnostics = load_diagnostics(Record(locations.home_dir, spec.digest).folder)
@@ -80,8 +84,41 @@ def test_printed_text(
         "431 other samples were held out and are not ranked: train with --set confirm.hold_out"
         in text
     )
+    assert "labels (4" in text.partition("estimate: ")[2]
     assert str(tmp_path / "out" / "suspects.csv") in text
     assert "too weak" not in text
+
+
+def test_samples_without_a_rank_are_listed(
+    locations: Locations, spec: RunSpec, tmp_path: Path
+) -> None:
+    command(locations, spec.digest, tmp_path, 1, allow_code=False, as_json=True)
+    ranked, others = (
+        {int(row["index"]) for row in csv.DictReader(io.StringIO((tmp_path / name).read_text()))}
+        for name in ("suspects.csv", "not-ranked.csv")
+    )
+    assert ranked | others == set(range(1437))
+    assert not ranked & others
+
+
+def test_probabilities_of_a_run(locations: Locations, spec: RunSpec, tmp_path: Path) -> None:
+    for name in ("p.npz", "p.csv"):
+        options = {"probabilities_path": tmp_path / name, "score_name": "disagreement"}
+        command(locations, spec.digest, tmp_path, 1, allow_code=False, as_json=True, **options)  # type: ignore[arg-type]
+    with np.load(tmp_path / "p.npz") as file:
+        arrays = dict(file)
+    assert arrays["pred_probs"].shape == (1006, 10)
+    np.testing.assert_allclose(arrays["pred_probs"].sum(axis=1), 1)
+    rows = list(csv.reader(io.StringIO((tmp_path / "p.csv").read_text())))
+    assert rows[0] == ["index", "file", "given", *map(str, range(10))]
+    assert [int(row[2]) for row in rows[1:]] == arrays["labels"].tolist()
+    with pytest.raises(UserError, match=r"p.txt: the name of the file must end in .csv or .npz"):
+        command(
+            *(locations, spec.digest, tmp_path, 1),
+            allow_code=False,
+            as_json=True,
+            probabilities_path=tmp_path / "p.txt",
+        )
 
 
 def test_weak_network_is_said(
