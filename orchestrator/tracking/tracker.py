@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,8 @@ from orchestrator.tracking.projection import (
     run_tags,
 )
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
-from reports.store import mask_password, open_store, search_runs, translate_store_errors
+from reports.store import mask_password, open_store, translate_store_errors
+from reports.stored_runs import read_runs
 from trainables.errors import ServiceError
 from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_ACCURACY, TEST_LAST
 from trainables.run.result import RunResult, Status
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
+    from reports.stored_runs import MlflowRun
     from trainables.run.protocols import Protocol
 
 
@@ -58,7 +60,7 @@ MAX_NOTE_LENGTH = 5000
 """Largest length of the description of a sweep in MLflow, in characters."""
 
 
-def was_fully_written(run: Run) -> bool:
+def was_fully_written(run: MlflowRun) -> bool:
     """Return whether an MLflow run was written completely, with its final status."""
     return run.info.status in ("FINISHED", "FAILED")
 
@@ -91,7 +93,7 @@ class StoredRun:
         return self.training_status in RESUMABLE_STATUSES
 
     @classmethod
-    def from_mlflow(cls, run: Run) -> StoredRun:
+    def from_mlflow(cls, run: MlflowRun) -> StoredRun:
         """Return the stored run that an MLflow run represents."""
         tags, test_accuracy = run.data.tags, run.data.metrics.get(TEST_LAST)
         parent_id = tags.get(PARENT_TAG, "")
@@ -133,7 +135,7 @@ class StoredCells:
         # by the digests of the sweep and of the cell
         self._cells: dict[tuple[str, str], StoredCell] = {}
 
-    def add(self, run: Run) -> None:
+    def add(self, run: MlflowRun) -> None:
         """Add a cell that was read from the MLflow store.
 
         Args:
@@ -259,13 +261,15 @@ class Tracker:
         self._client = open_store(uri)
         # by the digests of the sweep and of the training run
         self._stored_runs: dict[tuple[str, str], StoredRun] = {}
+        # by the ID of the parent's MLflow run, then by digest
+        self._runs_by_parent: dict[str, dict[str, StoredRun]] = defaultdict(dict)
+        self._read_sweeps: set[str] = set()
         self._stored_cells = StoredCells(self._client, self._create_run)
         self._sweep_run_ids: dict[str, str] = {}
         self._plan: PlanRecord | None = None  # plan of the current sweep
         self._sweep_run_id = ""  # of the current sweep
         with translate_store_errors(uri):
             self._experiment_id = self._open_experiment(artifact_root)
-            self._read_stored_runs()
 
     def start_sweep(
         self,
@@ -288,6 +292,7 @@ class Tracker:
             HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
+            self._read_stored_runs(plan.sweep)
             run_id = self._sweep_run_ids.get(plan.sweep)
             is_new = run_id is None
             if run_id is None:
@@ -335,6 +340,7 @@ class Tracker:
         with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
             sweep_digest, parent_id = (plan.sweep, self._sweep_run_id) if plan else ("", "")
+            self._read_stored_runs(sweep_digest)
             stored_cell = None
             if plan and cell:
                 digest = cell_digest(result.spec, plan.fixed_seeds)
@@ -348,16 +354,16 @@ class Tracker:
                 if stored_run:
                     self._client.delete_run(stored_run.run_id)
                 protocol = protocol_for(plan, result, phase, cell)
-                self._stored_runs[sweep_digest, result.digest] = self._write_run(
-                    result, phase, sweep_digest, parent_id, protocol
+                self._set_stored_run(
+                    sweep_digest,
+                    result.digest,
+                    self._write_run(result, phase, sweep_digest, parent_id, protocol),
                 )
             if stored_cell and cell:
                 ended_runs = [
                     run
-                    for run in self._stored_runs.values()
-                    if run.parent_id == stored_cell.run_id
-                    and run.is_complete
-                    and not run.is_resumable
+                    for run in self._runs_by_parent[stored_cell.run_id].values()
+                    if run.is_complete and not run.is_resumable
                 ]
                 self._stored_cells.log_mean(stored_cell, ended_runs, len(cell.seeds))
 
@@ -419,18 +425,34 @@ class Tracker:
             )
         return str(experiment.experiment_id)
 
-    def _read_stored_runs(self) -> None:
-        for run in search_runs(self._client, [self._experiment_id], "tags.`nal.kind` LIKE '%'"):
-            tags = run.data.tags
-            match tags["nal.kind"]:
+    def _read_stored_runs(self, sweep_digest: str) -> None:
+        """Read the MLflow runs of a sweep, unless they have been read.
+
+        Args:
+            sweep_digest: digest of the sweep; "" for the runs without a sweep.
+        """
+        if sweep_digest in self._read_sweeps:
+            return
+        self._read_sweeps.add(sweep_digest)
+        tags = {"nal.sweep": sweep_digest} if sweep_digest else {"nal.phase": "train"}
+        for run in read_runs(self._client, self._experiment_id, tags):
+            match run.data.tags["nal.kind"]:
                 case "run":
-                    key = tags.get("nal.sweep", ""), tags["nal.digest"]
-                    if not (stored_run := self._stored_runs.get(key)) or not stored_run.is_complete:
-                        self._stored_runs[key] = StoredRun.from_mlflow(run)
+                    digest = run.data.tags["nal.digest"]
+                    known_run = self._stored_runs.get((sweep_digest, digest))
+                    if known_run is None or not known_run.is_complete:
+                        self._set_stored_run(sweep_digest, digest, StoredRun.from_mlflow(run))
                 case "cell":
                     self._stored_cells.add(run)
                 case "sweep":
-                    self._sweep_run_ids[tags["nal.sweep"]] = run.info.run_id
+                    self._sweep_run_ids[sweep_digest] = run.info.run_id
+
+    def _set_stored_run(self, sweep_digest: str, digest: str, run: StoredRun) -> None:
+        """Set the MLflow run of a training run of a sweep, in place of an earlier one."""
+        if earlier_run := self._stored_runs.get((sweep_digest, digest)):
+            del self._runs_by_parent[earlier_run.parent_id][digest]
+        self._stored_runs[sweep_digest, digest] = run
+        self._runs_by_parent[run.parent_id][digest] = run
 
     def _create_run(self, name: str, tags: Mapping[str, str], start_ms: int | None = None) -> str:
         run = self._client.create_run(
