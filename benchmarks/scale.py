@@ -116,7 +116,8 @@ def sweep_flags(study_path: Path, number: int, seeds: int) -> StudyFlags:
 def recorded_result(home: Home, digest: str) -> RunResult:
     """Return the recorded result of a run that has ended."""
     result = Record(home.path, digest).read_result()
-    assert result is not None
+    if result is None:
+        raise ValueError(f"run {digest[:12]} has not ended")
     return result
 
 
