@@ -11,7 +11,8 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
-from orchestrator.sweep_removal import (
+from orchestrator.tracking.home_store import repair_home_store
+from orchestrator.tracking.sweep_removal import (
     finish_removals,
     folder_bytes,
     read_sweep_uses,
@@ -19,7 +20,6 @@ from orchestrator.sweep_removal import (
     run_bytes,
     select_use,
 )
-from orchestrator.tracking.home_store import repair_home_store
 from reports.plan_record import PLAN_FILE
 from reports.words import format_count
 from trainables.errors import HomeError, UserError
@@ -27,7 +27,7 @@ from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
-    from orchestrator.sweep_removal import SweepUse
+    from orchestrator.tracking.sweep_removal import SweepUse
     from reports.plan_record import PlanRecord
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.home import StudyLockedError
 from orchestrator.output import CommandConsole
-from orchestrator.sweep_removal import finish_removals
 from orchestrator.tracking.archive import iter_archives
+from orchestrator.tracking.sweep_removal import finish_removals
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.report import build_table, recorded_files

@@ -8,11 +8,11 @@ from factories import cell_specs, make_cell, make_plan
 from fake_runs import record_run
 from stores import fresh_store
 
-from orchestrator import sweep_removal
 from orchestrator.commands import sweeps
 from orchestrator.home import Home, StudyLockedError
-from orchestrator.sweep_removal import finish_removals, read_sweep_uses, remove_sweep
+from orchestrator.tracking import sweep_removal
 from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.sweep_removal import finish_removals, read_sweep_uses, remove_sweep
 from orchestrator.tracking.tracker import Tracker
 from reports.store import open_store
 from search_spaces.schema import Phase
