@@ -168,7 +168,7 @@ def _tag_values(database: Connection, experiment_id: str, name: str) -> dict[str
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
     from sqlalchemy import select
 
-    query: Select[Any] = (
+    query: Any = (
         select(SqlTag.run_uuid, SqlTag.value)
         .join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid)
         .where(SqlTag.key == name, SqlRun.experiment_id == int(experiment_id))

@@ -185,7 +185,7 @@ def _phase_counts(home: Home, use: SweepUse) -> dict[str, dict[str, int]]:
     """Return the number of runs of a sweep by phase and by how they ended."""
     phases = _digests_by_phase(use.plan)
     listed = set().union(*phases.values())
-    phases["needed by these"] = use.digests - listed
+    phases["needed by these"] = set(use.digests - listed)
     counts = {}
     for phase, digests in phases.items():
         results = {digest: Record(home.path, digest).read_result() for digest in digests}

@@ -64,7 +64,7 @@ def fake_gc(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command)
         return Ended()
 
-    monkeypatch.setattr(sweep_removal.subprocess, "run", run)
+    monkeypatch.setattr("orchestrator.tracking.sweep_removal.subprocess.run", run)
     return commands
 
 
