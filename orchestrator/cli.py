@@ -349,6 +349,46 @@ def data_prepare(
     raise typer.Exit(data_command.prepare(name, locations.dataset_dir, locations.home))
 
 
+sweeps_app = typer.Typer(
+    help="List, describe and remove the sweeps of a home folder.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(sweeps_app, name="sweeps")
+DigestArgument = Annotated[str, typer.Argument(help="The beginning of a sweep's digest.")]
+
+
+@sweeps_app.command("list")
+@with_flags("home_dir", "json")
+def sweeps_list(locations: Locations, json: JsonFlag = False) -> None:
+    """List the sweeps with their size, and the size that removing each would free."""
+    from orchestrator.commands import sweeps as sweeps_command
+
+    raise typer.Exit(sweeps_command.list_sweeps(locations.home, as_json=json))
+
+
+@sweeps_app.command("show")
+@with_flags("digest", "home_dir", "json")
+def sweeps_show(digest: DigestArgument, locations: Locations, json: JsonFlag = False) -> None:
+    """Show the runs of a sweep by phase and status, and what it shares with others."""
+    from orchestrator.commands import sweeps as sweeps_command
+
+    raise typer.Exit(sweeps_command.show(locations.home, digest, as_json=json))
+
+
+@sweeps_app.command("remove")
+@with_flags("digest", "home_dir", "yes")
+def sweeps_remove(
+    digest: DigestArgument,
+    locations: Locations,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without confirmation.")] = False,
+) -> None:
+    """Remove a sweep with its MLflow runs; runs that others use stay."""
+    from orchestrator.commands import sweeps as sweeps_command
+
+    raise typer.Exit(sweeps_command.remove(locations.home, digest, yes=yes))
+
+
 @app.command()
 @with_flags(
     *("run", "home_dir", "data_dir", "out", "count", "score", "probabilities", "allow_code"),

@@ -18,16 +18,19 @@ from reports.store import (
     search_runs,
     translate_store_errors,
 )
+from reports.stored_runs import read_runs
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.provenance import NO_COMMIT
 from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+    from reports.stored_runs import MlflowRun
 
 
 _COMMIT_PATTERN = re.compile(r"[0-9a-f]{13,}")
@@ -242,26 +245,33 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
             ) from error
 
 
-def _iter_planned_runs(client: MlflowClient, experiment_id: str, plan: PlanRecord) -> Iterator[Run]:
+def _iter_planned_runs(
+    client: MlflowClient, experiment_id: str, plan: PlanRecord
+) -> Iterator[MlflowRun]:
     """Yield the MLflow runs that a plan names, at most one for each digest.
 
     A run that is nested in the plan's sweep is preferred to a copy elsewhere in the experiment.
     Runs that are not completely written are left out.
     """
-    missing_digests = set(plan.digests)
-    # MLflow cannot search for a set of tag values, so all runs are read.
-    any_run = "tags.`nal.kind` = 'run'"
-    for query in (f"{any_run} AND tags.`nal.sweep` = '{plan.sweep}'", any_run):
-        for run in search_runs(client, [experiment_id], query) if missing_digests else ():
-            digest = run.data.tags["nal.digest"]
-            if digest in missing_digests and run.info.status in ("FINISHED", "FAILED"):
-                missing_digests.remove(digest)
-                yield run
-            if not missing_digests:
-                return
+    digests, tags = plan.digests, {"nal.kind": "run"}
+    for run in _distinct_runs(read_runs(client, experiment_id, tags | {"nal.sweep": plan.sweep})):
+        if (digest := run.data.tags["nal.digest"]) in digests:
+            digests.remove(digest)
+            yield run
+    yield from _distinct_runs(read_runs(client, experiment_id, tags, digests))
 
 
-def _to_recorded_run(run: Run, uri: str) -> RecordedRun:
+def _distinct_runs(runs: Iterable[MlflowRun]) -> Iterator[MlflowRun]:
+    """Yield the runs that are completely written, the first one of each digest."""
+    seen_digests = set()
+    for run in runs:
+        digest = run.data.tags["nal.digest"]
+        if run.info.status in ("FINISHED", "FAILED") and digest not in seen_digests:
+            seen_digests.add(digest)
+            yield run
+
+
+def _to_recorded_run(run: MlflowRun, uri: str) -> RecordedRun:
     """Convert an MLflow run of a store into a `RecordedRun`."""
     tags = run.data.tags
     return RecordedRun(

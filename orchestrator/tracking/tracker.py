@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +47,8 @@ from orchestrator.tracking.summaries import (
 )
 from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
-from reports.store import mask_password, open_store, search_runs, translate_store_errors
+from reports.store import mask_password, open_store, translate_store_errors
+from reports.stored_runs import read_runs
 from trainables.errors import ServiceError
 from trainables.run.result import RunResult, Status
 
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run, RunInfo
+    from mlflow.entities import RunInfo
 
+    from reports.stored_runs import MlflowRun
     from trainables.run.spec import RunSpec
 
 
@@ -72,7 +75,7 @@ MAX_NOTE_LENGTH = 5000
 """Largest length of the description of a sweep in MLflow, in characters."""
 
 
-def was_fully_written(run: Run) -> bool:
+def was_fully_written(run: MlflowRun) -> bool:
     """Return whether an MLflow run was written completely, with its final status."""
     return run.info.status in ("FINISHED", "FAILED")
 
@@ -103,7 +106,7 @@ class StoredRun:
         return self.ended.status in RESUMABLE_STATUSES
 
     @classmethod
-    def from_mlflow(cls, run: Run) -> StoredRun:
+    def from_mlflow(cls, run: MlflowRun) -> StoredRun:
         """Return the stored run that an MLflow run represents."""
         tags = run.data.tags
         ended = EndedRun(tags["nal.status"], summary_accuracies(run.data.metrics))
@@ -129,7 +132,7 @@ class StoredSweep:
     end_ms: int | None = None
 
     @classmethod
-    def from_mlflow(cls, run: Run) -> StoredSweep:
+    def from_mlflow(cls, run: MlflowRun) -> StoredSweep:
         """Return the stored sweep that an MLflow run represents."""
         return cls(
             run.info.run_id,
@@ -172,7 +175,7 @@ class StoredCells:
         # by the digests of the sweep and of the cell
         self._cells: dict[tuple[str, str], StoredCell] = {}
 
-    def add(self, run: Run) -> None:
+    def add(self, run: MlflowRun) -> None:
         """Add a cell that was read from the MLflow store.
 
         Args:
@@ -292,12 +295,14 @@ class Tracker:
         self._client = open_store(uri)
         # by the digests of the sweep and of the training run
         self._stored_runs: dict[tuple[str, str], StoredRun] = {}
+        # by the ID of the parent's MLflow run, then by digest
+        self._runs_by_parent: dict[str, dict[str, StoredRun]] = defaultdict(dict)
+        self._read_sweeps: set[str] = set()
         self._stored_cells = StoredCells(self._client, self._create_run)
         self._sweeps: dict[str, StoredSweep] = {}
         self._plan: PlanRecord | None = None  # plan of the current sweep
         with translate_store_errors(uri):
             self._experiment_id = self._open_experiment(artifact_root)
-            self._read_stored_runs()
 
     def start_sweep(
         self,
@@ -320,6 +325,7 @@ class Tracker:
             HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
+            self._read_stored_runs(plan.sweep)
             sweep = self._sweeps.get(plan.sweep)
             is_new = sweep is None
             if sweep is None:
@@ -368,6 +374,7 @@ class Tracker:
             plan = self._plan if phase != "train" else None
             sweep = self._sweeps[plan.sweep] if plan else None
             sweep_digest, parent_id = (plan.sweep if plan else ""), (sweep.run_id if sweep else "")
+            self._read_stored_runs(sweep_digest)
             stored_cell = None
             if plan and cell:
                 stored_cell = self._stored_cells.get_or_create(plan, cell, result.spec, parent_id)
@@ -377,18 +384,18 @@ class Tracker:
             if stored_run is None or not stored_run.is_complete or is_outdated:
                 if stored_run:
                     self._client.delete_run(stored_run.run_id)
-                self._stored_runs[sweep_digest, result.digest] = self._write_run(
-                    result, phase, plan, cell, parent_id
+                self._set_stored_run(
+                    sweep_digest,
+                    result.digest,
+                    self._write_run(result, phase, plan, cell, parent_id),
                 )
                 if sweep:
                     sweep.end_ms = sweep.logged_run_count = None
             if plan and cell and stored_cell:
                 ended_runs = [
                     run.ended
-                    for run in self._stored_runs.values()
-                    if run.parent_id == stored_cell.run_id
-                    and run.is_complete
-                    and not run.is_resumable
+                    for run in self._runs_by_parent[stored_cell.run_id].values()
+                    if run.is_complete and not run.is_resumable
                 ]
                 self._stored_cells.log_means(stored_cell, plan, cell, ended_runs)
 
@@ -458,18 +465,34 @@ class Tracker:
                 self._client.set_experiment_tag(experiment_id, name, value)
         return experiment_id
 
-    def _read_stored_runs(self) -> None:
-        for run in search_runs(self._client, [self._experiment_id], "tags.`nal.kind` LIKE '%'"):
-            tags = run.data.tags
-            match tags["nal.kind"]:
+    def _read_stored_runs(self, sweep_digest: str) -> None:
+        """Read the MLflow runs of a sweep, unless they have been read.
+
+        Args:
+            sweep_digest: digest of the sweep; "" for the runs without a sweep.
+        """
+        if sweep_digest in self._read_sweeps:
+            return
+        self._read_sweeps.add(sweep_digest)
+        tags = {"nal.sweep": sweep_digest} if sweep_digest else {"nal.phase": "train"}
+        for run in read_runs(self._client, self._experiment_id, tags):
+            match run.data.tags["nal.kind"]:
                 case "run":
-                    key = tags.get("nal.sweep", ""), tags["nal.digest"]
-                    if not (stored_run := self._stored_runs.get(key)) or not stored_run.is_complete:
-                        self._stored_runs[key] = StoredRun.from_mlflow(run)
+                    digest = run.data.tags["nal.digest"]
+                    known_run = self._stored_runs.get((sweep_digest, digest))
+                    if known_run is None or not known_run.is_complete:
+                        self._set_stored_run(sweep_digest, digest, StoredRun.from_mlflow(run))
                 case "cell":
                     self._stored_cells.add(run)
                 case "sweep":
-                    self._sweeps[tags["nal.sweep"]] = StoredSweep.from_mlflow(run)
+                    self._sweeps[sweep_digest] = StoredSweep.from_mlflow(run)
+
+    def _set_stored_run(self, sweep_digest: str, digest: str, run: StoredRun) -> None:
+        """Set the MLflow run of a training run of a sweep, in place of an earlier one."""
+        if earlier_run := self._stored_runs.get((sweep_digest, digest)):
+            del self._runs_by_parent[earlier_run.parent_id][digest]
+        self._stored_runs[sweep_digest, digest] = run
+        self._runs_by_parent[run.parent_id][digest] = run
 
     def _create_run(
         self, name: str, tags: Mapping[str, str], start_ms: int | None = None

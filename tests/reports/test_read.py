@@ -93,6 +93,7 @@ def test_a_digest_recorded_twice_counts_once(tmp_path: Path) -> None:
     result = make_result(cell_specs("ce", "symmetric-0.4", (0,), {})[0])
     for writer in (first, second):
         writer.start_sweep(plan, "")
+    for writer in (first, second):
         writer.record(result, Phase.CONFIRM, plan.cells[0])
     assert len(read_sweep(uri)[1]) == 1
 

@@ -1,0 +1,216 @@
+"""The commands `sweeps list`, `sweeps show` and `sweeps remove`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Column
+from rich.text import Text
+
+from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
+from orchestrator.tracking.home_store import repair_home_store
+from orchestrator.tracking.sweep_removal import (
+    finish_removals,
+    folder_bytes,
+    read_sweep_uses,
+    remove_sweep,
+    run_bytes,
+    select_use,
+)
+from reports.plan_record import PLAN_FILE
+from reports.words import format_count
+from trainables.errors import HomeError, UserError
+from trainables.run.record import Record
+
+if TYPE_CHECKING:
+    from orchestrator.home import Home
+    from orchestrator.tracking.sweep_removal import SweepUse
+    from reports.plan_record import PlanRecord
+
+
+def list_sweeps(home: Home, *, as_json: bool) -> int:
+    """Print the sweeps in a home folder, and what each occupies on the disk.
+
+    Args:
+        home: home folder.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        HomeError: if no sweep is recorded in the home folder.
+        RecordError: if a plan cannot be read.
+    """
+    uses = _read_uses(home)
+    rows = [_values(home, use) for use in reversed(uses)]
+    if as_json:
+        print_json(rows)
+        return 0
+    numbers = [Column(name, justify="right") for name in ("runs", "size", "frees")]
+    table = headed_table("study", "digest", "changed", "state", *numbers)
+    for row in rows:
+        sizes = _format_size(row["bytes"]), _format_size(row["own_bytes"])
+        texts = (row["study"], row["sweep"][:12], row["changed"], row["state"], str(row["runs"]))
+        table.add_row(*map(Text, (*texts, *sizes)))
+    console = CommandConsole()
+    console.print(table)
+    console.print(
+        f"\nThe whole home folder occupies {_format_size(folder_bytes(home.path))}. `frees` is the "
+        "size of the runs that only this sweep uses; MLflow's part is not counted.",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def show(home: Home, digest: str, *, as_json: bool) -> int:
+    """Print the runs of a sweep by phase and status, and what it shares with others.
+
+    Args:
+        home: home folder.
+        digest: beginning of the sweep's digest.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        HomeError: if the sweep is not recorded in the home folder.
+        RecordError: if a plan or a result cannot be read.
+    """
+    use = select_use(_read_uses(home), digest)
+    values = _values(home, use) | {
+        "title": use.plan.title,
+        "phases": _phase_counts(home, use),
+        "shared_runs": len(use.digests - use.own_digests),
+    }
+    if as_json:
+        print_json(values)
+        return 0
+    facts = [
+        ("study", f"{use.plan.study}: {use.plan.title}"),
+        ("digest", use.plan.sweep),
+        ("changed", values["changed"]),
+        ("state", use.plan.state),
+        *(
+            (phase, ", ".join(f"{count} {status}" for status, count in counts.items()))
+            for phase, counts in values["phases"].items()
+        ),
+        ("size", f"{_format_size(values['bytes'])} in {format_count(values['runs'], 'run')}"),
+        (
+            "frees",
+            f"{_format_size(values['own_bytes'])}; "
+            f"{format_count(values['shared_runs'], 'run')} used by others stay",
+        ),
+    ]
+    CommandConsole().print(facts_table((name, text) for name, text in facts))
+    return 0
+
+
+def remove(home: Home, digest: str, *, yes: bool) -> int:
+    """Remove a sweep from a home folder, with the runs that only it uses.
+
+    Args:
+        home: home folder.
+        digest: beginning of the sweep's digest.
+        yes: whether to remove it without confirmation.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: if the user does not confirm.
+        HomeError: if the sweep is not recorded, a sweep is running, or files cannot be deleted.
+        RecordError: if a plan cannot be read.
+    """
+    console = CommandConsole()
+    use = select_use(_read_uses(home), digest)
+    own_text = format_count(len(use.own_digests), "run")
+    question = (
+        f"sweep {use.plan.sweep[:12]} of '{use.plan.study}' with {own_text} "
+        f"({_format_size(run_bytes(home, use.own_digests))}) will be removed for good; "
+        f"{format_count(len(use.digests - use.own_digests), 'run')} used by others stay"
+    )
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"{question}: add --yes to remove it")
+        if not console.input(f"{question}. Remove? [y/N] ").strip().lower().startswith("y"):
+            raise UserError("nothing was removed, because you did not confirm it")
+    with console.status("removing the sweep"):
+        freed_bytes = remove_sweep(home, use.plan.sweep)
+    console.print(
+        f"Removed sweep {use.plan.sweep[:12]} of '{use.plan.study}' with {own_text}: "
+        f"{_format_size(freed_bytes)} became free.",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _read_uses(home: Home) -> list[SweepUse]:
+    """Return the sweeps in a home folder, after finishing interrupted removals.
+
+    Raises:
+        HomeError: if no sweep is recorded in the home folder.
+    """
+    repair_home_store(
+        home
+    )  # first, since a copied home has the addresses of the other home's files
+    finish_removals(home)
+    uses = read_sweep_uses(home)
+    if not uses:
+        raise HomeError(f"no sweep is recorded in {home.path}: choose another folder with --home")
+    return uses
+
+
+def _values(home: Home, use: SweepUse) -> dict[str, Any]:
+    """Return what a sweep is and occupies, as values that can be written as JSON."""
+    changed_at = (use.archive.folder / PLAN_FILE).stat().st_mtime
+    own_bytes = run_bytes(home, use.own_digests)
+    archive_bytes = folder_bytes(use.archive.folder)
+    return {
+        "study": use.plan.study,
+        "sweep": use.plan.sweep,
+        "changed": f"{datetime.fromtimestamp(changed_at).astimezone():%F %H:%M}",
+        "state": use.plan.state,
+        "runs": len(use.digests),
+        "bytes": archive_bytes + own_bytes + run_bytes(home, use.digests - use.own_digests),
+        "own_bytes": archive_bytes + own_bytes,
+    }
+
+
+def _phase_counts(home: Home, use: SweepUse) -> dict[str, dict[str, int]]:
+    """Return the number of runs of a sweep by phase and by how they ended."""
+    phases = _digests_by_phase(use.plan)
+    listed = set().union(*phases.values())
+    phases["needed by these"] = set(use.digests - listed)
+    counts = {}
+    for phase, digests in phases.items():
+        results = {digest: Record(home.path, digest).read_result() for digest in digests}
+        statuses = (
+            "missing" if result is None else str(result.status) for result in results.values()
+        )
+        counts[phase] = dict(Counter(statuses).most_common())
+    return {phase: count for phase, count in counts.items() if count}
+
+
+def _digests_by_phase(plan: PlanRecord) -> dict[str, set[str]]:
+    """Return the digests of the runs that a plan lists, by phase."""
+    return {
+        "search": {digest for search in plan.searches for digest in search.digests},
+        "select": {
+            digest
+            for search in plan.searches
+            for candidate in search.candidates
+            for digest in candidate.digests
+        },
+        "confirm": {digest for cell in plan.cells for digest in cell.digests},
+    }
+
+
+def _format_size(size: float) -> str:
+    """Return a size in bytes as text, such as "12.3 MB"."""
+    unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6)) if size >= f), ("kB", 1e3))
+    return f"{size / factor:.1f} {unit}"
