@@ -137,7 +137,7 @@ def store_sweep(loaded: LoadedPlan, sweep: Sweep, home: Home, uri: str) -> None:
     engine = create_engine(uri)
     for cell in sweep.cells:
         first_spec, *other_specs = cell.seed_group.specs
-        cell_row = cell_record(cell, loaded.loaded_study)
+        cell_row = cell_record(cell, loaded.loaded_study, sweep.plan.sample_count)
         tracker.record(recorded_result(home, first_spec.digest), Phase.CONFIRM, cell_row)
         with engine.begin() as database:
             copy_run(database, plan.sweep, first_spec.digest, other_specs)

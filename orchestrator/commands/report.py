@@ -134,7 +134,7 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     table = comparison_table(plan, runs, request.spread, columns)
     home = locations.home_dir
     # Figures come first, since they are refused if their data are missing.
-    figures = request.figures and request.figures.fulfil(uri, home, plan, runs)
+    figures = request.figures.fulfil(uri, home, plan, runs) if request.figures else None
     for path, format_table in formats.items():
         write_atomically(path, format_table(table))
     if request.page_file is not None:

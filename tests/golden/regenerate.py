@@ -84,9 +84,10 @@ def render_files(folder: Path) -> dict[str, str]:
         folder: empty folder for an MLflow store.
     """
     from reports.formats import find_format
-    from reports.report import build_table
+    from reports.comparison import comparison_table
+    from reports.report import read_confirmed_sweep
 
-    table = build_table(load_records(folder), "digits")
+    table = comparison_table(*read_confirmed_sweep(load_records(folder), "digits"))
     return {f"table{suffix}": find_format(Path(f"table{suffix}"))(table) for suffix in FORMATS}
 
 

@@ -151,7 +151,7 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     plan = make_plan()
     writer = record(uri, tmp_path, replace(plan, title="lost"))
     client = open_store(uri)
-    run = client.get_run(writer._sweep_run_id)
+    run = client.get_run(writer._sweeps[plan.sweep].run_id)
     (Path(run.info.artifact_uri.removeprefix("file://")) / "plan.json").write_text("{")
     with pytest.raises(RecordError, match=r"sweep \w+ of digits: plan\.json cannot be read"):
         read_sweep(uri)

@@ -87,7 +87,7 @@ def test_the_policy_allows_the_own_style_and_script_alone() -> None:
 
 def test_figures_are_images_within_the_page() -> None:
     plan = small_plan()
-    page = page_of(plan, page_runs(plan), [PageFigure(f"Figure {HOSTILE}", SVG)])
+    page = page_of(plan, page_runs(plan), [PageFigure(f"Figure {HOSTILE}", HOSTILE, SVG)])
     tags = Tags(format_page(page))
     (source,) = values_of(tags, "src")
     prefix, _, content = source.partition(",")
@@ -231,7 +231,7 @@ def test_an_entry_opens_and_closes_its_runs(opened: BrowserPage) -> None:
 def test_no_rule_of_accessibility_is_broken(opened: BrowserPage) -> None:
     axe = Axe()
     plan = judged_plan()
-    figures = [PageFigure("Figure", SVG)]
+    figures = [PageFigure("Figure", "Caption.", SVG)]
     page_path(opened).write_text(format_page(page_of(plan, page_runs(plan), figures)))
     opened.reload()
     opened.locator("a.open").nth(3).click()
