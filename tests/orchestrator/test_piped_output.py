@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from orchestrator.__main__ import main
@@ -29,6 +30,8 @@ COMMANDS = {
     "train": TRAIN,
     "report": ("report",),
     "suspects": ("suspects", "DIGEST", "--out", "sheet"),
+    "predict": ("predict", "DIGEST", "images.npy"),
+    "export": ("export", "DIGEST", "model.pt2"),
     "sync": ("sync",),
     "noise": ("noise", "digits"),
     "studies": ("studies",),
@@ -36,6 +39,7 @@ COMMANDS = {
     "data list": ("data", "list"),
     "data check": ("data", "check", "digits"),
     "data prepare": ("data", "prepare", "digits"),
+    "sweeps list": ("sweeps", "list"),
 }
 """Arguments of each command except `ui`, which does not end."""
 
@@ -65,7 +69,7 @@ def printed(
 
 def test_every_command_is_listed() -> None:
     names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
-    assert {name.split()[0] for name in COMMANDS} == names - {"ui"} | {"data"}
+    assert {name.split()[0] for name in COMMANDS} == names - {"ui"} | {"data", "sweeps"}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,8 @@ def test_no_line_in_a_pipe_ends_in_a_blank(
 
 
 @pytest.mark.slow
-def test_no_command_breaks_lines_in_a_pipe(printed: Print) -> None:
+def test_no_command_breaks_lines_in_a_pipe(printed: Print, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
     printed(*SWEEP, columns=80)
     result = json.loads(printed(*TRAIN, "--json", columns=80))
     words = {"DIGEST": result["digest"]}

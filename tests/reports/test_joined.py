@@ -73,7 +73,7 @@ SECOND = sweep_of("b", {"gce": [0.8, 0.82]})
     [
         (changed_runs(SECOND, revision=99), "revisions"),
         (changed_runs(SECOND, provenance={"device": "cuda: H100", "torch": "2"}), "devices"),
-        (changed_runs(SECOND, settings={"learning_rate": "0.1"}), "recipes"),
+        (changed_runs(SECOND, params={"learning_rate": "0.1"}), "recipes"),
         (changed_runs(SECOND, labels_sha256="0" * 64), "noisy labels"),
         ((replace(SECOND[0], subset=100), SECOND[1]), "training images"),
         ((replace(SECOND[0], backbone="ResNet-20"), SECOND[1]), "network"),

@@ -568,8 +568,7 @@ def test_the_folder_of_a_linked_study_is_that_of_the_file(folder: Path, tmp_path
 def test_a_reference_that_cannot_be_printed_is_refused(folder: Path) -> None:
     text = SMALL.replace("my_loss.py:L", '"m\\e[8m.py:L').replace("Smoothing]", 'Smoothing"]')
     assert message_of(folder, text) == (
-        "study.yaml:6: 'm\\x1b[8m.py:LabelSmoothing' has characters that cannot be printed: remove "
-        "them"
+        "study.yaml:6: a text contains the control character U+001B: remove it"
     )
 
 
