@@ -235,7 +235,7 @@ def report(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Print the table of one or several sweeps; write figures and a page."""
+    """Print the table of sweeps, and write figures and a page."""
     from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
     from reports.figures.report import FigureRequest
