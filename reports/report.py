@@ -92,7 +92,7 @@ def _figures(
 ) -> list[PageFigure]:
     """Return the figures that a sweep has the data of."""
     try:
-        figures, _ = make_figures(open_source(uri, home, plan, runs))
+        figures, _ = make_figures(open_source(uri, home, plan, runs), suffixes=("svg",))
     except MissingDataError:
         return []
     return [PageFigure(figure.title, figure.caption, figure.svg) for figure in figures]

@@ -26,10 +26,10 @@ from reports.figures.memorisation import collect_memorisation
 from reports.figures.response import collect_response
 from reports.figures.sensitivity import collect_sensitivity
 from reports.figures.source import file_stem
-from reports.figures.style import printable, render
+from reports.figures.style import SUFFIXES, printable, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from matplotlib.figure import Figure
 
@@ -70,8 +70,12 @@ class FigureKind(Generic[DataT]):
     draw: Callable[[DataT], Figure]
     has_single_scenario: bool = True
 
-    def make(self, source: FigureSource) -> FigureFiles:
+    def make(self, source: FigureSource, suffixes: Sequence[str] = SUFFIXES) -> FigureFiles:
         """Make the figure of a sweep.
+
+        Args:
+            source: records of the sweep.
+            suffixes: kinds of picture files, some of `style.SUFFIXES`.
 
         Raises:
             MissingDataError: if the sweep has not recorded the data of the figure.
@@ -89,7 +93,7 @@ class FigureKind(Generic[DataT]):
             title=printable(title),
             stem="-".join(words),
             caption=printable(data.caption),
-            files={**render(lambda: self.draw(data), title), "csv": to_csv(data.rows())},
+            files={**render(lambda: self.draw(data), title, suffixes), "csv": to_csv(data.rows())},
         )
 
 
@@ -102,7 +106,7 @@ class FigureFiles:
         title: study and what the figure shows.
         stem: name of the files, without suffix.
         caption: caption, with the numbers of seeds and what bands show.
-        files: contents by suffix: "svg", "pdf", "png" and "csv".
+        files: contents by suffix: those of the pictures, and "csv".
     """
 
     key: str

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.figures.source import FigureSource, MissingDataError
+from reports.figures.style import SUFFIXES
 from reports.read import read_curves
 from trainables.errors import HomeError, UserError, suggest
 from trainables.run.record import write_atomically
@@ -135,13 +136,14 @@ def open_source(
 
 
 def make_figures(
-    source: FigureSource, keys: Sequence[str] = ()
+    source: FigureSource, keys: Sequence[str] = (), suffixes: Sequence[str] = SUFFIXES
 ) -> tuple[list[FigureFiles], dict[str, str]]:
     """Make figures of a sweep.
 
     Args:
         source: records of the sweep.
         keys: keys of the figures; empty for all that the sweep has the data of.
+        suffixes: kinds of picture files, some of `style.SUFFIXES`.
 
     Returns:
         The figures, and the reason why a figure was not made by key.
@@ -158,7 +160,7 @@ def make_figures(
     figures, left_out = [], {}
     for key in dict.fromkeys(keys or FIGURES):
         try:
-            figures.append(FIGURES[key].make(source))
+            figures.append(FIGURES[key].make(source, suffixes))
         except MissingDataError as error:
             if keys:
                 raise MissingDataError(f"--figure {key}: {error}") from error

@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
 
@@ -121,15 +121,18 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def render(draw: Callable[[], Figure], title: str) -> dict[str, bytes]:
+def render(
+    draw: Callable[[], Figure], title: str, suffixes: Sequence[str] = SUFFIXES
+) -> dict[str, bytes]:
     """Draw a figure, and return its picture files by suffix.
 
     Args:
         draw: function that returns the figure; it is called with the common look in effect.
         title: title for the metadata of the files.
+        suffixes: kinds of files, some of `SUFFIXES`.
 
     Returns:
-        An SVG, a PDF and a PNG file; the same bytes for the same figure.
+        The files by suffix; the same bytes for the same figure.
     """
     import matplotlib as mpl
 
@@ -155,7 +158,7 @@ def render(draw: Callable[[], Figure], title: str) -> dict[str, bytes]:
         # The places of all parts are computed once, not for each file.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        for suffix in SUFFIXES:
+        for suffix in suffixes:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, dpi=PNG_DPI, metadata=metadata[suffix])
             files[suffix] = buffer.getvalue()
