@@ -218,7 +218,7 @@ def report(
         list[str] | None,
         typer.Option(
             help="Figure to write as SVG, PDF, PNG and CSV: 1, 2, 3 or 4 of the NAL paper, "
-            "sensitivity, curves or response; repeatable."
+            "sensitivity, curves, response or ranks; repeatable."
         ),
     ] = None,
     figures: Annotated[

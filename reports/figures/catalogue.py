@@ -18,11 +18,13 @@ from reports.figures.drawings.correction import draw_correction
 from reports.figures.drawings.gradients import draw_gradients
 from reports.figures.drawings.learning_curves import draw_learning_curves
 from reports.figures.drawings.memorisation import draw_memorisation
+from reports.figures.drawings.ranks import draw_ranks
 from reports.figures.drawings.response import draw_response
 from reports.figures.drawings.sensitivity import draw_sensitivity
 from reports.figures.gradients import collect_gradients
 from reports.figures.learning_curves import collect_learning_curves
 from reports.figures.memorisation import collect_memorisation
+from reports.figures.ranks import collect_ranks
 from reports.figures.response import collect_response
 from reports.figures.sensitivity import collect_sensitivity
 from reports.figures.source import file_stem
@@ -131,6 +133,7 @@ _KINDS: tuple[FigureKind[Any], ...] = (
     FigureKind("sensitivity", "sensitivity to λ and α", collect_sensitivity, draw_sensitivity),
     FigureKind("curves", "learning curves", collect_learning_curves, draw_learning_curves),
     FigureKind("response", "response of the search", collect_response, draw_response),
+    FigureKind("ranks", "average ranks", collect_ranks, draw_ranks, has_single_scenario=False),
 )
 
 FIGURES = {kind.key: kind for kind in _KINDS}
