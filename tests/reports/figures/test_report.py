@@ -16,7 +16,7 @@ def test_figures_without_data_are_left_out_with_the_reason(tmp_path: Path) -> No
     source = replace(paper_source(tmp_path), home=tmp_path / "elsewhere")
     figures, left_out = make_figures(source)
     assert [figure.key for figure in figures] == ["curves"]
-    assert list(left_out) == ["1", "2", "3", "4", "sensitivity", "response"]
+    assert list(left_out) == ["1", "2", "3", "4", "sensitivity", "response", "ranks"]
     assert "choose the folder of the sweep with --home" in left_out["1"]
 
     folder = tmp_path / "new" / "figures"
