@@ -64,23 +64,12 @@ def _draw_curve(data: Response) -> Figure:
         label="tied with the best",
     )
     for label, values in _named_points(data).items():
-        marker, size, colour = POINT_LOOKS[label]
         height = (
             data.accuracies[data.best]
             if label == "best trial"
             else float(np.interp(data.axes[0].to_unit(values)[0], np.linspace(0, 1, len(x)), mean))
         )
-        axes.plot(
-            values[0],
-            height,
-            linestyle="",
-            marker=marker,
-            markersize=size,
-            markerfacecolor=colour,
-            markeredgecolor=BLACK,
-            markeredgewidth=0.8,
-            label=label,
-        )
+        _draw_named_point(axes, label, values[0], height)
     _set_scale(axes, data.axes[0])
     axes.set_ylabel(ACCURACY)
     add_legend(figure, [axes], columns=3)
@@ -146,19 +135,24 @@ def _draw_points(axes: Axes, data: Response) -> None:
         label="trial",
     )
     for label, values in _named_points(data).items():
-        marker, size, colour = POINT_LOOKS[label]
-        axes.plot(
-            values[0],
-            values[1],
-            linestyle="",
-            marker=marker,
-            markersize=size,
-            markerfacecolor=colour,
-            markeredgecolor=BLACK,
-            markeredgewidth=0.8,
-            label=label,
-            clip_on=False,
-        )
+        _draw_named_point(axes, label, values[0], values[1])
+
+
+def _draw_named_point(axes: Axes, label: str, x: float, y: float) -> None:
+    """Draw a point of the legend, above the frame of the panel where it lies on its edge."""
+    marker, size, colour = POINT_LOOKS[label]
+    axes.plot(
+        x,
+        y,
+        linestyle="",
+        marker=marker,
+        markersize=size,
+        markerfacecolor=colour,
+        markeredgecolor=BLACK,
+        markeredgewidth=0.8,
+        label=label,
+        clip_on=False,
+    )
 
 
 def _named_points(data: Response) -> dict[str, Sequence[float]]:
