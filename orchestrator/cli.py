@@ -178,7 +178,7 @@ def report(
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File to which the table is also written: .md, .tex, .csv, .json or .txt; "
+            help="File to which the table is also written: .md, .tex, .csv, .html, .json or .txt; "
             "repeatable."
         ),
     ] = None,

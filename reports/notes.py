@@ -127,9 +127,10 @@ def _variance_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
             f"{format_count(len(crossed.seeds), 'seed')} each."
         )
     if seed_counts:
+        error = 100 * _relative_error(min(seed_counts))
         yield (
-            f"These shares of the variance are rough: the standard error of a standard deviation "
-            f"over {min(seed_counts)} seeds is about {_relative_error(min(seed_counts)):.0%} of it."
+            "These shares of the variance are rough: the standard error of a standard deviation "
+            f"over {min(seed_counts)} seeds is at least about {error:.0f} % of it."
         )
 
 
@@ -145,7 +146,8 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     return (
         "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
         f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
-        f"values and entries with missing seeds do not compete."
+        "values and entries with missing seeds do not compete."
+        + (" Two seeds tell only large differences." if seed_count == 2 else "")
     )
 
 

@@ -13,7 +13,7 @@ from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from reports.paired import LEVEL
 from reports.pairs import distinct_names
-from reports.words import format_count
+from reports.words import format_count, format_p_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +72,9 @@ class RankComparison:
         texts = [self.obstacle] if self.obstacle else []
         if self.friedman_p is not None and self.critical_difference is not None:
             texts.append(
-                f"Friedman's test over {self.scenario_count} scenarios: p = {self.friedman_p:.3f}. "
-                f"Average ranks that differ by less than {self.critical_difference:.2f} are not "
-                f"told apart (Nemenyi, {100 * LEVEL:g} %)."
+                f"Friedman's test over {self.scenario_count} scenarios: p-value "
+                f"{format_p_value(self.friedman_p)}. Average ranks that differ by less than "
+                f"{self.critical_difference:.2f} are not told apart (Nemenyi, {100 * LEVEL:g} %)."
             )
             if self.friedman_p > LEVEL:
                 texts.append("Since Friedman's test finds no difference, none is to be read here.")

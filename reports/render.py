@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reports.words import format_count
+from reports.words import format_count, format_p_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,40 +18,63 @@ if TYPE_CHECKING:
     from reports.pairs import RowPair
     from reports.ranks import RankComparison
     from reports.replication import Replication
-    from reports.table import Entry, Row, Table
+    from reports.table import Entry, Row, Section, Table
 
 _MIN_ROW_NAME_WIDTH = 26
+_MAX_ROW_NAME_WIDTH = 60
 _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
+_COLUMN_GAP = 3
+"""Number of characters between two columns."""
 
 
-def render_terminal(table: Table, *, mark_best: bool = False) -> RenderableType:
-    """Render a comparison table for a terminal of 100 characters width, with rich.
+def render_terminal(table: Table, width: int, *, mark_best: bool = False) -> RenderableType:
+    """Render a comparison table for a terminal, with rich.
+
+    Columns for which there is no room are shown below the others, with the names of the rows again.
 
     Args:
         table: table to render.
+        width: width of the terminal, in characters.
         mark_best: whether to mark the best entries with * as well, for output without bold text.
     """
+    room = max(1, (width - _MIN_ROW_NAME_WIDTH) // (_MAX_COLUMN_WIDTH + _COLUMN_GAP))
+    column_count = len(table.columns)
     grids: list[RenderableType] = []
     for section in table.sections:
-        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        grid.add_column(Text(section.title, style="italic"), min_width=_MIN_ROW_NAME_WIDTH)
-        for column in table.columns:
-            grid.add_column(
-                Text(column),
-                justify="right",
-                min_width=_MIN_COLUMN_WIDTH,
-                max_width=_MAX_COLUMN_WIDTH,
-            )
-        for row in section.rows:
-            style = "dim" if row.kind == "quoted" else ""
-            entries = (_format_entry(entry, mark_best=mark_best) for entry in row.entries)
-            grid.add_row(_row_heading(row), *entries, style=style)
-        grids += [Text(), grid]
+        for start in range(0, column_count, room):
+            columns = range(start, min(start + room, column_count))
+            grids += [Text(), _render_columns(table, section, columns, mark_best=mark_best)]
     notes = Grid.grid(padding=(0, 1))
     for note in table.notes:
         notes.add_row(Text("-", style="dim"), Text(note, style="dim"))
     return Group(Text(table.title, style="bold"), Text(table.subtitle), *grids, Text(), notes)
+
+
+def _render_columns(
+    table: Table, section: Section, columns: Sequence[int], *, mark_best: bool
+) -> Grid:
+    """Render some columns of a section; rows without an entry in any of them are left out."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid.add_column(
+        Text(section.title, style="italic"),
+        min_width=_MIN_ROW_NAME_WIDTH,
+        max_width=_MAX_ROW_NAME_WIDTH,
+    )
+    for column in columns:
+        grid.add_column(
+            Text(table.columns[column]),
+            justify="right",
+            min_width=_MIN_COLUMN_WIDTH,
+            max_width=_MAX_COLUMN_WIDTH,
+        )
+    for row in section.rows:
+        entries = [row.entries[column] for column in columns]
+        if any(not entry.is_empty for entry in entries):
+            style = "dim" if row.kind == "quoted" else ""
+            texts = (_format_entry(entry, mark_best=mark_best) for entry in entries)
+            grid.add_row(_row_heading(row), *texts, style=style)
+    return grid
 
 
 def render_text(table: Table, width: int = 100) -> str:
@@ -59,13 +82,11 @@ def render_text(table: Table, width: int = 100) -> str:
 
     Args:
         table: table to render.
-        width: maximum length of a line, in characters, unless the columns need more.
+        width: maximum length of a line, in characters.
     """
-    needed_width = _MIN_ROW_NAME_WIDTH + len(table.columns) * (_MAX_COLUMN_WIDTH + 3)
-    width = max(width, needed_width)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, force_terminal=False)
-    console.print(render_terminal(table, mark_best=True))
+    console.print(render_terminal(table, width, mark_best=True))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
@@ -136,5 +157,6 @@ def _pair_line(pair: RowPair) -> tuple[Text, Sequence[RenderableType]]:
     heading.append(f"\n{pair.scenario}, {pair.kind}", style="italic dim")
     heading.append(f"\n{pair.summary}")
     comparison = pair.comparison
-    numbers = (str(comparison.n), f"{pair.holm_p:.3f}", f"{comparison.wilcoxon_p:.3f}")
+    p_values = map(format_p_value, (pair.holm_p, comparison.wilcoxon_p))
+    numbers = (str(comparison.n), *p_values)
     return heading, [Text(number) for number in numbers]

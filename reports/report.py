@@ -115,4 +115,4 @@ def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table; the best values are bold on a terminal, and marked with * elsewhere."""
-    console.print(render_terminal(table, mark_best=not console.is_terminal))
+    console.print(render_terminal(table, console.width, mark_best=not console.is_terminal))

@@ -65,7 +65,7 @@ class VarianceShares:
             ("interactions of these", self.interaction),
         ]
         return ", ".join(
-            f"{title} {math.sqrt(variance):.2f} points ({self._share(variance):.0%})"
+            f"{title} {math.sqrt(variance):.2f} points ({100 * self._share(variance):.0f} %)"
             for title, variance in parts
         )
 

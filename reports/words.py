@@ -70,6 +70,11 @@ def format_accuracy(mean: float | None, spread: float | None, *, one_run: bool =
     return f"{mean:.2f} ± {spread:.2f}"
 
 
+def format_p_value(p_value: float) -> str:
+    """Format a p-value, such as "0.012" or "< 0.001"."""
+    return "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
+
+
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun, for example "1 seed" or "3 seeds".
 

@@ -102,7 +102,7 @@ def test_plain_text_of_100_columns(table: Table) -> None:
 def test_the_terminal_shows_bold_and_no_stars(table: Table) -> None:
     console = Console(width=100, force_terminal=True, color_system="standard")
     with console.capture() as captured:
-        console.print(render_terminal(table))
+        console.print(render_terminal(table, console.width))
     output = captured.get()
     assert re.search(r"\x1b\[1m *93\.50 ± 0\.50\x1b\[0m", output)
     assert "*93.50" not in output

@@ -92,16 +92,19 @@ class Sheets:
         }
 
     def print(self, console: Console) -> None:
-        """Print the requested sheets."""
+        """Print the requested sheets, each after an empty line."""
         if self.pairs:
+            console.print()
             console.print(render_pairs(self.pairs), PAIRS_NOTE)
         elif self.pairs is not None:
             console.print("No two rows have two finished seeds in common.")
         if self.verdicts:
+            console.print()
             console.print(render_replications(self.verdicts), VERDICTS_NOTE)
         elif self.verdicts is not None:
             console.print("Nothing is published for these methods, label noise and network.")
         if self.ranks is not None:
+            console.print()
             console.print(render_ranks(self.ranks), Text(self.ranks.statement))
         if self.figures is not None:
             _print_figures(self.figures, console)

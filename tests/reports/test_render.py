@@ -48,3 +48,18 @@ def test_text_fits_its_width(width: int) -> None:
 def test_text_of_no_sections_has_title_and_notes() -> None:
     empty = Table(SOURCE, "a study", "of something", (), (), ("note",))
     assert render_text(empty) == "a study\nof something\n\n- note\n"
+
+
+def test_columns_without_room_are_shown_below() -> None:
+    names = tuple(f"reading {number}" for number in range(7))
+    entries = tuple(Entry("clean", name, mean=90.0 + n, std=0.5) for n, name in enumerate(names))
+    row = Row("nal", "NAL", "fixed", "measured", entries)
+    wide = Table(SOURCE, "a study", "of something", names, (Section("", (row,)),), ())
+    lines = render_text(wide, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [" ".join(line.split()) for line in lines if "reading" in line] == [
+        "reading 0 reading 1 reading 2",
+        "reading 3 reading 4 reading 5",
+        "reading 6",
+    ]
+    assert [line.count("±") for line in lines if line.startswith("NAL")] == [3, 3, 1]
