@@ -83,8 +83,8 @@ def render_files(folder: Path) -> dict[str, str]:
     Args:
         folder: empty folder for an MLflow store.
     """
-    from reports.formats import find_format
     from reports.comparison import comparison_table
+    from reports.formats import find_format
     from reports.report import read_confirmed_sweep
 
     table = comparison_table(*read_confirmed_sweep(load_records(folder), "digits"))
