@@ -285,12 +285,8 @@ class SweepFigure:
     @property
     def data(self) -> pd.DataFrame:
         """The numbers of the figure, as in its CSV file."""
-        return pd.read_csv(
-            io.BytesIO(self.figure.files["csv"]),
-            float_precision="round_trip",
-            keep_default_na=False,
-            na_values=[""],
-        )
+        csv_file = io.BytesIO(self.figure.files["csv"])
+        return pd.read_csv(csv_file, keep_default_na=False, na_values=[""])
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the figure as SVG, PDF, PNG and CSV to a folder, which is created.
