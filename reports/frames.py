@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from reports.aggregate import CellSummary
     from reports.pairs import RowPair
-    from reports.plan_record import CellRecord, PlanRecord
+    from reports.plan_record import CellRecord, HyperparameterValues, PlanRecord
     from reports.read import Curve, RecordedRun, RecordedSweep
     from reports.replication import Replication
 
@@ -176,7 +176,7 @@ def trials_frame(plan: PlanRecord, runs: Sequence[RecordedRun]) -> pd.DataFrame:
                 "digest": digest,
                 "status": run.status,
                 "accuracy": _number(trial_objective(run, plan)),
-                "chosen": digest == search.chosen_digest,
+                "chosen": _has_values(run, search.chosen),
                 **{f"hp/{name}": run.metrics.get(f"hp/{name}", nan) for name in search.space},
             }
             for search in plan.searches
@@ -184,6 +184,13 @@ def trials_frame(plan: PlanRecord, runs: Sequence[RecordedRun]) -> pd.DataFrame:
             if (run := recorded_runs.get(digest)) is not None
         ],
         TRIALS,
+    )
+
+
+def _has_values(run: RecordedRun, values: HyperparameterValues | None) -> bool:
+    """Return whether a run was trained with some hyperparameter values; not with none."""
+    return values is not None and all(
+        run.metrics.get(f"hp/{name}") == value for name, value in values.items()
     )
 
 

@@ -69,7 +69,7 @@ def sweep() -> tuple[PlanRecord, list[RecordedRun]]:
         trials=2,
         digests=[spec.digest for spec in trials],
         candidates=[CandidateRecord({"lambda": 0.5}, "search", CELL_RECORDS[1].digests[:1])],
-        chosen_digest=trials[0].digest,
+        chosen={"lambda": 0.5, "alpha": 0.9},
     )
     runs = [
         with_settings(run, seed, VALUES[cell.method])
@@ -100,12 +100,13 @@ def test_cells_have_the_numbers_of_the_table(
     ]
     columns = ["row", "accuracy", "n", "mean", "sd"]
     assert list(cells[columns].itertuples(index=False, name=None)) == entries
-    last = cells[cells["accuracy"] == "last epoch"].set_index("method")
-    assert last.loc["nal", ["mean", "sd"]].tolist() == pytest.approx([93.0, 2.6457513])
-    assert last.loc["nal", ["hp/lambda", "origin", "trials"]].tolist() == [0.5, "tuned", 2]
-    assert last.loc["ce", ["mean", "sd"]].tolist() == pytest.approx([62.0, 2.8284271])
-    assert last.loc["ce", ["n", "planned"]].tolist() == [2, 3]
-    assert isnan(last.loc["ce", "hp/lambda"])
+    last = cells[cells["accuracy"] == "last epoch"].to_dict("records")
+    cross_entropy, nal = last
+    assert (nal["mean"], nal["sd"]) == pytest.approx((93.0, 2.6457513))
+    assert (nal["hp/lambda"], nal["origin"], nal["trials"]) == (0.5, "tuned", 2)
+    assert (cross_entropy["mean"], cross_entropy["sd"]) == pytest.approx((62.0, 2.8284271))
+    assert (cross_entropy["n"], cross_entropy["planned"]) == (2, 3)
+    assert isnan(cross_entropy["hp/lambda"])
 
 
 def test_a_recipe_that_reports_another_epoch_has_a_line_for_it() -> None:

@@ -113,9 +113,9 @@ def test_a_figure_shows_itself_and_has_its_numbers(sweep: SweepResults, tmp_path
     figure = sweep.figure("curves")
     assert "<svg" in figure._repr_svg_()
     assert "n = 3" in figure.caption
-    data = figure.data.set_index("line")
-    assert data.loc["Cross Entropy", ["epoch", "n"]].tolist() == [3, 3]
-    assert f"{data.loc['Cross Entropy', 'mean']:.2f}" == "82.22"
+    line = next(each for each in figure.data.to_dict("records") if each["line"] == "Cross Entropy")
+    assert (line["epoch"], line["n"]) == (3, 3)
+    assert (line["mean"], line["std"]) == pytest.approx((82.22, 2.17), abs=0.005)
     paths = figure.save(tmp_path / "new")
     assert sorted(path.suffix for path in paths) == [".csv", ".pdf", ".png", ".svg"]
     assert all(path.stat().st_size for path in paths)
