@@ -43,7 +43,7 @@ RUNS = (
 )
 """Columns of the frame of runs; the last value of each metric follows."""
 
-TRIALS = ("method", "scenario", "trial", "digest", "status", "accuracy", "chosen")
+TRIALS = ("method", "scenario", "trial", "digest", "status", "objective", "chosen")
 """Columns of the frame of trials; the searched hyperparameters follow."""
 
 CURVES = ("row", "method", "scenario", "origin", "seed", "digest", "epoch", "value")
@@ -175,7 +175,7 @@ def trials_frame(plan: PlanRecord, runs: Sequence[RecordedRun]) -> pd.DataFrame:
                 "trial": number,
                 "digest": digest,
                 "status": run.status,
-                "accuracy": _number(trial_objective(run, plan)),
+                "objective": _number(trial_objective(run, plan)),
                 "chosen": _has_values(run, search.chosen),
                 **{f"hp/{name}": run.metrics.get(f"hp/{name}", nan) for name in search.space},
             }

@@ -143,7 +143,7 @@ def test_trials_have_the_objective_and_the_searched_values(
     assert list(trials.columns) == [*TRIALS, "hp/lambda", "hp/alpha"]
     assert trials["trial"].tolist() == [1, 2]
     # The mean over the last three epochs, and chance for the diverged trial.
-    assert trials["accuracy"].tolist() == pytest.approx([54.6666667, 10.0])
+    assert trials["objective"].tolist() == pytest.approx([54.6666667, 10.0])
     assert trials["chosen"].tolist() == [True, False]
     assert trials["hp/lambda"].tolist() == [0.5, 5.0]
 
