@@ -73,8 +73,8 @@ def comparison_table(
     scenario_titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     quoted = find_quoted_results(plan, cells)
     optimism = search_optimism(plan, cells, runs)
-    measured_kinds = _measured_kinds(plan, cells)
-    kinds = [*measured_kinds, *_quoted_kinds(quoted, measured_kinds)]
+    own_kinds = measured_kinds(plan, cells)
+    kinds = [*own_kinds, *_quoted_kinds(quoted, own_kinds)]
     rows = _group_rows(cells)
     has_one_scenario = len(scenario_titles) == 1
     kinds_by_section = {"": kinds} if has_one_scenario else {kind.title: [kind] for kind in kinds}
@@ -183,7 +183,7 @@ def _add_extra_columns(
     ]
 
 
-def _measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
+def measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
     """Return the kinds of accuracy to show: the headline, then the others that any run has."""
     headline, *others = sorted(accuracy_kinds(plan), key=lambda kind: kind.title != plan.headline)
     recorded_metrics = {

@@ -193,6 +193,11 @@ def format_html(table: Table) -> str:
     return _template("table.html.j2", {}, escapes_html=True).render(table=table)
 
 
+def format_html_fragment(table: Table) -> str:
+    """Format a table as a part of an HTML page, such as a notebook, whose style it takes on."""
+    return _template("table_fragment.html.j2", {}, escapes_html=True).render(table=table)
+
+
 FORMATS: dict[str, Callable[[Table], str]] = {
     ".md": format_markdown,
     ".txt": render_text,

@@ -77,6 +77,21 @@ class RecordedRun:
     page_url: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedSweep:
+    """A sweep that is recorded in an MLflow store.
+
+    Attributes:
+        study: name of the study.
+        digest: digest of the sweep.
+        started: time at which the sweep was started; None if it is not recorded.
+    """
+
+    study: str
+    digest: str
+    started: datetime | None
+
+
 def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[RecordedRun]]:
     """Read the plan of a sweep and its recorded runs from an MLflow store.
 
@@ -148,6 +163,29 @@ def read_latest_sweeps(
     return {study: read_sweep(uri, study) for study in studies if study in recorded_studies}
 
 
+def list_sweeps(uri: str) -> list[RecordedSweep]:
+    """Return the recorded sweeps of an MLflow store, the latest first.
+
+    Args:
+        uri: URI of the MLflow store.
+
+    Raises:
+        ServiceError: if the server does not answer.
+        HomeError: if the SQLite file cannot be used.
+    """
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        sweep_tags = [run.data.tags for run in _find_sweep_runs(client)]
+    return [
+        RecordedSweep(
+            tags["nal.study"],
+            tags["nal.sweep"],
+            datetime.fromisoformat(tags["nal.started"]) if "nal.started" in tags else None,
+        )
+        for tags in sweep_tags
+    ]
+
+
 def sweep_starts(uri: str, study: str) -> dict[str, str]:
     """Return the start, date and time, of each recorded sweep of a study by the sweep's digest.
 
@@ -161,13 +199,10 @@ def sweep_starts(uri: str, study: str) -> dict[str, str]:
         ServiceError: if the server does not answer.
         HomeError: if the SQLite file cannot be used.
     """
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        sweep_tags = [run.data.tags for run in _find_sweep_runs(client)]
     return {
-        tags["nal.sweep"]: f"{datetime.fromisoformat(tags['nal.started']).astimezone():%F %H:%M}"
-        for tags in sweep_tags
-        if tags["nal.study"] == study and "nal.started" in tags
+        sweep.digest: f"{sweep.started.astimezone():%F %H:%M}"
+        for sweep in list_sweeps(uri)
+        if sweep.study == study and sweep.started is not None
     }
 
 

@@ -105,12 +105,21 @@ def read_confirmed_sweep(uri: str, sweep: str | None) -> tuple[PlanRecord, list[
         UserError: if no sweep or store is found, or the sweep has no confirm runs yet.
     """
     plan, runs = read_sweep(uri, sweep)
+    require_cells(plan)
+    return plan, runs
+
+
+def require_cells(plan: PlanRecord) -> None:
+    """Check that a sweep has reached the confirm phase, whose runs are the entries of its table.
+
+    Raises:
+        UserError: if the sweep has no confirm runs yet.
+    """
     if not plan.cells:
         raise UserError(
             f"sweep {plan.sweep[:12]} of '{plan.study}' has no runs of the confirm phase yet: type "
             "its command again to continue"
         )
-    return plan, runs
 
 
 def print_table(table: Table, console: Console) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
 import sqlite3
 import threading
@@ -58,6 +59,59 @@ def local_artifact_folder(uri: str) -> Path | None:
     """Return the folder that an address of artifacts names; None if it is not on this machine."""
     address = urllib.parse.urlsplit(uri)
     return Path(urllib.request.url2pathname(address.path)) if address.scheme == "file" else None
+
+
+def other_artifact_roots(database: sqlite3.Connection, artifact_dir: Path) -> set[str]:
+    """Return the URIs of the folders `artifacts` of other homes in which experiments are stored.
+
+    There are some if the home folder was copied or moved.
+
+    Args:
+        database: connection to MLflow's database in a home folder.
+        artifact_dir: folder for artifacts in the same home folder.
+    """
+    roots = set()
+    rows = database.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+    for experiment_id, name, location in rows:
+        path = local_artifact_folder(location)
+        if path is None or path.name not in (name, str(experiment_id)):
+            continue
+        root = path.parent
+        is_of_home = root == artifact_dir or _is_same_folder(root, artifact_dir)
+        if root.name == ARTIFACT_FOLDER and not is_of_home:
+            roots.add(location.rpartition("/")[0])
+    return roots
+
+
+def _is_same_folder(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)
+
+
+def find_home_store(home: Path) -> str:
+    """Return the URI of the MLflow store in a home folder, which is read as it is.
+
+    Raises:
+        HomeError: if nothing is recorded in the home folder, its store cannot be used, or the home
+            folder was copied or moved and the store still names its old place.
+    """
+    path = home_database(home)
+    if not path.exists() or path.stat().st_size == 0:
+        raise HomeError(
+            f"no run is recorded in the home folder {home}: run `python -m orchestrator sweep "
+            "STUDY` first, or name another folder"
+        )
+    check_store(home_store_uri(home))
+    try:
+        with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
+            other_roots = other_artifact_roots(database, home / ARTIFACT_FOLDER)
+    except sqlite3.Error as error:
+        raise HomeError(f"MLflow store {path} cannot be used: {error}") from error
+    if other_roots:
+        raise HomeError(
+            f"the home folder {home} was copied or moved, and its MLflow store still names the old "
+            f"place: run `python -m orchestrator sync --home {shlex.quote(str(home))}` first"
+        )
+    return home_store_uri(home)
 
 
 def run_page_url(uri: str, experiment_id: str, run_id: str) -> str:

@@ -136,6 +136,7 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
             {*TORCH, "ray", "mlflow", "optuna", "pandas", "pydantic", "sklearn"},
         ),
         (["search_spaces.loader"], {*TORCH, "ray", "mlflow", "optuna", "pandas"}),
+        (["reports"], {*TORCH, "ray", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
         pytest.param(
             [
                 "orchestrator.commands.sweep",
@@ -146,7 +147,10 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ["reports.render", "reports.store", "reports.comparison", "reports.read"],
+            [
+                *("reports.render", "reports.store", "reports.comparison", "reports.read"),
+                "reports.results",
+            ],
             {*TORCH, "ray", "optuna"},
             marks=pytest.mark.slow,
         ),

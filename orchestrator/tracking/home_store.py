@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.restoring import StoredRecords, restore_store
 from reports.store import (
-    ARTIFACT_FOLDER,
     DAMAGE_ADVICE,
     TIMEOUT_S,
     check_store,
     find_damage,
     home_database,
     home_store_uri,
-    local_artifact_folder,
+    other_artifact_roots,
 )
 from trainables.databases import database_lock_path
 from trainables.errors import HomeError
@@ -134,32 +133,13 @@ def _open_database(path: Path) -> Iterator[sqlite3.Connection]:
 def _correct_addresses(database: sqlite3.Connection, artifact_dir: Path) -> None:
     """Replace the addresses of artifacts below another folder, where the home folder was before."""
     new_root = artifact_dir.as_uri()
-    for old_root in _other_artifact_roots(database, artifact_dir):
+    for old_root in other_artifact_roots(database, artifact_dir):
         for table, column in ADDRESS_COLUMNS:
             database.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608 - constants
                 f"WHERE substr({column}, 1, ?) = ?",
                 (new_root, len(old_root) + 1, len(old_root) + 1, f"{old_root}/"),
             )
-
-
-def _other_artifact_roots(database: sqlite3.Connection, artifact_dir: Path) -> set[str]:
-    """Return the URIs of the folders `artifacts` of other homes in which experiments are stored."""
-    roots = set()
-    rows = database.execute("SELECT experiment_id, name, artifact_location FROM experiments")
-    for experiment_id, name, location in rows:
-        path = local_artifact_folder(location)
-        if path is None or path.name not in (name, str(experiment_id)):
-            continue
-        root = path.parent
-        is_of_home = root == artifact_dir or _is_same_folder(root, artifact_dir)
-        if root.name == ARTIFACT_FOLDER and not is_of_home:
-            roots.add(location.rpartition("/")[0])
-    return roots
-
-
-def _is_same_folder(first: Path, second: Path) -> bool:
-    return first.exists() and second.exists() and first.samefile(second)
 
 
 def _print_note(text: str) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from reports.figures.lines import CsvRow
     from reports.figures.source import FigureSource
-    from reports.plan_record import TuningRecord
+    from reports.plan_record import PlanRecord, TuningRecord
+    from reports.read import RecordedRun
     from trainables.run.parameters import Space
 
     Floats = NDArray[np.float64]
@@ -293,14 +294,27 @@ def _read_trials(
         run = source.runs.get(digest)
         if run is None:
             continue
-        accuracy = run.metrics.get(VAL_MEAN_LAST)
-        if run.status == "diverged":
-            accuracy = 1 / source.plan.dataset.classes
+        accuracy = trial_objective(run, source.plan)
         names = [f"hp/{axis.name}" for axis in axes]
         if accuracy is not None and run.metrics.keys() >= set(names):
             trials.append(tuple(run.metrics[name] for name in names))
-            accuracies.append(100 * accuracy)
+            accuracies.append(accuracy)
     return trials, accuracies
+
+
+def trial_objective(run: RecordedRun, plan: PlanRecord) -> float | None:
+    """Return the number that a search maximises, in percent; None if the run has not recorded it.
+
+    A diverged trial counts as chance accuracy.
+
+    Args:
+        run: run of a trial.
+        plan: plan of the sweep.
+    """
+    accuracy = run.metrics.get(VAL_MEAN_LAST)
+    if run.status == "diverged":
+        accuracy = 1 / plan.dataset.classes
+    return None if accuracy is None else 100 * accuracy
 
 
 def _columns(

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,12 +20,16 @@ from reports.formats import (
     find_format,
     format_csv,
     format_html,
+    format_html_fragment,
     format_json,
     format_latex,
     format_markdown,
 )
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOSTILE = (
     r"</td><script>alert(1)</script> \input{/etc/passwd} \write18{id} $x_1^2$ 100 % #1 & {a} ~ "
@@ -82,11 +87,16 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_html_shows_texts_as_they_are() -> None:
-    page = Tags(format_html(TABLE))
+@pytest.mark.parametrize("format_table", [format_html, format_html_fragment])
+def test_html_shows_texts_as_they_are(format_table: Callable[[Table], str]) -> None:
+    page = Tags(format_table(TABLE))
     assert "script" not in page.tags
     assert page.texts.count(HOSTILE) >= 4
     assert "93.50 ± 1.41" in page.texts
+
+
+def test_a_fragment_leaves_the_page_around_it_as_it_is() -> None:
+    assert not {"html", "head", "body", "style"} & set(Tags(format_html_fragment(TABLE)).tags)
 
 
 def test_csv_has_one_number_in_a_row() -> None:
