@@ -89,7 +89,8 @@ def test_a_table_states_where_its_variation_comes_from(missing_count: int) -> No
         return
     assert (
         f"label noise {math.sqrt(8):.2f} points (94 %), "
-        f"initial weights {math.sqrt(0.5):.2f} points (6 %), interactions of these 0.00 points (0 %); 4 runs, all combinations of 2 seeds each"
+        f"initial weights {math.sqrt(0.5):.2f} points (6 %), "
+        "interactions of these 0.00 points (0 %); 4 runs, all combinations of 2 seeds each"
     ) in notes
     assert (
         "the standard error of a standard deviation over 2 seeds is at least about 71 % of it"
