@@ -436,7 +436,13 @@ def _find_best(entries: Mapping[int, Entry]) -> list[int]:
         return []
     p_values = correct_by_holm([comparison.t_p for comparison in comparisons.values()])
     equals = [key for key, p in zip(comparisons, p_values, strict=True) if p > LEVEL]
-    return [best_key, *equals]
+    # A tuned row whose values are the reference has the same runs as the row of the reference.
+    same_runs = [
+        key
+        for key, entry in entries.items()
+        if key != best_key and key not in comparisons and entry.runs == entries[best_key].runs
+    ]
+    return [best_key, *equals, *same_runs]
 
 
 def _quoted_entry(results: Sequence[PublishedAccuracy], scenario: str, kind: AccuracyKind) -> Entry:
@@ -453,8 +459,11 @@ def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
         title: title of the accuracy, such as "last epoch".
     """
     noise = paper_noise_of(scenario)
-    has_other_noise = (
-        noise is not None and noise.includes_true_class and result.convention != "incl"
+    is_symmetric = noise is not None and noise.noise_type == "symmetric"
+    has_other_noise = is_symmetric and (
+        result.convention != "incl"
+        if noise is not None and noise.includes_true_class
+        else result.convention == "incl"
     )
     marks = {
         "†": has_other_noise,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -180,12 +181,27 @@ def format_markdown(table: Table) -> str:
     return _template("table.md.j2", {"cell": _escape_markdown}).render(table=table)
 
 
+_LATEX_HEADING_WIDTH = 16
+"""Largest number of characters in a line of a column's heading in LaTeX."""
+
+_LATEX_COLUMN_FRACTION = 0.15
+"""Width of a column of accuracies in LaTeX, as a fraction of the width of the text."""
+
+
 def format_latex(table: Table) -> str:
     """Format a table as a LaTeX document with booktabs, which compiles as it stands.
 
     A paper that loads booktabs can include it, which leaves out the preamble.
     """
-    return _template("table.tex.j2", {"tex": escape_latex}).render(table=table)
+    name_fraction = max(0.2, min(0.45, 0.97 - _LATEX_COLUMN_FRACTION * len(table.columns)))
+    filters = {"tex": escape_latex, "heading": _latex_heading}
+    return _template("table.tex.j2", filters).render(table=table, name_fraction=name_fraction)
+
+
+def _latex_heading(text: str) -> str:
+    """Return the LaTeX source of a column's heading, in several lines if it is long."""
+    lines = textwrap.wrap(text, _LATEX_HEADING_WIDTH, break_long_words=False) or [""]
+    return r"\shortstack[r]{" + r"\\".join(map(escape_latex, lines)) + "}"
 
 
 def format_html(table: Table) -> str:

@@ -72,6 +72,12 @@ class JoinedLayout:
     scenarios: tuple[str, ...] = ()
     pool: frozenset[Poolable] = frozenset()
 
+    def shows(self, cell: CellRecord) -> bool:
+        """Return whether the table has a row and a column for a cell."""
+        return (not self.methods or cell.method in self.methods) and (
+            not self.scenarios or cell.scenario in self.scenarios
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedSweep:
@@ -202,7 +208,7 @@ def joined_table(
         subtitle=f"{', '.join(datasets)}, {metric_title}, test accuracy in %",
         columns=tuple(column.title for column in columns),
         sections=(Section("", tuple(mark_best_entries(rows, competes))),),
-        notes=(*_own_notes(recorded, layout, differences), *_sweeps_notes(recorded)),
+        notes=(*_own_notes(recorded, layout, differences), *_sweeps_notes(recorded, layout)),
     )
 
 
@@ -382,12 +388,17 @@ def _own_notes(
                 yield f"{first.label} and {second.label} differ in {name}."
 
 
-def _sweeps_notes(sweeps: Sequence[RecordedSweep]) -> Iterator[str]:
+def _sweeps_notes(sweeps: Sequence[RecordedSweep], layout: JoinedLayout) -> Iterator[str]:
+    """Yield the notes on the sweeps, as far as they are about cells that the table shows."""
     nothing_quoted = QuotedResults({}, {}, frozenset())
     yield from join_notes(
         {
             f"{position} ({sweep.label})" if _is_repeated(sweep, sweeps) else sweep.label: (
-                table_notes(sweep.plan, sweep.cells, nothing_quoted)
+                table_notes(
+                    sweep.plan,
+                    [summary for summary in sweep.cells if layout.shows(summary.cell)],
+                    nothing_quoted,
+                )
             )
             for position, sweep in enumerate(sweeps, start=1)
         },

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ROPE = 0.5
 """Default region of practical equivalence: largest difference, in points, without meaning."""
 
+ROUNDING = 1e-9
+"""Variation of differences, in points, that is rounding of numbers that are equal."""
+
 LEVEL = 0.05
 """Significance level of tests, and largest probability of each wrong verdict."""
 
@@ -89,9 +92,10 @@ def compare_paired(
     mean = math.fsum(differences) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
     error = std / math.sqrt(n)
-    if error == 0.0 and n == 2:
+    is_constant = max(differences) - min(differences) < ROUNDING
+    if is_constant and n == 2:
         return None
-    if error == 0.0:
+    if is_constant:
         return _without_variation(n, mean, rope)
     half_width = error * float(stdtrit(n - 1, 0.975))
     p_better = float(stdtr(n - 1, (mean - rope) / error))

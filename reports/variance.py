@@ -103,7 +103,8 @@ def variance_shares(axes: list[str], accuracies: NDArray[np.float64]) -> Varianc
 
     The variances of the axes and of their interactions are estimated from the mean squares of the
     balanced design with one run per combination (Searle, Casella and McCulloch, Variance
-    Components, 1992, section 4.4). Estimates below zero are set to zero.
+    Components, 1992, section 4.4). Estimates of an axis or of all interactions together that are
+    below zero are set to zero.
 
     Args:
         axes: names of the axes.
@@ -123,12 +124,15 @@ def variance_shares(axes: list[str], accuracies: NDArray[np.float64]) -> Varianc
             )
             run_count = level_count ** (axis_count - size)
             variances[effect] = (_mean_square(accuracies, effect) - larger) / run_count
-    positive = {effect: max(0.0, variance) for effect, variance in variances.items()}
+    # Setting each interaction to zero by itself would make their sum too large on average.
+    interaction = math.fsum(variance for effect, variance in variances.items() if len(effect) > 1)
     return VarianceShares(
         axes=tuple(axes),
         seed_count=level_count,
-        variances={axis: positive[frozenset([index])] for index, axis in enumerate(axes)},
-        interaction=math.fsum(variance for effect, variance in positive.items() if len(effect) > 1),
+        variances={
+            axis: max(0.0, variances[frozenset([index])]) for index, axis in enumerate(axes)
+        },
+        interaction=max(0.0, interaction),
     )
 
 
