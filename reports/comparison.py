@@ -24,7 +24,7 @@ from reports.extra_columns import (
 from reports.notes import table_notes
 from reports.optimism import search_optimism
 from reports.paired import LEVEL, compare_paired, correct_by_holm
-from reports.paper import paper_noise_of
+from reports.paper import is_other_noise, paper_noise_of
 from reports.quoted import find_quoted_results
 from reports.spread import Spread
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
@@ -459,11 +459,10 @@ def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
         title: title of the accuracy, such as "last epoch".
     """
     noise = paper_noise_of(scenario)
-    is_symmetric = noise is not None and noise.noise_type == "symmetric"
-    has_other_noise = is_symmetric and (
-        result.convention != "incl"
-        if noise is not None and noise.includes_true_class
-        else result.convention == "incl"
+    has_other_noise = (
+        noise is not None
+        and noise.noise_type == "symmetric"
+        and is_other_noise(result.convention, noise.convention)
     )
     marks = {
         "†": has_other_noise,

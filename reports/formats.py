@@ -17,7 +17,7 @@ from reports.spread import Spread
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from reports.table import Entry, Table
@@ -268,7 +268,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def _template(
-    name: str, filters: dict[str, Callable[[str], str]], *, escapes_html: bool = False
+    name: str, filters: Mapping[str, Callable[[str], str]], *, escapes_html: bool = False
 ) -> Template:
     environment = Environment(
         loader=PackageLoader("reports"),

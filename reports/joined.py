@@ -47,13 +47,6 @@ RowKey = tuple[str, str, str, str]
 """Key of a row: method, "tuned" or "fixed", values and recipe."""
 
 
-COMMON_SETTINGS = (
-    *("backbone", "subset", "test_subset", "hold_out", "epochs", "batch_size", "optimizer"),
-    *("learning_rate", "momentum", "weight_decay", "schedule", "augmentation", "precision"),
-)
-"""Parameters of MLflow runs that must agree where sweeps share a column of a table."""
-
-
 @dataclass(frozen=True, slots=True)
 class JoinedLayout:
     """What a joined table shows.
@@ -114,20 +107,14 @@ class RecordedSweep:
         """Return the cells of a scenario."""
         return [summary for summary in self.cells if summary.cell.scenario == scenario]
 
-    def settings_on(self, scenario: str, metric: str) -> dict[str, object]:
-        """Return what must agree for two sweeps to share a column, by name.
+    def _matched_cells(self, scenario: str) -> list[CellRecord]:
+        """Return the cells of a scenario that are trained with the matched recipe."""
+        cells = (summary.cell for summary in self.cells_on(scenario))
+        return [cell for cell in cells if not cell.recipe]
 
-        Recipes are the training settings of all runs under the matched recipe; tuned methods may
-        have several.
-        """
+    def settings_on(self, scenario: str, metric: str) -> dict[str, object]:
+        """Return what must agree for two sweeps to share a column, by name."""
         plan, cells = self.plan, self.cells_on(scenario)
-        recipes = {
-            tuple(self.runs[digest].params.get(name, "") for name in COMMON_SETTINGS)
-            for summary in cells
-            if not summary.cell.recipe
-            for digest in summary.cell.digests
-            if digest in self.runs
-        }
         settings: dict[str, object] = {
             "data": plan.dataset.digest,
             "network": plan.backbone,
@@ -135,7 +122,9 @@ class RecordedSweep:
             "test images": plan.test_subset or plan.dataset.test_size,
             "seeds held fixed": plan.fixed_seeds,
             "epochs": plan.scenario_epochs.get(scenario, plan.epochs),
-            "recipes": recipes,
+            "held out": {cell.train_count for cell in self._matched_cells(scenario)},
+            # Plans of older versions do not state it, and agree with no other sweep.
+            "recipes": plan.trainings.get(scenario, f"not recorded in {plan.sweep}"),
             "revisions": {revision for each in cells for revision in each.revisions.values()},
             "devices": {device for each in cells for device in each.devices},
         }
@@ -285,7 +274,7 @@ def _differences(
     names = [
         name
         for name, value in first_settings.items()
-        if not _agree(name, value, second_settings[name]) and name not in layout.pool
+        if value != second_settings[name] and name not in layout.pool
     ]
     labels = [
         {seed: sha for each in sweep.cells_on(scenario) for seed, sha in each.labels_sha256.items()}
@@ -294,17 +283,6 @@ def _differences(
     if any(labels[0][seed] != labels[1][seed] for seed in labels[0].keys() & labels[1].keys()):
         names.append("noisy labels")
     return names
-
-
-def _agree(name: str, first: object, second: object) -> bool:
-    """Return whether a setting allows two sweeps to share a column.
-
-    Where both sweeps have some runs under one recipe, it is the study's recipe, and the others are
-    those of tuned methods.
-    """
-    if name == "recipes" and isinstance(first, set) and isinstance(second, set):
-        return not first or not second or bool(first & second)
-    return first == second
 
 
 def _row_key(cell: CellRecord) -> RowKey:
@@ -339,16 +317,29 @@ def _merged_cells(
             first, first_position = merged[key]
             digests = dict(zip(first.cell.seeds, first.cell.digests, strict=True))
             others = dict(zip(cell.seeds, cell.digests, strict=True))
-            if any(digests[seed] != others[seed] for seed in digests.keys() & others.keys()):
+            shared_seeds = digests.keys() & others.keys()
+            is_same_cell = _is_same_training([*digests.values(), *others.values()], runs)
+            if not is_same_cell or any(digests[seed] != others[seed] for seed in shared_seeds):
+                reason = "at the same seeds" if is_same_cell else "with other fixed values"
                 differences.append(
-                    f"{cell.method_title} on {cell.scenario_title}: the runs of {sweep.label} at "
-                    f"the same seeds are not shown beside those of {sweeps[first_position].label}"
+                    f"{cell.method_title} on {cell.scenario_title}: the runs of {sweep.label} "
+                    f"{reason} are not shown beside those of {sweeps[first_position].label}"
                 )
                 continue
             union = dict(sorted((digests | others).items()))
             all_seeds = replace(first.cell, seeds=list(union), digests=list(union.values()))
             merged[key] = (summarise_cell(all_seeds, runs, metrics), first_position)
     return merged
+
+
+def _is_same_training(digests: Sequence[str], runs: Mapping[str, RecordedRun]) -> bool:
+    """Return whether runs differ in their seeds alone, as far as they are recorded.
+
+    Runs of older versions do not state their cell; they are the same only if they are one run.
+    """
+    recorded = {digest: runs[digest].cell for digest in digests if digest in runs}
+    cells = set(recorded.values())
+    return len(recorded) <= 1 or (len(cells) == 1 and "" not in cells)
 
 
 def _entry(
@@ -378,11 +369,7 @@ def _own_notes(
                 each.cell.scenario for each in second.cells
             }
             if any(
-                not _agree(
-                    name,
-                    first.settings_on(scenario, "")[name],
-                    second.settings_on(scenario, "")[name],
-                )
+                first.settings_on(scenario, "")[name] != second.settings_on(scenario, "")[name]
                 for scenario in scenarios
             ):
                 yield f"{first.label} and {second.label} differ in {name}."

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from reports.paired import LEVEL, compare_paired
-from reports.paper import CITATION, paper_noise_of
+from reports.paper import CITATION, is_other_noise, paper_noise_of
 from reports.public_runs import public_runs_notes
 from reports.search_notes import search_notes
 from reports.setting_notes import machine_notes, setting_notes, sizes_note
@@ -146,7 +146,7 @@ def _bold_note(cells: Sequence[CellSummary]) -> str:
     return (
         "Bold (* in plain text) marks the best mean of a column and all that cannot be told from "
         f"it: paired t-tests over the seeds, {100 * LEVEL:g} %, with Holm's correction. Varied "
-        "values and entries with missing seeds do not compete."
+        "values, entries with missing or diverged seeds and those of another epoch do not compete."
         + (" Two seeds tell only large differences." if seed_count == 2 else "")
     )
 
@@ -257,8 +257,12 @@ def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterat
             "Symmetric noise excludes the true class in the paper's text, but its public code "
             "includes it; the paper does not say which of the two produced its accuracies."
         )
-    has_incl = any(noise.includes_true_class for noise in symmetric)
-    if has_incl or (symmetric and any(each.convention == "incl" for each in quoted.results)):
+    conventions = {noise.convention for noise in symmetric}
+    if any(
+        is_other_noise(result.convention, convention)
+        for result in quoted.results
+        for convention in conventions
+    ):
         yield (
             "† marks an accuracy for symmetric noise that differs from this scenario's, or may "
             "differ, in whether it draws the true class."

@@ -64,9 +64,10 @@ class SearchOptimism:
             else f"{self.confirm:.2f} on {format_count(self.confirm_n, 'seed')} of confirm"
         )
         return (
-            f"{self.method}: held-out accuracy (%) of the chosen values: {', '.join(texts)}; the "
-            f"best of {format_count(self.trials, 'trial')} is partly luck. The standard error of "
-            f"one run is at most {self.standard_error:.2f} points."
+            f"{self.method}: held-out accuracy (%) of the chosen values: {', '.join(texts)}. "
+            "Search and select have chosen these values, so that only confirm is free of luck. The "
+            f"held-out samples alone give one run a standard error of up to "
+            f"{self.standard_error:.2f} points."
         )
 
 

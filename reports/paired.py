@@ -1,7 +1,8 @@
 """Comparison of two table entries by their paired accuracies: one difference for each seed.
 
 At one seed of one scenario all methods see the same noisy labels and the same held-out samples, so
-that the difference of two methods varies less between seeds than each accuracy does.
+that the difference of two methods varies less between seeds than the accuracies do, if these are
+correlated.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def compare_rows(table: Table) -> list[RowPair]:
     if not table.sections:
         return []
     rows = [row for row in table.sections[0].rows if row.kind == "measured"]
-    kind = rows[0].entries[0].kind if rows else ""
+    kind = headline_kind(rows)
     pairs = []
     for column in range(len(table.columns)):
         entries = [
@@ -84,6 +84,15 @@ def compare_rows(table: Table) -> list[RowPair]:
         ]
         pairs += _compare_entries(entries)
     return pairs
+
+
+def headline_kind(rows: Sequence[Row]) -> str:
+    """Return the kind of accuracy that most entries of the first column have; "" for none.
+
+    A published recipe may report another one.
+    """
+    kinds = Counter(row.entries[0].kind for row in rows if not row.entries[0].is_empty)
+    return max(kinds, key=kinds.__getitem__, default="")
 
 
 def distinct_names(rows: Sequence[Row]) -> list[str]:

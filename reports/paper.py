@@ -20,6 +20,19 @@ QUOTED_METHODS = ("NLNL",)
 NLNL is not trained because a run takes about 3,000 epochs.
 """
 
+STUDIES_BY_TABLE = {
+    1: ("cifar10", "cifar100"),
+    2: ("cifar10-pmd", "cifar100-pmd"),
+    3: ("animal10n",),
+    4: ("clothing1m",),
+    5: ("webvision",),
+    6: ("cifar10-ablation", "cifar100-ablation"),
+}
+"""Names of the shipped studies that make each table of the NAL paper, by the table's number."""
+
+PAPER_STUDIES = frozenset(name for names in STUDIES_BY_TABLE.values() for name in names)
+"""Names of the shipped studies whose recipes are those of the NAL paper."""
+
 REAL_NOISE = "real"
 """Value of `PaperResult.noise_type` for real-world datasets, whose labels are noisy by nature."""
 
@@ -135,6 +148,11 @@ class PaperNoise:
     includes_true_class: bool
     variant: str = ""
 
+    @property
+    def convention(self) -> str:
+        """Convention of symmetric noise: "incl" if it may draw the true class, else "excl"."""
+        return "incl" if self.includes_true_class else "excl"
+
 
 @cache
 def paper_results() -> tuple[PaperResult, ...]:
@@ -177,6 +195,16 @@ def paper_noise_of(scenario: str) -> PaperNoise | None:
         return PaperNoise(noise_type, float(rate), includes_true_class=False, variant=variant)
     includes_true_class = kind.startswith(("symmetric-incl", "symmetric-official"))
     return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class, variant)
+
+
+def is_other_noise(published: str, own: str) -> bool:
+    """Return whether published symmetric noise differs, or may differ, from that of a scenario.
+
+    Args:
+        published: convention of the published noise: "incl", "excl", or "" if it is unknown.
+        own: convention of the scenario: "incl" or "excl", as in the text of the NAL paper.
+    """
+    return published != own if own == "incl" else published == "incl"
 
 
 def find_paper_results(dataset: str, scenario: str, backbone: str) -> list[PaperResult]:

@@ -16,7 +16,14 @@ from reports.comparison import (
 )
 from reports.joined_notes import join_notes
 from reports.notes import table_notes
-from reports.paper import CITATION, METRICS, is_same_name, paper_noise_of, paper_results
+from reports.paper import (
+    CITATION,
+    METRICS,
+    STUDIES_BY_TABLE,
+    is_same_name,
+    paper_noise_of,
+    paper_results,
+)
 from reports.quoted import QuotedResults
 from reports.table import Entry, Row, Section, Table, TableSource
 from reports.words import format_count
@@ -29,16 +36,6 @@ if TYPE_CHECKING:
     from reports.paper import PaperResult
     from reports.plan_record import CellRecord, PlanRecord
     from reports.read import RecordedRun
-
-STUDIES_BY_TABLE = {
-    1: ("cifar10", "cifar100"),
-    2: ("cifar10-pmd", "cifar100-pmd"),
-    3: ("animal10n",),
-    4: ("clothing1m",),
-    5: ("webvision",),
-    6: ("cifar10-ablation", "cifar100-ablation"),
-}
-"""Names of the shipped studies that make each table of the NAL paper, by the table's number."""
 
 OTHER_EPOCH = "§"
 """Mark of a published accuracy that is not known to be of the epoch of the measured one."""
@@ -361,7 +358,7 @@ def _departures(part: _Part, scenario: str, summary: CellSummary | None = None) 
         and result.epochs
         and not result.quoted_from
     ]
-    if own_epochs and epochs < own_epochs[0] and not (summary and summary.cell.recipe):
+    if own_epochs and epochs != own_epochs[0] and not (summary and summary.cell.recipe):
         departures.append(f"{format_count(epochs, 'epoch')} instead of {own_epochs[0]}")
     return departures
 

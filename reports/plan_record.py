@@ -229,6 +229,8 @@ class PlanRecord:
             hyperparameters), by scenario; empty in older plans, whose protocol is the mean over
             the last `window` epochs.
         test_subset: number of test samples on which accuracies are measured; None for all.
+        trainings: digest of network and matched recipe by scenario; empty in plans of versions that
+            did not store it.
         study_epochs: number of epochs of the study itself, which a flag may replace; 0 in older
             plans.
         has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
@@ -257,6 +259,7 @@ class PlanRecord:
     code: dict[str, str] = field(default_factory=dict)
     protocols: dict[str, dict[str, str | int]] = field(default_factory=dict)
     test_subset: int | None = None
+    trainings: dict[str, str] = field(default_factory=dict)
     study_epochs: int = 0
     has_other_scenarios: bool = False
 

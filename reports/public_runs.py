@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -229,4 +229,5 @@ def judge_public_runs(plan: PlanRecord, summary: CellSummary, public_runs: Publi
         return Verdict("not comparable", None, reason=reason)
     if reason:
         return Verdict("not comparable", statistic.mean - public_runs.mean, reason=reason)
-    return judge(statistic, Published(public_runs.mean, public_runs.std, public_runs.n))
+    verdict = judge(statistic, Published(public_runs.mean, public_runs.std, public_runs.n))
+    return replace(verdict, caveat="recipes are not compared, beyond the number of epochs")

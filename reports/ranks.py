@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from reports.paired import LEVEL
-from reports.pairs import distinct_names
+from reports.pairs import distinct_names, headline_kind
 from reports.words import format_count, format_p_value
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RankComparison:
         kind: title of the ranked accuracy.
         scenario_count: number of scenarios N.
         methods: average ranks, the best first.
-        left_out: names of the rows that lack an accuracy in a scenario.
+        left_out: names of the rows that lack the accuracy of a seed in a scenario.
         friedman_p: p-value of Friedman's test that all methods are equal; None if it cannot be
             tested.
         critical_difference: smallest difference of two average ranks that Nemenyi's test finds, at
@@ -79,7 +79,9 @@ class RankComparison:
             if self.friedman_p > LEVEL:
                 texts.append("Since Friedman's test finds no difference, none is to be read here.")
         if self.left_out:
-            texts.append(f"Without an accuracy in every scenario: {', '.join(self.left_out)}.")
+            texts.append(
+                f"Without this accuracy of all seeds in every scenario: {', '.join(self.left_out)}."
+            )
         texts.append(
             "Scenarios of one dataset share its images and are not independent: ranks over them "
             "say nothing of other datasets."
@@ -101,13 +103,13 @@ def rank_rows(table: Table) -> RankComparison:
         for row in section.rows
         if row.kind == "measured" and row.marker != VARIED
     ]
-    kind = rows[0].entries[0].kind if rows else ""
+    kind = headline_kind(rows)
     # In a table of one scenario, other columns are other accuracies of the same runs.
     means = {
         name: {
             entry.scenario: entry.mean
             for entry in row.entries
-            if entry.kind == kind and entry.mean is not None
+            if entry.kind == kind and entry.mean is not None and not entry.remark
         }
         for name, row in zip(distinct_names(rows), rows, strict=True)
     }

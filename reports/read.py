@@ -58,6 +58,8 @@ class RecordedRun:
         epochs: number of epochs that the run was to be trained for; 0 if it is not recorded.
         data_sha256: SHA-256 of the dataset's content; "" if it is not recorded.
         params: settings of the run as text, by their key in a study file.
+        cell: digest of the run's cell, that is, of everything but its seeds; "" if the run has no
+            cell, or was written by a version that did not store it.
         mlflow_id: MLflow's ID of the run; "" for a run without a store.
         page_url: address of the run's page on the MLflow server; "" if no server has the run.
     """
@@ -73,6 +75,7 @@ class RecordedRun:
     epochs: int = 0
     data_sha256: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
+    cell: str = ""
     mlflow_id: str = ""
     page_url: str = ""
 
@@ -321,6 +324,7 @@ def _to_recorded_run(run: MlflowRun, uri: str) -> RecordedRun:
         epochs=int(run.data.params.get("epochs", 0)),
         data_sha256=tags.get("nal.data", ""),
         params=run.data.params,
+        cell=tags.get("nal.cell", ""),
         mlflow_id=run.info.run_id,
         page_url=run_page_url(uri, run.info.experiment_id, run.info.run_id),
     )

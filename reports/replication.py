@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from reports.aggregate import summarise_cells
-from reports.paper import find_paper_results, paper_noise_of
+from reports.paper import PAPER_STUDIES, find_paper_results, paper_noise_of
 from reports.public_runs import CITATION as PUBLIC_RUNS_CITATION
 from reports.public_runs import find_public_runs, judge_public_runs
 from reports.quoted import find_obstacle, paper_epochs
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from reports.aggregate import CellSummary, Statistic
     from reports.paper import PaperResult
-    from reports.plan_record import PlanRecord
+    from reports.plan_record import CellRecord, PlanRecord
     from reports.read import RecordedRun
 
 
@@ -84,7 +86,7 @@ def find_replications(plan: PlanRecord, runs: Sequence[RecordedRun]) -> list[Rep
                 min_fraction=1.0,
                 max_fraction=1.0 if result.epochs else math.inf,
             )
-            reason = _reason_not_comparable(summary, result, statistic) or (
+            reason = _reason_not_comparable(plan, summary, result, statistic) or (
                 f"this sweep {obstacle}" if obstacle else ""
             )
             replications.append(
@@ -160,12 +162,12 @@ def _caveats(plan: PlanRecord, summary: CellSummary, result: PaperResult) -> Ite
 
 
 def _reason_not_comparable(
-    summary: CellSummary, result: PaperResult, statistic: Statistic | None
+    plan: PlanRecord, summary: CellSummary, result: PaperResult, statistic: Statistic | None
 ) -> str:
     """Return what makes a cell another training than the published one; "" for nothing."""
     cell = summary.cell
     noise = paper_noise_of(cell.scenario)
-    convention = "incl" if noise and noise.includes_true_class else "excl"
+    convention = noise.convention if noise else ""
     applies_by_reason = {
         "it is not known which epoch is published": result.protocol == "unknown",
         "the published accuracy is that of the best test epoch": result.protocol == "best-test",
@@ -174,6 +176,10 @@ def _reason_not_comparable(
         "trained here with NAL's recipe": bool(result.quoted_from and not cell.recipe),
         "trained here with a recipe of this study": bool(
             cell.recipe and not cell.recipe.startswith("published recipe")
+        ),
+        "this study has a recipe of its own": not cell.recipe and _has_own_recipe(plan, cell),
+        "a part of the training images is held out here": (
+            not cell.recipe and 0 < cell.train_count < plan.dataset.train_size
         ),
         "hyperparameters are set here": (
             not result.quoted_from
@@ -195,3 +201,16 @@ def _reason_not_comparable(
         ),
     }
     return next((reason for reason, applies in applies_by_reason.items() if applies), "")
+
+
+def _has_own_recipe(plan: PlanRecord, cell: CellRecord) -> bool:
+    """Return whether the matched recipe of a study may differ from that of the paper's studies.
+
+    This holds for a study of the user's, and if the command of the sweep sets a value of a recipe
+    or of the network. The number of epochs is judged by itself.
+    """
+    keys = ("recipe.", "recipes.", "overrides", "backbone")
+    return plan.study not in PAPER_STUDIES or any(
+        flag == "--set" and word.startswith(keys)
+        for flag, word in pairwise(shlex.split(cell.command))
+    )

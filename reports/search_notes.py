@@ -30,7 +30,10 @@ def search_notes(
         optimism: held-out accuracies of each search's winner.
     """
     if plan.searches:
-        error = f"its standard error is at most {100 * plan.standard_error:.2f} points for one run"
+        error = (
+            f"the held-out samples alone give the accuracy of a run a standard error of up to "
+            f"{100 * plan.standard_error:.2f} points"
+        )
         resolution = "" if optimism else f"{error}; "
         yield (
             f"Hyperparameters are chosen by {plan.protocol}; {resolution}the test set chooses "
@@ -63,11 +66,11 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
 
 
 def _describe_candidates(search: TuningRecord) -> str:
-    """Return the number of candidates; as in plans, the paper's values are not one of them."""
+    """Return the number of candidates; as in plans, the reference is not one of them."""
     search_count = sum(candidate.origin == "search" for candidate in search.candidates)
     texts = [format_count(search_count, "candidate")] if search_count else []
     if search_count < len(search.candidates):
-        texts.append("the paper's values")
+        texts.append("the reference")
     return " and ".join(texts)
 
 

@@ -68,9 +68,11 @@ def _recipes_note(plan: PlanRecord, cells: Sequence[CellSummary]) -> str:
         return f"All methods are trained{epochs} with {matched_recipe}."
     methods = ", ".join(dict.fromkeys(titles_with_own_recipe))
     own_recipe = (
-        "are trained with the recipe stated beside their name, and the first column shows the "
-        "accuracy that this recipe reports"
+        "are trained with the recipe stated beside their name, and show the accuracy that this "
+        "recipe reports where the table shows its first kind of accuracy"
     )
+    if all(summary.cell.recipe for summary in cells):
+        return f"{methods} {own_recipe}."
     return f"{methods} {own_recipe}. All other methods are trained{epochs} with {matched_recipe}."
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy.special import stdtrit
 
-from reports.paired import LEVEL, ROPE
+from reports.paired import LEVEL, ROPE, ROUNDING
 from reports.words import format_count
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def judge(measured: Statistic, published: Published, margin: float = ROPE) -> Ve
     difference = measured.mean - published.mean
     if measured.std is None:
         return Verdict("inconclusive", difference, reason="one seed tells no variation")
+    if measured.n == 2 and measured.std < ROUNDING:
+        return Verdict("inconclusive", difference, reason="two equal seeds tell no variation")
     half_width = _half_width(measured.std, measured.n, published)
     low, high = difference - half_width, difference + half_width
     if -margin < low and high < margin:

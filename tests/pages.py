@@ -95,6 +95,7 @@ def judged_plan() -> PlanRecord:
     return small_plan(
         [make_cell("nal", "symmetric-0.4", source="paper, section 5.2"), *page_cells()],
         searches=[],
+        study="cifar10",
         dataset=replace(small_plan().dataset, name="cifar10", title="CIFAR-10"),
         backbone="ResNet-34 (32×32)",
         epochs=500,

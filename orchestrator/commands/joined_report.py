@@ -13,7 +13,8 @@ from orchestrator.table_layout import LayoutSweep, TableLayout, read_layout
 from orchestrator.tracking.home_store import open_home_store, update_home_store
 from reports.formats import find_format, table_values
 from reports.joined import joined_table
-from reports.paper_tables import STUDIES_BY_TABLE, check_table_number, paper_table
+from reports.paper import STUDIES_BY_TABLE
+from reports.paper_tables import check_table_number, paper_table
 from reports.read import read_latest_sweeps, read_sweep
 from reports.report import print_table, read_confirmed_sweep
 from reports.store import home_database

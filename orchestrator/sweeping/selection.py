@@ -65,12 +65,10 @@ def choose_candidate(
     the method's paper) is returned. Without a reference, the candidate with the highest mean is
     returned.
 
-    Differences are paired: at one seed, all candidates have the same noisy labels and held-out
-    samples, so that the standard error of their mean difference over the shared seeds (ddof 1) is
-    smaller than that of either mean. With a single shared seed, it is `single_run_standard_error`.
-    Distances are Euclidean in the
-    search space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic
-    scale.
+    Differences are paired, since at one seed all candidates have the same noisy labels and held-out
+    samples: the standard error is that of the mean difference over the shared seeds (ddof 1). With
+    a single shared seed, it is `single_run_standard_error`. Distances are Euclidean in the search
+    space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic scale.
 
     Args:
         scores: each candidate with its objectives, by seed.

@@ -30,6 +30,7 @@ from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
+from trainables.run.identity import digest_of, identity_of
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, dataset_columns
 from trainables.run_data.realisation import held_out_count
 
@@ -173,7 +174,19 @@ def plan_record(
         further=dataset_columns(dataset),
         protocols={name: protocol_on(study, name).identity for name in study.scenarios},
         code=study_code_hashes(study),
+        trainings={name: _training_digest(study, name) for name in study.scenarios},
         has_other_scenarios=loaded_study.is_set_by_flag("scenarios"),
+    )
+
+
+def _training_digest(study: Study, scenario: str) -> str:
+    """Return a digest of the network and the recipe that the methods of a study share."""
+    backbone = study.backbone
+    return digest_of(
+        {
+            "backbone": [backbone.name, dict(backbone.parameters)],
+            "recipe": identity_of(matched_recipe(study, scenario)),
+        }
     )
 
 

@@ -31,14 +31,14 @@ class SensitivityPanel:
         fixed: values of the others, by name.
         band: accuracies in percent by value.
         is_logarithmic: whether the horizontal axis is logarithmic.
-        centre: value of the hyperparameter while the others are varied.
+        centre: value of the hyperparameter while the others are varied; None if none is.
     """
 
     name: str
     fixed: HyperparameterValues
     band: Band
     is_logarithmic: bool
-    centre: float
+    centre: float | None
 
     @property
     def letter(self) -> str:
@@ -99,13 +99,15 @@ def collect_sensitivity(source: FigureSource) -> Sensitivity:
     accuracies = [] if cross_entropy is None else _accuracies(source, cross_entropy)
     baseline = Band.over_seeds({0.0: value} for value in accuracies)
     counts = [n for panel in panels for n in panel.band.n]
+    is_ringed = any(panel.centre is not None for panel in panels)
     return Sensitivity(
         tuple(panels),
         baseline,
         f"Test accuracy of NAL in the last epoch on {source.plan.dataset.title} with "
         f"{source.scenario_title(scenario)} label noise against each hyperparameter. Points are "
         "means over seeds, bars ± 1 sample standard deviation (ddof 1), "
-        f"{seeds_text(counts)}; ringed: the value that is kept while the other is varied.",
+        f"{seeds_text(counts)}"
+        + ("; ringed: the value that is kept while the other is varied." if is_ringed else "."),
     )
 
 
@@ -127,6 +129,7 @@ def varied_panels(
     centre = {
         name: Counter(cell.values[name] for cell in cells).most_common(1)[0][0] for name in names
     }
+    varied_count = sum(len({cell.values[name] for cell in cells}) > 1 for name in names)
     panels = []
     for name in names:
         fixed = {other: value for other, value in centre.items() if other != name}
@@ -139,7 +142,8 @@ def varied_panels(
         band = Band.over_seeds(series)
         if len(band.x) > 1:
             is_logarithmic = band.x[0] > 0 and band.x[-1] / band.x[0] >= LOGARITHMIC_RATIO
-            panels.append(SensitivityPanel(name, fixed, band, is_logarithmic, float(centre[name])))
+            kept = float(centre[name]) if varied_count > 1 else None
+            panels.append(SensitivityPanel(name, fixed, band, is_logarithmic, kept))
     return panels
 
 

@@ -12,8 +12,6 @@ from reports.plan_record import DatasetRecord
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from reports.plan_record import CellRecord, PlanRecord
     from reports.read import RecordedRun
     from reports.table import Table
@@ -21,13 +19,16 @@ if TYPE_CHECKING:
 Sweep = tuple["PlanRecord", "list[RecordedRun]"]
 
 
+CELL = text_hash("cell")
+"""Digest of the cell of all runs, which is read only where a cell has runs of two sweeps."""
+
+
 def sweep_of(
     name: str,
     cells: dict[str, list[float]] | list[tuple[CellRecord, list[float]]],
-    settings: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> Sweep:
-    """Return a sweep whose cells have these accuracies by seed; runs have these settings."""
+    """Return a sweep whose cells have these accuracies by seed."""
     if isinstance(cells, dict):
         cells = [(make_cell(method, seeds=range(len(a))), a) for method, a in cells.items()]
     results = [
@@ -39,10 +40,14 @@ def sweep_of(
             strict=True,
         )
     ]
-    runs = [
-        replace(run, params=settings or {"learning_rate": "0.02"}) for run in recorded_runs(results)
-    ]
-    plan = make_plan([cell for cell, _ in cells], study=name, sweep=text_hash(name), **changes)
+    runs = [replace(run, cell=CELL) for run in recorded_runs(results)]
+    plan = make_plan(
+        [cell for cell, _ in cells],
+        study=name,
+        sweep=text_hash(name),
+        trainings={cell.scenario: "recipe" for cell, _ in cells},
+        **changes,
+    )
     return plan, runs
 
 
@@ -73,7 +78,12 @@ SECOND = sweep_of("b", {"gce": [0.8, 0.82]})
     [
         (changed_runs(SECOND, revision=99), "revisions"),
         (changed_runs(SECOND, provenance={"device": "cuda: H100", "torch": "2"}), "devices"),
-        (changed_runs(SECOND, params={"learning_rate": "0.1"}), "recipes"),
+        ((replace(SECOND[0], trainings={"symmetric-0.4": "other"}), SECOND[1]), "recipes"),
+        ((replace(SECOND[0], trainings={}), SECOND[1]), "recipes"),
+        (
+            (replace(SECOND[0], cells=[replace(SECOND[0].cells[0], train_count=9)]), SECOND[1]),
+            "held out",
+        ),
         (changed_runs(SECOND, labels_sha256="0" * 64), "noisy labels"),
         ((replace(SECOND[0], subset=100), SECOND[1]), "training images"),
         ((replace(SECOND[0], backbone="ResNet-20"), SECOND[1]), "network"),
@@ -111,6 +121,15 @@ def test_one_method_has_the_seeds_of_all_sweeps_and_a_run_counts_once() -> None:
     (row,) = joined_table([first, second], JoinedLayout()).sections[0].rows
     assert row.entries[0].n == 3
     assert row.entries[0].accuracy_by_seed == pytest.approx({0: 70.0, 1: 72.0, 2: 74.0})
+
+
+@pytest.mark.parametrize("cell", ["", text_hash("other fixed values")])
+def test_runs_that_differ_in_more_than_their_seeds_are_not_one_cell(cell: str) -> None:
+    first = sweep_of("a", [(make_cell("ce", seeds=(0, 1)), [0.70, 0.72])])
+    second = changed_runs(sweep_of("b", [(make_cell("ce", seeds=(2, 3)), [0.50, 0.52])]), cell=cell)
+    table = joined_table([first, second], JoinedLayout())
+    assert texts(table) == {"Cross Entropy": ["71.00 ± 1.41"]}
+    assert any("with other fixed values are not shown beside" in note for note in table.notes)
 
 
 def test_other_runs_at_the_same_seeds_are_not_mixed() -> None:

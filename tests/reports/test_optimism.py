@@ -72,8 +72,9 @@ def test_notes_and_json_state_it_with_its_resolution() -> None:
     table = searched_table()
     assert (
         "NAL: held-out accuracy (%) of the chosen values: 69.67 in the search, 63.67 on 2 new "
-        "seeds of select, 61.67 on 3 seeds of confirm; the best of 2 trials is partly luck. The "
-        "standard error of one run is at most 2.37 points."
+        "seeds of select, 61.67 on 3 seeds of confirm. Search and select have chosen these values, "
+        "so that only confirm is free of luck. The held-out samples alone give one run a standard "
+        "error of up to 2.37 points."
     ) in table.notes
     assert table_values(table)["optimism"][0]["standard_error"] == 2.37
 

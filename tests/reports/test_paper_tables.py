@@ -7,8 +7,8 @@ from factories import cell_specs, make_cell, make_plan, make_result, text_hash
 from recorded import recorded_runs
 
 from reports.formats import FORMATS, format_csv, table_values
-from reports.paper import paper_results
-from reports.paper_tables import STUDIES_BY_TABLE, PlannedStudy, paper_table
+from reports.paper import STUDIES_BY_TABLE, paper_results
+from reports.paper_tables import PlannedStudy, paper_table
 from reports.plan_record import DatasetRecord
 from trainables.errors import UserError
 

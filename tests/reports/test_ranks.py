@@ -73,5 +73,5 @@ def test_too_few_scenarios_are_said_with_the_number() -> None:
 def test_rows_without_an_accuracy_in_a_scenario_are_named() -> None:
     comparison = rank_rows(table_of({"a": [3.0, 3.0], "b": [2.0, None]}))
     assert comparison.left_out == ("b",)
-    assert "Without an accuracy in every scenario: b." in comparison.statement
+    assert "Without this accuracy of all seeds in every scenario: b." in comparison.statement
     assert rank_rows(table_of({"a": [1.0]}, marker="varied")).methods == ()

@@ -12,6 +12,7 @@ from reports.plan_record import CellRecord, DatasetRecord
 from reports.replication import Replication, find_replications
 
 SETTINGS: dict[str, Any] = {
+    "study": "cifar10",
     "dataset": DatasetRecord("cifar10", "CIFAR-10", "d" * 64, 10, 50_000, 10_000),
     "backbone": "ResNet-34 (32×32)",
     "epochs": 500,
@@ -55,6 +56,13 @@ def test_the_papers_values_are_judged(accuracies: tuple[float, ...], kind: str) 
     [
         (nal(origin="tuned", values={"lambda": 1.0, "alpha": 0.8}), {}, "are chosen here"),
         (nal(origin="varied", values={"lambda": 1.0, "alpha": 0.8}), {}, "is varied here"),
+        (nal(), {"study": "mine"}, "this study has a recipe of its own"),
+        (
+            nal(command="train cifar10 --set recipe.learning_rate=0.5 --set lambda=0.5"),
+            {},
+            "this study has a recipe of its own",
+        ),
+        (nal(train_count=45_000), {}, "a part of the training images is held out here"),
         (make_cell("ce", "symmetric-0.4"), {}, "not known which epoch"),
         (make_cell("dac", "symmetric-0.4"), {}, "best test epoch"),
         (make_cell("gce", "symmetric-0.4"), {}, "trained here with NAL's recipe"),

@@ -60,6 +60,16 @@ def test_the_variances_of_three_random_axes_are_recovered() -> None:
     assert shares.interaction == pytest.approx(0.8**2 + 0.6**2 + 0.4**2, rel=0.1)
 
 
+def test_the_share_of_interactions_is_not_inflated_by_their_number() -> None:
+    random = np.random.default_rng(1)
+    estimates = [
+        variance_shares(AXES, 90 + random.normal(0, 1, (2, 2, 2))).interaction for _ in range(400)
+    ]
+    # The variance of one run is 1, all of it from the interaction of all three axes. Estimates
+    # below zero are set to zero once, not for each interaction, which gave 2.0.
+    assert np.mean(estimates) < 1.4
+
+
 def crossed_specs(seeds: Sequence[int]) -> list[RunSpec]:
     return [
         make_spec(

@@ -34,8 +34,9 @@ def test_the_interval_is_that_of_welch() -> None:
         (OURS, Published(93.3, None, None), "reproduced"),
         ([93.3], Published(93.3, 0.1, 5), "inconclusive"),
         ([], Published(93.3, 0.1, 5), "inconclusive"),
-        ([93.0, 93.0], Published(93.0, 0.0, 3), "reproduced"),
-        ([93.0, 93.0], Published(94.0, 0.0, 3), "not reproduced"),
+        ([93.0, 93.0, 93.0], Published(93.0, 0.0, 3), "reproduced"),
+        ([93.0, 93.0, 93.0], Published(94.0, 0.0, 3), "not reproduced"),
+        ([93.0, 93.0], Published(93.0, 0.0, 3), "inconclusive"),
     ],
 )
 def test_verdicts(values: list[float], published: Published, kind: str) -> None:

@@ -57,7 +57,7 @@ def _draw_values(axes: Axes, panel: SensitivityPanel) -> None:
         elinewidth=0.8,
         label="NAL",
     )
-    if panel.centre in band.x:
+    if panel.centre is not None and panel.centre in band.x:
         mean = band.mean[band.x.index(panel.centre)]
         axes.plot(
             panel.centre, mean, marker="o", markersize=8, color=BLACK, fillstyle="none", linewidth=0

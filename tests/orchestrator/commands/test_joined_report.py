@@ -13,7 +13,7 @@ from orchestrator.commands import joined_report
 from orchestrator.flags import Locations
 from orchestrator.planning.planned_cells import plan_study
 from orchestrator.tracking.tracker import Tracker
-from reports.paper_tables import STUDIES_BY_TABLE
+from reports.paper import STUDIES_BY_TABLE
 from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
