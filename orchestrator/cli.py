@@ -350,7 +350,7 @@ def data_prepare(
 
 
 sweeps_app = typer.Typer(
-    help="List, describe and remove the sweeps of a home folder.",
+    help="List and describe the sweeps of a home folder.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -361,7 +361,7 @@ DigestArgument = Annotated[str, typer.Argument(help="The beginning of a sweep's 
 @sweeps_app.command("list")
 @with_flags("home_dir", "json")
 def sweeps_list(locations: Locations, json: JsonFlag = False) -> None:
-    """List the sweeps with their size, and the size that removing each would free."""
+    """List the sweeps with their size on the disk."""
     from orchestrator.commands import sweeps as sweeps_command
 
     raise typer.Exit(sweeps_command.list_sweeps(locations.home, as_json=json))
@@ -374,19 +374,6 @@ def sweeps_show(digest: DigestArgument, locations: Locations, json: JsonFlag = F
     from orchestrator.commands import sweeps as sweeps_command
 
     raise typer.Exit(sweeps_command.show(locations.home, digest, as_json=json))
-
-
-@sweeps_app.command("remove")
-@with_flags("digest", "home_dir", "yes")
-def sweeps_remove(
-    digest: DigestArgument,
-    locations: Locations,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without confirmation.")] = False,
-) -> None:
-    """Remove a sweep with its MLflow runs; runs that others use stay."""
-    from orchestrator.commands import sweeps as sweeps_command
-
-    raise typer.Exit(sweeps_command.remove(locations.home, digest, yes=yes))
 
 
 @app.command()

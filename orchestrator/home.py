@@ -6,7 +6,6 @@ labels/          labels read from the user's files, by their hash
 realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
 sweeps/          plans of sweeps, and the lock of each study
-trash/           sweeps that are being removed
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given
 optuna.db        hyperparameter searches

@@ -1,8 +1,7 @@
-"""The commands `sweeps list`, `sweeps show` and `sweeps remove`."""
+"""The commands `sweeps list` and `sweeps show`."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,23 +10,15 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
-from orchestrator.tracking.home_store import repair_home_store
-from orchestrator.tracking.sweep_removal import (
-    finish_removals,
-    folder_bytes,
-    read_sweep_uses,
-    remove_sweep,
-    run_bytes,
-    select_use,
-)
+from orchestrator.tracking.sweep_uses import folder_bytes, read_sweep_uses, run_bytes, select_use
 from reports.plan_record import PLAN_FILE
 from reports.words import format_count
-from trainables.errors import HomeError, UserError
+from trainables.errors import HomeError
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
-    from orchestrator.tracking.sweep_removal import SweepUse
+    from orchestrator.tracking.sweep_uses import SweepUse
     from reports.plan_record import PlanRecord
 
 
@@ -50,7 +41,7 @@ def list_sweeps(home: Home, *, as_json: bool) -> int:
     if as_json:
         print_json(rows)
         return 0
-    numbers = [Column(name, justify="right") for name in ("runs", "size", "frees")]
+    numbers = [Column(name, justify="right") for name in ("runs", "size", "alone")]
     table = headed_table("study", "digest", "changed", "state", *numbers)
     for row in rows:
         sizes = _format_size(row["bytes"]), _format_size(row["own_bytes"])
@@ -59,8 +50,8 @@ def list_sweeps(home: Home, *, as_json: bool) -> int:
     console = CommandConsole()
     console.print(table)
     console.print(
-        f"\nThe whole home folder occupies {_format_size(folder_bytes(home.path))}. `frees` is the "
-        "size of the runs that only this sweep uses; MLflow's part is not counted.",
+        f"\nThe whole home folder occupies {_format_size(folder_bytes(home.path))}. `alone` is the "
+        "size of what no other sweep uses; MLflow's part is not counted.",
         soft_wrap=True,
     )
     return 0
@@ -101,64 +92,22 @@ def show(home: Home, digest: str, *, as_json: bool) -> int:
         ),
         ("size", f"{_format_size(values['bytes'])} in {format_count(values['runs'], 'run')}"),
         (
-            "frees",
+            "alone",
             f"{_format_size(values['own_bytes'])}; "
-            f"{format_count(values['shared_runs'], 'run')} used by others stay",
+            f"{format_count(values['shared_runs'], 'run')} used by other sweeps too",
         ),
     ]
     CommandConsole().print(facts_table((name, text) for name, text in facts))
     return 0
 
 
-def remove(home: Home, digest: str, *, yes: bool) -> int:
-    """Remove a sweep from a home folder, with the runs that only it uses.
-
-    Args:
-        home: home folder.
-        digest: beginning of the sweep's digest.
-        yes: whether to remove it without confirmation.
-
-    Returns:
-        The exit code, 0.
-
-    Raises:
-        UserError: if the user does not confirm.
-        HomeError: if the sweep is not recorded, a sweep is running, or files cannot be deleted.
-        RecordError: if a plan cannot be read.
-    """
-    console = CommandConsole()
-    use = select_use(_read_uses(home), digest)
-    own_text = format_count(len(use.own_digests), "run")
-    question = (
-        f"sweep {use.plan.sweep[:12]} of '{use.plan.study}' with {own_text} "
-        f"({_format_size(run_bytes(home, use.own_digests))}) will be removed for good; "
-        f"{format_count(len(use.digests - use.own_digests), 'run')} used by others stay"
-    )
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UserError(f"{question}: add --yes to remove it")
-        if not console.input(f"{question}. Remove? [y/N] ").strip().lower().startswith("y"):
-            raise UserError("nothing was removed, because you did not confirm it")
-    with console.status("removing the sweep"):
-        freed_bytes = remove_sweep(home, use.plan.sweep)
-    console.print(
-        f"Removed sweep {use.plan.sweep[:12]} of '{use.plan.study}' with {own_text}: "
-        f"{_format_size(freed_bytes)} became free.",
-        soft_wrap=True,
-    )
-    return 0
-
-
 def _read_uses(home: Home) -> list[SweepUse]:
-    """Return the sweeps in a home folder, after finishing interrupted removals.
+    """Return the sweeps in a home folder.
 
     Raises:
         HomeError: if no sweep is recorded in the home folder.
+        RecordError: if a plan cannot be read.
     """
-    repair_home_store(
-        home
-    )  # first, since a copied home has the addresses of the other home's files
-    finish_removals(home)
     uses = read_sweep_uses(home)
     if not uses:
         raise HomeError(f"no sweep is recorded in {home.path}: choose another folder with --home")
@@ -206,7 +155,11 @@ def _digests_by_phase(plan: PlanRecord) -> dict[str, set[str]]:
             for candidate in search.candidates
             for digest in candidate.digests
         },
-        "confirm": {digest for cell in plan.cells for digest in cell.digests},
+        "confirm": {
+            digest
+            for cell in plan.cells
+            for digest in (*cell.digests, *(cell.crossed.digests if cell.crossed else ()))
+        },
     }
 
 

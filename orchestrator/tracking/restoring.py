@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.home import StudyLockedError
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
-from orchestrator.tracking.sweep_removal import finish_removals
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.report import build_report
@@ -162,7 +161,6 @@ def restore_store(
     Raises:
         NalError: if the MLflow store cannot be written.
     """
-    finish_removals(home)
     stored = stored_records or StoredRecords()
     restored = RestoredRecords()
     recorded_digests = {path.parent.name for path in (home.path / "runs").glob("*/result.json")}
