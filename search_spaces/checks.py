@@ -179,6 +179,12 @@ def _check_seeds(study: Study) -> None:
         key_of_seed |= dict.fromkeys(seeds, key)
     for axis in study.fixed_seeds:
         _check_axis(f"fixed_seeds.{axis}", axis)
+    _refuse(
+        "fixed_seeds",
+        "all random axes are held fixed, so that the runs of all seeds would be the same: leave "
+        "out at least one axis",
+        when=study.fixed_seeds.keys() >= set(RANDOM_AXES),
+    )
     if study.confirm.cross is not None:
         _check_cross(study, study.confirm.cross)
 

@@ -186,11 +186,12 @@ class Tuning:
             seed_group.done for _, seed_group in self.candidates
         )
         if all_done and self.chosen_values is None:
+            fixed_axes = self._sweep_plan.study.fixed_seeds
             scores = [
                 (
                     candidate,
                     {
-                        result.spec.seeds.init: self.objective.compute(result)
+                        result.spec.seeds.base_seed(fixed_axes): self.objective.compute(result)
                         for result in seed_group.results.values()
                     },
                 )

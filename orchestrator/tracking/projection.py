@@ -115,7 +115,12 @@ def _default_tags() -> dict[str, str]:
     return tags
 
 
-def run_name(spec: RunSpec, phase: RunPhase, searched: Collection[str] = ()) -> str:
+def run_name(
+    spec: RunSpec,
+    phase: RunPhase,
+    searched: Collection[str] = (),
+    fixed_axes: Collection[str] = (),
+) -> str:
     """Return the name of a run in MLflow, such as "λ=1 α=0.9 nal symmetric-0.4 seed 0".
 
     Names of runs in the confirm phase begin with the seed, since MLflow lists the seeds of a cell
@@ -126,13 +131,14 @@ def run_name(spec: RunSpec, phase: RunPhase, searched: Collection[str] = ()) -> 
         phase: phase of the run; "train" for a run without a sweep.
         searched: names of the values that the sweep searches or varies for the method, of the
             recipe too.
+        fixed_axes: names of the random axes whose seed the study holds fixed.
     """
     recipe_names = [name for name in RECIPE_PARAMETERS if name in searched]
     values_text = _format_values(
         {name: spec.hyperparameters[name] for name in _tunable_names(spec)}
         | {name: getattr(spec.recipe, name) for name in recipe_names}
     )
-    seed_text = f"seed {spec.seeds.init}"
+    seed_text = f"seed {spec.seeds.base_seed(fixed_axes)}"
     words = [values_text, spec.method, spec.scenario, seed_text]
     if phase == Phase.CONFIRM:
         words = [seed_text, spec.method, values_text, spec.scenario]
@@ -178,15 +184,20 @@ def _format_values(values: Mapping[str, Value]) -> str:
     )
 
 
-def run_params(spec: RunSpec) -> dict[str, str]:
-    """Return the settings of a run as MLflow parameters, by their key in a study file."""
+def run_params(spec: RunSpec, fixed_axes: Collection[str] = ()) -> dict[str, str]:
+    """Return the settings of a run as MLflow parameters, by their key in a study file.
+
+    Args:
+        spec: spec of the run.
+        fixed_axes: names of the random axes whose seed the study holds fixed.
+    """
     recipe, backbone = spec.recipe, without_hash(spec.backbone)
     params: dict[str, object] = {
         **{f"{backbone}.{name}": value for name, value in spec.backbone_parameters.items()},
         **spec.hyperparameters,
         "method": spec.method,
         "scenario": spec.scenario,
-        "seed": spec.seeds.init,
+        "seed": spec.seeds.base_seed(fixed_axes),
         "dataset": spec.dataset,
         "subset": "all" if spec.subset is None else spec.subset,
         "test_subset": "all" if spec.test_subset is None else spec.test_subset,
@@ -250,7 +261,10 @@ def protocol_for(
 
 
 def mlflow_metrics(
-    result: RunResult, end_time_ms: int | None = None, protocol: Protocol | None = None
+    result: RunResult,
+    end_time_ms: int | None = None,
+    protocol: Protocol | None = None,
+    fixed_axes: Collection[str] = (),
 ) -> list[Metric]:
     """Return the MLflow metrics of a run.
 
@@ -262,6 +276,7 @@ def mlflow_metrics(
             times of the epochs are computed back from the end.
         protocol: rule that selects the averaged epochs; None for the default of the run's
             learning-rate schedule.
+        fixed_axes: names of the random axes whose seed the study holds fixed.
     """
     from mlflow.entities import Metric
 
@@ -294,7 +309,7 @@ def mlflow_metrics(
         **{name: rate for name, rate in rates.items() if rate is not None},
         "skipped": float(result.skipped),
         **numeric_settings(result.spec),
-        "seed": float(result.spec.seeds.init),
+        "seed": float(result.spec.seeds.base_seed(fixed_axes)),
     }
     return metrics + [
         Metric(name, value, end_ms, last_epoch) for name, value in final_values.items()

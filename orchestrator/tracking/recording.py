@@ -271,7 +271,9 @@ def cell_record(
         origin=cell.origin,
         trials=trial_count,
         source=_describe_cell_source(cell, loaded_study),
-        seeds=[spec.seeds.init for spec in cell.seed_group.specs],
+        seeds=[
+            spec.seeds.base_seed(loaded_study.study.fixed_seeds) for spec in cell.seed_group.specs
+        ],
         digests=[spec.digest for spec in cell.seed_group.specs],
         recipe=describe_recipe(resolved, protocol_on(loaded_study.study, cell.scenario)),
         reading="" if training.kind == "matched" else REPORTED_METRICS[training.selection],

@@ -557,7 +557,9 @@ class Tracker:
             tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         searched = searched_names(plan, result.spec.method, cell) if plan else ()
-        run_info = self._create_run(run_name(result.spec, phase, searched), tags, start_ms)
+        fixed_axes = plan.fixed_seeds if plan else {}
+        name = run_name(result.spec, phase, searched, fixed_axes)
+        run_info = self._create_run(name, tags, start_ms)
         run_id = run_info.run_id
         # The client would request the run once more for the address of its artifacts.
         artifacts = get_artifact_repository(run_info.artifact_uri, tracking_uri=self.uri)
@@ -567,8 +569,8 @@ class Tracker:
             artifacts.log_artifacts(temp_dir)  # type: ignore[no-untyped-call]
         self._client.log_inputs(run_id, dataset_inputs(result))
         protocol = protocol_for(plan, result, phase, cell)
-        metrics = mlflow_metrics(result, protocol=protocol)
-        params = [Param(name, value) for name, value in run_params(result.spec).items()]
+        metrics = mlflow_metrics(result, protocol=protocol, fixed_axes=fixed_axes)
+        params = [Param(*item) for item in run_params(result.spec, fixed_axes).items()]
         for start_index in range(0, len(metrics), MAX_BATCH_METRICS):
             self._client.log_batch(
                 run_id,

@@ -9,6 +9,7 @@ import pytest
 from search_spaces.loader import load_study
 from search_spaces.resolve import resolve
 from trainables.errors import StudyError
+from trainables.run.seeds import RANDOM_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +134,12 @@ RULES = [
     ("[2000, 2001]", "[1000, 2001]", "select.seeds", "1000 is also in search.seed"),
     ("select:", "fixed_seeds: {shuffle: 0}\nselect:", "fixed_seeds.shuffle", "unknown random axis"),
     ("select:", "fixed_seeds: {noise: -1}\nselect:", "fixed_seeds.noise", "equal to 0, got -1"),
+    (
+        "select:",
+        f"fixed_seeds: {{{', '.join(f'{axis}: 0' for axis in RANDOM_AXES)}}}\nselect:",
+        "fixed_seeds",
+        "all random axes are held fixed",
+    ),
     ("select:", "select:\n  candidates: 0", "select.candidates", "equal to 1, got 0"),
     # size and resources
     ("dataset: digits", "dataset: digits\nsubset: 0", "subset", "equal to 1, got 0"),

@@ -18,6 +18,8 @@ from trainables.errors import FieldError
 from trainables.run.identity import NEUTRAL_DEFAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 RANDOM_AXES = ("noise", "split", "subset", "init", "order", "augment", "method")
@@ -62,6 +64,19 @@ class Seeds:
             TypeError: if `fixed_seeds` names an unknown axis.
         """
         return cls(**{**dict.fromkeys(RANDOM_AXES, seed), **fixed_seeds})
+
+    def base_seed(self, fixed_axes: Collection[str] = ()) -> int:
+        """Return the seed that tells a run from the others of its cell, the base seed of its axes.
+
+        Args:
+            fixed_axes: names of the random axes whose seed the study holds fixed.
+
+        Returns:
+            The seed of "init", or of the first of the other axes if "init" is held fixed.
+        """
+        varying_axes = (axis for axis in ("init", *RANDOM_AXES) if axis not in fixed_axes)
+        seed: int = getattr(self, next(varying_axes, "init"))
+        return seed
 
 
 def derive_seed(axis: str, seed: int, *keys: int | str) -> int:

@@ -9,6 +9,7 @@ import pytest
 from fake_runs import attempts, fake_result, record_run
 from plans import TWO_SCENARIOS, Driver, complete_trials, small_plan, sweep_digests
 
+from orchestrator.sweeping.selection import choose_candidate
 from orchestrator.sweeping.tasks import Answer
 from search_spaces.schema import Phase
 from trainables.errors import NalError, RecordError
@@ -90,6 +91,20 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
     assert scores[tuple(tuning.chosen_values.items())] == max(scores.values())
     assert sweep.best_trial is not None
     assert sweep.best_trial[0] == max(value for _, value in tuning.search.completed_trials())
+
+
+def test_candidates_are_compared_on_all_seeds_of_select(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared_seeds = []
+
+    def choose(scores: Any, *arguments: Any) -> Any:
+        compared_seeds.extend(list(objectives) for _, objectives in scores)
+        return choose_candidate(scores, *arguments)
+
+    monkeypatch.setattr("orchestrator.sweeping.tuning.choose_candidate", choose)
+    Driver(small_plan(sets=("fixed_seeds={init: 7}",)), tmp_path).run()
+    assert {tuple(sorted(seeds)) for seeds in compared_seeds} == {(2000, 2001)}
 
 
 def test_a_reference_that_wins_is_confirmed_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from reports.plan_record import TuningRecord
 from search_spaces.schema import Phase
 from trainables.run.parameters import Space
 from trainables.run.recipe import Recipe
+from trainables.run.seeds import Seeds
 
 
 def test_the_seeds_do_not_enter_the_digest_of_a_cell() -> None:
@@ -49,6 +50,14 @@ def test_names_of_runs_and_cells() -> None:
     assert run_name(make_spec(method="ce", seed=3), "train") == "ce symmetric-0.4 seed 3"
     values = {"lambda": 1.23456789, "alpha": 0.9}
     assert cell_name("nal", "clean", values) == "nal λ=1.235 α=0.9 clean"
+
+
+def test_the_seed_of_a_run_is_one_that_the_study_does_not_hold_fixed() -> None:
+    spec = make_spec(method="ce", seeds=Seeds.from_base_seed(3, init=7))
+    assert run_name(spec, "train", fixed_axes={"init"}) == "ce symmetric-0.4 seed 3"
+    assert run_params(spec, {"init"})["seed"] == "3"
+    metrics = mlflow_metrics(make_result(spec), fixed_axes={"init"})
+    assert [metric.value for metric in metrics if metric.key == "seed"] == [3.0]
 
 
 def test_long_texts_are_truncated() -> None:

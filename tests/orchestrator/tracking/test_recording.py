@@ -177,6 +177,13 @@ def test_cells_record_what_was_trained(tmp_path: Path, loaded: LoadedStudy) -> N
     assert search.chosen_digest in search.digests
 
 
+def test_seeds_of_a_cell_differ_if_the_initial_weights_are_held_fixed(tmp_path: Path) -> None:
+    loaded = small_study(sets=("fixed_seeds={init: 7, subset: 0}",), trials=1)
+    plan = Plan("small", loaded.study, random_data())
+    record = plan_record(Driver(plan, tmp_path).run().sweep, loaded)
+    assert [cell.seeds for cell in record.cells] == [[0, 1]] * len(record.cells)
+
+
 def test_a_flag_that_replaces_the_scenarios_is_recorded(tmp_path: Path) -> None:
     loaded = small_study(scenarios=["clean"], epochs=3)
     plan = Plan("small", loaded.study, random_data())
