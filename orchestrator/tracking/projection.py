@@ -151,10 +151,25 @@ def searched_names(plan: PlanRecord, method: str, cell: CellRecord | None) -> se
     Args:
         plan: plan of the sweep.
         method: name of the method.
-        cell: cell of the run in question; None for a run that belongs to no cell.
+        cell: cell whose settings the run has; None for a run that belongs to no cell.
     """
     spaces = [search.space for search in plan.searches if search.method == method]
     return {name for space in spaces for name in space} | set(cell.values if cell else ())
+
+
+def crossed_cell(plan: PlanRecord, digest: str) -> CellRecord | None:
+    """Return the cell to which a run with crossed seeds belongs; None for any other run.
+
+    Such a run has the settings of its cell, but is not one of its seeds.
+
+    Args:
+        plan: plan of the sweep.
+        digest: digest of the run.
+    """
+    for cell in plan.cells:
+        if cell.crossed and digest in cell.crossed.digests:
+            return cell
+    return None
 
 
 def _tunable_names(spec: RunSpec) -> list[str]:
@@ -248,7 +263,7 @@ def protocol_for(
         plan: plan of the sweep; None for a run without a sweep.
         result: result of the run.
         phase: phase of the run; "train" for a run without a sweep.
-        cell: cell of the run in the confirm phase; None for a run that belongs to no cell.
+        cell: cell whose settings the run has; None for a run that belongs to no cell.
     """
     recipe, scenario = result.spec.recipe, result.spec.scenario
     if plan is None:

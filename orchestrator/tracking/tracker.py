@@ -26,6 +26,7 @@ from orchestrator.tracking.projection import (
     artifact_texts,
     cell_digest,
     cell_name,
+    crossed_cell,
     dataset_inputs,
     mlflow_metrics,
     numeric_settings,
@@ -556,6 +557,8 @@ class Tracker:
         if parent_id:
             tags[PARENT_TAG] = parent_id
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
+        if plan and not cell:
+            cell = crossed_cell(plan, result.digest)
         searched = searched_names(plan, result.spec.method, cell) if plan else ()
         fixed_axes = plan.fixed_seeds if plan else {}
         name = run_name(result.spec, phase, searched, fixed_axes)

@@ -9,6 +9,7 @@ from plans import Driver, random_data, searches_of, small_study
 from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.projection import crossed_cell
 from orchestrator.tracking.recording import SweepRecorder, describe_value_sources, plan_record
 from search_spaces.schema import Phase
 from trainables.methods import method_of
@@ -190,3 +191,15 @@ def test_a_flag_that_replaces_the_scenarios_is_recorded(tmp_path: Path) -> None:
     record = plan_record(Driver(plan, tmp_path).run(max_runs=1).sweep, loaded)
     assert record.has_other_scenarios
     assert (record.epochs, record.study_epochs) == (3, 6)
+
+
+def test_the_plan_has_runs_with_crossed_seeds_before_they_are_recorded(tmp_path: Path) -> None:
+    loaded = small_study(sets=("confirm.cross={axes: [noise, init], seeds: [3, 4]}",), trials=1)
+    sweep, _, tracker = recorded_sweep(tmp_path, loaded)
+    crossed_count = 0
+    while (task := sweep.next()) is not None:
+        sweep.end(task, record_run(tmp_path, task.spec))
+        if tracker.runs[-1][1:] == (Phase.CONFIRM, None):
+            assert crossed_cell(tracker.plans[-1], task.spec.digest) is not None
+            crossed_count += 1
+    assert crossed_count == 4 * len(sweep.cells)

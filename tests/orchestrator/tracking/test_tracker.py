@@ -12,7 +12,7 @@ from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
-from reports.plan_record import PlanRecord, TuningRecord
+from reports.plan_record import CrossedRecord, PlanRecord, TuningRecord
 from reports.store import open_store
 from search_spaces.schema import Phase
 from trainables.errors import ServiceError
@@ -414,6 +414,15 @@ def test_means_of_a_run_follow_the_protocol_of_its_sweep(
         (run,) = runs_of_sweep(client, "run", sweep * 64)
         means.append(run.data.metrics["test/accuracy_mean_last"])
     assert means == pytest.approx([0.89, 0.905, 0.88, 0.905])
+    crossed = replace(
+        cell, seeds=[], digests=[], crossed=CrossedRecord(["noise"], [0], [spec.digest])
+    )
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(make_plan([crossed], sweep="e" * 64, protocols=ends), "")
+    writer.record(result, Phase.CONFIRM)
+    (run,) = runs_of_sweep(client, "run", "e" * 64)
+    assert run.data.metrics["test/accuracy_mean_last"] == pytest.approx(0.89)
+    assert "nal.cell" not in run.data.tags
     # A run that stands alone is read by the default of its schedule.
     assert result.summary()["test/accuracy_mean_last"] == pytest.approx(0.88)
 
