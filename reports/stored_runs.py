@@ -87,9 +87,10 @@ def read_runs(
     tags: Mapping[str, str],
     digests: Collection[str] | None = None,
 ) -> Iterator[MlflowRun]:
-    """Yield the MLflow runs of an experiment that have some tags, most recently started first.
+    """Yield the MLflow runs of an experiment that have some tags.
 
-    Runs that were deleted in MLflow are left out.
+    Runs that were deleted in MLflow are left out. Of runs with the same digest, the most recently
+    started one comes first.
 
     Args:
         client: client of the MLflow store.

@@ -111,7 +111,7 @@ def print_joined_table(
     folder = layout_file.parent if layout_file else Path()
     uris = [_uri_of(sweep, folder, locations) for sweep in layout.sweeps]
     recorded = [
-        read_confirmed_sweep(uri, recorded_name(sweep.sweep))
+        read_confirmed_sweep(uri, recorded_name(sweep.sweep, folder))
         for uri, sweep in zip(uris, layout.sweeps, strict=True)
     ]
     places = [(uri, plan.sweep) for uri, (plan, _) in zip(uris, recorded, strict=True)]

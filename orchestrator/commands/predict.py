@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.approval import load_recorded_code
 from orchestrator.output import CommandConsole
 from reports.words import format_count
+from trainables.datasets.class_folders import printable
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record, write_atomically
 
@@ -144,7 +145,7 @@ def _predict_chunks(
         return rows
 
     for path, is_array, images in files:
-        names += [(str(path), str(index) if is_array else "") for index in range(len(images))]
+        names += [(printable(path), str(index) if is_array else "") for index in range(len(images))]
         chunk.append(images)
         if len(names) >= CHUNK_SIZE:
             yield predict()

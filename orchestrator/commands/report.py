@@ -159,16 +159,19 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     return 0
 
 
-def recorded_name(sweep: str) -> str:
+def recorded_name(sweep: str, folder: Path | None = None) -> str:
     """Return the text by which a store finds a sweep: a study is recorded by its name.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest.
+        folder: folder from which a relative path starts; None for the current folder.
 
     Raises:
         StudyError: if the study file cannot be read.
     """
-    return read_study_file(sweep).name if is_study_path(sweep) else sweep
+    if not is_study_path(sweep):
+        return sweep
+    return read_study_file(sweep if folder is None else str(folder / sweep)).name
 
 
 def _print_figures(figures: WrittenFigures, console: Console) -> None:

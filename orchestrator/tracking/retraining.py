@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags) -> str:
     """Return the shell command that trains a run of a cell, without its seed.
 
-    Values have full precision. A study file is named without its folder, since the command may be
-    published: it works in the folder of the study.
+    Values have full precision. A study file, and any file that a flag names by an absolute path, is
+    named without its folder, since the command may be published: it works in their folder.
 
     Args:
         cell: cell of the sweep: all seeds of one method, scenario and hyperparameter values.
@@ -33,6 +33,9 @@ def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags
         f"{name}={json.dumps(value, ensure_ascii=False)}"
         for name, value in cell.seed_group.values.items()
     ]
+    # The command has one scenario, which need not be the one that the search was made on.
+    searched = loaded_study.study.search.scenario
+    scenarios = ["search.scenario=null"] if searched not in (None, cell.scenario) else []
     # Other keys may refer to the methods of a flag, which `train` does not have.
     methods = [f"methods=[{', '.join(study_flags.methods)}]"] if study_flags.methods else []
     flags = replace(
@@ -42,7 +45,13 @@ def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags
         seeds=None,
         methods=None,
         scenarios=(loaded_study.extensions.text_with_references(cell.scenario),),
-        sets=(*study_flags.sets, *methods, *values),
+        sets=(*map(_without_folder, study_flags.sets), *scenarios, *methods, *values),
     )
     method = loaded_study.extensions.text_with_references(cell.method)
     return f"{command_line('train', flags)} --method {shlex.quote(method)}"
+
+
+def _without_folder(assignment: str) -> str:
+    """Return a value of `--set` in which an absolute path is reduced to the name of its file."""
+    key, _, value = assignment.partition("=")
+    return f"{key}={PurePath(value).name}" if PurePath(value).is_absolute() else assignment

@@ -206,7 +206,8 @@ def _input_format(result: RunResult) -> InputFormat:
     spec = result.spec
     source = source_of(spec.dataset)
     shape = result.input_shape
-    if not shape:  # a record of an earlier version
+    # A record of an earlier version; how pictures were resized is not known there.
+    if not shape and not source.has_picture_files:
         try:
             shape = spec.recipe.input_shape(source.image_shape)
         except FieldError:

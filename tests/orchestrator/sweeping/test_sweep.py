@@ -96,7 +96,7 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
 def test_candidates_are_compared_on_all_seeds_of_select(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compared_seeds = []
+    compared_seeds: list[list[int]] = []
 
     def choose(scores: Any, *arguments: Any) -> Any:
         compared_seeds.extend(list(objectives) for _, objectives in scores)

@@ -16,6 +16,7 @@ from orchestrator.commands import train
 from orchestrator.flags import StudyFlags
 from orchestrator.planning.plan import Plan
 from orchestrator.tracking.recording import plan_record
+from orchestrator.tracking.retraining import _without_folder
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def digest_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
         {},
         {"epochs": 3, "subset": 60, "trials": 2, "seeds": 1},
         {"scenarios": ("symmetric-0.2", "symmetric-incl-0.4"), "sets": ("recipe.batch_size=16",)},
+        {
+            "scenarios": ("symmetric-0.2", "symmetric-incl-0.4"),
+            "sets": ("search.scenario=symmetric-0.2",),
+        },
         {"methods": ("nal", "elr"), "sets": ("hyperparameters.elr.lambda=3",)},
         {"methods": ("nal",), "sets": ("vary={nal: {alpha: [0.6, 0.123456789]}}", "tune=[]")},
         {"sets": (RECIPE_SPACE, "reference.nal={lambda: 1.0e-6, learning_rate: 0.05}")},
@@ -77,6 +82,11 @@ def test_the_command_names_the_same_run(
         assert str(tmp_path) not in cell.command
         for seed, digest in zip(cell.seeds, cell.digests, strict=True):
             assert digest_of(f"{cell.command} --seed {seed}", monkeypatch) == digest
+
+
+def test_absolute_paths_of_flags_are_not_published() -> None:
+    assert _without_folder("backbone.weights=/home/alice/net.pt") == "backbone.weights=net.pt"
+    assert _without_folder("recipe.batch_size=16") == "recipe.batch_size=16"
 
 
 @pytest.mark.slow
