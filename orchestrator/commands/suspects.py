@@ -29,6 +29,7 @@ from trainables.diagnostics.store import load_diagnostics
 from trainables.errors import DataError, FieldError, HomeError, UserError
 from trainables.extensions import is_extension
 from trainables.run.record import Record, write_atomically
+from trainables.run.result import Status
 from trainables.run_data.realisation import held_out_count
 
 if TYPE_CHECKING:
@@ -126,9 +127,11 @@ def _read_run(record: Record) -> tuple[RunResult, Diagnostics]:
         )
     diagnostics = load_diagnostics(record.folder)
     if diagnostics is None or "seen" not in diagnostics:
+        is_finished = result.status is Status.FINISHED
+        reason = "was trained with diagnostics.every=0" if is_finished else f"is {result.status}"
         raise UserError(
-            f"run {record.digest[:12]} has no diagnostics of its last epoch: it is "
-            f"{result.status}, or was trained with diagnostics.every=0; choose another run"
+            f"run {record.digest[:12]} has no diagnostics of its last epoch, since it {reason}: "
+            "choose another run"
         )
     return result, diagnostics
 
