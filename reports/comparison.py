@@ -24,7 +24,7 @@ from reports.extra_columns import (
 from reports.notes import table_notes
 from reports.optimism import search_optimism
 from reports.paired import LEVEL, compare_paired, correct_by_holm
-from reports.paper import is_other_noise, paper_noise_of
+from reports.paper import OTHER_NOISE, is_other_noise, paper_noise_of
 from reports.quoted import find_quoted_results
 from reports.spread import Spread
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
@@ -465,7 +465,7 @@ def quoted_entry(result: PublishedAccuracy, scenario: str, title: str) -> Entry:
         and is_other_noise(result.convention, noise.convention)
     )
     marks = {
-        "†": has_other_noise,
+        OTHER_NOISE: has_other_noise,
         "‡": "pretrained" in result.backbone,
         NOT_CONVERGED: result.mean is None,
     }

@@ -312,7 +312,9 @@ def _merged_cells(
         for summary in sweep.cells_on(column.scenario):
             cell, key = summary.cell, _row_key(summary.cell)
             if key not in merged:
-                merged[key] = (summary, position)
+                # Rows of the same runs, under the names of two sweeps, are one.
+                if all(set(cell.digests) != set(each.cell.digests) for each, _ in merged.values()):
+                    merged[key] = (summary, position)
                 continue
             first, first_position = merged[key]
             digests = dict(zip(first.cell.seeds, first.cell.digests, strict=True))

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from reports.paired import LEVEL, compare_paired
-from reports.paper import CITATION, is_other_noise, paper_noise_of
+from reports.paper import CITATION, OTHER_NOISE_NOTE, is_other_noise, paper_noise_of
 from reports.public_runs import public_runs_notes
 from reports.search_notes import search_notes
 from reports.setting_notes import machine_notes, setting_notes, sizes_note
@@ -263,10 +263,7 @@ def _quoted_notes(cells: Sequence[CellSummary], quoted: QuotedResults) -> Iterat
         for result in quoted.results
         for convention in conventions
     ):
-        yield (
-            "† marks an accuracy for symmetric noise that differs from this scenario's, or may "
-            "differ, in whether it draws the true class."
-        )
+        yield OTHER_NOISE_NOTE
     if any("pretrained" in result.backbone for result in quoted.results):
         yield "‡ marks the paper's accuracy of a network that started from ImageNet weights."
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}

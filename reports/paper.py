@@ -197,6 +197,16 @@ def paper_noise_of(scenario: str) -> PaperNoise | None:
     return PaperNoise(kind.partition("-")[0], float(rate), includes_true_class, variant)
 
 
+OTHER_NOISE = "†"
+"""Mark of a published accuracy for which `is_other_noise` holds."""
+
+OTHER_NOISE_NOTE = (
+    f"{OTHER_NOISE} marks an accuracy for symmetric noise that differs from this scenario's, or "
+    "may differ, in whether it draws the true class."
+)
+"""Note under tables with this mark."""
+
+
 def is_other_noise(published: str, own: str) -> bool:
     """Return whether published symmetric noise differs, or may differ, from that of a scenario.
 

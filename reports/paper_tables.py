@@ -19,6 +19,8 @@ from reports.notes import table_notes
 from reports.paper import (
     CITATION,
     METRICS,
+    OTHER_NOISE,
+    OTHER_NOISE_NOTE,
     STUDIES_BY_TABLE,
     is_same_name,
     paper_noise_of,
@@ -30,7 +32,7 @@ from reports.words import format_count
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from reports.aggregate import CellSummary
     from reports.paper import PaperResult
@@ -153,6 +155,17 @@ def paper_table(
     # The parts of a table have the same label noise, and differ in the dataset.
     columns = dict.fromkeys(column for part in parts for column in part.columns)
     has_several_parts = len(parts) > 1
+    sections = tuple(
+        Section(part.study.dataset if has_several_parts else "", tuple(_rows(part, columns)))
+        for part in parts
+    )
+    marks = {
+        mark
+        for section in sections
+        for row in section.rows
+        for entry in row.entries
+        for mark in entry.marks
+    }
     return Table(
         source=parts[0].table_source,
         further_sources=tuple(part.table_source for part in parts[1:]),
@@ -162,11 +175,8 @@ def paper_table(
             "%, measured above published"
         ),
         columns=tuple(column.title for column in columns),
-        sections=tuple(
-            Section(part.study.dataset if has_several_parts else "", tuple(_rows(part, columns)))
-            for part in parts
-        ),
-        notes=(*_own_notes(number, parts), *_sweeps_notes(parts)),
+        sections=sections,
+        notes=(*_own_notes(number, parts, marks), *_sweeps_notes(parts)),
     )
 
 
@@ -363,17 +373,26 @@ def _departures(part: _Part, scenario: str, summary: CellSummary | None = None) 
     return departures
 
 
-def _own_notes(number: int, parts: Sequence[_Part]) -> Iterator[str]:
-    """Yield the notes on the joined table as a whole."""
+def _own_notes(number: int, parts: Sequence[_Part], marks: Collection[str]) -> Iterator[str]:
+    """Yield the notes on the joined table as a whole.
+
+    Args:
+        number: number of the table.
+        parts: parts of the table.
+        marks: marks of its entries.
+    """
     yield (
         f'Rows marked "paper" quote {CITATION}, Table {number}, with ± as printed there; they are '
         "never bold."
     )
-    yield (
-        f"{OTHER_EPOCH} marks a published accuracy that is of another epoch than the measured ones "
-        "beside it, or of an unknown epoch. Measured accuracies are of the last epoch, or "
-        "of the published accuracy's epoch where the runs have it."
-    )
+    if OTHER_EPOCH in marks:
+        yield (
+            f"{OTHER_EPOCH} marks a published accuracy that is of another epoch than the measured "
+            "ones beside it, or of an unknown epoch. Measured accuracies are of the last epoch, or "
+            "of the published accuracy's epoch where the runs have it."
+        )
+    if OTHER_NOISE in marks:
+        yield OTHER_NOISE_NOTE
     symmetric = [
         noise
         for part in parts

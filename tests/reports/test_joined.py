@@ -123,6 +123,13 @@ def test_one_method_has_the_seeds_of_all_sweeps_and_a_run_counts_once() -> None:
     assert row.entries[0].accuracy_by_seed == pytest.approx({0: 70.0, 1: 72.0, 2: 74.0})
 
 
+def test_the_same_runs_under_two_names_are_one_row() -> None:
+    cell = make_cell("ce", seeds=(0, 1))
+    second = sweep_of("b", [(replace(cell, origin="tuned", trials=3), [0.70, 0.72])])
+    (row,) = joined_table([FIRST, second], JoinedLayout()).sections[0].rows
+    assert row.entries[0].accuracy_by_seed == pytest.approx({0: 70.0, 1: 72.0})
+
+
 @pytest.mark.parametrize("cell", ["", text_hash("other fixed values")])
 def test_runs_that_differ_in_more_than_their_seeds_are_not_one_cell(cell: str) -> None:
     first = sweep_of("a", [(make_cell("ce", seeds=(0, 1)), [0.70, 0.72])])
