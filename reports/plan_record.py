@@ -280,15 +280,21 @@ class PlanRecord:
         return cell.epochs or self.scenario_epochs.get(cell.scenario, self.epochs)
 
     @property
+    def digests_by_phase(self) -> dict[str, set[str]]:
+        """Digests of the runs in the plan, by the name of the phase."""
+        candidates = [candidate for search in self.searches for candidate in search.candidates]
+        crossed = [cell.crossed for cell in self.cells if cell.crossed]
+        return {
+            "search": {digest for search in self.searches for digest in search.digests},
+            "select": {digest for candidate in candidates for digest in candidate.digests},
+            "confirm": {digest for cell in self.cells for digest in cell.digests}
+            | {digest for runs in crossed for digest in runs.digests},
+        }
+
+    @property
     def digests(self) -> set[str]:
         """Digests of all runs in the plan: trials, candidates and cells."""
-        records: list[CellRecord | CrossedRecord | TuningRecord | CandidateRecord] = [
-            *self.cells,
-            *(cell.crossed for cell in self.cells if cell.crossed),
-            *self.searches,
-            *(candidate for search in self.searches for candidate in search.candidates),
-        ]
-        return {digest for record in records for digest in record.digests}
+        return set().union(*self.digests_by_phase.values())
 
     def to_json(self) -> str:
         """Return the plan as indented JSON."""

@@ -18,7 +18,7 @@ from reports.store import (
     search_runs,
     translate_store_errors,
 )
-from reports.stored_runs import read_runs
+from reports.stored_runs import ENDED_STATUSES, read_runs
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.provenance import NO_COMMIT
@@ -304,7 +304,7 @@ def _distinct_runs(runs: Iterable[MlflowRun]) -> Iterator[MlflowRun]:
     seen_digests = set()
     for run in runs:
         digest = run.data.tags["nal.digest"]
-        if run.info.status in ("FINISHED", "FAILED") and digest not in seen_digests:
+        if run.info.status in ENDED_STATUSES and digest not in seen_digests:
             seen_digests.add(digest)
             yield run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reports.words import GREEK_LETTERS, format_count, format_values, in_order
+from reports.words import GREEK_LETTERS, format_count, format_space, format_values, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
         space = in_order(search.space)
-        ranges = ", ".join(_describe_space(name, space[name]) for name in space)
+        ranges = ", ".join(format_space(name, space[name]) for name in space)
         scenario_title = titles.get(search.scenario, search.scenario)
         chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
@@ -80,11 +80,6 @@ def _describe_scope(plan: PlanRecord, search: TuningRecord) -> str:
     if len(search.serves) > 1:
         return "one search serves all scenarios"
     return "the search serves this scenario only"
-
-
-def _describe_space(name: str, space: Space) -> str:
-    scale = ", log" if space.log else ""
-    return f"{GREEK_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
 
 
 def _untuned_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:

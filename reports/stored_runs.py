@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DIGEST_TAG = "nal.digest"
 """Name of the MLflow tag that holds the digest of a training run."""
 
+ENDED_STATUSES = ("FINISHED", "FAILED")
+"""MLflow's statuses of runs that are written completely; the status is written last."""
+
 RUNS_PER_QUERY = 500
 """Number of runs whose metrics, parameters and tags one query of a database reads."""
 

@@ -9,7 +9,7 @@ from trainables.extensions import without_hash
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trainables.run.parameters import Value
+    from trainables.run.parameters import Space, Value
 
 T = TypeVar("T")
 
@@ -68,6 +68,12 @@ def format_accuracy(mean: float | None, spread: float | None, *, one_run: bool =
     if spread is None:
         return f"{mean:.2f} ± {NO_NUMBER}" if one_run else f"{mean:.2f}"
     return f"{mean:.2f} ± {spread:.2f}"
+
+
+def format_space(name: str, space: Space) -> str:
+    """Format the range of a hyperparameter, for example "λ in [0.05, 20], log"."""
+    scale = ", log" if space.log else ""
+    return f"{GREEK_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
 
 
 def format_p_value(p_value: float) -> str:

@@ -10,6 +10,7 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
+from orchestrator.planning.cost import format_size
 from orchestrator.tracking.sweep_uses import folder_bytes, read_sweep_uses, run_bytes, select_use
 from reports.plan_record import PLAN_FILE
 from reports.words import format_count
@@ -19,7 +20,6 @@ from trainables.run.record import Record
 if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.tracking.sweep_uses import SweepUse
-    from reports.plan_record import PlanRecord
 
 
 def list_sweeps(home: Home, *, as_json: bool) -> int:
@@ -44,13 +44,13 @@ def list_sweeps(home: Home, *, as_json: bool) -> int:
     numbers = [Column(name, justify="right") for name in ("runs", "size", "alone")]
     table = headed_table("study", "digest", "changed", "state", *numbers)
     for row in rows:
-        sizes = _format_size(row["bytes"]), _format_size(row["own_bytes"])
+        sizes = format_size(row["bytes"]), format_size(row["own_bytes"])
         texts = (row["study"], row["sweep"][:12], row["changed"], row["state"], str(row["runs"]))
         table.add_row(*map(Text, (*texts, *sizes)))
     console = CommandConsole()
     console.print(table)
     console.print(
-        f"\nThe whole home folder occupies {_format_size(folder_bytes(home.path))}. `alone` is the "
+        f"\nThe whole home folder occupies {format_size(folder_bytes(home.path))}. `alone` is the "
         "size of what no other sweep uses; MLflow's part is not counted.",
         soft_wrap=True,
     )
@@ -90,10 +90,10 @@ def show(home: Home, digest: str, *, as_json: bool) -> int:
             (phase, ", ".join(f"{count} {status}" for status, count in counts.items()))
             for phase, counts in values["phases"].items()
         ),
-        ("size", f"{_format_size(values['bytes'])} in {format_count(values['runs'], 'run')}"),
+        ("size", f"{format_size(values['bytes'])} in {format_count(values['runs'], 'run')}"),
         (
             "alone",
-            f"{_format_size(values['own_bytes'])}; "
+            f"{format_size(values['own_bytes'])}; "
             f"{format_count(values['shared_runs'], 'run')} used by other sweeps too",
         ),
     ]
@@ -132,7 +132,7 @@ def _values(home: Home, use: SweepUse) -> dict[str, Any]:
 
 def _phase_counts(home: Home, use: SweepUse) -> dict[str, dict[str, int]]:
     """Return the number of runs of a sweep by phase and by how they ended."""
-    phases = _digests_by_phase(use.plan)
+    phases = use.plan.digests_by_phase
     listed = set().union(*phases.values())
     phases["needed by these"] = set(use.digests - listed)
     counts = {}
@@ -143,27 +143,3 @@ def _phase_counts(home: Home, use: SweepUse) -> dict[str, dict[str, int]]:
         )
         counts[phase] = dict(Counter(statuses).most_common())
     return {phase: count for phase, count in counts.items() if count}
-
-
-def _digests_by_phase(plan: PlanRecord) -> dict[str, set[str]]:
-    """Return the digests of the runs that a plan lists, by phase."""
-    return {
-        "search": {digest for search in plan.searches for digest in search.digests},
-        "select": {
-            digest
-            for search in plan.searches
-            for candidate in search.candidates
-            for digest in candidate.digests
-        },
-        "confirm": {
-            digest
-            for cell in plan.cells
-            for digest in (*cell.digests, *(cell.crossed.digests if cell.crossed else ()))
-        },
-    }
-
-
-def _format_size(size: float) -> str:
-    """Return a size in bytes as text, such as "12.3 MB"."""
-    unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6)) if size >= f), ("kB", 1e3))
-    return f"{size / factor:.1f} {unit}"

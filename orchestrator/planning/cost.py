@@ -268,7 +268,9 @@ def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> Cost:
 
 
 def format_size(byte_count: float) -> str:
-    """Format a number of bytes, for example "12 MB" or "13.5 GB"."""
+    """Format a number of bytes, for example "34 kB", "12 MB" or "13.5 GB"."""
+    if byte_count < 1e6:
+        return f"{byte_count / 1e3:.0f} kB"
     return f"{byte_count / 1e6:.0f} MB" if byte_count < 1e9 else f"{byte_count / 1e9:.1f} GB"
 
 

@@ -15,6 +15,7 @@ from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.report import build_report
 from reports.store import local_artifact_folder
+from reports.stored_runs import ENDED_STATUSES
 from search_spaces.schema import Phase
 from trainables.errors import RecordError
 from trainables.run.record import Record
@@ -85,7 +86,7 @@ class StoredRecords:
             if run.get("nal.kind") == "sweep":
                 folder = local_artifact_folder(run["artifact_uri"])
                 sweeps[run["nal.sweep"]] = StoredSweep(run["status"] == "FINISHED", folder)
-            elif run.get("nal.kind") == "run" and run["status"] in ("FINISHED", "FAILED"):
+            elif run.get("nal.kind") == "run" and run["status"] in ENDED_STATUSES:
                 statuses[run.get("nal.sweep", ""), run["nal.digest"]] = run["nal.status"]
         return cls(sweeps, statuses)
 

@@ -49,7 +49,7 @@ from orchestrator.tracking.summaries import (
 from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import mask_password, open_store, translate_store_errors
-from reports.stored_runs import read_runs
+from reports.stored_runs import ENDED_STATUSES, read_runs
 from trainables.errors import ServiceError
 from trainables.run.result import RunResult, Status
 
@@ -78,7 +78,7 @@ MAX_NOTE_LENGTH = 5000
 
 def was_fully_written(run: MlflowRun) -> bool:
     """Return whether an MLflow run was written completely, with its final status."""
-    return run.info.status in ("FINISHED", "FAILED")
+    return run.info.status in ENDED_STATUSES
 
 
 RESUMABLE_STATUSES = (Status.OUT_OF_MEMORY, Status.STOPPED)

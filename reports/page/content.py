@@ -14,6 +14,7 @@ from reports.words import (
     format_accuracy,
     format_count,
     format_extension,
+    format_space,
     format_values,
 )
 from trainables.run.metrics import VAL_MEAN_LAST
@@ -305,7 +306,7 @@ def _circumstances(run: RecordedRun) -> dict[str, str]:
 def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch:
     reference = search.reference
     facts = {
-        "Searched": "; ".join(map(_describe_space, search.space, search.space.values())),
+        "Searched": "; ".join(map(format_space, search.space, search.space.values())),
         "Trials": f"{len(search.digests)} of {search.trials} on {search.scenario}",
         "Reference": f"{format_values(reference.values)} ({reference.source})" if reference else "",
         "Chosen": format_values(search.chosen) if search.chosen else "not yet",
@@ -334,11 +335,6 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
             if digest in runs
         ),
     )
-
-
-def _describe_space(name: str, space: Space) -> str:
-    scale = ", logarithmic" if space.log else ""
-    return f"{GREEK_LETTERS.get(name, name)} from {space.low:g} to {space.high:g}{scale}"
 
 
 def _values_of(run: RecordedRun, space: Mapping[str, Space]) -> dict[str, Value]:

@@ -71,7 +71,7 @@ def test_searches_show_values_and_held_out_accuracies() -> None:
     (search,) = page_of(plan, page_runs(plan)).searches
     assert search.title == "NAL on symmetric-0.4"
     assert dict(search.facts) == {
-        "Searched": "λ from 0.05 to 20, logarithmic; α from 0.5 to 0.99",
+        "Searched": "λ in [0.05, 20], log; α in [0.5, 0.99]",
         "Trials": "2 of 3 on symmetric-0.4",
         "Reference": "λ = 0.5, α = 0.9 (paper, section 5.2)",
         "Chosen": "λ = 1.235, α = 0.91",
