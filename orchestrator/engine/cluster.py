@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ RAY_ENVIRONMENT = {
 They turn off Ray's output, usage statistics and snapshots of the experiment. They also hide all
 GPUs from workers to which Ray has assigned none.
 """
+
+AUTH_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+"""Environment variables by which a user chooses how Ray authenticates."""
+
+DEFAULT_AUTH_TOKEN_FILE = Path("~/.ray/auth_token")
+"""File in which Ray expects the user's token."""
 
 TEMP_FOLDER_PREFIX = "nal-"
 """Start of the names of temporary folders, before the process ID."""
@@ -103,9 +110,27 @@ def _use_auth_token() -> None:
 
     An authentication mode that the user has chosen is left unchanged.
     """
-    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", DEFAULT_AUTH_TOKEN_FILE)).expanduser()
     if "RAY_AUTH_TOKEN" in os.environ or token_file.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _create_auth_token() -> None:
+    """Create the user's token for Ray, which only the user can read, unless there is one.
+
+    Ray would create it too, but readable by all users. If two processes start Ray for the first
+    time at the same time, Ray would also replace the first one's token by the second one's, and the
+    first process could not reach its own Ray.
+    """
+    path = DEFAULT_AUTH_TOKEN_FILE.expanduser()
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        with suppress(FileExistsError):  # another process was faster
+            os.link(file.name, path)
 
 
 @contextmanager
@@ -173,6 +198,8 @@ def _connect(address: str | None, temp_dir: str) -> None:
         "num_cpus": usable_cpu_count(),
     }
     previous_handler = signal.getsignal(signal.SIGTERM)
+    if not address and not AUTH_VARIABLES & os.environ.keys():
+        _create_auth_token()
     try:
         # Ray puts the driver's working directory on the module search path of its workers.
         with chdir(working_dir_of_workers(temp_dir)):

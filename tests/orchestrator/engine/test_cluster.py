@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import stat
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import ray
 
 from orchestrator.engine import cluster
-from orchestrator.engine.cluster import count_slots, cpus_for_fewer_runs, has_gpus, ray_cluster
+from orchestrator.engine.cluster import (
+    AUTH_VARIABLES,
+    count_slots,
+    cpus_for_fewer_runs,
+    has_gpus,
+    ray_cluster,
+)
 from trainables.errors import ServiceError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
@@ -105,7 +117,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
 
 
-@pytest.mark.usefixtures("_no_ray")
+@pytest.mark.usefixtures("_no_ray", "user_home")
 def test_a_slow_start_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", SlowRay(1).init)
     notices: list[str] = []
@@ -117,7 +129,7 @@ def test_a_slow_start_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.usefixtures("_no_ray")
+@pytest.mark.usefixtures("_no_ray", "user_home")
 def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", SlowRay(cluster.MAX_START_ATTEMPTS).init)
     notices: list[str] = []
@@ -127,6 +139,62 @@ def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.Monkey
     with pytest.raises(ServiceError, match=message), ray_cluster(None, notices.append):
         pass
     assert len(notices) == cluster.MAX_START_ATTEMPTS - 1
+
+
+@pytest.fixture
+def user_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the home directory of a user who has no token for Ray and has chosen nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in AUTH_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("_no_ray")
+def test_a_token_that_only_the_user_can_read_is_created_once(
+    user_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token_file = user_home / ".ray" / "auth_token"
+    tokens: list[str] = []
+    monkeypatch.setattr(ray, "init", lambda **_options: tokens.append(token_file.read_text()))
+    for _ in range(2):
+        with ray_cluster(None, tokens.append):
+            pass
+    assert re.fullmatch("[0-9a-f]{64}", tokens[0])
+    assert tokens == [tokens[0]] * 2
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(token_file.parent.stat().st_mode) == 0o700
+    assert list(token_file.parent.iterdir()) == [token_file]
+
+
+@pytest.mark.usefixtures("_no_ray")
+@pytest.mark.parametrize("variable", sorted(AUTH_VARIABLES))
+def test_no_token_is_created_where_the_user_has_chosen(
+    variable: str, user_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_options: None)
+    monkeypatch.setenv(variable, "disabled")
+    with ray_cluster(None, print):
+        pass
+    assert not list(user_home.iterdir())
+
+
+@pytest.mark.usefixtures("_no_ray")
+def test_a_token_of_a_faster_process_is_kept(
+    user_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token_file = user_home / ".ray" / "auth_token"
+
+    def create_token(_byte_count: int) -> str:
+        token_file.write_text("of the faster process")
+        return "of this process"
+
+    monkeypatch.setattr(secrets, "token_hex", create_token)
+    monkeypatch.setattr(ray, "init", lambda **_options: None)
+    with ray_cluster(None, print):
+        pass
+    assert token_file.read_text() == "of the faster process"
+    assert list(token_file.parent.iterdir()) == [token_file]
 
 
 @pytest.mark.slow
