@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
     from search_spaces.schema import Study
+    from trainables.datasets.base import Dataset
 
 MAX_TRIALS = 8
 """Largest number of trials of each search of a suggested sweep."""
+FEW_TRIALS = 4
+"""Number of trials of each search of a suggested sweep with few runs."""
 MAX_SEEDS = 3
 """Largest number of seeds in the confirm phase of a suggested sweep."""
 TEST_SUBSET = 2_000
@@ -53,13 +56,19 @@ class Floor:
     Attributes:
         epochs: number of epochs.
         samples_per_class: number of training samples, divided by the number of classes.
+        steps: number of training steps.
     """
 
     epochs: int
     samples_per_class: int
+    steps: int
 
 
-FLOORS = (Floor(epochs=20, samples_per_class=200), Floor(epochs=10, samples_per_class=50))
+FLOORS = (
+    Floor(epochs=20, samples_per_class=200, steps=MIN_TELLING_STEPS),
+    Floor(epochs=10, samples_per_class=50, steps=MIN_TELLING_STEPS),
+    Floor(epochs=10, samples_per_class=50, steps=0),
+)
 """Floors in the order in which they are tried. Below the last one, networks learn next to nothing,
 and a sweep tells nothing about the methods."""
 
@@ -94,10 +103,11 @@ def suggest_smaller_sweep(
     """Suggest changes of a study with which its sweep ends within a time limit.
 
     The study is reduced in this order, until a sweep fits: one scenario, few trials and seeds;
-    fewer test samples; only cross entropy and the tuned methods; a small network. In each of these
-    sweeps, the product of the numbers of epochs and training samples is the largest that fits,
-    above a floor (`FLOORS`). If there are fewer epochs than in the study, the last epoch ends a
-    cycle of the learning-rate schedule. bf16 is replaced by float32 where it is emulated.
+    fewer test samples; only cross entropy and the tuned methods; a small network; few runs before
+    the confirm phase. In each of these sweeps, the product of the numbers of epochs and training
+    samples is the largest that fits, above a floor (`FLOORS`). If there are fewer epochs than in
+    the study, the last epoch ends a cycle of the learning-rate schedule. bf16 is replaced by
+    float32 where it is emulated.
 
     Args:
         study_flags: flags by which the user selected the study and changed it.
@@ -131,7 +141,7 @@ def suggest_smaller_sweep(
                 continue
             for size in sizes:
                 sweep = reduced_study.sweep_of(size, reduced_cost)
-                if sweep.seconds <= max_seconds:
+                if sweep.seconds <= max_seconds and sweep.step_count >= floor.steps:
                     return sweep
     best = min(smallest, key=lambda sweep: sweep.seconds, default=None)
     return best if best is not None and best.seconds < cost.plan_seconds(plan) else None
@@ -173,15 +183,26 @@ def _iter_reduced_flags(
     if study.tune and len(methods) < len(study.methods):
         flags = replace(flags, methods=methods)
         yield flags
+    if _accepts_small_network(study, dataset):
+        flags = _with_values(flags, f"backbone.name={SMALL_NETWORK}")
+        if plan.posterior_specs and study.posterior.backbone is not None:
+            flags = _with_values(flags, f"posterior.backbone.name={SMALL_NETWORK}")
+        yield flags
+    if study.tune:
+        few_trials = min(FEW_TRIALS, study.search.trials)
+        few_seeds = list(study.select.seeds[:1])
+        flags = _with_values(flags, "select.candidates=1", f"select.seeds={few_seeds}")
+        yield replace(flags, trials=few_trials)
+
+
+def _accepts_small_network(study: Study, dataset: Dataset) -> bool:
+    """Return whether the images of a dataset have a size that the small network accepts."""
     try:
         image_shape = matched_recipe(study).input_shape(dataset.image_shape)
         backbone_of(SMALL_NETWORK).check(image_shape)
     except FieldError:
-        return
-    flags = _with_values(flags, f"backbone.name={SMALL_NETWORK}")
-    if plan.posterior_specs and study.posterior.backbone is not None:
-        flags = _with_values(flags, f"posterior.backbone.name={SMALL_NETWORK}")
-    yield flags
+        return False
+    return True
 
 
 def _with_values(study_flags: StudyFlags, *assignments: str) -> StudyFlags:

@@ -10,6 +10,7 @@ from plans import TWO_SCENARIOS, machine_cost, random_data
 from orchestrator.flags import StudyFlags
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.shrink import (
+    FEW_TRIALS,
     FLOORS,
     MAX_SEEDS,
     MAX_TIME_FRACTION,
@@ -153,8 +154,24 @@ def test_a_suggested_sweep_with_enough_steps_tells_methods_apart() -> None:
     assert smaller.is_telling
 
 
+@pytest.mark.slow
+def test_runs_are_long_enough_to_tell_methods_apart_rather_than_many() -> None:
+    flags = StudyFlags(study="cifar10")
+    smaller = suggest(flags, plan_of(flags), machine(0.45))
+    assert smaller is not None
+    assert smaller.seconds <= MAX_TIME_FRACTION * HOUR
+    assert smaller.is_telling
+    study = smaller.flags.load().study
+    assert study.search.trials == FEW_TRIALS
+    assert (study.select.candidates, study.select.seeds) == (1, (2000,))
+    assert len(study.confirm.seeds) == MAX_SEEDS
+
+
 def test_a_sweep_that_cannot_be_reduced_has_no_suggestion() -> None:
-    sets = ("backbone.name=resnet-w16", "recipe.window=1", "recipe.evaluate_every=2")
+    sets = (
+        *("backbone.name=resnet-w16", "recipe.window=1", "recipe.evaluate_every=2"),
+        *("select.candidates=1", "select.seeds=[2000]"),
+    )
     flags = StudyFlags(
         study="cifar10",
         trials=1,
