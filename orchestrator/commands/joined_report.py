@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from orchestrator.commands.report import recorded_name
 from orchestrator.home import Home
 from orchestrator.output import CommandConsole, print_json
-from orchestrator.planning.planned_cells import plan_study
 from orchestrator.table_layout import LayoutSweep, TableLayout, read_layout
 from orchestrator.tracking.home_store import open_home_store, update_home_store
+from orchestrator.tracking.planned_cells import plan_study
 from reports.formats import find_format, table_values
 from reports.joined import joined_table
 from reports.paper import STUDIES_BY_TABLE

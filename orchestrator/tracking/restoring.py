@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSweep:
-    """A sweep in an MLflow store.
+class WrittenSweep:
+    """A sweep as it was written to an MLflow store.
 
     Attributes:
         is_finished: whether the sweep was written completely, with its tables.
@@ -64,7 +64,7 @@ class StoredRecords:
             sweep ("" for a run without a sweep) and of the run.
     """
 
-    sweeps: Mapping[str, StoredSweep] = field(default_factory=dict)
+    sweeps: Mapping[str, WrittenSweep] = field(default_factory=dict)
     statuses: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
@@ -85,7 +85,7 @@ class StoredRecords:
         for run in runs.values():  # deleted ones first, so that their replacements count
             if run.get("nal.kind") == "sweep":
                 folder = local_artifact_folder(run["artifact_uri"])
-                sweeps[run["nal.sweep"]] = StoredSweep(run["status"] == "FINISHED", folder)
+                sweeps[run["nal.sweep"]] = WrittenSweep(run["status"] == "FINISHED", folder)
             elif run.get("nal.kind") == "run" and run["status"] in ENDED_STATUSES:
                 statuses[run.get("nal.sweep", ""), run["nal.digest"]] = run["nal.status"]
         return cls(sweeps, statuses)

@@ -28,7 +28,8 @@ from reports.figures.ranks import collect_ranks
 from reports.figures.response import collect_response
 from reports.figures.sensitivity import collect_sensitivity
 from reports.figures.source import file_stem
-from reports.figures.style import SUFFIXES, printable, render
+from reports.figures.style import SUFFIXES, render
+from reports.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -13,6 +13,8 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reports.words import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -114,11 +116,6 @@ _SETTINGS: Any = {
 def numbered_role(number: int) -> str:
     """Return the role of the line with a number; looks repeat if there are too many lines."""
     return f"line-{number % NUMBERED_LOOKS}"
-
-
-def printable(text: str) -> str:
-    """Replace characters that are no glyphs, such as control characters, by spaces."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def render(

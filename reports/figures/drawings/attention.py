@@ -6,7 +6,8 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from reports.figures.drawings.panels import add_legend, add_title, new_figure
-from reports.figures.style import BLUE, GREY, VERMILION, printable
+from reports.figures.style import BLUE, GREY, VERMILION
+from reports.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

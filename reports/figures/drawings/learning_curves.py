@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.figures.drawings.panels import draw_panel, new_figure
-from reports.figures.style import GREEN, GREY, printable
+from reports.figures.style import GREEN, GREY
+from reports.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from reports.figures.style import LINE_LOOKS, TEXT_WIDTH, printable
+from reports.figures.style import LINE_LOOKS, TEXT_WIDTH
+from reports.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

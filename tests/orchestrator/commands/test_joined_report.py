@@ -11,7 +11,7 @@ from stores import fresh_store
 
 from orchestrator.commands import joined_report
 from orchestrator.flags import Locations
-from orchestrator.planning.planned_cells import plan_study
+from orchestrator.tracking.planned_cells import plan_study
 from orchestrator.tracking.tracker import Tracker
 from reports.paper import STUDIES_BY_TABLE
 from trainables.errors import HomeError, UserError

@@ -49,6 +49,6 @@ def test_text_of_a_study_is_no_formula_and_no_markup(tmp_path: Path) -> None:
 
 
 def test_a_nan_is_an_empty_cell() -> None:
-    assert to_csv([{"a": float("nan"), "b": 0.1}, {"a": "x,\x00", "b": 2}]) == (
+    assert to_csv([{"a": float("nan"), "b": 0.1}, {"a": "x,\x00\n", "b": 2}]) == (
         b'a,b\n,0.1\n"x, ",2\n'
     )
