@@ -14,7 +14,12 @@ from rich.text import Text
 from orchestrator.home import folder_bytes
 from orchestrator.output import CommandConsole, facts_table, headed_table, print_json
 from orchestrator.planning.cost import format_size
-from orchestrator.tracking.sweep_removal import find_unchanged, mark_as_deleted, move_to_trash
+from orchestrator.tracking.sweep_removal import (
+    GC_ADVICE,
+    find_unchanged,
+    mark_as_deleted,
+    move_to_trash,
+)
 from orchestrator.tracking.sweep_uses import read_sweep_uses, run_bytes, select_use
 from reports.plan_record import PLAN_FILE
 from reports.store import check_store, home_database, mask_password
@@ -166,8 +171,7 @@ def _remove_from_mlflow(locations: Locations, use: SweepUse, console: Console) -
         text = f"the MLflow runs of the sweep were not marked as deleted: {error}"
     else:
         text = (
-            f"{format_count(count, 'run')} marked as deleted in {mask_password(uri)}; `mlflow gc` "
-            "frees what is marked as deleted there"
+            f"{format_count(count, 'run')} marked as deleted in {mask_password(uri)}; {GC_ADVICE}"
         )
     console.print(f"\n{text}", soft_wrap=True)
 

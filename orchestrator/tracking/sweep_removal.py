@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.tracking.sweep_uses import SweepUse
 
+GC_ADVICE = "`mlflow gc` frees what is marked as deleted there, by whomever"
+"""Sentence that says how the place of deleted MLflow runs becomes free."""
+
 
 def move_to_trash(home: Home, shown_use: SweepUse) -> Path:
     """Move a sweep and the runs that only it uses to the trash of a home folder.
