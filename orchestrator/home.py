@@ -257,7 +257,7 @@ class Home:
             file = lock_path.open("a+")
         except OSError as error:
             raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
-        with self.in_use(), file as lock:
+        with file as lock, self.in_use():
             try:
                 lock_until_closed(lock, patience_seconds=0)
             except OSError:
