@@ -112,11 +112,11 @@ def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None
         with home.not_in_use():
             count, freed_bytes = delete_unused_checkpoints(home, plan.digest)
     except NalError as error:
-        console.print(f"\ncheckpoints outside the table stay for now: {error}", soft_wrap=True)
+        console.print(f"checkpoints outside the table stay for now: {error}", soft_wrap=True)
     else:
         if count:
             console.print(
-                f"\nkeep: table: the checkpoints of {format_count(count, 'run')} were deleted, "
+                f"keep: table: the checkpoints of {format_count(count, 'run')} were deleted, "
                 f"{costs.format_size(freed_bytes)}",
                 soft_wrap=True,
             )

@@ -161,7 +161,7 @@ def _disk_text(plan: Plan, cost: MachineCost, locations: Locations) -> str:
     home = locations.home
     added_text = f"at most {format_size(cost.plan_bytes(plan))} of checkpoints"
     if plan.study.keep == "table":
-        added_text += ", most of which are deleted at the end (keep: table)"
+        added_text += "; those outside the table are deleted at the end (keep: table)"
     used_bytes, removed_bytes = folder_bytes(home.path), folder_bytes(home.trash_dir)
     if not used_bytes:
         return added_text
