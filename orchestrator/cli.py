@@ -350,7 +350,7 @@ def data_prepare(
 
 
 sweeps_app = typer.Typer(
-    help="List and describe the sweeps of a home folder.",
+    help="List, describe and remove the sweeps of a home folder.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -374,6 +374,22 @@ def sweeps_show(digest: DigestArgument, locations: Locations, json: JsonFlag = F
     from orchestrator.commands import sweeps as sweeps_command
 
     raise typer.Exit(sweeps_command.show(locations.home, digest, as_json=json))
+
+
+@sweeps_app.command("remove")
+@with_flags("digest", "home_dir", "tracking_uri", "yes", "dry_run")
+def sweeps_remove(
+    digest: DigestArgument,
+    locations: Locations,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without confirmation.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be removed.")
+    ] = False,
+) -> None:
+    """Move a sweep to trash/, with the runs that nothing else uses."""
+    from orchestrator.commands import sweeps as sweeps_command
+
+    raise typer.Exit(sweeps_command.remove(locations, digest, yes=yes, dry_run=dry_run))
 
 
 @app.command()

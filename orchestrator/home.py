@@ -6,18 +6,21 @@ labels/          labels read from the user's files, by their hash
 realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
 sweeps/          plans of sweeps, and the lock of each study
+trash/           removed sweeps with their runs, which no command reads
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given
 optuna.db        hyperparameter searches
 mlflow.db        MLflow's runs, unless --tracking-uri is given; artifacts/ beside it
+lock             locked by every command that trains, and by those that delete what was trained
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,8 +42,32 @@ DISK_RESERVE_BYTES = 200e6
 """Free disk space that is reserved for databases, logs and caches, in bytes."""
 
 
+LOCK_PATIENCE_SECONDS = 60.0
+"""Longest wait for a command that removes runs from the home folder, in seconds."""
+
+
 class StudyLockedError(HomeError):
     """Another process is carrying out a sweep of a study."""
+
+
+class HomeInUseError(HomeError):
+    """Another process trains in the home folder, or removes runs from it."""
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the space that the files in a folder occupy on the disk, in bytes; 0 if it is missing.
+
+    Links are not followed.
+    """
+    total = 0
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += folder_bytes(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):
+                    total += 512 * entry.stat(follow_symlinks=False).st_blocks
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,11 @@ class Home:
     def search_database(self) -> Path:
         """SQLite database in which Optuna stores the hyperparameter searches."""
         return self.path / "optuna.db"
+
+    @property
+    def trash_dir(self) -> Path:
+        """Folder to which removed sweeps and their runs are moved."""
+        return self.path / "trash"
 
     @property
     def artifact_dir(self) -> Path:
@@ -159,16 +191,64 @@ class Home:
             )
 
     @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes from removing runs for the duration of the context.
+
+        Any number of processes may use the home folder at the same time.
+
+        Raises:
+            HomeInUseError: if another process is removing runs, and does not end soon.
+            HomeError: if the lock file cannot be written.
+        """
+        message = (
+            f"another command is removing runs from {self.path}: type this command again when it "
+            "has ended"
+        )
+        with self._lock(fcntl.LOCK_SH, LOCK_PATIENCE_SECONDS, message):
+            yield
+
+    @contextmanager
+    def not_in_use(self) -> Iterator[None]:
+        """Keep other processes from training in the home folder for the duration of the context.
+
+        Raises:
+            HomeInUseError: if another process is training there, or removing runs.
+            HomeError: if the lock file cannot be written.
+        """
+        message = (
+            f"a sweep or another command that trains is running in {self.path}: wait until it has "
+            "ended, or end it"
+        )
+        with self._lock(fcntl.LOCK_EX, 0, message):
+            yield
+
+    @contextmanager
+    def _lock(self, kind: int, patience_seconds: float, message: str) -> Iterator[None]:
+        path = self.path / "lock"
+        try:
+            file = path.open("a")
+        except OSError as error:
+            raise HomeError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            try:
+                lock_until_closed(file, patience_seconds, kind)
+            except TimeoutError:
+                raise HomeInUseError(message) from None
+            yield
+
+    @contextmanager
     def study_lock(self, study: str) -> Iterator[None]:
         """Lock a study in this home folder for the duration of the context.
 
-        The lock prevents two processes from carrying out sweeps of one study at the same time.
+        The lock prevents two processes from carrying out sweeps of one study at the same time, and
+        other processes from removing runs.
 
         Args:
             study: name of the study.
 
         Raises:
             StudyLockedError: if another process has locked the study, which the message names.
+            HomeInUseError: if another process is removing runs, and does not end soon.
             HomeError: if the lock file cannot be written.
         """
         lock_path = self.path / "sweeps" / f"{study}.lock"
@@ -177,7 +257,7 @@ class Home:
             file = lock_path.open("a+")
         except OSError as error:
             raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
-        with file as lock:
+        with file as lock, self.in_use():
             try:
                 lock_until_closed(lock, patience_seconds=0)
             except OSError:

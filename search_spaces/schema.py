@@ -268,6 +268,8 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         posterior: network from whose class probabilities PMD noise is drawn.
         resources: computing resources of one run.
         diagnostics: how often runs collect diagnostics.
+        keep: checkpoints that stay when the sweep has finished: "all", or those of the runs in the
+            "table". A checkpoint that another run or sweep uses always stays.
         deviations: differences between the study and the paper or its public code, printed under
             the tables where their conditions hold; see `deviations.applicable_deviations`.
     """
@@ -295,6 +297,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
+    keep: Literal["all", "table"] = "all"
     deviations: tuple[DeviationField, ...] = ()
 
     _training_length: TrainingLength | None = PrivateAttr(default=None)

@@ -16,24 +16,28 @@ POLL_SECONDS = 0.2
 """Time between two attempts to lock a file, in seconds."""
 
 
-def lock_until_closed(file: IO[Any], patience_seconds: float = math.inf) -> None:
+def lock_until_closed(
+    file: IO[Any], patience_seconds: float = math.inf, kind: int = fcntl.LOCK_EX
+) -> None:
     """Lock an open file until it is closed.
 
     Args:
         file: file object that is open for writing.
         patience_seconds: longest wait for a process that holds the lock, in seconds; 0 to try once.
+        kind: `fcntl.LOCK_EX` for a lock that one process holds, `fcntl.LOCK_SH` for one that it
+            shares with other processes that ask for the same kind.
 
     Raises:
         TimeoutError: if another process still holds the lock after `patience_seconds`.
         OSError: if the file system does not support locks.
     """
     if patience_seconds == math.inf:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, kind)
         return
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"{file.name} is locked by another process") from None

@@ -27,6 +27,7 @@ from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
+from orchestrator.tracking.cleaning import delete_unused_checkpoints
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder
 from reports.formats import table_values
@@ -34,7 +35,7 @@ from reports.page.html import PAGE_FILE
 from reports.report import build_report, print_table
 from reports.store import check_store, root_cause
 from reports.words import format_count
-from trainables.errors import FieldError, HomeError, UserError
+from trainables.errors import FieldError, HomeError, NalError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -96,11 +97,29 @@ def run(
             engine, locations, loaded_plan, cost, console, study_flags, as_json=as_json
         )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
-        for failure in failures:
+    if loaded.study.keep == "table" and not failures:
+        _delete_unused_checkpoints(home, loaded_plan.plan, console)
+    for failure in failures:
+        console.print(
+            Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
+        )
+    return 1 if failures else 0
+
+
+def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None:
+    """Delete the checkpoints that `keep: table` does not keep, unless another process trains."""
+    try:
+        with home.not_in_use():
+            count, freed_bytes = delete_unused_checkpoints(home, plan.digest)
+    except NalError as error:
+        console.print(f"checkpoints outside the table stay for now: {error}", soft_wrap=True)
+    else:
+        if count:
             console.print(
-                Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
+                f"keep: table: the checkpoints of {format_count(count, 'run')} were deleted, "
+                f"{costs.format_size(freed_bytes)}",
+                soft_wrap=True,
             )
-        return 1 if failures else 0
 
 
 def _print_plan(

@@ -115,6 +115,8 @@ def train_in_this_process(
 ) -> None:
     """Train some runs of a plan in this process, except those that are recorded already.
 
+    All of them are marked as standalone: they stay if a sweep that has them too is removed.
+
     Args:
         specs: specs of the runs; a run comes after the runs whose results it uses.
         plan: plan that the runs belong to.
@@ -125,6 +127,26 @@ def train_in_this_process(
     Raises:
         NalError: if a run cannot be carried out.
     """
+
+    def end_run(result: RunResult) -> None:
+        Record(locations.home_dir, result.digest).mark_as_standalone()
+        on_result(result)
+
+    with locations.home.in_use():
+        _train_missing(specs, plan, locations, console, end_run)
+
+
+def _train_missing(
+    specs: Sequence[RunSpec],
+    plan: Plan,
+    locations: Locations,
+    console: Console,
+    on_result: Callable[[RunResult], None],
+) -> None:
+    """Train those of some runs that are not recorded; see `train_in_this_process`."""
+    needed_digests = {str(digest) for spec in specs for digest in spec.needs.values()}
+    for digest in needed_digests:
+        Record(locations.home_dir, digest).discard_if_cleaned()
     missing_specs = []
     for spec in specs:
         recorded_result = Record(locations.home_dir, spec.digest).read_result()

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from orchestrator.home import folder_bytes
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
@@ -23,6 +24,7 @@ from trainables.methods import method_of
 if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from orchestrator.planning.loading import LoadedPlan
+    from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy
 
 
@@ -147,11 +149,24 @@ def _facts(
             "cost here",
             f"at most {format_count(max_run_count, 'run')}, about "
             f"{format_duration(cost.plan_seconds(plan))}, "
-            f"{cost.max_concurrent_runs} at once on {cost.device}; "
-            f"{format_size(cost.plan_bytes(plan))} on disk{decoding_text}",
+            f"{cost.max_concurrent_runs} at once on {cost.device}{decoding_text}",
         ),
+        ("on disk", _disk_text(plan, cost, locations)),
     ]
     return facts
+
+
+def _disk_text(plan: Plan, cost: MachineCost, locations: Locations) -> str:
+    """Describe what the home folder occupies, and what the sweep adds."""
+    home = locations.home
+    added_text = f"at most {format_size(cost.plan_bytes(plan))} of checkpoints"
+    if plan.study.keep == "table":
+        added_text += "; those outside the table are deleted at the end (keep: table)"
+    used_bytes, removed_bytes = folder_bytes(home.path), folder_bytes(home.trash_dir)
+    if not used_bytes:
+        return added_text
+    removed_text = f" ({format_size(removed_bytes)} in trash/)" if removed_bytes else ""
+    return f"{added_text}; the home folder has {format_size(used_bytes)} now{removed_text}"
 
 
 def _scaling_text(loaded_study: LoadedStudy) -> str:
@@ -194,6 +209,8 @@ def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) 
         "protocol": plan.protocols_text,
         "standard_error": plan.standard_error,
         "seconds": cost.plan_seconds(plan),
+        "bytes": cost.plan_bytes(plan),
+        "home_bytes": folder_bytes(locations.home.path),
         "device": cost.device,
         "resolved": loaded_plan.loaded_study.with_references()[0],
     }

@@ -193,6 +193,7 @@ class Sweep:
             self._queue.add_waiting(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
+            Record(self._home, spec.digest).discard_if_cleaned()
             result = self._final_result(spec)
             if result is None:
                 if not self._queue.add_waiting(task, _need_task(spec, task)):
@@ -358,7 +359,7 @@ class Sweep:
         """Earliest phase that is not complete; `Phase.CONFIRM` if all phases are complete."""
         if self.cells:
             return Phase.CONFIRM
-        are_searches_done = all(tuning.search.done for tuning in self.tunings)
+        are_searches_done = all(tuning.is_search_done for tuning in self.tunings)
         return Phase.SELECT if are_searches_done else Phase.SEARCH
 
     @property

@@ -58,6 +58,7 @@ class Tuning:
         self.reference = sweep_plan.reference_of(plan.method)
         self.open_trial_digests: set[str] = set()
         self.trial_digests: list[str] = []
+        self._unrecorded_trials: list[Values] = []
         self.candidates: list[tuple[Candidate, SeedGroup]] = []
         self.chosen_values: Values | None = None
         self.failure_reasons: list[str] = []
@@ -80,8 +81,8 @@ class Tuning:
     ) -> Iterator[tuple[Task, RunResult]]:
         """Continue the search of an interrupted sweep, and yield its complete trials.
 
-        A complete trial whose run record was deleted is not yielded, but its objective still
-        counts in the search.
+        A complete trial whose run has no record, since it was removed, is not yielded. Its
+        objective stays in the search, and `tasks` yields its run again.
 
         Args:
             recorded_result: function from the spec of a run to the recorded result, or to None if
@@ -99,7 +100,9 @@ class Tuning:
         for values, objective in self.search.completed_trials():
             spec = self._trial_spec(values)
             result = recorded_result(spec)
-            if result is not None:
+            if result is None:
+                self._unrecorded_trials.append(values)
+            else:
                 self.search.check_labels(result.labels.sha256)
                 self._add_trial(values, objective, result)
                 yield Task(spec, Phase.SEARCH, values, lambda _result, _reason: None), result
@@ -124,7 +127,12 @@ class Tuning:
             self.best_trial = (objective, values)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of new trials and candidates that need not wait for other runs."""
+        """Yield the tasks of trials and candidates that need not wait for other runs."""
+        while self._unrecorded_trials:
+            values = self._unrecorded_trials.pop(0)
+            spec = self._trial_spec(values)
+            self.open_trial_digests.add(spec.digest)
+            yield Task(spec, Phase.SEARCH, values, partial(self._end_repeated_trial, values, spec))
         while self.search.remaining_trial_count:
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
@@ -132,10 +140,24 @@ class Tuning:
             yield Task(
                 spec, Phase.SEARCH, proposal.values, partial(self._end_trial, proposal, spec)
             )
-        if self.search.done and not self.candidates:
+        if self.is_search_done and not self.candidates:
             self._start_select_phase()
         for _, seed_group in self.candidates:
             yield from seed_group.tasks()
+
+    @property
+    def is_search_done(self) -> bool:
+        """Whether the target number of trials is complete, and no trial is to be trained again."""
+        return self.search.done and not self._unrecorded_trials and not self.open_trial_digests
+
+    def _end_repeated_trial(
+        self, values: Values, spec: RunSpec, result: RunResult | None, reason: str
+    ) -> None:
+        self.open_trial_digests.discard(spec.digest)
+        if result is None:
+            self.failure_reasons.append(reason)
+        else:
+            self._add_trial(values, self._compute_objective(result), result)
 
     def _end_trial(
         self, proposal: Proposal, spec: RunSpec, result: RunResult | None, reason: str

@@ -1,11 +1,16 @@
-"""The sweeps in a home folder: the runs that each uses, and what these occupy on the disk."""
+"""The sweeps in a home folder: the runs that each uses, and which of them others use too.
+
+Everything is read from the plans and records in the home folder. An MLflow store may lack runs, or
+have those of several homes.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.home import folder_bytes
 from orchestrator.tracking.archive import SweepArchive, iter_archives
 from trainables.errors import HomeError, RecordError
 from trainables.run.record import Record
@@ -26,55 +31,91 @@ class SweepUse:
         archive: folder with the plan of the sweep.
         plan: plan of the sweep.
         digests: digests of its runs that have a folder, with the runs that they need.
-        own_digests: those of them that no other sweep in the home folder uses.
+        other_uses: what else in the home folder uses a run, by the digest of the run, such as
+            "used by the sweep of digits 0123456789ab".
+        needed_digests: digests of those of its runs that other runs need.
     """
 
     archive: SweepArchive
     plan: PlanRecord
     digests: frozenset[str]
-    own_digests: frozenset[str]
+    other_uses: Mapping[str, str]
+    needed_digests: frozenset[str]
+
+    @property
+    def own_digests(self) -> frozenset[str]:
+        """Digests of the runs that nothing else in the home folder uses."""
+        return self.digests - self.other_uses.keys()
 
 
-def read_sweep_uses(home: Home) -> list[SweepUse]:
+def read_sweep_uses(home: Home, *, skips_damaged: bool = True) -> list[SweepUse]:
     """Return the sweeps in a home folder, least recently changed first.
 
+    Args:
+        home: home folder.
+        skips_damaged: whether a run whose spec is damaged is taken to need no other, and a folder
+            without a plan to be no sweep. Otherwise they are errors.
+
     Raises:
-        RecordError: if a plan cannot be read.
+        RecordError: if a plan cannot be read, since any run may belong to its sweep.
     """
-    needs = _read_needs(home.path)
+    if not skips_damaged:
+        for folder in sorted((home.path / "sweeps").glob("*/")):
+            SweepArchive(folder).read_plan_and_study()
+    needs = _read_needs(home.path, skips_damaged=skips_damaged)
     plans = [(archive, archive.read_plan_and_study()[0]) for archive in iter_archives(home.path)]
-    digests = [_with_needs(plan.digests, needs) & needs.keys() for _, plan in plans]
-    users: dict[str, int] = {}
-    for sweep_digests in digests:
+    digests = [with_needs(plan.digests, needs) & needs.keys() for _, plan in plans]
+    # what uses a run, by the digest of the run and then by the folder of the sweep that uses it
+    uses: dict[str, dict[Path | None, str]] = defaultdict(dict)
+    for (archive, plan), sweep_digests in zip(plans, digests, strict=True):
         for digest in sweep_digests:
-            users[digest] = users.get(digest, 0) + 1
+            uses[digest][archive.folder] = f"used by the sweep of {plan.study} {plan.sweep[:12]}"
+    needed = set().union(*needs.values())
+    outside_sweeps = needs.keys() - uses.keys()
+    standalone = {digest for digest in needs if Record(home.path, digest).is_standalone}
+    for digest in with_needs(outside_sweeps, needs):
+        uses[digest][None] = "needed by a run that is in no sweep"
+    for digest in with_needs(standalone, needs):
+        uses[digest][None] = "trained by `train`"
     return [
         SweepUse(
             archive,
             plan,
             frozenset(sweep_digests),
-            frozenset(digest for digest in sweep_digests if users[digest] == 1),
+            {
+                digest: next(use for user, use in uses[digest].items() if user != archive.folder)
+                for digest in sweep_digests
+                if uses[digest].keys() != {archive.folder}
+            },
+            frozenset(sweep_digests & needed),
         )
         for (archive, plan), sweep_digests in zip(plans, digests, strict=True)
     ]
 
 
-def _read_needs(home_dir: Path) -> dict[str, set[str]]:
+def _read_needs(home_dir: Path, *, skips_damaged: bool) -> dict[str, set[str]]:
     """Return the digests of the runs that each run in a home folder needs directly, by digest.
 
-    A run whose spec is damaged is taken to need no other.
+    Raises:
+        RecordError: if a spec is damaged, unless such runs are taken to need no other.
     """
     needs: dict[str, set[str]] = {}
     for path in (home_dir / "runs").glob("*/spec.json"):
         digest = path.parent.name
         needs[digest] = set()
-        with suppress(RecordError):
+        try:
             if (spec := Record(home_dir, digest).read_spec()) is not None:
                 needs[digest] = set(map(str, spec.needs.values()))
+        except RecordError as error:
+            if not skips_damaged:
+                raise RecordError(
+                    f"{error}: the run may need others, so nothing is deleted: move the folder "
+                    f"{path.parent} elsewhere"
+                ) from error
     return needs
 
 
-def _with_needs(digests: Iterable[str], needs: Mapping[str, set[str]]) -> set[str]:
+def with_needs(digests: Iterable[str], needs: Mapping[str, set[str]]) -> set[str]:
     """Return digests of runs together with those of all runs that these need."""
     reached: set[str] = set()
     open_digests = list(digests)
@@ -84,16 +125,6 @@ def _with_needs(digests: Iterable[str], needs: Mapping[str, set[str]]) -> set[st
             reached.add(digest)
             open_digests += needs.get(digest, ())
     return reached
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the space that the files in a folder occupy on the disk, in bytes."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            if not path.is_symlink() and path.is_file():
-                total += 512 * path.stat().st_blocks
-    return total
 
 
 def run_bytes(home: Home, digests: Iterable[str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.home import DISK_RESERVE_BYTES, LAYOUT_VERSION, Home
+from orchestrator.home import DISK_RESERVE_BYTES, LAYOUT_VERSION, Home, folder_bytes
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
@@ -126,3 +126,37 @@ def test_disk_space_is_measured_where_the_home_will_be(
     with pytest.raises(HomeError, match=r"about 5\.2 GB: free some space"):
         home.require_space(5e9)
     assert set(paths) == {tmp_path}
+
+
+def test_nothing_is_removed_while_a_command_trains(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with (
+        home.in_use(),
+        home.study_lock("digits"),
+        pytest.raises(HomeError, match="a sweep or another command that trains is running"),
+        home.not_in_use(),
+    ):
+        pass
+    with home.not_in_use():
+        pass
+
+
+def test_nothing_is_trained_while_runs_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.home.LOCK_PATIENCE_SECONDS", 0.0)
+    home = Home(tmp_path)
+    with (
+        home.not_in_use(),
+        pytest.raises(HomeError, match="another command is removing runs from"),
+        home.study_lock("digits"),
+    ):
+        pass
+
+
+def test_the_size_of_a_folder_counts_files_and_not_what_links_name(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_bytes(b"1" * 100_000)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert 100_000 <= folder_bytes(tmp_path) < 110_000
+    assert folder_bytes(tmp_path / "missing") == 0

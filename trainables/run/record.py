@@ -135,6 +135,8 @@ class Record:
         self.previous_checkpoint_path = self.folder / "checkpoint.previous.pt"
         self._result_path = self.folder / "result.json"
         self._code_folder = self.folder / "code"
+        self._standalone_path = self.folder / "standalone"
+        self._cleaned_path = self.folder / "checkpoint.deleted"
 
     def read_result(self) -> RunResult | None:
         """Return the recorded result of the run, or None if the run has not ended.
@@ -160,6 +162,57 @@ class Record:
                 "folder of that run"
             )
         return result
+
+    @property
+    def is_standalone(self) -> bool:
+        """Whether a command has carried out the run by itself, not only as a part of sweeps."""
+        return self._standalone_path.exists()
+
+    def mark_as_standalone(self) -> None:
+        """Mark the run as carried out by itself, so that it stays when its sweeps are removed.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        if not self.is_standalone:
+            write_atomically(self._standalone_path, "")
+
+    @property
+    def is_cleaned(self) -> bool:
+        """Whether the checkpoint of the run was deleted by `delete_checkpoints`."""
+        return self._cleaned_path.exists() and not (
+            self.checkpoint_path.exists() or self.previous_checkpoint_path.exists()
+        )
+
+    def delete_checkpoints(self) -> None:
+        """Delete the checkpoints of the run, which has ended and must be locked by `claimed`.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        write_atomically(self._cleaned_path, "")
+        try:
+            self.previous_checkpoint_path.unlink(missing_ok=True)
+            self.checkpoint_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise HomeError(f"cannot delete {self.checkpoint_path}: {error.strerror}") from error
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether arrays that other runs use have been computed from the checkpoint of the run."""
+        return any(self.folder.glob("*.npy"))
+
+    def discard_if_cleaned(self) -> None:
+        """Discard the result of a run whose checkpoint was deleted, since another run needs it.
+
+        The run is then trained again, with the same result.
+
+        Raises:
+            HomeError: if the folder cannot be written, or a process is training the run.
+        """
+        if self.is_cleaned and not self.has_outcomes:
+            with self.claimed(patience_seconds=0):
+                self._result_path.unlink(missing_ok=True)
 
     def read_latest_checkpoint(self) -> dict[str, Any] | None:
         """Return the content of the latest undamaged checkpoint, or None if no such file exists."""

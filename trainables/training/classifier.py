@@ -175,6 +175,12 @@ def load_model(record: Record) -> TrainedModel:
             f"run {record.digest[:12]} has no model: it {result.status}; choose another run"
         )
     spec = result.spec
+    if record.is_cleaned:
+        raise UserError(
+            f"run {record.digest[:12]} has no checkpoint, since its sweep keeps those of its table "
+            f"only (keep: table): choose a run of the table, or move the folder {record.folder} "
+            "elsewhere and type the command of the sweep again with --set keep=all"
+        )
     state = record.read_latest_checkpoint()
     if state is None or state["trainer"]["epoch"] != spec.recipe.epochs:
         raise RecordError(

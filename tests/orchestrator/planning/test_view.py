@@ -94,3 +94,8 @@ def test_a_plan_warns_if_the_last_epoch_cuts_a_cycle(
 
 def test_a_plan_without_scaling_lists_no_scaled_values() -> None:
     assert "scaled" not in plan_text(StudyFlags(study="cifar10"))
+
+
+def test_a_plan_says_what_the_disk_has_to_hold() -> None:
+    text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=("keep=table",)))
+    assert "of checkpoints; those outside the table are deleted at the end" in text

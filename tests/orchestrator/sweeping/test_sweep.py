@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -354,3 +355,27 @@ def test_crossed_seeds_add_all_combinations_to_each_cell(tmp_path: Path) -> None
     assert finished_sweep(tmp_path, sets=(cross,)).ended_run_counts[Phase.CONFIRM] == (
         driver.sweep.ended_run_counts[Phase.CONFIRM] + len(crossed.tasks)
     )
+
+
+def test_trials_whose_records_were_removed_are_trained_again(tmp_path: Path) -> None:
+    first = Driver(small_plan(), tmp_path).run()
+    trials = first.sweep.tunings[0].trial_digests
+    for digest in trials[2:]:
+        shutil.rmtree(tmp_path / "runs" / digest)
+    again = Driver(small_plan(), tmp_path)
+    assert not again.sweep.done
+    assert again.sweep.phase is Phase.SEARCH
+    assert {spec.digest for spec in again.run(concurrency=2).specs} == set(trials[2:])
+    tuning = again.sweep.tunings[0]
+    assert again.sweep.done
+    assert sorted(tuning.trial_digests) == sorted(trials)
+    assert tuning.chosen_values == first.sweep.tunings[0].chosen_values
+    assert tuning.best_trial == first.sweep.tunings[0].best_trial
+    assert complete_trials(again.sweep) == complete_trials(first.sweep)
+
+
+def test_a_removed_sweep_is_carried_out_with_the_same_trials(tmp_path: Path) -> None:
+    first = Driver(small_plan(), tmp_path).run()
+    shutil.rmtree(tmp_path / "runs")
+    again = Driver(small_plan(), tmp_path).run()
+    assert sweep_digests(again.sweep) == sweep_digests(first.sweep)

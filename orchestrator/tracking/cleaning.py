@@ -1,0 +1,51 @@
+"""Deletion of the checkpoints that a finished sweep does not keep (`keep: table` in its study)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.home import folder_bytes
+from orchestrator.tracking.sweep_uses import read_sweep_uses
+from trainables.run.record import Record
+
+if TYPE_CHECKING:
+    from orchestrator.home import Home
+
+
+def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
+    """Delete the checkpoints of a finished sweep's runs that are not in its table.
+
+    The results, curves and diagnostics of the runs stay. Checkpoints stay of runs that have not
+    ended, that another sweep or a command uses, and that any other run needs. The home folder must
+    be locked by `Home.not_in_use`.
+
+    Args:
+        home: home folder.
+        sweep_digest: digest of the sweep.
+
+    Returns:
+        The number of runs whose checkpoints were deleted, and the freed space in bytes.
+
+    Raises:
+        RecordError: if a plan or a record cannot be read.
+        HomeError: if a checkpoint cannot be deleted.
+    """
+    uses = read_sweep_uses(home, skips_damaged=False)
+    use = next(use for use in uses if use.plan.sweep == sweep_digest)
+    if use.plan.state != "finished":
+        return 0, 0
+    in_table = {digest for cell in use.plan.cells for digest in cell.digests}
+    # Those that are not in the plan are needed by runs that are.
+    digests = (use.own_digests & use.plan.digests) - in_table - use.needed_digests
+    deleted_count = freed_bytes = 0
+    for digest in sorted(digests):
+        record = Record(home.path, digest)
+        result = record.read_result()
+        if result is None or not result.is_final or record.is_cleaned or record.has_outcomes:
+            continue
+        with record.claimed(patience_seconds=0):
+            old_bytes = folder_bytes(record.folder)
+            record.delete_checkpoints()
+            freed_bytes += old_bytes - folder_bytes(record.folder)
+            deleted_count += 1
+    return deleted_count, freed_bytes
