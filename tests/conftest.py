@@ -48,8 +48,9 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the cost of a run, for whose measurement another process imports torch."""
     from orchestrator.planning import cost
+    from trainables.training.cost import Cost
 
-    known = cost.Cost(0.001, 1e-6, 10**6, "cpu")
+    known = Cost(0.001, 1e-6, 10**6, "cpu")
     monkeypatch.setattr(cost, "_measure_in_subprocess", lambda *_: known)
 
 
