@@ -15,8 +15,9 @@ PACKAGES := orchestrator trainables search_spaces reports
 
 COVERAGE := $(PACKAGES:%=--cov=%)
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
-# Slow tests wait for processes half of the time; each starts a Ray of its own.
-PARALLEL_SLOW := -n 2 --dist loadfile
+# Slow tests wait for processes half of the time; each starts a Ray of its own. The longest files come
+# first (tests/conftest.py), not those with the most tests.
+PARALLEL_SLOW := -n 2 --dist loadfile --no-loadscope-reorder
 
 # Targets run one after the other even with -j: all share .venv and the terminal.
 .NOTPARALLEL:

@@ -63,6 +63,7 @@ def call_command(
         redirect_stderr(errors),
     ):
         patch.setattr(sys, "argv", ["orchestrator", *map(str, words)])
+        patch.setattr(sys, "stdin", io.StringIO())
         patch.setenv("COLUMNS", str(columns))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         with pytest.raises(SystemExit) as end:

@@ -14,12 +14,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LONGEST_FILES = (
+    "test_engine.py",
+    "test_kill.py",
+    "test_every_dataset.py",
+    "test_outside_code.py",
+    "test_sweep_end_to_end.py",
+    "test_inline_sweep.py",
+    "test_methods_end_to_end.py",
+    "test_pmd_end_to_end.py",
+    "test_changed_labels.py",
+    "test_classifier.py",
+    "test_approval.py",
+)
+"""Files whose slow tests take minutes, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left alone with one at the end."""
+    rank = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Point `XDG_STATE_HOME` to an empty folder, also for processes that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the cost of a run, for whose measurement another process imports torch."""
+    from orchestrator.planning import cost
+    from trainables.training.cost import Cost
+
+    known = Cost(0.001, 1e-6, 10**6, "cpu")
+    monkeypatch.setattr(cost, "_measure_in_subprocess", lambda *_: known)
 
 
 @pytest.fixture

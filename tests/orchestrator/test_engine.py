@@ -108,7 +108,7 @@ def test_rows_of_a_checkpoint_are_reported_first(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     stop = ScriptedTaskSource(SPECS[:1], (2,), answer_at(2, Answer.STOP))
-    assert carry_out(engine, tmp_path, stop).epochs(0) == [1, 2]
+    assert carry_out(InlineEngine, tmp_path, stop).epochs(0) == [1, 2]
     again = carry_out(engine, tmp_path, ScriptedTaskSource(SPECS[:1]))
     assert again.rows[0][0][:2] == [1, 2]
     assert again.epochs(0) == ALL_EPOCHS
@@ -182,7 +182,8 @@ def test_a_parked_run_waits_for_the_other_runs(
 def test_a_checkpoint_beyond_a_stop_epoch_stops_at_once(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    carry_out(engine, tmp_path, ScriptedTaskSource(SPECS[:1], (4,), answer_at(4, Answer.STOP)))
+    stop = ScriptedTaskSource(SPECS[:1], (4,), answer_at(4, Answer.STOP))
+    carry_out(InlineEngine, tmp_path, stop)
     waits = iter([Answer.WAIT, Answer.CONTINUE, Answer.CONTINUE])
     task_source = ScriptedTaskSource(
         SPECS[:1],
@@ -236,7 +237,7 @@ def test_a_stopped_result_is_not_the_result_of_a_crashed_run(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     spec = make_spec(recipe=Recipe(EPOCHS, 64, 0.1, window=2))
-    carry_out(engine, tmp_path, ScriptedTaskSource([spec], (2,), answer_at(2, Answer.STOP)))
+    carry_out(InlineEngine, tmp_path, ScriptedTaskSource([spec], (2,), answer_at(2, Answer.STOP)))
     misbehave(tmp_path, crash_above=0.0)
     task_source = carry_out(engine, tmp_path, ScriptedTaskSource([spec]))
     ((_, status, reason),) = task_source.ends
@@ -271,7 +272,7 @@ def test_a_user_error_ends_the_sweep(engine: Callable[..., Engine], tmp_path: Pa
         sweep_of(engine, tmp_path)
     assert error.value.exit_code == DataError.exit_code
     misbehave(tmp_path)
-    assert sweep_of(engine, tmp_path).done
+    assert sweep_of(InlineEngine, tmp_path).done
     assert set(attempts(tmp_path).values()) <= {1, 2}
 
 

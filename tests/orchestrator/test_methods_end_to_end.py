@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from command_line import results, run_command, runs_in_mlflow
+from command_line import call_command, results, run_command, runs_in_mlflow
 from small_runs import assert_same_bits, bits, complete_run, digits
 
 from search_spaces.loader import load_study
@@ -102,13 +102,13 @@ def test_every_cell_is_recorded_once(home: Path, table: dict[str, Any]) -> None:
 def test_train_of_a_method_with_stages(tmp_path: Path) -> None:
     command = ("train", "digits", "--method", "dac", "--epochs", EPOCHS, "--subset", 300)
     sets = ("--set", "warm_up_epochs=2", "--home", tmp_path)
-    process = run_command(*command, *sets, "--json")
+    process = call_command(*command, *sets, "--json")
     assert process.returncode == 0, process.stderr
     recorded = results(tmp_path)
     assert sorted(result["spec"]["method"] for result in recorded.values()) == [
         "dac",
         "dac-abstain",
     ]
-    repeated = run_command(*command, *sets, "--json")
+    repeated = call_command(*command, *sets, "--json")
     assert repeated.stderr.count("is already recorded: nothing is left to train") == 2
     assert json.loads(repeated.stdout)["digest"] == json.loads(process.stdout)["digest"]

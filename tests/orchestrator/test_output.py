@@ -46,6 +46,7 @@ def test_a_command_console_prints_literally(
     assert capsys.readouterr().out.count(ODD_TEXT) == 4
 
 
+@pytest.mark.usefixtures("known_cost")
 @pytest.mark.parametrize("command", [("show",), ("sweep", "--dry-run")], ids=" ".join)
 def test_the_title_of_a_study_is_printed_literally(
     command: tuple[str, ...], run: Callable[..., str], tmp_path: Path

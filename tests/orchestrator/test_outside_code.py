@@ -1,4 +1,7 @@
-"""A sweep of a method, a backbone, noise and a dataset of a user's, and what remains of them."""
+"""A sweep of a method, a backbone, noise and a dataset of a user's, and what remains of them.
+
+Commands that may execute these files run in processes of their own: none is loaded in this one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import results, run_command, runs_in_mlflow
+from command_line import call_command, results, run_command, runs_in_mlflow
 from outside_code import FILES, code_file, write_files
 
 from reports.store import open_store
@@ -109,7 +112,7 @@ def clean_state(swept: Swept) -> None:
 
 
 def report(home: Path, study: str = "mine") -> dict[str, Any]:
-    done = run_command("report", study, "--home", home, "--json", folder=home)
+    done = call_command("report", study, "--home", home, "--json", folder=home)
     assert done.returncode == 0, done.stderr
     plain: dict[str, Any] = json.loads(done.stdout)
     return plain
@@ -191,7 +194,7 @@ def test_report_needs_no_code(swept: Swept) -> None:
 def test_sync_needs_no_code(swept: Swept, home: Path, tmp_path: Path) -> None:
     (home / "mlflow.db").unlink()
     shutil.rmtree(home / "artifacts")
-    done = run_command("sync", "--home", home, folder=home)
+    done = call_command("sync", "--home", home, folder=home)
     assert done.returncode == 0, done.stderr
     assert report(home) == swept.table
     assert not swept.marker.exists()
@@ -207,7 +210,7 @@ def test_sync_needs_no_code(swept: Swept, home: Path, tmp_path: Path) -> None:
 def test_the_archived_study_finds_everything_recorded(swept: Swept, home: Path) -> None:
     (archive,) = (home / "sweeps").glob("*/")
     command = ("sweep", archive / "study.yaml", "--engine", "inline", "--home", home, "--json")
-    assert refusal(run_command(*command, folder=home)).endswith(NOT_ALLOWED)
+    assert refusal(call_command(*command, folder=home)).endswith(NOT_ALLOWED)
     assert not swept.marker.exists()
     count = len(results(home))
     done = run_command(*command, "--allow-code", folder=home)
@@ -221,7 +224,7 @@ def test_the_archived_study_finds_everything_recorded(swept: Swept, home: Path) 
 def test_suspects_read_the_dataset_from_the_record(swept: Swept, home: Path) -> None:
     digest = swept.digest_of_run(home, "LabelSmoothing")
     command = ("suspects", digest[:12], "--home", home, "--json")
-    assert refusal(run_command(*command, folder=home)).endswith(NOT_ALLOWED)
+    assert refusal(call_command(*command, folder=home)).endswith(NOT_ALLOWED)
     assert not swept.marker.exists()
     done = run_command(*command, "--allow-code", folder=home)
     assert done.returncode == 0, done.stderr

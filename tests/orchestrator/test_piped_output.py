@@ -72,6 +72,7 @@ def test_every_command_is_listed() -> None:
     assert {name.split()[0] for name in COMMANDS} == names - {"ui"} | {"data", "sweeps"}
 
 
+@pytest.mark.usefixtures("known_cost")
 @pytest.mark.parametrize(
     "command", ["studies", "show", "noise", "data list", "data check", "sweep --dry-run"]
 )

@@ -138,7 +138,7 @@ def test_the_sweep_prints_where_its_page_is(
 ) -> None:
     (path,) = (home / "sweeps").glob("*/report.html")
     assert f"with every run: {path}\n" in sweep_process.stderr
-    process = run_command("report", "--home", home, "--html", tmp_path / "page.html")
+    process = call_command("report", "--home", home, "--html", tmp_path / "page.html")
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "page.html").read_text() == path.read_text()
 
@@ -171,7 +171,8 @@ def test_a_repeated_command_trains_nothing(home: Path, table: dict[str, Any], ur
 
 def test_more_trials_leave_recorded_runs_unchanged(home: Path, uri: str) -> None:
     before = results(home)
-    process = run_command("sweep", *SMALL, "--trials", 4, "--home", home, "--json")
+    words = ("sweep", *SMALL, "--trials", 4, "--engine", "inline", "--home", home, "--json")
+    process = call_command(*words)
     assert process.returncode == 0, process.stderr
     after = results(home)
     assert {digest: after[digest] for digest in before} == before

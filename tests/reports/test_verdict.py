@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reports import verdict
 from reports.aggregate import Statistic
 from reports.paired import LEVEL, ROPE
 from reports.verdict import Published, judge
@@ -13,13 +14,19 @@ from reports.verdict import Published, judge
 OURS = [93.1, 93.4, 93.2, 93.6, 93.3]
 
 
+@pytest.fixture
+def no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let verdicts recommend no number of seeds, whose search takes most of a simulation's time."""
+    monkeypatch.setattr(verdict, "MAX_SEEDS", 0)
+
+
 def test_the_interval_is_that_of_welch() -> None:
     theirs = [93.0, 93.5, 93.9]
     published = Published(float(np.mean(theirs)), float(np.std(theirs, ddof=1)), 3)
-    verdict = judge(Statistic.of(OURS), published)
+    judged = judge(Statistic.of(OURS), published)
     interval = stats.ttest_ind(OURS, theirs, equal_var=False).confidence_interval(0.90)
-    assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
-    assert verdict.difference == pytest.approx(np.mean(OURS) - np.mean(theirs))
+    assert (judged.low, judged.high) == pytest.approx((interval.low, interval.high))
+    assert judged.difference == pytest.approx(np.mean(OURS) - np.mean(theirs))
 
 
 @pytest.mark.parametrize(
@@ -46,15 +53,16 @@ def test_verdicts(values: list[float], published: Published, kind: str) -> None:
 def test_seeds_that_would_decide() -> None:
     published = Published(93.32, 0.0, 100)
     few = [92.8, 93.3, 93.86]
-    verdict = judge(Statistic.of(few), published)
-    assert verdict.kind == "inconclusive"
-    count = int(verdict.reason.removeprefix("about ").split()[0])
+    judged = judge(Statistic.of(few), published)
+    assert judged.kind == "inconclusive"
+    count = int(judged.reason.removeprefix("about ").split()[0])
     std, distance = float(np.std(few, ddof=1)), ROPE - abs(np.mean(few) - 93.32)
     needed = next(n for n in range(4, 100) if std / n**0.5 * stats.t.isf(LEVEL, n - 1) < distance)
     assert count == needed - 3
     assert "not even 1000 seeds" in judge(Statistic.of(few), Published(93.3, 3.0, 2)).reason
 
 
+@pytest.mark.usefixtures("no_advice")
 @pytest.mark.parametrize("difference", [ROPE, -ROPE])
 @pytest.mark.parametrize("published_n", [3, 5])
 def test_wrong_verdicts_are_rare_at_the_margin(difference: float, published_n: int) -> None:
@@ -72,6 +80,7 @@ def test_wrong_verdicts_are_rare_at_the_margin(difference: float, published_n: i
     assert counts["not reproduced"] / repetitions < limit
 
 
+@pytest.mark.usefixtures("no_advice")
 def test_an_equal_method_is_mostly_reproduced() -> None:
     generator = np.random.default_rng(1)
     kinds = []
@@ -83,6 +92,7 @@ def test_an_equal_method_is_mostly_reproduced() -> None:
     assert kinds.count("not reproduced") == 0
 
 
+@pytest.mark.usefixtures("no_advice")
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_wrong_verdicts_are_rare_if_no_deviation_is_published(n: int) -> None:
     generator = np.random.default_rng(2)
@@ -101,5 +111,5 @@ def test_wrong_verdicts_are_rare_if_no_deviation_is_published(n: int) -> None:
 
 def test_one_more_seed_may_decide_although_many_would_not() -> None:
     ours = [77.66, 77.86, 78.06]
-    verdict = judge(Statistic.of(ours), Published(77.79, 0.28, 3))
-    assert verdict.reason == "about 1 more seed"
+    judged = judge(Statistic.of(ours), Published(77.79, 0.28, 3))
+    assert judged.reason == "about 1 more seed"
