@@ -19,7 +19,7 @@ from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
-from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
+from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_system_metrics
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_view
 from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
@@ -126,10 +126,10 @@ def _print_plan(
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check that the engine and the MLflow store can be used.
+    """Check the engine, the MLflow store and the environment variable of system metrics.
 
     Raises:
-        NalError: if the engine or the store cannot be used.
+        NalError: if the engine or the store cannot be used, or the variable is invalid.
     """
     try:
         engine.check(loaded.study.resources)
@@ -137,6 +137,7 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
+    wants_system_metrics()
 
 
 def _find_recorded_runs(plan: Plan, home: Home, console: Console) -> RecordedRuns:
