@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 import torch
 from small_runs import complete_run, digits, recipe, runnable
 
@@ -16,6 +15,8 @@ from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 NAMES = {
     "epoch",
