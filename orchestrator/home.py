@@ -17,14 +17,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.errors import HomeError, UserError
-from trainables.locks import lock_until_closed
+from trainables.errors import HomeError, NalError, UserError
+from trainables.locks import is_locked, lock_until_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +116,33 @@ class Home:
                 "choose another folder with --home"
             ) from error
 
+    @contextmanager
+    def removed_if_refused(self) -> Iterator[None]:
+        """Remove the home folder again if a command that has created it is refused.
+
+        Only what `create` and `study_lock` have written is removed, and folders that are empty.
+        """
+        had_folder, was_home = self.path.exists(), (self.path / "format").exists()
+        try:
+            yield
+        except NalError:
+            if not was_home:
+                self._remove_if_unused(keeps_folder=had_folder)
+            raise
+
+    def _remove_if_unused(self, *, keeps_folder: bool) -> None:
+        for path in (*self.path.glob("sweeps/*.lock"), *self.path.glob("cache/*.lock")):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is missing or not empty
+            (self.path / "sweeps").rmdir()
+        with suppress(OSError):
+            self.cache_dir.rmdir()
+        if [path.name for path in self.path.glob("*")] != ["format"]:
+            return
+        (self.path / "format").unlink()
+        if not keeps_folder:
+            self.path.rmdir()
+
     def full_digest(self, prefix: str) -> str:
         """Return the complete digest of the recorded run whose digest begins with a prefix.
 
@@ -158,6 +185,22 @@ class Home:
                 "folder with --home"
             )
 
+    def _lock_path(self, study: str) -> Path:
+        """Return the path of the file that a process locks while it carries out a study."""
+        return self.path / "sweeps" / f"{study}.lock"
+
+    def is_carried_out(self, study: str) -> bool:
+        """Return whether a process is carrying out a sweep of a study in this home folder.
+
+        Raises:
+            HomeError: if the lock file cannot be read.
+        """
+        path = self._lock_path(study)
+        try:
+            return is_locked(path)
+        except OSError as error:
+            raise HomeError(f"cannot read {path}: {error.strerror}") from error
+
     @contextmanager
     def study_lock(self, study: str) -> Iterator[None]:
         """Lock a study in this home folder for the duration of the context.
@@ -171,7 +214,7 @@ class Home:
             StudyLockedError: if another process has locked the study, which the message names.
             HomeError: if the lock file cannot be written.
         """
-        lock_path = self.path / "sweeps" / f"{study}.lock"
+        lock_path = self._lock_path(study)
         try:
             lock_path.parent.mkdir(exist_ok=True)
             file = lock_path.open("a+")
