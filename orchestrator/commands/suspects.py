@@ -110,6 +110,14 @@ def run(
     if as_json:
         print_json(_ranking_json(suspects, result, folder))
     _print_ranking(console, suspects, dataset.classes, file_names, folder)
+    if score_name is None and not diagnostics.has_history:
+        console.print(
+            f"\nAn earlier version trained this run and recorded no predictions of all epochs, from "
+            f"which {next(iter(SCORES))} is computed: the ranking is by {suspects.score_name}, which is "
+            "less reliable.",
+            style="yellow",
+            soft_wrap=True,
+        )
     _print_notes(console, result, len(not_ranked), folder)
     return 0
 
