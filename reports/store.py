@@ -40,6 +40,11 @@ DAMAGE_ADVICE = (
 )
 """What to do if a part of an SQLite file turns out to be damaged."""
 
+MLFLOW_TABLES = frozenset(
+    ("experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags")
+)
+"""Tables that every version of MLflow's database has."""
+
 _RUNS_PER_PAGE = 1000
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _URI_ADVICE = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
@@ -337,8 +342,8 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
     """
     try:
         with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
-            if _was_creation_interrupted(database):
-                return "a process was killed while it created the tables"
+            if damage := _find_missing_part(database):
+                return damage
             fault = "ok"
             if reads_all_pages:
                 (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -349,17 +354,20 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
         return str(error)
 
 
-def _was_creation_interrupted(database: sqlite3.Connection) -> bool:
-    """Return whether a database has some of MLflow's tables, but was not completed by MLflow."""
+def _find_missing_part(database: sqlite3.Connection) -> str:
+    """Return what a database with some of MLflow's tables lacks; "" if nothing, or it has none."""
     tables = {
         name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }
+    interruption = "a process was killed while it created the tables"
     if any(name.startswith("_alembic_tmp_") for name in tables):
-        return True
-    if "experiments" not in tables:
-        return False
+        return interruption
+    if not MLFLOW_TABLES & tables:
+        return ""
+    if "alembic_version" not in tables:
+        return interruption
+    if missing_tables := MLFLOW_TABLES - tables:
+        return f"it lacks the table '{min(missing_tables)}'"
     # MLflow creates the default experiment last.
-    return (
-        "alembic_version" not in tables
-        or database.execute("SELECT 1 FROM experiments").fetchone() is None
-    )
+    is_complete = database.execute("SELECT 1 FROM experiments").fetchone() is not None
+    return "" if is_complete else interruption
