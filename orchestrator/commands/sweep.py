@@ -79,7 +79,9 @@ def run(
         home.create()
         if locations.uses_home_store:
             update_home_store(home)
-        return _sweep(study_flags, locations, engine, loaded.name, console, yes=yes, as_json=as_json)
+        return _sweep(
+            study_flags, locations, engine, loaded.name, console, yes=yes, as_json=as_json
+        )
 
 
 def _sweep(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.home import DISK_RESERVE_BYTES, LAYOUT_VERSION, Home
-from trainables.errors import HomeError
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +126,25 @@ def test_disk_space_is_measured_where_the_home_will_be(
     with pytest.raises(HomeError, match=r"about 5\.2 GB: free some space"):
         home.require_space(5e9)
     assert set(paths) == {tmp_path}
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_refused_command_leaves_no_home(tmp_path: Path, *, exists: bool) -> None:
+    home = Home(tmp_path / "home")
+    if exists:
+        home.path.mkdir()
+    with pytest.raises(UserError, match="refused"), home.removed_if_refused():  # noqa: PT012
+        home.create()
+        home.cache_dir.mkdir()
+        with home.study_lock("digits"):
+            raise UserError("refused")
+    assert home.path.exists() is exists
+    assert not list(home.path.glob("*"))
+
+
+def test_a_refused_command_keeps_a_home_that_was_there(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with pytest.raises(UserError, match="refused"), home.removed_if_refused():
+        raise UserError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["format"]
