@@ -187,7 +187,7 @@ def _add_extra_columns(
 def measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
     """Return the kinds of accuracy to show: the headline, then the others that any run has.
 
-    A mean over a single epoch, the last one, repeats the accuracy of the last epoch and is left out.
+    A mean over the last epoch only repeats the accuracy of that epoch and is left out.
     """
     headline, *others = sorted(accuracy_kinds(plan), key=lambda kind: kind.title != plan.headline)
     recorded_metrics = {

@@ -246,8 +246,8 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
         raise no_such_sweep(sweep, uri, map(_sweep_label, sweep_runs))
     choices = ", ".join(map(_sweep_label, matches[:10]))
     raise UserError(
-        f"the digests of {len(matches)} sweeps begin with '{sweep}' in {mask_password(uri)}: choose "
-        f"one of these sweeps, latest first: {choices}"
+        f"the digests of {len(matches)} sweeps begin with '{sweep}' in {mask_password(uri)}: "
+        f"choose one of these sweeps, latest first: {choices}"
     )
 
 

@@ -104,7 +104,7 @@ def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[st
 
 
 def in_words_of_yaml(message: str) -> str:
-    """Return a message of pydantic in the words of YAML: lists and mappings, not arrays and objects."""
+    """Return a message of pydantic with lists and mappings for what JSON calls otherwise."""
     text = message.partition(", not ")[0]
     for phrase, replacement in _MESSAGE_REPLACEMENTS:
         text = text.replace(phrase, replacement)

@@ -31,7 +31,8 @@ def test_a_name_that_no_sweep_has_is_refused_with_those_that_are_recorded(tmp_pa
 
 
 def test_the_check_imports_no_heavy_package() -> None:
-    code = "import sys, orchestrator.recorded_names; print({'mlflow', 'torch', 'scipy'} & {*sys.modules})"
+    heavy = {"mlflow", "torch", "scipy"}
+    code = f"import sys, orchestrator.recorded_names; print({heavy} & {{*sys.modules}})"
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == "set()\n"

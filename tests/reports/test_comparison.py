@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from factories import cell_specs, make_cell, make_plan, make_result
+from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from recorded import recorded_runs
 from stores import fresh_store
 
@@ -539,3 +539,18 @@ def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None
     assert says_so([0.70, 0.712, 0.72])
     assert not says_so([0.70, 0.80, 0.90])
     assert not says_so([0.78, 0.82, 0.82])
+
+
+def test_a_mean_over_one_epoch_has_no_column() -> None:
+    cell = make_cell("ce")
+    results = [
+        make_result(
+            make_spec(method="ce", seed=seed),
+            trace=[{"epoch": 1, "test/accuracy": 0.5 + seed / 10}],
+            seconds=[1.0],
+        )
+        for seed in cell.seeds
+    ]
+    plan = make_plan([cell])
+    table = comparison_table(plan, recorded_runs(results))
+    assert table.columns == ("last epoch",)

@@ -307,6 +307,6 @@ def _check_first_picture(data_dir: Path, name: str) -> None:
     height, width, _ = decode(path).shape
     if (height, width) != IMAGE_SHAPE[1:]:
         raise DataError(
-            f"{class_folders.printable(path)} has {width}×{height} pixels, but pictures of {name} "
-            f"have {IMAGE_SHAPE[2]}×{IMAGE_SHAPE[1]}: name another folder with --data-dir"
+            f"{class_folders.printable(path)} is {width}×{height} pixels but {name} has "
+            f"{IMAGE_SHAPE[2]}×{IMAGE_SHAPE[1]}: name another folder with --data-dir"
         )
