@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.table import Entry, Row, Section, Table
 
 _MIN_ROW_NAME_WIDTH = 26
-_MAX_ROW_NAME_WIDTH = 40
+_MAX_ROW_NAME_WIDTH = 60
 _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
 _COLUMN_GAP = 3

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from factories import cell_specs, make_cell, make_plan, make_result, make_spec
+from factories import cell_specs, make_cell, make_plan, make_result
 from recorded import recorded_runs
 from stores import fresh_store
 
@@ -543,14 +543,11 @@ def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None
 
 def test_a_mean_over_one_epoch_has_no_column() -> None:
     cell = make_cell("ce")
-    results = [
-        make_result(
-            make_spec(method="ce", seed=seed),
-            trace=[{"epoch": 1, "test/accuracy": 0.5 + seed / 10}],
-            seconds=[1.0],
-        )
-        for seed in cell.seeds
-    ]
+    results = results_of(cell, [0.5, 0.6, 0.7])
     plan = make_plan([cell])
-    table = comparison_table(plan, recorded_runs(results))
-    assert table.columns == ("last epoch",)
+    title = "mean of last 3 epochs"
+    assert title in comparison_table(plan, recorded_runs(results)).columns
+    single_epochs = [replace(result, trace=result.trace[-1:]) for result in results]
+    table = comparison_table(plan, recorded_runs(single_epochs))
+    assert table.columns[0] == "last epoch"
+    assert title not in table.columns
