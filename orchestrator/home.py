@@ -125,6 +125,8 @@ class Home:
         had_folder, was_home = self.path.exists(), (self.path / "format").exists()
         try:
             yield
+        except StudyLockedError:  # the folder is the home of another process
+            raise
         except NalError:
             if not was_home:
                 self._remove_if_unused(keeps_folder=had_folder)
