@@ -539,15 +539,3 @@ def test_only_a_difference_that_the_test_finds_is_called_less_accurate() -> None
     assert says_so([0.70, 0.712, 0.72])
     assert not says_so([0.70, 0.80, 0.90])
     assert not says_so([0.78, 0.82, 0.82])
-
-
-def test_a_mean_over_one_epoch_has_no_column() -> None:
-    cell = make_cell("ce")
-    results = results_of(cell, [0.5, 0.6, 0.7])
-    plan = make_plan([cell])
-    title = "mean of last 3 epochs"
-    assert title in comparison_table(plan, recorded_runs(results)).columns
-    single_epochs = [replace(result, trace=result.trace[-1:]) for result in results]
-    table = comparison_table(plan, recorded_runs(single_epochs))
-    assert table.columns[0] == "last epoch"
-    assert title not in table.columns
