@@ -236,6 +236,10 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Print the table of sweeps, and write figures and a page."""
+    if layout is None and locations.uses_home_store:
+        from orchestrator.recorded_names import check_recorded
+
+        check_recorded(locations.home, sweeps or ())
     from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command
     from reports.figures.report import FigureRequest

@@ -138,14 +138,24 @@ class StudyFlags:
         from search_spaces.loader import load_study, parse_set_flag
         from search_spaces.resolve import matched_recipe
 
-        loaded = load_study(
-            self.study,
-            [*map(parse_set_flag, self.sets), *self._key_changes()],
-            partial(is_allowed, allow_code=self.allow_code),
-        )
+        changes = [*map(parse_set_flag, self.sets), *self._key_changes()]
+        may_execute = partial(is_allowed, allow_code=self.allow_code)
+        loaded = load_study(self.study, changes, may_execute)
+        if fewer_crossed_seeds := self._fewer_crossed_seeds(loaded):
+            loaded = load_study(self.study, [*changes, fewer_crossed_seeds], may_execute)
         if self.epochs is None or self.epochs == matched_recipe(loaded.study).epochs:
             return loaded
         return loaded.with_epochs(self.epochs)
+
+    def check_study_exists(self) -> None:
+        """Check that there is a file of the study, and that it is YAML.
+
+        Raises:
+            StudyError: if there is none, or it cannot be read.
+        """
+        from search_spaces.files import read_study_file
+
+        read_study_file(self.study)
 
     def method_name(self, reference: str) -> str:
         """Return the name of a method that the user selects.
@@ -163,6 +173,21 @@ class StudyFlags:
 
         folder = read_study_file(self.study).code_folder
         return load_reference("method", reference, folder, allow_code=self.allow_code)
+
+    def _fewer_crossed_seeds(self, loaded: LoadedStudy) -> Change | None:
+        """Return the change by which `--seeds` also limits the seeds of `confirm.cross`.
+
+        At least two are left, since one seed has no variance.
+        """
+        from search_spaces.loader import Change
+
+        cross = loaded.study.confirm.cross
+        if self.seeds is None or cross is None or loaded.is_set_by_flag("confirm.cross.seeds"):
+            return None
+        count = max(self.seeds, 2)
+        if count >= len(cross.seeds):
+            return None
+        return Change("confirm.cross.seeds", list(cross.seeds[:count]), "--seeds")
 
     def _key_changes(self) -> Iterator[Change]:
         """Yield the changes to the study by flags that change a single key."""
@@ -331,7 +356,8 @@ def with_flags(
     """Return a decorator that adds flags to a command.
 
     The command receives the flags as its arguments `study_flags` and `locations`. Before it begins,
-    an error is raised if another version of the program wrote the home folder.
+    and imports torch or MLflow, an error is raised if there is no such study, or another version of
+    the program wrote the home folder.
 
     Args:
         parameter_names: names of the flags (fields of `StudyFlags` and `Locations`) and of the
@@ -378,6 +404,8 @@ def with_flags(
                         if flag.name in values
                     }
                 )
+            if "study_flags" in values:
+                values["study_flags"].check_study_exists()
             if "locations" in values:
                 values["locations"].home.check_layout()
             command(**values)

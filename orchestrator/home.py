@@ -26,8 +26,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.errors import HomeError, UserError
-from trainables.locks import lock_until_closed
+from trainables.errors import HomeError, NalError, UserError
+from trainables.locks import is_locked, lock_until_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +148,35 @@ class Home:
                 "choose another folder with --home"
             ) from error
 
+    @contextmanager
+    def removed_if_refused(self) -> Iterator[None]:
+        """Remove the home folder again if a command that has created it is refused.
+
+        Only what `create` and `study_lock` have written is removed, and folders that are empty.
+        """
+        had_folder, was_home = self.path.exists(), (self.path / "format").exists()
+        try:
+            yield
+        except StudyLockedError:  # the folder is the home of another process
+            raise
+        except NalError:
+            if not was_home:
+                self._remove_if_unused(keeps_folder=had_folder)
+            raise
+
+    def _remove_if_unused(self, *, keeps_folder: bool) -> None:
+        for path in (*self.path.glob("sweeps/*.lock"), *self.path.glob("cache/*.lock")):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is missing or not empty
+            (self.path / "sweeps").rmdir()
+        with suppress(OSError):
+            self.cache_dir.rmdir()
+        if [path.name for path in self.path.glob("*")] != ["format"]:
+            return
+        (self.path / "format").unlink()
+        if not keeps_folder:
+            self.path.rmdir()
+
     def full_digest(self, prefix: str) -> str:
         """Return the complete digest of the recorded run whose digest begins with a prefix.
 
@@ -189,6 +218,22 @@ class Home:
                 f"need about {required_bytes / 1e9:.1f} GB: free some space, or choose another "
                 "folder with --home"
             )
+
+    def _lock_path(self, study: str) -> Path:
+        """Return the path of the file that a process locks while it carries out a study."""
+        return self.path / "sweeps" / f"{study}.lock"
+
+    def is_carried_out(self, study: str) -> bool:
+        """Return whether a process is carrying out a sweep of a study in this home folder.
+
+        Raises:
+            HomeError: if the lock file cannot be read.
+        """
+        path = self._lock_path(study)
+        try:
+            return is_locked(path)
+        except OSError as error:
+            raise HomeError(f"cannot read {path}: {error.strerror}") from error
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -251,7 +296,7 @@ class Home:
             HomeInUseError: if another process is removing runs, and does not end soon.
             HomeError: if the lock file cannot be written.
         """
-        lock_path = self.path / "sweeps" / f"{study}.lock"
+        lock_path = self._lock_path(study)
         try:
             lock_path.parent.mkdir(exist_ok=True)
             file = lock_path.open("a+")

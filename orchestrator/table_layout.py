@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from reports.joined import JoinedLayout, Poolable
+from search_spaces.validation import in_words_of_yaml
 from search_spaces.yaml_lines import YamlError, parse_yaml
 from trainables.errors import UserError, suggest
 
@@ -105,11 +106,5 @@ def _message(details: ErrorDetails) -> str:
         return f"unknown key '{key}': {suggest(str(details['loc'][-1]), known)}"
     if details["type"] == "missing":
         return f"{key}: is missing"
-    text = (
-        details["msg"]
-        .partition(" after validation")[0]
-        .replace("Input should", "must")
-        .replace("Tuple should", "must")
-        .removeprefix("Value error, ")
-    )
+    text = in_words_of_yaml(details["msg"].removeprefix("Value error, "))
     return f"{key}: {text[0].lower()}{text[1:]}"

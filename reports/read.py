@@ -13,6 +13,7 @@ from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.store import (
     local_artifact_folder,
     mask_password,
+    no_such_sweep,
     open_store,
     run_page_url,
     search_runs,
@@ -241,14 +242,12 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
     ]
     if len(matches) == 1:
         return matches[0]
-    choices = ", ".join(map(_sweep_label, (matches or sweep_runs)[:10]))
-    problem = (
-        f"the digests of {len(matches)} sweeps begin with '{sweep}'"
-        if matches
-        else f"no study or sweep '{sweep}' is recorded"
-    )
+    if not matches:
+        raise no_such_sweep(sweep, uri, map(_sweep_label, sweep_runs))
+    choices = ", ".join(map(_sweep_label, matches[:10]))
     raise UserError(
-        f"{problem} in {mask_password(uri)}: choose one of these sweeps, latest first: {choices}"
+        f"the digests of {len(matches)} sweeps begin with '{sweep}' in {mask_password(uri)}: "
+        f"choose one of these sweeps, latest first: {choices}"
     )
 
 

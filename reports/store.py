@@ -15,15 +15,16 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.databases import create_database, database_path, database_url
-from trainables.errors import HomeError, NalError, ServiceError
+from trainables.errors import HomeError, NalError, ServiceError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -39,6 +40,11 @@ DAMAGE_ADVICE = (
     "store anew"
 )
 """What to do if a part of an SQLite file turns out to be damaged."""
+
+MLFLOW_TABLES = frozenset(
+    ("experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags")
+)
+"""Tables that every version of MLflow's database has."""
 
 _RUNS_PER_PAGE = 1000
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -132,6 +138,20 @@ def run_page_url(uri: str, experiment_id: str, run_id: str) -> str:
     return f"{address.geturl().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
+def no_such_sweep(sweep: str, uri: str, labels: Iterable[str]) -> UserError:
+    """Return the error that an MLflow store has no sweep of a name.
+
+    Args:
+        sweep: name of a study, or beginning of a sweep's digest.
+        uri: URI of the MLflow store.
+        labels: study and digest of each recorded sweep, latest first.
+    """
+    return UserError(
+        f"no study or sweep '{sweep}' is recorded in {mask_password(uri)}: choose one of these "
+        f"sweeps, latest first: {', '.join(islice(labels, 10))}"
+    )
+
+
 def check_store(uri: str) -> None:
     """Check that an MLflow store can be used, within ten seconds and without importing MLflow.
 
@@ -180,6 +200,7 @@ def open_store(uri: str) -> MlflowClient:
             create_database(database, _create_sqlite_store)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+        _remove_misnamed_folder(uri)
     return client
 
 
@@ -190,6 +211,19 @@ def _create_sqlite_store(path: Path) -> None:
     artifact_root = (path.parent / ARTIFACT_FOLDER).resolve().as_uri()
     store = SqlAlchemyStore(database_url(path), artifact_root)  # type: ignore[no-untyped-call]
     store.engine.dispose()
+    _remove_misnamed_folder(database_url(path))
+
+
+def _remove_misnamed_folder(uri: str) -> None:
+    """Remove the empty folder that MLflow creates for a database in a folder with "%" in its path.
+
+    MLflow creates the folder of an SQLite file without decoding its URI, beside the right one.
+    """
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    with suppress(OSError):  # the folder is missing or not empty
+        while uri.startswith("sqlite:///") and "%25" in str(folder):
+            folder.rmdir()
+            folder = folder.parent
 
 
 def search_runs(client: MlflowClient, experiment_ids: list[str], query: str) -> Iterator[Run]:
@@ -337,8 +371,8 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
     """
     try:
         with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
-            if _was_creation_interrupted(database):
-                return "a process was killed while it created the tables"
+            if damage := _find_missing_part(database):
+                return damage
             fault = "ok"
             if reads_all_pages:
                 (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -349,17 +383,20 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
         return str(error)
 
 
-def _was_creation_interrupted(database: sqlite3.Connection) -> bool:
-    """Return whether a database has some of MLflow's tables, but was not completed by MLflow."""
+def _find_missing_part(database: sqlite3.Connection) -> str:
+    """Return what a database with some of MLflow's tables lacks; "" if nothing, or it has none."""
     tables = {
         name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }
+    interruption = "a process was killed while it created the tables"
     if any(name.startswith("_alembic_tmp_") for name in tables):
-        return True
-    if "experiments" not in tables:
-        return False
+        return interruption
+    if not MLFLOW_TABLES & tables:
+        return ""
+    if "alembic_version" not in tables:
+        return interruption
+    if missing_tables := MLFLOW_TABLES - tables:
+        return f"it lacks the table '{min(missing_tables)}'"
     # MLflow creates the default experiment last.
-    return (
-        "alembic_version" not in tables
-        or database.execute("SELECT 1 FROM experiments").fetchone() is None
-    )
+    is_complete = database.execute("SELECT 1 FROM experiments").fetchone() is not None
+    return "" if is_complete else interruption

@@ -100,10 +100,15 @@ def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[st
         return f"must be {expected_form}"
     if error["type"] == "missing":
         return "is missing"
-    text = error["msg"].partition(", not ")[0]
+    return f"{in_words_of_yaml(error['msg'])}, got {error['input']!r}"
+
+
+def in_words_of_yaml(message: str) -> str:
+    """Return a message of pydantic with lists and mappings for what JSON calls otherwise."""
+    text = message.partition(", not ")[0]
     for phrase, replacement in _MESSAGE_REPLACEMENTS:
         text = text.replace(phrase, replacement)
-    return f"{text}, got {error['input']!r}"
+    return text
 
 
 def _expected_form(key_path: KeyPath, value: object) -> str:

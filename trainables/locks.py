@@ -46,6 +46,22 @@ def lock_until_closed(
             return
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on a file; a missing file is not locked.
+
+    Raises:
+        OSError: if the file cannot be opened, or the file system does not support locks.
+    """
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def file_lock(path: Path, patience_seconds: float = math.inf) -> Iterator[None]:
     """Lock a file for the duration of the context; a missing file is created.

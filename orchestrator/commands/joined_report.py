@@ -120,7 +120,13 @@ def print_joined_table(
             raise UserError(
                 f"sweep {plan.sweep[:12]} of '{plan.study}' is named twice: leave out one"
             )
-    _print(joined_table(recorded, layout.joined), formats, as_json=as_json)
+    try:
+        table = joined_table(recorded, layout.joined)
+    except UserError as error:
+        if layout_file is None:
+            raise
+        raise UserError(f"--layout {layout_file}: {error}") from error
+    _print(table, formats, as_json=as_json)
     return 0
 
 

@@ -44,6 +44,7 @@ def run(
     """Classify the images in some files, and print or write the predictions as CSV.
 
     A file that cannot be read is named on standard error; the others are classified all the same.
+    Arrays whose pixels are 0 and 1 only are named as well.
 
     Args:
         locations: locations of the home folder.
@@ -61,12 +62,14 @@ def run(
     model = load_recorded_model(locations, digest_prefix, allow_code=allow_code)
     console = CommandConsole(stderr=True)
     errors: list[str] = []
+    warnings: list[str] = []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     image_count = 0
     with console.status("classifying"):
-        for rows in _predict_chunks(model, _read_files(paths, model.input_format, errors)):
+        files = _read_files(paths, model.input_format, errors, warnings)
+        for rows in _predict_chunks(model, files):
             writer.writerows(rows)
             image_count += len(rows)
     if not image_count:
@@ -76,6 +79,8 @@ def run(
     else:
         write_atomically(output_path, buffer.getvalue())
         console.print(f"{format_count(image_count, 'prediction')}: {output_path}", soft_wrap=True)
+    for warning in warnings:
+        console.print(warning, style="yellow", soft_wrap=True)
     for error in errors:
         console.print(f"left out: {error}", style="yellow", soft_wrap=True)
     return 1 if errors else 0
@@ -106,11 +111,12 @@ def load_recorded_model(
 
 
 def _read_files(
-    paths: Iterable[Path], input_format: InputFormat, errors: list[str]
+    paths: Iterable[Path], input_format: InputFormat, errors: list[str], warnings: list[str]
 ) -> Iterator[tuple[Path, bool, NDArray[np.uint8]]]:
     """Yield the images of each readable file, and whether the file is an array of images.
 
-    The messages of the other files are added to `errors`.
+    The messages of the other files are added to `errors`, and those of arrays whose pixels are
+    hardly in the range 0 to 255 to `warnings`.
     """
     from trainables.run_data.input_images import ARRAY_SUFFIXES, read_images
 
@@ -119,7 +125,13 @@ def _read_files(
             if not path.exists():
                 raise DataError(f"there is no file {path}")
             is_array = path.suffix.lower() in ARRAY_SUFFIXES
-            yield path, is_array, read_images(path, input_format)
+            images = read_images(path, input_format)
+            if is_array and images.max(initial=0) <= 1:
+                warnings.append(
+                    f"{printable(path)}: no pixel is above 1, so that all images are nearly black "
+                    "to the network: multiply pixels in the range 0 to 1 by 255"
+                )
+            yield path, is_array, images
         except DataError as error:
             errors.append(str(error))
 

@@ -20,7 +20,7 @@ from reports.replication import find_replications
 from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
-from search_spaces.files import is_study_path, read_study_file
+from search_spaces.files import is_study_path, read_study_file, shipped_study_names
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     """
     columns = parse_extra_columns(request.columns)
     formats = {path: find_format(path) for path in request.table_files}
+    is_path = sweep is not None and is_study_path(sweep)
     if sweep is not None:
         sweep = recorded_name(sweep)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
@@ -154,6 +155,12 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
         console = CommandConsole()
         print_table(table, console)
         sheets.print(console)
+    if is_path and sweep in shipped_study_names():
+        CommandConsole(stderr=True).print(
+            f"A study file is found by its name, '{sweep}', which is that of a shipped study too: "
+            "this may be a sweep of the shipped study.",
+            soft_wrap=True,
+        )
     if sweep == table.source.study:
         _print_other_sweeps(uri, table)
     return 0

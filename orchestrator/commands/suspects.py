@@ -110,8 +110,18 @@ def run(
     if as_json:
         print_json(_ranking_json(suspects, result, folder))
     _print_ranking(console, suspects, dataset.classes, file_names, folder)
+    if score_name is None and not diagnostics.has_history:
+        console.print(f"\n{_older_run_warning(suspects)}", style="yellow", soft_wrap=True)
     _print_notes(console, result, len(not_ranked), folder)
     return 0
+
+
+def _older_run_warning(suspects: Suspects) -> str:
+    """Return a warning that a run lacks what the default score is computed from."""
+    return (
+        "An earlier version trained this run and recorded no predictions of all epochs, from which "
+        f"{next(iter(SCORES))} is computed: the ranking is by {suspects.score_name} instead."
+    )
 
 
 def _read_run(record: Record) -> tuple[RunResult, Diagnostics]:

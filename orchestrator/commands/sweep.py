@@ -19,9 +19,9 @@ from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
-from orchestrator.planning.loading import LoadedPlan, job_of, load_plan
+from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_system_metrics
 from orchestrator.planning.shrink import suggest_smaller_sweep
-from orchestrator.planning.view import plan_json, plan_view
+from orchestrator.planning.view import plan_json, plan_outline, plan_view
 from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
 from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
@@ -35,7 +35,7 @@ from reports.page.html import PAGE_FILE
 from reports.report import build_report, print_table
 from reports.store import check_store, root_cause
 from reports.words import format_count
-from trainables.errors import FieldError, HomeError, NalError, UserError
+from trainables.errors import DataError, FieldError, HomeError, NalError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -76,10 +76,32 @@ def run(
         return 0
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
-    home.create()
-    if locations.uses_home_store:
-        update_home_store(home)
-    with home.study_lock(loaded.name):
+    with home.removed_if_refused():
+        home.create()
+        if locations.uses_home_store:
+            update_home_store(home)
+        return _sweep(
+            study_flags, locations, engine, loaded.name, console, yes=yes, as_json=as_json
+        )
+
+
+def _sweep(
+    study_flags: StudyFlags,
+    locations: Locations,
+    engine: Engine,
+    study: str,
+    console: Console,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Plan a sweep, carry it out and print its table, in a home folder that exists.
+
+    Returns:
+        The exit code of the command.
+    """
+    home = locations.home
+    with home.study_lock(study):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
         cost = None
         if not _find_recorded_runs(loaded_plan.plan, home, console).is_complete:
@@ -97,7 +119,7 @@ def run(
             engine, locations, loaded_plan, cost, console, study_flags, as_json=as_json
         )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
-    if loaded.study.keep == "table" and not failures:
+    if loaded_plan.plan.study.keep == "table" and not failures:
         _delete_unused_checkpoints(home, loaded_plan.plan, console)
     for failure in failures:
         console.print(
@@ -130,9 +152,18 @@ def _print_plan(
     *,
     as_json: bool,
 ) -> None:
-    """Print the plan of a sweep and a smaller sweep, without writing files."""
+    """Print the plan of a sweep and a smaller sweep, without writing files.
+
+    Raises:
+        DataError: if the data are missing; what is known without them is printed.
+    """
     home = locations.home
-    loaded_plan = load_plan(study_flags, locations, console, may_write=False)
+    try:
+        loaded_plan = load_plan(study_flags, locations, console, may_write=False)
+    except DataError:
+        if outline := plan_outline(study_flags.load()):
+            console.print(outline)
+        raise
     measure_cost = partial(
         _measure_cost, engine=engine, home=home, console=console, may_write=False
     )
@@ -145,10 +176,10 @@ def _print_plan(
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check that the engine and the MLflow store can be used.
+    """Check the engine, the MLflow store and the environment variable of system metrics.
 
     Raises:
-        NalError: if the engine or the store cannot be used.
+        NalError: if the engine or the store cannot be used, or the variable is invalid.
     """
     try:
         engine.check(loaded.study.resources)
@@ -156,6 +187,7 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
+    wants_system_metrics()
 
 
 def _find_recorded_runs(plan: Plan, home: Home, console: Console) -> RecordedRuns:

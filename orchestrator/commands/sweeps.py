@@ -28,6 +28,8 @@ from trainables.errors import HomeError, NalError, UserError
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from orchestrator.flags import Locations
@@ -50,7 +52,7 @@ def list_sweeps(home: Home, *, as_json: bool) -> int:
         RecordError: if a plan cannot be read.
     """
     uses = _read_uses(home)
-    rows = [_values(home, use) for use in reversed(uses)]
+    rows = [_values(home, use, uses) for use in reversed(uses)]
     if as_json:
         print_json(rows)
         return 0
@@ -86,8 +88,9 @@ def show(home: Home, digest: str, *, as_json: bool) -> int:
         HomeError: if the sweep is not recorded in the home folder.
         RecordError: if a plan or a result cannot be read.
     """
-    use = select_use(_read_uses(home), digest)
-    values = _values(home, use) | {
+    uses = _read_uses(home)
+    use = select_use(uses, digest)
+    values = _values(home, use, uses) | {
         "title": use.plan.title,
         "phases": _phase_counts(home, use),
         "shared_runs": len(use.other_uses),
@@ -99,7 +102,7 @@ def show(home: Home, digest: str, *, as_json: bool) -> int:
         ("study", f"{use.plan.study}: {use.plan.title}"),
         ("digest", use.plan.sweep),
         ("changed", values["changed"]),
-        ("state", use.plan.state),
+        ("state", values["state"]),
         *(
             (phase, ", ".join(f"{count} {status}" for status, count in counts.items()))
             for phase, counts in values["phases"].items()
@@ -216,7 +219,19 @@ def _read_uses(home: Home, *, skips_damaged: bool = True) -> list[SweepUse]:
     return uses
 
 
-def _values(home: Home, use: SweepUse) -> dict[str, Any]:
+def _state(home: Home, use: SweepUse, uses: Sequence[SweepUse]) -> str:
+    """Return the state of a sweep: finished, running, or interrupted if no process carries it out.
+
+    Of several sweeps of a study, only the one that was changed last can be running.
+    """
+    if use.plan.state == "finished":
+        return use.plan.state
+    latest = [other for other in uses if other.plan.study == use.plan.study][-1]
+    is_running = latest is use and home.is_carried_out(use.plan.study)
+    return "running" if is_running else "interrupted"
+
+
+def _values(home: Home, use: SweepUse, uses: Sequence[SweepUse]) -> dict[str, Any]:
     """Return what a sweep is and occupies, as values that can be written as JSON."""
     changed_at = (use.archive.folder / PLAN_FILE).stat().st_mtime
     own_bytes = run_bytes(home, use.own_digests)
@@ -225,7 +240,7 @@ def _values(home: Home, use: SweepUse) -> dict[str, Any]:
         "study": use.plan.study,
         "sweep": use.plan.sweep,
         "changed": f"{datetime.fromtimestamp(changed_at).astimezone():%F %H:%M}",
-        "state": use.plan.state,
+        "state": _state(home, use, uses),
         "runs": len(use.digests),
         "bytes": archive_bytes + own_bytes + run_bytes(home, use.digests - use.own_digests),
         "own_bytes": archive_bytes + own_bytes,

@@ -9,7 +9,7 @@ from orchestrator.display import ProgressBars, run_title
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import CommandConsole, facts_table, print_json
 from orchestrator.planning.cost import MachineCost, format_duration, measure_run_cost
-from orchestrator.planning.loading import job_of, load_plan
+from orchestrator.planning.loading import job_of, load_plan, wants_system_metrics
 from orchestrator.planning.sizes import RunGroup, network_key
 from orchestrator.sweeping.tasks import RunList
 from orchestrator.tracking.background import BackgroundTracker
@@ -73,6 +73,7 @@ def run(
     study_flags.load()
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
+    wants_system_metrics()
     plan = load_plan(study_flags, locations, console, may_write=True).plan
     try:
         spec = plan.spec(Phase.CONFIRM, method, plan.study.scenarios[0], values, seed)

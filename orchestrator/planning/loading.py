@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_image_shape
 from search_spaces.resolve import matched_recipe
 from trainables.datasets import Dataset, list_training_files, load
-from trainables.errors import DataError, FieldError
+from trainables.errors import DataError, FieldError, UserError
 from trainables.extensions import loaded_files
 from trainables.methods import check_state_size, method_of
 from trainables.noise import noise_of
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 LABEL_FOLDER_NAME = "labels"
 """Name of the subfolder of the data folder that holds the user's files of noisy labels."""
+
+SYSTEM_METRICS_VARIABLE = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+"""Environment variable by which MLflow's users ask for system metrics of their runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,22 @@ def job_of(locations: Locations, plan: Plan) -> Job:
         diagnostics_every=plan.study.diagnostics.every,
         cpus=resources.cpus,
         gpus=resources.gpus,
+        has_system_metrics=wants_system_metrics(),
         code=loaded_files(),
     )
+
+
+def wants_system_metrics() -> bool:
+    """Return whether the user asks for system metrics, by MLflow's own environment variable.
+
+    Raises:
+        UserError: if the variable is neither true nor false.
+    """
+    text = os.environ.get(SYSTEM_METRICS_VARIABLE, "false")
+    values = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in values:
+        raise UserError(f"{SYSTEM_METRICS_VARIABLE}={text}: must be true or false")
+    return values[text.lower()]
 
 
 def _check_readable(dataset: Dataset) -> None:

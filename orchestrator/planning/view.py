@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
@@ -11,20 +12,20 @@ from rich.text import Text
 from orchestrator.home import folder_bytes
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from reports.words import format_count, format_extension, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
-from trainables.datasets import source_of
+from trainables.datasets import Dataset, Split, source_of
 from trainables.extensions import without_hash
 from trainables.methods import method_of
 
 if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from orchestrator.planning.loading import LoadedPlan
-    from orchestrator.planning.plan import Plan
     from search_spaces.loader import LoadedStudy
 
 
@@ -52,6 +53,35 @@ def plan_view(
     if recorded_count:
         facts.append(("recorded", f"at least {format_count(recorded_count, 'run')} of this sweep"))
     title = Text(f"{plan.name}: {study.title}", style="bold")
+    return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
+
+
+def plan_outline(loaded_study: LoadedStudy) -> RenderableType | None:
+    """Render what is known of a sweep without its data: the runs of each phase, and the network.
+
+    Returns:
+        The outline; None if the size of the dataset is not published.
+    """
+    study = loaded_study.study
+    source = source_of(study.dataset)
+    if source.train_size is None or source.class_count is None:
+        return None
+    labels = np.arange(source.train_size) % source.class_count
+    split = Split(np.zeros((source.train_size, 1, 1, 1), dtype=np.uint8), labels)
+    class_names = tuple(map(str, range(source.class_count)))
+    plan = Plan(loaded_study.name, study, Dataset(study.dataset, class_names, split, split))
+    phase_table = headed_table("phase", Column("runs", justify="right"), "")
+    for size in phase_sizes(plan):
+        phase_table.add_row(str(size.phase), str(size.max_run_count), size.run_count_formula)
+    facts = [
+        ("data", f"{source.title}, {source.train_size} training images; not read"),
+        (
+            "network",
+            f"{backbone_of(study.backbone.name).title}, "
+            + format_count(matched_recipe(study).epochs, "epoch"),
+        ),
+    ]
+    title = Text(f"{loaded_study.name}: {study.title}", style="bold")
     return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
 
 

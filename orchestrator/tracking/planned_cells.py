@@ -8,6 +8,7 @@ from orchestrator.tracking.recording import (
     REPORTED_METRICS,
     describe_recipe,
     describe_value_sources,
+    scenario_title,
 )
 from reports.paper_tables import PlannedStudy
 from reports.plan_record import CellRecord
@@ -74,7 +75,7 @@ def _cell_record(
         method=method,
         method_title=method_of(method).title,
         scenario=scenario,
-        scenario_title=noise_of(scenario).title,
+        scenario_title=scenario_title(scenario, study.dataset),
         one_draw=noise_of(scenario).is_seed_independent,
         values=dict(values),
         origin=origin,

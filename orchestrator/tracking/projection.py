@@ -283,7 +283,8 @@ def mlflow_metrics(
 ) -> list[Metric]:
     """Return the MLflow metrics of a run.
 
-    They are its metrics after every epoch, and its summary and numeric settings at the last epoch.
+    They are its metrics after every epoch, with system metrics if it has measured them, and its
+    summary and numeric settings at the last epoch.
 
     Args:
         result: result of the run.
@@ -305,6 +306,12 @@ def mlflow_metrics(
         for name, value in row.items()
         if name != "epoch"
     ]
+    metrics += (
+        Metric(f"system/{name}", value, epoch_ends_ms[int(row["epoch"]) - 1], int(row["epoch"]))
+        for row in result.system_metrics
+        for name, value in row.items()
+        if name != "epoch"
+    )
     epochs = [int(epoch) for epoch in result.diagnostics.get("epoch", [])]
     metrics += (
         Metric(

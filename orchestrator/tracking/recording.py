@@ -30,6 +30,7 @@ from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
+from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of, identity_of
 from trainables.run.metrics import TEST_BEST_CLEAN_VAL, TEST_BEST_VAL, TEST_LAST, dataset_columns
 from trainables.run_data.realisation import held_out_count
@@ -264,7 +265,7 @@ def cell_record(
         method=cell.method,
         method_title=method_of(cell.method).title,
         scenario=cell.scenario,
-        scenario_title=noise_of(cell.scenario).title,
+        scenario_title=scenario_title(cell.scenario, loaded_study.study.dataset),
         one_draw=noise_of(cell.scenario).is_seed_independent,
         noise_rule=noise_of(cell.scenario).rule,
         values=dict(cell.seed_group.values),
@@ -290,6 +291,19 @@ def cell_record(
         },
         command=train_command(cell, loaded_study, study_flags) if study_flags else "",
     )
+
+
+def scenario_title(scenario: str, dataset: str) -> str:
+    """Return the title of a scenario in tables: its label noise, such as "symmetric 40 %".
+
+    Where nothing is added to labels that are not known to be correct, their noise is "real".
+
+    Args:
+        scenario: name of the scenario.
+        dataset: name of the dataset.
+    """
+    has_real_noise = scenario == CLEAN and not source_of(dataset).has_true_labels
+    return "real" if has_real_noise else noise_of(scenario).title
 
 
 def _crossed_record(cell: Cell, study: Study) -> CrossedRecord | None:

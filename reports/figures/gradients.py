@@ -57,7 +57,7 @@ def collect_gradients(source: FigureSource) -> Gradients:
         require_true_labels(diagnostics, cell)
         parts = [gradient_parts(item) for item in diagnostics]
         if not all("mislabelled" in part for part in parts):
-            raise MissingDataError(f"no label is wrong on {scenario}: choose another --scenario")
+            raise MissingDataError(f"no label is wrong on {scenario}: choose another scenario")
         rates += [
             float((item.integers("given") != item.integers("true")).mean()) for item in diagnostics
         ]

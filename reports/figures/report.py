@@ -156,14 +156,14 @@ def make_figures(
 
     for key in keys:
         if key not in FIGURES:
-            raise UserError(f"--figure {key}: there is no such figure; {suggest(key, FIGURES)}")
+            raise UserError(f"figure {key}: there is no such figure; {suggest(key, FIGURES)}")
     figures, left_out = [], {}
     for key in dict.fromkeys(keys or FIGURES):
         try:
             figures.append(FIGURES[key].make(source, suffixes))
         except MissingDataError as error:
             if keys:
-                raise MissingDataError(f"--figure {key}: {error}") from error
+                raise MissingDataError(f"figure {key}: {error}") from error
             left_out[key] = str(error)
     if not figures:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in left_out.items())
@@ -180,7 +180,7 @@ def write_figures(figures: Sequence[FigureFiles], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HomeError(f"--figures {folder}: {error.strerror}") from error
+        raise HomeError(f"cannot write figures to {folder}: {error.strerror}") from error
     for figure in figures:
         for suffix, content in figure.files.items():
             write_atomically(folder / f"{figure.stem}.{suffix}", content)

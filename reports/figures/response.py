@@ -181,7 +181,7 @@ def collect_response(source: FigureSource) -> Response:
     if len(trials) < least:
         raise MissingDataError(
             f"the response of NAL needs at least {least} trials of its search, of which "
-            f"{len(trials)} are recorded: sweep with a larger --trials"
+            f"{len(trials)} are recorded: sweep with more trials"
         )
     units = np.stack([axis.to_unit(column) for axis, column in _columns(axes, trials)], axis=1)
     ticks = np.linspace(0, 1, GRID_SIZES[len(axes)])

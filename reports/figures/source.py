@@ -53,7 +53,7 @@ class FigureSource:
     def __post_init__(self) -> None:
         if self.scenario is not None and self.scenario not in self.all_scenarios:
             raise UserError(
-                f"--scenario {self.scenario}: sweep {self.plan.sweep[:12]} has no such scenario; "
+                f"scenario {self.scenario}: sweep {self.plan.sweep[:12]} has no such scenario; "
                 f"{suggest(self.scenario, self.all_scenarios)}"
             )
 
@@ -126,14 +126,14 @@ class FigureSource:
         if not present_folders:
             raise MissingDataError(
                 f"the home folder lacks the {format_count(len(runs), 'run')} of {label}, whose "
-                "diagnostics.npz holds the data: choose the folder of the sweep with --home"
+                "diagnostics.npz holds the data: choose the home folder of the sweep"
             )
         found = [load_diagnostics(folder) for folder in present_folders]
         diagnostics = [item for item in found if item is not None]
         if not diagnostics:
             raise MissingDataError(
                 f"the runs of {label} have no diagnostics: they were trained with "
-                "diagnostics.every=0; sweep again with --set diagnostics.every=null"
+                "diagnostics.every=0; set it to null in the study, and sweep again"
             )
         return diagnostics
 

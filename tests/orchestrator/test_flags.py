@@ -26,6 +26,7 @@ def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[StudyFl
 
     monkeypatch.setattr(sweep_command, "run", fake_run)
     monkeypatch.setattr(noise_command, "run", fake_run)
+    monkeypatch.setattr(StudyFlags, "check_study_exists", lambda _: None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     program, *words = shlex.split(command)[2:]
     assert program == "orchestrator"
@@ -171,3 +172,19 @@ def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert elsewhere.home.path == tmp_path / "h"
     assert elsewhere.dataset_dir == tmp_path / "d"
     assert elsewhere.store_uri == "http://x"
+
+
+@pytest.mark.parametrize(("seeds", "crossed"), [(1, 2), (3, 3), (9, 4)])
+def test_the_number_of_seeds_limits_the_crossed_seeds(seeds: int, crossed: int) -> None:
+    study = StudyFlags("digits-variance", seeds=seeds).load().study
+    assert study.confirm.cross is not None
+    assert len(study.confirm.cross.seeds) == crossed
+    sets = ("confirm.cross.seeds=[0,1,2,3,4]",)
+    study = StudyFlags("digits-variance", seeds=1, sets=sets).load().study
+    assert study.confirm.cross is not None
+    assert len(study.confirm.cross.seeds) == 5
+
+
+def test_names_of_studies_are_checked_before_torch_is_imported() -> None:
+    with pytest.raises(StudyError, match="unknown study 'nosuch'"):
+        StudyFlags("nosuch").check_study_exists()

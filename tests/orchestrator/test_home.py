@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.home import DISK_RESERVE_BYTES, LAYOUT_VERSION, Home, folder_bytes
-from trainables.errors import HomeError
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,3 +160,25 @@ def test_the_size_of_a_folder_counts_files_and_not_what_links_name(tmp_path: Pat
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert 100_000 <= folder_bytes(tmp_path) < 110_000
     assert folder_bytes(tmp_path / "missing") == 0
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_refused_command_leaves_no_home(tmp_path: Path, *, exists: bool) -> None:
+    home = Home(tmp_path / "home")
+    if exists:
+        home.path.mkdir()
+    with pytest.raises(UserError, match="refused"), home.removed_if_refused():  # noqa: PT012
+        home.create()
+        home.cache_dir.mkdir()
+        with home.study_lock("digits"):
+            raise UserError("refused")
+    assert home.path.exists() is exists
+    assert not list(home.path.glob("*"))
+
+
+def test_a_refused_command_keeps_a_home_that_was_there(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with pytest.raises(UserError, match="refused"), home.removed_if_refused():
+        raise UserError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["format"]

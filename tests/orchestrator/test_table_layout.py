@@ -71,3 +71,18 @@ def test_an_invalid_layout_is_reported_with_its_line(
 def test_a_missing_layout_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_layout(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sweeps: {sweep: digits}", "sweeps: must be a list"),
+        ("sweeps: [digits]", "sweeps.0: must be a mapping"),
+    ],
+)
+def test_errors_speak_of_lists_and_mappings(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "layout.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_layout(path)
+    assert str(error.value) == f"{path}:1: {message}"

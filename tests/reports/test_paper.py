@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from reports.paper import (
     PaperNoise,
     find_paper_results,
     find_paper_results_on_any_backbone,
+    is_other_noise,
     paper_noise_of,
     paper_results,
 )
@@ -69,3 +72,20 @@ def test_settings_of_scenarios() -> None:
         "symmetric", 0.8, includes_true_class=True, variant="official"
     )
     assert paper_noise_of("asymmetric-superclass-0.4") is None
+
+
+@pytest.mark.parametrize(
+    ("published", "own", "expected"),
+    [
+        ("incl", "incl", False),
+        ("excl", "incl", True),
+        ("", "incl", True),
+        ("incl", "excl", True),
+        ("excl", "excl", False),
+        ("", "excl", False),
+    ],
+)
+def test_noise_of_another_convention_is_told_in_both_directions(
+    published: str, own: str, *, expected: bool
+) -> None:
+    assert is_other_noise(published, own) is expected

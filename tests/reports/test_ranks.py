@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -75,3 +77,16 @@ def test_rows_without_an_accuracy_in_a_scenario_are_named() -> None:
     assert comparison.left_out == ("b",)
     assert "Without this accuracy of all seeds in every scenario: b." in comparison.statement
     assert rank_rows(table_of({"a": [1.0]}, marker="varied")).methods == ()
+
+
+def test_a_published_recipe_that_reports_another_epoch_is_not_ranked_with_the_others() -> None:
+    table = table_of({"a": [3.0, 3.0], "b": [2.0, 2.0], "c": [9.0, 9.0]})
+    section = table.sections[0]
+    other = replace(
+        section.rows[2],
+        entries=tuple(replace(each, kind="best epoch") for each in section.rows[2].entries),
+    )
+    rows = (*section.rows[:2], other)
+    comparison = rank_rows(replace(table, sections=(replace(section, rows=rows),)))
+    assert [each.name for each in comparison.methods] == ["a", "b"]
+    assert comparison.left_out == ("c",)

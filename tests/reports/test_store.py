@@ -16,6 +16,7 @@ from stores import fresh_store
 
 from reports import store
 from reports.store import (
+    MLFLOW_TABLES,
     check_store,
     find_damage,
     home_store_uri,
@@ -221,3 +222,16 @@ def test_a_store_is_complete_although_its_creation_was_killed(
 )
 def test_pages_of_runs_are_on_servers_only_and_without_credentials(uri: str, url: str) -> None:
     assert run_page_url(uri, "3", "ab") == url
+
+
+def test_a_store_without_one_of_its_tables_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    tables = sorted(MLFLOW_TABLES | {"alembic_version"})
+    with closing(sqlite3.connect(path)) as database, database:
+        for table in tables:
+            database.execute(f"CREATE TABLE {table} (id)")
+        database.execute("INSERT INTO experiments VALUES (0)")
+    assert find_damage(path) == ""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE params")
+    assert find_damage(path) == "it lacks the table 'params'"

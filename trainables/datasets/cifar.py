@@ -17,7 +17,7 @@ import numpy as np
 from trainables.datasets import class_folders, download
 from trainables.datasets.base import Dataset, Progress, Source, Split
 from trainables.datasets.class_folders import file_stamp
-from trainables.datasets.folder import read_folders
+from trainables.datasets.folder import decode, read_folders
 from trainables.datasets.unpickle import load_arrays
 from trainables.errors import DataError
 
@@ -121,7 +121,9 @@ class Cifar(Source):
         elif folder.is_dir():
             paths = [folder / name for name in archive.members if (folder / name).is_file()]
         else:
-            return class_folders.signature(data_dir, self.name, self.class_count)
+            signature = class_folders.signature(data_dir, self.name, self.class_count)
+            _check_first_picture(data_dir, self.name)
+            return signature
         return "\n".join(map(file_stamp, paths))
 
     def list_files(self, data_dir: Path) -> tuple[str, ...] | None:
@@ -293,3 +295,18 @@ def _read_samples(archive: Archive, content: bytes, path: Path) -> Split:
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise DataError(f"{path}: '{archive.labels_key}' must be a list of integers")
     return Split(pixels.reshape(-1, *IMAGE_SHAPE), np.array(labels, dtype=np.int64))
+
+
+def _check_first_picture(data_dir: Path, name: str) -> None:
+    """Check the size of one picture in class folders, whose classes may be those of other data.
+
+    Raises:
+        DataError: if the picture cannot be read, or has another size than all CIFAR images.
+    """
+    path = next(iter(class_folders.list_pictures(data_dir, "train").values()))[0]
+    height, width, _ = decode(path).shape
+    if (height, width) != IMAGE_SHAPE[1:]:
+        raise DataError(
+            f"{class_folders.printable(path)} is {width}×{height} pixels but {name} has "
+            f"{IMAGE_SHAPE[2]}×{IMAGE_SHAPE[1]}: name another folder with --data-dir"
+        )

@@ -116,6 +116,8 @@ class RunResult:
             and in records of versions that did not store it, as `short_side` is None there.
         short_side: length in pixels to which the short side of a picture file was resized before a
             square was cut out; None if it kept its length, or the images are no files.
+        system_metrics: one row per measured epoch, with the number of the epoch and MLflow's system
+            metrics without their prefix "system/"; empty if nobody asked for them.
         digest: digest of the spec.
     """
 
@@ -137,6 +139,7 @@ class RunResult:
     std: tuple[float, ...] = ()
     input_shape: tuple[int, ...] = ()
     short_side: int | None = None
+    system_metrics: list[dict[str, float]] = field(default_factory=list)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -244,6 +247,7 @@ class RunResult:
             "std": list(self.std),
             "input_shape": list(self.input_shape),
             "short_side": self.short_side,
+            "system_metrics": self.system_metrics,
         }
 
     @classmethod
@@ -273,6 +277,7 @@ class RunResult:
                 std=tuple(json_object.get("std", ())),
                 input_shape=tuple(json_object.get("input_shape", ())),
                 short_side=json_object.get("short_side"),
+                system_metrics=list(json_object.get("system_metrics", [])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(

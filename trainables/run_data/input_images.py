@@ -109,7 +109,7 @@ def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
             f"{path} is {images.dtype} of shape {images.shape}, required are uint8 images of "
-            f"{expected}"
+            f"{expected}, with pixels from 0 to 255"
         )
     images = channels_first(images)
     if images.shape[1:] != shape:

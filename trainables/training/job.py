@@ -41,6 +41,7 @@ class Job:
         cpus: number of CPUs per run.
         gpus: number or fraction of GPUs per run; 0 hides all GPUs from the run.
         patience_seconds: longest wait, in seconds, for another process that trains the same run.
+        has_system_metrics: whether runs record the use of CPUs, memory and GPU in every epoch.
         code: Python files with user-defined methods, backbones, noise or datasets (extensions);
             every worker executes these files.
     """
@@ -52,6 +53,7 @@ class Job:
     cpus: int = 1
     gpus: float = 0.0
     patience_seconds: float = math.inf
+    has_system_metrics: bool = False
     code: tuple[CodeFile, ...] = ()
 
 
@@ -110,6 +112,7 @@ def open_run(spec: RunSpec, job: Job) -> AbstractContextManager[OpenRun]:
         job.study,
         patience_seconds=job.patience_seconds,
         diagnostics_every=job.diagnostics_every,
+        has_system_metrics=job.has_system_metrics,
     )
 
 

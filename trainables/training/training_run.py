@@ -26,6 +26,7 @@ from trainables.training.devices import (
     reset_peak_memory,
 )
 from trainables.training.outcomes import NeedDivergedError, load_inputs
+from trainables.training.system_metrics import SystemMonitor
 from trainables.training.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainables.datasets.base import Dataset
+    from trainables.training.job import Row
 
 MIN_CHECKPOINT_INTERVAL_SECONDS = 5.0
 """Minimum wall time between two checkpoints of a run, in seconds."""
@@ -56,6 +58,8 @@ class TrainingRun:
         checkpoint_interval_seconds: float = MIN_CHECKPOINT_INTERVAL_SECONDS,
         patience_seconds: float = 60.0,
         diagnostics_every: int | None = None,
+        *,
+        has_system_metrics: bool = False,
     ) -> None:
         """Read the final result of the run, if it is recorded already.
 
@@ -70,6 +74,7 @@ class TrainingRun:
             diagnostics_every: number of epochs between two collections of diagnostics; None for
                 about 20 collections in the whole run, 0 for none. Diagnostics do not influence the
                 training.
+            has_system_metrics: whether to record the use of CPUs, memory and GPU in every epoch.
         """
         self.spec = spec
         self.record = Record(home, spec.digest)
@@ -77,6 +82,8 @@ class TrainingRun:
         self._home = home
         self._diagnostics_every = diagnostics_every
         self._collector: Collector | None = None
+        self._has_system_metrics = has_system_metrics
+        self._system_metrics: list[Row] = []
         self._read_dataset = read_dataset
         self._study = study
         self._checkpoint_interval_seconds = checkpoint_interval_seconds
@@ -142,6 +149,7 @@ class TrainingRun:
                 provenance=self._provenance,
                 reason=str(error),
                 attempts=self._attempt_count,
+                system_metrics=[],
             )
             self.record.write_result(self.result)
             return
@@ -173,6 +181,7 @@ class TrainingRun:
                     f"{self.record.folder} to train the run again"
                 )
         trainer.load_state_dict(state["trainer"])
+        self._system_metrics = list(state.get("system_metrics", []))
         if self._collector is not None and state["diagnostics"] is not None:
             self._collector.load_state_dict(state["diagnostics"])
         self._provenance = _merge_provenance(state["provenance"], self._provenance)
@@ -200,6 +209,7 @@ class TrainingRun:
                 class_names=self._class_names,
                 reason=f"in epoch {last_epoch + 1} ({message}); last good epoch {last_epoch}",
                 attempts=self._attempt_count,
+                system_metrics=self._system_metrics,
             )
             self.record.write_result(self.result)
 
@@ -242,7 +252,7 @@ class TrainingRun:
         assert trainer is not None  # noqa: S101 - set as long as the run has no result
         try:
             if not trainer.done:
-                trainer.train_epoch(self._collector)
+                self._train_measured_epoch(trainer)
         except DivergedError as error:
             self._record_result(trainer, Status.DIVERGED, str(error))
             return
@@ -254,6 +264,15 @@ class TrainingRun:
         ):
             self._write_checkpoint(trainer)
 
+    def _train_measured_epoch(self, trainer: Trainer) -> None:
+        """Train one epoch, and measure the machine meanwhile if this is asked for."""
+        monitor = SystemMonitor(trainer.device) if self._has_system_metrics else None
+        if monitor is not None:
+            monitor.start_epoch()
+        trainer.train_epoch(self._collector)
+        if monitor is not None:
+            self._system_metrics.append(monitor.end_epoch(trainer.epoch))
+
     def _write_checkpoint(self, trainer: Trainer) -> None:
         """Write a checkpoint atomically, and keep the previous one."""
         start = time.monotonic()
@@ -262,6 +281,7 @@ class TrainingRun:
             "trainer": trainer.state_dict(),
             "diagnostics": self._collector.state_dict() if self._collector else None,
             "provenance": self._provenance,
+            "system_metrics": self._system_metrics,
         }
         torch.save(state, buffer)
         next_checkpoint = self.record.checkpoint_path.with_name("checkpoint.next.pt")
@@ -295,6 +315,7 @@ class TrainingRun:
             std=trainer.data.std,
             input_shape=trainer.data.input_shape,
             short_side=trainer.data.short_side,
+            system_metrics=self._system_metrics,
         )
         self.record.write_result(self.result)
 

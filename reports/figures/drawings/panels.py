@@ -77,7 +77,10 @@ def draw_panel(axes: Axes, panel: LinePanel, *, show_y_label: bool = True) -> No
     for number, line in enumerate(panel.lines):
         draw_line(axes, line, number)
     positions = [x for line in panel.lines for x in line.band.x]
-    axes.set_xlim(min(positions), max(*positions, min(positions) + 1))
+    start, end = min(positions), max(*positions, min(positions) + 1)
+    # Room for the markers of the first and the last epoch.
+    room = 0.02 * (end - start)
+    axes.set_xlim(start - room, end + room)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("epoch")
     if show_y_label:

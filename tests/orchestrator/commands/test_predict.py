@@ -82,3 +82,17 @@ def test_errors_write_nothing(locations: Locations, spec: RunSpec, tmp_path: Pat
     with pytest.raises(UserError, match=r"no run in .* has a digest that begins with 'zzz'"):
         command(locations, "zzz", [tmp_path / "a.png"], out, allow_code=False)
     assert not out.exists()
+
+
+def test_pixels_between_0_and_1_are_suspicious(
+    locations: Locations, spec: RunSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = pixels_of(digits().test)[:2]
+    np.save(tmp_path / "right.npy", images)
+    np.save(tmp_path / "scaled.npy", (images > 128).astype(np.uint8))
+    np.save(tmp_path / "float.npy", images / 255)
+    paths = [tmp_path / name for name in ("right.npy", "scaled.npy", "float.npy")]
+    assert command(locations, spec.digest, paths, None, allow_code=False) == 1
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"{paths[1]}: no pixel is above 1, so that")
+    assert error.endswith("required are uint8 images of 1×8×8, with pixels from 0 to 255")

@@ -20,7 +20,7 @@ from orchestrator.flags import Locations
 from orchestrator.home import Home
 from reports.suspects import CSV_COLUMNS
 from trainables.datasets.picture_folder import PictureFolder
-from trainables.diagnostics.store import load_diagnostics
+from trainables.diagnostics.store import Diagnostics, load_diagnostics
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record
 
@@ -204,3 +204,24 @@ def test_a_relative_data_folder_is_kept_as_an_absolute_one(
         result = CliRunner().invoke(app, [*arguments, "--data-dir", data])
         assert result.exit_code == 0, result.output
         assert (folder / f"suspects-{spec.digest[:12]}" / "suspects.png").exists()
+
+
+def test_a_run_of_an_earlier_version_says_how_it_is_ranked(
+    locations: Locations,
+    spec: RunSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def without_history(folder: Path) -> Diagnostics:
+        diagnostics = load_diagnostics(folder)
+        assert diagnostics is not None
+        kept = {name: x for name, x in diagnostics.arrays.items() if "history/" not in name}
+        return Diagnostics(kept)
+
+    monkeypatch.setattr(suspects, "load_diagnostics", without_history)
+    command(locations, spec.digest, tmp_path, 5, allow_code=False, as_json=False)
+    text = capsys.readouterr().out
+    assert "from which balanced-margin is computed: the ranking is by last-epoch instead." in text
+    command(locations, spec.digest, tmp_path, 5, allow_code=False, as_json=False, score_name="loss")
+    assert "earlier version" not in capsys.readouterr().out

@@ -8,13 +8,17 @@ import pytest
 from layouts import save_jpeg
 from plans import random_data, small_plan, small_study
 
-from orchestrator.planning.loading import check_labels
+from orchestrator.planning.loading import (
+    SYSTEM_METRICS_VARIABLE,
+    check_labels,
+    wants_system_metrics,
+)
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.datasets import load
 from trainables.datasets.base import Split
-from trainables.errors import DataError
+from trainables.errors import DataError, UserError
 from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
@@ -166,3 +170,21 @@ def test_a_subset_that_cannot_be_balanced_is_refused(
         study = small_study(scenarios=(scenario,), sets=("balanced=true",), subset=50).study
         with pytest.raises(DataError, match="needs 5 samples of class '9', which has 0"):
             check_labels(study, unbalanced, tmp_path, None)
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, False), ("True", True), ("0", False)])
+def test_system_metrics_are_measured_only_if_the_variable_of_mlflow_says_so(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, *, expected: bool
+) -> None:
+    monkeypatch.delenv(SYSTEM_METRICS_VARIABLE, raising=False)
+    if text is not None:
+        monkeypatch.setenv(SYSTEM_METRICS_VARIABLE, text)
+    assert wants_system_metrics() is expected
+
+
+def test_a_variable_that_is_neither_true_nor_false_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SYSTEM_METRICS_VARIABLE, "yes")
+    with pytest.raises(UserError, match="LOGGING=yes: must be true or false"):
+        wants_system_metrics()

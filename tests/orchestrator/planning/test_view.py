@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from plans import machine_cost, random_data
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from orchestrator.flags import Locations, StudyFlags
 from orchestrator.planning.loading import LoadedPlan
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.view import plan_view
+from orchestrator.planning.view import plan_outline, plan_view
+from search_spaces.loader import load_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SYMMETRIC = ("symmetric-0.4",)
 """Scenarios that no override changes."""
@@ -21,9 +26,13 @@ def plan_text(study_flags: StudyFlags) -> str:
     dataset = replace(random_data(), name="cifar10")
     loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
     cost = machine_cost(0.01, 0.001, 10**6)
+    return rendered(plan_view(loaded_plan, cost, Locations()))
+
+
+def rendered(view: RenderableType) -> str:
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(plan_view(loaded_plan, cost, Locations()))
+        console.print(view)
     return capture.get()
 
 
@@ -99,3 +108,18 @@ def test_a_plan_without_scaling_lists_no_scaled_values() -> None:
 def test_a_plan_says_what_the_disk_has_to_hold() -> None:
     text = plan_text(StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=("keep=table",)))
     assert "of checkpoints; those outside the table are deleted at the end" in text
+
+
+def test_the_outline_without_data_counts_the_runs_of_each_phase() -> None:
+    outline = plan_outline(load_study("cifar10"))
+    assert outline is not None
+    text = rendered(outline)
+    counts = dict(line.split()[:2] for line in text.splitlines() if line.startswith(("s", "conf")))
+    assert counts == {"search": "30", "select": "12", "confirm": "210"}
+    assert "CIFAR-10, 50000 training images; not read" in text
+
+
+def test_no_outline_of_data_of_unknown_size(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: cifar10-small\ndataset: folder\n")
+    assert plan_outline(load_study(str(path))) is None

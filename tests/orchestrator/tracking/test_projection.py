@@ -121,3 +121,12 @@ def test_the_source_of_a_run_contains_no_path() -> None:
 def test_a_run_is_tagged_with_its_sweep() -> None:
     assert "nal.sweep" not in run_tags(make_result(), "train", "digits")
     assert run_tags(make_result(), "train", "digits", "ab" * 32)["nal.sweep"] == "ab" * 32
+
+
+def test_system_metrics_have_the_names_of_mlflow_and_the_end_of_their_epoch() -> None:
+    row = {"epoch": 2.0, "cpu_utilization_percentage": 50.0}
+    result = make_result(make_spec(epochs=2), seconds=[1.0, 2.0], system_metrics=[row])
+    points = [p for p in mlflow_metrics(result, end_time_ms=9_000) if p.key.startswith("system/")]
+    assert [(p.key, p.value, p.step, p.timestamp) for p in points] == [
+        ("system/cpu_utilization_percentage", 50.0, 2, 9_000)
+    ]

@@ -10,7 +10,12 @@ from orchestrator.planning.plan import Plan
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.projection import crossed_cell
-from orchestrator.tracking.recording import SweepRecorder, describe_value_sources, plan_record
+from orchestrator.tracking.recording import (
+    SweepRecorder,
+    describe_value_sources,
+    plan_record,
+    scenario_title,
+)
 from search_spaces.schema import Phase
 from trainables.methods import method_of
 
@@ -203,3 +208,9 @@ def test_the_plan_has_runs_with_crossed_seeds_before_they_are_recorded(tmp_path:
             assert crossed_cell(tracker.plans[-1], task.spec.digest) is not None
             crossed_count += 1
     assert crossed_count == 4 * len(sweep.cells)
+
+
+def test_labels_that_nobody_has_checked_are_not_called_clean() -> None:
+    assert scenario_title("clean", "animal10n") == "real"
+    assert scenario_title("clean", "cifar10") == "clean"
+    assert scenario_title("symmetric-0.4", "animal10n") == "symmetric 40 %"

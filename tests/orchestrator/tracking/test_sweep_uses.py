@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +65,19 @@ def test_commands(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
         sweeps.show(home, "c", as_json=False)
     with pytest.raises(HomeError, match="no sweep '': choose one of these digests"):
         sweeps.show(home, "", as_json=False)
+
+
+def test_a_sweep_that_no_process_carries_out_is_interrupted(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def states() -> set[tuple[str, str]]:
+        sweeps.list_sweeps(home, as_json=True)
+        return {(row["sweep"], row["state"]) for row in json.loads(capsys.readouterr().out)}
+
+    for digest in (A, B):
+        archive = SweepArchive.of(home.path, digest)
+        archive.write_plan(replace(archive.read_plan_and_study()[0], state="running"))
+    assert states() == {(A, "interrupted"), (B, "interrupted")}
+    study = SweepArchive.of(home.path, B).read_plan_and_study()[0].study
+    with home.study_lock(study):
+        assert states() == {(A, "interrupted"), (B, "running")}

@@ -39,5 +39,5 @@ def test_the_home_of_the_runs_is_needed(tmp_path: Path) -> None:
         collect_gradients(source)
     assert str(caught.value) == (
         "the home folder lacks the 2 runs of ce on symmetric-0.4, whose diagnostics.npz holds the "
-        "data: choose the folder of the sweep with --home"
+        "data: choose the home folder of the sweep"
     )

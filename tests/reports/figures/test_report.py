@@ -17,7 +17,7 @@ def test_figures_without_data_are_left_out_with_the_reason(tmp_path: Path) -> No
     figures, left_out = make_figures(source)
     assert [figure.key for figure in figures] == ["curves"]
     assert list(left_out) == ["1", "2", "3", "4", "sensitivity", "response", "ranks"]
-    assert "choose the folder of the sweep with --home" in left_out["1"]
+    assert "choose the home folder of the sweep" in left_out["1"]
 
     folder = tmp_path / "new" / "figures"
     write_figures(figures, folder)
@@ -28,9 +28,9 @@ def test_figures_without_data_are_left_out_with_the_reason(tmp_path: Path) -> No
 
 def test_a_figure_that_is_named_has_to_have_its_data(tmp_path: Path) -> None:
     source = make_source([make_cell("ce")], tmp_path)
-    with pytest.raises(MissingDataError, match="--figure sensitivity: study 'digits' varies no"):
+    with pytest.raises(MissingDataError, match="figure sensitivity: study 'digits' varies no"):
         make_figures(source, ["sensitivity"])
-    with pytest.raises(UserError, match="--figure 7: there is no such figure; known: 1, 2, 3, 4"):
+    with pytest.raises(UserError, match="figure 7: there is no such figure; known: 1, 2, 3, 4"):
         make_figures(source, ["7"])
     with pytest.raises(MissingDataError, match="no figure of this sweep has its data: 1: "):
         make_figures(source)
@@ -39,7 +39,7 @@ def test_a_figure_that_is_named_has_to_have_its_data(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "figures"
     path.write_text("")
-    with pytest.raises(HomeError, match=r"--figures .*: File exists"):
+    with pytest.raises(HomeError, match=r"cannot write figures to .*: File exists"):
         write_figures([], path)
 
 

@@ -111,7 +111,7 @@ def test_one_hyperparameter_has_a_curve(tmp_path: Path) -> None:
             SPACE,
             (0.5,) * 5,
             "the response of NAL needs at least 6 trials of its search, of which 5 are recorded: "
-            "sweep with a larger --trials",
+            "sweep with more trials",
         ),
         (
             {**SPACE, "learning_rate": Space(0.01, 1)},

@@ -281,6 +281,8 @@ def test_class_folders_must_hold_32_by_32_pictures(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"00000.png is 30×28 pixels but cifar10 has 32×32"):
         Cifar10().read(tmp_path)
+    with pytest.raises(DataError, match=r"00000.png is 30×28 pixels but cifar10 has 32×32"):
+        Cifar10().signature(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["packed", "unpacked"])

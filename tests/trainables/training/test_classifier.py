@@ -16,9 +16,16 @@ from small_runs import CPU, complete_run, digits, pixels_of, recipe, runnable
 from trainables.backbones import BACKBONES
 from trainables.errors import RecordError, UserError
 from trainables.run.record import Record
+from trainables.run.result import RunResult
 from trainables.run_data.input_images import InputFormat
 from trainables.run_data.loaders import Normalise
-from trainables.training.classifier import METADATA_FILE, Classifier, TrainedModel, load_model
+from trainables.training.classifier import (
+    METADATA_FILE,
+    Classifier,
+    TrainedModel,
+    _input_format,
+    load_model,
+)
 from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -131,3 +138,27 @@ def test_records_of_earlier_versions(spec: RunSpec, tmp_path: Path) -> None:
     record.write_result(replace(result, class_names=()))
     with pytest.raises(RecordError, match="written by an earlier version, which did not store"):
         load_model(record)
+
+
+def test_pictures_of_earlier_versions_were_resized_in_an_unknown_way(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    complete_run(spec, tmp_path, digits)
+    result = Record(tmp_path, spec.digest).read_result()
+    assert result is not None
+    pictures = replace(result, spec=replace(spec, dataset="clothing1m"), input_shape=(3, 224, 224))
+    newer = replace(pictures, short_side=256)
+    assert _input_format(newer) == InputFormat((3, 224, 224), 256, has_picture_files=True)
+    with pytest.raises(RecordError, match="written by an earlier version"):
+        _input_format(replace(pictures, input_shape=()))
+
+
+def test_results_without_fields_that_were_added_later_are_read(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    result = complete_run(spec, tmp_path, digits)
+    added = ("class_names", "mean", "std", "input_shape", "short_side", "system_metrics")
+    values = {name: value for name, value in result.to_dict().items() if name not in added}
+    older = RunResult.from_dict(values)
+    assert (older.trace, older.digest) == (result.trace, result.digest)
+    assert (older.class_names, older.input_shape, older.system_metrics) == ((), (), [])

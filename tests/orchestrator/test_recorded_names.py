@@ -1,0 +1,38 @@
+"""Names of sweeps are checked by the archive and the database, without MLflow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import make_cell, make_plan
+
+from orchestrator.home import Home
+from orchestrator.recorded_names import check_recorded
+from orchestrator.tracking.archive import SweepArchive
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_name_that_no_sweep_has_is_refused_with_those_that_are_recorded(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    check_recorded(home, ["nothing-is-recorded"])
+    plan = make_plan([make_cell("ce")], sweep="ab" * 32)
+    SweepArchive.of(tmp_path, plan.sweep).write(plan, "title: digits\n")
+    check_recorded(home, [plan.study, "abab", "folder/study.yaml"])
+    with pytest.raises(UserError) as error:
+        check_recorded(home, ["nosuch"])
+    assert "no study or sweep 'nosuch' is recorded" in str(error.value)
+    assert str(error.value).endswith(f"latest first: {plan.study} {plan.sweep[:12]}")
+
+
+def test_the_check_imports_no_heavy_package() -> None:
+    heavy = {"mlflow", "torch", "scipy"}
+    code = f"import sys, orchestrator.recorded_names; print({heavy} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == "set()\n"
