@@ -33,6 +33,11 @@ ENDED_STATUSES = ("FINISHED", "FAILED")
 RUNS_PER_QUERY = 500
 """Number of runs whose metrics, parameters and tags one query of a database reads."""
 
+RUNS_PER_HISTORY_QUERY = 5000
+"""Number of runs of whose metric one query of a database reads all values.
+
+SQLite goes through the values of the metric in all runs, in each query."""
+
 MAX_SINGLE_QUERIES = 100
 """Largest number of digests that are searched one by one on a server; about 10 ms each."""
 
@@ -103,10 +108,57 @@ def read_runs(
     """
     if digests is not None and not digests:
         return
-    if urllib.parse.urlsplit(client.tracking_uri).scheme in ("http", "https"):
+    if _is_server(client):
         yield from _read_from_server(client, experiment_id, tags, digests)
     else:
         yield from _read_from_database(client.tracking_uri, experiment_id, tags, digests)
+
+
+def read_histories(
+    client: MlflowClient, run_ids: Sequence[str], metric: str
+) -> dict[str, list[tuple[int, float]]]:
+    """Return all values of a metric in some runs, as pairs of step and value, by the run's ID.
+
+    The pairs are in no particular order. A server has no request for several runs that returns all
+    values, so that it is asked for one run after the other, about 6 ms each.
+
+    Args:
+        client: client of the MLflow store.
+        run_ids: MLflow's IDs of the runs.
+        metric: name of the metric.
+    """
+    if _is_server(client):
+        return {
+            run_id: [(entry.step, entry.value) for entry in client.get_metric_history(run_id, metric)]
+            for run_id in run_ids
+        }
+    return _read_histories_from_database(client.tracking_uri, run_ids, metric)
+
+
+def _is_server(client: MlflowClient) -> bool:
+    return urllib.parse.urlsplit(client.tracking_uri).scheme in ("http", "https")
+
+
+def _read_histories_from_database(
+    uri: str, run_ids: Sequence[str], metric: str
+) -> dict[str, list[tuple[int, float]]]:
+    """Return the values of `read_histories` from the table of MLflow's database."""
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
+    from sqlalchemy import create_engine, select
+
+    histories: dict[str, list[tuple[int, float]]] = {run_id: [] for run_id in run_ids}
+    engine, remaining_ids = create_engine(uri), iter(run_ids)
+    try:
+        with engine.connect() as database:
+            while batch := list(islice(remaining_ids, RUNS_PER_HISTORY_QUERY)):
+                query: Any = select(
+                    SqlMetric.run_uuid, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
+                ).where(SqlMetric.key == metric, SqlMetric.run_uuid.in_(batch))
+                for run_id, step, value, is_not_a_number in database.execute(query):
+                    histories[run_id].append((step, math.nan if is_not_a_number else value))
+    finally:
+        engine.dispose()
+    return histories
 
 
 def _read_from_server(
