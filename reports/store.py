@@ -226,7 +226,7 @@ def translate_store_errors(uri: str) -> Iterator[None]:
         yield
     except NalError:
         raise
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:  # no driver
         error_class = HomeError if database_path(uri) else ServiceError
         cause = root_cause(error)
         advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""

@@ -27,6 +27,6 @@ def postgres_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         server = get_server(Path(folder, "data"), cleanup_mode="stop")
         try:
-            yield server.get_uri()
+            yield server.get_uri().replace("postgresql:", "postgresql+psycopg2:", 1)
         finally:
             server.cleanup()

@@ -10,6 +10,7 @@ from command_line import call_command
 from plans import Driver, small_plan, small_study
 from postgres import postgres_server
 
+from orchestrator.home import Home
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.finished import find_finished_sweep
 from orchestrator.tracking.recording import plan_record
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.mark.slow
 def test_postgresql_gives_the_tables_of_sqlite_cell_for_cell(tmp_path: Path) -> None:
     home, plan = tmp_path / "home", small_plan(seeds=3)
-    home.mkdir()
+    Home(home).create()
     sweep = Driver(plan, home).run().sweep
     record, study = plan_record(sweep, small_study(seeds=3)), small_study(seeds=3).to_yaml()
     SweepArchive.of(home, plan.digest).write(record, study)
