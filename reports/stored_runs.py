@@ -121,7 +121,7 @@ def read_tags(client: MlflowClient, sweep_digest: str, names: Collection[str]) -
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
     from sqlalchemy import create_engine, select
 
-    of_sweep = select(SqlTag.run_uuid).where(
+    of_sweep: Any = select(SqlTag.run_uuid).where(
         SqlTag.key == "nal.sweep", SqlTag.value == sweep_digest
     )
     query: Any = (
