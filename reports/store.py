@@ -260,7 +260,7 @@ def translate_store_errors(uri: str) -> Iterator[None]:
         yield
     except NalError:
         raise
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:  # no driver
         error_class = HomeError if database_path(uri) else ServiceError
         cause = root_cause(error)
         advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
@@ -322,9 +322,13 @@ def _find_server_fault(uri: str) -> str:
 
 
 def _find_port_fault(uri: str, default_port: int) -> str:
-    """Return why the port of a database server cannot be reached; "" if it can."""
+    """Return why the port or socket of a database server cannot be reached; "" if it can."""
     try:
         split_uri = urllib.parse.urlsplit(uri)
+        (host,) = urllib.parse.parse_qs(split_uri.query).get("host", [""])
+        if host.startswith("/"):  # folder of PostgreSQL's socket, which is a file
+            path = Path(host, f".s.PGSQL.{split_uri.port or default_port}")
+            return "" if path.is_socket() else f"cannot be reached ({path} is no socket)"
         address = (split_uri.hostname or "localhost", split_uri.port or default_port)
         socket.create_connection(address, timeout=TIMEOUT_S / 2).close()
     except (OSError, ValueError) as error:

@@ -28,10 +28,13 @@ from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.cleaning import delete_unused_checkpoints
+from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
-from orchestrator.tracking.recording import SweepRecorder
+from orchestrator.tracking.recording import SweepRecorder, plan_record
+from reports.comparison import comparison_table
 from reports.formats import table_values
 from reports.page.html import PAGE_FILE
+from reports.read import read_sweep
 from reports.report import build_report, print_table
 from reports.store import check_store, root_cause
 from reports.words import format_count
@@ -40,11 +43,13 @@ from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
+    from reports.table import Table
     from search_spaces.loader import LoadedStudy
 
 MAX_UNCONFIRMED_SECONDS = 3600.0
@@ -103,21 +108,30 @@ def _sweep(
     home = locations.home
     with home.study_lock(study):
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
-        cost = None
-        if not _find_recorded_runs(loaded_plan.plan, home, console).is_complete:
-            measure_cost = partial(
-                _measure_cost, engine=engine, home=home, console=console, may_write=True
+        finished = find_finished_sweep(locations.store_uri, loaded_plan.plan.digest, home.path)
+        settled_digests = finished.run_digests if finished else frozenset()
+        recorded = _find_recorded_runs(loaded_plan.plan, home, console, settled_digests)
+        failures: list[str] = []
+        if (
+            finished is None
+            or not recorded.is_complete
+            or not _print_finished_sweep(
+                finished, recorded, locations, loaded_plan, console, study_flags, as_json=as_json
             )
-            cost = measure_cost(loaded_plan.plan)
-            console.print(plan_view(loaded_plan, cost, locations))
-            if not yes and locations.ray_address is None:
-                _ask_confirmation(
-                    study_flags, locations, loaded_plan.plan, cost, measure_cost, console
-                )
-            home.require_space(cost.plan_bytes(loaded_plan.plan))
-        failures = _carry_out(
-            engine, locations, loaded_plan, cost, console, study_flags, as_json=as_json
-        )
+        ):
+            cost = None
+            if not recorded.is_complete:
+                cost = _announce(study_flags, locations, engine, loaded_plan, console, yes=yes)
+            failures = _carry_out(
+                engine,
+                locations,
+                loaded_plan,
+                cost,
+                console,
+                study_flags,
+                settled_digests,
+                as_json=as_json,
+            )
         console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
     if loaded_plan.plan.study.keep == "table" and not failures:
         _delete_unused_checkpoints(home, loaded_plan.plan, console)
@@ -126,6 +140,34 @@ def _sweep(
             Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
         )
     return 1 if failures else 0
+
+
+def _announce(
+    study_flags: StudyFlags,
+    locations: Locations,
+    engine: Engine,
+    loaded_plan: LoadedPlan,
+    console: Console,
+    *,
+    yes: bool,
+) -> MachineCost:
+    """Print the plan of a sweep with its cost, and make sure that the sweep can and should start.
+
+    Returns:
+        The cost of the sweep on this machine.
+
+    Raises:
+        UserError: if the sweep takes long and the user does not confirm it.
+        HomeError: if the disk of the home folder is too full.
+    """
+    home, plan = locations.home, loaded_plan.plan
+    measure_cost = partial(_measure_cost, engine=engine, home=home, console=console, may_write=True)
+    cost = measure_cost(plan)
+    console.print(plan_view(loaded_plan, cost, locations))
+    if not yes and locations.ray_address is None:
+        _ask_confirmation(study_flags, locations, plan, cost, measure_cost, console)
+    home.require_space(cost.plan_bytes(plan))
+    return cost
 
 
 def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None:
@@ -190,14 +232,22 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
     wants_system_metrics()
 
 
-def _find_recorded_runs(plan: Plan, home: Home, console: Console) -> RecordedRuns:
+def _find_recorded_runs(
+    plan: Plan, home: Home, console: Console, settled_digests: frozenset[str] = frozenset()
+) -> RecordedRuns:
     """Return the runs of a sweep that are recorded in the home folder.
+
+    Args:
+        plan: plan of the sweep.
+        home: home folder.
+        console: console that shows the progress.
+        settled_digests: digests of runs that need not be read; see `Sweep`.
 
     Raises:
         NalError: if the database of searches or a record cannot be read.
     """
     with _translate_search_errors(home), console.status("looking for recorded runs"):
-        return find_recorded_runs(plan, home)
+        return find_recorded_runs(plan, home, settled_digests)
 
 
 def _measure_cost(
@@ -273,6 +323,73 @@ def _ask_confirmation(
         raise UserError("the sweep was not started, because you did not confirm it")
 
 
+def _print_finished_sweep(
+    finished: FinishedSweep,
+    recorded: RecordedRuns,
+    locations: Locations,
+    loaded_plan: LoadedPlan,
+    console: Console,
+    study_flags: StudyFlags,
+    *,
+    as_json: bool,
+) -> bool:
+    """Print the table of a sweep whose runs, plan, tables and page are all written already.
+
+    Args:
+        finished: what the MLflow store has of the sweep.
+        recorded: recorded runs of the sweep, none of which is left to carry out.
+        locations: locations of data and results.
+        loaded_plan: plan and study of the sweep.
+        console: console to print on.
+        study_flags: flags that select the study and change it.
+        as_json: whether to also print the table as JSON on standard output.
+
+    Returns:
+        Whether the table was printed; if not, something of the sweep is to be written again, such
+        as a changed title, a run that MLflow lacks, or the page.
+    """
+    uri, plan = locations.store_uri, loaded_plan.plan
+    archive = SweepArchive.of(locations.home_dir, plan.digest)
+    page_path = archive.folder / PAGE_FILE
+    sweep = recorded.sweep
+    if sweep is None or sweep.run_phases.keys() - finished.run_digests or not page_path.exists():
+        return False
+    current_plan = plan_record(sweep, loaded_plan.loaded_study, study_flags)
+    if archive.read_plan() != current_plan:
+        return False
+    stored_plan, runs = read_sweep(uri, plan.digest)
+    if stored_plan != current_plan:
+        return False
+    table = comparison_table(stored_plan, runs)
+    finished.mark_started(uri)
+    _print_recorded_count(recorded.count, console, is_complete=True)
+    _print_results(table, page_path, console, as_json=as_json)
+    return True
+
+
+def _print_recorded_count(count: int, console: Console, *, is_complete: bool) -> None:
+    """Print how many runs of a sweep are recorded, and whether runs are missing."""
+    status_text = (
+        "nothing is left to train" if is_complete else "training the runs that are missing"
+    )
+    console.print(f"{format_count(count, 'run')} already recorded: {status_text}.\n")
+
+
+def _print_results(table: Table, page_path: Path, console: Console, *, as_json: bool) -> None:
+    """Print the table of a sweep, and where its page is.
+
+    Args:
+        table: table of the sweep.
+        page_path: path of the page.
+        console: console to print on.
+        as_json: whether to also print the table as JSON on standard output.
+    """
+    if as_json:
+        print_json(table_values(table))
+    print_table(table, console)
+    console.print(Text(f"\nThe same as a page, with every run: {page_path}"), soft_wrap=True)
+
+
 def _carry_out(
     engine: Engine,
     locations: Locations,
@@ -280,6 +397,7 @@ def _carry_out(
     cost: MachineCost | None,
     console: Console,
     study_flags: StudyFlags,
+    settled_digests: frozenset[str],
     *,
     as_json: bool,
 ) -> list[str]:
@@ -292,6 +410,7 @@ def _carry_out(
         cost: measured cost of a run; None if no run is left to carry out.
         console: console to print on.
         study_flags: flags that select the study and change it.
+        settled_digests: digests of runs that need not be read; see `Sweep`.
         as_json: whether to also print the table as JSON on standard output.
 
     Returns:
@@ -303,7 +422,8 @@ def _carry_out(
         _translate_search_errors(home),
         BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
     ):
-        sweep = Sweep(plan, home.path, open_search_storage(home.search_database))
+        storage = open_search_storage(home.search_database)
+        sweep = Sweep(plan, home.path, storage, settled_digests)
         recorder = SweepRecorder(
             sweep,
             loaded_plan.loaded_study,
@@ -314,14 +434,7 @@ def _carry_out(
         try:
             recorded_count = recorder.resume()
             if recorded_count:
-                status_text = (
-                    "nothing is left to train"
-                    if sweep.done
-                    else "training the runs that are missing"
-                )
-                console.print(
-                    f"{format_count(recorded_count, 'run')} already recorded: {status_text}.\n"
-                )
+                _print_recorded_count(recorded_count, console, is_complete=sweep.done)
             if cost is not None:
                 with (
                     Display(console, sweep, cost, starts_workers=engine.starts_workers) as display,
@@ -342,10 +455,7 @@ def _carry_out(
         page_path = archive.folder / PAGE_FILE
         write_atomically(page_path, report.page)
         tracker.finish_sweep(final_plan, report.files)
-    if as_json:
-        print_json(table_values(report.table))
-    print_table(report.table, console)
-    console.print(Text(f"\nThe same as a page, with every run: {page_path}"), soft_wrap=True)
+    _print_results(report.table, page_path, console, as_json=as_json)
     return sweep.failures
 
 

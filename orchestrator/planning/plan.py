@@ -72,6 +72,7 @@ class Plan:
     dataset: Dataset
     annotations: Mapping[str, str] = field(default_factory=dict)
     _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
+    _specs: dict[tuple[object, ...], RunSpec] = field(default_factory=dict, init=False)
 
     @property
     def sample_count(self) -> int:
@@ -191,6 +192,21 @@ class Plan:
             seed: base seed, for each random axis that the study does not hold fixed; or the seeds
                 of all random axes.
         """
+        # The plan, its costs and the sweep ask for the same specs, whose digests take long. The
+        # text of values is compared, since 1 and 1.0 are equal but have different digests.
+        key = (phase, method, scenario, repr(sorted(values.items())), seed)
+        if key not in self._specs:
+            self._specs[key] = self._make_spec(phase, method, scenario, values, seed)
+        return self._specs[key]
+
+    def _make_spec(
+        self,
+        phase: Phase,
+        method: str,
+        scenario: str,
+        values: Mapping[str, Value],
+        seed: int | Seeds,
+    ) -> RunSpec:
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
         evaluate = resolved.evaluated_splits(

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,18 @@ class RecordedRuns:
     Attributes:
         count: number of runs.
         is_complete: whether no run of the sweep is left to carry out.
+        sweep: the sweep with these runs, whose searches are a copy and must not be continued; None
+            if no run is recorded in the home folder.
     """
 
     count: int
     is_complete: bool
+    sweep: Sweep | None = field(default=None, compare=False)
 
 
-def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
+def find_recorded_runs(
+    plan: Plan, home: Home, settled_digests: frozenset[str] = frozenset()
+) -> RecordedRuns:
     """Return the runs with which a sweep would start, without changing the home folder.
 
     The sweep is resumed on a copy of the database of searches.
@@ -39,6 +44,7 @@ def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
     Args:
         plan: plan of the sweep.
         home: home folder, which need not exist.
+        settled_digests: digests of runs that need not be read; see `Sweep`.
 
     Raises:
         sqlite3.Error: if the database of searches is damaged.
@@ -52,9 +58,9 @@ def find_recorded_runs(plan: Plan, home: Home) -> RecordedRuns:
             _copy_database(home.search_database, copy_path)
         storage = open_search_storage(copy_path)
         try:
-            sweep = Sweep(plan, home.path, storage)
+            sweep = Sweep(plan, home.path, storage, settled_digests)
             count = sweep.resume(lambda _task, _result: None)
-            return RecordedRuns(count, sweep.done)
+            return RecordedRuns(count, sweep.done, sweep)
         finally:
             storage.engine.dispose()
 

@@ -122,15 +122,25 @@ class Sweep:
         failures: descriptions of the runs that could not be carried out.
     """
 
-    def __init__(self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        home: Path,
+        storage: optuna.storages.BaseStorage,
+        settled_digests: frozenset[str] = frozenset(),
+    ) -> None:
         """Create the sweep, and open or create its searches.
 
         Args:
             plan: plan of the sweep.
             home: home folder, which contains `runs/`.
             storage: Optuna's storage of the searches.
+            settled_digests: digests of runs that are known to have a final result, which is
+                recorded in the home folder and in MLflow. Those of the confirm phase are counted
+                without reading their results, on which no later run depends.
         """
         self.plan = plan
+        self._settled_digests = settled_digests
         self._home = home
         self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
         self.ended_run_counts = dict.fromkeys(Phase, 0)
@@ -157,7 +167,7 @@ class Sweep:
         for tuning in self.tunings:
             for task, result in tuning.resume(self._final_result):
                 self._count_needed_runs(task)
-                self._count_run(task)
+                self._count_task(task)
                 on_result(task, result)
         self._next_task = self.next()
         return sum(self.ended_run_counts.values())
@@ -226,19 +236,26 @@ class Sweep:
                 continue
             if (result := self._final_result(spec)) is not None:
                 need_task = _need_task(spec, task)
-                self._count_run(need_task)
+                self._count_task(need_task)
                 self._on_result(need_task, result)
 
-    def _count_run(self, task: Task) -> None:
-        """Add an ended run to the count of a phase, that of the run's task.
-
-        A run that several other runs depend on is counted only once.
-        """
-        is_new = task.spec.digest not in self.run_phases
-        self.run_phases.setdefault(task.spec.digest, task.phase)
+    def _count_task(self, task: Task) -> None:
+        """Add the ended run of a task to the count of a phase, that of the task."""
+        is_trial = task.phase is Phase.SEARCH and not task.is_need
         # Two trials may have the same values; both count towards the target number of trials.
-        if is_new or (task.phase is Phase.SEARCH and not task.is_need):
+        if is_trial and task.spec.digest in self.run_phases:
             self.ended_run_counts[task.phase] += 1
+        else:
+            self._count_run(task.spec.digest, task.phase)
+
+    def _count_run(self, digest: str, phase: Phase) -> None:
+        """Add an ended run to the count of a phase, unless it is counted already.
+
+        Several other runs may depend on it.
+        """
+        if digest not in self.run_phases:
+            self.run_phases[digest] = phase
+            self.ended_run_counts[phase] += 1
 
     def _new_tasks(self) -> Iterator[Task]:
         """Yield the tasks of new runs, in the order of their phases."""
@@ -265,6 +282,11 @@ class Sweep:
         if any(tuning.chosen_values is None for tuning in self.tunings):
             return False
         self.cells = list(self._confirm_cells())
+        for cell in self.cells:
+            for group in cell.groups:
+                for spec in group.settled_specs:
+                    for settled_spec in (*self.plan.needs_of(spec), spec):
+                        self._count_run(settled_spec.digest, Phase.CONFIRM)
         return True
 
     def _confirm_cells(self) -> Iterator[Cell]:
@@ -299,7 +321,8 @@ class Sweep:
             specs = [
                 self.plan.spec(Phase.CONFIRM, method, scenario, values, seed) for seed in seeds
             ]
-            return SeedGroup(specs, values, Phase.CONFIRM)
+            settled_specs = [spec for spec in specs if spec.digest in self._settled_digests]
+            return SeedGroup(specs, values, Phase.CONFIRM, settled_specs)
 
         study = self.plan.study
         groups = group_of(study.confirm.seeds), group_of(study.crossed_seeds)
@@ -336,7 +359,7 @@ class Sweep:
         dependents = self._queue.mark_ended(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
-            self._count_run(task)
+            self._count_task(task)
             self._on_result(task, result)
         if result is None or is_out_of_memory:
             self.failures.append(f"{description}: {reason}")

@@ -106,6 +106,7 @@ class SeedGroup:
         specs: specs of the runs in the order of their seeds.
         values: values of the searched hyperparameters.
         phase: phase of the sweep: select or confirm.
+        settled_specs: specs of those runs whose recorded result need not be read.
         results: results of the runs that have ended, by digest.
         failure_reasons: reason of each run that could not be carried out.
     """
@@ -113,20 +114,26 @@ class SeedGroup:
     specs: list[RunSpec]
     values: Values
     phase: Phase
+    settled_specs: Sequence[RunSpec] = ()
     results: dict[str, RunResult] = field(default_factory=dict)
     failure_reasons: list[str] = field(default_factory=list)
     _pending: deque[RunSpec] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pending = deque(self.specs)
+        settled_digests = {spec.digest for spec in self.settled_specs}
+        self._pending = deque(spec for spec in self.specs if spec.digest not in settled_digests)
 
     @property
     def done(self) -> bool:
         """Whether every run has ended or could not be carried out."""
-        return len(self.results) + len(self.failure_reasons) == len(self.specs)
+        ended_count = len(self.settled_specs) + len(self.results) + len(self.failure_reasons)
+        return ended_count == len(self.specs)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of the runs that were not yielded by an earlier call."""
+        """Yield the tasks of the runs that were not yielded by an earlier call.
+
+        Settled runs have no task.
+        """
         while self._pending:
             spec = self._pending.popleft()
             yield Task(spec, self.phase, self.values, partial(self._add_result, spec))

@@ -69,6 +69,9 @@ EXPERIMENT_TAGS = {
 }
 """Tags of an experiment: MLflow's pages for model training, and views of its runs."""
 
+STARTED_TAG = "nal.started"
+"""Name of the tag with the time at which the command of a sweep was last typed."""
+
 MAX_BATCH_METRICS = 900
 """Largest number of metrics in one request to the MLflow store."""
 
@@ -338,7 +341,7 @@ class Tracker:
             self._client.update_run(run_id, status="RUNNING")
             if is_new or restored_start is None:
                 started_at = restored_start or datetime.now(UTC)
-                self._client.set_tag(run_id, "nal.started", started_at.isoformat())
+                self._client.set_tag(run_id, STARTED_TAG, started_at.isoformat())
             for path, content in {**code_files, STUDY_FILE: study_yaml}.items():
                 self._client.log_text(run_id, content, path)
             self._write_plan(plan)

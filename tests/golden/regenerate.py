@@ -6,17 +6,25 @@ python tests/golden/regenerate.py HOME      # the records too, from the sweep in
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 GOLDEN = Path(__file__).resolve().parent / "digits"
 """Folder of the recorded sweep and its golden files."""
 
-TABLES = ("experiments", "runs", "tags", "params", "latest_metrics")
+TABLES = ("experiments", "runs", "tags", "params", "latest_metrics", "metrics")
 """Tables of MLflow's database that reports read."""
+
+HISTORY = "test/accuracy"
+"""Metric whose values over the epochs are kept: that of the figure of learning curves."""
+
+DIAGNOSTICS = "diagnostics"
+"""Folder of the diagnostics of the runs in the table, each named by the digest of the run."""
 
 FORMATS = (".md", ".tex", ".csv", ".html")
 """Suffixes of the golden files."""
@@ -36,6 +44,8 @@ def dump_records(home: Path) -> None:
                 values = {name: row[name] for name in row.keys() if row[name] is not None}  # noqa: SIM118
                 if table == "experiments" and values["experiment_id"] == 0:
                     continue
+                if table == "metrics" and values["key"] != HISTORY:
+                    continue
                 for name in ("artifact_location", "artifact_uri"):
                     if name in values:
                         values[name] = "ARTIFACTS/" + values[name].partition("/artifacts/")[2]
@@ -50,6 +60,17 @@ def dump_records(home: Path) -> None:
     GOLDEN.mkdir(exist_ok=True)
     (GOLDEN / "records.sql").write_text("\n".join(lines) + "\n")
     (GOLDEN / "plan.json").write_bytes(plan_path.read_bytes())
+    dump_diagnostics(home, plan_path)
+
+
+def dump_diagnostics(home: Path, plan_path: Path) -> None:
+    """Copy the diagnostics of the runs in the table of the sweep in a home folder."""
+    shutil.rmtree(GOLDEN / DIAGNOSTICS, ignore_errors=True)
+    (GOLDEN / DIAGNOSTICS).mkdir()
+    for cell in json.loads(plan_path.read_text())["cells"]:
+        for digest in cell["digests"]:
+            path = home / "runs" / digest / "diagnostics.npz"
+            shutil.copyfile(path, GOLDEN / DIAGNOSTICS / f"{digest}.npz")
 
 
 def _literal(value: object) -> str:
@@ -74,21 +95,35 @@ def load_records(folder: Path) -> str:
     plan_path = Path(address.removeprefix("file://")) / "plan.json"
     plan_path.parent.mkdir(parents=True)
     plan_path.write_bytes((GOLDEN / "plan.json").read_bytes())
+    for path in (GOLDEN / DIAGNOSTICS).glob("*.npz"):
+        run_folder = folder / "runs" / path.stem
+        run_folder.mkdir(parents=True)
+        shutil.copyfile(path, run_folder / "diagnostics.npz")
     return uri
 
 
 def render_files(folder: Path) -> dict[str, str]:
-    """Return the files of the table of the recorded sweep, by name.
+    """Return the tables of the recorded sweep and the numbers of its figures, by file name.
 
     Args:
         folder: empty folder for an MLflow store.
     """
     from reports.comparison import comparison_table
+    from reports.figures.catalogue import FIGURES, to_csv
+    from reports.figures.report import open_source
+    from reports.figures.source import MissingDataError
     from reports.formats import find_format
     from reports.report import read_confirmed_sweep
 
-    table = comparison_table(*read_confirmed_sweep(load_records(folder), "digits"))
-    return {f"table{suffix}": find_format(Path(f"table{suffix}"))(table) for suffix in FORMATS}
+    uri = load_records(folder)
+    plan, runs = read_confirmed_sweep(uri, "digits")
+    table = comparison_table(plan, runs)
+    files = {f"table{suffix}": find_format(Path(f"table{suffix}"))(table) for suffix in FORMATS}
+    source = open_source(uri, folder, plan, runs)
+    for key, figure in FIGURES.items():
+        with suppress(MissingDataError):
+            files[f"figure-{key}.csv"] = to_csv(figure.collect(source).rows()).decode()
+    return files
 
 
 def main() -> None:
@@ -97,8 +132,11 @@ def main() -> None:
     if sys.argv[1:]:
         dump_records(Path(sys.argv[1]).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in render_files(Path(folder)).items():
-            (GOLDEN / name).write_text(text)
+        files = render_files(Path(folder))
+    for path in GOLDEN.glob("figure-*.csv"):
+        path.unlink()
+    for name, text in files.items():
+        (GOLDEN / name).write_text(text, newline="")
 
 
 if __name__ == "__main__":

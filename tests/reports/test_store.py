@@ -96,6 +96,15 @@ def test_a_closed_database_port_is_named_without_the_password() -> None:
         check_store("postgresql+psycopg2://me:secret@127.0.0.1:1/nal")
 
 
+def test_a_database_may_have_a_socket_instead_of_a_port(tmp_path: Path) -> None:
+    uri = f"postgresql://user@/database?host={tmp_path}"
+    with pytest.raises(ServiceError, match=r"PGSQL\.5432 is no socket"):
+        check_store(uri)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / ".s.PGSQL.5432"))
+        check_store(uri)
+
+
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns"])
 def test_plain_folders_are_refused(uri: str) -> None:
     with pytest.raises(ServiceError, match=r"no longer stores runs in plain folders; use http"):

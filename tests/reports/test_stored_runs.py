@@ -9,7 +9,7 @@ from stores import fresh_store
 from orchestrator.tracking.tracker import Tracker
 from reports import stored_runs
 from reports.store import open_store
-from reports.stored_runs import read_runs
+from reports.stored_runs import read_histories, read_runs
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:
@@ -65,3 +65,22 @@ def test_a_server_and_a_database_find_the_same_digests(
     assert len(runs) == 3
     assert {run.info.run_id for run in runs} == {run.info.run_id for run in served_runs}
     assert list(read_runs(client, "1", tags, set())) == []
+
+
+def test_histories_of_a_database_are_those_that_mlflow_reads(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = [run.info.run_id for run in read_runs(client, "1", {"nal.kind": "run"})]
+    assert len(run_ids) == 4
+    expected = {
+        run_id: [
+            (entry.step, entry.value)
+            for entry in client.get_metric_history(run_id, "test/accuracy")
+        ]
+        for run_id in run_ids
+    }
+    assert max(map(len, expected.values())) > 2
+    for batch_size in (1, 3, 5000):
+        monkeypatch.setattr(stored_runs, "RUNS_PER_HISTORY_QUERY", batch_size)
+        histories = read_histories(client, run_ids, "test/accuracy")
+        assert {run_id: sorted(pairs) for run_id, pairs in histories.items()} == expected

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Hashable, Mapping
+from dataclasses import Field, fields, is_dataclass
+from functools import cache
+from typing import Any, cast
 
 NEUTRAL_DEFAULT = {"neutral": True}
 """Metadata of a dataclass field that is left out of digests while it has its default.
@@ -26,12 +27,21 @@ def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclas
     A field marked `NEUTRAL_DEFAULT` is omitted while it has its default. A field that is not an
     argument of the constructor is always omitted.
     """
+    values = (
+        (field, getattr(instance, field.name))
+        for field in _identity_fields(cast("Hashable", type(instance)))
+    )
     return {
-        field.name: _to_json_value(getattr(instance, field.name))
-        for field in fields(instance)
-        if field.init
-        and (field.metadata != NEUTRAL_DEFAULT or getattr(instance, field.name) != field.default)
+        field.name: _to_json_value(value)
+        for field, value in values
+        if value != field.default or field.metadata != NEUTRAL_DEFAULT
     }
+
+
+@cache
+def _identity_fields(dataclass_type: type[Any]) -> tuple[Field[Any], ...]:
+    """Return the fields of a dataclass that are arguments of its constructor."""
+    return tuple(field for field in fields(dataclass_type) if field.init)
 
 
 def canonical_json(json_value: object) -> str:
@@ -52,6 +62,8 @@ def digest_of(json_value: object) -> str:
 
 def _to_json_value(value: object) -> object:
     """Convert dataclasses, mappings and tuples to JSON values, recursively."""
+    if value is None or isinstance(value, str | int):
+        return value  # most values, which need not be tried as anything else
     if is_dataclass(value):
         return identity_of(value)
     if isinstance(value, Mapping):

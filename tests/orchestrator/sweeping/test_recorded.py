@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plans import Driver, small_plan
+import pytest
+from plans import Driver, small_plan, sweep_digests
 
 from orchestrator.home import Home
 from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
+from trainables.errors import RecordError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from orchestrator.planning.plan import Plan
+    from trainables.run.spec import RunSpec
 
 
 def files(home: Path) -> dict[str, bytes]:
@@ -34,6 +38,34 @@ def test_a_sweep_is_complete_if_no_run_is_left(tmp_path: Path) -> None:
     assert recorded.is_complete
     assert not find_recorded_runs(small_plan(trials=5), Home(tmp_path)).is_complete
     assert not find_recorded_runs(small_plan(seeds=3), Home(tmp_path)).is_complete
+
+
+def test_runs_of_cells_that_are_settled_are_counted_but_not_read(tmp_path: Path) -> None:
+    plan, home = small_plan(), Home(tmp_path)
+    digests = sweep_digests(Driver(plan, tmp_path).run().sweep)
+    count = find_recorded_runs(plan, home).count
+    cell_digests = {spec.digest for spec in cell_specs(plan, home)}
+    for digest in cell_digests:
+        Path(tmp_path, "runs", digest, "result.json").write_text("damaged")
+    recorded = find_recorded_runs(plan, home, frozenset(digests))
+    assert recorded == RecordedRuns(count, is_complete=True)
+    assert recorded.sweep is not None
+    assert recorded.sweep.run_phases.keys() == digests
+    with pytest.raises(RecordError, match="cannot be read"):
+        find_recorded_runs(plan, home, frozenset(digests - {min(cell_digests)}))
+
+
+def test_a_new_seed_is_not_settled(tmp_path: Path) -> None:
+    digests = sweep_digests(Driver(small_plan(), tmp_path).run().sweep)
+    recorded = find_recorded_runs(small_plan(seeds=3), Home(tmp_path), frozenset(digests))
+    assert not recorded.is_complete
+    assert recorded.count == len(digests)
+
+
+def cell_specs(plan: Plan, home: Home) -> list[RunSpec]:
+    sweep = find_recorded_runs(plan, home).sweep
+    assert sweep is not None
+    return [spec for cell in sweep.cells for spec in cell.seed_group.specs]
 
 
 DIE_IN_A_TRANSACTION = """

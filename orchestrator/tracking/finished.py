@@ -1,0 +1,83 @@
+"""Sweeps that an MLflow store has completely, so that nothing of them need be read or written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.tracking.tracker import RESUMABLE_STATUSES, STARTED_TAG
+from reports.store import open_store, translate_store_errors
+from reports.stored_runs import ENDED_STATUSES, read_tags
+from trainables.databases import database_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN_TAGS = ("nal.kind", "nal.digest", "nal.status")
+"""Names of the tags that tell which training runs a store has, and how they ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSweep:
+    """A sweep that was written to an MLflow store completely, with its tables.
+
+    Attributes:
+        run_id: ID of the MLflow run that represents the sweep.
+        run_digests: digests of its training runs whose final result is in the store and in the home
+            folder.
+    """
+
+    run_id: str
+    run_digests: frozenset[str]
+
+    def mark_started(self, uri: str) -> None:
+        """Make the sweep the latest one of its store, as its command was typed again.
+
+        Args:
+            uri: URI of the MLflow store.
+
+        Raises:
+            ServiceError: if the store has failed.
+            HomeError: if the SQLite file cannot be written.
+        """
+        client = open_store(uri)
+        with translate_store_errors(uri):
+            client.set_tag(self.run_id, STARTED_TAG, datetime.now(UTC).isoformat())
+
+
+def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> FinishedSweep | None:
+    """Return a sweep that was written to an MLflow store completely; None if it was not.
+
+    Names of files and a few tags are compared; no record of a run is read. None also for stores
+    that are MLflow servers, which cannot be asked for tags alone.
+
+    Args:
+        uri: URI of the MLflow store.
+        sweep_digest: digest of the sweep.
+        home_dir: home folder with the records of the runs.
+
+    Raises:
+        ServiceError: if the store has failed.
+        HomeError: if the SQLite file cannot be read.
+    """
+    recorded_digests = {path.parent.name for path in (home_dir / "runs").glob("*/result.json")}
+    database = database_path(uri)
+    if not recorded_digests or (database is not None and not database.exists()):
+        return None
+    client = open_store(uri)
+    with translate_store_errors(uri):
+        runs = read_tags(client, sweep_digest, RUN_TAGS)
+    by_kind = defaultdict(list)
+    for run in runs:
+        by_kind[run.tags.get("nal.kind", "")].append(run)
+    sweep_runs = by_kind["sweep"]
+    if len(sweep_runs) != 1 or sweep_runs[0].status != "FINISHED":
+        return None
+    final_digests = {
+        run.tags["nal.digest"]
+        for run in by_kind["run"]
+        if run.status in ENDED_STATUSES and run.tags["nal.status"] not in RESUMABLE_STATUSES
+    }
+    return FinishedSweep(sweep_runs[0].run_id, frozenset(final_digests & recorded_digests))
