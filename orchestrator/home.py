@@ -152,16 +152,15 @@ class Home:
     def removed_if_refused(self) -> Iterator[None]:
         """Remove the home folder again if a command that has created it is refused.
 
-        Only what `create` and `study_lock` have written is removed, and folders that are empty.
+        Only what `create` and the locks have written is removed, and folders that are empty.
         """
         had_folder, was_home = self.path.exists(), (self.path / "format").exists()
         try:
             yield
-        except StudyLockedError:  # the folder is the home of another process
-            raise
         except NalError:
-            if not was_home:
-                self._remove_if_unused(keeps_folder=had_folder)
+            if not was_home and (self.path / "format").exists():
+                with suppress(HomeError), self.not_in_use():  # another process may use it by now
+                    self._remove_if_unused(keeps_folder=had_folder)
             raise
 
     def _remove_if_unused(self, *, keeps_folder: bool) -> None:
@@ -171,9 +170,11 @@ class Home:
             (self.path / "sweeps").rmdir()
         with suppress(OSError):
             self.cache_dir.rmdir()
-        if [path.name for path in self.path.glob("*")] != ["format"]:
+        paths = list(self.path.iterdir())
+        if {path.name for path in paths} - {"format", "lock"}:
             return
-        (self.path / "format").unlink()
+        for path in paths:
+            path.unlink()
         if not keeps_folder:
             self.path.rmdir()
 

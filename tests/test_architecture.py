@@ -196,6 +196,7 @@ CROSS_MODULE = {
     "orchestrator/test_own_data",
     "orchestrator/test_piped_output",
     "orchestrator/test_pmd_end_to_end",
+    "orchestrator/test_postgresql",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",
     "search_spaces/test_overrides",

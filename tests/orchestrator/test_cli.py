@@ -216,7 +216,7 @@ def test_a_second_sweep_of_the_same_study_is_refused(tmp_path: Path) -> None:
     assert process.stderr.startswith("error: a sweep of 'digits' is already running")
     assert f"process {os.getpid()} on " in process.stderr
     assert process.stderr.count("\n") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"format", "sweeps"}
+    assert {path.name for path in tmp_path.iterdir()} == {"format", "lock", "sweeps"}
 
 
 def test_a_report_without_runs_is_refused(fault: Callable[..., str], tmp_path: Path) -> None:
