@@ -188,7 +188,8 @@ def _connect(address: str | None, temp_dir: str) -> None:
     """Start Ray on this machine or join a Ray cluster, and keep this process's signal handlers.
 
     Raises:
-        KeyboardInterrupt: if the process receives SIGTERM, which Ray turns into `SystemExit`.
+        KeyboardInterrupt: if the process receives SIGINT or SIGTERM meanwhile. Ray's handler of
+            SIGTERM raises `SystemExit`, which is lost if Python is in a destructor at that moment.
     """
     import ray
 
@@ -202,7 +203,7 @@ def _connect(address: str | None, temp_dir: str) -> None:
         _create_auth_token()
     try:
         # Ray puts the driver's working directory on the module search path of its workers.
-        with chdir(working_dir_of_workers(temp_dir)):
+        with chdir(working_dir_of_workers(temp_dir)), _received_signals() as signals:
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
@@ -214,6 +215,30 @@ def _connect(address: str | None, temp_dir: str) -> None:
         raise KeyboardInterrupt from error
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
+    if signals & {signal.SIGINT, signal.SIGTERM}:
+        ray.shutdown()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _received_signals() -> Iterator[set[int]]:
+    """Collect the signals that this process receives in the context, whatever handlers do.
+
+    Yields:
+        The set that contains the numbers of the signals after the context.
+    """
+    signals: set[int] = set()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.settimeout(0)
+        writer.settimeout(0)
+        previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield signals
+        finally:
+            signal.set_wakeup_fd(previous_fd)
+            with suppress(BlockingIOError):
+                signals.update(reader.recv(4096))
 
 
 def check_nodes(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import stat
 import subprocess
 import sys
@@ -139,6 +140,34 @@ def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.Monkey
     with pytest.raises(ServiceError, match=message), ray_cluster(None, notices.append):
         pass
     assert len(notices) == cluster.MAX_START_ATTEMPTS - 1
+
+
+class InterruptedDestructor:
+    """An object in whose destructor the process receives a signal."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self._number)
+
+
+@pytest.mark.usefixtures("_no_ray", "user_home")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_lost_while_ray_starts(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
+        InterruptedDestructor(number)
+
+    monkeypatch.setattr(ray, "init", init)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), ray_cluster(None, print):
+        pytest.fail("Ray has started")
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 @pytest.fixture
