@@ -153,10 +153,15 @@ def remove(locations: Locations, digest: str, *, yes: bool, dry_run: bool) -> in
         find_unchanged(home, use)
         _remove_from_mlflow(locations, use, console)
         folder = move_to_trash(home, use)
+    moves = [
+        f"    mv {shlex.quote(str(part))}/* {shlex.quote(str(home.path / part.name))}/\n"
+        for part in sorted(folder.iterdir())
+    ]
     console.print(
         f"\nThe sweep was moved to {folder}. To free {format_size(folder_bytes(folder))}:\n"
         f"    rm -r {shlex.quote(str(folder))}\n"
-        "To undo the removal, move its content back, and type `python -m orchestrator sync`.",
+        f"To undo the removal:\n{''.join(moves)}"
+        f"    python -m orchestrator sync --home {shlex.quote(str(home.path))}",
         soft_wrap=True,
     )
     return 0
@@ -215,7 +220,10 @@ def _read_uses(home: Home, *, skips_damaged: bool = True) -> list[SweepUse]:
     """
     uses = read_sweep_uses(home, skips_damaged=skips_damaged)
     if not uses:
-        raise HomeError(f"no sweep is recorded in {home.path}: choose another folder with --home")
+        removed = f" ({home.trash_dir} has removed ones)" if folder_bytes(home.trash_dir) else ""
+        raise HomeError(
+            f"no sweep is recorded in {home.path}{removed}: choose another folder with --home"
+        )
     return uses
 
 
