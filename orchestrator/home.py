@@ -152,13 +152,15 @@ class Home:
     def removed_if_refused(self) -> Iterator[None]:
         """Remove the home folder again if a command that has created it is refused.
 
-        Only what `create` and the locks have written is removed, and folders that are empty.
+        Nothing is removed from a folder that was not empty before. Of another one, only what
+        `create` and the locks have written is removed, and folders that are empty.
         """
-        had_folder, was_home = self.path.exists(), (self.path / "format").exists()
+        had_folder = self.path.exists()
+        was_empty = not had_folder or (self.path.is_dir() and not any(self.path.iterdir()))
         try:
             yield
         except NalError:
-            if not was_home and (self.path / "format").exists():
+            if was_empty and (self.path / "format").exists():
                 with suppress(HomeError), self.not_in_use():  # another process may use it by now
                     self._remove_if_unused(keeps_folder=had_folder)
             raise

@@ -352,7 +352,8 @@ def _print_finished_sweep(
     archive = SweepArchive.of(locations.home_dir, plan.digest)
     page_path = archive.folder / PAGE_FILE
     sweep = recorded.sweep
-    if sweep is None or sweep.run_phases.keys() - finished.run_digests or not page_path.exists():
+    has_page = page_path.exists() and page_path.stat().st_size > 0
+    if sweep is None or sweep.run_phases.keys() - finished.run_digests or not has_page:
         return False
     current_plan = plan_record(sweep, loaded_plan.loaded_study, study_flags)
     if archive.read_plan() != current_plan:

@@ -50,7 +50,8 @@ class FinishedSweep:
 def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> FinishedSweep | None:
     """Return a sweep that was written to an MLflow store completely; None if it was not.
 
-    Names of files and a few tags are compared; no record of a run is read. None also for stores
+    Names of files and a few tags are compared; no record of a run is read, but empty ones do not
+    count. None also for stores
     that are MLflow servers, which cannot be asked for tags alone.
 
     Args:
@@ -62,7 +63,11 @@ def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> Finished
         ServiceError: if the store has failed.
         HomeError: if the SQLite file cannot be read.
     """
-    recorded_digests = {path.parent.name for path in (home_dir / "runs").glob("*/result.json")}
+    recorded_digests = {
+        path.parent.name
+        for path in (home_dir / "runs").glob("*/result.json")
+        if path.stat().st_size
+    }
     database = database_path(uri)
     if not recorded_digests or (database is not None and not database.exists()):
         return None

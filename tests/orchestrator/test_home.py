@@ -176,6 +176,18 @@ def test_a_refused_command_leaves_no_home(tmp_path: Path, *, exists: bool) -> No
     assert not list(home.path.glob("*"))
 
 
+@pytest.mark.parametrize("name", ["lock", "cache/poetry.lock", "notes.txt"])
+def test_a_refused_command_removes_nothing_of_the_user(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("of the user")
+    home = Home(tmp_path)
+    with pytest.raises(UserError, match="refused"), home.removed_if_refused():  # noqa: PT012
+        home.create()
+        raise UserError("refused")
+    assert path.read_text() == "of the user"
+
+
 def test_a_refused_command_keeps_a_home_that_was_there(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
