@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from reports.page.html import PAGE_FILE
 from reports.plan_record import PLAN_FILE, PlanRecord
 from trainables.errors import HomeError, RecordError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 STUDY_FILE = "study.yaml"
@@ -97,6 +98,22 @@ class SweepArchive:
                 f"{path} cannot be read ({error}): type the command of its sweep again to write "
                 f"it anew, or move the folder {self.folder.name[:12]} away"
             ) from error
+
+    def read_current_page(self, record_paths: Iterable[Path]) -> str:
+        """Read the page of the sweep; "" if it is missing, or older than its plan or a record.
+
+        Args:
+            record_paths: paths of the records that the page was made of.
+        """
+        path = self.folder / PAGE_FILE
+        try:
+            written = path.stat().st_mtime_ns
+            inputs = (self.folder / PLAN_FILE, *record_paths)
+            if any(input_path.stat().st_mtime_ns > written for input_path in inputs):
+                return ""
+            return path.read_bytes().decode()
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def read_code_files(self) -> dict[str, str]:
         """Read the contents of the study's code files, by path relative to the study."""

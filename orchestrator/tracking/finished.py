@@ -25,8 +25,8 @@ class FinishedSweep:
 
     Attributes:
         run_id: ID of the MLflow run that represents the sweep.
-        run_digests: digests of its training runs whose final result is in the store and in the home
-            folder.
+        run_digests: digests of its training runs whose final result is in the store, and of which
+            the home folder has a record, which was not read.
     """
 
     run_id: str

@@ -12,8 +12,9 @@ from orchestrator.home import StudyLockedError
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
+from reports.comparison import comparison_table
 from reports.plan_record import PLAN_FILE, PlanRecord
-from reports.report import build_report
+from reports.report import SweepReport, build_page, read_confirmed_sweep
 from reports.store import local_artifact_folder
 from reports.stored_runs import ENDED_STATUSES
 from search_spaces.schema import Phase
@@ -218,16 +219,25 @@ def _restore_sweep(
         tracker.record(result, phase, cell)
         digests.add(result.digest)
     if plan.state == "finished":
-        tracker.finish_sweep(plan, _tables_of(plan, home, uri))
+        tracker.finish_sweep(plan, _tables_of(archive, plan, home, uri))
     else:
         tracker.mark_interrupted()
     return digests
 
 
-def _tables_of(plan: PlanRecord, home: Home, uri: str) -> Mapping[str, str]:
-    """Return the tables of a sweep by file name; none if its records contradict each other."""
+def _tables_of(archive: SweepArchive, plan: PlanRecord, home: Home, uri: str) -> Mapping[str, str]:
+    """Return the tables of a sweep by file name; none if its records contradict each other.
+
+    The page is taken from the archive if it is current, since its figures take long to draw.
+    """
+    paths = (Record(home.path, digest).folder / "result.json" for digest in plan.digests)
     try:
-        return build_report(uri, home.path, plan.sweep).files
+        stored_plan, runs = read_confirmed_sweep(uri, plan.sweep)
+        table = comparison_table(stored_plan, runs)
+        page = archive.read_current_page(paths) or build_page(
+            uri, home.path, stored_plan, runs, table
+        )
+        return SweepReport(table, page).files
     except RecordError as error:
         _print_skipped(str(error))
         return {}

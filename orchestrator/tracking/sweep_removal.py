@@ -61,7 +61,8 @@ def find_unchanged(home: Home, shown_use: SweepUse) -> SweepUse:
     """Return a sweep and its runs as they are now.
 
     Raises:
-        HomeError: if they are not those that the user has confirmed, or a run is being trained.
+        HomeError: if they are not those that the user has confirmed, a run is being trained, or
+            a part of the home folder is on another disk.
         RecordError: if a plan or a spec cannot be read.
     """
     uses = read_sweep_uses(home, skips_damaged=False)
@@ -71,6 +72,12 @@ def find_unchanged(home: Home, shown_use: SweepUse) -> SweepUse:
             f"sweep {shown_use.archive.folder.name[:12]} or what uses its runs has changed "
             "meanwhile: nothing was removed; type the command again to see what it removes now"
         )
+    for folder in (home.path / "runs", use.archive.folder, home.trash_dir):
+        if folder.exists() and folder.stat().st_dev != home.path.stat().st_dev:
+            raise HomeError(
+                f"{folder} is not on the disk of {home.path}, so that nothing can be moved to the "
+                "trash: nothing was removed; delete the folders that --dry-run counts yourself"
+            )
     for digest in use.own_digests:  # a worker may outlive the process of its sweep
         with Record(home.path, digest).claimed(patience_seconds=0):
             pass

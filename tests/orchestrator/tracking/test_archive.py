@@ -31,6 +31,25 @@ def test_plan_and_study_are_read_back(tmp_path: Path) -> None:
     assert sorted(path.name for path in archive.folder.iterdir()) == ["plan.json", "study.yaml"]
 
 
+def test_a_page_is_current_unless_its_plan_or_a_record_is_newer(tmp_path: Path) -> None:
+    archive = SweepArchive.of(tmp_path, "a")
+    archive.write(make_plan(), "")
+    record = tmp_path / "result.json"
+    record.write_text("{}")
+    assert archive.read_current_page([record]) == ""
+    page = archive.folder / "report.html"
+    page.write_text("<p>λ", "utf-8")
+    paths = (page, archive.folder / "plan.json", record)
+    for path in paths:
+        os.utime(path, (1000, 1000))
+    assert archive.read_current_page([record]) == "<p>λ"
+    for path in paths[1:]:
+        os.utime(path, (1001, 1001))
+        assert archive.read_current_page([record]) == ""
+        os.utime(path, (1000, 1000))
+    assert archive.read_current_page([tmp_path / "missing.json"]) == ""
+
+
 def test_the_last_write_counts(tmp_path: Path) -> None:
     archive = SweepArchive.of(tmp_path, "a" * 64)
     archive.write(make_plan(state="running"), "old\n")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +29,6 @@ from trainables.run.parameters import FrozenMap
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
 KILL_SCRIPT = """
 import os, pathlib, signal, sys
@@ -294,3 +295,24 @@ def test_a_store_that_cannot_be_used_is_named_and_left(
     assert remove(home) == 0
     assert "were not marked as deleted: " in capsys.readouterr().out
     assert run_folders(home.path) == digests(2, 3, 9)
+
+
+def test_nothing_is_removed_from_a_home_on_two_disks(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def stat_of_two_disks(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        result = stat(path, follow_symlinks=follow_symlinks)
+        if path != home.path / "runs":
+            return result
+        values = list(result)
+        values[2] += 1  # st_dev
+        return os.stat_result(values)
+
+    folders = run_folders(home.path)
+    monkeypatch.setattr(Path, "stat", stat_of_two_disks)
+    with pytest.raises(HomeError, match="is not on the disk of .*: nothing was removed"):
+        remove(home)
+    assert run_folders(home.path) == folders
+    assert not home.trash_dir.exists()
