@@ -38,7 +38,7 @@ from reports.read import read_sweep
 from reports.report import build_report, print_table
 from reports.store import check_store, root_cause
 from reports.words import format_count
-from trainables.errors import DataError, FieldError, HomeError, NalError, UserError
+from trainables.errors import DataError, FieldError, HomeError, NalError, RecordError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -356,7 +356,11 @@ def _print_finished_sweep(
     if sweep is None or sweep.run_phases.keys() - finished.run_digests or not has_page:
         return False
     current_plan = plan_record(sweep, loaded_plan.loaded_study, study_flags)
-    if archive.read_plan() != current_plan:
+    try:
+        archived = archive.read_plan_and_study()
+    except RecordError:
+        return False
+    if archived != (current_plan, loaded_plan.loaded_study.to_yaml()):
         return False
     stored_plan, runs = read_sweep(uri, plan.digest)
     if stored_plan != current_plan:
@@ -373,7 +377,8 @@ def _print_recorded_count(count: int, console: Console, *, is_complete: bool) ->
     status_text = (
         "nothing is left to train" if is_complete else "training the runs that are missing"
     )
-    console.print(f"{format_count(count, 'run')} already recorded: {status_text}.\n")
+    at_least = "" if is_complete else "at least "
+    console.print(f"{at_least}{format_count(count, 'run')} already recorded: {status_text}.\n")
 
 
 def _print_results(table: Table, page_path: Path, console: Console, *, as_json: bool) -> None:

@@ -125,11 +125,12 @@ def _create_auth_token() -> None:
     path = DEFAULT_AUTH_TOKEN_FILE.expanduser()
     if path.exists():
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        with suppress(FileExistsError):  # another process was faster
+    # Another process may be faster, or the folder not writable, of which Ray tells the user.
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
             os.link(file.name, path)
 
 

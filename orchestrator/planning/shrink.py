@@ -80,7 +80,8 @@ class SmallerSweep:
     Attributes:
         flags: the study with the suggested changes.
         seconds: estimated wall time, in seconds.
-        step_count: number of training steps of the shortest run.
+        step_count: number of training steps of the shortest run, apart from runs from whose
+            predictions noisy labels are drawn.
     """
 
     flags: StudyFlags
@@ -267,6 +268,7 @@ class _ReducedStudy:
             group.spec.recipe.step_count(group.train_count)
             for phase_size in phase_sizes(plan)
             for group in phase_size.groups
+            if not group.is_label_source
         )
         return SmallerSweep(
             flags if subset is None else replace(flags, subset=subset),

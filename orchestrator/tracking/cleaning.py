@@ -31,7 +31,9 @@ def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
         HomeError: if a checkpoint cannot be deleted.
     """
     uses = read_sweep_uses(home, skips_damaged=False)
-    use = next(use for use in uses if use.plan.sweep == sweep_digest)
+    use = next((use for use in uses if use.plan.sweep == sweep_digest), None)
+    if use is None:  # another process has removed the sweep meanwhile
+        return 0, 0
     if use.plan.state != "finished":
         return 0, 0
     in_table = {digest for cell in use.plan.cells for digest in cell.digests}

@@ -82,10 +82,8 @@ class SweepRecorder:
         self._is_resumed = False
         study_yaml = loaded_study.to_yaml()
         # The plan of an earlier process is kept until this process has made the same progress.
-        plan = archive.read_plan()
-        if plan is None:
-            plan = self._plan_record()
-            archive.write(plan, study_yaml, loaded_study.extensions.files)
+        plan = archive.read_plan() or self._plan_record()
+        archive.write(plan, study_yaml, loaded_study.extensions.files)
         tracker.start_sweep(plan, study_yaml, loaded_study.extensions.files)
 
     def resume(self) -> int:

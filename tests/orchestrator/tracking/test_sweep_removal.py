@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from factories import cell_specs, make_cell, make_plan
@@ -27,8 +26,6 @@ from search_spaces.schema import Phase
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.parameters import FrozenMap
 from trainables.run.record import Record
-
-if TYPE_CHECKING:
 
 KILL_SCRIPT = """
 import os, pathlib, signal, sys
@@ -312,7 +309,7 @@ def test_nothing_is_removed_from_a_home_on_two_disks(
 
     folders = run_folders(home.path)
     monkeypatch.setattr(Path, "stat", stat_of_two_disks)
-    with pytest.raises(HomeError, match="is not on the disk of .*: nothing was removed"):
+    with pytest.raises(HomeError, match=r"is not on the disk of .*: nothing was removed"):
         remove(home)
     assert run_folders(home.path) == folders
     assert not home.trash_dir.exists()
