@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 """Name of the MLflow artifact that holds the plan."""
 
+PAGE_FILE = "report.html"
+"""Name of the page in the folder of a sweep, and among the files that MLflow keeps with it."""
+
 HyperparameterValues = dict[str, bool | int | float | str]
 """Values of tunable hyperparameters, by the name of the hyperparameter."""
 

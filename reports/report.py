@@ -10,7 +10,8 @@ from reports.figures.report import make_figures, open_source
 from reports.figures.source import MissingDataError
 from reports.formats import format_markdown
 from reports.page.content import PageFigure, page_content
-from reports.page.html import PAGE_FILE, format_page
+from reports.page.html import format_page
+from reports.plan_record import PAGE_FILE
 from reports.read import read_curves, read_sweep
 from reports.render import render_terminal, render_text
 from trainables.errors import UserError

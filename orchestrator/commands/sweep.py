@@ -33,7 +33,7 @@ from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
 from reports.comparison import comparison_table
 from reports.formats import table_values
-from reports.page.html import PAGE_FILE
+from reports.plan_record import PAGE_FILE
 from reports.read import read_sweep
 from reports.report import build_report, print_table
 from reports.store import check_store, root_cause

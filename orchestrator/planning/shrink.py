@@ -118,7 +118,8 @@ def suggest_smaller_sweep(
         measure_cost: function that measures the cost of another sweep on this machine.
 
     Returns:
-        The largest sweep within the limit; if none fits, the smallest sweep above the last floor;
+        The largest sweep within the limit, or, if no sweep within the limit can tell methods apart,
+        that with the longest runs; if none fits, the smallest sweep above the last floor;
         None if that is not smaller than the requested sweep.
     """
     reduced_studies = [
@@ -129,6 +130,7 @@ def suggest_smaller_sweep(
     smallest: list[SmallerSweep] = []
     for floor in FLOORS:
         smallest = []
+        fitting: list[SmallerSweep] = []
         for reduced_study in reduced_studies:
             sizes = reduced_study.sizes_above(floor)
             if not sizes:
@@ -143,7 +145,12 @@ def suggest_smaller_sweep(
             for size in sizes:
                 sweep = reduced_study.sweep_of(size, reduced_cost)
                 if sweep.seconds <= max_seconds and sweep.step_count >= floor.steps:
-                    return sweep
+                    if sweep.is_telling:
+                        return sweep
+                    fitting.append(sweep)
+                    break
+        if fitting:
+            return max(fitting, key=lambda sweep: sweep.step_count)
     best = min(smallest, key=lambda sweep: sweep.seconds, default=None)
     return best if best is not None and best.seconds < cost.plan_seconds(plan) else None
 

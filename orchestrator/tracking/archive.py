@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from reports.page.html import PAGE_FILE
-from reports.plan_record import PLAN_FILE, PlanRecord
+from reports.plan_record import PAGE_FILE, PLAN_FILE, PlanRecord
 from trainables.errors import HomeError, RecordError
 from trainables.run.record import write_atomically
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from reports.page.content import Page, PageCell
     from reports.table import Entry
 
-PAGE_FILE = "report.html"
-"""Name of the page in the folder of a sweep, and among the files that MLflow keeps with it."""
-
 
 def format_page(page: Page) -> str:
     """Return a page as HTML: one file, with its style and script.

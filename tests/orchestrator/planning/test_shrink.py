@@ -70,7 +70,8 @@ def test_the_smaller_plan_ends_within_the_time_limit(step_seconds: float, limit:
     shorter = Plan(plan.name, smaller.flags.load().study, plan.dataset)
     assert cost.plan_seconds(shorter) == pytest.approx(smaller.seconds)
     assert cost.plan_seconds(shorter) <= MAX_TIME_FRACTION * limit
-    assert shorter.study.search.trials == MAX_TRIALS
+    trial_count = MAX_TRIALS if smaller.is_telling else FEW_TRIALS
+    assert shorter.study.search.trials == trial_count
     assert len(shorter.study.confirm.seeds) == MAX_SEEDS
     assert shorter.study.scenarios == ("symmetric-0.4",)
 
@@ -165,6 +166,17 @@ def test_runs_are_long_enough_to_tell_methods_apart_rather_than_many() -> None:
     assert study.search.trials == FEW_TRIALS
     assert (study.select.candidates, study.select.seeds) == (1, (2000,))
     assert len(study.confirm.seeds) == MAX_SEEDS
+
+
+@pytest.mark.slow
+def test_runs_are_as_long_as_possible_if_none_can_tell_methods_apart() -> None:
+    flags = StudyFlags(study="cifar10")
+    smaller = suggest(flags, plan_of(flags), machine(1.0))
+    assert smaller is not None
+    assert smaller.seconds <= MAX_TIME_FRACTION * HOUR
+    assert not smaller.is_telling
+    assert smaller.flags.load().study.search.trials == FEW_TRIALS
+    assert smaller.step_count == 10 * 29  # 1,800 of 2,000 samples in batches of 64
 
 
 def test_a_sweep_that_cannot_be_reduced_has_no_suggestion() -> None:
