@@ -23,14 +23,15 @@ FROM runs
 JOIN tags AS kind ON kind.run_uuid = runs.run_uuid AND kind.key = 'nal.kind'
 JOIN tags AS study ON study.run_uuid = runs.run_uuid AND study.key = 'nal.study'
 JOIN tags AS sweep ON sweep.run_uuid = runs.run_uuid AND sweep.key = 'nal.sweep'
+LEFT JOIN tags AS started ON started.run_uuid = runs.run_uuid AND started.key = 'nal.started'
 WHERE kind.value = 'sweep' AND runs.lifecycle_stage = 'active'
-ORDER BY runs.start_time DESC
+ORDER BY started.value DESC, runs.start_time DESC
 """
 """Study and digest of the sweeps in MLflow's database, latest first."""
 
 
 def check_recorded(home: Home, sweeps: Iterable[str]) -> None:
-    """Check that a home folder has sweeps of some names; what cannot be read is not judged.
+    """Check that each name belongs to a sweep in a home folder, as far as sweeps can be read.
 
     Args:
         home: home folder, with MLflow's database.

@@ -204,7 +204,7 @@ OTHER_NOISE_NOTE = (
     f"{OTHER_NOISE} marks an accuracy for symmetric noise that differs from this scenario's, or "
     "may differ, in whether it draws the true class."
 )
-"""Note under tables with this mark."""
+"""Explanation of the mark `OTHER_NOISE` under a table."""
 
 
 def is_other_noise(published: str, own: str) -> bool:

@@ -139,7 +139,7 @@ def run_page_url(uri: str, experiment_id: str, run_id: str) -> str:
 
 
 def no_such_sweep(sweep: str, uri: str, labels: Iterable[str]) -> UserError:
-    """Return the error that an MLflow store has no sweep of a name.
+    """Return the error for the name of a sweep that an MLflow store does not have.
 
     Args:
         sweep: name of a study, or beginning of a sweep's digest.

@@ -157,11 +157,14 @@ def remove(locations: Locations, digest: str, *, yes: bool, dry_run: bool) -> in
         f"    mv {shlex.quote(str(part))}/* {shlex.quote(str(home.path / part.name))}/\n"
         for part in sorted(folder.iterdir())
     ]
+    sync = ["python", "-m", "orchestrator", "sync", "--home", str(home.path)]
+    if locations.tracking_uri is not None:
+        sync += ["--tracking-uri", mask_password(locations.tracking_uri)]
     console.print(
         f"\nThe sweep was moved to {folder}. To free {format_size(folder_bytes(folder))}:\n"
         f"    rm -r {shlex.quote(str(folder))}\n"
         f"To undo the removal:\n{''.join(moves)}"
-        f"    python -m orchestrator sync --home {shlex.quote(str(home.path))}",
+        f"    {shlex.join(sync)}",
         soft_wrap=True,
     )
     return 0

@@ -134,36 +134,25 @@ def train_in_this_process(
         on_result(result)
 
     with locations.home.in_use():
-        _train_missing(specs, plan, locations, console, end_run)
-
-
-def _train_missing(
-    specs: Sequence[RunSpec],
-    plan: Plan,
-    locations: Locations,
-    console: Console,
-    on_result: Callable[[RunResult], None],
-) -> None:
-    """Train those of some runs that are not recorded; see `train_in_this_process`."""
-    needed_digests = {str(digest) for spec in specs for digest in spec.needs.values()}
-    for digest in needed_digests:
-        Record(locations.home_dir, digest).discard_if_cleaned()
-    missing_specs = []
-    for spec in specs:
-        recorded_result = Record(locations.home_dir, spec.digest).read_result()
-        if recorded_result is None or not recorded_result.is_final:
-            missing_specs.append(spec)
-            continue
-        console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
-        on_result(recorded_result)
-    for spec in missing_specs:
-        if spec in plan.posterior_specs:
-            _announce_posterior(spec, plan, locations, console)
-    if not missing_specs:
-        return
-    job = replace(job_of(locations, plan), patience_seconds=LOCK_PATIENCE_SECONDS)
-    with ProgressBars(console) as bars:
-        InlineEngine().carry_out(RunList(missing_specs, on_result), job, bars)
+        needed_digests = {str(digest) for spec in specs for digest in spec.needs.values()}
+        for digest in needed_digests:
+            Record(locations.home_dir, digest).discard_if_cleaned()
+        missing_specs = []
+        for spec in specs:
+            recorded_result = Record(locations.home_dir, spec.digest).read_result()
+            if recorded_result is None or not recorded_result.is_final:
+                missing_specs.append(spec)
+                continue
+            console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
+            end_run(recorded_result)
+        for spec in missing_specs:
+            if spec in plan.posterior_specs:
+                _announce_posterior(spec, plan, locations, console)
+        if not missing_specs:
+            return
+        job = replace(job_of(locations, plan), patience_seconds=LOCK_PATIENCE_SECONDS)
+        with ProgressBars(console) as bars:
+            InlineEngine().carry_out(RunList(missing_specs, end_run), job, bars)
 
 
 def _announce_posterior(

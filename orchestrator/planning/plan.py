@@ -195,18 +195,8 @@ class Plan:
         # The plan, its costs and the sweep ask for the same specs, whose digests take long. The
         # text of values is compared, since 1 and 1.0 are equal but have different digests.
         key = (phase, method, scenario, repr(sorted(values.items())), seed)
-        if key not in self._specs:
-            self._specs[key] = self._make_spec(phase, method, scenario, values, seed)
-        return self._specs[key]
-
-    def _make_spec(
-        self,
-        phase: Phase,
-        method: str,
-        scenario: str,
-        values: Mapping[str, Value],
-        seed: int | Seeds,
-    ) -> RunSpec:
+        if key in self._specs:
+            return self._specs[key]
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
         evaluate = resolved.evaluated_splits(
@@ -231,7 +221,8 @@ class Plan:
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
-        return self._with_needs(spec, resolved.stages)
+        self._specs[key] = self._with_needs(spec, resolved.stages)
+        return self._specs[key]
 
     def posterior_spec(self, scenario: str) -> RunSpec | None:
         """Return the spec of the run from whose class probabilities noisy labels are drawn.

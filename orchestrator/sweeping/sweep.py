@@ -240,7 +240,7 @@ class Sweep:
                 self._on_result(need_task, result)
 
     def _count_task(self, task: Task) -> None:
-        """Add the ended run of a task to the count of a phase, that of the task."""
+        """Count the ended run of a task in the phase of the task."""
         is_trial = task.phase is Phase.SEARCH and not task.is_need
         # Two trials may have the same values; both count towards the target number of trials.
         if is_trial and task.spec.digest in self.run_phases:

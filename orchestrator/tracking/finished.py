@@ -50,9 +50,8 @@ class FinishedSweep:
 def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> FinishedSweep | None:
     """Return a sweep that was written to an MLflow store completely; None if it was not.
 
-    Names of files and a few tags are compared; no record of a run is read, but empty ones do not
-    count. None also for stores
-    that are MLflow servers, which cannot be asked for tags alone.
+    Names of files and a few tags are compared. No record of a run is read, but empty ones do not
+    count. None also for stores that are MLflow servers, which cannot be asked for tags alone.
 
     Args:
         uri: URI of the MLflow store.

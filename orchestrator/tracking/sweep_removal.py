@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.tracking.sweep_uses import SweepUse
 
-GC_ADVICE = "`mlflow gc` frees what is marked as deleted there, by whomever"
-"""Sentence that says how the place of deleted MLflow runs becomes free."""
+GC_ADVICE = "`mlflow gc` deletes all runs there that are marked as deleted, also those of others"
+"""Advice on how to free the space of MLflow runs that are marked as deleted."""
 
 
 def move_to_trash(home: Home, shown_use: SweepUse) -> Path:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_cell, make_plan
+from stores import fresh_store
 
 from orchestrator.home import Home
 from orchestrator.recorded_names import check_recorded
 from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.tracker import Tracker
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +30,17 @@ def test_a_name_that_no_sweep_has_is_refused_with_those_that_are_recorded(tmp_pa
         check_recorded(home, ["nosuch"])
     assert "no study or sweep 'nosuch' is recorded" in str(error.value)
     assert str(error.value).endswith(f"latest first: {plan.study} {plan.sweep[:12]}")
+
+
+def test_the_sweep_that_was_typed_last_is_named_first(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    plans = [make_plan([make_cell("ce")], sweep=letter * 64) for letter in "aba"]
+    for plan in plans:
+        tracker = Tracker(uri, tmp_path / "artifacts", plan.study)
+        tracker.start_sweep(plan, "")
+        tracker.finish_sweep(plan, {})
+    with pytest.raises(UserError, match=rf"latest first: digits {'a' * 12}, digits {'b' * 12}$"):
+        check_recorded(Home(tmp_path), ["nosuch"])
 
 
 def test_the_check_imports_no_heavy_package() -> None:
