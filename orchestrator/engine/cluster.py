@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
@@ -225,6 +226,9 @@ def _connect(address: str | None, temp_dir: str) -> None:
 def _received_signals() -> Iterator[set[int]]:
     """Collect the signals that this process receives in the context, whatever handlers do.
 
+    An exception that a handler raises in a destructor or in a function that Python calls after a
+    fork is lost. Python would print it with its stack; in the context it does not.
+
     Yields:
         The set that contains the numbers of the signals after the context.
     """
@@ -234,9 +238,16 @@ def _received_signals() -> Iterator[set[int]]:
         reader.settimeout(0)
         writer.settimeout(0)
         previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        previous_hook = sys.unraisablehook
+        sys.unraisablehook = lambda lost: (
+            None
+            if issubclass(lost.exc_type, (KeyboardInterrupt, SystemExit))
+            else previous_hook(lost)
+        )
         try:
             yield signals
         finally:
+            sys.unraisablehook = previous_hook
             signal.set_wakeup_fd(previous_fd)
             with suppress(BlockingIOError):
                 signals.update(reader.recv(4096))

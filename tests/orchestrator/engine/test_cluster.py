@@ -153,9 +153,8 @@ class InterruptedDestructor:
 
 
 @pytest.mark.usefixtures("_no_ray", "user_home")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_not_lost_while_ray_starts(
+def test_a_signal_is_neither_lost_nor_printed_while_ray_starts(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(**_options: Any) -> None:
