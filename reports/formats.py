@@ -40,6 +40,9 @@ CSV_FIELDS = (
 )
 """Columns of CSV files, in order."""
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""Characters with which a text starts that a spreadsheet would execute."""
+
 _LATEX_CHARACTERS = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -96,29 +99,31 @@ def format_csv(table: Table) -> str:
     for section in table.sections:
         for row in section.rows:
             for entry in row.entries:
-                common = sources[entry.source] | {
-                    "scenario": entry.scenario,
-                    "accuracy": entry.kind,
-                    "method": row.method,
-                    "row": row.name,
-                    "origin": row.marker,
-                    "source": row.kind,
-                    "unit": entry.unit,
-                    "n": entry.n,
-                    "bold": "yes" if entry.bold else "",
-                    "marks": " ".join(entry.marks),
-                    "remark": entry.remark,
-                }
-                for numbers in _numbers_of(entry):
-                    row_values = common | numbers
-                    writer.writerow({name: _csv_value(row_values[name]) for name in row_values})
+                common = _csv_values(sources[entry.source]) | _csv_values(
+                    {
+                        "scenario": entry.scenario,
+                        "accuracy": entry.kind,
+                        "method": row.method,
+                        "row": row.name,
+                        "origin": row.marker,
+                        "source": row.kind,
+                        "unit": entry.unit,
+                        "n": entry.n,
+                        "bold": "yes" if entry.bold else "",
+                        "marks": " ".join(entry.marks),
+                        "remark": entry.remark,
+                    }
+                )
+                writer.writerows(common | _csv_values(numbers) for numbers in _numbers_of(entry))
     return buffer.getvalue()
 
 
-def _csv_value(value: object) -> object:
-    """Return a value of a CSV file; a text that spreadsheets would execute starts with '."""
-    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if is_formula else value
+def _csv_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a CSV file by column; texts that spreadsheets would execute start with '."""
+    return {
+        name: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+        for name, value in values.items()
+    }
 
 
 def _numbers_of(entry: Entry) -> list[dict[str, Any]]:

@@ -16,10 +16,9 @@ from reports.store import (
     no_such_sweep,
     open_store,
     run_page_url,
-    search_runs,
     translate_store_errors,
 )
-from reports.stored_runs import ENDED_STATUSES, read_histories, read_runs
+from reports.stored_runs import ENDED_STATUSES, open_reader
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.provenance import NO_COMMIT
@@ -28,10 +27,7 @@ from trainables.run.result import BIT_RELEVANT_KEYS, HISTORY_SEPARATOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-    from reports.stored_runs import MlflowRun
+    from reports.stored_runs import MlflowRun, StoreReader
 
 
 _COMMIT_PATTERN = re.compile(r"[0-9a-f]{13,}")
@@ -113,11 +109,10 @@ def read_sweep(uri: str, sweep: str | None = None) -> tuple[PlanRecord, list[Rec
         ServiceError: if the server does not answer.
         HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
     """
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        sweep_run = _select_sweep_run(_find_sweep_runs(client), sweep, uri)
-        plan = _read_plan(client, sweep_run)
-        runs = _iter_planned_runs(client, sweep_run.info.experiment_id, plan)
+    with open_reader(uri) as store:
+        sweep_run = _select_sweep_run(_find_sweep_runs(store), sweep, uri)
+        plan = _read_plan(uri, sweep_run)
+        runs = _iter_planned_runs(store, sweep_run.info.experiment_id, plan)
         return plan, [_to_recorded_run(run, uri) for run in runs]
 
 
@@ -133,9 +128,8 @@ def read_curves(uri: str, runs: Sequence[RecordedRun], metric: str) -> dict[str,
         ServiceError: if the server does not answer.
         HomeError: if the SQLite file cannot be used.
     """
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        histories = read_histories(client, [run.mlflow_id for run in runs], metric)
+    with open_reader(uri) as store:
+        histories = store.read_histories([run.mlflow_id for run in runs], metric)
         return {run.digest: sorted(histories[run.mlflow_id]) for run in runs}
 
 
@@ -153,9 +147,8 @@ def read_latest_sweeps(
         ServiceError: if the server does not answer.
         HomeError: if the SQLite file cannot be used, or the folder of its artifacts was moved.
     """
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        recorded_studies = {run.data.tags["nal.study"] for run in _find_sweep_runs(client)}
+    with open_reader(uri) as store:
+        recorded_studies = {run.data.tags["nal.study"] for run in _find_sweep_runs(store)}
     return {study: read_sweep(uri, study) for study in studies if study in recorded_studies}
 
 
@@ -169,9 +162,8 @@ def list_sweeps(uri: str) -> list[RecordedSweep]:
         ServiceError: if the server does not answer.
         HomeError: if the SQLite file cannot be used.
     """
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        sweep_tags = [run.data.tags for run in _find_sweep_runs(client)]
+    with open_reader(uri) as store:
+        sweep_tags = [run.data.tags for run in _find_sweep_runs(store)]
     return [
         RecordedSweep(
             tags["nal.study"],
@@ -202,15 +194,13 @@ def sweep_starts(uri: str, study: str) -> dict[str, str]:
     }
 
 
-def _find_sweep_runs(client: MlflowClient) -> list[Run]:
+def _find_sweep_runs(store: StoreReader) -> list[MlflowRun]:
     """Return the MLflow runs that represent sweeps, most recently started first."""
-    experiment_ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    query = "tags.`nal.kind` = 'sweep'"
-    runs = search_runs(client, experiment_ids, query) if experiment_ids else ()
+    runs = store.read_runs({"nal.kind": "sweep"})
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
-def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) -> Run:
+def _select_sweep_run(sweep_runs: Sequence[MlflowRun], sweep: str | None, uri: str) -> MlflowRun:
     """Return the MLflow run that represents the sweep with a given study name or digest.
 
     Args:
@@ -243,12 +233,12 @@ def _select_sweep_run(sweep_runs: Sequence[Run], sweep: str | None, uri: str) ->
     )
 
 
-def _sweep_label(run: Run) -> str:
+def _sweep_label(run: MlflowRun) -> str:
     """Return a label of a sweep: the study's name and the first digits of the sweep's digest."""
     return f"{run.data.tags['nal.study']} {run.data.tags['nal.sweep'][:12]}"
 
 
-def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
+def _read_plan(uri: str, sweep_run: MlflowRun) -> PlanRecord:
     """Read the plan of a sweep from the artifacts of its MLflow run.
 
     Raises:
@@ -262,20 +252,30 @@ def _read_plan(client: MlflowClient, sweep_run: Run) -> PlanRecord:
             f"{folder}, which does not exist: move the folder back, or write the sweep to a store "
             "in its home folder with `python -m orchestrator sync`"
         )
-    with tempfile.TemporaryDirectory() as temp_dir:
-        try:
-            path = client.download_artifacts(sweep_run.info.run_id, PLAN_FILE, temp_dir)
-            return PlanRecord.from_json(Path(path).read_bytes())
-        except (OSError, RecordError) as error:
-            raise RecordError(
-                f"sweep {sweep_run.data.tags['nal.sweep'][:12]} of "
-                f"{sweep_run.data.tags['nal.study']}: {PLAN_FILE} cannot be read ({error}); run "
-                "the sweep's command again to write this file anew"
-            ) from error
+    try:
+        content = (
+            _download_artifact(uri, sweep_run, PLAN_FILE)
+            if folder is None
+            else (folder / PLAN_FILE).read_bytes()
+        )
+        return PlanRecord.from_json(content)
+    except (OSError, RecordError) as error:
+        raise RecordError(
+            f"sweep {sweep_run.data.tags['nal.sweep'][:12]} of "
+            f"{sweep_run.data.tags['nal.study']}: {PLAN_FILE} cannot be read ({error}); run "
+            "the sweep's command again to write this file anew"
+        ) from error
+
+
+def _download_artifact(uri: str, run: MlflowRun, name: str) -> bytes:
+    """Return the content of an artifact that is not on this machine."""
+    client = open_store(uri)
+    with translate_store_errors(uri), tempfile.TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run.info.run_id, name, folder)).read_bytes()
 
 
 def _iter_planned_runs(
-    client: MlflowClient, experiment_id: str, plan: PlanRecord
+    store: StoreReader, experiment_id: str, plan: PlanRecord
 ) -> Iterator[MlflowRun]:
     """Yield the MLflow runs that a plan names, at most one for each digest.
 
@@ -283,11 +283,12 @@ def _iter_planned_runs(
     Runs that are not completely written are left out.
     """
     digests, tags = plan.digests, {"nal.kind": "run"}
-    for run in _distinct_runs(read_runs(client, experiment_id, tags | {"nal.sweep": plan.sweep})):
+    own_runs = store.read_runs(tags | {"nal.sweep": plan.sweep}, experiment_id)
+    for run in _distinct_runs(own_runs):
         if (digest := run.data.tags["nal.digest"]) in digests:
             digests.remove(digest)
             yield run
-    yield from _distinct_runs(read_runs(client, experiment_id, tags, digests))
+    yield from _distinct_runs(store.read_runs(tags, experiment_id, digests))
 
 
 def _distinct_runs(runs: Iterable[MlflowRun]) -> Iterator[MlflowRun]:

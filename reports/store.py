@@ -25,6 +25,7 @@ from trainables.errors import HomeError, NalError, ServiceError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -254,17 +255,37 @@ def translate_store_errors(uri: str) -> Iterator[None]:
         ServiceError: if MLflow failed on any other store.
     """
     from mlflow.exceptions import MlflowException
+
+    with translate_database_errors(uri):
+        try:
+            yield
+        except MlflowException as error:
+            _raise_store_error(uri, error)
+
+
+@contextmanager
+def translate_database_errors(uri: str) -> Iterator[None]:
+    """Convert errors of a store's database as `translate_store_errors` does, without MLflow.
+
+    Raises:
+        HomeError: if an SQLite file failed.
+        ServiceError: if any other store failed.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except NalError:
         raise
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:  # no driver
-        error_class = HomeError if database_path(uri) else ServiceError
-        cause = root_cause(error)
-        advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
-        raise error_class(f"MLflow store {mask_password(uri)} failed: {cause}{advice}") from error
+    except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: no driver
+        _raise_store_error(uri, error)
+
+
+def _raise_store_error(uri: str, error: Exception) -> NoReturn:
+    error_class = HomeError if database_path(uri) else ServiceError
+    cause = root_cause(error)
+    advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
+    raise error_class(f"MLflow store {mask_password(uri)} failed: {cause}{advice}") from error
 
 
 def root_cause(error: BaseException) -> str:

@@ -1,45 +1,28 @@
-"""Reading of MLflow runs by their tags, in large stores as fast as the database allows.
+"""Reading of runs from MLflow stores: the interface, and what it returns.
 
 MLflow's search builds an object for every metric, parameter and tag, about 5 ms of work for each
-run, and cannot search for a set of tag values. Of a store that is a database, this module therefore
-reads the rows itself, by the columns that MLflow declares. A server is searched by its interface.
+run, and its import takes seconds. Of a store that is a database, the tables are therefore read
+without MLflow; a server is searched through MLflow's client.
 """
 
 from __future__ import annotations
 
-import math
 import urllib.parse
-from collections import defaultdict
-from contextlib import closing
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from reports.store import search_runs
+from reports.store import check_store, open_store, translate_database_errors, translate_store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from typing import Any
-
-    from mlflow import MlflowClient
-    from sqlalchemy import Connection, Row, Select
 
 DIGEST_TAG = "nal.digest"
 """Name of the MLflow tag that holds the digest of a training run."""
 
 ENDED_STATUSES = ("FINISHED", "FAILED")
 """MLflow's statuses of runs that are written completely; the status is written last."""
-
-RUNS_PER_QUERY = 500
-"""Number of runs whose metrics, parameters and tags one query of a database reads."""
-
-RUNS_PER_HISTORY_QUERY = 5000
-"""Number of runs of whose metric one query of a database reads all values.
-
-SQLite goes through the values of the metric in all runs, in each query."""
-
-MAX_SINGLE_QUERIES = 100
-"""Largest number of digests that are searched one by one on a server; about 10 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,240 +87,76 @@ class TaggedRun:
     tags: Mapping[str, str]
 
 
-def read_tags(client: MlflowClient, sweep_digest: str, names: Collection[str]) -> list[TaggedRun]:
-    """Return some tags of the MLflow runs of a sweep, except those that were deleted in MLflow.
+class StoreReader(ABC):
+    """An MLflow store that is open for reading.
 
-    This takes a twentieth of the time of `read_runs`. A server has no request for tags alone: of
-    such a store, no run is returned.
+    Runs that were deleted in MLflow are left out everywhere.
+    """
+
+    @abstractmethod
+    def read_runs(
+        self,
+        tags: Mapping[str, str],
+        experiment_id: str | None = None,
+        digests: Collection[str] | None = None,
+    ) -> Iterator[MlflowRun]:
+        """Yield the runs that have some tags, the most recently started one first.
+
+        Args:
+            tags: values of tags, by name.
+            experiment_id: ID of the MLflow experiment; None for all experiments.
+            digests: digests of the training runs to which the search is limited; None for no limit.
+        """
+
+    @abstractmethod
+    def read_tags(self, sweep_digest: str, names: Collection[str]) -> list[TaggedRun]:
+        """Return some tags of the runs of a sweep, in a twentieth of the time of `read_runs`.
+
+        A server has no request for tags alone: of such a store, no run is returned.
+
+        Args:
+            sweep_digest: digest of the sweep.
+            names: names of the tags.
+        """
+
+    @abstractmethod
+    def read_histories(
+        self, run_ids: Sequence[str], metric: str
+    ) -> dict[str, list[tuple[int, float]]]:
+        """Return all values of a metric in some runs, as pairs of step and value, by the run's ID.
+
+        The pairs are in no particular order. A server has no request for several runs that returns
+        all values, so that it is asked for one run after the other, about 6 ms each.
+
+        Args:
+            run_ids: MLflow's IDs of the runs.
+            metric: name of the metric.
+        """
+
+
+@contextmanager
+def open_reader(uri: str) -> Iterator[StoreReader]:
+    """Open an MLflow store for reading, for the duration of the context.
+
+    Nothing is created: a missing SQLite file is read as an empty store.
 
     Args:
-        client: client of the MLflow store.
-        sweep_digest: digest of the sweep.
-        names: names of the tags.
+        uri: URI of the MLflow store.
+
+    Raises:
+        ServiceError: if the server does not answer, or fails in the context.
+        HomeError: if the SQLite file cannot be used.
     """
-    if _is_server(client):
-        return []
-    from mlflow.entities import LifecycleStage
-    from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
-    from sqlalchemy import create_engine, select
+    if urllib.parse.urlsplit(uri).scheme in ("http", "https"):
+        from reports.server_reader import ServerReader
 
-    of_sweep: Any = select(SqlTag.run_uuid).where(
-        SqlTag.key == "nal.sweep", SqlTag.value == sweep_digest
-    )
-    query: Any = (
-        select(SqlRun.run_uuid, SqlRun.status, SqlTag.key, SqlTag.value)
-        .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
-        .where(
-            SqlRun.lifecycle_stage == LifecycleStage.ACTIVE,
-            SqlRun.run_uuid.in_(of_sweep),
-            SqlTag.key.in_(names),
-        )
-    )
-    statuses: dict[str, str] = {}
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
-    engine = create_engine(client.tracking_uri)
-    try:
-        with engine.connect() as database:
-            for run_id, status, name, value in database.execute(query):
-                statuses[run_id] = status
-                tags[run_id][name] = value
-    finally:
-        engine.dispose()
-    return [TaggedRun(run_id, status, tags[run_id]) for run_id, status in statuses.items()]
-
-
-def read_runs(
-    client: MlflowClient,
-    experiment_id: str,
-    tags: Mapping[str, str],
-    digests: Collection[str] | None = None,
-) -> Iterator[MlflowRun]:
-    """Yield the MLflow runs of an experiment that have some tags.
-
-    Runs that were deleted in MLflow are left out. Of runs with the same digest, the most recently
-    started one comes first.
-
-    Args:
-        client: client of the MLflow store.
-        experiment_id: ID of the MLflow experiment.
-        tags: values of tags, by name.
-        digests: digests of the training runs to which the search is limited; None for no limit.
-    """
-    if digests is not None and not digests:
+        client = open_store(uri)
+        with translate_store_errors(uri):
+            yield ServerReader(client)
         return
-    if _is_server(client):
-        yield from _read_from_server(client, experiment_id, tags, digests)
-    else:
-        yield from _read_from_database(client.tracking_uri, experiment_id, tags, digests)
+    check_store(uri)
+    with translate_database_errors(uri):
+        from reports.database_reader import open_database
 
-
-def read_histories(
-    client: MlflowClient, run_ids: Sequence[str], metric: str
-) -> dict[str, list[tuple[int, float]]]:
-    """Return all values of a metric in some runs, as pairs of step and value, by the run's ID.
-
-    The pairs are in no particular order. A server has no request for several runs that returns all
-    values, so that it is asked for one run after the other, about 6 ms each.
-
-    Args:
-        client: client of the MLflow store.
-        run_ids: MLflow's IDs of the runs.
-        metric: name of the metric.
-    """
-    if _is_server(client):
-        return {
-            run_id: [
-                (entry.step, entry.value) for entry in client.get_metric_history(run_id, metric)
-            ]
-            for run_id in run_ids
-        }
-    return _read_histories_from_database(client.tracking_uri, run_ids, metric)
-
-
-def _is_server(client: MlflowClient) -> bool:
-    return urllib.parse.urlsplit(client.tracking_uri).scheme in ("http", "https")
-
-
-def _read_histories_from_database(
-    uri: str, run_ids: Sequence[str], metric: str
-) -> dict[str, list[tuple[int, float]]]:
-    """Return the values of `read_histories` from the table of MLflow's database."""
-    from mlflow.store.tracking.dbmodels.models import SqlMetric
-    from sqlalchemy import create_engine, select
-
-    histories: dict[str, list[tuple[int, float]]] = {run_id: [] for run_id in run_ids}
-    engine, remaining_ids = create_engine(uri), iter(run_ids)
-    try:
-        with engine.connect() as database:
-            while batch := list(islice(remaining_ids, RUNS_PER_HISTORY_QUERY)):
-                query: Any = select(
-                    SqlMetric.run_uuid, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
-                ).where(SqlMetric.key == metric, SqlMetric.run_uuid.in_(batch))
-                for run_id, step, value, is_not_a_number in database.execute(query):
-                    histories[run_id].append((step, math.nan if is_not_a_number else value))
-    finally:
-        engine.dispose()
-    return histories
-
-
-def _read_from_server(
-    client: MlflowClient,
-    experiment_id: str,
-    tags: Mapping[str, str],
-    digests: Collection[str] | None,
-) -> Iterator[MlflowRun]:
-    """Yield the runs of `read_runs` by MLflow's search."""
-    if digests is not None and len(digests) <= MAX_SINGLE_QUERIES:
-        for digest in digests:
-            yield from _read_from_server(
-                client, experiment_id, {**tags, DIGEST_TAG: digest}, digests=None
-            )
-        return
-    query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    for run in search_runs(client, [experiment_id], query):
-        data = run.data
-        if digests is None or data.tags.get(DIGEST_TAG) in digests:
-            info = MlflowRunInfo(
-                run.info.run_id,
-                run.info.experiment_id,
-                run.info.status,
-                run.info.artifact_uri,
-                run.info.end_time,
-            )
-            yield MlflowRun(info, MlflowRunData(data.metrics, data.params, data.tags))
-
-
-def _read_from_database(
-    uri: str, experiment_id: str, tags: Mapping[str, str], digests: Collection[str] | None
-) -> Iterator[MlflowRun]:
-    """Yield the runs of `read_runs` from the tables of MLflow's database."""
-    from sqlalchemy import create_engine
-
-    engine = create_engine(uri)
-    try:
-        with engine.connect() as database:
-            rows = iter(database.execute(_run_query(experiment_id, tags)).all())
-            if digests is not None:
-                digests_by_run = _tag_values(database, experiment_id, DIGEST_TAG)
-                rows = iter([row for row in rows if digests_by_run.get(row.run_uuid) in digests])
-            while batch := list(islice(rows, RUNS_PER_QUERY)):
-                yield from _complete_runs(database, batch)
-    finally:
-        engine.dispose()
-
-
-def _run_query(experiment_id: str, tags: Mapping[str, str]) -> Select[Any]:
-    """Return the query of the runs of an experiment that have some tags."""
-    from mlflow.entities import LifecycleStage
-    from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
-    from sqlalchemy import select
-    from sqlalchemy.orm import aliased
-
-    query = select(*SqlRun.__table__.columns).where(
-        SqlRun.experiment_id == int(experiment_id), SqlRun.lifecycle_stage == LifecycleStage.ACTIVE
-    )
-    for name, value in tags.items():
-        tag = aliased(SqlTag)
-        query = query.join(tag, tag.run_uuid == SqlRun.run_uuid).where(
-            tag.key == name, tag.value == value
-        )
-    return query.order_by(SqlRun.start_time.desc(), SqlRun.run_uuid)
-
-
-def _tag_values(database: Connection, experiment_id: str, name: str) -> dict[str, str]:
-    """Return the values of a tag in all runs of an experiment, by the ID of the run."""
-    from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
-    from sqlalchemy import select
-
-    query: Any = (
-        select(SqlTag.run_uuid, SqlTag.value)
-        .join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid)
-        .where(SqlTag.key == name, SqlRun.experiment_id == int(experiment_id))
-    )
-    return dict(database.execute(query).all())
-
-
-def _complete_runs(database: Connection, rows: Sequence[Row[Any]]) -> Iterator[MlflowRun]:
-    """Yield MLflow runs with their metrics, parameters and tags.
-
-    Args:
-        database: connection to MLflow's database.
-        rows: rows of the table of runs.
-    """
-    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlTag
-
-    run_ids = [row.run_uuid for row in rows]
-    metrics, params, tags = (
-        _read_values(database, model, run_ids) for model in (SqlLatestMetric, SqlParam, SqlTag)
-    )
-    for row in rows:
-        run_id = row.run_uuid
-        info = MlflowRunInfo(
-            run_id, str(row.experiment_id), row.status, row.artifact_uri, row.end_time
-        )
-        yield MlflowRun(info, MlflowRunData(metrics[run_id], params[run_id], tags[run_id]))
-
-
-def _read_values(
-    database: Connection,
-    model: Any,  # noqa: ANN401 - MLflow's models have no types
-    run_ids: Sequence[str],
-) -> Mapping[str, dict[str, Any]]:
-    """Return the values in a table of metrics, parameters or tags, by run and by name.
-
-    The rows are read from the driver's cursor, since SQLAlchemy's objects for rows take five times
-    as long.
-    """
-    from sqlalchemy import literal, select
-
-    is_nan = model.is_nan if hasattr(model, "is_nan") else literal(0)
-    query = select(model.run_uuid, model.key, model.value, is_nan).where(
-        model.run_uuid.in_(run_ids)
-    )
-    sql = query.compile(database.engine, compile_kwargs={"literal_binds": True})
-    values: dict[str, dict[str, Any]] = defaultdict(dict)
-    with closing(database.connection.cursor()) as cursor:
-        cursor.execute(str(sql))
-        for run_id, name, value, is_not_a_number in cursor.fetchall():
-            values[run_id][name] = math.nan if is_not_a_number else value
-    return values
+        with open_database(uri) as reader:
+            yield reader

@@ -28,7 +28,7 @@ FORBIDDEN: dict[str, set[str]] = {
 MAY_IMPORT_RAY = ("orchestrator/engine/", "trainables/trainable.py")
 MAY_NAME_MLFLOW = (
     *("orchestrator/tracking/", "orchestrator/commands/ui.py"),
-    *("reports/store.py", "reports/stored_runs.py", "reports/read.py"),
+    *("reports/store.py", "reports/server_reader.py"),
 )
 
 

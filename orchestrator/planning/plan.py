@@ -73,6 +73,9 @@ class Plan:
     annotations: Mapping[str, str] = field(default_factory=dict)
     _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
     _specs: dict[tuple[object, ...], RunSpec] = field(default_factory=dict, init=False)
+    _settings: dict[tuple[object, ...], tuple[RunSpec, Mapping[str, ResolvedStage]]] = field(
+        default_factory=dict, init=False
+    )
 
     @property
     def sample_count(self) -> int:
@@ -194,9 +197,22 @@ class Plan:
         """
         # The plan, its costs and the sweep ask for the same specs, whose digests take long. The
         # text of values is compared, since 1 and 1.0 are equal but have different digests.
-        key = (phase, method, scenario, repr(sorted(values.items())), seed)
-        if key in self._specs:
-            return self._specs[key]
+        settings = (phase, method, scenario, repr(sorted(values.items())))
+        if (*settings, seed) not in self._specs:
+            if settings not in self._settings:
+                self._settings[settings] = self._resolve_settings(phase, method, scenario, values)
+            spec, stages = self._settings[settings]
+            seeds = seed if isinstance(seed, Seeds) else self.study.axis_seeds(seed)
+            self._specs[*settings, seed] = self._with_seeds(spec, seeds, stages)
+        return self._specs[*settings, seed]
+
+    def _resolve_settings(
+        self, phase: Phase, method: str, scenario: str, values: Mapping[str, Value]
+    ) -> tuple[RunSpec, Mapping[str, ResolvedStage]]:
+        """Return the spec of a run without seeds of its own, and its method's earlier stages.
+
+        The arguments are those of `spec`. The seeds are those of the base seed 0.
+        """
         study = self.study
         resolved = resolve(study, method, scenario).with_values(values)
         evaluate = resolved.evaluated_splits(
@@ -214,15 +230,14 @@ class Plan:
             recipe=resolved.recipe,
             hold_out=resolved.hold_out(phase),
             evaluate=evaluate,
-            seeds=seed if isinstance(seed, Seeds) else study.axis_seeds(seed),
+            seeds=study.axis_seeds(0),
             annotations=self.annotations.get(scenario, ""),
             balanced=study.balanced,
             test_subset=study.test_subset if "test" in evaluate else None,
             unreadable=study.unreadable,
             threads=study.resources.cpus,
         )
-        self._specs[key] = self._with_needs(spec, resolved.stages)
-        return self._specs[key]
+        return _with_code(spec), resolved.stages
 
     def posterior_spec(self, scenario: str) -> RunSpec | None:
         """Return the spec of the run from whose class probabilities noisy labels are drawn.
@@ -259,13 +274,16 @@ class Plan:
         specs = [self.posterior_spec(scenario) for scenario in self.study.scenarios]
         return list({spec.digest: spec for spec in specs if spec is not None}.values())
 
-    def _with_needs(self, spec: RunSpec, stages: Mapping[str, ResolvedStage]) -> RunSpec:
-        """Return a copy of a spec with the digests of the runs whose results its run uses.
+    def _with_seeds(
+        self, spec: RunSpec, seeds: Seeds, stages: Mapping[str, ResolvedStage]
+    ) -> RunSpec:
+        """Return a copy of a spec with seeds and the digests of the runs whose results it uses.
 
         The specs of the needed runs are stored for `needs_of`.
 
         Args:
             spec: spec without needed runs.
+            seeds: base seed of each random axis.
             stages: earlier runs of the method by their role, with their settings.
         """
         needs = {}
@@ -275,18 +293,20 @@ class Plan:
             needs[POSTERIOR_ROLE] = posterior.digest
         for role, stage in stages.items():
             resolved = resolve(self.study, stage.method, spec.scenario)
-            needed_spec = self._with_needs(
-                replace(
-                    spec,
-                    method=stage.method,
-                    hyperparameters=stage.hyperparameters,
-                    recipe=stage.recipe,
-                ),
+            stage_spec = replace(
+                spec,
+                method=stage.method,
+                hyperparameters=stage.hyperparameters,
+                recipe=stage.recipe,
+            )
+            needed_spec = self._with_seeds(
+                _with_code(stage_spec),
+                seeds,
                 resolved.with_values(stage.hyperparameters).stages,
             )
             self._needed_specs[needed_spec.digest] = needed_spec
             needs[role] = needed_spec.digest
-        return _with_code(replace(spec, needs=FrozenMap(needs)))
+        return spec.with_seeds(seeds, FrozenMap(needs))
 
     def needs_of(self, spec: RunSpec) -> list[RunSpec]:
         """Return the specs of the runs whose results a run uses, directly or through other runs.

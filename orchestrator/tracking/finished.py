@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, STARTED_TAG
 from reports.store import open_store, translate_store_errors
-from reports.stored_runs import ENDED_STATUSES, read_tags
+from reports.stored_runs import ENDED_STATUSES, open_reader
 from trainables.databases import database_path
 
 if TYPE_CHECKING:
@@ -70,9 +70,8 @@ def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> Finished
     database = database_path(uri)
     if not recorded_digests or (database is not None and not database.exists()):
         return None
-    client = open_store(uri)
-    with translate_store_errors(uri):
-        runs = read_tags(client, sweep_digest, RUN_TAGS)
+    with open_reader(uri) as store:
+        runs = store.read_tags(sweep_digest, RUN_TAGS)
     by_kind = defaultdict(list)
     for run in runs:
         by_kind[run.tags.get("nal.kind", "")].append(run)

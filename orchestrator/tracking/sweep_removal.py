@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.tracking.sweep_uses import read_sweep_uses
 from reports.store import open_store, translate_store_errors
-from reports.stored_runs import read_runs
+from reports.stored_runs import open_reader
 from trainables.errors import HomeError
 from trainables.run.record import Record
 
@@ -119,8 +119,9 @@ def mark_as_deleted(uri: str, use: SweepUse) -> int:
         experiment = client.get_experiment_by_name(use.plan.study)
         if experiment is None or experiment.lifecycle_stage == "deleted":
             return 0
-        tags = {"nal.sweep": use.archive.folder.name}
-        runs = list(read_runs(client, experiment.experiment_id, tags))
+        with open_reader(uri) as store:
+            tags = {"nal.sweep": use.archive.folder.name}
+            runs = list(store.read_runs(tags, experiment.experiment_id))
         for run in runs:
             client.delete_run(run.info.run_id)
         return len(runs)

@@ -49,7 +49,7 @@ from orchestrator.tracking.summaries import (
 from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import mask_password, open_store, translate_store_errors
-from reports.stored_runs import ENDED_STATUSES, read_runs
+from reports.stored_runs import ENDED_STATUSES, open_reader
 from trainables.errors import ServiceError
 from trainables.run.result import RunResult, Status
 
@@ -479,7 +479,9 @@ class Tracker:
             return
         self._read_sweeps.add(sweep_digest)
         tags = {"nal.sweep": sweep_digest} if sweep_digest else {"nal.phase": "train"}
-        for run in read_runs(self._client, self._experiment_id, tags):
+        with open_reader(self.uri) as store:
+            runs = list(store.read_runs(tags, self._experiment_id))
+        for run in runs:
             match run.data.tags["nal.kind"]:
                 case "run":
                     digest = run.data.tags["nal.digest"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.backbones import BACKBONES
@@ -100,6 +100,7 @@ class RunSpec:
     threads: int = 1
     revision: int = REVISION
     _digest: str = field(default="", init=False, repr=False, compare=False)
+    _settings: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold_out < 1:
@@ -134,15 +135,39 @@ class RunSpec:
         A field or parameter that was added after a release is left out while it has its neutral
         value, under which runs behave as before.
         """
-        return {
-            **identity_of(self),
-            "hyperparameters": without_neutral_values(
-                self.hyperparameters, _parameters(METHODS, self.method)
-            ),
-            "backbone_parameters": without_neutral_values(
-                self.backbone_parameters, _parameters(BACKBONES, self.backbone)
-            ),
-        }
+        needs = {"needs": dict(self.needs)} if self.needs else {}
+        return {**self._settings_identity(), "seeds": identity_of(self.seeds), **needs}
+
+    def _settings_identity(self) -> dict[str, Any]:
+        """Return what enters the digest of all runs with the same settings, whatever their seeds.
+
+        It is computed once, since it takes most of the time of a digest.
+        """
+        if not self._settings:
+            settings = {
+                **identity_of(self),
+                "hyperparameters": without_neutral_values(
+                    self.hyperparameters, _parameters(METHODS, self.method)
+                ),
+                "backbone_parameters": without_neutral_values(
+                    self.backbone_parameters, _parameters(BACKBONES, self.backbone)
+                ),
+            }
+            self._settings.update(
+                {key: settings[key] for key in settings.keys() - {"seeds", "needs"}}
+            )
+        return self._settings
+
+    def with_seeds(self, seeds: Seeds, needs: FrozenMap) -> RunSpec:
+        """Return the spec of a run with the same settings.
+
+        Args:
+            seeds: base seed of each random axis.
+            needs: digests of the runs whose outcomes the run uses, by role.
+        """
+        spec = replace(self, seeds=seeds, needs=needs)
+        object.__setattr__(spec, "_settings", self._settings_identity())
+        return spec
 
     def to_json(self) -> str:
         """Return the canonical JSON text from which the digest of the spec is computed."""

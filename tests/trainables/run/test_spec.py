@@ -296,3 +296,14 @@ def test_a_digest_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec.digest == first
     assert replace(SPEC) == SPEC  # the cached digest is not compared
     assert hash(spec) == hash(RunSpec.from_dict(spec.to_dict()))
+
+
+def test_digests_of_specs_with_shared_settings_are_those_of_new_specs() -> None:
+    spec = SPEC
+    seeds, needs = Seeds.from_base_seed(7), FrozenMap({"posterior": "ab" * 32})
+    for copy in (spec.with_seeds(seeds, FrozenMap()), spec.with_seeds(seeds, needs)):
+        new_spec = RunSpec.from_dict(copy.to_dict())
+        assert copy == new_spec
+        assert copy.identity() == new_spec.identity()
+        assert copy.digest == new_spec.digest != spec.digest
+        assert copy.with_seeds(spec.seeds, spec.needs).digest == spec.digest
