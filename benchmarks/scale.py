@@ -6,7 +6,7 @@ includes Python's and MLflow's imports. Run the benchmark from the checkout:
 
     python benchmarks/scale.py --runs 10000
     python benchmarks/scale.py --runs 10000 --sweeps 10
-    python benchmarks/scale.py --runs 10000 --database postgresql://USER@HOST:PORT/EMPTY_DATABASE
+    python benchmarks/scale.py --runs 10000 --postgresql
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 from mlflow.entities import Param  # noqa: E402 - those below are found beside the checkout
 from mlflow.store.tracking.dbmodels import models  # noqa: E402
 from plans import Driver  # noqa: E402
+from postgres import postgres_server  # noqa: E402
 from rich.console import Console  # noqa: E402
 from sqlalchemy import create_engine, insert, select, update  # noqa: E402
 
@@ -303,14 +305,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--sweeps", type=int, default=1)
-    parser.add_argument("--database", help="URI of an empty database instead of an SQLite file")
+    parser.add_argument(
+        "--postgresql",
+        action="store_true",
+        help="write to a PostgreSQL server, started for this, instead of an SQLite file",
+    )
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nal-benchmark-"))
+    store = "postgresql" if arguments.postgresql else "sqlite"
     try:
-        numbers = measure(folder, arguments.runs, arguments.sweeps, arguments.database)
+        with postgres_server() if arguments.postgresql else nullcontext() as database:
+            numbers = measure(folder, arguments.runs, arguments.sweeps, database)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    store = "sqlite" if arguments.database is None else arguments.database.partition(":")[0]
     name = f"scale-{arguments.runs}-in-{arguments.sweeps}-{store}"
     save_numbers(name, numbers, ("mlflow", "sqlalchemy", "optuna"))
 
