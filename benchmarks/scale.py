@@ -32,7 +32,7 @@ from mlflow.store.tracking.dbmodels import models  # noqa: E402
 from plans import Driver  # noqa: E402
 from postgres import postgres_server  # noqa: E402
 from rich.console import Console  # noqa: E402
-from sqlalchemy import create_engine, insert, select, update  # noqa: E402
+from sqlalchemy import create_engine, insert, select, text, update  # noqa: E402
 
 from orchestrator.flags import Locations, StudyFlags  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
@@ -373,10 +373,15 @@ def measure(folder: Path, runs: int, sweeps: int, database: str | None) -> dict[
     return numbers | sync_costs(small_home, folder)
 
 
-def store_bytes(uri: str) -> float:
-    """Return the size of an SQLite file; NaN for other databases."""
-    path = database_path(uri)
-    return path.stat().st_size if path else float("nan")
+def store_bytes(uri: str) -> int:
+    """Return the size of an SQLite file or a PostgreSQL database."""
+    if path := database_path(uri):
+        return path.stat().st_size
+    engine = create_engine(uri)
+    with engine.connect() as database:
+        size = database.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+    engine.dispose()
+    return int(size)
 
 
 if __name__ == "__main__":
