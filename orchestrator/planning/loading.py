@@ -85,7 +85,7 @@ def load_plan(
         )
     if study.unreadable == "fail":
         _check_readable(dataset)
-    _check_sizes(Plan(loaded_study.name, study, dataset), loaded_study)
+    check_sizes(Plan(loaded_study.name, study, dataset), loaded_study)
     home_dir = locations.home_dir if may_write else None
     annotations = check_labels(study, dataset, locations.dataset_dir, home_dir)
     return LoadedPlan(loaded_study, Plan(loaded_study.name, study, dataset, annotations))
@@ -131,7 +131,7 @@ def _check_readable(dataset: Dataset) -> None:
         )
 
 
-def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
+def check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
     """Check that the subsets, held-out fraction, backbone and methods of a study fit the dataset.
 
     Raises:
@@ -157,6 +157,14 @@ def _check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
         for group in (group for size in phase_sizes(plan) for group in size.groups):
             method, values = method_of(group.spec.method), group.spec.hyperparameters
             check_state_size(method, values, group.train_count, len(plan.dataset.classes))
+            recipe = group.spec.recipe
+            if recipe.drop_last and group.train_count < recipe.batch_size:
+                raise FieldError(
+                    "recipe.batch_size",
+                    f"must be at most {group.train_count}, the number of samples that "
+                    f"{group.spec.method} is trained on, since recipe.drop_last leaves out "
+                    f"smaller batches, got {recipe.batch_size}",
+                )
     except FieldError as error:
         raise loaded_study.to_study_error(error) from error
 

@@ -99,6 +99,14 @@ FLAGS = {
         ("digits", "--set", "reference.nal.lambda=50"),
         ["50 is outside the searched range [0.05, 20]"],
     ),
+    "a subset that is larger than the dataset": (
+        ("digits", "--set", "subset=9999"),
+        ["subset", "must be from 1 to 1437, the number of training samples"],
+    ),
+    "no sample left to train on": (
+        ("digits", "--set", "search.hold_out=0.9999"),
+        ["search.hold_out", "1437 are held out and 0 are left to train on"],
+    ),
 }
 
 

@@ -34,23 +34,24 @@ WRITERS: dict[str, Callable[[Path], Source]] = {
     "webvision": write_webvision,
 }
 SHORT = (
-    *("recipe.epochs=1", "recipe.window=1", "recipe.evaluate_every=1", "recipe.batch_size=8"),
+    *("recipe.epochs=1", "recipe.window=1", "recipe.evaluate_every=1", "recipe.batch_size=32"),
     *("recipe.precision=float32", "resources.gpus=0", "search.hold_out=0.2"),
     *("hyperparameters.nal.first_target_epoch=1", "hyperparameters.nal.target_interval=1"),
 )
 MEMORISING_POSTERIOR = (
     *("posterior.backbone={name: mlp}", "posterior.recipe.learning_rate=0.002"),
-    *("posterior.recipe.augmentation=[]", "posterior.recipe.epochs=40"),
+    *("posterior.recipe.batch_size=8", "posterior.recipe.epochs=40"),
+    "posterior.recipe.augmentation=[]",
 )
 """Settings of a network that memorises random pictures, which PMD noise requires."""
 CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "cifar10": ("cifar10", "resnet34", ("overrides=[]",)),
-    "cifar100": ("cifar100", "resnet34", ("overrides=[]",)),
-    "cifar10-pmd": ("cifar10", "preact34", MEMORISING_POSTERIOR),
-    "cifar10n": ("cifar10n", "resnet34", ()),
-    "cifar100n": ("cifar100n", "resnet34", ()),
+    "cifar10": ("cifar10", "resnet34", ("overrides=[]", "subset=90")),
+    "cifar100": ("cifar100", "resnet34", ("overrides=[]", "subset=90")),
+    "cifar10-pmd": ("cifar10", "preact34", ("subset=90", *MEMORISING_POSTERIOR)),
+    "cifar10n": ("cifar10n", "resnet34", ("subset=90",)),
+    "cifar100n": ("cifar100n", "resnet34", ("subset=90",)),
     "cifar10-small": ("cifar10", "resnet-w16", ("subset=90",)),
-    "animal10n": ("animal10n", "vgg19-bn", ()),
+    "animal10n": ("animal10n", "vgg19-bn", ("recipe.batch_size=8",)),
     "clothing1m": ("clothing1m", "resnet50", ("subset=14",)),
     "webvision": ("webvision", "inception-resnet-v2", ()),
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from plans import random_data, small_plan, small_study
 from orchestrator.planning.loading import (
     SYSTEM_METRICS_VARIABLE,
     check_labels,
+    check_sizes,
     wants_system_metrics,
 )
 from orchestrator.planning.plan import Plan
@@ -18,7 +20,7 @@ from orchestrator.planning.sizes import phase_sizes
 from search_spaces.schema import Phase
 from trainables.datasets import load
 from trainables.datasets.base import Split
-from trainables.errors import DataError, UserError
+from trainables.errors import DataError, StudyError, UserError
 from trainables.run_data.realisation import labels_digest
 
 if TYPE_CHECKING:
@@ -48,6 +50,16 @@ def test_symmetric_noise_needs_no_annotations(tmp_path: Path) -> None:
     assert (spec.annotations, dict(spec.needs)) == ("", {})
     assert plan.posterior_specs == []
     assert not (tmp_path / "home").exists()
+
+
+def test_an_epoch_without_a_whole_batch_is_refused() -> None:
+    for batch_size, is_refused in ((64, True), (2, False)):
+        sets = ("recipe.drop_last=true", f"recipe.batch_size={batch_size}", "subset=50")
+        loaded_study = small_study(sets=sets)
+        plan = Plan("small", loaded_study.study, random_data())
+        message = "recipe.batch_size.*must be at most 35, the number of samples that nal is .*64$"
+        with pytest.raises(StudyError, match=message) if is_refused else nullcontext():
+            check_sizes(plan, loaded_study)
 
 
 # --- labels from files
