@@ -236,6 +236,15 @@ def _test_set_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     if not means:
         return
     size, best = plan.test_subset or plan.dataset.test_size, max(means)
+    if best == 100:
+        # The binomial standard error would be 0. At this limit, all images are correct with the
+        # probability of LEVEL.
+        limit = 100 * LEVEL ** (1 / size)
+        yield (
+            f"An accuracy of 100 % on {size:,} test images does not exclude one of {limit:.1f} % "
+            f"on other images ({100 * (1 - LEVEL):g} % confidence), which ± does not contain."
+        )
+        return
     error = math.sqrt(best * (100 - best) / size)
     yield (
         f"Another test set of {size:,} images would change an accuracy of {best:.1f} % by "

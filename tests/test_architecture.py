@@ -184,6 +184,7 @@ CROSS_MODULE = {
     "test_architecture",
     "test_digests",
     "test_documents",
+    "test_golden_figures",
     "test_golden_sweep",
     "orchestrator/test_changed_labels",
     "orchestrator/test_every_dataset",

@@ -15,6 +15,9 @@ from trainables.run.metrics import CELL_MEAN, CELL_STD, TEST_LAST, VAL_MEAN_LAST
 VIEW_TAG_PREFIX = "mlflow.sharedViewState."
 """Start of the names of the experiment tags in which MLflow keeps shared states of its pages."""
 
+SEEDS = "tags.`nal.phase` = 'confirm' and tags.`nal.cell` != ''"
+"""Condition on the runs of tables: confirm also has stages of methods, which belong to no cell."""
+
 SETTING_COLUMNS = ("metrics.hp/lambda", "metrics.hp/alpha", "metrics.hp/learning_rate")
 """Columns of searched values, as "kind.name"."""
 
@@ -99,7 +102,7 @@ VIEWS = (
     View(
         name="seeds",
         title="seeds, grouped by cell",
-        filter="tags.`nal.phase` = 'confirm'",
+        filter=SEEDS,
         order=TEST_LAST,
         columns=(f"metrics.{TEST_LAST}", "metrics.seed", "params.method", *SETTING_COLUMNS),
         group_tag="nal.cell",
@@ -107,7 +110,7 @@ VIEWS = (
     View(
         name="curves",
         title="curves of the seeds",
-        filter="tags.`nal.phase` = 'confirm'",
+        filter=SEEDS,
         order=TEST_LAST,
         columns=(f"metrics.{TEST_LAST}", "metrics.seed"),
         shows_charts=True,

@@ -1,8 +1,10 @@
 # Recomputes means, standard deviations and paired t-tests of the golden sweep with awk alone:
 #   awk -f tests/golden/check.awk tests/golden/digits/records.sql tests/golden/digits/table.csv
 # With 3 seeds the t distribution has 2 degrees of freedom, where P(|T| > t) = 1 - t / sqrt(2 + t^2).
-FILENAME ~ /records.sql$/ && /INTO tags/ && /'nal.digest'/ { split($0, part, "'"); digest[part[6]] = part[4] }
-FILENAME ~ /records.sql$/ && /INTO latest_metrics/ && /'test\/accuracy_last'/ {
+/^INSERT INTO/ { table = $3 }
+FILENAME ~ /table.csv$/ { table = "" }
+table == "tags" && /'nal.digest'/ { split($0, part, "'"); digest[part[6]] = part[4] }
+table == "latest_metrics" && /'test\/accuracy_last'/ {
     split($0, part, "'"); value = part[3]; sub(/^, /, "", value); sub(/,.*/, "", value)
     accuracy[part[4]] = 100 * value
 }

@@ -1,8 +1,10 @@
 # Recomputes the learning curves of the golden sweep with awk alone:
 #   awk -f tests/golden/check_curves.awk tests/golden/digits/records.sql tests/golden/digits/table.csv
 # Compare the output with figure-curves.csv.
-FILENAME ~ /records.sql$/ && /INTO tags/ && /'nal.digest'/ { split($0, part, "'"); id[part[4]] = part[6] }
-FILENAME ~ /records.sql$/ && /INTO metrics/ {
+/^INSERT INTO/ { table = $3 }
+FILENAME ~ /table.csv$/ { table = "" }
+table == "tags" && /'nal.digest'/ { split($0, part, "'"); id[part[4]] = part[6] }
+table == "metrics" && /^\(/ {
     split($0, part, "'"); value = part[3]; sub(/^, /, "", value); sub(/,.*/, "", value)
     step = part[5]; sub(/^, /, "", step); sub(/,.*/, "", step); accuracy[part[4], step] = 100 * value
 }

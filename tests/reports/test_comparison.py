@@ -519,6 +519,15 @@ def test_the_sampling_error_of_the_test_set_is_noted() -> None:
     )
 
 
+def test_an_accuracy_of_100_percent_is_noted_with_what_it_does_not_exclude() -> None:
+    table = table_of([(make_cell("ce"), [1.0, 1.0, 1.0])], **DIGITS)
+    # 0.9917 to the power of 360 is 0.05.
+    assert (
+        "An accuracy of 100 % on 360 test images does not exclude one of 99.2 % on other images "
+        "(95 % confidence), which ± does not contain." in table.notes
+    )
+
+
 def test_the_title_names_the_noise_that_a_flag_has_chosen() -> None:
     cells: list[tuple[CellRecord, list[float | None]]] = [(make_cell("ce", "clean"), [0.9] * 3)]
     assert table_of(cells, has_other_scenarios=True).title == (

@@ -23,9 +23,9 @@ EXPECTED_NAMES = {
     "cells of a method": ["nal λ=0.5 α=0.9 symmetric-0.4"],
     "cells above an accuracy": ["ce symmetric-0.4", "nal λ=0.5 α=0.9 symmetric-0.4"],
     "diverged runs": ["λ=2 α=0.9 nal symmetric-0.4 seed 1000"],
-    "runs on a kind of device": 7,
+    "runs on a kind of device": 8,
     "λ in a range": 4,
-    "learning rate above a value": 9,
+    "learning rate above a value": 10,
     "seeds of a method and its λ": [
         "seed 0 nal λ=0.5 α=0.9 symmetric-0.4",
         "seed 1 nal λ=0.5 α=0.9 symmetric-0.4",
@@ -34,7 +34,7 @@ EXPECTED_NAMES = {
         "seed 1 ce symmetric-0.4",
         "seed 1 nal λ=0.5 α=0.9 symmetric-0.4",
     ],
-    "runs on the same data": 7,
+    "runs on the same data": 8,
 }
 """Names, or number, of the MLflow runs that each filter in the document finds."""
 
@@ -47,7 +47,7 @@ def documented_filters() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowClient, Experiment]:
-    """Return a store with three trials and two cells of two seeds, and its experiment."""
+    """Return a store with three trials, two cells of two seeds and a stage; and its experiment."""
     folder = tmp_path_factory.mktemp("store")
     uri = fresh_store(folder)
     cells = [make_cell(method, seeds=(0, 1)) for method in ("nal", "ce")]
@@ -60,6 +60,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowClient, Exper
     for cell in cells:
         for spec in cell_specs(cell.method, cell.scenario, cell.seeds, cell.values):
             tracker.record(make_result(spec), Phase.CONFIRM, cell)
+    # The stage of a method is a confirm run without a cell.
+    tracker.record(make_result(make_spec(method="joint-labels", seed=1)), Phase.CONFIRM)
     client = open_store(uri)
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
