@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.table import Entry, Row, Section, Table
 
 _MIN_ROW_NAME_WIDTH = 26
-_MAX_ROW_NAME_WIDTH = 60
+_MAX_ROW_NAME_WIDTH = 40
 _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
 _COLUMN_GAP = 3
@@ -60,6 +60,7 @@ def _render_columns(
         Text(section.title, style="italic"),
         min_width=_MIN_ROW_NAME_WIDTH,
         max_width=_MAX_ROW_NAME_WIDTH,
+        overflow="fold",
     )
     for column in columns:
         grid.add_column(
@@ -67,6 +68,7 @@ def _render_columns(
             justify="right",
             min_width=_MIN_COLUMN_WIDTH,
             max_width=_MAX_COLUMN_WIDTH,
+            overflow="fold",
         )
     for row in section.rows:
         entries = [row.entries[column] for column in columns]
@@ -129,9 +131,11 @@ def _render_sheet(
 ) -> RenderableType:
     """Render lines of comparisons: what is compared, then one text for each column."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    grid.add_column(Text(heading))
+    grid.add_column(Text(heading), overflow="fold")
     for column in columns:
-        grid.add_column(Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH)
+        grid.add_column(
+            Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH, overflow="fold"
+        )
     for line_heading, texts in lines:
         grid.add_row(line_heading, *texts)
     return grid

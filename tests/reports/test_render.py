@@ -45,6 +45,23 @@ def test_text_fits_its_width(width: int) -> None:
     assert shown.count("*93.49 ± 0.07") == 2
 
 
+@pytest.mark.parametrize(
+    ("width", "names_width"), [(60, 42), (80, 26), (100, 40), (10_000, 40)], ids=str
+)
+def test_long_names_are_folded_and_widen_no_table(width: int, names_width: int) -> None:
+    name = "MyMethod" + 9 * "WithALongName"
+    origin = "fixed (a_file_with_a_long_name_and_without_blanks.py, SHA-256 0123456789ab)"
+    columns = tuple(f"pmd-1-0.35+{number}-in-twenty-words" for number in range(3))
+    row = Row("mine", name, origin, "measured", (BEST, BEST, BEST))
+    table = Table(SOURCE, "a study", "of something", columns, (Section("", (row,)),), ())
+    lines = render_text(table, width=width).splitlines()
+    assert max(map(len, lines)) <= min(width, 40 + 3 * 18)
+    shown = "".join("".join(line[:names_width].split()) for line in lines)
+    assert name in shown
+    assert origin.replace(" ", "") in shown
+    assert "…" not in "".join(lines)
+
+
 def test_text_of_no_sections_has_title_and_notes() -> None:
     empty = Table(SOURCE, "a study", "of something", (), (), ("note",))
     assert render_text(empty) == "a study\nof something\n\n- note\n"
