@@ -15,7 +15,7 @@ from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
 from reports.read import read_sweep
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
-from trainables.run.metrics import dataset_columns
+from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST, dataset_columns
 from trainables.run.parameters import Space
 from trainables.run.result import Status
 
@@ -403,6 +403,29 @@ def test_the_middle_column_is_named_after_the_protocol() -> None:
         "epoch chosen by noisy validation",
     )
     assert not [note for note in table.notes if note.startswith(("Averaged", "Chosen by"))]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "offset", "has_mean"),
+    [
+        ({"protocol": "held-out-mean", "window": 1}, 0.0, False),
+        ({"protocol": "held-out-cycle-ends", "cycles": 1}, 0.0, False),
+        ({"protocol": "held-out-cycle-ends", "cycles": 1}, 0.1, True),  # not the last epoch
+        ({"protocol": "held-out-mean", "window": 2}, 0.0, True),
+    ],
+)
+def test_the_mean_of_the_last_epoch_alone_has_no_column(
+    protocol: dict[str, str | int], offset: float, has_mean: bool
+) -> None:
+    cell = make_cell("ce")
+    plan = make_plan([cell], protocols={"symmetric-0.4": protocol})
+    runs = [
+        replace(run, metrics={**run.metrics, TEST_MEAN_LAST: run.metrics[TEST_LAST] + offset})
+        for run in recorded_runs(results_of(cell, [0.7, 0.8, 0.9]))
+    ]
+    columns = comparison_table(plan, runs).columns
+    assert any(title.startswith("mean of") for title in columns) == has_mean
+    assert len(columns) == 2 + has_mean
 
 
 def test_a_note_tells_which_scenario_averages_which_epochs() -> None:
