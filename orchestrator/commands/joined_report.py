@@ -111,7 +111,7 @@ def print_joined_table(
     folder = layout_file.parent if layout_file else Path()
     uris = [_uri_of(sweep, folder, locations) for sweep in layout.sweeps]
     recorded = [
-        read_confirmed_sweep(uri, recorded_name(sweep.sweep, folder))
+        read_confirmed_sweep(uri, recorded_name(sweep.sweep, uri, folder))
         for uri, sweep in zip(uris, layout.sweeps, strict=True)
     ]
     places = [(uri, plan.sweep) for uri, (plan, _) in zip(uris, recorded, strict=True)]
@@ -161,7 +161,7 @@ def _read_sweeps(
             return {}
     recorded = read_latest_sweeps(uri, studies)
     for sweep in sweeps:
-        plan, runs = read_sweep(uri, recorded_name(sweep))
+        plan, runs = read_sweep(uri, recorded_name(sweep, uri))
         if plan.study not in studies:
             raise UserError(
                 f"sweep {plan.sweep[:12]} is of study '{plan.study}', but Table {number} is made "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from orchestrator.output import CommandConsole, print_json
+from orchestrator.recorded_names import iter_stored
 from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
 from reports.extra_columns import parse_extra_columns
@@ -21,6 +22,9 @@ from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file, shipped_study_names
+from search_spaces.loader import load_study
+from trainables.databases import database_path
+from trainables.errors import CodeError, StudyError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -132,7 +136,7 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     formats = {path: find_format(path) for path in request.table_files}
     is_path = sweep is not None and is_study_path(sweep)
     if sweep is not None:
-        sweep = recorded_name(sweep)
+        sweep = recorded_name(sweep, locations.store_uri)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
     table = comparison_table(plan, runs, request.spread, columns)
@@ -166,19 +170,42 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     return 0
 
 
-def recorded_name(sweep: str, folder: Path | None = None) -> str:
+def recorded_name(sweep: str, uri: str, folder: Path | None = None) -> str:
     """Return the text by which a store finds a sweep: a study is recorded by its name.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest.
+        uri: URI of the store.
         folder: folder from which a relative path starts; None for the current folder.
 
     Raises:
-        StudyError: if the study file cannot be read.
+        StudyError: if the study file cannot be read or is not valid.
     """
     if not is_study_path(sweep):
         return sweep
-    return read_study_file(sweep if folder is None else str(folder / sweep)).name
+    path = sweep if folder is None else str(folder / sweep)
+    name = read_study_file(path).name
+    try:
+        load_study(path)
+    except CodeError:
+        pass  # reports execute no code of a study, so that the rest of it is not checked
+    except StudyError as error:
+        digest = _latest_sweep(uri, name)
+        if not digest:
+            raise
+        raise StudyError(
+            f"{error} (this study file is not valid; `report {name}` prints the latest sweep of "
+            f"that name, {digest[:12]})"
+        ) from error
+    return name
+
+
+def _latest_sweep(uri: str, study: str) -> str:
+    """Return the digest of a study's latest sweep in a store; "" if there is none."""
+    database = database_path(uri)
+    if database is not None:
+        return next((digest for name, digest in iter_stored(database) if name == study), "")
+    return next(iter(sweep_starts(uri, study)), "")
 
 
 def _print_figures(figures: WrittenFigures, console: Console) -> None:

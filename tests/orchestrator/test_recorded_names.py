@@ -13,6 +13,8 @@ from stores import fresh_store
 from orchestrator.home import Home
 from orchestrator.recorded_names import check_recorded
 from orchestrator.tracking.archive import SweepArchive
+from orchestrator.tracking.sweep_removal import mark_as_deleted
+from orchestrator.tracking.sweep_uses import SweepUse
 from orchestrator.tracking.tracker import Tracker
 from trainables.errors import UserError
 
@@ -41,6 +43,27 @@ def test_the_sweep_that_was_typed_last_is_named_first(tmp_path: Path) -> None:
         tracker.finish_sweep(plan, {})
     with pytest.raises(UserError, match=rf"latest first: digits {'a' * 12}, digits {'b' * 12}$"):
         check_recorded(Home(tmp_path), ["nosuch"])
+
+
+def test_a_sweep_that_was_moved_back_from_the_trash_needs_sync(tmp_path: Path) -> None:
+    uri, plan = fresh_store(tmp_path), make_plan([make_cell("ce")], sweep="ab" * 32)
+    archive = SweepArchive.of(tmp_path, plan.sweep)
+    archive.write(plan, "title: digits\n")
+    tracker = Tracker(uri, tmp_path / "artifacts", plan.study)
+    tracker.start_sweep(plan, "")
+    mark_as_deleted(uri, SweepUse(archive, plan, frozenset(), {}, frozenset()))
+    for name in ("abab", plan.study):
+        with pytest.raises(
+            UserError,
+            match=rf"sweep {'ab' * 6} of 'digits' is recorded .*: run `python -m orchestrator sync "
+            rf"--home {tmp_path}` first",
+        ):
+            check_recorded(Home(tmp_path), [name])
+    # Another sweep of the study can be reported by the study's name.
+    Tracker(uri, tmp_path / "artifacts", plan.study).start_sweep(
+        make_plan([make_cell("ce")], sweep="cd" * 32), ""
+    )
+    check_recorded(Home(tmp_path), [plan.study, "cdcd"])
 
 
 def test_the_check_imports_no_heavy_package() -> None:

@@ -16,7 +16,7 @@ from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.schema import Phase
-from trainables.errors import HomeError
+from trainables.errors import HomeError, StudyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,40 @@ def test_a_study_is_named_by_its_name_or_its_file(
         assert json.loads(process.stdout)["study"] == "mine"
     process = call_command("report", "mime.yaml", "--home", ".", folder=tmp_path)
     assert "the study file 'mime.yaml' does not exist" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("mine.yaml", "extends: digits\nepochz: 3\n", "mine.yaml:2: epochz: unknown key"),
+        ("digits.yaml", "extends: cifar10\n", "the name 'digits' belongs to a study that comes"),
+    ],
+)
+def test_a_study_file_that_is_not_valid_is_refused(
+    tmp_path: Path, file: str, content: str, fault: str
+) -> None:
+    uri, study = fresh_store(tmp_path), file.removesuffix(".yaml")
+    (tmp_path / file).write_text(content)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    with pytest.raises(StudyError) as error:
+        report.run(str(tmp_path / file), locations, ReportRequest(), as_json=False)
+    assert fault in str(error.value)
+    assert "latest sweep" not in str(error.value)
+
+    for digest in (OLD, NEW):
+        record_sweep(uri, tmp_path, digest, study)
+    with pytest.raises(StudyError) as error:
+        report.run(str(tmp_path / file), locations, ReportRequest(), as_json=False)
+    assert fault in str(error.value)
+    assert str(error.value).endswith(
+        f"(this study file is not valid; `report {study}` prints the latest sweep of that name, "
+        f"{NEW[:12]})"
+    )
+    # Code is not executed, so that it is not known whether the rest of a study is valid.
+    (tmp_path / "mine.yaml").write_text("extends: digits\nmethods: [ce, mine.py:Mine]\ntune: []\n")
+    (tmp_path / "mine.py").write_text("raise SystemExit\n")
+    record_sweep(uri, tmp_path, "ef" * 32)
+    assert report.run(str(tmp_path / "mine.yaml"), locations, ReportRequest(), as_json=False) == 0
 
 
 def test_the_page_is_written_beside_the_table(
