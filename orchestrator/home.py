@@ -125,9 +125,10 @@ class Home:
             version = "none" if any(self.path.glob("runs/*/spec.json")) else LAYOUT_VERSION
         if version != LAYOUT_VERSION:
             raise HomeError(
-                f"--home {self.path} was written by another version of this program (format "
-                f"{version}, expected {LAYOUT_VERSION}): choose another folder with --home, or use "
-                "the program version that wrote this folder"
+                f"the home folder {self.path} was written by another version of this program "
+                f"(format {version}, expected {LAYOUT_VERSION}): choose another folder, or use the "
+                "program version that wrote this one",
+                "--home names the folder",
             )
 
     def create(self) -> None:

@@ -236,7 +236,7 @@ def find_format(path: Path) -> Callable[[Table], str]:
     except KeyError:
         *suffixes, last_suffix = FORMATS
         raise UserError(
-            f"--out {path}: no format has the suffix '{path.suffix}'; write a file that ends in "
+            f"{path}: no format has the suffix '{path.suffix}'; write a file that ends in "
             f"{', '.join(suffixes)} or {last_suffix}"
         ) from None
 

@@ -133,9 +133,7 @@ def _render_sheet(
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     grid.add_column(Text(heading), overflow="fold")
     for column in columns:
-        grid.add_column(
-            Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH, overflow="fold"
-        )
+        grid.add_column(Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH, overflow="fold")
     for line_heading, texts in lines:
         grid.add_row(line_heading, *texts)
     return grid

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.report import recorded_name
+from orchestrator.commands.report import find_formats, recorded_name
 from orchestrator.home import Home
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.table_layout import LayoutSweep, TableLayout, read_layout
 from orchestrator.tracking.home_store import open_home_store, update_home_store
 from orchestrator.tracking.planned_cells import plan_study
-from reports.formats import find_format, table_values
+from reports.formats import table_values
 from reports.joined import joined_table
 from reports.paper import STUDIES_BY_TABLE
 from reports.paper_tables import check_table_number, paper_table
 from reports.read import read_latest_sweeps, read_sweep
 from reports.report import print_table, read_confirmed_sweep
 from reports.store import home_database
-from trainables.errors import UserError
+from trainables.errors import HomeError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def print_paper_table(
             study, or a file has an unknown suffix or cannot be written.
     """
     check_table_number(number)
-    formats = {path: find_format(path) for path in out_files}
+    formats = find_formats(out_files)
     studies = STUDIES_BY_TABLE[number]
     recorded = _read_sweeps(number, sweeps, locations)
     table = paper_table(number, [plan_study(name) for name in studies], recorded)
@@ -101,7 +101,7 @@ def print_joined_table(
         NalError: if the layout is invalid, a sweep cannot be read, or a file has an unknown suffix
             or cannot be written.
     """
-    formats = {path: find_format(path) for path in out_files}
+    formats = find_formats(out_files)
     if layout_file is None:
         layout = TableLayout(sweeps=tuple(LayoutSweep(sweep=sweep) for sweep in sweeps))
     elif sweeps:
@@ -142,8 +142,11 @@ def _uri_of(sweep: LayoutSweep, folder: Path, locations: Locations) -> str:
         return sweep.tracking
     if sweep.home:
         home = Home((folder / Path(sweep.home).expanduser()).resolve())
-        home.check_layout()
-        return open_home_store(home)
+        try:
+            home.check_layout()
+            return open_home_store(home)
+        except HomeError as error:
+            raise HomeError(f"home '{sweep.home}' of the layout: {error}") from error
     return open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
 
 

@@ -24,11 +24,11 @@ from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file, shipped_study_names
 from search_spaces.loader import load_study
 from trainables.databases import database_path
-from trainables.errors import CodeError, StudyError
+from trainables.errors import CodeError, StudyError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -133,7 +133,7 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
             written.
     """
     columns = parse_extra_columns(request.columns)
-    formats = {path: find_format(path) for path in request.table_files}
+    formats = find_formats(request.table_files)
     is_path = sweep is not None and is_study_path(sweep)
     if sweep is not None:
         sweep = recorded_name(sweep, locations.store_uri)
@@ -168,6 +168,18 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     if sweep == table.source.study:
         _print_other_sweeps(uri, table)
     return 0
+
+
+def find_formats(out_files: Sequence[Path]) -> dict[Path, Callable[[Table], str]]:
+    """Return the function that formats a table for each file that the user names.
+
+    Raises:
+        UserError: if no format has a file's suffix.
+    """
+    try:
+        return {path: find_format(path) for path in out_files}
+    except UserError as error:
+        raise UserError(f"--out {error}") from error
 
 
 def recorded_name(sweep: str, uri: str, folder: Path | None = None) -> str:

@@ -50,8 +50,9 @@ def open_home_store(home: Home) -> str:
     update_home_store(home)
     if not home_database(home.path).exists():
         raise HomeError(
-            f"no run is recorded under --home {home.path}: run `python -m orchestrator sweep "
-            "STUDY` first, or choose another folder with --home"
+            f"no run is recorded in the home folder {home.path}: run `python -m orchestrator "
+            "sweep STUDY` first, or name another folder",
+            "--home names the folder",
         )
     return home_store_uri(home.path)
 

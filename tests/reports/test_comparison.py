@@ -415,7 +415,7 @@ def test_the_middle_column_is_named_after_the_protocol() -> None:
     ],
 )
 def test_the_mean_of_the_last_epoch_alone_has_no_column(
-    protocol: dict[str, str | int], offset: float, has_mean: bool
+    protocol: dict[str, str | int], offset: float, *, has_mean: bool
 ) -> None:
     cell = make_cell("ce")
     plan = make_plan([cell], protocols={"symmetric-0.4": protocol})
