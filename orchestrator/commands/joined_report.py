@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.report import find_formats, recorded_name
+from orchestrator.commands.report import find_formats, recorded_name, write_tables
 from orchestrator.home import Home
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.table_layout import LayoutSweep, TableLayout, read_layout
@@ -19,7 +19,6 @@ from reports.read import read_latest_sweeps, read_sweep
 from reports.report import print_table, read_confirmed_sweep
 from reports.store import home_database
 from trainables.errors import HomeError, UserError
-from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,8 +175,7 @@ def _read_sweeps(
 
 def _print(table: Table, formats: dict[Path, Callable[[Table], str]], *, as_json: bool) -> None:
     """Write a table to files, and print it as JSON or for the terminal."""
-    for path, format_table in formats.items():
-        write_atomically(path, format_table(table))
+    write_tables(table, formats)
     if as_json:
         print_json(table_values(table))
     else:

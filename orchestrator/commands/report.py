@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from orchestrator.output import CommandConsole, print_json
+from orchestrator.output import CommandConsole, print_json, print_written
 from orchestrator.recorded_names import iter_stored
 from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
@@ -28,7 +28,7 @@ from trainables.errors import CodeError, StudyError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -143,10 +143,12 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     home = locations.home_dir
     # Figures come first, since they are refused if their data are missing.
     figures = request.figures.fulfil(uri, home, plan, runs) if request.figures else None
-    for path, format_table in formats.items():
-        write_atomically(path, format_table(table))
+    write_tables(table, formats)
     if request.page_file is not None:
         write_atomically(request.page_file, build_page(uri, home, plan, runs, table))
+        print_written(request.page_file)
+    for path in figures.paths if figures else ():
+        print_written(path)
     sheets = Sheets(
         pairs=compare_rows(table) if request.has_pairs else None,
         verdicts=find_replications(plan, runs) if request.has_verdicts else None,
@@ -180,6 +182,21 @@ def find_formats(out_files: Sequence[Path]) -> dict[Path, Callable[[Table], str]
         return {path: find_format(path) for path in out_files}
     except UserError as error:
         raise UserError(f"--out {error}") from error
+
+
+def write_tables(table: Table, formats: Mapping[Path, Callable[[Table], str]]) -> None:
+    """Write a table to files, and print which ones.
+
+    Args:
+        table: table to write.
+        formats: function that formats the table, by the file.
+
+    Raises:
+        HomeError: if a file cannot be written.
+    """
+    for path, format_table in formats.items():
+        write_atomically(path, format_table(table))
+        print_written(path)
 
 
 def recorded_name(sweep: str, uri: str, folder: Path | None = None) -> str:
@@ -221,9 +238,9 @@ def _latest_sweep(uri: str, study: str) -> str:
 
 
 def _print_figures(figures: WrittenFigures, console: Console) -> None:
-    """Print where figures were written, and why others were not."""
-    for figure, stem in zip(figures.figures, figures.stems, strict=True):
-        console.print(f"\nfigure {figure.key}: {stem}.{{svg,pdf,png,csv}}", soft_wrap=True)
+    """Print which figures were written, and why others were not."""
+    for figure in figures.figures:
+        console.print(f"\nfigure {figure.key}: {figure.stem}", soft_wrap=True)
         console.print(figure.caption, style="dim")
     if figures.left_out:
         console.print("\nfigures without data:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from command_line import call_command
@@ -15,11 +15,9 @@ from orchestrator.commands import report
 from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
+from reports.figures.report import FigureRequest
 from search_spaces.schema import Phase
 from trainables.errors import HomeError, StudyError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD, NEW = "ab" * 32, "cd" * 32
 
@@ -122,7 +120,9 @@ def test_the_page_is_written_beside_the_table(
     record_sweep(uri, tmp_path, OLD)
     locations = Locations(home_dir=tmp_path, tracking_uri=uri)
     report.run("mine", locations, ReportRequest(page_file=tmp_path / "page.html"), as_json=False)
-    assert "Cross Entropy" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "Cross Entropy" in output.out
+    assert output.err == f"wrote {tmp_path}/page.html\n"
     page = (tmp_path / "page.html").read_text()
     assert page.count("<polyline") == 2
     assert str(tmp_path) not in page
@@ -130,4 +130,29 @@ def test_the_page_is_written_beside_the_table(
     folder = tmp_path / "missing"
     with pytest.raises(HomeError, match="missing"):
         report.run("mine", locations, ReportRequest(page_file=folder / "page.html"), as_json=True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_files_that_were_written_are_named_as_they_were_typed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    as_json: bool,
+) -> None:
+    locations = Locations(home_dir=tmp_path, tracking_uri=fresh_store(tmp_path))
+    record_sweep(locations.store_uri, tmp_path, OLD)
+    monkeypatch.chdir(tmp_path)
+    request = ReportRequest(
+        table_files=(Path("t.md"), Path("t.csv")),
+        figures=FigureRequest(("curves",), Path("figures")),
+    )
+    report.run("mine", locations, request, as_json=as_json)
+    output = capsys.readouterr()
+    paths = [line.removeprefix("wrote ") for line in output.err.splitlines()]
+    assert paths[:2] == ["t.md", "t.csv"]
+    assert {Path(path).suffix for path in paths[2:]} == {".svg", ".pdf", ".png", ".csv"}
+    assert all(Path(path).stat().st_size for path in paths)
+    assert {Path(path).parent for path in paths[2:]} == {Path("figures")}
+    assert as_json == output.out.startswith("{")
