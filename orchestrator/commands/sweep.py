@@ -76,6 +76,7 @@ def run(
     """
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
+    wants_system_metrics()  # refuses an invalid environment variable
     if dry_run:
         _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
@@ -218,10 +219,10 @@ def _print_plan(
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check the engine, the MLflow store and the environment variable of system metrics.
+    """Check the engine and the MLflow store.
 
     Raises:
-        NalError: if the engine or the store cannot be used, or the variable is invalid.
+        NalError: if the engine or the store cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
@@ -229,7 +230,6 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
-    wants_system_metrics()
 
 
 def _find_recorded_runs(

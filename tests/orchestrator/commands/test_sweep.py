@@ -11,7 +11,8 @@ from rich.console import Console
 from orchestrator.commands import sweep
 from orchestrator.flags import Locations, StudyFlags
 from orchestrator.planning import cost as costs
-from orchestrator.planning.loading import load_plan
+from orchestrator.planning.loading import SYSTEM_METRICS_VARIABLE, load_plan
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,3 +50,15 @@ def test_a_finished_sweep_is_not_measured_again(
     driver.run()
     assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
     assert carried_out_costs == [None]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_invalid_variable_of_mlflow_is_refused_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool
+) -> None:
+    monkeypatch.setenv(SYSTEM_METRICS_VARIABLE, "yes")
+    monkeypatch.setattr(sweep, "load_plan", lambda *_, **__: pytest.fail("planned"))
+    locations = Locations(home_dir=tmp_path / "home", engine="inline")
+    with pytest.raises(UserError, match="LOGGING=yes: must be true or false"):
+        sweep.run(StudyFlags("digits"), locations, yes=False, as_json=False, dry_run=dry_run)
+    assert not (tmp_path / "home").exists()
