@@ -12,7 +12,7 @@ from orchestrator.tracking.archive import iter_archives
 from reports.plan_record import PLAN_FILE
 from reports.store import home_database, home_store_uri, no_such_sweep
 from search_spaces.files import is_study_path
-from trainables.errors import UserError
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +34,33 @@ ORDER BY started.value DESC, runs.start_time DESC
 
 Name = tuple[str, str]
 """Name of a study, and digest of one of its sweeps."""
+
+
+def nothing_recorded(home: Home) -> HomeError:
+    """Return the error for a home folder in which no run is recorded."""
+    return HomeError(
+        f"no run is recorded in the home folder {home.path}: run `python -m orchestrator sweep "
+        "STUDY` first, or name another folder",
+        "--home names the folder",
+    )
+
+
+def require_sweeps(home: Home) -> None:
+    """Check that a sweep is recorded in a home folder.
+
+    Raises:
+        HomeError: if nothing is recorded there.
+        UserError: if only runs outside sweeps are recorded there.
+    """
+    database = home_database(home.path)
+    if any(iter_stored(database)) or any(iter_archives(home.path)):
+        return
+    if not database.exists() and not any(home.path.glob("runs/*/spec.json")):
+        raise nothing_recorded(home)
+    raise UserError(
+        f"no sweep is recorded in {home_store_uri(home.path)}: run `python -m orchestrator sweep "
+        "STUDY` first"
+    )
 
 
 def check_recorded(home: Home, sweeps: Iterable[str]) -> None:
