@@ -36,8 +36,8 @@ SERVER_ENVIRONMENT = {
 }
 """Environment variables of the MLflow server.
 
-It has no telemetry, background jobs or warnings, and imports nothing from its working directory,
-which is the home folder and may come from somebody else. Uvicorn needs `--app-dir` for this as well.
+It has no telemetry, background jobs or warnings, and imports nothing from its working directory:
+the home folder, which may come from somebody else. Uvicorn needs `--app-dir` for this as well.
 """
 
 MAX_PRINTED_EXPERIMENTS = 3
