@@ -27,7 +27,7 @@ from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
-from orchestrator.tracking.cleaning import delete_unused_checkpoints
+from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
 from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
@@ -175,16 +175,28 @@ def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None
     """Delete the checkpoints that `keep: table` does not keep, unless another process trains."""
     try:
         with home.not_in_use():
-            count, freed_bytes = delete_unused_checkpoints(home, plan.digest)
+            cleaning = delete_unused_checkpoints(home, plan.digest)
     except NalError as error:
         console.print(f"checkpoints outside the table stay for now: {error}", soft_wrap=True)
     else:
-        if count:
-            console.print(
-                f"keep: table: the checkpoints of {format_count(count, 'run')} were deleted, "
-                f"{costs.format_size(freed_bytes)}",
-                soft_wrap=True,
-            )
+        console.print(f"keep: table: {_describe_cleaning(cleaning)}", soft_wrap=True)
+
+
+def _describe_cleaning(cleaning: Cleaning) -> str:
+    """Describe which checkpoints were deleted, and why others were not."""
+    count, left_count = cleaning.deleted_count, cleaning.left_count
+    if not count and not left_count:
+        return "no checkpoint was deleted: only runs of the table have one"
+    text = "no checkpoint was deleted"
+    if count:
+        size = costs.format_size(cleaning.freed_bytes)
+        text = f"the checkpoints of {format_count(count, 'run')} were deleted, {size}"
+    if left_count:
+        text += (
+            f"; {format_count(left_count, 'run')} outside the table keep theirs, since another "
+            "sweep, `train` or another run uses them"
+        )
+    return text
 
 
 def _print_plan(
