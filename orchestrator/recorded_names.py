@@ -50,10 +50,16 @@ def require_sweeps(home: Home) -> None:
 
     Raises:
         HomeError: if nothing is recorded there.
-        UserError: if only runs outside sweeps are recorded there.
+        UserError: if only runs outside sweeps are recorded there, or only sweeps whose runs are
+            marked as deleted in MLflow, as after the undo of `sweeps remove`.
     """
     database = home_database(home.path)
-    if any(iter_stored(database)) or any(iter_archives(home.path)):
+    if any(iter_stored(database)):
+        return
+    archived = list(_iter_archived(home))
+    if archived and {*iter_stored(database, stage="deleted")}.issuperset(archived):
+        raise _deleted_in_mlflow(home, *archived[-1])
+    if any(iter_archives(home.path)):  # damaged ones are named when they are read
         return
     if not database.exists() and not any(home.path.glob("runs/*/spec.json")):
         raise nothing_recorded(home)
@@ -87,13 +93,17 @@ def check_recorded(home: Home, sweeps: Iterable[str]) -> None:
             labels = (f"{study} {digest[:12]}" for study, digest in recorded)
             raise no_such_sweep(name, home_store_uri(home.path), labels)
         if deleted.issuperset(matches):
-            study, digest = matches[0]
-            sync = shlex.join(["python", "-m", "orchestrator", "sync", "--home", str(home.path)])
-            raise UserError(
-                f"sweep {digest[:12]} of '{study}' is recorded under --home {home.path}, but its "
-                f"runs are marked as deleted in MLflow, as `sweeps remove` does: run `{sync}` "
-                "first, which writes them again"
-            )
+            raise _deleted_in_mlflow(home, *matches[0])
+
+
+def _deleted_in_mlflow(home: Home, study: str, digest: str) -> UserError:
+    """Return the error for a sweep in a home folder whose runs in MLflow are marked as deleted."""
+    sync = shlex.join(["python", "-m", "orchestrator", "sync", "--home", str(home.path)])
+    return UserError(
+        f"sweep {digest[:12]} of '{study}' is recorded under --home {home.path}, but its runs are "
+        f"marked as deleted in MLflow, as `sweeps remove` does: run `{sync}` first, which writes "
+        "them again"
+    )
 
 
 def iter_stored(path: Path, stage: str = "active") -> Iterator[Name]:

@@ -59,10 +59,13 @@ def test_a_sweep_that_was_moved_back_from_the_trash_needs_sync(tmp_path: Path) -
             rf"--home {tmp_path}` first",
         ):
             check_recorded(Home(tmp_path), [name])
+    with pytest.raises(UserError, match=rf"sweep {'ab' * 6} of 'digits' is recorded under --home"):
+        require_sweeps(Home(tmp_path))
     # Another sweep of the study can be reported by the study's name.
     Tracker(uri, tmp_path / "artifacts", plan.study).start_sweep(
         make_plan([make_cell("ce")], sweep="cd" * 32), ""
     )
+    require_sweeps(Home(tmp_path))
     check_recorded(Home(tmp_path), [plan.study, "cdcd"])
 
 
