@@ -37,7 +37,8 @@ def main() -> None:
         sys.stderr.write(f"{interruption}\n")
         exit_code = interruption.exit_code
     except NalError as error:
-        sys.stderr.write(f"error: {error}\n")
+        advice = f" ({error.flag_advice})" if error.flag_advice else ""
+        sys.stderr.write(f"error: {error}{advice}\n")
         exit_code = error.exit_code
     except ClickUsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)

@@ -237,8 +237,10 @@ def report(
 ) -> None:
     """Print the table of sweeps, and write figures and a page."""
     if layout is None and locations.uses_home_store:
-        from orchestrator.recorded_names import check_recorded
+        from orchestrator.recorded_names import check_recorded, require_sweeps
 
+        if table is None:
+            require_sweeps(locations.home)
         check_recorded(locations.home, sweeps or ())
     from orchestrator.commands import joined_report
     from orchestrator.commands import report as report_command

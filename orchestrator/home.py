@@ -105,6 +105,11 @@ class Home:
         """Folder for MLflow's artifacts."""
         return self.path / "artifacts"
 
+    @property
+    def exists(self) -> bool:
+        """Whether a command has created the home folder."""
+        return (self.path / "format").exists()
+
     def artifact_dir_for(self, tracking_uri: str) -> Path | None:
         """Return the folder for MLflow's artifacts; None if a server determines their location.
 
@@ -125,9 +130,10 @@ class Home:
             version = "none" if any(self.path.glob("runs/*/spec.json")) else LAYOUT_VERSION
         if version != LAYOUT_VERSION:
             raise HomeError(
-                f"--home {self.path} was written by another version of this program (format "
-                f"{version}, expected {LAYOUT_VERSION}): choose another folder with --home, or use "
-                "the program version that wrote this folder"
+                f"the home folder {self.path} was written by another version of this program "
+                f"(format {version}, expected {LAYOUT_VERSION}): choose another folder, or use the "
+                "program version that wrote this one",
+                "--home names the folder",
             )
 
     def create(self) -> None:
@@ -160,7 +166,7 @@ class Home:
         try:
             yield
         except NalError:
-            if was_empty and (self.path / "format").exists():
+            if was_empty and self.exists:
                 with suppress(HomeError), self.not_in_use():  # another process may use it by now
                     self._remove_if_unused(keeps_folder=had_folder)
             raise

@@ -14,6 +14,7 @@ from rich.text import Text, TextType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.console import ConsoleOptions, RenderResult
     from rich.status import Status
@@ -74,6 +75,11 @@ class CommandConsole(Console):
     def input(self, prompt: TextType = "", **options: Any) -> str:  # noqa: ANN401 - as in rich
         """Print a literal prompt, and return the line that the user types."""
         return super().input(prompt, **{**options, "markup": False, "emoji": False})
+
+
+def print_written(path: Path) -> None:
+    """Print on standard error that a file was written, by the path that the user has typed."""
+    CommandConsole(stderr=True).print(f"wrote {path}", soft_wrap=True)
 
 
 def print_json(value: object) -> None:

@@ -103,7 +103,7 @@ class CellSummary:
         costs: time and memory of each finished run that has recorded them, by seed, by the name of
             a number: `SECONDS_PER_EPOCH`, `HOURS` and `PEAK_MEMORY_MB`.
         diverged_count: number of runs that diverged.
-        out_of_memory_count: number of runs that failed because the device ran out of memory.
+        out_of_memory_seeds: seeds whose run failed because the device ran out of memory.
         not_converged_count: number of runs that failed to converge, including those that diverged.
         missing_seeds: seeds whose run has no recorded result.
         flip_rate: fraction of labels that differ from the true ones, mean over the recorded runs;
@@ -123,7 +123,7 @@ class CellSummary:
     statistics: Mapping[str, Statistic]
     costs: Mapping[str, Mapping[int, float]]
     diverged_count: int
-    out_of_memory_count: int
+    out_of_memory_seeds: tuple[int, ...]
     not_converged_count: int
     missing_seeds: tuple[int, ...]
     flip_rate: float | None
@@ -138,6 +138,11 @@ class CellSummary:
     def planned_count(self) -> int:
         """Number of planned runs, one for each seed."""
         return len(self.cell.seeds)
+
+    @property
+    def out_of_memory_count(self) -> int:
+        """Number of runs that failed because the device ran out of memory."""
+        return len(self.out_of_memory_seeds)
 
     @property
     def stagnated_count(self) -> int:
@@ -219,7 +224,9 @@ def summarise_cell(
             PEAK_MEMORY_MB: _metric_values(finished_runs, PEAK_MEMORY_MB),
         },
         diverged_count=statuses.count("diverged"),
-        out_of_memory_count=statuses.count("out of memory"),
+        out_of_memory_seeds=tuple(
+            seed for seed, run in ended_runs.items() if run.status == "out of memory"
+        ),
         not_converged_count=sum(not run.converged for run in ended_runs.values()),
         missing_seeds=tuple(seed for seed in cell.seeds if seed not in ended_runs),
         flip_rate=mean(flip_rates) if flip_rates else None,

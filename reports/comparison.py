@@ -29,6 +29,7 @@ from reports.quoted import find_quoted_results
 from reports.spread import Spread
 from reports.table import NOT_CONVERGED, Entry, Row, Section, SeedAccuracy, Table, TableSource
 from reports.words import format_count, format_values
+from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,7 +185,10 @@ def _add_extra_columns(
 
 
 def measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[AccuracyKind]:
-    """Return the kinds of accuracy to show: the headline, then the others that any run has."""
+    """Return the kinds of accuracy to show: the headline, then the others that any run has.
+
+    A mean over one epoch is left out if it is the accuracy of the last epoch under another name.
+    """
     headline, *others = sorted(accuracy_kinds(plan), key=lambda kind: kind.title != plan.headline)
     recorded_metrics = {
         metric
@@ -192,6 +196,10 @@ def measured_kinds(plan: PlanRecord, cells: Sequence[CellSummary]) -> list[Accur
         for metric, statistic in summary.statistics.items()
         if statistic.n
     }
+    if plan.averages_one_epoch and all(
+        summary.accuracies[TEST_MEAN_LAST] == summary.accuracies[TEST_LAST] for summary in cells
+    ):
+        recorded_metrics.discard(TEST_MEAN_LAST)
     return [headline, *(kind for kind in others if kind.metric in recorded_metrics)]
 
 

@@ -241,7 +241,7 @@ def find_format(path: Path) -> Callable[[Table], str]:
     except KeyError:
         *suffixes, last_suffix = FORMATS
         raise UserError(
-            f"--out {path}: no format has the suffix '{path.suffix}'; write a file that ends in "
+            f"{path}: no format has the suffix '{path.suffix}'; write a file that ends in "
             f"{', '.join(suffixes)} or {last_suffix}"
         ) from None
 
@@ -252,7 +252,9 @@ def escape_latex(text: str) -> str:
     Control characters are left out. Characters that LaTeX's standard fonts lack are written as
     their code point, such as "U+1F600".
     """
-    return "".join(map(_escape_latex_character, text))
+    # Two hyphens, as before the name of a flag, would become a dash.
+    parts = re.split(r"(?<=-)(?=-)", text)
+    return "{}".join("".join(map(_escape_latex_character, part)) for part in parts)
 
 
 def _escape_latex_character(character: str) -> str:

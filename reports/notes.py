@@ -74,12 +74,29 @@ def _missing_runs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Itera
     if plan.state != "finished":
         yield "This sweep is not finished: run its command again to continue."
     for summary in cells:
-        if summary.missing_seeds:
-            noun = "seed" if len(summary.missing_seeds) == 1 else "seeds"
-            seeds = ", ".join(map(str, summary.missing_seeds))
-            yield f"Missing runs: {_cell_label(summary)}, {noun} {seeds}."
+        missing_seeds = summary.missing_seeds
+        if missing_seeds and plan.state != "finished":
+            yield f"Missing runs: {_cell_label(summary)}, {_seeds_text(missing_seeds)}."
+        elif missing_seeds:
+            yield _failed_runs_note(summary, missing_seeds, "could not be carried out")
+        if summary.out_of_memory_seeds:
+            yield _failed_runs_note(summary, summary.out_of_memory_seeds, "ran out of memory")
     if any(summary.diverged_count for summary in cells):
         yield "Where runs diverged, mean and ± are over the runs that finished."
+
+
+def _failed_runs_note(summary: CellSummary, seeds: Sequence[int], outcome: str) -> str:
+    """Return the note on runs of a cell that failed, with the command that shows the error."""
+    text = (
+        f"{_cell_label(summary)}: {len(seeds)} of {format_count(summary.planned_count, 'run')} "
+        f"{outcome} ({_seeds_text(seeds)})"
+    )
+    command = summary.cell.command
+    return f"{text}. To see why: {command} --seed {seeds[0]}" if command else f"{text}."
+
+
+def _seeds_text(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def _seeds_note(plan: PlanRecord, cells: Sequence[CellSummary], spread: Spread) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from reports.words import printable
 from trainables.errors import RecordError
 from trainables.run.parameters import Space
-from trainables.run.protocols import HeldOutMean, protocol_from_identity
+from trainables.run.protocols import HeldOutMean, Protocol, protocol_from_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -273,10 +273,18 @@ class PlanRecord:
     @property
     def averaged_epochs(self) -> str:
         """Text for the epochs over which accuracies are averaged, such as "last 10 epochs"."""
+        return " or ".join(dict.fromkeys(each.epochs_text for each in self._protocols))
+
+    @property
+    def averages_one_epoch(self) -> bool:
+        """Whether accuracies are averaged over a single epoch on every scenario."""
+        return all(protocol.epoch_count == 1 for protocol in self._protocols)
+
+    @property
+    def _protocols(self) -> list[Protocol]:
+        """Protocol of each scenario; in older plans one for all."""
         protocols = [protocol_from_identity(identity) for identity in self.protocols.values()]
-        descriptions = [protocol.epochs_text for protocol in protocols]
-        descriptions = descriptions or [HeldOutMean(self.window).epochs_text]
-        return " or ".join(dict.fromkeys(descriptions))
+        return protocols or [HeldOutMean(self.window)]
 
     def epochs_of(self, cell: CellRecord) -> int:
         """Return the number of epochs of a cell's runs, as far as the plan states it."""

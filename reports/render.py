@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from reports.table import Entry, Row, Section, Table
 
 _MIN_ROW_NAME_WIDTH = 26
-_MAX_ROW_NAME_WIDTH = 60
+_MAX_ROW_NAME_WIDTH = 40
 _MIN_COLUMN_WIDTH = len("*93.49 ± 0.07")
 _MAX_COLUMN_WIDTH = 15
+_PLAIN_TEXT_WIDTH = 80
+"""Width of a table in a file or pipe that long names do not exceed, in characters."""
 _COLUMN_GAP = 3
 """Number of characters between two columns."""
 
@@ -39,12 +41,15 @@ def render_terminal(table: Table, width: int, *, mark_best: bool = False) -> Ren
         mark_best: whether to mark the best entries with * as well, for output without bold text.
     """
     room = max(1, (width - _MIN_ROW_NAME_WIDTH) // (_MAX_COLUMN_WIDTH + _COLUMN_GAP))
+    text_width = min(width, _PLAIN_TEXT_WIDTH) if mark_best else width
     column_count = len(table.columns)
     grids: list[RenderableType] = []
     for section in table.sections:
         for start in range(0, column_count, room):
             columns = range(start, min(start + room, column_count))
-            grids += [Text(), _render_columns(table, section, columns, mark_best=mark_best)]
+            names_width = text_width - len(columns) * (_MAX_COLUMN_WIDTH + _COLUMN_GAP)
+            grid = _render_columns(table, section, columns, names_width, mark_best=mark_best)
+            grids += [Text(), grid]
     notes = Grid.grid(padding=(0, 1))
     for note in table.notes:
         notes.add_row(Text("-", style="dim"), Text(note, style="dim"))
@@ -52,14 +57,23 @@ def render_terminal(table: Table, width: int, *, mark_best: bool = False) -> Ren
 
 
 def _render_columns(
-    table: Table, section: Section, columns: Sequence[int], *, mark_best: bool
+    table: Table, section: Section, columns: Sequence[int], names_width: int, *, mark_best: bool
 ) -> Grid:
-    """Render some columns of a section; rows without an entry in any of them are left out."""
+    """Render some columns of a section; rows without an entry in any of them are left out.
+
+    Args:
+        table: table to render.
+        section: section of the table.
+        columns: positions of the columns.
+        names_width: width that is left for the names of the rows, in characters.
+        mark_best: whether to mark the best entries with *.
+    """
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     grid.add_column(
         Text(section.title, style="italic"),
         min_width=_MIN_ROW_NAME_WIDTH,
-        max_width=_MAX_ROW_NAME_WIDTH,
+        max_width=max(_MIN_ROW_NAME_WIDTH, min(names_width, _MAX_ROW_NAME_WIDTH)),
+        overflow="fold",
     )
     for column in columns:
         grid.add_column(
@@ -67,6 +81,7 @@ def _render_columns(
             justify="right",
             min_width=_MIN_COLUMN_WIDTH,
             max_width=_MAX_COLUMN_WIDTH,
+            overflow="fold",
         )
     for row in section.rows:
         entries = [row.entries[column] for column in columns]
@@ -129,9 +144,9 @@ def _render_sheet(
 ) -> RenderableType:
     """Render lines of comparisons: what is compared, then one text for each column."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    grid.add_column(Text(heading))
+    grid.add_column(Text(heading), overflow="fold")
     for column in columns:
-        grid.add_column(Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH)
+        grid.add_column(Text(column), justify="right", max_width=_MAX_COLUMN_WIDTH, overflow="fold")
     for line_heading, texts in lines:
         grid.add_row(line_heading, *texts)
     return grid

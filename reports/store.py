@@ -320,8 +320,8 @@ def _check_server(uri: str, find_fault: Callable[[], str]) -> None:
     fault = faults[0] if faults else f"did not answer within {TIMEOUT_S:g} s"
     if fault:
         raise ServiceError(
-            f"tracking server {mask_password(uri)} {fault}: start the server, correct "
-            "--tracking-uri, or omit this flag to record in the home folder"
+            f"tracking server {mask_password(uri)} {fault}: start it, or name another store",
+            "--tracking-uri names the store; without this flag it is in the home folder",
         )
 
 
@@ -372,7 +372,10 @@ def _check_sqlite_file(uri: str) -> None:
             f"tracking URI '{uri}': folder {path.parent} does not exist; create it first"
         )
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise HomeError(f"tracking URI '{uri}': {path} is not writable; choose another --home")
+        raise HomeError(
+            f"tracking URI '{uri}': {path} is not writable: name another folder",
+            "--home names the folder",
+        )
     if path.exists() and (damage := find_damage(path)):
         raise HomeError(
             f"MLflow store {path} is damaged ({damage}): move the file away, then run `python -m "

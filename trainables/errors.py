@@ -13,9 +13,18 @@ if TYPE_CHECKING:
 
 
 class NalError(Exception):
-    """Base class of errors that are shown to the user as one line, without a traceback."""
+    """Base class of errors that are shown to the user as one line, without a traceback.
+
+    Attributes:
+        flag_advice: sentence on a flag that helps, which only the command line prints: a Python
+            program has no flags.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", flag_advice: str = "") -> None:
+        super().__init__(message)
+        self.flag_advice = flag_advice
 
 
 class UserError(NalError):

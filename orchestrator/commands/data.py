@@ -40,6 +40,11 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
     """
     console = CommandConsole(stderr=as_json)
     missing_parts = {name: _missing_part(source, data_dir) for name, source in SOURCES.items()}
+    descriptions = {
+        name: SOURCES[name].describe_files(data_dir)
+        for name, missing_part in missing_parts.items()
+        if missing_part is None
+    }
     console.print(f"Datasets in {data_dir}:\n", soft_wrap=True)
     for name, missing_part in missing_parts.items():
         source = SOURCES[name]
@@ -53,6 +58,8 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
             Column(style="dim", min_width=10), Column(overflow="fold"), padding=(0, 2)
         )
         table.add_row("  expected", source.layout)
+        if description := descriptions.get(name):
+            table.add_row("  found", Text(description))
         if missing_part is not None:
             table.add_row("  missing", Text(missing_part))
             table.add_row("  offered", _offer_text(source))
@@ -69,6 +76,7 @@ def list_datasets(data_dir: Path, *, as_json: bool) -> int:
                 name: {
                     "found": missing_part is None,
                     "missing": missing_part,
+                    "description": descriptions.get(name),
                     "layout": SOURCES[name].layout,
                     "offered": SOURCES[name].distributor,
                     "downloads": SOURCES[name].is_downloadable,

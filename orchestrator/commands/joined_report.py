@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.report import recorded_name
+from orchestrator.commands.report import find_formats, recorded_name, write_tables
 from orchestrator.home import Home
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.table_layout import LayoutSweep, TableLayout, read_layout
 from orchestrator.tracking.home_store import open_home_store, update_home_store
 from orchestrator.tracking.planned_cells import plan_study
-from reports.formats import find_format, table_values
+from reports.formats import table_values
 from reports.joined import joined_table
 from reports.paper import STUDIES_BY_TABLE
 from reports.paper_tables import check_table_number, paper_table
 from reports.read import read_latest_sweeps, read_sweep
 from reports.report import print_table, read_confirmed_sweep
 from reports.store import home_database
-from trainables.errors import UserError
-from trainables.run.record import write_atomically
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +67,7 @@ def print_paper_table(
             study, or a file has an unknown suffix or cannot be written.
     """
     check_table_number(number)
-    formats = {path: find_format(path) for path in out_files}
+    formats = find_formats(out_files)
     studies = STUDIES_BY_TABLE[number]
     recorded = _read_sweeps(number, sweeps, locations)
     table = paper_table(number, [plan_study(name) for name in studies], recorded)
@@ -101,7 +100,7 @@ def print_joined_table(
         NalError: if the layout is invalid, a sweep cannot be read, or a file has an unknown suffix
             or cannot be written.
     """
-    formats = {path: find_format(path) for path in out_files}
+    formats = find_formats(out_files)
     if layout_file is None:
         layout = TableLayout(sweeps=tuple(LayoutSweep(sweep=sweep) for sweep in sweeps))
     elif sweeps:
@@ -111,7 +110,7 @@ def print_joined_table(
     folder = layout_file.parent if layout_file else Path()
     uris = [_uri_of(sweep, folder, locations) for sweep in layout.sweeps]
     recorded = [
-        read_confirmed_sweep(uri, recorded_name(sweep.sweep, folder))
+        read_confirmed_sweep(uri, recorded_name(sweep.sweep, uri, folder))
         for uri, sweep in zip(uris, layout.sweeps, strict=True)
     ]
     places = [(uri, plan.sweep) for uri, (plan, _) in zip(uris, recorded, strict=True)]
@@ -142,8 +141,11 @@ def _uri_of(sweep: LayoutSweep, folder: Path, locations: Locations) -> str:
         return sweep.tracking
     if sweep.home:
         home = Home((folder / Path(sweep.home).expanduser()).resolve())
-        home.check_layout()
-        return open_home_store(home)
+        try:
+            home.check_layout()
+            return open_home_store(home)
+        except HomeError as error:
+            raise HomeError(f"home '{sweep.home}' of the layout: {error}") from error
     return open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
 
 
@@ -161,7 +163,7 @@ def _read_sweeps(
             return {}
     recorded = read_latest_sweeps(uri, studies)
     for sweep in sweeps:
-        plan, runs = read_sweep(uri, recorded_name(sweep))
+        plan, runs = read_sweep(uri, recorded_name(sweep, uri))
         if plan.study not in studies:
             raise UserError(
                 f"sweep {plan.sweep[:12]} is of study '{plan.study}', but Table {number} is made "
@@ -173,8 +175,7 @@ def _read_sweeps(
 
 def _print(table: Table, formats: dict[Path, Callable[[Table], str]], *, as_json: bool) -> None:
     """Write a table to files, and print it as JSON or for the terminal."""
-    for path, format_table in formats.items():
-        write_atomically(path, format_table(table))
+    write_tables(table, formats)
     if as_json:
         print_json(table_values(table))
     else:

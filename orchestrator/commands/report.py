@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from orchestrator.output import CommandConsole, print_json
+from orchestrator.output import CommandConsole, print_json, print_written
+from orchestrator.recorded_names import iter_stored
 from orchestrator.tracking.home_store import open_home_store
 from reports.comparison import comparison_table
 from reports.extra_columns import parse_extra_columns
@@ -21,10 +22,13 @@ from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
 from search_spaces.files import is_study_path, read_study_file, shipped_study_names
+from search_spaces.loader import load_study
+from trainables.databases import database_path
+from trainables.errors import CodeError, StudyError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -129,20 +133,22 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
             written.
     """
     columns = parse_extra_columns(request.columns)
-    formats = {path: find_format(path) for path in request.table_files}
+    formats = find_formats(request.table_files)
     is_path = sweep is not None and is_study_path(sweep)
     if sweep is not None:
-        sweep = recorded_name(sweep)
+        sweep = recorded_name(sweep, locations.store_uri)
     uri = open_home_store(locations.home) if locations.uses_home_store else locations.store_uri
     plan, runs = read_confirmed_sweep(uri, sweep)
     table = comparison_table(plan, runs, request.spread, columns)
     home = locations.home_dir
     # Figures come first, since they are refused if their data are missing.
     figures = request.figures.fulfil(uri, home, plan, runs) if request.figures else None
-    for path, format_table in formats.items():
-        write_atomically(path, format_table(table))
+    write_tables(table, formats)
     if request.page_file is not None:
         write_atomically(request.page_file, build_page(uri, home, plan, runs, table))
+        print_written(request.page_file)
+    for path in figures.paths if figures else ():
+        print_written(path)
     sheets = Sheets(
         pairs=compare_rows(table) if request.has_pairs else None,
         verdicts=find_replications(plan, runs) if request.has_verdicts else None,
@@ -166,25 +172,75 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
     return 0
 
 
-def recorded_name(sweep: str, folder: Path | None = None) -> str:
+def find_formats(out_files: Sequence[Path]) -> dict[Path, Callable[[Table], str]]:
+    """Return the function that formats a table for each file that the user names.
+
+    Raises:
+        UserError: if no format has a file's suffix.
+    """
+    try:
+        return {path: find_format(path) for path in out_files}
+    except UserError as error:
+        raise UserError(f"--out {error}") from error
+
+
+def write_tables(table: Table, formats: Mapping[Path, Callable[[Table], str]]) -> None:
+    """Write a table to files, and print which ones.
+
+    Args:
+        table: table to write.
+        formats: function that formats the table, by the file.
+
+    Raises:
+        HomeError: if a file cannot be written.
+    """
+    for path, format_table in formats.items():
+        write_atomically(path, format_table(table))
+        print_written(path)
+
+
+def recorded_name(sweep: str, uri: str, folder: Path | None = None) -> str:
     """Return the text by which a store finds a sweep: a study is recorded by its name.
 
     Args:
         sweep: name of a study, path of a study file, or the beginning of a sweep's digest.
+        uri: URI of the store.
         folder: folder from which a relative path starts; None for the current folder.
 
     Raises:
-        StudyError: if the study file cannot be read.
+        StudyError: if the study file cannot be read or is not valid.
     """
     if not is_study_path(sweep):
         return sweep
-    return read_study_file(sweep if folder is None else str(folder / sweep)).name
+    path = sweep if folder is None else str(folder / sweep)
+    name = read_study_file(path).name
+    try:
+        load_study(path)
+    except CodeError:
+        pass  # reports execute no code of a study, so that the rest of it is not checked
+    except StudyError as error:
+        digest = _latest_sweep(uri, name)
+        if not digest:
+            raise
+        raise StudyError(
+            f"{error} (this study file is not valid; `report {name}` prints the latest sweep of "
+            f"that name, {digest[:12]})"
+        ) from error
+    return name
+
+
+def _latest_sweep(uri: str, study: str) -> str:
+    """Return the digest of a study's latest sweep in a store; "" if there is none."""
+    database = database_path(uri)
+    if database is not None:
+        return next((digest for name, digest in iter_stored(database) if name == study), "")
+    return next(iter(sweep_starts(uri, study)), "")
 
 
 def _print_figures(figures: WrittenFigures, console: Console) -> None:
-    """Print where figures were written, and why others were not."""
-    for figure, stem in zip(figures.figures, figures.stems, strict=True):
-        console.print(f"\nfigure {figure.key}: {stem}.{{svg,pdf,png,csv}}", soft_wrap=True)
+    """Print which figures were written, and why others were not."""
+    for figure in figures.figures:
+        console.print(f"\nfigure {figure.key}: {figure.stem}", soft_wrap=True)
         console.print(figure.caption, style="dim")
     if figures.left_out:
         console.print("\nfigures without data:")

@@ -27,7 +27,7 @@ from orchestrator.sweeping.search import open_search_storage
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
-from orchestrator.tracking.cleaning import delete_unused_checkpoints
+from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
 from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
@@ -76,6 +76,7 @@ def run(
     """
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
+    wants_system_metrics()  # refuses an invalid environment variable
     if dry_run:
         _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
@@ -174,16 +175,28 @@ def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None
     """Delete the checkpoints that `keep: table` does not keep, unless another process trains."""
     try:
         with home.not_in_use():
-            count, freed_bytes = delete_unused_checkpoints(home, plan.digest)
+            cleaning = delete_unused_checkpoints(home, plan.digest)
     except NalError as error:
         console.print(f"checkpoints outside the table stay for now: {error}", soft_wrap=True)
     else:
-        if count:
-            console.print(
-                f"keep: table: the checkpoints of {format_count(count, 'run')} were deleted, "
-                f"{costs.format_size(freed_bytes)}",
-                soft_wrap=True,
-            )
+        console.print(f"keep: table: {_describe_cleaning(cleaning)}", soft_wrap=True)
+
+
+def _describe_cleaning(cleaning: Cleaning) -> str:
+    """Describe which checkpoints were deleted, and why others were not."""
+    count, left_count = cleaning.deleted_count, cleaning.left_count
+    if not count and not left_count:
+        return "no checkpoint was deleted: only runs of the table have one"
+    text = "no checkpoint was deleted"
+    if count:
+        size = costs.format_size(cleaning.freed_bytes)
+        text = f"the checkpoints of {format_count(count, 'run')} were deleted, {size}"
+    if left_count:
+        text += (
+            f"; {format_count(left_count, 'run')} outside the table keep theirs, since another "
+            "sweep, `train` or another run uses them"
+        )
+    return text
 
 
 def _print_plan(
@@ -218,10 +231,10 @@ def _print_plan(
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check the engine, the MLflow store and the environment variable of system metrics.
+    """Check the engine and the MLflow store.
 
     Raises:
-        NalError: if the engine or the store cannot be used, or the variable is invalid.
+        NalError: if the engine or the store cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
@@ -229,7 +242,6 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
-    wants_system_metrics()
 
 
 def _find_recorded_runs(

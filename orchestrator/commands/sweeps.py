@@ -48,13 +48,17 @@ def list_sweeps(home: Home, *, as_json: bool) -> int:
         The exit code, 0.
 
     Raises:
-        HomeError: if no sweep is recorded in the home folder.
+        HomeError: if the folder is no home folder.
         RecordError: if a plan cannot be read.
     """
-    uses = _read_uses(home)
+    uses = read_sweep_uses(home) if home.exists else _read_uses(home)
     rows = [_values(home, use, uses) for use in reversed(uses)]
     if as_json:
         print_json(rows)
+        return 0
+    if not rows:
+        text = f"No sweep is recorded in {home.path}.{_trash_text(home)}"
+        CommandConsole().print(text, soft_wrap=True)
         return 0
     numbers = [Column(name, justify="right") for name in ("runs", "size", "frees")]
     table = headed_table("study", "digest", "changed", "state", *numbers)

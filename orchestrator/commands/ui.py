@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from orchestrator.interpreter import module_command
+from orchestrator.interpreter import PACKAGE_ROOT, module_command
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.home_store import open_home_store
 from orchestrator.tracking.views import VIEWS
-from reports.store import open_store
+from reports.store import home_database, open_store
 from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ SERVER_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore",
+    "PYTHONSAFEPATH": "1",
 }
-"""Environment variables of the MLflow server: no telemetry, background jobs or warnings."""
+"""Environment variables of the MLflow server.
+
+It has no telemetry, background jobs or warnings, and imports nothing from its working directory:
+the home folder, which may come from somebody else. Uvicorn needs `--app-dir` for this as well.
+"""
 
 MAX_PRINTED_EXPERIMENTS = 3
 """Largest number of experiments whose views are printed."""
@@ -61,15 +67,20 @@ def run(home: Home, host: str, port: int) -> int:
         )
     console = CommandConsole()
     console.print(f"MLflow store: {store_uri}")
+    # The database is named relative to the home folder: in an absolute address, MLflow does not
+    # decode a "%" of the path, and creates an empty folder of the encoded name.
+    relative_uri = f"sqlite:///{home_database(home.path).name}"
     server_command = [
-        *module_command("mlflow", "server", "--backend-store-uri", store_uri),
+        *module_command("mlflow", "server", "--backend-store-uri", relative_uri),
         *("--default-artifact-root", home.artifact_dir.as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),
-        *("--uvicorn-opts", "--log-level warning"),
+        *("--uvicorn-opts", f"--log-level warning --app-dir {shlex.quote(PACKAGE_ROOT)}"),
     ]
     # A session of its own, so that the server's child processes can be stopped together with it.
     environment = os.environ | SERVER_ENVIRONMENT
-    server = subprocess.Popen(server_command, env=environment, start_new_session=True)  # noqa: S603
+    server = subprocess.Popen(  # noqa: S603
+        server_command, env=environment, cwd=home.path, start_new_session=True
+    )
     try:
         with console.status("starting the server"):
             while server.poll() is None and not _is_listening(host, port):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.home import folder_bytes
@@ -9,10 +10,27 @@ from orchestrator.tracking.sweep_uses import read_sweep_uses
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.home import Home
 
 
-def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """What was deleted of the checkpoints that a finished sweep does not keep.
+
+    Attributes:
+        deleted_count: number of runs whose checkpoints were deleted.
+        freed_bytes: freed space, in bytes.
+        left_count: number of runs outside the table that still have checkpoints.
+    """
+
+    deleted_count: int = 0
+    freed_bytes: int = 0
+    left_count: int = 0
+
+
+def delete_unused_checkpoints(home: Home, sweep_digest: str) -> Cleaning:
     """Delete the checkpoints of a finished sweep's runs that are not in its table.
 
     The results, curves and diagnostics of the runs stay. Checkpoints stay of runs that have not
@@ -23,9 +41,6 @@ def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
         home: home folder.
         sweep_digest: digest of the sweep.
 
-    Returns:
-        The number of runs whose checkpoints were deleted, and the freed space in bytes.
-
     Raises:
         RecordError: if a plan or a record cannot be read.
         HomeError: if a checkpoint cannot be deleted.
@@ -33,12 +48,12 @@ def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
     uses = read_sweep_uses(home, skips_damaged=False)
     use = next((use for use in uses if use.plan.sweep == sweep_digest), None)
     if use is None:  # another process has removed the sweep meanwhile
-        return 0, 0
+        return Cleaning()
+    outside = use.plan.digests - {digest for cell in use.plan.cells for digest in cell.digests}
     if use.plan.state != "finished":
-        return 0, 0
-    in_table = {digest for cell in use.plan.cells for digest in cell.digests}
+        return Cleaning(left_count=_count_with_checkpoint(home, outside))
     # Those that are not in the plan are needed by runs that are.
-    digests = (use.own_digests & use.plan.digests) - in_table - use.needed_digests
+    digests = (use.own_digests & outside) - use.needed_digests
     deleted_count = freed_bytes = 0
     for digest in sorted(digests):
         record = Record(home.path, digest)
@@ -50,4 +65,9 @@ def delete_unused_checkpoints(home: Home, sweep_digest: str) -> tuple[int, int]:
             record.delete_checkpoints()
             freed_bytes += old_bytes - folder_bytes(record.folder)
             deleted_count += 1
-    return deleted_count, freed_bytes
+    return Cleaning(deleted_count, freed_bytes, _count_with_checkpoint(home, outside))
+
+
+def _count_with_checkpoint(home: Home, digests: Iterable[str]) -> int:
+    """Return the number of runs that have a checkpoint."""
+    return sum(Record(home.path, digest).checkpoint_path.exists() for digest in digests)

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.output import CommandConsole
+from orchestrator.recorded_names import nothing_recorded
 from orchestrator.tracking.restoring import StoredRecords, restore_store
 from reports.store import (
     DAMAGE_ADVICE,
@@ -49,10 +50,7 @@ def open_home_store(home: Home) -> str:
     """
     update_home_store(home)
     if not home_database(home.path).exists():
-        raise HomeError(
-            f"no run is recorded under --home {home.path}: run `python -m orchestrator sweep "
-            "STUDY` first, or choose another folder with --home"
-        )
+        raise nothing_recorded(home)
     return home_store_uri(home.path)
 
 

@@ -90,6 +90,15 @@ class WrittenFigures:
         """Paths of the files of each figure, without suffix."""
         return [str(self.folder / figure.stem) for figure in self.figures]
 
+    @property
+    def paths(self) -> list[Path]:
+        """Paths of all files."""
+        return [
+            self.folder / f"{figure.stem}.{suffix}"
+            for figure in self.figures
+            for suffix in figure.files
+        ]
+
     def values(self) -> dict[str, Any]:
         """Return the figures as values that can be written as JSON."""
         return {

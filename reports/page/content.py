@@ -17,7 +17,7 @@ from reports.words import (
     format_space,
     format_values,
 )
-from trainables.run.metrics import VAL_MEAN_LAST
+from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST, VAL_MEAN_LAST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -236,7 +236,12 @@ def _cell(
     if cell.reading and cell.reading not in {kind.metric for kind in kinds}:
         kinds.append(AccuracyKind(cell.reading, READING_TITLES[cell.reading]))
     cell_runs = [runs[digest] for digest in cell.digests if digest in runs]
-    kinds = [kind for kind in kinds if any(kind.metric in run.metrics for run in cell_runs)]
+    kinds = [
+        kind
+        for kind in kinds
+        if any(kind.metric in run.metrics for run in cell_runs)
+        and not (kind.metric == TEST_MEAN_LAST and _is_last_epoch(plan, cell_runs))
+    ]
     own_key = (cell.method_title, format_values(cell.values), cell.scenario_title)
     facts = {
         **{GREEK_LETTERS.get(name, name): str(value) for name, value in cell.values.items()},
@@ -272,6 +277,13 @@ def _cell(
         plot=plot_curves(
             {seed: curves[digest] for seed, digest in seeds_and_digests if digest in curves}
         ),
+    )
+
+
+def _is_last_epoch(plan: PlanRecord, runs: Sequence[RecordedRun]) -> bool:
+    """Return whether the mean over epochs is the accuracy of the last epoch under another name."""
+    return plan.averages_one_epoch and all(
+        run.metrics.get(TEST_MEAN_LAST) == run.metrics.get(TEST_LAST) for run in runs
     )
 
 

@@ -287,6 +287,7 @@ def test_a_service_that_does_not_answer_is_named(
     last = process.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert unavailable in last
+    assert service in last
     assert not (tmp_path / "h" / "runs").exists()
 
 

@@ -48,9 +48,8 @@ def test_a_home_in_another_format_is_rejected(tmp_path: Path) -> None:
         with pytest.raises(HomeError) as info:
             method()
         assert str(info.value) == (
-            f"--home {tmp_path} was written by another version of this program (format 0, "
-            "expected 1): choose another folder with --home, or use the program version that "
-            "wrote this folder"
+            f"the home folder {tmp_path} was written by another version of this program (format "
+            "0, expected 1): choose another folder, or use the program version that wrote this one"
         )
     (tmp_path / "format").unlink()
     home.check_layout()

@@ -15,8 +15,9 @@ from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
 from reports.read import read_sweep
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
-from trainables.run.metrics import dataset_columns
+from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST, dataset_columns
 from trainables.run.parameters import Space
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,8 +123,34 @@ def test_missing_and_diverged_seeds_are_noted_and_do_not_compete() -> None:
     assert (diverged.text, diverged.remark) == ("99.00 ± 0.00", "1 of 3 diverged")
     assert (missing.text, missing.remark) == ("98.00 ± 0.00", "2 of 3 seeds")
     assert (ce.remark, ce.bold, missing.bold, diverged.bold) == ("", False, False, False)
-    assert "Missing runs: NAL, λ = 0.5, α = 0.9, symmetric 40 %, seed 2." in table.notes
+    assert (
+        "NAL, λ = 0.5, α = 0.9, symmetric 40 %: 1 of 3 runs could not be carried out (seed 2)."
+        in table.notes
+    )
     assert "Where runs diverged, mean and ± are over the runs that finished." in table.notes
+
+
+def test_runs_of_an_unfinished_sweep_are_missing_and_have_not_failed() -> None:
+    table = table_of([(make_cell("ce"), [0.7])], state="running")
+    assert "Missing runs: Cross Entropy, symmetric 40 %, seeds 1, 2." in table.notes
+
+
+def test_a_row_of_failed_runs_names_the_outcome_and_the_command_that_shows_the_error() -> None:
+    cells = [
+        make_cell("ce", command="python -m orchestrator train digits --method ce"),
+        make_cell("gce", command="python -m orchestrator train digits --method gce"),
+    ]
+    results = [
+        replace(result, status=Status.OUT_OF_MEMORY, reason="GPU")
+        for result in results_of(cells[1], [0.7, 0.7, 0.7])
+    ]
+    table = comparison_table(make_plan(cells), recorded_runs(results))
+    assert table.notes[:2] == (
+        "Cross Entropy, symmetric 40 %: 3 of 3 runs could not be carried out (seeds 0, 1, 2). "
+        "To see why: python -m orchestrator train digits --method ce --seed 0",
+        "GCE, symmetric 40 %: 3 of 3 runs ran out of memory (seeds 0, 1, 2). "
+        "To see why: python -m orchestrator train digits --method gce --seed 0",
+    )
 
 
 def test_a_cell_without_a_finished_run_has_no_number() -> None:
@@ -376,6 +403,29 @@ def test_the_middle_column_is_named_after_the_protocol() -> None:
         "epoch chosen by noisy validation",
     )
     assert not [note for note in table.notes if note.startswith(("Averaged", "Chosen by"))]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "offset", "has_mean"),
+    [
+        ({"protocol": "held-out-mean", "window": 1}, 0.0, False),
+        ({"protocol": "held-out-cycle-ends", "cycles": 1}, 0.0, False),
+        ({"protocol": "held-out-cycle-ends", "cycles": 1}, 0.1, True),  # not the last epoch
+        ({"protocol": "held-out-mean", "window": 2}, 0.0, True),
+    ],
+)
+def test_the_mean_of_the_last_epoch_alone_has_no_column(
+    protocol: dict[str, str | int], offset: float, *, has_mean: bool
+) -> None:
+    cell = make_cell("ce")
+    plan = make_plan([cell], protocols={"symmetric-0.4": protocol})
+    runs = [
+        replace(run, metrics={**run.metrics, TEST_MEAN_LAST: run.metrics[TEST_LAST] + offset})
+        for run in recorded_runs(results_of(cell, [0.7, 0.8, 0.9]))
+    ]
+    columns = comparison_table(plan, runs).columns
+    assert any(title.startswith("mean of") for title in columns) == has_mean
+    assert len(columns) == 2 + has_mean
 
 
 def test_a_note_tells_which_scenario_averages_which_epochs() -> None:

@@ -156,6 +156,7 @@ def test_latex_has_no_command_of_a_text() -> None:
     for command in (r"\input", r"\write"):
         assert command not in source.replace(r"\input it", "")
     assert escape_latex("50 % & $λ_1$") == r"50 \% \& \$$\lambda$\_1\$"
+    assert escape_latex("train --seed 0") == "train -{}-seed 0"
     assert escape_latex("\x1b[31m\u202e漢") == "{[}31mU+6F22"
 
 

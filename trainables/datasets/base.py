@@ -232,6 +232,13 @@ class Source(ABC):
         """
         return None
 
+    def describe_files(self, data_dir: Path) -> str | None:  # noqa: ARG002
+        """Return what the data folder has, if it need not be the files of this dataset.
+
+        The result is None if the files are known by their names or checksums.
+        """
+        return None
+
     def describe_checksums(self, data_dir: Path) -> str | None:  # noqa: ARG002
         """Return a sentence that says which files have been verified by published checksums.
 

@@ -139,6 +139,16 @@ class Cifar(Source):
         if not self._is_present(data_dir):
             download.fetch(archive.urls, data_dir / archive.file_name, archive.md5, progress)
 
+    def describe_files(self, data_dir: Path) -> str | None:
+        """Return the number of class folders, and their first names; None for an archive."""
+        if self.list_files(data_dir) is None:
+            return None
+        names = sorted(class_folders.list_pictures(data_dir, "train"))
+        return (
+            f"{len(names)} class folders ({', '.join(names[:3])}, …) of {IMAGE_SHAPE[2]}×"
+            f"{IMAGE_SHAPE[1]} pictures; what they show is not checked"
+        )
+
     def describe_checksums(self, data_dir: Path) -> str:
         """Return a sentence that says which files have been verified by published MD5s."""
         archive = self.archive

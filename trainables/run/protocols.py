@@ -39,6 +39,11 @@ class HeldOutMean:
         return {"protocol": self.key, "window": self.window}
 
     @property
+    def epoch_count(self) -> int:
+        """Number of epochs that are averaged."""
+        return self.window
+
+    @property
     def epochs_text(self) -> str:
         """Description of the averaged epochs, such as "last 10 epochs"."""
         return "last epoch" if self.window == 1 else f"last {self.window} epochs"
@@ -71,6 +76,11 @@ class HeldOutCycleEnds:
     def identity(self) -> dict[str, str | int]:
         """Name and settings of the protocol, which enter the digests of search and sweep."""
         return {"protocol": self.key, "cycles": self.cycles}
+
+    @property
+    def epoch_count(self) -> int:
+        """Number of epochs that are averaged."""
+        return self.cycles
 
     @property
     def epochs_text(self) -> str:

@@ -88,7 +88,28 @@ def test_list_says_why_class_folders_are_no_cifar100(
     out = capsys.readouterr()
     listed = json.loads(out.out)
     assert (listed["cifar10"]["found"], listed["cifar100"]["found"]) == (True, False)
-    assert "has 10 class folders: cifar100 needs exactly 100" in " ".join(out.err.split())
+    text = " ".join(out.err.split())
+    assert "has 10 class folders: cifar100 needs exactly 100" in text
+
+
+def test_list_says_that_class_folders_need_not_be_cifar10(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tuple(f"kind{number}" for number in range(10))
+    for split in ("train", "test"):
+        write_class_folders(tmp_path / split, pixels(10, 0), np.arange(10), names)
+    data.list_datasets(tmp_path, as_json=True)
+    out = capsys.readouterr()
+    text = (
+        "10 class folders (kind0, kind1, kind2, …) of 32×32 pictures; what they show is not checked"
+    )
+    assert json.loads(out.out)["cifar10"]["description"] == text
+    assert text in " ".join(out.err.split())
+
+    monkeypatch.setitem(SOURCES, "cifar10", small_cifar10(tmp_path))
+    data.list_datasets(tmp_path, as_json=True)
+    listed = json.loads(capsys.readouterr().out)["cifar10"]
+    assert (listed["found"], listed["description"]) == (True, None)
 
 
 @pytest.mark.parametrize("name", ["folder", "pictures"])

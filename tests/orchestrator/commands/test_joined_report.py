@@ -77,15 +77,18 @@ def test_a_papers_table_takes_the_latest_sweep_or_the_named_one(
         joined_report.print_joined_table(None, ("cifar10", "bbbb"), locations, (), as_json=True)
     layout = tmp_path / "table.yaml"
     layout.write_text("sweeps: [{sweep: mine}, {sweep: cifar10, home: empty}]\n")
-    with pytest.raises(HomeError, match="no run is recorded under --home"):
+    with pytest.raises(
+        HomeError, match=r"^home 'empty' of the layout: no run is recorded"
+    ) as error:
         joined_report.print_joined_table(layout, (), locations, (), as_json=True)
+    assert "--home" not in str(error.value) + error.value.flag_advice
     with pytest.raises(UserError, match="--layout names the sweeps"):
         joined_report.print_joined_table(layout, ("mine",), locations, (), as_json=True)
 
 
 def test_bad_files_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     locations = Locations(home_dir=tmp_path)
-    with pytest.raises(UserError, match=r"no format has the suffix '\.doc'"):
+    with pytest.raises(UserError, match=r"^--out .*a\.doc: no format has the suffix '\.doc'"):
         joined_report.print_paper_table(3, (), locations, (tmp_path / "a.doc",), as_json=False)
     with pytest.raises(UserError, match="--paper does not go with --table"):
         joined_report.check_flags("--table", {"--pairs": False, "--paper": True})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from command_line import call_command
@@ -15,11 +15,9 @@ from orchestrator.commands import report
 from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
 from orchestrator.tracking.tracker import Tracker
+from reports.figures.report import FigureRequest
 from search_spaces.schema import Phase
-from trainables.errors import HomeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from trainables.errors import HomeError, StudyError
 
 OLD, NEW = "ab" * 32, "cd" * 32
 
@@ -81,6 +79,40 @@ def test_a_study_is_named_by_its_name_or_its_file(
     assert "the study file 'mime.yaml' does not exist" in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("mine.yaml", "extends: digits\nepochz: 3\n", "mine.yaml:2: epochz: unknown key"),
+        ("digits.yaml", "extends: cifar10\n", "the name 'digits' belongs to a study that comes"),
+    ],
+)
+def test_a_study_file_that_is_not_valid_is_refused(
+    tmp_path: Path, file: str, content: str, fault: str
+) -> None:
+    uri, study = fresh_store(tmp_path), file.removesuffix(".yaml")
+    (tmp_path / file).write_text(content)
+    locations = Locations(home_dir=tmp_path, tracking_uri=uri)
+    with pytest.raises(StudyError) as error:
+        report.run(str(tmp_path / file), locations, ReportRequest(), as_json=False)
+    assert fault in str(error.value)
+    assert "latest sweep" not in str(error.value)
+
+    for digest in (OLD, NEW):
+        record_sweep(uri, tmp_path, digest, study)
+    with pytest.raises(StudyError) as error:
+        report.run(str(tmp_path / file), locations, ReportRequest(), as_json=False)
+    assert fault in str(error.value)
+    assert str(error.value).endswith(
+        f"(this study file is not valid; `report {study}` prints the latest sweep of that name, "
+        f"{NEW[:12]})"
+    )
+    # Code is not executed, so that it is not known whether the rest of a study is valid.
+    (tmp_path / "mine.yaml").write_text("extends: digits\nmethods: [ce, mine.py:Mine]\ntune: []\n")
+    (tmp_path / "mine.py").write_text("raise SystemExit\n")
+    record_sweep(uri, tmp_path, "ef" * 32)
+    assert report.run(str(tmp_path / "mine.yaml"), locations, ReportRequest(), as_json=False) == 0
+
+
 def test_the_page_is_written_beside_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,7 +120,9 @@ def test_the_page_is_written_beside_the_table(
     record_sweep(uri, tmp_path, OLD)
     locations = Locations(home_dir=tmp_path, tracking_uri=uri)
     report.run("mine", locations, ReportRequest(page_file=tmp_path / "page.html"), as_json=False)
-    assert "Cross Entropy" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "Cross Entropy" in output.out
+    assert output.err == f"wrote {tmp_path}/page.html\n"
     page = (tmp_path / "page.html").read_text()
     assert page.count("<polyline") == 2
     assert str(tmp_path) not in page
@@ -96,4 +130,29 @@ def test_the_page_is_written_beside_the_table(
     folder = tmp_path / "missing"
     with pytest.raises(HomeError, match="missing"):
         report.run("mine", locations, ReportRequest(page_file=folder / "page.html"), as_json=True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_files_that_were_written_are_named_as_they_were_typed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    as_json: bool,
+) -> None:
+    locations = Locations(home_dir=tmp_path, tracking_uri=fresh_store(tmp_path))
+    record_sweep(locations.store_uri, tmp_path, OLD)
+    monkeypatch.chdir(tmp_path)
+    request = ReportRequest(
+        table_files=(Path("t.md"), Path("t.csv")),
+        figures=FigureRequest(("curves",), Path("figures")),
+    )
+    report.run("mine", locations, request, as_json=as_json)
+    output = capsys.readouterr()
+    paths = [line.removeprefix("wrote ") for line in output.err.splitlines()]
+    assert paths[:2] == ["t.md", "t.csv"]
+    assert {Path(path).suffix for path in paths[2:]} == {".svg", ".pdf", ".png", ".csv"}
+    assert all(Path(path).stat().st_size for path in paths)
+    assert {Path(path).parent for path in paths[2:]} == {Path("figures")}
+    assert as_json == output.out.startswith("{")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plans import STUDY, Driver
+from plans import STUDY, Driver, small_plan
 from rich.console import Console
 
 from orchestrator.commands import sweep
 from orchestrator.flags import Locations, StudyFlags
+from orchestrator.home import Home
+from orchestrator.output import CommandConsole
 from orchestrator.planning import cost as costs
-from orchestrator.planning.loading import load_plan
+from orchestrator.planning.loading import SYSTEM_METRICS_VARIABLE, load_plan
+from orchestrator.tracking.cleaning import Cleaning
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,3 +53,41 @@ def test_a_finished_sweep_is_not_measured_again(
     driver.run()
     assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
     assert carried_out_costs == [None]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_invalid_variable_of_mlflow_is_refused_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool
+) -> None:
+    monkeypatch.setenv(SYSTEM_METRICS_VARIABLE, "yes")
+    monkeypatch.setattr(sweep, "load_plan", lambda *_, **__: pytest.fail("planned"))
+    locations = Locations(home_dir=tmp_path / "home", engine="inline")
+    with pytest.raises(UserError, match="LOGGING=yes: must be true or false"):
+        sweep.run(StudyFlags("digits"), locations, yes=False, as_json=False, dry_run=dry_run)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("cleaning", "text"),
+    [
+        (Cleaning(), "no checkpoint was deleted: only runs of the table have one"),
+        (
+            Cleaning(left_count=2),
+            "no checkpoint was deleted; 2 runs outside the table keep theirs, since another sweep, "
+            "`train` or another run uses them",
+        ),
+        (Cleaning(1, 2_000_000), "the checkpoints of 1 run were deleted, 2 MB"),
+    ],
+)
+def test_keep_table_says_what_it_has_done(
+    cleaning: Cleaning,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = Home(tmp_path)
+    home.create()
+    monkeypatch.setattr(sweep, "delete_unused_checkpoints", lambda *_: cleaning)
+    sweep._delete_unused_checkpoints(home, small_plan(), CommandConsole())
+    assert capsys.readouterr().out == f"keep: table: {text}\n"

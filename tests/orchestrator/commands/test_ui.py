@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from factories import make_result
@@ -20,9 +20,7 @@ from orchestrator.commands import ui
 from orchestrator.commands.ui import is_port_free
 from orchestrator.home import Home
 from orchestrator.tracking.tracker import Tracker
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from trainables.databases import database_url
 
 LATE_SERVER = """\
 import socket, sys, time
@@ -37,9 +35,14 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """Return a home folder with an MLflow store."""
-    uri = fresh_store(tmp_path)
-    Tracker(uri, tmp_path / "artifacts", "digits").record(make_result(), "train")
-    return Home(tmp_path)
+    return home_with_a_run(tmp_path)
+
+
+def home_with_a_run(folder: Path) -> Home:
+    """Record a run in the MLflow store of a home folder."""
+    uri = database_url(Path(fresh_store(folder).removeprefix("sqlite:///")))
+    Tracker(uri, folder / "artifacts", "digits").record(make_result(), "train")
+    return Home(folder)
 
 
 def test_the_address_is_printed_when_the_server_answers(
@@ -88,6 +91,7 @@ def test_only_commands_that_continue_say_so_when_interrupted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"orchestrator.commands.{command[0]}.run", interrupt)
+    monkeypatch.setattr("orchestrator.recorded_names.require_sweeps", lambda _home: None)
     monkeypatch.setattr(sys, "argv", ["orchestrator", *command])
     with pytest.raises(SystemExit) as end:
         main()
@@ -96,7 +100,15 @@ def test_only_commands_that_continue_say_so_when_interrupted(
 
 
 @pytest.mark.slow
-def test_ui_serves_pages_until_it_is_stopped(home: Home) -> None:
+def test_ui_serves_pages_until_it_is_stopped(tmp_path: Path) -> None:
+    # MLflow decodes no "%" in the address of a database, and creates a folder of the encoded name.
+    folder = tmp_path / "50% off"
+    folder.mkdir()
+    home, marker = home_with_a_run(folder), tmp_path / "executed"
+    for module in ("mlflow", "uvicorn"):
+        (folder / f"{module}.py").write_text(
+            f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+        )
     port = _free_port()
     command = [sys.executable, "-m", "orchestrator", "ui", "--home", str(home.path)]
     server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
@@ -106,6 +118,7 @@ def test_ui_serves_pages_until_it_is_stopped(home: Home) -> None:
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.3)
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)

@@ -9,7 +9,7 @@ from plans import Driver, random_data, small_study
 from orchestrator.home import Home
 from orchestrator.planning.plan import Plan
 from orchestrator.tracking.archive import SweepArchive
-from orchestrator.tracking.cleaning import delete_unused_checkpoints
+from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
 from orchestrator.tracking.recording import plan_record
 from trainables.run.record import Record
 
@@ -45,12 +45,13 @@ def with_checkpoint(home: Home) -> set[str]:
 def test_only_the_checkpoints_of_the_table_stay(home: Home) -> None:
     plan = sweep(home)
     in_table = {digest for cell in plan.cells for digest in cell.digests}
-    count, freed_bytes = delete_unused_checkpoints(home, plan.sweep)
+    cleaning = delete_unused_checkpoints(home, plan.sweep)
     assert with_checkpoint(home) == in_table
-    assert count == len(plan.digests - in_table)
-    assert freed_bytes >= 50_000 * count
+    assert cleaning.deleted_count == len(plan.digests - in_table)
+    assert cleaning.freed_bytes >= 50_000 * cleaning.deleted_count
+    assert cleaning.left_count == 0
     assert all(Record(home.path, digest).read_result() for digest in plan.digests)
-    assert delete_unused_checkpoints(home, plan.sweep) == (0, 0)
+    assert delete_unused_checkpoints(home, plan.sweep) == Cleaning()
     # Nothing is left to train, and a removed record is trained again.
     again = Driver(Plan("small", small_study().study, random_data()), home.path)
     assert again.sweep.done
@@ -58,7 +59,7 @@ def test_only_the_checkpoints_of_the_table_stay(home: Home) -> None:
 
 def test_an_unfinished_sweep_keeps_its_checkpoints(home: Home) -> None:
     plan = sweep(home, max_runs=5)
-    assert delete_unused_checkpoints(home, plan.sweep) == (0, 0)
+    assert delete_unused_checkpoints(home, plan.sweep).deleted_count == 0
     assert with_checkpoint(home) == plan.digests
 
 
@@ -68,7 +69,7 @@ def test_checkpoints_stay_that_others_use(home: Home) -> None:
     Record(home.path, used).mark_as_standalone()
     outcome, *others = others
     (Record(home.path, outcome).folder / "predictions.npy").write_bytes(b"")
-    delete_unused_checkpoints(home, plan.sweep)
+    assert delete_unused_checkpoints(home, plan.sweep).left_count == 2
     assert {used, outcome} <= with_checkpoint(home)
     assert not set(others) & with_checkpoint(home) - {
         digest for cell in plan.cells for digest in cell.digests

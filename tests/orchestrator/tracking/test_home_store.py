@@ -253,7 +253,7 @@ def test_damage_in_one_page_is_found_by_reading_all(home: Path) -> None:
 
 
 def test_a_home_without_records_gets_no_store(tmp_path: Path) -> None:
-    with pytest.raises(HomeError, match=f"no run is recorded under --home {tmp_path}: run "):
+    with pytest.raises(HomeError, match=f"no run is recorded in the home folder {tmp_path}: run "):
         open_home_store(Home(tmp_path))
     assert list(tmp_path.iterdir()) == []
 

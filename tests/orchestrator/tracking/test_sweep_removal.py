@@ -229,6 +229,23 @@ def test_files_in_the_trash_stop_nothing(home: Home, capsys: pytest.CaptureFixtu
     assert f"to free them, rm -r {home.trash_dir}" in capsys.readouterr().out
 
 
+def test_the_list_after_the_last_removal_is_empty(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for digest in (A, B):
+        remove(home, digest)
+    capsys.readouterr()
+    assert sweeps.list_sweeps(home, as_json=True) == 0
+    assert capsys.readouterr().out == "[]\n"
+    assert sweeps.list_sweeps(home, as_json=False) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"No sweep is recorded in {home.path}. Removed sweeps occupy ")
+    assert text.endswith(f"rm -r {home.trash_dir}\n")
+    assert text.count("\n") == 1
+    with pytest.raises(HomeError, match="no sweep is recorded in"):
+        sweeps.list_sweeps(Home(home.path / "other"), as_json=False)
+
+
 def track(home: Home) -> None:
     """Write the sweeps and the single run to the store of the home folder."""
     uri = fresh_store(home.path)

@@ -9,6 +9,8 @@ from factories import cell_specs, make_cell, make_result
 from pages import judged_plan, page_of, page_runs, small_plan
 from recorded import recorded_runs
 
+from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST
+
 
 def test_each_entry_opens_its_runs() -> None:
     plan = small_plan()
@@ -38,6 +40,19 @@ def test_each_entry_opens_its_runs() -> None:
     assert run.command.endswith("--set alpha=0.91 --method nal --seed 1 --home again")
     assert cell.plot is not None
     assert list(cell.plot.lines) == [0, 1, 2]
+
+
+def test_the_mean_of_the_last_epoch_alone_is_no_further_accuracy_of_a_run() -> None:
+    protocols: dict[str, dict[str, str | int]] = {
+        "symmetric-0.4": {"protocol": "held-out-mean", "window": 1}
+    }
+    plan = small_plan([make_cell("ce", seeds=(0,))], searches=[], protocols=protocols)
+    runs = [
+        replace(run, metrics={**run.metrics, TEST_MEAN_LAST: run.metrics[TEST_LAST]})
+        for run in page_runs(plan)
+    ]
+    (cell,) = page_of(plan, runs).cells
+    assert cell.kinds == ("last epoch", "epoch chosen by noisy validation")
 
 
 def test_runs_that_failed_or_are_missing_are_listed() -> None:
