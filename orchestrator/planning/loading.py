@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -85,10 +85,12 @@ def load_plan(
         )
     if study.unreadable == "fail":
         _check_readable(dataset)
-    check_sizes(Plan(loaded_study.name, study, dataset), loaded_study)
+    plan = Plan(loaded_study.name, study, dataset)
+    check_sizes(plan, loaded_study)
     home_dir = locations.home_dir if may_write else None
     annotations = check_labels(study, dataset, locations.dataset_dir, home_dir)
-    return LoadedPlan(loaded_study, Plan(loaded_study.name, study, dataset, annotations))
+    # Without annotations, the specs that the plan has computed are those of the sweep.
+    return LoadedPlan(loaded_study, replace(plan, annotations=annotations) if annotations else plan)
 
 
 def job_of(locations: Locations, plan: Plan) -> Job:
