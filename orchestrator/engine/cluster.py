@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.temp_dirs import process_temp_dir
 from orchestrator.interpreter import module_command, working_dir_of_workers
 from reports.words import format_count
 from trainables.cpus import usable_cpu_count
@@ -45,9 +44,6 @@ AUTH_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 DEFAULT_AUTH_TOKEN_FILE = Path("~/.ray/auth_token")
 """File in which Ray expects the user's token."""
-
-TEMP_FOLDER_PREFIX = "nal-"
-"""Start of the names of temporary folders, before the process ID."""
 
 LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Environment variable that makes Ray on this machine listen on 127.0.0.1 (loopback) only.
@@ -187,12 +183,7 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
 
 
 def _connect(address: str | None, temp_dir: str) -> None:
-    """Start Ray on this machine or join a Ray cluster, and keep this process's signal handlers.
-
-    Raises:
-        KeyboardInterrupt: if the process receives SIGINT or SIGTERM meanwhile. Ray's handler of
-            SIGTERM raises `SystemExit`, which is lost if Python is in a destructor at that moment.
-    """
+    """Start Ray on this machine or join a Ray cluster, and keep this process's signal handlers."""
     import ray
 
     local_options: dict[str, Any] = {
@@ -205,52 +196,15 @@ def _connect(address: str | None, temp_dir: str) -> None:
         _create_auth_token()
     try:
         # Ray puts the driver's working directory on the module search path of its workers.
-        with chdir(working_dir_of_workers(temp_dir)), _received_signals() as signals:
+        with chdir(working_dir_of_workers(temp_dir)):
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **({} if address else local_options),
             )
-    except SystemExit as error:
-        ray.shutdown()
-        raise KeyboardInterrupt from error
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-    if signals & {signal.SIGINT, signal.SIGTERM}:
-        ray.shutdown()
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _received_signals() -> Iterator[set[int]]:
-    """Collect the signals that this process receives in the context, whatever handlers do.
-
-    An exception that a handler raises in a destructor or in a function that Python calls after a
-    fork is lost. Python would print it with its stack; in the context it does not.
-
-    Yields:
-        The set that contains the numbers of the signals after the context.
-    """
-    signals: set[int] = set()
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        reader.settimeout(0)
-        writer.settimeout(0)
-        previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        previous_hook = sys.unraisablehook
-        sys.unraisablehook = lambda lost: (
-            None
-            if issubclass(lost.exc_type, (KeyboardInterrupt, SystemExit))
-            else previous_hook(lost)
-        )
-        try:
-            yield signals
-        finally:
-            sys.unraisablehook = previous_hook
-            signal.set_wakeup_fd(previous_fd)
-            with suppress(BlockingIOError):
-                signals.update(reader.recv(4096))
 
 
 def check_nodes(home: Path) -> None:
@@ -294,32 +248,6 @@ def check_nodes(home: Path) -> None:
             problem = f"cannot start a worker ({reason})"
         if problem:
             raise ServiceError(f"node {address} of the cluster {problem}")
-
-
-def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
-    """Create a temporary folder for this process, and remove those of killed processes.
-
-    The folder is in `/tmp` for a short path, since Ray creates sockets in the folder, whose paths
-    are limited to 107 bytes.
-    """
-    tmp = Path("/tmp")  # noqa: S108 - tempfile below makes a private folder in it
-    parent = tmp if tmp.is_dir() else Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{TEMP_FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(TEMP_FOLDER_PREFIX).split("-")[0]
-        if pid.isdecimal() and not _process_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-    prefix = f"{TEMP_FOLDER_PREFIX}{os.getpid()}-"
-    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def has_gpus() -> bool:

@@ -1,43 +1,31 @@
-"""Engine that carries out runs on Ray Tune.
+"""Engine that carries out runs on Ray Tune, in a process of its own.
 
-Tune's own saved state is not used. Every start of the engine is a new Tune experiment, whose
-searcher hands out the runs without a final result. The checkpoint and the result of a run are found
-by the digest of the run.
+If Ray or this process is lost, a new one takes over, and the runs continue from their checkpoints.
 """
 
 from __future__ import annotations
 
-import logging
-import uuid
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from threading import Thread
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.cluster import (
-    check_cluster,
-    check_nodes,
-    count_slots,
-    cpus_for_fewer_runs,
-    has_gpus,
-    process_temp_dir,
-    ray_cluster,
-)
-from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
-from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
+from orchestrator.engine.cluster import check_cluster
+from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RunOrder
+from orchestrator.engine.ray_process import RayLostError, RayProcess
 from trainables.cpus import usable_cpu_count
-from trainables.errors import FieldError, ServiceError
+from trainables.errors import FieldError, NalError, ServiceError
 from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.engine.base import Listener
     from orchestrator.flags import Locations
-    from orchestrator.sweeping.tasks import TaskSource
+    from orchestrator.sweeping.tasks import Answer, Task, TaskSource
     from search_spaces.schema import Resources
+    from trainables.training.job import Row
 
 
 STOPPING_NOTICE = "stopping: waiting for the workers to end"
@@ -46,8 +34,11 @@ STOPPING_NOTICE = "stopping: waiting for the workers to end"
 MAX_RESTARTS_AT_SAME_SIZE = 3
 """Number of restarts after a lack of memory at which no fewer runs at a time are possible."""
 
+MAX_LOSSES_WITHOUT_PROGRESS = 3
+"""Number of times that Ray may be lost before any run has made progress again."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass
 class RayEngine:
     """Engine that carries out many runs at a time on Ray Tune.
 
@@ -59,6 +50,7 @@ class RayEngine:
 
     address: str | None = None
     opener: Opener = open_run
+    _processes: list[RayProcess] = field(default_factory=list)
 
     @property
     def max_concurrent_runs(self) -> None:
@@ -96,25 +88,38 @@ class RayEngine:
 
         Args:
             home: home folder, which every node must be able to access.
-            listener: callbacks, of which `on_notice` is called if the start has to be repeated, or
-                the user interrupts it.
+            listener: callbacks, of which `on_notice` is called if the start has to be repeated.
 
         Raises:
             ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        with (
-            forward_interrupts(lambda _interrupt: announce_stop(listener)),
-            ray_cluster(self.address, listener.on_notice),
-        ):
-            if self.address is not None:
-                check_nodes(home)
+        self._start_process(home, listener)
+        try:
             yield
+        finally:
+            self._processes.pop().end()
+
+    def _start_process(self, home: Path, listener: Listener) -> None:
+        """Start a Ray process, in place of the present one if there is one."""
+        if self._processes:
+            self._processes.pop().kill()
+        process = RayProcess(self.address, home)
+        try:
+            process.wait_for_start(listener.on_notice)
+        except BaseException as error:
+            process.kill()
+            if isinstance(error, RayLostError):
+                raise ServiceError(
+                    f"{error} while it was started: {self._advice(process)}"
+                ) from error
+            raise
+        self._processes.append(process)
 
     def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
         """Carry out all runs of a task source with Ray, which `start` must have started or joined.
 
         If Ray's memory monitor kills workers, Ray is started anew, and the runs continue from their
-        checkpoints with fewer runs at a time.
+        checkpoints with fewer runs at a time. If Ray is lost, it is started anew too.
 
         Args:
             task_source: sweep or list that provides the runs and receives their results.
@@ -123,115 +128,118 @@ class RayEngine:
 
         Raises:
             NalError: if an error occurs that would affect every run, or no run can proceed.
-            ServiceError: if the memory does not suffice even for the fewest runs at a time.
+            ServiceError: if the memory does not suffice even for the fewest runs at a time, or Ray
+                is lost again and again.
         """
-        import ray
-
-        dispatcher = Dispatcher(task_source, job.home, listener)
-        cpus, restarts_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE
-        with ExitStack() as stack:
-            while not self._carry_out_until_memory_lacks(dispatcher, job, cpus, listener):
-                previous_cpus = cpus
-                cpus = cpus_for_fewer_runs(cpus, job.gpus if has_gpus() else 0.0)
-                if cpus == previous_cpus:
-                    if restarts_left == 0:
-                        raise ServiceError(
-                            "Ray has ended workers because the memory of a machine was nearly "
-                            "full, although no fewer runs can be trained at a time: free some "
-                            "memory, or reduce the batch size or the network, then type the same "
-                            "command again"
-                        )
-                    restarts_left -= 1
+        desk = DispatcherDesk(Dispatcher(task_source, job.home, listener))
+        cpus, restarts_left, losses_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE, 0
+        while True:
+            order = CarryOutOrder(job, self.opener, cpus)
+            process = self._processes[-1]
+            try:
+                outcome = process.carry_out(order, desk, listener.on_notice)
+            except RayLostError as error:
+                losses_left = (
+                    MAX_LOSSES_WITHOUT_PROGRESS if desk.has_progress else losses_left
+                ) - 1
+                desk.has_progress = False
+                if losses_left < 0:
+                    raise ServiceError(
+                        f"{error}, again and again: {self._advice(process)}"
+                    ) from error
+                listener.on_notice(
+                    f"{error}: it is started again, and the runs continue from their checkpoints"
+                )
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    listener.on_notice(STOPPING_NOTICE)
+                process.stop()
+                raise
+            else:
+                if not isinstance(outcome, MemoryLack):
+                    return
+                restarts_left -= outcome.fewer_cpus == cpus
+                if restarts_left < 0:
+                    raise ServiceError(
+                        "Ray has ended workers because the memory of a machine was nearly full, "
+                        "although no fewer runs can be trained at a time: free some memory, or "
+                        "reduce the batch size or the network, then type the same command again"
+                    )
                 listener.on_notice(
                     "Ray has ended workers because the memory of a machine was nearly full: "
                     "continuing from the checkpoints, "
-                    + ("with as many" if cpus == previous_cpus else "with fewer")
+                    + ("with as many" if outcome.fewer_cpus == cpus else "with fewer")
                     + " runs at a time"
                 )
-                # What is left of Tune in the old session still occupies CPUs.
-                ray.shutdown()
-                stack.enter_context(ray_cluster(self.address, listener.on_notice))
-                dispatcher.resume_all()
-
-    def _carry_out_until_memory_lacks(
-        self, dispatcher: Dispatcher, job: Job, cpus: int, listener: Listener
-    ) -> bool:
-        """Carry out all runs of a dispatcher, unless Ray ends workers for lack of memory.
-
-        Args:
-            dispatcher: object that hands out the runs and receives their reports.
-            job: settings that all runs share.
-            cpus: number of CPUs that one run occupies.
-            listener: callbacks, of which `on_notice` is called if the user interrupts the runs.
-
-        Returns:
-            Whether all runs have been carried out.
-
-        Raises:
-            NalError: if an error occurs that would affect every run, or no run can proceed.
-        """
-        from ray import tune
-        from ray.exceptions import OutOfMemoryError
-        from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
-
-        from orchestrator.engine.searcher import MemoryWatcher, RunSearcher, TrialStopper
-        from trainables.trainable import RunTrainable
-
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        gpus = job.gpus if has_gpus() else 0.0
-        adapter = TuneAdapter(dispatcher, count_slots(cpus, gpus))
-        trainable = tune.with_parameters(RunTrainable, job=job, opener=self.opener)
-        interrupt = partial(interrupt_runs, adapter, listener)
-        with process_temp_dir() as storage, forward_interrupts(interrupt):
-            tuner = Tuner(
-                tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
-                tune_config=TuneConfig(
-                    search_alg=RunSearcher(adapter), num_samples=-1, reuse_actors=True
-                ),
-                run_config=RunConfig(
-                    name=uuid.uuid4().hex[:8],
-                    storage_path=storage,
-                    stop=TrialStopper(adapter),
-                    callbacks=[MemoryWatcher()],
-                    verbose=0,
-                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                    failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
-                ),
-            )
-            try:
-                tuner.fit()
-            except Exception as error:
-                if adapter.error is None:
-                    if isinstance(error, OutOfMemoryError) or isinstance(
-                        error.__cause__, OutOfMemoryError
-                    ):
-                        return False
-                    raise
-        if adapter.error is not None:
-            raise adapter.error
-        return True
+                cpus = outcome.fewer_cpus
+            self._start_process(job.home, listener)
+            desk.resume_all()
 
 
-def announce_stop(listener: Listener) -> None:
-    """Tell the user that the engine is stopping, which takes Ray some seconds.
+class DispatcherDesk:
+    """The `RunDesk` of a command, which knows runs by their digests, over a dispatcher.
 
-    The notice comes from a thread of its own, since a signal handler may interrupt this thread in
-    the middle of a line.
-    """
-    Thread(target=listener.on_notice, args=(STOPPING_NOTICE,), daemon=True).start()
-
-
-def interrupt_runs(adapter: TuneAdapter, listener: Listener, error: KeyboardInterrupt) -> None:
-    """Stop all trials, since the user has interrupted the engine, and say so once.
+    Attributes:
+        has_progress: whether a run has reported metrics or ended since this was set to False.
 
     Args:
-        adapter: adapter of the trials.
-        listener: callbacks, of which `on_notice` is called.
-        error: interrupt to raise after Tune has returned.
+        dispatcher: object that hands out the runs and receives their reports.
     """
-    if adapter.error is None:
-        announce_stop(listener)
-    adapter.fail(error)
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._tasks: dict[str, Task] = {}
+        self.has_progress = True
+
+    def next(self) -> RunOrder | None:
+        """See `RunDesk`."""
+        task = self._dispatcher.next()
+        if task is None:
+            return None
+        digest = task.spec.digest
+        self._tasks[digest] = task
+        epoch = self._dispatcher.reported_epoch(task)
+        return RunOrder(digest, task.spec.to_json(), tuple(task.stops_after), epoch)
+
+    def is_done(self) -> bool:
+        """See `RunDesk`."""
+        return self._dispatcher.done
+
+    def report(self, digest: str, rows: Sequence[Row]) -> Answer:
+        """See `RunDesk`."""
+        self.has_progress |= bool(rows)
+        return self._dispatcher.report(self._tasks[digest], rows)
+
+    def end(self, digest: str, reason: str) -> None:
+        """See `RunDesk`."""
+        self.has_progress = True
+        self._dispatcher.end(self._tasks.pop(digest), reason)
+
+    def park(self, digest: str) -> None:
+        """See `RunDesk`."""
+        self._dispatcher.park(self._tasks.pop(digest))
+
+    def resume(self, digest: str) -> None:
+        """See `RunDesk`."""
+        self._dispatcher.resume(self._tasks.pop(digest))
+
+    def fail(self, message: str, exit_code: int) -> None:
+        """Raise an error that affects every run.
+
+        Raises:
+            NalError: always.
+        """
+        error = NalError(message)
+        error.exit_code = exit_code
+        raise error
+
+    def signal_life(self) -> None:
+        """See `RunDesk`."""
+
+    def resume_all(self) -> None:
+        """Queue all runs that are being carried out to continue, after their workers were lost."""
+        self._tasks.clear()
+        self._dispatcher.resume_all()
 
 
 def create_engine(locations: Locations) -> RayEngine:

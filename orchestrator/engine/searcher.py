@@ -1,4 +1,4 @@
-"""Searcher and stopper for Ray Tune, which delegate to a `TuneAdapter`, and a watcher of memory.
+"""Searcher and stopper for Ray Tune, which delegate to a `TuneAdapter`, and a watcher of Ray.
 
 Tune pickles the searcher and the stopper, but their saved state is never used. The state therefore
 does not contain the adapter.
@@ -6,10 +6,12 @@ does not contain the adapter.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ray.exceptions import OutOfMemoryError
+import ray
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
@@ -20,6 +22,31 @@ if TYPE_CHECKING:
 
 LOW_MEMORY_TEXT = "running low on memory"
 """Text in Ray's message about a worker that its memory monitor has killed."""
+
+
+NODE_CHECK_SECONDS = 5.0
+"""Time between two checks whether a node is alive, in seconds."""
+
+MAX_SECONDS_WITHOUT_NODE = 30.0
+"""Time without a live node after which Ray is taken for lost, in seconds."""
+
+
+WORKER_SECONDS = 30.0
+"""Time limit for the start of a worker after others were lost, in seconds."""
+
+
+def require_worker() -> None:
+    """Check that Ray can start a worker; else a run whose worker was lost is not to blame.
+
+    Raises:
+        RayError: if no worker has started in time.
+    """
+    task = ray.remote(num_cpus=0)(do_nothing)
+    ray.get(task.remote(), timeout=WORKER_SECONDS)
+
+
+def do_nothing() -> None:
+    """Do nothing, in a worker."""
 
 
 class RunSearcher(Searcher):
@@ -54,7 +81,13 @@ class RunSearcher(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 - Ray's signature
     ) -> None:
-        """Forward the end of a trial to the adapter."""
+        """Forward the end of a trial to the adapter.
+
+        Raises:
+            RayError: if the worker of the trial was lost, and Ray cannot start another.
+        """
+        if error:
+            require_worker()
         self._adapter.end_trial(trial_id, result, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
@@ -83,12 +116,45 @@ class TrialStopper(Stopper):
         return False
 
 
-class MemoryWatcher(Callback):
+class RayWatcher(Callback):
     """Ray Tune callback that ends the experiment when Ray has killed a worker to free memory.
 
     Tune itself ends the experiment only if the worker was killed in a step of a trial. While a
     worker starts, Tune takes the kill for a lost worker, and tries the trial again.
+
+    The callback also tells the adapter regularly that Tune works, and ends the experiment when no
+    node is left, for which Tune would wait forever.
     """
+
+    def __init__(self, adapter: TuneAdapter) -> None:
+        self._adapter = adapter
+        self._next_check = 0.0
+        self._last_node_time = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return an empty state to pickle, without the adapter."""
+        return {}
+
+    def on_step_end(
+        self,
+        iteration: int,  # noqa: ARG002 - Ray's signature
+        trials: list[Trial],  # noqa: ARG002
+        **_info: Any,  # noqa: ANN401
+    ) -> None:
+        """Signal life, and check from time to time that a node is alive.
+
+        Raises:
+            RayError: if no node has been alive for some time.
+        """
+        self._adapter.signal_life()
+        now = time.monotonic()
+        if now < self._next_check:
+            return
+        self._next_check = now + NODE_CHECK_SECONDS
+        if any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+            self._last_node_time = now
+        elif now - self._last_node_time > MAX_SECONDS_WITHOUT_NODE:
+            raise RayError("no node of the cluster is alive")
 
     def on_trial_recover(
         self,

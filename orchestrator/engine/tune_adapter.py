@@ -6,11 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sweeping.tasks import Answer, Task
-from trainables.errors import NalError
+from orchestrator.engine.messages import StopError
+from orchestrator.sweeping.tasks import Answer
 
 if TYPE_CHECKING:
-    from orchestrator.engine.dispatch import Dispatcher
+    from orchestrator.engine.messages import RunDesk
 
 MAX_WORKER_RESTARTS = 3
 """Number of times that Ray restarts the trial of a run whose worker process was lost."""
@@ -29,6 +29,10 @@ If other users occupy a part of the cluster, an idle trial could otherwise keep 
 """
 
 
+LIFE_SECONDS = 2.0
+"""Time between two signs of life for the command, in seconds."""
+
+
 class TuneAdapter:
     """Adapter that presents runs to Tune as trials, and forwards the trials' reports.
 
@@ -40,26 +44,26 @@ class TuneAdapter:
     each run that is handed out, one idle trial is stopped.
 
     Attributes:
-        finished: whether no more trials will be created, since no run is left or an error affects
-            every run.
-        error: error to raise after Tune has returned, since Tune would swallow an error that is
-            raised earlier; None if no error has occurred.
+        finished: whether no more trials will be created, since no run is left or all are to be
+            stopped.
+        is_stopping: whether all runs are to be stopped.
     """
 
-    def __init__(self, dispatcher: Dispatcher, slot_count: int) -> None:
+    def __init__(self, desk: RunDesk, slot_count: int) -> None:
         """Create the adapter.
 
         Args:
-            dispatcher: object that hands out the runs and receives their reports.
+            desk: object that hands out the runs and receives their reports.
             slot_count: number of runs that the cluster can carry out at a time.
         """
-        self._dispatcher = dispatcher
+        self._desk = desk
         self._slot_count = slot_count
         self._initial_idle_trials_left = min(slot_count, MAX_INITIAL_IDLE_TRIALS)
-        self._tasks: dict[str, Task] = {}
+        self._digests: dict[str, str] = {}  # of runs, by the ID of their trial
         self._idle_deadlines: dict[str, float] = {}
+        self._next_sign_of_life = 0.0
         self.finished = False
-        self.error: BaseException | None = None
+        self.is_stopping = False
 
     def next_config(self, trial_id: str) -> dict[str, Any] | None:
         """Return the configuration of a new trial, with a run or idle.
@@ -76,43 +80,51 @@ class TuneAdapter:
             self._initial_idle_trials_left -= 1
             return self._add_idle_trial(trial_id)
         try:
-            task = self._dispatcher.next()
-        except Exception as error:  # noqa: BLE001 - raised after Tune has returned
-            self.fail(error)
+            order = self._desk.next()
+            self.finished = order is None and self._desk.is_done()
+        except StopError:
+            self.stop()
+        if self.finished:
             return None
-        if task is not None:
-            self._tasks[trial_id] = task
+        if order is not None:
+            self._digests[trial_id] = order.digest
             while self._idle_deadlines and self._used_slot_count > self._slot_count:
                 del self._idle_deadlines[next(iter(self._idle_deadlines))]
             return {
-                "spec": task.spec.to_json(),
-                "stops_after": list(task.stops_after),
-                "reported_epoch": self._dispatcher.reported_epoch(task),
+                "spec": order.spec,
+                "stops_after": list(order.stops_after),
+                "reported_epoch": order.reported_epoch,
             }
-        if self._dispatcher.done:
-            self.finished = True
-            return None
         has_free_slot = self._used_slot_count < self._slot_count
         return self._add_idle_trial(trial_id) if has_free_slot else None
 
     @property
     def _used_slot_count(self) -> int:
         """Number of slots in use, including those of runs whose worker was lost."""
-        return len(self._tasks) + len(self._idle_deadlines)
+        return len(self._digests) + len(self._idle_deadlines)
 
     def _add_idle_trial(self, trial_id: str) -> dict[str, Any]:
         self._idle_deadlines[trial_id] = time.monotonic() + MAX_IDLE_SECONDS
         return {"idle": True}
 
-    def fail(self, error: BaseException) -> None:
-        """Stop all trials, and store an error to raise after Tune has returned."""
-        self.error = error
-        self.finished = True
+    def stop(self) -> None:
+        """Stop all trials."""
+        self.finished = self.is_stopping = True
+
+    def signal_life(self) -> None:
+        """Tell the command from time to time that Tune still works."""
+        if self.is_stopping or time.monotonic() < self._next_sign_of_life:
+            return
+        self._next_sign_of_life = time.monotonic() + LIFE_SECONDS
+        try:
+            self._desk.signal_life()
+        except StopError:
+            self.stop()
 
     def should_stop(self, trial_id: str) -> bool:
         """Return whether a trial must stop at its next report."""
-        if trial_id in self._tasks:
-            return self.error is not None
+        if trial_id in self._digests:
+            return self.is_stopping
         return self.finished or time.monotonic() > self._idle_deadlines.get(trial_id, 0.0)
 
     def report(self, trial_id: str, report: dict[str, Any]) -> None:
@@ -122,12 +134,12 @@ class TuneAdapter:
             trial_id: Tune's ID of the trial.
             report: report as `RunTrainable.step` returned it.
         """
-        task = self._tasks.get(trial_id)
-        if task is not None:
+        digest = self._digests.get(trial_id)
+        if digest is not None and not self.is_stopping:
             try:
-                self._dispatcher.report(task, json.loads(report["rows"]))
-            except Exception as error:  # noqa: BLE001 - raised after Tune has returned
-                self.fail(error)
+                self._desk.report(digest, json.loads(report["rows"]))
+            except StopError:
+                self.stop()
 
     def end_trial(self, trial_id: str, report: dict[str, Any] | None, *, lost: bool) -> None:
         """Handle the end of a trial.
@@ -138,26 +150,24 @@ class TuneAdapter:
             lost: whether the trial ended because its worker was lost too often.
         """
         self._idle_deadlines.pop(trial_id, None)
-        task = self._tasks.pop(trial_id, None)
-        if task is None or self.error is not None:  # an error interrupts runs without ending them
+        digest = self._digests.pop(trial_id, None)
+        if digest is None or self.is_stopping:  # a stop interrupts runs without ending them
             return
         try:
-            self._end_run(task, report or {}, lost=lost)
-        except Exception as error:  # noqa: BLE001 - raised after Tune has returned
-            self.fail(error)
+            self._end_run(digest, report or {}, lost=lost)
+        except StopError:
+            self.stop()
 
-    def _end_run(self, task: Task, report: dict[str, Any], *, lost: bool) -> None:
+    def _end_run(self, digest: str, report: dict[str, Any], *, lost: bool) -> None:
         if lost:
             losses = MAX_WORKER_RESTARTS + 1
-            self._dispatcher.end(task, f"the worker process of the run was lost {losses} times")
+            self._desk.end(digest, f"the worker process of the run was lost {losses} times")
             return
-        answer = self._dispatcher.report(task, json.loads(report.get("rows", "[]")))
+        answer = self._desk.report(digest, json.loads(report.get("rows", "[]")))
         if "error" in report:
-            error = NalError(report["error"])
-            error.exit_code = report["exit_code"]
-            raise error
-        if report.get("stopped") and "crash" not in report and answer is not Answer.STOP:
-            actions = {Answer.WAIT: self._dispatcher.park, Answer.CONTINUE: self._dispatcher.resume}
-            actions[answer](task)
+            self._desk.fail(report["error"], report["exit_code"])
+        elif report.get("stopped") and "crash" not in report and answer is not Answer.STOP:
+            actions = {Answer.WAIT: self._desk.park, Answer.CONTINUE: self._desk.resume}
+            actions[answer](digest)
         else:
-            self._dispatcher.end(task, report.get("crash", ""))
+            self._desk.end(digest, report.get("crash", ""))

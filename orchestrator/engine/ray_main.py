@@ -1,0 +1,191 @@
+"""Main module of the Ray process, which carries out a command's runs on Ray Tune.
+
+Tune's own saved state is not used. Every order is a new Tune experiment, whose searcher hands out
+the runs without a final result. The checkpoint and the result of a run are found by the digest of
+the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestrator.engine.cluster import (
+    check_nodes,
+    count_slots,
+    cpus_for_fewer_runs,
+    has_gpus,
+    process_temp_dir,
+    ray_cluster,
+)
+from orchestrator.engine.messages import (
+    Call,
+    CarryOutOrder,
+    Failure,
+    MemoryLack,
+    Notice,
+    OrderDone,
+    Reply,
+    RunOrder,
+    StopError,
+)
+from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
+from trainables.errors import NalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.engine.messages import StartOrder
+    from orchestrator.sweeping.tasks import Answer
+    from trainables.training.job import Row
+
+PARENT_CHECK_SECONDS = 0.5
+"""Time between two checks whether the command still exists, in seconds."""
+
+
+class RemoteDesk:
+    """The command's `RunDesk`, called by a pipe.
+
+    Args:
+        connection: end of the pipe.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def next(self) -> RunOrder | None:
+        """See `RunDesk`."""
+        return cast("RunOrder | None", self._call("next"))
+
+    def is_done(self) -> bool:
+        """See `RunDesk`."""
+        return cast("bool", self._call("is_done"))
+
+    def report(self, digest: str, rows: Sequence[Row]) -> Answer:
+        """See `RunDesk`."""
+        return cast("Answer", self._call("report", digest, rows))
+
+    def end(self, digest: str, reason: str) -> None:
+        """See `RunDesk`."""
+        self._call("end", digest, reason)
+
+    def park(self, digest: str) -> None:
+        """See `RunDesk`."""
+        self._call("park", digest)
+
+    def resume(self, digest: str) -> None:
+        """See `RunDesk`."""
+        self._call("resume", digest)
+
+    def fail(self, message: str, exit_code: int) -> None:
+        """See `RunDesk`."""
+        self._call("fail", message, exit_code)
+
+    def signal_life(self) -> None:
+        """See `RunDesk`."""
+        self._call("signal_life")
+
+    def _call(self, method: str, *arguments: Any) -> object:  # noqa: ANN401 - of any method
+        """Call a method of the command's `RunDesk` and return its value."""
+        self._connection.send(Call(method, arguments))
+        value = self._connection.recv()
+        if value is Reply.STOP:
+            raise StopError
+        return cast("object", value)
+
+
+def carry_out(order: CarryOutOrder, desk: RemoteDesk) -> OrderDone | MemoryLack:
+    """Carry out the runs of a command on Ray, which must have been started or joined.
+
+    Args:
+        order: order of the command.
+        desk: interface through which the runs are handed out.
+
+    Raises:
+        UserError: if no node has enough CPUs and GPUs for one run.
+    """
+    from ray import tune
+    from ray.exceptions import OutOfMemoryError
+    from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+    from orchestrator.engine.searcher import RayWatcher, RunSearcher, TrialStopper
+    from trainables.trainable import RunTrainable
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    job, cpus = order.job, order.cpus
+    gpus = job.gpus if has_gpus() else 0.0
+    adapter = TuneAdapter(desk, count_slots(cpus, gpus))
+    trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
+    with process_temp_dir() as storage:
+        tuner = Tuner(
+            tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+            tune_config=TuneConfig(
+                search_alg=RunSearcher(adapter), num_samples=-1, reuse_actors=True
+            ),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex[:8],
+                storage_path=storage,
+                stop=TrialStopper(adapter),
+                callbacks=[RayWatcher(adapter)],
+                verbose=0,
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
+            ),
+        )
+        try:
+            tuner.fit()
+        except Exception as error:
+            is_memory_lack = isinstance(error, OutOfMemoryError) or isinstance(
+                error.__cause__, OutOfMemoryError
+            )
+            if not is_memory_lack or adapter.is_stopping:
+                raise
+            return MemoryLack(cpus_for_fewer_runs(cpus, gpus))
+    return OrderDone()
+
+
+def main(connection: Connection) -> None:
+    """Follow the orders of the command that has started this process, until it closes the pipe.
+
+    Args:
+        connection: end of the pipe.
+    """
+    # The command receives these signals too, and ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    parent = os.getppid()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    start: StartOrder = connection.recv()
+    try:
+        with ray_cluster(start.address, lambda text: connection.send(Notice(text))):
+            if start.address is not None:
+                check_nodes(start.home)
+            connection.send(OrderDone())
+            while True:
+                try:
+                    order: CarryOutOrder = connection.recv()
+                except EOFError:
+                    return
+                connection.send(carry_out(order, RemoteDesk(connection)))
+    except NalError as error:
+        connection.send(Failure(str(error), error.exit_code))
+    except (BrokenPipeError, EOFError):  # the command has ended
+        return
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process at once when the process that has started it has ended."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))
