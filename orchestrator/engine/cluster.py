@@ -55,6 +55,9 @@ LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 This is Ray's default on macOS. Ray reads the variable when it is imported.
 """
 
+STOP_SIGNALS = frozenset((signal.SIGINT, signal.SIGTERM))
+"""Signals with which the user or a job scheduler ends a command."""
+
 NODE_TIMEOUT_SECONDS = 120.0
 """Time limit for the check of a cluster node, including the start of a worker, in seconds."""
 
@@ -203,36 +206,33 @@ def _connect(address: str | None, temp_dir: str) -> None:
     previous_handler = signal.getsignal(signal.SIGTERM)
     if not address and not AUTH_VARIABLES & os.environ.keys():
         _create_auth_token()
+    signals: set[int] = set()
     try:
         # Ray puts the driver's working directory on the module search path of its workers.
-        with chdir(working_dir_of_workers(temp_dir)), _received_signals() as signals:
+        with chdir(working_dir_of_workers(temp_dir)), _collect_signals(signals):
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **({} if address else local_options),
             )
-    except SystemExit as error:
-        ray.shutdown()
-        raise KeyboardInterrupt from error
+    except (Exception, SystemExit):
+        if not signals & STOP_SIGNALS:
+            raise
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-    if signals & {signal.SIGINT, signal.SIGTERM}:
+    if signals & STOP_SIGNALS:
         ray.shutdown()
         raise KeyboardInterrupt
 
 
 @contextmanager
-def _received_signals() -> Iterator[set[int]]:
-    """Collect the signals that this process receives in the context, whatever handlers do.
+def _collect_signals(signals: set[int]) -> Iterator[None]:
+    """Add to a set the numbers of the signals that this process receives in the context.
 
     An exception that a handler raises in a destructor or in a function that Python calls after a
     fork is lost. Python would print it with its stack; in the context it does not.
-
-    Yields:
-        The set that contains the numbers of the signals after the context.
     """
-    signals: set[int] = set()
     reader, writer = socket.socketpair()
     with reader, writer:
         reader.settimeout(0)
@@ -245,7 +245,7 @@ def _received_signals() -> Iterator[set[int]]:
             else previous_hook(lost)
         )
         try:
-            yield signals
+            yield
         finally:
             sys.unraisablehook = previous_hook
             signal.set_wakeup_fd(previous_fd)
