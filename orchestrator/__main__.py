@@ -26,9 +26,11 @@ def main() -> None:
     """Run the command line and exit the process.
 
     An error of the user is printed as one line, without a traceback. SIGTERM, which job schedulers
-    send, ends a command like Ctrl-C.
+    send, and SIGHUP, the end of the terminal, end a command like Ctrl-C.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     # SQLAlchemy would print the traceback of an interrupt that reaches it.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:

@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlags, with_flags
+from orchestrator.output_files import check_output_files
 from reports.spread import Spread
 from trainables.errors import InterruptionError
 
@@ -236,6 +237,7 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Print the table of sweeps, and write figures and a page."""
+    check_output_files(out or (), html, figures)
     if layout is None and locations.uses_home_store:
         from orchestrator.recorded_names import check_recorded, require_sweeps
 

@@ -1,4 +1,4 @@
-"""Reading of runs from the tables of an MLflow store that is a database."""
+"""Reading of runs from the tables of an MLflow store that is a database, and writing of a tag."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
     create_engine,
+    insert,
     inspect,
     literal,
     select,
+    update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from reports.stored_runs import (
     DIGEST_TAG,
@@ -115,6 +119,26 @@ def open_database(uri: str) -> Iterator[DatabaseReader]:
     MLFLOW_SCHEMA.create_all(empty_engine)
     with empty_engine.connect() as connection:
         yield DatabaseReader(connection)
+
+
+def write_tag(uri: str, run_id: str, name: str, value: str) -> None:
+    """Set a tag of a run in an MLflow store that is a database.
+
+    Args:
+        uri: URI of the database.
+        run_id: MLflow's ID of the run.
+        name: name of the tag.
+        value: value of the tag.
+    """
+    is_tag = and_(TAGS.c.run_uuid == run_id, TAGS.c.key == name)
+    engine = create_engine(uri)
+    try:
+        with engine.begin() as connection:
+            if not connection.execute(update(TAGS).where(is_tag).values(value=value)).rowcount:
+                row = {"run_uuid": run_id, "key": name, "value": value}
+                connection.execute(insert(TAGS).values(row))
+    finally:
+        engine.dispose()
 
 
 class DatabaseReader(StoreReader):
@@ -217,10 +241,14 @@ class DatabaseReader(StoreReader):
         ).where(columns.run_uuid.in_(run_ids))
         sql = query.compile(self._connection.engine, compile_kwargs={"literal_binds": True})
         values: dict[str, dict[str, Any]] = defaultdict(dict)
-        with closing(self._connection.connection.cursor()) as cursor:
-            cursor.execute(str(sql))
-            for run_id, name, value, is_nan in cursor.fetchall():
-                values[run_id][name] = math.nan if is_nan else value
+        try:
+            with closing(self._connection.connection.cursor()) as cursor:
+                cursor.execute(str(sql))
+                rows = cursor.fetchall()
+        except self._connection.dialect.loaded_dbapi.Error as error:
+            raise SQLAlchemyError(str(error)) from error
+        for run_id, name, value, is_nan in rows:
+            values[run_id][name] = math.nan if is_nan else value
         return values
 
 

@@ -78,7 +78,9 @@ def _missing_runs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Itera
         if missing_seeds and plan.state != "finished":
             yield f"Missing runs: {_cell_label(summary)}, {_seeds_text(missing_seeds)}."
         elif missing_seeds:
-            yield _failed_runs_note(summary, missing_seeds, "could not be carried out")
+            verb = "was" if len(missing_seeds) == 1 else "were"
+            outcome = f"could not be carried out, or {verb} deleted in MLflow"
+            yield _failed_runs_note(summary, missing_seeds, outcome)
         if summary.out_of_memory_seeds:
             yield _failed_runs_note(summary, summary.out_of_memory_seeds, "ran out of memory")
     if any(summary.diverged_count for summary in cells):
@@ -263,9 +265,10 @@ def _test_set_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         )
         return
     error = math.sqrt(best * (100 - best) / size)
+    decimals = max(1, math.ceil(-math.log10(error)))  # so that the error is not printed as 0
     yield (
-        f"Another test set of {size:,} images would change an accuracy of {best:.1f} % by "
-        f"{error:.1f} points (standard error), which ± does not contain."
+        f"Another test set of {size:,} images would change an accuracy of {best:.{decimals}f} % by "
+        f"{error:.{decimals}f} points (standard error), which ± does not contain."
     )
 
 

@@ -37,6 +37,9 @@ MAX_RESTARTS_AT_SAME_SIZE = 3
 MAX_LOSSES_WITHOUT_PROGRESS = 3
 """Number of times that Ray may be lost before any run has made progress again."""
 
+MAX_LINE_LENGTH = 200
+"""Number of characters of a line of Ray that a message quotes at most."""
+
 
 @dataclass
 class RayEngine:
@@ -50,7 +53,7 @@ class RayEngine:
 
     address: str | None = None
     opener: Opener = open_run
-    _processes: list[RayProcess] = field(default_factory=list)
+    _process: RayProcess | None = field(default=None, init=False)
 
     @property
     def max_concurrent_runs(self) -> None:
@@ -97,23 +100,23 @@ class RayEngine:
         try:
             yield
         finally:
-            self._processes.pop().end()
+            if self._process is not None:
+                self._process.end()
+                self._process = None
 
-    def _start_process(self, home: Path, listener: Listener) -> None:
-        """Start a Ray process, in place of the present one if there is one."""
-        if self._processes:
-            self._processes.pop().kill()
-        process = RayProcess(self.address, home)
+    def _start_process(self, home: Path, listener: Listener) -> RayProcess:
+        """Start a Ray process, in place of the present one if there is one, and return it."""
+        if self._process is not None:
+            self._process.kill()
+        self._process = process = RayProcess(self.address, home)
         try:
             process.wait_for_start(listener.on_notice)
-        except BaseException as error:
+        except RayLostError as error:
+            raise lasting_loss(f"{error} while it was started", process) from error
+        except BaseException:
             process.kill()
-            if isinstance(error, RayLostError):
-                raise ServiceError(
-                    f"{error} while it was started: {self._advice(process)}"
-                ) from error
             raise
-        self._processes.append(process)
+        return process
 
     def carry_out(self, task_source: TaskSource, job: Job, listener: Listener) -> None:
         """Carry out all runs of a task source with Ray, which `start` must have started or joined.
@@ -131,22 +134,20 @@ class RayEngine:
             ServiceError: if the memory does not suffice even for the fewest runs at a time, or Ray
                 is lost again and again.
         """
+        if self._process is None:
+            raise ValueError("the engine was not started")
+        process = self._process
         desk = DispatcherDesk(Dispatcher(task_source, job.home, listener))
-        cpus, restarts_left, losses_left = job.cpus, MAX_RESTARTS_AT_SAME_SIZE, 0
+        cpus, restarts_left, losses = job.cpus, MAX_RESTARTS_AT_SAME_SIZE, 0
         while True:
             order = CarryOutOrder(job, self.opener, cpus)
-            process = self._processes[-1]
             try:
                 outcome = process.carry_out(order, desk, listener.on_notice)
             except RayLostError as error:
-                losses_left = (
-                    MAX_LOSSES_WITHOUT_PROGRESS if desk.has_progress else losses_left
-                ) - 1
+                losses = 1 if desk.has_progress else losses + 1
                 desk.has_progress = False
-                if losses_left < 0:
-                    raise ServiceError(
-                        f"{error}, again and again: {self._advice(process)}"
-                    ) from error
+                if losses > MAX_LOSSES_WITHOUT_PROGRESS:
+                    raise lasting_loss(f"{error}, {losses} times", process) from error
                 listener.on_notice(
                     f"{error}: it is started again, and the runs continue from their checkpoints"
                 )
@@ -172,8 +173,22 @@ class RayEngine:
                     + " runs at a time"
                 )
                 cpus = outcome.fewer_cpus
-            self._start_process(job.home, listener)
+            process = self._start_process(job.home, listener)
             desk.resume_all()
+
+
+def lasting_loss(text: str, process: RayProcess) -> ServiceError:
+    """Return the error for a Ray process that cannot be used any more.
+
+    Args:
+        text: what has happened.
+        process: the process, whose last line of output is added to the text.
+    """
+    last_line = process.last_line()[:MAX_LINE_LENGTH]
+    return ServiceError(
+        f"{text}: type the same command again to continue, or add --engine inline"
+        + (f" (Ray has printed: {last_line})" if last_line else "")
+    )
 
 
 class DispatcherDesk:

@@ -72,12 +72,7 @@ class RayProcess:
             )
         self._connection = Connection(own_end.detach())
         self._owes_reply = False
-        self._order: object = StartOrder(address, home)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the process can carry out orders."""
-        return not self._connection.closed
+        self._start_order = StartOrder(address, home)
 
     def wait_for_start(self, on_notice: Callable[[str], None]) -> None:
         """Wait until Ray was started or the cluster was joined.
@@ -89,7 +84,7 @@ class RayProcess:
             RayLostError: if the process has ended.
             NalError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        self._send(self._order)
+        self._send(self._start_order)
         while isinstance(message := self._receive(None), Notice):
             on_notice(message.text)
         self._raise_failure(message)
@@ -142,16 +137,19 @@ class RayProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once, and with it Ray on this machine."""
+        """End the process at once, unless it has ended, and with it Ray on this machine."""
         self._connection.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.returncode is None:  # else another process may have its ID
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._output.close()
         remove_stale_temp_dirs()
 
     def last_line(self) -> str:
         """Return the last line that the process, or Ray in it, has printed; "" if there is none."""
+        if self._output.closed:
+            return ""
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -161,11 +161,17 @@ def check_sizes(plan: Plan, loaded_study: LoadedStudy) -> None:
             check_state_size(method, values, group.train_count, len(plan.dataset.classes))
             recipe = group.spec.recipe
             if recipe.drop_last and group.train_count < recipe.batch_size:
+                is_of_study = recipe.batch_size == matched_recipe(study).batch_size
+                is_posterior = any(group.spec == spec for spec in plan.posterior_specs)
+                if is_posterior:
+                    key = "posterior.recipe.batch_size"
+                else:
+                    key = "recipe.batch_size" if is_of_study else "methods"
                 raise FieldError(
-                    "recipe.batch_size",
-                    f"must be at most {group.train_count}, the number of samples that "
-                    f"{group.spec.method} is trained on, since recipe.drop_last leaves out "
-                    f"smaller batches, got {recipe.batch_size}",
+                    key,
+                    f"batch_size must be at most {group.train_count}, the number of samples that "
+                    f"{group.spec.method} is trained on, since drop_last leaves out smaller "
+                    f"batches, got {recipe.batch_size}",
                 )
     except FieldError as error:
         raise loaded_study.to_study_error(error) from error

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.tracker import RESUMABLE_STATUSES, STARTED_TAG
-from reports.store import open_store, translate_store_errors
+from reports.database_reader import write_tag
+from reports.store import translate_database_errors
 from reports.stored_runs import ENDED_STATUSES, open_reader
 from trainables.databases import database_path
 
@@ -35,16 +36,18 @@ class FinishedSweep:
     def mark_started(self, uri: str) -> None:
         """Make the sweep the latest one of its store, as its command was typed again.
 
+        The tag is written without MLflow, whose import would take most of the command's time.
+
         Args:
-            uri: URI of the MLflow store.
+            uri: URI of the MLflow store, which is a database.
 
         Raises:
             ServiceError: if the store has failed.
             HomeError: if the SQLite file cannot be written.
         """
-        client = open_store(uri)
-        with translate_store_errors(uri):
-            client.set_tag(self.run_id, STARTED_TAG, datetime.now(UTC).isoformat())
+        now = datetime.now(UTC).isoformat()
+        with translate_database_errors(uri):
+            write_tag(uri, self.run_id, STARTED_TAG, now)
 
 
 def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> FinishedSweep | None:

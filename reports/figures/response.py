@@ -337,7 +337,7 @@ def _caption(source: FigureSource, search: TuningRecord, count: int, fit: Fit) -
     titles = [source.scenario_title(name) for name in search.serves if name in source.all_scenarios]
     chosen = f" Chosen: {format_values(search.chosen)}." if search.chosen else ""
     reference = f" Reference: {format_values(search.reference.values)}." if search.reference else ""
-    tied_share = f"{(fit.margin >= 0).mean():.0%} of the searched range"
+    tied_share = f"{100 * (fit.margin >= 0).mean():.0f} % of the searched range"
     return (
         f"Response of {search.method_title} on {source.plan.dataset.title}, "
         f"{', '.join(dict.fromkeys(titles))}: {source.plan.protocol}, Gaussian process on the "

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from reports.page.plot import HEIGHT, WIDTH
 from reports.pairs import PAIRS_NOTE
 from reports.verdict import VERDICTS_NOTE
+from reports.words import format_p_value
 
 if TYPE_CHECKING:
     from reports.page.content import Page, PageCell
@@ -51,6 +52,7 @@ def format_page(page: Page) -> str:
         script=Markup(script),  # noqa: S704 - a file of this package
         verdicts_note=VERDICTS_NOTE,
         pairs_note=PAIRS_NOTE,
+        format_p_value=format_p_value,
     )
 
 

@@ -124,8 +124,8 @@ def test_missing_and_diverged_seeds_are_noted_and_do_not_compete() -> None:
     assert (missing.text, missing.remark) == ("98.00 ± 0.00", "2 of 3 seeds")
     assert (ce.remark, ce.bold, missing.bold, diverged.bold) == ("", False, False, False)
     assert (
-        "NAL, λ = 0.5, α = 0.9, symmetric 40 %: 1 of 3 runs could not be carried out (seed 2)."
-        in table.notes
+        "NAL, λ = 0.5, α = 0.9, symmetric 40 %: 1 of 3 runs could not be carried out, or was "
+        "deleted in MLflow (seed 2)." in table.notes
     )
     assert "Where runs diverged, mean and ± are over the runs that finished." in table.notes
 
@@ -146,7 +146,8 @@ def test_a_row_of_failed_runs_names_the_outcome_and_the_command_that_shows_the_e
     ]
     table = comparison_table(make_plan(cells), recorded_runs(results))
     assert table.notes[:2] == (
-        "Cross Entropy, symmetric 40 %: 3 of 3 runs could not be carried out (seeds 0, 1, 2). "
+        "Cross Entropy, symmetric 40 %: 3 of 3 runs could not be carried out, or were deleted in "
+        "MLflow (seeds 0, 1, 2). "
         "To see why: python -m orchestrator train digits --method ce --seed 0",
         "GCE, symmetric 40 %: 3 of 3 runs ran out of memory (seeds 0, 1, 2). "
         "To see why: python -m orchestrator train digits --method gce --seed 0",

@@ -12,7 +12,7 @@ from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
 from reports import database_reader, server_reader
-from reports.database_reader import MLFLOW_SCHEMA
+from reports.database_reader import MLFLOW_SCHEMA, write_tag
 from reports.server_reader import ServerReader
 from reports.store import open_store
 from reports.stored_runs import open_reader
@@ -20,6 +20,7 @@ from search_spaces.schema import Phase
 from trainables.errors import HomeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -47,9 +48,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     return client
 
 
+def texts(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return metrics as texts, by which NaN can be compared."""
+    return {name: str(value) for name, value in metrics.items()}
+
+
 def test_a_database_gives_what_mlflow_gives(client: MlflowClient) -> None:
     expected = {
-        run.info.run_id: (run.info.status, run.data.tags, run.data.params, str(run.data.metrics))
+        run.info.run_id: (run.info.status, run.data.tags, run.data.params, texts(run.data.metrics))
         for run in client.search_runs(["1"], "tags.`nal.sweep` LIKE 'b%'")
     }
     with open_reader(client.tracking_uri) as store:
@@ -58,7 +64,7 @@ def test_a_database_gives_what_mlflow_gives(client: MlflowClient) -> None:
     for run in runs:
         status, tags, params, metrics = expected[run.info.run_id]
         assert (run.info.status, run.data.tags, run.data.params) == (status, tags, params)
-        assert sorted(str(run.data.metrics)) == sorted(metrics)
+        assert texts(run.data.metrics) == metrics
 
 
 @pytest.mark.parametrize("single_queries", [0, 100])
@@ -124,6 +130,26 @@ def test_a_store_of_another_version_is_read_if_it_has_the_columns(tmp_path: Path
         pytest.raises(HomeError, match=r"^MLflow store .* failed: no such column: runs\.status$"),
         open_reader(uri) as store,
     ):
+        list(store.read_runs({"nal.kind": "sweep"}))
+
+
+def test_a_written_tag_is_read_by_mlflow(tmp_path: Path) -> None:
+    client = open_store(fresh_store(tmp_path))
+    run_id = client.create_run(client.create_experiment("digits"), tags={"a": "1"}).info.run_id
+    for name, value in (("a", "2"), ("b", "it's 100 % new")):
+        write_tag(client.tracking_uri, run_id, name, value)
+    tags = client.get_run(run_id).data.tags
+    assert (tags["a"], tags["b"]) == ("2", "it's 100 % new")
+
+
+def test_damage_in_a_table_of_values_is_told_in_one_line(tmp_path: Path) -> None:
+    uri = fresh_store(tmp_path)
+    client = open_store(uri)
+    run_id = client.create_run(client.create_experiment("digits")).info.run_id
+    client.set_tag(run_id, "nal.kind", "sweep")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("DROP TABLE params")
+    with pytest.raises(HomeError, match=r"params"), open_reader(uri) as store:
         list(store.read_runs({"nal.kind": "sweep"}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,6 +136,10 @@ class RunSpec:
         A field or parameter that was added after a release is left out while it has its neutral
         value, under which runs behave as before.
         """
+        return deepcopy(self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        """Return the identity of the spec, parts of which other specs share."""
         needs = {"needs": dict(self.needs)} if self.needs else {}
         return {**self._settings_identity(), "seeds": identity_of(self.seeds), **needs}
 
@@ -171,13 +176,13 @@ class RunSpec:
 
     def to_json(self) -> str:
         """Return the canonical JSON text from which the digest of the spec is computed."""
-        return canonical_json(self.identity())
+        return canonical_json(self._identity())
 
     @property
     def digest(self) -> str:
         """SHA-256 of the spec's canonical JSON in hexadecimal, which is the name of the run."""
         if not self._digest:  # cached, since it is read often
-            object.__setattr__(self, "_digest", digest_of(self.identity()))
+            object.__setattr__(self, "_digest", digest_of(self._identity()))
         return self._digest
 
     @classmethod

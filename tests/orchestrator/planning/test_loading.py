@@ -57,7 +57,7 @@ def test_an_epoch_without_a_whole_batch_is_refused() -> None:
         sets = ("recipe.drop_last=true", f"recipe.batch_size={batch_size}", "subset=50")
         loaded_study = small_study(sets=sets)
         plan = Plan("small", loaded_study.study, random_data())
-        message = "recipe.batch_size.*must be at most 35, the number of samples that nal is .*64$"
+        message = r"recipe\.batch_size: batch_size must be at most 35, .* nal is trained on.*64$"
         with pytest.raises(StudyError, match=message) if is_refused else nullcontext():
             check_sizes(plan, loaded_study)
 
