@@ -96,8 +96,8 @@ class RayEngine:
         Raises:
             ServiceError: if Ray, the cluster or one of its nodes cannot be used.
         """
-        self._start_process(home, listener)
         try:
+            self._start_process(home, listener)
             yield
         finally:
             if self._process is not None:

@@ -22,7 +22,6 @@ from orchestrator.engine.cluster import (
     count_slots,
     cpus_for_fewer_runs,
     has_gpus,
-    process_temp_dir,
     ray_cluster,
 )
 from orchestrator.engine.messages import (
@@ -36,6 +35,7 @@ from orchestrator.engine.messages import (
     RunOrder,
     StopError,
 )
+from orchestrator.engine.temp_dirs import process_temp_dir
 from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
 from trainables.errors import NalError
 
@@ -133,7 +133,7 @@ def carry_out(order: CarryOutOrder, desk: RemoteDesk) -> OrderDone | MemoryLack:
                 name=uuid.uuid4().hex[:8],
                 storage_path=storage,
                 stop=TrialStopper(adapter),
-                callbacks=[RayWatcher(adapter)],
+                callbacks=[RayWatcher(adapter.signal_life)],
                 verbose=0,
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),

@@ -113,7 +113,8 @@ class RayProcess:
                 on_notice(message.text)
             else:
                 self._raise_failure(message)
-                return message
+                outcome: OrderDone | MemoryLack = message
+                return outcome
 
     def stop(self) -> None:
         """Let the process stop all runs of its order; end it if that takes too long."""

@@ -16,6 +16,8 @@ from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ray.tune.experiment import Trial
 
     from orchestrator.engine.tune_adapter import TuneAdapter
@@ -122,17 +124,20 @@ class RayWatcher(Callback):
     Tune itself ends the experiment only if the worker was killed in a step of a trial. While a
     worker starts, Tune takes the kill for a lost worker, and tries the trial again.
 
-    The callback also tells the adapter regularly that Tune works, and ends the experiment when no
-    node is left, for which Tune would wait forever.
+    The callback also signals regularly that Tune works, and ends the experiment when no node is
+    left, for which Tune would wait forever.
+
+    Args:
+        signal_life: function that is called after every step of Tune.
     """
 
-    def __init__(self, adapter: TuneAdapter) -> None:
-        self._adapter = adapter
+    def __init__(self, signal_life: Callable[[], None]) -> None:
+        self._signal_life = signal_life
         self._next_check = 0.0
         self._last_node_time = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return an empty state to pickle, without the adapter."""
+        """Return an empty state to pickle, without the function."""
         return {}
 
     def on_step_end(
@@ -146,7 +151,7 @@ class RayWatcher(Callback):
         Raises:
             RayError: if no node has been alive for some time.
         """
-        self._adapter.signal_life()
+        self._signal_life()
         now = time.monotonic()
         if now < self._next_check:
             return

@@ -19,13 +19,12 @@ from task_sources import EPOCHS, SPECS, RecordingListener, ScriptedTaskSource, a
 
 import orchestrator.engine as package
 from orchestrator.engine.base import engine_names, engine_of
-from orchestrator.engine.cluster import check_nodes
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.engine.ray_engine import RayEngine
 from orchestrator.flags import Locations
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, RunList, Task
-from trainables.errors import DataError, NalError, RecordError, ServiceError
+from trainables.errors import DataError, NalError, RecordError
 from trainables.run.parameters import FrozenMap
 from trainables.run.recipe import Recipe
 from trainables.run.record import Record
@@ -36,26 +35,34 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.base import Engine
     from trainables.run.result import RunResult
+    from trainables.training.job import Opener
 
 ALL_EPOCHS = list(range(1, EPOCHS + 1))
-ENGINES: dict[str, Callable[..., Engine]] = {"inline": InlineEngine, "ray": RayEngine}
 
 
 @pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
+def ray_engine() -> Iterator[Callable[..., Engine]]:
+    """Return a function that returns the started engine with an opener."""
     # Workers inherit the driver's environment, but not its module search path.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        with RayEngine().start(Path(), RecordingListener()):
-            yield
+        engine = RayEngine()
+
+        def with_opener(opener: Opener) -> Engine:
+            engine.opener = opener
+            return engine
+
+        with engine.start(Path(), RecordingListener()):
+            yield with_opener
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
-    """The class of each engine in turn, after its start."""
-    if request.param == "ray":
-        request.getfixturevalue("_ray")
-    return ENGINES[request.param]
+    """Function that returns each engine in turn, after its start, with an opener."""
+    if request.param == "inline":
+        return InlineEngine
+    function: Callable[..., Engine] = request.getfixturevalue("ray_engine")
+    return function
 
 
 def carry_out(
@@ -247,23 +254,22 @@ def test_a_stopped_result_is_not_the_result_of_a_crashed_run(
 
 
 class InterruptedListener(RecordingListener):
-    """A listener that sends SIGINT and swallows the exception, as Ray's code may."""
+    """A listener that sends SIGINT at the start of a run."""
 
     def on_start(self, task: Task) -> None:
         super().on_start(task)
-        with suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
-def test_an_interrupt_is_not_lost(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_runs_but_not_ray(
+    ray_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
     listener = InterruptedListener()
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        sweep_of(RayEngine, tmp_path, listener)
+        sweep_of(ray_engine, tmp_path, listener)
     assert len(listener.starts) == 1
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert sweep_of(ray_engine, tmp_path).done
 
 
 def test_a_user_error_ends_the_sweep(engine: Callable[..., Engine], tmp_path: Path) -> None:
@@ -288,20 +294,22 @@ def test_an_error_of_a_worker_keeps_its_exit_code(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
-def test_a_lost_worker_is_replaced_and_rows_are_reported_once(tmp_path: Path) -> None:
+def test_a_lost_worker_is_replaced_and_rows_are_reported_once(
+    ray_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
     misbehave(tmp_path, die_once_after=4, seconds=0.3)
-    task_source = carry_out(RayEngine, tmp_path, ScriptedTaskSource(SPECS[:1], (2,)))
+    task_source = carry_out(ray_engine, tmp_path, ScriptedTaskSource(SPECS[:1], (2,)))
     assert list(tmp_path.glob("died.*"))
     assert task_source.epochs(0) == ALL_EPOCHS
     assert [end[:2] for end in task_source.ends] == [(0, "finished")]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
-def test_a_sweep_goes_on_after_a_lost_worker(tmp_path: Path) -> None:
+def test_a_sweep_goes_on_after_a_lost_worker(
+    ray_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
     misbehave(tmp_path, die_once_above=8.0)
-    sweep = sweep_of(RayEngine, tmp_path, sets=("reference.nal.lambda=9",), trials=1)
+    sweep = sweep_of(ray_engine, tmp_path, sets=("reference.nal.lambda=9",), trials=1)
     assert list(tmp_path.glob("died.*"))
     assert sweep.done
     assert sweep.failures == []
@@ -337,15 +345,6 @@ def test_a_stopped_real_run_continues_bit_for_bit(
     assert result is not None
     assert (result.trace, result.diagnostics) == (whole.trace, whole.diagnostics)
     assert (result.status, result.labels, result.split) == (whole.status, whole.labels, whole.split)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
-def test_nodes_are_checked_for_the_package_and_the_home(tmp_path: Path) -> None:
-    check_nodes(tmp_path)
-    missing = tmp_path / "elsewhere"
-    with pytest.raises(ServiceError, match=f"cannot access --home {missing}"):
-        check_nodes(missing)
 
 
 def test_all_rows_of_a_recorded_run_are_reported_whatever_the_answer(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import ray
 from orchestrator.engine import cluster
 from orchestrator.engine.cluster import (
     AUTH_VARIABLES,
+    check_nodes,
     count_slots,
     cpus_for_fewer_runs,
     has_gpus,
@@ -142,33 +142,6 @@ def test_a_start_that_is_always_too_slow_is_explained(monkeypatch: pytest.Monkey
     assert len(notices) == cluster.MAX_START_ATTEMPTS - 1
 
 
-class InterruptedDestructor:
-    """An object in whose destructor the process receives a signal."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self._number = number
-
-    def __del__(self) -> None:
-        signal.raise_signal(self._number)
-
-
-@pytest.mark.usefixtures("_no_ray", "user_home")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_neither_lost_nor_printed_while_ray_starts(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def init(**_options: Any) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
-        InterruptedDestructor(number)
-
-    monkeypatch.setattr(ray, "init", init)
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), ray_cluster(None, print):
-        pytest.fail("Ray has started")
-    assert signal.getsignal(signal.SIGTERM) is handler
-    assert signal.set_wakeup_fd(-1) == -1
-
-
 @pytest.fixture
 def user_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the home directory of a user who has no token for Ray and has chosen nothing."""
@@ -237,3 +210,12 @@ def test_ray_on_this_machine_uses_the_cpus_of_the_affinity_only() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert process.stdout.splitlines()[-1] == "1"
+
+
+@pytest.mark.slow
+def test_nodes_are_checked_for_the_package_and_the_home(tmp_path: Path) -> None:
+    missing = tmp_path / "elsewhere"
+    with ray_cluster(None, print):
+        check_nodes(tmp_path)
+        with pytest.raises(ServiceError, match=f"cannot access --home {missing}"):
+            check_nodes(missing)

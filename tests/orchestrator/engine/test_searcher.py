@@ -1,14 +1,17 @@
-"""Workers that Ray's memory monitor kills while they start."""
+"""Workers that Ray's memory monitor kills while they start, and a cluster without nodes."""
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ray.exceptions import OutOfMemoryError
+import ray
+from ray.exceptions import OutOfMemoryError, RayError
 
-from orchestrator.engine.searcher import MemoryWatcher
+from orchestrator.engine import searcher
+from orchestrator.engine.searcher import RayWatcher, do_nothing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +28,29 @@ def test_a_worker_killed_to_free_memory_is_not_taken_for_a_lost_one(tmp_path: Pa
         tmp_path, "1 worker(s) were killed due to the node running low on memory. Memory on the"
     )
     with pytest.raises(OutOfMemoryError, match="low on memory"):
-        MemoryWatcher().on_trial_recover(iteration=1, trials=[trial], trial=trial)
+        RayWatcher(do_nothing).on_trial_recover(iteration=1, trials=[trial], trial=trial)
 
 
 def test_a_lost_worker_is_tried_again(tmp_path: Path) -> None:
     trial = failed_trial(tmp_path, "The actor died unexpectedly before finishing this task.")
-    MemoryWatcher().on_trial_recover(iteration=1, trials=[trial], trial=trial)
+    RayWatcher(do_nothing).on_trial_recover(iteration=1, trials=[trial], trial=trial)
     trial.error_file = None
-    MemoryWatcher().on_trial_recover(iteration=1, trials=[trial], trial=trial)
+    RayWatcher(do_nothing).on_trial_recover(iteration=1, trials=[trial], trial=trial)
+
+
+def test_a_cluster_without_a_live_node_is_lost_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, nodes = 1000.0, [{"Alive": True}]
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    signs: list[float] = []
+    watcher = RayWatcher(lambda: signs.append(now))
+    watcher.on_step_end(1, [])
+    nodes = [{"Alive": False}]
+    now += searcher.MAX_SECONDS_WITHOUT_NODE - 1
+    watcher.on_step_end(2, [])
+    now += searcher.NODE_CHECK_SECONDS + 1
+    with pytest.raises(RayError, match="no node of the cluster is alive"):
+        watcher.on_step_end(3, [])
+    assert len(signs) == 3

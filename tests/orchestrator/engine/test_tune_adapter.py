@@ -11,6 +11,8 @@ from task_sources import RecordingListener
 
 from orchestrator.engine import tune_adapter
 from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.messages import StopError
+from orchestrator.engine.ray_engine import DispatcherDesk
 from orchestrator.engine.tune_adapter import TuneAdapter
 from orchestrator.sweeping.sweep import Sweep
 
@@ -23,10 +25,24 @@ if TYPE_CHECKING:
 IDLE = {"idle": True}
 
 
+class StoppingDesk(DispatcherDesk):
+    """A desk that stops all runs after an error, as the command does.
+
+    Attributes:
+        message: message of the error; "" before an error.
+    """
+
+    message = ""
+
+    def fail(self, message: str, exit_code: int) -> None:
+        self.message = f"{message} ({exit_code})"
+        raise StopError
+
+
 def open_adapter(home: Path, slots: int = 2) -> tuple[TuneAdapter, Sweep]:
     sweep = Sweep(small_plan(), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
-    return TuneAdapter(Dispatcher(sweep, home, RecordingListener()), slots), sweep
+    return TuneAdapter(StoppingDesk(Dispatcher(sweep, home, RecordingListener())), slots), sweep
 
 
 def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:
@@ -87,7 +103,7 @@ def test_an_error_stops_every_trial(tmp_path: Path) -> None:
     assert not adapter.should_stop("t2")
     adapter.end_trial("t1", {"error": "the disk is full", "exit_code": 2}, lost=False)
     assert adapter.finished
-    assert str(adapter.error) == "the disk is full"
+    assert adapter._desk.message == "the disk is full (2)"  # type: ignore[attr-defined]
     assert adapter.should_stop("t2")
     assert adapter.next_config("t3") is None
     adapter.end_trial("t2", {"rows": "[]", "done": False, "stopped": False}, lost=False)
@@ -100,9 +116,9 @@ def test_the_adapter_finishes_with_the_sweep(tmp_path: Path) -> None:
     while not adapter.finished:
         name = f"t{number}"
         config = adapter.next_config(name)
-        task = adapter._tasks.get(name)
-        if task is not None:
-            record_run(tmp_path, task.spec)
+        digest = adapter._digests.get(name)
+        if digest is not None:
+            record_run(tmp_path, adapter._desk._tasks[digest].spec)  # type: ignore[attr-defined]
             adapter.end_trial(name, {"done": True}, lost=False)
         elif config == IDLE:
             adapter.end_trial(name, None, lost=False)
