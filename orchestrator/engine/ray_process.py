@@ -40,6 +40,9 @@ It sends one every few seconds, even if no run has anything to report.
 STOP_SECONDS = 5.0
 """Time limit for the workers to end their runs after an interrupt, in seconds."""
 
+SIGNAL_SECONDS = 1.0
+"""Time that a signal may take to reach all processes of a command, in seconds."""
+
 END_SECONDS = 10.0
 """Time limit for Ray to end, in seconds."""
 
@@ -182,6 +185,12 @@ class RayProcess:
             raise self._lost() from error
 
     def _lost(self) -> RayLostError:
+        """Return the error for a process that has ended.
+
+        A job scheduler ends a command by a signal to all its processes. Some time is given for the
+        signal to arrive here too, which then counts.
+        """
+        time.sleep(SIGNAL_SECONDS)
         return RayLostError("Ray has ended unexpectedly")
 
     def _raise_failure(self, message: object) -> None:
