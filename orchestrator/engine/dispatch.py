@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -196,7 +197,8 @@ def forward_interrupts(callback: Callable[[KeyboardInterrupt], None]) -> Iterato
 
     SIGTERM, which job schedulers send, is treated like SIGINT (Ctrl-C).
 
-    A library may swallow the exception; the callback then is the only way to notice the interrupt.
+    A library may swallow the exception, and Python does so in a destructor; the callback then is
+    the only way to notice the interrupt. What Python would print about it is left out.
 
     Args:
         callback: function that receives the exception.
@@ -207,11 +209,18 @@ def forward_interrupts(callback: Callable[[KeyboardInterrupt], None]) -> Iterato
         callback(error)
         raise error
 
+    def print_lost_error(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            previous_hook(lost)
+
+    previous_hook = sys.unraisablehook
+    sys.unraisablehook = print_lost_error
     previous_handlers = {
         number: signal.signal(number, handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
+        sys.unraisablehook = previous_hook
         for number, previous_handler in previous_handlers.items():
             signal.signal(number, previous_handler)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.cluster import check_cluster
-from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
 from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RunOrder
 from orchestrator.engine.ray_process import RayLostError, RayProcess
 from trainables.cpus import usable_cpu_count
@@ -142,7 +142,8 @@ class RayEngine:
         while True:
             order = CarryOutOrder(job, self.opener, cpus)
             try:
-                outcome = process.carry_out(order, desk, listener.on_notice)
+                with forward_interrupts(desk.interrupts.append):
+                    outcome = process.carry_out(order, desk, listener.on_notice)
             except RayLostError as error:
                 losses = 1 if desk.has_progress else losses + 1
                 desk.has_progress = False
@@ -196,6 +197,7 @@ class DispatcherDesk:
 
     Attributes:
         has_progress: whether a run has reported metrics or ended since this was set to False.
+        interrupts: interrupts by the user, which a library may have swallowed.
 
     Args:
         dispatcher: object that hands out the runs and receives their reports.
@@ -205,6 +207,7 @@ class DispatcherDesk:
         self._dispatcher = dispatcher
         self._tasks: dict[str, Task] = {}
         self.has_progress = True
+        self.interrupts: list[KeyboardInterrupt] = []
 
     def next(self) -> RunOrder | None:
         """See `RunDesk`."""
@@ -249,7 +252,13 @@ class DispatcherDesk:
         raise error
 
     def signal_life(self) -> None:
-        """See `RunDesk`."""
+        """Notice an interrupt that was swallowed.
+
+        Raises:
+            KeyboardInterrupt: if the user has interrupted the command.
+        """
+        if self.interrupts:
+            raise self.interrupts[0]
 
     def resume_all(self) -> None:
         """Queue all runs that are being carried out to continue, after their workers were lost."""

@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_RAY = """
-import sys
-sys.modules["ray"] = None
-from orchestrator.__main__ import main
-main()
-"""
 SHORT = ("sweep", "digits", "--trials", "2", "--seeds", "2", "--set", "select.seeds=[2000]")
 
 
-def run_without_ray(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process in which Ray cannot be imported."""
+def run_without_ray(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command where Ray cannot be imported.
+
+    Args:
+        folder: folder for a module in place of Ray.
+        arguments: arguments of the command.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / "ray.py").write_text("raise ImportError('Ray is not installed')")
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_RAY, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(CHECKOUT)])},
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -40,12 +42,12 @@ def run_without_ray(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_ray_is_not_required(tmp_path: Path) -> None:
     command = (*SHORT, "--epochs", 8, "--home", tmp_path)
-    failed = run_without_ray(*command)
+    failed = run_without_ray(tmp_path / "modules", *command)
     assert failed.returncode == 2
     last = failed.stderr.splitlines()[-1]
     assert last.startswith("error: Ray cannot be imported (")
     assert last.endswith("add --engine inline")
-    finished = run_without_ray(*command, "--engine", "inline", "--json")
+    finished = run_without_ray(tmp_path / "modules", *command, "--engine", "inline", "--json")
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["state"] == "finished"
     check_curves(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)

@@ -104,6 +104,14 @@ def test_runs_continue_with_fewer_at_a_time_after_a_lack_of_memory(tmp_path: Pat
     assert max(attempts(tmp_path).values()) >= 2
 
 
+def command_line(process: psutil.Process) -> str:
+    """Return the command line of a process; "" if it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 class KillingListener(RecordingListener):
     """A listener that kills a process of Ray once, when a run has trained two epochs.
 
@@ -120,7 +128,7 @@ class KillingListener(RecordingListener):
         super().on_report(task, row)
         if row.get("epoch", 0) >= 2 and not self.killed:
             for process in psutil.Process().children(recursive=True):
-                if self._name in " ".join(process.cmdline()):
+                if self._name in command_line(process):
                     self.killed.append(process.pid)
                     process.kill()
 
@@ -144,7 +152,7 @@ def test_runs_continue_after_a_process_of_ray_was_killed(tmp_path: Path, name: s
 
 def is_ray(process: psutil.Process) -> bool:
     """Return whether a process belongs to Ray; its agents outlive a killed raylet by a minute."""
-    words = " ".join(process.cmdline())
+    words = command_line(process)
     return "ray" in words and "agent" not in words.lower()
 
 
