@@ -200,11 +200,11 @@ class SweepResults:
         """
         return verdicts_frame(find_replications(self.plan, self.recorded))
 
-    def figure(self, key: str, scenario: str | None = None) -> SweepFigure:
+    def figure(self, key: str | int, scenario: str | None = None) -> SweepFigure:
         """Make a figure.
 
         Args:
-            key: "1", "2", "3", "4", "sensitivity", "curves" or "response".
+            key: "1", "2", "3", "4", "sensitivity", "curves", "response" or "ranks".
             scenario: name of the scenario of a figure about one; None for the first with label
                 noise.
 
@@ -213,7 +213,7 @@ class SweepResults:
         """
         from reports.figures.catalogue import FIGURES
 
-        kind = _find("figure", key, FIGURES)
+        kind = _find("figure", str(key), FIGURES)
         source = open_source(self.uri, self.home, self.plan, self.recorded, scenario)
         return SweepFigure(kind.make(source))
 

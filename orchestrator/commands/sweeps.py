@@ -186,7 +186,8 @@ def _remove_from_mlflow(locations: Locations, use: SweepUse, console: Console) -
         text = f"the MLflow runs of the sweep were not marked as deleted: {error}"
     else:
         text = (
-            f"{format_count(count, 'run')} marked as deleted in {mask_password(uri)}; {GC_ADVICE}"
+            f"{format_count(count, 'MLflow run')} (those of the sweep and its cells too) marked as "
+            f"deleted in {mask_password(uri)}; {GC_ADVICE}"
         )
     console.print(f"\n{text}", soft_wrap=True)
 

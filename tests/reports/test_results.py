@@ -131,6 +131,7 @@ def test_the_page_has_the_table(sweep: SweepResults) -> None:
         (lambda sweep: sweep.table("std"), "there is no spread 'std'; did you mean 'sd'?"),
         (lambda sweep: sweep.table(columns=["hour"]), "no column 'hour'; did you mean 'hours'?"),
         (lambda sweep: sweep.figure("curve"), "there is no figure 'curve'; did you mean 'curves'?"),
+        (lambda sweep: sweep.figure(9), "there is no figure '9'"),
         (
             lambda sweep: sweep.figure("response"),
             "needs at least 6 trials of its search, of",

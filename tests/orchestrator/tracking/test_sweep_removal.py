@@ -284,7 +284,9 @@ def test_mlflow_runs_of_the_sweep_alone_are_deleted_and_stay_deleted(
     remove(home)
     expected = {("", *digests(9)), *((B, digest) for digest in digests(2, 3))}
     assert active_runs(home) == expected
-    assert "5 runs marked as deleted in sqlite:" in capsys.readouterr().out  # 3, a cell, a sweep
+    assert (
+        "5 MLflow runs (those of the sweep and its cells too) marked as" in capsys.readouterr().out
+    )  # 3, a cell, a sweep
     update_home_store(home)
     assert active_runs(home) == expected
     restore_store(home, f"sqlite:///{home.path}/mlflow.db")
