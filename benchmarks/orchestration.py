@@ -29,6 +29,7 @@ import optuna  # noqa: E402 - found beside the checkout from here on
 from fake_runs import open_fake  # noqa: E402
 from plans import random_data, small_study  # noqa: E402
 
+from orchestrator.engine.cluster import ray_cluster  # noqa: E402
 from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
@@ -39,6 +40,7 @@ from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
 from orchestrator.tracking.recording import SweepRecorder  # noqa: E402
 from reports.store import home_store_uri  # noqa: E402
 from search_spaces.schema import Phase  # noqa: E402
+from trainables.cpus import usable_cpu_count  # noqa: E402
 from trainables.training.job import Job  # noqa: E402
 
 if TYPE_CHECKING:
@@ -72,8 +74,13 @@ class StartTimer:
         """Do nothing."""
 
 
-def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
+def sweep_seconds(engine: RayEngine, home: Home, runs: int) -> dict[str, float]:
     """Carry out a sweep of about `runs` runs, of which 30 are trials, and write it to MLflow.
+
+    Args:
+        engine: engine that was started.
+        home: home folder of the sweep.
+        runs: approximate number of runs.
 
     Returns:
         The numbers of the benchmark, by title.
@@ -90,7 +97,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
         recorder = SweepRecorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
         recorder.resume()
         tracker.flush()  # excludes MLflow's import and the creation of its database
-        RayEngine(opener=open_fake).carry_out(sweep, job, listener)
+        engine.carry_out(sweep, job, listener)
         end_time = time.perf_counter()
         recorder.save_plan()
         tracker.flush()
@@ -99,7 +106,7 @@ def sweep_seconds(home: Home, runs: int, slots: float) -> dict[str, float]:
     return {
         "runs": done,
         "trials among them": sweep.ended_run_counts[Phase.SEARCH],
-        "at once": slots,
+        "at once": usable_cpu_count(),
         "seconds per run until the last has ended": (end_time - listener.start_time) / done,
         "seconds per run until all stands in MLflow": (written_time - listener.start_time) / done,
     }
@@ -133,7 +140,7 @@ def bare_seconds(home: Path, runs: int) -> float:
 
 
 def main() -> None:
-    """Measure a sweep and plain Ray Tune trials on one cluster, and save the numbers."""
+    """Measure a sweep and plain Ray Tune trials, one after the other, and save the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     runs: int = parser.parse_args().runs
@@ -145,23 +152,22 @@ def main() -> None:
     bare.mkdir()
     start = time.perf_counter()
     try:
-        with RayEngine().start(home.path, StartTimer()):
-            import ray
-
+        engine = RayEngine(opener=open_fake)
+        with engine.start(home.path, StartTimer()):
             start_seconds = time.perf_counter() - start
-            slots = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]  # Ray has no annotation
-            numbers = sweep_seconds(home, runs, slots)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+            numbers = sweep_seconds(engine, home, runs)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        with ray_cluster(None, print):
             bare_trial = bare_seconds(bare, runs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     numbers |= {
         "seconds per bare Tune trial, its workers' start included": bare_trial,
         "seconds until Ray had started": start_seconds,
-        "peak memory of the driver, MB": memory,
+        "peak memory of the command, without its Ray process, MB": memory,
     }
     rounded: dict[str, float | bool] = {name: round(n, 3) for name, n in numbers.items()}
-    rounded["torch imported in the driver"] = "torch" in sys.modules
+    rounded["torch imported in the command"] = "torch" in sys.modules
     save_numbers(f"orchestration-{runs}", rounded, ("ray", "optuna", "mlflow"))
 
 

@@ -157,7 +157,7 @@ class DatabaseReader(StoreReader):
         experiment_id: str | None = None,
         digests: Collection[str] | None = None,
     ) -> Iterator[MlflowRun]:
-        """See `StoreReader`."""
+        """Yield the runs that have some tags; the arguments are those of `StoreReader`."""
         if digests is not None and not digests:
             return
         rows = iter(self._connection.execute(_run_query(tags, experiment_id)).all())
@@ -168,7 +168,7 @@ class DatabaseReader(StoreReader):
             yield from self._complete_runs(batch)
 
     def read_tags(self, sweep_digest: str, names: Collection[str]) -> list[TaggedRun]:
-        """See `StoreReader`."""
+        """Return some tags of the runs of a sweep."""
         of_sweep = select(TAGS.c.run_uuid).where(
             TAGS.c.key == "nal.sweep", TAGS.c.value == sweep_digest
         )
@@ -191,7 +191,7 @@ class DatabaseReader(StoreReader):
     def read_histories(
         self, run_ids: Sequence[str], metric: str
     ) -> dict[str, list[tuple[int, float]]]:
-        """See `StoreReader`."""
+        """Return all values of a metric in some runs, by the run's ID."""
         histories: dict[str, list[tuple[int, float]]] = {run_id: [] for run_id in run_ids}
         remaining_ids = iter(run_ids)
         while batch := list(islice(remaining_ids, RUNS_PER_HISTORY_QUERY)):

@@ -39,7 +39,7 @@ class ServerReader(StoreReader):
         experiment_id: str | None = None,
         digests: Collection[str] | None = None,
     ) -> Iterator[MlflowRun]:
-        """See `StoreReader`."""
+        """Yield the runs that have some tags; the arguments are those of `StoreReader`."""
         if digests is None:
             yield from self._search(tags, experiment_id)
         elif len(digests) <= MAX_SINGLE_QUERIES:
@@ -51,13 +51,13 @@ class ServerReader(StoreReader):
                     yield run
 
     def read_tags(self, sweep_digest: str, names: Collection[str]) -> list[TaggedRun]:  # noqa: ARG002
-        """See `StoreReader`."""
+        """Return no run, since a server has no request for tags alone."""
         return []
 
     def read_histories(
         self, run_ids: Sequence[str], metric: str
     ) -> dict[str, list[tuple[int, float]]]:
-        """See `StoreReader`."""
+        """Return all values of a metric in some runs, by the run's ID."""
         return {
             run_id: [
                 (entry.step, entry.value)

@@ -210,7 +210,7 @@ class DispatcherDesk:
         self.interrupts: list[KeyboardInterrupt] = []
 
     def next(self) -> RunOrder | None:
-        """See `RunDesk`."""
+        """Return the next run to carry out; None if none can start now or no run is left."""
         task = self._dispatcher.next()
         if task is None:
             return None
@@ -220,25 +220,25 @@ class DispatcherDesk:
         return RunOrder(digest, task.spec.to_json(), tuple(task.stops_after), epoch)
 
     def is_done(self) -> bool:
-        """See `RunDesk`."""
+        """Return whether no run is left to carry out."""
         return self._dispatcher.done
 
     def report(self, digest: str, rows: Sequence[Row]) -> Answer:
-        """See `RunDesk`."""
+        """Report the metrics of a run's new epochs, and return how the run proceeds."""
         self.has_progress |= bool(rows)
         return self._dispatcher.report(self._tasks[digest], rows)
 
     def end(self, digest: str, reason: str) -> None:
-        """See `RunDesk`."""
+        """Report the end of a run, and the reason why it could not be carried out or ""."""
         self.has_progress = True
         self._dispatcher.end(self._tasks.pop(digest), reason)
 
     def park(self, digest: str) -> None:
-        """See `RunDesk`."""
+        """Set a stopped run aside until it is answered anew."""
         self._dispatcher.park(self._tasks.pop(digest))
 
     def resume(self, digest: str) -> None:
-        """See `RunDesk`."""
+        """Queue a stopped run to continue before any new run starts."""
         self._dispatcher.resume(self._tasks.pop(digest))
 
     def fail(self, message: str, exit_code: int) -> None:

@@ -61,35 +61,35 @@ class RemoteDesk:
         self._connection = connection
 
     def next(self) -> RunOrder | None:
-        """See `RunDesk`."""
+        """Ask for the next run; None if none can start now or no run is left."""
         return cast("RunOrder | None", self._call("next"))
 
     def is_done(self) -> bool:
-        """See `RunDesk`."""
+        """Ask whether no run is left to carry out."""
         return cast("bool", self._call("is_done"))
 
     def report(self, digest: str, rows: Sequence[Row]) -> Answer:
-        """See `RunDesk`."""
+        """Report the metrics of a run's new epochs, and return how the run proceeds."""
         return cast("Answer", self._call("report", digest, rows))
 
     def end(self, digest: str, reason: str) -> None:
-        """See `RunDesk`."""
+        """Report the end of a run, and the reason why it could not be carried out or ""."""
         self._call("end", digest, reason)
 
     def park(self, digest: str) -> None:
-        """See `RunDesk`."""
+        """Set a stopped run aside until it is answered anew."""
         self._call("park", digest)
 
     def resume(self, digest: str) -> None:
-        """See `RunDesk`."""
+        """Queue a stopped run to continue before any new run starts."""
         self._call("resume", digest)
 
     def fail(self, message: str, exit_code: int) -> None:
-        """See `RunDesk`."""
+        """Report an error that affects every run."""
         self._call("fail", message, exit_code)
 
     def signal_life(self) -> None:
-        """See `RunDesk`."""
+        """Report that Ray still works."""
         self._call("signal_life")
 
     def _call(self, method: str, *arguments: Any) -> object:  # noqa: ANN401 - of any method
