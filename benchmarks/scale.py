@@ -272,7 +272,8 @@ def sync_costs(home: Home, folder: Path) -> dict[str, float]:
         if name == "sync":
             restore_store(home, uri)
         else:
-            write_bare(uri, [recorded_result(home, digest) for digest in digests])
+            results = [recorded_result(home, digest) for digest in digests]
+            write_bare(uri, folder / "bare-artifacts", results)
         seconds[name] = (time.process_time() - start) / len(digests)
     return {
         "sync: runs": len(digests),
@@ -282,10 +283,10 @@ def sync_costs(home: Home, folder: Path) -> dict[str, float]:
     }
 
 
-def write_bare(uri: str, results: Sequence[RunResult]) -> None:
+def write_bare(uri: str, artifact_dir: Path, results: Sequence[RunResult]) -> None:
     """Write runs to an MLflow store by MLflow's own calls, four for each run."""
     client = open_store(uri)
-    experiment_id = client.create_experiment("bare")
+    experiment_id = client.create_experiment("bare", artifact_location=artifact_dir.as_uri())
     for result in results:
         tags = run_tags(result, Phase.CONFIRM, "bare")
         run_id = client.create_run(
