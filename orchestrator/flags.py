@@ -211,7 +211,9 @@ class Locations:
         data_dir: absolute path of the folder of datasets; None for `data/` in the home folder.
         home_dir: absolute path of the home folder, to which all results are written.
         engine: name of the engine.
-        ray_address: address of a running Ray cluster; None to start a new Ray on this machine.
+        ray_address: address of a running Ray cluster, or "auto" for the one of which this machine
+            is a node; None to start a new Ray on this machine.
+        max_concurrent: largest number of runs at a time; None if only CPUs and GPUs limit it.
         tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
     """
 
@@ -224,7 +226,16 @@ class Locations:
     ] = "ray"
     ray_address: Annotated[
         str | None,
-        typer.Option(help="HOST:PORT of a running Ray cluster. [default: start Ray here]"),
+        typer.Option(
+            help="HOST:PORT of a running Ray cluster; on one of its nodes, auto. "
+            "[default: start Ray here]"
+        ),
+    ] = None
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most runs at a time. [default: as many as fit on the CPUs and GPUs]"
+        ),
     ] = None
     tracking_uri: Annotated[
         str | None,

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+import ray
 from ray import tune
 
 from trainables.errors import NalError
@@ -26,13 +27,14 @@ class RunTrainable(tune.Trainable):
     The configuration of a trial contains the run's "spec" as canonical JSON, the epochs after which
     the run stops ("stops_after"), and the last epoch that was reported to the driver
     ("reported_epoch"). A trial with the key "idle" in its configuration has no run and only keeps a
-    worker process ready. Ray's own checkpoints are not used: a run's checkpoint is found by the
-    digest of its spec, on whichever machine the run continues.
+    worker process ready. "placement" has labels of the nodes on which Ray may place the trial.
+    Ray's own checkpoints are not used: a run's checkpoint is found by the digest of its spec, on
+    whichever machine the run continues.
 
     A report contains the "rows" (metrics) of the epochs since the previous report, as JSON text,
-    and whether the run has "stopped". The message of a `NalError` is reported under "error", with
-    its "exit_code", and any other exception under "crash". Exceptions are not raised, since Ray
-    would then repeat the trial.
+    whether the run has "stopped", and Ray's ID of the "node". The message of a `NalError` is
+    reported under "error", with its "exit_code", and any other exception under "crash". Exceptions
+    are not raised, since the worker would then be taken for lost.
     """
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:  # noqa: ANN401
@@ -88,7 +90,12 @@ class RunTrainable(tune.Trainable):
         rows = attempt.rows_since(self._reported_epoch)
         if rows:
             self._reported_epoch = int(rows[-1]["epoch"])
-        report = {"done": done, "stopped": attempt.stopped, "rows": json.dumps(rows)}
+        report = {
+            "done": done,
+            "stopped": attempt.stopped,
+            "rows": json.dumps(rows),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
         if isinstance(attempt.exception, NalError):
             report["error"] = str(attempt.exception)
             report["exit_code"] = attempt.exception.exit_code

@@ -118,8 +118,8 @@ def engine_of(locations: Locations) -> Engine:
     """Return the engine that the command-line flags select.
 
     Raises:
-        UserError: if no engine has the selected name, or if the flags contain a Ray address but
-            select an engine without Ray.
+        UserError: if no engine has the selected name, or if the flags contain a Ray address or a
+            number of concurrent runs that the selected engine does not have.
     """
     names = engine_names()
     if locations.engine not in names:
@@ -130,6 +130,11 @@ def engine_of(locations: Locations) -> Engine:
         raise UserError(
             f"--ray-address: --engine {locations.engine} uses no Ray cluster: leave out one of "
             "the two flags"
+        )
+    if locations.max_concurrent is not None and locations.engine == "inline":
+        raise UserError(
+            "--max-concurrent: --engine inline carries out one run at a time: leave out one of the "
+            "two flags"
         )
     module = importlib.import_module(f"{package.__name__}.{locations.engine}{MODULE_SUFFIX}")
     engine: Engine = module.create_engine(locations)

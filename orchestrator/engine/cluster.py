@@ -1,4 +1,4 @@
-"""Starting Ray on this machine, joining a Ray cluster, and checking both before their use."""
+"""Starting Ray on this machine, and joining a Ray cluster after a check of its address."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.temp_dirs import process_temp_dir
 from orchestrator.interpreter import module_command, working_dir_of_workers
-from reports.words import format_count
 from trainables.cpus import usable_cpu_count
-from trainables.errors import ServiceError, UserError
+from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -35,8 +35,9 @@ RAY_ENVIRONMENT = {
 }
 """Environment variables that are set in the process that controls Ray.
 
-They turn off Ray's output, usage statistics and snapshots of the experiment. They also hide all
-GPUs from workers to which Ray has assigned none.
+They turn off Ray's output, usage statistics and snapshots of the experiment. They hide all GPUs
+from workers to which Ray has assigned none. If the head node does not answer, Ray ends the process
+after 20 s.
 """
 
 AUTH_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
@@ -51,9 +52,6 @@ LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 This is Ray's default on macOS. Ray reads the variable when it is imported.
 """
 
-NODE_TIMEOUT_SECONDS = 120.0
-"""Time limit for the check of a cluster node, including the start of a worker, in seconds."""
-
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Time limit for connecting to a cluster, in seconds; Ray itself would wait for minutes."""
 
@@ -63,43 +61,118 @@ MAX_START_ATTEMPTS = 3
 HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
 """Time limit for the health check of a Ray cluster, in seconds."""
 
+THIS_CLUSTER = "auto"
+"""Address that stands for the cluster of which this machine is a node."""
+
+JOIN_ERRORS = (
+    (
+        "InvalidAuthToken",
+        "rejects this user's token: copy the token of the cluster (`ray get-auth-token` on its head"
+        " node) to ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH",
+    ),
+    (
+        "Version mismatch",
+        "has another version of Ray or Python: install the same versions on this machine",
+    ),
+    (
+        "running Ray instance",
+        "is not there: no Ray is running on this machine; type the command on a node of the "
+        "cluster, or start Ray (`ray start --head`)",
+    ),
+    (
+        "matched Raylet address",
+        "can be reached, but this machine is none of its nodes: type the command on a node, or make"
+        " this machine one (`ray start --address=HOST:PORT --num-cpus 0` trains nothing here)",
+    ),
+)
+"""Parts of Ray's messages on a cluster that cannot be joined, and what they mean to the user."""
+
 
 def check_cluster(address: str) -> None:
     """Check that a Ray cluster responds at an address, within ten seconds.
 
     Args:
-        address: HOST:PORT of the cluster's head node.
+        address: HOST:PORT of the cluster's head node, or `THIS_CLUSTER`.
 
     Raises:
         ServiceError: if no cluster responds, or the address is malformed.
     """
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or "/" in host:
-        raise ServiceError(
-            f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
-            "10.0.0.1:6379"
-        )
     _use_auth_token()
     hint = "start the cluster (`ray start --head`) or correct the address"
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ServiceError(
-            f"--ray-address {address} cannot be reached ({error}): {hint}"
-        ) from error
+    if address != THIS_CLUSTER:
+        host, port = _host_and_port(address)
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ServiceError(
+                f"--ray-address {address} cannot be reached ({error}): {hint}"
+            ) from error
     # `ray.init` has no time limit, so Ray's own health check runs in a process that can be killed.
-    command = module_command("ray.scripts.scripts", "health-check", "--address", address)
-    try:
-        is_healthy = not subprocess.run(  # noqa: S603 - our own interpreter
-            command, capture_output=True, timeout=HEALTH_CHECK_TIMEOUT_SECONDS, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        is_healthy = False
-    if not is_healthy:
+    output = _health_check(address, os.environ)
+    if output is None:
+        return
+    raise ServiceError(
+        f"--ray-address {address} "
+        + (_explain(output) or f"does not respond as a Ray cluster of this version: {hint}")
+    )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Return the host and the port of a cluster's address.
+
+    Raises:
+        ServiceError: if the address is malformed.
+    """
+    if address.startswith("ray://"):
         raise ServiceError(
-            f"--ray-address {address} does not respond as a Ray cluster of this version, or "
-            f"rejects this user's token: {hint}"
+            f"--ray-address {address}: an address of Ray Client cannot be used: type the command "
+            f"on a node of the cluster (through `ray attach`, `ray job submit`, `kubectl exec` or "
+            f"ssh), with --ray-address {THIS_CLUSTER}"
         )
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or not host or "/" in host:
+        raise ServiceError(
+            f"--ray-address {address}: write HOST:PORT of the cluster's head node, such as "
+            f"10.0.0.1:6379, or {THIS_CLUSTER} on a node of the cluster"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _health_check(address: str, environment: Mapping[str, str]) -> str | None:
+    """Return None if a Ray cluster responds, else the output of Ray's health check.
+
+    Args:
+        address: HOST:PORT of the cluster's head node, or `THIS_CLUSTER`.
+        environment: environment variables of the check, which contain the user's token.
+    """
+    options = [] if address == THIS_CLUSTER else ["--address", address]
+    try:
+        process = subprocess.run(  # noqa: S603 - our own interpreter
+            module_command("ray.scripts.scripts", "health-check", *options),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=HEALTH_CHECK_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return process.stdout if process.returncode else None
+
+
+def _explain(text: str) -> str:
+    """Return what a message of Ray about a cluster means to the user; "" if that is unknown."""
+    return next((meaning for part, meaning in JOIN_ERRORS if part in text), "")
+
+
+def _accepts_strangers(address: str) -> bool:
+    """Return whether a Ray cluster follows orders of anyone who reaches its ports."""
+    without_token = {
+        name: value for name, value in os.environ.items() if name not in AUTH_VARIABLES
+    }
+    return _health_check(address, without_token | {"RAY_AUTH_MODE": "disabled"}) is None
 
 
 def _use_auth_token() -> None:
@@ -140,8 +213,10 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
     slowly for Ray's own time limits, so a failed start is repeated.
 
     Args:
-        address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
-        on_notice: function that receives one line for the user before the start is repeated.
+        address: HOST:PORT of the cluster's head node, or `THIS_CLUSTER`; None to start Ray on this
+            machine.
+        on_notice: function that receives one line for the user before the start is repeated, and
+            if the cluster is open to anyone.
 
     Raises:
         ServiceError: if no attempt succeeds, or Ray is not installed.
@@ -165,6 +240,8 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
                 break
             except Exception as error:  # Ray raises plain `Exception`
                 ray.shutdown()
+                if address and (meaning := _explain(str(error))):
+                    raise ServiceError(f"{target} {meaning}") from error
                 reason = (str(error).strip().splitlines() or ["no message"])[0]
                 if attempt == MAX_START_ATTEMPTS:
                     raise ServiceError(
@@ -177,6 +254,12 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
                     f"{MAX_START_ATTEMPTS}"
                 )
         try:
+            if address and _accepts_strangers(address):
+                on_notice(
+                    f"WARNING: the Ray cluster at {address} asks for no token: anyone who reaches "
+                    "its ports can run programs as you on its nodes. Start it with "
+                    "RAY_AUTH_MODE=token"
+                )
             yield
         finally:
             ray.shutdown()
@@ -187,7 +270,8 @@ def _connect(address: str | None, temp_dir: str) -> None:
     import ray
 
     local_options: dict[str, Any] = {
-        "_temp_dir": temp_dir,
+        # Ray lets everyone write to its folder, but nobody else can enter the one around it.
+        "_temp_dir": f"{temp_dir}/r",
         "include_dashboard": False,
         "num_cpus": usable_cpu_count(),
     }
@@ -205,122 +289,3 @@ def _connect(address: str | None, temp_dir: str) -> None:
             )
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-
-
-def check_nodes(home: Path) -> None:
-    """Check that every node of the cluster has this package and access to the home folder.
-
-    Args:
-        home: home folder, in which all runs are recorded.
-
-    Raises:
-        ServiceError: if a node lacks the package or the access; the message names the node.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # A nested function is pickled by value, so a node without the package can run it too.
-    def find_problem(folder: str) -> str:
-        import importlib
-        import pathlib
-
-        try:
-            importlib.import_module("trainables.trainable")
-        except ImportError as error:
-            return f"cannot import nal-orchestrator ({error}): install this package on the node"
-        if not pathlib.Path(folder).is_dir():
-            return f"cannot access --home {folder}: choose a folder that all nodes can access"
-        return ""
-
-    remote_check = ray.remote(num_cpus=0, max_retries=0)(find_problem)
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    problems = {
-        node["NodeManagerAddress"]: remote_check.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(str(home))
-        for node in nodes
-    }
-    for address, result_ref in problems.items():
-        try:
-            problem = ray.get(result_ref, timeout=NODE_TIMEOUT_SECONDS)
-        except ray.exceptions.RayError as error:
-            reason = (str(error).strip().splitlines() or ["no message"])[-1]
-            problem = f"cannot start a worker ({reason})"
-        if problem:
-            raise ServiceError(f"node {address} of the cluster {problem}")
-
-
-def has_gpus() -> bool:
-    """Return whether the connected Ray cluster has at least one GPU."""
-    return any(node.get("GPU", 0.0) > 0 for node in _node_resources())
-
-
-def count_slots(cpus: float, gpus: float) -> int:
-    """Return the number of runs that the connected Ray cluster can carry out at a time.
-
-    A run cannot be divided between nodes, so the number is the sum of those of the nodes.
-
-    Args:
-        cpus: number of CPUs that one run requires.
-        gpus: number of GPUs that one run requires, which may be a fraction.
-
-    Raises:
-        UserError: if no node has enough CPUs and GPUs for one run.
-    """
-    nodes = _node_resources()
-    slot_count = sum(_slots_of(node, cpus, gpus) for node in nodes)
-    if slot_count < 1:
-        node_texts = [
-            f"{format_count(int(node.get('CPU', 0)), 'CPU')} and "
-            f"{format_count(int(node.get('GPU', 0)), 'GPU')}"
-            for node in nodes
-        ]
-        raise UserError(
-            f"one run requires resources.cpus = {cpus:g} and resources.gpus = {gpus:g} on one "
-            f"machine, but Ray's machines have {'; '.join(dict.fromkeys(node_texts))}: reduce "
-            "resources.cpus or resources.gpus with --set"
-        )
-    return slot_count
-
-
-def _node_resources() -> list[dict[str, float]]:
-    """Return the resources of each live node of the connected Ray cluster, such as its CPUs."""
-    import ray
-
-    return [
-        node["Resources"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
-
-
-def _slots_of(available: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Return how many times the CPUs and GPUs of one run are available."""
-    required = (("CPU", cpus), ("GPU", gpus))
-    return int(min(available.get(name, 0.0) // count for name, count in required if count))
-
-
-def cpus_for_fewer_runs(cpus: int, gpus: float) -> int:
-    """Return the number of CPUs per run at which each node carries out half as many runs.
-
-    Ray then starts fewer runs at a time on every node. The number of threads of a run does not
-    depend on its CPUs.
-
-    Args:
-        cpus: number of CPUs that one run occupies at present.
-        gpus: number of GPUs that one run requires, which may be a fraction.
-
-    Returns:
-        The number of CPUs, or `cpus` if no node carries out more than one run at a time.
-    """
-    nodes = [node for node in _node_resources() if _slots_of(node, cpus, gpus) > 0]
-    max_cpus = int(min((node["CPU"] for node in nodes), default=cpus))
-    max_slot_count = max((_slots_of(node, cpus, gpus) for node in nodes), default=0)
-    return next(
-        (
-            more_cpus
-            for more_cpus in range(cpus + 1, max_cpus + 1)
-            if max(_slots_of(node, more_cpus, gpus) for node in nodes) <= max_slot_count / 2
-        ),
-        cpus if max_slot_count <= 1 else max_cpus,
-    )

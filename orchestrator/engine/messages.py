@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from orchestrator.sweeping.tasks import Answer
     from trainables.training.job import Job, Opener, Row
@@ -79,12 +78,11 @@ class StartOrder:
     """Order to start Ray on this machine or to join a cluster; the first message.
 
     Attributes:
-        address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
-        home: home folder, which every node of a cluster must be able to access.
+        address: HOST:PORT of the cluster's head node, or "auto" for the cluster of which this
+            machine is a node; None to start Ray on this machine.
     """
 
     address: str | None
-    home: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,13 @@ class CarryOutOrder:
         job: settings that all runs share.
         opener: function that opens a run for training, called in a worker.
         cpus: number of CPUs that one run occupies.
+        max_concurrent: largest number of runs at a time; None if only CPUs and GPUs limit it.
     """
 
     job: Job
     opener: Opener
     cpus: int
+    max_concurrent: int | None = None
 
 
 class Reply(Enum):

@@ -46,18 +46,17 @@ class RayEngine:
     """Engine that carries out many runs at a time on Ray Tune.
 
     Attributes:
-        address: HOST:PORT of a running Ray cluster; None to start Ray on this machine.
+        address: HOST:PORT of a running Ray cluster, or "auto" for the one of which this machine is
+            a node; None to start Ray on this machine.
+        max_concurrent_runs: largest number of runs at a time; None if only CPUs and GPUs limit it.
         opener: function that opens a run for training, called in a worker; tests pass one that
             opens fake runs.
     """
 
     address: str | None = None
+    max_concurrent_runs: int | None = None
     opener: Opener = open_run
     _process: RayProcess | None = field(default=None, init=False)
-
-    @property
-    def max_concurrent_runs(self) -> None:
-        """None, since only CPUs and GPUs limit the number of runs at a time."""
 
     @property
     def starts_workers(self) -> bool:
@@ -86,29 +85,33 @@ class RayEngine:
             )
 
     @contextmanager
-    def start(self, home: Path, listener: Listener) -> Iterator[None]:
+    def start(
+        self,
+        home: Path,  # noqa: ARG002 - of `Engine`
+        listener: Listener,
+    ) -> Iterator[None]:
         """Start Ray on this machine or join the cluster, for the duration of the context.
 
         Args:
-            home: home folder, which every node must be able to access.
+            home: home folder.
             listener: callbacks, of which `on_notice` is called if the start has to be repeated.
 
         Raises:
-            ServiceError: if Ray, the cluster or one of its nodes cannot be used.
+            ServiceError: if Ray or the cluster cannot be used.
         """
         try:
-            self._start_process(home, listener)
+            self._start_process(listener)
             yield
         finally:
             if self._process is not None:
                 self._process.end()
                 self._process = None
 
-    def _start_process(self, home: Path, listener: Listener) -> RayProcess:
+    def _start_process(self, listener: Listener) -> RayProcess:
         """Start a Ray process, in place of the present one if there is one, and return it."""
         if self._process is not None:
             self._process.kill()
-        self._process = process = RayProcess(self.address, home)
+        self._process = process = RayProcess(self.address)
         try:
             process.wait_for_start(listener.on_notice)
         except RayLostError as error:
@@ -140,11 +143,12 @@ class RayEngine:
         desk = DispatcherDesk(Dispatcher(task_source, job.home, listener))
         cpus, restarts_left, losses = job.cpus, MAX_RESTARTS_AT_SAME_SIZE, 0
         while True:
-            order = CarryOutOrder(job, self.opener, cpus)
+            order = CarryOutOrder(job, self.opener, cpus, self.max_concurrent_runs)
             try:
                 with forward_interrupts(desk.interrupts.append):
                     outcome = process.carry_out(order, desk, listener.on_notice)
             except RayLostError as error:
+                self._require_cluster(error)
                 losses = 1 if desk.has_progress else losses + 1
                 desk.has_progress = False
                 if losses > MAX_LOSSES_WITHOUT_PROGRESS:
@@ -174,8 +178,24 @@ class RayEngine:
                     + " runs at a time"
                 )
                 cpus = outcome.fewer_cpus
-            process = self._start_process(job.home, listener)
+            process = self._start_process(listener)
             desk.resume_all()
+
+    def _require_cluster(self, loss: RayLostError) -> None:
+        """Check that the cluster that was lost can be joined again.
+
+        Raises:
+            ServiceError: if the cluster does not respond.
+        """
+        if self.address is None:
+            return
+        try:
+            check_cluster(self.address)
+        except ServiceError as error:
+            raise ServiceError(
+                f"{loss}, and {error}. Type the same command again when the cluster is back: "
+                "recorded runs are not trained again"
+            ) from error
 
 
 def lasting_loss(text: str, process: RayProcess) -> ServiceError:
@@ -268,4 +288,4 @@ class DispatcherDesk:
 
 def create_engine(locations: Locations) -> RayEngine:
     """Return the engine for the cluster that the flags name, or for Ray on this machine."""
-    return RayEngine(locations.ray_address)
+    return RayEngine(locations.ray_address, locations.max_concurrent)

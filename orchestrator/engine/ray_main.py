@@ -14,16 +14,12 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import nullcontext
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.engine.cluster import (
-    check_nodes,
-    count_slots,
-    cpus_for_fewer_runs,
-    has_gpus,
-    ray_cluster,
-)
+from orchestrator.engine.cluster import ray_cluster
 from orchestrator.engine.messages import (
     Call,
     CarryOutOrder,
@@ -36,11 +32,13 @@ from orchestrator.engine.messages import (
     StopError,
 )
 from orchestrator.engine.temp_dirs import process_temp_dir
-from orchestrator.engine.tune_adapter import MAX_WORKER_RESTARTS, TuneAdapter
+from orchestrator.engine.tune_adapter import TuneAdapter
 from trainables.errors import NalError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ray.tune import PlacementGroupFactory
 
     from orchestrator.engine.messages import StartOrder
     from orchestrator.sweeping.tasks import Answer
@@ -101,31 +99,46 @@ class RemoteDesk:
         return cast("object", value)
 
 
-def carry_out(order: CarryOutOrder, desk: RemoteDesk) -> OrderDone | MemoryLack:
+def carry_out(
+    order: CarryOutOrder,
+    desk: RemoteDesk,
+    on_notice: Callable[[str], None],
+    *,
+    has_foreign_nodes: bool,
+) -> OrderDone | MemoryLack:
     """Carry out the runs of a command on Ray, which must have been started or joined.
 
     Args:
         order: order of the command.
         desk: interface through which the runs are handed out.
+        on_notice: function that receives lines for the user.
+        has_foreign_nodes: whether others have started the nodes of Ray, which therefore are
+            checked.
 
     Raises:
-        UserError: if no node has enough CPUs and GPUs for one run.
+        NalError: if no node can carry out a run.
     """
     from ray import tune
     from ray.exceptions import OutOfMemoryError
-    from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+    from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 
+    from orchestrator.engine.nodes import Nodes, node_demand
     from orchestrator.engine.searcher import RayWatcher, RunSearcher, TrialStopper
     from trainables.trainable import RunTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    job, cpus = order.job, order.cpus
-    gpus = job.gpus if has_gpus() else 0.0
-    adapter = TuneAdapter(desk, count_slots(cpus, gpus))
-    trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
-    with process_temp_dir() as storage:
+    job = order.job
+    with (
+        process_temp_dir() as storage,
+        node_demand(job) if has_foreign_nodes else nullcontext() as demand,
+    ):
+        nodes = Nodes(order.cpus, job.gpus, demand, on_notice)
+        nodes.wait_for_checks()
+        adapter = TuneAdapter(desk, nodes, order.max_concurrent)
+        trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
+        resources = partial(trial_resources, cpus=nodes.cpus, gpus=nodes.gpus)
         tuner = Tuner(
-            tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+            tune.with_resources(trainable, resources),
             tune_config=TuneConfig(
                 search_alg=RunSearcher(adapter), num_samples=-1, reuse_actors=True
             ),
@@ -133,10 +146,9 @@ def carry_out(order: CarryOutOrder, desk: RemoteDesk) -> OrderDone | MemoryLack:
                 name=uuid.uuid4().hex[:8],
                 storage_path=storage,
                 stop=TrialStopper(adapter),
-                callbacks=[RayWatcher(adapter.signal_life)],
+                callbacks=[RayWatcher(adapter.signal_life, nodes)],
                 verbose=0,
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=MAX_WORKER_RESTARTS),
             ),
         )
         try:
@@ -147,8 +159,24 @@ def carry_out(order: CarryOutOrder, desk: RemoteDesk) -> OrderDone | MemoryLack:
             )
             if not is_memory_lack or adapter.is_stopping:
                 raise
-            return MemoryLack(cpus_for_fewer_runs(cpus, gpus))
+            return MemoryLack(nodes.cpus_for_fewer_runs())
     return OrderDone()
+
+
+def trial_resources(config: Mapping[str, Any], cpus: int, gpus: float) -> PlacementGroupFactory:
+    """Return the resources that Tune requests for a trial, and the nodes that may have them.
+
+    Args:
+        config: configuration of the trial, with the labels of its nodes under "placement".
+        cpus: number of CPUs of the trial.
+        gpus: number of GPUs of the trial, which may be a fraction.
+    """
+    from ray.tune import PlacementGroupFactory
+
+    bundle = {"CPU": float(cpus), "GPU": gpus} if gpus else {"CPU": float(cpus)}
+    placement = config["placement"]
+    options: dict[str, Any] = {"bundle_label_selector": [placement]} if placement else {}
+    return PlacementGroupFactory([bundle], **options)
 
 
 def main(connection: Connection) -> None:
@@ -162,18 +190,24 @@ def main(connection: Connection) -> None:
         signal.signal(number, lambda *_: None)
     parent = os.getppid()
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+
+    def on_notice(text: str) -> None:
+        connection.send(Notice(text))
+
     start: StartOrder = connection.recv()
     try:
-        with ray_cluster(start.address, lambda text: connection.send(Notice(text))):
-            if start.address is not None:
-                check_nodes(start.home)
+        with ray_cluster(start.address, on_notice):
             connection.send(OrderDone())
             while True:
                 try:
                     order: CarryOutOrder = connection.recv()
                 except EOFError:
                     return
-                connection.send(carry_out(order, RemoteDesk(connection)))
+                desk = RemoteDesk(connection)
+                outcome = carry_out(
+                    order, desk, on_notice, has_foreign_nodes=start.address is not None
+                )
+                connection.send(outcome)
     except NalError as error:
         connection.send(Failure(str(error), error.exit_code))
     except (BrokenPipeError, EOFError):  # the command has ended

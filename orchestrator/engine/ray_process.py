@@ -27,7 +27,6 @@ from trainables.errors import NalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchestrator.engine.messages import CarryOutOrder, RunDesk
 
@@ -39,6 +38,13 @@ It sends one every few seconds, even if no run has anything to report.
 
 STOP_SECONDS = 5.0
 """Time limit for the workers to end their runs after an interrupt, in seconds."""
+
+WAIT_SECONDS = 1.0
+"""Longest single wait for a message, in seconds.
+
+Silence is counted in such waits. Time for which the machine or this process was suspended then
+counts as one of them.
+"""
 
 SIGNAL_SECONDS = 1.0
 """Time that a signal may take to reach all processes of a command, in seconds."""
@@ -57,11 +63,11 @@ class RayProcess:
     It is in a session of its own, so that Ctrl-C in the terminal does not reach it.
 
     Args:
-        address: HOST:PORT of the cluster's head node; None to start Ray on this machine.
-        home: home folder, which every node of a cluster must be able to access.
+        address: HOST:PORT of the cluster's head node, or "auto" for the cluster of which this
+            machine is a node; None to start Ray on this machine.
     """
 
-    def __init__(self, address: str | None, home: Path) -> None:
+    def __init__(self, address: str | None) -> None:
         own_end, other_end = socket.socketpair()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         with other_end:
@@ -75,7 +81,7 @@ class RayProcess:
             )
         self._connection = Connection(own_end.detach())
         self._owes_reply = False
-        self._start_order = StartOrder(address, home)
+        self._start_order = StartOrder(address)
 
     def wait_for_start(self, on_notice: Callable[[str], None]) -> None:
         """Wait until Ray was started or the cluster was joined.
@@ -178,8 +184,13 @@ class RayProcess:
             RayLostError: if the process has ended, or there is no message in time.
         """
         try:
-            if not self._connection.poll(None if seconds is None else max(seconds, 0.0)):
-                raise RayLostError(f"Ray has not answered for {seconds:.0f} s")
+            if seconds is None:
+                return self._connection.recv()
+            seconds_left = seconds
+            while not self._connection.poll(min(WAIT_SECONDS, max(seconds_left, 0.0))):
+                seconds_left -= WAIT_SECONDS
+                if seconds_left <= 0:
+                    raise RayLostError(f"Ray has not answered for {seconds:.0f} s")
             return self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._lost() from error

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import ray
 from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from ray.tune.experiment import Trial
 
+    from orchestrator.engine.nodes import Nodes
     from orchestrator.engine.tune_adapter import TuneAdapter
 
 LOW_MEMORY_TEXT = "running low on memory"
@@ -27,28 +27,10 @@ LOW_MEMORY_TEXT = "running low on memory"
 
 
 NODE_CHECK_SECONDS = 5.0
-"""Time between two checks whether a node is alive, in seconds."""
+"""Time between two looks at the nodes, in seconds."""
 
 MAX_SECONDS_WITHOUT_NODE = 30.0
 """Time without a live node after which Ray is taken for lost, in seconds."""
-
-
-WORKER_SECONDS = 30.0
-"""Time limit for the start of a worker after others were lost, in seconds."""
-
-
-def require_worker() -> None:
-    """Check that Ray can start a worker; else a run whose worker was lost is not to blame.
-
-    Raises:
-        RayError: if no worker has started in time.
-    """
-    task = ray.remote(num_cpus=0)(do_nothing)
-    ray.get(task.remote(), timeout=WORKER_SECONDS)
-
-
-def do_nothing() -> None:
-    """Do nothing, in a worker."""
 
 
 class RunSearcher(Searcher):
@@ -88,8 +70,6 @@ class RunSearcher(Searcher):
         Raises:
             RayError: if the worker of the trial was lost, and Ray cannot start another.
         """
-        if error:
-            require_worker()
         self._adapter.end_trial(trial_id, result, lost=error)
 
     def save(self, checkpoint_path: str) -> None:
@@ -122,22 +102,24 @@ class RayWatcher(Callback):
     """Ray Tune callback that ends the experiment when Ray has killed a worker to free memory.
 
     Tune itself ends the experiment only if the worker was killed in a step of a trial. While a
-    worker starts, Tune takes the kill for a lost worker, and tries the trial again.
+    worker starts, Tune takes the kill for a lost worker.
 
     The callback also signals regularly that Tune works, and ends the experiment when no node is
     left, for which Tune would wait forever.
 
     Args:
         signal_life: function that is called after every step of Tune.
+        nodes: nodes of the cluster, which are updated regularly.
     """
 
-    def __init__(self, signal_life: Callable[[], None]) -> None:
+    def __init__(self, signal_life: Callable[[], None], nodes: Nodes) -> None:
         self._signal_life = signal_life
+        self._nodes = nodes
         self._next_check = 0.0
         self._last_node_time = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return an empty state to pickle, without the function."""
+        """Return an empty state to pickle, without the function and the nodes."""
         return {}
 
     def on_step_end(
@@ -146,29 +128,30 @@ class RayWatcher(Callback):
         trials: list[Trial],  # noqa: ARG002
         **_info: Any,  # noqa: ANN401
     ) -> None:
-        """Signal life, and check from time to time that a node is alive.
+        """Signal life, and look from time to time which nodes are alive.
 
         Raises:
-            RayError: if no node has been alive for some time.
+            RayError: if no node that may take runs has been alive for some time.
         """
         self._signal_life()
         now = time.monotonic()
         if now < self._next_check:
             return
         self._next_check = now + NODE_CHECK_SECONDS
-        if any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+        self._nodes.update()
+        if self._nodes.has_live_node:
             self._last_node_time = now
         elif now - self._last_node_time > MAX_SECONDS_WITHOUT_NODE:
             raise RayError("no node of the cluster is alive")
 
-    def on_trial_recover(
+    def on_trial_error(
         self,
         iteration: int,  # noqa: ARG002 - Ray's signature
         trials: list[Trial],  # noqa: ARG002
         trial: Trial,
         **_info: Any,  # noqa: ANN401
     ) -> None:
-        """Look for a lack of memory in the error of a trial that Tune will try again.
+        """Look for a lack of memory in the error of a trial whose worker was lost.
 
         Raises:
             OutOfMemoryError: if Ray has killed the worker of the trial to free memory.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.messages import StopError
 from orchestrator.sweeping.tasks import Answer
@@ -12,8 +13,8 @@ from orchestrator.sweeping.tasks import Answer
 if TYPE_CHECKING:
     from orchestrator.engine.messages import RunDesk
 
-MAX_WORKER_RESTARTS = 3
-"""Number of times that Ray restarts the trial of a run whose worker process was lost."""
+MAX_WORKER_LOSSES = 3
+"""Number of times that a run may lose its worker process on a node that stays alive."""
 
 MAX_INITIAL_IDLE_TRIALS = 8
 """Largest number of idle trials at the start, which start workers before the first runs.
@@ -33,6 +34,23 @@ LIFE_SECONDS = 2.0
 """Time between two signs of life for the command, in seconds."""
 
 
+class RunPlaces(Protocol):
+    """Places where the runs of an order are carried out: `Nodes` with the resources of one run."""
+
+    @property
+    def slot_count(self) -> int:
+        """Number of runs that can be carried out at a time."""
+
+    def placement(self) -> dict[str, str]:
+        """Return labels of the nodes on which Ray may place a run; empty for any node."""
+
+    def is_usable(self, node_id: str | None) -> bool:
+        """Return whether a node that has carried out a run may do so."""
+
+    def is_lost(self, node_id: str | None) -> bool:
+        """Return whether a node on which a worker was lost is lost too, or must not take runs."""
+
+
 class TuneAdapter:
     """Adapter that presents runs to Tune as trials, and forwards the trials' reports.
 
@@ -49,17 +67,21 @@ class TuneAdapter:
         is_stopping: whether all runs are to be stopped.
     """
 
-    def __init__(self, desk: RunDesk, slot_count: int) -> None:
+    def __init__(self, desk: RunDesk, places: RunPlaces, max_concurrent: int | None = None) -> None:
         """Create the adapter.
 
         Args:
             desk: object that hands out the runs and receives their reports.
-            slot_count: number of runs that the cluster can carry out at a time.
+            places: nodes of the cluster, and how many runs they can carry out at a time.
+            max_concurrent: largest number of runs at a time; None if only `places` limits it.
         """
         self._desk = desk
-        self._slot_count = slot_count
-        self._initial_idle_trials_left = min(slot_count, MAX_INITIAL_IDLE_TRIALS)
+        self._places = places
+        self._max_concurrent = max_concurrent
+        self._initial_idle_trials_left = min(self._slot_count, MAX_INITIAL_IDLE_TRIALS)
         self._digests: dict[str, str] = {}  # of runs, by the ID of their trial
+        self._node_ids: dict[str, str] = {}  # of the nodes of runs, by the ID of their trial
+        self._loss_counts: dict[str, int] = defaultdict(int)  # by the digest of the run
         self._idle_deadlines: dict[str, float] = {}
         self._next_sign_of_life = 0.0
         self.finished = False
@@ -79,6 +101,8 @@ class TuneAdapter:
         if self._initial_idle_trials_left:
             self._initial_idle_trials_left -= 1
             return self._add_idle_trial(trial_id)
+        if self._max_concurrent is not None and len(self._digests) >= self._max_concurrent:
+            return None
         try:
             order = self._desk.next()
             self.finished = order is None and self._desk.is_done()
@@ -94,9 +118,16 @@ class TuneAdapter:
                 "spec": order.spec,
                 "stops_after": list(order.stops_after),
                 "reported_epoch": order.reported_epoch,
+                "placement": self._places.placement(),
             }
         has_free_slot = self._used_slot_count < self._slot_count
         return self._add_idle_trial(trial_id) if has_free_slot else None
+
+    @property
+    def _slot_count(self) -> int:
+        """Number of runs that may be carried out at a time at present."""
+        slot_count = self._places.slot_count
+        return slot_count if self._max_concurrent is None else min(slot_count, self._max_concurrent)
 
     @property
     def _used_slot_count(self) -> int:
@@ -105,7 +136,7 @@ class TuneAdapter:
 
     def _add_idle_trial(self, trial_id: str) -> dict[str, Any]:
         self._idle_deadlines[trial_id] = time.monotonic() + MAX_IDLE_SECONDS
-        return {"idle": True}
+        return {"idle": True, "placement": self._places.placement()}
 
     def stop(self) -> None:
         """Stop all trials."""
@@ -135,6 +166,8 @@ class TuneAdapter:
             report: report as `RunTrainable.step` returned it.
         """
         digest = self._digests.get(trial_id)
+        if digest is not None and "node" in report:
+            self._node_ids[trial_id] = report["node"]
         if digest is not None and not self.is_stopping:
             try:
                 self._desk.report(digest, json.loads(report["rows"]))
@@ -147,22 +180,36 @@ class TuneAdapter:
         Args:
             trial_id: Tune's ID of the trial.
             report: last report of the trial; None if there was none.
-            lost: whether the trial ended because its worker was lost too often.
+            lost: whether the trial ended because its worker was lost.
         """
         self._idle_deadlines.pop(trial_id, None)
         digest = self._digests.pop(trial_id, None)
-        if digest is None or self.is_stopping:  # a stop interrupts runs without ending them
+        node_id = self._node_ids.pop(trial_id, None)
+        if self.is_stopping:  # a stop interrupts runs without ending them
+            return
+        is_node_lost = lost and self._places.is_lost(node_id)
+        if digest is None:
             return
         try:
-            self._end_run(digest, report or {}, lost=lost)
+            if is_node_lost or not self._places.is_usable(node_id):
+                self._desk.resume(digest)
+            elif lost:
+                self._count_loss(digest)
+            else:
+                self._end_run(digest, report or {})
         except StopError:
             self.stop()
 
-    def _end_run(self, digest: str, report: dict[str, Any], *, lost: bool) -> None:
-        if lost:
-            losses = MAX_WORKER_RESTARTS + 1
-            self._desk.end(digest, f"the worker process of the run was lost {losses} times")
-            return
+    def _count_loss(self, digest: str) -> None:
+        """Let a run continue whose worker was lost, unless it has lost too many."""
+        self._loss_counts[digest] += 1
+        count = self._loss_counts[digest]
+        if count <= MAX_WORKER_LOSSES:
+            self._desk.resume(digest)
+        else:
+            self._desk.end(digest, f"the worker process of the run was lost {count} times")
+
+    def _end_run(self, digest: str, report: dict[str, Any]) -> None:
         answer = self._desk.report(digest, json.loads(report.get("rows", "[]")))
         if "error" in report:
             self._desk.fail(report["error"], report["exit_code"])

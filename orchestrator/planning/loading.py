@@ -100,6 +100,8 @@ def job_of(locations: Locations, plan: Plan) -> Job:
         home=locations.home_dir,
         data_dir=locations.dataset_dir,
         study=plan.name,
+        dataset=plan.study.dataset,
+        data=plan.dataset.digest,
         diagnostics_every=plan.study.diagnostics.every,
         cpus=resources.cpus,
         gpus=resources.gpus,

@@ -51,6 +51,7 @@ ALL = (
         home_dir=Path("other home"),
         engine="inline",
         ray_address="10.0.0.1:6379",
+        max_concurrent=3,
         tracking_uri="http://127.0.0.1:5000",
     ),
 )
@@ -82,7 +83,8 @@ def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
+        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
+        "--tracking-uri",
     ]
 
 

@@ -36,6 +36,9 @@ class Job:
         home: path of the home folder; all workers must access the same folder.
         data_dir: path of the folder that contains the dataset.
         study: name of the study that the runs belong to.
+        dataset: name of the dataset of the runs, which each machine of a cluster must have; "" for
+            no check.
+        data: SHA-256 of the content of the dataset.
         diagnostics_every: number of epochs between two collections of diagnostics; None for about
             20 collections in the whole run, 0 for none.
         cpus: number of CPUs per run.
@@ -49,6 +52,8 @@ class Job:
     home: Path
     data_dir: Path
     study: str
+    dataset: str = ""
+    data: str = ""
     diagnostics_every: int | None = None
     cpus: int = 1
     gpus: float = 0.0

@@ -1,4 +1,4 @@
-"""Slots of a cluster, a slow start of Ray, and the CPUs per run after a lack of memory."""
+"""A slow start of Ray, and the token of the user."""
 
 from __future__ import annotations
 
@@ -14,90 +14,11 @@ import pytest
 import ray
 
 from orchestrator.engine import cluster
-from orchestrator.engine.cluster import (
-    AUTH_VARIABLES,
-    check_nodes,
-    count_slots,
-    cpus_for_fewer_runs,
-    has_gpus,
-    ray_cluster,
-)
-from trainables.errors import ServiceError, UserError
+from orchestrator.engine.cluster import AUTH_VARIABLES, ray_cluster
+from trainables.errors import ServiceError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
-    """Let the cluster consist of nodes with some resources, and of a dead one."""
-    dead = {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}
-    states = [{"Alive": True, "Resources": node} for node in nodes]
-    monkeypatch.setattr(ray, "nodes", lambda: [*states, dead])
-
-
-@pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "expected"),
-    [
-        ([{"CPU": 16}], 4, 0, 4),
-        ([{"CPU": 3}, {"CPU": 3}], 2, 0, 2),  # not 6 // 2
-        ([{"CPU": 8}, {"CPU": 8, "GPU": 2}], 1, 1, 2),
-        ([{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}], 1, 0.4, 4),  # not 2 // 0.4
-        ([{"CPU": 2}, {"CPU": 1, "GPU": 4}], 1, 1, 1),
-    ],
-)
-def test_slots_are_counted_on_each_node(
-    nodes: list[dict[str, float]],
-    cpus: int,
-    gpus: float,
-    expected: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_nodes(monkeypatch, nodes)
-    assert count_slots(cpus, gpus) == expected
-
-
-def test_a_run_that_fits_on_no_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_nodes(monkeypatch, [{"CPU": 3}, {"CPU": 2, "GPU": 1}])
-    message = (
-        r"^one run requires resources.cpus = 4 and resources.gpus = 0 on one machine, but Ray's "
-        r"machines have 3 CPUs and 0 GPUs; 2 CPUs and 1 GPU: reduce "
-    )
-    with pytest.raises(UserError, match=message):
-        count_slots(4, 0)
-
-
-def test_only_live_nodes_have_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_nodes(monkeypatch, [{"CPU": 4}])
-    assert not has_gpus()
-    set_nodes(monkeypatch, [{"CPU": 4}, {"CPU": 4, "GPU": 1}])
-    assert has_gpus()
-
-
-@pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "expected"),
-    [
-        ([{"CPU": 16}], 1, 0, 2),
-        ([{"CPU": 16}], 2, 0, 4),
-        ([{"CPU": 6}], 1, 0, 2),
-        ([{"CPU": 3}], 1, 0, 2),
-        ([{"CPU": 2}], 2, 0, 2),
-        ([{"CPU": 1}], 1, 0, 1),
-        ([{"CPU": 16, "GPU": 4}], 1, 1, 6),
-        ([{"CPU": 16, "GPU": 1}], 1, 1, 1),
-        ([{"CPU": 2}, {"CPU": 64}], 1, 0, 2),
-        ([{"CPU": 0}, {"CPU": 8}], 1, 0, 2),
-        ([], 1, 0, 1),
-    ],
-)
-def test_fewer_runs_occupy_more_cpus_each(
-    nodes: list[dict[str, float]],
-    cpus: int,
-    gpus: float,
-    expected: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_nodes(monkeypatch, nodes)
-    assert cpus_for_fewer_runs(cpus, gpus) == expected
 
 
 class SlowRay:
@@ -203,19 +124,12 @@ def test_a_token_of_a_faster_process_is_kept(
 def test_ray_on_this_machine_uses_the_cpus_of_the_affinity_only() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from orchestrator.engine.cluster import count_slots, ray_cluster\n"
-        "with ray_cluster(None, print): print(count_slots(cpus=1, gpus=0))"
+        "from orchestrator.engine.cluster import ray_cluster\n"
+        "from orchestrator.engine.nodes import Nodes\n"
+        "with ray_cluster(None, print):\n"
+        "    nodes = Nodes(1, 0, None, print); nodes.update(); print(nodes.slot_count)"
     )
     process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert process.stdout.splitlines()[-1] == "1"
-
-
-@pytest.mark.slow
-def test_nodes_are_checked_for_the_package_and_the_home(tmp_path: Path) -> None:
-    missing = tmp_path / "elsewhere"
-    with ray_cluster(None, print):
-        check_nodes(tmp_path)
-        with pytest.raises(ServiceError, match=f"cannot access --home {missing}"):
-            check_nodes(missing)

@@ -168,7 +168,7 @@ class ScriptedProcess:
     cpus: list[int]
     stops: int
 
-    def __init__(self, _address: str | None, _home: Path) -> None:
+    def __init__(self, _address: str | None) -> None:
         pass
 
     def wait_for_start(self, _on_notice: Callable[[str], None]) -> None:
@@ -273,15 +273,13 @@ def test_a_process_that_ends_at_once_is_lost(
         pytest.fail("Ray has started")
 
 
-def test_a_process_that_is_silent_is_lost_and_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_is_silent_is_lost_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.engine.ray_process.SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(
         "orchestrator.engine.ray_process.module_command",
         lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"],
     )
-    process = RayProcess(None, tmp_path)
+    process = RayProcess(None)
     with pytest.raises(RayLostError, match=r"^Ray has not answered for 0 s$"):
         process.carry_out(None, None, print)  # type: ignore[arg-type]
     process.stop()

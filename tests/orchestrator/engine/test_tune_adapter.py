@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fake_runs import record_run
@@ -13,7 +14,7 @@ from orchestrator.engine import tune_adapter
 from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.messages import StopError
 from orchestrator.engine.ray_engine import DispatcherDesk
-from orchestrator.engine.tune_adapter import TuneAdapter
+from orchestrator.engine.tune_adapter import MAX_WORKER_LOSSES, TuneAdapter
 from orchestrator.sweeping.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -22,7 +23,25 @@ if TYPE_CHECKING:
     import pytest
 
 
-IDLE = {"idle": True}
+IDLE = {"idle": True, "placement": {}}
+
+
+@dataclass
+class FakePlaces:
+    """Places whose nodes are usable and alive, unless they are in a list."""
+
+    slot_count: int = 2
+    lost: tuple[str | None, ...] = ()
+    unusable: tuple[str | None, ...] = ()
+
+    def placement(self) -> dict[str, str]:
+        return {}
+
+    def is_usable(self, node_id: str | None) -> bool:
+        return node_id not in self.unusable
+
+    def is_lost(self, node_id: str | None) -> bool:
+        return node_id in self.lost
 
 
 class StoppingDesk(DispatcherDesk):
@@ -39,10 +58,13 @@ class StoppingDesk(DispatcherDesk):
         raise StopError
 
 
-def open_adapter(home: Path, slots: int = 2) -> tuple[TuneAdapter, Sweep]:
+def open_adapter(
+    home: Path, places: FakePlaces | None = None, max_concurrent: int | None = None
+) -> tuple[TuneAdapter, Sweep]:
     sweep = Sweep(small_plan(), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
-    return TuneAdapter(StoppingDesk(Dispatcher(sweep, home, RecordingListener())), slots), sweep
+    desk = StoppingDesk(Dispatcher(sweep, home, RecordingListener()))
+    return TuneAdapter(desk, places or FakePlaces(), max_concurrent), sweep
 
 
 def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:
@@ -73,7 +95,7 @@ def test_a_run_that_lost_its_worker_keeps_its_slot(tmp_path: Path) -> None:
 
 
 def test_idle_trials_fill_free_slots_while_the_sweep_waits(tmp_path: Path) -> None:
-    adapter, _sweep = open_adapter(tmp_path, slots=8)
+    adapter, _sweep = open_adapter(tmp_path, FakePlaces(8))
     for number in range(8):
         adapter.next_config(f"w{number}")
     runs = 0
@@ -126,3 +148,59 @@ def test_the_adapter_finishes_with_the_sweep(tmp_path: Path) -> None:
         assert number < 200
     assert sweep.done
     assert adapter.should_stop("w1")
+
+
+def start_runs(adapter: TuneAdapter, count: int) -> None:
+    """Let the idle trials of two slots end, and start runs as trials t0, t1, ..."""
+    for name in ("w1", "w2"):
+        adapter.next_config(name)
+        adapter.end_trial(name, None, lost=False)
+    for number in range(count):
+        config = adapter.next_config(f"t{number}")
+        assert config is not None
+        assert "spec" in config
+
+
+def test_a_run_that_loses_its_worker_again_and_again_fails(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path)
+    start_runs(adapter, 1)
+    digest = adapter._digests["t0"]
+    for number in range(MAX_WORKER_LOSSES + 1):
+        assert adapter._digests[f"t{number}"] == digest
+        adapter.report(f"t{number}", {"rows": "[]", "node": "a"})
+        adapter.end_trial(f"t{number}", None, lost=True)
+        adapter.next_config(f"t{number + 1}")
+    assert ["was lost 4 times" in failure for failure in sweep.failures] == [True]
+
+
+def test_the_loss_of_a_node_does_not_count_against_a_run(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path, FakePlaces(lost=("a",)))
+    start_runs(adapter, 1)
+    digest = adapter._digests["t0"]
+    for number in range(3 * MAX_WORKER_LOSSES):
+        adapter.report(f"t{number}", {"rows": "[]", "node": "a"})
+        adapter.end_trial(f"t{number}", None, lost=True)
+        adapter.next_config(f"t{number + 1}")
+        assert adapter._digests[f"t{number + 1}"] == digest
+    assert sweep.failures == []
+
+
+def test_a_report_from_a_node_that_lacks_something_is_ignored(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path, FakePlaces(unusable=("a",)))
+    start_runs(adapter, 1)
+    digest = adapter._digests["t0"]
+    report = {"error": "the data are missing", "exit_code": 2, "rows": "[]", "node": "a"}
+    adapter.report("t0", report)
+    adapter.end_trial("t0", report, lost=False)
+    adapter.next_config("t1")
+    assert adapter._digests["t1"] == digest
+    assert not adapter.finished
+    assert sweep.failures == []
+
+
+def test_no_more_runs_start_than_permitted(tmp_path: Path) -> None:
+    adapter, _ = open_adapter(tmp_path, FakePlaces(8), max_concurrent=2)
+    start_runs(adapter, 2)
+    assert adapter.next_config("t2") is None
+    adapter.end_trial("t0", None, lost=True)
+    assert adapter.next_config("t3") is not None

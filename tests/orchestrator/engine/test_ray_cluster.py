@@ -1,0 +1,163 @@
+"""Clusters of several nodes: nodes that lack something, join and are lost, and a lost head."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fake_runs import attempts, misbehave, open_fake
+from ray_clusters import RayCluster, ray_cluster_of_tests
+from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
+
+from orchestrator.engine.ray_engine import RayEngine
+from trainables.errors import ServiceError
+from trainables.training.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psutil
+
+    from orchestrator.sweeping.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def module_cluster() -> Iterator[RayCluster]:
+    """A cluster with a head node of one CPU, which the last test kills."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder,
+        ray_cluster_of_tests(Path(folder)) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def cluster(
+    module_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> RayCluster:
+    """The cluster, whose token the command has, and whose nodes import nothing from the command."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, module_cluster.environment[name])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    return module_cluster
+
+
+class ActingListener(RecordingListener):
+    """A listener that does something once, when a run has trained two epochs.
+
+    Args:
+        action: what it does.
+    """
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        super().__init__()
+        self._action: Callable[[], object] | None = action
+
+    def on_report(self, task: Task, row: dict[str, float]) -> None:
+        super().on_report(task, row)
+        if row.get("epoch", 0) >= 2 and self._action is not None:
+            action, self._action = self._action, None
+            action()
+
+
+def carry_out(
+    cluster: RayCluster, job: Job, task_source: ScriptedTaskSource, listener: RecordingListener
+) -> None:
+    """Carry out the runs of a task source on a cluster."""
+    engine = RayEngine(cluster.address, opener=open_fake)
+    with engine.start(job.home, listener):
+        engine.carry_out(task_source, job, listener)
+
+
+def assert_all_finished(task_source: ScriptedTaskSource) -> None:
+    assert sorted(task_source.ends) == [(n, "finished", "") for n in range(3)]
+    epochs = list(range(1, EPOCHS + 1))
+    assert [task_source.epochs(seed) for seed in range(3)] == [epochs] * 3
+
+
+@pytest.mark.slow
+def test_nodes_that_lack_something_are_named_and_take_no_runs(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    stub = tmp_path / "site" / "trainables"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text("raise ImportError('not installed')")
+    without_package = cluster.add_node("--num-cpus=4", wrapper=["env", f"PYTHONPATH={stub.parent}"])
+    without_gpu = cluster.add_node("--num-cpus=4", "--num-gpus=4")
+    listener, task_source = RecordingListener(), ScriptedTaskSource()
+    carry_out(cluster, Job(tmp_path, tmp_path, "fake", gpus=1), task_source, listener)
+    assert_all_finished(task_source)
+    host = cluster.address.rpartition(":")[0]
+    package_notice, gpu_notice = sorted(listener.notices)
+    assert package_notice == (
+        f"node {host} takes no runs: it cannot import this version of nal-orchestrator (not "
+        "installed): install the package on it. Then start Ray on the node again"
+    )
+    assert gpu_notice.startswith(
+        f"node {host} takes no runs: it has a GPU that PyTorch cannot use ("
+    )
+    assert set(attempts(tmp_path).values()) == {1}
+    assert not list(tmp_path.glob(".*"))
+    cluster.kill(without_package)
+    cluster.kill(without_gpu)
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_is_used_and_its_loss_is_survived(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    misbehave(tmp_path, seconds=0.5)
+    nodes: list[psutil.Process] = []
+    listener = JoiningListener(cluster, nodes)
+    task_source = ScriptedTaskSource()
+    carry_out(cluster, Job(tmp_path, tmp_path, "fake"), task_source, listener)
+    assert_all_finished(task_source)
+    assert listener.killed
+    assert listener.notices == []
+    assert sorted(attempts(tmp_path).values()) == [1, 1, 2]
+
+
+class JoiningListener(RecordingListener):
+    """A listener that adds a node while a run is trained, and kills it while it trains another."""
+
+    def __init__(self, cluster: RayCluster, nodes: list[psutil.Process]) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._nodes = nodes
+        self.killed = False
+
+    def on_report(self, task: Task, row: dict[str, float]) -> None:
+        super().on_report(task, row)
+        digest = task.spec.digest
+        if not self._nodes and row.get("epoch", 0) >= 1:
+            self._nodes.append(self._cluster.add_node())
+        elif (
+            self._nodes
+            and not self.killed
+            and row.get("epoch", 0) >= 2
+            and digest != self.starts[0]
+        ):
+            self.killed = True
+            self._cluster.kill(self._nodes[0])
+
+
+@pytest.mark.slow
+def test_a_lost_head_ends_the_command_and_names_the_cluster(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    misbehave(tmp_path, seconds=0.5)
+    listener = ActingListener(lambda: cluster.kill(cluster.head))
+    message = (
+        rf"^Ray has ended unexpectedly, and --ray-address {cluster.address} cannot be reached "
+        r"\(.* refused\): start the cluster .* Type the same command again when the cluster is back"
+    )
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=message):
+        carry_out(cluster, Job(tmp_path, tmp_path, "fake"), ScriptedTaskSource(), listener)
+    assert time.monotonic() - start < 100
