@@ -73,6 +73,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     _check_cycles(study)
     _check_methods(study, source)
     _check_seeds(study)
+    _check_resources(study)
     _check_subset(study)
     _check_samples(study, source)
     check_deviations(study)
@@ -82,6 +83,17 @@ def _check_names(study: Study, source: Source) -> None:
     """Check that the scenarios and methods exist, are distinct and suit the dataset."""
     _check_each("scenarios", study.scenarios, lambda name: noise_of(name).check(source))
     _check_each("methods", study.methods, method_of)
+
+
+def _check_resources(study: Study) -> None:
+    """Check that a GPU is shared by one rule only."""
+    resources = study.resources
+    _refuse(
+        "resources.runs_per_gpu",
+        f"runs_per_gpu: {resources.runs_per_gpu} needs gpus: 1, not {resources.gpus:g}: how many "
+        "runs share a GPU then follows from their memory",
+        when=resources.runs_per_gpu > 1 and resources.gpus != 1,
+    )
 
 
 def _check_override_scenarios(study: Study, *, allow_unused: bool) -> None:

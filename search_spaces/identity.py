@@ -35,7 +35,7 @@ EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
     "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds", "cross"),
-    "resources": ("gpus",),
+    "resources": ("gpus", "runs_per_gpu"),
 }
 """Keys whose values, as the study states them, are not part of the identity, by section.
 

@@ -63,10 +63,13 @@ class Resources(BaseModel, frozen=True, extra="forbid"):
             depends on it.
         gpus: number of GPUs on a machine that has any. With 0 the run is trained on the CPU; with a
             fraction, several runs share a GPU.
+        runs_per_gpu: largest number of runs that share a GPU. How many do depends on the memory
+            that the first run of a network has used, which has the GPU to itself.
     """
 
     cpus: Count = 1
     gpus: Annotated[float, Field(ge=0, le=1)] = 1.0
+    runs_per_gpu: Count = 1
 
 
 class OwnRecipe(BaseModel, frozen=True, extra="forbid"):

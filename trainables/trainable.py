@@ -32,7 +32,8 @@ class RunTrainable(tune.Trainable):
     whichever machine the run continues.
 
     A report contains the "rows" (metrics) of the epochs since the previous report, as JSON text,
-    whether the run has "stopped", and Ray's ID of the "node". The message of a `NalError` is
+    whether the run has "stopped", and Ray's ID of the "node"; where runs may share a GPU, the last
+    report of a run also has the "used_gpu_fraction" of its memory. The message of a `NalError` is
     reported under "error", with its "exit_code", and any other exception under "crash". Exceptions
     are not raised, since the worker would then be taken for lost.
     """
@@ -56,6 +57,7 @@ class RunTrainable(tune.Trainable):
             epoch for epoch in config["stops_after"] if epoch > self._reported_epoch
         ]
         self._is_first_step = True
+        self._shares_gpu = job.gpus > 0 and job.runs_per_gpu > 1
         self._attempt = Attempt(lambda: opener(RunSpec.from_dict(json.loads(config["spec"])), job))
 
     def warm_up(self) -> None:
@@ -96,6 +98,10 @@ class RunTrainable(tune.Trainable):
             "rows": json.dumps(rows),
             "node": ray.get_runtime_context().get_node_id(),
         }
+        if done and self._shares_gpu:
+            from trainables.training.devices import used_gpu_fraction
+
+            report["used_gpu_fraction"] = used_gpu_fraction()
         if isinstance(attempt.exception, NalError):
             report["error"] = str(attempt.exception)
             report["exit_code"] = attempt.exception.exit_code

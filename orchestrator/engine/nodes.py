@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.words import format_count
@@ -76,7 +76,7 @@ class Nodes:
     Attributes:
         cpus: number of CPUs that one run occupies.
         gpus: number of GPUs that one run occupies, which may be a fraction; 0 after
-            `wait_for_checks` if no node has a GPU.
+            `wait_for_checks` if no node has a GPU. A `TuneAdapter` reduces it if runs share GPUs.
 
     Args:
         demand: what a run needs on a node; None if the nodes need no check, since this process has
@@ -135,7 +135,8 @@ class Nodes:
                 if node_id in self._resources
             ]
             raise ServiceError(
-                f"no node of the Ray cluster can train: {'; '.join(dict.fromkeys(texts))}"
+                "no node of the Ray cluster can train: "
+                + ("; ".join(dict.fromkeys(texts)) or "none has answered")
             )
         if not any(resources.get("GPU", 0.0) > 0 for resources in self._usable_resources()):
             self.gpus = 0.0
@@ -155,11 +156,12 @@ class Nodes:
             if time.monotonic() < check.deadline and not wait_seconds:
                 return
             problem = f"has not started a worker within {CHECK_SECONDS:.0f} s"
+        except (TaskUnschedulableError, NodeDiedError):  # it has left, or is checked again
+            del self._checks[node_id]
+            return
         except RayError as error:
             problem = f"cannot start a worker ({last_line(error)})"
         del self._checks[node_id]
-        if problem and node_id not in self._resources:  # it has left
-            return
         is_new = problem not in self._problems.values()
         self._problems[node_id] = problem
         if problem and is_new:

@@ -134,9 +134,9 @@ def carry_out(
     ):
         nodes = Nodes(order.cpus, job.gpus, demand, on_notice)
         nodes.wait_for_checks()
-        adapter = TuneAdapter(desk, nodes, order.max_concurrent)
+        adapter = TuneAdapter(desk, nodes, order.max_concurrent, job.runs_per_gpu)
         trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
-        resources = partial(trial_resources, cpus=nodes.cpus, gpus=nodes.gpus)
+        resources = partial(trial_resources, cpus=nodes.cpus)
         tuner = Tuner(
             tune.with_resources(trainable, resources),
             tune_config=TuneConfig(
@@ -163,18 +163,18 @@ def carry_out(
     return OrderDone()
 
 
-def trial_resources(config: Mapping[str, Any], cpus: int, gpus: float) -> PlacementGroupFactory:
+def trial_resources(config: Mapping[str, Any], cpus: int) -> PlacementGroupFactory:
     """Return the resources that Tune requests for a trial, and the nodes that may have them.
 
     Args:
-        config: configuration of the trial, with the labels of its nodes under "placement".
+        config: configuration of the trial, with its number of "gpus", and the labels of its nodes
+            under "placement".
         cpus: number of CPUs of the trial.
-        gpus: number of GPUs of the trial, which may be a fraction.
     """
     from ray.tune import PlacementGroupFactory
 
+    gpus, placement = config["gpus"], config["placement"]
     bundle = {"CPU": float(cpus), "GPU": gpus} if gpus else {"CPU": float(cpus)}
-    placement = config["placement"]
     options: dict[str, Any] = {"bundle_label_selector": [placement]} if placement else {}
     return PlacementGroupFactory([bundle], **options)
 

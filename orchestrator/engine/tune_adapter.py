@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.messages import StopError
+from orchestrator.engine.packing import GpuPacking
 from orchestrator.sweeping.tasks import Answer
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ LIFE_SECONDS = 2.0
 
 class RunPlaces(Protocol):
     """Places where the runs of an order are carried out: `Nodes` with the resources of one run."""
+
+    gpus: float
+    """Number of GPUs that one run occupies, which may be a fraction."""
 
     @property
     def slot_count(self) -> int:
@@ -67,17 +71,26 @@ class TuneAdapter:
         is_stopping: whether all runs are to be stopped.
     """
 
-    def __init__(self, desk: RunDesk, places: RunPlaces, max_concurrent: int | None = None) -> None:
+    def __init__(
+        self,
+        desk: RunDesk,
+        places: RunPlaces,
+        max_concurrent: int | None = None,
+        runs_per_gpu: int = 1,
+    ) -> None:
         """Create the adapter.
 
         Args:
             desk: object that hands out the runs and receives their reports.
             places: nodes of the cluster, and how many runs they can carry out at a time.
             max_concurrent: largest number of runs at a time; None if only `places` limits it.
+            runs_per_gpu: largest number of runs that share a GPU.
         """
         self._desk = desk
         self._places = places
         self._max_concurrent = max_concurrent
+        self._packing = GpuPacking(places.gpus, runs_per_gpu)
+        self._specs: dict[str, dict[str, Any]] = {}  # of runs as JSON, by the ID of their trial
         self._initial_idle_trials_left = min(self._slot_count, MAX_INITIAL_IDLE_TRIALS)
         self._digests: dict[str, str] = {}  # of runs, by the ID of their trial
         self._node_ids: dict[str, str] = {}  # of the nodes of runs, by the ID of their trial
@@ -112,6 +125,7 @@ class TuneAdapter:
             return None
         if order is not None:
             self._digests[trial_id] = order.digest
+            spec = self._specs[trial_id] = json.loads(order.spec)
             while self._idle_deadlines and self._used_slot_count > self._slot_count:
                 del self._idle_deadlines[next(iter(self._idle_deadlines))]
             return {
@@ -119,6 +133,7 @@ class TuneAdapter:
                 "stops_after": list(order.stops_after),
                 "reported_epoch": order.reported_epoch,
                 "placement": self._places.placement(),
+                "gpus": self._packing.gpus_of(spec),
             }
         has_free_slot = self._used_slot_count < self._slot_count
         return self._add_idle_trial(trial_id) if has_free_slot else None
@@ -136,7 +151,11 @@ class TuneAdapter:
 
     def _add_idle_trial(self, trial_id: str) -> dict[str, Any]:
         self._idle_deadlines[trial_id] = time.monotonic() + MAX_IDLE_SECONDS
-        return {"idle": True, "placement": self._places.placement()}
+        return {
+            "idle": True,
+            "placement": self._places.placement(),
+            "gpus": self._places.gpus,
+        }
 
     def stop(self) -> None:
         """Stop all trials."""
@@ -185,6 +204,10 @@ class TuneAdapter:
         self._idle_deadlines.pop(trial_id, None)
         digest = self._digests.pop(trial_id, None)
         node_id = self._node_ids.pop(trial_id, None)
+        spec = self._specs.pop(trial_id, {})
+        used_gpu_fraction = (report or {}).get("used_gpu_fraction")
+        if used_gpu_fraction is not None:
+            self._places.gpus = self._packing.learn(spec, used_gpu_fraction)
         if self.is_stopping:  # a stop interrupts runs without ending them
             return
         is_node_lost = lost and self._places.is_lost(node_id)

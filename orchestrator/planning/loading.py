@@ -105,6 +105,7 @@ def job_of(locations: Locations, plan: Plan) -> Job:
         diagnostics_every=plan.study.diagnostics.every,
         cpus=resources.cpus,
         gpus=resources.gpus,
+        runs_per_gpu=resources.runs_per_gpu,
         has_system_metrics=wants_system_metrics(),
         code=loaded_files(),
     )

@@ -75,6 +75,19 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 1e6
 
 
+def used_gpu_fraction() -> float | None:
+    """Return the largest fraction of the GPU's memory that was in use; None without a GPU.
+
+    It includes the CUDA context and what other processes use at present.
+    """
+    if not torch.cuda.is_available():
+        return None
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    cached_bytes = torch.cuda.memory_reserved()
+    peak_bytes = torch.cuda.max_memory_reserved()
+    return (total_bytes - free_bytes - cached_bytes + peak_bytes) / total_bytes
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception was raised because GPU or CPU memory was exhausted."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -43,6 +43,7 @@ class Job:
             20 collections in the whole run, 0 for none.
         cpus: number of CPUs per run.
         gpus: number or fraction of GPUs per run; 0 hides all GPUs from the run.
+        runs_per_gpu: largest number of runs that share a GPU.
         patience_seconds: longest wait, in seconds, for another process that trains the same run.
         has_system_metrics: whether runs record the use of CPUs, memory and GPU in every epoch.
         code: Python files with user-defined methods, backbones, noise or datasets (extensions);
@@ -57,6 +58,7 @@ class Job:
     diagnostics_every: int | None = None
     cpus: int = 1
     gpus: float = 0.0
+    runs_per_gpu: int = 1
     patience_seconds: float = math.inf
     has_system_metrics: bool = False
     code: tuple[CodeFile, ...] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-IDLE = {"idle": True, "placement": {}}
+IDLE = {"idle": True, "placement": {}, "gpus": 0.0}
 
 
 @dataclass
@@ -31,6 +31,7 @@ class FakePlaces:
     """Places whose nodes are usable and alive, unless they are in a list."""
 
     slot_count: int = 2
+    gpus: float = 0.0
     lost: tuple[str | None, ...] = ()
     unusable: tuple[str | None, ...] = ()
 
@@ -59,12 +60,15 @@ class StoppingDesk(DispatcherDesk):
 
 
 def open_adapter(
-    home: Path, places: FakePlaces | None = None, max_concurrent: int | None = None
+    home: Path,
+    places: FakePlaces | None = None,
+    max_concurrent: int | None = None,
+    runs_per_gpu: int = 1,
 ) -> tuple[TuneAdapter, Sweep]:
     sweep = Sweep(small_plan(), home, searches_of(home))
     sweep.resume(lambda _task, _result: None)
     desk = StoppingDesk(Dispatcher(sweep, home, RecordingListener()))
-    return TuneAdapter(desk, places or FakePlaces(), max_concurrent), sweep
+    return TuneAdapter(desk, places or FakePlaces(), max_concurrent, runs_per_gpu), sweep
 
 
 def test_every_slot_is_warmed_before_the_first_run(tmp_path: Path) -> None:
@@ -204,3 +208,15 @@ def test_no_more_runs_start_than_permitted(tmp_path: Path) -> None:
     assert adapter.next_config("t2") is None
     adapter.end_trial("t0", None, lost=True)
     assert adapter.next_config("t3") is not None
+
+
+def test_runs_share_a_gpu_after_the_first_has_shown_its_memory(tmp_path: Path) -> None:
+    places = FakePlaces(gpus=1.0)
+    adapter, _ = open_adapter(tmp_path, places, runs_per_gpu=8)
+    start_runs(adapter, 1)
+    report = {"rows": "[]", "node": "a", "used_gpu_fraction": 0.22}
+    adapter.end_trial("t0", report, lost=False)
+    assert places.gpus == 0.25
+    config = adapter.next_config("t1")
+    assert config is not None
+    assert config["gpus"] == 0.25
