@@ -58,13 +58,21 @@ CONNECT_TIMEOUT_SECONDS = 3.0
 MAX_START_ATTEMPTS = 3
 """Largest number of attempts to start Ray or to join a cluster."""
 
-HEALTH_CHECK_TIMEOUT_SECONDS = 7.0
+HEALTH_CHECK_TIMEOUT_SECONDS = 20.0
 """Time limit for the health check of a Ray cluster, in seconds."""
+
+TIMEOUT_OUTPUT = "timed out"
+"""Stands for the output of a health check that did not end in time."""
 
 THIS_CLUSTER = "auto"
 """Address that stands for the cluster of which this machine is a node."""
 
 JOIN_ERRORS = (
+    (
+        TIMEOUT_OUTPUT,
+        f"has not answered within {HEALTH_CHECK_TIMEOUT_SECONDS:.0f} s: type the same command again"
+        " when the head node is less busy",
+    ),
     (
         "InvalidAuthToken",
         "rejects this user's token: copy the token of the cluster (`ray get-auth-token` on its head"
@@ -89,7 +97,7 @@ JOIN_ERRORS = (
 
 
 def check_cluster(address: str) -> None:
-    """Check that a Ray cluster responds at an address, within ten seconds.
+    """Check that a Ray cluster responds at an address, within half a minute.
 
     Args:
         address: HOST:PORT of the cluster's head node, or `THIS_CLUSTER`.
@@ -158,7 +166,7 @@ def _health_check(address: str, environment: Mapping[str, str]) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return ""
+        return TIMEOUT_OUTPUT
     return process.stdout if process.returncode else None
 
 

@@ -76,7 +76,8 @@ class Nodes:
     Attributes:
         cpus: number of CPUs that one run occupies.
         gpus: number of GPUs that one run occupies, which may be a fraction; 0 after
-            `wait_for_checks` if no node has a GPU. A `TuneAdapter` reduces it if runs share GPUs.
+            `wait_for_checks` on a single machine without a GPU. A `TuneAdapter` reduces it if runs
+            share GPUs.
 
     Args:
         demand: what a run needs on a node; None if the nodes need no check, since this process has
@@ -139,6 +140,11 @@ class Nodes:
                 + ("; ".join(dict.fromkeys(texts)) or "none has answered")
             )
         if not any(resources.get("GPU", 0.0) > 0 for resources in self._usable_resources()):
+            if self.gpus and self._demand is not None:
+                raise UserError(
+                    f"resources.gpus = {self.gpus:g}, but no node of the cluster has a GPU that can"
+                    " be used: add --set resources.gpus=0 to train on CPUs"
+                )
             self.gpus = 0.0
         if not self.slot_count:
             raise UserError(

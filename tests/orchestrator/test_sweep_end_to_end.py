@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import call_command, check_curves, results, run_command, runs_in_mlflow
+from small_runs import complete_run, digits
 
 from reports.store import open_store
+from trainables.run.record import Record
+from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
     import subprocess
@@ -88,6 +91,15 @@ def test_each_run_is_recorded_once(home: Path, uri: str) -> None:
         assert result["attempts"] == 1
         assert [row["epoch"] for row in result["trace"]] == list(range(1, EPOCHS + 1))
     assert finished_trials(home) == {"COMPLETE": 3}
+
+
+def test_a_run_alone_has_the_bits_of_a_run_beside_others(
+    home: Path, uri: str, tmp_path: Path
+) -> None:
+    assert uri
+    for digest, result in results(home).items():
+        alone = complete_run(RunSpec.from_dict(result["spec"]), tmp_path, digits)
+        assert alone.trace == Record(home, digest).read_result().trace  # type: ignore[union-attr]
 
 
 def test_the_test_split_is_evaluated_in_confirm_only(home: Path, uri: str) -> None:

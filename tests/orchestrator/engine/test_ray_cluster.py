@@ -15,7 +15,7 @@ from ray_clusters import RayCluster, ray_cluster_of_tests
 from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
 
 from orchestrator.engine.ray_engine import RayEngine
-from trainables.errors import ServiceError
+from trainables.errors import NalError, ServiceError
 from trainables.training.job import Job
 
 if TYPE_CHECKING:
@@ -89,20 +89,25 @@ def test_nodes_that_lack_something_are_named_and_take_no_runs(
     stub.mkdir(parents=True)
     (stub / "__init__.py").write_text("raise ImportError('not installed')")
     without_package = cluster.add_node("--num-cpus=4", wrapper=["env", f"PYTHONPATH={stub.parent}"])
-    without_gpu = cluster.add_node("--num-cpus=4", "--num-gpus=4")
     listener, task_source = RecordingListener(), ScriptedTaskSource()
-    carry_out(cluster, Job(tmp_path, tmp_path, "fake", gpus=1), task_source, listener)
+    carry_out(cluster, Job(tmp_path, tmp_path, "fake"), task_source, listener)
     assert_all_finished(task_source)
     host = cluster.address.rpartition(":")[0]
-    package_notice, gpu_notice = sorted(listener.notices)
-    assert package_notice == (
+    package_notice = (
         f"node {host} takes no runs: it cannot import this version of nal-orchestrator (not "
         "installed): install the package on it. Then start Ray on the node again"
     )
+    assert listener.notices == [package_notice]
+    assert set(attempts(tmp_path).values()) == {1}
+    without_gpu = cluster.add_node("--num-cpus=4", "--num-gpus=4")
+    job = Job(tmp_path, tmp_path, "fake", gpus=1)
+    message = r"^resources.gpus = 1, but no node of the cluster has a GPU that can be used: add "
+    with pytest.raises(NalError, match=message):
+        carry_out(cluster, job, ScriptedTaskSource(), listener)
+    gpu_notice = next(text for text in listener.notices if text != package_notice)
     assert gpu_notice.startswith(
         f"node {host} takes no runs: it has a GPU that PyTorch cannot use ("
     )
-    assert set(attempts(tmp_path).values()) == {1}
     assert not list(tmp_path.glob(".*"))
     cluster.kill(without_package)
     cluster.kill(without_gpu)

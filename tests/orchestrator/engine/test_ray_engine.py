@@ -22,7 +22,12 @@ from orchestrator.engine.ray_engine import (
     STOPPING_NOTICE,
     RayEngine,
 )
-from orchestrator.engine.ray_process import RayLostError, RayProcess
+from orchestrator.engine.ray_process import (
+    SILENCE_SECONDS,
+    WAIT_SECONDS,
+    RayLostError,
+    RayProcess,
+)
 from trainables.errors import ServiceError
 from trainables.training.job import Job
 
@@ -284,3 +289,40 @@ def test_a_process_that_is_silent_is_lost_and_killed(monkeypatch: pytest.MonkeyP
         process.carry_out(None, None, print)  # type: ignore[arg-type]
     process.stop()
     assert process._process.returncode == -signal.SIGKILL
+
+
+class SleepyConnection:
+    """Connection whose process is suspended for hours in the first waits for a message."""
+
+    def __init__(self, waits: int) -> None:
+        self._waits_left = waits
+
+    def poll(self, seconds: float) -> bool:
+        assert seconds <= WAIT_SECONDS
+        self._waits_left -= 1
+        return self._waits_left < 0
+
+    def recv(self) -> object:
+        return OrderDone()
+
+    def send(self, _message: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_time_for_which_the_machine_was_suspended_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "orchestrator.engine.ray_process.module_command", lambda *_: [sys.executable, "-c", ""]
+    )
+    process = RayProcess(None)
+    patience = round(SILENCE_SECONDS / WAIT_SECONDS)
+    monkeypatch.setattr(process, "_connection", SleepyConnection(patience - 1))
+    assert process.carry_out(None, None, print) == OrderDone()  # type: ignore[arg-type]
+    monkeypatch.setattr(process, "_connection", SleepyConnection(patience))
+    with pytest.raises(RayLostError, match=r"^Ray has not answered for 120 s$"):
+        process.carry_out(None, None, print)  # type: ignore[arg-type]
+    process.kill()
