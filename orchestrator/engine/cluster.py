@@ -61,6 +61,9 @@ MAX_START_ATTEMPTS = 3
 HEALTH_CHECK_TIMEOUT_SECONDS = 20.0
 """Time limit for the health check of a Ray cluster, in seconds."""
 
+MAX_LINE_LENGTH = 200
+"""Number of characters of a line of Ray that a message quotes at most."""
+
 TIMEOUT_OUTPUT = "timed out"
 """Stands for the output of a health check that did not end in time."""
 
@@ -79,7 +82,7 @@ JOIN_ERRORS = (
         " node) to ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH",
     ),
     (
-        "Version mismatch",
+        "ersion mismatch",
         "has another version of Ray or Python: install the same versions on this machine",
     ),
     (
@@ -88,7 +91,12 @@ JOIN_ERRORS = (
         "cluster, or start Ray (`ray start --head`)",
     ),
     (
-        "matched Raylet address",
+        "multiple active Ray instances",
+        "is ambiguous, since several clusters are running on this machine: write HOST:PORT of the "
+        "head node",
+    ),
+    (
+        "No node info found",
         "can be reached, but this machine is none of its nodes: type the command on a node, or make"
         " this machine one (`ray start --address=HOST:PORT --num-cpus 0` trains nothing here)",
     ),
@@ -119,9 +127,10 @@ def check_cluster(address: str) -> None:
     output = _health_check(address, os.environ)
     if output is None:
         return
+    last_line = (output.strip().splitlines() or ["no message"])[-1][:MAX_LINE_LENGTH]
     raise ServiceError(
         f"--ray-address {address} "
-        + (_explain(output) or f"does not respond as a Ray cluster of this version: {hint}")
+        + (_explain(output) or f"does not respond as a Ray cluster ({last_line}): {hint}")
     )
 
 
@@ -248,7 +257,7 @@ def ray_cluster(address: str | None, on_notice: Callable[[str], None]) -> Iterat
                 break
             except Exception as error:  # Ray raises plain `Exception`
                 ray.shutdown()
-                if address and (meaning := _explain(str(error))):
+                if address and (meaning := _explain(f"{error} {error.__context__}")):
                     raise ServiceError(f"{target} {meaning}") from error
                 reason = (str(error).strip().splitlines() or ["no message"])[0]
                 if attempt == MAX_START_ATTEMPTS:

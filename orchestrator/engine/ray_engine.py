@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.cluster import check_cluster
+from orchestrator.engine.cluster import MAX_LINE_LENGTH, check_cluster
 from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
 from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RunOrder
 from orchestrator.engine.ray_process import RayLostError, RayProcess
@@ -36,9 +36,6 @@ MAX_RESTARTS_AT_SAME_SIZE = 3
 
 MAX_LOSSES_WITHOUT_PROGRESS = 3
 """Number of times that Ray may be lost before any run has made progress again."""
-
-MAX_LINE_LENGTH = 200
-"""Number of characters of a line of Ray that a message quotes at most."""
 
 
 @dataclass

@@ -8,17 +8,23 @@ import secrets
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+import yaml
+from documents import ROOT
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from orchestrator.engine import cluster
-from orchestrator.engine.cluster import AUTH_VARIABLES, ray_cluster
+from orchestrator.engine.cluster import (
+    AUTH_VARIABLES,
+    TIMEOUT_OUTPUT,
+    check_cluster,
+    ray_cluster,
+)
 from trainables.errors import ServiceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class SlowRay:
@@ -133,3 +139,103 @@ def test_ray_on_this_machine_uses_the_cpus_of_the_affinity_only() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert process.stdout.splitlines()[-1] == "1"
+
+
+def test_the_configuration_for_the_cluster_launcher_is_valid() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [config] = [yaml.safe_load(block) for block in blocks if "cluster_name" in block]
+    validate_config(prepare_config(config))
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://10.0.0.1:10001", "Ray Client cannot be used: type the command on a node of the"),
+        ("10.0.0.1", "write HOST:PORT of the cluster's head node, such as 10.0.0.1:6379, or auto"),
+        (":6379", "write HOST:PORT"),
+        ("http://10.0.0.1:6379", "write HOST:PORT"),
+    ],
+)
+def test_a_malformed_address_is_explained(address: str, message: str) -> None:
+    with pytest.raises(ServiceError, match=f"^--ray-address {address}: .*{message}"):
+        check_cluster(address)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("AuthenticationError: RPC error: InvalidAuthToken: Authentication", "rejects this user's"),
+        (
+            "RuntimeError: Ray version mismatch: cluster has Ray version 2.55.1",
+            "another version of",
+        ),
+        (
+            "ConnectionError: Could not find any running Ray instance. Please",
+            "no Ray is running on",
+        ),
+        (
+            "ConnectionError: Found multiple active Ray instances: {'a', 'b'}.",
+            "is ambiguous, since",
+        ),
+        (TIMEOUT_OUTPUT, "has not answered within 20 s"),
+        ("Traceback\nOSError: strange", r"does not respond as a Ray cluster \(OSError: strange\)"),
+    ],
+)
+def test_the_answer_of_a_cluster_that_cannot_be_joined_is_explained(
+    output: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_health_check", lambda *_: output)
+    with pytest.raises(ServiceError, match=rf"^--ray-address auto .*{message}"):
+        check_cluster("auto")
+
+
+@pytest.mark.usefixtures("_no_ray", "user_home")
+@pytest.mark.parametrize(("answer", "warns"), [(None, True), ("InvalidAuthToken", False)])
+def test_a_cluster_that_asks_for_no_token_is_announced(
+    answer: str | None, warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[str] = []
+
+    def health_check(_address: str, environment: dict[str, str]) -> str | None:
+        modes.append(environment["RAY_AUTH_MODE"])
+        return answer
+
+    monkeypatch.setattr(ray, "init", lambda **_options: None)
+    monkeypatch.setattr(cluster, "_health_check", health_check)
+    notices: list[str] = []
+    with ray_cluster("10.0.0.1:6379", notices.append):
+        pass
+    assert modes == ["disabled"]
+    assert [notice.startswith("WARNING: the Ray cluster at 10") for notice in notices] == [True][
+        :warns
+    ]
+
+
+@pytest.mark.usefixtures("_no_ray", "user_home")
+def test_a_machine_that_is_no_node_is_explained_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_options: Any) -> None:
+        try:
+            raise RuntimeError("No node info found matching attributes: ''")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+
+    monkeypatch.setattr(ray, "init", init)
+    message = r"^--ray-address 10.0.0.1:6379 can be reached, but this machine is none of its nodes"
+    with pytest.raises(ServiceError, match=message), ray_cluster("10.0.0.1:6379", print):
+        pass
+
+
+@pytest.mark.usefixtures("_no_ray", "user_home")
+def test_the_folder_around_the_files_of_ray_is_closed_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modes: list[int] = []
+
+    def init(_temp_dir: str, **_options: Any) -> None:
+        modes.append(stat.S_IMODE(Path(_temp_dir).parent.stat().st_mode))
+
+    monkeypatch.setattr(ray, "init", init)
+    with ray_cluster(None, print):
+        pass
+    assert modes == [0o700]
