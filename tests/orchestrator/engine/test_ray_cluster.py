@@ -6,17 +6,18 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_runs import attempts, misbehave, open_fake
+from fake_runs import FakeRun, attempts, misbehave, open_fake
 from ray_clusters import RayCluster, ray_cluster_of_tests
-from task_sources import EPOCHS, RecordingListener, ScriptedTaskSource
+from task_sources import EPOCHS, SPECS, RecordingListener, ScriptedTaskSource
 
 from orchestrator.engine.ray_engine import RayEngine
 from trainables.errors import NalError, ServiceError
-from trainables.training.job import Job
+from trainables.training.job import Job, Opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import psutil
 
     from orchestrator.sweeping.tasks import Task
+    from trainables.run.spec import RunSpec
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +69,22 @@ class ActingListener(RecordingListener):
 
 
 def carry_out(
-    cluster: RayCluster, job: Job, task_source: ScriptedTaskSource, listener: RecordingListener
+    cluster: RayCluster,
+    job: Job,
+    task_source: ScriptedTaskSource,
+    listener: RecordingListener,
+    opener: Opener = open_fake,
 ) -> None:
     """Carry out the runs of a task source on a cluster."""
-    engine = RayEngine(cluster.address, opener=open_fake)
+    engine = RayEngine(cluster.address, opener=opener)
     with engine.start(job.home, listener):
         engine.carry_out(task_source, job, listener)
 
 
 def assert_all_finished(task_source: ScriptedTaskSource) -> None:
-    assert sorted(task_source.ends) == [(n, "finished", "") for n in range(3)]
+    assert sorted(task_source.ends) == [(n, "finished", "") for n in range(len(SPECS))]
     epochs = list(range(1, EPOCHS + 1))
-    assert [task_source.epochs(seed) for seed in range(3)] == [epochs] * 3
+    assert [task_source.epochs(seed) for seed in range(len(SPECS))] == [epochs] * len(SPECS)
 
 
 @pytest.mark.slow
@@ -113,43 +119,63 @@ def test_nodes_that_lack_something_are_named_and_take_no_runs(
     cluster.kill(without_gpu)
 
 
+class JoiningListener(RecordingListener):
+    """A listener that adds a node, and kills it when two runs have met.
+
+    Attributes:
+        killed: whether the node was killed.
+    """
+
+    def __init__(self, cluster: RayCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._node: psutil.Process | None = None
+        self._epochs: dict[str, float] = {}
+        self.killed = False
+
+    def on_report(self, task: Task, row: dict[str, float]) -> None:
+        super().on_report(task, row)
+        self._epochs[task.spec.digest] = row.get("epoch", 0)
+        if self._node is None:
+            self._node = self._cluster.add_node()
+        elif not self.killed and sum(3 <= epoch < EPOCHS for epoch in self._epochs.values()) == 2:
+            self.killed = True
+            self._cluster.kill(self._node)
+
+    def on_end(self, task: Task) -> None:
+        super().on_end(task)
+        del self._epochs[task.spec.digest]
+
+
+class MeetingRun(FakeRun):
+    """A fake run that trains its third epoch when another run has trained two epochs."""
+
+    def advance(self) -> Any:
+        if self.epoch == 2:
+            deadline = time.monotonic() + 90
+            (self._home / f"met.{self._spec.digest}").touch()
+            while len(list(self._home.glob("met.*"))) < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+        return super().advance()
+
+
+@contextmanager
+def open_meeting(spec: RunSpec, job: Job) -> Iterator[FakeRun]:
+    """Open a run that waits for another; an `Opener`."""
+    yield MeetingRun(spec, job.home)
+
+
 @pytest.mark.slow
 def test_a_node_that_joins_is_used_and_its_loss_is_survived(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
     misbehave(tmp_path, seconds=0.5)
-    nodes: list[psutil.Process] = []
-    listener = JoiningListener(cluster, nodes)
-    task_source = ScriptedTaskSource()
-    carry_out(cluster, Job(tmp_path, tmp_path, "fake"), task_source, listener)
+    listener, task_source = JoiningListener(cluster), ScriptedTaskSource()
+    carry_out(cluster, Job(tmp_path, tmp_path, "fake"), task_source, listener, open_meeting)
     assert_all_finished(task_source)
     assert listener.killed
     assert listener.notices == []
-    assert sorted(attempts(tmp_path).values()) == [1, 1, 2]
-
-
-class JoiningListener(RecordingListener):
-    """A listener that adds a node while a run is trained, and kills it while it trains another."""
-
-    def __init__(self, cluster: RayCluster, nodes: list[psutil.Process]) -> None:
-        super().__init__()
-        self._cluster = cluster
-        self._nodes = nodes
-        self.killed = False
-
-    def on_report(self, task: Task, row: dict[str, float]) -> None:
-        super().on_report(task, row)
-        digest = task.spec.digest
-        if not self._nodes and row.get("epoch", 0) >= 1:
-            self._nodes.append(self._cluster.add_node())
-        elif (
-            self._nodes
-            and not self.killed
-            and row.get("epoch", 0) >= 2
-            and digest != self.starts[0]
-        ):
-            self.killed = True
-            self._cluster.kill(self._nodes[0])
+    assert sum(attempts(tmp_path).values()) > len(SPECS)
 
 
 @pytest.mark.slow
