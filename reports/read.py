@@ -296,13 +296,12 @@ def _iter_planned_runs(
 
 
 def _distinct_runs(runs: Iterable[MlflowRun]) -> Iterator[MlflowRun]:
-    """Yield the runs that are completely written, the first one of each digest."""
-    seen_digests = set()
+    """Yield one of the completely written runs of each digest."""
+    runs_by_digest: dict[str, list[MlflowRun]] = defaultdict(list)
     for run in runs:
-        digest = run.data.tags["nal.digest"]
-        if run.info.status in ENDED_STATUSES and digest not in seen_digests:
-            seen_digests.add(digest)
-            yield run
+        if run.info.status in ENDED_STATUSES:
+            runs_by_digest[run.data.tags["nal.digest"]].append(run)
+    yield from map(preferred_run, runs_by_digest.values())
 
 
 def _to_recorded_run(run: MlflowRun, uri: str) -> RecordedRun:

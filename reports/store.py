@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 8.0
 """Longest time to wait for the answer of a server, including name resolution, in seconds."""
 
+MAX_LOST_ANSWERS = 2
+"""Largest number of answers that may be lost, one after the other, when a server is checked."""
+
 ARTIFACT_FOLDER = "artifacts"
 """Name of the folder, beside an SQLite file, that holds the artifacts of its runs."""
 
@@ -245,8 +248,8 @@ def open_store(uri: str) -> MlflowClient:
     }
     from mlflow import MlflowClient
 
-    # `translate_store_errors` reports failures; these loggers would print a traceback as well.
-    for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+    # `translate_store_errors` reports failures; these loggers would print them as well.
+    for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
         logging.getLogger(logger_name).setLevel(logging.CRITICAL)
     database = database_path(uri)
     with translate_store_errors(uri):
@@ -404,11 +407,11 @@ def _find_server_fault(uri: str) -> _Fault | None:
     url = address._replace(netloc=host, path=address.path.rstrip("/") + _PROBE_PATH, fragment="")
     headers = _login_header(user_info)
     probe = f"GET {_PROBE_PATH}"
+    request = urllib.request.Request(  # noqa: S310 - http(s) only
+        url._replace(query="max_results=1").geturl(), headers=headers
+    )
     try:
-        request = urllib.request.Request(  # noqa: S310 - http(s) only
-            url._replace(query="max_results=1").geturl(), headers=headers
-        )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S / 2) as answer:  # noqa: S310
+        with _open_url(request) as answer:
             is_mlflow = isinstance(json.load(answer), dict)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -424,6 +427,14 @@ def _find_server_fault(uri: str) -> _Fault | None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         return _Fault(f"cannot be reached ({error})")
     return None if is_mlflow else _Fault(f"is not an MLflow server ({probe}: no JSON)")
+
+
+def _open_url(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """Send a request to a server, and send it again if the server closes the connection."""
+    for _ in range(MAX_LOST_ANSWERS):
+        with suppress(ConnectionError):
+            return urllib.request.urlopen(request, timeout=TIMEOUT_S / 2)  # noqa: S310
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S / 2)  # noqa: S310
 
 
 def _login_header(user_info: str) -> dict[str, str]:

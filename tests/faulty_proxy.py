@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from command_line import CHECKOUT, PATIENCE_SECONDS
 from stores import fresh_store
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,15 +64,12 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not _answers(port):
-            assert process.poll() is None, log_path.read_text()
-            assert time.monotonic() < deadline, log_path.read_text()
-            time.sleep(0.1)
+        wait_until(lambda: _answers(port) or process.poll() is not None, PATIENCE_SECONDS)
+        assert process.poll() is None, log_path.read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

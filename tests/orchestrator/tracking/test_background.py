@@ -11,6 +11,7 @@ import pytest
 from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from fake_runs import record_run
 from stores import fresh_store
+from waiting import wait_until
 
 from orchestrator.home import Home
 from orchestrator.tracking import background, persistence
@@ -22,17 +23,9 @@ from search_spaces.schema import Phase
 from trainables.errors import HomeError, RecordError, ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from trainables.run.result import RunResult
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.005)
 
 
 def sweep_status(uri: str) -> str:
