@@ -431,10 +431,18 @@ def _find_server_fault(uri: str) -> _Fault | None:
 
 def _open_url(request: urllib.request.Request) -> http.client.HTTPResponse:
     """Send a request to a server, and send it again if the server closes the connection."""
-    for _ in range(MAX_LOST_ANSWERS):
-        with suppress(ConnectionError):
-            return urllib.request.urlopen(request, timeout=TIMEOUT_S / 2)  # noqa: S310
-    return urllib.request.urlopen(request, timeout=TIMEOUT_S / 2)  # noqa: S310
+    lost_count = 0
+    while True:
+        try:
+            answer: http.client.HTTPResponse = urllib.request.urlopen(  # noqa: S310
+                request, timeout=TIMEOUT_S / 2
+            )
+        except ConnectionError:
+            lost_count += 1
+            if lost_count > MAX_LOST_ANSWERS:
+                raise
+        else:
+            return answer
 
 
 def _login_header(user_info: str) -> dict[str, str]:

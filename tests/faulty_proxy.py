@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from command_line import CHECKOUT, PATIENCE_SECONDS
 from stores import fresh_store
@@ -105,7 +105,7 @@ class FaultyProxy:
         self.login = ""
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server: http.server.ThreadingHTTPServer | None = None
+        self._server: _ProxyServer | None = None
         self.port = 0
         self.fail_by(lambda _number, _request: "")
         self.start()
@@ -179,9 +179,9 @@ class _ProxyServer(http.server.ThreadingHTTPServer):
         self._connections: set[socket.socket] = set()
         super().__init__(address, handler)
 
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+    def process_request(self, request: socket.socket, client_address: Any) -> None:
         self._connections.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+        super().process_request(request, client_address)
 
     def close_connections(self) -> None:
         for connection in self._connections:

@@ -91,6 +91,8 @@ def run(
     results: dict[str, RunResult] = {}
     on_notice = partial(console.print, soft_wrap=True)
     with BackgroundTracker(home, uri, plan.name, on_notice) as tracker:
+        if locations.tracking_uri is not None:
+            tracker.flush()  # a store that cannot be opened is refused before anything is trained
 
         def record_result(result: RunResult) -> None:
             results[result.digest] = result

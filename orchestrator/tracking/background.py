@@ -40,6 +40,9 @@ PATIENCE_SECONDS = 120.0
 INTERRUPTED_PATIENCE_SECONDS = 10.0
 """Longest wait for a store without any progress after an error or an interruption, in seconds."""
 
+SILENT_SECONDS = 5.0
+"""Longest wait for a store that answers of which the user is not told, in seconds."""
+
 POLL_SECONDS = 0.1
 """Time between two looks at the thread, in seconds."""
 
@@ -206,13 +209,13 @@ class BackgroundTracker:
         is_announced = False
         while self._thread.is_alive() and not wait(POLL_SECONDS):
             failure = self._failure
+            is_long = time.monotonic() - start_time > SILENT_SECONDS and self._missing_count
+            if not is_announced and (failure or is_long):
+                is_announced = True
+                limit_text = f" for up to {PATIENCE_SECONDS:g} s" if failure else ""
+                self._on_notice(f"waiting for MLflow{limit_text}: {self._missing_text()}")
             if failure is None:
                 continue
-            if not is_announced:
-                is_announced = True
-                self._on_notice(
-                    f"waiting up to {PATIENCE_SECONDS:g} s for MLflow: {self._missing_text()}"
-                )
             if time.monotonic() - max(start_time, self._progress_time) > PATIENCE_SECONDS:
                 raise ServiceError(
                     f"MLflow at {mask_password(self._uri)} does not answer "

@@ -304,6 +304,17 @@ def test_a_locked_store_is_not_called_damaged(
             find_damage(tmp_path / "mlflow.db")
 
 
+def test_a_locked_store_may_be_unlocked_again(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with (
+        pytest.raises(StoreUnavailableError, match="is locked"),
+        translate_store_errors(uri),
+    ):
+        raise OSError("database is locked")
+    with pytest.raises(HomeError, match="disk is full"), translate_store_errors(uri):
+        raise OSError("database or disk is full")
+
+
 def test_a_store_of_another_version_of_mlflow_is_no_damage(tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:

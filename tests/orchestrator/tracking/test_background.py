@@ -219,7 +219,7 @@ def test_a_store_that_stays_away_ends_a_command_with_a_line(
 
     with pytest.raises(ServiceError, match=line):
         record_runs()
-    assert outage.notices[-1] == "waiting up to 0.3 s for MLflow: 2 runs wait to be written"
+    assert outage.notices[-1] == "waiting for MLflow for up to 0.3 s: 2 runs wait to be written"
 
 
 def test_an_interruption_does_not_wait_for_a_store_that_is_away(
@@ -247,11 +247,22 @@ def test_an_interruption_does_not_wait_for_a_silent_store(
     answer = threading.Event()
     tracker = outage.tracker(tmp_path)
     tracker.flush()
-    tracker._enqueue(lambda _: answer.wait() and None)
+    tracker._enqueue(lambda _: wait_until(answer.is_set))
     with pytest.raises(KeyboardInterrupt), tracker:
         raise KeyboardInterrupt
     assert tracker._thread.is_alive()
     answer.set()
+
+
+def test_a_long_wait_for_a_store_that_answers_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch)
+    monkeypatch.setattr(background, "SILENT_SECONDS", 0.01)
+    with outage.tracker(tmp_path) as tracker:
+        tracker._enqueue(lambda _: wait_until(lambda: outage.notices != []))
+        tracker.record(recorded_result(tmp_path, 0), "train")
+    assert outage.notices == ["waiting for MLflow: 1 run waits to be written"]
 
 
 def test_a_store_that_cannot_be_opened_is_not_waited_for(

@@ -8,22 +8,24 @@ from reports.stored_runs import MlflowRun, MlflowRunData, MlflowRunInfo, TaggedR
 SWEEP = "5" * 64
 
 
-def run(run_id: str, status: str = "FINISHED", metrics: int = 0, **tags: str) -> MlflowRun:
-    """Return an MLflow run; an underscore in the name of a tag stands for "nal."."""
-    names = {name: f"nal.{name.removeprefix('_')}" for name in tags if name.startswith("_")}
-    info = MlflowRunInfo(run_id, "1", status, f"mlflow-artifacts:/{run_id}", None)
+def run(
+    run_id: str, mlflow_status: str = "FINISHED", metrics: int = 0, parent: str = "", **tags: str
+) -> MlflowRun:
+    """Return an MLflow run with the tags "nal.NAME"."""
+    info = MlflowRunInfo(run_id, "1", mlflow_status, f"mlflow-artifacts:/{run_id}", None)
     values = {str(number): 0.5 for number in range(metrics)}
-    tags = {names.get(name, name): value for name, value in tags.items()}
-    return MlflowRun(info, MlflowRunData(values, {}, tags))
+    all_tags = {f"nal.{name}": value for name, value in tags.items()}
+    if parent:
+        all_tags["mlflow.parentRunId"] = parent
+    return MlflowRun(info, MlflowRunData(values, {}, all_tags))
 
 
 def sweep_run(run_id: str, status: str = "FINISHED", metrics: int = 0) -> MlflowRun:
-    return run(run_id, status, metrics, _kind="sweep", _sweep=SWEEP)
+    return run(run_id, status, metrics, kind="sweep", sweep=SWEEP)
 
 
 def trained(run_id: str, parent: str, digest: str = "d", status: str = "FINISHED") -> MlflowRun:
-    tags = {"_kind": "run", "_sweep": SWEEP, "_digest": digest, "mlflow.parentRunId": parent}
-    return run(run_id, status, **tags)
+    return run(run_id, status, parent=parent, kind="run", sweep=SWEEP, digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -44,15 +46,15 @@ def test_a_complete_run_is_kept_or_that_with_content_or_the_oldest(
 
 
 def test_a_final_result_is_kept_and_not_that_of_a_run_that_was_stopped() -> None:
-    stopped = run("old", _kind="run", _digest="d", _phase="train", _status="stopped")
-    final = run("new", _kind="run", _digest="d", _phase="train", _status="finished")
+    stopped = run("old", kind="run", digest="d", phase="train", status="stopped")
+    final = run("new", kind="run", digest="d", phase="train", status="finished")
     distinct = find_distinct_runs([final, stopped])
     assert [run.info.run_id for run in distinct.runs] == ["new"]
 
 
 def test_children_of_a_double_or_of_nothing_get_the_parent_that_is_kept() -> None:
     cells = [
-        run(name, _kind="cell", _sweep=SWEEP, _cell="c", **{"mlflow.parentRunId": "sweep double"})
+        run(name, parent="sweep double", kind="cell", sweep=SWEEP, cell="c")
         for name in ("cell double", "cell")
     ]
     seed = trained("seed", "cell double", "a")
@@ -77,7 +79,7 @@ def test_children_of_a_double_or_of_nothing_get_the_parent_that_is_kept() -> Non
 
 
 def test_runs_that_cannot_be_told_apart_are_left_alone() -> None:
-    unknown = [run("a", _kind="run", _sweep=SWEEP), run("b", _sweep=SWEEP), run("c", _kind="x")]
+    unknown = [run("a", kind="run", sweep=SWEEP), run("b", sweep=SWEEP), run("c", kind="x")]
     distinct = find_distinct_runs([*unknown, *unknown])
     assert (distinct.runs, distinct.doubles, distinct.moved_parents) == ([], [], {})
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import call_command, results
+from fake_runs import attempts
 from faulty_proxy import FaultyProxy, mlflow_server
-from stored_sweeps import FakeSweep, content
+from stored_sweeps import FakeSweep, content, runs_of, spoil
 from waiting import wait_until
 
-from orchestrator.tracking import persistence
+from orchestrator.tracking import background, persistence
+from orchestrator.tracking.tracker import Tracker
 from reports.store import home_store_uri
 
 if TYPE_CHECKING:
@@ -82,3 +87,79 @@ def test_lost_answers_double_nothing(
     sweep.carry_out(proxy.uri)
     assert proxy.counts["drop"] > 50
     assert content(server, "lost") == clean("lost")
+
+
+LOGIN = f"Basic {base64.b64encode(b'me:p@ss/word').decode()}"
+
+
+def with_login(proxy: FaultyProxy) -> str:
+    """Make a proxy require a login, and return its address with user name and password."""
+    proxy.login = LOGIN
+    return proxy.uri.replace("://", "://me:p%40ss%2Fword@")
+
+
+def test_sync_repairs_a_store_although_answers_are_lost(
+    tmp_path: Path, proxy: FaultyProxy, server: str, clean: Callable[[str], list[Any]]
+) -> None:
+    sweep = FakeSweep(tmp_path, "spoilt")
+    sweep.carry_out(server)
+    spoil(server, "spoilt")
+    place = ("--home", tmp_path, "--tracking-uri", with_login(proxy))
+    proxy.fail_by(lambda number, _: "" if number % 3 else "drop")
+    synced = call_command("sync", *place)
+    assert synced.returncode == 0, synced.stderr
+    assert proxy.counts["drop"] > 20
+    assert synced.stdout.startswith(f"http://me:***@127.0.0.1:{proxy.port} contains ")
+    proxy.fail_by(lambda *_: "")
+    assert content(server, "spoilt") == clean("spoilt")
+    reported = call_command("report", "spoilt", *place)
+    assert reported.returncode == 0, reported.stderr
+    for text in (synced.stdout, synced.stderr, reported.stdout, reported.stderr):
+        assert "p%40ss" not in text
+        assert "p@ss" not in text
+
+
+@pytest.mark.usefixtures("known_cost")
+def test_a_sweep_whose_store_is_away_at_the_end_is_written_by_the_same_command(
+    tmp_path: Path,
+    proxy: FaultyProxy,
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 0.5)
+    study = ("digits", "--trials", 1, "--seeds", 1, "--epochs", 2, "--set", "select.seeds=[2000]")
+    place = ("--home", tmp_path, "--tracking-uri", with_login(proxy))
+    command = ("sweep", *study, "--set", "confirm.cross=null", "--engine", "inline", *place)
+
+    record = Tracker.record
+    recorded: list[str] = []
+
+    def record_until_away(tracker: Tracker, result: Any, *arguments: Any, **options: Any) -> None:
+        if len(recorded) == 2:
+            proxy.stop()
+        recorded.append(result.digest)
+        record(tracker, result, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "record", record_until_away)
+        ended = call_command(*command)
+    count = len(results(tmp_path))
+    assert ended.returncode == 2, ended.stderr
+    assert f"MLflow lacks at most {count - 2} runs of them" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "does not answer (" in ended.stdout
+    proxy.start()
+    again = call_command(*command, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["state"] == "finished"
+    assert set(attempts(tmp_path).values()) == {1}
+    stored = [run for run in runs_of(server, "digits") if run.data.tags["nal.kind"] == "run"]
+    assert sorted(run.data.tags["nal.digest"] for run in stored) == sorted(results(tmp_path))
+    wrong = call_command(*command[:-1], proxy.uri.replace("://", "://me:secret@"))
+    assert wrong.returncode == 2
+    assert "refuses the login" in wrong.stderr
+    for text in (ended.stdout, ended.stderr, again.stderr, wrong.stderr):
+        assert "p%40ss" not in text
+        assert "secret" not in text
+    for path in (tmp_path / "sweeps").rglob("*"):
+        assert not path.is_file() or b"p%40ss" not in path.read_bytes()
