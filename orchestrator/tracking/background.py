@@ -218,10 +218,10 @@ class BackgroundTracker:
                 continue
             if time.monotonic() - max(start_time, self._progress_time) > PATIENCE_SECONDS:
                 raise ServiceError(
-                    f"MLflow at {mask_password(self._uri)} does not answer "
+                    f"MLflow at {mask_password(self._uri)} cannot be written "
                     f"({failure.reason}): every run that has ended is recorded in "
                     f"{self._home.path}, and MLflow lacks at most "
-                    f"{format_count(self._missing_count, 'run')} of them. When it answers, type "
+                    f"{format_count(self._missing_count, 'run')} of them. When it works, type "
                     "the same command again, or `python -m orchestrator sync`, to write them: "
                     "nothing is trained twice",
                     "sync needs the flags --home and --tracking-uri of this command",
@@ -257,7 +257,7 @@ class BackgroundTracker:
                     self._failure = None
                     count = self._written_count - self._count_at_failure
                     self._on_notice(
-                        f"MLflow at {mask_password(uri)} answers again: "
+                        f"MLflow at {mask_password(uri)} works again: "
                         f"{format_count(count, 'run')} {'was' if count == 1 else 'were'} written"
                     )
         except Exception as error:  # noqa: BLE001 - raised again in the driver's thread
@@ -269,6 +269,6 @@ class BackgroundTracker:
         if is_first:
             self._count_at_failure = self._written_count
             self._on_notice(
-                f"MLflow at {mask_password(self._uri)} does not answer ({failure.reason}): "
+                f"MLflow at {mask_password(self._uri)} cannot be written ({failure.reason}): "
                 f"training goes on, {self._missing_text()}"
             )

@@ -237,7 +237,7 @@ def _open_tracker(home: Home, uri: str, study: str) -> PersistentTracker:
 
     def print_failure(error: StoreUnavailableError) -> None:
         _print_note(
-            f"MLflow at {mask_password(uri)} does not answer ({error.reason}): trying again for "
+            f"MLflow at {mask_password(uri)} cannot be written ({error.reason}): trying again for "
             f"up to {PATIENCE_SECONDS:g} s"
         )
 

@@ -176,11 +176,11 @@ def test_an_outage_stops_nothing_and_everything_arrives_later_in_order(
         outage.is_away = False
         tracker.flush()
         assert outage.written == digests
-        wait_until(lambda: "answers again" in outage.notices[-1])
+        wait_until(lambda: "works again" in outage.notices[-1])
     address = f"MLflow at sqlite:///{tmp_path}/mlflow.db"
-    first = f"{address} does not answer (connection refused): training goes on, 1 run waits"
+    first = f"{address} cannot be written (connection refused): training goes on, 1 run waits"
     assert outage.notices[0] == f"{first} to be written"
-    assert outage.notices[-1] == f"{address} answers again: 4 runs were written"
+    assert outage.notices[-1] == f"{address} works again: 4 runs were written"
     assert outage.opened_count == 2
 
 
@@ -206,7 +206,7 @@ def test_a_store_that_stays_away_ends_a_command_with_a_line(
     outage = Outage(monkeypatch)
     monkeypatch.setattr(background, "PATIENCE_SECONDS", 0.3)
     line = (
-        rf"MLflow at .*mlflow\.db does not answer \(connection refused\): every run .* in "
+        rf"MLflow at .*mlflow\.db cannot be written \(connection refused\): every run .* in "
         rf"{tmp_path}, and MLflow lacks at most 2 runs .* `python -m orchestrator sync`"
     )
 
