@@ -418,7 +418,8 @@ def _find_server_fault(uri: str) -> _Fault | None:
             # Without a header, MLflow may log in by other means, such as a plug-in.
             text = f"refuses the login ({probe}: {error.code})"
             return _Fault(text, _LOGIN_ADVICE) if headers else None
-        problem = "does not work" if error.code >= 500 else "is not an MLflow server"
+        is_overloaded = error.code >= 500 or error.code == http.HTTPStatus.TOO_MANY_REQUESTS
+        problem = "does not work" if is_overloaded else "is not an MLflow server"
         return _Fault(f"{problem} ({probe}: {error.code})")
     except urllib.error.URLError as error:
         return _Fault(f"cannot be reached ({error.reason})")

@@ -129,7 +129,12 @@ def test_a_folder_is_no_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(404, "is not an MLflow server"), (503, "does not work"), (201, "is not an MLflow server")],
+    [
+        (404, "is not an MLflow server"),
+        (503, "does not work"),
+        (429, "does not work"),
+        (201, "is not an MLflow server"),
+    ],
 )
 def test_another_server_is_refused(
     server: tuple[str, dict[str, int]], answer: int, message: str
