@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -237,6 +239,26 @@ def test_an_interruption_does_not_wait_for_a_store_that_is_away(
         raise KeyboardInterrupt
     assert time.monotonic() - start < 5
     wait_until(lambda: not tracker._thread.is_alive())
+
+
+def test_ctrl_c_ends_the_wait_for_a_store_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch)
+    tracker = outage.tracker(tmp_path)
+    tracker.flush()
+    outage.is_away = True
+    tracker.record(recorded_result(tmp_path, 0), "train")
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt), tracker:
+            tracker.flush()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert time.monotonic() - start < 5
 
 
 def test_an_interruption_does_not_wait_for_a_silent_store(
