@@ -92,7 +92,7 @@ def sweep_seconds(engine: RayEngine, home: Home, runs: int) -> dict[str, float]:
     storage = open_search_storage(home.search_database)
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
-    with BackgroundTracker(home_store_uri(home.path), home.artifact_dir, "small") as tracker:
+    with BackgroundTracker(home, home_store_uri(home.path), "small", print) as tracker:
         sweep = Sweep(plan, home.path, storage)
         recorder = SweepRecorder(sweep, loaded, SweepArchive.of(home.path, plan.digest), tracker)
         recorder.resume()

@@ -20,7 +20,7 @@ import typer
 
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
-from reports.store import home_store_uri
+from reports.store import home_store_uri, mask_password
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Permission:
     Commands that are suggested to the user never contain the flag, since what it permits may have
     changed by the time the user runs them.
     """
+
+
+class PasswordHolder:
+    """Mark of a flag whose value may contain a password, which no suggested command contains."""
 
 
 AllowCodeFlag = Annotated[
@@ -242,6 +246,7 @@ class Locations:
         typer.Option(
             envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: SQLite file in HOME]"
         ),
+        PasswordHolder(),
     ] = None
 
     def __post_init__(self) -> None:
@@ -286,6 +291,7 @@ class Flag:
         typer_info: typer's declaration of the flag (`OptionInfo` or `ArgumentInfo`).
         key: key of the study that the flag changes; None if it changes no key or several.
         is_permission: whether the user permits something by the flag.
+        holds_password: whether the value may contain a password.
     """
 
     name: str
@@ -295,6 +301,7 @@ class Flag:
     typer_info: Any
     key: StudyKey | None
     is_permission: bool
+    holds_password: bool
 
 
 def flags_of(flag_class: type) -> Iterator[Flag]:
@@ -320,6 +327,7 @@ def flags_of(flag_class: type) -> Iterator[Flag]:
             typer_info,
             key=next((mark for mark in marks if isinstance(mark, StudyKey)), None),
             is_permission=any(isinstance(mark, Permission) for mark in marks),
+            holds_password=any(isinstance(mark, PasswordHolder) for mark in marks),
         )
 
 
@@ -327,6 +335,7 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
     """Return a shell command that runs one of the program's commands with some flags.
 
     Flags that have their default values are omitted, and those by which the user permits something.
+    A password is replaced by ***.
 
     Args:
         command: name of the command, such as "sweep".
@@ -341,6 +350,8 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
             for single_value in value if flag.type == REPEATED_FLAG else [value]:
                 is_list = isinstance(single_value, tuple)
                 text = ",".join(single_value) if is_list else str(single_value)
+                if flag.holds_password:
+                    text = mask_password(text)
                 arguments += [flag.option, text] if flag.option else [text]
     return shlex.join(arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from reports.store import (
     run_page_url,
     translate_store_errors,
 )
-from reports.stored_runs import ENDED_STATUSES, open_reader
+from reports.stored_runs import ENDED_STATUSES, open_reader, preferred_run
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.provenance import NO_COMMIT
@@ -195,8 +196,11 @@ def sweep_starts(uri: str, study: str) -> dict[str, str]:
 
 
 def _find_sweep_runs(store: StoreReader) -> list[MlflowRun]:
-    """Return the MLflow runs that represent sweeps, most recently started first."""
-    runs = store.read_runs({"nal.kind": "sweep"})
+    """Return the MLflow run that represents each sweep, most recently started first."""
+    runs_by_sweep: dict[tuple[str, str], list[MlflowRun]] = defaultdict(list)
+    for run in store.read_runs({"nal.kind": "sweep"}):
+        runs_by_sweep[run.info.experiment_id, run.data.tags["nal.sweep"]].append(run)
+    runs = map(preferred_run, runs_by_sweep.values())
     return sorted(runs, key=lambda run: run.data.tags.get("nal.started", ""), reverse=True)
 
 
@@ -292,13 +296,12 @@ def _iter_planned_runs(
 
 
 def _distinct_runs(runs: Iterable[MlflowRun]) -> Iterator[MlflowRun]:
-    """Yield the runs that are completely written, the first one of each digest."""
-    seen_digests = set()
+    """Yield one of the completely written runs of each digest."""
+    runs_by_digest: dict[str, list[MlflowRun]] = defaultdict(list)
     for run in runs:
-        digest = run.data.tags["nal.digest"]
-        if run.info.status in ENDED_STATUSES and digest not in seen_digests:
-            seen_digests.add(digest)
-            yield run
+        if run.info.status in ENDED_STATUSES:
+            runs_by_digest[run.data.tags["nal.digest"]].append(run)
+    yield from map(preferred_run, runs_by_digest.values())
 
 
 def _to_recorded_run(run: MlflowRun, uri: str) -> RecordedRun:

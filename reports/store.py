@@ -6,10 +6,13 @@ MLflow is imported inside functions because the import takes two seconds.
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import logging
 import os
+import re
 import shlex
-import socket
 import sqlite3
 import threading
 import urllib.error
@@ -18,7 +21,7 @@ import urllib.request
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError, NalError, ServiceError, UserError
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 8.0
 """Longest time to wait for the answer of a server, including name resolution, in seconds."""
+
+MAX_LOST_ANSWERS = 2
+"""Largest number of answers that may be lost, one after the other, when a server is checked."""
 
 ARTIFACT_FOLDER = "artifacts"
 """Name of the folder, beside an SQLite file, that holds the artifacts of its runs."""
@@ -47,9 +53,50 @@ MLFLOW_TABLES = frozenset(
 )
 """Tables that every version of MLflow's database has."""
 
+HTTP_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
+"""MLflow's variables for requests to a server, where the user has not set them.
+
+By default, MLflow repeats a request for four minutes before it reports that a server is away.
+"""
+
 _RUNS_PER_PAGE = 1000
-_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_DATABASE_SCHEMES = ("postgresql", "mysql", "mssql")
 _URI_ADVICE = "use http(s)://HOST:PORT of an MLflow server, or sqlite:///PATH"
+_START_ADVICE = "start it, or name another store"
+_LOGIN_ADVICE = (
+    "write USER:PASSWORD@ before the host, special characters as %XX, or set "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+)
+_DRIVER_ADVICE = "install this driver, or name another, as in postgresql+psycopg2://"
+_PROBE_PATH = "/api/2.0/mlflow/experiments/search"
+_PASSWORD = re.compile(r"(://[^\s/?#@:]*):(?:[^\s/?#]*|\S*)@")
+_TOKEN = re.compile(r"(https?://)[^\s/?#:]+@")
+_SECRET_OPTION = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|token|secret|odbc_connect)[^=&\s]*=)[^&\s]*", re.IGNORECASE
+)
+
+
+class StoreUnavailableError(ServiceError):
+    """An MLflow store does not answer, or has failed in a way that may pass.
+
+    Attributes:
+        reason: short cause, such as "Connection refused".
+    """
+
+    def __init__(self, message: str, reason: str, flag_advice: str = "") -> None:
+        super().__init__(message, flag_advice)
+        self.reason = reason
+
+
+class _Fault(NamedTuple):
+    """Why a server cannot be used, and what the user can do."""
+
+    text: str
+    advice: str = _START_ADVICE
 
 
 def home_database(home: Path) -> Path:
@@ -157,23 +204,30 @@ def check_store(uri: str) -> None:
     """Check that an MLflow store can be used, within ten seconds and without importing MLflow.
 
     Raises:
-        ServiceError: if the server does not answer, or the scheme of the URI is not supported.
+        StoreUnavailableError: if the server does not answer, refuses the login, or is not an MLflow
+            server; or a process has locked the SQLite file.
+        ServiceError: if the URI is malformed, or its scheme is not supported.
         HomeError: if the folder of an SQLite file is missing or not writable, or the file is
             damaged.
     """
-    scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
+    shown_uri = mask_password(uri)
+    try:
+        scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
+    except ValueError as error:
+        raise ServiceError(f"tracking URI '{shown_uri}': {error}; {_URI_ADVICE}") from error
     if scheme in ("http", "https"):
         _check_server(uri, lambda: _find_server_fault(uri))
-    elif scheme in _DATABASE_PORTS:
-        _check_server(uri, lambda: _find_port_fault(uri, _DATABASE_PORTS[scheme]))
+    elif scheme in _DATABASE_SCHEMES:
+        _check_server(uri, lambda: _find_database_fault(uri))
     elif scheme == "sqlite":
         _check_sqlite_file(uri)
     elif scheme in ("", "file"):
         raise ServiceError(
-            f"tracking URI '{uri}': MLflow no longer stores runs in plain folders; {_URI_ADVICE}"
+            f"tracking URI '{shown_uri}': MLflow no longer stores runs in plain folders; "
+            f"{_URI_ADVICE}"
         )
     else:
-        raise ServiceError(f"tracking URI '{uri}': unknown scheme '{scheme}'; {_URI_ADVICE}")
+        raise ServiceError(f"tracking URI '{shown_uri}': unknown scheme '{scheme}'; {_URI_ADVICE}")
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -184,6 +238,8 @@ def open_store(uri: str) -> MlflowClient:
         HomeError: if the SQLite file cannot be used.
     """
     check_store(uri)
+    for name, value in HTTP_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     os.environ |= {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",
@@ -192,8 +248,8 @@ def open_store(uri: str) -> MlflowClient:
     }
     from mlflow import MlflowClient
 
-    # `translate_store_errors` reports failures; these loggers would print a traceback as well.
-    for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+    # `translate_store_errors` reports failures; these loggers would print them as well.
+    for logger_name in ("mlflow", "mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
         logging.getLogger(logger_name).setLevel(logging.CRITICAL)
     database = database_path(uri)
     with translate_store_errors(uri):
@@ -252,7 +308,8 @@ def translate_store_errors(uri: str) -> Iterator[None]:
 
     Raises:
         HomeError: if MLflow failed on an SQLite file.
-        ServiceError: if MLflow failed on any other store.
+        StoreUnavailableError: if MLflow failed on any other store, or a process has locked the
+            SQLite file.
     """
     from mlflow.exceptions import MlflowException
 
@@ -269,7 +326,7 @@ def translate_database_errors(uri: str) -> Iterator[None]:
 
     Raises:
         HomeError: if an SQLite file failed.
-        ServiceError: if any other store failed.
+        StoreUnavailableError: if any other store failed, or a process has locked the SQLite file.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -282,10 +339,17 @@ def translate_database_errors(uri: str) -> Iterator[None]:
 
 
 def _raise_store_error(uri: str, error: Exception) -> NoReturn:
-    error_class = HomeError if database_path(uri) else ServiceError
-    cause = root_cause(error)
+    cause = mask_password(root_cause(error))
     advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
-    raise error_class(f"MLflow store {mask_password(uri)} failed: {cause}{advice}") from error
+    message = f"MLflow store {mask_password(uri)} failed: {cause}{advice}"
+    if database_path(uri) is None or _is_locked(cause):
+        raise StoreUnavailableError(message, cause) from error
+    raise HomeError(message) from error
+
+
+def _is_locked(cause: str) -> bool:
+    """Return whether SQLite has failed because another process has locked the file."""
+    return "database is locked" in cause
 
 
 def root_cause(error: BaseException) -> str:
@@ -294,67 +358,127 @@ def root_cause(error: BaseException) -> str:
     Only the first line is returned, cut to 300 characters.
     """
     cause = error
-    while deeper_cause := getattr(cause, "orig", None) or cause.__cause__:
+    while deeper_cause := getattr(cause, "orig", None) or _cause_of(cause):
         cause = deeper_cause
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
 
 
-def mask_password(uri: str) -> str:
-    """Return a URI in which the password, if any, is replaced by ***."""
-    password = urllib.parse.urlsplit(uri).password
-    return uri if password is None else uri.replace(f":{password}@", ":***@", 1)
+def _cause_of(error: BaseException) -> BaseException | None:
+    """Return the error that has led to another one, as a traceback would show it."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _check_server(uri: str, find_fault: Callable[[], str]) -> None:
-    """Raise `ServiceError` if a server cannot be used or does not answer in time.
+def mask_password(text: str) -> str:
+    """Return a URI, or a text with URIs, in which each password or token is replaced by ***.
+
+    A password in which "/" or "@" is not encoded is replaced too.
+    """
+    text = _PASSWORD.sub(r"\1:***@", text)
+    text = _TOKEN.sub(r"\1***@", text)
+    return _SECRET_OPTION.sub(r"\1***", text)
+
+
+def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
+    """Raise `StoreUnavailableError` if a server cannot be used or does not answer in time.
 
     Args:
         uri: URI of the store, for messages.
-        find_fault: function that returns why the server cannot be used, or "" if it can. It runs
+        find_fault: function that returns why the server cannot be used, or None if it can. It runs
             in a thread that is abandoned after the timeout, because name resolution has none.
     """
-    faults: list[str] = []
-    thread = threading.Thread(target=lambda: faults.append(find_fault()), daemon=True)
+    answers: list[_Fault | None] = []
+    thread = threading.Thread(target=lambda: answers.append(find_fault()), daemon=True)
     thread.start()
     thread.join(TIMEOUT_S)
-    fault = faults[0] if faults else f"did not answer within {TIMEOUT_S:g} s"
+    fault = answers[0] if answers else _Fault(f"did not answer within {TIMEOUT_S:g} s")
     if fault:
-        raise ServiceError(
-            f"tracking server {mask_password(uri)} {fault}: start it, or name another store",
+        text = mask_password(fault.text)
+        raise StoreUnavailableError(
+            f"tracking server {mask_password(uri)} {text}: {fault.advice}",
+            text,
             "--tracking-uri names the store; without this flag it is in the home folder",
         )
 
 
-def _find_server_fault(uri: str) -> str:
-    """Return why an MLflow server cannot be used, such as "cannot be reached"; "" if it can."""
-    request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - http(s) only
+def _find_server_fault(uri: str) -> _Fault | None:
+    """Return why an MLflow server cannot be used, such as "cannot be reached"; None if it can."""
+    address = urllib.parse.urlsplit(uri)
+    user_info, _, host = address.netloc.rpartition("@")
+    url = address._replace(netloc=host, path=address.path.rstrip("/") + _PROBE_PATH, fragment="")
+    headers = _login_header(user_info)
+    probe = f"GET {_PROBE_PATH}"
+    request = urllib.request.Request(  # noqa: S310 - http(s) only
+        url._replace(query="max_results=1").geturl(), headers=headers
+    )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S / 2):  # noqa: S310
-            return ""
+        with _open_url(request) as answer:
+            is_mlflow = isinstance(json.load(answer), dict)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            return ""  # the health page may require a login, for which MLflow sends credentials
-        problem = "does not work" if error.code >= 500 else "is not an MLflow server"
-        return f"{problem} (GET /health: {error.code})"
+            # Without a header, MLflow may log in by other means, such as a plug-in.
+            text = f"refuses the login ({probe}: {error.code})"
+            return _Fault(text, _LOGIN_ADVICE) if headers else None
+        is_overloaded = error.code >= 500 or error.code == http.HTTPStatus.TOO_MANY_REQUESTS
+        problem = "does not work" if is_overloaded else "is not an MLflow server"
+        return _Fault(f"{problem} ({probe}: {error.code})")
     except urllib.error.URLError as error:
-        return f"cannot be reached ({error.reason})"
-    except (OSError, ValueError) as error:
-        return f"cannot be reached ({error})"
+        return _Fault(f"cannot be reached ({error.reason})")
+    except json.JSONDecodeError:
+        is_mlflow = False
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _Fault(f"cannot be reached ({error})")
+    return None if is_mlflow else _Fault(f"is not an MLflow server ({probe}: no JSON)")
 
 
-def _find_port_fault(uri: str, default_port: int) -> str:
-    """Return why the port or socket of a database server cannot be reached; "" if it can."""
+def _open_url(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """Send a request to a server, and send it again if the server closes the connection."""
+    lost_count = 0
+    while True:
+        try:
+            answer: http.client.HTTPResponse = urllib.request.urlopen(  # noqa: S310
+                request, timeout=TIMEOUT_S / 2
+            )
+        except ConnectionError:
+            lost_count += 1
+            if lost_count > MAX_LOST_ANSWERS:
+                raise
+        else:
+            return answer
+
+
+def _login_header(user_info: str) -> dict[str, str]:
+    """Return the header by which MLflow's client logs in to a server; {} if it has no credentials.
+
+    Args:
+        user_info: user name and password of the address, percent-encoded; "" if it has none.
+    """
+    user, colon, password = map(urllib.parse.unquote, user_info.partition(":"))
+    if not colon:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+        password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+        if not (user and password):
+            return {"Authorization": f"Bearer {token}"} if token else {}
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {encoded}"}
+
+
+def _find_database_fault(uri: str) -> _Fault | None:
+    """Return why a database server cannot be used; None if it can."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        split_uri = urllib.parse.urlsplit(uri)
-        (host,) = urllib.parse.parse_qs(split_uri.query).get("host", [""])
-        if host.startswith("/"):  # folder of PostgreSQL's socket, which is a file
-            path = Path(host, f".s.PGSQL.{split_uri.port or default_port}")
-            return "" if path.is_socket() else f"cannot be reached ({path} is no socket)"
-        address = (split_uri.hostname or "localhost", split_uri.port or default_port)
-        socket.create_connection(address, timeout=TIMEOUT_S / 2).close()
-    except (OSError, ValueError) as error:
-        return f"cannot be reached ({error})"
-    return ""
+        engine = create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    except ImportError as error:
+        return _Fault(f"cannot be used ({error})", _DRIVER_ADVICE)
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        return _Fault(f"cannot be used ({root_cause(error)})")
+    return None
 
 
 def _check_sqlite_file(uri: str) -> None:
@@ -366,7 +490,9 @@ def _check_sqlite_file(uri: str) -> None:
     """
     path = database_path(uri)
     if path is None or not path.name:
-        raise ServiceError(f"tracking URI '{uri}': write sqlite:///PATH, where PATH is a file")
+        raise ServiceError(
+            f"tracking URI '{mask_password(uri)}': write sqlite:///PATH, where PATH is a file"
+        )
     if not path.parent.is_dir():
         raise HomeError(
             f"tracking URI '{uri}': folder {path.parent} does not exist; create it first"
@@ -394,8 +520,8 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
             instead of only the list of its tables.
 
     Raises:
-        HomeError: if the file cannot be read for another reason, for example because a process has
-            locked it.
+        StoreUnavailableError: if another process has locked the file.
+        HomeError: if the file cannot be read for another reason.
     """
     try:
         with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
@@ -406,7 +532,10 @@ def find_damage(path: Path, *, reads_all_pages: bool = False) -> str:
                 (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
             return "" if fault == "ok" else " ".join(fault.split())
     except sqlite3.OperationalError as error:
-        raise HomeError(f"MLflow store {path} cannot be opened: {error}") from error
+        message = f"MLflow store {path} cannot be opened: {error}"
+        if _is_locked(str(error)):
+            raise StoreUnavailableError(message, str(error)) from error
+        raise HomeError(message) from error
     except sqlite3.DatabaseError as error:
         return str(error)
 

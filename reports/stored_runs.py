@@ -7,22 +7,25 @@ without MLflow; a server is searched through MLflow's client.
 
 from __future__ import annotations
 
-import urllib.parse
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.store import check_store, open_store, translate_database_errors, translate_store_errors
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 DIGEST_TAG = "nal.digest"
 """Name of the MLflow tag that holds the digest of a training run."""
 
 ENDED_STATUSES = ("FINISHED", "FAILED")
 """MLflow's statuses of runs that are written completely; the status is written last."""
+
+RESUMABLE_STATUSES = (Status.OUT_OF_MEMORY, Status.STOPPED)
+"""Statuses of runs whose training may continue later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,26 @@ class TaggedRun:
     tags: Mapping[str, str]
 
 
+def preferred_run(runs: Iterable[MlflowRun]) -> MlflowRun:
+    """Return the one of several MLflow runs of the same sweep, cell or training run that counts.
+
+    There are several if MLflow has carried out a request whose answer was lost, and which was
+    repeated. A complete one counts, and a final result before one whose training may continue; then
+    the one with the most content, since a double was left as it was created; then the oldest.
+
+    Args:
+        runs: the MLflow runs, at least one, the most recently started one first.
+    """
+    return max(
+        reversed(list(runs)),
+        key=lambda run: (
+            run.info.status in ENDED_STATUSES,
+            run.data.tags.get("nal.status") not in RESUMABLE_STATUSES,
+            len(run.data.metrics) + len(run.data.params) + len(run.data.tags),
+        ),
+    )
+
+
 class StoreReader(ABC):
     """An MLflow store that is open for reading.
 
@@ -147,7 +170,7 @@ def open_reader(uri: str) -> Iterator[StoreReader]:
         ServiceError: if the server does not answer, or fails in the context.
         HomeError: if the SQLite file cannot be used.
     """
-    if urllib.parse.urlsplit(uri).scheme in ("http", "https"):
+    if uri.lower().startswith(("http://", "https://")):
         from reports.server_reader import ServerReader
 
         client = open_store(uri)

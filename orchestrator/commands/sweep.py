@@ -436,10 +436,13 @@ def _carry_out(
     """
     home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
     archive = SweepArchive.of(home.path, plan.digest)
+    on_notice = partial(console.print, soft_wrap=True)
     with (
         _translate_search_errors(home),
-        BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker,
+        BackgroundTracker(home, uri, plan.name, on_notice) as tracker,
     ):
+        if locations.tracking_uri is not None:
+            tracker.flush()  # a store that cannot be opened is refused before anything is trained
         storage = open_search_storage(home.search_database)
         sweep = Sweep(plan, home.path, storage, settled_digests)
         recorder = SweepRecorder(
@@ -468,8 +471,7 @@ def _carry_out(
                 ) from None
             raise
         final_plan = recorder.save_plan()
-        tracker.flush()
-        report = build_report(uri, home.path, plan.digest)
+        report = tracker.read(lambda: build_report(uri, home.path, plan.digest))
         page_path = archive.folder / PAGE_FILE
         write_atomically(page_path, report.page)
         tracker.finish_sweep(final_plan, report.files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.home_store import repair_home_store
 from orchestrator.tracking.restoring import restore_store
+from reports.store import mask_password
 from reports.words import format_count
 from trainables.errors import HomeError
 
@@ -36,7 +37,6 @@ def run(locations: Locations) -> int:
     for study in sorted(restored.locked_studies):
         console.print(f"left out '{study}', since a process is carrying out a sweep of it")
     sweep_runs = format_count(len(restored.run_digests), "run of sweeps", "runs of sweeps")
-    console.print(
-        f"{uri} contains {sweep_runs} and {format_count(restored.standalone_count, 'other run')}."
-    )
+    other_runs = format_count(restored.standalone_count, "other run")
+    console.print(f"{mask_password(uri)} contains {sweep_runs} and {other_runs}.")
     return 0

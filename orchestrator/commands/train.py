@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.display import ProgressBars, run_title
@@ -88,7 +89,10 @@ def run(
     if locations.uses_home_store:
         update_home_store(home)
     results: dict[str, RunResult] = {}
-    with BackgroundTracker(uri, home.artifact_dir_for(uri), plan.name) as tracker:
+    on_notice = partial(console.print, soft_wrap=True)
+    with BackgroundTracker(home, uri, plan.name, on_notice) as tracker:
+        if locations.tracking_uri is not None:
+            tracker.flush()  # a store that cannot be opened is refused before anything is trained
 
         def record_result(result: RunResult) -> None:
             results[result.digest] = result

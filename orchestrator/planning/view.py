@@ -14,6 +14,7 @@ from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
+from reports.store import mask_password
 from reports.words import format_count, format_extension, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
@@ -174,7 +175,7 @@ def _facts(
     max_run_count = sum(size.max_run_count for size in phase_sizes(plan))
     facts += [
         ("written to", str(locations.home_dir)),
-        ("MLflow", locations.store_uri),
+        ("MLflow", mask_password(locations.store_uri)),
         (
             "cost here",
             f"at most {format_count(max_run_count, 'run')}, about "

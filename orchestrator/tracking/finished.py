@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.tracker import RESUMABLE_STATUSES, STARTED_TAG
+from orchestrator.tracking.doubles import IDENTITY_TAGS, has_doubles
+from orchestrator.tracking.tracker import STARTED_TAG
 from reports.database_reader import write_tag
 from reports.store import translate_database_errors
-from reports.stored_runs import ENDED_STATUSES, open_reader
+from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES, open_reader
 from trainables.databases import database_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RUN_TAGS = ("nal.kind", "nal.digest", "nal.status")
+RUN_TAGS = (*IDENTITY_TAGS, "nal.status")
 """Names of the tags that tell which training runs a store has, and how they ended."""
 
 
@@ -54,7 +55,8 @@ def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> Finished
     """Return a sweep that was written to an MLflow store completely; None if it was not.
 
     Names of files and a few tags are compared. No record of a run is read, but empty ones do not
-    count. None also for stores that are MLflow servers, which cannot be asked for tags alone.
+    count. None also for stores that are MLflow servers, which cannot be asked for tags alone, and
+    for a sweep with doubled MLflow runs, which are to be deleted.
 
     Args:
         uri: URI of the MLflow store.
@@ -79,7 +81,7 @@ def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> Finished
     for run in runs:
         by_kind[run.tags.get("nal.kind", "")].append(run)
     sweep_runs = by_kind["sweep"]
-    if len(sweep_runs) != 1 or sweep_runs[0].status != "FINISHED":
+    if len(sweep_runs) != 1 or sweep_runs[0].status != "FINISHED" or has_doubles(runs):
         return None
     final_digests = {
         run.tags["nal.digest"]

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.home import StudyLockedError
 from orchestrator.output import CommandConsole
 from orchestrator.tracking.archive import iter_archives
-from orchestrator.tracking.tracker import RESUMABLE_STATUSES, Tracker
+from orchestrator.tracking.persistence import PersistentTracker
+from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.plan_record import PLAN_FILE, PlanRecord
 from reports.report import SweepReport, build_page, read_confirmed_sweep
-from reports.store import local_artifact_folder
-from reports.stored_runs import ENDED_STATUSES
+from reports.store import StoreUnavailableError, local_artifact_folder, mask_password
+from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES
 from search_spaces.schema import Phase
 from trainables.errors import RecordError
 from trainables.run.record import Record
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.tracking.archive import SweepArchive
     from reports.plan_record import CellRecord
     from trainables.run.result import RunResult
+
+PATIENCE_SECONDS = 60.0
+"""Longest time for which an operation on a store that does not answer is repeated, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ def restore_store(
             restored.locked_studies.add(plan.study)
     if has_unreadable_plans:
         return restored  # any other run may belong to the sweep of such a plan
-    trackers: dict[str, Tracker] = {}
+    trackers: dict[str, PersistentTracker] = {}
     stored_digests = {
         digest for sweep, digest in stored.statuses if stored.has_run(sweep, digest, home.path)
     }
@@ -197,8 +201,8 @@ def restore_store(
         if result is None or (study := result.provenance["study"]) in unfinished_studies:
             continue
         if study not in trackers:
-            trackers[study] = Tracker(uri, home.artifact_dir_for(uri), study)
-        trackers[study].record(result, "train")
+            trackers[study] = _open_tracker(home, uri, study)
+        trackers[study].execute(partial(Tracker.record, result=result, phase="train"))
         restored.standalone_count += 1
     return restored
 
@@ -211,18 +215,34 @@ def _restore_sweep(
     Returns:
         The digests of the runs.
     """
-    tracker = Tracker(uri, home.artifact_dir_for(uri), plan.study)
+    tracker = _open_tracker(home, uri, plan.study)
     changed_at = datetime.fromtimestamp((archive.folder / PLAN_FILE).stat().st_mtime, UTC)
-    tracker.start_sweep(plan, study_yaml, archive.read_code_files(), restored_start=changed_at)
+    code_files = archive.read_code_files()
+    tracker.execute(lambda tracker: tracker.start_sweep(plan, study_yaml, code_files, changed_at))
     digests = set()
     for result, phase, cell in _results_of_sweep(plan, home.path):
-        tracker.record(result, phase, cell)
+        tracker.execute(partial(Tracker.record, result=result, phase=phase, cell=cell))
         digests.add(result.digest)
     if plan.state == "finished":
-        tracker.finish_sweep(plan, _tables_of(archive, plan, home, uri))
+        tracker.execute(
+            lambda tracker: tracker.finish_sweep(plan, _tables_of(archive, plan, home, uri))
+        )
     else:
-        tracker.mark_interrupted()
+        tracker.execute(Tracker.mark_interrupted)
     return digests
+
+
+def _open_tracker(home: Home, uri: str, study: str) -> PersistentTracker:
+    """Open the experiment of a study in an MLflow store that may fail now and then."""
+
+    def print_failure(error: StoreUnavailableError) -> None:
+        _print_note(
+            f"MLflow at {mask_password(uri)} cannot be written ({error.reason}): trying again for "
+            f"up to {PATIENCE_SECONDS:g} s"
+        )
+
+    artifact_dir = home.artifact_dir_for(uri)
+    return PersistentTracker(uri, artifact_dir, study, print_failure, PATIENCE_SECONDS)
 
 
 def _tables_of(archive: SweepArchive, plan: PlanRecord, home: Home, uri: str) -> Mapping[str, str]:
@@ -300,7 +320,12 @@ def _read_result(digest: str, home: Path) -> RunResult | None:
         return None
 
 
-@cache
 def _print_skipped(error_message: str) -> None:
-    """Print that a damaged record is skipped; the same message is printed only once."""
-    CommandConsole(stderr=True).print(f"skipped a damaged record: {error_message}", soft_wrap=True)
+    """Print that a damaged record is skipped."""
+    _print_note(f"skipped a damaged record: {error_message}")
+
+
+@cache
+def _print_note(text: str) -> None:
+    """Print a line on standard error; the same line is printed only once."""
+    CommandConsole(stderr=True).print(text, soft_wrap=True)

@@ -6,7 +6,9 @@ of a sweep are nested below the sweep.
 
 A training run may be written again at any time. If its MLflow run is complete, nothing changes. An
 MLflow run that a killed process left incomplete is replaced, so that no curve lacks a point or has
-a point twice.
+a point twice. Doubled MLflow runs are deleted when the runs of a sweep are first read. Therefore
+every method may be called again after it has failed, once `Tracker.reopen` was called: what it has
+written is found in the store.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.archive import NO_CODE_FILES, STUDY_FILE
+from orchestrator.tracking.creation import create_run_once
+from orchestrator.tracking.doubles import find_distinct_runs
 from orchestrator.tracking.projection import (
     PARENT_TAG,
     RunPhase,
@@ -49,7 +53,7 @@ from orchestrator.tracking.summaries import (
 from orchestrator.tracking.views import VIEWS
 from reports.plan_record import PLAN_FILE, CellRecord, PlanRecord
 from reports.store import mask_password, open_store, translate_store_errors
-from reports.stored_runs import ENDED_STATUSES, open_reader
+from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES, open_reader
 from trainables.errors import ServiceError
 from trainables.run.result import RunResult, Status
 
@@ -84,10 +88,6 @@ def was_fully_written(run: MlflowRun) -> bool:
     return run.info.status in ENDED_STATUSES
 
 
-RESUMABLE_STATUSES = (Status.OUT_OF_MEMORY, Status.STOPPED)
-"""Statuses of runs whose training may continue later."""
-
-
 @dataclass(frozen=True, slots=True)
 class StoredRun:
     """A training run in the MLflow store.
@@ -110,11 +110,15 @@ class StoredRun:
         return self.ended.status in RESUMABLE_STATUSES
 
     @classmethod
-    def from_mlflow(cls, run: MlflowRun) -> StoredRun:
-        """Return the stored run that an MLflow run represents."""
-        tags = run.data.tags
-        ended = EndedRun(tags["nal.status"], summary_accuracies(run.data.metrics))
-        return cls(run.info.run_id, was_fully_written(run), tags.get(PARENT_TAG, ""), ended)
+    def from_mlflow(cls, run: MlflowRun, parent_id: str) -> StoredRun:
+        """Return the stored run that an MLflow run represents.
+
+        Args:
+            run: MLflow run.
+            parent_id: ID of the MLflow run below which MLflow shows the run; "" for none.
+        """
+        ended = EndedRun(run.data.tags.get("nal.status", ""), summary_accuracies(run.data.metrics))
+        return cls(run.info.run_id, was_fully_written(run), parent_id, ended)
 
 
 @dataclass(slots=True)
@@ -127,13 +131,15 @@ class StoredSweep:
         logged_run_count: number of training runs in the metrics that were logged last; None if runs
             were written since then.
         end_ms: time at which the sweep last ended, in milliseconds since 1970; None if it has not
-            ended, or has new runs since then.
+            ended.
+        is_started: whether the time at which the sweep was started was logged.
     """
 
     run_id: str
     param_names: frozenset[str] = frozenset()
     logged_run_count: int | None = None
     end_ms: int | None = None
+    is_started: bool = False
 
     @classmethod
     def from_mlflow(cls, run: MlflowRun) -> StoredSweep:
@@ -143,6 +149,7 @@ class StoredSweep:
             frozenset(run.data.params),
             int(run.data.metrics.get("runs", 0)) or None,
             run.info.end_time,
+            STARTED_TAG in run.data.tags,
         )
 
 
@@ -189,7 +196,8 @@ class StoredCells:
         self._cells[tags.get("nal.sweep", ""), tags["nal.cell"]] = StoredCell(
             run.info.run_id,
             logged_run_count=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
-            has_logged_settings=bool(run.data.params),
+            # MLflow's database writes parameters before metrics.
+            has_logged_settings=any(name.startswith("hp/") for name in metrics),
             is_complete=was_fully_written(run),
         )
 
@@ -296,7 +304,21 @@ class Tracker:
     def __init__(self, uri: str, artifact_root: Path | None, study: str) -> None:
         self.uri = uri
         self.study = study
-        self._client = open_store(uri)
+        self._artifact_root = artifact_root
+        self._plan: PlanRecord | None = None  # plan of the current sweep
+        self._extended_sweeps: set[str] = set()  # digests of sweeps to which runs were added
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the store again, and forget what was read from it.
+
+        What an operation has written before it failed is then read from the store.
+
+        Raises:
+            ServiceError: if the MLflow server does not respond within ten seconds.
+            HomeError: if the SQLite file or the folder for artifacts cannot be used.
+        """
+        self._client = open_store(self.uri)
         # by the digests of the sweep and of the training run
         self._stored_runs: dict[tuple[str, str], StoredRun] = {}
         # by the ID of the parent's MLflow run, then by digest
@@ -304,9 +326,8 @@ class Tracker:
         self._read_sweeps: set[str] = set()
         self._stored_cells = StoredCells(self._client, self._create_run)
         self._sweeps: dict[str, StoredSweep] = {}
-        self._plan: PlanRecord | None = None  # plan of the current sweep
-        with translate_store_errors(uri):
-            self._experiment_id = self._open_experiment(artifact_root)
+        with translate_store_errors(self.uri):
+            self._experiment_id = self._open_experiment()
 
     def start_sweep(
         self,
@@ -329,19 +350,13 @@ class Tracker:
             HomeError: if the home folder cannot be written.
         """
         with translate_store_errors(self.uri):
-            self._read_stored_runs(plan.sweep)
-            sweep = self._sweeps.get(plan.sweep)
-            is_new = sweep is None
-            if sweep is None:
-                tags = {"nal.kind": "sweep", "nal.sweep": plan.sweep}
-                tags |= source_tags(plan.study, "sweep")
-                sweep = StoredSweep(self._create_run(f"sweep {plan.sweep[:8]}", tags).run_id)
-                self._sweeps[plan.sweep] = sweep
+            sweep = self._get_or_create_sweep(plan)
             run_id = sweep.run_id
             self._client.update_run(run_id, status="RUNNING")
-            if is_new or restored_start is None:
+            if not sweep.is_started or restored_start is None:
                 started_at = restored_start or datetime.now(UTC)
                 self._client.set_tag(run_id, STARTED_TAG, started_at.isoformat())
+                sweep.is_started = True
             for path, content in {**code_files, STUDY_FILE: study_yaml}.items():
                 self._client.log_text(run_id, content, path)
             self._write_plan(plan)
@@ -376,7 +391,7 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             plan = self._plan if phase != "train" else None
-            sweep = self._sweeps[plan.sweep] if plan else None
+            sweep = self._get_or_create_sweep(plan) if plan else None
             sweep_digest, parent_id = (plan.sweep if plan else ""), (sweep.run_id if sweep else "")
             self._read_stored_runs(sweep_digest)
             stored_cell = None
@@ -394,7 +409,8 @@ class Tracker:
                     self._write_run(result, phase, plan, cell, parent_id),
                 )
                 if sweep:
-                    sweep.end_ms = sweep.logged_run_count = None
+                    sweep.logged_run_count = None
+                    self._extended_sweeps.add(sweep_digest)
             if plan and cell and stored_cell:
                 ended_runs = [
                     run.ended
@@ -417,12 +433,12 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             self._write_plan(plan)
-            sweep = self._sweeps[plan.sweep]
+            sweep = self._get_or_create_sweep(plan)
             for name, text in tables.items():
                 self._client.log_text(sweep.run_id, text, name)
             if note := tables.get("table.md", "")[:MAX_NOTE_LENGTH]:
                 self._client.set_tag(sweep.run_id, "mlflow.note.content", note)
-            self._end_sweep(sweep, "FINISHED")
+            self._end_sweep(plan, "FINISHED")
 
     def mark_interrupted(self) -> None:
         """Mark the current sweep and its incomplete cells as killed in MLflow.
@@ -433,21 +449,35 @@ class Tracker:
         """
         with translate_store_errors(self.uri):
             if self._plan:
+                self._write_progress(self._plan)
                 for run_id in self._stored_cells.incomplete_run_ids(self._plan.sweep):
                     self._client.set_terminated(run_id, "KILLED")
-                self._write_progress(self._plan)
-                self._end_sweep(self._sweeps[self._plan.sweep], "KILLED")
+                self._end_sweep(self._plan, "KILLED")
 
-    def _end_sweep(self, sweep: StoredSweep, status: str) -> None:
+    def _get_or_create_sweep(self, plan: PlanRecord) -> StoredSweep:
+        """Return a sweep with the runs that the store has, and create its MLflow run if missing."""
+        self._read_stored_runs(plan.sweep)
+        sweep = self._sweeps.get(plan.sweep)
+        if sweep is None:
+            tags = {"nal.kind": "sweep", "nal.sweep": plan.sweep}
+            tags |= source_tags(plan.study, "sweep")
+            sweep = StoredSweep(self._create_run(f"sweep {plan.sweep[:8]}", tags).run_id)
+            self._sweeps[plan.sweep] = sweep
+        return sweep
+
+    def _end_sweep(self, plan: PlanRecord, status: str) -> None:
         """Set the final status of a sweep, and its end unless no run was added since the last."""
-        self._client.set_terminated(sweep.run_id, status, end_time=sweep.end_ms)
+        sweep = self._get_or_create_sweep(plan)
+        end_ms = None if plan.sweep in self._extended_sweeps else sweep.end_ms
+        self._client.set_terminated(sweep.run_id, status, end_time=end_ms)
 
-    def _open_experiment(self, artifact_root: Path | None) -> str:
+    def _open_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
         experiment = self._client.get_experiment_by_name(self.study)
         if experiment is None:
-            location = (artifact_root / self.study).resolve().as_uri() if artifact_root else None
+            root = self._artifact_root
+            location = (root / self.study).resolve().as_uri() if root else None
             try:
                 return self._client.create_experiment(
                     self.study, artifact_location=location, tags=EXPERIMENT_TAGS
@@ -470,24 +500,28 @@ class Tracker:
         return experiment_id
 
     def _read_stored_runs(self, sweep_digest: str) -> None:
-        """Read the MLflow runs of a sweep, unless they have been read.
+        """Read the MLflow runs of a sweep, and delete doubled ones, unless they have been read.
 
         Args:
             sweep_digest: digest of the sweep; "" for the runs without a sweep.
         """
         if sweep_digest in self._read_sweeps:
             return
-        self._read_sweeps.add(sweep_digest)
-        tags = {"nal.sweep": sweep_digest} if sweep_digest else {"nal.phase": "train"}
+        searched_tags = {"nal.sweep": sweep_digest} if sweep_digest else {"nal.phase": "train"}
         with open_reader(self.uri) as store:
-            runs = list(store.read_runs(tags, self._experiment_id))
-        for run in runs:
-            match run.data.tags["nal.kind"]:
+            distinct = find_distinct_runs(store.read_runs(searched_tags, self._experiment_id))
+        for run_id, parent_id in distinct.moved_parents.items():
+            self._client.set_tag(run_id, PARENT_TAG, parent_id)
+        for run in distinct.doubles:
+            self._client.delete_run(run.info.run_id)
+        self._read_sweeps.add(sweep_digest)
+        for run in distinct.runs:
+            run_id, tags = run.info.run_id, run.data.tags
+            match tags["nal.kind"]:
                 case "run":
-                    digest = run.data.tags["nal.digest"]
-                    known_run = self._stored_runs.get((sweep_digest, digest))
-                    if known_run is None or not known_run.is_complete:
-                        self._set_stored_run(sweep_digest, digest, StoredRun.from_mlflow(run))
+                    parent_id = distinct.moved_parents.get(run_id) or tags.get(PARENT_TAG, "")
+                    stored_run = StoredRun.from_mlflow(run, parent_id)
+                    self._set_stored_run(sweep_digest, tags["nal.digest"], stored_run)
                 case "cell":
                     self._stored_cells.add(run)
                 case "sweep":
@@ -503,24 +537,20 @@ class Tracker:
     def _create_run(
         self, name: str, tags: Mapping[str, str], start_ms: int | None = None
     ) -> RunInfo:
-        run = self._client.create_run(
-            self._experiment_id,
-            start_time=start_ms,
-            tags={"nal.study": self.study, **tags},
-            run_name=name,
-        )
-        return run.info
+        all_tags = {"nal.study": self.study, **tags}
+        return create_run_once(self._client, self._experiment_id, name, all_tags, start_ms)
 
     def _write_plan(self, plan: PlanRecord) -> None:
         self._plan = plan
-        self._client.log_text(self._sweeps[plan.sweep].run_id, plan.to_json(), PLAN_FILE)
+        sweep = self._get_or_create_sweep(plan)
+        self._client.log_text(sweep.run_id, plan.to_json(), PLAN_FILE)
         self._write_progress(plan)
 
     def _write_progress(self, plan: PlanRecord) -> None:
         """Write the tags of a sweep, and those parameters and metrics that its MLflow run lacks."""
         from mlflow.entities import Metric, Param, RunTag
 
-        sweep = self._sweeps[plan.sweep]
+        sweep = self._get_or_create_sweep(plan)
         ended_runs = {
             digest: run.ended
             for (sweep_digest, digest), run in self._stored_runs.items()

@@ -1,4 +1,4 @@
-"""A sweep in a PostgreSQL database, compared with the same sweep in an SQLite file."""
+"""Sweeps in a PostgreSQL database, compared with the same sweeps in an SQLite file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import pytest
 from command_line import call_command
 from plans import Driver, small_plan, small_study
 from postgres import postgres_server
+from sqlalchemy import create_engine, text
+from stored_sweeps import FakeSweep, content
 
 from orchestrator.home import Home
+from orchestrator.tracking import persistence
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.finished import find_finished_sweep
 from orchestrator.tracking.recording import plan_record
@@ -48,3 +51,35 @@ def test_postgresql_gives_the_tables_of_sqlite_cell_for_cell(tmp_path: Path) -> 
     assert tables["postgresql"] == tables["sqlite"]
     assert curves["postgresql"] == curves["sqlite"]
     assert sum(map(len, curves["sqlite"].values())) >= 9 * 6  # 3 cells of 3 seeds, 6 epochs each
+
+
+@pytest.mark.slow
+def test_closed_connections_lose_and_double_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(persistence, "FIRST_PAUSE_SECONDS", 0.1)
+    undisturbed = FakeSweep(tmp_path / "undisturbed", "small")
+    undisturbed.carry_out(home_store_uri(undisturbed.home.path))
+    sweep = FakeSweep(tmp_path / "home", "small")
+    with postgres_server() as plain_uri:
+        # The server trusts everybody, so that any password is right.
+        uri = plain_uri.replace("postgres:@", "postgres:p%40ss%2Fword@")
+        assert uri != plain_uri
+        engine = create_engine(uri)
+        closed_counts = []
+
+        def close_connections(_count: int) -> None:
+            with engine.connect() as connection:
+                closed = connection.execute(
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                    )
+                )
+                closed_counts.append(len(closed.all()))
+
+        sweep.carry_out(uri, close_connections)
+        engine.dispose()
+        assert sum(closed_counts) > 3
+        assert content(uri, "small") == content(home_store_uri(undisturbed.home.path), "small")
+        assert not any("p%40ss" in notice for notice in sweep.notices)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import http.server
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -12,11 +14,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.exceptions import MlflowException
 from stores import fresh_store
 
 from reports import store
 from reports.store import (
     MLFLOW_TABLES,
+    StoreUnavailableError,
     check_store,
     find_damage,
     home_store_uri,
@@ -31,16 +35,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PROBE = "/api/2.0/mlflow/experiments/search"
+
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, int]]]:
-    """Address of a server, and the status codes with which it answers by path; 404 by default."""
+    """Address of a server, and the status codes with which it answers by path; 404 by default.
+
+    It requires the password "p@ss/wörd" of the user "me", if it gets any login.
+    """
     answers: dict[str, int] = {}
+    login = base64.b64encode("me:p@ss/wörd".encode()).decode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(answers.get(self.path, 404))
+            is_refused = self.headers.get("Authorization") not in (None, f"Basic {login}")
+            code = answers.get(self.path.partition("?")[0], 404)
+            self.send_response(401 if is_refused else code)
             self.end_headers()
+            self.wfile.write(b"{}" if code != 201 else b"<html></html>")
 
         def log_message(self, *_: object) -> None:
             return
@@ -55,21 +68,82 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, int
 @pytest.mark.parametrize("answer", [200, 401, 403])
 def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]], answer: int) -> None:
     uri, answers = server
-    answers["/health"] = answer
+    answers[PROBE] = answer
     check_store(uri)
-    answers["/mlflow/health"] = answer
+    answers[f"/mlflow{PROBE}"] = answer
     check_store(uri + "/mlflow/")
 
 
+def test_a_login_may_be_in_the_address_or_in_variables_of_mlflow(
+    server: tuple[str, dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, answers = server
+    answers[PROBE] = 200
+    host = uri.removeprefix("http://")
+    check_store(f"http://me:p%40ss%2Fw%C3%B6rd@{host}")
+    for password in ("wrong", "p%40ss"):
+        with pytest.raises(ServiceError) as error:
+            check_store(f"http://me:{password}@{host}")
+        assert str(error.value).startswith(
+            f"tracking server http://me:***@{host} refuses the login (GET {PROBE}: 401): write "
+        )
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p@ss/wörd")
+    check_store(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(ServiceError, match="refuses the login"):
+        check_store(uri)
+    check_store(f"http://me:p%40ss%2Fw%C3%B6rd@{host}")
+
+
 @pytest.mark.parametrize(
-    ("answer", "message"), [(404, "is not an MLflow server"), (503, "does not work")]
+    ("uri", "message"),
+    [
+        ("http://[::1", "Invalid IPv6 URL; use http(s)://HOST:PORT of an MLflow server, or"),
+        ("http://me:secret@[::1", "Invalid IPv6 URL; use"),
+        ("http://", "cannot be reached (no host given): start it"),
+        ("http://127.0.0.1:99999", "cannot be reached ("),
+        ("http://me:secret@127.0.0.1:port", "cannot be reached (nonnumeric port: 'port')"),
+        ("http://me:sec/ret@127.0.0.1", "cannot be reached (nonnumeric port: 'sec')"),
+        ("postgresql://me:secret@127.0.0.1:port/nal", "cannot be used ("),
+        ("postgresql://me:se/cret@[::1/nal", "cannot be used ("),
+        ("postgresql+none://me:secret@127.0.0.1/nal", "cannot be used ("),
+        ("ftp://me:secret@host/x", "unknown scheme 'ftp'; use"),
+        ("sqlite://me:secret@host/", "write sqlite:///PATH"),
+    ],
+)
+def test_malformed_addresses_are_one_line_without_the_password(uri: str, message: str) -> None:
+    with pytest.raises(ServiceError) as error:
+        check_store(uri)
+    text = str(error.value)
+    assert message in text
+    assert "\n" not in text
+    assert "secret" not in text
+    assert "ret@" not in text
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(HomeError, match="cannot be opened: unable to open database file"):
+        check_store(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (404, "is not an MLflow server"),
+        (503, "does not work"),
+        (429, "does not work"),
+        (201, "is not an MLflow server"),
+    ],
 )
 def test_another_server_is_refused(
     server: tuple[str, dict[str, int]], answer: int, message: str
 ) -> None:
     uri, answers = server
-    answers["/health"] = answer
-    with pytest.raises(ServiceError, match=rf"{message} \(GET /health: {answer}\): start") as error:
+    answers[PROBE] = answer
+    shown_answer = "no JSON" if answer == 201 else answer
+    line = rf"{message} \(GET {PROBE}: {shown_answer}\): start"
+    with pytest.raises(ServiceError, match=line) as error:
         check_store(uri)
     assert "--tracking-uri" in error.value.flag_advice
     assert "--" not in str(error.value)
@@ -87,23 +161,22 @@ def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_resolver_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
     monkeypatch.setattr(store, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(store, "_find_server_fault", lambda _: str(forever.wait()))
+    monkeypatch.setattr(store, "_find_server_fault", lambda _: forever.wait() and None)
     with pytest.raises(ServiceError, match=r"did not answer within 0\.2 s"):
         check_store("http://somewhere")
     forever.set()
 
 
 def test_a_closed_database_port_is_named_without_the_password() -> None:
-    with pytest.raises(ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal cannot be reached"):
+    with pytest.raises(
+        ServiceError, match=r"://me:\*\*\*@127\.0\.0\.1:1/nal cannot be used \(conn"
+    ):
         check_store("postgresql+psycopg2://me:secret@127.0.0.1:1/nal")
 
 
 def test_a_database_may_have_a_socket_instead_of_a_port(tmp_path: Path) -> None:
-    uri = f"postgresql://user@/database?host={tmp_path}"
-    with pytest.raises(ServiceError, match=r"PGSQL\.5432 is no socket"):
-        check_store(uri)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / ".s.PGSQL.5432"))
+    uri = f"postgresql+psycopg2://user@/database?host={tmp_path}"
+    with pytest.raises(ServiceError, match=r"PGSQL\.5432\" failed: No such file"):
         check_store(uri)
 
 
@@ -169,6 +242,47 @@ def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
 def test_a_password_is_never_shown() -> None:
     assert mask_password("http://me:secret@host:5000") == "http://me:***@host:5000"
     assert mask_password("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
+    for uri in ("http://host:5000/a", "postgresql://me@host/nal?host=/tmp/x", "https://[::1]:5000"):
+        assert mask_password(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:{}@host:5000",
+        "postgresql+psycopg2://me:{}@host/nal?sslmode=require",
+        "postgresql://:{}@[::1]:5432/nal",
+        "postgresql://host/nal?user=me&password={}&sslmode=require",
+        "mssql+pyodbc:///?odbc_connect={}",
+        "https://{}@host/ml",
+        "API request to http://me:{}@host:5000/api/2.0/runs/create failed with 'refused'",
+    ],
+)
+@pytest.mark.parametrize("password", ["secret", "s%40cr%2Fet", "se@cret", "se:cr%25et"])
+def test_no_form_of_an_address_shows_its_password(uri: str, password: str) -> None:
+    text = mask_password(uri.format(password))
+    assert text == mask_password(text)
+    assert "***" in text
+    assert "et" not in text.split("***")[0].replace("request", "")
+    assert not set(password.split("@")) & set(re.split(r"[@:/=&\s]", text))
+
+
+def test_a_password_with_a_slash_that_is_not_encoded_is_not_shown() -> None:
+    assert mask_password("postgresql://me:se/cr@et@host/x") == "postgresql://me:***@host/x"
+
+
+def test_errors_of_mlflow_do_not_show_the_password() -> None:
+    uri = "http://me:secret@host:5000"
+    with (
+        pytest.raises(StoreUnavailableError) as error,
+        translate_store_errors(uri),
+    ):
+        raise MlflowException(f"API request to {uri}/api failed")
+    assert str(error.value) == (
+        "MLflow store http://me:***@host:5000 failed: API request to http://me:***@host:5000/api "
+        "failed"
+    )
+    assert error.value.reason == "API request to http://me:***@host:5000/api failed"
 
 
 def test_a_home_has_a_store_of_its_own(tmp_path: Path) -> None:
@@ -191,8 +305,19 @@ def test_a_locked_store_is_not_called_damaged(
     fresh_store(tmp_path)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(HomeError, match=r"cannot be opened: database is locked"):
+        with pytest.raises(StoreUnavailableError, match=r"cannot be opened: database is locked"):
             find_damage(tmp_path / "mlflow.db")
+
+
+def test_a_locked_store_may_be_unlocked_again(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with (
+        pytest.raises(StoreUnavailableError, match="is locked"),
+        translate_store_errors(uri),
+    ):
+        raise OSError("database is locked")
+    with pytest.raises(HomeError, match="disk is full"), translate_store_errors(uri):
+        raise OSError("database or disk is full")
 
 
 def test_a_store_of_another_version_of_mlflow_is_no_damage(tmp_path: Path) -> None:

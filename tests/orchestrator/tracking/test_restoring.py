@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from command_line import call_command
+from stored_sweeps import FakeSweep, content, runs_of, spoil
+from stores import fresh_store
+
+from orchestrator.tracking.finished import find_finished_sweep
+from reports.read import list_sweeps, read_sweep
+from reports.store import home_store_uri, open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> FakeSweep:
+    """A finished sweep in the store of its home folder."""
+    fresh_store(tmp_path)
+    sweep = FakeSweep(tmp_path, "small")
+    sweep.carry_out(home_store_uri(tmp_path))
+    return sweep
+
+
+def test_a_sweep_with_a_doubled_run_is_not_finished(sweep: FakeSweep, tmp_path: Path) -> None:
+    uri = home_store_uri(tmp_path)
+    run = next(run for run in runs_of(uri, "small") if run.data.tags["nal.kind"] == "run")
+    client = open_store(uri)
+    client.create_run(run.info.experiment_id, tags=run.data.tags)
+    assert find_finished_sweep(uri, sweep.plan.digest, tmp_path) is None
+    sweep.carry_out(uri)
+    finished = find_finished_sweep(uri, sweep.plan.digest, tmp_path)
+    assert finished is not None
+    assert run.data.tags["nal.digest"] in finished.run_digests
+
+
+def test_sync_repairs_every_state_of_a_store(sweep: FakeSweep, tmp_path: Path) -> None:
+    uri = home_store_uri(tmp_path)
+    clean = content(uri, "small")
+    assert find_finished_sweep(uri, sweep.plan.digest, tmp_path) is not None
+    spoil(uri, "small")
+    assert len(runs_of(uri, "small")) == len(clean) + 5
+    assert content(uri, "small") != clean
+    plan, runs = read_sweep(uri, sweep.plan.digest)  # a report reads a store with doubles
+    assert len(runs) == len(plan.digests) - 3
+    assert len({run.digest for run in runs}) == len(runs)
+    assert [listed.digest for listed in list_sweeps(uri)] == [sweep.plan.digest]
+    for _ in range(2):
+        synced = call_command("sync", "--home", tmp_path)
+        assert synced.returncode == 0, synced.stderr
+        assert content(uri, "small") == clean
+        assert find_finished_sweep(uri, sweep.plan.digest, tmp_path) is not None
+    assert len(read_sweep(uri, sweep.plan.digest)[1]) == len(plan.digests)
