@@ -79,7 +79,8 @@ SINGLE_SCENARIO = FlagOverride(
 @app.command()
 @with_flags(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
-    *("home_dir", "engine", "ray_address", "tracking_uri", "allow_code", "yes", "json", "dry_run"),
+    *("home_dir", "engine", "ray_address", "tracking_uri", "search_storage", "allow_code"),
+    *("yes", "json", "dry_run"),
 )
 @resumable
 def sweep(

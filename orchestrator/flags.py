@@ -20,7 +20,8 @@ import typer
 
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
-from reports.store import home_store_uri
+from reports.store import home_store_uri, mask_password
+from trainables.databases import database_url
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ class Locations:
         engine: name of the engine.
         ray_address: address of a running Ray cluster; None to start a new Ray on this machine.
         tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
+        search_storage: SQLAlchemy URL of the database of searches; None for the file `optuna.db`
+            in the home folder.
     """
 
     data_dir: Annotated[
@@ -230,6 +233,14 @@ class Locations:
         str | None,
         typer.Option(
             envvar="MLFLOW_TRACKING_URI", help="MLflow store. [default: SQLite file in HOME]"
+        ),
+    ] = None
+    search_storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of the searches, such as postgresql://USER@HOST/DATABASE. [default: "
+            "SQLite file in HOME]",
         ),
     ] = None
 
@@ -251,6 +262,11 @@ class Locations:
     def store_uri(self) -> str:
         """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
         return self.tracking_uri or home_store_uri(self.home_dir)
+
+    @property
+    def search_url(self) -> str:
+        """URL of the database of searches: `search_storage` if set, else that of the home."""
+        return self.search_storage or database_url(self.home.search_database)
 
     @property
     def uses_home_store(self) -> bool:
@@ -316,6 +332,7 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
     """Return a shell command that runs one of the program's commands with some flags.
 
     Flags that have their default values are omitted, and those by which the user permits something.
+    Passwords in URLs are replaced by ***.
 
     Args:
         command: name of the command, such as "sweep".
@@ -329,7 +346,7 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
                 continue
             for single_value in value if flag.type == REPEATED_FLAG else [value]:
                 is_list = isinstance(single_value, tuple)
-                text = ",".join(single_value) if is_list else str(single_value)
+                text = ",".join(single_value) if is_list else mask_password(str(single_value))
                 arguments += [flag.option, text] if flag.option else [text]
     return shlex.join(arguments)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import tempfile
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.search import open_search_storage
+from orchestrator.sweeping.search_storage import copy_searches
 from orchestrator.sweeping.sweep import Sweep
+from orchestrator.sweeping.tuning import search_digests
+from trainables.databases import database_url
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
@@ -35,50 +32,29 @@ class RecordedRuns:
 
 
 def find_recorded_runs(
-    plan: Plan, home: Home, settled_digests: frozenset[str] = frozenset()
+    plan: Plan,
+    home: Home,
+    settled_digests: frozenset[str] = frozenset(),
+    search_url: str | None = None,
 ) -> RecordedRuns:
     """Return the runs with which a sweep would start, without changing the home folder.
 
-    The sweep is resumed on a copy of the database of searches.
+    The sweep is resumed on copies of its searches.
 
     Args:
         plan: plan of the sweep.
         home: home folder, which need not exist.
         settled_digests: digests of runs that need not be read; see `Sweep`.
+        search_url: URL of the database of searches; None for the file in the home folder.
 
     Raises:
-        sqlite3.Error: if the database of searches is damaged.
+        HomeError: if the file of the searches is damaged or locked.
+        ServiceError: if the server with the searches cannot be used.
         NalError: if a record is damaged or contradicts the sweep.
     """
     if not any(home.path.glob("runs/*/result.json")):
         return RecordedRuns(0, is_complete=False)
-    with tempfile.TemporaryDirectory() as folder:
-        copy_path = Path(folder, "optuna.db")
-        if home.search_database.exists():
-            _copy_database(home.search_database, copy_path)
-        storage = open_search_storage(copy_path)
-        try:
-            sweep = Sweep(plan, home.path, storage, settled_digests)
-            count = sweep.resume(lambda _task, _result: None)
-            return RecordedRuns(count, sweep.done, sweep)
-        finally:
-            storage.engine.dispose()
-
-
-def _copy_database(path: Path, copy_path: Path) -> None:
-    """Copy an SQLite database, which another process may be writing, without changing it.
-
-    A process that was killed in a transaction leaves a journal, by which the next writer undoes the
-    transaction. It is undone in the copy.
-    """
-    try:
-        with (
-            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(copy_path)) as copy,
-        ):
-            source.backup(copy)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
-            raise
-        for suffix in ("", "-journal"):
-            shutil.copyfile(f"{path}{suffix}", f"{copy_path}{suffix}")
+    url = search_url or database_url(home.search_database)
+    sweep = Sweep(plan, home.path, copy_searches(url, search_digests(plan)), settled_digests)
+    count = sweep.resume(lambda _task, _result: None)
+    return RecordedRuns(count, sweep.done, sweep)

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.search_storage import NO_PATIENCE
 from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
 from orchestrator.sweeping.tuning import Tuning
 from search_spaces.resolve import confirm_cell_values
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
+    from orchestrator.sweeping.search_storage import Patience
     from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
     from trainables.training.job import Row
@@ -128,6 +130,7 @@ class Sweep:
         home: Path,
         storage: optuna.storages.BaseStorage,
         settled_digests: frozenset[str] = frozenset(),
+        patience: Patience = NO_PATIENCE,
     ) -> None:
         """Create the sweep, and open or create its searches.
 
@@ -138,6 +141,7 @@ class Sweep:
             settled_digests: digests of runs that are known to have a final result, which is
                 recorded in the home folder and in MLflow. Those of the confirm phase are counted
                 without reading their results, on which no later run depends.
+            patience: repetition of operations while the storage is locked or away.
         """
         self.plan = plan
         self._settled_digests = settled_digests
@@ -151,7 +155,9 @@ class Sweep:
         self.run_phases: dict[str, Phase] = {}
         self._blocked_digests: set[str] = set()
         self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
-        self.tunings = [Tuning(plan, tuning_plan, storage) for tuning_plan in plan.searches]
+        self.tunings = [
+            Tuning(plan, tuning_plan, storage, patience) for tuning_plan in plan.searches
+        ]
 
     def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
         """Process the runs that earlier sweeps have recorded, and set the callback for ended runs.
