@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.crashes import CrashDetector
 from orchestrator.sweeping.search_storage import NO_PATIENCE
 from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
 from orchestrator.sweeping.tuning import Tuning
@@ -152,6 +153,7 @@ class Sweep:
         self.cells: list[Cell] = []
         self._next_task: Task | None = None
         self._queue = TaskQueue()
+        self._crash_detector = CrashDetector()
         self.run_phases: dict[str, Phase] = {}
         self._blocked_digests: set[str] = set()
         self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
@@ -201,7 +203,7 @@ class Sweep:
             if result is None:
                 self._queue.running_digests.add(task.spec.digest)
                 return task
-            self.end(task, result)
+            self._end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
         """Return whether a task must wait for another run; if so, the task is queued to wait."""
@@ -349,11 +351,18 @@ class Sweep:
         Args:
             task: task as `next` returned it.
             result: result of the run; None if the run could not be carried out.
-            reason: reason why the run could not be carried out; "" if it was carried out.
+            reason: reason why the run could not be carried out, in one line, and after a crash the
+                lines of its traceback; "" if it was carried out.
 
         Raises:
-            NalError: if noisy labels are drawn from the run, but the run has not finished.
+            NalError: if noisy labels are drawn from the run, but the run has not finished; or if
+                this run and the two that ended first have crashed in the same way.
         """
+        self._crash_detector.add(reason, Record(self._home, task.spec.digest).folder / "log.txt")
+        self._end(task, result, reason.partition("\n")[0])
+
+    def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Process the result of a task, and those of the tasks that cannot start without it."""
         spec = task.spec
         self._check_posterior(spec, result, reason)
         # Another device may have enough memory, so a lack of memory gives no objective.
@@ -370,7 +379,7 @@ class Sweep:
         if result is None or is_out_of_memory:
             self.failures.append(f"{description}: {reason}")
             for other in dependents:
-                self.end(
+                self._end(
                     other,
                     None,
                     reason=f"the run needs {description}, which could not be carried out: {reason}",
