@@ -208,7 +208,11 @@ class Search:
 
         def start_trial() -> optuna.Trial:
             left_over = next(
-                (trial for trial in self._running_trials() if trial.number not in self._open_trials),
+                (
+                    trial
+                    for trial in self._running_trials()
+                    if trial.number not in self._open_trials
+                ),
                 None,
             )
             trial = (
@@ -260,12 +264,8 @@ class Search:
             digest: digest of the trial's run.
         """
         trial = self._open_trials[proposal.number]
-
-        def complete_trial() -> None:
-            trial.set_user_attr("digest", digest)
-            self.study.tell(trial, objective)
-
-        self.patience.repeat(complete_trial)
+        self.patience.repeat(lambda: trial.set_user_attr("digest", digest))
+        self.patience.repeat(lambda: self.study.tell(trial, objective, skip_if_finished=True))
         del self._open_trials[proposal.number]
         self._completed_count += 1
 

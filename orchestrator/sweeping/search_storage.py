@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,6 +50,7 @@ MAX_OUTAGE_SECONDS = 6 * 3600.0
 
 URL_ADVICE = "write postgresql://USER@HOST:PORT/DATABASE or sqlite:////PATH of a file"
 
+_POSTGRESQL_DRIVERS = ("psycopg2", "psycopg")
 _POSTGRESQL_ARGUMENTS = {
     "connect_timeout": CONNECT_SECONDS,
     # A server that vanishes without closing its connections is noticed within a minute.
@@ -108,9 +110,9 @@ def open_search_storage(url: str) -> RDBStorage:
 
 def _open(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    _parse(url)
     # Optuna formats the URL, in which braces are thus doubled.
-    template = url.replace("{", "{{").replace("}", "}}")
+    address = _parse(url).render_as_string(hide_password=False)
+    template = address.replace("{", "{{").replace("}", "}}")
     try:
         with translate_search_errors(url):
             storage = optuna.storages.RDBStorage(template, _engine_options(url))
@@ -150,7 +152,7 @@ def _limit_lock_time(connection: Any, _record: object) -> None:  # noqa: ANN401 
 
 
 def _parse(url: str) -> sqlalchemy.URL:
-    """Return the parts of a URL.
+    """Return the parts of a URL, among them an installed driver.
 
     Raises:
         UserError: if the URL is invalid or names another kind of database. It may contain a
@@ -160,7 +162,8 @@ def _parse(url: str) -> sqlalchemy.URL:
         parts = sqlalchemy.make_url(url)
     except (ArgumentError, ValueError):
         raise UserError(f"--search-storage: not the URL of a database: {URL_ADVICE}") from None
-    if parts.drivername not in ("sqlite", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"):
+    drivers = ("sqlite", "postgresql", *(f"postgresql+{name}" for name in _POSTGRESQL_DRIVERS))
+    if parts.drivername not in drivers:
         raise UserError(
             f"--search-storage: searches cannot be stored in '{parts.drivername}': {URL_ADVICE}"
         )
@@ -171,6 +174,9 @@ def _parse(url: str) -> sqlalchemy.URL:
             "--search-storage: a password among the parameters of the URL would be printed: write "
             "USER:PASSWORD@HOST, or store it in ~/.pgpass"
         )
+    if parts.drivername == "postgresql":
+        driver = next((name for name in _POSTGRESQL_DRIVERS if find_spec(name)), "psycopg2")
+        return parts.set(drivername=f"postgresql+{driver}")
     return parts
 
 
@@ -442,7 +448,8 @@ def _copy_database(path: Path, target: sqlite3.Connection) -> None:
     transaction. It is undone in a copy of the files.
     """
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", LOCK_SECONDS, uri=True)) as source:
+            source.execute("SELECT name FROM sqlite_master")  # a backup would wait for ever
             source.backup(target)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
