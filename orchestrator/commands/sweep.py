@@ -165,6 +165,7 @@ def _announce(
         HomeError: if the disk of the home folder is too full.
     """
     home, plan = locations.home, loaded_plan.plan
+    home.require_space(0.0)  # a full disk is found before the measurement
     measure_cost = partial(_measure_cost, engine=engine, home=home, console=console, may_write=True)
     cost = measure_cost(plan)
     console.print(plan_view(loaded_plan, cost, locations))

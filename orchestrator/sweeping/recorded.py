@@ -9,10 +9,15 @@ from orchestrator.sweeping.search_storage import copy_searches
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tuning import search_digests
 from trainables.databases import database_url
+from trainables.errors import RecordError
+from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
+
+MAX_NAMED_RECORDS = 10
+"""Largest number of damaged records that one message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +61,33 @@ def find_recorded_runs(
         return RecordedRuns(0, is_complete=False)
     url = search_url or database_url(home.search_database)
     sweep = Sweep(plan, home.path, copy_searches(url, search_digests(plan)), settled_digests)
-    count = sweep.resume(lambda _task, _result: None)
+    try:
+        count = sweep.resume(lambda _task, _result: None)
+    except RecordError as error:
+        raise _all_damage(home, error) from error
     return RecordedRuns(count, sweep.done, sweep)
+
+
+def _all_damage(home: Home, error: RecordError) -> RecordError:
+    """Return the error for all damaged results in a home folder.
+
+    Args:
+        home: home folder.
+        error: error for the first of the results; returned if there are no others.
+    """
+    damaged_paths = []
+    for path in sorted(home.path.glob("runs/*/result.json")):
+        try:
+            Record(home.path, path.parent.name).read_result()
+        except RecordError:
+            damaged_paths.append(str(path))
+    if len(damaged_paths) < 2:
+        return error
+    hidden_count = len(damaged_paths) - MAX_NAMED_RECORDS
+    hidden_text = f" and {hidden_count} more" if hidden_count > 0 else ""
+    return RecordError(
+        f"the results of {len(damaged_paths)} runs cannot be read or belong to other runs: delete "
+        "the folders of these files to train the runs again: "
+        + ", ".join(damaged_paths[:MAX_NAMED_RECORDS])
+        + hidden_text
+    )

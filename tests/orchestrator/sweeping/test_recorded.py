@@ -62,6 +62,22 @@ def test_a_new_seed_is_not_settled(tmp_path: Path) -> None:
     assert recorded.count == len(digests)
 
 
+def test_all_damaged_records_are_named_at_once(tmp_path: Path) -> None:
+    plan, home = small_plan(seeds=8), Home(tmp_path)
+    specs = Driver(plan, tmp_path).run(max_runs=12).specs
+    paths = sorted(tmp_path / "runs" / spec.digest / "result.json" for spec in specs)
+    for path in paths:
+        content = path.read_text()
+        path.write_text(content.replace('"epoch": 2', '"epoch": 3'))
+    with pytest.raises(RecordError) as raised:
+        find_recorded_runs(plan, home)
+    named = ", ".join(map(str, paths[:10]))
+    assert str(raised.value) == (
+        "the results of 12 runs cannot be read or belong to other runs: delete the folders of "
+        f"these files to train the runs again: {named} and 2 more"
+    )
+
+
 def cell_specs(plan: Plan, home: Home) -> list[RunSpec]:
     sweep = find_recorded_runs(plan, home).sweep
     assert sweep is not None
