@@ -11,7 +11,15 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import CHECKOUT, PATIENCE_SECONDS, RunningCommand, check_curves, results, run_command, seeds_of_runs
+from command_line import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    RunningCommand,
+    check_curves,
+    results,
+    run_command,
+    seeds_of_runs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
