@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 import random
 import signal
