@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-ACTING_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters except tab and line feed, and characters that change the direction of text."""
+ACTING_CHARACTER = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters except tab and line feed, characters that change the direction of text, and
+bytes of file names that are not UTF-8."""
 
 MAX_WORD_LENGTH = 500
 """Largest length of a word in a message, in characters; paths are rarely as long."""

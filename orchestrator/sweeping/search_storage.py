@@ -59,6 +59,11 @@ _POSTGRESQL_ARGUMENTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": 20,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+}
 
 
 def check_search_storage(url: str) -> None:
@@ -331,6 +336,9 @@ class SearchLock:
         engine = _create_engine(self.url)
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._held = [connection, engine]
+        # The server releases the locks of a machine that has vanished within a minute.
+        for name, value in _SERVER_KEEPALIVES.items():
+            connection.exec_driver_sql(f"SET {name} = {value}")
         for digest in self.digests:
             key = int(digest[:15], 16)
             query = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")

@@ -11,6 +11,7 @@ from trainables.texts import MAX_LINE_LENGTH, printable_message, short_value, sh
         ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
         ("\x9b2J", r"\x9b2J"),  # a C1 code, which acts like ESC [
         ("a\rb\x7f\u202e", r"a\rb\x7f\u202e"),
+        ("\udcff", r"\udcff"),  # a byte of a file name that is not UTF-8
         ("ä\tλ = 0.5\n日本", "ä\tλ = 0.5\n日本"),
     ],
 )
