@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
+from orchestrator.engine.temp_dirs import remove_stale_temp_dirs
 from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
@@ -445,6 +446,7 @@ def _carry_out(
     """
     home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
     archive = SweepArchive.of(home.path, plan.digest)
+    remove_stale_temp_dirs()  # of killed sweeps, of which this may be the continuation without Ray
     with (
         translate_search_errors(locations.search_url),
         locked_searches(locations.search_url, search_digests(plan)) as search_lock,

@@ -1,4 +1,4 @@
-"""A real sweep of 55 runs whose command is killed 20 times, most of them at random moments."""
+"""A real sweep of 40 runs whose command is killed 20 times, most of them at random moments."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import random
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
-from command_line import RunningCommand, check_curves, results, run_command, runs_in_mlflow
+from command_line import (
+    PATIENCE_SECONDS,
+    RunningCommand,
+    check_curves,
+    results,
+    run_command,
+    runs_in_mlflow,
+)
 from forked_commands import CommandServer, command_server
 from optuna.trial import TrialState
 
@@ -19,20 +27,19 @@ from trainables.databases import database_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
 EPOCHS = 20
 COMMAND = (
-    *("sweep", "digits", "--epochs", EPOCHS, "--trials", 7, "--seeds", 14, "--yes"),
+    *("sweep", "digits", "--epochs", EPOCHS, "--trials", 7, "--seeds", 9, "--yes"),
     *("--set", "select.candidates=2", "--set", "select.seeds=[2000,2001]"),
 )
-"""7 trials, then 2 candidates and the reference on 2 seeds, then 3 rows on 14 seeds: 55 runs.
+"""7 trials, then 2 candidates and the reference on 2 seeds, then 3 rows on 9 seeds: 40 runs.
 
-If the reference is chosen, there are 14 runs less.
+If the reference is chosen, there are 9 runs less.
 """
-TRIAL_COUNT, SELECT_COUNT, MIN_RUN_COUNT = 7, 6, 41
+TRIAL_COUNT, SELECT_COUNT, MIN_RUN_COUNT = 7, 6, 31
 
 KILLS_WITHOUT_RAY = 17
 
@@ -44,27 +51,42 @@ def result_count(home: Path) -> int:
 def kill_without_ray(server: CommandServer, home: Path, draws: random.Random) -> None:
     """Start the sweep in one process, and kill it at a random moment.
 
-    Either at any moment of its start, or while it trains, after one or two runs; or in the
-    twentieth of a second in which a run that has ended is written to the databases.
+    Either at any moment of its start; or after a run has ended, while it is written to the
+    databases or the next one is trained.
     """
     moment = draws.choice(["start", "training", "training", "end of a run"])
     with server.command(*COMMAND, "--engine", "inline", "--home", home) as process:
         if moment == "start":
             time.sleep(draws.uniform(0, 3))
             return
-        count = result_count(home) + draws.randint(1, 2)
-        server.wait_for(process, lambda: result_count(home) >= count)
-        time.sleep(draws.uniform(0, 0.5 if moment == "training" else 0.05))
+        ended = result_count(home)
+        server.wait_for(process, lambda: result_count(home) > ended)
+        time.sleep(draws.uniform(0, 0.3 if moment == "training" else 0.05))
 
 
-def kill_with_ray(home: Path, draws: random.Random, *, whole_group: bool) -> None:
-    """Start the sweep with Ray, and kill it after a run has ended, with its workers or without."""
+def kill_with_ray(home: Path, draws: random.Random, *, whole_group: bool) -> list[int]:
+    """Start the sweep with Ray, and kill it after a run has ended, with its workers or without.
+
+    Returns:
+        The IDs of the processes that the sweep had started.
+    """
     process = RunningCommand.start(*COMMAND, "--home", home)
     ended = result_count(home)
     process.wait_for(lambda: result_count(home) > ended)
-    time.sleep(draws.uniform(0, 1))
+    time.sleep(draws.uniform(0, 0.3))
+    pids = [child.pid for child in process.children()]
     code, errors = process.end_by(signal.SIGKILL, whole_group=whole_group)
     assert code == -signal.SIGKILL, errors
+    return pids
+
+
+def finish(home: Path) -> dict[str, Any]:
+    """Carry out the rest of the sweep and return its table."""
+    words = (*COMMAND, "--engine", "inline", "--home", home, "--json")
+    finished = run_command(*words, patience_seconds=3 * PATIENCE_SECONDS)
+    assert finished.returncode == 0, finished.stderr
+    table: dict[str, Any] = json.loads(finished.stdout)
+    return table
 
 
 def study_of(home: Path) -> optuna.Study:
@@ -101,23 +123,22 @@ def test_a_sweep_survives_20_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     draws.shuffle(kinds)
     recorded: dict[str, Any] = {}
     counts: list[int] = []
+    pids: list[int] = []
     with command_server(tmp_path) as server:
         for kind in kinds:
             if kind is None:
                 kill_without_ray(server, home, draws)
             else:
-                kill_with_ray(home, draws, whole_group=kind)
+                pids += kill_with_ray(home, draws, whole_group=kind)
             now = results(home)
             assert {digest: now[digest] for digest in recorded} == recorded
             recorded = now
             counts.append(len(now))
-    phases = Counter(
-        (count > TRIAL_COUNT) + (count > TRIAL_COUNT + SELECT_COUNT) for count in counts
-    )
-    assert set(phases) == {0, 1, 2}, f"no kill in one of the phases: {counts}"
+    assert any(count <= TRIAL_COUNT for count in counts)  # a kill in each phase
+    assert any(TRIAL_COUNT < count <= TRIAL_COUNT + SELECT_COUNT for count in counts)
+    assert any(count > TRIAL_COUNT + SELECT_COUNT for count in counts)
 
-    finished = run_command(*COMMAND, "--engine", "inline", "--home", home, "--json")
-    assert finished.returncode == 0, finished.stderr
+    finished = finish(home)
     ended = results(home)
     assert len(ended) >= MIN_RUN_COUNT
     assert {digest: ended[digest] for digest in recorded} == recorded
@@ -140,15 +161,13 @@ def test_a_sweep_survives_20_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sweep.info.status == "FINISHED"
     assert not list(leftovers(home))
     assert not list(temp_dir.iterdir())
+    temp_folders = Path("/tmp").glob("nal-*-*")  # noqa: S108 - where Ray's folders are
+    assert not {int(folder.name.split("-")[1]) for folder in temp_folders} & set(pids)
 
     propose_again(study, tmp_path / "undisturbed")
-    undisturbed = run_command(
-        *COMMAND, "--engine", "inline", "--home", tmp_path / "undisturbed", "--json"
-    )
-    assert undisturbed.returncode == 0, undisturbed.stderr
+    undisturbed = finish(tmp_path / "undisturbed")
     expected = results(tmp_path / "undisturbed")
     assert {digest: run["trace"] for digest, run in ended.items()} == {
         digest: run["trace"] for digest, run in expected.items()
     }
-    tables = [json.loads(end.stdout) for end in (finished, undisturbed)]
-    assert tables[0] == tables[1]
+    assert finished == undisturbed
