@@ -455,8 +455,9 @@ def _copy_database(path: Path, target: sqlite3.Connection) -> None:
     A process that was killed in a transaction leaves a journal, by which the next writer undoes the
     transaction. It is undone in a copy of the files.
     """
+    address = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", LOCK_SECONDS, uri=True)) as source:
+        with closing(sqlite3.connect(address, LOCK_SECONDS, uri=True)) as source:
             source.execute("SELECT name FROM sqlite_master")  # a backup would wait for ever
             source.backup(target)
     except sqlite3.OperationalError as error:

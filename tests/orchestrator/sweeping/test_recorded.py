@@ -22,12 +22,17 @@ def files(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
-def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(tmp_path: Path) -> None:
+def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = small_plan()
     assert find_recorded_runs(plan, Home(tmp_path / "none")) == RecordedRuns(0, is_complete=False)
     Driver(plan, tmp_path).run(max_runs=3)
     before = files(tmp_path)
     assert find_recorded_runs(plan, Home(tmp_path)) == RecordedRuns(3, is_complete=False)
+    monkeypatch.chdir(tmp_path)
+    by_url = find_recorded_runs(plan, Home(tmp_path), search_url="sqlite:///optuna.db")
+    assert by_url == RecordedRuns(3, is_complete=False)
     assert files(tmp_path) == before
     assert Driver(plan, tmp_path).recorded_count == 3
 
