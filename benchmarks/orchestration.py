@@ -33,7 +33,7 @@ from orchestrator.engine.cluster import ray_cluster  # noqa: E402
 from orchestrator.engine.ray_engine import RayEngine  # noqa: E402
 from orchestrator.home import Home  # noqa: E402
 from orchestrator.planning.plan import Plan  # noqa: E402
-from orchestrator.sweeping.search import open_search_storage  # noqa: E402
+from orchestrator.sweeping.search_storage import open_search_storage  # noqa: E402
 from orchestrator.sweeping.sweep import Sweep  # noqa: E402
 from orchestrator.tracking.archive import SweepArchive  # noqa: E402
 from orchestrator.tracking.background import BackgroundTracker  # noqa: E402
@@ -41,6 +41,7 @@ from orchestrator.tracking.recording import SweepRecorder  # noqa: E402
 from reports.store import home_store_uri  # noqa: E402
 from search_spaces.schema import Phase  # noqa: E402
 from trainables.cpus import usable_cpu_count  # noqa: E402
+from trainables.databases import database_url  # noqa: E402
 from trainables.training.job import Job  # noqa: E402
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def sweep_seconds(engine: RayEngine, home: Home, runs: int) -> dict[str, float]:
     seeds = (runs - trials - 3) // CELLS
     loaded = small_study(trials=trials, seeds=seeds, sets=("select.seeds=[90000]",))
     plan = Plan("small", loaded.study, random_data())
-    storage = open_search_storage(home.search_database)
+    storage = open_search_storage(database_url(home.search_database))
     listener = StartTimer()
     job = Job(home.path, home.path, "small")
     with BackgroundTracker(home, home_store_uri(home.path), "small", print) as tracker:

@@ -14,6 +14,7 @@ import typer  # noqa: E402
 
 from orchestrator.cli import app  # noqa: E402
 from trainables.errors import InterruptionError, NalError  # noqa: E402
+from trainables.texts import printable_message  # noqa: E402
 
 ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Base class of the errors that click raises for invalid command lines.
@@ -40,10 +41,11 @@ def main() -> None:
         exit_code = interruption.exit_code
     except NalError as error:
         advice = f" ({error.flag_advice})" if error.flag_advice else ""
-        sys.stderr.write(f"error: {error}{advice}\n")
+        sys.stderr.write(f"error: {printable_message(str(error))}{advice}\n")
         exit_code = error.exit_code
     except ClickUsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        message = printable_message(message)
         sys.stderr.write(f"error: {message} (--help lists the allowed commands and options)\n")
         exit_code = 2
     sys.exit(exit_code)

@@ -17,6 +17,7 @@ from orchestrator.flags import AllowCodeFlag, FlagOverride, Locations, StudyFlag
 from orchestrator.output_files import check_output_files
 from reports.spread import Spread
 from trainables.errors import InterruptionError
+from trainables.run.identity import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,8 @@ SINGLE_SCENARIO = FlagOverride(
 @app.command()
 @with_flags(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
-    *("home_dir", "engine", "ray_address", "max_concurrent", "tracking_uri", "allow_code", "yes"),
-    *("json", "dry_run"),
+    *("home_dir", "engine", "ray_address", "max_concurrent", "tracking_uri", "search_storage"),
+    *("allow_code", "yes", "json", "dry_run"),
 )
 @resumable
 def sweep(
@@ -116,7 +117,7 @@ def train(
     study_flags: StudyFlags,
     locations: Locations,
     method: Annotated[str, typer.Option(help="Method to train.")] = "nal",
-    seed: Annotated[int, typer.Option(min=0, help="Base seed of the run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_INTEGER, help="Base seed of the run.")] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Train and record one run, without Ray."""
@@ -296,7 +297,7 @@ def report(
 def noise(
     study_flags: StudyFlags,
     locations: Locations,
-    seed: Annotated[int, typer.Option(min=0, help="Base seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_INTEGER, help="Base seed of the draw.")] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Draw, describe and save a study's noisy labels for one seed."""

@@ -21,6 +21,7 @@ import typer
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
 from reports.store import home_store_uri, mask_password
+from trainables.databases import database_url
 from trainables.errors import StudyError
 
 if TYPE_CHECKING:
@@ -219,6 +220,8 @@ class Locations:
             is a node; None to start a new Ray on this machine.
         max_concurrent: largest number of runs at a time; None if only CPUs and GPUs limit it.
         tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
+        search_storage: SQLAlchemy URL of the database of searches; None for the file `optuna.db`
+            in the home folder.
     """
 
     data_dir: Annotated[
@@ -248,6 +251,15 @@ class Locations:
         ),
         PasswordHolder(),
     ] = None
+    search_storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of the searches, such as postgresql://USER@HOST/DATABASE. [default: "
+            "SQLite file in HOME]",
+        ),
+        PasswordHolder(),
+    ] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
@@ -267,6 +279,11 @@ class Locations:
     def store_uri(self) -> str:
         """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
         return self.tracking_uri or home_store_uri(self.home_dir)
+
+    @property
+    def search_url(self) -> str:
+        """URL of the database of searches: `search_storage` if set, else that of the home."""
+        return self.search_storage or database_url(self.home.search_database)
 
     @property
     def uses_home_store(self) -> bool:

@@ -9,7 +9,7 @@ sweeps/          plans of sweeps, and the lock of each study
 trash/           removed sweeps with their runs, which no command reads
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given
-optuna.db        hyperparameter searches
+optuna.db        hyperparameter searches, unless --search-storage is given; locks beside it
 mlflow.db        MLflow's runs, unless --tracking-uri is given; artifacts/ beside it
 lock             locked by every command that trains, and by those that delete what was trained
 """

@@ -12,6 +12,8 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text, TextType
 
+from trainables.texts import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -54,7 +56,8 @@ class CommandConsole(Console):
     In a pipe or file, lines have no blanks at their ends.
 
     Titles, class names and paths of the user's may contain square brackets and colons. Rich would
-    read them as markup (`[bold]`) and emoji codes (`:smile:`).
+    read them as markup (`[bold]`) and emoji codes (`:smile:`). Control characters, which would act
+    on the terminal, are escaped.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -67,6 +70,13 @@ class CommandConsole(Console):
         if not self.is_terminal:
             self.width = PIPED_LINE_WIDTH
             self.push_render_hook(TrailingBlankRemover())
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        """Return the text to write, after all layout, with escaped control characters."""
+        return super()._render_buffer(
+            segment if segment.control else Segment(visible(segment.text), segment.style)
+            for segment in buffer
+        )
 
     def status(self, status: RenderableType, **options: Any) -> Status:  # noqa: ANN401 - as in rich
         """Return a status display with a spinner and a literal text."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 YAML_SUFFIXES = (".yaml", ".yml")
 """Suffixes that mark a command-line argument as the path of a study file, not as a name."""
 
+MAX_STUDY_BYTES = 1_000_000
+"""Largest size of a study file, which is parsed in seconds, in bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
@@ -90,6 +93,12 @@ def read_study_file(name_or_path: str, folder: Path | None = None) -> StudyFile:
         return StudyFile(name_or_path, label, document, None)
     path = (folder or Path()) / Path(name_or_path).expanduser()
     try:
+        byte_count = path.stat().st_size
+        if byte_count > MAX_STUDY_BYTES:
+            raise StudyError(
+                f"the study file {path} has {byte_count / 1e6:.1f} MB: at most "
+                f"{MAX_STUDY_BYTES / 1e6:.0f} MB are allowed: write a study, not its data"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise StudyError(

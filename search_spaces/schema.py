@@ -28,16 +28,19 @@ from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
+from trainables.run.identity import MAX_INTEGER
 from trainables.run.parameters import Space
 from trainables.run.protocols import DEFAULT_CYCLE_COUNT, ProtocolKey
 from trainables.run.seeds import Seeds
 from trainables.run.spec import UnreadablePolicy
 
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-SeedList = Annotated[tuple[Seed, ...], Field(min_length=1)]
+MAX_COUNT = 2**31 - 1
+"""Largest number of anything that a study counts, which every library can represent."""
 MAX_SEED_COUNT = 10_000
-"""Largest number of seeds of a phase that a flag may request."""
+"""Largest number of seeds of a phase."""
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+SeedList = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEED_COUNT)]
 NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]
@@ -211,7 +214,7 @@ class CrossSettings(BaseModel, frozen=True, extra="forbid"):
     """
 
     axes: Annotated[tuple[str, ...], Field(min_length=2)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=2)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=MAX_SEED_COUNT)] = (0, 1, 2)
 
 
 class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):

@@ -14,6 +14,7 @@ from trainables.errors import FieldError, suggest
 from trainables.methods import is_method, method_of
 from trainables.run.parameters import Space
 from trainables.run.recipe import Recipe
+from trainables.texts import short_value
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -100,7 +101,7 @@ def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[st
         return f"must be {expected_form}"
     if error["type"] == "missing":
         return "is missing"
-    return f"{in_words_of_yaml(error['msg'])}, got {error['input']!r}"
+    return f"{in_words_of_yaml(error['msg'])}, got {short_value(error['input'])}"
 
 
 def in_words_of_yaml(message: str) -> str:
@@ -121,11 +122,11 @@ def _expected_form(key_path: KeyPath, value: object) -> str:
         case ("recipes",):
             expected_form = "a mapping like {elr: published}"
         case ("overrides", int(), "source"):
-            expected_form = f"a text, got {value!r}"
+            expected_form = f"a text, got {short_value(value)}"
         case (*_, "schedule"):
-            expected_form = f"a mapping like {{kind: constant}}, got {value!r}"
+            expected_form = f"a mapping like {{kind: constant}}, got {short_value(value)}"
         case (*_, "recipes", _):
-            expected_form = f"matched, published or a mapping, got {value!r}"
+            expected_form = f"matched, published or a mapping, got {short_value(value)}"
         case _:
             expected_form = ""
     return expected_form

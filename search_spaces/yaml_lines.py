@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import yaml
 
+from trainables.texts import ACTING_CHARACTER, short_value
+
 PlainValue: TypeAlias = "bool | int | float | str | list[PlainValue] | dict[str, PlainValue] | None"
 """Type of the values that both YAML and JSON can represent."""
 
@@ -21,9 +23,6 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 MAX_INLINE_LENGTH = 80
 """Largest length, in characters, of a list or mapping that `dump_yaml` writes in one line."""
-
-_ACTING_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters except tab and line feed, and characters that change the direction of text."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _NUMBER_START = list("-+0123456789.")
@@ -192,7 +191,7 @@ def _checked_text(text: str, line: int) -> str:
     Raises:
         YamlError: if there are such characters.
     """
-    match = _ACTING_CHARACTER.search(text)
+    match = ACTING_CHARACTER.search(text)
     if match is not None:
         raise YamlError(
             line, f"a text contains the control character U+{ord(match[0]):04X}: remove it"
@@ -216,7 +215,7 @@ def _convert_scalar(node: yaml.ScalarNode, kind: str) -> PlainValue:
             case _:
                 number = float(re.sub(r"\.(?=[in])", "", text.lower()))
     except (KeyError, ValueError) as error:
-        raise YamlError(line, f"{text!r} cannot be read as {kind}") from error
+        raise YamlError(line, f"{short_value(text)} cannot be read as {kind}") from error
     if not math.isfinite(number):
         raise YamlError(line, f"a number must be finite, got {text}")
     return number

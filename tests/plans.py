@@ -16,6 +16,7 @@ from sqlalchemy import event
 from orchestrator.flags import StudyFlags
 from orchestrator.planning.cost import MachineCost
 from orchestrator.planning.plan import Plan
+from orchestrator.sweeping.search_storage import NO_PATIENCE, Patience
 from orchestrator.sweeping.sweep import Sweep
 from trainables.datasets.base import Dataset, Split
 from trainables.training.cost import Cost
@@ -121,10 +122,14 @@ class Driver:
     """
 
     def __init__(
-        self, plan: Plan, home: Path, storage: optuna.storages.BaseStorage | None = None
+        self,
+        plan: Plan,
+        home: Path,
+        storage: optuna.storages.BaseStorage | None = None,
+        patience: Patience = NO_PATIENCE,
     ) -> None:
         self.home = home
-        self.sweep = Sweep(plan, home, storage or searches_of(home))
+        self.sweep = Sweep(plan, home, storage or searches_of(home), patience=patience)
         self.tasks: list[Task] = []
         self.results: list[tuple[Task, RunResult]] = []
         self.recorded_count = self.sweep.resume(

@@ -15,6 +15,7 @@ from reports.words import format_count
 from trainables.datasets.class_folders import printable
 from trainables.errors import DataError, UserError
 from trainables.run.record import Record, write_atomically
+from trainables.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +76,8 @@ def run(
     if not image_count:
         raise DataError(f"no predictions: {errors[0]}")
     if output_path is None:
-        sys.stdout.write(buffer.getvalue())
+        text = buffer.getvalue()
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     else:
         write_atomically(output_path, buffer.getvalue())
         console.print(f"{format_count(image_count, 'prediction')}: {output_path}", soft_wrap=True)

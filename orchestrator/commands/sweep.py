@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from optuna.exceptions import StorageInternalError
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
+from orchestrator.engine.temp_dirs import remove_stale_temp_dirs
 from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
@@ -23,8 +20,15 @@ from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_s
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_outline, plan_view
 from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
-from orchestrator.sweeping.search import open_search_storage
+from orchestrator.sweeping.search_storage import (
+    Patience,
+    check_search_storage,
+    locked_searches,
+    open_search_storage,
+    translate_search_errors,
+)
 from orchestrator.sweeping.sweep import Sweep
+from orchestrator.sweeping.tuning import search_digests
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
@@ -36,13 +40,13 @@ from reports.formats import table_values
 from reports.plan_record import PAGE_FILE
 from reports.read import read_sweep
 from reports.report import build_report, print_table
-from reports.store import check_store, root_cause
+from reports.store import check_store
 from reports.words import format_count
-from trainables.errors import DataError, FieldError, HomeError, NalError, RecordError, UserError
+from trainables.errors import DataError, FieldError, NalError, RecordError, UserError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -111,7 +115,7 @@ def _sweep(
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
         finished = find_finished_sweep(locations.store_uri, loaded_plan.plan.digest, home.path)
         settled_digests = finished.run_digests if finished else frozenset()
-        recorded = _find_recorded_runs(loaded_plan.plan, home, console, settled_digests)
+        recorded = _find_recorded_runs(loaded_plan.plan, locations, console, settled_digests)
         failures: list[str] = []
         if (
             finished is None
@@ -162,6 +166,7 @@ def _announce(
         HomeError: if the disk of the home folder is too full.
     """
     home, plan = locations.home, loaded_plan.plan
+    home.require_space(0.0)  # a full disk is found before the measurement
     measure_cost = partial(_measure_cost, engine=engine, home=home, console=console, may_write=True)
     cost = measure_cost(plan)
     console.print(plan_view(loaded_plan, cost, locations))
@@ -223,7 +228,7 @@ def _print_plan(
         _measure_cost, engine=engine, home=home, console=console, may_write=False
     )
     cost = measure_cost(loaded_plan.plan)
-    recorded_count = _find_recorded_runs(loaded_plan.plan, home, console).count
+    recorded_count = _find_recorded_runs(loaded_plan.plan, locations, console).count
     console.print(plan_view(loaded_plan, cost, locations, recorded_count))
     _suggest_smaller_sweep(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
     if as_json:
@@ -231,10 +236,10 @@ def _print_plan(
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
-    """Check the engine and the MLflow store.
+    """Check the engine, the MLflow store and the database of searches.
 
     Raises:
-        NalError: if the engine or the store cannot be used.
+        NalError: if one of them cannot be used.
     """
     try:
         engine.check(loaded.study.resources)
@@ -242,24 +247,29 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
         check_store(locations.tracking_uri)
+    if locations.search_storage is not None:
+        check_search_storage(locations.search_storage)
 
 
 def _find_recorded_runs(
-    plan: Plan, home: Home, console: Console, settled_digests: frozenset[str] = frozenset()
+    plan: Plan,
+    locations: Locations,
+    console: Console,
+    settled_digests: frozenset[str] = frozenset(),
 ) -> RecordedRuns:
     """Return the runs of a sweep that are recorded in the home folder.
 
     Args:
         plan: plan of the sweep.
-        home: home folder.
+        locations: locations of data and results.
         console: console that shows the progress.
         settled_digests: digests of runs that need not be read; see `Sweep`.
 
     Raises:
         NalError: if the database of searches or a record cannot be read.
     """
-    with _translate_search_errors(home), console.status("looking for recorded runs"):
-        return find_recorded_runs(plan, home, settled_digests)
+    with console.status("looking for recorded runs"):
+        return find_recorded_runs(plan, locations.home, settled_digests, locations.search_url)
 
 
 def _measure_cost(
@@ -436,15 +446,20 @@ def _carry_out(
     """
     home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
     archive = SweepArchive.of(home.path, plan.digest)
-    on_notice = partial(console.print, soft_wrap=True)
+    def on_notice(text: str) -> None:
+        console.print(Text(text), soft_wrap=True)
+
+    remove_stale_temp_dirs()  # of killed sweeps, of which this may be the continuation without Ray
     with (
-        _translate_search_errors(home),
+        translate_search_errors(locations.search_url),
+        locked_searches(locations.search_url, search_digests(plan)) as search_lock,
         BackgroundTracker(home, uri, plan.name, on_notice) as tracker,
     ):
         if locations.tracking_uri is not None:
             tracker.flush()  # a store that cannot be opened is refused before anything is trained
-        storage = open_search_storage(home.search_database)
-        sweep = Sweep(plan, home.path, storage, settled_digests)
+        storage = open_search_storage(locations.search_url)
+        patience = Patience(locations.search_url, on_notice, on_return=search_lock.acquire)
+        sweep = Sweep(plan, home.path, storage, settled_digests, patience)
         recorder = SweepRecorder(
             sweep,
             loaded_plan.loaded_study,
@@ -477,23 +492,6 @@ def _carry_out(
         tracker.finish_sweep(final_plan, report.files)
     _print_results(report.table, page_path, console, as_json=as_json)
     return sweep.failures
-
-
-@contextmanager
-def _translate_search_errors(home: Home) -> Iterator[None]:
-    """Turn errors of the database in which Optuna stores searches into `HomeError`.
-
-    Raises:
-        HomeError: if the database is full, damaged or not writable.
-    """
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
-        raise HomeError(
-            f"{home.search_database}: {root_cause(error)}: check that the disk has space; if the "
-            "file is damaged, move it away. Then type the same command again: the search proposes "
-            "the same values again, and recorded runs are not trained again"
-        ) from error
 
 
 def _suggested_commands(study_flags: StudyFlags, locations: Locations, plan: Plan) -> Text:

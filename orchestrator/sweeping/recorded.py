@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import tempfile
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.sweeping.search import open_search_storage
+from orchestrator.sweeping.search_storage import copy_searches
 from orchestrator.sweeping.sweep import Sweep
+from orchestrator.sweeping.tuning import search_digests
+from trainables.databases import database_url
+from trainables.errors import RecordError
+from trainables.run.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
+
+MAX_NAMED_RECORDS = 10
+"""Largest number of damaged records that one message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,50 +37,57 @@ class RecordedRuns:
 
 
 def find_recorded_runs(
-    plan: Plan, home: Home, settled_digests: frozenset[str] = frozenset()
+    plan: Plan,
+    home: Home,
+    settled_digests: frozenset[str] = frozenset(),
+    search_url: str | None = None,
 ) -> RecordedRuns:
     """Return the runs with which a sweep would start, without changing the home folder.
 
-    The sweep is resumed on a copy of the database of searches.
+    The sweep is resumed on copies of its searches.
 
     Args:
         plan: plan of the sweep.
         home: home folder, which need not exist.
         settled_digests: digests of runs that need not be read; see `Sweep`.
+        search_url: URL of the database of searches; None for the file in the home folder.
 
     Raises:
-        sqlite3.Error: if the database of searches is damaged.
+        HomeError: if the file of the searches is damaged or locked.
+        ServiceError: if the server with the searches cannot be used.
         NalError: if a record is damaged or contradicts the sweep.
     """
     if not any(home.path.glob("runs/*/result.json")):
         return RecordedRuns(0, is_complete=False)
-    with tempfile.TemporaryDirectory() as folder:
-        copy_path = Path(folder, "optuna.db")
-        if home.search_database.exists():
-            _copy_database(home.search_database, copy_path)
-        storage = open_search_storage(copy_path)
-        try:
-            sweep = Sweep(plan, home.path, storage, settled_digests)
-            count = sweep.resume(lambda _task, _result: None)
-            return RecordedRuns(count, sweep.done, sweep)
-        finally:
-            storage.engine.dispose()
-
-
-def _copy_database(path: Path, copy_path: Path) -> None:
-    """Copy an SQLite database, which another process may be writing, without changing it.
-
-    A process that was killed in a transaction leaves a journal, by which the next writer undoes the
-    transaction. It is undone in the copy.
-    """
+    url = search_url or database_url(home.search_database)
+    sweep = Sweep(plan, home.path, copy_searches(url, search_digests(plan)), settled_digests)
     try:
-        with (
-            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(copy_path)) as copy,
-        ):
-            source.backup(copy)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
-            raise
-        for suffix in ("", "-journal"):
-            shutil.copyfile(f"{path}{suffix}", f"{copy_path}{suffix}")
+        count = sweep.resume(lambda _task, _result: None)
+    except RecordError as error:
+        raise _all_damage(home, error) from error
+    return RecordedRuns(count, sweep.done, sweep)
+
+
+def _all_damage(home: Home, error: RecordError) -> RecordError:
+    """Return the error for all damaged results in a home folder.
+
+    Args:
+        home: home folder.
+        error: error for the first of the results; returned if there are no others.
+    """
+    damaged_paths = []
+    for path in sorted(home.path.glob("runs/*/result.json")):
+        try:
+            Record(home.path, path.parent.name).read_result()
+        except RecordError:
+            damaged_paths.append(str(path))
+    if len(damaged_paths) < 2:
+        return error
+    hidden_count = len(damaged_paths) - MAX_NAMED_RECORDS
+    hidden_text = f" and {hidden_count} more" if hidden_count > 0 else ""
+    return RecordError(
+        f"the results of {len(damaged_paths)} runs cannot be read or belong to other runs: delete "
+        "the folders of these files to train the runs again: "
+        + ", ".join(damaged_paths[:MAX_NAMED_RECORDS])
+        + hidden_text
+    )

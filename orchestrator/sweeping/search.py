@@ -15,18 +15,15 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from trainables.databases import create_database, database_url
 from trainables.errors import NalError
 from trainables.run.identity import digest_of
 from trainables.run.seeds import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from optuna.distributions import BaseDistribution
 
     from orchestrator.planning.plan import Values
+    from orchestrator.sweeping.search_storage import Patience
     from trainables.run.parameters import Space
     from trainables.run.spec import RunSpec
 
@@ -42,25 +39,6 @@ SAMPLER_SETTINGS = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar"
 
 LABELS_ATTRIBUTE = "labels"
 """Name of the user attribute of an Optuna study for the SHA-256 of the trials' noisy labels."""
-
-
-def open_search_storage(path: Path) -> optuna.storages.RDBStorage:
-    """Open or create the SQLite database in which Optuna stores searches.
-
-    Args:
-        path: path of the database.
-
-    Raises:
-        sqlalchemy.exc.SQLAlchemyError: if the file is no database or cannot be written.
-        HomeError: if the folder of the database is not writable.
-    """
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    create_database(path, lambda partial_path: _open_storage(partial_path).engine.dispose())
-    return _open_storage(path)
-
-
-def _open_storage(path: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(database_url(path))
 
 
 def search_digest(
@@ -115,12 +93,14 @@ class Search:
         space: search space by name of hyperparameter.
         n_trials: target number of complete trials.
         first_values: hyperparameter values of the first trial; None if the sampler chooses them.
+        patience: repetition of the operations while the database is locked or away.
     """
 
     study: optuna.Study
     space: Mapping[str, Space]
     n_trials: int
-    first_values: Values | None = None
+    first_values: Values | None
+    patience: Patience
     _open_trials: dict[int, optuna.Trial] = field(default_factory=dict)
     _completed_count: int = 0
     _labels_sha256: str | None = None
@@ -134,6 +114,7 @@ class Search:
         n_trials: int,
         seed: int,
         first_values: Values | None,
+        patience: Patience,
     ) -> Search:
         """Open the search that a digest names, or create this search.
 
@@ -146,44 +127,50 @@ class Search:
                 that the sampler does not repeat its random numbers after a restart.
             first_values: hyperparameter values of the first trial; None if the sampler chooses
                 them.
+            patience: repetition of the operations while the database is locked or away.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+
+        def open_study() -> optuna.Study:
             study = optuna.create_study(
                 storage=storage, study_name=digest, direction="maximize", load_if_exists=True
             )
+            trials = study.get_trials(deepcopy=False)
             study.sampler = optuna.samplers.TPESampler(
-                seed=derive_seed("search", seed, len(study.trials)) % 2**32,
+                seed=derive_seed("search", seed, len(trials)) % 2**32,
                 multivariate=MULTIVARIATE,
                 constant_liar=CONSTANT_LIAR,
             )
-        if first_values is not None and not study.trials:
-            study.enqueue_trial(dict(first_values))
-        return cls(study, space, n_trials, first_values)
+            if first_values is not None and not trials:
+                study.enqueue_trial(dict(first_values))
+            return study
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study = patience.repeat(open_study)
+        return cls(study, space, n_trials, first_values, patience)
 
     def resume(self, objective_of: Callable[[Values], float | None]) -> None:
-        """Close the trials that an interrupted sweep left open, and count the complete trials.
+        """Complete the trials whose runs have ended meanwhile, and count the complete trials.
 
-        An open trial becomes complete if its run has ended. The values of the other open trials
-        are proposed again.
+        The trials that an interrupted sweep left open otherwise are the next ones of `ask`.
 
         Args:
             objective_of: function from the hyperparameter values of a trial to the objective, or to
                 None if the run of the trial has not ended.
         """
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            is_sampled = set(trial.params) == set(self.space)
-            objective = objective_of(self.values_of(trial.params)) if is_sampled else None
-            if objective is not None:
-                self.study.tell(trial.number, objective)
-                continue
-            # A queued trial has no parameters if it was interrupted before they were sampled.
-            queued_params = trial.system_attrs.get("fixed_params", {})
-            params = {**queued_params, **trial.params}
-            if set(params) == set(self.space):
-                self.study.enqueue_trial(params, skip_if_exists=False)
-            self.study.tell(trial.number, state=TrialState.FAIL)
+
+        def complete_ended_trials() -> None:
+            for trial in self._running_trials():
+                is_sampled = set(trial.params) == set(self.space)
+                objective = objective_of(self.values_of(trial.params)) if is_sampled else None
+                if objective is not None:
+                    self.study.tell(trial.number, objective)
+
+        self.patience.repeat(complete_ended_trials)
         self._completed_count = len(self.completed_trials())
+
+    def _running_trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     @property
     def remaining_trial_count(self) -> int:
@@ -213,12 +200,31 @@ class Search:
         }
 
     def ask(self) -> Proposal:
-        """Start a new trial and return the hyperparameter values that Optuna proposes."""
-        distributions: dict[str, BaseDistribution] = {
-            name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
-            for name, space in self.space.items()
-        }
-        trial = self.study.ask(distributions)
+        """Start a trial and return the hyperparameter values that Optuna proposes.
+
+        A trial that is running in the database, but not in this process, comes first: it was left
+        by an interrupted sweep, or the answer of the database to an earlier call was lost.
+        """
+
+        def start_trial() -> optuna.Trial:
+            left_over = next(
+                (
+                    trial
+                    for trial in self._running_trials()
+                    if trial.number not in self._open_trials
+                ),
+                None,
+            )
+            trial = (
+                self.study.ask()
+                if left_over is None
+                else optuna.Trial(self.study, left_over._trial_id)  # noqa: SLF001 - not public
+            )
+            for name, space in self.space.items():
+                trial.suggest_float(name, space.low, space.high, log=space.log)
+            return trial
+
+        trial = self.patience.repeat(start_trial)
         self._open_trials[trial.number] = trial
         return Proposal(trial.number, self.values_of(trial.params))
 
@@ -233,13 +239,13 @@ class Search:
         Raises:
             NalError: if the labels differ, since the objectives are then not comparable.
         """
-        expected_sha256 = (
-            self.study.user_attrs.get(LABELS_ATTRIBUTE)
-            if self._labels_sha256 is None
-            else self._labels_sha256
-        )
+        if self._labels_sha256 is None:
+            self._labels_sha256 = self.patience.repeat(
+                lambda: self.study.user_attrs.get(LABELS_ATTRIBUTE)
+            )
+        expected_sha256 = self._labels_sha256
         if expected_sha256 is None:
-            self.study.set_user_attr(LABELS_ATTRIBUTE, sha256)
+            self.patience.repeat(lambda: self.study.set_user_attr(LABELS_ATTRIBUTE, sha256))
         elif expected_sha256 != sha256:
             raise NalError(
                 f"the earlier trials of search {self.study.study_name[:12]} were trained on noisy "
@@ -257,9 +263,10 @@ class Search:
             objective: objective of the trial, computed from the result of its run.
             digest: digest of the trial's run.
         """
-        trial = self._open_trials.pop(proposal.number)
-        trial.set_user_attr("digest", digest)
-        self.study.tell(trial, objective)
+        trial = self._open_trials[proposal.number]
+        self.patience.repeat(lambda: trial.set_user_attr("digest", digest))
+        self.patience.repeat(lambda: self.study.tell(trial, objective, skip_if_finished=True))
+        del self._open_trials[proposal.number]
         self._completed_count += 1
 
     def fail(self, proposal: Proposal) -> None:
@@ -270,7 +277,11 @@ class Search:
         Args:
             proposal: proposal of the trial, as `ask` returned it.
         """
-        self.study.tell(self._open_trials.pop(proposal.number), state=TrialState.FAIL)
+        trial = self._open_trials[proposal.number]
+        self.patience.repeat(
+            lambda: self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        )
+        del self._open_trials[proposal.number]
         self.n_trials -= 1
 
     def completed_trials(self) -> list[tuple[Values, float]]:
@@ -279,7 +290,9 @@ class Search:
         The trials are in the order of their proposal. If more than `n_trials` are complete, only
         the first `n_trials` are returned.
         """
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = self.patience.repeat(
+            lambda: self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        )
         return [
             (self.values_of(trial.params), float(trial.values[0]))
             for trial in trials[: self.n_trials]

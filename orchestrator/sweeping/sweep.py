@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.crashes import CrashDetector
+from orchestrator.sweeping.search_storage import NO_PATIENCE
 from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
 from orchestrator.sweeping.tuning import Tuning
 from search_spaces.resolve import confirm_cell_values
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
+    from orchestrator.sweeping.search_storage import Patience
     from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
     from trainables.training.job import Row
@@ -128,6 +131,7 @@ class Sweep:
         home: Path,
         storage: optuna.storages.BaseStorage,
         settled_digests: frozenset[str] = frozenset(),
+        patience: Patience = NO_PATIENCE,
     ) -> None:
         """Create the sweep, and open or create its searches.
 
@@ -138,6 +142,7 @@ class Sweep:
             settled_digests: digests of runs that are known to have a final result, which is
                 recorded in the home folder and in MLflow. Those of the confirm phase are counted
                 without reading their results, on which no later run depends.
+            patience: repetition of operations while the storage is locked or away.
         """
         self.plan = plan
         self._settled_digests = settled_digests
@@ -148,10 +153,13 @@ class Sweep:
         self.cells: list[Cell] = []
         self._next_task: Task | None = None
         self._queue = TaskQueue()
+        self._crash_detector = CrashDetector()
         self.run_phases: dict[str, Phase] = {}
         self._blocked_digests: set[str] = set()
         self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
-        self.tunings = [Tuning(plan, tuning_plan, storage) for tuning_plan in plan.searches]
+        self.tunings = [
+            Tuning(plan, tuning_plan, storage, patience) for tuning_plan in plan.searches
+        ]
 
     def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
         """Process the runs that earlier sweeps have recorded, and set the callback for ended runs.
@@ -195,7 +203,7 @@ class Sweep:
             if result is None:
                 self._queue.running_digests.add(task.spec.digest)
                 return task
-            self.end(task, result)
+            self._end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
         """Return whether a task must wait for another run; if so, the task is queued to wait."""
@@ -343,11 +351,18 @@ class Sweep:
         Args:
             task: task as `next` returned it.
             result: result of the run; None if the run could not be carried out.
-            reason: reason why the run could not be carried out; "" if it was carried out.
+            reason: reason why the run could not be carried out, in one line, and after a crash the
+                lines of its traceback; "" if it was carried out.
 
         Raises:
-            NalError: if noisy labels are drawn from the run, but the run has not finished.
+            NalError: if noisy labels are drawn from the run, but the run has not finished; or if
+                this run and the two that ended first have crashed in the same way.
         """
+        self._crash_detector.add(reason, Record(self._home, task.spec.digest).folder / "log.txt")
+        self._end(task, result, reason.partition("\n")[0])
+
+    def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
+        """Process the result of a task, and those of the tasks that cannot start without it."""
         spec = task.spec
         self._check_posterior(spec, result, reason)
         # Another device may have enough memory, so a lack of memory gives no objective.
@@ -364,7 +379,7 @@ class Sweep:
         if result is None or is_out_of_memory:
             self.failures.append(f"{description}: {reason}")
             for other in dependents:
-                self.end(
+                self._end(
                     other,
                     None,
                     reason=f"the run needs {description}, which could not be carried out: {reason}",

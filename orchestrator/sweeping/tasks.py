@@ -94,7 +94,8 @@ class TaskSource(Protocol):
         Args:
             task: task as `next` returned it.
             result: result of the run; None if the run could not be carried out.
-            reason: reason why the run could not be carried out; "" if it was carried out.
+            reason: reason why the run could not be carried out, in one line, and after a crash the
+                lines of its traceback; "" if it was carried out.
         """
 
 
@@ -192,9 +193,10 @@ class RunList:
         """
         spec = task.spec
         if result is None:
+            description = reason.partition("\n")[0]
             raise NalError(
                 f"{spec.method} on {spec.scenario}, {spec.digest[:12]}, could not be carried out: "
-                f"{reason}"
+                f"{description}"
             )
         self._unfinished.remove(spec.digest)
         self._on_result(result)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from orchestrator.sweeping.search_storage import Patience
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
@@ -41,7 +42,11 @@ class Tuning:
     """
 
     def __init__(
-        self, sweep_plan: Plan, plan: TuningPlan, storage: optuna.storages.BaseStorage
+        self,
+        sweep_plan: Plan,
+        plan: TuningPlan,
+        storage: optuna.storages.BaseStorage,
+        patience: Patience,
     ) -> None:
         """Open or create the search of one method.
 
@@ -49,6 +54,7 @@ class Tuning:
             sweep_plan: plan of the whole sweep.
             plan: plan of the search of one method.
             storage: Optuna's storage of all searches.
+            patience: repetition of operations while the storage is locked or away.
         """
         study = sweep_plan.study
         self._sweep_plan = sweep_plan
@@ -63,17 +69,14 @@ class Tuning:
         self.chosen_values: Values | None = None
         self.failure_reasons: list[str] = []
         self.best_trial: tuple[float, Values] | None = None
-        # The digest does not cover the searched values, but every spec contains such values.
-        lowest_values = {name: interval.low for name, interval in self.space.items()}
         self.search = Search.open(
             storage,
-            search_digest(
-                self._trial_spec(lowest_values), self.space, self.objective.protocol.identity
-            ),
+            _digest_of_search(sweep_plan, plan),
             self.space,
             study.search.trials,
             study.search.seed,
             self.reference,
+            patience,
         )
 
     def resume(
@@ -108,13 +111,7 @@ class Tuning:
                 yield Task(spec, Phase.SEARCH, values, lambda _result, _reason: None), result
 
     def _trial_spec(self, values: Values) -> RunSpec:
-        return self._sweep_plan.spec(
-            Phase.SEARCH,
-            self.plan.method,
-            self.plan.scenario,
-            values,
-            self._sweep_plan.study.search.seed,
-        )
+        return _trial_spec(self._sweep_plan, self.plan, values)
 
     def _compute_objective(self, result: RunResult) -> float:
         """Check that a trial was trained on the search's noisy labels, and return the objective."""
@@ -234,6 +231,31 @@ class Tuning:
             self.chosen_values = choose_candidate(
                 scores, self.space, self.reference, self.objective.standard_error
             ).values
+
+
+def _trial_spec(sweep_plan: Plan, plan: TuningPlan, values: Values) -> RunSpec:
+    return sweep_plan.spec(
+        Phase.SEARCH, plan.method, plan.scenario, values, sweep_plan.study.search.seed
+    )
+
+
+def search_digests(plan: Plan) -> list[str]:
+    """Return the digests of all searches of a plan."""
+    return [_digest_of_search(plan, tuning_plan) for tuning_plan in plan.searches]
+
+
+def _digest_of_search(sweep_plan: Plan, plan: TuningPlan) -> str:
+    """Return the digest that names the search of one method.
+
+    Args:
+        sweep_plan: plan of the whole sweep.
+        plan: plan of the search of one method.
+    """
+    space = sweep_plan.study.space_of(plan.method)
+    # The digest does not cover the searched values, but every spec contains such values.
+    lowest_values = {name: interval.low for name, interval in space.items()}
+    protocol = sweep_plan.objective(plan.scenario).protocol
+    return search_digest(_trial_spec(sweep_plan, plan, lowest_values), space, protocol.identity)
 
 
 def _describe_failures(reasons: Sequence[str]) -> str:

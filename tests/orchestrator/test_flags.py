@@ -84,8 +84,16 @@ def test_every_flag_has_its_option() -> None:
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
         *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
-        "--tracking-uri",
+        *("--tracking-uri", "--search-storage"),
     ]
+
+
+def test_a_suggested_command_has_no_password() -> None:
+    url = "postgresql://user:secret@host:5432/searches"
+    text = command_line("sweep", StudyFlags("digits"), Locations(search_storage=url))
+    assert text.endswith("--search-storage 'postgresql://user:***@host:5432/searches'")
+    text = command_line("sweep", StudyFlags("digits"), Locations(tracking_uri=url))
+    assert text.endswith("--tracking-uri 'postgresql://user:***@host:5432/searches'")
 
 
 def test_a_space_within_a_file_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

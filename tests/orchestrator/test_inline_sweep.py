@@ -7,10 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import CHECKOUT, RunningCommand, check_curves, results, run_command, seeds_of_runs
+from command_line import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    RunningCommand,
+    check_curves,
+    results,
+    run_command,
+    seeds_of_runs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,10 +62,15 @@ def test_ray_is_not_required(tmp_path: Path) -> None:
     check_curves(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
 
 
-def test_a_sweep_continues_after_an_interruption_and_a_kill(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_suspension_an_interruption_and_a_kill(tmp_path: Path) -> None:
     command = (*SHORT, "--epochs", 30, "--engine", "inline", "--home")
-    reference = run_command(*command, tmp_path / "whole", "--json")
-    assert reference.returncode == 0, reference.stderr
+    suspended = RunningCommand.start(*command, tmp_path / "suspended", "--json")
+    suspended.wait_for(lambda: seeds_of_runs(tmp_path / "suspended", ended=True).total() > 0)
+    suspended.process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    suspended.process.send_signal(signal.SIGCONT)
+    reference_output, errors = suspended.process.communicate(timeout=PATIENCE_SECONDS)
+    assert suspended.process.returncode == 0, errors
     home = tmp_path / "home"
     codes = {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGKILL: -signal.SIGKILL}
     for number, code in codes.items():
@@ -80,11 +94,11 @@ def test_a_sweep_continues_after_an_interruption_and_a_kill(tmp_path: Path) -> N
             assert line.endswith(": type the same command again to continue")
     finished = run_command(*command, home, "--json")
     assert finished.returncode == 0, finished.stderr
-    interrupted_runs, reference_runs = results(home), results(tmp_path / "whole")
+    interrupted_runs, reference_runs = results(home), results(tmp_path / "suspended")
     assert {digest: run["trace"] for digest, run in interrupted_runs.items()} == {
         digest: run["trace"] for digest, run in reference_runs.items()
     }
-    sections = [json.loads(end.stdout)["sections"] for end in (finished, reference)]
+    sections = [json.loads(text)["sections"] for text in (finished.stdout, reference_output)]
     assert sections[0] == sections[1]
 
 

@@ -1,4 +1,7 @@
-"""A real sweep whose driver is killed in each phase, and which the same command continues."""
+"""A real sweep that is interrupted, and which the same command continues.
+
+`test_random_kills.py` kills sweeps.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 EPOCHS = 30
-SEARCH, SELECT, CONFIRM = 1000, 2000, 0
-"""One seed of each phase."""
+SEARCH, SELECT = 1000, 2000
+"""Seeds of the phases search and select."""
 
 
-def test_a_sweep_continues_after_a_kill_in_each_phase(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_interruptions(tmp_path: Path) -> None:
     home = tmp_path / "home"
     command = (
         *("sweep", "digits", "--epochs", EPOCHS, "--trials", 4, "--seeds", 2),
@@ -52,25 +55,10 @@ def test_a_sweep_continues_after_a_kill_in_each_phase(tmp_path: Path) -> None:
             r"interrupted( after .*)?: type the same command again to continue", line
         )
 
-    def kill_in(phase: int, after: int) -> None:
-        """Kill the sweep when `after` runs of a phase have ended and another one is running."""
-        process = RunningCommand.start(*command)
-        process.wait_for(
-            lambda: (
-                seeds_of_runs(home, ended=True)[phase] >= after
-                and seeds_of_runs(home, ended=False)[phase] >= 1
-            )
-        )
-        code, _ = process.end_by(signal.SIGKILL)
-        assert code == -signal.SIGKILL
-
     interrupt(signal.SIGINT, after=1)
     interrupt(signal.SIGTERM, after=1)
     (sweep,) = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "sweep")
     assert sweep.info.status == "KILLED"
-    kill_in(SEARCH, after=2)
-    kill_in(SELECT, after=1)
-    kill_in(CONFIRM, after=1)
     before = results(home)
 
     finished = run_command(*command, "--json")
@@ -87,11 +75,10 @@ def test_a_sweep_continues_after_a_kill_in_each_phase(tmp_path: Path) -> None:
     for result in after.values():
         assert [row["epoch"] for row in result["trace"]] == list(range(1, EPOCHS + 1))
         assert len(result["seconds"]) == EPOCHS
-        assert 1 <= result["attempts"] <= 6
+        assert 1 <= result["attempts"] <= 3
     with sqlite3.connect(home / "optuna.db") as searches:
         states = Counter(state for (state,) in searches.execute("SELECT state FROM trials"))
-    assert states["COMPLETE"] == 4
-    assert set(states) <= {"COMPLETE", "FAIL"}
+    assert states == {"COMPLETE": 4}
 
     uri = f"sqlite:///{home}/mlflow.db"
     check_curves(uri, home)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command_line import call_command
 from PIL import Image
+from rich.text import Text
 
 from orchestrator.output import CommandConsole, facts_table
 
@@ -44,6 +45,25 @@ def test_a_command_console_prints_literally(
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
     assert console.input(f"{ODD_TEXT}?") == "yes"
     assert capsys.readouterr().out.count(ODD_TEXT) == 4
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_control_character_of_a_name_reaches_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR" if is_terminal else "NO_COLOR", "1")
+    name = "ant\x1b[2J\x9b31m\u202e"
+    for stderr in (False, True):
+        console = CommandConsole(stderr=stderr)
+        assert console.is_terminal is is_terminal
+        console.print(name)
+        console.print(Text(name, style="bold"), soft_wrap=True)
+        console.print(facts_table([(name, name)]))
+    printed = "".join(capsys.readouterr())
+    assert printed.count(r"ant\x1b[2J\x9b31m\u202e") == 8
+    assert not {"\x9b", "\u202e"} & set(printed)
+    assert "\x1b[2J" not in printed
 
 
 @pytest.mark.usefixtures("known_cost")

@@ -26,6 +26,7 @@ from trainables.datasets.pictures import Pictures
 from trainables.errors import DataError, HomeError
 from trainables.locks import file_lock
 from trainables.run.record import write_atomically
+from trainables.texts import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,8 @@ def load(source: Source, data_dir: Path, cache_dir: Path) -> Dataset:
         damage = _verify(folder)
         if damage:
             sys.stderr.write(
-                f"the cached dataset {folder} is damaged ({damage}): decoding the dataset again\n"
+                f"the cached dataset {visible(str(folder))} is damaged ({damage}): decoding the "
+                "dataset again\n"
             )
         dataset = source.read(data_dir)
         with _convert_os_errors(folder):

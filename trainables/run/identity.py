@@ -20,6 +20,9 @@ NEUTRAL_DEFAULT = {"neutral": True}
 
 The default of such a field must not change after its release."""
 
+MAX_INTEGER = 2**63 - 1
+"""Largest integer of users in an object, which databases and readers of JSON can represent."""
+
 
 def identity_of(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     """Return the fields of a dataclass instance that enter its digest, as JSON values by name.

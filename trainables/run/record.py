@@ -126,6 +126,7 @@ class Record:
         folder: path of the folder.
         checkpoint_path: path of the latest checkpoint.
         previous_checkpoint_path: path of the checkpoint before the latest.
+        damaged_checkpoint_path: path of a checkpoint that could not be read.
     """
 
     def __init__(self, home: Path, digest: str) -> None:
@@ -133,6 +134,7 @@ class Record:
         self.folder = home / "runs" / digest
         self.checkpoint_path = self.folder / "checkpoint.pt"
         self.previous_checkpoint_path = self.folder / "checkpoint.previous.pt"
+        self.damaged_checkpoint_path = self.folder / "checkpoint.damaged.pt"
         self._result_path = self.folder / "result.json"
         self._code_folder = self.folder / "code"
         self._standalone_path = self.folder / "standalone"
@@ -192,6 +194,7 @@ class Record:
         """
         write_atomically(self._cleaned_path, "")
         try:
+            self.damaged_checkpoint_path.unlink(missing_ok=True)
             self.previous_checkpoint_path.unlink(missing_ok=True)
             self.checkpoint_path.unlink(missing_ok=True)
         except OSError as error:
@@ -219,6 +222,31 @@ class Record:
         return read_checkpoint(self.checkpoint_path) or read_checkpoint(
             self.previous_checkpoint_path
         )
+
+    def recover_checkpoint(self) -> tuple[dict[str, Any] | None, bool]:
+        """Return the content of the latest undamaged checkpoint, for a run that is locked.
+
+        A damaged file is renamed, so that it does not replace the one before it when the next
+        checkpoint is written.
+
+        Returns:
+            The content, or None if no such file exists; and whether a damaged file was renamed.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        is_damaged = False
+        for path in (self.checkpoint_path, self.previous_checkpoint_path):
+            state = read_checkpoint(path)
+            if state is not None:
+                return state, is_damaged
+            try:
+                if path.exists():
+                    path.replace(self.damaged_checkpoint_path)
+                    is_damaged = True
+            except OSError as error:
+                raise HomeError(f"cannot rename {path}: {error.strerror}") from error
+        return None, is_damaged
 
     def read_spec(self) -> RunSpec | None:
         """Return the recorded spec of the run, or None if the run was never started.

@@ -118,6 +118,8 @@ class RunResult:
             square was cut out; None if it kept its length, or the images are no files.
         system_metrics: one row per measured epoch, with the number of the epoch and MLflow's system
             metrics without their prefix "system/"; empty if nobody asked for them.
+        recovery: explanation if a damaged checkpoint was found, and the run was continued from the
+            one before or trained anew; "" if none was.
         digest: digest of the spec.
     """
 
@@ -140,6 +142,7 @@ class RunResult:
     input_shape: tuple[int, ...] = ()
     short_side: int | None = None
     system_metrics: list[dict[str, float]] = field(default_factory=list)
+    recovery: str = ""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -248,6 +251,7 @@ class RunResult:
             "input_shape": list(self.input_shape),
             "short_side": self.short_side,
             "system_metrics": self.system_metrics,
+            "recovery": self.recovery,
         }
 
     @classmethod
@@ -278,6 +282,7 @@ class RunResult:
                 input_shape=tuple(json_object.get("input_shape", ())),
                 short_side=json_object.get("short_side"),
                 system_metrics=list(json_object.get("system_metrics", [])),
+                recovery=str(json_object.get("recovery", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(

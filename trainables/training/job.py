@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
 
+MAX_TRACEBACK_FRAMES = 20
+"""Largest number of frames in the traceback of a crash, counted from the innermost."""
+
 Row = dict[str, float]
 """Metrics after one epoch of a run, by name such as "val/accuracy", and the "epoch" number."""
 
@@ -184,17 +187,19 @@ class Attempt:
 
 
 def describe_crash(exception: Exception | None) -> str:
-    """Return the type, message, file and line of an unexpected exception.
+    """Return the type, message, file and line of an unexpected exception, and its traceback.
 
     Args:
         exception: exception that ended a run; None if none was raised.
 
     Returns:
-        Description in one line. It is "" if the exception is None or a `NalError`, which describes
-        itself.
+        Description in one line, followed by the lines of the traceback. It is "" if the exception
+        is None or a `NalError`, which describes itself.
     """
     if exception is None or isinstance(exception, NalError):
         return ""
     frame = traceback.extract_tb(exception.__traceback__)[-1]
     location = location_in_extension(exception) or f"{frame.filename}:{frame.lineno}"
-    return f"{type(exception).__name__}: {exception} ({location})"
+    message = " ".join(str(exception).split())
+    lines = traceback.format_exception(exception, limit=-MAX_TRACEBACK_FRAMES)
+    return f"{type(exception).__name__}: {message} ({location})\n{''.join(lines).strip()}"

@@ -124,7 +124,7 @@ def main() -> None:
     try:
         cost = _measure_request(request)
     except Exception as error:  # noqa: BLE001 - the caller shows it in one line
-        sys.exit(describe_crash(error) or str(error))
+        sys.exit(describe_crash(error).partition("\n")[0] or str(error))
     sys.stdout.write(json.dumps(asdict(cost)))
 
 

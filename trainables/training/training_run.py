@@ -91,6 +91,7 @@ class TrainingRun:
         self._last_write_seconds = 0.0
         self._last_checkpoint_time = time.monotonic()
         self._attempt_count = 0
+        self._recovery = ""
         self._provenance: dict[str, str] = {}
         self._trainer: Trainer | None = None
         self._label_statistics: LabelStatistics
@@ -150,6 +151,7 @@ class TrainingRun:
                 reason=str(error),
                 attempts=self._attempt_count,
                 system_metrics=[],
+                recovery="",
             )
             self.record.write_result(self.result)
             return
@@ -170,7 +172,16 @@ class TrainingRun:
         """
         interval = collection_interval(self.spec.recipe.epochs, self._diagnostics_every)
         self._collector = Collector.from_trainer(trainer, interval) if interval else None
-        state = self.record.read_latest_checkpoint()
+        state, is_damaged = self.record.recover_checkpoint()
+        self._recovery = "" if state is None else state.get("recovery", "")
+        if is_damaged:
+            way = (
+                "trained anew"
+                if state is None
+                else f"continued after epoch {state['trainer']['epoch']}"
+            )
+            note = f"a damaged checkpoint was found: {way}"
+            self._recovery = "; ".join(filter(None, (self._recovery, note)))
         if state is None:
             return
         for name, sha256 in self._provenance.items():
@@ -282,6 +293,7 @@ class TrainingRun:
             "diagnostics": self._collector.state_dict() if self._collector else None,
             "provenance": self._provenance,
             "system_metrics": self._system_metrics,
+            "recovery": self._recovery,
         }
         torch.save(state, buffer)
         next_checkpoint = self.record.checkpoint_path.with_name("checkpoint.next.pt")
@@ -316,6 +328,7 @@ class TrainingRun:
             input_shape=trainer.data.input_shape,
             short_side=trainer.data.short_side,
             system_metrics=self._system_metrics,
+            recovery=self._recovery,
         )
         self.record.write_result(self.result)
 

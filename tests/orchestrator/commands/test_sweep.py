@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,7 @@ from orchestrator.output import CommandConsole
 from orchestrator.planning import cost as costs
 from orchestrator.planning.loading import SYSTEM_METRICS_VARIABLE, load_plan
 from orchestrator.tracking.cleaning import Cleaning
-from trainables.errors import UserError
+from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,7 @@ class MeasurementError(Exception):
     """A cost was to be measured."""
 
 
-def test_a_finished_sweep_is_not_measured_again(
+def test_neither_a_finished_sweep_nor_one_on_a_full_disk_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carried_out_costs: list[MachineCost | None] = []
@@ -50,6 +52,10 @@ def test_a_finished_sweep_is_not_measured_again(
     driver = Driver(plan, locations.home_dir).run(max_runs=1)
     with pytest.raises(MeasurementError):
         sweep.run(flags, locations, yes=False, as_json=False, dry_run=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**6))
+        with pytest.raises(HomeError, match=r"the disk has 0\.0 GB free"):
+            sweep.run(flags, locations, yes=False, as_json=False, dry_run=False)
     driver.run()
     assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
     assert carried_out_costs == [None]

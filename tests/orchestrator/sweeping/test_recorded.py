@@ -22,12 +22,17 @@ def files(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
-def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(tmp_path: Path) -> None:
+def test_the_recorded_runs_of_a_sweep_are_counted_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = small_plan()
     assert find_recorded_runs(plan, Home(tmp_path / "none")) == RecordedRuns(0, is_complete=False)
     Driver(plan, tmp_path).run(max_runs=3)
     before = files(tmp_path)
     assert find_recorded_runs(plan, Home(tmp_path)) == RecordedRuns(3, is_complete=False)
+    monkeypatch.chdir(tmp_path)
+    by_url = find_recorded_runs(plan, Home(tmp_path), search_url="sqlite:///optuna.db")
+    assert by_url == RecordedRuns(3, is_complete=False)
     assert files(tmp_path) == before
     assert Driver(plan, tmp_path).recorded_count == 3
 
@@ -60,6 +65,22 @@ def test_a_new_seed_is_not_settled(tmp_path: Path) -> None:
     recorded = find_recorded_runs(small_plan(seeds=3), Home(tmp_path), frozenset(digests))
     assert not recorded.is_complete
     assert recorded.count == len(digests)
+
+
+def test_all_damaged_records_are_named_at_once(tmp_path: Path) -> None:
+    plan, home = small_plan(seeds=8), Home(tmp_path)
+    specs = Driver(plan, tmp_path).run(max_runs=12).specs
+    paths = sorted(tmp_path / "runs" / spec.digest / "result.json" for spec in specs)
+    for path in paths:
+        content = path.read_text()
+        path.write_text(content.replace('"epoch": 2', '"epoch": 3'))
+    with pytest.raises(RecordError) as raised:
+        find_recorded_runs(plan, home)
+    named = ", ".join(map(str, paths[:10]))
+    assert str(raised.value) == (
+        "the results of 12 runs cannot be read or belong to other runs: delete the folders of "
+        f"these files to train the runs again: {named} and 2 more"
+    )
 
 
 def cell_specs(plan: Plan, home: Home) -> list[RunSpec]:

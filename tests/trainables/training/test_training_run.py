@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,11 +20,11 @@ import pytest
 import torch
 from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
 
-from trainables.errors import DataError, RecordError
+from trainables.errors import DataError, HomeError, RecordError
 from trainables.methods import METHODS, Batch
 from trainables.methods.ce import CrossEntropy
 from trainables.run.provenance import run_provenance
-from trainables.run.record import Record
+from trainables.run.record import Record, read_checkpoint
 from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
 from trainables.run_data.realisation import draw_realisation
@@ -278,6 +279,60 @@ def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path, damage: 
     complete_run(spec, tmp_path / "whole", digits, "study")
 
     assert_same_outcome(tmp_path / "damaged", tmp_path / "whole", spec)
+
+
+@pytest.mark.usefixtures("every_epoch")
+def test_a_record_says_that_a_checkpoint_was_damaged(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(5))
+    record = Record(tmp_path, spec.digest)
+    advance(spec, tmp_path, 3)
+    flip_one_bit(record.checkpoint_path)
+    # Writing the next checkpoint must not replace the undamaged one by the damaged one.
+    with TrainingRun(spec, tmp_path, digits, "study", checkpoint_interval_seconds=0.0) as run:
+        assert not record.checkpoint_path.exists()
+        run.advance()
+        state = read_checkpoint(record.checkpoint_path)
+        assert state is not None
+        assert state["recovery"] == "a damaged checkpoint was found: continued after epoch 2"
+    advance(spec, tmp_path, 1)
+    for path in (record.checkpoint_path, record.previous_checkpoint_path):
+        truncate(path)
+    assert record.damaged_checkpoint_path.exists()
+    result = complete_run(spec, tmp_path, digits, "study")
+    assert result.recovery == "a damaged checkpoint was found: trained anew"
+    assert record.read_result() == result
+    assert complete_run(spec, tmp_path / "whole", digits, "study").recovery == ""
+
+
+@pytest.mark.usefixtures("every_epoch")
+def test_a_disk_that_becomes_full_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = runnable(recipe=recipe(4))
+    record = Record(tmp_path, spec.digest)
+    advance(spec, tmp_path, 2)
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(HomeError, match=r"^cannot write .*: No space left on device$"):
+            record.record_start(spec)
+    with (
+        TrainingRun(spec, tmp_path, digits, "study", checkpoint_interval_seconds=0.0) as run,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(HomeError, match=r"^cannot write .*\.pt: No space left on device$"):
+            run.advance()
+    assert sorted(path.name for path in record.folder.iterdir()) == sorted(
+        ("attempts", "checkpoint.previous.pt", "checkpoint.pt", "lock", "spec.json")
+    )
+    assert checkpoint(tmp_path, spec)["epoch"] == 2
+    complete_run(spec, tmp_path, digits, "study")
+    complete_run(spec, tmp_path / "whole", digits, "study")
+    assert_same_outcome(tmp_path, tmp_path / "whole", spec)
 
 
 @pytest.mark.usefixtures("every_epoch")
