@@ -126,6 +126,7 @@ class Record:
         folder: path of the folder.
         checkpoint_path: path of the latest checkpoint.
         previous_checkpoint_path: path of the checkpoint before the latest.
+        log_path: path of the log file, which the processes that train the run append to.
     """
 
     def __init__(self, home: Path, digest: str) -> None:
@@ -133,6 +134,7 @@ class Record:
         self.folder = home / "runs" / digest
         self.checkpoint_path = self.folder / "checkpoint.pt"
         self.previous_checkpoint_path = self.folder / "checkpoint.previous.pt"
+        self.log_path = self.folder / "log.txt"
         self._result_path = self.folder / "result.json"
         self._code_folder = self.folder / "code"
         self._standalone_path = self.folder / "standalone"
