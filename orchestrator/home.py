@@ -42,6 +42,9 @@ DISK_RESERVE_BYTES = 200e6
 """Free disk space that is reserved for databases, logs and caches, in bytes."""
 
 
+STUDY_LOCK_PATIENCE_SECONDS = 0.5
+"""Longest wait for the lock of a study, in seconds: `is_carried_out` holds it for a moment."""
+
 LOCK_PATIENCE_SECONDS = 60.0
 """Longest wait for a command that removes runs from the home folder, in seconds."""
 
@@ -313,7 +316,7 @@ class Home:
             raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
         with file as lock, self.in_use():
             try:
-                lock_until_closed(lock, patience_seconds=0)
+                lock_until_closed(lock, STUDY_LOCK_PATIENCE_SECONDS)
             except OSError:
                 lock.seek(0)
                 process_text = _describe_process(lock.read())

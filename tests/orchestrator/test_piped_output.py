@@ -33,6 +33,8 @@ COMMANDS = {
     "predict": ("predict", "DIGEST", "images.npy"),
     "export": ("export", "DIGEST", "model.pt2"),
     "sync": ("sync",),
+    "status": ("status",),
+    "logs": ("logs", "DIGEST"),
     "noise": ("noise", "digits"),
     "studies": ("studies",),
     "show": ("show", "digits"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import HomeError, RecordError
 from trainables.extensions import CodeFile, loaded_files
 from trainables.lazy import torch
-from trainables.locks import file_lock
+from trainables.locks import file_lock, is_locked
 from trainables.run.result import RunResult
 from trainables.run.spec import RunSpec
 
@@ -164,6 +164,31 @@ class Record:
                 "folder of that run"
             )
         return result
+
+    def result_time_ns(self) -> int | None:
+        """Return when the result was written, in nanoseconds; None if the run has not ended.
+
+        Raises:
+            HomeError: if the folder cannot be read.
+        """
+        try:
+            return self._result_path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HomeError(f"cannot read {self._result_path}: {error.strerror}") from error
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a process trains the run, or uses its record exclusively for another reason.
+
+        Raises:
+            HomeError: if the folder cannot be read.
+        """
+        try:
+            return is_locked(self.folder / "lock")
+        except OSError as error:
+            raise HomeError(f"cannot read {self.folder}: {error.strerror}") from error
 
     @property
     def is_standalone(self) -> bool:
