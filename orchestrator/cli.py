@@ -530,6 +530,15 @@ def sync(locations: Locations) -> None:
 
 
 @app.command()
+@with_flags("home_dir", "data_dir", "tracking_uri", "ray_address", "json")
+def doctor(locations: Locations, json: JsonFlag = False) -> None:
+    """Check this machine, the services and the records, and say how to mend what is wrong."""
+    from orchestrator.commands import doctor as doctor_command
+
+    raise typer.Exit(doctor_command.run(locations, as_json=json))
+
+
+@app.command()
 @with_flags("home_dir", "host", "port")
 def ui(
     locations: Locations,

@@ -11,12 +11,15 @@ import pytest
 from command_line import RunningCommand, call_command
 
 from orchestrator.commands import status as status_command
+from orchestrator.watching.progress_record import read_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.watching.progress_record import ProgressRecord
+
 SWEEP = (
-    *("sweep", "digits", "--engine", "inline", "--epochs", 60, "--trials", 2, "--seeds", 1),
+    *("sweep", "digits", "--engine", "inline", "--epochs", 30, "--trials", 2, "--seeds", 1),
     *("--methods", "nal,ce", "--set", "select.seeds=[2000]"),
 )
 
@@ -40,17 +43,23 @@ def test_without_a_sweep_the_next_step_is_named(tmp_path: Path) -> None:
 def test_status_and_logs_of_a_sweep_that_is_killed_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = RunningCommand.start(*SWEEP, "--home", tmp_path)
+    def last_progress() -> ProgressRecord | None:
+        return next(map(read_progress, tmp_path.glob("sweeps/*/")), None)
 
     def trains_for_a_while() -> bool:
-        if not any(tmp_path.glob("sweeps/*/progress.json")):
-            return False
-        (status,) = status_of(tmp_path)
-        return status["state"] == "running" and any(
-            run["epoch"] > 0 and run["seconds_per_epoch"] for run in status["running"]
-        )
+        progress = last_progress()
+        return progress is not None and any(run.seconds_per_epoch for run in progress.running)
 
+    def has_started_again() -> bool:
+        progress = last_progress()
+        return progress is not None and len(progress.starts) == 2
+
+    process = RunningCommand.start(*SWEEP, "--home", tmp_path)
     process.wait_for(trains_for_a_while)
+    (alive,) = status_of(tmp_path)
+    assert alive["state"] == "running"
+    assert alive["silent_seconds"] is None
+    assert alive["starts"][-1]["pid"] == process.process.pid
     code, errors = process.end_by(signal.SIGKILL)
     assert code == -signal.SIGKILL, errors
     (dead,) = status_of(tmp_path)
@@ -62,8 +71,8 @@ def test_status_and_logs_of_a_sweep_that_is_killed_and_goes_on(
     assert f"to go on     {dead['command']}\n" in call_command("status", "--home", tmp_path).stdout
 
     process = RunningCommand.start(*words[2:])
-    process.wait_for(lambda: status_of(tmp_path)[0]["state"] == "running")
-    monkeypatch.setattr(status_command, "PIPED_WATCH_SECONDS", 0.5)
+    process.wait_for(has_started_again)
+    monkeypatch.setattr(status_command, "PIPED_WATCH_SECONDS", 1.0)
     (status,) = status_of(tmp_path, "--watch")
     _, errors = process.process.communicate(timeout=60)
     assert process.process.returncode == 0, errors
@@ -77,5 +86,5 @@ def test_status_and_logs_of_a_sweep_that_is_killed_and_goes_on(
     digest = status["best"]["digest"]
     log = call_command("logs", digest[:8], "--home", tmp_path)
     assert log.returncode == 0, log.stderr
-    assert "attempt 1: nal on symmetric-0.4, seed 1000, 60 epochs" in log.stdout
+    assert "attempt 1: nal on symmetric-0.4, seed 1000, 30 epochs" in log.stdout
     assert log.stdout.endswith(" finished\n")
