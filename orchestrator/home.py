@@ -1,11 +1,11 @@
 """Home folder: the folder to which all results, databases and caches are written.
 
 format           version of the layout of the home folder
-runs/<digest>/   spec, checkpoints and result of each run
+runs/<digest>/   spec, checkpoints, log and result of each run
 labels/          labels read from the user's files, by their hash
 realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
-sweeps/          plans of sweeps, and the lock of each study
+sweeps/          plans and progress of sweeps, and the lock of each study
 trash/           removed sweeps with their runs, which no command reads
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given

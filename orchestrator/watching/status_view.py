@@ -50,16 +50,7 @@ def status_view(status: SweepStatus) -> RenderableType:
         parts.append(Padding(_runs_table(status.running), (1, 0, 0, 0)))
     if status.failures:
         parts.append(Text("\nruns that could not be carried out:", style="red"))
-        parts += [
-            Text(
-                printable(
-                    f"  {each.failure.phase}: {each.failure.method} on {each.failure.scenario}, "
-                    f"{each.failure.digest[:12]}: {each.failure.reason}"
-                    + (f"; log: {each.log}" if each.log else "")
-                )
-            )
-            for each in status.failures[:MAX_SHOWN_FAILURES]
-        ]
+        parts += [Text(f"  {each.line}") for each in status.failures[:MAX_SHOWN_FAILURES]]
         hidden_count = len(status.failures) - MAX_SHOWN_FAILURES
         if hidden_count > 0:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ from orchestrator.watching.progress_record import (
 )
 from reports.plan_record import PLAN_FILE
 from reports.store import no_such_sweep
+from reports.words import printable
 from search_spaces.files import is_study_path, read_study_file
 from trainables.errors import HomeError, RecordError
 from trainables.run.metrics import VAL_ACCURACY
@@ -93,6 +95,13 @@ class FailedRunStatus:
 
     failure: Failure
     log: str | None
+
+    @property
+    def line(self) -> str:
+        """The run, the reason, and the path of its log file, in one line."""
+        run = self.failure
+        text = f"{run.phase}: {run.method} on {run.scenario}, {run.digest[:12]}: {run.reason}"
+        return printable(f"{text}; log: {self.log}" if self.log else text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +252,7 @@ class StatusReader:
             else "interrupted"
         )
         running = progress.running if progress and is_training else []
-        failures = self._failures(progress)
+        failures = find_failures(self._home.path, progress)
         digests_by_phase = self._digests_by_phase(plan, running, failures)
         summaries = {
             digest: self._summary(digest, plan)
@@ -311,18 +320,6 @@ class StatusReader:
         latest = [each for each, plan in plans if plan and plan.study == study][-1:]
         return latest == [archive] and self._home.is_carried_out(study)
 
-    def _failures(self, progress: ProgressRecord | None) -> list[FailedRunStatus]:
-        """Return the runs that failed since the last start and have no final result by now."""
-        failures = {failure.digest: failure for failure in (progress.failures if progress else ())}
-        records = {digest: Record(self._home.path, digest) for digest in failures}
-        return [
-            FailedRunStatus(
-                failure,
-                str(records[digest].log_path) if records[digest].log_path.exists() else None,
-            )
-            for digest, failure in failures.items()
-        ]
-
     def _digests_by_phase(
         self,
         plan: PlanRecord,
@@ -375,6 +372,25 @@ class StatusReader:
             return self._summaries[key]
         except (RecordError, HomeError) as error:
             return str(error)
+
+
+def find_failures(home_dir: Path, progress: ProgressRecord | None) -> list[FailedRunStatus]:
+    """Return the runs that failed since the last start and have no final result by now.
+
+    Args:
+        home_dir: home folder.
+        progress: progress of the sweep; None if it has none.
+    """
+    failures = []
+    for failure in {each.digest: each for each in (progress.failures if progress else ())}.values():
+        record = Record(home_dir, failure.digest)
+        with suppress(RecordError, HomeError):
+            result = record.read_result()
+            if result is not None and result.is_final:
+                continue
+        log = str(record.log_path) if record.log_path.exists() else None
+        failures.append(FailedRunStatus(failure, log))
+    return failures
 
 
 def _summary_of(result: RunResult, plan: PlanRecord) -> RunSummary:

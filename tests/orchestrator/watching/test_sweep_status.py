@@ -222,6 +222,19 @@ def test_other_ends_of_runs_and_damaged_records(tmp_path: Path) -> None:
     assert status.best.digest == specs[3].digest
 
 
+def test_a_failure_that_was_mended_is_not_named(tmp_path: Path) -> None:
+    with carried_out(tmp_path) as sweeping:
+        task = sweeping.driver.sweep.next()
+        assert task is not None
+        sweeping.driver.sweep.end(task, None, "a bug")
+        sweeping.file._write("running")
+        assert [each.failure.reason for each in sweeping.status().failures] == ["a bug"]
+        record_run(tmp_path, task.spec, status=Status.OUT_OF_MEMORY)
+        assert len(sweeping.status().failures) == 1
+        record_run(tmp_path, task.spec)
+        assert sweeping.status().failures == []
+
+
 def test_nothing_is_written(tmp_path: Path) -> None:
     with carried_out(tmp_path) as sweeping:
         sweeping.driver.run(max_runs=3)
