@@ -79,8 +79,8 @@ def _read(reader: StatusReader, sweep: str | None) -> list[SweepStatus]:
             errors.append(error)
     if not statuses:
         raise errors[0]
-    for error in errors:
-        CommandConsole(stderr=True).print(f"left out: {error}", soft_wrap=True)
+    for unreadable in errors:
+        CommandConsole(stderr=True).print(f"left out: {unreadable}", soft_wrap=True)
     return statuses
 
 

@@ -278,7 +278,11 @@ def _measure_cost(
     """
     with console.status("measuring the time of a training step on this machine"):
         cost = costs.measure_machine_cost(plan, home, may_write=may_write)
-    return replace(cost, max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs)
+    return replace(
+        cost,
+        max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs,
+        start_seconds=cost.start_seconds if engine.starts_workers else 0.0,
+    )
 
 
 def _suggest_smaller_sweep(
@@ -459,7 +463,7 @@ def _carry_out(
                 progress = SweepProgress(sweep, cost, starts_workers=engine.starts_workers)
                 flags = recorded_flags(study_flags, locations)
                 with (
-                    ProgressFile(archive.folder, progress, flags, cost.plan_seconds(plan)),
+                    ProgressFile(archive.folder, progress, flags),
                     Display(console, progress) as display,
                     engine.start(home.path, display),
                 ):

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.planning.cost import RAY_START_SECONDS, MachineCost
 from orchestrator.planning.sizes import phase_sizes
 from orchestrator.watching.progress_record import (
     MAX_STARTS,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from orchestrator.planning.cost import MachineCost
     from orchestrator.sweeping.sweep import Sweep
     from orchestrator.sweeping.tasks import SeedGroup, Task
     from trainables.training.job import Row
@@ -123,6 +123,9 @@ class SweepProgress:
     Attributes:
         sweep: the sweep.
         has_report: whether a run has reported since the start.
+        max_concurrent_runs: number of runs that are trained at a time.
+        start_seconds: expected wall time until the engine trains the first run, in seconds.
+        plan_seconds: expected wall time of the whole sweep, in seconds.
         notices: latest notices about the machine.
     """
 
@@ -143,6 +146,8 @@ class SweepProgress:
             for size in phase_sizes(sweep.plan)
         }
         self.max_concurrent_runs = cost.max_concurrent_runs
+        self.start_seconds = cost.start_seconds
+        self.plan_seconds = cost.plan_seconds(sweep.plan)
         self._runs: dict[str, RunningRun] = {}
         self._time_ratios: list[float] = []
         self._start_time = time.monotonic()
@@ -267,27 +272,22 @@ class ProgressFile:
     A file that cannot be written is no error: the sweep goes on without it.
     """
 
-    def __init__(
-        self, folder: Path, progress: SweepProgress, flags: dict[str, Any], forecast_seconds: float
-    ) -> None:
+    def __init__(self, folder: Path, progress: SweepProgress, flags: dict[str, Any]) -> None:
         """Create the writer.
 
         Args:
             folder: folder of the sweep, which exists.
             progress: progress of the sweep.
             flags: flags of the command, from `recorded_flags`.
-            forecast_seconds: forecast of the plan, in seconds. Where runs are recorded already,
-                the time left is the forecast instead.
         """
         self._folder = folder
         self._progress = progress
         self._flags = flags
         self._start_time = time.monotonic()
         self._started_at = _now()
-        workers_seconds = RAY_START_SECONDS if progress.starts_workers else 0.0
         is_new = not any(progress.sweep.ended_run_counts.values())
         self._forecast_seconds = (
-            forecast_seconds if is_new else workers_seconds + progress.seconds_left()
+            progress.plan_seconds if is_new else progress.start_seconds + progress.seconds_left()
         )
         earlier = read_progress(folder)
         self._earlier_starts = earlier.starts if earlier else []

@@ -150,7 +150,7 @@ def test_disk_space_and_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     home = Home(tmp_path / "missing")
     assert check_disk(home).level == "ok"
     assert not home.path.exists()
-    monkeypatch.setattr(records.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e6))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1e6))
     check = check_disk(home)
     assert (check.level, check.text) == ("problem", f"1 MB free under {home.path}")
 

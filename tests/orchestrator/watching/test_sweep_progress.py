@@ -144,7 +144,7 @@ def written(folder: Path) -> ProgressRecord:
 
 def test_the_file_says_what_runs(tmp_path: Path, clock: FakeClock) -> None:
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {"study": "small"}, 77.0) as file:
+    with ProgressFile(tmp_path, progress, {"study": "small"}) as file:
         first = written(tmp_path)
         assert (first.running, first.last_start.state) == ([], "running")
         task = next_task(driver)
@@ -158,7 +158,7 @@ def test_the_file_says_what_runs(tmp_path: Path, clock: FakeClock) -> None:
         assert record.phases["search"] == PhaseProgress(4, 0)
         assert record.max_concurrent_runs == 2
         assert record.last_start.pid == os.getpid()
-        assert record.last_start.forecast_seconds == 77
+        assert record.last_start.forecast_seconds == COST.plan_seconds(driver.sweep.plan)
         progress.on_end(task)
         driver.sweep.end(task, None, "a bug")
         driver.run(max_runs=2)
@@ -179,16 +179,20 @@ def test_each_start_is_kept_with_its_forecast(tmp_path: Path) -> None:
         driver.run(max_runs=5)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, progress, {}, 10.0):
+    with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, progress, {}):
         interrupted_runs()
     progress = SweepProgress(driver.sweep, COST, starts_workers=False)
     expected = progress.seconds_left()
-    with pytest.raises(ZeroDivisionError), ProgressFile(tmp_path, progress, {}, 10.0):
+    with pytest.raises(ZeroDivisionError), ProgressFile(tmp_path, progress, {}):
         raise ZeroDivisionError
     first, second = written(tmp_path).starts
-    assert (first.state, first.forecast_seconds, first.ended_count) == ("interrupted", 10, 5)
+    assert (first.state, first.forecast_seconds, first.ended_count) == (
+        "interrupted",
+        COST.plan_seconds(driver.sweep.plan),
+        5,
+    )
     assert (second.state, second.ended_count) == ("failed", 0)
-    assert second.forecast_seconds == pytest.approx(expected)
+    assert second.forecast_seconds == pytest.approx(COST.start_seconds + expected)
 
 
 def test_the_file_is_written_again_and_again(
@@ -196,7 +200,7 @@ def test_the_file_is_written_again_and_again(
 ) -> None:
     monkeypatch.setattr(sweep_progress, "WRITE_SECONDS", 0.01)
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {}, 1.0):
+    with ProgressFile(tmp_path, progress, {}):
         driver.run(max_runs=3)
         deadline = time.monotonic() + 20
         while written(tmp_path).phases["search"].ended != 3:
@@ -209,7 +213,7 @@ def test_the_file_is_written_again_and_again(
 
 def test_a_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path / "missing", progress, {}, 1.0):
+    with ProgressFile(tmp_path / "missing", progress, {}):
         driver.run(max_runs=1)
     assert len(driver.tasks) == 1
 
@@ -235,7 +239,7 @@ def test_a_damaged_file_is_none(tmp_path: Path, content: str) -> None:
 
 def test_a_file_of_another_version_is_none(tmp_path: Path) -> None:
     progress, _ = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {}, 1.0):
+    with ProgressFile(tmp_path, progress, {}):
         pass
     path = tmp_path / PROGRESS_FILE
     values = json.loads(path.read_text())
