@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from statistics import quantiles
@@ -221,6 +221,14 @@ class SweepProgress:
         digests = {spec.digest for spec in (*specs, *needed_specs)}
         return sum(self.sweep.run_phases.get(digest, phase) is phase for digest in digests)
 
+    def _failed_counts(self) -> Counter[Phase]:
+        """Return the number of runs that could not be carried out and do not count as ended."""
+        failed_phases = {run.spec.digest: run.phase for run in list(self.sweep.failed_runs)}
+        ended_digests = self.sweep.run_phases
+        return Counter(
+            phase for digest, phase in failed_phases.items() if digest not in ended_digests
+        )
+
     def _completed_seconds(self) -> float:
         """Return the measured cost of all training so far, as the wall time of one slot."""
         ended_seconds = sum(
@@ -237,9 +245,10 @@ class SweepProgress:
 
         The estimate is based on the measured cost of the runs and the speed so far.
         """
-        totals = self.total_runs()
+        totals, failed_counts = self.total_runs(), self._failed_counts()
         total_seconds = sum(
-            totals[phase] * seconds for phase, (_, seconds) in self._runs_and_seconds.items()
+            (totals[phase] - failed_counts[phase]) * seconds
+            for phase, (_, seconds) in self._runs_and_seconds.items()
         )
         completed_seconds = self._completed_seconds()
         progress_seconds = completed_seconds - self._recorded_seconds

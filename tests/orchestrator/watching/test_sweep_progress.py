@@ -99,6 +99,18 @@ def test_the_time_left_does_not_count_the_start_of_workers(
     assert progress.seconds_left() < 10
 
 
+def test_failed_runs_take_no_more_time(tmp_path: Path, clock: FakeClock) -> None:
+    progress, driver = follow(tmp_path)
+    driver.run(max_runs=11)
+    clock.now += 10
+    task = next_task(driver)
+    driver.sweep.end(task, None, "a bug")
+    driver.run()
+    assert driver.sweep.done
+    assert len(driver.sweep.failed_runs) == 1
+    assert progress.seconds_left() == pytest.approx(0, abs=1e-9)
+
+
 def test_the_range_of_the_time_left_is_that_of_the_runs(tmp_path: Path, clock: FakeClock) -> None:
     progress, driver = follow(tmp_path)
     seconds = progress.seconds_left()
