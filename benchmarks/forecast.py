@@ -57,7 +57,7 @@ def follow_sweep(study: str, flags: list[str], home: Path) -> list[ProgressRecor
             has_ended = process.poll() is not None
             for folder in home.glob("sweeps/*/"):
                 record = read_progress(folder)
-                if record is not None and record != (records or [None])[-1]:
+                if record is not None and record not in records[-1:]:
                     records.append(record)
             if has_ended:
                 break

@@ -174,7 +174,8 @@ def _phases_table(phases: Sequence[PhaseStatus]) -> Table:
 def _runs_table(runs: Sequence[RunProgress]) -> Table:
     """Return a table of the runs that are being trained."""
     number = [Column(name, justify="right") for name in ("epoch", "s/epoch", "held out")]
-    table = headed_table("run", "phase", "method", "label noise", "values", "seed", *number, gap=2)
+    names = (Column(name, overflow="fold") for name in ("phase", "method", "noise", "values"))
+    table = headed_table(Column("run", min_width=12), *names, "seed", *number, gap=2)
     for run in runs[:MAX_SHOWN_RUNS]:
         texts = (
             run.digest[:12],
