@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from contextlib import suppress
 from datetime import UTC, datetime
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.planning.sizes import phase_sizes
@@ -43,6 +43,9 @@ WRITE_SECONDS = 2.0
 
 MIN_TIMED_RUNS = 4
 """Smallest number of runs whose times give a range of the time left."""
+
+RECENT_RUNS = 10
+"""Number of the latest runs whose times show how fast the machine is now."""
 
 UNTIMED_FACTOR = 2.0
 """Factor between the estimated time left and the ends of its range before runs have ended."""
@@ -243,7 +246,8 @@ class SweepProgress:
     def seconds_left(self) -> float:
         """Return the estimated time until the sweep ends, in seconds.
 
-        The estimate is based on the measured cost of the runs and the speed so far.
+        The estimate is based on the measured cost of the runs, the speed since the start, and
+        whether the latest runs took longer or shorter than the earlier ones of this start.
         """
         totals, failed_counts = self.total_runs(), self._failed_counts()
         total_seconds = sum(
@@ -254,11 +258,21 @@ class SweepProgress:
         progress_seconds = completed_seconds - self._recorded_seconds
         # During the first twentieth, the measured cost is the better estimate.
         speed = (
-            progress_seconds / self.seconds_since_start
+            progress_seconds / self.seconds_since_start / self._recent_slowdown()
             if progress_seconds > total_seconds / 20
             else self.max_concurrent_runs
         )
         return max(0.0, total_seconds - completed_seconds) / max(speed, 1e-9)
+
+    def _recent_slowdown(self) -> float:
+        """Return how many times as long as all runs of this start the latest ones took.
+
+        On a machine that is shared, the speed of hours ago says little about the next ones.
+        """
+        ratios = list(self._time_ratios)
+        if len(ratios) < MIN_TIMED_RUNS:
+            return 1.0
+        return median(ratios[-RECENT_RUNS:]) / median(ratios)
 
     def seconds_left_range(self) -> tuple[float, float]:
         """Return a lower and an upper estimate of the time until the sweep ends, in seconds.

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -111,22 +110,39 @@ def test_failed_runs_take_no_more_time(tmp_path: Path, clock: FakeClock) -> None
     assert progress.seconds_left() == pytest.approx(0, abs=1e-9)
 
 
+def end_run(progress: SweepProgress, driver: Driver, clock: FakeClock, seconds: float) -> None:
+    """Carry out the next run, whose six epochs take `seconds` each."""
+    task = next_task(driver)
+    progress.on_start(task)
+    progress.on_report(task, {})
+    clock.now += 6 * seconds
+    progress.on_report(task, {"epoch": 6})
+    driver.sweep.end(task, record_run(driver.home, task.spec))
+    progress.on_end(task)
+
+
 def test_the_range_of_the_time_left_is_that_of_the_runs(tmp_path: Path, clock: FakeClock) -> None:
     progress, driver = follow(tmp_path)
     seconds = progress.seconds_left()
     assert progress.seconds_left_range() == (seconds / 2, seconds * 2)
     for epoch_seconds in (1.0, 1.0, 1.0, 1.0, 1.5):
-        task = next_task(driver)
-        progress.on_start(task)
-        progress.on_report(task, {})
-        clock.now += 6 * epoch_seconds
-        progress.on_report(task, {"epoch": 6})
-        driver.sweep.end(task, record_run(tmp_path, task.spec))
-        progress.on_end(task)
+        end_run(progress, driver, clock, epoch_seconds)
     seconds = progress.seconds_left()
     low, high = progress.seconds_left_range()
     assert low == pytest.approx(seconds)
     assert high == pytest.approx(1.3 * seconds)  # ninth decile of 1, 1, 1, 1 and 1.5
+
+
+def test_the_time_left_follows_the_latest_runs(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_progress, "RECENT_RUNS", 3)
+    progress, driver = follow(tmp_path)
+    for epoch_seconds in (1, 1, 1, 1, 4, 4, 4):
+        end_run(progress, driver, clock, epoch_seconds)
+    recent = progress.seconds_left()
+    monkeypatch.setattr(sweep_progress, "RECENT_RUNS", 7)
+    assert recent == pytest.approx(4 * progress.seconds_left())
 
 
 def test_a_running_run_has_a_speed(tmp_path: Path, clock: FakeClock) -> None:
@@ -212,15 +228,14 @@ def test_the_file_is_written_again_and_again(
 ) -> None:
     monkeypatch.setattr(sweep_progress, "WRITE_SECONDS", 0.01)
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {}):
+    with ProgressFile(tmp_path, progress, {}) as file:
         driver.run(max_runs=3)
         deadline = time.monotonic() + 20
         while written(tmp_path).phases["search"].ended != 3:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    assert threading.active_count() == 1 or all(
-        "_write_repeatedly" not in thread.name for thread in threading.enumerate()
-    )
+        assert file._thread.is_alive()
+    assert not file._thread.is_alive()
 
 
 def test_a_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
