@@ -43,13 +43,17 @@ class RunLog:
         self._path = path
         self._seen: set[str] = set()
         self._warning_bytes = 0
+        self._is_open = False
+        self._show_warning = warnings.showwarning
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._shorten()
         # Python then also forgets which warnings it has shown in earlier runs.
         self._stack.enter_context(warnings.catch_warnings())
+        self._show_warning = warnings.showwarning
         warnings.showwarning = self._write_warning
+        self._is_open = True
         handler = LogHandler(self)
         root = logging.getLogger()
         root.addHandler(handler)
@@ -57,6 +61,7 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_open = False
         filters = warnings.filters  # those of libraries that were imported meanwhile, too
         self._stack.close()
         warnings.filters = filters
@@ -109,9 +114,17 @@ class RunLog:
         category: type[Warning],
         filename: str,
         lineno: int,
-        file: TextIO | None = None,  # noqa: ARG002 - of `warnings.showwarning`
-        line: str | None = None,  # noqa: ARG002 - of `warnings.showwarning`
+        file: TextIO | None = None,
+        line: str | None = None,
     ) -> None:
+        """Append a warning, in place of `warnings.showwarning`.
+
+        Another thread that ends its `warnings.catch_warnings` may put this function back after the
+        log was closed.
+        """
+        if not self._is_open:
+            self._show_warning(message, category, filename, lineno, file, line)
+            return
         self.write_warning(f"warning: {category.__name__}: {message} ({filename}:{lineno})")
 
     def _shorten(self) -> None:

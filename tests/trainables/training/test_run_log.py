@@ -74,6 +74,19 @@ def test_everything_is_as_before_at_the_end(path: Path) -> None:
     warnings.warn("of a library that is imported meanwhile", UserWarning, stacklevel=1)
 
 
+@pytest.mark.usefixtures("_shown")
+def test_a_closed_log_receives_no_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda text, *_: shown.append(str(text)))
+    with RunLog(path):
+        other_thread = warnings.catch_warnings()
+        other_thread.__enter__()
+    other_thread.__exit__()
+    warnings.warn("of nobody", UserWarning, stacklevel=1)
+    assert shown == ["of nobody"]
+    assert not path.exists()
+
+
 def test_exceptions_have_their_traceback(path: Path) -> None:
     log = RunLog(path)
     try:
