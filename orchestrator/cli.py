@@ -403,6 +403,43 @@ def sweeps_remove(
 
 
 @app.command()
+@with_flags("sweep", "home_dir", "watch", "json")
+def status(
+    locations: Locations,
+    sweep: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a study, path of its YAML file, or beginning of a sweep's digest. "
+            "[default: all sweeps]"
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print again and again while a process carries it out.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show how a sweep stands, while it runs or after it has died."""
+    from orchestrator.commands import status as status_command
+
+    raise typer.Exit(status_command.run(locations, sweep, watch=watch, as_json=json))
+
+
+@app.command()
+@with_flags("run", "home_dir", "follow")
+def logs(
+    run: RunArgument,
+    locations: Locations,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on printing while a process trains the run.")
+    ] = False,
+) -> None:
+    """Print the log of a run: attempts, warnings and tracebacks."""
+    from orchestrator.commands import logs as logs_command
+
+    raise typer.Exit(logs_command.run(locations.home, run, follow=follow))
+
+
+@app.command()
 @with_flags(
     *("run", "home_dir", "data_dir", "out", "count", "score", "probabilities", "allow_code"),
     "json",
@@ -492,6 +529,15 @@ def sync(locations: Locations) -> None:
     from orchestrator.commands import sync as sync_command
 
     raise typer.Exit(sync_command.run(locations))
+
+
+@app.command()
+@with_flags("home_dir", "data_dir", "tracking_uri", "ray_address", "json")
+def doctor(locations: Locations, json: JsonFlag = False) -> None:
+    """Check this machine, the services and the records."""
+    from orchestrator.commands import doctor as doctor_command
+
+    raise typer.Exit(doctor_command.run(locations, as_json=json))
 
 
 @app.command()

@@ -1,11 +1,11 @@
 """Home folder: the folder to which all results, databases and caches are written.
 
 format           version of the layout of the home folder
-runs/<digest>/   spec, checkpoints and result of each run
+runs/<digest>/   spec, checkpoints, log and result of each run
 labels/          labels read from the user's files, by their hash
 realisations/    hash, flip rate and transition matrix of noisy labels, written when first drawn
 environments/    installed packages and their versions, by their hash
-sweeps/          plans of sweeps, and the lock of each study
+sweeps/          plans and progress of sweeps, and the lock of each study
 trash/           removed sweeps with their runs, which no command reads
 cache/           decoded datasets, measured costs
 data/            downloaded datasets, unless --data-dir is given
@@ -41,6 +41,9 @@ LAYOUT_VERSION = "1"
 DISK_RESERVE_BYTES = 200e6
 """Free disk space that is reserved for databases, logs and caches, in bytes."""
 
+
+STUDY_LOCK_PATIENCE_SECONDS = 0.5
+"""Longest wait for the lock of a study, in seconds: `is_carried_out` holds it for a moment."""
 
 LOCK_PATIENCE_SECONDS = 60.0
 """Longest wait for a command that removes runs from the home folder, in seconds."""
@@ -313,7 +316,7 @@ class Home:
             raise HomeError(f"cannot write {lock_path}: {error.strerror}") from error
         with file as lock, self.in_use():
             try:
-                lock_until_closed(lock, patience_seconds=0)
+                lock_until_closed(lock, STUDY_LOCK_PATIENCE_SECONDS)
             except OSError:
                 lock.seek(0)
                 process_text = _describe_process(lock.read())

@@ -319,7 +319,7 @@ class PlanRecord:
             RecordError: if the text is damaged or was written by another version.
         """
         try:
-            values: Any = _printable(json.loads(text))
+            values: Any = printable_values(json.loads(text))
             return cls(
                 **{
                     **values,
@@ -340,7 +340,7 @@ def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:
     return CellRecord(**{**values, "crossed": crossed and CrossedRecord(**crossed)})
 
 
-def _printable(value: object) -> object:
+def printable_values(value: object) -> object:
     """Return a JSON value whose texts have no control or formatting characters.
 
     The texts come from studies, extensions and data folders of any origin, and are printed on
@@ -349,9 +349,9 @@ def _printable(value: object) -> object:
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
-        return [_printable(item) for item in value]
+        return [printable_values(item) for item in value]
     if isinstance(value, dict):
-        return {printable(key): _printable(item) for key, item in value.items()}
+        return {printable(key): printable_values(item) for key, item in value.items()}
     return value
 
 

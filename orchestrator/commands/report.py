@@ -9,7 +9,10 @@ from rich.text import Text
 
 from orchestrator.output import CommandConsole, print_json, print_written
 from orchestrator.recorded_names import iter_stored
+from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.home_store import open_home_store
+from orchestrator.watching.progress_record import read_progress
+from orchestrator.watching.sweep_status import find_failures
 from reports.comparison import comparison_table
 from reports.extra_columns import parse_extra_columns
 from reports.formats import find_format, table_values
@@ -169,6 +172,7 @@ def run(sweep: str | None, locations: Locations, request: ReportRequest, *, as_j
         )
     if sweep == table.source.study:
         _print_other_sweeps(uri, table)
+    _print_failures(home, plan.sweep)
     return 0
 
 
@@ -246,6 +250,15 @@ def _print_figures(figures: WrittenFigures, console: Console) -> None:
         console.print("\nfigures without data:")
     for key, reason in figures.left_out.items():
         console.print(f"  {key}: {reason}", soft_wrap=True)
+
+
+def _print_failures(home: Path, sweep: str) -> None:
+    """Print on standard error which runs of a sweep could not be carried out, with their logs."""
+    progress = read_progress(SweepArchive.of(home, sweep).folder)
+    for failure in find_failures(home, progress):
+        CommandConsole(stderr=True).print(
+            f"run that could not be carried out: {failure.line}", soft_wrap=True
+        )
 
 
 def _print_other_sweeps(uri: str, table: Table) -> None:

@@ -35,6 +35,8 @@ from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
 from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
+from orchestrator.watching.progress_record import recorded_flags
+from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
 from reports.comparison import comparison_table
 from reports.formats import table_values
 from reports.plan_record import PAGE_FILE
@@ -286,7 +288,11 @@ def _measure_cost(
     """
     with console.status("measuring the time of a training step on this machine"):
         cost = costs.measure_machine_cost(plan, home, may_write=may_write)
-    return replace(cost, max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs)
+    return replace(
+        cost,
+        max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs,
+        start_seconds=cost.start_seconds if engine.starts_workers else 0.0,
+    )
 
 
 def _suggest_smaller_sweep(
@@ -472,8 +478,11 @@ def _carry_out(
             if recorded_count:
                 _print_recorded_count(recorded_count, console, is_complete=sweep.done)
             if cost is not None:
+                progress = SweepProgress(sweep, cost, starts_workers=engine.starts_workers)
+                flags = recorded_flags(study_flags, locations)
                 with (
-                    Display(console, sweep, cost, starts_workers=engine.starts_workers) as display,
+                    ProgressFile(archive.folder, progress, flags),
+                    Display(console, progress) as display,
                     engine.start(home.path, display),
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)

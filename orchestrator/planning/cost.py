@@ -50,11 +50,13 @@ class MachineCost:
         costs_by_network: measured cost of training each network of a plan.
         device: name of the device on which the costs were measured.
         max_concurrent_runs: number of runs that the machine carries out at the same time.
+        start_seconds: wall time until the engine trains the first run, in seconds.
     """
 
     costs_by_network: Mapping[NetworkKey, Cost]
     device: str
     max_concurrent_runs: int = 1
+    start_seconds: float = RAY_START_SECONDS
 
     def run_seconds(self, group: RunGroup) -> float:
         """Estimate the wall time of one run of a group, in seconds."""
@@ -84,7 +86,7 @@ class MachineCost:
 
     def plan_seconds(self, plan: Plan) -> float:
         """Estimate the wall time of a whole sweep, in seconds."""
-        return RAY_START_SECONDS + sum(self.phase_seconds(size) for size in phase_sizes(plan))
+        return self.start_seconds + sum(self.phase_seconds(size) for size in phase_sizes(plan))
 
     def emulates_bf16(self, plan: Plan) -> bool:
         """Return whether runs of a plan train in bf16 on a processor that only emulates it."""

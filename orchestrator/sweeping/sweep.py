@@ -112,6 +112,29 @@ class Cell:
         return self.seed_group, self.crossed_group
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that could not be carried out.
+
+    Attributes:
+        spec: specification of the run.
+        phase: phase of the sweep that the run belongs to.
+        reason: why it could not be carried out.
+        log_path: path of the run's log file; None if it has none.
+    """
+
+    spec: RunSpec
+    phase: Phase
+    reason: str
+    log_path: Path | None
+
+    @property
+    def description(self) -> str:
+        """The run, the reason, and the path of its log file, in one line."""
+        log_text = f"; log: {self.log_path}" if self.log_path else ""
+        return f"{_describe(self.spec)}: {self.reason}{log_text}"
+
+
 class Sweep:
     """A sweep in progress: it hands out runs and processes their results.
 
@@ -122,7 +145,7 @@ class Sweep:
             hyperparameter values are chosen.
         ended_run_counts: number of runs that have ended in each phase, including recorded runs.
         run_phases: phase in which each ended run is counted, by digest of the run.
-        failures: descriptions of the runs that could not be carried out.
+        failed_runs: runs that could not be carried out.
     """
 
     def __init__(
@@ -149,7 +172,7 @@ class Sweep:
         self._home = home
         self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
         self.ended_run_counts = dict.fromkeys(Phase, 0)
-        self.failures: list[str] = []
+        self.failed_runs: list[FailedRun] = []
         self.cells: list[Cell] = []
         self._next_task: Task | None = None
         self._queue = TaskQueue()
@@ -370,22 +393,30 @@ class Sweep:
         if result is not None and is_out_of_memory:
             reason = f"{result.status} {result.reason}"
         task.on_end(None if is_out_of_memory else result, reason)
-        description = f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
         dependents = self._queue.mark_ended(spec.digest)
         self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
             self._count_task(task)
             self._on_result(task, result)
         if result is None or is_out_of_memory:
-            self.failures.append(f"{description}: {reason}")
+            log_path = Record(self._home, spec.digest).log_path
+            self.failed_runs.append(
+                FailedRun(spec, task.phase, reason, log_path if log_path.exists() else None)
+            )
             for other in dependents:
                 self._end(
                     other,
                     None,
-                    reason=f"the run needs {description}, which could not be carried out: {reason}",
+                    reason=f"the run needs {_describe(spec)}, which could not be carried out: "
+                    f"{reason}",
                 )
         else:
             self._queue.queue_first(dependents)
+
+    @property
+    def failures(self) -> list[str]:
+        """Descriptions of the runs that could not be carried out."""
+        return [run.description for run in self.failed_runs]
 
     @property
     def done(self) -> bool:
@@ -411,6 +442,11 @@ class Sweep:
             key=lambda trial: trial[0],
             default=None,
         )
+
+
+def _describe(spec: RunSpec) -> str:
+    """Return method, scenario and digest of a run, such as "nal on clean, 0123456789ab"."""
+    return f"{spec.method} on {spec.scenario}, {spec.digest[:12]}"
 
 
 def _need_task(spec: RunSpec, task: Task) -> Task:

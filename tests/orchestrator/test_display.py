@@ -11,7 +11,8 @@ from rich.console import Console
 
 from orchestrator import display as display_module
 from orchestrator.display import MAX_SHOWN_RUNS, Display
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.watching import sweep_progress
+from orchestrator.watching.sweep_progress import SweepProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     fake_clock = FakeClock()
-    monkeypatch.setattr(display_module, "time", fake_clock)
+    monkeypatch.setattr(sweep_progress, "time", fake_clock)
     return fake_clock
 
 
@@ -53,7 +54,8 @@ def open_display(
 ) -> tuple[Display, Driver]:
     driver = Driver(small_plan(**flags), home)
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
-    return Display(console, driver.sweep, COST, starts_workers=starts_workers), driver
+    progress = SweepProgress(driver.sweep, COST, starts_workers=starts_workers)
+    return Display(console, progress), driver
 
 
 def printed_text(display: Display) -> str:
@@ -147,36 +149,6 @@ def test_reports_of_unknown_runs_are_ignored(tmp_path: Path) -> None:
     assert "0 running" in rendered_text(display)
 
 
-def test_the_time_left_starts_from_the_measured_cost(tmp_path: Path, clock: FakeClock) -> None:
-    display, driver = open_display(tmp_path)
-    sizes = phase_sizes(driver.sweep.plan)
-    whole = sum(size.max_run_count * COST.mean_run_seconds(size.groups) for size in sizes)
-    assert display.seconds_left() == pytest.approx(whole / COST.max_concurrent_runs)
-    clock.now += 0.5
-    assert display.seconds_left() == pytest.approx(whole / COST.max_concurrent_runs)
-
-
-def test_the_time_left_follows_the_actual_speed(tmp_path: Path, clock: FakeClock) -> None:
-    display, driver = open_display(tmp_path)
-    expected = display.seconds_left()
-    driver.run(max_runs=10)
-    clock.now += 1000.0  # far slower than measured
-    slow = display.seconds_left()
-    assert slow > 10 * expected
-    driver.run()
-    assert display.seconds_left() == 0
-
-
-def test_recorded_runs_do_not_count_as_progress_of_this_start(
-    tmp_path: Path, clock: FakeClock
-) -> None:
-    Driver(small_plan(), tmp_path).run(max_runs=8)
-    display, driver = open_display(tmp_path)
-    assert driver.recorded_count == 8
-    clock.now += 100.0
-    assert 0 < display.seconds_left() < 10
-
-
 def wait_for(display: Display, text: str) -> None:
     """Wait until a text has been printed."""
     deadline = time.monotonic() + 60
@@ -202,20 +174,6 @@ def test_without_a_terminal_status_lines_are_printed(
     assert all(line.startswith("search 0 of 4") for line in lines)
     assert "\x1b" not in printed_text(display)
     assert not display._status_lines.is_alive()
-
-
-def test_the_time_left_does_not_count_the_start_of_workers(
-    tmp_path: Path, clock: FakeClock
-) -> None:
-    display, driver = open_display(tmp_path)
-    task = driver.sweep.next()
-    assert task is not None
-    clock.now += 500.0
-    display.on_start(task)
-    display.on_report(task, {})
-    driver.run(max_runs=10)
-    clock.now += 1.0
-    assert display.seconds_left() < 10
 
 
 def test_a_notice_is_one_line(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 LOCK_SCRIPT = """
 import sys
+import threading
 from pathlib import Path
 from orchestrator.home import Home
 with Home(Path(sys.argv[1])).study_lock("digits"):
@@ -85,6 +88,17 @@ def test_the_process_with_the_lock_is_named(tmp_path: Path) -> None:
         other.kill()
     with home.study_lock("digits"):
         pass
+
+
+def test_a_look_at_the_lock_of_a_study_refuses_no_sweep(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.study_lock("digits"):
+        assert home.is_carried_out("digits")
+    with (tmp_path / "sweeps" / "digits.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as `is_carried_out` does for a moment
+        threading.Timer(0.1, file.close).start()
+        with home.study_lock("digits"):
+            assert home.is_carried_out("digits")
 
 
 def test_a_lock_ends_with_its_context(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import HomeError, RecordError
 from trainables.extensions import CodeFile, loaded_files
 from trainables.lazy import torch
-from trainables.locks import file_lock
+from trainables.locks import file_lock, is_locked
 from trainables.run.result import RunResult
 from trainables.run.spec import RunSpec
 
@@ -127,6 +127,7 @@ class Record:
         checkpoint_path: path of the latest checkpoint.
         previous_checkpoint_path: path of the checkpoint before the latest.
         damaged_checkpoint_path: path of a checkpoint that could not be read.
+        log_path: path of the log file, which the processes that train the run append to.
     """
 
     def __init__(self, home: Path, digest: str) -> None:
@@ -135,6 +136,7 @@ class Record:
         self.checkpoint_path = self.folder / "checkpoint.pt"
         self.previous_checkpoint_path = self.folder / "checkpoint.previous.pt"
         self.damaged_checkpoint_path = self.folder / "checkpoint.damaged.pt"
+        self.log_path = self.folder / "log.txt"
         self._result_path = self.folder / "result.json"
         self._code_folder = self.folder / "code"
         self._standalone_path = self.folder / "standalone"
@@ -164,6 +166,31 @@ class Record:
                 "folder of that run"
             )
         return result
+
+    def result_time_ns(self) -> int | None:
+        """Return when the result was written, in nanoseconds; None if the run has not ended.
+
+        Raises:
+            HomeError: if the folder cannot be read.
+        """
+        try:
+            return self._result_path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HomeError(f"cannot read {self._result_path}: {error.strerror}") from error
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a process trains the run, or uses its record exclusively for another reason.
+
+        Raises:
+            HomeError: if the folder cannot be read.
+        """
+        try:
+            return is_locked(self.folder / "lock")
+        except OSError as error:
+            raise HomeError(f"cannot read {self.folder}: {error.strerror}") from error
 
     @property
     def is_standalone(self) -> bool:

@@ -26,6 +26,7 @@ from trainables.training.devices import (
     reset_peak_memory,
 )
 from trainables.training.outcomes import NeedDivergedError, load_inputs
+from trainables.training.run_log import RunLog
 from trainables.training.system_metrics import SystemMonitor
 from trainables.training.trainer import DivergedError, Trainer
 
@@ -46,7 +47,7 @@ class TrainingRun:
     """Context manager that trains one run epoch by epoch and writes checkpoints.
 
     While the run is open, no other process can open it. Checkpoints are written at intervals of
-    wall time, which do not influence the result.
+    wall time, which do not influence the result. Warnings and errors are written to its log file.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class TrainingRun:
         self._trainer: Trainer | None = None
         self._label_statistics: LabelStatistics
         self._class_names: tuple[str, ...] = ()
+        self._log = RunLog(self.record.log_path)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -113,18 +115,36 @@ class TrainingRun:
                 self._stack.enter_context(self.record.claimed(self._patience_seconds))
                 self.result = _final_or_none(self.record.read_result())
                 if self.result is None:
-                    self._start()
+                    self._stack.enter_context(self._log)
+                    with self._log_exceptions():
+                        self._start()
             except BaseException:
                 self._stack.close()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._trainer is not None and self.result is None:
+            self._log.write(f"closed after epoch {self._trainer.epoch}")
         self._stack.close()
+
+    @contextmanager
+    def _log_exceptions(self) -> Iterator[None]:
+        """Write an exception of the `with` block to the log file of the run."""
+        try:
+            yield
+        except BaseException as error:
+            self._log.write_exception(error)
+            raise
 
     def _start(self) -> None:
         """Load the data and create the trainer, or record the run as diverged with a needed run."""
         self._attempt_count = self.record.record_start(self.spec)
+        spec = self.spec
+        self._log.write(
+            f"attempt {self._attempt_count}: {spec.method} on {spec.scenario}, seed "
+            f"{spec.seeds.init}, {spec.recipe.epochs} epochs, process {os.getpid()}"
+        )
         self.record.store_code(self.spec)
         device = pick_device()
         self._provenance = {
@@ -132,6 +152,10 @@ class TrainingRun:
             **run_provenance(device_name(device)),
             "environment": store_environment(self._home),
         }
+        self._log.write(
+            ", ".join(f"{name} {value}" for name, value in self._provenance.items())
+            + f", threads {spec.threads}"
+        )
         reset_peak_memory()
         dataset = self._read_dataset()
         self._class_names = dataset.classes
@@ -153,7 +177,7 @@ class TrainingRun:
                 system_metrics=[],
                 recovery="",
             )
-            self.record.write_result(self.result)
+            self._write_result(self.result)
             return
         self._label_statistics = LabelStatistics.from_realisation(inputs.labels, self.spec.scenario)
         self._provenance |= {
@@ -162,6 +186,8 @@ class TrainingRun:
         with self._end_if_out_of_memory():
             self._trainer = Trainer(self.spec, dataset, device, inputs.outcomes, inputs.labels)
             self._load_checkpoint(self._trainer)
+            if self._trainer.epoch:
+                self._log.write(f"continued from the checkpoint after epoch {self._trainer.epoch}")
         self._last_checkpoint_time = time.monotonic()
 
     def _load_checkpoint(self, trainer: Trainer) -> None:
@@ -222,7 +248,7 @@ class TrainingRun:
                 attempts=self._attempt_count,
                 system_metrics=self._system_metrics,
             )
-            self.record.write_result(self.result)
+            self._write_result(self.result)
 
     @property
     def epoch(self) -> int:
@@ -242,9 +268,10 @@ class TrainingRun:
         """
         trainer = self._trainer
         assert trainer is not None  # noqa: S101 - set as long as the run has no result
-        self._write_checkpoint(trainer)
         epochs = self.spec.recipe.epochs
-        self._record_result(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
+        with self._log_exceptions():
+            self._write_checkpoint(trainer)
+            self._record_result(trainer, Status.STOPPED, f"after epoch {trainer.epoch} of {epochs}")
 
     def advance(self) -> RunResult | None:
         """Train one epoch and return the result if the run has ended.
@@ -253,7 +280,7 @@ class TrainingRun:
             HomeError: if the disk is full.
         """
         if self.result is None:
-            with self._end_if_out_of_memory():
+            with self._log_exceptions(), self._end_if_out_of_memory():
                 self._train_epoch()
         return self.result
 
@@ -330,7 +357,12 @@ class TrainingRun:
             system_metrics=self._system_metrics,
             recovery=self._recovery,
         )
-        self.record.write_result(self.result)
+        self._write_result(self.result)
+
+    def _write_result(self, result: RunResult) -> None:
+        """Write the result to the record of the run, and how the run ended to its log file."""
+        self.record.write_result(result)
+        self._log.write(f"{result.status} {result.reason}".rstrip())
 
 
 def _final_or_none(result: RunResult | None) -> RunResult | None:

@@ -14,10 +14,13 @@ from stores import fresh_store
 from orchestrator.commands import report
 from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
+from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.watching.progress_record import Failure, ProgressRecord, Start
 from reports.figures.report import FigureRequest
 from search_spaces.schema import Phase
 from trainables.errors import HomeError, StudyError
+from trainables.run.record import Record
 
 OLD, NEW = "ab" * 32, "cd" * 32
 
@@ -28,6 +31,32 @@ def record_sweep(uri: str, folder: Path, digest: str, study: str = "mine") -> No
     tracker.start_sweep(make_plan([cell], sweep=digest, study=study), "")
     for spec in cell_specs("ce", "symmetric-0.4", (0, 1), {}):
         tracker.record(make_result(spec, accuracy=0.9), Phase.CONFIRM, cell)
+
+
+def test_report_names_the_logs_of_failed_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = fresh_store(tmp_path)
+    record_sweep(uri, tmp_path, OLD)
+    archive = SweepArchive.of(tmp_path, OLD)
+    archive.folder.mkdir(parents=True)
+    now = "2026-01-01T00:00:00+00:00"
+    start = Start("host", 1, now, 1.0, 1.0, 1, "ended")
+    failures = [Failure(text * 32, "confirm", "ce", "clean", "a bug") for text in ("ab", "cd")]
+    ProgressRecord(now, [start], {}, failures=failures).write(archive.folder)
+    log_path = Record(tmp_path, "cd" * 32).log_path
+    log_path.parent.mkdir(parents=True)
+    log_path.touch()
+    report.run(
+        "mine", Locations(home_dir=tmp_path, tracking_uri=uri), ReportRequest(), as_json=False
+    )
+    output = capsys.readouterr()
+    line = "run that could not be carried out: confirm: ce on clean, {}: a bug"
+    assert output.err.splitlines() == [
+        line.format("ab" * 6),
+        f"{line.format('cd' * 6)}; log: {log_path}",
+    ]
+    assert str(tmp_path) not in output.out
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -29,6 +29,7 @@ from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
 from trainables.run_data.realisation import draw_realisation
 from trainables.training import training_run
+from trainables.training.trainer import Trainer
 from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -401,6 +402,7 @@ import json, math, signal, sys
 from pathlib import Path
 from small_runs import digits
 from trainables.training import training_run
+from trainables.training.trainer import Trainer
 from trainables.run.spec import RunSpec
 training_run.MAX_CHECKPOINT_TIME_SHARE = math.inf
 spec = RunSpec.from_dict(json.loads(sys.argv[2]))
@@ -481,3 +483,41 @@ def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path) -> None
     assert RunResult.from_dict(json.loads(output)) == run.result
     assert run.result is not None
     assert run.result.attempts == 1
+
+
+def log_lines(home: Path, digest: str) -> list[str]:
+    """Return the lines of a run's log without their times."""
+    lines = Record(home, digest).log_path.read_text().splitlines()
+    return [line.split(" ", 2)[-1].strip() for line in lines]
+
+
+def test_each_attempt_is_logged(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(3))
+    with TrainingRun(spec, tmp_path, digits, "study", checkpoint_interval_seconds=0) as run:
+        run.advance()
+    complete_run(spec, tmp_path, digits)
+    first, second = "attempt 1: nal on symmetric-0.4, seed 0, 3 epochs", "attempt 2: nal on"
+    lines = log_lines(tmp_path, spec.digest)
+    assert lines[0].startswith(first)
+    assert lines[1].startswith("study study, device cpu")
+    assert lines[1].endswith(f"threads {spec.threads}")
+    assert lines[2] == "closed after epoch 1"
+    assert lines[3].startswith(second)
+    assert lines[5:] == ["continued from the checkpoint after epoch 1", "finished"]
+    complete_run(spec, tmp_path, digits)  # a recorded run is not opened
+    assert len(log_lines(tmp_path, spec.digest)) == 7
+
+
+def test_a_crash_is_logged_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    spec = runnable(recipe=recipe(1))
+    monkeypatch.setattr(Trainer, "train_epoch", crash)
+    with pytest.raises(ZeroDivisionError), TrainingRun(spec, tmp_path, digits, "study") as run:
+        run.advance()
+    lines = log_lines(tmp_path, spec.digest)
+    assert lines[2] == "error: Traceback (most recent call last):"
+    assert lines[-2:] == ["ZeroDivisionError: a bug", "closed after epoch 0"]

@@ -1,0 +1,1 @@
+"""Checks of the command `doctor`: the machine, the data, the services, and what is recorded."""

@@ -1,0 +1,1 @@
+"""Watching of sweeps: what runs beside this process, and what a dead process has left."""
