@@ -299,6 +299,13 @@ def root_cause(error: BaseException) -> str:
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]
 
 
+def has_password(uri: str) -> bool:
+    """Return whether a URI contains a password, in the authority or as a parameter."""
+    parts = urllib.parse.urlsplit(uri)
+    names = {name.lower() for name in urllib.parse.parse_qs(parts.query)}
+    return parts.password is not None or "password" in names
+
+
 def mask_password(uri: str) -> str:
     """Return a URI in which the password, if any, is replaced by ***."""
     password = urllib.parse.urlsplit(uri).password

@@ -131,6 +131,11 @@ def engine_of(locations: Locations) -> Engine:
             f"--ray-address: --engine {locations.engine} uses no Ray cluster: leave out one of "
             "the two flags"
         )
+    if locations.sbatch and locations.engine != "slurm":
+        raise UserError(
+            f"--sbatch: --engine {locations.engine} submits no jobs: leave out the flag, or add "
+            "--engine slurm"
+        )
     module = importlib.import_module(f"{package.__name__}.{locations.engine}{MODULE_SUFFIX}")
     engine: Engine = module.create_engine(locations)
     return engine
