@@ -79,8 +79,8 @@ SINGLE_SCENARIO = FlagOverride(
 @app.command()
 @with_flags(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
-    *("home_dir", "engine", "ray_address", "sbatch", "tracking_uri", "allow_code", "yes", "json"),
-    "dry_run",
+    *("home_dir", "engine", "ray_address", "max_concurrent", "sbatch", "tracking_uri"),
+    *("allow_code", "yes", "json", "dry_run"),
 )
 @resumable
 def sweep(
@@ -116,7 +116,7 @@ app.add_typer(launch_app, name="launch")
     *("study", "nodes", "gpus", "cpus", "mem", "time", "partition", "account", "grace"),
     FlagOverride("sbatch", "Any other option of sbatch, such as constraint=a100; may be repeated."),
     *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
-    *("data_dir", "home_dir", "tracking_uri", "allow_code", "json"),
+    *("data_dir", "home_dir", "max_concurrent", "tracking_uri", "allow_code", "json"),
 )
 def launch_slurm(
     study_flags: StudyFlags,

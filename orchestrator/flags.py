@@ -212,6 +212,7 @@ class Locations:
         home_dir: absolute path of the home folder, to which all results are written.
         engine: name of the engine.
         ray_address: address of a running Ray cluster; None to start a new Ray on this machine.
+        max_concurrent: largest number of runs at a time; None if only CPUs and GPUs limit it.
         tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
         sbatch: options of Slurm's `sbatch` for the jobs of the engine: texts NAME=VALUE.
     """
@@ -226,6 +227,12 @@ class Locations:
     ray_address: Annotated[
         str | None,
         typer.Option(help="HOST:PORT of a running Ray cluster. [default: start Ray here]"),
+    ] = None
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most runs at a time. [default: as many as fit on the CPUs and GPUs]"
+        ),
     ] = None
     tracking_uri: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ RESERVED_OPTIONS = {"array", "parsable", "test-only", "wait", "wrap"}
 
 DEAD_STATES = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
-    *("REVOKED", "TIMEOUT"),
+    *("PREEMPTED", "REVOKED", "TIMEOUT"),
 }
 """States of jobs that `squeue` may still list, although the job will not run again."""
 
@@ -95,10 +96,20 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
         options[name] = value
     for name, value in options.items():
         if not value.isprintable():
-            raise UserError(
-                f"--sbatch {name}: the value must be one line of printable characters"
-            )
+            raise UserError(f"--sbatch {name}: the value must be one line of printable characters")
     return options
+
+
+def sbatch_lines(options: Mapping[str, str]) -> str:
+    """Return the lines of a job script that set options of `sbatch`; every value is quoted.
+
+    Args:
+        options: long options with their values, "" for one without a value.
+    """
+    return "\n".join(
+        f"#SBATCH --{name}={shlex.quote(value)}" if value else f"#SBATCH --{name}"
+        for name, value in options.items()
+    )
 
 
 def check_job_script(script: str) -> None:

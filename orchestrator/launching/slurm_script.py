@@ -11,6 +11,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.slurm import sbatch_lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -69,7 +71,7 @@ start_ray() {{
     "$python" {safe}-m ray.scripts.scripts start --block "${{role[@]}}" \
         --num-cpus="$SLURM_CPUS_ON_NODE" --temp-dir="$folder/ray" --log-color=false \
         --dashboard-agent-listen-port=0 &
-    trap 'kill -TERM $!' TERM
+    trap 'kill -TERM $!' TERM USR1
     wait $! || wait $!
     rm -rf "$folder"
 }}
@@ -109,7 +111,7 @@ if [ -z "$ended_by" ]; then
     wait "$driver"
     code=$?
 fi
-kill -TERM "$ray" 2> /dev/null
+kill -USR1 "$ray" 2> /dev/null  # srun passes this signal on
 wait "$ray"
 
 if [ "$ended_by" = limit ] && [ "$code" -eq 130 ]; then
@@ -173,10 +175,7 @@ def slurm_script(options: Mapping[str, str], command: SweepCommand) -> str:
     """
     safe = ["-P"] if command.is_safe else []
     return TEMPLATE.format(
-        options="\n".join(
-            f"#SBATCH --{name}={shlex.quote(value)}" if value else f"#SBATCH --{name}"
-            for name, value in options.items()
-        ),
+        options=sbatch_lines(options),
         home=shlex.quote(str(command.home)),
         sweep=shlex.join([command.python, *safe, "-m", "orchestrator", *command.arguments]),
         python=shlex.quote(command.python),
