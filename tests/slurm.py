@@ -81,7 +81,7 @@ class Slurm:
     def jobs(self) -> dict[str, str]:
         """Return the state of every job that has not ended, by ID."""
         lines = self.run("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
-        return {job: state for job, state in (line.split() for line in lines)}
+        return dict(line.split() for line in lines)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds."""
@@ -120,7 +120,7 @@ def slurm_cluster(nodes: int = 1, cpus: int = 4) -> Iterator[Slurm]:
         pytest.skip(reason)
     with ExitStack() as stack:
         # Sockets have short paths.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp")))  # noqa: S108
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp")))
         stack.enter_context(pytest.MonkeyPatch.context()).setenv(
             "SLURM_CONF", str(folder / "slurm.conf")
         )
@@ -147,8 +147,8 @@ def slurm_cluster(nodes: int = 1, cpus: int = 4) -> Iterator[Slurm]:
         def start(program: str, *arguments: str) -> None:
             process = subprocess.Popen(
                 [str(programs[program]), *arguments],
-                stdout=(folder / f"{program}.log").open("a"),
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
             stack.callback(process.wait)
@@ -176,7 +176,10 @@ def slurm_cluster(nodes: int = 1, cpus: int = 4) -> Iterator[Slurm]:
 def _are_idle(nodes: int) -> bool:
     """Return whether all nodes are ready for jobs."""
     process = subprocess.run(
-        ["sinfo", "--noheader", "--Node", "--format=%T"], capture_output=True, text=True, check=False
+        ["sinfo", "--noheader", "--Node", "--format=%T"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return process.stdout.split().count("idle") == nodes
 

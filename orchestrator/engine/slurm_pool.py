@@ -120,7 +120,7 @@ class SlurmPool:
                 run_slurm_command("scancel", *sorted(array_ids))
 
     def last_line_of_log(self, job: str) -> str:
-        """Return the last line of a job's output, or "" if it has none.
+        """Return the last line of a job's output that is not Slurm's own, or "".
 
         Args:
             job: ID of the job.
@@ -128,6 +128,7 @@ class SlurmPool:
         with suppress(OSError):
             for path in sorted(self.queue.logs_folder.glob(f"{job}_*.out")):
                 lines = path.read_text(errors="replace").strip().splitlines()
-                if lines:
-                    return lines[-1]
+                for line in reversed(lines):
+                    if not line.startswith(("srun: ", "slurmstepd: ")):
+                        return line
         return ""
