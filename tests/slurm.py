@@ -42,7 +42,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 # A requeued job waits until credentials of its first start have expired.
-AuthInfo=socket={folder}/munge.socket,cred_expire=8
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
@@ -58,7 +58,7 @@ SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
-SchedulerParameters=bf_interval=1,batch_sched_delay=0,sched_min_interval=10000
+SchedulerParameters=bf_interval=1,batch_sched_delay=0,sched_interval=1,sched_min_interval=10000
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """

@@ -58,12 +58,16 @@ class Allocation:
         """Return the number of CPUs of each node.
 
         Raises:
-            UserError: if they are too few for one run of the study.
+            UserError: if they are too few for one run of the study, or its runs use no GPUs.
         """
-        per_run = study.resources.cpus
+        per_run, gpus_per_run = study.resources.cpus, study.resources.gpus
+        if self.gpus and not gpus_per_run:
+            raise UserError(
+                f"--gpus {self.gpus}: the runs of this study use no GPU (resources.gpus = 0): "
+                "leave out --gpus, or add --set resources.gpus=1"
+            )
         if self.cpus is None:
-            gpus_per_run = study.resources.gpus
-            return per_run * (int(self.gpus / gpus_per_run) if self.gpus and gpus_per_run else 1)
+            return per_run * (int(self.gpus / gpus_per_run) if self.gpus else 1)
         if self.cpus < per_run:
             raise UserError(
                 f"--cpus {self.cpus}: one run requires resources.cpus = {per_run} on one node: "

@@ -170,8 +170,7 @@ class _Driver:
         while len(self._tasks) < self._max_jobs and (task := self._dispatcher.next()) is not None:
             self._tasks[task.spec.digest] = task
             self._order(task)
-        for task in list(self._tasks.values()):
-            self._read_report(task)
+        self._read_reports()
         if self._tasks and time.monotonic() >= self._next_look:
             self._look_after_jobs()
             self._next_look = time.monotonic() + LOOK_SECONDS
@@ -191,6 +190,10 @@ class _Driver:
         self._order_count += 1
         self._order_ids[digest] = order_id = f"{os.getpid()}-{time.time_ns()}-{self._order_count}"
         self._queue.add(RunOrder(order_id, digest, task.spec.to_dict(), stops_after))
+
+    def _read_reports(self) -> None:
+        for task in list(self._tasks.values()):
+            self._read_report(task)
 
     def _read_report(self, task: Task) -> None:
         """Process the latest report on a run, if it is new.
@@ -242,11 +245,11 @@ class _Driver:
         except ServiceError as error:
             self._tell(f"Slurm does not answer ({error}): asking again; jobs go on meanwhile")
             return
-        for job in taken.keys() - states.active:
-            self._give_back(job, is_requeued=job in states.waiting)
-        for job in states.gone - taken.keys():
-            if not self._queue.pop_farewell(job):
+        for job in (taken.keys() - states.active) | states.gone:
+            had_orders = self._give_back(job, is_requeued=job in states.waiting)
+            if job in states.gone and not self._queue.pop_farewell(job) and not had_orders:
                 self._count_failed_start(job)
+        self._read_reports()  # jobs that have ended since may have carried out their runs
         missing_count = len(self._tasks) - states.count
         if missing_count > 0:
             self._submit(missing_count, states)
@@ -256,9 +259,14 @@ class _Driver:
                 f"{format_count(len(states.waiting), 'job')} waiting in Slurm's queue ({reasons})"
             )
 
-    def _give_back(self, job: str, *, is_requeued: bool) -> None:
-        """Give back the orders of a job that works no longer, and end runs that kill their jobs."""
-        for order in self._queue.release(job):
+    def _give_back(self, job: str, *, is_requeued: bool) -> bool:
+        """Give back the orders of a job that works no longer, and end runs that kill their jobs.
+
+        Returns:
+            Whether the job had orders.
+        """
+        orders = self._queue.release(job)
+        for order in orders:
             task = self._tasks.get(order.digest)
             if task is None or order.order_id != self._order_ids[order.digest]:
                 self._queue.remove(order.digest)
@@ -277,6 +285,7 @@ class _Driver:
                 f"{MAX_LOSSES} jobs of Slurm died before they had trained one more epoch; the "
                 f"last one, {job}, wrote: {self.pool.last_line_of_log(job) or 'nothing'}",
             )
+        return bool(orders)
 
     def _count_failed_start(self, job: str) -> None:
         """Count a job that has ended without carrying out a run.
