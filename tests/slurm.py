@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
     from trainables.training.job import Job, OpenRun
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 CONFIGURATION = """\
 ClusterName=tests

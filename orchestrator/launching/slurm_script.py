@@ -48,7 +48,7 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/slurm/$job.token RAY_USAGE_
 unset RAY_AUTH_TOKEN RAY_ADDRESS
 state=$home/slurm/$SLURM_JOB_ID
 log=$state.ray.log
-mkdir -p -m 700 "$home/slurm" || fail "$home/slurm cannot be written"
+mkdir -p "$home/slurm" && chmod 700 "$home/slurm" || fail "$home/slurm cannot be written"
 od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH" ||
     fail "$RAY_AUTH_TOKEN_PATH cannot be written"
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT

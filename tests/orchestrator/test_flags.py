@@ -51,7 +51,9 @@ ALL = (
         home_dir=Path("other home"),
         engine="inline",
         ray_address="10.0.0.1:6379",
+        max_concurrent=4,
         tracking_uri="http://127.0.0.1:5000",
+        sbatch=("partition=gpu", "comment=two words"),
     ),
 )
 
@@ -82,7 +84,8 @@ def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--tracking-uri"),
+        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address"),
+        *("--max-concurrent", "--tracking-uri", "--sbatch"),
     ]
 
 

@@ -68,10 +68,8 @@ def test_the_script_is_private_and_has_what_was_asked_for(
         "--requeue",
         "--constraint=a100",
     ]
-    assert (
-        f"""sweep digits --trials 3 --set 'title=it'"'"'s' --set resources.gpus=0.5 --home {home} --yes)"""
-        in script
-    )
+    changes = """--set 'title=it'"'"'s' --set resources.gpus=0.5"""
+    assert f"sweep digits --trials 3 {changes} --home {home} --yes)" in script
     assert "Slurm has not checked the script" in process.stderr
     assert subprocess.run(["/bin/bash", "-n", path], check=False).returncode == 0
 
