@@ -6,8 +6,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.engine.slurm_queue import RunOrder, RunQueue, RunReport
 from trainables.errors import NalError
@@ -68,7 +67,7 @@ class SlurmJob:
             if order is None:
                 time.sleep(LOOK_SECONDS)
                 continue
-            self._carry_out(order, name, partial(self.opener, job=job), lambda: bool(signals))
+            self._carry_out(order, name, job, lambda: bool(signals))
             deadline = time.monotonic() + IDLE_SECONDS
         self.queue.release(name)
         self.queue.say_farewell(name)
@@ -86,17 +85,17 @@ class SlurmJob:
         return DelayedSubmission(self, number)
 
     def _carry_out(
-        self, order: RunOrder, name: str, opener: Callable[..., Any], must_end: Callable[[], bool]
+        self, order: RunOrder, name: str, job: Job, must_end: Callable[[], bool]
     ) -> None:
         """Train the run of an order, and report on it.
 
         Args:
             order: the order.
             name: ID of this job.
-            opener: function that opens the run with a given spec.
+            job: settings that all runs share, with the GPUs that this job has.
             must_end: function that returns whether the job has to end after the current epoch.
         """
-        attempt = Attempt(lambda: opener(RunSpec.from_dict(order.spec)))
+        attempt = Attempt(lambda: self.opener(RunSpec.from_dict(order.spec), job))
         try:
             next_report = 0.0
             while attempt.can_advance and not must_end() and not _is_at_stop(attempt, order):

@@ -92,7 +92,7 @@ class RunQueue:
         """
         try:
             for folder in (self.folder.parent, self.folder):
-                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("todo", "taken", "reports", "farewells", "jobs", "logs"):
                 (self.folder / name).mkdir(exist_ok=True)
             for path in (self.folder / "todo").iterdir():

@@ -159,7 +159,7 @@ def disturbed(slurm: Slurm, home: Path, *ways: Callable[[str], object]) -> Itera
 
 
 def test_runs_go_on_when_their_jobs_are_killed_or_cancelled(slurm: Slurm, tmp_path: Path) -> None:
-    specs = [runnable(seed=seed, recipe=recipe(40)) for seed in range(2)]
+    specs = [runnable(seed=seed, recipe=recipe(20)) for seed in range(2)]
     listener = RecordingListener()
     ended: list[RunResult] = []
     with disturbed(slurm, tmp_path, kill_process_of, lambda job: slurm.run("scancel", job)):

@@ -176,13 +176,9 @@ def test_the_orders_of_a_killed_driver_are_used(
 
             def look(self) -> JobStates:
                 self.looks += 1
-                if self.looks == 2:
-                    SlurmJob(queue, Job(tmp_path, tmp_path, "fake"), open_fake)._carry_out(
-                        order,
-                        "7_0",
-                        lambda spec: open_fake(spec, Job(tmp_path, tmp_path, "")),
-                        bool,
-                    )
+                if self.looks == 2 and order is not None:
+                    job = Job(tmp_path, tmp_path, "fake")
+                    SlurmJob(queue, job, open_fake)._carry_out(order, "7_0", job, bool)
                 return JobStates(frozenset({"7_0"}), {}, frozenset())
 
         monkeypatch.setattr("orchestrator.engine.slurm_engine.SlurmPool", LivingPool)
