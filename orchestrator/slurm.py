@@ -25,7 +25,7 @@ DEAD_STATES = {
 """States of jobs that `squeue` may still list, although the job will not run again."""
 
 
-class SlurmUnreachableError(ServiceError):
+class SlurmCommandError(ServiceError):
     """A command of Slurm failed or did not answer; the same call may work later."""
 
 
@@ -42,7 +42,7 @@ def run_slurm_command(command: str, *arguments: str, text: str | None = None) ->
 
     Raises:
         ServiceError: if the command is not installed.
-        SlurmUnreachableError: if the command fails or does not answer within a minute.
+        SlurmCommandError: if the command fails or does not answer within a minute.
     """
     try:
         process = subprocess.run(  # noqa: S603 - Slurm's command on the user's path
@@ -60,11 +60,11 @@ def run_slurm_command(command: str, *arguments: str, text: str | None = None) ->
             "to Slurm, such as the cluster's login node"
         ) from None
     except subprocess.TimeoutExpired:
-        raise SlurmUnreachableError(
+        raise SlurmCommandError(
             f"{command} did not answer within {COMMAND_TIMEOUT_SECONDS:.0f} seconds"
         ) from None
     if process.returncode:
-        raise SlurmUnreachableError(_reason_in(process.stderr) or f"{command} failed")
+        raise SlurmCommandError(_reason_in(process.stderr) or f"{command} failed")
     return process.stdout
 
 
@@ -123,10 +123,15 @@ def check_job_script(script: str) -> None:
     """
     try:
         run_slurm_command("sbatch", "--test-only", text=script)
-    except SlurmUnreachableError as error:
+    except SlurmCommandError as error:
+        if re.search("contact|configuration|communicat|not answer", str(error)):
+            raise ServiceError(
+                f"Slurm cannot be reached ({error}): type the command on a machine from which "
+                "jobs are submitted, or wait until Slurm is back; `sinfo` says whether it is"
+            ) from error
         raise ServiceError(
             f"Slurm does not accept the job ({error}): correct the options of sbatch; `sinfo` "
-            "lists the partitions, and says whether Slurm can be reached"
+            "lists the partitions"
         ) from error
 
 
@@ -153,7 +158,7 @@ def states_of_jobs(job_ids: Iterable[str]) -> Mapping[str, tuple[str, str]]:
         and the reason why the job is in this state.
 
     Raises:
-        SlurmUnreachableError: if Slurm does not answer.
+        SlurmCommandError: if Slurm does not answer.
     """
     states = {}
     try:
@@ -161,7 +166,7 @@ def states_of_jobs(job_ids: Iterable[str]) -> Mapping[str, tuple[str, str]]:
             *("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"),
             f"--jobs={','.join(job_ids)}",
         ).splitlines()
-    except SlurmUnreachableError as error:
+    except SlurmCommandError as error:
         if "Invalid job id" not in str(error):  # all of them have ended a while ago
             raise
         lines = []
@@ -176,7 +181,7 @@ def max_array_size() -> int:
     """Return the number of elements that a job array may have at most.
 
     Raises:
-        SlurmUnreachableError: if Slurm does not answer.
+        SlurmCommandError: if Slurm does not answer.
     """
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", run_slurm_command("scontrol", "show", "config"))
     return max(1, int(found[1]) - 1) if found else 1000

@@ -43,7 +43,6 @@ cd {folder} || fail "the node $(hostname) has no folder "{folder}": submit from 
 # use this Ray. The token is in a folder that only the user can read.
 job=$SLURM_JOB_ID.${{SLURM_RESTART_COUNT:-0}}
 export ray_port=$((20000 + 2 * (SLURM_JOB_ID % 6000)))
-export ray_folder=/tmp/nal-$job
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$home/slurm/$job.token RAY_USAGE_STATS_ENABLED=0
 unset RAY_AUTH_TOKEN RAY_ADDRESS
 state=$home/slurm/$SLURM_JOB_ID
@@ -58,8 +57,7 @@ export ray_head
 
 # Carried out on every node, by srun.
 start_ray() {{
-    folder=$ray_folder-$SLURM_NODEID
-    mkdir -m 700 "$folder" || exit 2  # Ray opens its own folder to everybody
+    folder=$(mktemp -d "/tmp/nal-$SLURM_JOB_ID-XXXXXX") || exit 2  # Ray opens its own to everybody
     if [ "$SLURM_NODEID" = 0 ]; then
         role=(--head --node-ip-address="$ray_head" --port="$ray_port" --include-dashboard=false)
         # With gRPC, Ray also listens for clients, by default on the same port for every job.
