@@ -23,6 +23,8 @@ from orchestrator.engine import slurm_engine
 from orchestrator.engine.slurm_engine import SlurmEngine
 from orchestrator.engine.slurm_job import job_name
 from orchestrator.engine.slurm_queue import RunQueue
+from orchestrator.launching.slurm_script import SweepCommand, slurm_script
+from orchestrator.slurm import submit_job_script
 from orchestrator.sweeping.tasks import RunList
 from trainables.run.record import Record
 from trainables.run.spec import RunSpec
@@ -59,7 +61,7 @@ def launched(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """The home of a sweep that a job has carried out, interrupted once, and the ID of the job."""
     home = tmp_path_factory.mktemp("launched") / "a home"
     process = call_command(
-        *("launch", "slurm", *SWEEP, "--home", home, "--nodes", 2, "--cpus", 1, "--time", 30),
+        *("launch", "slurm", *SWEEP, "--home", home, "--cpus", 1, "--time", 30),
         *("--submit", "--json"),
     )
     assert process.returncode == 0, process.stderr
@@ -97,9 +99,75 @@ def test_a_job_script_carries_out_a_sweep_and_goes_on_after_its_time_limit(
     assert "Restarts=1 " in slurm.run("scontrol", "show", "job", job), text
     assert "The time limit is near: the job is requeued and goes on" in text
     assert re.search(r"\nat least \d+ runs? already recorded: training the runs that", text), text
-    assert "error" not in text
+    assert "\nerror: " not in text
     assert not list((home / "slurm").glob("*.token"))
     assert_same_bits_as_without_slurm(home, tmp_path)
+
+
+FAKE_PYTHON = r"""#!/bin/bash
+echo "node $SLURM_NODEID: $*" >> "$(dirname "$0")/calls"
+wait_for_the_end() {
+    sleep 300 &
+    trap 'kill $!; exit '"$1" TERM
+    wait
+}
+case "$*" in
+*"import ray.util"*) echo 127.0.0.1 ;;
+*"import grpc"*) exit 1 ;;
+*"ray.scripts.scripts start"*)
+    echo "Ray runtime started."
+    wait_for_the_end 0
+    ;;
+*"-m orchestrator sweep"*) wait_for_the_end 130 ;;
+esac
+"""
+"""A program in place of Python, which starts no Ray, and a sweep that never gets anywhere."""
+
+
+def test_a_job_that_never_reaches_a_checkpoint_is_not_requeued_for_ever(
+    slurm: Slurm, tmp_path: Path
+) -> None:
+    python, calls = tmp_path / "python", tmp_path / "calls"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    (tmp_path / "format").touch()
+    options = {
+        "nodes": "2",
+        "ntasks-per-node": "1",
+        "cpus-per-task": "1",
+        "requeue": "",
+        "output": f"{tmp_path}/log",
+        "open-mode": "append",
+    }
+    command = SweepCommand(
+        str(python),
+        is_safe=True,
+        arguments=["sweep", "digits"],
+        folder=tmp_path,
+        home=tmp_path,
+        required_variables={},
+    )
+    job = submit_job_script(slurm_script(options, command))
+    for number in range(1, 4):
+        slurm.wait_for(
+            lambda count=number: calls.exists() and calls.read_text().count("sweep") == count  # type: ignore[misc]
+        )
+        slurm.run("scancel", "--batch", "--signal=USR1", job)
+    slurm.wait_for(lambda: job not in slurm.jobs())
+    (error,) = re.findall(r"^error: .*", (tmp_path / "log").read_text(), re.MULTILINE)
+    assert error == "error: no run came as far as a checkpoint in 3 jobs: ask for more --time"
+    assert "ExitCode=2:0" in slurm.run("scontrol", "show", "job", job)
+    port = 20000 + 2 * int(job)
+    lines = calls.read_text().splitlines()
+    starts = sorted(line.split(" --num-cpus")[0] for line in lines if " start " in line)
+    start = "-P -m ray.scripts.scripts start --block"
+    head = f"node 0: {start} --head --node-ip-address=127.0.0.1 --port={port}"
+    assert starts == [
+        *[f"{head} --include-dashboard=false"] * 3,
+        *[f"node 1: {start} --address=127.0.0.1:{port}"] * 3,
+    ]
+    sweeps = [line.partition(": ")[2] for line in lines if " sweep " in line]
+    assert sweeps == [f"-P -m orchestrator sweep digits --ray-address 127.0.0.1:{port}"] * 3
 
 
 def test_jobs_outlive_their_driver_and_nothing_is_trained_twice(
