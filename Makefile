@@ -22,7 +22,7 @@ PARALLEL_SLOW := -n 2 --dist loadfile --no-loadscope-reorder
 # Targets run one after the other even with -j: all share .venv and the terminal.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help sweep test test-fast lint types format lock clean
+.PHONY: help sweep test test-fast slurm lint types format lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,12 +32,24 @@ help: ## print this
 sweep: $(VENV)/installed ## install, then carry out the study 'digits' to its table
 	$(BIN)/python -m orchestrator sweep digits
 
-test: $(VENV)/installed-dev ## run the whole test suite, with coverage
+test: $(VENV)/installed-dev slurm ## run the whole test suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE) --cov-report=
 	$(BIN)/python -m pytest -m slow $(PARALLEL_SLOW) $(COVERAGE) --cov-append --cov-report=term:skip-covered
 
 test-fast: $(VENV)/installed-dev ## run all tests except the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+
+# The tests of clusters start a Slurm of their own; without it they are skipped, but not in CI.
+APT := apt-get
+ifneq ($(shell id -u),0)
+  APT := sudo -n apt-get
+endif
+
+slurm: ## install Slurm for the tests (Debian, Ubuntu), if it is missing
+	@PATH=$$PATH:/usr/sbin; command -v slurmctld > /dev/null || { \
+	  { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends slurm-wlm; } > /dev/null 2>&1 \
+	    || echo "Slurm cannot be installed here: its tests need slurmctld, slurmd and munged" \
+	      "(Debian: apt-get install slurm-wlm)" >&2; }
 
 lint: $(VENV)/installed-dev ## check style
 	$(BIN)/ruff check .

@@ -80,8 +80,8 @@ SINGLE_SCENARIO = FlagOverride(
 @app.command()
 @with_flags(
     *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
-    *("home_dir", "engine", "ray_address", "max_concurrent", "tracking_uri", "search_storage"),
-    *("allow_code", "yes", "json", "dry_run"),
+    *("home_dir", "engine", "ray_address", "max_concurrent", "sbatch", "tracking_uri"),
+    *("search_storage", "allow_code", "yes", "json", "dry_run"),
 )
 @resumable
 def sweep(
@@ -103,6 +103,61 @@ def sweep(
 
     raise typer.Exit(
         sweep_command.run(study_flags, locations, yes=yes, as_json=json, dry_run=dry_run)
+    )
+
+
+launch_app = typer.Typer(
+    help="Carry out a sweep as a job of a cluster.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(launch_app, name="launch")
+
+
+@launch_app.command("slurm")
+@with_flags(
+    *("study", "nodes", "gpus", "cpus", "mem", "time", "partition", "account", "grace"),
+    FlagOverride("sbatch", "Any other option of sbatch, such as constraint=a100; may be repeated."),
+    *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
+    *("data_dir", "home_dir", "max_concurrent", "tracking_uri", "search_storage", "allow_code"),
+    "json",
+)
+def launch_slurm(
+    study_flags: StudyFlags,
+    locations: Locations,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
+    cpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPUs of each node. [default: as many as its runs need]"),
+    ] = None,
+    mem: Annotated[str | None, typer.Option(help="Memory of each node, such as 32G.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Time limit, such as 1-12:00:00. The job is requeued until it is done."),
+    ] = None,
+    partition: Annotated[str | None, typer.Option(help="Partition of the cluster.")] = None,
+    account: Annotated[str | None, typer.Option(help="Account that pays.")] = None,
+    grace: Annotated[
+        int,
+        typer.Option(min=1, help="Seconds before the time limit at which the job is requeued."),
+    ] = 120,
+    submit: Annotated[bool, typer.Option("--submit", help="Also submit the script.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File of the script. [default: HOME/slurm/STUDY.sbatch]"),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write the job script of a sweep for Slurm.
+
+    One job starts Ray on its nodes and carries out the sweep there.
+    """
+    from orchestrator.commands import launch
+
+    allocation = launch.Allocation(nodes, gpus, cpus, mem, time, partition, account, grace)
+    raise typer.Exit(
+        launch.launch_on_slurm(
+            study_flags, locations, allocation, out=out, submit=submit, as_json=json
+        )
     )
 
 

@@ -222,6 +222,7 @@ class Locations:
         tracking_uri: URI of an MLflow store; None for the file `mlflow.db` in the home folder.
         search_storage: SQLAlchemy URL of the database of searches; None for the file `optuna.db`
             in the home folder.
+        sbatch: options of Slurm's `sbatch` for the jobs of the engine: texts NAME=VALUE.
     """
 
     data_dir: Annotated[
@@ -260,6 +261,13 @@ class Locations:
         ),
         PasswordHolder(),
     ] = None
+    sbatch: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Option of sbatch for jobs of Slurm, such as partition=gpu; may be repeated.",
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
@@ -358,7 +366,19 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
         command: name of the command, such as "sweep".
         flag_groups: flags with their values.
     """
-    arguments = ["python", "-m", "orchestrator", command]
+    return shlex.join(["python", "-m", "orchestrator", *flag_arguments(command, *flag_groups)])
+
+
+def flag_arguments(command: str, *flag_groups: StudyFlags | Locations) -> list[str]:
+    """Return the arguments of the program for one of its commands with some flags.
+
+    As in `command_line`, flags with their default values and permissions are omitted.
+
+    Args:
+        command: name of the command, such as "sweep".
+        flag_groups: flags with their values.
+    """
+    arguments = [command]
     for flag_group in flag_groups:
         for flag in flags_of(type(flag_group)):
             value = getattr(flag_group, flag.name)
@@ -370,7 +390,7 @@ def command_line(command: str, *flag_groups: StudyFlags | Locations) -> str:
                 if flag.holds_password:
                     text = mask_password(text)
                 arguments += [flag.option, text] if flag.option else [text]
-    return shlex.join(arguments)
+    return arguments
 
 
 @dataclass(frozen=True, slots=True)

@@ -368,6 +368,11 @@ def _cause_of(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
+def has_password(uri: str) -> bool:
+    """Return whether a URI contains a password or token, which `mask_password` replaces."""
+    return mask_password(uri) != uri
+
+
 def mask_password(text: str) -> str:
     """Return a URI, or a text with URIs, in which each password or token is replaced by ***.
 

@@ -452,6 +452,7 @@ def _carry_out(
     """
     home, plan, uri = locations.home, loaded_plan.plan, locations.store_uri
     archive = SweepArchive.of(home.path, plan.digest)
+
     def on_notice(text: str) -> None:
         console.print(Text(text), soft_wrap=True)
 

@@ -136,6 +136,11 @@ def engine_of(locations: Locations) -> Engine:
             "--max-concurrent: --engine inline carries out one run at a time: leave out one of the "
             "two flags"
         )
+    if locations.sbatch and locations.engine != "slurm":
+        raise UserError(
+            f"--sbatch: --engine {locations.engine} submits no jobs: leave out the flag, or add "
+            "--engine slurm"
+        )
     module = importlib.import_module(f"{package.__name__}.{locations.engine}{MODULE_SUFFIX}")
     engine: Engine = module.create_engine(locations)
     return engine

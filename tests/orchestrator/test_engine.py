@@ -14,6 +14,7 @@ import pytest
 from factories import make_spec
 from fake_runs import FakeRun, attempts, misbehave, open_fake, record_run
 from plans import complete_trials, searches_of, small_plan, sweep_digests
+from slurm import jobs_in_process
 from small_runs import complete_run, digits, recipe, runnable
 from task_sources import EPOCHS, SPECS, RecordingListener, ScriptedTaskSource, answer_at
 
@@ -21,6 +22,7 @@ import orchestrator.engine as package
 from orchestrator.engine.base import engine_names, engine_of
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.engine.ray_engine import RayEngine
+from orchestrator.engine.slurm_engine import SlurmEngine
 from orchestrator.flags import Locations
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer, RunList, Task
@@ -56,12 +58,19 @@ def ray_engine() -> Iterator[Callable[..., Engine]]:
             yield with_opener
 
 
-@pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture
+def slurm_engine() -> Iterator[Callable[..., Engine]]:
+    """Return a function that returns the engine for Slurm, whose jobs this process carries out."""
+    with jobs_in_process():
+        yield SlurmEngine
+
+
+@pytest.fixture(params=["inline", "slurm", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
     """Function that returns each engine in turn, after its start, with an opener."""
     if request.param == "inline":
         return InlineEngine
-    function: Callable[..., Engine] = request.getfixturevalue("ray_engine")
+    function: Callable[..., Engine] = request.getfixturevalue(f"{request.param}_engine")
     return function
 
 

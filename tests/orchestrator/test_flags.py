@@ -53,6 +53,7 @@ ALL = (
         ray_address="10.0.0.1:6379",
         max_concurrent=3,
         tracking_uri="http://127.0.0.1:5000",
+        sbatch=("partition=gpu", "comment=two words"),
     ),
 )
 
@@ -84,7 +85,7 @@ def test_every_flag_has_its_option() -> None:
     assert options == [
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
         *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
-        *("--tracking-uri", "--search-storage"),
+        *("--tracking-uri", "--search-storage", "--sbatch"),
     ]
 
 

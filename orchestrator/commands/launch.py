@@ -1,0 +1,256 @@
+"""The `launch slurm` command, which writes and submits the job script of a sweep."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.flags import flag_arguments
+from orchestrator.interpreter import module_command
+from orchestrator.launching.slurm_script import SweepCommand, slurm_script
+from orchestrator.output import CommandConsole, print_json
+from orchestrator.slurm import check_job_script, parse_options, submit_job_script
+from reports.store import has_password, mask_password
+from search_spaces.files import is_study_path
+from trainables.errors import HomeError, ServiceError, UserError
+from trainables.run.record import write_atomically
+
+if TYPE_CHECKING:
+    from orchestrator.flags import Locations, StudyFlags
+    from search_spaces.schema import Study
+
+MIN_RAY_VERSION = (2, 52)
+"""First version of Ray that admits only those who have the token of a cluster."""
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+"""Environment variable with the URI of the MLflow store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What one job asks of Slurm.
+
+    Attributes:
+        nodes: number of nodes.
+        gpus: number of GPUs of each node; 0 for none.
+        cpus: number of CPUs of each node; None for as many as the runs on its GPUs need.
+        mem: memory of each node, such as "32G"; None for the cluster's default.
+        time: time limit, such as "1-12:00:00"; None for the partition's default.
+        partition: name of the partition; None for the cluster's default.
+        account: account that pays; None for the user's default.
+        grace: seconds before the time limit at which the sweep ends and the job is requeued.
+    """
+
+    nodes: int
+    gpus: int
+    cpus: int | None
+    mem: str | None
+    time: str | None
+    partition: str | None
+    account: str | None
+    grace: int
+
+    def cpus_for(self, study: Study) -> int:
+        """Return the number of CPUs of each node.
+
+        Raises:
+            UserError: if they are too few for one run of the study, or its runs use no GPUs.
+        """
+        per_run, gpus_per_run = study.resources.cpus, study.resources.gpus
+        if self.gpus and not gpus_per_run:
+            raise UserError(
+                f"--gpus {self.gpus}: the runs of this study use no GPU (resources.gpus = 0): "
+                "leave out --gpus, or add --set resources.gpus=1"
+            )
+        if self.cpus is None:
+            return per_run * (int(self.gpus / gpus_per_run) if self.gpus else 1)
+        if self.cpus < per_run:
+            raise UserError(
+                f"--cpus {self.cpus}: one run requires resources.cpus = {per_run} on one node: "
+                "ask for more CPUs, or reduce resources.cpus with --set"
+            )
+        return self.cpus
+
+    def options(self, study: Study, log: Path) -> dict[str, str]:
+        """Return the options of sbatch.
+
+        Args:
+            study: study of the sweep.
+            log: file for the output of the job, in which Slurm replaces %j by the job's ID.
+        """
+        chosen = {
+            "mem": self.mem,
+            "time": self.time,
+            "partition": self.partition,
+            "account": self.account,
+            "gpus-per-node": str(self.gpus) if self.gpus else None,
+        }
+        return {
+            "nodes": str(self.nodes),
+            "ntasks-per-node": "1",
+            "cpus-per-task": str(self.cpus_for(study)),
+            **{name: value for name, value in chosen.items() if value is not None},
+            "signal": f"B:USR1@{self.grace}",
+            "open-mode": "append",
+            "output": f"{str(log.parent).replace('%', '%%')}/{log.name}",
+        }
+
+
+def launch_on_slurm(
+    study_flags: StudyFlags,
+    locations: Locations,
+    allocation: Allocation,
+    *,
+    out: Path | None,
+    submit: bool,
+    as_json: bool,
+) -> int:
+    """Write the job script of a sweep, and submit it if asked for.
+
+    Slurm checks the script before it is written, where Slurm is at hand.
+
+    Args:
+        study_flags: flags that select the study and change it.
+        locations: locations of data and results, and further options of sbatch.
+        allocation: what the job asks of Slurm.
+        out: file for the script; None for a file in the home folder.
+        submit: whether to submit the script.
+        as_json: whether to print JSON on standard output.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: if the study or an option is invalid, or the script would contain a password.
+        ServiceError: if Slurm refuses the job or, to submit it, cannot be used.
+    """
+    options = parse_options(locations.sbatch)
+    variables = _check_tracking_uri(locations)
+    _check_search_storage(locations)
+    _check_ray_version()
+    loaded = study_flags.load()
+    home, study = locations.home, loaded.name
+    log = home.path / "slurm" / f"{_file_name(study)}-%j.log"
+    command = _sweep_command(study_flags, locations, variables)
+    own_options = {
+        "job-name": f"nal-{study}",
+        **allocation.options(loaded.study, log),
+        "requeue": "",
+    }
+    script = slurm_script({**own_options, **options}, command)
+    has_slurm = shutil.which("sbatch") is not None
+    if has_slurm or submit:
+        check_job_script(script)
+    home.create()  # the job checks that its nodes see this folder
+    path = out or home.path / "slurm" / f"{_file_name(study)}.sbatch"
+    _write_private(path, script)
+    job_id = submit_job_script(script) if submit else None
+    console = CommandConsole(stderr=as_json)
+    if not has_slurm:
+        console.print("Slurm has not checked the script, since there is no sbatch here")
+    if not allocation.gpus and not any(name.startswith(("gpus", "gres")) for name in options):
+        console.print("no GPUs are asked for (--gpus): the runs are trained on CPUs")
+    console.print(f"job script: {path}", soft_wrap=True)
+    if job_id is None:
+        console.print(f"submit it with: sbatch {path}", soft_wrap=True)
+    else:
+        console.print(f"job {job_id} is submitted; its output: {_log_of(log, job_id)}")
+    if as_json:
+        print_json({"script": str(path), "job": job_id})
+    return 0
+
+
+def _log_of(log: Path, job_id: str) -> Path:
+    """Return the file for the output of a job."""
+    return log.with_name(log.name.replace("%j", job_id))
+
+
+def _file_name(study: str) -> str:
+    """Return the name of a study without characters that have a meaning in file names of Slurm."""
+    return "".join(char if char.isalnum() or char in "-_." else "_" for char in study)
+
+
+def _check_tracking_uri(locations: Locations) -> dict[str, str]:
+    """Return the environment variables that the job needs for its MLflow store.
+
+    Raises:
+        UserError: if the job script would contain a password.
+    """
+    uri = locations.tracking_uri
+    if uri is None or not has_password(uri):
+        return {}
+    if uri != os.environ.get(URI_VARIABLE):
+        raise UserError(
+            f"--tracking-uri {mask_password(uri)}: the job script would contain the password: set "
+            f"the environment variable {URI_VARIABLE} to this URI instead; jobs inherit it"
+        )
+    return {URI_VARIABLE: "the URI of the MLflow store, which contains a password"}
+
+
+def _check_search_storage(locations: Locations) -> None:
+    """Check that the job script would not contain the password of the database of searches.
+
+    Raises:
+        UserError: if it would.
+    """
+    url = locations.search_storage
+    if url is not None and has_password(url):
+        raise UserError(
+            f"--search-storage {mask_password(url)}: the job script would contain the password: "
+            "keep it in ~/.pgpass, and leave it out of the URL"
+        )
+
+
+def _check_ray_version() -> None:
+    """Check that Ray can keep strangers out of its cluster.
+
+    Raises:
+        ServiceError: if Ray is too old.
+    """
+    installed = version("ray")
+    if tuple(int(part) for part in installed.split(".")[:2]) < MIN_RAY_VERSION:
+        raise ServiceError(
+            f"Ray {installed} admits everybody on the cluster's network: install Ray "
+            f"{'.'.join(map(str, MIN_RAY_VERSION))} or later, which requires a token"
+        )
+
+
+def _sweep_command(
+    study_flags: StudyFlags, locations: Locations, variables: dict[str, str]
+) -> SweepCommand:
+    """Return the command that the job carries out, which is independent of the folder it is in."""
+    if is_study_path(study_flags.study):
+        study_flags = replace(study_flags, study=str(Path(study_flags.study).resolve()))
+    locations = replace(
+        locations, sbatch=(), tracking_uri=None if variables else locations.tracking_uri
+    )
+    python, *options, _, _ = module_command("orchestrator")
+    return SweepCommand(
+        python=python,
+        is_safe="-P" in options,
+        arguments=[*flag_arguments("sweep", study_flags, locations), "--yes"],
+        folder=Path.cwd(),
+        home=locations.home_dir,
+        required_variables=variables,
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only the user can read.
+
+    Raises:
+        HomeError: if the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        previous_mask = os.umask(0o077)
+        try:
+            write_atomically(path, text)
+        finally:
+            os.umask(previous_mask)
+    except OSError as error:
+        raise HomeError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Job scripts of clusters, in which a sweep is carried out."""
