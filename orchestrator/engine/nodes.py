@@ -297,9 +297,10 @@ def start_check(node_id: str, demand: NodeDemand, *, has_gpu: bool) -> Any:  # n
         demand: what a run needs on the node.
         has_gpu: whether the node has a GPU according to Ray.
     """
+    pickled_demand = pickle.dumps(demand)
 
     # A nested function is pickled by value, so a node without the package can run it too.
-    def find_problem(pickled_demand: bytes, *, has_gpu: bool) -> str:
+    def find_problem() -> str:
         import importlib
         import pickle
 
@@ -315,7 +316,7 @@ def start_check(node_id: str, demand: NodeDemand, *, has_gpu: bool) -> Any:  # n
 
     strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
     check = ray.remote(num_cpus=0, max_retries=0)(find_problem)
-    return check.options(scheduling_strategy=strategy).remote(pickle.dumps(demand), has_gpu=has_gpu)
+    return check.options(scheduling_strategy=strategy).remote()
 
 
 def start_worker(node_id: str | None = None) -> None:
