@@ -196,8 +196,8 @@ class StoredCells:
         self._cells[tags.get("nal.sweep", ""), tags["nal.cell"]] = StoredCell(
             run.info.run_id,
             logged_run_count=int(metrics.get("n", 0) + metrics.get("diverged", 0)),
-            # MLflow's database writes parameters before metrics.
-            has_logged_settings=any(name.startswith("hp/") for name in metrics),
+            # MLflow's database writes parameters first, and may fail before the metrics.
+            has_logged_settings=bool(run.data.params) and bool(metrics),
             is_complete=was_fully_written(run),
         )
 
