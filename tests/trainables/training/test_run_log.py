@@ -81,7 +81,7 @@ def test_a_closed_log_receives_no_warning(path: Path, monkeypatch: pytest.Monkey
     with RunLog(path):
         other_thread = warnings.catch_warnings()
         other_thread.__enter__()
-    other_thread.__exit__()
+    other_thread.__exit__(None, None, None)
     warnings.warn("of nobody", UserWarning, stacklevel=1)
     assert shown == ["of nobody"]
     assert not path.exists()
