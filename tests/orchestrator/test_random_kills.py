@@ -152,6 +152,7 @@ def test_a_sweep_survives_20_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         allowed = last_epochs[digest] + (pid == last_pid)
         assert epoch >= allowed, (digest, epoch)
         last_epochs[digest], last_pid = epoch, pid
+        pids.append(pid)
 
     study = study_of(home)
     states = Counter(trial.state for trial in study.trials)
