@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
-from orchestrator.engine.temp_dirs import remove_stale_temp_dirs
+from orchestrator.engine.temp_dirs import temp_files_of_process
 from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
@@ -88,7 +88,7 @@ def run(
         return 0
     loaded = study_flags.load()
     _check_services(locations, engine, loaded)
-    with home.removed_if_refused():
+    with temp_files_of_process(), home.removed_if_refused():
         home.create()
         if locations.uses_home_store:
             update_home_store(home)
@@ -456,7 +456,6 @@ def _carry_out(
     def on_notice(text: str) -> None:
         console.print(Text(text), soft_wrap=True)
 
-    remove_stale_temp_dirs()  # of killed sweeps, of which this may be the continuation without Ray
     with (
         translate_search_errors(locations.search_url),
         locked_searches(locations.search_url, search_digests(plan)) as search_lock,

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TEMP_FOLDER_PREFIX = "nal-"
 """Start of the names of temporary folders, before the process ID."""
@@ -22,6 +27,21 @@ def process_temp_dir() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(
         prefix=prefix, dir=_parent_folder(), ignore_cleanup_errors=True
     )
+
+
+@contextmanager
+def temp_files_of_process() -> Iterator[None]:
+    """Let `tempfile` create all files in a temporary folder of this process, within the context.
+
+    MLflow creates folders for the artifacts of every run. A killed process would leave them.
+    """
+    previous_folder = tempfile.tempdir
+    with process_temp_dir() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = previous_folder
 
 
 def remove_stale_temp_dirs() -> None:
