@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST_FILES = (
     "test_engine.py",
+    "test_slurm_end_to_end.py",
     "test_kill.py",
     "test_every_dataset.py",
     "test_outside_code.py",
