@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LONGEST_FILES = (
     "test_engine.py",
     "test_random_kills.py",
+    "test_slurm_end_to_end.py",
     "test_kill.py",
     "test_every_dataset.py",
     "test_outside_code.py",

@@ -14,7 +14,7 @@ from orchestrator.interpreter import module_command
 from orchestrator.launching.slurm_script import SweepCommand, slurm_script
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.slurm import check_job_script, parse_options, submit_job_script
-from reports.store import has_password, mask_password
+from reports.store import has_password
 from search_spaces.files import is_study_path
 from trainables.errors import HomeError, ServiceError, UserError
 from trainables.run.record import write_atomically
@@ -185,8 +185,8 @@ def _check_tracking_uri(locations: Locations) -> dict[str, str]:
         return {}
     if uri != os.environ.get(URI_VARIABLE):
         raise UserError(
-            f"--tracking-uri {mask_password(uri)}: the job script would contain the password: set "
-            f"the environment variable {URI_VARIABLE} to this URI instead; jobs inherit it"
+            "--tracking-uri: the job script would contain the password of this URI: set the "
+            f"environment variable {URI_VARIABLE} to the URI instead; jobs inherit it"
         )
     return {URI_VARIABLE: "the URI of the MLflow store, which contains a password"}
 

@@ -112,7 +112,8 @@ fi
 kill -USR1 "$ray" 2> /dev/null  # srun passes this signal on
 wait "$ray"
 
-if [ "$ended_by" = limit ] && [ "$code" -eq 130 ]; then
+# 130 is the exit code of an interrupted sweep, and 143 that of one whose Python was just starting.
+if [ "$ended_by" = limit ] && {{ [ "$code" -eq 130 ] || [ "$code" -eq 143 ]; }}; then
     # A job that never comes as far as a checkpoint would be requeued for ever.
     progress=$(find "$home/runs" -newer "$RAY_AUTH_TOKEN_PATH" \
         \( -name 'checkpoint*.pt' -o -name result.json \) -print -quit 2> /dev/null)

@@ -74,13 +74,14 @@ def test_the_script_is_private_and_has_what_was_asked_for(
     assert subprocess.run(["/bin/bash", "-n", path], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("uri", [URI, "postgresql:///db?host=/run&password=hunter2"])
 def test_a_password_is_not_written(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
     put_sbatch(tmp_path, monkeypatch, "")
-    refused = launched(home, "--tracking-uri", URI)
+    refused = launched(home, "--tracking-uri", uri)
     assert refused.returncode == 2
-    assert "set the environment variable MLFLOW_TRACKING_URI to this URI" in refused.stderr
+    assert "set the environment variable MLFLOW_TRACKING_URI to the URI" in refused.stderr
     assert "hunter2" not in refused.stderr
     assert not home.exists()
 
