@@ -200,8 +200,8 @@ def _check_search_storage(locations: Locations) -> None:
     url = locations.search_storage
     if url is not None and has_password(url):
         raise UserError(
-            f"--search-storage {mask_password(url)}: the job script would contain the password: "
-            "keep it in ~/.pgpass, and leave it out of the URL"
+            "--search-storage: the job script would contain the password of this URL: keep it in "
+            "~/.pgpass, and leave it out of the URL"
         )
 
 

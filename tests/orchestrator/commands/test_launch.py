@@ -83,6 +83,10 @@ def test_a_password_is_not_written(
     assert refused.returncode == 2
     assert "set the environment variable MLFLOW_TRACKING_URI to the URI" in refused.stderr
     assert "hunter2" not in refused.stderr
+    refused = launched(home, "--search-storage", "postgresql://me:hunter2@host/searches")
+    assert refused.returncode == 2
+    assert "keep it in ~/.pgpass" in refused.stderr
+    assert "hunter2" not in refused.stderr
     assert not home.exists()
 
 
