@@ -267,6 +267,7 @@ def test_options_that_slurm_refuses_are_told_before_anything_is_written(
     slurm: Slurm, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
+    slurm.wait_for(lambda: not slurm.jobs())
     for command in (
         ("sweep", "digits", "--engine", "slurm", "--sbatch", "partition=none", "--home", home),
         ("launch", "slurm", "digits", "--partition", "none", "--home", home),
