@@ -328,7 +328,7 @@ def test_a_disk_that_becomes_full_leaves_the_checkpoint_before(
         with pytest.raises(HomeError, match=r"^cannot write .*\.pt: No space left on device$"):
             run.advance()
     assert sorted(path.name for path in record.folder.iterdir()) == sorted(
-        ("attempts", "checkpoint.previous.pt", "checkpoint.pt", "lock", "spec.json")
+        ("attempts", "checkpoint.previous.pt", "checkpoint.pt", "lock", "log.txt", "spec.json")
     )
     assert checkpoint(tmp_path, spec)["epoch"] == 2
     complete_run(spec, tmp_path, digits, "study")
