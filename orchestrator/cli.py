@@ -587,7 +587,7 @@ def sync(locations: Locations) -> None:
 
 
 @app.command()
-@with_flags("home_dir", "data_dir", "tracking_uri", "ray_address", "json")
+@with_flags("home_dir", "data_dir", "tracking_uri", "search_storage", "ray_address", "json")
 def doctor(locations: Locations, json: JsonFlag = False) -> None:
     """Check this machine, the services and the records."""
     from orchestrator.commands import doctor as doctor_command

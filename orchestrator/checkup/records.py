@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from orchestrator.checkup.check import Check
 from orchestrator.home import DISK_RESERVE_BYTES
 from orchestrator.planning.cost import format_size
+from orchestrator.sweeping.search import DIGEST_ATTRIBUTE
+from orchestrator.sweeping.search_storage import read_trials
 from orchestrator.tracking.agreement import find_lacking
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.watching.sweep_status import DAMAGED, StatusReader
 from reports.store import check_store, mask_password
 from reports.words import format_count
+from trainables.databases import database_path
 from trainables.datasets import SOURCES
 from trainables.errors import DataError, NalError, RecordError
 from trainables.locks import is_locked
@@ -141,60 +142,42 @@ def check_damaged_records(home: Home) -> Iterator[Check]:
             yield Check("record", "problem", str(error), "see the text; then type its sweep again")
 
 
-def check_searches(home: Home) -> Iterator[Check]:
-    """Compare the trials in Optuna's database with the recorded runs."""
-    if not home.search_database.exists():
+def check_searches(locations: Locations) -> Iterator[Check]:
+    """Compare the trials in the database of searches with the recorded runs."""
+    home, name = locations.home, "searches"
+    try:
+        trials = read_trials(locations.search_url)
+    except NalError as error:
+        yield Check(name, "problem", str(error))
+        return
+    if trials is None:
         if any(home.path.glob("sweeps/*/plan.json")):
             yield Check(
-                "searches",
+                name,
                 "warning",
-                f"{home.search_database} is missing",
-                "type the commands of the sweeps again: the searches propose the same values "
-                "again, and recorded runs are not trained again",
+                f"{database_path(locations.search_url) or 'the database'} has no searches",
+                "name their database with --search-storage, or type the commands of the sweeps "
+                "again: the searches propose the same values again, and recorded runs are not "
+                "trained again",
             )
         return
-    try:
-        states, complete_digests = _read_trials(home.search_database)
-    except sqlite3.Error as error:
-        yield Check(
-            "searches",
-            "problem",
-            f"{home.search_database} cannot be read: {error}",
-            "if no sweep is running, move the file away and type the commands of the sweeps again",
-        )
-        return
-    text = ", ".join(f"{count} {state.lower()}" for state, count in states.most_common())
+    states = Counter(trial.state.name.lower() for trial in trials)
+    text = ", ".join(f"{count} {state}" for state, count in states.most_common())
     unrecorded = [
         digest
-        for digest in complete_digests
+        for trial in trials
+        if trial.state.name == "COMPLETE" and (digest := trial.user_attrs.get(DIGEST_ATTRIBUTE))
         if not (Record(home.path, digest).folder / "result.json").exists()
     ]
     if unrecorded:
         yield Check(
-            "searches",
+            name,
             "warning",
             f"trials: {text}; the runs of {len(unrecorded)} complete trials have no record",
             "type the command of their sweep again, which trains them again",
         )
     else:
-        yield Check("searches", "ok", f"trials: {text or 'none'}; every complete one has a record")
-
-
-def _read_trials(path: Path) -> tuple[Counter[str], list[str]]:
-    """Return the number of trials by state, and the digests of the runs of complete trials.
-
-    Raises:
-        sqlite3.Error: if the database is damaged, or a process is writing it.
-    """
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        states = Counter(
-            dict(database.execute("SELECT state, count(*) FROM trials GROUP BY state"))
-        )
-        rows = database.execute(
-            "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id)"
-            " WHERE key = 'digest' AND state = 'COMPLETE'"
-        )
-        return states, [str(value).strip('"') for (value,) in rows]
+        yield Check(name, "ok", f"trials: {text or 'none'}; every complete one has a record")
 
 
 def check_tracking(locations: Locations) -> Check:

@@ -76,7 +76,7 @@ def _iter_checks(locations: Locations) -> Iterator[Check]:
     if locations.ray_address is not None:
         yield _check_cluster(locations)
     yield check_tracking(locations)
-    yield from check_searches(home)
+    yield from check_searches(locations)
     yield from check_sweeps(locations)
     yield from check_damaged_records(home)
 

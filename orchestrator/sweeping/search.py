@@ -37,6 +37,9 @@ CONSTANT_LIAR = True
 SAMPLER_SETTINGS = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
 """Settings of Optuna's sampler, which enter the digest of a search."""
 
+DIGEST_ATTRIBUTE = "digest"
+"""Name of the user attribute of an Optuna trial for the digest of its run."""
+
 LABELS_ATTRIBUTE = "labels"
 """Name of the user attribute of an Optuna study for the SHA-256 of the trials' noisy labels."""
 
@@ -264,7 +267,7 @@ class Search:
             digest: digest of the trial's run.
         """
         trial = self._open_trials[proposal.number]
-        self.patience.repeat(lambda: trial.set_user_attr("digest", digest))
+        self.patience.repeat(lambda: trial.set_user_attr(DIGEST_ATTRIBUTE, digest))
         self.patience.repeat(lambda: self.study.tell(trial, objective, skip_if_finished=True))
         del self._open_trials[proposal.number]
         self._completed_count += 1

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
 
 Result = TypeVar("Result")
 
@@ -430,6 +431,32 @@ def copy_searches(url: str, digests: Iterable[str]) -> optuna.storages.InMemoryS
                 optuna.copy_study(from_study_name=digest, from_storage=storage, to_storage=copy)
             storage.engine.dispose()
     return copy
+
+
+def read_trials(url: str) -> list[FrozenTrial] | None:
+    """Return the trials of all searches in a database; None if it has no searches.
+
+    Args:
+        url: URL of the database, which need not exist if it is a file.
+
+    Raises:
+        HomeError: if the file is damaged or locked.
+        ServiceError: if the server cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    with translate_search_errors(url):
+        storage = _open_to_read(url)
+        if storage is None:
+            return None
+        trials = [
+            trial
+            for name in optuna.get_all_study_names(storage)
+            for trial in optuna.load_study(study_name=name, storage=storage).get_trials(
+                deepcopy=False
+            )
+        ]
+        storage.engine.dispose()
+    return trials
 
 
 def _open_to_read(url: str) -> RDBStorage | None:

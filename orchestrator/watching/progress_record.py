@@ -193,7 +193,7 @@ def recorded_flags(study_flags: StudyFlags, locations: Locations) -> dict[str, A
                 continue
             if flag.name == "study" and is_study_path(value):
                 value = str(Path(value).resolve())
-            elif flag.name == "tracking_uri":
+            elif flag.holds_password:
                 value = mask_password(value)
             values[flag.name] = str(value) if isinstance(value, Path) else value
     return values

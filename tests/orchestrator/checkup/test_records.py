@@ -81,7 +81,7 @@ def test_a_damaged_record_and_plan_are_problems(tmp_path: Path, swept: Driver) -
 
 @pytest.mark.usefixtures("swept")
 def test_searches_agree_with_records(tmp_path: Path) -> None:
-    (check,) = check_searches(Home(tmp_path))
+    (check,) = check_searches(Locations(home_dir=tmp_path))
     assert (check.level, check.text) == (
         "ok",
         "trials: 4 complete; every complete one has a record",
@@ -90,7 +90,7 @@ def test_searches_agree_with_records(tmp_path: Path) -> None:
 
 def test_a_complete_trial_without_record_is_named(tmp_path: Path, swept: Driver) -> None:
     (Record(tmp_path, swept.specs[1].digest).folder / "result.json").unlink()
-    (check,) = check_searches(Home(tmp_path))
+    (check,) = check_searches(Locations(home_dir=tmp_path))
     assert check.level == "warning"
     assert "the runs of 1 complete trials have no record" in check.text
 
@@ -99,13 +99,13 @@ def test_a_complete_trial_without_record_is_named(tmp_path: Path, swept: Driver)
 def test_missing_and_damaged_searches(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.search_database.write_text("no database" * 100)
-    (check,) = check_searches(home)
-    assert (check.level, "cannot be read" in check.text) == ("problem", True)
+    (check,) = check_searches(Locations(home_dir=home.path))
+    assert (check.level, "is not a database" in check.text) == ("problem", True)
     home.search_database.unlink()
-    (check,) = check_searches(home)
-    assert (check.level, "is missing" in check.text) == ("warning", True)
+    (check,) = check_searches(Locations(home_dir=home.path))
+    assert (check.level, "has no searches" in check.text) == ("warning", True)
     assert not home.search_database.exists()
-    assert list(check_searches(Home(tmp_path / "other"))) == []
+    assert list(check_searches(Locations(home_dir=tmp_path / "other"))) == []
 
 
 @pytest.mark.usefixtures("swept")
@@ -174,6 +174,6 @@ def test_the_database_of_searches_is_only_read(tmp_path: Path) -> None:
     before = home.search_database.read_bytes()
     with closing(sqlite3.connect(home.search_database)) as database:
         database.execute("BEGIN IMMEDIATE")  # as a sweep that is writing
-        (check,) = check_searches(home)
+        (check,) = check_searches(Locations(home_dir=home.path))
     assert check.level == "ok"
     assert home.search_database.read_bytes() == before

@@ -42,7 +42,8 @@ def test_the_home_is_where_the_sweep_is_found() -> None:
 
 
 def test_no_password_is_stored_and_a_path_is_absolute() -> None:
-    locations = Locations(tracking_uri="postgresql://me:secret@host/db")
+    url = "postgresql://me:secret@host/db"
+    locations = Locations(tracking_uri=url, search_storage=url)
     flags = stored(StudyFlags("my/study.yaml"), locations)
     assert "secret" not in json.dumps(flags)
     assert flags["study"] == str(Path("my/study.yaml").resolve())
