@@ -242,7 +242,8 @@ class Locations:
     max_concurrent: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Most runs at a time. [default: as many as fit on the CPUs and GPUs]"
+            min=1,
+            help="Most runs at a time. [default: as many as fit on the CPUs and GPUs; 8 on Slurm]",
         ),
     ] = None
     tracking_uri: Annotated[

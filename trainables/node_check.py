@@ -10,15 +10,16 @@ import os
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.errors import NalError
+from trainables.errors import HomeError, NalError
 from trainables.extensions import load_file
 from trainables.run.spec import REVISION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from trainables.training.job import Job
@@ -128,6 +129,35 @@ class NodeDemand:
             f"has a GPU that PyTorch cannot use ({reason}): install a driver and a PyTorch for it, "
             "or start Ray there with --num-gpus 0"
         )
+
+
+@contextmanager
+def node_demand(job: Job) -> Iterator[NodeDemand]:
+    """Return what the runs of a job need on a machine, for the duration of the context.
+
+    Meanwhile the home folder contains a file by which machines recognise it. Those that killed
+    commands of the same study have left are removed.
+
+    Args:
+        job: settings that all runs share.
+
+    Raises:
+        HomeError: if the home folder cannot be written.
+    """
+    prefix = f".marker-{job.study}-"
+    marker, text = job.home / f"{prefix}{uuid.uuid4().hex}", uuid.uuid4().hex
+    try:
+        for path in job.home.iterdir():
+            if path.name.startswith(prefix):
+                path.unlink(missing_ok=True)
+        marker.write_text(text)
+    except OSError as error:
+        raise HomeError(f"cannot write {marker}: {error.strerror}") from error
+    try:
+        yield NodeDemand(job, marker, text, own_versions())
+    finally:
+        with suppress(OSError):
+            marker.unlink()
 
 
 def own_versions() -> dict[str, str]:

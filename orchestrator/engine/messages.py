@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.sweeping.tasks import Answer
+    from trainables.node_check import NodeDemand
     from trainables.training.job import Job, Opener, Row
 
 
@@ -94,12 +95,15 @@ class CarryOutOrder:
         opener: function that opens a run for training, called in a worker.
         cpus: number of CPUs that one run occupies.
         max_concurrent: largest number of runs at a time; None if only CPUs and GPUs limit it.
+        demand: what the runs need on a node; None if the nodes need no check, since Ray was started
+            for this command.
     """
 
     job: Job
     opener: Opener
     cpus: int
     max_concurrent: int | None = None
+    demand: NodeDemand | None = None
 
 
 class Reply(Enum):

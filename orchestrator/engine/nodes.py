@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import pickle
 import time
-import uuid
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,43 +16,18 @@ from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnsched
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reports.words import format_count
-from trainables.errors import HomeError, ServiceError, UserError
-from trainables.node_check import NodeDemand, own_versions
+from trainables.errors import ServiceError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from trainables.training.job import Job
+    from trainables.node_check import NodeDemand
 
 CHECK_SECONDS = 120.0
 """Time limit for the check of a node, including the start of a worker, in seconds."""
 
 WORKER_SECONDS = 30.0
 """Time limit for the start of a worker after another was lost, in seconds."""
-
-
-@contextmanager
-def node_demand(job: Job) -> Iterator[NodeDemand]:
-    """Return what the runs of a job need on a node, for the duration of the context.
-
-    Meanwhile the home folder contains a file by which nodes recognise it.
-
-    Args:
-        job: settings that all runs share.
-
-    Raises:
-        HomeError: if the home folder cannot be written.
-    """
-    marker, text = job.home / f".marker-{uuid.uuid4().hex}", uuid.uuid4().hex
-    try:
-        marker.write_text(text)
-    except OSError as error:
-        raise HomeError(f"cannot write {marker}: {error.strerror}") from error
-    try:
-        yield NodeDemand(job, marker, text, own_versions())
-    finally:
-        with suppress(OSError):
-            marker.unlink()
 
 
 @dataclass(slots=True)

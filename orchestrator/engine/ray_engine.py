@@ -5,7 +5,7 @@ If Ray or this process is lost, a new one takes over, and the runs continue from
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RunOrder
 from orchestrator.engine.ray_process import RayLostError, RayProcess
 from trainables.cpus import usable_cpu_count
 from trainables.errors import FieldError, NalError, ServiceError
+from trainables.node_check import node_demand
 from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from orchestrator.sweeping.tasks import Answer, Task, TaskSource
     from search_spaces.schema import Resources
+    from trainables.node_check import NodeDemand
     from trainables.training.job import Row
 
 
@@ -134,13 +136,20 @@ class RayEngine:
             ServiceError: if the memory does not suffice even for the fewest runs at a time, or Ray
                 is lost again and again.
         """
+        with nullcontext() if self.address is None else node_demand(job) as demand:
+            self._carry_out(task_source, job, listener, demand)
+
+    def _carry_out(
+        self, task_source: TaskSource, job: Job, listener: Listener, demand: NodeDemand | None
+    ) -> None:
+        """Carry out all runs of a task source on nodes that meet a demand; see `carry_out`."""
         if self._process is None:
             raise ValueError("the engine was not started")
         process = self._process
         desk = DispatcherDesk(Dispatcher(task_source, job.home, listener))
         cpus, restarts_left, losses = job.cpus, MAX_RESTARTS_AT_SAME_SIZE, 0
         while True:
-            order = CarryOutOrder(job, self.opener, cpus, self.max_concurrent_runs)
+            order = CarryOutOrder(job, self.opener, cpus, self.max_concurrent_runs, demand)
             try:
                 with forward_interrupts(desk.interrupts.append):
                     outcome = process.carry_out(order, desk, listener.on_notice)

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import uuid
-from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, cast
@@ -100,11 +99,7 @@ class RemoteDesk:
 
 
 def carry_out(
-    order: CarryOutOrder,
-    desk: RemoteDesk,
-    on_notice: Callable[[str], None],
-    *,
-    has_foreign_nodes: bool,
+    order: CarryOutOrder, desk: RemoteDesk, on_notice: Callable[[str], None]
 ) -> OrderDone | MemoryLack:
     """Carry out the runs of a command on Ray, which must have been started or joined.
 
@@ -112,8 +107,6 @@ def carry_out(
         order: order of the command.
         desk: interface through which the runs are handed out.
         on_notice: function that receives lines for the user.
-        has_foreign_nodes: whether others have started the nodes of Ray, which therefore are
-            checked.
 
     Raises:
         NalError: if no node can carry out a run.
@@ -122,17 +115,14 @@ def carry_out(
     from ray.exceptions import OutOfMemoryError
     from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 
-    from orchestrator.engine.nodes import Nodes, node_demand
+    from orchestrator.engine.nodes import Nodes
     from orchestrator.engine.searcher import RayWatcher, RunSearcher, TrialStopper
     from trainables.trainable import RunTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     job = order.job
-    with (
-        process_temp_dir() as storage,
-        node_demand(job) if has_foreign_nodes else nullcontext() as demand,
-    ):
-        nodes = Nodes(order.cpus, job.gpus, demand, on_notice)
+    with process_temp_dir() as storage:
+        nodes = Nodes(order.cpus, job.gpus, order.demand, on_notice)
         nodes.wait_for_checks()
         adapter = TuneAdapter(desk, nodes, order.max_concurrent, job.runs_per_gpu)
         trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
@@ -204,10 +194,7 @@ def main(connection: Connection) -> None:
                 except EOFError:
                     return
                 desk = RemoteDesk(connection)
-                outcome = carry_out(
-                    order, desk, on_notice, has_foreign_nodes=start.address is not None
-                )
-                connection.send(outcome)
+                connection.send(carry_out(order, desk, on_notice))
     except NalError as error:
         connection.send(Failure(str(error), error.exit_code))
     except (BrokenPipeError, EOFError):  # the command has ended

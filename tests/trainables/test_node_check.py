@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trainables.datasets import load
-from trainables.node_check import NodeDemand, own_versions
+from trainables.node_check import NodeDemand, node_demand, own_versions
 from trainables.training.job import Job
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ def test_other_data_are_told(demand: NodeDemand) -> None:
     )
     missing = replace(demand, job=replace(demand.job, dataset="cifar10"))
     assert missing.find_problem(has_gpu=False).startswith("cannot read the data (")
+
+
+def test_the_marker_is_removed_as_are_those_of_killed_commands(tmp_path: Path) -> None:
+    job = Job(tmp_path, tmp_path, "digits")
+    (tmp_path / ".marker-digits-of-a-killed-command").touch()
+    other = tmp_path / ".marker-cifar10-of-another-study"
+    other.touch()
+    with node_demand(job) as demand:
+        assert sorted(tmp_path.iterdir()) == sorted([demand.marker, other])
+        assert demand.find_problem(has_gpu=False) == ""
+    assert list(tmp_path.iterdir()) == [other]
 
 
 @pytest.mark.slow
