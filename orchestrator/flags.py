@@ -20,9 +20,9 @@ import typer
 
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
-from reports.store import home_store_uri, mask_password
+from reports.store import has_space_before_host, home_store_uri, mask_password
 from trainables.databases import database_url
-from trainables.errors import StudyError
+from trainables.errors import StudyError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,6 +273,15 @@ class Locations:
     def __post_init__(self) -> None:
         object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
         object.__setattr__(self, "data_dir", _absolute_if_path(self.data_dir))
+        for option, uri in (
+            ("--tracking-uri", self.tracking_uri),
+            ("--search-storage", self.search_storage),
+        ):
+            if uri is not None and has_space_before_host(uri):
+                raise UserError(
+                    f"{option}: the login contains a space: write %20, and other special characters"
+                    " as %XX too"
+                )
 
     @property
     def home(self) -> Home:

@@ -73,8 +73,8 @@ _LOGIN_ADVICE = (
 )
 _DRIVER_ADVICE = "install this driver, or name another, as in postgresql+psycopg2://"
 _PROBE_PATH = "/api/2.0/mlflow/experiments/search"
-_PASSWORD = re.compile(r"(://[^\s/?#@:]*):(?:[^\s/?#]*|\S*)@")
-_TOKEN = re.compile(r"(https?://)[^\s/?#:]+@")
+_PASSWORD = re.compile(r"(://[^\s/?#:]*):(\S*)@")
+_TOKEN = re.compile(r"(https?://)[^\s:]+@")
 _SECRET_OPTION = re.compile(
     r"([?&][^=&\s]*(?:pass|pwd|token|secret|odbc_connect)[^=&\s]*=)[^&\s]*", re.IGNORECASE
 )
@@ -368,6 +368,14 @@ def _cause_of(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
+def has_space_before_host(uri: str) -> bool:
+    """Return whether a URI of a server contains a space in its login.
+
+    Such a login could not be told from the text around it, and would not be masked.
+    """
+    return not uri.startswith("sqlite:") and re.search(r"://.*\s.*@", uri) is not None
+
+
 def has_password(uri: str) -> bool:
     """Return whether a URI contains a password or token, which `mask_password` replaces."""
     return mask_password(uri) != uri
@@ -398,11 +406,23 @@ def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
     fault = answers[0] if answers else _Fault(f"did not answer within {TIMEOUT_S:g} s")
     if fault:
         text = mask_password(fault.text)
+        for part in _password_parts(uri):
+            text = text.replace(part, "***")
         raise StoreUnavailableError(
             f"tracking server {mask_password(uri)} {text}: {fault.advice}",
             text,
             "--tracking-uri names the store; without this flag it is in the home folder",
         )
+
+
+def _password_parts(uri: str) -> list[str]:
+    """Return the parts of a password in a URI, one of which an error may name as a port.
+
+    Parts of one or two characters are left out.
+    """
+    match = _PASSWORD.search(uri)
+    parts = re.split(r"[/:@?#]", match[2]) if match else []
+    return sorted((part for part in parts if len(part) > 2), key=len, reverse=True)
 
 
 def _find_server_fault(uri: str) -> _Fault | None:

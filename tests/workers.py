@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 class HomeTrainable(RunTrainable):
-    """Trainable of real runs that takes the home from the trial's configuration."""
+    """Trainable of real runs that takes home and demand from the trial's configuration."""
 
     def setup(self, config: dict[str, Any], **_bound: Any) -> None:
         home = Path(config["home"])
-        super().setup(config, job=Job(home, home / "data", "digits"), opener=open_run)
+        job, demand = Job(home, home / "data", "digits"), config.get("demand")
+        super().setup(config, job=job, opener=open_run, demand=demand)
 
 
 def trial(spec: RunSpec, home: Path, **changes: Any) -> dict[str, Any]:
     """Return the configuration of a trial."""
     plain = {"spec": spec.to_json(), "home": str(home)}
-    return {**plain, "stops_after": [], "reported_epoch": 0, **changes}
+    return {**plain, "stops_after": [], "reported_epoch": 0, "gpus": 0, **changes}
 
 
 def rows_of(report: dict[str, Any]) -> list[dict[str, float]]:

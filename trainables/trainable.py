@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -12,6 +12,9 @@ from ray import tune
 from trainables.errors import NalError
 from trainables.run.spec import RunSpec
 from trainables.training.job import Attempt, Job, Opener, describe_crash
+
+if TYPE_CHECKING:
+    from trainables.node_check import NodeDemand
 
 REPORT_SECONDS = 0.5
 """Approximate wall time between two reports of a run to the driver, in seconds."""
@@ -33,22 +36,29 @@ class RunTrainable(tune.Trainable):
 
     A report contains the "rows" (metrics) of the epochs since the previous report, as JSON text,
     whether the run has "stopped", and Ray's ID of the "node"; where runs may share a GPU, the last
-    report of a run also has the "used_gpu_fraction" of its memory. The message of a `NalError` is
-    reported under "error", with its "exit_code", and any other exception under "crash". Exceptions
-    are not raised, since the worker would then be taken for lost.
+    report of a run that had one to itself also has the "used_gpu_fraction" of its memory. A worker
+    on a machine that lacks something opens no run, and reports the "problem". The message of a
+    `NalError` is reported under "error", with its "exit_code", and any other exception under
+    "crash". Exceptions are not raised, since the worker would then be taken for lost.
     """
+
+    _problem: str | None = None  # not known before the first setup
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:  # noqa: ANN401
         """Open the run that the trial's configuration describes.
 
         Args:
             config: configuration of the trial.
-            parameters: `job` (settings of the sweep) and `opener` (function that opens a run), as
+            parameters: `job` (settings of the sweep), `opener` (function that opens a run) and
+                `demand` (what runs need on a machine that others have started, else None), as
                 `tune.with_parameters` passes them.
         """
         job: Job = parameters["job"]
         opener: Opener = parameters["opener"]
+        demand: NodeDemand | None = parameters["demand"]
         self._attempt: Attempt | None = None
+        if self._problem is None:
+            self._problem = "" if demand is None else _find_problem(demand, config["gpus"])
         if "idle" in config:
             self.warm_up()
             return
@@ -57,7 +67,11 @@ class RunTrainable(tune.Trainable):
             epoch for epoch in config["stops_after"] if epoch > self._reported_epoch
         ]
         self._is_first_step = True
-        self._shares_gpu = job.gpus > 0 and job.runs_per_gpu > 1
+        self._has_trained = False
+        # Beside others, the memory of a run could not be told from theirs.
+        self._measures_memory = job.runs_per_gpu > 1 and config["gpus"] == 1
+        if self._problem:
+            return
         self._attempt = Attempt(lambda: opener(RunSpec.from_dict(json.loads(config["spec"])), job))
 
     def warm_up(self) -> None:
@@ -71,6 +85,8 @@ class RunTrainable(tune.Trainable):
         start early. An idle trial only sleeps.
         """
         attempt = self._attempt
+        if self._problem:
+            return {"done": True, "problem": self._problem, "node": own_node_id()}
         if attempt is None:
             time.sleep(IDLE_SECONDS)
             return {"done": False}
@@ -83,6 +99,7 @@ class RunTrainable(tune.Trainable):
             if time.monotonic() >= deadline:
                 return self._report(attempt, done=False)
             attempt.advance()
+            self._has_trained = True
         if attempt.can_advance:
             attempt.stop()
         attempt.close()
@@ -96,9 +113,9 @@ class RunTrainable(tune.Trainable):
             "done": done,
             "stopped": attempt.stopped,
             "rows": json.dumps(rows),
-            "node": ray.get_runtime_context().get_node_id(),
+            "node": own_node_id(),
         }
-        if done and self._shares_gpu:
+        if done and self._measures_memory and self._has_trained and attempt.exception is None:
             from trainables.training.devices import used_gpu_fraction
 
             report["used_gpu_fraction"] = used_gpu_fraction()
@@ -119,3 +136,19 @@ class RunTrainable(tune.Trainable):
         """Close the run, so that other processes can open it."""
         if self._attempt is not None:
             self._attempt.close()
+
+
+def own_node_id() -> str:
+    """Return Ray's ID of the node of this worker."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return node_id
+
+
+def _find_problem(demand: NodeDemand, gpus: float) -> str:
+    """Return what this machine lacks for runs with a number of GPUs; "" if it lacks nothing."""
+    from trainables.training.devices import pick_device
+
+    if problem := demand.find_problem(has_gpu=False):
+        return problem
+    has_gpu = not gpus or pick_device().type == "cuda"
+    return "" if has_gpu else "has assigned a GPU to a run that PyTorch cannot use"

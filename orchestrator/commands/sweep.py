@@ -464,7 +464,7 @@ def _carry_out(
         if locations.tracking_uri is not None:
             tracker.flush()  # a store that cannot be opened is refused before anything is trained
         storage = open_search_storage(locations.search_url)
-        patience = Patience(locations.search_url, on_notice, on_return=search_lock.acquire)
+        patience = Patience(locations.search_url, on_notice, prepare=search_lock.ensure)
         sweep = Sweep(plan, home.path, storage, settled_digests, patience)
         recorder = SweepRecorder(
             sweep,

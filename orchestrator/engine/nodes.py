@@ -140,28 +140,23 @@ class Nodes:
             return
         except RayError as error:
             problem = f"cannot start a worker ({last_line(error)})"
-        del self._checks[node_id]
+        self.refuse(node_id, problem)
+
+    def refuse(self, node_id: str, problem: str) -> None:
+        """Store what a node lacks, and tell the user unless another node lacks the same.
+
+        Args:
+            node_id: Ray's ID of the node.
+            problem: what it lacks, after which it takes no runs; "" if nothing.
+        """
+        self._checks.pop(node_id, None)
         is_new = problem not in self._problems.values()
         self._problems[node_id] = problem
         if problem and is_new:
+            name = self._addresses.get(node_id, node_id)
             self._on_notice(
-                f"node {self._addresses[node_id]} takes no runs: it {problem}. Then start Ray on "
-                "the node again"
+                f"node {name} takes no runs: it {problem}. Then start Ray on the node again"
             )
-
-    def is_usable(self, node_id: str | None) -> bool:
-        """Return whether a node that has carried out a run may do so; wait if it is being checked.
-
-        Args:
-            node_id: Ray's ID of the node; None if it is unknown.
-        """
-        if node_id is None or self._demand is None:
-            return True
-        if node_id not in self._problems:
-            self.update()
-            if node_id in self._checks:
-                self._collect(node_id, wait_seconds=CHECK_SECONDS)
-        return not self._problems.get(node_id)
 
     def is_lost(self, node_id: str | None) -> bool:
         """Return whether a node on which a worker was lost is lost too, or must not take runs.
@@ -184,7 +179,7 @@ class Nodes:
         except RayError:
             start_worker()
             return True
-        return not self.is_usable(node_id)
+        return bool(self._problems.get(node_id))
 
     def _usable_resources(self) -> list[Mapping[str, float]]:
         return [

@@ -25,7 +25,8 @@ class GpuPacking:
     """Fractions of a GPU that runs occupy.
 
     A run has the whole GPU until a run of the same network has ended, whose memory was measured.
-    As many runs as have room beside each other then share a GPU, up to the bound of the study.
+    As many runs as have room beside each other then share a GPU, up to the bound of the study. Of
+    several measurements the largest counts.
 
     Args:
         gpus: number of GPUs of one run, which may be a fraction; 0 for none.
@@ -57,7 +58,8 @@ class GpuPacking:
             run_count = max(1, min(self._max_runs, fitting))
             # Ray counts in ten thousandths of a GPU.
             fraction = math.floor(1e4 * self._gpus / run_count) / 1e4
-            self._fractions.setdefault(memory_key(spec), fraction)
+            key = memory_key(spec)
+            self._fractions[key] = max(fraction, self._fractions.get(key, 0.0))
         return self.gpus_of(spec)
 
 

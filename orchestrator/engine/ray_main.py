@@ -125,7 +125,9 @@ def carry_out(
         nodes = Nodes(order.cpus, job.gpus, order.demand, on_notice)
         nodes.wait_for_checks()
         adapter = TuneAdapter(desk, nodes, order.max_concurrent, job.runs_per_gpu)
-        trainable = tune.with_parameters(RunTrainable, job=job, opener=order.opener)
+        trainable = tune.with_parameters(
+            RunTrainable, job=job, opener=order.opener, demand=order.demand
+        )
         resources = partial(trial_resources, cpus=nodes.cpus)
         tuner = Tuner(
             tune.with_resources(trainable, resources),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.messages import StopError
@@ -31,6 +31,13 @@ If other users occupy a part of the cluster, an idle trial could otherwise keep 
 """
 
 
+MAX_NODE_LOSSES = 10
+"""Number of nodes that may be lost one after the other while they train an epoch of a run.
+
+Such a run may be to blame: where memory is not monitored, a run that needs too much takes its node
+down.
+"""
+
 LIFE_SECONDS = 2.0
 """Time between two signs of life for the command, in seconds."""
 
@@ -48,8 +55,8 @@ class RunPlaces(Protocol):
     def placement(self) -> dict[str, str]:
         """Return labels of the nodes on which Ray may place a run; empty for any node."""
 
-    def is_usable(self, node_id: str | None) -> bool:
-        """Return whether a node that has carried out a run may do so."""
+    def refuse(self, node_id: str, problem: str) -> None:
+        """Let a node take no runs, since it lacks something."""
 
     def is_lost(self, node_id: str | None) -> bool:
         """Return whether a node on which a worker was lost is lost too, or must not take runs."""
@@ -94,7 +101,8 @@ class TuneAdapter:
         self._initial_idle_trials_left = min(self._slot_count, MAX_INITIAL_IDLE_TRIALS)
         self._digests: dict[str, str] = {}  # of runs, by the ID of their trial
         self._node_ids: dict[str, str] = {}  # of the nodes of runs, by the ID of their trial
-        self._loss_counts: dict[str, int] = defaultdict(int)  # by the digest of the run
+        self._loss_counts: Counter[str] = Counter()  # by the digest of the run
+        self._node_loss_counts: Counter[str] = Counter()  # since the latest epoch of the run
         self._idle_deadlines: dict[str, float] = {}
         self._next_sign_of_life = 0.0
         self.finished = False
@@ -187,9 +195,12 @@ class TuneAdapter:
         digest = self._digests.get(trial_id)
         if digest is not None and "node" in report:
             self._node_ids[trial_id] = report["node"]
+        rows = json.loads(report.get("rows", "[]"))
+        if rows and digest is not None:
+            self._node_loss_counts.pop(digest, None)
         if digest is not None and not self.is_stopping:
             try:
-                self._desk.report(digest, json.loads(report["rows"]))
+                self._desk.report(digest, rows)
             except StopError:
                 self.stop()
 
@@ -205,32 +216,45 @@ class TuneAdapter:
         digest = self._digests.pop(trial_id, None)
         node_id = self._node_ids.pop(trial_id, None)
         spec = self._specs.pop(trial_id, {})
-        used_gpu_fraction = (report or {}).get("used_gpu_fraction")
+        report = report or {}
+        used_gpu_fraction = report.get("used_gpu_fraction")
         if used_gpu_fraction is not None:
             self._places.gpus = self._packing.learn(spec, used_gpu_fraction)
         if self.is_stopping:  # a stop interrupts runs without ending them
             return
         is_node_lost = lost and self._places.is_lost(node_id)
+        has_problem = "problem" in report
+        if has_problem:
+            self._places.refuse(report["node"], report["problem"])
         if digest is None:
             return
         try:
-            if is_node_lost or not self._places.is_usable(node_id):
+            if lost:
+                self._count_loss(digest, is_node_lost=is_node_lost)
+            elif has_problem:
                 self._desk.resume(digest)
-            elif lost:
-                self._count_loss(digest)
             else:
-                self._end_run(digest, report or {})
+                self._end_run(digest, report)
         except StopError:
             self.stop()
 
-    def _count_loss(self, digest: str) -> None:
-        """Let a run continue whose worker was lost, unless it has lost too many."""
-        self._loss_counts[digest] += 1
-        count = self._loss_counts[digest]
-        if count <= MAX_WORKER_LOSSES:
-            self._desk.resume(digest)
+    def _count_loss(self, digest: str, *, is_node_lost: bool) -> None:
+        """Let a run continue whose worker was lost, unless it has lost too many.
+
+        Args:
+            digest: digest of the run.
+            is_node_lost: whether the worker was lost because its node was.
+        """
+        counts = self._node_loss_counts if is_node_lost else self._loss_counts
+        counts[digest] += 1
+        if is_node_lost and counts[digest] > MAX_NODE_LOSSES:
+            self._desk.end(
+                digest, f"{counts[digest]} nodes were lost before the run had trained one epoch"
+            )
+        elif not is_node_lost and counts[digest] > MAX_WORKER_LOSSES:
+            self._desk.end(digest, f"the worker process of the run was lost {counts[digest]} times")
         else:
-            self._desk.end(digest, f"the worker process of the run was lost {count} times")
+            self._desk.resume(digest)
 
     def _end_run(self, digest: str, report: dict[str, Any]) -> None:
         answer = self._desk.report(digest, json.loads(report.get("rows", "[]")))

@@ -253,14 +253,13 @@ class Patience:
     Attributes:
         url: URL of the database.
         on_notice: function that receives lines for the user.
-        on_return: function that is called when the database can be used again, before the
-            operation is repeated.
+        prepare: function that is called before each attempt, and fails if the database is away.
         max_seconds: longest time to wait, in seconds.
     """
 
     url: str
     on_notice: Callable[[str], None] = _ignore
-    on_return: Callable[[], None] = _nothing
+    prepare: Callable[[], None] = _nothing
     max_seconds: float = MAX_OUTAGE_SECONDS
 
     def repeat(self, operation: Callable[[], Result]) -> Result:
@@ -278,8 +277,7 @@ class Patience:
         while True:
             attempt_time = time.monotonic()
             try:
-                if start is not None:
-                    self.on_return()
+                self.prepare()
                 result = operation()
             except (DatabaseError, StorageInternalError) as error:
                 if not is_outage(error):
@@ -345,6 +343,21 @@ class SearchLock:
             query = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
             if not connection.execute(query, {"key": key}).scalar():
                 raise _already_searched(self.url, digest, "")
+
+    def ensure(self) -> None:
+        """Lock the searches again if the connection that holds the locks was lost.
+
+        Raises:
+            HomeError: if another sweep is carrying out one of the searches by now.
+            SQLAlchemyError: if the server cannot be used.
+        """
+        if database_path(self.url) is None and self._held:
+            try:
+                self._held[0].exec_driver_sql("SELECT 1")
+            except DatabaseError:
+                self.acquire()
+        else:
+            self.acquire()
 
     def release(self) -> None:
         """Release the searches; the operating system or the server does so if a process dies."""

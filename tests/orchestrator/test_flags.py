@@ -13,7 +13,7 @@ from orchestrator.commands import sweep as sweep_command
 from orchestrator.flags import Locations, StudyFlags, command_line, flags_of
 from orchestrator.home import DEFAULT_HOME
 from search_spaces.resolve import matched_recipe, resolve
-from trainables.errors import StudyError
+from trainables.errors import StudyError, UserError
 
 
 def parsed_flags(monkeypatch: pytest.MonkeyPatch, command: str) -> tuple[StudyFlags, Locations]:
@@ -199,3 +199,12 @@ def test_the_number_of_seeds_limits_the_crossed_seeds(seeds: int, crossed: int) 
 def test_names_of_studies_are_checked_before_torch_is_imported() -> None:
     with pytest.raises(StudyError, match="unknown study 'nosuch'"):
         StudyFlags("nosuch").check_study_exists()
+
+
+@pytest.mark.parametrize("name", ["tracking_uri", "search_storage"])
+def test_a_space_in_a_login_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"the login contains a space: write %20") as caught:
+        Locations(**{name: "postgresql://me:my secret@host/db"})
+    assert "secret" not in str(caught.value)
+    path = "sqlite:////my folder/a@b.db"
+    assert getattr(Locations(**{name: path}), name) == path

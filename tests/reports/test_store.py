@@ -104,7 +104,7 @@ def test_a_login_may_be_in_the_address_or_in_variables_of_mlflow(
         ("http://", "cannot be reached (no host given): start it"),
         ("http://127.0.0.1:99999", "cannot be reached ("),
         ("http://me:secret@127.0.0.1:port", "cannot be reached (nonnumeric port: 'port')"),
-        ("http://me:sec/ret@127.0.0.1", "cannot be reached (nonnumeric port: 'sec')"),
+        ("http://me:sec/ret@127.0.0.1", "cannot be reached (nonnumeric port: '***')"),
         ("postgresql://me:secret@127.0.0.1:port/nal", "cannot be used ("),
         ("postgresql://me:se/cret@[::1/nal", "cannot be used ("),
         ("postgresql+none://me:secret@127.0.0.1/nal", "cannot be used ("),
@@ -255,6 +255,8 @@ def test_a_password_is_never_shown() -> None:
         "postgresql://host/nal?user=me&password={}&sslmode=require",
         "mssql+pyodbc:///?odbc_connect={}",
         "https://{}@host/ml",
+        "http://me@corp.com:{}@host:5000",
+        "postgresql://me@corp:{}@host/nal",
         "API request to http://me:{}@host:5000/api/2.0/runs/create failed with 'refused'",
     ],
 )
@@ -269,6 +271,13 @@ def test_no_form_of_an_address_shows_its_password(uri: str, password: str) -> No
 
 def test_a_password_with_a_slash_that_is_not_encoded_is_not_shown() -> None:
     assert mask_password("postgresql://me:se/cr@et@host/x") == "postgresql://me:***@host/x"
+
+
+def test_a_part_of_a_password_is_not_shown_as_a_port() -> None:
+    with pytest.raises(ServiceError) as caught:
+        check_store("http://me:sec/ret@127.0.0.1:1")
+    assert "sec" not in str(caught.value)
+    assert "ret" not in str(caught.value)
 
 
 def test_errors_of_mlflow_do_not_show_the_password() -> None:

@@ -12,8 +12,10 @@ import torch
 from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
 from workers import rows_of, trial
 
+from trainables.node_check import NodeDemand, own_versions
 from trainables.run.record import Record
 from trainables.run.result import RunResult, Status
+from trainables.training.job import Job
 from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -160,3 +162,22 @@ def test_a_run_past_the_requested_epoch_stops_at_once(actor: Worker, tmp_path: P
     report = actor.train(trial(SPEC, tmp_path, stops_after=[1]))
     assert report["stopped"]
     assert [row["epoch"] for row in rows_of(report)] == [1, 2]
+
+
+def test_a_worker_on_a_machine_that_lacks_something_opens_no_run(
+    actor: Worker, tmp_path: Path
+) -> None:
+    import ray
+    from workers import HomeTrainable
+
+    assert actor
+    job = Job(tmp_path, tmp_path, "digits")
+    demand = NodeDemand(job, tmp_path / ".marker", "of the command", own_versions())
+    configuration = trial(SPEC, tmp_path, demand=demand)
+    worker = Worker(ray.remote(num_cpus=1)(HomeTrainable).remote(configuration), tmp_path)
+    report = worker.finish()
+    assert report["problem"].startswith(f"has another folder at --home {tmp_path}: ")
+    assert len(report["node"]) == len("0" * 56)
+    assert list(tmp_path.iterdir()) == []
+    demand.marker.write_text("of the command")  # too late for this worker
+    assert worker.train(configuration)["problem"] == report["problem"]

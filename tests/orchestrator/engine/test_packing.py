@@ -43,11 +43,11 @@ def test_only_runs_of_the_same_network_share_a_gpu() -> None:
     assert packing.gpus_of(larger_batch) == 1.0
 
 
-def test_the_first_measurement_counts() -> None:
+def test_the_largest_measurement_counts() -> None:
     packing = GpuPacking(1.0, 8)
-    packing.learn(SPEC, 0.2)
-    packing.learn(SPEC, 0.9)  # beside its neighbours
-    assert packing.gpus_of(SPEC) == 0.25
+    for used_fraction in (0.2, 0.4, 0.1):
+        packing.learn(SPEC, used_fraction)
+    assert packing.gpus_of(SPEC) == 0.5
 
 
 def test_runs_on_cpus_have_no_gpu() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fake_runs import record_run
@@ -14,8 +15,9 @@ from orchestrator.engine import tune_adapter
 from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.messages import StopError
 from orchestrator.engine.ray_engine import DispatcherDesk
-from orchestrator.engine.tune_adapter import MAX_WORKER_LOSSES, TuneAdapter
+from orchestrator.engine.tune_adapter import MAX_NODE_LOSSES, MAX_WORKER_LOSSES, TuneAdapter
 from orchestrator.sweeping.sweep import Sweep
+from trainables.run.metrics import VAL_ACCURACY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,18 +30,22 @@ IDLE = {"idle": True, "placement": {}, "gpus": 0.0}
 
 @dataclass
 class FakePlaces:
-    """Places whose nodes are usable and alive, unless they are in a list."""
+    """Places whose nodes are alive, unless they are in a list.
+
+    Attributes:
+        refused: what the nodes lack that were refused.
+    """
 
     slot_count: int = 2
     gpus: float = 0.0
     lost: tuple[str | None, ...] = ()
-    unusable: tuple[str | None, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
     def placement(self) -> dict[str, str]:
         return {}
 
-    def is_usable(self, node_id: str | None) -> bool:
-        return node_id not in self.unusable
+    def refuse(self, node_id: str, problem: str) -> None:
+        self.refused[node_id] = problem
 
     def is_lost(self, node_id: str | None) -> bool:
         return node_id in self.lost
@@ -189,16 +195,41 @@ def test_the_loss_of_a_node_does_not_count_against_a_run(tmp_path: Path) -> None
     assert sweep.failures == []
 
 
-def test_a_report_from_a_node_that_lacks_something_is_ignored(tmp_path: Path) -> None:
-    adapter, sweep = open_adapter(tmp_path, FakePlaces(unusable=("a",)))
+def test_a_node_on_which_a_worker_finds_a_problem_is_refused(tmp_path: Path) -> None:
+    places = FakePlaces()
+    adapter, sweep = open_adapter(tmp_path, places)
     start_runs(adapter, 1)
     digest = adapter._digests["t0"]
-    report = {"error": "the data are missing", "exit_code": 2, "rows": "[]", "node": "a"}
+    report = {"done": True, "problem": "lacks the data", "node": "a"}
     adapter.report("t0", report)
     adapter.end_trial("t0", report, lost=False)
     adapter.next_config("t1")
     assert adapter._digests["t1"] == digest
-    assert not adapter.finished
+    assert places.refused == {"a": "lacks the data"}
+    assert sweep.failures == []
+
+
+def test_a_run_that_takes_down_one_node_after_the_other_fails(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path, FakePlaces(lost=("a",)))
+    start_runs(adapter, 1)
+    digest = adapter._digests["t0"]
+    for number in range(MAX_NODE_LOSSES + 1):
+        assert adapter._digests[f"t{number}"] == digest
+        adapter.report(f"t{number}", {"rows": "[]", "node": "a"})
+        adapter.end_trial(f"t{number}", None, lost=True)
+        adapter.next_config(f"t{number + 1}")
+    assert ["11 nodes were lost before" in failure for failure in sweep.failures] == [True]
+
+
+def test_an_epoch_forgives_a_run_the_nodes_that_were_lost(tmp_path: Path) -> None:
+    adapter, sweep = open_adapter(tmp_path, FakePlaces(lost=("a",)))
+    start_runs(adapter, 1)
+    for number in range(2 * MAX_NODE_LOSSES):
+        row = {"epoch": 1.0, VAL_ACCURACY: 0.5}
+        rows = json.dumps([row] if number == MAX_NODE_LOSSES else [])
+        adapter.report(f"t{number}", {"rows": rows, "node": "a"})
+        adapter.end_trial(f"t{number}", None, lost=True)
+        adapter.next_config(f"t{number + 1}")
     assert sweep.failures == []
 
 

@@ -223,7 +223,7 @@ def test_a_search_in_postgresql_survives_a_restart_of_the_server(tmp_path: Path)
         check_search_storage(url)
         notices: list[str] = []
         with locked_searches(url, search_digests(plan)) as lock:
-            patience = Patience(url, on_notice=notices.append, on_return=lock.acquire)
+            patience = Patience(url, on_notice=notices.append, prepare=lock.ensure)
             driver = Driver(plan, homes[1], open_search_storage(url), patience).run(max_runs=3)
             server.stop()
             with pytest.raises(ServiceError, match="start the server or name another"):
@@ -234,6 +234,11 @@ def test_a_search_in_postgresql_survives_a_restart_of_the_server(tmp_path: Path)
             assert states(driver.sweep) == {"COMPLETE": 6}
             assert proposals(driver.sweep) == proposals(in_sqlite)
             assert len(notices) == 2
+            with pytest.raises(HomeError, match="another sweep is carrying out search"):
+                lock_elsewhere(url, search_digests(plan))
+            server.stop()  # between two operations, neither of which fails
+            server.start()
+            patience.repeat(lambda: None)
             with pytest.raises(HomeError, match="another sweep is carrying out search"):
                 lock_elsewhere(url, search_digests(plan))
         recorded = find_recorded_runs(plan, Home(homes[1]), search_url=url)
