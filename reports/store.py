@@ -342,7 +342,7 @@ def _raise_store_error(uri: str, error: Exception) -> NoReturn:
     cause = mask_password(root_cause(error))
     advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
     message = f"MLflow store {mask_password(uri)} failed: {cause}{advice}"
-    if database_path(uri) is None or _is_locked(cause):
+    if database_path(uri) is None or _is_locked(cause) or _was_deleted(cause):
         raise StoreUnavailableError(message, cause) from error
     raise HomeError(message) from error
 
@@ -350,6 +350,14 @@ def _raise_store_error(uri: str, error: Exception) -> NoReturn:
 def _is_locked(cause: str) -> bool:
     """Return whether SQLite has failed because another process has locked the file."""
     return "database is locked" in cause
+
+
+def _was_deleted(cause: str) -> bool:
+    """Return whether another command has deleted an MLflow run while it was written.
+
+    Two homes that carry out the same sweep in one store replace each other's incomplete runs.
+    """
+    return "must be in the 'active' state" in cause
 
 
 def root_cause(error: BaseException) -> str:

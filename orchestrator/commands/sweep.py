@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -487,7 +488,8 @@ def _carry_out(
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
-            tracker.mark_interrupted()
+            with suppress(NalError):  # the first error is the one that the user must see
+                tracker.mark_interrupted()
             if isinstance(error, KeyboardInterrupt):
                 ended_count = sum(sweep.ended_run_counts.values())
                 raise KeyboardInterrupt(

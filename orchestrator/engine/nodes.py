@@ -143,14 +143,14 @@ class Nodes:
         self.refuse(node_id, problem)
 
     def refuse(self, node_id: str, problem: str) -> None:
-        """Store what a node lacks, and tell the user unless another node lacks the same.
+        """Store what a node lacks, and tell the user.
 
         Args:
             node_id: Ray's ID of the node.
             problem: what it lacks, after which it takes no runs; "" if nothing.
         """
         self._checks.pop(node_id, None)
-        is_new = problem not in self._problems.values()
+        is_new = self._problems.get(node_id) != problem
         self._problems[node_id] = problem
         if problem and is_new:
             name = self._addresses.get(node_id, node_id)

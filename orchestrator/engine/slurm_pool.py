@@ -84,6 +84,7 @@ class SlurmPool:
         executor.update_parameters(
             job_name=f"nal-{function.job.study}",
             stderr_to_stdout=True,
+            array_parallelism=count,
             additional_parameters={name: value or True for name, value in self.options.items()},
         )
         try:

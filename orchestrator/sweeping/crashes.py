@@ -48,10 +48,10 @@ class CrashDetector:
 
 
 def _kind_of(description: str) -> str:
-    """Return a crash's type, message without numbers, file and line.
+    """Return a crash's type, message without numbers, addresses and hashes, file and line.
 
     Args:
         description: "TYPE: MESSAGE (FILE:LINE)".
     """
     error, _, location = description.rpartition(" (")
-    return re.sub(r"\d+", "", error) + location
+    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", "", error) + location

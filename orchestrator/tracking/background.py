@@ -37,6 +37,9 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
 """Longest wait, at the end of a command, for a store that does not answer, in seconds."""
 
+HANG_SECONDS = 900.0
+"""Longest wait for one operation of a store that neither fails nor ends it, in seconds."""
+
 INTERRUPTED_PATIENCE_SECONDS = 10.0
 """Longest wait for a store without any progress after an error or an interruption, in seconds."""
 
@@ -214,12 +217,12 @@ class BackgroundTracker:
                 is_announced = True
                 limit_text = f" for up to {PATIENCE_SECONDS:g} s" if failure else ""
                 self._on_notice(f"waiting for MLflow{limit_text}: {self._missing_text()}")
-            if failure is None:
-                continue
-            if time.monotonic() - max(start_time, self._progress_time) > PATIENCE_SECONDS:
+            limit = PATIENCE_SECONDS if failure else HANG_SECONDS
+            if time.monotonic() - max(start_time, self._progress_time) > limit:
+                reason = failure.reason if failure else f"no answer for {limit:g} s"
                 raise ServiceError(
                     f"MLflow at {mask_password(self._uri)} cannot be written "
-                    f"({failure.reason}): every run that has ended is recorded in "
+                    f"({reason}): every run that has ended is recorded in "
                     f"{self._home.path}, and MLflow lacks at most "
                     f"{format_count(self._missing_count, 'run')} of them. When it works, type "
                     "the same command again, or `python -m orchestrator sync`, to write them: "

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter
 
 from orchestrator.flags import Locations, StudyFlags, command_line, flags_of
 from reports.plan_record import printable_values
 from reports.store import mask_password
 from search_spaces.files import is_study_path
+from search_spaces.schema import Phase
+from trainables.errors import NalError
 from trainables.run.record import write_atomically
 
 PROGRESS_FILE = "progress.json"
@@ -157,22 +163,21 @@ def read_progress(folder: Path) -> ProgressRecord | None:
     """
     try:
         values: Any = printable_values(json.loads((folder / PROGRESS_FILE).read_bytes()))
-        low, high = values["seconds_left_range"]
-        starts = [Start(**start) for start in values["starts"]]
-        if not starts:
-            return None
-        return ProgressRecord(
-            **{
-                **values,
-                "starts": starts,
-                "phases": {name: PhaseProgress(**each) for name, each in values["phases"].items()},
-                "running": [RunProgress(**run) for run in values["running"]],
-                "failures": [Failure(**failure) for failure in values["failures"]],
-                "seconds_left_range": (float(low), float(high)),
-            }
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        record = _reader().validate_python(values)
+        for text in (record.written_at, *(start.started_at for start in record.starts)):
+            datetime.fromisoformat(text)
+        continuing_command(record.flags, folder)
+        has_other_values = json.loads(json.dumps(asdict(record))) != values
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NalError):
         return None
+    named_phases = {each.phase for each in (*record.running, *record.failures)}
+    is_known = {*record.phases, *named_phases} <= set(Phase)
+    return record if record.starts and is_known and not has_other_values else None
+
+
+@lru_cache(maxsize=1)
+def _reader() -> TypeAdapter[ProgressRecord]:
+    return TypeAdapter(ProgressRecord)
 
 
 def recorded_flags(study_flags: StudyFlags, locations: Locations) -> dict[str, Any]:

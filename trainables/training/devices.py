@@ -88,8 +88,12 @@ def used_gpu_fraction() -> float | None:
     return (total_bytes - free_bytes - cached_bytes + peak_bytes) / total_bytes
 
 
+MEMORY_TEXTS = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""Parts of messages of PyTorch and of CUDA's libraries that tell of a lack of memory."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception was raised because GPU or CPU memory was exhausted."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY_TEXTS)

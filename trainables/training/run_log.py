@@ -90,7 +90,7 @@ class RunLog:
         if message in self._seen or self._warning_bytes > MAX_ATTEMPT_BYTES:
             return
         self._seen.add(message)
-        self._warning_bytes += len(message[:MAX_MESSAGE_LENGTH])
+        self._warning_bytes += len(message[:MAX_MESSAGE_LENGTH].encode(errors="replace"))
         self.write(message)
         if self._warning_bytes > MAX_ATTEMPT_BYTES:
             self.write("too many warnings: later ones of this attempt are left out")

@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from orchestrator.flags import Locations, StudyFlags
-from orchestrator.watching.progress_record import continuing_command, recorded_flags
+from orchestrator.watching.progress_record import (
+    PROGRESS_FILE,
+    ProgressRecord,
+    Start,
+    continuing_command,
+    read_progress,
+    recorded_flags,
+)
 
 HOME = Path("/data/home")
 
@@ -47,3 +57,25 @@ def test_no_password_is_stored_and_a_path_is_absolute() -> None:
     flags = stored(StudyFlags("my/study.yaml"), locations)
     assert "secret" not in json.dumps(flags)
     assert flags["study"] == str(Path("my/study.yaml").resolve())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("written_at", "yesterday"),
+        ("starts", []),
+        ("phases", {"guess": {"total": 1, "ended": 0}}),
+        ("phases", {"search": {"total": None, "ended": 0}}),
+        ("notices", [["no text"]]),
+        ("flags", {"methods": [3]}),
+        ("max_concurrent_runs", "2"),
+    ],
+)
+def test_a_file_with_other_values_is_taken_for_none(key: str, value: Any, tmp_path: Path) -> None:
+    start = Start("host", 1, "2026-11-27T10:00:00+00:00", 10.0, 5.0, 1, "running")
+    record = ProgressRecord("2026-11-27T10:00:05+00:00", [start], {"study": "digits"})
+    record.write(tmp_path)
+    assert read_progress(tmp_path) == record
+    path = tmp_path / PROGRESS_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert read_progress(tmp_path) is None
