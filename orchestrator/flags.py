@@ -20,7 +20,7 @@ import typer
 
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
-from reports.store import has_space_before_host, home_store_uri, mask_password
+from reports.store import has_unencoded_login, home_store_uri, mask_password
 from trainables.databases import database_url
 from trainables.errors import StudyError, UserError
 
@@ -277,10 +277,10 @@ class Locations:
             ("--tracking-uri", self.tracking_uri),
             ("--search-storage", self.search_storage),
         ):
-            if uri is not None and has_space_before_host(uri):
+            if uri is not None and has_unencoded_login(uri):
                 raise UserError(
-                    f"{option}: the login contains a space: write %20, and other special characters"
-                    " as %XX too"
+                    f"{option}: the login of this address contains a special character: write %40 "
+                    "for @, %2F for /, %3A for :, %23 for #, %3F for ?, %20 for a space"
                 )
 
     @property

@@ -376,12 +376,17 @@ def _cause_of(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def has_space_before_host(uri: str) -> bool:
-    """Return whether a URI of a server contains a space in its login.
+def has_unencoded_login(uri: str) -> bool:
+    """Return whether the login in a URI of a server contains a character that must be written %XX.
 
-    Such a login could not be told from the text around it, and would not be masked.
+    The end of such a login cannot be told from the host, so that an error might show a part of it.
     """
-    return not uri.startswith("sqlite:") and re.search(r"://.*\s.*@", uri) is not None
+    login = re.search(r"://([^/?#:]*):(.*)@", uri, re.DOTALL)
+    if uri.startswith("sqlite:") or login is None:
+        return False
+    user, password = login.groups()
+    is_port = re.match(r"\d+[/?#]", password) is not None
+    return not is_port and re.search(r"[\s/?#@]", user + password) is not None
 
 
 def has_password(uri: str) -> bool:

@@ -57,7 +57,7 @@ export ray_head
 
 # Carried out on every node, by srun.
 start_ray() {{
-    folder=$(mktemp -d "/tmp/nal-$SLURM_JOB_ID-XXXXXX") || exit 2  # Ray opens its own to everybody
+    folder=$(mktemp -d "/tmp/ray-$SLURM_JOB_ID-XXXXXX") || exit 2  # Ray opens its own to everybody
     if [ "$SLURM_NODEID" = 0 ]; then
         role=(--head --node-ip-address="$ray_head" --port="$ray_port" --include-dashboard=false)
         # With gRPC, Ray also listens for clients, by default on the same port for every job.

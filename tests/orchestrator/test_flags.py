@@ -202,9 +202,22 @@ def test_names_of_studies_are_checked_before_torch_is_imported() -> None:
 
 
 @pytest.mark.parametrize("name", ["tracking_uri", "search_storage"])
-def test_a_space_in_a_login_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"the login contains a space: write %20") as caught:
-        Locations(**{name: "postgresql://me:my secret@host/db"})
-    assert "secret" not in str(caught.value)
-    path = "sqlite:////my folder/a@b.db"
-    assert getattr(Locations(**{name: path}), name) == path
+@pytest.mark.parametrize("login", ["me:my secret", "me:sec/ret", "me:sec@ret", "a@b:secret"])
+def test_a_login_that_is_not_encoded_is_refused(name: str, login: str) -> None:
+    with pytest.raises(UserError, match="login of this address contains a special chara") as caught:
+        Locations(**{name: f"postgresql://{login}@host/db"})
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:////my folder/a@b.db",
+        "postgresql://me:s%40cret@host:5432/db",
+        "postgresql://host:5432/db?user=a@b",
+        "http://[::1]:5000",
+        "http://127.0.0.1:5000/a@b",
+    ],
+)
+def test_other_addresses_are_accepted(uri: str) -> None:
+    assert Locations(tracking_uri=uri, search_storage=uri).tracking_uri == uri

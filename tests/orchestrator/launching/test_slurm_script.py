@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from orchestrator.engine.temp_dirs import TEMP_FOLDER_PREFIX
 from orchestrator.launching.slurm_script import SweepCommand, slurm_script
 
 if TYPE_CHECKING:
@@ -69,3 +71,8 @@ def test_a_missing_folder_or_variable_ends_the_job_in_one_line(tmp_path: Path) -
         "error: the environment variable STORE_URI is not set: submit the job from a shell in "
         "which it is the URI\n",
     )
+
+
+def test_no_sweep_takes_the_folder_of_ray_for_one_of_a_dead_process(tmp_path: Path) -> None:
+    [pattern] = re.findall(r'mktemp -d "/tmp/(.*)"', script_of(tmp_path, tmp_path / "home"))
+    assert not pattern.startswith(TEMP_FOLDER_PREFIX)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.watching.progress_record import ProgressRecord
 
 COST = machine_cost(0.01, 0.001)
+FLAGS = {"study": "digits"}
 
 
 class FakeClock:
@@ -207,11 +208,11 @@ def test_each_start_is_kept_with_its_forecast(tmp_path: Path) -> None:
         driver.run(max_runs=5)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, progress, {}):
+    with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, progress, FLAGS):
         interrupted_runs()
     progress = SweepProgress(driver.sweep, COST, starts_workers=False)
     expected = progress.seconds_left()
-    with pytest.raises(ZeroDivisionError), ProgressFile(tmp_path, progress, {}):
+    with pytest.raises(ZeroDivisionError), ProgressFile(tmp_path, progress, FLAGS):
         raise ZeroDivisionError
     first, second = written(tmp_path).starts
     assert (first.state, first.forecast_seconds, first.ended_count) == (
@@ -228,7 +229,7 @@ def test_the_file_is_written_again_and_again(
 ) -> None:
     monkeypatch.setattr(sweep_progress, "WRITE_SECONDS", 0.01)
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {}) as file:
+    with ProgressFile(tmp_path, progress, FLAGS) as file:
         driver.run(max_runs=3)
         deadline = time.monotonic() + 20
         while written(tmp_path).phases["search"].ended != 3:
@@ -240,7 +241,7 @@ def test_the_file_is_written_again_and_again(
 
 def test_a_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     progress, driver = follow(tmp_path)
-    with ProgressFile(tmp_path / "missing", progress, {}):
+    with ProgressFile(tmp_path / "missing", progress, FLAGS):
         driver.run(max_runs=1)
     assert len(driver.tasks) == 1
 
@@ -266,7 +267,7 @@ def test_a_damaged_file_is_none(tmp_path: Path, content: str) -> None:
 
 def test_a_file_of_another_version_is_none(tmp_path: Path) -> None:
     progress, _ = follow(tmp_path)
-    with ProgressFile(tmp_path, progress, {}):
+    with ProgressFile(tmp_path, progress, FLAGS):
         pass
     path = tmp_path / PROGRESS_FILE
     values = json.loads(path.read_text())
