@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 COMMAND_TIMEOUT_SECONDS = 60.0
 """Time limit for one call of a command of Slurm, in seconds."""
 
-RESERVED_OPTIONS = {"array", "parsable", "test-only", "wait", "wrap"}
+RESERVED_OPTIONS = {
+    *("array", "error", "nodes", "ntasks", "ntasks-per-node", "output", "parsable"),
+    *("test-only", "wait", "wrap"),
+}
 """Long options of `sbatch` that decide what a job is, and cannot be chosen."""
 
 DEAD_STATES = {

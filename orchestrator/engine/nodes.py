@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     from trainables.node_check import NodeDemand
 
-CHECK_SECONDS = 120.0
-"""Time limit for the check of a node, including the start of a worker, in seconds."""
+CHECK_SECONDS = 60.0
+"""Time limit for the check of a node, including the start of a worker, in seconds.
 
-WORKER_SECONDS = 30.0
+All waits for one event end before the command takes Ray for silent (`ray_process.SILENCE_SECONDS`).
+"""
+
+WORKER_SECONDS = 20.0
 """Time limit for the start of a worker after another was lost, in seconds."""
 
 
@@ -100,8 +103,7 @@ class Nodes:
             UserError: if no node has enough CPUs and GPUs for one run.
         """
         self.update()
-        for node_id in list(self._checks):
-            self._collect(node_id, wait_seconds=CHECK_SECONDS)
+        self._wait_for_checks()
         if self._resources and not self._usable_resources():
             texts = [
                 f"{self._addresses[node_id]} {problem}"
@@ -126,13 +128,17 @@ class Nodes:
                 "resources.cpus or resources.gpus with --set"
             )
 
+    def _wait_for_checks(self) -> None:
+        for node_id, check in list(self._checks.items()):
+            self._collect(node_id, wait_seconds=max(0.0, check.deadline - time.monotonic()))
+
     def _collect(self, node_id: str, wait_seconds: float) -> None:
         """Store what a check has found, if it has ended, and tell the user of a problem."""
         check = self._checks[node_id]
         try:
             problem = ray.get(check.problem, timeout=wait_seconds)
         except GetTimeoutError:
-            if time.monotonic() < check.deadline and not wait_seconds:
+            if time.monotonic() < check.deadline:
                 return
             problem = f"has not started a worker within {CHECK_SECONDS:.0f} s"
         except (TaskUnschedulableError, NodeDiedError):  # it has left, or is checked again
@@ -171,8 +177,7 @@ class Nodes:
             start_worker()
             known = set(self._problems)
             self.update()
-            for checked_id in list(self._checks):  # perhaps the worker has not found the package
-                self._collect(checked_id, wait_seconds=CHECK_SECONDS)
+            self._wait_for_checks()  # perhaps the worker has not found the package
             return any(self._problems[new_id] for new_id in self._problems.keys() - known)
         try:
             start_worker(node_id)

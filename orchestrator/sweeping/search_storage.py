@@ -60,6 +60,9 @@ _POSTGRESQL_ARGUMENTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+OWN_LOCK_SECONDS = 90.0
+"""Longest time for which a server may hold the locks of a connection that was lost, in seconds."""
+
 _SERVER_KEEPALIVES = {
     "tcp_keepalives_idle": 20,
     "tcp_keepalives_interval": 10,
@@ -347,17 +350,37 @@ class SearchLock:
     def ensure(self) -> None:
         """Lock the searches again if the connection that holds the locks was lost.
 
+        The server may hold the locks of the lost connection for about a minute.
+
         Raises:
             HomeError: if another sweep is carrying out one of the searches by now.
             SQLAlchemyError: if the server cannot be used.
         """
-        if database_path(self.url) is None and self._held:
-            try:
-                self._held[0].exec_driver_sql("SELECT 1")
-            except DatabaseError:
-                self.acquire()
-        else:
+        if database_path(self.url) is not None or not self._held:
             self.acquire()
+        elif not self._has_connection():
+            self._acquire_again()
+
+    def _has_connection(self) -> bool:
+        """Return whether the connection that holds the locks exists."""
+        try:
+            self._held[0].exec_driver_sql("SELECT 1")
+        except DatabaseError:
+            return False
+        return True
+
+    def _acquire_again(self) -> None:
+        """Lock the searches when the server has released the locks of the lost connection."""
+        deadline = time.monotonic() + OWN_LOCK_SECONDS
+        while True:
+            try:
+                self.acquire()
+            except HomeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def release(self) -> None:
         """Release the searches; the operating system or the server does so if a process dies."""

@@ -381,7 +381,7 @@ class Sweep:
             NalError: if noisy labels are drawn from the run, but the run has not finished; or if
                 this run and the two that ended first have crashed in the same way.
         """
-        self._crash_detector.add(reason, Record(self._home, task.spec.digest).folder / "log.txt")
+        self._crash_detector.add(reason, Record(self._home, task.spec.digest).log_path)
         self._end(task, result, reason.partition("\n")[0])
 
     def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.tracking.tracker import Tracker
-from reports.store import StoreUnavailableError
+from reports.store import StoreUnavailableError, mask_password, root_cause
+from trainables.errors import NalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,15 +76,31 @@ class PersistentTracker:
                     self._tracker.reopen()
                     self._must_reopen = False
                 return operation(self._tracker)
-            except StoreUnavailableError as error:
+            except Exception as cause:
+                error = _as_outage(cause)
+                if error is None:
+                    raise
                 self._must_reopen = True
                 self._on_failure(error)
-                if time.monotonic() + pause_seconds > deadline:
-                    raise
-                if self._is_closed.wait(pause_seconds):
-                    raise
+                is_late = time.monotonic() + pause_seconds > deadline
+                if is_late or self._is_closed.wait(pause_seconds):
+                    raise error from cause
                 pause_seconds = min(2 * pause_seconds, MAX_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Stop repeating the current operation; any thread may call this."""
         self._is_closed.set()
+
+
+def _as_outage(error: Exception) -> StoreUnavailableError | None:
+    """Return the failure of a store that an error tells of; None if the error has another cause.
+
+    Stores of artifacts have exceptions of their own. Those of Python itself are faults of this
+    program.
+    """
+    if isinstance(error, StoreUnavailableError):
+        return error
+    if isinstance(error, NalError) or type(error).__module__ == "builtins":
+        return None
+    reason = f"{type(error).__name__}: {mask_password(root_cause(error))}"
+    return StoreUnavailableError(f"MLflow store failed: {reason}", reason)

@@ -183,12 +183,17 @@ def test_a_lost_head_ends_the_command_and_names_the_cluster(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
     misbehave(tmp_path, seconds=0.5)
-    listener = ActingListener(lambda: cluster.kill(cluster.head))
+    kill_times: list[float] = []
+
+    def kill_head() -> None:
+        kill_times.append(time.monotonic())
+        cluster.kill(cluster.head)
+
+    listener = ActingListener(kill_head)
     message = (
         rf"^Ray has ended unexpectedly, and --ray-address {cluster.address} cannot be reached "
         r"\(.* refused\): start the cluster .* Type the same command again when the cluster is back"
     )
-    start = time.monotonic()
     with pytest.raises(ServiceError, match=message):
         carry_out(cluster, Job(tmp_path, tmp_path, "fake"), ScriptedTaskSource(), listener)
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - kill_times[0] < 60
