@@ -170,7 +170,7 @@ def read_progress(folder: Path) -> ProgressRecord | None:
         has_other_values = json.loads(json.dumps(asdict(record))) != values
     except (OSError, ValueError, TypeError, KeyError, AttributeError, NalError):
         return None
-    named_phases = {each.phase for each in (*record.running, *record.failures)}
+    named_phases = {run.phase for run in record.running} | {run.phase for run in record.failures}
     is_known = {*record.phases, *named_phases} <= set(Phase)
     return record if record.starts and is_known and not has_other_values else None
 

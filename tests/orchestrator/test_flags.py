@@ -201,12 +201,14 @@ def test_names_of_studies_are_checked_before_torch_is_imported() -> None:
         StudyFlags("nosuch").check_study_exists()
 
 
-@pytest.mark.parametrize("name", ["tracking_uri", "search_storage"])
 @pytest.mark.parametrize("login", ["me:my secret", "me:sec/ret", "me:sec@ret", "a@b:secret"])
-def test_a_login_that_is_not_encoded_is_refused(name: str, login: str) -> None:
-    with pytest.raises(UserError, match="login of this address contains a special chara") as caught:
-        Locations(**{name: f"postgresql://{login}@host/db"})
-    assert "sec" not in str(caught.value)
+def test_a_login_that_is_not_encoded_is_refused(login: str) -> None:
+    uri, message = f"postgresql://{login}@host/db", "login of this address contains a special char"
+    with pytest.raises(UserError, match=f"^--tracking-uri: the {message}") as of_store:
+        Locations(tracking_uri=uri)
+    with pytest.raises(UserError, match=f"^--search-storage: the {message}") as of_searches:
+        Locations(search_storage=uri)
+    assert "sec" not in f"{of_store.value} {of_searches.value}"
 
 
 @pytest.mark.parametrize(
