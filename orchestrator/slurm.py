@@ -32,6 +32,10 @@ class SlurmCommandError(ServiceError):
     """A command of Slurm failed or did not answer; the same call may work later."""
 
 
+class SlurmAwayError(ServiceError):
+    """Slurm cannot be reached."""
+
+
 def run_slurm_command(command: str, *arguments: str, text: str | None = None) -> str:
     """Run one of Slurm's commands and return what it prints.
 
@@ -122,13 +126,14 @@ def check_job_script(script: str) -> None:
         script: text of the job script.
 
     Raises:
-        ServiceError: if Slurm refuses the script or cannot be reached.
+        SlurmAwayError: if Slurm cannot be reached.
+        ServiceError: if Slurm refuses the script.
     """
     try:
         run_slurm_command("sbatch", "--test-only", text=script)
     except SlurmCommandError as error:
         if re.search("contact|configuration|communicat|not answer", str(error)):
-            raise ServiceError(
+            raise SlurmAwayError(
                 f"Slurm cannot be reached ({error}): type the command on a machine from which "
                 "jobs are submitted, or wait until Slurm is back; `sinfo` says whether it is"
             ) from error

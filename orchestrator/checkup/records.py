@@ -52,6 +52,9 @@ def check_disk(home: Home) -> Check:
             f"the file system of {home.path} has no locks ({error.strerror})",
             "choose a --home on another file system",
         )
+    if not home.exists:
+        advice = "check --home, unless no sweep was started yet: the first one makes the folder"
+        return Check("disk", "warning", f"{text}, which is no home folder yet", advice)
     return Check("disk", "ok", text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,7 +14,12 @@ from orchestrator.flags import flag_arguments
 from orchestrator.interpreter import module_command
 from orchestrator.launching.slurm_script import SweepCommand, slurm_script
 from orchestrator.output import CommandConsole, print_json
-from orchestrator.slurm import check_job_script, parse_options, submit_job_script
+from orchestrator.slurm import (
+    SlurmAwayError,
+    check_job_script,
+    parse_options,
+    submit_job_script,
+)
 from reports.store import has_password
 from search_spaces.files import is_study_path
 from trainables.errors import HomeError, ServiceError, UserError
@@ -142,26 +148,45 @@ def launch_on_slurm(
         "requeue": "",
     }
     script = slurm_script({**own_options, **options}, command)
-    has_slurm = shutil.which("sbatch") is not None
-    if has_slurm or submit:
-        check_job_script(script)
+    was_checked = _check_script(script, submit=submit)
     home.create()  # the job checks that its nodes see this folder
     path = out or home.path / "slurm" / f"{_file_name(study)}.sbatch"
     _write_private(path, script)
     job_id = submit_job_script(script) if submit else None
     console = CommandConsole(stderr=as_json)
-    if not has_slurm:
-        console.print("Slurm has not checked the script, since there is no sbatch here")
+    if not was_checked:
+        console.print("Slurm has not checked the script, since it cannot be reached from here")
     if not allocation.gpus and not any(name.startswith(("gpus", "gres")) for name in options):
         console.print("no GPUs are asked for (--gpus): the runs are trained on CPUs")
     console.print(f"job script: {path}", soft_wrap=True)
     if job_id is None:
-        console.print(f"submit it with: sbatch {path}", soft_wrap=True)
+        console.print(f"submit it with: {shlex.join(['sbatch', str(path)])}", soft_wrap=True)
     else:
         console.print(f"job {job_id} is submitted; its output: {_log_of(log, job_id)}")
     if as_json:
         print_json({"script": str(path), "job": job_id})
     return 0
+
+
+def _check_script(script: str, *, submit: bool) -> bool:
+    """Check that Slurm would accept a job script, and return whether it could be asked.
+
+    Args:
+        script: text of the script.
+        submit: whether the script is to be submitted, for which Slurm must be there.
+
+    Raises:
+        ServiceError: if Slurm refuses the script, or cannot be reached and is needed.
+    """
+    if not submit and shutil.which("sbatch") is None:
+        return False
+    try:
+        check_job_script(script)
+    except SlurmAwayError:
+        if submit:
+            raise
+        return False
+    return True
 
 
 def _log_of(log: Path, job_id: str) -> Path:

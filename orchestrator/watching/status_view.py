@@ -54,6 +54,11 @@ def status_view(status: SweepStatus) -> RenderableType:
         hidden_count = len(status.failures) - MAX_SHOWN_FAILURES
         if hidden_count > 0:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))
+    if status.state == "interrupted":
+        hint = "" if status.has_exact_command else ", with the flags of its first start"
+        command = printable(status.command)
+        # On one line, so that it can be copied from a terminal.
+        parts.append(Text(f"\nto go on{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
@@ -96,9 +101,6 @@ def _facts(status: SweepStatus) -> list[tuple[str, str]]:
     if status.starts:
         facts.append(("time taken", _starts_text(status.starts)))
     facts += [("notice", notice) for notice in status.notices]
-    if status.state == "interrupted":
-        hint = "" if status.has_exact_command else ", with the flags of its first start"
-        facts.append(("to go on", f"{status.command}{hint}"))
     return [(name, printable(text)) for name, text in facts]
 
 

@@ -38,7 +38,8 @@ def test_a_problem_has_advice_and_an_exit_code(tmp_path: Path) -> None:
     assert all(check.keys() == {"level", "text", "advice"} for check in checks.values())
     assert checks["Ray cluster"]["level"] == checks["MLflow"]["level"] == "problem"
     assert "write HOST:PORT" in checks["Ray cluster"]["text"]
-    assert checks["disk"]["level"] == "ok"
+    assert checks["disk"]["level"] == "warning"
+    assert "is no home folder yet" in checks["disk"]["text"]
 
 
 @pytest.mark.usefixtures("_repeats")

@@ -68,7 +68,8 @@ def test_status_and_logs_of_a_sweep_that_is_killed_and_goes_on(
     assert dead["seconds_left"] > 0
     program, *words = shlex.split(dead["command"])
     assert (program, words[:2]) == ("python", ["-m", "orchestrator"])
-    assert f"to go on     {dead['command']}\n" in call_command("status", "--home", tmp_path).stdout
+    shown = call_command("status", "--home", tmp_path).stdout
+    assert shown.endswith(f"\nto go on:\n  {dead['command']}\n")
 
     process = RunningCommand.start(*words[2:])
     process.wait_for(has_started_again)
