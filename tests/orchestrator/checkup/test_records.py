@@ -149,9 +149,9 @@ def test_a_store_that_cannot_be_used_is_a_problem(
 def test_disk_space_and_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path / "missing")
     assert check_disk(home).level == "warning"  # perhaps a typing error
+    assert not home.path.exists()
     home.create()
     assert check_disk(home).level == "ok"
-    assert not home.path.exists()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1e6))
     check = check_disk(home)
     assert (check.level, check.text) == ("problem", f"1 MB free under {home.path}")
