@@ -46,6 +46,8 @@ class SweepArchive:
     ) -> None:
         """Write the plan of the sweep, its study and its code files to the archive.
 
+        Incomplete files of killed processes are removed, so the study must be locked.
+
         Args:
             plan: plan of the sweep.
             study_yaml: study, as changed by flags, as YAML text.
@@ -57,6 +59,8 @@ class SweepArchive:
         try:
             for path in (STUDY_FILE, *code_files):
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            for partial_path in self.folder.glob(".*.partial"):
+                partial_path.unlink(missing_ok=True)
         except OSError as error:
             raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
         for path, content in {**code_files, STUDY_FILE: study_yaml}.items():

@@ -50,6 +50,15 @@ def test_a_page_is_current_unless_its_plan_or_a_record_is_newer(tmp_path: Path) 
     assert archive.read_current_page([tmp_path / "missing.json"]) == ""
 
 
+def test_incomplete_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    archive = SweepArchive.of(tmp_path, "a" * 64)
+    archive.write(make_plan(), "name: digits\n")
+    partial_path = archive.folder / ".plan.json.1.partial"
+    partial_path.touch()
+    archive.write(make_plan(), "name: digits\n")
+    assert not partial_path.exists()
+
+
 def test_the_last_write_counts(tmp_path: Path) -> None:
     archive = SweepArchive.of(tmp_path, "a" * 64)
     archive.write(make_plan(state="running"), "old\n")
