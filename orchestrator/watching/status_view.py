@@ -56,6 +56,7 @@ def status_view(status: SweepStatus) -> RenderableType:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))
     if status.state == "interrupted":
         hint = "" if status.has_exact_command else ", with the flags of its first start"
+        hint += ", with the password in place of ***" if "***" in status.command else ""
         command = printable(status.command)
         # On one line, so that it can be copied from a terminal.
         parts.append(Text(f"\nto go on{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
