@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import ray
 import yaml
@@ -25,6 +26,51 @@ from orchestrator.engine.cluster import (
     ray_cluster,
 )
 from trainables.errors import ServiceError
+
+
+def fields(required: str = "", **properties: Any) -> dict[str, Any]:
+    """Return the schema of an object with these properties only."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+TEXT, COUNT, POD = {"type": "string"}, {"type": "integer"}, {"type": "object", "minProperties": 1}
+GROUP = {
+    "rayStartParams": {"type": "object", "additionalProperties": TEXT},
+    "template": fields("spec", metadata=POD, spec=POD),
+}
+WORKER_GROUP = fields(
+    "groupName template",
+    groupName=TEXT,
+    replicas=COUNT,
+    minReplicas=COUNT,
+    maxReplicas=COUNT,
+    **GROUP,
+)
+RAY_JOB = fields(
+    "apiVersion kind metadata spec",
+    apiVersion={"const": "ray.io/v1"},
+    kind={"const": "RayJob"},
+    metadata=fields("name", name=TEXT),
+    spec=fields(
+        entrypoint=TEXT,
+        shutdownAfterJobFinishes={"type": "boolean"},
+        ttlSecondsAfterFinished=COUNT,
+        backoffLimit=COUNT,
+        rayClusterSpec=fields(
+            "headGroupSpec",
+            rayVersion=TEXT,
+            authOptions=fields(mode={"enum": ["disabled", "token"]}),
+            headGroupSpec=fields("template", **GROUP),
+            workerGroupSpecs={"type": "array", "items": WORKER_GROUP},
+        ),
+    ),
+)
+"""The fields of a RayJob that the documents use, with the types of KubeRay's definition (1.6)."""
 
 
 class SlowRay:
@@ -146,6 +192,16 @@ def test_the_configuration_for_the_cluster_launcher_is_valid() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     [config] = [yaml.safe_load(block) for block in blocks if "cluster_name" in block]
     validate_config(prepare_config(config))
+
+
+def test_the_rayjob_has_the_fields_of_its_definition() -> None:
+    job = yaml.safe_load((ROOT / "docs" / "rayjob.yaml").read_text())
+    jsonschema.validate(job, RAY_JOB)
+    cluster_spec = job["spec"]["rayClusterSpec"]
+    for group in (cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"]):
+        group["rayStartParams"]["num-cpus"] = 0
+    with pytest.raises(jsonschema.ValidationError, match="0 is not of type 'string'"):
+        jsonschema.validate(job, RAY_JOB)
 
 
 @pytest.mark.parametrize(
