@@ -151,6 +151,7 @@ def launch_on_slurm(
     was_checked = _check_script(script, submit=submit)
     home.create()  # the job checks that its nodes see this folder
     path = out or home.path / "slurm" / f"{_file_name(study)}.sbatch"
+    previous_path = _keep_other_script(path, script)
     _write_private(path, script)
     job_id = submit_job_script(script) if submit else None
     console = CommandConsole(stderr=as_json)
@@ -158,6 +159,8 @@ def launch_on_slurm(
         console.print("Slurm has not checked the script, since it cannot be reached from here")
     if not allocation.gpus and not any(name.startswith(("gpus", "gres")) for name in options):
         console.print("no GPUs are asked for (--gpus): the runs are trained on CPUs")
+    if previous_path is not None:
+        console.print(f"the file that was there is kept as {previous_path}", soft_wrap=True)
     console.print(f"job script: {path}", soft_wrap=True)
     if job_id is None:
         console.print(f"submit it with: {shlex.join(['sbatch', str(path)])}", soft_wrap=True)
@@ -262,6 +265,25 @@ def _sweep_command(
         home=locations.home_dir,
         required_variables=variables,
     )
+
+
+def _keep_other_script(path: Path, script: str) -> Path | None:
+    """Rename a file that is in the place of a script and differs from it, since users edit scripts.
+
+    Returns:
+        The new path; None if there was no such file.
+
+    Raises:
+        HomeError: if the file cannot be read or renamed.
+    """
+    previous_path = path.with_name(f"{path.name}.previous")
+    try:
+        if not path.exists() or path.read_bytes() == script.encode():
+            return None
+        path.replace(previous_path)
+    except OSError as error:
+        raise HomeError(f"cannot replace {path}: {error.strerror}") from error
+    return previous_path
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -74,6 +74,17 @@ def test_the_script_is_private_and_has_what_was_asked_for(
     assert subprocess.run(["/bin/bash", "-n", path], check=False).returncode == 0
 
 
+def test_a_script_that_was_edited_is_kept(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "job.sbatch"
+    assert launched(home, "--out", path).returncode == 0
+    assert "is kept as" not in launched(home, "--out", path).stderr
+    edited = f"{path.read_text()}# my own line\n"
+    path.write_text(edited)
+    assert f"is kept as {path}.previous" in launched(home, "--out", path).stdout
+    assert path.with_name("job.sbatch.previous").read_text() == edited
+    assert "my own line" not in path.read_text()
+
+
 @pytest.mark.parametrize("uri", [URI, "postgresql:///db?host=/run&password=hunter2"])
 def test_a_password_is_not_written(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
