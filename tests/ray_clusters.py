@@ -53,7 +53,7 @@ class RayCluster:
     def __init__(self, folder: Path) -> None:
         self.address = f"{node_ip()}:{free_port()}"
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
+            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "CUDA_"))},
             "PYTHONPATH": os.pathsep.join(sys.path),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "token",
@@ -107,11 +107,17 @@ class RayCluster:
                 process.kill()
         node.wait()
 
-    def close(self) -> None:
-        """Kill all nodes, the head node last."""
-        for process in reversed(self._processes):
+    def kill_further_nodes(self) -> None:
+        """Kill all nodes but the head node."""
+        for process in self._processes[1:]:
             if process.is_running():
                 self.kill(process)
+
+    def close(self) -> None:
+        """Kill all nodes, the head node last."""
+        self.kill_further_nodes()
+        if self.head.is_running():
+            self.kill(self.head)
 
 
 @contextmanager

@@ -139,7 +139,9 @@ class RunTrainable(tune.Trainable):
 
 
 def own_node_id() -> str:
-    """Return Ray's ID of the node of this worker."""
+    """Return Ray's ID of the node of this worker; "" outside Ray, which would start one."""
+    if not ray.is_initialized():
+        return ""
     node_id: str = ray.get_runtime_context().get_node_id()
     return node_id
 

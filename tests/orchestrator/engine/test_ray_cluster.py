@@ -41,13 +41,14 @@ def module_cluster() -> Iterator[RayCluster]:
 @pytest.fixture
 def cluster(
     module_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> RayCluster:
+) -> Iterator[RayCluster]:
     """The cluster, whose token the command has, and whose nodes import nothing from the command."""
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.setenv(name, module_cluster.environment[name])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    return module_cluster
+    yield module_cluster
+    module_cluster.kill_further_nodes()
 
 
 class ActingListener(RecordingListener):
@@ -94,7 +95,7 @@ def test_nodes_that_lack_something_are_named_and_take_no_runs(
     stub = tmp_path / "site" / "trainables"
     stub.mkdir(parents=True)
     (stub / "__init__.py").write_text("raise ImportError('not installed')")
-    without_package = cluster.add_node("--num-cpus=4", wrapper=["env", f"PYTHONPATH={stub.parent}"])
+    cluster.add_node("--num-cpus=4", wrapper=["env", f"PYTHONPATH={stub.parent}"])
     listener, task_source = RecordingListener(), ScriptedTaskSource()
     carry_out(cluster, Job(tmp_path, tmp_path, "fake"), task_source, listener)
     assert_all_finished(task_source)
@@ -105,7 +106,7 @@ def test_nodes_that_lack_something_are_named_and_take_no_runs(
     )
     assert listener.notices == [package_notice]
     assert set(attempts(tmp_path).values()) == {1}
-    without_gpu = cluster.add_node("--num-cpus=4", "--num-gpus=4")
+    cluster.add_node("--num-cpus=4", "--num-gpus=4")
     job = Job(tmp_path, tmp_path, "fake", gpus=1)
     message = r"^resources.gpus = 1, but no node of the cluster has a GPU that can be used: add "
     with pytest.raises(NalError, match=message):
@@ -115,8 +116,6 @@ def test_nodes_that_lack_something_are_named_and_take_no_runs(
         f"node {host} takes no runs: it has a GPU that PyTorch cannot use ("
     )
     assert not list(tmp_path.glob(".*"))
-    cluster.kill(without_package)
-    cluster.kill(without_gpu)
 
 
 class JoiningListener(RecordingListener):
