@@ -157,6 +157,19 @@ class Home:
                 "choose another folder with --home"
             ) from error
 
+    def remove_incomplete_files(self) -> None:
+        """Remove incomplete files of killed processes, unless another process uses the folder.
+
+        Those in the folder of a run are removed when the run is continued.
+        """
+        with suppress(HomeError, OSError), self.not_in_use():
+            for folder in self.path.iterdir():
+                if not folder.is_dir() or folder.name in ("runs", "artifacts", "data", "trash"):
+                    continue
+                for path in folder.rglob(".*"):
+                    if path.suffix in (".partial", ".new"):
+                        path.unlink(missing_ok=True)
+
     @contextmanager
     def removed_if_refused(self) -> Iterator[None]:
         """Remove the home folder again if a command that has created it is refused.

@@ -91,6 +91,7 @@ def run(
     _check_services(locations, engine, loaded)
     with temp_files_of_process(), home.removed_if_refused():
         home.create()
+        home.remove_incomplete_files()
         if locations.uses_home_store:
             update_home_store(home)
         return _sweep(

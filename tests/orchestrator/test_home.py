@@ -207,3 +207,19 @@ def test_a_refused_command_keeps_a_home_that_was_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="refused"), home.removed_if_refused():
         raise UserError("refused")
     assert [path.name for path in tmp_path.iterdir()] == ["format"]
+
+
+def test_incomplete_files_are_removed_unless_the_folder_is_in_use(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    folder = tmp_path / "realisations"
+    folder.mkdir()
+    path = folder / "..a.json.1.new.1.partial"
+    path.touch()
+    kept = folder / "a.json"
+    kept.touch()
+    with home.in_use():
+        home.remove_incomplete_files()
+    assert path.exists()
+    home.remove_incomplete_files()
+    assert sorted(folder.iterdir()) == [kept]
