@@ -43,7 +43,7 @@ def test_report_names_the_logs_of_failed_runs(
     now = "2026-01-01T00:00:00+00:00"
     start = Start("host", 1, now, 1.0, 1.0, 1, "ended")
     failures = [Failure(text * 32, "confirm", "ce", "clean", "a bug") for text in ("ab", "cd")]
-    ProgressRecord(now, [start], {}, failures=failures).write(archive.folder)
+    ProgressRecord(now, [start], {"study": "mine"}, failures=failures).write(archive.folder)
     log_path = Record(tmp_path, "cd" * 32).log_path
     log_path.parent.mkdir(parents=True)
     log_path.touch()
