@@ -124,8 +124,10 @@ def bare_seconds(home: Path, runs: int) -> float:
     specs = [
         plan.spec(Phase.CONFIRM, "ce", "symmetric-0.4", {}, seed).to_json() for seed in range(runs)
     ]
-    trainable = tune.with_parameters(RunTrainable, job=Job(home, home, "small"), opener=open_fake)
-    config = {"stops_after": [], "reported_epoch": 0}
+    trainable = tune.with_parameters(
+        RunTrainable, job=Job(home, home, "small"), opener=open_fake, demand=None
+    )
+    config = {"stops_after": [], "reported_epoch": 0, "gpus": 0.0}
     start = time.perf_counter()
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
@@ -154,7 +156,7 @@ def main() -> None:
     start = time.perf_counter()
     try:
         engine = RayEngine(opener=open_fake)
-        with engine.start(home.path, StartTimer()):
+        with engine.start(StartTimer()):
             start_seconds = time.perf_counter() - start
             numbers = sweep_seconds(engine, home, runs)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -485,7 +485,7 @@ def _carry_out(
                 with (
                     ProgressFile(archive.folder, progress, flags),
                     Display(console, progress) as display,
-                    engine.start(home.path, display),
+                    engine.start(display),
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:

@@ -15,7 +15,6 @@ from trainables.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from orchestrator.flags import Locations
     from orchestrator.sweeping.tasks import Task, TaskSource
@@ -85,11 +84,10 @@ class Engine(Protocol):
             FieldError: if one run requires more resources than the machine has.
         """
 
-    def start(self, home: Path, listener: Listener) -> AbstractContextManager[None]:
+    def start(self, listener: Listener) -> AbstractContextManager[None]:
         """Start the engine for the duration of the context.
 
         Args:
-            home: home folder, which every worker must be able to access.
             listener: callbacks, of which `on_notice` is called if the start has to be repeated.
         """
 

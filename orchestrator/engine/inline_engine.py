@@ -14,8 +14,6 @@ from trainables.errors import NalError
 from trainables.training.job import Attempt, Job, Opener, describe_crash, gpu_environment, open_run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.engine.base import Listener
     from orchestrator.flags import Locations
     from search_spaces.schema import Resources
@@ -46,7 +44,6 @@ class InlineEngine:
 
     def start(
         self,
-        home: Path,  # noqa: ARG002 - of `Engine`
         listener: Listener,  # noqa: ARG002 - of `Engine`
     ) -> AbstractContextManager[None]:
         """Return a context that does nothing."""

@@ -20,7 +20,6 @@ from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from orchestrator.engine.base import Listener
     from orchestrator.flags import Locations
@@ -86,13 +85,11 @@ class RayEngine:
     @contextmanager
     def start(
         self,
-        home: Path,  # noqa: ARG002 - of `Engine`
         listener: Listener,
     ) -> Iterator[None]:
         """Start Ray on this machine or join the cluster, for the duration of the context.
 
         Args:
-            home: home folder.
             listener: callbacks, of which `on_notice` is called if the start has to be repeated.
 
         Raises:

@@ -27,7 +27,6 @@ from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from orchestrator.engine.base import Listener
     from orchestrator.flags import Locations
@@ -95,7 +94,6 @@ class SlurmEngine:
 
     def start(
         self,
-        home: Path,  # noqa: ARG002 - of `Engine`
         listener: Listener,  # noqa: ARG002 - of `Engine`
     ) -> AbstractContextManager[None]:
         """Return a context that does nothing: jobs are submitted when there are runs."""

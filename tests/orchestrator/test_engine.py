@@ -7,7 +7,6 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +33,7 @@ from trainables.training.job import Job, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from orchestrator.engine.base import Engine
     from trainables.run.result import RunResult
@@ -54,7 +54,7 @@ def ray_engine() -> Iterator[Callable[..., Engine]]:
             engine.opener = opener
             return engine
 
-        with engine.start(Path(), RecordingListener()):
+        with engine.start(RecordingListener()):
             yield with_opener
 
 

@@ -78,7 +78,7 @@ def carry_out(
 ) -> None:
     """Carry out the runs of a task source on a cluster."""
     engine = RayEngine(cluster.address, opener=opener)
-    with engine.start(job.home, listener):
+    with engine.start(listener):
         engine.carry_out(task_source, job, listener)
 
 

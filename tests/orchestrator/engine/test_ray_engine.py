@@ -86,7 +86,7 @@ def carry_out(
     engine: RayEngine, home: Path, task_source: ScriptedTaskSource, listener: RecordingListener
 ) -> None:
     """Start an engine and carry out the runs of a task source."""
-    with engine.start(home, listener):
+    with engine.start(listener):
         engine.carry_out(task_source, Job(home, home, "fake"), listener)
 
 
@@ -262,9 +262,7 @@ def test_an_interrupt_is_announced_and_stops_the_process(
     assert (listener.notices, process.stops) == ([STOPPING_NOTICE], 1)
 
 
-def test_a_process_that_ends_at_once_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_ends_at_once_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "orchestrator.engine.ray_process.module_command",
         lambda *_: [sys.executable, "-c", "print('no such module')"],
@@ -273,7 +271,7 @@ def test_a_process_that_ends_at_once_is_lost(
         pytest.raises(
             ServiceError, match=r"unexpectedly while it was .*printed: no such module\)$"
         ),
-        RayEngine().start(tmp_path, RecordingListener()),
+        RayEngine().start(RecordingListener()),
     ):
         pytest.fail("Ray has started")
 
