@@ -289,12 +289,13 @@ def _measure_cost(
         may_write: whether new measurements may be stored.
     """
     with console.status("measuring the time of a training step on this machine"):
-        cost = costs.measure_machine_cost(plan, home, may_write=may_write)
-    return replace(
-        cost,
-        max_concurrent_runs=engine.max_concurrent_runs or cost.max_concurrent_runs,
-        start_seconds=cost.start_seconds if engine.starts_workers else 0.0,
-    )
+        return costs.measure_machine_cost(
+            plan,
+            home,
+            engine_limit=engine.max_concurrent_runs,
+            starts_workers=engine.starts_workers,
+            may_write=may_write,
+        )
 
 
 def _suggest_smaller_sweep(

@@ -8,7 +8,10 @@ import math
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.interpreter import module_command
@@ -33,10 +36,15 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from trainables.run.spec import RunSpec
 
-RUN_OVERHEAD_SECONDS = 0.3
-"""Wall time that Ray, Optuna and MLflow add to each run, in seconds."""
-RAY_START_SECONDS = 15.0
-"""Wall time to start Ray and its workers, in seconds."""
+ENGINE_STARTS = 5.0
+"""Wall time to start Ray and its workers, as a multiple of that of one process that trains.
+
+Both consist of starting processes that import much, so that they depend on the machine alike."""
+OVERHEAD_STARTS = 0.07
+"""Wall time that Ray, Optuna and MLflow add to each run, as a multiple of that of the start of one
+process that trains."""
+MAX_CONCURRENT_PROBES = 8
+"""Largest number of processes that measure the cost of a run at the same time."""
 MIN_FREE_FRACTION = 0.9
 """Smallest number of CPUs that other processes may leave free during a measurement that is used
 again, as a fraction of the number of the run's threads."""
@@ -56,13 +64,14 @@ class MachineCost:
     costs_by_network: Mapping[NetworkKey, Cost]
     device: str
     max_concurrent_runs: int = 1
-    start_seconds: float = RAY_START_SECONDS
+    start_seconds: float = 0.0
 
     def run_seconds(self, group: RunGroup) -> float:
         """Estimate the wall time of one run of a group, in seconds."""
         cost = self.costs_by_network[network_key(group.spec)]
         counts = (group.train_count, group.evaluated_count)
-        return cost.training_seconds(group.spec.recipe, *counts) + RUN_OVERHEAD_SECONDS
+        overhead_seconds = OVERHEAD_STARTS * cost.start_seconds
+        return cost.training_seconds(group.spec.recipe, *counts) + overhead_seconds
 
     def mean_run_seconds(self, groups: Sequence[RunGroup]) -> float:
         """Estimate the mean wall time of the runs in some groups, in seconds; 0 without groups."""
@@ -113,40 +122,59 @@ class MachineCost:
         )
 
 
-def measure_machine_cost(plan: Plan, home: Home, *, may_write: bool) -> MachineCost:
+def measure_machine_cost(
+    plan: Plan,
+    home: Home,
+    *,
+    engine_limit: int | None,
+    starts_workers: bool,
+    may_write: bool,
+) -> MachineCost:
     """Measure the cost of training each network of a plan on this machine.
 
-    Measurements that are stored in the home folder and still valid are not repeated. Times are
-    corrected by those that similar runs in the home folder took.
+    On a CPU, as many runs are measured at the same time as will be trained, since they share its
+    caches and memory. Measurements that are stored in the home folder and still valid are not
+    repeated. Times are corrected by those that similar runs in the home folder took.
 
     Args:
         plan: plan of the sweep.
         home: home folder, in whose cache measurements are stored.
+        engine_limit: largest number of runs that the engine carries out at a time; None if only
+            CPUs and GPUs limit the number.
+        starts_workers: whether the engine trains runs in worker processes that it starts first.
         may_write: whether new measurements may be stored.
 
     Raises:
         NalError: if a network cannot be trained on this machine.
     """
-    study = plan.study
+    resources = plan.study.resources
     specs = [group.spec for size in phase_sizes(plan) for group in size.groups]
     # The last spec of each network is measured: one of confirm whose method needs no other runs.
     specs.sort(key=lambda spec: not method_of(spec.method).stages)
     specs_by_network = {network_key(spec): spec for spec in specs}
+    max_runs = max(1, usable_cpu_count() // resources.cpus)
+    max_local_runs = min(max_runs, engine_limit or max_runs)
+    uses_gpu = bool(resources.gpus and gpu_description())
+    probe_count = 1 if uses_gpu else min(max_local_runs, MAX_CONCURRENT_PROBES)
     costs_by_network = {
-        network: measure_run_cost(spec, plan, home, may_write=may_write)
+        network: measure_run_cost(spec, plan, home, probe_count=probe_count, may_write=may_write)
         for network, spec in specs_by_network.items()
     }
-    max_concurrent_runs = usable_cpu_count() // study.resources.cpus
     any_cost = next(iter(costs_by_network.values()))
     if any_cost.device.startswith("cuda"):
-        gpu_limit = math.floor(any_cost.devices / study.resources.gpus)
-        max_concurrent_runs = min(max_concurrent_runs, gpu_limit)
+        max_runs = min(max_runs, max(1, math.floor(any_cost.devices / resources.gpus)))
+    process_start_seconds = max(cost.start_seconds for cost in costs_by_network.values())
     return MachineCost(
-        costs_by_network, any_cost.device, max_concurrent_runs=max(1, max_concurrent_runs)
+        costs_by_network,
+        any_cost.device,
+        max_concurrent_runs=engine_limit or max_runs,
+        start_seconds=ENGINE_STARTS * process_start_seconds if starts_workers else 0.0,
     )
 
 
-def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) -> Cost:
+def measure_run_cost(
+    spec: RunSpec, plan: Plan, home: Home, *, probe_count: int = 1, may_write: bool
+) -> Cost:
     """Measure the cost of one run of a plan on this machine.
 
     A measurement that is stored in the home folder is used again, unless the processor, PyTorch or
@@ -157,18 +185,20 @@ def measure_run_cost(spec: RunSpec, plan: Plan, home: Home, *, may_write: bool) 
         spec: spec of the run.
         plan: plan that the run belongs to.
         home: home folder, in whose cache measurements are stored.
+        probe_count: number of runs to measure at the same time.
         may_write: whether a new measurement may be stored.
 
     Raises:
         NalError: if the network cannot be trained on this machine.
     """
-    key, conditions = _measurement_key(spec, plan), _measurement_conditions()
+    key = _measurement_key(spec, plan, probe_count)
+    conditions = _measurement_conditions()
     path = home.cache_dir / "costs.json"
     measurements = _read_measurements(path)
-    cost = _usable_cost(measurements.get(key), conditions, spec.threads)
+    cost = _usable_cost(measurements.get(key), conditions, probe_count * spec.threads)
     if cost is None:
         load_meter = LoadMeter()
-        cost = _measure_in_subprocess(spec, plan)
+        cost = _measure_concurrently(spec, plan, probe_count)
         if may_write:
             measurement = {
                 "cost": asdict(cost),
@@ -201,7 +231,7 @@ def _usable_cost(
     Args:
         measurement: stored measurement; None if there is none.
         conditions: what a measurement depends on besides the run.
-        thread_count: number of threads of the run.
+        thread_count: number of threads of all runs that were measured at the same time.
     """
     try:
         needed_cpus = MIN_FREE_FRACTION * min(thread_count, usable_cpu_count())
@@ -222,7 +252,7 @@ def _measurement_conditions() -> dict[str, str | int]:
     }
 
 
-def _measurement_key(spec: RunSpec, plan: Plan) -> str:
+def _measurement_key(spec: RunSpec, plan: Plan, probe_count: int) -> str:
     """Return the key of a stored measurement: every setting that affects the cost of a run."""
     recipe = spec.recipe
     key_parts = [
@@ -236,8 +266,25 @@ def _measurement_key(spec: RunSpec, plan: Plan) -> str:
         recipe.precision,
         plan.study.resources.gpus,
         spec.threads,
+        probe_count,
     ]
     return " ".join(map(str, key_parts))
+
+
+def _measure_concurrently(spec: RunSpec, plan: Plan, probe_count: int) -> Cost:
+    """Measure the cost of a run in several processes at the same time, and return the mean cost.
+
+    Raises:
+        NalError: if the network cannot be trained on this machine.
+    """
+    with ThreadPoolExecutor(probe_count) as executor:
+        costs = list(executor.map(lambda _: _measure_in_subprocess(spec, plan), range(probe_count)))
+    return replace(
+        costs[0],
+        step_seconds=fmean(cost.step_seconds for cost in costs),
+        evaluation_seconds=fmean(cost.evaluation_seconds for cost in costs),
+        start_seconds=fmean(cost.start_seconds for cost in costs),
+    )
 
 
 def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> Cost:
@@ -251,6 +298,7 @@ def _measure_in_subprocess(spec: RunSpec, plan: Plan) -> Cost:
         "image": spec.recipe.input_shape(plan.dataset.image_shape),
         "classes": len(plan.dataset.classes),
         "code": {file.path: base64.b64encode(file.content).decode() for file in loaded_files()},
+        "started_at": time.time(),
     }
     process = subprocess.run(  # noqa: S603 - our own interpreter
         module_command("trainables.training.probe"),

@@ -34,7 +34,11 @@ import sys
 from orchestrator.__main__ import main
 from orchestrator.planning import cost
 cost._measure_in_subprocess = lambda *_: cost.Cost(
-    step_seconds=0.001, evaluation_seconds=1e-6, checkpoint_bytes=10**6, device="cpu", devices=1
+    step_seconds=0.001,
+    evaluation_seconds=1e-6,
+    checkpoint_bytes=10**6,
+    start_seconds=4.0,
+    device="cpu",
 )
 main()
 """

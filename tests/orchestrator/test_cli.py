@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEASURED = Cost(
-    step_seconds=0.001, evaluation_seconds=1e-6, checkpoint_bytes=10**6, device="cpu", devices=1
+    step_seconds=0.001,
+    evaluation_seconds=1e-6,
+    checkpoint_bytes=10**6,
+    start_seconds=4.0,
+    device="cpu",
 )
 
 

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Time and storage that a run takes on a machine that trains no other run at the same time.
+    """Time and storage that a run takes on a machine, beside the runs that it trains at that time.
 
     Attributes:
         step_seconds: time of a training step with a full batch, in seconds.
         evaluation_seconds: time to evaluate one sample, in seconds.
         checkpoint_bytes: size of a checkpoint in bytes, excluding the method's state per training
             sample.
+        start_seconds: wall time to start a process that trains, until its first step, in seconds.
         device: name of the device, such as "cuda: NVIDIA H200".
         devices: number of GPUs in the machine; 1 if the device is the CPU.
     """
@@ -29,12 +30,19 @@ class Cost:
     step_seconds: float
     evaluation_seconds: float
     checkpoint_bytes: int
+    start_seconds: float
     device: str
     devices: int = 1
 
     def __post_init__(self) -> None:
         """Raise `ValueError` if a time or size is negative, infinite or not a number."""
-        for value in (self.step_seconds, self.evaluation_seconds, self.checkpoint_bytes):
+        numbers = (
+            self.step_seconds,
+            self.evaluation_seconds,
+            self.checkpoint_bytes,
+            self.start_seconds,
+        )
+        for value in numbers:
             if not 0 <= value < math.inf:
                 raise ValueError(f"a cost must be a finite number of at least 0, got {value}")
 

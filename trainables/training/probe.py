@@ -43,13 +43,16 @@ MAX_MEASURED_STEPS = 200
 """Largest number of training steps that are measured."""
 
 
-def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: int) -> Cost:
+def measure_cost(
+    spec: RunSpec, image_shape: tuple[int, int, int], class_count: int, started_at: float
+) -> Cost:
     """Return the cost of a run, measured by training a few steps on random images.
 
     Args:
         spec: specification of the run; its dataset and label noise are ignored.
         image_shape: shape (C, H, W) of the images.
         class_count: number of classes.
+        started_at: time at which the process was started, in seconds since the epoch of Unix.
     """
     batch_size = spec.recipe.batch_size
     generator = np.random.Generator(np.random.Philox(0))
@@ -84,6 +87,7 @@ def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: 
         return time.perf_counter() - start
 
     total_seconds = measure_step()  # the first step allocates memory and is not counted
+    start_seconds = max(0.0, time.time() - started_at)
     step_seconds: list[float] = []
     while not step_seconds or (
         total_seconds < MAX_MEASUREMENT_SECONDS
@@ -96,6 +100,7 @@ def measure_cost(spec: RunSpec, image_shape: tuple[int, int, int], class_count: 
         step_seconds=median(step_seconds),
         evaluation_seconds=_measure_evaluation(trainer, images, labels),
         checkpoint_bytes=2 * checkpoint.tell(),  # the optimiser's buffers after the first step
+        start_seconds=start_seconds,
         device=device_name(trainer.device),
         devices=max(1, torch.cuda.device_count()),
     )
@@ -117,8 +122,9 @@ def _measure_evaluation(
 def main() -> None:
     """Read a JSON request from standard input and print the cost of its run as JSON.
 
-    The keys of the request are "spec", "image" (shape of the images), "classes" (number of classes)
-    and "code" (content of each Python file with extensions, by path, in base64).
+    The keys of the request are "spec", "image" (shape of the images), "classes" (number of
+    classes), "code" (content of each Python file with extensions, by path, in base64) and
+    "started_at" (time at which the process was started, in seconds since the epoch of Unix).
     """
     request = json.load(sys.stdin)
     try:
@@ -135,7 +141,9 @@ def _measure_request(request: dict[str, Any]) -> Cost:
             load_file(CodeFile(path, base64.b64decode(content)))
         spec = RunSpec.from_dict(request["spec"])
         channels, height, width = request["image"]
-        return measure_cost(spec, (channels, height, width), request["classes"])
+        return measure_cost(
+            spec, (channels, height, width), request["classes"], request["started_at"]
+        )
 
 
 if __name__ == "__main__":

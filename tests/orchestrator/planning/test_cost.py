@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from plans import machine_cost, small_plan
 
 from orchestrator.home import Home
 from orchestrator.planning.cost import (
-    RAY_START_SECONDS,
-    RUN_OVERHEAD_SECONDS,
+    ENGINE_STARTS,
+    OVERHEAD_STARTS,
     format_duration,
     measure_machine_cost,
 )
@@ -28,6 +29,7 @@ MEASURED: dict[str, Any] = {
     "step_seconds": 0.01,
     "evaluation_seconds": 0.001,
     "checkpoint_bytes": 1000,
+    "start_seconds": 4.0,
     "device": "cpu: a test",
     "devices": 1,
 }
@@ -38,9 +40,25 @@ def set_free_cpus(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
     monkeypatch.setattr("orchestrator.planning.load.LoadMeter.free_cpus", lambda _meter: count)
 
 
-def measure(plan: Plan, home: Path = Path("nowhere"), *, may_write: bool = True) -> MachineCost:
+RUN_OVERHEAD_SECONDS = 4.0 * OVERHEAD_STARTS
+
+
+def measure(
+    plan: Plan,
+    home: Path = Path("nowhere"),
+    *,
+    engine_limit: int | None = None,
+    starts_workers: bool = True,
+    may_write: bool = True,
+) -> MachineCost:
     """Measure the cost of a plan; without a home folder, nothing is stored."""
-    return measure_machine_cost(plan, Home(home), may_write=may_write and home.exists())
+    return measure_machine_cost(
+        plan,
+        Home(home),
+        engine_limit=engine_limit,
+        starts_workers=starts_workers,
+        may_write=may_write and home.exists(),
+    )
 
 
 @pytest.fixture
@@ -54,6 +72,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(subprocess, "run", answer)
     monkeypatch.setattr("orchestrator.planning.cost.usable_cpu_count", lambda: 4)
+    monkeypatch.setattr("orchestrator.planning.cost.MAX_CONCURRENT_PROBES", 1)
     set_free_cpus(monkeypatch, 4.0)
     return requests
 
@@ -67,6 +86,59 @@ def test_a_cost_is_measured_once(probes: list[dict[str, Any]], tmp_path: Path) -
     assert len(probes) == 1
     assert probes[0]["spec"]["backbone"] == "mlp"
     assert (probes[0]["image"], probes[0]["classes"]) == ([1, 8, 8], 10)
+
+
+@pytest.mark.usefixtures("probes")
+def test_as_many_runs_are_measured_at_a_time_as_a_cpu_will_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step_seconds = iter([0.1, 0.2, 0.6])
+
+    def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        barrier.wait(10)  # a process that waits for the others
+        numbers = {**MEASURED, "step_seconds": next(step_seconds)}
+        return subprocess.CompletedProcess(command, 0, json.dumps(numbers), "")
+
+    barrier = threading.Barrier(3)
+    monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.setattr("orchestrator.planning.cost.MAX_CONCURRENT_PROBES", 3)
+    (cost,) = measure(small_plan(), tmp_path).costs_by_network.values()
+    assert cost.step_seconds == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 4),
+        ({"engine_limit": 3}, 3),
+        ({"engine_limit": 99}, 4),
+        ({"sets": ("resources.cpus=2",)}, 2),
+    ],
+)
+def test_number_of_runs_that_are_measured_at_a_time(
+    options: dict[str, Any],
+    count: int,
+    probes: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.planning.cost.MAX_CONCURRENT_PROBES", 8)
+    plan = small_plan(sets=options.get("sets", ()))
+    for _ in range(2):
+        cost = measure(plan, tmp_path, engine_limit=options.get("engine_limit"))
+    assert len(probes) == count
+    assert cost.max_concurrent_runs == options.get("engine_limit", count)
+    monkeypatch.setattr("orchestrator.planning.cost.gpu_description", lambda: "a GPU")
+    measure(plan, tmp_path, engine_limit=options.get("engine_limit"))
+    assert len(probes) == count + 1  # the memory of a GPU may not suffice for several
+
+
+def test_the_start_of_workers_takes_a_multiple_of_one_process(
+    probes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert measure(small_plan(), tmp_path).start_seconds == 4.0 * ENGINE_STARTS
+    assert measure(small_plan(), tmp_path, starts_workers=False).start_seconds == 0
+    assert len(probes) == 1
 
 
 @pytest.mark.parametrize(
@@ -249,9 +321,7 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     assert cost.run_seconds(search.groups[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
     assert cost.run_seconds(confirm.groups[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.max_run_count, select.max_run_count, confirm.max_run_count) == (4, 6, 6)
-    seconds = (
-        RAY_START_SECONDS + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
-    )
+    seconds = 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
     assert cost.plan_seconds(plan) == pytest.approx(seconds)
     # CE, two of the six runs of confirm, keeps no targets.
     assert cost.plan_bytes(plan) == 16 * 1000 + 14 * 4 * 70 * 10

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trainables.run.spec import RunSpec
 
-COST = Cost(0.01, 0.001, 1000, "cpu: a test")
+COST = Cost(0.01, 0.001, 1000, 4.0, "cpu: a test")
 HERE = {"device": COST.device, "host": platform.node(), "torch": package_versions()["torch"]}
 
 

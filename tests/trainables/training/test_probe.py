@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 def test_costs_are_measured_in_a_separate_process(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(60))
-    request = {"spec": spec.to_dict(), "image": [1, 8, 8], "classes": 10, "code": {}}
+    started_at = time.time()
+    request = {
+        "spec": spec.to_dict(),
+        "image": [1, 8, 8],
+        "classes": 10,
+        "code": {},
+        "started_at": started_at,
+    }
     process = subprocess.run(
         [sys.executable, "-m", "trainables.training.probe"],
         input=json.dumps(request),
@@ -30,6 +38,7 @@ def test_costs_are_measured_in_a_separate_process(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     cost = Cost(**json.loads(process.stdout))
 
+    assert 0.1 < cost.start_seconds < time.time() - started_at
     assert 1e-6 < cost.step_seconds < 1
     assert 1e-9 < cost.evaluation_seconds < 0.1
     # Weights, momentum and the targets of a batch: 26,251 numbers twice, 4 bytes each.
