@@ -5,8 +5,8 @@ time. Run the benchmark from the checkout, on a machine that does nothing else:
 
     python benchmarks/forecast.py digits
     python benchmarks/forecast.py digits --engine inline
-    python benchmarks/forecast.py cifar10-small --data-dir FOLDER --subset 600 --set test_subset=500 \
-        --epochs 12 --trials 2 --seeds 1
+    python benchmarks/forecast.py cifar10-small --data-dir FOLDER --subset 600 --epochs 12 \
+        --trials 2 --seeds 1 --set test_subset=500
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from trainables.run_data.realisation import Realisation, draw_realisation
 from trainables.run_data.splits import RunSplits
 from trainables.training.devices import make_deterministic
 from trainables.training.network import build_network
+from trainables.training.optimizers import RAdam, Sgd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -388,13 +389,13 @@ def evaluation_batch_size(input_shape: tuple[int, int, int]) -> int:
 
 def _create_optimizer(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "radam":
-        return torch.optim.RAdam(
+        return RAdam(
             network.parameters(),
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             decoupled_weight_decay=True,
         )
-    return torch.optim.SGD(
+    return Sgd(
         network.parameters(),
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
