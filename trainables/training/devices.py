@@ -31,7 +31,8 @@ def make_deterministic(recipe: Recipe, threads: int) -> None:
         threads: number of CPU threads.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
+    # Same effect as `use_deterministic_algorithms`, which also imports torch.compile's machinery.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = recipe.tf32
     torch.backends.cudnn.allow_tf32 = recipe.tf32
