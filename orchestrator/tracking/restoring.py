@@ -229,6 +229,7 @@ def _restore_sweep(
         )
     else:
         tracker.execute(Tracker.mark_interrupted)
+    archive.mark_written(uri)
     return digests
 
 

@@ -54,12 +54,13 @@ def status_view(status: SweepStatus) -> RenderableType:
         hidden_count = len(status.failures) - MAX_SHOWN_FAILURES
         if hidden_count > 0:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))
-    if status.state == "interrupted":
+    if status.state == "interrupted" or status.unwritten is not None:
         hint = "" if status.has_exact_command else ", with the flags of its first start"
         hint += ", with the password in place of ***" if "***" in status.command else ""
         command = printable(status.command)
+        purpose = "to go on" if status.state == "interrupted" else "to write them"
         # On one line, so that it can be copied from a terminal.
-        parts.append(Text(f"\nto go on{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
+        parts.append(Text(f"\n{purpose}{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
@@ -97,6 +98,8 @@ def _facts(status: SweepStatus) -> list[tuple[str, str]]:
         )
     if devices_text := _devices_text(status):
         facts.append(("devices", devices_text))
+    if unwritten_text := _unwritten_text(status):
+        facts.append(("MLflow", unwritten_text))
     if time_text := _time_text(status):
         facts.append(("time left", time_text))
     if status.starts:
@@ -118,6 +121,22 @@ def _state_text(status: SweepStatus) -> str:
     if status.silent_seconds is not None:
         text += f"; no sign of it for {format_duration(status.silent_seconds)}"
     return text
+
+
+def _unwritten_text(status: SweepStatus) -> str:
+    """Describe what an MLflow store lacks of a sweep; "" if nothing is known to lack."""
+    part = status.unwritten
+    if part is None or (status.state == "interrupted" and not part.run_count):
+        return ""
+    match part.run_count:
+        case None:
+            lack = "may lack runs and the tables of this sweep"
+        case 0:
+            lack = "lacks the tables of this sweep"
+        case count:
+            lack = f"lacks up to {format_count(count, 'run')} of this sweep"
+    store = f"the store {part.store}" if part.store else "the store of the home folder"
+    return f"{store} {lack}: `python -m orchestrator sync` or the command below writes them"
 
 
 def _devices_text(status: SweepStatus) -> str:

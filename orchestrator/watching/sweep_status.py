@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.home import Home
-    from orchestrator.tracking.archive import SweepArchive
+    from orchestrator.tracking.archive import SweepArchive, UnwrittenPart
     from orchestrator.watching.progress_record import Failure, RunProgress, Start
     from reports.plan_record import HyperparameterValues, PlanRecord
     from trainables.run.protocols import Protocol
@@ -130,6 +130,8 @@ class SweepStatus:
         command: command that continues the sweep.
         has_exact_command: whether `command` has the flags of the last start, which sweeps of older
             versions did not record.
+        unwritten: part of the sweep that an MLflow store lacks; None if nothing is known to lack,
+            or a process carries it out.
     """
 
     study: str
@@ -151,6 +153,7 @@ class SweepStatus:
     notices: list[str]
     command: str
     has_exact_command: bool
+    unwritten: UnwrittenPart | None
 
     @property
     def total(self) -> int:
@@ -292,6 +295,7 @@ class StatusReader:
                 progress.flags if progress else {"study": plan.study}, self._home.path
             ),
             has_exact_command=progress is not None,
+            unwritten=None if state == "running" else archive.read_unwritten(),
         )
 
     def _plan(self, archive: SweepArchive) -> PlanRecord:

@@ -7,6 +7,7 @@ from command_line import call_command
 from stored_sweeps import FakeSweep, content, runs_of, spoil
 from stores import fresh_store
 
+from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.finished import find_finished_sweep
 from reports.read import list_sweeps, read_sweep
 from reports.store import home_store_uri, open_store
@@ -40,6 +41,8 @@ def test_sync_repairs_every_state_of_a_store(sweep: FakeSweep, tmp_path: Path) -
     uri = home_store_uri(tmp_path)
     clean = content(uri, "small")
     assert find_finished_sweep(uri, sweep.plan.digest, tmp_path) is not None
+    archive = SweepArchive.of(tmp_path, sweep.plan.digest)
+    archive.mark_unwritten(uri, 1)
     spoil(uri, "small")
     assert len(runs_of(uri, "small")) == len(clean) + 5
     assert content(uri, "small") != clean
@@ -51,5 +54,6 @@ def test_sync_repairs_every_state_of_a_store(sweep: FakeSweep, tmp_path: Path) -
         synced = call_command("sync", "--home", tmp_path)
         assert synced.returncode == 0, synced.stderr
         assert content(uri, "small") == clean
+        assert archive.read_unwritten() is None
         assert find_finished_sweep(uri, sweep.plan.digest, tmp_path) is not None
     assert len(read_sweep(uri, sweep.plan.digest)[1]) == len(plan.digests)

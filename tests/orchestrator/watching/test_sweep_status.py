@@ -179,6 +179,34 @@ def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
     assert "80 s; the forecast was 2 min (+25 %)" in text_of(status)
 
 
+@pytest.mark.parametrize(
+    ("run_count", "lack"),
+    [
+        (3, "lacks up to 3 runs of this sweep"),
+        (0, "lacks the tables of this sweep"),
+        (None, "may lack runs and the tables of this sweep"),
+    ],
+)
+def test_a_finished_sweep_that_mlflow_lacks(
+    tmp_path: Path, run_count: int | None, lack: str
+) -> None:
+    with carried_out(tmp_path) as sweeping:
+        sweeping.driver.run()
+        sweeping.save_plan()
+        sweeping.archive.mark_unwritten("http://user:secret@server", run_count)
+        assert sweeping.status().unwritten is None  # a process may still be writing it
+    status = sweeping.status()
+    assert status.state == "finished"
+    text = text_of(status)
+    assert (
+        f"the store http://user:***@server {lack}: `python -m orchestrator sync` or the command "
+        "below writes them"
+    ) in text
+    assert text.endswith(f"python -m orchestrator sweep small --trials 4 --home {tmp_path}\n")
+    sweeping.archive.mark_written("http://user:secret@server")
+    assert "MLflow" not in text_of(sweeping.status())
+
+
 def test_a_sweep_without_progress_file(tmp_path: Path) -> None:
     sweeping = open_sweep(tmp_path)
     sweeping.driver.run(max_runs=3)
