@@ -210,24 +210,53 @@ def check_store(uri: str) -> None:
         HomeError: if the folder of an SQLite file is missing or not writable, or the file is
             damaged.
     """
-    shown_uri = mask_password(uri)
-    try:
-        scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
-    except ValueError as error:
-        raise ServiceError(f"tracking URI '{shown_uri}': {error}; {_URI_ADVICE}") from error
+    scheme = check_uri(uri)
     if scheme in ("http", "https"):
         _check_server(uri, lambda: _find_server_fault(uri))
     elif scheme in _DATABASE_SCHEMES:
         _check_server(uri, lambda: _find_database_fault(uri))
-    elif scheme == "sqlite":
+    else:
         _check_sqlite_file(uri)
-    elif scheme in ("", "file"):
+
+
+def check_uri(uri: str) -> str:
+    """Check the form of the URI of an MLflow store, and return its scheme without a driver.
+
+    Raises:
+        ServiceError: if the URI is malformed, or its scheme is not supported.
+    """
+    shown_uri = mask_password(uri)
+    try:
+        address = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise ServiceError(f"tracking URI '{shown_uri}': {error}; {_URI_ADVICE}") from error
+    scheme = address.scheme.split("+")[0]
+    if scheme in ("", "file"):
         raise ServiceError(
             f"tracking URI '{shown_uri}': MLflow no longer stores runs in plain folders; "
             f"{_URI_ADVICE}"
         )
-    else:
+    if scheme not in ("http", "https", "sqlite", *_DATABASE_SCHEMES):
         raise ServiceError(f"tracking URI '{shown_uri}': unknown scheme '{scheme}'; {_URI_ADVICE}")
+    if scheme in ("http", "https") and (fault := _find_address_fault(address)):
+        raise ServiceError(f"tracking URI '{shown_uri}': {fault}; {_URI_ADVICE}")
+    if scheme in _DATABASE_SCHEMES and "://" not in uri:
+        raise ServiceError(f"tracking URI '{shown_uri}': write {scheme}://USER@HOST/DATABASE")
+    path = database_path(uri)
+    if scheme == "sqlite" and (path is None or not path.name):
+        raise ServiceError(
+            f"tracking URI '{shown_uri}': write sqlite:///PATH, where PATH is a file"
+        )
+    return scheme
+
+
+def _find_address_fault(address: urllib.parse.SplitResult) -> str:
+    """Return what is wrong with the address of a server, without a part of it; "" for nothing."""
+    try:
+        _ = address.port
+    except ValueError:  # its text may contain a part of a password
+        return "the port is not a number up to 65535"
+    return "" if address.hostname else "no host"
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -523,14 +552,11 @@ def _check_sqlite_file(uri: str) -> None:
     """Check that the SQLite file of a store can be opened or created.
 
     Raises:
-        ServiceError: if the URI does not name a file.
         HomeError: if the folder is missing or not writable, or the file is damaged.
     """
     path = database_path(uri)
-    if path is None or not path.name:
-        raise ServiceError(
-            f"tracking URI '{mask_password(uri)}': write sqlite:///PATH, where PATH is a file"
-        )
+    if path is None:
+        raise ValueError(f"not the URI of an SQLite file: {uri}")
     if not path.parent.is_dir():
         raise HomeError(
             f"tracking URI '{uri}': folder {path.parent} does not exist; create it first"

@@ -98,6 +98,15 @@ def check_search_storage(url: str) -> None:
     _open(url).engine.dispose()
 
 
+def check_search_url(url: str) -> None:
+    """Check the form of the URL of a database of searches, without connecting to it.
+
+    Raises:
+        UserError: if the URL is invalid or names another kind of database.
+    """
+    _parse(url)
+
+
 def open_search_storage(url: str) -> RDBStorage:
     """Open a database in which Optuna stores searches, or create its file and tables.
 
