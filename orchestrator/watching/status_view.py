@@ -136,7 +136,8 @@ def _unwritten_text(status: SweepStatus) -> str:
         case count:
             lack = f"lacks up to {format_count(count, 'run')} of this sweep"
     store = f"the store {part.store}" if part.store else "the store of the home folder"
-    return f"{store} {lack}: `python -m orchestrator sync` or the command below writes them"
+    flag = f" --tracking-uri {part.store}" if part.store else ""
+    return f"{store} {lack}: `python -m orchestrator sync{flag}` or the command below writes them"
 
 
 def _devices_text(status: SweepStatus) -> str:
@@ -145,11 +146,15 @@ def _devices_text(status: SweepStatus) -> str:
     if status.max_concurrent_runs is not None:
         parts.append(f"{format_count(status.max_concurrent_runs, 'run')} at a time")
     if status.devices:
-        devices = ", ".join(
+        devices = " and ".join(
             f"{format_count(count, 'run')} on {device}" for device, count in status.devices.items()
         )
-        hosts = ", ".join(f"{host} {count}" for host, count in status.hosts.items())
-        parts.append(f"ended {devices} ({hosts})")
+        hosts = ", ".join(
+            host if len(status.hosts) == 1 else f"{host} ({format_count(count, 'run')})"
+            for host, count in status.hosts.items()
+        )
+        machines = "machine" if len(status.hosts) == 1 else "machines"
+        parts.append(f"trained so far: {devices}, {machines} {hosts}")
     return "; ".join(parts)
 
 
@@ -170,12 +175,18 @@ def _starts_text(starts: Sequence[Start]) -> str:
     if last.state == "running":
         text = f"{elapsed} since the start, whose forecast was {forecast}"
     elif last.state == "ended" and last.elapsed_seconds:
-        text += f" ({100 * (last.forecast_seconds / last.elapsed_seconds - 1):+.0f} %)"
+        text += _forecast_error(last.forecast_seconds / last.elapsed_seconds - 1)
     if len(starts) > 1:
         total_seconds = sum(start.elapsed_seconds for start in starts)
         count_text = format_count(len(starts), "start")
         text += f"; in all {count_text} {format_duration(total_seconds)}"
     return text
+
+
+def _forecast_error(error: float) -> str:
+    """Describe the relative error of a forecast, such as ", 25 % too long"; "" if it is small."""
+    percent = round(100 * abs(error))
+    return f", {percent} % too {'long' if error > 0 else 'short'}" if percent else ""
 
 
 def _phases_table(phases: Sequence[PhaseStatus]) -> Table:

@@ -132,7 +132,7 @@ def test_beside_a_running_sweep(tmp_path: Path) -> None:
         "75.0 %",
         f"search: nal on symmetric-0.4, {failing.spec.digest[:12]}: a bug; log: {log_path}",
         "Ray was started again",
-        "2 runs at a time; ended 2 runs on cpu (node-1 2)",
+        "2 runs at a time; trained so far: 2 runs on cpu, machine node-1",
         "whose forecast was 2 min",
     ):
         assert part in text
@@ -176,7 +176,13 @@ def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
         phase: {"finished": n} for phase, n in {"search": 4, "select": 4, "confirm": 6}.items()
     }
     assert status.seconds_left is None
-    assert "80 s; the forecast was 2 min (+25 %)" in text_of(status)
+    assert "80 s; the forecast was 2 min, 25 % too long " in text_of(status)
+    for elapsed_seconds, text in ((200.0, "2 min, 50 % too short "), (100.1, "2 min   ")):
+        start = replace(start, elapsed_seconds=elapsed_seconds)
+        replace(progress, starts=[start]).write(sweeping.archive.folder)
+        assert f"; the forecast was {text}" in text_of(sweeping.status())
+    several = replace(sweeping.status(), hosts={"node-1": 9, "node-2": 5})
+    assert "14 runs on cpu, machines node-1 (9 runs), node-2 (5 runs) " in text_of(several)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +205,8 @@ def test_a_finished_sweep_that_mlflow_lacks(
     assert status.state == "finished"
     text = text_of(status)
     assert (
-        f"the store http://user:***@server {lack}: `python -m orchestrator sync` or the command "
-        "below writes them"
+        f"the store http://user:***@server {lack}: `python -m orchestrator sync --tracking-uri "
+        "http://user:***@server` or the command below writes them"
     ) in text
     assert text.endswith(f"python -m orchestrator sweep small --trials 4 --home {tmp_path}\n")
     sweeping.archive.mark_written("http://user:secret@server")
