@@ -48,10 +48,18 @@ DAMAGE_ADVICE = (
 )
 """What to do if a part of an SQLite file turns out to be damaged."""
 
+FULL_DISK_ADVICE = (
+    "free space, then type the same command again, which trains no recorded run again"
+)
+"""What to do if the disk of an SQLite file is full."""
+
 MLFLOW_TABLES = frozenset(
     ("experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags")
 )
 """Tables that every version of MLflow's database has."""
+
+MASK = "***"
+"""Text in place of a password that is not shown."""
 
 HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -369,7 +377,11 @@ def translate_database_errors(uri: str) -> Iterator[None]:
 
 def _raise_store_error(uri: str, error: Exception) -> NoReturn:
     cause = mask_password(root_cause(error))
-    advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
+    advice = ""
+    if "malformed" in cause:
+        advice = f": {DAMAGE_ADVICE}"
+    elif "disk is full" in cause:
+        advice = f": {FULL_DISK_ADVICE}"
     message = f"MLflow store {mask_password(uri)} failed: {cause}{advice}"
     if database_path(uri) is None or _is_locked(cause) or _was_deleted(cause):
         raise StoreUnavailableError(message, cause) from error
@@ -428,9 +440,9 @@ def mask_password(text: str) -> str:
 
     A password in which "/" or "@" is not encoded is replaced too.
     """
-    text = _PASSWORD.sub(r"\1:***@", text)
-    text = _TOKEN.sub(r"\1***@", text)
-    return _SECRET_OPTION.sub(r"\1***", text)
+    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _TOKEN.sub(rf"\1{MASK}@", text)
+    return _SECRET_OPTION.sub(rf"\1{MASK}", text)
 
 
 def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
@@ -449,7 +461,7 @@ def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
     if fault:
         text = mask_password(fault.text)
         for part in _password_parts(uri):
-            text = text.replace(part, "***")
+            text = text.replace(part, MASK)
         raise StoreUnavailableError(
             f"tracking server {mask_password(uri)} {text}: {fault.advice}",
             text,
