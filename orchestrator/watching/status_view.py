@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import format_duration
 from orchestrator.watching.sweep_status import DAMAGED, FAILED, RUNNING, WAITING
+from reports.store import MASK
 from reports.words import format_count, format_values, printable
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def status_view(status: SweepStatus) -> RenderableType:
         if hidden_count > 0:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))
     if status.state == "interrupted" or status.unwritten is not None:
-        hint = "" if status.has_exact_command else ", with the flags of its first start"
-        hint += ", with the password in place of ***" if "***" in status.command else ""
+        hint = "" if status.has_recorded_flags else ", with the flags of its first start"
+        if MASK in status.command:
+            hint += f", with the password in place of {MASK}"
         command = printable(status.command)
         purpose = "to go on" if status.state == "interrupted" else "to write them"
         # On one line, so that it can be copied from a terminal.

@@ -23,6 +23,7 @@ from orchestrator.watching.progress_record import PROGRESS_FILE, read_progress, 
 from orchestrator.watching.status_view import status_view, sweeps_view
 from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
 from orchestrator.watching.sweep_status import StatusReader, SweepStatus
+from reports.store import mask_password
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.record import Record
 from trainables.run.result import Status
@@ -160,6 +161,15 @@ def test_after_a_killed_sweep_the_command_is_named(tmp_path: Path) -> None:
     assert "interrupted: no process carries it out" in text
     assert f"python -m orchestrator sweep small --trials 4 --home {tmp_path}\n" in text
     assert "as of its last sign" in text
+
+
+def test_a_command_with_a_masked_password_is_not_exact(tmp_path: Path) -> None:
+    with carried_out(tmp_path) as sweeping:
+        sweeping.file._flags["tracking_uri"] = mask_password("http://me:secret@server")
+    status = sweeping.status()
+    assert (status.has_recorded_flags, status.has_exact_command) == (True, False)
+    assert "--tracking-uri 'http://me:***@server'" in status.command
+    assert "to go on, with the password in place of ***:\n" in text_of(status)
 
 
 def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
