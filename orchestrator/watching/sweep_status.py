@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from orchestrator.home import Home
     from orchestrator.tracking.archive import SweepArchive, UnwrittenPart
-    from orchestrator.watching.progress_record import Failure, RunProgress, Start
+    from orchestrator.watching.progress_record import RunFailure, RunProgress, Start
     from reports.plan_record import HyperparameterValues, PlanRecord
     from trainables.run.protocols import Protocol
     from trainables.run.result import RunResult
@@ -93,7 +93,7 @@ class FailedRunStatus:
         log: path of the log file of the run; None if it has none.
     """
 
-    failure: Failure
+    failure: RunFailure
     log: str | None
 
     @property
