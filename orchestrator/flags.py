@@ -273,6 +273,8 @@ class Locations:
     def __post_init__(self) -> None:
         object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
         object.__setattr__(self, "data_dir", _absolute_if_path(self.data_dir))
+        if self.home_dir.is_file():
+            raise UserError(f"--home {self.home_dir}: this is a file: name a folder")
         for option, uri in (
             ("--tracking-uri", self.tracking_uri),
             ("--search-storage", self.search_storage),
