@@ -19,10 +19,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reports.words import shortened_list
 from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError, NalError, ServiceError, UserError
 
@@ -204,7 +204,7 @@ def no_such_sweep(sweep: str, uri: str, labels: Iterable[str]) -> UserError:
     """
     return UserError(
         f"no study or sweep '{sweep}' is recorded in {mask_password(uri)}: choose one of these "
-        f"sweeps, latest first: {', '.join(islice(labels, 10))}"
+        f"sweeps, latest first: {shortened_list(list(labels), 10)}"
     )
 
 

@@ -49,7 +49,7 @@ def run(locations: Locations, *, as_json: bool) -> int:
     console = CommandConsole(stderr=as_json)
     progress_console = CommandConsole(stderr=True)
     with progress_console.status("") as status:
-        checks = []
+        checks: list[Check] = []
         for text, find_checks in _steps(locations):
             status.update(text)
             if not progress_console.is_terminal:
