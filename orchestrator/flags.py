@@ -21,7 +21,7 @@ import typer
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
 from reports.store import has_unencoded_login, home_store_uri, mask_password
-from trainables.databases import database_url
+from trainables.databases import database_url, with_installed_driver
 from trainables.errors import StudyError, UserError
 
 if TYPE_CHECKING:
@@ -297,8 +297,11 @@ class Locations:
 
     @property
     def store_uri(self) -> str:
-        """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
-        return self.tracking_uri or home_store_uri(self.home_dir)
+        """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder.
+
+        If it is a PostgreSQL database, the URI names an installed driver.
+        """
+        return with_installed_driver(self.tracking_uri or home_store_uri(self.home_dir))
 
     @property
     def search_url(self) -> str:

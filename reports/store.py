@@ -79,7 +79,9 @@ _LOGIN_ADVICE = (
     "write USER:PASSWORD@ before the host, special characters as %XX, or set "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 )
-_DRIVER_ADVICE = "install this driver, or name another, as in postgresql+psycopg2://"
+_DRIVER_ADVICE = (
+    "install this driver (for PostgreSQL: pip install psycopg2-binary), or name another"
+)
 _PROBE_PATH = "/api/2.0/mlflow/experiments/search"
 _PASSWORD = re.compile(r"(://[^\s/?#:]*):(\S*)@")
 _TOKEN = re.compile(r"(https?://)[^\s:]+@")

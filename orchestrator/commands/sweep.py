@@ -250,7 +250,7 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
     except FieldError as error:
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
-        check_store(locations.tracking_uri)
+        check_store(locations.store_uri)
     if locations.search_storage is not None:
         check_search_storage(locations.search_storage)
 
