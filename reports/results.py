@@ -68,10 +68,8 @@ class Results:
                 store still names the old place.
         """
         if isinstance(place, str) and "://" in place:
-            self._uri, self._home = (
-                with_installed_driver(place),
-                Path(home or DEFAULT_HOME).absolute(),
-            )
+            self._uri = with_installed_driver(place)
+            self._home = Path(home or DEFAULT_HOME).absolute()
             database = database_path(self._uri)
             if database is not None and not database.exists():
                 raise HomeError(f"there is no MLflow store {database}: name another one")
