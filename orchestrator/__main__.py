@@ -35,7 +35,7 @@ def main() -> None:
     # SQLAlchemy would print the traceback of an interrupt that reaches it.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
-        exit_code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        exit_code = app(sys.argv[1:], standalone_mode=False)
     except InterruptionError as interruption:
         sys.stderr.write(f"{interruption}\n")
         exit_code = interruption.exit_code

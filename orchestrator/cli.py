@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 
 class CommandGroup(typer.core.TyperGroup):
-    """All commands; an interrupted one raises `InterruptionError`, not `KeyboardInterrupt`."""
+    """A group of commands, whose help is printed if no command is named.
+
+    An interrupted command raises `InterruptionError`, not `KeyboardInterrupt`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as below
+        """Parse the words after the name of the group."""
+        return super().parse_args(ctx, args or ["--help"])
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - types that depend on typer's version
         """Run the command of a command line.
@@ -63,7 +70,6 @@ app = typer.Typer(
     help="Which hyperparameters make Noise Attention Learning work on your data, and does the "
     "result hold? Searches λ and α, confirms them on fresh seeds beside the comparison methods, "
     "records every run in MLflow and writes the table of mean ± std.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -107,7 +113,7 @@ def sweep(
 
 
 launch_app = typer.Typer(
-    help="Carry out a sweep as a job of a cluster.", no_args_is_help=True, rich_markup_mode=None
+    cls=CommandGroup, help="Carry out a sweep as a job of a cluster.", rich_markup_mode=None
 )
 app.add_typer(launch_app, name="launch")
 
@@ -252,12 +258,13 @@ def report(
         typer.Option("--paper", help="Also judge whether published accuracies are reproduced."),
     ] = False,
     spread: Annotated[
-        Spread,
+        str,
         typer.Option(
+            metavar=f"[{'|'.join(Spread)}]",
             help="What ± is: sample standard deviation, standard error, half of the 95 % interval "
-            "of the mean, or standard deviation with ddof 0."
+            "of the mean, or standard deviation with ddof 0.",
         ),
-    ] = Spread.SD,
+    ] = Spread.SD.value,
     columns: Annotated[
         str,
         typer.Option(
@@ -295,6 +302,7 @@ def report(
 ) -> None:
     """Print the table of sweeps, and write figures and a page."""
     check_output_files(out or (), html, figures)
+    spread_measure = Spread.from_flag(spread)
     if layout is None and locations.uses_home_store:
         from orchestrator.recorded_names import check_recorded, require_sweeps
 
@@ -310,7 +318,7 @@ def report(
         "--paper": paper,
         "--pairs": pairs,
         "--ranks": ranks,
-        "--spread": spread is not Spread.SD,
+        "--spread": spread_measure is not Spread.SD,
         "--columns": bool(columns),
         "--figure": bool(figure),
         "--figures": figures is not None,
@@ -336,7 +344,7 @@ def report(
         has_verdicts=paper,
         has_pairs=pairs,
         has_ranks=ranks,
-        spread=spread,
+        spread=spread_measure,
         columns=columns,
     )
     sweep = next(iter(sweeps or ()), None)
@@ -362,7 +370,7 @@ def noise(
 
 
 data_app = typer.Typer(
-    help="List, check and prepare datasets.", no_args_is_help=True, rich_markup_mode=None
+    cls=CommandGroup, help="List, check and prepare datasets.", rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
 DatasetArgument = Annotated[str, typer.Argument(help="Name of a dataset, see `data list`.")]
@@ -415,8 +423,8 @@ def data_prepare(
 
 
 sweeps_app = typer.Typer(
+    cls=CommandGroup,
     help="List, describe and remove the sweeps of a home folder.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(sweeps_app, name="sweeps")

@@ -21,7 +21,7 @@ import typer
 from orchestrator.engine.base import engine_names
 from orchestrator.home import DEFAULT_HOME, Home
 from reports.store import has_unencoded_login, home_store_uri, mask_password
-from trainables.databases import database_url
+from trainables.databases import database_url, with_installed_driver
 from trainables.errors import StudyError, UserError
 
 if TYPE_CHECKING:
@@ -273,6 +273,8 @@ class Locations:
     def __post_init__(self) -> None:
         object.__setattr__(self, "home_dir", _absolute_if_path(self.home_dir))
         object.__setattr__(self, "data_dir", _absolute_if_path(self.data_dir))
+        if self.home_dir.is_file():
+            raise UserError(f"--home {self.home_dir}: this is a file: name a folder")
         for option, uri in (
             ("--tracking-uri", self.tracking_uri),
             ("--search-storage", self.search_storage),
@@ -295,8 +297,11 @@ class Locations:
 
     @property
     def store_uri(self) -> str:
-        """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder."""
-        return self.tracking_uri or home_store_uri(self.home_dir)
+        """URI of the MLflow store: `tracking_uri` if set, else `mlflow.db` in the home folder.
+
+        If it is a PostgreSQL database, the URI names an installed driver.
+        """
+        return with_installed_driver(self.tracking_uri or home_store_uri(self.home_dir))
 
     @property
     def search_url(self) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.words import shortened_list
 from trainables.errors import HomeError, NalError, UserError
 from trainables.locks import is_locked, lock_until_closed
 
@@ -215,10 +217,10 @@ class Home:
         if not matches:
             raise UserError(
                 f"no run in {runs_folder} has a digest that begins with '{prefix}': `python -m "
-                "orchestrator ui` shows the recorded runs"
+                f"orchestrator ui --home {shlex.quote(str(self.path))}` shows the recorded runs"
             )
         if len(matches) > 1:
-            digests = ", ".join(digest[:12] for digest in matches[:5])
+            digests = shortened_list([digest[:12] for digest in matches], 5)
             raise UserError(
                 f"the digests of {len(matches)} runs begin with '{prefix}' ({digests}): write more "
                 "digits of the digest"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from trainables.errors import ServiceError, UserError
@@ -20,6 +21,39 @@ RESERVED_OPTIONS = {
     *("test-only", "wait", "wrap"),
 }
 """Long options of `sbatch` that decide what a job is, and cannot be chosen."""
+
+KNOWN_OPTIONS = RESERVED_OPTIONS | {
+    *("account", "acctg-freq", "bb", "bbf", "begin", "chdir", "cluster-constraint", "clusters"),
+    *("comment", "constraint", "container", "container-id", "contiguous", "core-spec"),
+    *("cores-per-socket", "cpu-freq", "cpus-per-gpu", "cpus-per-task", "deadline", "delay-boot"),
+    *("dependency", "distribution", "exclude", "exclusive", "export", "export-file"),
+    *("extra", "extra-node-info", "get-user-env", "gid", "gpu-bind", "gpu-freq", "gpus"),
+    *("gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hold"),
+    *("ignore-pbs", "input", "job-name", "kill-on-invalid-dep", "licenses", "mail-type"),
+    *("mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus"),
+    *("network", "nice", "no-kill", "no-requeue", "nodefile", "nodelist", "ntasks-per-core"),
+    *("ntasks-per-gpu", "ntasks-per-socket", "oom-kill-step", "open-mode", "overcommit"),
+    *("oversubscribe", "partition", "power", "prefer", "priority", "profile", "propagate"),
+    *("qos", "quiet", "reboot", "requeue", "reservation", "resv-ports", "segment", "signal"),
+    *("sockets-per-node", "spread-job", "stepmgr", "switches", "thread-spec"),
+    *("threads-per-core", "time", "time-min", "tmp", "tres-bind", "tres-per-task", "uid"),
+    *("use-min-nodes", "verbose", "wait-all-nodes", "wckey"),
+}
+"""Long options of `sbatch` in version 22.05 of Slurm, and those that later versions have added."""
+
+_TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|unlimited|infinite", re.IGNORECASE)
+_TIME_FORMS = (
+    "MINUTES, MINUTES:SECONDS, HOURS:MINUTES:SECONDS, DAYS-HOURS, DAYS-HOURS:MINUTES or "
+    "DAYS-HOURS:MINUTES:SECONDS, such as 1-12:00:00"
+)
+_SIZE = re.compile(r"\d+([KMGT]B?)?", re.IGNORECASE)
+_SIZE_FORMS = "a whole number of megabytes, or one with K, M, G or T, such as 32G"
+
+VALUE_FORMS = {
+    **dict.fromkeys(("time", "time-min"), (_TIME, _TIME_FORMS)),
+    **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu"), (_SIZE, _SIZE_FORMS)),
+}
+"""Forms of the values of some options: a pattern, and its description."""
 
 DEAD_STATES = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -88,7 +122,8 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
         texts: values of the flag, NAME=VALUE each; NAME alone for an option without a value.
 
     Raises:
-        UserError: if a text is no long option of `sbatch`, or an option that cannot be chosen.
+        UserError: if a text is no long option of `sbatch`, or an option that cannot be chosen, or
+            a value has a form that `sbatch` refuses.
     """
     options = {}
     for text in texts:
@@ -100,11 +135,48 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
             )
         if name in RESERVED_OPTIONS:
             raise UserError(f"--sbatch {text}: this option cannot be chosen: leave it out")
+        check_value(f"--sbatch {name}=", name, value)
         options[name] = value
     for name, value in options.items():
         if not value.isprintable():
             raise UserError(f"--sbatch {name}: the value must be one line of printable characters")
     return options
+
+
+def check_value(prefix: str, name: str, value: str) -> None:
+    """Check the form of the value of an option of `sbatch`, as far as it is known here.
+
+    Args:
+        prefix: beginning of the user's flag, before the value.
+        name: long option of `sbatch`.
+        value: value of the option.
+
+    Raises:
+        UserError: if `sbatch` would refuse the value.
+    """
+    if name in VALUE_FORMS:
+        pattern, forms = VALUE_FORMS[name]
+        if not pattern.fullmatch(value):
+            raise UserError(f"{prefix}{value}: write {forms}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that `sbatch` has some options, where it cannot be asked itself.
+
+    Args:
+        names: long options.
+
+    Raises:
+        UserError: if an option is unknown.
+    """
+    for name in names:
+        if name not in KNOWN_OPTIONS:
+            similar = get_close_matches(name, sorted(KNOWN_OPTIONS - RESERVED_OPTIONS), n=1)
+            hint = f"did you mean '{similar[0]}'?" if similar else "see `man sbatch`"
+            raise UserError(
+                f"--sbatch {name}: sbatch has no such option: {hint} (options that a plug-in adds "
+                "are accepted on a machine from which jobs are submitted)"
+            )
 
 
 def sbatch_lines(options: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from reports.store import (
     translate_store_errors,
 )
 from reports.stored_runs import ENDED_STATUSES, open_reader, preferred_run
+from reports.words import shortened_list
 from trainables.databases import database_path
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.provenance import NO_COMMIT
@@ -230,7 +231,7 @@ def _select_sweep_run(sweep_runs: Sequence[MlflowRun], sweep: str | None, uri: s
         return matches[0]
     if not matches:
         raise no_such_sweep(sweep, uri, map(_sweep_label, sweep_runs))
-    choices = ", ".join(map(_sweep_label, matches[:10]))
+    choices = shortened_list(list(map(_sweep_label, matches)), 10)
     raise UserError(
         f"the digests of {len(matches)} sweeps begin with '{sweep}' in {mask_password(uri)}: "
         f"choose one of these sweeps, latest first: {choices}"

@@ -33,7 +33,7 @@ from reports.report import build_page, require_cells
 from reports.spread import Spread
 from reports.store import find_home_store, mask_password
 from reports.words import format_count
-from trainables.databases import database_path
+from trainables.databases import database_path, with_installed_driver
 from trainables.errors import HomeError, UserError, suggest
 from trainables.run.metrics import TEST_ACCURACY
 from trainables.run.record import write_atomically
@@ -68,7 +68,8 @@ class Results:
                 store still names the old place.
         """
         if isinstance(place, str) and "://" in place:
-            self._uri, self._home = place, Path(home or DEFAULT_HOME).absolute()
+            self._uri = with_installed_driver(place)
+            self._home = Path(home or DEFAULT_HOME).absolute()
             database = database_path(self._uri)
             if database is not None and not database.exists():
                 raise HomeError(f"there is no MLflow store {database}: name another one")

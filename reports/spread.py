@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
+from trainables.errors import UserError, suggest
+
 
 class Spread(StrEnum):
     """A measure of the variation over seeds, which tables print after ±."""
@@ -17,6 +19,18 @@ class Spread(StrEnum):
     """Half of the width of the 95 % confidence interval of the mean, by Student's t."""
     SD0 = "sd0"
     """Standard deviation divided by n (ddof 0), which is too small for few seeds."""
+
+    @classmethod
+    def from_flag(cls, text: str) -> Spread:
+        """Return the measure that a flag names.
+
+        Raises:
+            UserError: if there is no such measure.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            raise UserError(f"--spread: unknown measure '{text}': {suggest(text, cls)}") from None
 
     @property
     def label(self) -> str:

@@ -19,10 +19,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reports.words import shortened_list
 from trainables.databases import create_database, database_path, database_url
 from trainables.errors import HomeError, NalError, ServiceError, UserError
 
@@ -48,10 +48,18 @@ DAMAGE_ADVICE = (
 )
 """What to do if a part of an SQLite file turns out to be damaged."""
 
+FULL_DISK_ADVICE = (
+    "free space, then type the same command again, which trains no recorded run again"
+)
+"""What to do if the disk of an SQLite file is full."""
+
 MLFLOW_TABLES = frozenset(
     ("experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags")
 )
 """Tables that every version of MLflow's database has."""
+
+MASK = "***"
+"""Text in place of a password that is not shown."""
 
 HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -71,7 +79,9 @@ _LOGIN_ADVICE = (
     "write USER:PASSWORD@ before the host, special characters as %XX, or set "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 )
-_DRIVER_ADVICE = "install this driver, or name another, as in postgresql+psycopg2://"
+_DRIVER_ADVICE = (
+    "install this driver (for PostgreSQL: pip install psycopg2-binary), or name another"
+)
 _PROBE_PATH = "/api/2.0/mlflow/experiments/search"
 _PASSWORD = re.compile(r"(://[^\s/?#:]*):(\S*)@")
 _TOKEN = re.compile(r"(https?://)[^\s:]+@")
@@ -196,7 +206,7 @@ def no_such_sweep(sweep: str, uri: str, labels: Iterable[str]) -> UserError:
     """
     return UserError(
         f"no study or sweep '{sweep}' is recorded in {mask_password(uri)}: choose one of these "
-        f"sweeps, latest first: {', '.join(islice(labels, 10))}"
+        f"sweeps, latest first: {shortened_list(list(labels), 10)}"
     )
 
 
@@ -210,24 +220,53 @@ def check_store(uri: str) -> None:
         HomeError: if the folder of an SQLite file is missing or not writable, or the file is
             damaged.
     """
-    shown_uri = mask_password(uri)
-    try:
-        scheme = urllib.parse.urlsplit(uri).scheme.split("+")[0]
-    except ValueError as error:
-        raise ServiceError(f"tracking URI '{shown_uri}': {error}; {_URI_ADVICE}") from error
+    scheme = check_uri(uri)
     if scheme in ("http", "https"):
         _check_server(uri, lambda: _find_server_fault(uri))
     elif scheme in _DATABASE_SCHEMES:
         _check_server(uri, lambda: _find_database_fault(uri))
-    elif scheme == "sqlite":
+    else:
         _check_sqlite_file(uri)
-    elif scheme in ("", "file"):
+
+
+def check_uri(uri: str) -> str:
+    """Check the form of the URI of an MLflow store, and return its scheme without a driver.
+
+    Raises:
+        ServiceError: if the URI is malformed, or its scheme is not supported.
+    """
+    shown_uri = mask_password(uri)
+    try:
+        address = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise ServiceError(f"tracking URI '{shown_uri}': {error}; {_URI_ADVICE}") from error
+    scheme = address.scheme.split("+")[0]
+    if scheme in ("", "file"):
         raise ServiceError(
             f"tracking URI '{shown_uri}': MLflow no longer stores runs in plain folders; "
             f"{_URI_ADVICE}"
         )
-    else:
+    if scheme not in ("http", "https", "sqlite", *_DATABASE_SCHEMES):
         raise ServiceError(f"tracking URI '{shown_uri}': unknown scheme '{scheme}'; {_URI_ADVICE}")
+    if scheme in ("http", "https") and (fault := _find_address_fault(address)):
+        raise ServiceError(f"tracking URI '{shown_uri}': {fault}; {_URI_ADVICE}")
+    if scheme in _DATABASE_SCHEMES and "://" not in uri:
+        raise ServiceError(f"tracking URI '{shown_uri}': write {scheme}://USER@HOST/DATABASE")
+    path = database_path(uri)
+    if scheme == "sqlite" and (path is None or not path.name):
+        raise ServiceError(
+            f"tracking URI '{shown_uri}': write sqlite:///PATH, where PATH is a file"
+        )
+    return scheme
+
+
+def _find_address_fault(address: urllib.parse.SplitResult) -> str:
+    """Return what is wrong with the address of a server, without a part of it; "" for nothing."""
+    try:
+        _ = address.port
+    except ValueError:  # its text may contain a part of a password
+        return "the port is not a number up to 65535"
+    return "" if address.hostname else "no host"
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -340,7 +379,11 @@ def translate_database_errors(uri: str) -> Iterator[None]:
 
 def _raise_store_error(uri: str, error: Exception) -> NoReturn:
     cause = mask_password(root_cause(error))
-    advice = f": {DAMAGE_ADVICE}" if "malformed" in cause else ""
+    advice = ""
+    if "malformed" in cause:
+        advice = f": {DAMAGE_ADVICE}"
+    elif "disk is full" in cause:
+        advice = f": {FULL_DISK_ADVICE}"
     message = f"MLflow store {mask_password(uri)} failed: {cause}{advice}"
     if database_path(uri) is None or _is_locked(cause) or _was_deleted(cause):
         raise StoreUnavailableError(message, cause) from error
@@ -399,9 +442,9 @@ def mask_password(text: str) -> str:
 
     A password in which "/" or "@" is not encoded is replaced too.
     """
-    text = _PASSWORD.sub(r"\1:***@", text)
-    text = _TOKEN.sub(r"\1***@", text)
-    return _SECRET_OPTION.sub(r"\1***", text)
+    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _TOKEN.sub(rf"\1{MASK}@", text)
+    return _SECRET_OPTION.sub(rf"\1{MASK}", text)
 
 
 def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
@@ -420,7 +463,7 @@ def _check_server(uri: str, find_fault: Callable[[], _Fault | None]) -> None:
     if fault:
         text = mask_password(fault.text)
         for part in _password_parts(uri):
-            text = text.replace(part, "***")
+            text = text.replace(part, MASK)
         raise StoreUnavailableError(
             f"tracking server {mask_password(uri)} {text}: {fault.advice}",
             text,
@@ -523,14 +566,11 @@ def _check_sqlite_file(uri: str) -> None:
     """Check that the SQLite file of a store can be opened or created.
 
     Raises:
-        ServiceError: if the URI does not name a file.
         HomeError: if the folder is missing or not writable, or the file is damaged.
     """
     path = database_path(uri)
-    if path is None or not path.name:
-        raise ServiceError(
-            f"tracking URI '{mask_password(uri)}': write sqlite:///PATH, where PATH is a file"
-        )
+    if path is None:
+        raise ValueError(f"not the URI of an SQLite file: {uri}")
     if not path.parent.is_dir():
         raise HomeError(
             f"tracking URI '{uri}': folder {path.parent} does not exist; create it first"

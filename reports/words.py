@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from trainables.extensions import without_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trainables.run.parameters import Space, Value
 
@@ -15,6 +15,16 @@ T = TypeVar("T")
 
 GREEK_LETTERS = {"lambda": "λ", "alpha": "α", "beta": "β"}
 """Greek letters by which the NAL paper denotes hyperparameters, by hyperparameter name."""
+
+
+def shortened_list(names: Sequence[str], count: int) -> str:
+    """Return the first names of a list, separated by commas, and "…" if others are left out.
+
+    Args:
+        names: names in the list.
+        count: largest number of names to return.
+    """
+    return ", ".join([*names[:count], *(["…"] if len(names) > count else [])])
 
 
 def format_values(values: Mapping[str, Value | None]) -> str:

@@ -125,9 +125,12 @@ def parse_yaml(text: str) -> Document:
             mark = error.context_mark
         reason = " ".join(str(error.problem or error.context).split())
         raise YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise YamlError(1, f"not valid YAML: {reason}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = f"U+{ord(text[error.position]):04X}"
+        raise YamlError(
+            line, f"not valid YAML: remove the character {code}, which cannot be printed"
+        ) from error
     except RecursionError as error:
         raise YamlError(
             1, "not valid YAML: the lists and mappings are nested too deeply"

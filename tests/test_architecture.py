@@ -189,6 +189,7 @@ CROSS_MODULE = {
     "orchestrator/engine/test_ray_cluster",
     "orchestrator/test_changed_labels",
     "orchestrator/test_every_dataset",
+    "orchestrator/test_full_disk",
     "orchestrator/test_inline_sweep",
     "orchestrator/test_kill",
     "orchestrator/test_methods_end_to_end",

@@ -1,9 +1,10 @@
-"""SQLite databases: their URLs, and a creation that a killed process cannot leave incomplete."""
+"""URLs of databases, and creation of SQLite files that killed processes cannot leave incomplete."""
 
 from __future__ import annotations
 
 import os
 from glob import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -15,7 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+POSTGRESQL_DRIVERS = ("psycopg2", "psycopg")
+"""Names of drivers for PostgreSQL, the preferred one first."""
+
 _URL_PREFIX = "sqlite:///"
+
+
+def with_installed_driver(url: str) -> str:
+    """Return the SQLAlchemy URL of a database, with an installed driver for PostgreSQL.
+
+    SQLAlchemy's own default for `postgresql://` depends on its version.
+
+    Args:
+        url: URL of any database; unchanged unless it begins with `postgresql://`.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme != "postgresql":
+        return url
+    driver = next((name for name in POSTGRESQL_DRIVERS if find_spec(name)), POSTGRESQL_DRIVERS[0])
+    return f"{scheme}+{driver}://{rest}"
 
 
 def database_url(path: Path) -> str:

@@ -98,8 +98,8 @@ def _compare_processes(spec: RunSpec, gpus: float) -> Check:
     return Check(
         name,
         "ok",
-        f"two processes computed the same {format_count(len(first), 'epoch')} on {device}, "
-        f"{format_count(spec.threads, 'thread')}",
+        f"a run of {format_count(len(first), 'epoch')}, trained in two processes, gave the same "
+        f"bits ({device}, {format_count(spec.threads, 'thread')})",
     )
 
 

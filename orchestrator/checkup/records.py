@@ -82,7 +82,11 @@ def check_datasets(data_dir: Path, home: Home) -> Iterator[Check]:
                     "elsewhere",
                 )
         else:
-            known = f" (sweeps know {digests[name][:12]})" if name in digests else ""
+            known = (
+                f" (content of the sweeps in this home: {digests[name][:12]})"
+                if name in digests
+                else ""
+            )
             present.append(f"{name}{known}")
     yield Check("data", "ok", f"present: {', '.join(present)}; missing: {', '.join(missing)}")
 
@@ -105,9 +109,8 @@ def _check_sweep(name: str, status: SweepStatus) -> Check:
     counts: Counter[str] = Counter()
     for phase in status.phases:
         counts.update(phase.counts)
-    text = f"{status.study}: {status.state}, " + ", ".join(
-        f"{count} {state}" for state, count in counts.most_common()
-    )
+    states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    text = f"study {status.study}, {status.state}; runs: {states or 'none'}"
     status_command = f"`python -m orchestrator status {status.sweep[:12]}`"
     if counts[DAMAGED]:
         return Check(

@@ -25,7 +25,7 @@ from search_spaces.schema import Resources
 from trainables.errors import NalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.flags import Locations
 
@@ -47,8 +47,14 @@ def run(locations: Locations, *, as_json: bool) -> int:
         UserError: if the flags contradict each other.
     """
     console = CommandConsole(stderr=as_json)
-    with console.status("training a small run twice, and reading the records"):
-        checks = list(_iter_checks(locations))
+    progress_console = CommandConsole(stderr=True)
+    with progress_console.status("") as status:
+        checks: list[Check] = []
+        for text, find_checks in _steps(locations):
+            status.update(text)
+            if not progress_console.is_terminal:
+                progress_console.print(text, soft_wrap=True)
+            checks += find_checks()
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -61,24 +67,24 @@ def run(locations: Locations, *, as_json: bool) -> int:
     return 1 if any(check.level == "problem" for check in checks) else 0
 
 
-def _iter_checks(locations: Locations) -> Iterator[Check]:
-    """Yield the results of all checks.
-
-    Raises:
-        UserError: if the flags contradict each other.
-    """
-    home = locations.home
-    yield check_versions()
-    yield check_devices()
-    yield from check_determinism(locations.dataset_dir)
-    yield check_disk(home)
-    yield from check_datasets(locations.dataset_dir, home)
+def _steps(locations: Locations) -> Iterator[tuple[str, Callable[[], Iterable[Check]]]]:
+    """Yield what is checked, in words, with a function that checks it."""
+    home, data_dir = locations.home, locations.dataset_dir
+    yield "reading the versions of libraries", lambda: [check_versions()]
+    yield "looking for devices", lambda: [check_devices()]
+    yield (
+        "training a small run in two processes, one after the other, to compare their results "
+        "(up to a minute for each device)",
+        lambda: check_determinism(data_dir),
+    )
+    yield "looking at the disk", lambda: [check_disk(home)]
+    yield "looking for datasets", lambda: check_datasets(data_dir, home)
     if locations.ray_address is not None:
-        yield _check_cluster(locations)
-    yield check_tracking(locations)
-    yield from check_searches(locations)
-    yield from check_sweeps(locations)
-    yield from check_damaged_records(home)
+        yield "asking the Ray cluster", lambda: [_check_cluster(locations)]
+    yield "comparing the MLflow store with the records", lambda: [check_tracking(locations)]
+    yield "comparing the searches with the records", lambda: check_searches(locations)
+    yield "reading the sweeps", lambda: check_sweeps(locations)
+    yield "reading the result of every run", lambda: check_damaged_records(home)
 
 
 def _check_cluster(locations: Locations) -> Check:

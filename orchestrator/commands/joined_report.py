@@ -18,6 +18,7 @@ from reports.paper_tables import check_table_number, paper_table
 from reports.read import read_latest_sweeps, read_sweep
 from reports.report import print_table, read_confirmed_sweep
 from reports.store import home_database
+from trainables.databases import with_installed_driver
 from trainables.errors import HomeError, UserError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _uri_of(sweep: LayoutSweep, folder: Path, locations: Locations) -> str:
         locations: locations for sweeps without a place of their own.
     """
     if sweep.tracking:
-        return sweep.tracking
+        return with_installed_driver(sweep.tracking)
     if sweep.home:
         home = Home((folder / Path(sweep.home).expanduser()).resolve())
         try:

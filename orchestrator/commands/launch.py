@@ -17,10 +17,13 @@ from orchestrator.output import CommandConsole, print_json
 from orchestrator.slurm import (
     SlurmAwayError,
     check_job_script,
+    check_names,
+    check_value,
     parse_options,
     submit_job_script,
 )
-from reports.store import has_password
+from orchestrator.sweeping.search_storage import check_search_url
+from reports.store import check_uri, has_password
 from search_spaces.files import is_study_path
 from trainables.errors import HomeError, ServiceError, UserError
 from trainables.run.record import write_atomically
@@ -59,6 +62,16 @@ class Allocation:
     partition: str | None
     account: str | None
     grace: int
+
+    def check(self) -> None:
+        """Check the form of memory and time limit, which only Slurm knows in full.
+
+        Raises:
+            UserError: if Slurm would refuse one of them.
+        """
+        for name, value in (("mem", self.mem), ("time", self.time)):
+            if value is not None:
+                check_value(f"--{name} ", name, value)
 
     def cpus_for(self, study: Study) -> int:
         """Return the number of CPUs of each node.
@@ -135,6 +148,7 @@ def launch_on_slurm(
         ServiceError: if Slurm refuses the job or, to submit it, cannot be used.
     """
     options = parse_options(locations.sbatch)
+    allocation.check()
     variables = _check_tracking_uri(locations)
     _check_search_storage(locations)
     _check_ray_version()
@@ -149,6 +163,8 @@ def launch_on_slurm(
     }
     script = slurm_script({**own_options, **options}, command)
     was_checked = _check_script(script, submit=submit)
+    if not was_checked:
+        check_names(options)
     home.create()  # the job checks that its nodes see this folder
     path = out or home.path / "slurm" / f"{_file_name(study)}.sbatch"
     previous_path = _keep_other_script(path, script)
@@ -207,9 +223,14 @@ def _check_tracking_uri(locations: Locations) -> dict[str, str]:
 
     Raises:
         UserError: if the job script would contain a password.
+        ServiceError: if the URI of the store is malformed. Whether the store answers is checked in
+            the job, which may reach other machines than this one does.
     """
     uri = locations.tracking_uri
-    if uri is None or not has_password(uri):
+    if uri is None:
+        return {}
+    check_uri(uri)
+    if not has_password(uri):
         return {}
     if uri != os.environ.get(URI_VARIABLE):
         raise UserError(
@@ -220,13 +241,16 @@ def _check_tracking_uri(locations: Locations) -> dict[str, str]:
 
 
 def _check_search_storage(locations: Locations) -> None:
-    """Check that the job script would not contain the password of the database of searches.
+    """Check the URL of the database of searches, of which the script must not have the password.
 
     Raises:
-        UserError: if it would.
+        UserError: if the URL is invalid, or the job script would contain a password.
     """
     url = locations.search_storage
-    if url is not None and has_password(url):
+    if url is None:
+        return
+    check_search_url(url)
+    if has_password(url):
         raise UserError(
             "--search-storage: the job script would contain the password of this URL: keep it in "
             "~/.pgpass, and leave it out of the URL"

@@ -24,6 +24,7 @@ from reports.replication import find_replications
 from reports.report import build_page, print_table, read_confirmed_sweep
 from reports.spread import Spread
 from reports.verdict import VERDICTS_NOTE
+from reports.words import shortened_list
 from search_spaces.files import is_study_path, read_study_file, shipped_study_names
 from search_spaces.loader import load_study
 from trainables.databases import database_path
@@ -274,6 +275,6 @@ def _print_other_sweeps(uri: str, table: Table) -> None:
     others = [f"{other[:12]} ({start})" for other, start in starts.items() if other != digest]
     CommandConsole(stderr=True).print(
         f"This is sweep {digest[:12]}, the latest of {len(starts)} of '{study}'. The table of "
-        f"another is printed by `report DIGEST`: {', '.join(others[:10])}",
+        f"another is printed by `report DIGEST`: {shortened_list(others, 10)}",
         soft_wrap=True,
     )

@@ -250,7 +250,7 @@ def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -
     except FieldError as error:
         raise loaded.to_study_error(error) from error
     if locations.tracking_uri is not None:
-        check_store(locations.tracking_uri)
+        check_store(locations.store_uri)
     if locations.search_storage is not None:
         check_search_storage(locations.search_storage)
 
@@ -398,6 +398,7 @@ def _print_finished_sweep(
         return False
     table = comparison_table(stored_plan, runs)
     finished.mark_started(uri)
+    archive.mark_written(uri)
     _print_recorded_count(recorded.count, console, is_complete=True)
     _print_results(table, page_path, console, as_json=as_json)
     return True
@@ -489,6 +490,11 @@ def _carry_out(
                     engine.start(display),
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
+            final_plan = recorder.save_plan()
+            report = tracker.read(lambda: build_report(uri, home.path, plan.digest))
+            page_path = archive.folder / PAGE_FILE
+            write_atomically(page_path, report.page)
+            tracker.finish_sweep(final_plan, report.files)
         except BaseException as error:
             with suppress(NalError):  # the first error is the one that the user must see
                 tracker.mark_interrupted()
@@ -498,11 +504,6 @@ def _carry_out(
                     f"interrupted after {format_count(ended_count, 'run')}"
                 ) from None
             raise
-        final_plan = recorder.save_plan()
-        report = tracker.read(lambda: build_report(uri, home.path, plan.digest))
-        page_path = archive.folder / PAGE_FILE
-        write_atomically(page_path, report.page)
-        tracker.finish_sweep(final_plan, report.files)
     _print_results(report.table, page_path, console, as_json=as_json)
     return sweep.failures
 

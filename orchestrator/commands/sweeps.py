@@ -152,7 +152,7 @@ def remove(locations: Locations, digest: str, *, yes: bool, dry_run: bool) -> in
         if not console.input("\nRemove? [y/N] ").strip().lower().startswith("y"):
             raise UserError("nothing was removed, because you did not confirm it")
     if locations.tracking_uri is not None:
-        check_store(locations.tracking_uri)
+        check_store(locations.store_uri)
     with home.not_in_use():
         find_unchanged(home, use)
         _remove_from_mlflow(locations, use, console)

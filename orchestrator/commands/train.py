@@ -73,7 +73,7 @@ def run(
     study_flags, values = _split_assignments(study_flags, method)
     study_flags.load()
     if locations.tracking_uri is not None:
-        check_store(locations.tracking_uri)
+        check_store(locations.store_uri)
     wants_system_metrics()
     plan = load_plan(study_flags, locations, console, may_write=True).plan
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RunOrder:
+class RayRun:
     """A run to carry out, as the Ray process knows it.
 
     Attributes:
@@ -42,7 +42,7 @@ class RunDesk(Protocol):
     In the Ray process, each method raises `StopError` if all runs are to be stopped.
     """
 
-    def next(self) -> RunOrder | None:
+    def next(self) -> RayRun | None:
         """Return the next run to carry out; None if none can start now or no run is left."""
 
     def is_done(self) -> bool:
@@ -158,7 +158,7 @@ class MemoryLack:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorMessage:
     """The Ray process ends because of an error of the user or the machine.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.cluster import MAX_LINE_LENGTH, check_cluster
 from orchestrator.engine.dispatch import Dispatcher, forward_interrupts
-from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RunOrder
+from orchestrator.engine.messages import CarryOutOrder, MemoryLack, RayRun
 from orchestrator.engine.ray_process import RayLostError, RayProcess
 from trainables.cpus import usable_cpu_count
 from trainables.errors import FieldError, NalError, ServiceError
@@ -232,7 +232,7 @@ class DispatcherDesk:
         self.has_progress = True
         self.interrupts: list[KeyboardInterrupt] = []
 
-    def next(self) -> RunOrder | None:
+    def next(self) -> RayRun | None:
         """Return the next run to carry out; None if none can start now or no run is left."""
         task = self._dispatcher.next()
         if task is None:
@@ -240,7 +240,7 @@ class DispatcherDesk:
         digest = task.spec.digest
         self._tasks[digest] = task
         epoch = self._dispatcher.reported_epoch(task)
-        return RunOrder(digest, task.spec.to_json(), tuple(task.stops_after), epoch)
+        return RayRun(digest, task.spec.to_json(), tuple(task.stops_after), epoch)
 
     def is_done(self) -> bool:
         """Return whether no run is left to carry out."""

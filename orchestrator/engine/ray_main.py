@@ -22,12 +22,12 @@ from orchestrator.engine.cluster import ray_cluster
 from orchestrator.engine.messages import (
     Call,
     CarryOutOrder,
-    Failure,
+    ErrorMessage,
     MemoryLack,
     Notice,
     OrderDone,
+    RayRun,
     Reply,
-    RunOrder,
     StopError,
 )
 from orchestrator.engine.temp_dirs import process_temp_dir
@@ -57,9 +57,9 @@ class RemoteDesk:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def next(self) -> RunOrder | None:
+    def next(self) -> RayRun | None:
         """Ask for the next run; None if none can start now or no run is left."""
-        return cast("RunOrder | None", self._call("next"))
+        return cast("RayRun | None", self._call("next"))
 
     def is_done(self) -> bool:
         """Ask whether no run is left to carry out."""
@@ -198,7 +198,7 @@ def main(connection: Connection) -> None:
                 desk = RemoteDesk(connection)
                 connection.send(carry_out(order, desk, on_notice))
     except NalError as error:
-        connection.send(Failure(str(error), error.exit_code))
+        connection.send(ErrorMessage(str(error), error.exit_code))
     except (BrokenPipeError, EOFError):  # the command has ended
         return
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.messages import (
     Call,
-    Failure,
+    ErrorMessage,
     MemoryLack,
     Notice,
     OrderDone,
@@ -205,7 +205,7 @@ class RayProcess:
         return RayLostError("Ray has ended unexpectedly")
 
     def _raise_failure(self, message: object) -> None:
-        if isinstance(message, Failure):
+        if isinstance(message, ErrorMessage):
             error = NalError(message.message)
             error.exit_code = message.exit_code
             raise error

@@ -22,7 +22,7 @@ from orchestrator.engine.slurm_queue import RunOrder, RunQueue, RunReport
 from orchestrator.slurm import check_job_script, parse_options, sbatch_lines
 from orchestrator.sweeping.tasks import Answer, Task, TaskSource
 from reports.words import format_count
-from trainables.errors import NalError, ServiceError
+from trainables.errors import NalError, ServiceError, UserError
 from trainables.training.job import Job, Opener, open_run
 
 if TYPE_CHECKING:
@@ -318,7 +318,16 @@ class _Driver:
 
 
 def create_engine(locations: Locations) -> SlurmEngine:
-    """Return the engine with the options of sbatch and the number of jobs that flags choose."""
+    """Return the engine with the options of sbatch and the number of jobs that flags choose.
+
+    Raises:
+        UserError: if an option cannot be chosen, or Slurm would not find the home folder.
+    """
+    if "%" in str(locations.home_dir):  # submitit does not write it as %%
+        raise UserError(
+            f"--home {locations.home_dir}: Slurm replaces % and the letter after it in the paths "
+            "of the files to which its jobs write: choose a folder without % for --engine slurm"
+        )
     return SlurmEngine(
         parse_options(locations.sbatch), locations.max_concurrent or DEFAULT_MAX_JOBS
     )

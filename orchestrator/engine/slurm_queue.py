@@ -17,9 +17,9 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from trainables.errors import HomeError
+from trainables.errors import HomeError, RecordError
 from trainables.run.record import write_atomically
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ class RunReport:
     error: str = ""
     exit_code: int = 1
     crash: str = ""
+
+
+Content = TypeVar("Content", RunOrder, RunReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +123,15 @@ class RunQueue:
             yield self.folder / name / f"{digest}.json"
 
     def taken_orders(self) -> dict[str, list[RunOrder]]:
-        """Return the orders that jobs have taken, by job."""
+        """Return the orders that jobs have taken, by job.
+
+        Raises:
+            RecordError: if an order is damaged, or was written by another version.
+        """
         orders: dict[str, list[RunOrder]] = {}
         for path in self.folder.glob("taken/*/*.json"):
             with suppress(FileNotFoundError, NotADirectoryError):  # the job has just ended it
-                orders.setdefault(path.parent.name, []).append(_read_order(path))
+                orders.setdefault(path.parent.name, []).append(self._read(path, RunOrder))
         return orders
 
     def report_version(self, digest: str) -> object:
@@ -136,12 +143,15 @@ class RunQueue:
         return status.st_ino, status.st_mtime_ns
 
     def read_report(self, digest: str) -> RunReport | None:
-        """Return the latest report on a run, or None if there is none."""
+        """Return the latest report on a run, or None if there is none.
+
+        Raises:
+            RecordError: if the report is damaged, or was written by another version.
+        """
         try:
-            text = (self.folder / "reports" / f"{digest}.json").read_text()
+            return self._read(self.folder / "reports" / f"{digest}.json", RunReport)
         except FileNotFoundError:
             return None
-        return RunReport(**json.loads(text))
 
     def record_job(self, job_id: str) -> None:
         """Record a job array that was submitted.
@@ -180,7 +190,7 @@ class RunQueue:
             target.parent.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):  # another job was faster
                 path.rename(target)
-                return _read_order(target)
+                return self._read(target, RunOrder)
         return None
 
     def release(self, job: str) -> list[RunOrder]:
@@ -192,7 +202,7 @@ class RunQueue:
         released = []
         for path in self.folder.glob(f"taken/{job}/*.json"):
             with suppress(FileNotFoundError):  # both the driver and the job release it
-                order = _read_order(path)
+                order = self._read(path, RunOrder)
                 report = self.read_report(order.digest)
                 if report is not None and report.has_ended and report.order_id == order.order_id:
                     path.unlink()
@@ -224,6 +234,20 @@ class RunQueue:
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))
 
+    def _read(self, path: Path, content_class: type[Content]) -> Content:
+        """Read an order or a report.
 
-def _read_order(path: Path) -> RunOrder:
-    return RunOrder(**json.loads(path.read_text()))
+        Raises:
+            FileNotFoundError: if there is no such file.
+            RecordError: if the file is damaged, or was written by another version.
+        """
+        text = path.read_text(errors="replace")
+        try:
+            return content_class(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise RecordError(
+                f"{path} is damaged or was written by another version of this program: cancel the "
+                f"jobs of this sweep that still run (`squeue --me` lists them), delete the folder "
+                f"{self.folder}, and type the same command again; recorded runs are not trained "
+                "again"
+            ) from error

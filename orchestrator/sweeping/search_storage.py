@@ -15,7 +15,6 @@ import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError as DatabaseError
 from sqlalchemy.pool import StaticPool
 
 from reports.store import MLFLOW_TABLES, mask_password, root_cause
-from trainables.databases import create_database, database_path, database_url
+from trainables.databases import (
+    POSTGRESQL_DRIVERS,
+    create_database,
+    database_path,
+    database_url,
+    with_installed_driver,
+)
 from trainables.errors import HomeError, ServiceError, UserError
 from trainables.locks import lock_until_closed
 
@@ -51,7 +56,6 @@ MAX_OUTAGE_SECONDS = 6 * 3600.0
 
 URL_ADVICE = "write postgresql://USER@HOST:PORT/DATABASE or sqlite:////PATH of a file"
 
-_POSTGRESQL_DRIVERS = ("psycopg2", "psycopg")
 _POSTGRESQL_ARGUMENTS = {
     "connect_timeout": CONNECT_SECONDS,
     # A server that vanishes without closing its connections is noticed within a minute.
@@ -96,6 +100,15 @@ def check_search_storage(url: str) -> None:
             "mixed with those of Optuna: create another database for the searches"
         )
     _open(url).engine.dispose()
+
+
+def check_search_url(url: str) -> None:
+    """Check the form of the URL of a database of searches, without connecting to it.
+
+    Raises:
+        UserError: if the URL is invalid or names another kind of database.
+    """
+    _parse(url)
 
 
 def open_search_storage(url: str) -> RDBStorage:
@@ -168,10 +181,10 @@ def _parse(url: str) -> sqlalchemy.URL:
             password and is not repeated.
     """
     try:
-        parts = sqlalchemy.make_url(url)
+        parts = sqlalchemy.make_url(with_installed_driver(url))
     except (ArgumentError, ValueError):
         raise UserError(f"--search-storage: not the URL of a database: {URL_ADVICE}") from None
-    drivers = ("sqlite", "postgresql", *(f"postgresql+{name}" for name in _POSTGRESQL_DRIVERS))
+    drivers = ("sqlite", *(f"postgresql+{name}" for name in POSTGRESQL_DRIVERS))
     if parts.drivername not in drivers:
         raise UserError(
             f"--search-storage: searches cannot be stored in '{parts.drivername}': {URL_ADVICE}"
@@ -183,9 +196,6 @@ def _parse(url: str) -> sqlalchemy.URL:
             "--search-storage: a password among the parameters of the URL would be printed: write "
             "USER:PASSWORD@HOST, or store it in ~/.pgpass"
         )
-    if parts.drivername == "postgresql":
-        driver = next((name for name in _POSTGRESQL_DRIVERS if find_spec(name)), "psycopg2")
-        return parts.set(drivername=f"postgresql+{driver}")
     return parts
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reports.plan_record import PAGE_FILE, PLAN_FILE, PlanRecord
+from pydantic import TypeAdapter
+
+from reports.plan_record import PAGE_FILE, PLAN_FILE, PlanRecord, printable_values
+from reports.store import home_store_uri, mask_password
 from trainables.errors import HomeError, RecordError
 from trainables.run.record import write_atomically
 
@@ -17,8 +22,25 @@ if TYPE_CHECKING:
 STUDY_FILE = "study.yaml"
 """Name of the file with the study of a sweep, as changed by flags, and with sources of values."""
 
+UNWRITTEN_FILE = "unwritten.json"
+"""Name of the file of a sweep that an MLflow store lacks or may lack a part of."""
+
 NO_CODE_FILES: Mapping[str, str] = MappingProxyType({})
 """Empty mapping of code files, for a study without methods or data from outside the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnwrittenPart:
+    """The part of a sweep that an MLflow store lacks or may lack.
+
+    Attributes:
+        store: URI of the store, without password; "" for the store of the home folder.
+        run_count: largest number of ended runs that the store lacks; None if it is not known, since
+            the process that writes the sweep has not ended or was killed.
+    """
+
+    store: str
+    run_count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +123,47 @@ class SweepArchive:
                 f"{path} cannot be read ({error}): type the command of its sweep again to write "
                 f"it anew, or move the folder {self.folder.name[:12]} away"
             ) from error
+
+    def mark_unwritten(self, uri: str, run_count: int | None) -> None:
+        """Record that an MLflow store lacks, or may lack, a part of the sweep.
+
+        Args:
+            uri: URI of the store.
+            run_count: largest number of ended runs that it lacks; None if it is not known.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"cannot write {self.folder}: {error.strerror}") from error
+        part = UnwrittenPart(self._store_name(uri), run_count)
+        write_atomically(self.folder / UNWRITTEN_FILE, json.dumps(asdict(part)))
+
+    def mark_written(self, uri: str) -> None:
+        """Record that an MLflow store has the whole sweep; nothing is known of other stores.
+
+        Args:
+            uri: URI of the store.
+        """
+        part = self.read_unwritten()
+        if part is not None and part.store == self._store_name(uri):
+            with suppress(OSError):
+                (self.folder / UNWRITTEN_FILE).unlink()
+
+    def read_unwritten(self) -> UnwrittenPart | None:
+        """Read which part of the sweep an MLflow store lacks; None if nothing is known to lack."""
+        try:
+            content: Any = printable_values(json.loads((self.folder / UNWRITTEN_FILE).read_bytes()))
+            return TypeAdapter(UnwrittenPart).validate_python(content)
+        except (OSError, ValueError):
+            return None
+
+    def _store_name(self, uri: str) -> str:
+        """Return the name of a store in `UnwrittenPart`, which stays true if the home is moved."""
+        home_dir = self.folder.parent.parent
+        return "" if uri == home_store_uri(home_dir) else mask_password(uri)
 
     def read_current_page(self, record_paths: Iterable[Path]) -> str:
         """Read the page of the sweep; "" if it is missing, or older than its plan or a record.

@@ -11,13 +11,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from orchestrator.tracking.archive import NO_CODE_FILES
+from orchestrator.tracking.archive import NO_CODE_FILES, SweepArchive
 from orchestrator.tracking.persistence import PersistentTracker
 from reports.store import check_store, mask_password
 from reports.words import format_count
-from trainables.errors import RecordError, ServiceError
+from trainables.errors import HomeError, RecordError, ServiceError
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class BackgroundTracker:
         self._recorded_count = self._written_count = 0
         self._count_at_failure = 0
         self._tracker: PersistentTracker | None = None
+        self._archive: SweepArchive | None = None  # of the sweep that is not written completely
         # A daemon thread does not keep a failed process alive; incomplete runs are replaced later.
         self._thread = threading.Thread(target=self._run_thread, name="tracker", daemon=True)
         self._thread.start()
@@ -90,7 +92,12 @@ class BackgroundTracker:
     def start_sweep(
         self, plan: PlanRecord, study_yaml: str, code_files: Mapping[str, str] = NO_CODE_FILES
     ) -> None:
-        """Start or resume a sweep in MLflow, in the thread; see `Tracker.start_sweep`."""
+        """Start or resume a sweep in MLflow, in the thread; see `Tracker.start_sweep`.
+
+        Until the sweep is finished, its archive says that the store may lack a part of it.
+        """
+        self._archive = SweepArchive.of(self._home.path, plan.sweep)
+        self._archive.mark_unwritten(self._uri, None)
         self._enqueue(lambda tracker: tracker.start_sweep(plan, study_yaml, code_files))
 
     def update_plan(self, plan: PlanRecord) -> None:
@@ -164,20 +171,47 @@ class BackgroundTracker:
         After an error in the context, a store that does not answer is not waited for.
 
         Raises:
+            KeyboardInterrupt: if the context or the wait was interrupted; its text says how many
+                runs the store lacks.
             ServiceError: if the MLflow store does not answer for `PATIENCE_SECONDS`, or the
                 experiment was deleted; and the context raised no error.
             HomeError: if the home folder cannot be written and the context raised no error.
         """
         self._queue.put(None)
+        interruption = error if isinstance(error, KeyboardInterrupt) else None
         try:
             # The first error is the one that the user must see.
             if error is None:
                 self._wait(self._thread.join)
             else:
                 self._wait_briefly()
+        except KeyboardInterrupt as interrupt:
+            interruption = interruption or interrupt
         finally:
             if self._tracker:
                 self._tracker.close()
+            if self._archive:
+                self._mark_archive(self._archive)
+        if interruption is not None:
+            raise KeyboardInterrupt(self._describe_interruption(str(interruption))) from None
+
+    def _describe_interruption(self, text: str) -> str:
+        """Add to the text of an interruption how many runs the store lacks."""
+        if not self.missing_count:
+            return text
+        runs_text = format_count(self.missing_count, "run that has ended", "runs that have ended")
+        return (
+            f"{text or 'interrupted'}; MLflow lacks up to {runs_text} "
+            "(`python -m orchestrator sync` writes them too)"
+        )
+
+    def _mark_archive(self, archive: SweepArchive) -> None:
+        """Record in the archive of the sweep what the store lacks of it at the end."""
+        if self._thread.is_alive() or self._error:
+            with suppress(HomeError):
+                archive.mark_unwritten(self._uri, self.missing_count)
+        else:
+            archive.mark_written(self._uri)
 
     def _enqueue(self, operation: Operation) -> None:
         self._raise_error()
@@ -212,7 +246,7 @@ class BackgroundTracker:
         is_announced = False
         while self._thread.is_alive() and not wait(POLL_SECONDS):
             failure = self._failure
-            is_long = time.monotonic() - start_time > SILENT_SECONDS and self._missing_count
+            is_long = time.monotonic() - start_time > SILENT_SECONDS and self.missing_count
             if not is_announced and (failure or is_long):
                 is_announced = True
                 limit_text = f" for up to {PATIENCE_SECONDS:g} s" if failure else ""
@@ -224,7 +258,7 @@ class BackgroundTracker:
                     f"MLflow at {mask_password(self._uri)} cannot be written "
                     f"({reason}): every run that has ended is recorded in "
                     f"{self._home.path}, and MLflow lacks at most "
-                    f"{format_count(self._missing_count, 'run')} of them. When it works, type "
+                    f"{format_count(self.missing_count, 'run')} of them. When it works, type "
                     "the same command again, or `python -m orchestrator sync`, to write them: "
                     "nothing is trained twice",
                     "sync needs the flags --home and --tracking-uri of this command",
@@ -239,13 +273,13 @@ class BackgroundTracker:
                 return
 
     @property
-    def _missing_count(self) -> int:
+    def missing_count(self) -> int:
         """Number of runs that were not written yet, or not compared with the store."""
         return self._recorded_count - self._written_count
 
     def _missing_text(self) -> str:
-        verb = "waits" if self._missing_count == 1 else "wait"
-        return f"{format_count(self._missing_count, 'run')} {verb} to be written"
+        verb = "waits" if self.missing_count == 1 else "wait"
+        return f"{format_count(self.missing_count, 'run')} {verb} to be written"
 
     def _run_thread(self) -> None:
         uri = self._uri

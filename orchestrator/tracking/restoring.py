@@ -15,11 +15,12 @@ from orchestrator.tracking.persistence import PersistentTracker
 from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
 from reports.plan_record import PLAN_FILE, PlanRecord
+from reports.read import read_sweep
 from reports.report import SweepReport, build_page, read_confirmed_sweep
 from reports.store import StoreUnavailableError, local_artifact_folder, mask_password
 from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES
 from search_spaces.schema import Phase
-from trainables.errors import RecordError
+from trainables.errors import RecordError, UserError
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
@@ -212,24 +213,53 @@ def _restore_sweep(
 ) -> set[str]:
     """Write a sweep and its recorded runs to an MLflow store.
 
+    Of a sweep that another home has finished in the store, only runs that lack there are written.
+
     Returns:
         The digests of the runs.
     """
     tracker = _open_tracker(home, uri, plan.study)
-    changed_at = datetime.fromtimestamp((archive.folder / PLAN_FILE).stat().st_mtime, UTC)
-    code_files = archive.read_code_files()
-    tracker.execute(lambda tracker: tracker.start_sweep(plan, study_yaml, code_files, changed_at))
+    finished_plan = None
+    if plan.state == "running":
+        finished_plan = tracker.execute(lambda _: _finished_plan(plan, uri))
+    if finished_plan is None:
+        changed_at = datetime.fromtimestamp((archive.folder / PLAN_FILE).stat().st_mtime, UTC)
+        code_files = archive.read_code_files()
+        tracker.execute(
+            lambda tracker: tracker.start_sweep(plan, study_yaml, code_files, changed_at)
+        )
+    else:
+        tracker.execute(partial(Tracker.join_sweep, plan=finished_plan))
     digests = set()
-    for result, phase, cell in _results_of_sweep(plan, home.path):
+    for result, phase, cell in _results_of_sweep(finished_plan or plan, home.path):
         tracker.execute(partial(Tracker.record, result=result, phase=phase, cell=cell))
         digests.add(result.digest)
     if plan.state == "finished":
         tracker.execute(
             lambda tracker: tracker.finish_sweep(plan, _tables_of(archive, plan, home, uri))
         )
-    else:
+    elif finished_plan is None:
         tracker.execute(Tracker.mark_interrupted)
+    archive.mark_written(uri)
     return digests
+
+
+def _finished_plan(plan: PlanRecord, uri: str) -> PlanRecord | None:
+    """Return the plan of a sweep that a store has as finished, with all runs of an unfinished one.
+
+    Args:
+        plan: plan of the unfinished sweep in the home folder.
+        uri: URI of the MLflow store.
+
+    Returns:
+        The plan; None if the store does not have the sweep, or has another state of it.
+    """
+    try:
+        stored_plan, _ = read_sweep(uri, plan.sweep)
+    except (UserError, RecordError):
+        return None
+    has_all_runs = stored_plan.state == "finished" and plan.digests <= stored_plan.digests
+    return stored_plan if has_all_runs else None
 
 
 def _open_tracker(home: Home, uri: str, study: str) -> PersistentTracker:

@@ -361,6 +361,14 @@ class Tracker:
                 self._client.log_text(run_id, content, path)
             self._write_plan(plan)
 
+    def join_sweep(self, plan: PlanRecord) -> None:
+        """Make a sweep that the store has the current sweep, and leave its plan and status.
+
+        Args:
+            plan: plan of the sweep, as the store has it.
+        """
+        self._plan = plan
+
     def update_plan(self, plan: PlanRecord) -> None:
         """Write the updated plan of the current sweep to MLflow.
 

@@ -72,7 +72,7 @@ class RunProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RunFailure:
     """A run that could not be carried out.
 
     Attributes:
@@ -135,7 +135,7 @@ class ProgressRecord:
     flags: dict[str, Any]
     phases: dict[str, PhaseProgress] = field(default_factory=dict)
     running: list[RunProgress] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[RunFailure] = field(default_factory=list)
     max_concurrent_runs: int = 1
     seconds_left: float = 0.0
     seconds_left_range: tuple[float, float] = (0.0, 0.0)

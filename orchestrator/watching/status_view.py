@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import format_duration
 from orchestrator.watching.sweep_status import DAMAGED, FAILED, RUNNING, WAITING
+from reports.store import MASK
 from reports.words import format_count, format_values, printable
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def status_view(status: SweepStatus) -> RenderableType:
         hidden_count = len(status.failures) - MAX_SHOWN_FAILURES
         if hidden_count > 0:
             parts.append(Text(f"  and {hidden_count} more (--json lists all)", style="dim"))
-    if status.state == "interrupted":
-        hint = "" if status.has_exact_command else ", with the flags of its first start"
-        hint += ", with the password in place of ***" if "***" in status.command else ""
+    if status.state == "interrupted" or status.unwritten is not None:
+        hint = "" if status.has_recorded_flags else ", with the flags of its first start"
+        if MASK in status.command:
+            hint += f", with the password in place of {MASK}"
         command = printable(status.command)
+        purpose = "to go on" if status.state == "interrupted" else "to write them"
         # On one line, so that it can be copied from a terminal.
-        parts.append(Text(f"\nto go on{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
+        parts.append(Text(f"\n{purpose}{hint}:\n  {command}", no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
@@ -97,6 +100,8 @@ def _facts(status: SweepStatus) -> list[tuple[str, str]]:
         )
     if devices_text := _devices_text(status):
         facts.append(("devices", devices_text))
+    if unwritten_text := _unwritten_text(status):
+        facts.append(("MLflow", unwritten_text))
     if time_text := _time_text(status):
         facts.append(("time left", time_text))
     if status.starts:
@@ -120,17 +125,38 @@ def _state_text(status: SweepStatus) -> str:
     return text
 
 
+def _unwritten_text(status: SweepStatus) -> str:
+    """Describe what an MLflow store lacks of a sweep; "" if nothing is known to lack."""
+    part = status.unwritten
+    if part is None or (status.state == "interrupted" and not part.run_count):
+        return ""
+    match part.run_count:
+        case None:
+            lack = "may lack runs and the tables of this sweep"
+        case 0:
+            lack = "lacks the tables of this sweep"
+        case count:
+            lack = f"lacks up to {format_count(count, 'run')} of this sweep"
+    store = f"the store {part.store}" if part.store else "the store of the home folder"
+    flag = f" --tracking-uri {part.store}" if part.store else ""
+    return f"{store} {lack}: `python -m orchestrator sync{flag}` or the command below writes them"
+
+
 def _devices_text(status: SweepStatus) -> str:
     """Describe how many runs are trained at a time, and where the ended ones were trained."""
     parts = []
     if status.max_concurrent_runs is not None:
         parts.append(f"{format_count(status.max_concurrent_runs, 'run')} at a time")
     if status.devices:
-        devices = ", ".join(
+        devices = " and ".join(
             f"{format_count(count, 'run')} on {device}" for device, count in status.devices.items()
         )
-        hosts = ", ".join(f"{host} {count}" for host, count in status.hosts.items())
-        parts.append(f"ended {devices} ({hosts})")
+        hosts = ", ".join(
+            host if len(status.hosts) == 1 else f"{host} ({format_count(count, 'run')})"
+            for host, count in status.hosts.items()
+        )
+        machines = "machine" if len(status.hosts) == 1 else "machines"
+        parts.append(f"trained so far: {devices}, {machines} {hosts}")
     return "; ".join(parts)
 
 
@@ -151,12 +177,18 @@ def _starts_text(starts: Sequence[Start]) -> str:
     if last.state == "running":
         text = f"{elapsed} since the start, whose forecast was {forecast}"
     elif last.state == "ended" and last.elapsed_seconds:
-        text += f" ({100 * (last.forecast_seconds / last.elapsed_seconds - 1):+.0f} %)"
+        text += _forecast_error(last.forecast_seconds / last.elapsed_seconds - 1)
     if len(starts) > 1:
         total_seconds = sum(start.elapsed_seconds for start in starts)
         count_text = format_count(len(starts), "start")
         text += f"; in all {count_text} {format_duration(total_seconds)}"
     return text
+
+
+def _forecast_error(error: float) -> str:
+    """Describe the relative error of a forecast, such as ", 25 % too long"; "" if it is small."""
+    percent = round(100 * abs(error))
+    return f", {percent} % too {'long' if error > 0 else 'short'}" if percent else ""
 
 
 def _phases_table(phases: Sequence[PhaseStatus]) -> Table:

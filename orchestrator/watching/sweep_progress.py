@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.planning.sizes import phase_sizes
 from orchestrator.watching.progress_record import (
     MAX_STARTS,
-    Failure,
     PhaseProgress,
     ProgressRecord,
+    RunFailure,
     RunProgress,
     Start,
     StartState,
@@ -365,7 +365,7 @@ class ProgressFile:
             if state == "running"
             else [],
             failures=[
-                Failure(
+                RunFailure(
                     run.spec.digest, str(run.phase), run.spec.method, run.spec.scenario, run.reason
                 )
                 for run in list(progress.sweep.failed_runs)

@@ -21,7 +21,7 @@ from orchestrator.watching.progress_record import (
     read_progress,
 )
 from reports.plan_record import PLAN_FILE
-from reports.store import no_such_sweep
+from reports.store import MASK, no_such_sweep
 from reports.words import printable
 from search_spaces.files import is_study_path, read_study_file
 from trainables.errors import HomeError, RecordError
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.home import Home
-    from orchestrator.tracking.archive import SweepArchive
-    from orchestrator.watching.progress_record import Failure, RunProgress, Start
+    from orchestrator.tracking.archive import SweepArchive, UnwrittenPart
+    from orchestrator.watching.progress_record import RunFailure, RunProgress, Start
     from reports.plan_record import HyperparameterValues, PlanRecord
     from trainables.run.protocols import Protocol
     from trainables.run.result import RunResult
@@ -93,7 +93,7 @@ class FailedRunStatus:
         log: path of the log file of the run; None if it has none.
     """
 
-    failure: Failure
+    failure: RunFailure
     log: str | None
 
     @property
@@ -128,8 +128,12 @@ class SweepStatus:
         starts: starts of the sweep, each with its forecast and the time that it took.
         notices: notices about the machine since the last start.
         command: command that continues the sweep.
-        has_exact_command: whether `command` has the flags of the last start, which sweeps of older
+        has_recorded_flags: whether `command` has the flags of the last start, which sweeps of older
             versions did not record.
+        has_exact_command: whether `command` can be typed as it is: it has these flags, and no
+            password was replaced by ***.
+        unwritten: part of the sweep that an MLflow store lacks; None if nothing is known to lack,
+            or a process carries it out.
     """
 
     study: str
@@ -150,7 +154,9 @@ class SweepStatus:
     starts: list[Start]
     notices: list[str]
     command: str
+    has_recorded_flags: bool
     has_exact_command: bool
+    unwritten: UnwrittenPart | None
 
     @property
     def total(self) -> int:
@@ -261,6 +267,9 @@ class StatusReader:
         }
         ended = [summary for summary in summaries.values() if isinstance(summary, RunSummary)]
         has_time = progress is not None and state != "finished"
+        command = continuing_command(
+            progress.flags if progress else {"study": plan.study}, self._home.path
+        )
         return SweepStatus(
             study=plan.study,
             title=plan.title,
@@ -288,10 +297,10 @@ class StatusReader:
             silent_seconds=_silent_seconds(progress) if progress and is_training else None,
             starts=progress.starts if progress else [],
             notices=progress.notices if progress else [],
-            command=continuing_command(
-                progress.flags if progress else {"study": plan.study}, self._home.path
-            ),
-            has_exact_command=progress is not None,
+            command=command,
+            has_recorded_flags=progress is not None,
+            has_exact_command=progress is not None and MASK not in command,
+            unwritten=None if state == "running" else archive.read_unwritten(),
         )
 
     def _plan(self, archive: SweepArchive) -> PlanRecord:

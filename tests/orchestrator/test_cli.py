@@ -182,6 +182,10 @@ USAGE = {
     "no number": (("sweep", "digits", "--trials", "many"), ["--trials"]),
     "no study": (("sweep",), ["study"]),
     "unknown command": (("swep", "digits"), ["swep", "sweep"]),
+    "a measure that is none": (
+        ("report", "--spread", "foo"),
+        ["--spread: unknown measure 'foo': known: ci95, sd, sd0, se"],
+    ),
     "a seed below 0": (("train", "digits", "--seed", "-1"), ["--seed"]),
     "a port that is none": (("ui", "--port", "99999"), ["--port"]),
 }
@@ -206,6 +210,10 @@ def test_missing_data_is_refused(fault: Callable[..., str], tmp_path: Path) -> N
 
 def test_an_unwritable_home_is_refused(fault: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    for words in (("status",), ("logs", "a"), ("sweep", "digits")):
+        assert f"--home {tmp_path}/file: this is a file: name a folder" in fault(
+            *words, "--home", "file"
+        )
     assert "--home" in fault("sweep", "digits", "--home", "file/home")
 
 
@@ -319,6 +327,14 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert "7 trials × 1 seed" in process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [(), ("launch",), ("data",), ("sweeps",)])
+def test_a_group_alone_prints_its_help(group: tuple[str, ...]) -> None:
+    alone = call_command(*group)
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert " ".join((*group, "[OPTIONS] COMMAND")) in alone.stdout.partition("\n")[0]
+    assert alone.stdout == call_command(*group, "--help").stdout
 
 
 @pytest.mark.parametrize("group", [(), ("data",)])

@@ -12,7 +12,9 @@ from orchestrator.commands import noise as noise_command
 from orchestrator.commands import sweep as sweep_command
 from orchestrator.flags import Locations, StudyFlags, command_line, flags_of
 from orchestrator.home import DEFAULT_HOME
+from orchestrator.sweeping import search_storage
 from search_spaces.resolve import matched_recipe, resolve
+from trainables import databases
 from trainables.errors import StudyError, UserError
 
 
@@ -209,6 +211,21 @@ def test_a_login_that_is_not_encoded_is_refused(login: str) -> None:
     with pytest.raises(UserError, match=f"^--search-storage: the {message}") as of_searches:
         Locations(search_storage=uri)
     assert "sec" not in f"{of_store.value} {of_searches.value}"
+
+
+@pytest.mark.parametrize(
+    ("installed", "driver"),
+    [(["psycopg2", "psycopg"], "psycopg2"), (["psycopg"], "psycopg"), ([], "psycopg2")],
+)
+def test_a_store_and_the_searches_in_postgresql_have_the_same_driver(
+    monkeypatch: pytest.MonkeyPatch, installed: list[str], driver: str
+) -> None:
+    monkeypatch.setattr(databases, "find_spec", lambda name: name in installed)
+    url = "postgresql://me:s%40cret@host:5432/db?host=/run"
+    assert Locations(tracking_uri=url).store_uri == url.replace("sql://", f"sql+{driver}://")
+    assert search_storage._parse(url).drivername == f"postgresql+{driver}"
+    for other in ("postgresql+pg8000://host/db", "http://host:5000", "sqlite:////a/b.db"):
+        assert Locations(tracking_uri=other).store_uri == other
 
 
 @pytest.mark.parametrize(

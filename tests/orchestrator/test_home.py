@@ -223,3 +223,16 @@ def test_incomplete_files_are_removed_unless_the_folder_is_in_use(tmp_path: Path
     assert path.exists()
     home.remove_incomplete_files()
     assert sorted(folder.iterdir()) == [kept]
+
+
+def test_a_digest_is_completed_or_the_candidates_are_named(tmp_path: Path) -> None:
+    home = Home(tmp_path / "my home")
+    for number in range(6):
+        (home.path / "runs" / f"ab{number}{'0' * 61}").mkdir(parents=True)
+    assert home.full_digest("ab3") == f"ab3{'0' * 61}"
+    names = ", ".join(f"ab{number}000000000" for number in range(5))
+    with pytest.raises(UserError, match=rf"^the digests of 6 runs begin with 'ab' \({names}, …\)"):
+        home.full_digest("ab")
+    advice = f"`python -m orchestrator ui --home '{home.path}'` shows the recorded runs"
+    with pytest.raises(UserError, match=f"begins with 'c': {advice}$"):
+        home.full_digest("c")

@@ -10,6 +10,8 @@ from orchestrator import slurm
 from orchestrator.slurm import (
     SlurmCommandError,
     check_job_script,
+    check_names,
+    check_value,
     max_array_size,
     parse_options,
     run_slurm_command,
@@ -63,11 +65,48 @@ def test_options_are_parsed_and_quoted() -> None:
         ("comment=a\n#SBATCH --uid=0", "one line of printable characters"),
         ("array=1-9", "cannot be chosen"),
         ("--wrap=rm", "cannot be chosen"),
+        ("time=foo", r"^--sbatch time=foo: write MINUTES, .*, such as 1-12:00:00$"),
+        ("time", r"^--sbatch time=: write MINUTES"),
+        ("mem-per-gpu=1.5G", r"^--sbatch mem-per-gpu=1.5G: write a whole number of megabytes"),
     ],
 )
 def test_other_texts_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_options([text])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("time", ["5", "5:30", "1:05:30", "1-2", "1-02:30", "1-02:30:00", "0", "UNLIMITED"]),
+        ("mem", ["0", "500", "32G", "32GB", "1t"]),
+        ("partition", ["foo", ""]),
+    ],
+)
+def test_values_that_sbatch_accepts(name: str, values: list[str]) -> None:
+    for value in values:
+        check_value("", name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("time", ["foo", "5m", "1d", "1:2:3:4", "1-2:3:4:5", "1-", "", "-1"]),
+        ("mem", ["foo", "1.5G", "32GiB", "-1"]),
+    ],
+)
+def test_values_that_sbatch_refuses(name: str, values: list[str]) -> None:
+    for value in values:
+        with pytest.raises(UserError, match=f"^--{name} {value}: write "):
+            check_value(f"--{name} ", name, value)
+
+
+def test_unknown_options_are_refused_with_a_suggestion() -> None:
+    check_names(["constraint", "tres-per-task", "exclusive"])
+    with pytest.raises(UserError, match=r"^--sbatch qqs: .* such option: did you mean 'qos'\? \("):
+        check_names(["qqs"])
+    with pytest.raises(UserError, match="no such option: see `man sbatch`"):
+        check_names(["foo-bar-baz"])
 
 
 def test_a_machine_without_slurm_is_told_in_one_line(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1_000_000
 """Size of a log file, in bytes, above which a new attempt drops its older half."""
 MAX_ATTEMPT_BYTES = 200_000
-"""Largest total size of the warnings that one attempt writes, in bytes."""
+"""Size of the warnings of one attempt, in bytes, above which it writes no more of them."""
 MAX_MESSAGE_LENGTH = 20_000
 """Largest length of one message, in characters; of longer ones, the middle is left out."""
 
@@ -72,14 +72,20 @@ class RunLog:
         Args:
             message: text of one line or more.
         """
+        self._append(message)
+
+    def _append(self, message: str) -> int:
+        """Append a message as `write` does, and return its size in the file, in bytes."""
         if len(message) > MAX_MESSAGE_LENGTH:
             half = MAX_MESSAGE_LENGTH // 2
             message = f"{message[:half]}\n[...]\n{message[-half:]}"
         first_line, *lines = message.rstrip().splitlines() or [""]
         time = datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="seconds")
         text = "".join(f"{line}\n" for line in (f"{time} {first_line}", *(f"  {x}" for x in lines)))
+        content = text.encode(errors="backslashreplace")
         with suppress(OSError), self._path.open("ab") as file:
-            file.write(text.encode(errors="backslashreplace"))
+            file.write(content)
+        return len(content)
 
     def write_warning(self, message: str) -> None:
         """Append a warning, unless it was written before or many others were.
@@ -90,8 +96,7 @@ class RunLog:
         if message in self._seen or self._warning_bytes > MAX_ATTEMPT_BYTES:
             return
         self._seen.add(message)
-        self._warning_bytes += len(message[:MAX_MESSAGE_LENGTH].encode(errors="replace"))
-        self.write(message)
+        self._warning_bytes += self._append(message)
         if self._warning_bytes > MAX_ATTEMPT_BYTES:
             self.write("too many warnings: later ones of this attempt are left out")
 

@@ -76,7 +76,7 @@ def test_a_run_that_repeats_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     specs = fake_trainings(monkeypatch, TRACE, [dict(row) for row in TRACE])
     (check,) = check_determinism(tmp_path)
     assert (check.name, check.level) == ("bits on CPU", "ok")
-    assert "the same 2 epochs on cpu: AVX2" in check.text
+    assert "the same bits (cpu: AVX2, 1 thread)" in check.text
     assert specs[0].digest == specs[1].digest
     assert (specs[0].method, specs[0].recipe.epochs) == ("nal", 3)
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ def test_an_interrupted_sweep_names_its_command(tmp_path: Path, swept: Driver) -
     (check,) = check_sweeps(Locations(home_dir=tmp_path))
     assert check.name == f"sweep {swept.sweep.plan.digest[:12]}"
     assert check.level == "warning"
-    assert check.text == "small: interrupted, 5 finished"
+    assert check.text == "study small, interrupted; runs: 5 finished"
     assert check.advice == f"`python -m orchestrator sweep small --home {tmp_path}` goes on"
 
 
@@ -64,7 +64,7 @@ def test_an_interrupted_sweep_names_its_command(tmp_path: Path, swept: Driver) -
 def test_a_finished_sweep_is_ok(tmp_path: Path) -> None:
     save_plan(Driver(small_plan(), tmp_path).run())
     (check,) = check_sweeps(Locations(home_dir=tmp_path))
-    assert (check.level, check.text) == ("ok", "small: finished, 14 finished")
+    assert (check.level, check.text) == ("ok", "study small, finished; runs: 14 finished")
 
 
 def test_a_damaged_record_and_plan_are_problems(tmp_path: Path, swept: Driver) -> None:
@@ -160,7 +160,7 @@ def test_disk_space_and_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("swept")
 def test_datasets_of_sweeps_must_be_there(tmp_path: Path) -> None:
     (check,) = check_datasets(tmp_path / "data", Home(tmp_path))
-    assert "present: digits (sweeps know " in check.text
+    assert "present: digits (content of the sweeps in this home: " in check.text
     assert "missing: cifar10, " in check.text
     (path,) = tmp_path.glob("sweeps/*/plan.json")
     path.write_text(path.read_text().replace('"name": "digits"', '"name": "cifar10"'))

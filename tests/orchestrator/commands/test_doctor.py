@@ -25,6 +25,9 @@ def test_each_check_is_a_line(tmp_path: Path) -> None:
     names = [line[:10].strip() for line in done.stdout.splitlines()[1:]]
     assert names == ["versions", "devices", "bits", "disk", "data", "MLflow"]
     assert list(tmp_path.iterdir()) == []
+    steps = done.stderr.splitlines()
+    assert steps[2].startswith("training a small run in two processes, one after the other")
+    assert len(steps) == 9
 
 
 @pytest.mark.usefixtures("_repeats")
@@ -56,5 +59,6 @@ def test_this_machine_computes_the_same_in_two_processes(tmp_path: Path) -> None
     done = call_command("doctor", "--home", tmp_path, "--json")
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks["bits on CPU"]["level"] == "ok", checks
-    assert "the same 3 epochs on cpu: " in checks["bits on CPU"]["text"]
+    text = checks["bits on CPU"]["text"]
+    assert "a run of 3 epochs, trained in two processes, gave the same bits (cpu: " in text
     assert done.returncode == 0

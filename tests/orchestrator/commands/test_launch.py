@@ -119,6 +119,14 @@ def test_a_uri_with_a_password_is_inherited_from_the_environment(
         (["--cpus", 1, "--set", "resources.cpus=2"], "error: --cpus 1: one run requires"),
         (["--gpus", 1], "error: --gpus 1: the runs of this study use no GPU"),
         (["--sbatch", "array=1"], "error: --sbatch array=1: this option cannot be chosen"),
+        (["--sbatch", "foo=bar"], "error: --sbatch foo: sbatch has no such option: "),
+        (["--sbatch", "time=foo"], "error: --sbatch time=foo: write MINUTES"),
+        (["--time", "foo"], "error: --time foo: write MINUTES, MINUTES:SECONDS"),
+        (["--mem", "much"], "error: --mem much: write a whole number of megabytes"),
+        (["--tracking-uri", "foo"], "error: tracking URI 'foo': MLflow no longer stores"),
+        (["--tracking-uri", "http://"], "error: tracking URI 'http://': no host"),
+        (["--search-storage", "foo"], "error: --search-storage: not the URL of a database"),
+        (["--search-storage", "mysql://h/d"], "error: --search-storage: searches cannot be stored"),
         (["--trials", -1], "error: --trials"),
     ],
 )
@@ -135,6 +143,13 @@ def test_errors_are_one_line_and_nothing_is_written(
     assert process.stderr.startswith(message)
     assert process.stderr.count("\n") == 1
     assert not home.exists()
+
+
+def test_an_option_of_a_plug_in_is_left_to_slurm(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_sbatch(tmp_path, monkeypatch, "exit 0")
+    assert launched(home, "--sbatch", "foo=bar").returncode == 0
 
 
 def test_a_study_that_does_not_exist_is_named(home: Path) -> None:

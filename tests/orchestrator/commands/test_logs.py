@@ -13,6 +13,8 @@ from orchestrator.commands import logs
 from orchestrator.home import Home
 from trainables.errors import HomeError, UserError
 from trainables.run.record import Record
+from trainables.training import run_log
+from trainables.training.run_log import RunLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,3 +64,27 @@ def test_what_has_no_log_is_named(tmp_path: Path, record: Record) -> None:
         logs.run(Home(tmp_path), record.digest, follow=False)
     with pytest.raises(UserError, match=r"no run in .* has a digest that begins with 'zz'"):
         logs.run(Home(tmp_path), "zz", follow=False)
+
+
+@pytest.mark.parametrize("appended_count", [0, 3, 30])
+def test_a_log_that_was_shortened_is_followed_line_by_line(
+    record: Record, monkeypatch: pytest.MonkeyPatch, appended_count: int
+) -> None:
+    monkeypatch.setattr(run_log, "MAX_FILE_BYTES", 1300)
+    monkeypatch.setattr(logs, "REMEMBERED_BYTES", 100)
+    log, reader = RunLog(record.log_path), logs.LogReader(record)
+    for number in range(40):
+        log.write(f"line {number}")
+    lines = reader.read_new_lines()
+    for number in range(40, 40 + appended_count):
+        log.write(f"line {number}")
+    with RunLog(record.log_path) as next_log:
+        next_log.write("attempt 2")
+    lines += reader.read_new_lines()
+    numbers = [int(line.rpartition(" ")[2]) for line in lines[:-1]]
+    kept_count = record.log_path.read_text().count("line")
+    assert kept_count < 40
+    dropped_count = max(0, appended_count - kept_count)
+    assert numbers == [*range(40), *range(40 + dropped_count, 40 + appended_count)]
+    assert lines[-1].endswith("attempt 2")
+    assert reader.read_new_lines() == []

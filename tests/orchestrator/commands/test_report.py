@@ -16,7 +16,7 @@ from orchestrator.commands.report import ReportRequest
 from orchestrator.flags import Locations
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.watching.progress_record import Failure, ProgressRecord, Start
+from orchestrator.watching.progress_record import ProgressRecord, RunFailure, Start
 from reports.figures.report import FigureRequest
 from search_spaces.schema import Phase
 from trainables.errors import HomeError, StudyError
@@ -42,7 +42,7 @@ def test_report_names_the_logs_of_failed_runs(
     archive.folder.mkdir(parents=True)
     now = "2026-01-01T00:00:00+00:00"
     start = Start("host", 1, now, 1.0, 1.0, 1, "ended")
-    failures = [Failure(text * 32, "confirm", "ce", "clean", "a bug") for text in ("ab", "cd")]
+    failures = [RunFailure(text * 32, "confirm", "ce", "clean", "a bug") for text in ("ab", "cd")]
     ProgressRecord(now, [start], {"study": "mine"}, failures=failures).write(archive.folder)
     log_path = Record(tmp_path, "cd" * 32).log_path
     log_path.parent.mkdir(parents=True)

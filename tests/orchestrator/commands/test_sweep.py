@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import runs_in_mlflow
 from plans import STUDY, Driver, small_plan
 from rich.console import Console
+from stores import fresh_store
 
 from orchestrator.commands import sweep
 from orchestrator.flags import Locations, StudyFlags
@@ -16,6 +18,8 @@ from orchestrator.home import Home
 from orchestrator.output import CommandConsole
 from orchestrator.planning import cost as costs
 from orchestrator.planning.loading import SYSTEM_METRICS_VARIABLE, load_plan
+from orchestrator.tracking.archive import iter_archives
+from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.cleaning import Cleaning
 from trainables.errors import HomeError, UserError
 
@@ -59,6 +63,35 @@ def test_neither_a_finished_sweep_nor_one_on_a_full_disk_is_measured(
     driver.run()
     assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
     assert carried_out_costs == [None]
+
+
+@pytest.mark.slow
+def test_an_interruption_while_mlflow_is_waited_for_says_how_many_runs_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    study = tmp_path / "small.yaml"
+    study.write_text(STUDY)
+    flags = StudyFlags(study=str(study))
+    locations = Locations(home_dir=tmp_path / "home", engine="inline")
+    locations.home.create()
+    uri = fresh_store(tmp_path / "home")
+    plan = load_plan(flags, locations, Console(quiet=True), may_write=True).plan
+    Driver(plan, locations.home_dir).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(BackgroundTracker, "read", interrupt)
+        with pytest.raises(KeyboardInterrupt, match=r"^interrupted after \d\d runs$"):
+            sweep.run(flags, locations, yes=False, as_json=False, dry_run=False)
+    assert [run.info.status for run in runs_in_mlflow(uri, "sweep")] == ["KILLED"]
+    (archive,) = iter_archives(locations.home_dir)
+    assert archive.read_unwritten() is None
+    assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
+    assert archive.read_unwritten() is None
+    archive.mark_unwritten(uri, None)
+    assert sweep.run(flags, locations, yes=False, as_json=False, dry_run=False) == 0
+    assert archive.read_unwritten() is None
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -264,6 +264,11 @@ def test_flags_choose_the_options_and_the_number_of_jobs() -> None:
         engine_of(Locations(engine="inline", sbatch=("partition=gpu",)))
 
 
+def test_a_home_whose_path_slurm_would_change_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^--home {tmp_path}/100%a: .* a folder without %"):
+        engine_of(Locations(home_dir=tmp_path / "100%a", engine="slurm"))
+
+
 def test_a_job_imports_no_torch_before_it_has_a_run() -> None:
     code = "import sys, orchestrator.engine.slurm_job; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.engine.slurm_queue import RunOrder, RunQueue, RunReport
+from trainables.errors import RecordError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,3 +98,15 @@ def test_jobs_and_farewells_are_remembered_once(queue: RunQueue) -> None:
     queue.say_farewell("8_0")
     assert queue.pop_farewell("8_0")
     assert not queue.pop_farewell("8_0")
+
+
+@pytest.mark.parametrize("text", ['{"order_id": "1", "rows": [], "colour": 1}', "[1]", '{"orde'])
+def test_files_of_another_version_are_one_line(queue: RunQueue, text: str) -> None:
+    assert queue.take("7_0")
+    (queue.folder / "reports" / "aa.json").write_text(text)
+    (queue.folder / "taken" / "7_0" / "aa.json").write_text(text)
+    advice = f"written by another version .*: cancel the jobs .* delete the folder {queue.folder},"
+    with pytest.raises(RecordError, match=f"reports/aa.json is damaged or was {advice}"):
+        queue.read_report("aa")
+    with pytest.raises(RecordError, match=f"taken/7_0/aa.json is damaged or was {advice}"):
+        queue.taken_orders()

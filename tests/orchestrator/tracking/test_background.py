@@ -17,6 +17,7 @@ from waiting import wait_until
 
 from orchestrator.home import Home
 from orchestrator.tracking import background, persistence
+from orchestrator.tracking.archive import SweepArchive, UnwrittenPart
 from orchestrator.tracking.background import BackgroundTracker
 from orchestrator.tracking.tracker import Tracker
 from reports.read import read_sweep
@@ -141,6 +142,12 @@ class Outage:
                 outage.written.append(result.digest)
                 outage.reasons.append(result.reason)
 
+            def start_sweep(self, *_: object) -> None:
+                outage.check()
+
+            def finish_sweep(self, *_: object) -> None:
+                outage.check()
+
             def mark_interrupted(self) -> None:
                 outage.check()
 
@@ -239,6 +246,51 @@ def test_an_interruption_does_not_wait_for_a_store_that_is_away(
         raise KeyboardInterrupt
     assert time.monotonic() - start < 5
     wait_until(lambda: not tracker._thread.is_alive())
+
+
+def test_an_interruption_says_and_records_how_many_runs_the_store_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch)
+    plan = make_plan()
+    archive = SweepArchive.of(tmp_path, plan.sweep)
+    with outage.tracker(tmp_path) as tracker:
+        tracker.start_sweep(plan, "")
+        assert archive.read_unwritten() == UnwrittenPart("", None)
+        tracker.finish_sweep(plan, {})
+    assert archive.read_unwritten() is None
+
+    tracker = outage.tracker(tmp_path)
+    tracker.start_sweep(plan, "")
+    tracker.record(recorded_result(tmp_path, 0), "train")
+    tracker.flush()
+    outage.is_away = True
+    for seed in (1, 2):
+        tracker.record(recorded_result(tmp_path, seed), "train")
+    wait_until(lambda: outage.notices != [])
+    message = (
+        r"^interrupted after 3 runs; MLflow lacks up to 2 runs that have ended "
+        r"\(`python -m orchestrator sync` writes them too\)$"
+    )
+    with pytest.raises(KeyboardInterrupt, match=message), tracker:
+        raise KeyboardInterrupt("interrupted after 3 runs")
+    assert archive.read_unwritten() == UnwrittenPart("", 2)
+    archive.mark_written("http://other")
+    assert archive.read_unwritten() is not None
+    archive.mark_written(f"sqlite:///{tmp_path}/mlflow.db")
+    assert archive.read_unwritten() is None
+
+
+def test_an_interruption_after_which_nothing_lacks_keeps_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch)
+    plan = make_plan()
+    tracker = outage.tracker(tmp_path)
+    tracker.start_sweep(plan, "")
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted after 0 runs$"), tracker:
+        raise KeyboardInterrupt("interrupted after 0 runs")
+    assert SweepArchive.of(tmp_path, plan.sweep).read_unwritten() is None
 
 
 def test_ctrl_c_ends_the_wait_for_a_store_at_once(

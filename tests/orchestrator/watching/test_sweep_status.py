@@ -23,6 +23,7 @@ from orchestrator.watching.progress_record import PROGRESS_FILE, read_progress, 
 from orchestrator.watching.status_view import status_view, sweeps_view
 from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
 from orchestrator.watching.sweep_status import StatusReader, SweepStatus
+from reports.store import mask_password
 from trainables.errors import HomeError, RecordError, UserError
 from trainables.run.record import Record
 from trainables.run.result import Status
@@ -132,7 +133,7 @@ def test_beside_a_running_sweep(tmp_path: Path) -> None:
         "75.0 %",
         f"search: nal on symmetric-0.4, {failing.spec.digest[:12]}: a bug; log: {log_path}",
         "Ray was started again",
-        "2 runs at a time; ended 2 runs on cpu (node-1 2)",
+        "2 runs at a time; trained so far: 2 runs on cpu, machine node-1",
         "whose forecast was 2 min",
     ):
         assert part in text
@@ -162,6 +163,15 @@ def test_after_a_killed_sweep_the_command_is_named(tmp_path: Path) -> None:
     assert "as of its last sign" in text
 
 
+def test_a_command_with_a_masked_password_is_not_exact(tmp_path: Path) -> None:
+    with carried_out(tmp_path) as sweeping:
+        sweeping.file._flags["tracking_uri"] = mask_password("http://me:secret@server")
+    status = sweeping.status()
+    assert (status.has_recorded_flags, status.has_exact_command) == (True, False)
+    assert "--tracking-uri 'http://me:***@server'" in status.command
+    assert "to go on, with the password in place of ***:\n" in text_of(status)
+
+
 def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
     with carried_out(tmp_path) as sweeping:
         sweeping.driver.run()
@@ -176,7 +186,41 @@ def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
         phase: {"finished": n} for phase, n in {"search": 4, "select": 4, "confirm": 6}.items()
     }
     assert status.seconds_left is None
-    assert "80 s; the forecast was 2 min (+25 %)" in text_of(status)
+    assert "80 s; the forecast was 2 min, 25 % too long " in text_of(status)
+    for elapsed_seconds, text in ((200.0, "2 min, 50 % too short "), (100.1, "2 min   ")):
+        start = replace(start, elapsed_seconds=elapsed_seconds)
+        replace(progress, starts=[start]).write(sweeping.archive.folder)
+        assert f"; the forecast was {text}" in text_of(sweeping.status())
+    several = replace(sweeping.status(), hosts={"node-1": 9, "node-2": 5})
+    assert "14 runs on cpu, machines node-1 (9 runs), node-2 (5 runs) " in text_of(several)
+
+
+@pytest.mark.parametrize(
+    ("run_count", "lack"),
+    [
+        (3, "lacks up to 3 runs of this sweep"),
+        (0, "lacks the tables of this sweep"),
+        (None, "may lack runs and the tables of this sweep"),
+    ],
+)
+def test_a_finished_sweep_that_mlflow_lacks(
+    tmp_path: Path, run_count: int | None, lack: str
+) -> None:
+    with carried_out(tmp_path) as sweeping:
+        sweeping.driver.run()
+        sweeping.save_plan()
+        sweeping.archive.mark_unwritten("http://user:secret@server", run_count)
+        assert sweeping.status().unwritten is None  # a process may still be writing it
+    status = sweeping.status()
+    assert status.state == "finished"
+    text = text_of(status)
+    assert (
+        f"the store http://user:***@server {lack}: `python -m orchestrator sync --tracking-uri "
+        "http://user:***@server` or the command below writes them"
+    ) in text
+    assert text.endswith(f"python -m orchestrator sweep small --trials 4 --home {tmp_path}\n")
+    sweeping.archive.mark_written("http://user:secret@server")
+    assert "MLflow" not in text_of(sweeping.status())
 
 
 def test_a_sweep_without_progress_file(tmp_path: Path) -> None:

@@ -105,18 +105,16 @@ def test_exceptions_have_their_traceback(path: Path) -> None:
 
 
 def test_many_warnings_stay_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_log, "MAX_ATTEMPT_BYTES", 100)
+    monkeypatch.setattr(run_log, "MAX_ATTEMPT_BYTES", 1000)
     log = RunLog(path)
-    for number in range(50):
-        log.write_warning(f"warning {number:03d}")
+    for number in range(150):  # with their times and indentations, far larger than their texts
+        log.write_warning(f"{number}\n\n\n")
+        log.write_warning(f"{number}:\na\nb")
     log.write("finished")
     lines = messages(path)
-    assert lines[-3:] == [
-        "warning 009",
-        "too many warnings: later ones of this attempt are left out",
-        "finished",
-    ]
-    assert len(lines) == 12
+    assert lines[-2:] == ["too many warnings: later ones of this attempt are left out", "finished"]
+    written = path.read_text().rpartition("\n")[0].rpartition("\n")[0].rpartition("\n")[0]
+    assert 1000 < len(written) + 1 < 1050
 
 
 def test_a_long_message_is_cut_in_the_middle(path: Path) -> None:
