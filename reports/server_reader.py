@@ -56,11 +56,11 @@ class ServerReader(StoreReader):
 
     def read_run_tags(self, run_id: str) -> Mapping[str, str] | None:
         """Return the tags of the run with an ID of MLflow's; None if there is none."""
-        from mlflow.exceptions import RestException
+        from mlflow.exceptions import MlflowException
 
         try:
             run = self._client.get_run(run_id)
-        except RestException as error:
+        except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise

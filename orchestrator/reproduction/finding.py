@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.tracking.archive import iter_archives
 from orchestrator.watching.sweep_status import StatusReader
 from reports.store import mask_password
 from reports.stored_runs import DIGEST_TAG, open_reader
@@ -90,6 +91,11 @@ def _find_cell(name: str, home: Home) -> list[str]:
         raise UserError(
             f"'{name}': a cell is STUDY/SCENARIO/METHOD, such as digits/symmetric-0.4/nal, or "
             "STUDY/SCENARIO/METHOD/tuned where a table has several"
+        )
+    if not any(iter_archives(home.path)):
+        raise UserError(
+            f"'{name}': no sweep is recorded in the home folder {home.path}: name another with "
+            "--home, or a single run by its digest"
         )
     (archive,) = StatusReader(home).archives(sweep)
     plan, _study = archive.read_plan_and_study()

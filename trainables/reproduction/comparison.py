@@ -173,7 +173,7 @@ def compare(
         )
     elif repeated is not None:
         before = list(_input_differences(result, repeated))
-        compared += [f"outcome of its {role}" for role in _input_roles(result)]
+        compared += [f"{role} of its needed run" for role in _input_roles(result)]
         differences = before or _first_trace_differences(result.trace, repeated.trace, count)
         if is_whole and result.is_final and not differences:
             differences = list(_end_differences(result, repeated, count))
@@ -218,7 +218,7 @@ def _input_differences(result: RunResult, repeated: RunResult) -> Iterator[Diffe
     for role in _input_roles(result):
         values = [each.provenance.get(f"input.{role}", "none") for each in (result, repeated)]
         if values[0] != values[1]:
-            yield Difference(0, f"outcome of its {role}", *(value[:12] for value in values))
+            yield Difference(0, f"{role} of its needed run", *(value[:12] for value in values))
     if result.split != repeated.split:
         yield Difference(0, "training samples", result.split[:12], repeated.split[:12])
 

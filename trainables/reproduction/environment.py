@@ -58,7 +58,7 @@ def recorded_environment(home: Path, provenance: Mapping[str, str]) -> dict[str,
     versions: dict[str, str] = {}
     with suppress(OSError, ValueError, TypeError):
         versions = {
-            str(name): str(version) for name, version in json.loads(path.read_text()).items()
+            str(name): str(version) for name, version in dict(json.loads(path.read_text())).items()
         }
     return _selected({**versions, **provenance})
 
