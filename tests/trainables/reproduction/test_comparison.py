@@ -73,7 +73,7 @@ def test_the_first_epoch_that_differs_is_named(metric: str, old: float, new: flo
         repr(old),
         repr(new),
     )
-    assert list(comparison.lines())[0].endswith(": differs from epoch 4")
+    assert next(iter(comparison.lines())).endswith(": differs from epoch 4")
     assert list(comparison.lines())[1:] == [
         f"  {metric} {old!r} recorded, {new!r} now",
         "  nothing that is recorded about the environment differs",
@@ -139,7 +139,7 @@ def test_other_labels_differ_before_the_first_epoch() -> None:
     recorded = recorded_run()
     comparison = compared(recorded, None, labels=text_hash("other"))
     assert (comparison.verdict, comparison.first_epoch) == (Verdict.DIFFERS, 0)
-    assert list(comparison.lines())[0].endswith(": differs before epoch 1")
+    assert next(iter(comparison.lines())).endswith(": differs before epoch 1")
     unusable = compared(recorded, None, labels="")
     assert str(unusable.differences[0]) == "a run that it needs usable recorded, not usable now"
 
@@ -214,7 +214,7 @@ def test_means_may_differ_by_half_a_point_where_rounding_does(
     assert comparison.verdict is verdict
     assert comparison.largest_points == pytest.approx(100 * abs(shift))
     if verdict is Verdict.WITHIN_TOLERANCE:
-        assert list(comparison.lines())[0].endswith(
+        assert next(iter(comparison.lines())).endswith(
             "within tolerance (differs from epoch 1, but mean accuracies by at most 0.49 points; "
             "0.5 are allowed)"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_result
@@ -13,6 +13,9 @@ from factories import make_result
 from trainables.errors import NalError, UserError
 from trainables.reproduction.process import Retraining
 from trainables.reproduction.recorded import RecordedRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN = RecordedRun(make_result(), is_altered=False, environment={}, is_need=False)
 
@@ -41,7 +44,7 @@ def test_an_error_of_the_process_is_raised(
         "import json, sys; json.load(sys.stdin);"
         f"print(json.dumps({{'error': 'no data', 'is_user_error': {is_user_error}}}))"
     )
-    with pytest.raises(NalError, match="^no data$") as caught:
+    with pytest.raises(NalError, match=r"^no data$") as caught:
         carry_out(code, tmp_path)
     assert type(caught.value) is kind
 
