@@ -195,7 +195,7 @@ class DatabaseReader(StoreReader):
             .join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid)
             .where(RUNS.c.run_uuid == run_id, RUNS.c.lifecycle_stage == ACTIVE)
         )
-        return dict(self._connection.execute(query)) or None
+        return dict(self._connection.execute(query).all()) or None
 
     def read_histories(
         self, run_ids: Sequence[str], metric: str

@@ -46,9 +46,10 @@ def run(locations: Locations, name: str, folder: Path | None, *, allow_code: boo
     with console.status("writing the bundle"):
         code = write_bundle(runs, locations, folder)
     need_count = sum(recorded.is_need for recorded in runs)
-    needs = f" and {format_count(need_count, 'run')} that it needs" if need_count else ""
+    named_text = format_count(len(runs) - need_count, "run")
+    needs = f" and {format_count(need_count, 'needed run')}" if need_count else ""
     console.print(
-        f"{folder}: {format_count(len(runs) - need_count, 'run')}{needs}, "
+        f"{folder}: {named_text}{needs}, "
         f"{format_size(folder_bytes(folder))}\ncode: {code}\n"
         "data: not included, README.md says where to get them\n"
         f"train again and compare: {folder}/reproduce.sh",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from trainables.reproduction.comparison import Comparison, Row
     from trainables.reproduction.recorded import RecordedRun
 
+MAX_SHOWN_HASHES = 5
+"""Largest number of hashes of labels that are printed."""
 START_SECONDS = 5.0
 """Wall time until PyTorch is imported and the data are read, in seconds."""
 
@@ -146,9 +148,12 @@ def _facts(runs: Sequence[RecordedRun], epochs: int | None) -> list[tuple[str, s
     title = named[0].spec.title if len(named) == 1 else format_count(len(named), "run")
     need_count = len(runs) - len(named)
     if need_count:
-        title += f", and {format_count(need_count, 'run')} that it needs"
+        needs = "it needs" if len(named) == 1 else "they need"
+        title += f", and {format_count(need_count, 'run')} that {needs}"
     counts = sorted({recorded.compared_epochs(epochs) for recorded in named})
-    compared = [f"{' or '.join(map(str, counts))} epochs, bit for bit", "noisy labels"]
+    *fewer, last = counts
+    epoch_text = " or ".join((*map(str, fewer), format_count(last, "epoch")))
+    compared = [f"{epoch_text}, bit for bit", "noisy labels"]
     if need_count:
         compared.append("outcomes of needed runs")
     if epochs is None and any(recorded.result.weights for recorded in runs):
@@ -168,5 +173,7 @@ def _facts(runs: Sequence[RecordedRun], epochs: int | None) -> list[tuple[str, s
 
 
 def _shortened(hashes: Iterable[str]) -> str:
-    """Return the beginnings of some SHA-256, each once."""
-    return ", ".join(dict.fromkeys(each[:12] for each in hashes))
+    """Return the beginnings of some SHA-256, each once, and the number of further ones."""
+    beginnings = list(dict.fromkeys(each[:12] for each in hashes))
+    more = len(beginnings) - MAX_SHOWN_HASHES
+    return ", ".join(beginnings[:MAX_SHOWN_HASHES]) + (f" and {more} more" if more > 0 else "")

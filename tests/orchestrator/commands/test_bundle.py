@@ -75,7 +75,7 @@ def test_a_bundle_runs_in_an_empty_environment(tmp_path: Path) -> None:
     written = tmp_path / "written"
     done = call_command("bundle", digest[:8], "--home", home.path, "--out", written)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith(f"{written}: 1 run and 1 run that it needs, ")
+    assert done.stdout.splitlines()[0].startswith(f"{written}: 1 run and 1 needed run, ")
     bundle = tmp_path / "elsewhere" / "bundle"
     bundle.parent.mkdir()
     written.rename(bundle)
