@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from trainables.datasets import download_missing
 from trainables.errors import NalError
+from trainables.extensions import is_extension
 from trainables.reproduction.comparison import overall_verdict
 from trainables.reproduction.process import RETRAINING_MODULE, Retraining
 from trainables.reproduction.recorded import RecordedRun, check_epochs, read_with_needs
@@ -91,7 +92,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     """Train the runs again, and return the exit code."""
     runs = read_with_needs(arguments.record, arguments.run)
     check_epochs(runs, arguments.epochs)
-    for name in {run.spec.dataset for run in runs}:
+    for name in {run.spec.dataset for run in runs if not is_extension(run.spec.dataset)}:
         download_missing(name, arguments.data_dir, lambda _received, _total: None)
     with tempfile.TemporaryDirectory() as home:
         retraining = Retraining(

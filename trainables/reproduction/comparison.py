@@ -177,6 +177,8 @@ def compare(
         differences = before or _first_trace_differences(result.trace, repeated.trace, count)
         if is_whole and result.is_final and not differences:
             differences = list(_end_differences(result, repeated, count))
+            if result.status is Status.DIVERGED:
+                compared.append("divergence")
             if result.weights:
                 compared.append("weights")
     environment_changes = tuple(environment_differences(recorded.environment, environment))

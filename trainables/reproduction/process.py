@@ -84,7 +84,7 @@ class Retraining:
             "cache_dir": str(self.cache_dir),
             "runs": [
                 {
-                    "digest": run.digest,
+                    "spec": run.spec.to_dict(),
                     "epochs": run.compared_epochs(self.epochs),
                     "labels": run.result.labels.sha256,
                 }

@@ -19,6 +19,7 @@ from trainables.errors import NalError
 from trainables.extensions import load_file
 from trainables.reproduction.environment import present_environment
 from trainables.run.record import Record, write_once
+from trainables.run.spec import RunSpec
 from trainables.run_data.labels import label_file_path
 from trainables.training.devices import device_name, pick_device
 from trainables.training.job import describe_crash
@@ -26,8 +27,6 @@ from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from trainables.run.spec import RunSpec
 
 STUDY = "reproduce"
 """Name of the study in records of runs that were trained again."""
@@ -37,8 +36,8 @@ def main() -> None:
     """Read a JSON request from standard input, train its runs, and write messages.
 
     The keys of the request are "recorded" and "home" (home folders with the records and for the
-    runs that are trained again), "data_dir", "cache_dir", and "runs": for each
-    run, after those that it needs, its "digest", number of "epochs" and recorded "labels".
+    runs that are trained again), "data_dir", "cache_dir", and "runs": for each run, after those
+    that it needs, its "spec", number of "epochs" and recorded "labels".
     """
     request = json.load(sys.stdin)
     output = sys.stdout
@@ -65,10 +64,8 @@ def _train_runs(request: dict[str, Any], send: Callable[..., None]) -> None:
     read_dataset = cache(lambda name: load(name, data_dir, cache_dir))
     send(environment=present_environment(device_name(pick_device())))
     for entry in request["runs"]:
-        record = Record(recorded_home, entry["digest"])
-        spec = record.read_spec()
-        assert spec is not None  # noqa: S101 - its result was read before
-        for file in record.read_code_files():
+        spec = RunSpec.from_dict(entry["spec"])
+        for file in Record(recorded_home, spec.digest).read_code_files():
             if file.sha256 in spec.code.values():
                 load_file(file)
         _copy_annotations(spec, recorded_home, home)

@@ -15,6 +15,7 @@ from small_runs import recipe, runnable
 
 from orchestrator.engine import temp_dirs
 from trainables.run.record import Record
+from trainables.run.result import Status
 from trainables.run.spec import REVISION
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def test_runs_are_identical_in_other_processes_beside_each_other(tmp_path: Path)
 @pytest.mark.slow
 def test_an_altered_number_is_told_to_differ_at_its_epoch(tmp_path: Path) -> None:
     home = create_home(tmp_path / "home")
-    intact, altered, elsewhere, forged = specs = nal_runs(4)
+    intact, altered, elsewhere, forged, relabelled = nal_runs(5)
+    diverging = runnable(seed=5, recipe=recipe(4, learning_rate=1e9))
+    specs = [intact, altered, elsewhere, forged, relabelled, diverging]
     record(home, *specs)
     write_cell(home, specs)
     path = home.path / "runs" / altered.digest / "result.json"
@@ -83,13 +86,16 @@ def test_an_altered_number_is_told_to_differ_at_its_epoch(tmp_path: Path) -> Non
     number = content["trace"][2]["train/loss"]
     content["trace"][2]["train/loss"] += 1e-6
     path.write_text(json.dumps(content))
-    for spec, provenance in ((elsewhere, {"torch": "1.0.0"}), (forged, {})):
+    provenances = {elsewhere: {"torch": "1.0.0"}, forged: {}, relabelled: {}}
+    for spec, provenance in provenances.items():
         target = Record(home.path, spec.digest)
         result = target.read_result()
         assert result is not None
         trace = [dict(row) for row in result.trace]
         trace[1]["test/accuracy"] += 0.001
         changed = replace(result, trace=trace, provenance={**result.provenance, **provenance})
+        if spec is relabelled:
+            changed = replace(changed, labels=replace(result.labels, sha256="0" * 64))
         target.write_result(changed)
 
     done = call_command("reproduce", "digits/symmetric-0.4/nal", "--home", home.path)
@@ -112,6 +118,13 @@ def test_an_altered_number_is_told_to_differ_at_its_epoch(tmp_path: Path) -> Non
     assert statement.startswith("within tolerance (differs from epoch 2, but mean accuracies by")
     assert "torch: 1.0.0 recorded" in reason
     assert texts(forged)[0] == "differs from epoch 2"
+    statement, difference, *_ = texts(relabelled)
+    assert statement == "differs before epoch 1"
+    assert difference.startswith("  noisy labels 000000000000 recorded, ")
+    assert texts(diverging) == ["identical (0 epochs, noisy labels, divergence)"]
+    diverged = Record(home.path, diverging.digest).read_result()
+    assert diverged is not None
+    assert diverged.status is Status.DIVERGED
 
     first_epochs = ("--epochs", 2, "--home", home.path, "--json")
     done = call_command("reproduce", altered.digest, *first_epochs)
