@@ -110,18 +110,31 @@ def is_allowed(file: CodeFile, *, allow_code: bool = False) -> bool:
 def load_recorded_code(record: Record, sha256s: Collection[str], *, allow_code: bool) -> None:
     """Execute code files that the record of a run contains, if the user allows it.
 
-    Args:
-        record: record of the run.
-        sha256s: SHA-256 of the files to execute. Of installed packages, which are not in the
-            record, nothing is executed here.
-        allow_code: whether the files are executed without asking the user.
+    The arguments and errors are those of `allowed_recorded_code`.
 
     Raises:
-        CodeError: if the user has not allowed a file, or it cannot be executed.
+        CodeError: if a file cannot be executed.
+    """
+    for file in allowed_recorded_code(record, sha256s, allow_code=allow_code):
+        load_file(file)
+
+
+def allowed_recorded_code(
+    record: Record, sha256s: Collection[str], *, allow_code: bool
+) -> list[CodeFile]:
+    """Return code files that the record of a run contains, if the user allows their execution.
+
+    Args:
+        record: record of the run.
+        sha256s: SHA-256 of the files to execute. Installed packages are not in the record.
+        allow_code: whether the files may be executed without asking the user.
+
+    Raises:
+        CodeError: if the user has not allowed a file.
         RecordError: if a file has been changed since it was recorded.
     """
-    for file in record.read_code_files():
-        if file.sha256 in sha256s:
-            if not is_allowed(file, allow_code=allow_code):
-                raise file.not_allowed_error()
-            load_file(file)
+    files = [file for file in record.read_code_files() if file.sha256 in sha256s]
+    for file in files:
+        if not is_allowed(file, allow_code=allow_code):
+            raise file.not_allowed_error()
+    return files

@@ -502,6 +502,58 @@ def logs(
     raise typer.Exit(logs_command.run(locations.home, run, follow=follow))
 
 
+NamedRunArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The beginning of a run's digest; its ID in MLflow; or STUDY/SCENARIO/METHOD for all "
+        "seeds of a cell, such as cifar10/symmetric-0.4/nal, with /tuned or /reference for one of "
+        "several."
+    ),
+]
+
+
+@app.command()
+@with_flags("run", "epochs", "home_dir", "data_dir", "tracking_uri", "allow_code", "json")
+def reproduce(
+    run: NamedRunArgument,
+    locations: Locations,
+    epochs: Annotated[
+        int | None, typer.Option(help="Compare the first epochs only. [default: all]")
+    ] = None,
+    allow_code: AllowCodeFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train recorded runs again, and compare them bit for bit.
+
+    The runs that a run needs are trained again too. Exit code: 0 identical; 3 within tolerance, on
+    another device or other libraries; 4 differs.
+    """
+    from orchestrator.commands import reproduce as reproduce_command
+
+    raise typer.Exit(
+        reproduce_command.run(locations, run, epochs, allow_code=allow_code, as_json=json)
+    )
+
+
+@app.command()
+@with_flags("run", "out", "home_dir", "data_dir", "tracking_uri", "allow_code")
+def bundle(
+    run: NamedRunArgument,
+    locations: Locations,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="New folder. [default: bundle-RUN]")
+    ] = None,
+    allow_code: AllowCodeFlag = False,
+) -> None:
+    """Write a folder with which others train recorded runs again.
+
+    It has the records, noisy labels, package versions, code and a script, but no data.
+    """
+    from orchestrator.commands import bundle as bundle_command
+
+    raise typer.Exit(bundle_command.run(locations, run, out, allow_code=allow_code))
+
+
 @app.command()
 @with_flags(
     *("run", "home_dir", "data_dir", "out", "count", "score", "probabilities", "allow_code"),

@@ -68,21 +68,24 @@ class ProgressBars(Progress):
 
     def on_start(self, task: Task) -> None:
         """Add a progress bar for the run."""
-        spec = task.spec
-        self._bars[spec.digest] = self.add_task(
-            run_title(spec), total=spec.recipe.epochs, metrics=""
-        )
+        self.add_run(task.spec, task.spec.recipe.epochs)
+
+    def add_run(self, spec: RunSpec, epochs: int) -> None:
+        """Add a progress bar for a run that is trained for some epochs."""
+        self._bars[spec.digest] = self.add_task(spec.title, total=epochs, metrics="")
 
     def on_report(self, task: Task, row: Row) -> None:
         """Update the run's progress bar and latest metrics."""
+        self.update_run(task.spec.digest, row)
+
+    def update_run(self, digest: str, row: Row) -> None:
+        """Update the progress bar and the latest metrics of the run with a digest."""
         metrics_text = "  ".join(
             metric_format.format(row[name])
             for name, metric_format in METRIC_FORMATS.items()
             if name in row
         )
-        self.update(
-            self._bars[task.spec.digest], completed=row.get("epoch", 0), metrics=metrics_text
-        )
+        self.update(self._bars[digest], completed=row.get("epoch", 0), metrics=metrics_text)
 
     def on_notice(self, text: str) -> None:
         """Print the notice above the progress bars."""
@@ -90,11 +93,6 @@ class ProgressBars(Progress):
 
     def on_end(self, task: Task) -> None:
         """Do nothing, so that the progress bar of the ended run stays visible."""
-
-
-def run_title(spec: RunSpec) -> str:
-    """Return the title of a run, such as "nal on symmetric-0.4, seed 0"."""
-    return f"{spec.method} on {spec.scenario}, seed {spec.seeds.init}"
 
 
 def _run_lines(run: RunningRun, *, one_line: bool) -> list[list[RenderableType]]:

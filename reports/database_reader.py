@@ -188,6 +188,15 @@ class DatabaseReader(StoreReader):
             tags[run_id][name] = value
         return [TaggedRun(run_id, status, tags[run_id]) for run_id, status in statuses.items()]
 
+    def read_run_tags(self, run_id: str) -> Mapping[str, str] | None:
+        """Return the tags of the run with an ID of MLflow's; None if there is none."""
+        query = (
+            select(TAGS.c.key, TAGS.c.value)
+            .join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid)
+            .where(RUNS.c.run_uuid == run_id, RUNS.c.lifecycle_stage == ACTIVE)
+        )
+        return dict(self._connection.execute(query).all()) or None
+
     def read_histories(
         self, run_ids: Sequence[str], metric: str
     ) -> dict[str, list[tuple[int, float]]]:

@@ -54,6 +54,18 @@ class ServerReader(StoreReader):
         """Return no run, since a server has no request for tags alone."""
         return []
 
+    def read_run_tags(self, run_id: str) -> Mapping[str, str] | None:
+        """Return the tags of the run with an ID of MLflow's; None if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return run.data.tags if run.info.lifecycle_stage == "active" else None
+
     def read_histories(
         self, run_ids: Sequence[str], metric: str
     ) -> dict[str, list[tuple[int, float]]]:

@@ -143,6 +143,10 @@ class StoreReader(ABC):
         """
 
     @abstractmethod
+    def read_run_tags(self, run_id: str) -> Mapping[str, str] | None:
+        """Return the tags of the run with an ID of MLflow's, by name; None if there is none."""
+
+    @abstractmethod
     def read_histories(
         self, run_ids: Sequence[str], metric: str
     ) -> dict[str, list[tuple[int, float]]]:

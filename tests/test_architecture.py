@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from trainables.run.provenance import TRAINING_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +134,7 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
                     "trainables.run_data.realisation",
                     "trainables.run.record",
                     "trainables.training.job",
+                    "trainables.reproduction.process",
                 ),
             ],
             {*TORCH, "ray", "mlflow", "optuna", "pandas", "pydantic", "sklearn"},
@@ -155,7 +159,10 @@ def test_those_places_are_still_needed(places: tuple[str, ...], name: str) -> No
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ["trainables.training.training_run", "trainables.training.probe"],
+            [
+                *("trainables.training.training_run", "trainables.training.probe"),
+                "trainables.reproduction.retraining",
+            ],
             {"ray", "mlflow", "optuna", "pydantic", "pandas"},
             marks=pytest.mark.slow,
         ),
@@ -178,6 +185,22 @@ def test_what_is_imported_with_it(names: list[str], without: set[str]) -> None:
     loaded = set(done.stdout.split())
     assert {name.partition(".")[0] for name in names} <= loaded
     assert not loaded & without
+
+
+def test_the_packages_that_training_needs_are_those_that_it_imports() -> None:
+    names = {
+        name
+        for path in modules("trainables")
+        if path != ROOT / "trainables/trainable.py"
+        for _, name in imports_of(path)
+    }
+    distributions = metadata.packages_distributions()
+    needed = {
+        distribution.lower()
+        for name in names - PACKAGES - sys.stdlib_module_names
+        for distribution in distributions[name]
+    }
+    assert needed == set(TRAINING_PACKAGES)
 
 
 CROSS_MODULE = {

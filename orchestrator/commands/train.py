@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.display import ProgressBars, run_title
+from orchestrator.display import ProgressBars
 from orchestrator.engine.inline_engine import InlineEngine
 from orchestrator.output import CommandConsole, facts_table, print_json
 from orchestrator.planning.cost import MachineCost, format_duration, measure_run_cost
@@ -147,7 +147,7 @@ def train_in_this_process(
             if recorded_result is None or not recorded_result.is_final:
                 missing_specs.append(spec)
                 continue
-            console.print(f"{run_title(spec)} is already recorded: nothing is left to train.")
+            console.print(f"{spec.title} is already recorded: nothing is left to train.")
             end_run(recorded_result)
         for spec in missing_specs:
             if spec in plan.posterior_specs:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from factories import cell_specs, make_cell, make_plan, make_result
+from mlflow.entities import ViewType
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
@@ -81,6 +82,19 @@ def test_a_server_and_a_database_find_the_same_digests(
             assert list(store.read_runs(tags, experiment_id, set())) == []
         assert len(runs) == 3
         assert {run.info.run_id for run in runs} == {run.info.run_id for run in served_runs}
+
+
+def test_the_tags_of_a_run_are_found_by_its_id(client: MlflowClient) -> None:
+    runs = client.search_runs(["1"], run_view_type=ViewType.ALL)
+    assert {run.info.lifecycle_stage for run in runs} == {"active", "deleted"}
+    with open_reader(client.tracking_uri) as store:
+        for run in runs:
+            is_active = run.info.lifecycle_stage == "active"
+            tags = dict(run.data.tags) if is_active else None
+            assert store.read_run_tags(run.info.run_id) == tags
+            assert ServerReader(client).read_run_tags(run.info.run_id) == tags
+        assert store.read_run_tags("0" * 32) is None
+        assert ServerReader(client).read_run_tags("0" * 32) is None
 
 
 def test_deleted_experiments_are_left_out(tmp_path: Path) -> None:

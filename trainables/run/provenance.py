@@ -8,11 +8,17 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from trainables.cpus import processor_name
 from trainables.run.identity import canonical_json, digest_of
 from trainables.run.record import write_once
 
 RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "ray", "optuna")
 """Names of the packages whose versions are recorded with every run."""
+
+TRAINING_PACKAGES = (
+    *("torch", "torchvision", "numpy", "pillow", "psutil", "scikit-learn", "timm"),
+)
+"""Names of the packages that training imports, without Ray."""
 
 ENVIRONMENTS_FOLDER = "environments"
 """Name of the subfolder of the home folder for lists of installed Python packages."""
@@ -56,7 +62,13 @@ def package_versions() -> dict[str, str]:
 
 def run_provenance(device: str) -> dict[str, str]:
     """Return the provenance of a run that this process trains on the named device."""
-    return {"device": device, "host": platform.node(), **package_versions(), **code_provenance()}
+    return {
+        "device": device,
+        "processor": processor_name(),
+        "host": platform.node(),
+        **package_versions(),
+        **code_provenance(),
+    }
 
 
 @cache

@@ -167,6 +167,24 @@ class Record:
             )
         return result
 
+    def read_altered_result(self) -> tuple[RunResult | None, bool]:
+        """Return the recorded result even if it was altered, and whether it was.
+
+        Raises:
+            RecordError: if the result file is not a result, or belongs to another run.
+            HomeError: if the folder cannot be read.
+        """
+        try:
+            return self.read_result(), False
+        except RecordError as error:
+            try:
+                result = RunResult.from_dict(json.loads(self._result_path.read_text()))
+            except (OSError, RecordError, TypeError, ValueError):
+                raise error from None
+            if result.digest != self.digest:
+                raise
+            return result, True
+
     def result_time_ns(self) -> int | None:
         """Return when the result was written, in nanoseconds; None if the run has not ended.
 
@@ -323,7 +341,15 @@ class Record:
         """
         for file in loaded_files():
             if file.sha256 in spec.code.values():
-                write_once(self._code_folder / f"{file.sha256}.py", file.content)
+                self.store_code_file(file)
+
+    def store_code_file(self, file: CodeFile) -> None:
+        """Copy a source file of an extension to `code/`, named by its SHA-256.
+
+        Raises:
+            HomeError: if the folder cannot be written.
+        """
+        write_once(self._code_folder / f"{file.sha256}.py", file.content)
 
     def read_code_files(self) -> list[CodeFile]:
         """Return the copied source files of extensions, after checking their SHA-256.

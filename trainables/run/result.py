@@ -120,6 +120,8 @@ class RunResult:
             metrics without their prefix "system/"; empty if nobody asked for them.
         recovery: explanation if a damaged checkpoint was found, and the run was continued from the
             one before or trained anew; "" if none was.
+        weights: SHA-256 of the network after the last epoch; "" if the run did not finish, and in
+            records of versions that did not store it.
         digest: digest of the spec.
     """
 
@@ -143,6 +145,7 @@ class RunResult:
     short_side: int | None = None
     system_metrics: list[dict[str, float]] = field(default_factory=list)
     recovery: str = ""
+    weights: str = ""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -252,6 +255,7 @@ class RunResult:
             "short_side": self.short_side,
             "system_metrics": self.system_metrics,
             "recovery": self.recovery,
+            "weights": self.weights,
         }
 
     @classmethod
@@ -283,6 +287,7 @@ class RunResult:
                 short_side=json_object.get("short_side"),
                 system_metrics=list(json_object.get("system_metrics", [])),
                 recovery=str(json_object.get("recovery", "")),
+                weights=str(json_object.get("weights", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(

@@ -174,6 +174,11 @@ class RunSpec:
         object.__setattr__(spec, "_settings", self._settings_identity())
         return spec
 
+    @property
+    def title(self) -> str:
+        """Title of the run for messages, such as "nal on symmetric-0.4, seed 0"."""
+        return f"{self.method} on {self.scenario}, seed {self.seeds.init}"
+
     def to_json(self) -> str:
         """Return the canonical JSON text from which the digest of the spec is computed."""
         return canonical_json(self._identity())

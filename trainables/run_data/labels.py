@@ -22,7 +22,7 @@ import numpy as np
 from trainables.errors import DataError, NalError, RecordError
 from trainables.noise import noise_of
 from trainables.run.identity import digest_of
-from trainables.run.record import write_atomically, write_once
+from trainables.run.record import Record, write_atomically, write_once
 from trainables.run.result import LabelStatistics, RunResult, Status
 from trainables.run_data.realisation import (
     Realisation,
@@ -74,8 +74,8 @@ def store_labels(labels: NDArray[np.int64], home: Path) -> Path:
     Raises:
         HomeError: if the home folder cannot be written.
     """
-    path = _label_file_path(labels_digest(labels), home)
-    content = _npy_bytes(labels)
+    path = label_file_path(labels_digest(labels), home)
+    content = label_file_bytes(labels)
     if write_once(path, content) != content:
         write_atomically(path, content)
     return path
@@ -100,13 +100,12 @@ def verified_labels(
         HomeError: if the home folder cannot be written.
     """
     draw_description = _draw_description(spec)
-    draw_digest = digest_of(draw_description)
     if posterior is None:
         labels = draw_labels(spec, dataset, home)
     else:
-        labels = _draw_once(spec, dataset, home, posterior, f"noise-{draw_digest[:16]}.npy")
+        labels = _draw_once(spec, dataset, home, posterior)
     statistics = LabelStatistics.from_realisation(labels, spec.scenario)
-    path = home / REALISATIONS_FOLDER / f"{draw_digest}.json"
+    path = home / REALISATIONS_FOLDER / f"{digest_of(draw_description)}.json"
     content = json.dumps({"key": draw_description, **asdict(statistics)}, indent=1)
     try:
         first_sha256 = str(json.loads(write_once(path, content.encode()))["sha256"])
@@ -187,16 +186,47 @@ def _draw_description(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _draw_once(
-    spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior, file_name: str
-) -> Realisation:
-    """Draw noisy labels from class probabilities and store them, or read them if stored before.
+def recorded_labels(spec: RunSpec, dataset: Dataset, home: Path) -> NDArray[np.int64]:
+    """Return the noisy labels on which a recorded run was trained, shape (n,).
 
-    The file `file_name` is in the folder of the run that supplies the probabilities.
+    Labels that were drawn from class probabilities are read, all others are drawn again.
+
+    Args:
+        spec: specification of the run.
+        dataset: dataset of the run, with labels and annotations.
+        home: path of the home folder with the record.
+
+    Raises:
+        DataError: if the labels cannot be read or drawn.
     """
-    path = posterior.folder / file_name
+    digest = spec.needs.get(POSTERIOR_ROLE)
+    if digest is None:
+        return draw_labels(spec, dataset, home).noisy_labels
+    path = _drawn_labels_path(spec, Record(home, str(digest)).folder)
+    return _load_labels(path, "restore the file, or train the run again")
+
+
+def label_file_bytes(labels: NDArray[np.int64]) -> bytes:
+    """Return the content of a .npy file with labels, as little-endian int64."""
+    buffer = io.BytesIO()
+    np.save(buffer, labels.astype("<i8"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _drawn_labels_path(spec: RunSpec, posterior_folder: Path) -> Path:
+    """Return the path of the labels that were drawn from class probabilities for a run.
+
+    The file is in the folder of the run that supplies the probabilities.
+    """
+    return posterior_folder / f"noise-{digest_of(_draw_description(spec))[:16]}.npy"
+
+
+def _draw_once(spec: RunSpec, dataset: Dataset, home: Path, posterior: Posterior) -> Realisation:
+    """Draw noisy labels from class probabilities and store them, or read them if stored before."""
+    path = _drawn_labels_path(spec, posterior.folder)
     if not path.exists():
-        write_once(path, _npy_bytes(draw_labels(spec, dataset, home, posterior).noisy_labels))
+        labels = draw_labels(spec, dataset, home, posterior).noisy_labels
+        write_once(path, label_file_bytes(labels))
     noisy_labels = _load_labels(path, "delete the file, so that the labels are drawn again")
     return realisation_of(
         dataset, spec.scenario, noisy_labels, spec.seeds, spec.subset, balanced=spec.balanced
@@ -210,7 +240,7 @@ def _annotations(spec: RunSpec, dataset: Dataset, home: Path) -> dict[str, NDArr
         return {}
     if noise.label_file:
         labels = _load_labels(
-            _label_file_path(spec.annotations, home), "repeat the command that planned the run"
+            label_file_path(spec.annotations, home), "repeat the command that planned the run"
         )
     else:
         labels = dataset.annotations[noise.annotation]
@@ -242,14 +272,9 @@ def _complete_probabilities(
     return probabilities
 
 
-def _label_file_path(sha256: str, home: Path) -> Path:
+def label_file_path(sha256: str, home: Path) -> Path:
+    """Return the path of the labels with a SHA-256 that users have provided in files."""
     return home / LABELS_FOLDER / f"{sha256}.npy"
-
-
-def _npy_bytes(labels: NDArray[np.int64]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, labels.astype("<i8"), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _load_labels(path: Path, remedy: str) -> NDArray[np.int64]:

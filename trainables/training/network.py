@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,3 +82,12 @@ def build_network(
         body = architecture.build(parameters, image_shape)
         has_attention_mlp = parameters.get(ATTENTION_BRANCH.name) == "mlp"
         return Network(body, logit_count, has_attention_mlp=has_attention_mlp)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the names, shapes and bytes of a network's weights and buffers."""
+    sha256 = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha256.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()

@@ -25,6 +25,7 @@ from trainables.training.devices import (
     pick_device,
     reset_peak_memory,
 )
+from trainables.training.network import weights_digest
 from trainables.training.outcomes import NeedDivergedError, load_inputs
 from trainables.training.run_log import RunLog
 from trainables.training.system_metrics import SystemMonitor
@@ -176,6 +177,7 @@ class TrainingRun:
                 attempts=self._attempt_count,
                 system_metrics=[],
                 recovery="",
+                weights="",
             )
             self._write_result(self.result)
             return
@@ -249,6 +251,11 @@ class TrainingRun:
                 system_metrics=self._system_metrics,
             )
             self._write_result(self.result)
+
+    @property
+    def labels_sha256(self) -> str:
+        """SHA-256 of the noisy labels of the run, which must be open or have a result."""
+        return (self.result.labels if self.result else self._label_statistics).sha256
 
     @property
     def epoch(self) -> int:
@@ -356,6 +363,7 @@ class TrainingRun:
             short_side=trainer.data.short_side,
             system_metrics=self._system_metrics,
             recovery=self._recovery,
+            weights=weights_digest(trainer.network) if status is Status.FINISHED else "",
         )
         self._write_result(self.result)
 

@@ -43,6 +43,25 @@ def test_a_record_from_start_to_result(record: Record) -> None:
     }
 
 
+def test_an_altered_result_is_read_only_where_it_is_asked_for(record: Record) -> None:
+    assert record.read_altered_result() == (None, False)
+    result = make_result(SPEC)
+    record.write_result(result)
+    assert record.read_altered_result() == (result, False)
+    path = record.folder / "result.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "parameters": 7}))
+    altered, is_altered = record.read_altered_result()
+    assert altered is not None
+    assert (altered.parameters, is_altered) == (7, True)
+    with pytest.raises(RecordError, match="its content does not match its checksum"):
+        record.read_result()
+    for text in ("{", "[]", json.dumps({**content, "spec": {}})):
+        path.write_text(text)
+        with pytest.raises(RecordError, match="cannot be read"):
+            record.read_altered_result()
+
+
 def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, "before")

@@ -29,10 +29,10 @@ RESULT = replace(
 
 def test_a_record_without_the_facts_of_its_network_is_read() -> None:
     json_object = make_result(make_spec()).to_dict()
-    for name in ("class_names", "mean", "std"):
+    for name in ("class_names", "mean", "std", "weights"):
         del json_object[name]
     result = RunResult.from_dict(json_object)
-    assert (result.class_names, result.mean, result.std) == ((), (), ())
+    assert (result.class_names, result.mean, result.std, result.weights) == ((), (), (), "")
 
 
 def test_numbers_of_a_trace() -> None:
@@ -75,7 +75,11 @@ def test_a_diverged_run_has_no_accuracy() -> None:
 
 
 def test_a_result_is_read_back_from_its_json() -> None:
-    for result in (RESULT, make_result(attempts=3), replace(RESULT, status=Status.DIVERGED)):
+    for result in (
+        RESULT,
+        make_result(attempts=3, weights="a" * 64),
+        replace(RESULT, status=Status.DIVERGED),
+    ):
         assert RunResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 

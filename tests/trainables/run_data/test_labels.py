@@ -13,8 +13,9 @@ from small_runs import CPU, digits, runnable
 from trainables.errors import DataError, RecordError
 from trainables.noise.symmetric import SymmetricNoise
 from trainables.run.identity import digest_of
+from trainables.run.parameters import FrozenMap
 from trainables.run.spec import REVISION
-from trainables.run_data.labels import store_labels, verified_labels
+from trainables.run_data.labels import recorded_labels, store_labels, verified_labels
 from trainables.run_data.realisation import draw_realisation, labels_digest
 from trainables.training.trainer import Trainer
 
@@ -37,6 +38,19 @@ def from_file(labels: NDArray[np.int64], **options: Any) -> RunSpec:
 
 
 # --- the first draw
+
+
+def test_labels_of_a_recorded_run_are_drawn_again_and_not_recorded(tmp_path: Path) -> None:
+    spec = runnable(seed=3)
+    labels = recorded_labels(spec, digits(), tmp_path)
+    assert labels_digest(labels) == verified_labels(spec, digits(), tmp_path / "other").digest
+    assert not (tmp_path / "realisations").exists()
+
+
+def test_labels_from_a_needed_run_are_read(tmp_path: Path) -> None:
+    spec = replace(runnable(scenario="pmd-2-0.35"), needs=FrozenMap({"posterior": "a" * 64}))
+    with pytest.raises(DataError, match="is missing or damaged: restore the file, or train"):
+        recorded_labels(spec, digits(), tmp_path)
 
 
 def test_the_first_draw_is_recorded_with_its_source(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 import pytest
 import torch
-from small_runs import assert_same_bits, bits, complete_run, digits, recipe, runnable
+from small_runs import CPU, assert_same_bits, bits, complete_run, digits, recipe, runnable
 
 from trainables.errors import DataError, HomeError, RecordError
 from trainables.methods import METHODS, Batch
@@ -29,6 +29,7 @@ from trainables.run.result import RunResult, Status
 from trainables.run.spec import REVISION
 from trainables.run_data.realisation import draw_realisation
 from trainables.training import training_run
+from trainables.training.network import weights_digest
 from trainables.training.trainer import Trainer
 from trainables.training.training_run import TrainingRun
 
@@ -112,6 +113,19 @@ def test_a_result_says_how_its_network_is_used(tmp_path: Path) -> None:
     result = complete_run(set_in_recipe, tmp_path, digits, "study")
     assert (result.mean, result.std) == ((0.25,), (0.5,))
     assert Record(tmp_path, set_in_recipe.digest).read_result() == result
+
+
+def test_a_result_has_the_hash_of_the_final_weights(tmp_path: Path) -> None:
+    spec = runnable(recipe=recipe(2))
+    result = complete_run(spec, tmp_path, digits, "study")
+    trainer = Trainer(spec, digits(), CPU)
+    initial = weights_digest(trainer.network)
+    while not trainer.done:
+        trainer.train_epoch()
+    assert result.weights == weights_digest(trainer.network) != initial
+    with torch.no_grad():
+        next(trainer.network.parameters()).view(-1)[0] += 1e-6
+    assert result.weights != weights_digest(trainer.network)
 
 
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:

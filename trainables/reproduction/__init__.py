@@ -1,0 +1,1 @@
+"""Training of recorded runs again, and comparison with their records."""
