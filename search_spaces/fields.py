@@ -44,7 +44,7 @@ class Architecture:
             FieldError: if the entry is not a mapping with a name, the backbone is unknown, or a
                 parameter is unknown or not allowed.
         """
-        keys = dict(_require_mapping(yaml_value, "a mapping like {name: resnet34}"))
+        keys = dict(require_mapping(yaml_value, "a mapping like {name: resnet34}"))
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
@@ -77,7 +77,7 @@ class FixedValues:
         Raises:
             FieldError: if the preset or a parameter is unknown, or a value is not allowed.
         """
-        keys = dict(_require_mapping(yaml_section, "a mapping like {alpha: 0.9}"))
+        keys = dict(require_mapping(yaml_section, "a mapping like {alpha: 0.9}"))
         preset = keys.pop("preset", None)
         presets = method_of(method).presets
         if preset is not None and (not isinstance(preset, str) or preset not in presets):
@@ -154,7 +154,7 @@ def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
+def require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
     """Return a YAML value unchanged, or raise `FieldError` if it is not a mapping.
 
     Args:
@@ -176,7 +176,7 @@ def _check_method_values(
 
 def _read_reference(method: str, yaml_section: object) -> FrozenMap:
     """Return the reference (the paper's values) that a study states for a method, checked."""
-    mapping = _require_mapping(yaml_section, "a mapping like {alpha: 0.9}")
+    mapping = require_mapping(yaml_section, "a mapping like {alpha: 0.9}")
     return _check_method_values(method, tunable_parameters_of(method), mapping)
 
 
@@ -184,7 +184,7 @@ _METHOD_MAPPING_FORM = "a mapping from methods to values, like {nal: {alpha: 0.9
 """Default description, in error messages, of a mapping whose keys are methods."""
 
 
-def _method_mapping_validator(
+def method_mapping_validator(
     read_section: Callable[[str, object], Any], expected_form: str = _METHOD_MAPPING_FORM
 ) -> PlainValidator:
     """Return a pydantic validator for a section of a study whose keys are methods.
@@ -195,7 +195,7 @@ def _method_mapping_validator(
     """
 
     def validate(value: object) -> dict[str, Any]:
-        sections = _require_mapping(value, expected_form)
+        sections = require_mapping(value, expected_form)
         for method in sections:
             parameters_of(method)
         values_by_method = {}
@@ -238,7 +238,7 @@ def _read_deviation(yaml_value: object) -> Deviation:
     if isinstance(yaml_value, str):
         return Deviation(yaml_value)
     keys: dict[str, Any] = dict(
-        _require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
+        require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
     )
     for key in keys:
         if key not in DEVIATION_KEYS:
@@ -247,7 +247,7 @@ def _read_deviation(yaml_value: object) -> Deviation:
         raise FieldError("text", "must be a text that says what deviates")
     for key in keys.keys() & {"when", "unless"}:
         with prefix_error_field(key):
-            _require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
+            require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
     return Deviation(**keys)
 
 
@@ -257,9 +257,9 @@ ArchitectureField = Annotated[
     PlainValidator(Architecture.read),
     PlainSerializer(Architecture.to_yaml_values, return_type=dict[str, Any]),
 ]
-FixedValuesField = Annotated[Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read)]
+FixedValuesField = Annotated[Mapping[str, FixedValues], method_mapping_validator(FixedValues.read)]
 OverrideFixedValuesField = Annotated[
-    Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
+    Mapping[str, FixedValues], method_mapping_validator(FixedValues.read, "a mapping")
 ]
-ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
+ReferenceField = Annotated[Mapping[str, FrozenMap], method_mapping_validator(_read_reference)]
 """Field that maps a method to its reference: the paper's values of the searched parameters."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from orchestrator.sweeping.distributions import suggest
 from trainables.errors import NalError
-from trainables.run.identity import digest_of
+from trainables.run.identity import digest_of, identity_of
+from trainables.run.parameters import Space, active_spaces
 from trainables.run.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.planning.plan import Values
     from orchestrator.sweeping.search_storage import Patience
-    from trainables.run.parameters import Space
+    from trainables.run.parameters import AnySpace, Scalar
     from trainables.run.spec import RunSpec
 
 SIGNIFICANT_DIGITS = 4
@@ -45,7 +47,7 @@ LABELS_ATTRIBUTE = "labels"
 
 
 def search_digest(
-    trial_spec: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
+    trial_spec: RunSpec, space: Mapping[str, AnySpace], protocol: Mapping[str, str | int]
 ) -> str:
     """Return the digest (SHA-256) that names a search.
 
@@ -59,19 +61,30 @@ def search_digest(
         protocol: identity of the protocol (rule for the epochs whose accuracy is the objective).
     """
     identity = trial_spec.identity()
+    always_searched = {name for name, each in space.items() if each.when is None}
     for section in ("hyperparameters", "recipe"):
         identity[section] = {
-            name: value for name, value in identity[section].items() if name not in space
+            name: value for name, value in identity[section].items() if name not in always_searched
         }
-    bounds = {name: [interval.low, interval.high, interval.log] for name, interval in space.items()}
     return digest_of(
         {
             "base": identity,
-            "space": bounds,
+            "space": {name: _space_identity(each) for name, each in space.items()},
             "objective": dict(protocol),
             "sampler": SAMPLER_SETTINGS,
         }
     )
+
+
+def _space_identity(space: AnySpace) -> object:
+    """Return a space as in the digest of a search.
+
+    An interval of real numbers without prior and conditions is a list, as it was before there were
+    other spaces.
+    """
+    identity = identity_of(space)
+    is_plain = list(identity) == ["low", "high", "log"]
+    return list(identity.values()) if is_plain else identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +113,7 @@ class Search:
     """
 
     study: optuna.Study
-    space: Mapping[str, Space]
+    space: Mapping[str, AnySpace]
     n_trials: int
     first_values: Values | None
     patience: Patience
@@ -113,7 +126,7 @@ class Search:
         cls,
         storage: optuna.storages.BaseStorage,
         digest: str,
-        space: Mapping[str, Space],
+        space: Mapping[str, AnySpace],
         n_trials: int,
         seed: int,
         first_values: Values | None,
@@ -164,7 +177,7 @@ class Search:
 
         def complete_ended_trials() -> None:
             for trial in self._running_trials():
-                is_sampled = set(trial.params) == set(self.space)
+                is_sampled = set(trial.params) == set(active_spaces(self.space, trial.params))
                 objective = objective_of(self.values_of(trial.params)) if is_sampled else None
                 if objective is not None:
                     self.study.tell(trial.number, objective)
@@ -185,11 +198,11 @@ class Search:
         """Whether the target number of trials is complete."""
         return self._completed_count >= self.n_trials
 
-    def values_of(self, params: Mapping[str, float]) -> Values:
+    def values_of(self, params: Mapping[str, Scalar]) -> Values:
         """Return the hyperparameter values of a trial, rounded and clipped to the search space.
 
         Values that equal `first_values` after rounding are replaced by the unrounded
-        `first_values`.
+        `first_values`. Choices are not rounded.
 
         Args:
             params: values of the trial as Optuna stores them.
@@ -198,8 +211,8 @@ class Search:
         if self.first_values is not None and values == round_values(self.first_values):
             return dict(self.first_values)
         return {
-            name: min(max(value, self.space[name].low), self.space[name].high)
-            for name, value in values.items()
+            name: space.clip(values[name]) if isinstance(space, Space) else params[name]
+            for name, space in active_spaces(self.space, values).items()
         }
 
     def ask(self) -> Proposal:
@@ -223,8 +236,7 @@ class Search:
                 if left_over is None
                 else optuna.Trial(self.study, left_over._trial_id)  # noqa: SLF001 - not public
             )
-            for name, space in self.space.items():
-                trial.suggest_float(name, space.low, space.high, log=space.log)
+            suggest(trial, self.space)
             return trial
 
         trial = self.patience.repeat(start_trial)
@@ -302,6 +314,9 @@ class Search:
         ]
 
 
-def round_values(params: Mapping[str, Any]) -> Values:
-    """Return hyperparameter values rounded to `SIGNIFICANT_DIGITS`, by name."""
-    return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in params.items()}
+def round_values(params: Mapping[str, Scalar]) -> Values:
+    """Return hyperparameter values by name, real numbers rounded to `SIGNIFICANT_DIGITS`."""
+    return {
+        name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
+        for name, value in params.items()
+    }

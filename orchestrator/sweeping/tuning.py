@@ -252,10 +252,11 @@ def _digest_of_search(sweep_plan: Plan, plan: TuningPlan) -> str:
         plan: plan of the search of one method.
     """
     space = sweep_plan.study.space_of(plan.method)
-    # The digest does not cover the searched values, but every spec contains such values.
-    lowest_values = {name: interval.low for name, interval in space.items()}
+    # The digest does not cover the values that all trials search, but every spec contains such
+    # values. It covers the other values of parameters that are searched under conditions.
+    values = {name: each.ends[0] for name, each in space.items() if each.when is None}
     protocol = sweep_plan.objective(plan.scenario).protocol
-    return search_digest(_trial_spec(sweep_plan, plan, lowest_values), space, protocol.identity)
+    return search_digest(_trial_spec(sweep_plan, plan, values), space, protocol.identity)
 
 
 def _describe_failures(reasons: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from reports.words import printable
 from search_spaces.files import is_study_path, read_study_file
 from trainables.errors import HomeError, RecordError
 from trainables.run.metrics import VAL_ACCURACY
+from trainables.run.parameters import active_spaces
 from trainables.run.protocols import HeldOutMean, protocol_from_identity
 from trainables.run.record import Record
 
@@ -468,6 +469,8 @@ def _best_trial(
             if best is None or summary.accuracy > best.accuracy:
                 spec = summary.spec
                 values = {name: _value(spec, name) for name in search.space}
+                active = active_spaces(search.space, values)
+                values = {name: values[name] for name in active}
                 best = BestTrial(digest, search.method, search.scenario, summary.accuracy, values)
     return best
 

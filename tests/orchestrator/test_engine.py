@@ -245,7 +245,9 @@ def test_a_crash_fails_only_the_run_that_crashed(
     assert sweep.done
     assert sweep.failures
     assert all("ZeroDivisionError: a bug (" in text for text in sweep.failures)
-    assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed_trials())
+    assert all(
+        float(values["lambda"]) <= 1 for values, _ in sweep.tunings[0].search.completed_trials()
+    )
     assert complete_trials(sweep) == [6 - len(sweep.failures)]
 
 
@@ -331,10 +333,10 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert sweep.done
     assert complete_trials(sweep) == [6]
     for values, value in sweep.tunings[0].search.completed_trials():
-        assert (value == 0.1) is (values["lambda"] > 1)
+        assert (value == 0.1) is (float(values["lambda"]) > 1)
     chosen = sweep.tunings[0].chosen_values
     assert chosen is not None
-    assert chosen["lambda"] <= 1
+    assert float(chosen["lambda"]) <= 1
 
 
 def test_a_stopped_real_run_continues_bit_for_bit(

@@ -23,6 +23,8 @@ from trainables.run.parameters import Space
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.planning.plan import Values
+
 SPACE = {"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 3}
 REFERENCE = {"lambda": 0.5, "alpha": 0.9}
@@ -43,12 +45,12 @@ def open_search(home: Path, trials: int = 4, **changes: Any) -> Search:
     return search
 
 
-def complete_trials(search: Search) -> list[dict[str, float]]:
+def complete_trials(search: Search) -> list[Values]:
     proposals = []
     while search.remaining_trial_count:
         proposal = search.ask()
         proposals.append(proposal.values)
-        search.tell(proposal, proposal.values["alpha"], "run")
+        search.tell(proposal, float(proposal.values["alpha"]), "run")
     return proposals
 
 
@@ -72,7 +74,7 @@ def test_without_a_reference_the_sampler_chooses_the_first_trial(tmp_path: Path)
 def test_proposals_lie_in_the_space_and_have_four_digits(tmp_path: Path) -> None:
     for values in complete_trials(open_search(tmp_path, trials=12)):
         for name, value in values.items():
-            assert SPACE[name].low <= value <= SPACE[name].high
+            assert value in SPACE[name]
             assert value == float(f"{value:.4g}")
 
 
