@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from trainables.run.parameters import AnySpace
 
 CONDITIONAL: dict[str, AnySpace] = {
-    "interval": Space(1, 4, integer=True, when={"kind": ["soft", "mixed"]}),
+    "interval": Space(1, 4, integer=True, when={"kind": ("soft", "mixed")}),
     "kind": ChoiceSpace(("hard", "soft", "mixed")),
     "rate": Space(1e-3, 1, log=True),
-    "decay": Space(0.5, 0.99, when={"interval": [2, 3]}),
+    "decay": Space(0.5, 0.99, when={"interval": (2, 3)}),
 }
 """A parameter whose condition comes after it, and one whose condition is conditional itself."""
 
